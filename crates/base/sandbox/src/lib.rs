@@ -1,0 +1,1 @@
+//! Namespaces, mounts, seccomp and descriptors: the only crate with unsafe code.

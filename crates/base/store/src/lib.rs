@@ -1,0 +1,1 @@
+//! The event log (a Merkle log) and its projections in SQLite.

@@ -1,0 +1,1 @@
+//! Makes OCI images from a source, byte for byte the same each time.

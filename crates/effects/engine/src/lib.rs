@@ -1,0 +1,1 @@
+//! The local engine: unpacks images, starts keepers, finds them again.

@@ -1,0 +1,1 @@
+//! Runs a real PostgreSQL as an instance like any other.

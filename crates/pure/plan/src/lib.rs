@@ -1,0 +1,1 @@
+//! Decides what to do next, and checks what was decided. Pure.

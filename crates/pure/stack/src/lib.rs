@@ -1,0 +1,1 @@
+//! Reads a stack file and says everything that is wrong with it. Pure.

@@ -1,0 +1,1 @@
+//! Ids, units, events, releases: the words of design.md as types. Pure.

@@ -1,0 +1,1 @@
+//! The control plane's composition root: observe, plan, check, act.
