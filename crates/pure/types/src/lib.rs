@@ -1,1 +1,15 @@
-//! Ids, units, events, releases: the words of design.md as types. Pure.
+//! The words of the design as types: ids, units, events, releases.
+//!
+//! Pure: nothing here does I/O, reads a clock or draws a random number. Time and ids come in as
+//! arguments, which is what lets the whole control plane run in a simulator.
+
+pub mod event;
+pub mod id;
+pub mod keeper;
+pub mod release;
+pub mod secret;
+pub mod spec;
+pub mod table;
+pub mod time;
+pub mod unit;
+pub mod view;

@@ -1,0 +1,262 @@
+//! Events: the only way state changes, and the audit record of it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{DeploymentId, EnvId};
+use crate::release::{Deployment, Environment, Goal, Phase, Reason, Release, Verdict};
+use crate::time::Timestamp;
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its place in the log, from 0.
+    pub seq: u64,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// Who: `uid:1000(anna)`, or `ward` for what Ward decided by itself.
+    pub who: String,
+    /// Why, in the words of the one who asked; may be empty.
+    pub why: String,
+    /// The request that caused it; may be empty.
+    pub request: String,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What can happen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Event {
+    /// An environment was made.
+    EnvironmentCreated {
+        /// Which.
+        env: EnvId,
+    },
+    /// A release was recorded. From here on everything is by digest.
+    ReleaseRecorded {
+        /// Which environment.
+        env: EnvId,
+        /// The whole release.
+        release: Box<Release>,
+    },
+    /// A deployment was asked for and waits its turn.
+    DeploymentQueued {
+        /// Which environment.
+        env: EnvId,
+        /// The deployment, its phase `Queued`.
+        deployment: Deployment,
+    },
+    /// A deployment entered another phase; `Finished` carries the verdict.
+    DeploymentMoved {
+        /// Which environment.
+        env: EnvId,
+        /// Which deployment.
+        deployment: DeploymentId,
+        /// Where it stands now.
+        phase: Phase,
+    },
+    /// Somebody asked for an environment to be up, down or purged.
+    GoalChanged {
+        /// Which environment.
+        env: EnvId,
+        /// What it should be.
+        goal: Goal,
+    },
+    /// Somebody ran a command inside an instance.
+    CommandExecuted {
+        /// Which environment.
+        env: EnvId,
+        /// Where.
+        instance: String,
+        /// The program, without its arguments, which may hold what nobody should read.
+        program: String,
+    },
+    /// The server started; what it found is in `message`.
+    ServerStarted {
+        /// The binary's version.
+        version: String,
+    },
+}
+
+impl Event {
+    /// The environment that it concerns, if it concerns one.
+    #[must_use]
+    pub fn env(&self) -> Option<&EnvId> {
+        match self {
+            Event::EnvironmentCreated { env }
+            | Event::ReleaseRecorded { env, .. }
+            | Event::DeploymentQueued { env, .. }
+            | Event::DeploymentMoved { env, .. }
+            | Event::GoalChanged { env, .. }
+            | Event::CommandExecuted { env, .. } => Some(env),
+            Event::ServerStarted { .. } => None,
+        }
+    }
+
+    /// The word that stands for it in lists and filters.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Event::EnvironmentCreated { .. } => "environment_created",
+            Event::ReleaseRecorded { .. } => "release_recorded",
+            Event::DeploymentQueued { .. } => "deployment_queued",
+            Event::DeploymentMoved { .. } => "deployment_moved",
+            Event::GoalChanged { .. } => "goal_changed",
+            Event::CommandExecuted { .. } => "command_executed",
+            Event::ServerStarted { .. } => "server_started",
+        }
+    }
+}
+
+/// Everything that the log says, folded.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct State {
+    /// The environments.
+    pub environments: BTreeMap<EnvId, Environment>,
+}
+
+/// Why an event does not fit the state. A log that holds such an event was tampered with or written by
+/// a newer Ward.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MisfitEvent {
+    /// It names an environment that was never made.
+    #[error("it names the environment {0}, which was never created")]
+    NoEnvironment(EnvId),
+    /// It names a deployment that was never queued.
+    #[error("it names the deployment {1} of {0}, which was never queued")]
+    NoDeployment(EnvId, DeploymentId),
+    /// It moves a deployment that has ended.
+    #[error("it moves the deployment {1} of {0}, which has ended")]
+    Ended(EnvId, DeploymentId),
+    /// It starts a deployment while another one is under way.
+    #[error("it starts the deployment {1} of {0} while another one is under way")]
+    TwoActive(EnvId, DeploymentId),
+    /// It records something under a number that is taken.
+    #[error("it records {1} of {0} again")]
+    Repeated(EnvId, String),
+}
+
+impl State {
+    /// Folds one event in, and says which environment it changed.
+    ///
+    /// # Errors
+    /// [`MisfitEvent`] when the event does not follow from the state; the state is then unchanged.
+    pub fn apply(&mut self, at: Timestamp, event: &Event) -> Result<Option<EnvId>, MisfitEvent> {
+        let Some(id) = event.env() else {
+            return Ok(None);
+        };
+        if matches!(event, Event::EnvironmentCreated { .. }) {
+            if self.environments.contains_key(id) {
+                return Err(MisfitEvent::Repeated(id.clone(), "its creation".into()));
+            }
+            self.environments
+                .insert(id.clone(), Environment::new(id.clone()));
+            return Ok(Some(id.clone()));
+        }
+        let env = self
+            .environments
+            .get_mut(id)
+            .ok_or_else(|| MisfitEvent::NoEnvironment(id.clone()))?;
+        env.apply(at, event)?;
+        Ok(Some(id.clone()))
+    }
+}
+
+impl Environment {
+    fn apply(&mut self, at: Timestamp, event: &Event) -> Result<(), MisfitEvent> {
+        match event {
+            Event::ReleaseRecorded { release, .. } => {
+                if self.releases.contains_key(&release.id) {
+                    return Err(MisfitEvent::Repeated(
+                        self.id.clone(),
+                        release.id.to_string(),
+                    ));
+                }
+                self.builds += 1;
+                self.releases.insert(release.id, (**release).clone());
+            }
+            Event::DeploymentQueued { deployment, .. } => {
+                if self.deployments.contains_key(&deployment.id) {
+                    return Err(MisfitEvent::Repeated(
+                        self.id.clone(),
+                        deployment.id.to_string(),
+                    ));
+                }
+                self.deployments.insert(deployment.id, deployment.clone());
+            }
+            Event::DeploymentMoved {
+                deployment, phase, ..
+            } => self.move_deployment(at, *deployment, phase)?,
+            Event::GoalChanged { goal, .. } => self.goal = *goal,
+            Event::EnvironmentCreated { .. }
+            | Event::CommandExecuted { .. }
+            | Event::ServerStarted { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn move_deployment(
+        &mut self,
+        at: Timestamp,
+        id: DeploymentId,
+        phase: &Phase,
+    ) -> Result<(), MisfitEvent> {
+        let other_active = self.active().is_some_and(|active| active.id != id);
+        let deployment = self
+            .deployments
+            .get_mut(&id)
+            .ok_or_else(|| MisfitEvent::NoDeployment(self.id.clone(), id))?;
+        if matches!(deployment.phase, Phase::Finished { .. }) {
+            return Err(MisfitEvent::Ended(self.id.clone(), id));
+        }
+        if other_active && !matches!(phase, Phase::Finished { .. }) {
+            return Err(MisfitEvent::TwoActive(self.id.clone(), id));
+        }
+        if deployment.started.is_none() {
+            deployment.started = Some(at);
+        }
+        deployment.phase_since = at;
+        deployment.phase = phase.clone();
+        let to = deployment.to;
+        let succeeded = matches!(
+            phase,
+            Phase::Finished {
+                verdict: Verdict::Succeeded,
+                ..
+            }
+        );
+        if succeeded && self.current != Some(to) {
+            self.previous = self.current;
+            self.current = Some(to);
+        }
+        Ok(())
+    }
+
+    /// The release that `ward rollback` goes to: what served before, or, after a rollback, the newest
+    /// one below the current that once succeeded.
+    #[must_use]
+    pub fn rollback_target(&self) -> Option<crate::id::ReleaseId> {
+        let current = self.current?;
+        let before = self.previous.filter(|id| *id < current);
+        before.or_else(|| self.served().filter(|id| *id < current).max())
+    }
+
+    /// The release that `ward rollforward` goes to: the oldest one above the current that once succeeded.
+    #[must_use]
+    pub fn rollforward_target(&self) -> Option<crate::id::ReleaseId> {
+        let current = self.current?;
+        self.served().filter(|id| *id > current).min()
+    }
+
+    fn served(&self) -> impl Iterator<Item = crate::id::ReleaseId> + '_ {
+        self.deployments.values().filter_map(|d| match d.phase {
+            Phase::Finished {
+                verdict: Verdict::Succeeded,
+                ..
+            } if d.reason != Reason::Up => Some(d.to),
+            _ => None,
+        })
+    }
+}

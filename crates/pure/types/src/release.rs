@@ -1,0 +1,228 @@
+//! Builds, releases, deployments, and an environment as the fold of its events.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{DeploymentId, Digest, EnvId, Name, ReleaseId};
+use crate::spec::EnvSpec;
+use crate::time::Timestamp;
+
+/// The immutable output of one source state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Build {
+    /// `MAJOR.MINOR.N`.
+    pub version: String,
+    /// The manifest digest of each service's image.
+    pub images: BTreeMap<Name, Digest>,
+}
+
+/// The immutable unit that an environment runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Its number.
+    pub id: ReleaseId,
+    /// What was built.
+    pub build: Build,
+    /// The whole resolved configuration.
+    pub spec: EnvSpec,
+    /// When it was recorded.
+    pub recorded: Timestamp,
+    /// Who asked for it.
+    pub by: String,
+}
+
+/// Why an environment moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// A new release.
+    Deploy,
+    /// Back to an earlier release. No release command runs.
+    Rollback,
+    /// Forward again to a release that was rolled back. No release command runs.
+    Rollforward,
+    /// The environment comes up again after `down`, or on a machine that was restarted.
+    Up,
+}
+
+/// Where a deployment stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Phase {
+    /// Another deployment of this environment is under way.
+    Queued,
+    /// Databases come up, then release commands run.
+    Preparing,
+    /// New instances start, become healthy and are switched to.
+    Rolling,
+    /// The new release failed: its instances are stopped, the old ones keep serving.
+    Reverting {
+        /// What went wrong.
+        failure: Failure,
+    },
+    /// It ended.
+    Finished {
+        /// How.
+        verdict: Verdict,
+        /// What went wrong, unless it succeeded.
+        failure: Option<Failure>,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// What went wrong with a deployment, for a person to read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// One sentence.
+    pub message: String,
+    /// The last lines that the failing instance wrote.
+    pub output: Vec<String>,
+    /// What to do next, or the setting that changes it.
+    pub hint: Option<String>,
+}
+
+/// How a deployment ended, from what serves and never from what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The new release serves.
+    Succeeded,
+    /// The new release had served; the old one serves again.
+    RolledBack,
+    /// The new release failed; the old one never stopped serving.
+    FailedOldServing,
+    /// The new release failed, and no old one serves in full.
+    FailedDegraded,
+    /// Ward could not find out what serves.
+    Unknown,
+}
+
+impl Verdict {
+    /// The word of the glossary.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Succeeded => "succeeded",
+            Verdict::RolledBack => "rolled_back",
+            Verdict::FailedOldServing => "failed_old_serving",
+            Verdict::FailedDegraded => "failed_degraded",
+            Verdict::Unknown => "unknown",
+        }
+    }
+}
+
+/// The act of moving an environment from one release to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Its number.
+    pub id: DeploymentId,
+    /// Why.
+    pub reason: Reason,
+    /// What served when it was asked for.
+    pub from: Option<ReleaseId>,
+    /// What shall serve.
+    pub to: ReleaseId,
+    /// When it was asked for.
+    pub requested: Timestamp,
+    /// When it left the queue.
+    pub started: Option<Timestamp>,
+    /// When its present phase began: deadlines count from here.
+    pub phase_since: Timestamp,
+    /// Who asked for it.
+    pub by: String,
+    /// Where it stands.
+    pub phase: Phase,
+}
+
+/// Whether an environment should run at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// It should run its current release.
+    Up,
+    /// Everything should be stopped, data kept.
+    Down,
+    /// Everything should be stopped, and its data removed.
+    Purged,
+}
+
+/// One environment, as the fold of its events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Which one.
+    pub id: EnvId,
+    /// Whether it should run.
+    pub goal: Goal,
+    /// The last build number given out for its stack in this environment.
+    pub builds: u64,
+    /// Every retained release.
+    pub releases: BTreeMap<ReleaseId, Release>,
+    /// What serves, by the last verdict.
+    pub current: Option<ReleaseId>,
+    /// What served before that.
+    pub previous: Option<ReleaseId>,
+    /// Every deployment, by number.
+    pub deployments: BTreeMap<DeploymentId, Deployment>,
+}
+
+impl Environment {
+    /// An environment that nothing was deployed to yet.
+    #[must_use]
+    pub fn new(id: EnvId) -> Self {
+        Self {
+            id,
+            goal: Goal::Up,
+            builds: 0,
+            releases: BTreeMap::new(),
+            current: None,
+            previous: None,
+            deployments: BTreeMap::new(),
+        }
+    }
+
+    /// The deployment that is under way, if one is.
+    #[must_use]
+    pub fn active(&self) -> Option<&Deployment> {
+        self.deployments
+            .values()
+            .find(|d| !matches!(d.phase, Phase::Queued | Phase::Finished { .. }))
+    }
+
+    /// The deployment whose turn comes next.
+    #[must_use]
+    pub fn next_queued(&self) -> Option<&Deployment> {
+        self.deployments
+            .values()
+            .find(|d| matches!(d.phase, Phase::Queued))
+    }
+
+    /// The number of the next release.
+    #[must_use]
+    pub fn next_release(&self) -> ReleaseId {
+        self.releases
+            .keys()
+            .next_back()
+            .copied()
+            .unwrap_or_default()
+            .next()
+    }
+
+    /// The number of the next deployment.
+    #[must_use]
+    pub fn next_deployment(&self) -> DeploymentId {
+        self.deployments
+            .keys()
+            .next_back()
+            .copied()
+            .unwrap_or_default()
+            .next()
+    }
+
+    /// The release that serves, if one does.
+    #[must_use]
+    pub fn current_release(&self) -> Option<&Release> {
+        self.releases.get(&self.current?)
+    }
+}

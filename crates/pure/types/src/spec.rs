@@ -1,0 +1,159 @@
+//! What one environment of a stack should be: a stack file after its overrides and defaults are applied.
+//!
+//! Every value is explicit here, so that what was reviewed, what is hashed and what runs are the same.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{EnvId, Name};
+use crate::time::Millis;
+use crate::unit::ByteSize;
+
+/// One environment, resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvSpec {
+    /// Which environment.
+    pub id: EnvId,
+    /// `MAJOR.MINOR`; Ward appends the build number.
+    pub version: String,
+    /// The services by name.
+    pub services: BTreeMap<Name, ServiceSpec>,
+    /// The databases by name.
+    pub databases: BTreeMap<Name, DatabaseSpec>,
+    /// How long the previous release's instances are kept running after a deployment.
+    pub keep_warm: Millis,
+}
+
+/// One service, resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceSpec {
+    /// Where its image comes from.
+    pub source: ImageSource,
+    /// The command to run instead of the image's own.
+    pub command: Option<Vec<String>>,
+    /// The port that the application listens on.
+    pub port: Option<u16>,
+    /// How Ward knows that an instance is well. `None` only where the file says `health = "none"` or
+    /// the service has no port.
+    pub health: Option<HealthSpec>,
+    /// How many instances run.
+    pub instances: u32,
+    /// What it may reach inside the stack.
+    pub links: Vec<Name>,
+    /// What it may reach outside.
+    pub egress: Vec<EgressSpec>,
+    /// Environment variables. No secret belongs here.
+    pub env: BTreeMap<String, String>,
+    /// The most memory an instance may use.
+    pub memory: Option<ByteSize>,
+    /// Work to do before a release serves, such as migrations.
+    pub release: Option<ReleaseCommand>,
+    /// How clients reach it.
+    pub route: Option<RouteSpec>,
+    /// From start to healthy, at most.
+    pub start_timeout: Millis,
+    /// From the routing switch until requests under way are cut off.
+    pub drain_timeout: Millis,
+    /// From SIGTERM to SIGKILL.
+    pub stop_timeout: Millis,
+}
+
+/// Where an image comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ImageSource {
+    /// A binary package of the Cargo workspace beside the stack file.
+    Cargo {
+        /// The package's name.
+        package: String,
+    },
+    /// A command that makes files, and the files that go into the image.
+    Command {
+        /// The build command, run in the stack's folder; empty when the files are there already.
+        command: Vec<String>,
+        /// Files and folders to take, relative to the stack's folder.
+        files: Vec<String>,
+        /// What an instance runs.
+        run: Vec<String>,
+        /// What lies below the files.
+        base: Base,
+    },
+    /// A Dockerfile, built by buildah, podman or docker.
+    Dockerfile {
+        /// Relative to the stack's folder.
+        path: String,
+    },
+    /// An image that others built, by tag or digest.
+    Image {
+        /// `name:tag` or `host/name@sha256:…`.
+        reference: String,
+    },
+}
+
+/// What lies below an image's own files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Base {
+    /// Nothing.
+    Empty,
+    /// The host's own `/usr` (and the links `/bin`, `/lib`, … into it), read-only.
+    Host,
+}
+
+/// How Ward knows that an instance is well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthSpec {
+    /// The path of a GET request that must be answered with a 2xx status.
+    pub path: String,
+    /// From one check to the next.
+    pub interval: Millis,
+    /// How long an answer may take.
+    pub timeout: Millis,
+    /// How many good answers in a row make an instance healthy.
+    pub healthy: u32,
+    /// How many bad answers in a row make it unhealthy again.
+    pub unhealthy: u32,
+}
+
+/// A declared right to reach an outside address.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct EgressSpec {
+    /// A host name or an IPv4 address.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+}
+
+/// Work to do before a release serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseCommand {
+    /// The command, run once in an instance of the new release.
+    pub command: Vec<String>,
+    /// How long it may take.
+    pub timeout: Millis,
+}
+
+/// How clients reach a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteSpec {
+    /// The host name that requests name.
+    pub host: String,
+}
+
+/// A database, resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseSpec {
+    /// Which program.
+    pub engine: DatabaseEngine,
+    /// The most memory it may use.
+    pub memory: Option<ByteSize>,
+}
+
+/// Which program keeps the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DatabaseEngine {
+    /// PostgreSQL 15 or later, as installed on the machine.
+    Postgres,
+}

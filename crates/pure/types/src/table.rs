@@ -1,0 +1,116 @@
+//! The routing table: what the server tells the gateway, whole, each time anything changes.
+//!
+//! The gateway's control socket is a Unix stream socket. Each message is one line of JSON: a
+//! [`GatewayRequest`], answered by one [`GatewayReply`] line.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{EnvId, Generation, InstanceId, Name, ReleaseId};
+use crate::time::Millis;
+
+/// What the gateway serves. An immutable value that is swapped whole.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Table {
+    /// A table of an older generation is refused.
+    pub generation: Generation,
+    /// The pools, each named by its environment and service.
+    pub pools: Vec<Pool>,
+}
+
+/// The instances of one service that take new requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// The environment.
+    pub env: EnvId,
+    /// The service.
+    pub service: Name,
+    /// The host names that lead here; none when only links do.
+    pub hosts: Vec<String>,
+    /// The instances in rotation. May be empty: 503 with Retry-After.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One instance in rotation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Which instance.
+    pub instance: InstanceId,
+    /// Its release.
+    pub release: ReleaseId,
+    /// Its folder, where its keeper's socket is.
+    pub dir: PathBuf,
+    /// The port inside its sandbox.
+    pub port: u16,
+}
+
+/// What the gateway can be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum GatewayRequest {
+    /// Serve this table. The answer `Observed` names the generation in force: from then on no new
+    /// request goes to an instance that the table does not name.
+    Apply {
+        /// The table.
+        table: Table,
+    },
+    /// What do you see?
+    Observe,
+    /// Cut what still runs on an instance that is out of rotation: end requests, close upgraded
+    /// connections in the protocol's own way.
+    Cut {
+        /// Which instance.
+        env: EnvId,
+        /// Which instance.
+        instance: InstanceId,
+    },
+    /// The listening sockets, as descriptors beside an `Observed` (HTTP first, then HTTPS).
+    Listeners,
+    /// Stop accepting, finish what is under way within the budget, then exit.
+    Quit {
+        /// How long requests under way may take.
+        grace: Millis,
+    },
+}
+
+/// What the gateway answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum GatewayReply {
+    /// What it sees.
+    Observed {
+        /// What it sees.
+        observed: GatewayObserved,
+    },
+    /// It cannot be done.
+    Refused {
+        /// Why, in a sentence.
+        message: String,
+    },
+}
+
+/// What a gateway sees. Never an event.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct GatewayObserved {
+    /// The gateway's process id.
+    pub pid: u32,
+    /// The table in force.
+    pub table: Table,
+    /// Per environment and instance with anything under way, in rotation or not.
+    pub traffic: BTreeMap<EnvId, BTreeMap<InstanceId, Traffic>>,
+}
+
+/// What is under way on one instance, and what went before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Requests under way.
+    pub requests: u64,
+    /// Upgraded and long connections under way.
+    pub upgraded: u64,
+    /// Requests answered since the gateway started.
+    pub answered: u64,
+    /// Of those, answered with a 5xx of the instance's own making or cut by it.
+    pub failed: u64,
+}

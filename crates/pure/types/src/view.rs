@@ -1,0 +1,299 @@
+//! What the API shows to the CLI, the console and CI. JSON with stable names.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Record;
+use crate::id::{DeploymentId, Digest, EnvId, InstanceId, Name, ReleaseId};
+use crate::keeper::{Exit, InstanceState};
+use crate::release::{Failure, Goal, Reason, Verdict};
+use crate::time::{Millis, Timestamp};
+
+/// `GET /v1/status?env=returns/dev`: the platform, and each environment (or the one asked for).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// The server.
+    pub server: ServerView,
+    /// The environments.
+    pub environments: Vec<EnvironmentView>,
+}
+
+/// The processes and addresses of this Ward.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerView {
+    /// The binary's version.
+    pub version: String,
+    /// The server's process id.
+    pub pid: u32,
+    /// The gateway's process id, when it answers.
+    pub gateway_pid: Option<u32>,
+    /// The state folder.
+    pub home: String,
+    /// `127.0.0.1:8080`.
+    pub http: String,
+    /// `127.0.0.1:8443`.
+    pub https: String,
+    /// `127.0.0.1:5050`.
+    pub registry: String,
+}
+
+/// One environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentView {
+    /// Which.
+    pub id: EnvId,
+    /// What it should be.
+    pub goal: Goal,
+    /// The release that serves.
+    pub current: Option<ReleaseId>,
+    /// The version of that release.
+    pub version: Option<String>,
+    /// The URLs by which it is reached.
+    pub addresses: Vec<String>,
+    /// Its services and databases.
+    pub components: Vec<ComponentView>,
+    /// The deployment under way, if one is.
+    pub deployment: Option<DeploymentView>,
+    /// What Ward is waiting for, in sentences (promise P12); empty when nothing moves.
+    pub waiting: Vec<String>,
+}
+
+/// One service or database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComponentView {
+    /// Its name.
+    pub name: Name,
+    /// `service` or `database`.
+    pub kind: String,
+    /// How many instances are declared.
+    pub wanted: u32,
+    /// Its instances.
+    pub instances: Vec<InstanceView>,
+}
+
+/// One instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceView {
+    /// Which.
+    pub id: InstanceId,
+    /// Its release.
+    pub release: ReleaseId,
+    /// Its state.
+    pub state: InstanceState,
+    /// Whether the gateway sends it new requests.
+    pub in_rotation: bool,
+    /// Since when it exists.
+    pub started: Timestamp,
+    /// Its process id on the host.
+    pub pid: Option<u32>,
+    /// Why the last health check failed.
+    pub last_failure: Option<String>,
+    /// Protections that the kernel denied.
+    pub missing: Vec<String>,
+}
+
+/// `GET /v1/releases?env=…`, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseView {
+    /// Its number.
+    pub id: ReleaseId,
+    /// `1.0.7`.
+    pub version: String,
+    /// When it was recorded.
+    pub recorded: Timestamp,
+    /// Who asked for it.
+    pub by: String,
+    /// Whether it serves.
+    pub current: bool,
+    /// How its last deployment ended, if it ended.
+    pub verdict: Option<Verdict>,
+    /// The images.
+    pub images: BTreeMap<Name, Digest>,
+}
+
+/// A deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentView {
+    /// Its number.
+    pub id: DeploymentId,
+    /// Why.
+    pub reason: Reason,
+    /// From which release.
+    pub from: Option<ReleaseId>,
+    /// To which release.
+    pub to: ReleaseId,
+    /// The phase's word: `queued`, `preparing`, `rolling`, `reverting`, `finished`.
+    pub phase: String,
+    /// How it ended.
+    pub verdict: Option<Verdict>,
+    /// What went wrong.
+    pub failure: Option<Failure>,
+    /// Since it was asked for.
+    pub took: Millis,
+}
+
+/// The body of `POST /v1/deploy`. The answer is a stream of [`Progress`], one JSON object a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployRequest {
+    /// The folder of the stack file, absolute.
+    pub dir: String,
+    /// The environment's name within the stack.
+    pub env: Name,
+    /// Why, for the audit log.
+    pub why: String,
+    /// What to do with an environment that runs this very release already.
+    pub unchanged: Unchanged,
+}
+
+/// What a deploy does when nothing differs from the current release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unchanged {
+    /// Nothing: it says so and succeeds (`ward up`, `ward deploy`).
+    Keep,
+    /// A new release all the same (`ward deploy --force`).
+    Redeploy,
+}
+
+/// The body of `POST /v1/rollback` and `POST /v1/rollforward`; the answer is a stream of [`Progress`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollbackRequest {
+    /// The environment.
+    pub env: EnvId,
+    /// To which release; else the one before (after).
+    pub to: Option<ReleaseId>,
+    /// Why, for the audit log.
+    pub why: String,
+}
+
+/// The body of `POST /v1/down`; the answer is a stream of [`Progress`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownRequest {
+    /// One environment, or all.
+    pub env: Option<EnvId>,
+    /// Whether the data goes too.
+    pub data: Data,
+    /// Why, for the audit log.
+    pub why: String,
+}
+
+/// What `down` does with data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Data {
+    /// Kept.
+    Keep,
+    /// Removed.
+    Purge,
+}
+
+/// One line of what happens while an operation runs. A stream always ends with `Ended` or `Failed`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "progress", rename_all = "snake_case")]
+pub enum Progress {
+    /// A step began or ended; one short sentence. `took` is set when it ended.
+    Step {
+        /// The sentence.
+        message: String,
+        /// How long it took.
+        took: Option<Millis>,
+    },
+    /// A line of a build's or a release command's output.
+    Output {
+        /// Which service it belongs to.
+        source: String,
+        /// The line.
+        line: String,
+    },
+    /// What Ward waits for changed; all of it, in sentences.
+    Waiting {
+        /// The sentences.
+        on: Vec<String>,
+    },
+    /// The file has mistakes: already rendered for a terminal without colour. Nothing was changed.
+    Mistakes {
+        /// The report.
+        rendered: String,
+        /// How many.
+        count: usize,
+    },
+    /// The deployment ended.
+    Ended {
+        /// How.
+        deployment: DeploymentView,
+        /// Where the environment is reached.
+        addresses: Vec<String>,
+    },
+    /// Nothing had to be done, or an operation other than a deployment succeeded.
+    Done {
+        /// The sentence.
+        message: String,
+        /// Where the environment is reached, if that is of interest.
+        addresses: Vec<String>,
+    },
+    /// The operation failed before there was a deployment. Nothing was changed unless the message says so.
+    Failed {
+        /// What happened and where.
+        message: String,
+        /// What to do next.
+        hint: Option<String>,
+    },
+}
+
+/// `GET /v1/events?after=N&env=…&limit=…`; with `follow=true` a stream, one record a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventsView {
+    /// The records, oldest first.
+    pub records: Vec<Record>,
+}
+
+/// One line of `GET /v1/logs?env=…&component=…&release=…&since=MILLIS&tail=N&follow=true`, one JSON object a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// When.
+    pub at: Timestamp,
+    /// Which instance.
+    pub instance: InstanceId,
+    /// `o` or `e`.
+    pub stream: String,
+    /// The text.
+    pub text: String,
+}
+
+/// `GET /v1/instance?env=…&component=…`: where `ward exec` and `ward db psql` reach an instance. The CLI
+/// then talks to the keeper itself, with its own terminal's descriptors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecTarget {
+    /// Which instance.
+    pub instance: InstanceId,
+    /// Its folder.
+    pub dir: String,
+}
+
+/// `GET /v1/audit/verify`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditView {
+    /// How many events the log holds.
+    pub events: u64,
+    /// The root of the Merkle tree (RFC 6962), hexadecimal.
+    pub root: String,
+    /// What is wrong, the first first; empty when nothing is.
+    pub breaks: Vec<String>,
+}
+
+/// The body of every refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorView {
+    /// What happened and where.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+/// How a program run by `ward exec` ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecView {
+    /// How.
+    pub exit: Exit,
+}
