@@ -1,1 +1,3 @@
 //! Namespaces, mounts, seccomp and descriptors: the only crate with unsafe code.
+
+pub mod keeper_socket;
