@@ -1,1 +1,43 @@
 //! What clients talk to: routes, balances, drains.
+//!
+//! The gateway is a process of its own ([`run`], started by [`spawn`]) so that serving does not depend on
+//! the control plane (promise P10). It holds one immutable routing table, swapped whole; each table has a
+//! generation, and once a table is acknowledged no new request goes to an instance that it does not name.
+//!
+//! What a client sees beside the application's own answer:
+//!
+//! - `ward-instance` and `ward-release` say which instance of which release answered;
+//! - `x-request-id` is the client's own (when it is well-formed) or a new one, and reaches the instance too;
+//! - an answer of the gateway's own making is a plain page with `ward-fault: client | upstream | ward`.
+
+pub mod ca;
+pub mod control;
+mod limits;
+mod lines;
+mod process;
+mod spawn;
+
+pub use limits::Limits;
+pub use process::{Options, run};
+pub use spawn::{SpawnError, spawn, start};
+
+use std::path::{Path, PathBuf};
+
+/// The gateway's folder in the state folder: its sockets and its table.
+#[must_use]
+pub fn folder(home: &Path) -> PathBuf {
+    home.join("gateway")
+}
+
+/// The Unix stream socket that keepers hand link and egress connections to
+/// ([`ward_types::keeper::InstanceSpec::gateway_links`]).
+#[must_use]
+pub fn links_socket(home: &Path) -> PathBuf {
+    folder(home).join("links.sock")
+}
+
+/// The Unix stream socket that the server talks to, in JSON lines ([`ward_types::table`]).
+#[must_use]
+pub fn control_socket(home: &Path) -> PathBuf {
+    folder(home).join("control.sock")
+}

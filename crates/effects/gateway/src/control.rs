@@ -1,0 +1,180 @@
+//! The server's side of the control socket.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use ward_types::id::{EnvId, InstanceId};
+use ward_types::table::{GatewayObserved, GatewayReply, GatewayRequest, Table};
+use ward_types::time::Millis;
+
+use crate::lines::Lines;
+
+/// The longest line on the control socket, in bytes: room for a table of a hundred thousand instances.
+pub(crate) const LONGEST_LINE: usize = 32 << 20;
+
+/// How long a gateway may take to answer. It answers from memory; only `Apply` writes a file.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Why the gateway did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Nothing listens on the control socket: no gateway runs.
+    #[error("no gateway answers on {path}")]
+    Absent {
+        /// The control socket.
+        path: String,
+        /// What failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The connection broke, or the answer was not understood.
+    #[error("the gateway did not answer on {path}; gateway.log in the state folder may say why")]
+    Broken {
+        /// The control socket.
+        path: String,
+        /// What failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The gateway says no.
+    #[error("the gateway refused: {0}")]
+    Refused(String),
+}
+
+/// A client of the gateway's control socket. Cheap to clone; it connects when needed, one request at a
+/// time, and any call may be dropped halfway.
+#[derive(Clone)]
+pub struct Control {
+    path: PathBuf,
+    /// Taken out while a request is under way, so that a dropped call leaves no half-read answer behind.
+    connection: Arc<Mutex<Option<Lines>>>,
+}
+
+impl Control {
+    /// The gateway of the state folder `home`, whether it runs or not.
+    #[must_use]
+    pub fn new(home: &Path) -> Self {
+        Self {
+            path: crate::control_socket(home),
+            connection: Arc::default(),
+        }
+    }
+
+    /// Puts a table in force. When this returns, no new request goes to an instance that it does not name,
+    /// and a restarted gateway begins with it. The same table again changes nothing.
+    ///
+    /// # Errors
+    /// [`ControlError::Refused`] when a newer table is in force (its generation is in the message), when
+    /// another table of the same generation is, or when two pools claim one host.
+    pub async fn apply(&self, table: Table) -> Result<GatewayObserved, ControlError> {
+        self.ask(GatewayRequest::Apply { table }).await
+    }
+
+    /// What the gateway sees.
+    ///
+    /// # Errors
+    /// [`ControlError`]
+    pub async fn observe(&self) -> Result<GatewayObserved, ControlError> {
+        self.ask(GatewayRequest::Observe).await
+    }
+
+    /// Ends what still runs on an instance that is out of rotation.
+    ///
+    /// # Errors
+    /// [`ControlError::Refused`] when the table in force names the instance.
+    pub async fn cut(
+        &self,
+        env: EnvId,
+        instance: InstanceId,
+    ) -> Result<GatewayObserved, ControlError> {
+        self.ask(GatewayRequest::Cut { env, instance }).await
+    }
+
+    /// Duplicates of the listening sockets, HTTP and HTTPS.
+    ///
+    /// # Errors
+    /// [`ControlError`]
+    pub async fn listeners(&self) -> Result<(TcpListener, TcpListener), ControlError> {
+        let (_, descriptors) = self.exchange(GatewayRequest::Listeners).await?;
+        let sockets = <[OwnedFd; 2]>::try_from(descriptors);
+        let [http, https] = sockets.map_err(|got| {
+            let message = format!("{} descriptors came instead of two", got.len());
+            self.broken(io::Error::new(io::ErrorKind::InvalidData, message))
+        })?;
+        Ok((http.into(), https.into()))
+    }
+
+    /// Asks the gateway to stop accepting, finish what is under way within `grace`, and exit. This returns
+    /// when it has stopped accepting; the process ends later.
+    ///
+    /// # Errors
+    /// [`ControlError`]
+    pub async fn quit(&self, grace: Millis) -> Result<GatewayObserved, ControlError> {
+        self.ask(GatewayRequest::Quit { grace }).await
+    }
+
+    async fn ask(&self, request: GatewayRequest) -> Result<GatewayObserved, ControlError> {
+        Ok(self.exchange(request).await?.0)
+    }
+
+    async fn exchange(
+        &self,
+        request: GatewayRequest,
+    ) -> Result<(GatewayObserved, Vec<OwnedFd>), ControlError> {
+        let mut slot = self.connection.lock().await;
+        // A kept connection may belong to a gateway that is gone. Every request may be repeated, so the
+        // second try goes to whoever listens now.
+        if let Some(lines) = slot.take()
+            && let Ok((lines, reply, descriptors)) = converse(lines, &request).await
+        {
+            *slot = Some(lines);
+            return understood(reply, descriptors);
+        }
+        let fresh = Lines::connect(&self.path, LONGEST_LINE);
+        let fresh = fresh.map_err(|source| ControlError::Absent {
+            path: self.path.display().to_string(),
+            source,
+        })?;
+        let answer = converse(fresh, &request).await;
+        let (lines, reply, descriptors) = answer.map_err(|source| self.broken(source))?;
+        *slot = Some(lines);
+        understood(reply, descriptors)
+    }
+
+    fn broken(&self, source: io::Error) -> ControlError {
+        ControlError::Broken {
+            path: self.path.display().to_string(),
+            source,
+        }
+    }
+}
+
+async fn converse(
+    mut lines: Lines,
+    request: &GatewayRequest,
+) -> io::Result<(Lines, GatewayReply, Vec<OwnedFd>)> {
+    let exchange = async {
+        lines.send(request, &[]).await?;
+        let reply = lines.receive::<GatewayReply>().await?;
+        reply.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
+    };
+    let answer = tokio::time::timeout(ANSWER_WITHIN, exchange).await;
+    let late = |_| Err(io::Error::from(io::ErrorKind::TimedOut));
+    let (reply, descriptors) = answer.unwrap_or_else(late)?;
+    Ok((lines, reply, descriptors))
+}
+
+fn understood(
+    reply: GatewayReply,
+    descriptors: Vec<OwnedFd>,
+) -> Result<(GatewayObserved, Vec<OwnedFd>), ControlError> {
+    match reply {
+        GatewayReply::Observed { observed } => Ok((observed, descriptors)),
+        GatewayReply::Refused { message } => Err(ControlError::Refused(message)),
+    }
+}
