@@ -1,0 +1,85 @@
+//! A plan: what to do, in order, and what is waited for.
+
+use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId};
+use ward_types::keeper::Role;
+use ward_types::release::Phase;
+use ward_types::time::{Millis, Timestamp};
+
+use crate::memory::Memory;
+use crate::waiting::Waiting;
+
+/// What to do now, and what is waited for. An immutable value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// To be carried out in this order. When one fails the rest is left, and planned again. A plan that
+    /// has actions is followed by another as soon as they are carried out.
+    pub actions: Vec<Action>,
+    /// What is waited for; empty when the environment is as it should be.
+    pub waiting: Vec<Waiting>,
+    /// When to plan again at the latest, even if nothing is seen to change.
+    pub wake: Option<Timestamp>,
+    /// The first ordinal that this plan could give out.
+    pub first_ordinal: u64,
+    /// The first ordinal that it did not give out. To be made durable before any `Start` is carried out.
+    pub next_ordinal: u64,
+    /// To be handed to the next call of `plan`.
+    pub memory: Memory,
+}
+
+/// One thing to do. Doing it twice is doing it once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// A deployment enters another phase: becomes the event `DeploymentMoved`.
+    Move {
+        /// Which deployment.
+        deployment: DeploymentId,
+        /// Its next phase.
+        phase: Phase,
+    },
+    /// Start an instance.
+    Start {
+        /// Its id, never used before.
+        id: InstanceId,
+        /// The service or database.
+        component: Name,
+        /// The release; `r0` for a database.
+        release: ReleaseId,
+        /// What it is for.
+        role: Role,
+    },
+    /// Put these pools into force, in place of all pools of this environment.
+    Route {
+        /// All pools of this environment; a pool that is not named is removed.
+        pools: Vec<PlannedPool>,
+    },
+    /// Cut what still runs on an instance that is out of rotation.
+    Cut {
+        /// Which instance.
+        id: InstanceId,
+    },
+    /// Ask an instance to stop.
+    Stop {
+        /// Which instance.
+        id: InstanceId,
+        /// From the signal to SIGKILL.
+        grace: Millis,
+    },
+    /// Remove what is left of an instance that is over.
+    Remove {
+        /// Which instance.
+        id: InstanceId,
+    },
+    /// Remove the environment's data.
+    PurgeData,
+}
+
+/// One service's pool, as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedPool {
+    /// The service.
+    pub service: Name,
+    /// The host names that lead to it; none when only links do.
+    pub hosts: Vec<String>,
+    /// The instances in rotation, by ordinal. May be empty: 503 with Retry-After.
+    pub endpoints: Vec<InstanceId>,
+}

@@ -1,0 +1,268 @@
+//! What a plan waits for, as data (promise P12). `Display` gives a sentence for a person.
+
+use std::fmt;
+
+use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId};
+use ward_types::time::{Millis, Timestamp};
+
+/// How long something is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// Until when.
+    pub until: Timestamp,
+    /// How long in all.
+    pub limit: Millis,
+    /// The setting of the stack file that changes the limit; `None` for a fixed limit of Ward's own.
+    pub setting: Option<&'static str>,
+}
+
+/// One thing that a plan waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Waiting {
+    /// A deployment waits its turn.
+    Queue {
+        /// The one that waits.
+        deployment: DeploymentId,
+        /// The one before it.
+        behind: DeploymentId,
+    },
+    /// A database is not healthy yet.
+    Database {
+        /// Which database.
+        database: Name,
+        /// Its instance, if it has one that runs.
+        instance: Option<InstanceId>,
+        /// Why its last health check failed.
+        last_failure: Option<String>,
+        /// When the deployment gives up, if one waits for it.
+        bound: Option<Bound>,
+    },
+    /// A release command runs.
+    ReleaseCommand {
+        /// The service that it belongs to.
+        service: Name,
+        /// Its instance.
+        instance: InstanceId,
+        /// When it is given up.
+        bound: Bound,
+    },
+    /// A service has fewer healthy instances than declared.
+    Healthy {
+        /// Which service.
+        service: Name,
+        /// Of which release.
+        release: ReleaseId,
+        /// How many are healthy.
+        healthy: u32,
+        /// How many are declared.
+        wanted: u32,
+        /// Why the last health check of one of the others failed.
+        last_failure: Option<String>,
+        /// When the first of them is given up, if one is starting.
+        bound: Option<Bound>,
+    },
+    /// The gateway does not answer; what runs goes on running.
+    Gateway {
+        /// When the deployment gives up, if one waits for it.
+        bound: Option<Bound>,
+    },
+    /// The gateway has not put the new routes into force yet.
+    Acknowledgement {
+        /// When the deployment gives up, if one waits for it.
+        bound: Option<Bound>,
+    },
+    /// A component ended again and again; the next start is put off.
+    Backoff {
+        /// The service or database.
+        component: Name,
+        /// How many ends in a row.
+        failures: u32,
+        /// When it is started again.
+        bound: Bound,
+    },
+    /// An instance is out of rotation and finishes what it has begun.
+    Drain {
+        /// Which instance.
+        instance: InstanceId,
+        /// Requests under way.
+        requests: u64,
+        /// Upgraded and long connections under way.
+        upgraded: u64,
+        /// When they are cut.
+        bound: Bound,
+    },
+    /// An instance was asked to stop.
+    Stopping {
+        /// Which instance.
+        instance: InstanceId,
+        /// When it is killed.
+        bound: Bound,
+    },
+    /// An instance that is over must be cleared away first.
+    Removal {
+        /// Which instance.
+        instance: InstanceId,
+    },
+    /// Databases are stopped when the last service instance is over.
+    ServicesToEnd {
+        /// The databases that run on.
+        databases: Vec<Name>,
+        /// How many instances of services still run.
+        running: u32,
+    },
+    /// The release before is kept running, so that a rollback is a switch.
+    Warm {
+        /// Which release.
+        release: ReleaseId,
+        /// When it is stopped.
+        bound: Bound,
+    },
+}
+
+impl Waiting {
+    /// How long this is waited for, if there is a limit.
+    #[must_use]
+    pub fn bound(&self) -> Option<&Bound> {
+        match self {
+            Waiting::Database { bound, .. }
+            | Waiting::Healthy { bound, .. }
+            | Waiting::Gateway { bound }
+            | Waiting::Acknowledgement { bound } => bound.as_ref(),
+            Waiting::ReleaseCommand { bound, .. }
+            | Waiting::Backoff { bound, .. }
+            | Waiting::Drain { bound, .. }
+            | Waiting::Stopping { bound, .. }
+            | Waiting::Warm { bound, .. } => Some(bound),
+            Waiting::Queue { .. } | Waiting::Removal { .. } | Waiting::ServicesToEnd { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.sentence(f)?;
+        match self.bound() {
+            Some(bound) => write!(f, " {bound}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Waiting {
+    fn sentence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Waiting::Queue { deployment, behind } => {
+                write!(f, "Deployment {deployment} waits for {behind} to end.")
+            }
+            Waiting::Database {
+                database,
+                instance,
+                last_failure,
+                ..
+            } => {
+                write!(f, "Waiting for the database {database} to be healthy")?;
+                if let Some(id) = instance {
+                    write!(f, " ({id})")?;
+                }
+                reason(f, last_failure.as_deref())
+            }
+            Waiting::ReleaseCommand {
+                service, instance, ..
+            } => write!(
+                f,
+                "Waiting for the release command of {service} to end ({instance})."
+            ),
+            Waiting::Healthy {
+                service,
+                release,
+                healthy,
+                wanted,
+                last_failure,
+                ..
+            } => {
+                write!(
+                    f,
+                    "Waiting for {service} of {release}: {healthy} of {wanted} instances are healthy"
+                )?;
+                reason(f, last_failure.as_deref())
+            }
+            Waiting::Gateway { .. } => write!(
+                f,
+                "Waiting for the gateway, which does not answer; what serves goes on serving."
+            ),
+            Waiting::Acknowledgement { .. } => {
+                write!(f, "Waiting for the gateway to acknowledge the new routes.")
+            }
+            Waiting::Backoff {
+                component,
+                failures,
+                ..
+            } => write!(
+                f,
+                "Waiting before {component} is started again: it ended {failures} times in a row."
+            ),
+            Waiting::Drain {
+                instance,
+                requests,
+                upgraded,
+                ..
+            } => write!(
+                f,
+                "Waiting for {instance} to finish {requests} requests and {upgraded} long connections."
+            ),
+            Waiting::Stopping { instance, .. } => write!(f, "Waiting for {instance} to stop."),
+            Waiting::Removal { instance } => {
+                write!(f, "Waiting for what is left of {instance} to be removed.")
+            }
+            Waiting::ServicesToEnd { databases, running } => {
+                let names: Vec<&str> = databases.iter().map(Name::as_str).collect();
+                let names = names.join(", ");
+                write!(
+                    f,
+                    "Waiting for {running} instances of services to end before {names} is stopped."
+                )
+            }
+            Waiting::Warm { release, .. } => write!(
+                f,
+                "Keeping the instances of {release} running, so that a rollback is immediate."
+            ),
+        }
+    }
+}
+
+fn reason(f: &mut fmt::Formatter<'_>, last_failure: Option<&str>) -> fmt::Result {
+    match last_failure {
+        Some(text) => write!(f, "; last health check: {}.", text.trim_end_matches('.')),
+        None => f.write_str("."),
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limit = Span(self.limit);
+        match self.setting {
+            Some(setting) => write!(f, "(at most {limit}: `{setting}`)"),
+            None => write!(f, "(at most {limit})"),
+        }
+    }
+}
+
+/// A span as people write it: `200ms`, `30s`, `1m30s`.
+pub(crate) struct Span(pub(crate) Millis);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.0;
+        let (hours, minutes, seconds) =
+            (millis / 3_600_000, millis / 60_000 % 60, millis / 1000 % 60);
+        match (hours, minutes, seconds, millis % 1000) {
+            (0, 0, 0, ms) => write!(f, "{ms}ms"),
+            (0, 0, s, 0) => write!(f, "{s}s"),
+            (0, 0, s, ms) => write!(f, "{s}.{ms:03}s"),
+            (0, m, 0, _) => write!(f, "{m}m"),
+            (0, m, s, _) => write!(f, "{m}m{s}s"),
+            (h, 0, _, _) => write!(f, "{h}h"),
+            (h, m, _, _) => write!(f, "{h}h{m}m"),
+        }
+    }
+}
