@@ -1,0 +1,203 @@
+//! What can be wrong with a stack file, each kind with a code that never changes its meaning.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A stretch of the file, in bytes from its start; `end` is not part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Span {
+    /// The first byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+}
+
+impl Span {
+    /// The very beginning, for what concerns the whole file.
+    pub const START: Span = Span { start: 0, end: 0 };
+
+    /// How many bytes it covers.
+    #[must_use]
+    pub fn len(self) -> usize {
+        self.end.saturating_sub(self.start)
+    }
+
+    /// Whether it covers nothing and only marks a place.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl From<std::ops::Range<usize>> for Span {
+    fn from(range: std::ops::Range<usize>) -> Self {
+        Self {
+            start: range.start,
+            end: range.end,
+        }
+    }
+}
+
+macro_rules! codes {
+    ($($variant:ident $id:literal $title:literal $advice:literal)*) => {
+        /// A kind of mistake. Codes are stable: one is never reused for something else.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $(#[doc = $title] $variant,)*
+        }
+
+        /// Every kind of mistake, in the order of the codes.
+        pub const CODES: &[Code] = &[$(Code::$variant),*];
+
+        impl Code {
+            /// The code as people see and search it: `W0201`.
+            #[must_use]
+            pub const fn id(self) -> &'static str {
+                match self { $(Code::$variant => $id),* }
+            }
+
+            /// What it means, as a phrase.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Code::$variant => $title),* }
+            }
+
+            /// What to do about it, in a sentence.
+            #[must_use]
+            pub const fn advice(self) -> &'static str {
+                match self { $(Code::$variant => $advice),* }
+            }
+        }
+    };
+}
+
+codes! {
+    Syntax "W0101" "The text is not TOML" "Mend the syntax at the place that is shown (TOML 1.1)."
+    DuplicateKey "W0102" "A key or table is given twice" "Keep one of the two."
+    TooLarge "W0103" "The file is larger than 1 MiB" "A stack file is a few kilobytes; look whether the right file is read."
+    TooDeep "W0104" "Tables or lists are nested too deeply" "No key of a stack file needs more than a few levels."
+
+    UnknownKey "W0201" "A key that Ward does not know" "See the tables above for the keys of each part."
+    WrongType "W0202" "A value of the wrong type" "Give the type that the key's table names."
+    MissingKey "W0203" "A required key is missing" "Add the key."
+    Conflict "W0204" "Keys that exclude each other, or none of them" "Keep exactly one of them."
+    NotOverridable "W0205" "An environment overrides what is the same in all environments" "Remove it from the environment."
+    OverrideOfNothing "W0206" "An environment overrides a service or database that the stack does not declare" "Declare it outside of the environment first."
+    UnknownEnvironment "W0207" "An environment that the stack does not declare" "Name a declared one, or add `[environment.NAME]`."
+
+    BadName "W0301" "A name that cannot be a DNS label" "Lower-case letters, digits and hyphens, beginning with a letter, at most 40."
+    BadVersion "W0302" "A version that is not MAJOR.MINOR" "Two whole numbers; Ward appends the build number."
+    BadDuration "W0303" "A duration that does not parse" "A whole number and `ms`, `s`, `m`, `h` or `d`."
+    BadSize "W0304" "A size that does not parse" "A whole number and a unit such as `MiB` or `GB`."
+    OutOfRange "W0305" "A value outside of its range" "Stay within the range that the key's table names."
+    BadPort "W0306" "A port out of range" "1 to 65535."
+    BadChoice "W0307" "A word that is not one of the choices" "Use one of the words that the key's table names."
+    Empty "W0308" "An empty command, list or text" "Give at least one word, or remove the key."
+    BadFilePath "W0309" "A path that leaves the stack's folder" "A path relative to the stack file, without `..`."
+    BadEgress "W0310" "An outside address that does not parse" "`HOST:PORT`, the host a DNS name or an IPv4 address outside of the instance."
+    BadImage "W0311" "An image reference that does not parse, or names neither tag nor digest" "`name:tag` or `host/name@sha256:…`."
+    BadHost "W0312" "A route's host that is not a host name" "A DNS name in lower case, without scheme, port, path or wildcard."
+    BadUrlPath "W0313" "A health check's path that is not one" "Begin with `/`, without spaces."
+    BadVariable "W0314" "A name that cannot be an environment variable" "Letters, digits and underscores, not beginning with a digit."
+    ReservedVariable "W0315" "An environment variable that Ward sets itself" "Remove it; the application is given it."
+    NulCharacter "W0316" "A NUL character in a value" "Neither arguments nor environment variables can hold one."
+    BadPackage "W0317" "A name that cannot be a Cargo package" "The `name` in the `[package]` of a Cargo.toml."
+    Repeated "W0318" "A list that names the same thing twice" "Keep one of the two."
+
+    LinkToNothing "W0401" "A link to what the stack does not declare" "Link to a service or database of this file; outside addresses go into `egress`."
+    LinkToItself "W0402" "A service that links to itself" "Remove the link; an instance reaches itself on localhost."
+    LinkWithoutPort "W0403" "A link to a service without a port" "Give the linked service a `port`."
+    ReleaseCycle "W0404" "Release commands that wait for each other" "Break the circle: remove one of the links, or one of the release commands."
+    HostTaken "W0405" "Two routes for one host" "One host leads to one service; give the other a host of its own."
+    RouteWithoutPort "W0406" "A route to a service without a port" "Say on which `port` the application listens."
+    NoHealthCheck "W0407" "A service with a route or a port, but no health check" "Add `health = { path = \"…\" }`, or opt out in writing with `health = \"none\"`."
+    HealthWithoutPort "W0408" "A health check of a service without a port" "Say on which `port` the application listens, or remove the check."
+    SameName "W0409" "A service and a database of one name" "Rename one; links name them without their kind."
+    LinkCollision "W0410" "Two links, or a link and an outside address, that the instance could not tell apart" "Keep one of the two, or rename one."
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.id())
+    }
+}
+
+/// Another place that has to do with a mistake.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Label {
+    /// Where.
+    pub span: Span,
+    /// What is there, in a few words.
+    pub text: String,
+}
+
+/// One mistake, with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// Which kind.
+    pub code: Code,
+    /// What is wrong, in a sentence without a full stop.
+    pub message: String,
+    /// The offending text.
+    pub span: Span,
+    /// A few words to stand under the offending text.
+    pub note: String,
+    /// What would have been right, as a noun phrase.
+    pub expected: Option<String>,
+    /// The text that was probably meant.
+    pub did_you_mean: Option<String>,
+    /// Other places that have to do with it.
+    pub labels: Vec<Label>,
+}
+
+impl Mistake {
+    pub(crate) fn at(span: Span, code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            span,
+            note: "here".to_owned(),
+            expected: None,
+            did_you_mean: None,
+            labels: Vec::new(),
+        }
+    }
+
+    pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
+        self.note = note.into();
+        self
+    }
+
+    pub(crate) fn expected(mut self, expected: impl Into<String>) -> Self {
+        self.expected = Some(expected.into());
+        self
+    }
+
+    pub(crate) fn mean(mut self, text: Option<String>) -> Self {
+        self.did_you_mean = text;
+        self
+    }
+
+    pub(crate) fn label(mut self, span: Span, text: impl Into<String>) -> Self {
+        let text = text.into();
+        self.labels.push(Label { span, text });
+        self
+    }
+
+    /// Whether it complains about what is not there, which says nothing about a file that was only
+    /// read in part.
+    pub(crate) fn is_about_absence(&self) -> bool {
+        matches!(
+            self.code,
+            Code::MissingKey
+                | Code::Conflict
+                | Code::OverrideOfNothing
+                | Code::LinkToNothing
+                | Code::LinkWithoutPort
+                | Code::RouteWithoutPort
+                | Code::NoHealthCheck
+                | Code::HealthWithoutPort
+        )
+    }
+}

@@ -1,0 +1,64 @@
+//! "Did you mean": the candidate that a person most likely had in mind.
+
+/// The candidate that is closest to `text`, if one is close enough to be a slip of the finger.
+pub(crate) fn closest<'a>(
+    text: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    // Very long texts are no slip of the finger, and comparing them costs the square of their length.
+    if text.len() > 64 {
+        return None;
+    }
+    let lower = text.to_ascii_lowercase();
+    candidates
+        .into_iter()
+        .filter(|candidate| *candidate != text)
+        .map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= allowed(candidate))
+        .min_by(|(a, left), (b, right)| {
+            let likeness = |name: &str| strsim::jaro_winkler(&lower, name);
+            a.cmp(b)
+                .then_with(|| likeness(right).total_cmp(&likeness(left)))
+        })
+        .map(|(_, candidate)| candidate.to_owned())
+}
+
+fn allowed(candidate: &str) -> usize {
+    match candidate.chars().count() {
+        0..=1 => 0,
+        2..=4 => 1,
+        5..=7 => 2,
+        _ => 3,
+    }
+}
+
+/// `a`, `one of a, b`, or `nothing, as there is none`, for the words "expected …".
+pub(crate) fn one_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    match names.as_slice() {
+        [] => "none, as none is declared".to_owned(),
+        [one] => one.clone(),
+        many => format!("one of {}", many.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_recognised_and_another_word_is_not() {
+        let keys = ["health", "instances", "env"];
+        assert_eq!(closest("helth", keys).as_deref(), Some("health"));
+        assert_eq!(closest("Instances", keys).as_deref(), Some("instances"));
+        assert_eq!(closest("en", keys).as_deref(), Some("env"));
+        assert_eq!(closest("volume", keys), None);
+        assert_eq!(closest(&"x".repeat(100_000), keys), None);
+    }
+
+    #[test]
+    fn choices_read_as_english() {
+        assert_eq!(one_of(["a"]), "`a`");
+        assert_eq!(one_of(["a", "b"]), "one of `a`, `b`");
+    }
+}
