@@ -1,0 +1,430 @@
+//! The handle: what the server asks of the engine.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use ward_types::id::{Digest, EnvId, InstanceId, Name};
+use ward_types::keeper::{InstanceFacts, InstanceSpec, InstanceState, InstanceStatus};
+use ward_types::time::{Millis, Timestamp};
+use ward_types::view::LogLine;
+
+use crate::client::{ClientError, KeeperClient};
+use crate::error::{Error, file};
+use crate::folder::{self, Home};
+use crate::image::Image;
+use crate::layers::{Collected, Layers};
+use crate::logs::{self, LogFollow, LogQuery};
+use crate::{start, watcher};
+
+/// How long a keeper may take to answer. It is a small loop that never blocks, so that a longer silence
+/// means that it is stopped or the machine is out of memory.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Where the engine works and with what.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The state folder, absolute.
+    pub home: PathBuf,
+    /// The program that is started as `EXE keeper`, absolute: the running binary itself.
+    pub exe: PathBuf,
+    /// The present moment.
+    pub clock: fn() -> Timestamp,
+}
+
+/// What is known of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Who it is.
+    pub facts: InstanceFacts,
+    /// How it is.
+    pub status: InstanceStatus,
+    /// When its present state was entered; of an instance that was found again, when it was found
+    /// (`Starting`: when it was started).
+    pub since: Timestamp,
+}
+
+pub(crate) type Instances = BTreeMap<EnvId, BTreeMap<InstanceId, Seen>>;
+
+pub(crate) struct Inner {
+    pub(crate) home: Home,
+    pub(crate) exe: PathBuf,
+    pub(crate) clock: fn() -> Timestamp,
+    pub(crate) layers: Layers,
+    seen: Mutex<Instances>,
+    changes: watch::Sender<u64>,
+}
+
+/// The local engine. Cheap to clone; all clones are the same engine.
+#[derive(Clone)]
+pub struct Engine(pub(crate) Arc<Inner>);
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Engine").field(&self.0.home.0).finish()
+    }
+}
+
+impl Inner {
+    fn seen(&self) -> MutexGuard<'_, Instances> {
+        // A panic while the map was locked leaves it as it was: each change is a single insertion.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn look(&self, env: &EnvId, id: &InstanceId) -> Option<Seen> {
+        self.seen().get(env)?.get(id).cloned()
+    }
+
+    /// Enters an instance unless it is known; tells whether it was entered.
+    pub(crate) fn enter(&self, seen: Seen) -> Entered {
+        let mut all = self.seen();
+        let env = all.entry(seen.facts.env.clone()).or_default();
+        if let Some(known) = env.get(&seen.facts.id) {
+            return Entered::Known(Box::new(known.clone()));
+        }
+        env.insert(seen.facts.id.clone(), seen);
+        drop(all);
+        self.bump();
+        Entered::New
+    }
+
+    /// Records what was said of an instance. `since` moves only when the state does.
+    pub(crate) fn record(&self, facts: &InstanceFacts, status: InstanceStatus, at: Timestamp) {
+        let mut all = self.seen();
+        let Some(seen) = all
+            .get_mut(&facts.env)
+            .and_then(|env| env.get_mut(&facts.id))
+        else {
+            return; // Removed meanwhile.
+        };
+        if seen.status == status {
+            return;
+        }
+        if seen.status.state != status.state {
+            seen.since = at;
+        }
+        seen.status = status;
+        drop(all);
+        self.bump();
+    }
+
+    fn forget(&self, env: &EnvId, id: &InstanceId) {
+        let mut all = self.seen();
+        if let Some(instances) = all.get_mut(env) {
+            instances.remove(id);
+            if instances.is_empty() {
+                all.remove(env);
+            }
+        }
+        drop(all);
+        self.bump();
+    }
+
+    fn bump(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+}
+
+/// Whether an instance was new.
+pub(crate) enum Entered {
+    New,
+    Known(Box<Seen>),
+}
+
+impl Engine {
+    /// Opens the engine of a state folder, finds the keepers that run there and listens to them. When it
+    /// returns, [`Engine::observe`] shows every instance that the folder knows, those whose keeper is gone
+    /// as `Exited`, `Failed` or `Lost`. Must run inside a tokio runtime.
+    ///
+    /// Two engines on one folder is a mistake that the server's lock prevents.
+    ///
+    /// # Errors
+    /// [`Error::File`] when the state folder cannot be used.
+    pub async fn open(options: Options) -> Result<Self, Error> {
+        let home = Home(options.home);
+        folder::make_private(&home.run())?;
+        let layers = Layers::open(home.layers())?;
+        let engine = Self(Arc::new(Inner {
+            home,
+            exe: options.exe,
+            clock: options.clock,
+            layers,
+            seen: Mutex::default(),
+            changes: watch::Sender::new(0),
+        }));
+        watcher::find_again(&engine).await?;
+        Ok(engine)
+    }
+
+    /// Starts an instance: its folder, its log's folder and its writable folders are made, a keeper is
+    /// started and given the specification through a pipe. Returns when the keeper says that the instance
+    /// runs (not that it is healthy). `spec.dir` must be [`Engine::instance_dir`].
+    ///
+    /// Starting an instance that is known does nothing and repeats the first result. An instance that could not
+    /// be started is observed as `Failed`. The work goes on when the future is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the keeper's own words, or what kept a keeper from being started.
+    pub async fn start(&self, spec: InstanceSpec) -> Result<(), Error> {
+        start::start(self, spec).await
+    }
+
+    /// The instances of an environment, running or over, from memory.
+    #[must_use]
+    pub fn observe(&self, env: &EnvId) -> BTreeMap<InstanceId, Seen> {
+        self.0.seen().get(env).cloned().unwrap_or_default()
+    }
+
+    /// The environments that have instances, running or over.
+    #[must_use]
+    pub fn environments(&self) -> BTreeSet<EnvId> {
+        self.0.seen().keys().cloned().collect()
+    }
+
+    /// A number that grows with each change of what [`Engine::observe`] shows.
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    /// Asks an instance to stop: its stop signal now, SIGKILL after `grace`. Returns at once;
+    /// [`Engine::observe`] shows the end. An instance that is over is left alone.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Keeper`], [`Error::NoAnswer`].
+    pub async fn stop(&self, env: &EnvId, id: &InstanceId, grace: Millis) -> Result<(), Error> {
+        if self.known(env, id)?.status.state.is_over() {
+            return Ok(());
+        }
+        let dir = self.instance_dir(env, id);
+        let asked = within("stop", env, id, async {
+            KeeperClient::connect(&dir)?.stop(grace).await
+        });
+        match asked.await {
+            // The watcher learns the same from the same socket, and says how it ended.
+            Err(Error::Keeper {
+                source: ClientError::Gone { .. },
+                ..
+            }) => Ok(()),
+            // It ended while it was being asked.
+            Err(error) if self.known(env, id)?.status.state.is_over() => {
+                tracing::debug!(%env, %id, %error, "it was over before it could be stopped");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Forgets an instance that is over and removes its folder. Its logs stay. Removing one that is not
+    /// known does nothing.
+    ///
+    /// # Errors
+    /// [`Error::StillRuns`], [`Error::File`].
+    pub async fn remove(&self, env: &EnvId, id: &InstanceId) -> Result<(), Error> {
+        let Some(seen) = self.0.look(env, id) else {
+            return Ok(());
+        };
+        let dir = self.instance_dir(env, id);
+        if !seen.status.state.is_over() || folder::keeper_lives(&dir) && !self.left(&dir).await {
+            let (env, id) = (env.clone(), id.clone());
+            return Err(Error::StillRuns { env, id });
+        }
+        match tokio::fs::remove_dir_all(&dir).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(file("remove", &dir)(error));
+            }
+            _ => self.0.forget(env, id),
+        }
+        Ok(())
+    }
+
+    /// A keeper tells the end of its instance before it leaves itself: gives it a moment.
+    async fn left(&self, dir: &Path) -> bool {
+        for _ in 0..100 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if !folder::keeper_lives(dir) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The last `lines` lines of an instance's output, oldest first, without times; empty when there is
+    /// none. Reads at most a quarter of a megabyte.
+    #[must_use]
+    pub fn output_tail(&self, facts: &InstanceFacts, lines: usize) -> Vec<String> {
+        logs::tail(&self.0.home.log(facts), lines)
+    }
+
+    /// The folder of an instance: `run/STACK/ENVIRONMENT/INSTANCE`.
+    #[must_use]
+    pub fn instance_dir(&self, env: &EnvId, id: &InstanceId) -> PathBuf {
+        self.0.home.instance(env, id)
+    }
+
+    /// The file that an instance's output goes to.
+    #[must_use]
+    pub fn log_file(&self, facts: &InstanceFacts) -> PathBuf {
+        self.0.home.log(facts)
+    }
+
+    /// The socket of the gateway that takes link and egress connections.
+    #[must_use]
+    pub fn gateway_links(&self) -> PathBuf {
+        self.0.home.0.join("gateway").join("links.sock")
+    }
+
+    /// The symbolic link that names the present instance of a database; what `LinkTarget::Keeper` holds.
+    #[must_use]
+    pub fn current_link(&self, env: &EnvId, database: &Name) -> PathBuf {
+        self.0.home.current(env, database)
+    }
+
+    /// Makes `id` the present instance of a database, at once for all who follow the link.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn point(&self, env: &EnvId, database: &Name, id: &InstanceId) -> Result<(), Error> {
+        let link = self.current_link(env, database);
+        let target = self.instance_dir(env, id);
+        if std::fs::read_link(&link).is_ok_and(|now| now == target) {
+            return Ok(());
+        }
+        folder::make_private(&self.0.home.env_run(env))?;
+        let temporary = self
+            .0
+            .home
+            .env_run(env)
+            .join(format!(".{database}.current.new"));
+        let _ = std::fs::remove_file(&temporary);
+        std::os::unix::fs::symlink(&target, &temporary)
+            .and_then(|()| std::fs::rename(&temporary, &link))
+            .map_err(file("write", &link))
+    }
+
+    /// The user and group id that a component's instances have on the host. An ordinary user can only be
+    /// itself; root gives each component an unprivileged id of its own in 1 000 000 000 to 1 999 999 999,
+    /// always the same for the same names.
+    #[must_use]
+    pub fn host_id(&self, env: &EnvId, component: &Name) -> u32 {
+        let own = rustix::process::geteuid();
+        if own.is_root() {
+            start::unprivileged_id(env, component)
+        } else {
+            own.as_raw()
+        }
+    }
+
+    /// A connection to a port inside an instance.
+    ///
+    /// # Errors
+    /// [`Error::Keeper`], [`Error::NoAnswer`].
+    pub async fn connect(
+        &self,
+        env: &EnvId,
+        id: &InstanceId,
+        port: u16,
+    ) -> Result<TcpStream, Error> {
+        let dir = self.instance_dir(env, id);
+        within("connect to", env, id, async {
+            KeeperClient::connect(&dir)?.connect_port(port).await
+        })
+        .await
+    }
+
+    /// Unpacks an image's layers that are not there yet, and says how the image is run. `manifest` and
+    /// `config` are the bytes of an OCI (or Docker schema 2) manifest and configuration; `blob` tells the
+    /// file that holds a layer's blob. Every layer is verified against the manifest's digest and the
+    /// configuration's `diff_id`. Several calls at once are safe.
+    ///
+    /// Blocks on the disk and the processor: call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// [`Error::Image`], [`Error::Layer`].
+    pub fn unpack(
+        &self,
+        manifest: &[u8],
+        config: &[u8],
+        blob: &dyn Fn(&Digest) -> PathBuf,
+    ) -> Result<Image, Error> {
+        crate::image::unpack(&self.0.layers, manifest, config, blob)
+    }
+
+    /// Removes the unpacked layers that are neither in `keep` (layer digests) nor used by an instance that
+    /// has a folder. Must not run while an image that `keep` does not cover is between unpack and start.
+    /// Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn collect_layers(&self, keep: &BTreeSet<Digest>) -> Result<Collected, Error> {
+        self.0.layers.collect(keep, &start::roots(&self.0.home)?)
+    }
+
+    /// The output of an environment's instances, of those that are gone too, oldest first. Blocks on the
+    /// disk.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn logs(&self, env: &EnvId, query: &LogQuery) -> Result<Vec<LogLine>, Error> {
+        logs::read(&self.0.home.env_logs(env), query)
+    }
+
+    /// The output of an environment's instances as [`Engine::logs`] gives it, and then what follows.
+    #[must_use]
+    pub fn follow(&self, env: &EnvId, query: LogQuery) -> LogFollow {
+        LogFollow::new(self.0.home.env_logs(env), query)
+    }
+
+    fn known(&self, env: &EnvId, id: &InstanceId) -> Result<Seen, Error> {
+        let unknown = || Error::Unknown {
+            env: env.clone(),
+            id: id.clone(),
+        };
+        self.0.look(env, id).ok_or_else(unknown)
+    }
+}
+
+async fn within<T>(
+    action: &'static str,
+    env: &EnvId,
+    id: &InstanceId,
+    asking: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, Error> {
+    let (env, id) = (env.clone(), id.clone());
+    match tokio::time::timeout(ANSWER, asking).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(source)) => Err(Error::Keeper {
+            action,
+            env,
+            id,
+            source,
+        }),
+        Err(_) => Err(Error::NoAnswer {
+            action,
+            env,
+            id,
+            seconds: ANSWER.as_secs(),
+        }),
+    }
+}
+
+/// The state of an instance whose keeper does not run, from what lies in its folder.
+pub(crate) fn state_without_keeper(dir: &Path, now: Timestamp) -> (InstanceState, Timestamp) {
+    if let Some(note) = folder::exit_note(dir) {
+        let (exit, asked) = (note.exit, note.asked);
+        return (InstanceState::Exited { exit, asked }, note.at);
+    }
+    match folder::read_whole::<folder::FailedNote>(dir, folder::FAILED) {
+        Ok(Some(note)) => (
+            InstanceState::Failed {
+                message: note.message,
+            },
+            note.at,
+        ),
+        _ => (InstanceState::Lost, now),
+    }
+}
