@@ -2,23 +2,33 @@
 //!
 //! The file's text comes in as a `&str` with the name to show for it; whether the folders and files
 //! that it names exist is for others to find out.
+//!
+//! The way of a file: [`syntax`] makes the text a tree, [`shape`] compares each key and value with the
+//! one table of [`keys`], [`overrides`] lays each environment over the stack, [`fit`] looks whether the
+//! parts fit each other, [`decode`] makes the specs. Each step says all that it finds and none stops the
+//! next. A mistake in what was read in part could be a consequence of another one; those are left out.
 
+mod decode;
+mod fit;
+mod keys;
+mod kind;
+mod lines;
 mod mistake;
+mod overrides;
+mod reading;
+mod reference;
+mod report;
+mod shape;
 mod stack;
 mod suggest;
+mod syntax;
+mod tree;
+mod value;
 
+pub use keys::{KEYS, Key, Need, Scope};
+pub use kind::{Kind, Rule};
 pub use mistake::{CODES, Code, Label, Mistake, Span};
+pub use reading::{MAX_BYTES, MOST_MISTAKES, Reading, read, too_large};
+pub use reference::{EXAMPLE, reference};
+pub use report::{LabelView, Look, MistakeView, render, views};
 pub use stack::{DEFAULT_ENVIRONMENT, Stack};
-
-/// The most that a stack file may hold, in bytes: 1 MiB.
-pub const MAX_BYTES: usize = 1 << 20;
-
-/// What a stack file says.
-#[derive(Debug, Clone)]
-pub struct Reading {
-    /// The stack; `None` when there is any mistake, so that nothing is ever changed by a file that
-    /// has one.
-    pub stack: Option<Stack>,
-    /// Everything that is wrong, in the order of the file.
-    pub mistakes: Vec<Mistake>,
-}

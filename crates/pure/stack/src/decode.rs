@@ -1,0 +1,224 @@
+//! From the tree of one environment to its spec. Everything has been checked before: what is wrong here
+//! falls back to its default, and the spec is thrown away with the mistakes.
+
+use std::collections::BTreeMap;
+
+use toml::de::DeTable;
+use ward_types::id::{EnvId, Name};
+use ward_types::spec::{
+    Base, DatabaseEngine, DatabaseSpec, EgressSpec, EnvSpec, HealthSpec, ImageSource,
+    ReleaseCommand, RouteSpec, ServiceSpec,
+};
+use ward_types::time::Millis;
+use ward_types::unit::{ByteSize, parse_duration};
+
+use crate::keys::{self, Need};
+use crate::tree::{self, Node, Table, Value};
+use crate::value;
+
+/// The spec of one environment; `None` when the tree is not what was checked.
+pub(crate) fn spec(id: EnvId, env: &Table) -> Option<EnvSpec> {
+    let file = At::new(env, "");
+    let stack = file.below("stack")?;
+    Some(EnvSpec {
+        id,
+        version: stack.text("version")?,
+        services: each(env, "service", service)?,
+        databases: each(env, "database", database)?,
+        keep_warm: stack.duration("keep_warm"),
+    })
+}
+
+fn each<T>(
+    env: &Table,
+    kind: &str,
+    read: impl Fn(&At<'_>) -> Option<T>,
+) -> Option<BTreeMap<Name, T>> {
+    let pattern = format!("{kind}.*");
+    let parts = env.tables(kind);
+    parts
+        .map(|(name, _, table)| Some((Name::parse(name).ok()?, read(&At::new(table, &pattern))?)))
+        .collect()
+}
+
+fn service(at: &At<'_>) -> Option<ServiceSpec> {
+    Some(ServiceSpec {
+        source: source(at)?,
+        command: at.words("command"),
+        port: at.number("port").and_then(|port| u16::try_from(port).ok()),
+        health: at.below("health").and_then(|health| self::health(&health)),
+        instances: at.count("instances"),
+        links: at
+            .texts("links")
+            .filter_map(|link| Name::parse(link).ok())
+            .collect(),
+        egress: egress(at),
+        env: variables(at),
+        memory: at.size("memory"),
+        release: at
+            .below("release")
+            .and_then(|release| self::release(&release)),
+        route: at.below("route").and_then(|route| {
+            Some(RouteSpec {
+                host: route.text("host")?,
+            })
+        }),
+        start_timeout: at.duration("start_timeout"),
+        drain_timeout: at.duration("drain_timeout"),
+        stop_timeout: at.duration("stop_timeout"),
+    })
+}
+
+fn source(at: &At<'_>) -> Option<ImageSource> {
+    let Some(build) = at.below("build") else {
+        let reference = at.text("image")?;
+        return Some(ImageSource::Image { reference });
+    };
+    if let Some(package) = build.text("cargo") {
+        return Some(ImageSource::Cargo { package });
+    }
+    if let Some(path) = build.text("dockerfile") {
+        return Some(ImageSource::Dockerfile { path });
+    }
+    Some(ImageSource::Command {
+        command: build.words("command").unwrap_or_default(),
+        files: build.words("files")?,
+        run: build.words("run")?,
+        base: match build.text("base")?.as_str() {
+            "host" => Base::Host,
+            _ => Base::Empty,
+        },
+    })
+}
+
+fn health(at: &At<'_>) -> Option<HealthSpec> {
+    Some(HealthSpec {
+        path: at.text("path")?,
+        interval: at.duration("interval"),
+        timeout: at.duration("timeout"),
+        healthy: at.count("healthy"),
+        unhealthy: at.count("unhealthy"),
+    })
+}
+
+fn release(at: &At<'_>) -> Option<ReleaseCommand> {
+    Some(ReleaseCommand {
+        command: at.words("command")?,
+        timeout: at.duration("timeout"),
+    })
+}
+
+fn egress(at: &At<'_>) -> Vec<EgressSpec> {
+    at.texts("egress")
+        .filter_map(|address| value::egress(address).ok())
+        .collect()
+}
+
+fn variables(at: &At<'_>) -> BTreeMap<String, String> {
+    let entries = at
+        .table
+        .table("env")
+        .into_iter()
+        .flat_map(|env| &env.entries);
+    entries
+        .filter_map(|(name, entry)| match &entry.node.value {
+            Value::Text(text) => Some((name.clone(), text.clone())),
+            _ => None,
+        })
+        .collect()
+}
+
+fn database(at: &At<'_>) -> Option<DatabaseSpec> {
+    let engine = match at.text("engine")?.as_str() {
+        "postgres" => DatabaseEngine::Postgres,
+        _ => return None,
+    };
+    Some(DatabaseSpec {
+        engine,
+        memory: at.size("memory"),
+    })
+}
+
+/// A table and its place in the table of keys, which knows the defaults.
+struct At<'a> {
+    table: &'a Table,
+    pattern: String,
+}
+
+impl<'a> At<'a> {
+    fn new(table: &'a Table, pattern: &str) -> Self {
+        Self {
+            table,
+            pattern: pattern.to_owned(),
+        }
+    }
+
+    fn below(&self, name: &str) -> Option<At<'a>> {
+        let table = self.table.table(name)?;
+        Some(At::new(table, keys::known(&self.pattern, name).path))
+    }
+
+    /// The value under `name`, or else its default.
+    fn value<T>(&self, name: &str, read: impl Fn(&Value) -> Option<T>) -> Option<T> {
+        let given = self
+            .table
+            .get(name)
+            .and_then(|entry| read(&entry.node.value));
+        given.or_else(|| read(&default(&self.pattern, name)?.value))
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.value(name, |value| match value {
+            Value::Text(text) => Some(text.clone()),
+            _ => None,
+        })
+    }
+
+    fn number(&self, name: &str) -> Option<i64> {
+        self.value(name, |value| match value {
+            Value::Integer(number) => *number,
+            _ => None,
+        })
+    }
+
+    fn count(&self, name: &str) -> u32 {
+        let number = self
+            .number(name)
+            .and_then(|number| u32::try_from(number).ok());
+        number.unwrap_or_default()
+    }
+
+    fn duration(&self, name: &str) -> Millis {
+        let read = |value: &Value| match value {
+            Value::Text(text) => parse_duration(text).ok(),
+            _ => None,
+        };
+        self.value(name, read).unwrap_or_default()
+    }
+
+    fn size(&self, name: &str) -> Option<ByteSize> {
+        self.text(name).and_then(|text| ByteSize::parse(&text).ok())
+    }
+
+    fn texts(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.table.texts(name).map(|(text, _)| text)
+    }
+
+    fn words(&self, name: &str) -> Option<Vec<String>> {
+        self.table.get(name)?;
+        Some(self.texts(name).map(str::to_owned).collect())
+    }
+}
+
+/// The default of a key, read from the table of keys.
+fn default(pattern: &str, name: &str) -> Option<Node> {
+    let Need::Default(written) = keys::known(pattern, name).need else {
+        return None;
+    };
+    let line = format!("x = {written}");
+    let (table, _) = DeTable::parse_recoverable(&line);
+    tree::from_toml(table.get_ref())
+        .entries
+        .remove("x")
+        .map(|entry| entry.node)
+}

@@ -1,0 +1,251 @@
+//! Second look, at one environment with its overrides applied: is anything missing, and do the parts
+//! fit each other?
+
+mod cycle;
+mod links;
+
+use crate::keys::{self, Need};
+use crate::mistake::{Code, Mistake, Span};
+use crate::tree::{Entry, Table, Value};
+use crate::value::quote;
+
+/// Everything that is wrong with an environment as a whole.
+pub(crate) fn check(env: &Table) -> Vec<Mistake> {
+    let mut mistakes = missing(env, "", "", Span::START);
+    mistakes.extend(nothing_to_run(env));
+    for service in env.tables("service") {
+        mistakes.extend(source(service));
+        mistakes.extend(reachable(service));
+    }
+    mistakes.extend(same_names(env));
+    mistakes.extend(hosts(env));
+    mistakes.extend(links::check(env));
+    mistakes.extend(cycle::check(env));
+    mistakes
+}
+
+type Part<'a> = (&'a str, Span, &'a Table);
+
+fn missing(table: &Table, pattern: &str, shown: &str, place: Span) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    for key in keys::children(pattern) {
+        if key.need == Need::Required && table.get(key.name()).is_none() {
+            mistakes.push(absent(key.path, shown, place));
+        }
+    }
+    for (name, entry) in &table.entries {
+        if let (Some(key), Value::Table(below)) = (keys::child(pattern, name), &entry.node.value) {
+            let shown = if shown.is_empty() {
+                name.clone()
+            } else {
+                format!("{shown}.{name}")
+            };
+            mistakes.extend(missing(below, key.path, &shown, entry.key));
+        }
+    }
+    mistakes
+}
+
+fn absent(path: &str, shown: &str, place: Span) -> Mistake {
+    let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let key = keys::known(parent, name);
+    let message = match shown {
+        "" => format!("the table `[{name}]` is missing"),
+        shown => format!("{} has no `{name}`", quote(shown)),
+    };
+    Mistake::at(place, Code::MissingKey, message)
+        .note(format!("needs `{name}`"))
+        .expected(format!(
+            "{}, such as `{name} = {}`",
+            key.kind.describe(),
+            key.example
+        ))
+}
+
+fn nothing_to_run(env: &Table) -> Option<Mistake> {
+    let empty = |kind| {
+        env.get(kind).is_none_or(
+            |entry| matches!(&entry.node.value, Value::Table(table) if table.entries.is_empty()),
+        )
+    };
+    (empty("service") && empty("database")).then(|| {
+        Mistake::at(
+            Span::START,
+            Code::MissingKey,
+            "the stack declares nothing to run",
+        )
+        .note("needs a service")
+        .expected("at least one `[service.NAME]` or `[database.NAME]`")
+    })
+}
+
+/// Exactly one of `build` and `image`, and one shape of build.
+fn source((name, place, service): Part<'_>) -> Vec<Mistake> {
+    match (service.get("build"), service.get("image")) {
+        (None, None) => {
+            let message = format!(
+                "the service {} has neither `build` nor `image`",
+                quote(name)
+            );
+            let mistake = Mistake::at(place, Code::Conflict, message).note("needs one of them");
+            vec![mistake.expected("one of them, such as `build = { cargo = \"returns-web\" }`")]
+        }
+        (Some(build), Some(image)) => {
+            let message = format!("the service {} has both `build` and `image`", quote(name));
+            let mistake = Mistake::at(image.key, Code::Conflict, message).note("and this");
+            vec![mistake.label(build.key, "this").expected("one of them")]
+        }
+        (Some(build), None) => shape(name, build),
+        (None, Some(_)) => Vec::new(),
+    }
+}
+
+const SHAPES: [&[&str]; 3] = [
+    &["cargo"],
+    &["files", "run", "base", "command"],
+    &["dockerfile"],
+];
+
+fn shape(service: &str, build: &Entry) -> Vec<Mistake> {
+    let Value::Table(table) = &build.node.value else {
+        return Vec::new();
+    };
+    let mut given = SHAPES
+        .iter()
+        .filter_map(|shape| shape.iter().find_map(|key| Some((*key, table.get(key)?))));
+    match (given.next(), given.next()) {
+        // An unknown key is reported already and is most likely the shape that was meant.
+        (None, _) if !table.entries.is_empty() => Vec::new(),
+        (None, _) => {
+            let message = format!("the build of {} says nothing about how", quote(service));
+            vec![
+                Mistake::at(build.node.span, Code::Conflict, message)
+                    .expected("`cargo`, `dockerfile`, or `files`, `run` and `base`"),
+            ]
+        }
+        (Some((first, one)), Some((second, other))) => {
+            let message = format!(
+                "the build of {} has both `{first}` and `{second}`",
+                quote(service)
+            );
+            let mistake = Mistake::at(other.key, Code::Conflict, message).note("and this");
+            vec![
+                mistake.label(one.key, "this").expected(
+                    "one kind of build: `cargo`, `dockerfile`, or `files`, `run` and `base`",
+                ),
+            ]
+        }
+        (Some((first, _)), None) if SHAPES[1].contains(&first) => {
+            incomplete(service, table, build.key)
+        }
+        (Some(_), None) => Vec::new(),
+    }
+}
+
+fn incomplete(service: &str, build: &Table, place: Span) -> Vec<Mistake> {
+    let parent = "service.*.build";
+    let needed = keys::children(parent).filter(|key| matches!(key.need, Need::RequiredIn(_)));
+    let absent_keys = needed.filter(|key| build.get(key.name()).is_none());
+    absent_keys
+        .map(|key| absent(key.path, &format!("service.{service}.build"), place))
+        .collect()
+}
+
+/// Route, port and health check belong together.
+fn reachable((name, place, service): Part<'_>) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let (port, route, health) = (
+        service.get("port"),
+        service.get("route"),
+        service.get("health"),
+    );
+    if let (None, Some(route)) = (port, route) {
+        let message = format!("the service {} has a route, but no port", quote(name));
+        let mistake = Mistake::at(route.key, Code::RouteWithoutPort, message);
+        mistakes.push(
+            mistake
+                .note("leads to no port")
+                .expected("`port = 8080`, or the port on which the application listens"),
+        );
+    }
+    let why = route
+        .map(|route| ("route", route.key))
+        .or(port.map(|port| ("port", port.key)));
+    if let (None, Some((what, span))) = (health, why) {
+        let message = format!(
+            "the service {} has a {what}, but no health check",
+            quote(name)
+        );
+        let mistake = Mistake::at(span, Code::NoHealthCheck, message)
+            .note("needs a health check")
+            .label(place, "in this service");
+        mistakes.push(
+            mistake.expected(
+                "`health = { path = \"/healthz\" }`, or `health = \"none\"` to go without",
+            ),
+        );
+    }
+    if let (None, Some(health)) = (
+        port,
+        health.filter(|health| matches!(health.node.value, Value::Table(_))),
+    ) {
+        let message = format!(
+            "the service {} has a health check, but no port",
+            quote(name)
+        );
+        let mistake = Mistake::at(health.key, Code::HealthWithoutPort, message);
+        mistakes.push(
+            mistake
+                .note("asks no port")
+                .expected("`port = 8080`, or the port on which the application listens"),
+        );
+    }
+    mistakes
+}
+
+fn same_names(env: &Table) -> Vec<Mistake> {
+    let databases = env.tables("database");
+    let both = databases
+        .filter_map(|(name, place, _)| Some((name, place, env.table("service")?.get(name)?)));
+    both.map(|(name, place, service)| {
+        let message = format!("{} is both a service and a database", quote(name));
+        let mistake = Mistake::at(place, Code::SameName, message).note("this database");
+        mistake
+            .label(service.key, "this service")
+            .expected("names that differ")
+    })
+    .collect()
+}
+
+fn hosts(env: &Table) -> Vec<Mistake> {
+    let mut hosts: Vec<(&str, Span, &str)> = env
+        .tables("service")
+        .filter_map(|(service, _, table)| {
+            let (host, span) = table.table("route")?.text("host")?;
+            Some((host, span, service))
+        })
+        .collect();
+    hosts.sort_by_key(|(_, span, _)| *span);
+    let mut mistakes = Vec::new();
+    let mut taken = std::collections::BTreeMap::new();
+    for (host, span, service) in hosts {
+        let Some((first, other)) = taken.insert(host, (span, service)) else {
+            continue;
+        };
+        taken.insert(host, (first, other));
+        let message = format!(
+            "{} leads both to {} and to {}",
+            quote(host),
+            quote(other),
+            quote(service)
+        );
+        let mistake =
+            Mistake::at(span, Code::HostTaken, message).note(format!("and to {}", quote(service)));
+        mistakes.push(
+            mistake
+                .label(first, format!("to {}", quote(other)))
+                .expected("one service for each host"),
+        );
+    }
+    mistakes
+}

@@ -1,0 +1,273 @@
+//! The one table of keys. It drives the decoder (unknown keys and suggestions, types, ranges, defaults)
+//! and the reference page, so that neither can know a key that the other does not.
+
+use crate::kind::{Kind, Rule};
+
+/// Whether a key must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// It must.
+    Required,
+    /// It must where the keys beside it are of the kind that is named.
+    RequiredIn(&'static str),
+    /// It need not, and nothing takes its place.
+    Optional,
+    /// It need not; this is its value then, as TOML.
+    Default(&'static str),
+}
+
+/// Whether an environment may override a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Also inside `[environment.NAME]`.
+    Everywhere,
+    /// Only outside: it is the same in all environments.
+    Stack,
+}
+
+/// One key of a stack file.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Where it stands; `*` is a name that the author chooses.
+    pub path: &'static str,
+    /// What its value is.
+    pub kind: Kind,
+    /// Whether it must be there.
+    pub need: Need,
+    /// Whether an environment may override it.
+    pub scope: Scope,
+    /// What it does, in a sentence or two.
+    pub about: &'static str,
+    /// A value, as TOML.
+    pub example: &'static str,
+    /// What other tools call it; someone who writes that is pointed to this key.
+    pub also: &'static [&'static str],
+}
+
+impl Key {
+    const fn new(path: &'static str, kind: Kind, need: Need, example: &'static str) -> Self {
+        Self {
+            path,
+            kind,
+            need,
+            scope: Scope::Everywhere,
+            about: "",
+            example,
+            also: &[],
+        }
+    }
+
+    const fn about(mut self, about: &'static str) -> Self {
+        self.about = about;
+        self
+    }
+
+    const fn also(mut self, also: &'static [&'static str]) -> Self {
+        self.also = also;
+        self
+    }
+
+    const fn same_everywhere(mut self) -> Self {
+        self.scope = Scope::Stack;
+        self
+    }
+
+    /// The last part of its path.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.path
+            .rsplit_once('.')
+            .map_or(self.path, |(_, name)| name)
+    }
+
+    /// The path of the table that holds it; empty at the top.
+    #[must_use]
+    pub fn parent(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or("", |(parent, _)| parent)
+    }
+}
+
+const fn text(rule: Rule) -> Kind {
+    Kind::Text(rule)
+}
+
+const fn duration(least: &'static str, most: &'static str) -> Kind {
+    Kind::Text(Rule::Duration { least, most })
+}
+
+const MEMORY: Kind = Kind::Text(Rule::Size {
+    least: "4MiB",
+    most: "64TiB",
+});
+
+const FILES: &str = "a build by `files`";
+
+/// Every key that a stack file may hold.
+pub const KEYS: &[Key] = &[
+    Key::new("stack", Kind::Table, Need::Required, r#"{ name = "returns", version = "1.0" }"#)
+        .about("The stack itself.")
+        .also(&["app", "application", "project"]),
+    Key::new("stack.name", text(Rule::Name), Need::Required, r#""returns""#)
+        .about("The stack's name. Environments are called after it: `returns/dev`.")
+        .also(&["app", "id"])
+        .same_everywhere(),
+    Key::new("stack.version", text(Rule::Version), Need::Required, r#""1.0""#)
+        .about("`MAJOR.MINOR`, chosen by people. Ward appends the build number: `1.0.7`.")
+        .same_everywhere(),
+    Key::new("stack.keep_warm", duration("0s", "7d"), Need::Default(r#""10m""#), r#""1h""#)
+        .about("How long the instances of the release before are kept running after a deployment, so that a rollback is a switch and not a start.")
+        .also(&["retain", "retain_containers"]),
+
+    Key::new("service", Kind::Each(500), Need::Optional, r#"{ web = { image = "nginx:1.27" } }"#)
+        .about("The services, each under the name by which links reach it.")
+        .also(&["services", "servers", "processes", "apps", "task", "group"]),
+    Key::new("service.*", Kind::Table, Need::Optional, r#"{ image = "nginx:1.27" }"#)
+        .about("One service: a program of which any number of equal instances run."),
+    Key::new("service.*.build", Kind::Variant, Need::RequiredIn("a service without `image`"), r#"{ cargo = "returns-web" }"#)
+        .about("How Ward makes the image from the source. One of three shapes: `{ cargo }`, `{ command, files, run, base }` or `{ dockerfile }`. An environment that gives a `build` replaces the whole of it.")
+        .also(&["builder"]),
+    Key::new("service.*.build.cargo", text(Rule::Package), Need::Optional, r#""returns-web""#)
+        .about("A package of the Cargo workspace beside this file. The image holds its binary, the shared libraries that it needs, CA certificates and nothing else.")
+        .also(&["package", "bin", "crate"]),
+    Key::new("service.*.build.command", Kind::Command, Need::Optional, r#"["npm", "run", "build"]"#)
+        .about("A command that makes the files, run in the stack's folder. Without it the files are taken as they are.")
+        .also(&["cmd", "script", "args"]),
+    Key::new("service.*.build.files", Kind::List { of: Rule::FilePath, at_least: 1 }, Need::RequiredIn(FILES), r#"["server.py", "static"]"#)
+        .about("The files and folders that go into the image, relative to the stack file.")
+        .also(&["include", "copy", "paths"]),
+    Key::new("service.*.build.run", Kind::Command, Need::RequiredIn(FILES), r#"["python3", "server.py"]"#)
+        .about("What an instance runs, in the folder that holds the files.")
+        .also(&["start", "entrypoint", "cmd", "exec"]),
+    Key::new("service.*.build.base", text(Rule::Choice(&["empty", "host"])), Need::RequiredIn(FILES), r#""host""#)
+        .about("What lies below the files: `\"host\"` is the host's own `/usr`, read-only, for Python, Node and the like; `\"empty\"` is nothing, for programs that need nothing. Written down because with `host` an upgrade of the machine reaches the instances.")
+        .also(&["from"]),
+    Key::new("service.*.build.dockerfile", text(Rule::FilePath), Need::Optional, r#""Dockerfile""#)
+        .about("A Dockerfile, relative to the stack file, which is also its context. Built by buildah, podman or docker, where one is installed.")
+        .also(&["file", "containerfile", "docker"]),
+    Key::new("service.*.image", text(Rule::Image), Need::RequiredIn("a service without `build`"), r#""nginx:1.27""#)
+        .about("An image that others built, by digest or by tag. A tag is resolved to a digest once, when the release is made. An environment that gives an `image` replaces a `build`, and the other way round."),
+    Key::new("service.*.command", Kind::Command, Need::Optional, r#"["returns-web", "--quiet"]"#)
+        .about("What an instance runs instead of the image's own command.")
+        .also(&["cmd", "args", "entrypoint", "start", "run", "exec"]),
+    Key::new("service.*.port", Kind::Count { least: 1, most: 65535, port: true }, Need::RequiredIn("a service with `route` or `health`, or one that is linked to"), "8080")
+        .about("The TCP port on which the application listens inside of its instance. It is given to it as `PORT`.")
+        .also(&["ports", "internal_port", "target_port", "app_port", "listen", "expose"]),
+    Key::new("service.*.health", Kind::TableOr("none"), Need::RequiredIn("a service with `port`"), r#"{ path = "/healthz", interval = "200ms", healthy = 2 }"#)
+        .about("How Ward knows that an instance is well: only a 2xx answer to a GET request counts. `health = \"none\"` opts out, in writing: an instance then counts as healthy as soon as it runs.")
+        .also(&["healthcheck", "health_check", "check", "checks", "probe"]),
+    Key::new("service.*.health.path", text(Rule::UrlPath), Need::Required, r#""/healthz""#)
+        .about("The path of the GET request.")
+        .also(&["url", "uri", "endpoint"]),
+    Key::new("service.*.health.interval", duration("10ms", "1h"), Need::Default(r#""1s""#), r#""200ms""#)
+        .about("From one check to the next.")
+        .also(&["period", "every"]),
+    Key::new("service.*.health.timeout", duration("10ms", "5m"), Need::Default(r#""2s""#), r#""1s""#)
+        .about("How long an answer may take."),
+    Key::new("service.*.health.healthy", Kind::Count { least: 1, most: 100, port: false }, Need::Default("2"), "3")
+        .about("How many good answers in a row make an instance healthy.")
+        .also(&["successes", "healthy_threshold", "success_threshold"]),
+    Key::new("service.*.health.unhealthy", Kind::Count { least: 1, most: 100, port: false }, Need::Default("3"), "5")
+        .about("How many bad answers in a row make it unhealthy again.")
+        .also(&["retries", "failures", "unhealthy_threshold", "failure_threshold"]),
+    Key::new("service.*.instances", Kind::Count { least: 0, most: 100, port: false }, Need::Default("1"), "2")
+        .about("How many instances run. 0 declares a service and runs none of it.")
+        .also(&["replicas", "scale", "count", "min_machines_running", "num"]),
+    Key::new("service.*.links", Kind::List { of: Rule::Name, at_least: 0 }, Need::Default("[]"), r#"["db"]"#)
+        .about("The services and databases of this stack that it may reach, each by its name: `http://api:8080`. A link to a database also sets `DATABASE_URL`, `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD` and `PGDATABASE`.")
+        .also(&["depends_on", "needs", "requires", "dependencies"]),
+    Key::new("service.*.egress", Kind::List { of: Rule::Address, at_least: 0 }, Need::Default("[]"), r#"["api.example.com:443"]"#)
+        .about("The outside addresses that it may reach over TCP, as `HOST:PORT`. It reaches no other.")
+        .also(&["outbound", "allow", "external"]),
+    Key::new("service.*.env", Kind::Variables, Need::Default("{}"), r#"{ RUST_LOG = "info" }"#)
+        .about("Environment variables. An environment's values are laid over these. No secret belongs here.")
+        .also(&["environment", "envs", "variables", "vars"]),
+    Key::new("service.*.env.*", text(Rule::Value), Need::Optional, r#""info""#)
+        .about("One variable. Its value is a text; write numbers and `true` in quotes."),
+    Key::new("service.*.memory", MEMORY, Need::Optional, r#""256MiB""#)
+        .about("The most memory that an instance may use. Without it there is no limit.")
+        .also(&["mem", "memory_limit", "mem_limit", "ram"]),
+    Key::new("service.*.release", Kind::Table, Need::Optional, r#"{ command = ["returns-web", "migrate"] }"#)
+        .about("Work to do before a release serves, such as migrations, run once in an instance of the new release with its links.")
+        .also(&["release_command", "predeploy", "migrate", "hooks"]),
+    Key::new("service.*.release.command", Kind::Command, Need::Required, r#"["returns-web", "migrate"]"#)
+        .about("The command. The deployment goes on when it exits with 0.")
+        .also(&["cmd", "run", "script"]),
+    Key::new("service.*.release.timeout", duration("1s", "24h"), Need::Default(r#""5m""#), r#""15m""#)
+        .about("How long it may take; then it is stopped and the deployment fails."),
+    Key::new("service.*.route", Kind::Table, Need::Optional, r#"{ host = "returns.localhost" }"#)
+        .about("How clients reach it through the gateway.")
+        .also(&["routes", "proxy", "ingress", "domain", "domains", "http_service"]),
+    Key::new("service.*.route.host", text(Rule::Host), Need::Required, r#""returns.localhost""#)
+        .about("The host name of its URLs.")
+        .also(&["hosts", "hostname", "domain", "name"]),
+    Key::new("service.*.start_timeout", duration("1s", "1h"), Need::Default(r#""60s""#), r#""2m""#)
+        .about("From start to healthy, at most; then the deployment goes back.")
+        .also(&["deploy_timeout", "grace_period", "boot_timeout"]),
+    Key::new("service.*.drain_timeout", duration("0s", "24h"), Need::Default(r#""30s""#), r#""1m""#)
+        .about("From the routing switch until requests that are still under way in an old instance are cut off.")
+        .also(&["drain"]),
+    Key::new("service.*.stop_timeout", duration("0s", "1h"), Need::Default(r#""10s""#), r#""30s""#)
+        .about("From SIGTERM to SIGKILL.")
+        .also(&["kill_timeout", "stop_wait_time", "stop_grace_period"]),
+
+    Key::new("database", Kind::Each(100), Need::Optional, r#"{ db = { engine = "postgres" } }"#)
+        .about("The databases, each under the name by which links reach it.")
+        .also(&["databases", "accessories", "postgres", "db"]),
+    Key::new("database.*", Kind::Table, Need::Optional, r#"{ engine = "postgres" }"#)
+        .about("One database. Its data outlives every release."),
+    Key::new("database.*.engine", text(Rule::Choice(&["postgres"])), Need::Required, r#""postgres""#)
+        .about("Which program keeps the data: PostgreSQL 15 or later, as installed on the machine.")
+        .also(&["type", "kind", "image"]),
+    Key::new("database.*.memory", MEMORY, Need::Optional, r#""1GiB""#)
+        .about("The most memory that it may use. Without it there is no limit.")
+        .also(&["mem", "memory_limit", "mem_limit", "ram"]),
+
+    Key::new("environment", Kind::Each(100), Need::Default("{ dev = {} }"), "{ dev = {}, prod = {} }")
+        .about("The environments. A stack that declares none has `dev`.")
+        .also(&["environments", "env", "envs", "destinations"])
+        .same_everywhere(),
+    Key::new("environment.*", Kind::Overrides, Need::Optional, "{ service.web.instances = 4 }")
+        .about("One environment: any keys of this page with the values that they have here. Tables are merged, everything else is replaced. `[stack]`'s `name` and `version` are the same in all environments, and an environment declares no service or database of its own.")
+        .same_everywhere(),
+];
+
+/// The keys that a table at `parent` may hold.
+pub(crate) fn children(parent: &str) -> impl Iterator<Item = &'static Key> + '_ {
+    KEYS.iter()
+        .filter(move |key| key.parent() == parent && !key.path.is_empty())
+}
+
+/// The key `name` in the table at `parent`: itself, or the one for names that the author chooses.
+pub(crate) fn child(parent: &str, name: &str) -> Option<&'static Key> {
+    let named = |wanted: &str| children(parent).find(|key| key.name() == wanted);
+    // A literal `*` in the file is a bad name, which the wildcard's own check says.
+    named(name).or_else(|| named("*"))
+}
+
+/// The key at `parent`.`name`, which the decoder knows to be in the table.
+pub(crate) fn known(parent: &str, name: &str) -> &'static Key {
+    child(parent, name).expect("the decoder asks only for keys of the table; a test asks for each")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_parent_is_a_table_of_the_table() {
+        for key in KEYS.iter().filter(|key| !key.parent().is_empty()) {
+            let parent = KEYS.iter().find(|other| other.path == key.parent());
+            let kind = parent.map(|parent| parent.kind);
+            assert!(kind.is_some_and(Kind::is_table), "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn no_key_is_there_twice_and_all_are_explained() {
+        for (at, key) in KEYS.iter().enumerate() {
+            assert!(!KEYS[..at].iter().any(|other| other.path == key.path));
+            assert!(key.about.ends_with('.'), "{}", key.path);
+            assert!(!key.also.contains(&key.name()), "{}", key.path);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! What a value may be. Each kind can describe itself and check a value; the descriptions stand in
+//! error messages and on the reference page alike.
+
+use ward_types::id::{NAME_RULE, Name};
+use ward_types::unit::{ByteSize, DURATION_RULE, SIZE_RULE, parse_duration};
+
+use crate::mistake::Code;
+use crate::suggest;
+use crate::value::{self, Wrong, quote};
+
+/// What the value of a key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A table of the keys below it.
+    Table,
+    /// The same, in one of several shapes; an override replaces the whole of it.
+    Variant,
+    /// A table of the keys below it, or this word.
+    TableOr(&'static str),
+    /// A table whose keys are names that the author chooses, at most so many.
+    Each(usize),
+    /// A table of environment variables.
+    Variables,
+    /// A table that holds the keys of the whole file again.
+    Overrides,
+    /// A text.
+    Text(Rule),
+    /// A list of texts, each given once.
+    List {
+        /// What each text is.
+        of: Rule,
+        /// How many there must be.
+        at_least: usize,
+    },
+    /// A command and its arguments.
+    Command,
+    /// A whole number.
+    Count {
+        /// The smallest.
+        least: i64,
+        /// The largest.
+        most: i64,
+        /// Whether it is a port, which has a code of its own.
+        port: bool,
+    },
+}
+
+/// What a text must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// A name of a stack, environment, service or database.
+    Name,
+    /// `MAJOR.MINOR`.
+    Version,
+    /// A duration.
+    Duration {
+        /// The shortest.
+        least: &'static str,
+        /// The longest.
+        most: &'static str,
+    },
+    /// A number of bytes.
+    Size {
+        /// The smallest.
+        least: &'static str,
+        /// The largest.
+        most: &'static str,
+    },
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// `HOST:PORT` outside.
+    Address,
+    /// An image reference.
+    Image,
+    /// A host name.
+    Host,
+    /// The path of a URL.
+    UrlPath,
+    /// A relative path inside of the stack's folder.
+    FilePath,
+    /// A Cargo package.
+    Package,
+    /// Any text that an environment variable can hold.
+    Value,
+}
+
+impl Kind {
+    /// Whether the value is a table of the keys below it, always or sometimes.
+    #[must_use]
+    pub fn is_table(self) -> bool {
+        matches!(
+            self,
+            Kind::Table
+                | Kind::Variant
+                | Kind::TableOr(_)
+                | Kind::Each(_)
+                | Kind::Variables
+                | Kind::Overrides
+        )
+    }
+
+    /// What it is, in words, as a noun phrase.
+    #[must_use]
+    pub fn describe(self) -> String {
+        match self {
+            Kind::Table | Kind::Variant => "a table".to_owned(),
+            Kind::TableOr(word) => format!("a table or `\"{word}\"`"),
+            Kind::Each(most) => format!("a table for each name, at most {most}"),
+            Kind::Variables => "a table of texts".to_owned(),
+            Kind::Overrides => "a table of overrides".to_owned(),
+            Kind::Text(rule) => rule.describe(),
+            Kind::List { of, .. } => format!("a list, each {}", of.describe()),
+            Kind::Command => "a list of words: a program and its arguments".to_owned(),
+            Kind::Count { least, most, .. } => format!("a whole number from {least} to {most}"),
+        }
+    }
+}
+
+impl Rule {
+    /// What it is, in words, as a noun phrase.
+    #[must_use]
+    pub fn describe(self) -> String {
+        match self {
+            Rule::Name => NAME_RULE.to_owned(),
+            Rule::Version => "`MAJOR.MINOR`, such as `\"1.0\"`".to_owned(),
+            Rule::Duration { least, most } => {
+                format!("{DURATION_RULE}, from {least} to {most}")
+            }
+            Rule::Size { least, most } => format!("{SIZE_RULE}, from {least} to {most}"),
+            Rule::Choice(words) => {
+                let words: Vec<_> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
+                words.join(" or ")
+            }
+            Rule::Address => {
+                "`HOST:PORT`, the host a DNS name in lower case or an IPv4 address".to_owned()
+            }
+            Rule::Image => "`name:tag` or `host/name@sha256:…`".to_owned(),
+            Rule::Host => "a host name in lower case, such as `returns.localhost`".to_owned(),
+            Rule::UrlPath => "a path that begins with `/`, such as `/healthz`".to_owned(),
+            Rule::FilePath => "a path inside of the stack's folder, relative to it".to_owned(),
+            Rule::Package => "the name of a Cargo package".to_owned(),
+            Rule::Value => "a text".to_owned(),
+        }
+    }
+
+    /// Checks a text.
+    pub(crate) fn check(self, text: &str) -> Result<(), Wrong> {
+        match self {
+            Rule::Name => name(text),
+            Rule::Version => value::version(text),
+            Rule::Duration { least, most } => duration(text, least, most),
+            Rule::Size { least, most } => size(text, least, most),
+            Rule::Choice(words) => choice(text, words),
+            Rule::Address => value::egress(text).map(drop),
+            Rule::Image => value::image(text),
+            Rule::Host => value::host(text),
+            Rule::UrlPath => value::url_path(text),
+            Rule::FilePath => value::file_path(text),
+            Rule::Package => value::package(text),
+            Rule::Value => value::no_nul(text),
+        }
+        .map_err(|wrong| wrong.or_expected(|| self.describe()))
+    }
+}
+
+fn name(text: &str) -> Result<(), Wrong> {
+    // `localhost` is the instance itself in every sandbox's /etc/hosts.
+    if Name::parse(text).is_ok() && text != "localhost" {
+        return Ok(());
+    }
+    Err(Wrong::new(
+        Code::BadName,
+        format!("{} is not a name that can be used", quote(text)),
+    )
+    .mean(value::as_name(text)))
+}
+
+fn duration(text: &str, least: &str, most: &str) -> Result<(), Wrong> {
+    let Ok(span) = parse_duration(text) else {
+        let wrong = Wrong::new(
+            Code::BadDuration,
+            format!("{} is not a duration", quote(text)),
+        );
+        return Err(wrong.mean(value::as_duration(text)));
+    };
+    let bound = |text| parse_duration(text).expect("the table's bounds parse; a test reads each");
+    within(text, span, bound(least), bound(most))
+}
+
+fn size(text: &str, least: &str, most: &str) -> Result<(), Wrong> {
+    let Ok(size) = ByteSize::parse(text) else {
+        let wrong = Wrong::new(Code::BadSize, format!("{} is not a size", quote(text)));
+        return Err(wrong.mean(value::as_size(text)));
+    };
+    let bound = |text| ByteSize::parse(text).expect("the table's bounds parse; a test reads each");
+    within(text, size, bound(least), bound(most))
+}
+
+fn within<T: PartialOrd>(text: &str, value: T, least: T, most: T) -> Result<(), Wrong> {
+    let message = |word| {
+        Err(Wrong::new(
+            Code::OutOfRange,
+            format!("{} is too {word}", quote(text)),
+        ))
+    };
+    match value {
+        value if value < least => message("little"),
+        value if value > most => message("much"),
+        _ => Ok(()),
+    }
+}
+
+fn choice(text: &str, words: &[&str]) -> Result<(), Wrong> {
+    if words.contains(&text) {
+        return Ok(());
+    }
+    let wrong = Wrong::new(
+        Code::BadChoice,
+        format!("{} is not one of the choices", quote(text)),
+    );
+    Err(wrong.mean(suggest::closest(text, words.iter().copied())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::KEYS;
+
+    #[test]
+    fn every_bound_of_the_table_parses() {
+        for key in KEYS {
+            match key.kind {
+                Kind::Text(Rule::Duration { least, most }) => {
+                    assert!(parse_duration(least).unwrap() < parse_duration(most).unwrap());
+                }
+                Kind::Text(Rule::Size { least, most }) => {
+                    assert!(ByteSize::parse(least).unwrap() < ByteSize::parse(most).unwrap());
+                }
+                _ => {}
+            }
+        }
+    }
+}

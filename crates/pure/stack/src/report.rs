@@ -1,0 +1,245 @@
+//! Mistakes as people and as programs read them.
+
+use std::fmt;
+
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::lines::Lines;
+use crate::mistake::{Mistake, Span};
+
+/// How a report looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// With ANSI colours, for a terminal.
+    Colour,
+    /// Without, for files, pipes and `NO_COLOR`.
+    Plain,
+}
+
+/// How many mistakes are shown with their text; the rest is counted.
+const MOST_SHOWN: usize = 50;
+
+/// The longest line, in bytes, that is shown.
+const LONGEST_LINE: usize = 400;
+
+/// Shows mistakes with the offending text underlined.
+///
+/// `name` is the file's name to show, `text` the text that was read, `width` the terminal's width in
+/// columns. The text ends with a line that counts the mistakes; it is empty when there is none.
+#[must_use]
+pub fn render(name: &str, text: &str, mistakes: &[Mistake], look: Look, width: usize) -> String {
+    let theme = match look {
+        Look::Colour => GraphicalTheme::unicode(),
+        Look::Plain => GraphicalTheme::unicode_nocolor(),
+    };
+    let handler = GraphicalReportHandler::new_themed(theme)
+        .with_width(width.max(40))
+        .with_context_lines(0)
+        .with_links(false);
+    let lines = Lines::of(text);
+    let source = NamedSource::new(name, printable(text));
+    let mut shown = String::new();
+    for mistake in mistakes.iter().take(MOST_SHOWN) {
+        let report = Report::new(mistake, &source, &lines, name);
+        // Writing into a String fails only where the source cannot give the lines, and then the
+        // message alone still helps.
+        if handler.render_report(&mut shown, &report).is_err() {
+            shown.push_str(&format!("{}: {}\n", mistake.code, mistake.message));
+        }
+        shown.push('\n');
+    }
+    shown.push_str(&count(name, mistakes.len()));
+    shown
+}
+
+fn count(name: &str, mistakes: usize) -> String {
+    let more = match mistakes.saturating_sub(MOST_SHOWN) {
+        0 => String::new(),
+        more => format!(" ({more} of them not shown)"),
+    };
+    match mistakes {
+        0 => String::new(),
+        1 => format!("1 mistake in {name}\n"),
+        many => format!("{many} mistakes in {name}{more}\n"),
+    }
+}
+
+/// The text with everything that could steer a terminal replaced, byte for byte, so that places hold.
+fn printable(text: &str) -> String {
+    let steers = |c: char| {
+        let direction = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        (c.is_control() && c != '\n' && c != '\t')
+            || direction
+            || matches!(c, '\u{2028}' | '\u{2029}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            // A carriage return before a line's end is invisible and harmless as a space.
+            '\r' => shown.push(' '),
+            c if steers(c) => shown.extend(std::iter::repeat_n('?', c.len_utf8())),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+#[derive(Debug)]
+struct Report<'a> {
+    mistake: &'a Mistake,
+    /// The place in words where the text cannot be shown.
+    place: String,
+    source: Option<&'a NamedSource<String>>,
+}
+
+impl<'a> Report<'a> {
+    fn new(
+        mistake: &'a Mistake,
+        source: &'a NamedSource<String>,
+        lines: &Lines<'_>,
+        name: &str,
+    ) -> Self {
+        let labels = mistake.labels.iter().map(|label| label.span);
+        let mut ends = labels
+            .chain([mistake.span])
+            .flat_map(|span| [span.start, span.end]);
+        let long = ends.any(|at| lines.around(at).len() > LONGEST_LINE);
+        let whole_file = mistake.span == Span::START && mistake.labels.is_empty();
+        let (line, column) = lines.position(mistake.span.start);
+        let (source, place) = match (whole_file, long) {
+            (true, _) => (None, format!(" ({name})")),
+            (_, true) => (None, format!(" ({name}, line {line}, column {column})")),
+            (false, false) => (Some(source), String::new()),
+        };
+        Self {
+            mistake,
+            place,
+            source,
+        }
+    }
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.mistake.message, self.place)
+    }
+}
+
+impl std::error::Error for Report<'_> {}
+
+impl Diagnostic for Report<'_> {
+    fn code<'b>(&'b self) -> Option<Box<dyn fmt::Display + 'b>> {
+        Some(Box::new(self.mistake.code))
+    }
+
+    fn help<'b>(&'b self) -> Option<Box<dyn fmt::Display + 'b>> {
+        let expected = self
+            .mistake
+            .expected
+            .iter()
+            .map(|text| format!("expected {text}"));
+        let meant = self
+            .mistake
+            .did_you_mean
+            .iter()
+            .map(|text| format!("did you mean `{text}`?"));
+        let lines: Vec<String> = expected.chain(meant).collect();
+        (!lines.is_empty()).then(|| Box::new(lines.join("\n")) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.source.map(|source| source as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        self.source?;
+        let own = &self.mistake;
+        let primary = LabeledSpan::new_primary_with_span(
+            Some(own.note.clone()),
+            own.span.start..own.span.end,
+        );
+        let others = own.labels.iter().map(|label| {
+            LabeledSpan::new_with_span(Some(label.text.clone()), label.span.start..label.span.end)
+        });
+        Some(Box::new(std::iter::once(primary).chain(others)))
+    }
+}
+
+/// A mistake for programs (`--output json`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MistakeView {
+    /// `W0201`.
+    pub code: String,
+    /// What is wrong.
+    pub message: String,
+    /// The file's name.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1, in characters.
+    pub column: usize,
+    /// The place in bytes.
+    pub span: Span,
+    /// The offending text.
+    pub text: String,
+    /// What would have been right.
+    pub expected: Option<String>,
+    /// What was probably meant.
+    pub did_you_mean: Option<String>,
+    /// Other places that have to do with it.
+    pub labels: Vec<LabelView>,
+}
+
+/// Another place that has to do with a mistake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelView {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1, in characters.
+    pub column: usize,
+    /// The place in bytes.
+    pub span: Span,
+    /// What is there.
+    pub text: String,
+}
+
+/// The mistakes for programs, in the same order.
+#[must_use]
+pub fn views(name: &str, text: &str, mistakes: &[Mistake]) -> Vec<MistakeView> {
+    let lines = Lines::of(text);
+    mistakes
+        .iter()
+        .map(|mistake| view(name, text, &lines, mistake))
+        .collect()
+}
+
+fn view(name: &str, text: &str, lines: &Lines<'_>, mistake: &Mistake) -> MistakeView {
+    let (line, column) = lines.position(mistake.span.start);
+    let labels = mistake.labels.iter().map(|label| {
+        let (line, column) = lines.position(label.span.start);
+        LabelView {
+            line,
+            column,
+            span: label.span,
+            text: label.text.clone(),
+        }
+    });
+    MistakeView {
+        code: mistake.code.id().to_owned(),
+        message: mistake.message.clone(),
+        file: name.to_owned(),
+        line,
+        column,
+        span: mistake.span,
+        text: text
+            .get(mistake.span.start..mistake.span.end)
+            .unwrap_or("")
+            .to_owned(),
+        expected: mistake.expected.clone(),
+        did_you_mean: mistake.did_you_mean.clone(),
+        labels: labels.collect(),
+    }
+}

@@ -1,0 +1,292 @@
+//! First look: does each key exist, and does each value have the form that the table of keys asks for?
+//! Looks at what is written, the base and each environment's overrides apart, so that a mistake is
+//! reported once and where it stands.
+
+use std::collections::BTreeMap;
+
+use crate::keys::{self, KEYS, Key, Scope};
+use crate::kind::{Kind, Rule};
+use crate::mistake::{Code, Mistake, Span};
+use crate::reading::MOST_MISTAKES;
+use crate::suggest;
+use crate::tree::{Entry, Node, Table, Value};
+use crate::value::{self, Wrong, quote};
+
+/// Everything that is wrong with the form of the file.
+pub(crate) fn check(file: &Table, text: &str) -> Vec<Mistake> {
+    let mut look = Look {
+        text,
+        mistakes: Vec::new(),
+        scope: Scope::Stack,
+    };
+    look.table(file, "", &Shown::default());
+    look.mistakes
+}
+
+/// A path as the author wrote it, to show.
+#[derive(Clone, Default)]
+struct Shown(String);
+
+impl Shown {
+    fn child(&self, name: &str) -> Shown {
+        let name = quote(name).trim_matches('`').to_owned();
+        Shown(match self.0.as_str() {
+            "" => name,
+            parent => format!("{parent}.{name}"),
+        })
+    }
+}
+
+struct Look<'a> {
+    text: &'a str,
+    mistakes: Vec<Mistake>,
+    /// `Stack` outside and `Everywhere` inside of an environment.
+    scope: Scope,
+}
+
+impl Look<'_> {
+    fn table(&mut self, table: &Table, pattern: &str, shown: &Shown) {
+        for (name, entry) in &table.entries {
+            match keys::child(pattern, name) {
+                Some(key) => self.entry(key, name, entry, &shown.child(name)),
+                None => self.push(unknown(pattern, name, entry, shown)),
+            }
+        }
+    }
+
+    fn entry(&mut self, key: &'static Key, name: &str, entry: &Entry, shown: &Shown) {
+        if self.scope == Scope::Everywhere && key.scope == Scope::Stack {
+            self.push(not_overridable(entry.key, shown));
+            return;
+        }
+        if key.name() == "*" {
+            self.chosen_name(key.parent(), name, entry.key);
+        }
+        match (key.kind, &entry.node.value) {
+            (Kind::Overrides, Value::Table(table)) => {
+                self.scope = Scope::Everywhere;
+                self.table(table, "", shown);
+                self.scope = Scope::Stack;
+            }
+            (kind, Value::Table(table)) if kind.is_table() => {
+                self.how_many(kind, table, shown);
+                self.table(table, key.path, shown);
+            }
+            (kind, _) => self.value(kind, &entry.node, shown),
+        }
+    }
+
+    /// Every environment is resolved with every part, so both need a bound.
+    fn how_many(&mut self, kind: Kind, table: &Table, shown: &Shown) {
+        let Kind::Each(most) = kind else { return };
+        let mut places: Vec<Span> = table.entries.values().map(|entry| entry.key).collect();
+        places.sort();
+        if let Some(place) = places.get(most) {
+            let message = format!("`{}` holds {} tables", shown.0, places.len());
+            let mistake = Mistake::at(*place, Code::OutOfRange, message);
+            self.push(mistake.note("one too many").expected(kind.describe()));
+        }
+    }
+
+    /// Checks a name that the author chose.
+    fn chosen_name(&mut self, parent: &str, name: &str, span: Span) {
+        let variables = keys::KEYS
+            .iter()
+            .any(|key| key.path == parent && key.kind == Kind::Variables);
+        let checked = if variables {
+            value::variable(name).and_then(|()| ours(name))
+        } else {
+            Rule::Name.check(name)
+        };
+        self.take(checked, span);
+    }
+
+    fn value(&mut self, kind: Kind, node: &Node, shown: &Shown) {
+        match (kind, &node.value) {
+            (Kind::Text(rule), Value::Text(text)) => self.take(rule.check(text), node.span),
+            (Kind::List { of, at_least }, Value::List(list)) => {
+                self.list(of, at_least, list, node.span, shown);
+            }
+            (Kind::Command, Value::List(list)) => self.command(list, node.span, shown),
+            (Kind::Count { least, most, port }, Value::Integer(number)) => {
+                let inside = number.is_some_and(|number| (least..=most).contains(&number));
+                if !inside {
+                    let code = if port {
+                        Code::BadPort
+                    } else {
+                        Code::OutOfRange
+                    };
+                    let written = quote(self.written(node.span));
+                    let message = format!("{written} is out of range for `{}`", shown.0);
+                    self.push(Mistake::at(node.span, code, message).expected(kind.describe()));
+                }
+            }
+            (Kind::TableOr(word), Value::Text(text)) if text == word => {}
+            (Kind::TableOr(word), Value::Text(text)) => {
+                let message = format!("{} is not what `{}` can be", quote(text), shown.0);
+                let mistake = Mistake::at(node.span, Code::BadChoice, message);
+                let meant = suggest::closest(text, [word])
+                    .or_else(|| text.is_empty().then(|| word.to_owned()));
+                self.push(mistake.expected(kind.describe()).mean(meant));
+            }
+            _ => self.wrong_type(kind, node, shown),
+        }
+    }
+
+    fn list(&mut self, of: Rule, at_least: usize, list: &[Node], span: Span, shown: &Shown) {
+        if list.len() < at_least {
+            self.push(empty(span, "list", shown));
+        }
+        let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
+        for node in list {
+            self.value(Kind::Text(of), node, shown);
+            let Value::Text(text) = &node.value else {
+                continue;
+            };
+            match seen.get(text.as_str()) {
+                Some(first) => {
+                    let message = format!("`{}` names {} twice", shown.0, quote(text));
+                    let mistake = Mistake::at(node.span, Code::Repeated, message);
+                    self.push(mistake.note("again").label(*first, "first"));
+                }
+                None => {
+                    seen.insert(text, node.span);
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, list: &[Node], span: Span, shown: &Shown) {
+        for node in list {
+            self.value(Kind::Text(Rule::Value), node, shown);
+        }
+        match list.first() {
+            None => self.push(empty(span, "command", shown)),
+            Some(Node {
+                value: Value::Text(program),
+                span,
+            }) if program.trim().is_empty() => {
+                self.push(empty(*span, "program", shown));
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn wrong_type(&mut self, kind: Kind, node: &Node, shown: &Shown) {
+        let message = format!("`{}` cannot be {}", shown.0, node.value.type_name());
+        let mistake = Mistake::at(node.span, Code::WrongType, message);
+        let mistake = mistake.expected(kind.describe());
+        self.push(mistake.mean(retyped(kind, node, self.written(node.span))));
+    }
+
+    fn written(&self, span: Span) -> &str {
+        self.text.get(span.start..span.end).unwrap_or("")
+    }
+
+    fn take(&mut self, checked: Result<(), Wrong>, span: Span) {
+        if let Err(wrong) = checked {
+            let mut mistake = Mistake::at(span, wrong.code, wrong.message);
+            mistake.expected = wrong.expected;
+            mistake.did_you_mean = wrong.did_you_mean;
+            self.push(mistake);
+        }
+    }
+
+    fn push(&mut self, mistake: Mistake) {
+        if self.mistakes.len() < MOST_MISTAKES {
+            self.mistakes.push(mistake);
+        }
+    }
+}
+
+/// Variables that Ward sets in every instance.
+fn ours(name: &str) -> Result<(), Wrong> {
+    if name != "PORT" && !name.starts_with("WARD_") {
+        return Ok(());
+    }
+    let message = format!("Ward sets `{name}` itself");
+    Err(Wrong::new(Code::ReservedVariable, message)
+        .expected("a name other than `PORT` and `WARD_…`"))
+}
+
+fn empty(span: Span, what: &str, shown: &Shown) -> Mistake {
+    let message = format!("`{}` is an empty {what}", shown.0);
+    Mistake::at(span, Code::Empty, message).expected("at least one, not empty")
+}
+
+fn not_overridable(span: Span, shown: &Shown) -> Mistake {
+    let message = format!(
+        "`{}` cannot be set: it is the same in all environments",
+        shown.0
+    );
+    Mistake::at(span, Code::NotOverridable, message)
+        .note("set inside of an environment")
+        .expected("keys of `service`, `database` or `stack.keep_warm`")
+}
+
+fn unknown(pattern: &str, name: &str, entry: &Entry, shown: &Shown) -> Mistake {
+    let place = match shown.0.as_str() {
+        "" => "a stack file".to_owned(),
+        place => format!("`{place}`"),
+    };
+    let message = format!("{place} has no key {}", quote(name));
+    let siblings = || {
+        keys::children(pattern)
+            .map(Key::name)
+            .filter(|name| *name != "*")
+    };
+    Mistake::at(entry.key, Code::UnknownKey, message)
+        .note("unknown key")
+        .expected(suggest::one_of(siblings()))
+        .mean(meant(pattern, name))
+}
+
+/// The key that was meant: by a slip of the finger, by another tool's word for it, or elsewhere.
+fn meant(pattern: &str, name: &str) -> Option<String> {
+    let siblings = || keys::children(pattern).filter(|key| key.name() != "*");
+    let alias = || {
+        siblings()
+            .find(|key| key.also.contains(&name))
+            .map(|key| key.name().to_owned())
+    };
+    suggest::closest(name, siblings().map(Key::name))
+        .or_else(alias)
+        .or_else(|| elsewhere(pattern, name))
+}
+
+/// The key of this name in a table close by: `interval` in a service stands in its `health`.
+fn elsewhere(pattern: &str, name: &str) -> Option<String> {
+    let mut same = KEYS
+        .iter()
+        .filter(|key| key.name() == name && key.parent() != pattern);
+    let near = |key: &&Key| !pattern.is_empty() && key.path.starts_with(&format!("{pattern}."));
+    let found = same.clone().find(near).or_else(|| same.next())?;
+    Some(found.path.replacen('*', "NAME", 1))
+}
+
+/// The value that was meant, in the type that it should have.
+fn retyped(kind: Kind, node: &Node, written: &str) -> Option<String> {
+    let meant = match (kind, &node.value) {
+        (Kind::Count { .. }, Value::Text(text)) => text.trim().parse::<i64>().ok()?.to_string(),
+        (Kind::Text(Rule::Duration { .. }), Value::Integer(Some(number))) => {
+            format!("\"{}\"", value::as_duration(&number.to_string())?)
+        }
+        (Kind::Text(Rule::Size { .. }), Value::Integer(Some(number))) => {
+            format!("\"{}\"", value::as_size(&number.to_string())?)
+        }
+        (
+            Kind::Text(Rule::Version | Rule::Value),
+            Value::Integer(_) | Value::Float | Value::Boolean(_) | Value::Moment,
+        ) => format!("\"{written}\""),
+        (Kind::Command, Value::Text(text)) => {
+            format!("{:?}", text.split_whitespace().collect::<Vec<_>>())
+        }
+        (Kind::List { .. }, Value::Text(_)) => format!("[{written}]"),
+        (Kind::TableOr(word), Value::Boolean(false)) => format!("\"{word}\""),
+        (Kind::Text(_), Value::List(list)) if list.len() == 1 => {
+            written.trim_matches(['[', ']', ' ']).to_owned()
+        }
+        _ => return None,
+    };
+    Some(meant).filter(|meant| meant.len() <= 200 && !meant.contains('\n'))
+}

@@ -1,0 +1,374 @@
+//! The texts that have a form: addresses, image references, hosts, paths, versions.
+//!
+//! Nothing is corrected silently. What was reviewed is what runs, so a host in capitals is a mistake
+//! with a suggestion and not a host in small letters.
+
+use std::net::Ipv4Addr;
+
+use ward_types::id::{Digest, Name};
+use ward_types::spec::EgressSpec;
+use ward_types::unit::{ByteSize, parse_duration};
+
+use crate::mistake::Code;
+
+/// Why a text is not what it should be; the place is added by whoever knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wrong {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+    pub(crate) expected: Option<String>,
+    pub(crate) did_you_mean: Option<String>,
+}
+
+impl Wrong {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            expected: None,
+            did_you_mean: None,
+        }
+    }
+
+    pub(crate) fn expected(mut self, expected: impl Into<String>) -> Self {
+        self.expected = Some(expected.into());
+        self
+    }
+
+    pub(crate) fn or_expected(mut self, expected: impl FnOnce() -> String) -> Self {
+        self.expected.get_or_insert_with(expected);
+        self
+    }
+
+    pub(crate) fn mean(mut self, text: Option<String>) -> Self {
+        self.did_you_mean = text;
+        self
+    }
+}
+
+/// A text of the file as a message shows it: in backquotes, control characters escaped, cut when long.
+pub(crate) fn quote(text: &str) -> String {
+    let most = 80;
+    let mut shown: String = text
+        .chars()
+        .take(most)
+        .flat_map(char::escape_debug)
+        .collect();
+    if text.chars().nth(most).is_some() {
+        shown.push('…');
+    }
+    format!("`{}`", shown.replace("\\\"", "\"").replace("\\'", "'"))
+}
+
+type Checked<T = ()> = Result<T, Wrong>;
+
+/// `MAJOR.MINOR`, neither with a leading zero, each at most nine digits.
+pub(crate) fn version(text: &str) -> Checked {
+    let number = |part: &str| {
+        let digits = part.bytes().all(|b| b.is_ascii_digit());
+        digits && (1..=9).contains(&part.len()) && (part == "0" || !part.starts_with('0'))
+    };
+    match text.split_once('.') {
+        Some((major, minor)) if number(major) && number(minor) => Ok(()),
+        _ => {
+            let wrong = Wrong::new(
+                Code::BadVersion,
+                format!("{} is not a version", quote(text)),
+            );
+            Err(wrong.mean(as_version(text).filter(|meant| meant != text)))
+        }
+    }
+}
+
+fn as_version(text: &str) -> Option<String> {
+    let text = text.strip_prefix('v').unwrap_or(text);
+    let mut parts = text.split('.').map(|part| part.parse::<u32>().ok());
+    let major = parts.next()??;
+    let minor = parts.next().unwrap_or(Some(0))?;
+    Some(format!("{major}.{minor}"))
+}
+
+/// A name that is like the text, where there is one.
+pub(crate) fn as_name(text: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase().replace(['_', ' ', '.'], "-");
+    let name = lower.trim_matches('-');
+    Name::parse(name)
+        .ok()
+        .map(|name| name.as_str().to_owned())
+        .filter(|name| name != text && name != "localhost")
+}
+
+/// The duration that was meant by one with a space, a long unit or no unit.
+pub(crate) fn as_duration(text: &str) -> Option<String> {
+    let text = text.trim().to_ascii_lowercase();
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let unit = match text[end..].trim() {
+        "" | "s" | "sec" | "secs" | "second" | "seconds" => "s",
+        "ms" | "msec" | "millis" | "millisecond" | "milliseconds" => "ms",
+        "m" | "min" | "mins" | "minute" | "minutes" => "m",
+        "h" | "hr" | "hrs" | "hour" | "hours" => "h",
+        "d" | "day" | "days" => "d",
+        _ => return None,
+    };
+    let meant = format!("{}{unit}", &text[..end]);
+    parse_duration(&meant).is_ok().then_some(meant)
+}
+
+/// The size that was meant by one with a space, a short unit or no unit.
+pub(crate) fn as_size(text: &str) -> Option<String> {
+    let text = text.trim();
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let unit = match text[end..].trim().to_ascii_lowercase().as_str() {
+        "b" | "byte" | "bytes" => "B",
+        "k" | "kb" | "kib" => "KiB",
+        "" | "m" | "mb" | "mib" => "MiB",
+        "g" | "gb" | "gib" => "GiB",
+        "t" | "tb" | "tib" => "TiB",
+        _ => return None,
+    };
+    let meant = format!("{}{unit}", &text[..end]);
+    ByteSize::parse(&meant).is_ok().then_some(meant)
+}
+
+/// Reads `HOST:PORT`.
+pub(crate) fn egress(text: &str) -> Checked<EgressSpec> {
+    let wrong = |message: String| Wrong::new(Code::BadEgress, message);
+    if let Some((_, rest)) = text.split_once("://") {
+        let port = if text.starts_with("http:") { 80 } else { 443 };
+        let host = rest.split('/').next().unwrap_or("");
+        let meant = if host.contains(':') {
+            host.to_owned()
+        } else {
+            format!("{host}:{port}")
+        };
+        let meant = Some(meant).filter(|meant| egress(meant).is_ok());
+        return Err(wrong(format!("{} is a URL, not an address", quote(text))).mean(meant));
+    }
+    let Some((host, port)) = text.rsplit_once(':') else {
+        let meant = Some(format!("{text}:443")).filter(|_| is_host(text));
+        return Err(wrong(format!("{} names no port", quote(text))).mean(meant));
+    };
+    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    let port: u16 = match port.parse() {
+        Ok(number) if digits && number > 0 => number,
+        _ => {
+            return Err(
+                wrong(format!("{} is not a port", quote(port))).expected("a port from 1 to 65535")
+            );
+        }
+    };
+    outside(host).map_err(wrong_host(host))?;
+    Ok(EgressSpec {
+        host: host.to_owned(),
+        port,
+    })
+}
+
+fn wrong_host(host: &str) -> impl FnOnce(String) -> Wrong {
+    let lower = host.to_ascii_lowercase();
+    let meant = Some(lower).filter(|lower| lower != host && is_host(lower));
+    move |message| Wrong::new(Code::BadEgress, message).mean(meant)
+}
+
+/// Says why a host is no outside address. Inside of an instance loopback is the instance itself.
+fn outside(host: &str) -> Result<(), String> {
+    if let Ok(address) = host.parse::<Ipv4Addr>() {
+        let nobody = address.is_unspecified() || address.is_broadcast() || address.is_multicast();
+        return match () {
+            () if address.is_loopback() => Err(format!(
+                "{} is the instance itself, not an outside address",
+                quote(host)
+            )),
+            () if nobody => Err(format!("{} is not the address of one machine", quote(host))),
+            () => Ok(()),
+        };
+    }
+    match host {
+        "localhost" => Err("`localhost` is the instance itself, not an outside address".to_owned()),
+        _ if host.starts_with('[') => Err(format!(
+            "{} is an IPv6 address, which egress does not know",
+            quote(host)
+        )),
+        _ if is_host(host) => Ok(()),
+        _ => Err(format!("{} is not a host", quote(host))),
+    }
+}
+
+/// A DNS name in lower case (RFC 1123): labels of at most 63, 253 in all, the last not a number.
+fn is_host(text: &str) -> bool {
+    let label = |label: &str| {
+        let inner = label
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        inner && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let last = text.rsplit('.').next().unwrap_or("");
+    text.len() <= 253 && text.split('.').all(label) && !last.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// A route's host.
+pub(crate) fn host(text: &str) -> Checked {
+    if is_host(text) {
+        return Ok(());
+    }
+    let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let bare = bare
+        .split(['/', ':'])
+        .next()
+        .unwrap_or("")
+        .to_ascii_lowercase();
+    let bare = bare
+        .trim_start_matches("*.")
+        .trim_end_matches('.')
+        .to_owned();
+    let wrong = Wrong::new(Code::BadHost, format!("{} is not a host name", quote(text)));
+    Err(wrong.mean(Some(bare).filter(|bare| is_host(bare))))
+}
+
+/// `[HOST[:PORT]/]PATH` and `:TAG`, `@DIGEST` or both (OCI distribution specification 1.1, pulling manifests).
+pub(crate) fn image(text: &str) -> Checked {
+    let wrong = |message: String| Wrong::new(Code::BadImage, message);
+    let (rest, digest) = match text.split_once('@') {
+        Some((rest, digest)) => (rest, Some(digest)),
+        None => (text, None),
+    };
+    if let Some(digest) = digest
+        && Digest::parse(digest).is_err()
+    {
+        let expected = "`sha256:` and 64 hexadecimal digits in lower case";
+        return Err(wrong(format!("{} is not a digest", quote(digest))).expected(expected));
+    }
+    let (name, tag) = match rest.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
+        _ => (rest, None),
+    };
+    if !is_image_name(name) {
+        let lower = text.to_ascii_lowercase();
+        let meant = Some(lower).filter(|lower| lower != text && image(lower).is_ok());
+        return Err(wrong(format!("{} is not the name of an image", quote(name))).mean(meant));
+    }
+    match tag {
+        Some(tag) if !is_tag(tag) => Err(wrong(format!("{} is not a tag", quote(tag)))),
+        None if digest.is_none() => Err(wrong(format!(
+            "{} names neither a tag nor a digest",
+            quote(text)
+        ))
+        .mean(Some(format!("{text}:latest")))),
+        _ => Ok(()),
+    }
+}
+
+fn is_tag(text: &str) -> bool {
+    let inner = text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    inner && (1..=128).contains(&text.len()) && !text.starts_with(['.', '-'])
+}
+
+fn is_image_name(name: &str) -> bool {
+    let (registry, path) = match name.split_once('/') {
+        Some((first, path)) if first.contains(['.', ':']) || first == "localhost" => {
+            (Some(first), path)
+        }
+        _ => (None, name),
+    };
+    name.len() <= 255 && registry.is_none_or(is_registry) && path.split('/').all(is_path_component)
+}
+
+fn is_registry(text: &str) -> bool {
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (text, None),
+    };
+    let known = is_host(host) || host.parse::<Ipv4Addr>().is_ok();
+    known && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
+/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
+fn is_path_component(text: &str) -> bool {
+    let plain = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let ends =
+        text.as_bytes().first().is_some_and(plain) && text.as_bytes().last().is_some_and(plain);
+    let mut separators = text.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    ends && separators.all(|between| {
+        matches!(between, "" | "." | "_" | "__") || between.bytes().all(|b| b == b'-')
+    })
+}
+
+/// The path of a GET request in origin form (RFC 9112, section 3.2.1), with or without a query.
+pub(crate) fn url_path(text: &str) -> Checked {
+    let wrong = |message: String| Wrong::new(Code::BadUrlPath, message);
+    if !text.starts_with('/') {
+        let path = match text.split_once("://") {
+            Some((_, rest)) => rest.find('/').map(|at| rest[at..].to_owned()),
+            None => Some(format!("/{text}")),
+        };
+        return Err(wrong(format!("{} does not begin with `/`", quote(text)))
+            .mean(path.filter(|path| url_path(path).is_ok())));
+    }
+    if text.bytes().all(|b| b.is_ascii_graphic() && b != b'#') && text.len() <= 1024 {
+        Ok(())
+    } else {
+        Err(wrong(format!("{} is not the path of a URL", quote(text))))
+    }
+}
+
+/// A relative path that stays in its folder whatever is there.
+pub(crate) fn file_path(text: &str) -> Checked {
+    let wrong = |message: String| Err(Wrong::new(Code::BadFilePath, message));
+    no_nul(text)?;
+    match text {
+        "" => wrong("the path is empty".to_owned()),
+        _ if text.starts_with('/') => wrong(format!("{} is an absolute path", quote(text))),
+        _ if text.starts_with('~') => wrong(format!("{} is a path in a home folder", quote(text))),
+        _ if text.split('/').any(|part| part == "..") => {
+            wrong(format!("{} leaves the stack's folder", quote(text)))
+        }
+        _ if text.len() > 4095 => wrong("the path is longer than 4095 bytes".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// A package name as Cargo takes it.
+pub(crate) fn package(text: &str) -> Checked {
+    let inner = text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if inner && starts && text.len() <= 64 {
+        Ok(())
+    } else {
+        Err(Wrong::new(
+            Code::BadPackage,
+            format!("{} is not the name of a Cargo package", quote(text)),
+        ))
+    }
+}
+
+/// A name of an environment variable (POSIX.1, section 8.1, with lower case allowed).
+pub(crate) fn variable(text: &str) -> Checked {
+    let inner = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if inner && !text.is_empty() && !text.starts_with(|c: char| c.is_ascii_digit()) {
+        return Ok(());
+    }
+    let meant = text.replace(['-', '.', ' '], "_");
+    let wrong = Wrong::new(
+        Code::BadVariable,
+        format!("{} is not a name of an environment variable", quote(text)),
+    );
+    let wrong = wrong.expected("letters, digits and underscores, not beginning with a digit");
+    Err(wrong.mean(Some(meant).filter(|meant| meant != text && variable(meant).is_ok())))
+}
+
+/// What the kernel's argument and environment blocks cannot hold.
+pub(crate) fn no_nul(text: &str) -> Checked {
+    if text.contains('\0') {
+        let wrong = Wrong::new(Code::NulCharacter, "the text holds a NUL character");
+        return Err(wrong.expected("a text without `\\u0000`"));
+    }
+    Ok(())
+}
