@@ -1,0 +1,229 @@
+//! Every key of the table is accepted with its example, found when misspelt, and on the reference page.
+
+use toml::{Table, Value};
+use ward_stack::{Code, KEYS, Key, Kind, Mistake, Need, Scope, read, reference};
+
+/// The smallest stack in which the key can stand.
+fn around(key: &Key) -> Table {
+    let service = match key.path {
+        path if path.starts_with("service.*.build.files")
+            || path.starts_with("service.*.build.run")
+            || path.starts_with("service.*.build.base")
+            || path.starts_with("service.*.build.command") =>
+        {
+            "build = { files = ['app'], run = ['app'], base = 'host' }\nport = 80"
+        }
+        path if path.starts_with("service.*.build.") => "build = {}\nport = 80",
+        "service.*.build" => "port = 80",
+        "service.*.release.timeout" => "image = 'a:1'\nport = 80\nrelease = { command = ['a'] }",
+        "service.*.port" => "image = 'a:1'",
+        _ => "image = 'a:1'\nport = 80",
+    };
+    let health = match key.path {
+        path if path.starts_with("service.*.health.") => "health = { path = '/' }",
+        _ => "health = 'none'",
+    };
+    let text = format!(
+        "stack = {{ name = 's', version = '1.0' }}\n[service.web]\n{service}\n{health}\n\
+         [service.api]\nimage = 'a:1'\n[database.db]\nengine = 'postgres'\n[environment.dev]\n"
+    );
+    text.parse().unwrap()
+}
+
+fn example(key: &Key) -> Value {
+    let mut table: Table = format!("x = {}", key.example).parse().unwrap();
+    table.remove("x").unwrap()
+}
+
+/// The names for the stars of a path.
+fn parts(key: &Key) -> Vec<&'static str> {
+    let mut parts: Vec<&str> = key.path.split('.').collect();
+    for at in 1..parts.len() {
+        if parts[at] == "*" {
+            parts[at] = match parts[at - 1] {
+                "service" => "web",
+                "database" => "db",
+                "environment" => "dev",
+                _ => "SOME",
+            };
+        }
+    }
+    parts
+}
+
+fn holder<'a>(table: &'a mut Table, parts: &[&str]) -> &'a mut Table {
+    let mut at = table;
+    for part in parts {
+        let next = at
+            .entry(*part)
+            .or_insert_with(|| Value::Table(Table::new()));
+        if !next.is_table() {
+            *next = Value::Table(Table::new());
+        }
+        at = next.as_table_mut().unwrap();
+    }
+    at
+}
+
+fn with(key: &Key, name: &str) -> (String, Vec<Mistake>) {
+    let mut table = around(key);
+    let parts = parts(key);
+    let (_, above) = parts.split_last().unwrap();
+    holder(&mut table, above).insert(name.to_owned(), example(key));
+    let text = toml::to_string(&table).unwrap();
+    let mistakes = read("ward.toml", &text).mistakes;
+    (text, mistakes)
+}
+
+#[test]
+fn every_key_is_accepted_with_its_example() {
+    for key in KEYS {
+        let (text, mistakes) = with(key, parts(key).last().unwrap());
+        assert_eq!(mistakes, [], "{}:\n{text}", key.path);
+    }
+}
+
+#[test]
+fn every_key_but_those_of_the_stack_can_be_overridden() {
+    for key in KEYS.iter().filter(|key| key.path.contains('.')) {
+        let mut table = around(key);
+        let mut path = vec!["environment", "dev"];
+        path.extend(parts(key));
+        let (last, above) = path.split_last().unwrap();
+        if key.path.starts_with("service.*.build.") {
+            // A build is replaced whole, so a part of one cannot stand alone.
+            let build = table["service"]["web"]["build"].clone();
+            let web = holder(&mut table, &["environment", "dev", "service", "web"]);
+            web.insert("build".to_owned(), build);
+        }
+        holder(&mut table, above).insert((*last).to_owned(), example(key));
+        let text = toml::to_string(&table).unwrap();
+        let mistakes = read("ward.toml", &text).mistakes;
+        match key.scope {
+            Scope::Everywhere => assert_eq!(mistakes, [], "{}:\n{text}", key.path),
+            Scope::Stack => {
+                assert_eq!(
+                    mistakes[0].code,
+                    Code::NotOverridable,
+                    "{}:\n{text}",
+                    key.path
+                );
+            }
+        }
+    }
+}
+
+fn misspellings(name: &str) -> [String; 3] {
+    let (first, rest) = name.split_at(1);
+    let (second, others) = rest.split_at(1);
+    [
+        format!("{name}{}", &name[name.len() - 1..]),
+        format!("{second}{first}{others}"),
+        name.to_uppercase(),
+    ]
+}
+
+#[test]
+fn every_misspelt_key_is_found_and_suggested() {
+    for key in KEYS.iter().filter(|key| key.name() != "*") {
+        for wrong in misspellings(key.name()) {
+            let (text, mistakes) = with(key, &wrong);
+            let found = mistakes
+                .iter()
+                .find(|mistake| mistake.code == Code::UnknownKey);
+            let meant = found.and_then(|mistake| mistake.did_you_mean.as_deref());
+            assert_eq!(meant, Some(key.name()), "{wrong}:\n{text}");
+        }
+    }
+}
+
+#[test]
+fn the_words_of_other_tools_lead_to_the_key() {
+    for key in KEYS.iter().filter(|key| key.name() != "*") {
+        for word in key.also {
+            let (text, mistakes) = with(key, word);
+            let found = mistakes
+                .iter()
+                .find(|mistake| mistake.code == Code::UnknownKey);
+            assert!(
+                found.is_some_and(|mistake| mistake.did_you_mean.is_some()),
+                "{word}:\n{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_value_of_another_type_is_refused_for_every_key() {
+    for key in KEYS {
+        let wrong = Value::Array(vec![Value::Boolean(true)]);
+        let mut table = around(key);
+        let parts = parts(key);
+        let (last, above) = parts.split_last().unwrap();
+        holder(&mut table, above).insert((*last).to_owned(), wrong);
+        let mistakes = read("ward.toml", &toml::to_string(&table).unwrap()).mistakes;
+        let found = mistakes
+            .iter()
+            .any(|mistake| mistake.code == Code::WrongType);
+        assert!(found, "{}: {mistakes:?}", key.path);
+    }
+}
+
+#[test]
+fn every_default_is_a_value_that_the_key_takes() {
+    for key in KEYS {
+        if let Need::Default(default) = key.need {
+            let given = Key {
+                example: default,
+                ..*key
+            };
+            let (text, mistakes) = with(&given, parts(key).last().unwrap());
+            assert_eq!(mistakes, [], "{}:\n{text}", key.path);
+        }
+    }
+}
+
+#[test]
+fn values_outside_of_their_range_are_refused_for_every_key_that_has_one() {
+    for key in KEYS {
+        if let Kind::Count { least, most, port } = key.kind {
+            for (value, good) in [
+                (least - 1, false),
+                (least, true),
+                (most, true),
+                (most + 1, false),
+            ] {
+                let written = value.to_string().leak();
+                let (text, mistakes) = with(
+                    &Key {
+                        example: written,
+                        ..*key
+                    },
+                    parts(key).last().unwrap(),
+                );
+                let code = if port {
+                    Code::BadPort
+                } else {
+                    Code::OutOfRange
+                };
+                let refused = mistakes.iter().any(|mistake| mistake.code == code);
+                assert_eq!(refused, !good, "{}:\n{text}", key.path);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_key_is_on_the_reference_page() {
+    let page = reference();
+    for key in KEYS.iter().filter(|key| key.name() != "*") {
+        assert!(page.contains(key.about), "{}", key.path);
+        let shown = format!("`{}`", key.name());
+        let heading = format!("## `{}", key.path);
+        assert!(
+            page.contains(&shown) || page.contains(&heading),
+            "{}",
+            key.path
+        );
+    }
+}

@@ -1,0 +1,149 @@
+//! What a good file means, and that the reference page is the table.
+
+use std::path::Path;
+
+use ward_stack::{Code, EXAMPLE, read, reference, too_large};
+use ward_types::id::Name;
+use ward_types::spec::{Base, EgressSpec, EnvSpec, ImageSource};
+use ward_types::time::Millis;
+use ward_types::unit::ByteSize;
+
+fn resolve(text: &str, env: &str) -> EnvSpec {
+    let reading = read("ward.toml", text);
+    assert_eq!(reading.mistakes, []);
+    let stack = reading.stack.expect("a file without mistakes is a stack");
+    stack.resolve(&Name::parse(env).unwrap()).unwrap()
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+#[test]
+fn the_example_is_taken_as_it_stands() {
+    let stack = read("ward.toml", EXAMPLE).stack.unwrap();
+    assert_eq!(stack.name.as_str(), "returns");
+    assert_eq!(stack.environments, [name("dev"), name("prod")]);
+    let dev = stack.resolve(&name("dev")).unwrap();
+    let web = &dev.services[&name("web")];
+    assert_eq!(dev.id.as_str(), "returns/dev");
+    assert_eq!(dev.version, "1.0");
+    assert_eq!(
+        web.source,
+        ImageSource::Cargo {
+            package: "returns-web".to_owned()
+        }
+    );
+    assert_eq!(web.port, Some(8080));
+    let health = web.health.as_ref().unwrap();
+    assert_eq!((health.interval, health.healthy), (Millis(200), 2));
+    assert_eq!((health.timeout, health.unhealthy), (Millis::secs(2), 3));
+    assert_eq!(web.instances, 2);
+    assert_eq!(web.links, [name("db")]);
+    let outside = EgressSpec {
+        host: "api.example.com".to_owned(),
+        port: 443,
+    };
+    assert_eq!(web.egress, [outside]);
+    assert_eq!(web.env["RUST_LOG"], "info");
+    assert_eq!(web.memory, Some(ByteSize(256 << 20)));
+    assert_eq!(
+        web.release.as_ref().unwrap().command,
+        ["returns-web", "migrate"]
+    );
+    assert_eq!(web.release.as_ref().unwrap().timeout, Millis::secs(300));
+    assert_eq!(web.route.as_ref().unwrap().host, "returns.localhost");
+    let prod = stack.resolve(&name("prod")).unwrap();
+    assert_eq!(prod.services[&name("web")].instances, 4);
+    assert_eq!(prod.databases, dev.databases);
+}
+
+#[test]
+fn what_is_not_said_has_the_documented_default() {
+    let spec = resolve(
+        "stack = { name = 's', version = '0.1' }\n[service.w]\nimage = 'a:1'\n",
+        "dev",
+    );
+    let service = &spec.services[&name("w")];
+    assert_eq!(spec.keep_warm, Millis::secs(600));
+    assert_eq!((service.instances, service.port), (1, None));
+    assert_eq!(service.start_timeout, Millis::secs(60));
+    assert_eq!(service.drain_timeout, Millis::secs(30));
+    assert_eq!(service.stop_timeout, Millis::secs(10));
+    assert_eq!(
+        (&service.health, &service.memory, &service.command),
+        (&None, &None, &None)
+    );
+}
+
+#[test]
+fn an_environment_overrides_any_value() {
+    let text = format!(
+        "{EXAMPLE}\
+         stack.keep_warm = '1h'\n\
+         database.db.memory = '1GiB'\n\
+         service.web.health.interval = '5s'\n\
+         service.web.env = {{ EXTRA = 'yes' }}\n\
+         service.web.egress = []\n\
+         service.web.build = {{ files = ['app'], run = ['app/run'], base = 'host' }}\n\
+         service.worker.image = 'worker:2'\n"
+    );
+    let prod = resolve(&text, "prod");
+    let web = &prod.services[&name("web")];
+    assert_eq!(prod.keep_warm, Millis::secs(3600));
+    assert_eq!(prod.databases[&name("db")].memory, Some(ByteSize(1 << 30)));
+    let health = web.health.as_ref().unwrap();
+    assert_eq!(
+        (health.path.as_str(), health.interval),
+        ("/healthz", Millis::secs(5))
+    );
+    assert_eq!(web.env.len(), 2);
+    assert_eq!(web.egress, []);
+    assert!(
+        matches!(&web.source, ImageSource::Command { command, base: Base::Host, .. } if command.is_empty())
+    );
+    let reference = "worker:2".to_owned();
+    assert_eq!(
+        prod.services[&name("worker")].source,
+        ImageSource::Image { reference }
+    );
+    let dev = resolve(&text, "dev");
+    assert_eq!(dev.keep_warm, Millis::secs(600));
+    assert_eq!(dev.services[&name("web")].env.len(), 1);
+}
+
+#[test]
+fn health_none_opts_out_in_writing() {
+    let text = EXAMPLE.replace("health = {", "health = \"none\" # {");
+    assert_eq!(resolve(&text, "dev").services[&name("web")].health, None);
+}
+
+#[test]
+fn a_file_of_the_largest_size_is_read_and_a_larger_one_is_not() {
+    let padded = |size: usize| format!("{EXAMPLE}#{}", " ".repeat(size - EXAMPLE.len() - 1));
+    assert!(
+        read("ward.toml", &padded(ward_stack::MAX_BYTES))
+            .stack
+            .is_some()
+    );
+    let reading = read("ward.toml", &padded(ward_stack::MAX_BYTES + 1));
+    assert_eq!(
+        reading.mistakes,
+        [too_large(ward_stack::MAX_BYTES as u64 + 1)]
+    );
+    assert_eq!(reading.mistakes[0].code, Code::TooLarge);
+}
+
+#[test]
+fn the_reference_page_is_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../docs/stack.md");
+    if std::env::var_os("WARD_WRITE_DOCS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, reference()).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == reference(),
+        "docs/stack.md is not what the table says; run this test with WARD_WRITE_DOCS=1 and commit the page"
+    );
+}
