@@ -1,5 +1,7 @@
 //! Appending, reading, folding, counting, locking.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod scene;
 
 use std::os::unix::fs::PermissionsExt;
