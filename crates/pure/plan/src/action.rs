@@ -11,8 +11,9 @@ use crate::waiting::Waiting;
 /// What to do now, and what is waited for. An immutable value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// To be carried out in this order. When one fails the rest is left, and planned again. A plan that
-    /// has actions is followed by another as soon as they are carried out.
+    /// To be carried out in this order. None rests on another's success: when one fails the others are
+    /// carried out all the same, and it is planned again. A plan that has actions is followed by another
+    /// as soon as they are carried out.
     pub actions: Vec<Action>,
     /// What is waited for; empty when the environment is as it should be.
     pub waiting: Vec<Waiting>,

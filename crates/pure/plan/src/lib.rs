@@ -2,9 +2,26 @@
 //! randomness. One loop carries it: observe, [`plan`], [`check`], act, and again.
 
 mod action;
+mod backoff;
 mod check;
+mod databases;
+mod down;
+mod draft;
+mod drain;
+mod failure;
+mod limits;
 mod memory;
 mod observed;
+mod pools;
+mod prepare;
+mod purpose;
+mod queue;
+mod rest;
+mod revert;
+mod roll;
+mod route;
+mod scene;
+mod verdict;
 mod waiting;
 
 pub use action::{Action, Plan, PlannedPool};
@@ -13,24 +30,56 @@ pub use memory::Memory;
 pub use observed::{Observed, SeenGateway, SeenInstance};
 pub use waiting::{Bound, Waiting};
 
-use ward_types::release::Environment;
+use draft::Draft;
+use scene::Scene;
+use ward_types::release::{Environment, Goal, Phase};
 use ward_types::time::Timestamp;
 
 /// What to do now about one environment. The same arguments give the same plan.
+///
+/// `next_ordinal` is the first number that was never given out in this environment; the plan says which
+/// one it is afterwards. `memory` is the last plan's, or empty.
 #[must_use]
 pub fn plan(
-    _env: &Environment,
-    _observed: &Observed,
-    _now: Timestamp,
+    env: &Environment,
+    observed: &Observed,
+    now: Timestamp,
     next_ordinal: u64,
     memory: &Memory,
 ) -> Plan {
-    Plan {
-        actions: Vec::new(),
-        waiting: Vec::new(),
-        wake: None,
-        first_ordinal: next_ordinal,
-        next_ordinal,
-        memory: memory.clone(),
+    let before = Scene {
+        env,
+        observed,
+        now,
+        memory,
+    };
+    let noted = memory::note(&before);
+    let scene = Scene {
+        memory: &noted,
+        ..before
+    };
+    let mut draft = Draft::new(next_ordinal, observed, noted.clone());
+    match env.goal {
+        Goal::Up => up(&scene, &mut draft),
+        Goal::Down | Goal::Purged => down::step(&scene, &mut draft),
     }
+    draft.finish(now)
+}
+
+/// What serves is looked after first, in every phase of every deployment.
+fn up(scene: &Scene, draft: &mut Draft) {
+    databases::keep(scene, draft);
+    rest::keep(scene, draft);
+    if let Some(deployment) = scene.active() {
+        match &deployment.phase {
+            Phase::Preparing => prepare::step(scene, draft, deployment),
+            Phase::Rolling => roll::step(scene, draft, deployment),
+            Phase::Reverting { failure } => revert::step(scene, draft, deployment, failure),
+            // One that waits or has ended is not active.
+            Phase::Queued | Phase::Finished { .. } => {}
+        }
+    }
+    queue::step(scene, draft);
+    route::step(scene, draft);
+    drain::services(scene, draft);
 }

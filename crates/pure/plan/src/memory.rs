@@ -7,7 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ward_types::id::{DeploymentId, InstanceId};
+use ward_types::keeper::InstanceState;
+use ward_types::release::{Deployment, Goal, Phase};
 use ward_types::time::Timestamp;
+
+use crate::pools;
+use crate::scene::Scene;
 
 /// Opaque to the driver, which begins with `Memory::default()` and hands each plan's memory to the next.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -39,4 +44,86 @@ pub(crate) enum DataMemory {
     #[default]
     Kept,
     Purged,
+}
+
+/// What is remembered after this scene was seen.
+pub(crate) fn note(scene: &Scene) -> Memory {
+    Memory {
+        proven: proven(scene),
+        out: out(scene),
+        phase: phase(scene),
+        ready: ready(scene),
+        switched: switched(scene),
+        data: match scene.env.goal {
+            Goal::Purged => scene.memory.data,
+            Goal::Up | Goal::Down => DataMemory::Kept,
+        },
+    }
+}
+
+/// Who is in rotation was healthy, whatever it is now.
+fn proven(scene: &Scene) -> BTreeSet<InstanceId> {
+    let well = scene.seen().filter(|i| {
+        let state = &i.status.state;
+        let well = matches!(state, InstanceState::Healthy | InstanceState::Unhealthy);
+        let id = &i.facts.id;
+        well || scene.in_force(id) || scene.memory.proven.contains(id)
+    });
+    well.map(|i| i.facts.id.clone()).collect()
+}
+
+/// Without the gateway nothing is known to have left.
+fn out(scene: &Scene) -> BTreeMap<InstanceId, Out> {
+    let known = scene.gateway().is_some();
+    let running = scene.seen().filter(|i| i.is_routable() && !i.is_over());
+    let ids = running.map(|i| &i.facts.id);
+    let out = ids.filter(|id| !scene.in_force(id)).filter_map(|id| {
+        let before = scene.memory.out.get(id).copied();
+        let fresh = known.then_some(Out {
+            since: scene.now,
+            cut: None,
+        });
+        let out = before.or(fresh)?;
+        Some((id.clone(), out.no_later_than(scene.now)))
+    });
+    out.collect()
+}
+
+impl Out {
+    /// A clock that was set back does not make a budget longer than it is.
+    fn no_later_than(self, now: Timestamp) -> Self {
+        Self {
+            since: self.since.min(now),
+            cut: self.cut.map(|at| at.min(now)),
+        }
+    }
+}
+
+fn phase(scene: &Scene) -> Option<(DeploymentId, &'static str, Timestamp)> {
+    let active = scene.active()?;
+    Some((active.id, word(active), scene.phase_since(active)))
+}
+
+pub(crate) fn word(deployment: &Deployment) -> &'static str {
+    match deployment.phase {
+        Phase::Queued => "queued",
+        Phase::Preparing => "preparing",
+        Phase::Rolling => "rolling",
+        Phase::Reverting { .. } => "reverting",
+        Phase::Finished { .. } => "finished",
+    }
+}
+
+fn ready(scene: &Scene) -> Option<Timestamp> {
+    let complete = pools::is_complete(scene, scene.rolling()?);
+    let since = scene.memory.ready.unwrap_or(scene.now).min(scene.now);
+    complete.then_some(since)
+}
+
+fn switched(scene: &Scene) -> Option<DeploymentId> {
+    let active = scene.active()?;
+    let changes = scene.current() != Some(active.to);
+    let under_way = matches!(active.phase, Phase::Rolling | Phase::Reverting { .. });
+    let seen = changes && under_way && scene.release_in_force(active.to);
+    (seen || scene.memory.switched == Some(active.id)).then_some(active.id)
 }

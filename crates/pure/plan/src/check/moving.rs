@@ -1,0 +1,119 @@
+//! Moving: no phase left out, none left too early, and no verdict that the gateway does not bear out.
+
+use std::collections::BTreeSet;
+
+use ward_types::id::{Name, ReleaseId};
+use ward_types::keeper::{Exit, InstanceState, Role};
+use ward_types::release::{Deployment, Phase, Reason, Verdict};
+
+use super::Objection;
+use super::facts::{Case, is_healthy};
+use crate::action::Action;
+
+pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
+    let mut moved = BTreeSet::new();
+    for action in &case.plan.actions {
+        let Action::Move { deployment, phase } = action else {
+            continue;
+        };
+        let deployment = *deployment;
+        let known = case.env.deployments.get(&deployment);
+        let follows = known.is_some_and(|d| follows(case, d, phase));
+        if !follows || !moved.insert(deployment) {
+            objections.push(Objection::SkipsPhase { deployment });
+        }
+        if known.is_some_and(|d| !is_borne_out(case, d, phase)) {
+            objections.push(Objection::FalseVerdict { deployment });
+        }
+    }
+}
+
+/// Written as the list of all that may follow.
+fn follows(case: &Case, deployment: &Deployment, next: &Phase) -> bool {
+    match (&deployment.phase, next) {
+        (Phase::Queued, Phase::Preparing) => case.is_up() && is_its_turn(case, deployment),
+        (Phase::Preparing, Phase::Rolling) => case.is_up() && is_prepared(case, deployment),
+        (Phase::Preparing | Phase::Rolling, Phase::Reverting { .. }) => true,
+        (Phase::Rolling | Phase::Reverting { .. }, Phase::Finished { verdict, .. })
+            if *verdict == Verdict::Succeeded =>
+        {
+            true
+        }
+        (Phase::Reverting { .. }, Phase::Finished { .. }) => true,
+        (Phase::Queued | Phase::Preparing | Phase::Rolling, Phase::Finished { verdict, .. }) => {
+            !case.is_up() && *verdict != Verdict::Succeeded
+        }
+        _ => false,
+    }
+}
+
+fn is_its_turn(case: &Case, deployment: &Deployment) -> bool {
+    let mut earlier = case.env.deployments.range(..deployment.id);
+    let waits = |d: &Deployment| matches!(d.phase, Phase::Queued);
+    case.active().is_none() && !earlier.any(|(_, d)| waits(d))
+}
+
+fn is_prepared(case: &Case, deployment: &Deployment) -> bool {
+    let Some(spec) = case.spec(deployment.to) else {
+        return false;
+    };
+    let healthy = |database: &Name| {
+        let mut all = case.all();
+        all.any(|i| {
+            i.facts.role == Role::Database && i.facts.component == *database && is_healthy(i)
+        })
+    };
+    let mut commands = spec.services.iter().filter(|(_, s)| s.release.is_some());
+    let done = deployment.reason != Reason::Deploy
+        || commands.all(|(name, _)| has_run(case, deployment.to, name));
+    spec.databases.keys().all(healthy) && done
+}
+
+fn has_run(case: &Case, release: ReleaseId, service: &Name) -> bool {
+    case.all().any(|i| {
+        let facts = &i.facts;
+        let ours = facts.role == Role::ReleaseCommand && facts.release == release;
+        let well = matches!(
+            i.status.state,
+            InstanceState::Exited {
+                exit: Exit::Code(0),
+                ..
+            }
+        );
+        ours && well && facts.component == *service
+    })
+}
+
+fn is_borne_out(case: &Case, deployment: &Deployment, next: &Phase) -> bool {
+    let Phase::Finished {
+        verdict, failure, ..
+    } = next
+    else {
+        return true;
+    };
+    let told = (*verdict == Verdict::Succeeded) == failure.is_none();
+    told && match verdict {
+        Verdict::Succeeded => serves(case, deployment.to),
+        Verdict::RolledBack | Verdict::FailedOldServing => case
+            .env
+            .current
+            .is_some_and(|current| serves(case, current)),
+        Verdict::FailedDegraded => true,
+        Verdict::Unknown => case.observed.gateway.is_none(),
+    }
+}
+
+/// Every request goes to this release, and each of its services has a healthy instance in rotation.
+fn serves(case: &Case, release: ReleaseId) -> bool {
+    let (Some(gateway), Some(spec)) = (&case.observed.gateway, case.spec(release)) else {
+        return false;
+    };
+    let mut endpoints = gateway.pools.iter().flat_map(|p| &p.endpoints);
+    let mut reachable = spec.services.iter().filter(|(_, s)| s.port.is_some());
+    endpoints.all(|e| e.release == release)
+        && reachable.all(|(name, service)| {
+            let in_force = case.in_force_for(name);
+            let mut seen = in_force.iter().filter_map(|id| case.seen(id));
+            service.instances == 0 || seen.any(is_healthy)
+        })
+}

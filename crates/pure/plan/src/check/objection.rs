@@ -1,0 +1,154 @@
+//! What can speak against a plan.
+
+use ward_types::id::{DeploymentId, InstanceId, Name};
+
+/// Why a plan must not be carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Objection {
+    /// It stops, cuts or removes an instance that takes requests (P1).
+    #[error("it would {verb} {id}, which is in rotation")]
+    InRotation {
+        /// `stop`, `cut` or `remove`.
+        verb: &'static str,
+        /// Which instance.
+        id: InstanceId,
+    },
+    /// It stops, cuts or removes an instance that may take requests: the gateway is not seen (P1).
+    #[error("it would {verb} {id}, and without the gateway nobody knows whether it is in rotation")]
+    RotationUnknown {
+        /// `stop`, `cut` or `remove`.
+        verb: &'static str,
+        /// Which instance.
+        id: InstanceId,
+    },
+    /// It stops an instance that the serving release needs, with no other to take its place (P1).
+    #[error(
+        "it would stop {id}, the last healthy instance of {service} of the release that serves"
+    )]
+    LastHealthy {
+        /// Which instance.
+        id: InstanceId,
+        /// Its service.
+        service: Name,
+    },
+    /// It cuts or stops work that is under way before its budget is out (P1).
+    #[error("it would stop {id}, which has {requests} requests under way, before they are cut")]
+    StopsWork {
+        /// Which instance.
+        id: InstanceId,
+        /// How many requests.
+        requests: u64,
+    },
+    /// It acts on an instance that is not there.
+    #[error("it would {verb} {id}, which nobody sees")]
+    NoSuchInstance {
+        /// `stop`, `cut`, `remove` or `route to`.
+        verb: &'static str,
+        /// Which instance.
+        id: InstanceId,
+    },
+    /// It removes an instance that runs.
+    #[error("it would remove {id}, which is not over")]
+    RemovesRunning {
+        /// Which instance.
+        id: InstanceId,
+    },
+    /// Two actions on one instance contradict each other, or one is said twice.
+    #[error("it has two actions on {id}")]
+    Conflict {
+        /// Which instance.
+        id: InstanceId,
+    },
+    /// It has more than one routing table, and only one can be in force.
+    #[error("it routes twice")]
+    RoutesTwice,
+    /// It routes to an instance that is not healthy although others are.
+    #[error("it would route {service} to {id}, which is not healthy")]
+    NotHealthy {
+        /// The service.
+        service: Name,
+        /// Which instance.
+        id: InstanceId,
+    },
+    /// It routes to an instance of something else.
+    #[error("it would route {service} to {id}, which is not an instance of that service")]
+    WrongInstance {
+        /// The service.
+        service: Name,
+        /// Which instance.
+        id: InstanceId,
+    },
+    /// It leaves a service that serves without an instance (P1).
+    #[error(
+        "it would leave {service} without an instance in rotation, although it has healthy ones"
+    )]
+    EmptiesPool {
+        /// The service.
+        service: Name,
+    },
+    /// One environment would serve two releases at once.
+    #[error("it would have instances of more than one release in rotation")]
+    MixesReleases,
+    /// It routes although the gateway is not seen.
+    #[error("it would route although the gateway is not seen")]
+    RoutesBlindly,
+    /// It routes to a release that is neither the one that serves nor one that has started in full.
+    #[error("it would route to a release that has not started in full")]
+    RoutesEarly,
+    /// It routes an environment that should be down.
+    #[error("it would route requests to an environment that should be down")]
+    RoutesDown,
+    /// It stops a database while something could use it.
+    #[error("it would stop the database instance {id} while it may be in use")]
+    StopsDatabase {
+        /// Which instance.
+        id: InstanceId,
+    },
+    /// It starts a second copy of a database over the same data.
+    #[error("it would start {id} while another instance has the data of {database}")]
+    SecondDatabase {
+        /// Which instance.
+        id: InstanceId,
+        /// The database.
+        database: Name,
+    },
+    /// It starts an instance whose id is taken or was not this plan's to give out.
+    #[error("it would start {id}, whose number is not its to give out")]
+    OrdinalTaken {
+        /// Which instance.
+        id: InstanceId,
+    },
+    /// An instance's id does not say what is started.
+    #[error("it would start {id} as something else than its id says")]
+    Misnamed {
+        /// Which instance.
+        id: InstanceId,
+    },
+    /// It starts something that no release in force asks for.
+    #[error("it would start {id}, which nothing asks for now")]
+    StartsOutOfTurn {
+        /// Which instance.
+        id: InstanceId,
+    },
+    /// It starts more instances than declared, or more than twice as many as declared run at once.
+    #[error("it would run more instances of {component} than allowed")]
+    TooMany {
+        /// The service.
+        component: Name,
+    },
+    /// It moves a deployment past a phase, or out of one that it cannot leave yet.
+    #[error("it would move {deployment} where it cannot go from where it is")]
+    SkipsPhase {
+        /// Which deployment.
+        deployment: DeploymentId,
+    },
+    /// It says that a release serves that the gateway does not show to be serving (P3).
+    #[error("it would give {deployment} a verdict that the gateway does not bear out")]
+    FalseVerdict {
+        /// Which deployment.
+        deployment: DeploymentId,
+    },
+    /// It removes data that is to be kept or is in use.
+    #[error("it would remove data that is to be kept or is in use")]
+    PurgesData,
+}

@@ -1,0 +1,156 @@
+//! Starting: only what is asked for now, under a number of its own, and never too many.
+
+use std::collections::BTreeMap;
+
+use ward_types::id::{InstanceId, Name, ReleaseId};
+use ward_types::keeper::{InstanceState, Role};
+use ward_types::release::{Phase, Reason};
+
+use super::Objection;
+use super::facts::{Case, is_copy_of, runs};
+use crate::action::Action;
+use crate::observed::SeenInstance;
+
+/// The release of database instances.
+const DATABASES: ReleaseId = ReleaseId(0);
+
+struct Start<'a> {
+    id: &'a InstanceId,
+    component: &'a Name,
+    release: ReleaseId,
+    role: Role,
+}
+
+pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
+    let starts = starts(case);
+    for start in &starts {
+        objections.extend(number(case, start));
+        if !is_asked_for(case, start) {
+            let id = start.id.clone();
+            objections.push(Objection::StartsOutOfTurn { id });
+        }
+    }
+    objections.extend(databases(case, &starts));
+    objections.extend(too_many(case, &starts));
+}
+
+fn starts<'a>(case: &Case<'a>) -> Vec<Start<'a>> {
+    let actions = case.plan.actions.iter();
+    let starts = actions.filter_map(|action| match action {
+        Action::Start {
+            id,
+            component,
+            release,
+            role,
+        } => Some(Start {
+            id,
+            component,
+            release: *release,
+            role: *role,
+        }),
+        _ => None,
+    });
+    starts.collect()
+}
+
+fn number(case: &Case, start: &Start) -> Option<Objection> {
+    let id = start.id.clone();
+    let ordinal = id.ordinal();
+    let given_out = case.plan.first_ordinal..case.plan.next_ordinal;
+    if !given_out.contains(&ordinal) || case.seen(&id).is_some() {
+        return Some(Objection::OrdinalTaken { id });
+    }
+    let named = InstanceId::new(start.component, start.release, ordinal);
+    (named != id).then_some(Objection::Misnamed { id })
+}
+
+fn is_asked_for(case: &Case, start: &Start) -> bool {
+    let phase = case.active().map(|d| (&d.phase, d.to, d.reason));
+    let declared = case.declared(start.release, start.component);
+    let serves = case.env.current == Some(start.release);
+    let asked = match (start.role, phase) {
+        (Role::Database, _) => is_declared_database(case, start),
+        (Role::ReleaseCommand, Some((Phase::Preparing, to, Reason::Deploy))) => {
+            to == start.release && declared.is_some_and(|s| s.release.is_some())
+        }
+        (Role::ReleaseCommand, _) => false,
+        (Role::Service, Some((Phase::Rolling, to, _))) => {
+            declared.is_some() && (serves || to == start.release)
+        }
+        (Role::Service, _) => declared.is_some() && serves,
+    };
+    asked && case.is_up()
+}
+
+fn is_declared_database(case: &Case, start: &Start) -> bool {
+    let to = case.active().map(|d| d.to);
+    let releases = case.env.current.into_iter().chain(to);
+    let mut specs = releases.filter_map(|r| case.spec(r));
+    let declared = specs.any(|s| s.databases.contains_key(start.component));
+    declared && start.release == DATABASES
+}
+
+fn databases(case: &Case, starts: &[Start]) -> Vec<Objection> {
+    let has_data = |i: &SeenInstance, name: &Name| {
+        i.facts.role == Role::Database && i.facts.component == *name && runs(i)
+    };
+    let mut begun: Vec<&Name> = Vec::new();
+    let mut objections = Vec::new();
+    for start in starts.iter().filter(|s| s.role == Role::Database) {
+        let taken = case.all().any(|i| has_data(i, start.component));
+        if taken || begun.contains(&start.component) {
+            objections.push(Objection::SecondDatabase {
+                id: start.id.clone(),
+                database: start.component.clone(),
+            });
+        }
+        begun.push(start.component);
+    }
+    objections
+}
+
+/// No more of a release than it declares, and, with the release beside it, no more than twice as many.
+/// What was asked to stop, or drains, makes room already.
+fn too_many(case: &Case, starts: &[Start]) -> Vec<Objection> {
+    let mut per_service: BTreeMap<&Name, BTreeMap<ReleaseId, usize>> = BTreeMap::new();
+    for start in starts.iter().filter(|s| s.role == Role::Service) {
+        let of_service = per_service.entry(start.component).or_default();
+        *of_service.entry(start.release).or_default() += 1;
+    }
+    let crowded = per_service.into_iter().filter(|(name, started)| {
+        let over_own = |(release, started): (&ReleaseId, &usize)| {
+            let running = running(case, *release, name);
+            running + started > wanted(case, *release, name)
+        };
+        started.iter().any(over_own) || is_over_twice(case, name, started.values().sum())
+    });
+    let names = crowded.map(|(name, _)| name.clone());
+    names
+        .map(|component| Objection::TooMany { component })
+        .collect()
+}
+
+fn is_over_twice(case: &Case, name: &Name, started: usize) -> bool {
+    let to = case
+        .active()
+        .map(|d| d.to)
+        .filter(|to| case.env.current != Some(*to));
+    let releases: Vec<ReleaseId> = case.env.current.into_iter().chain(to).collect();
+    let running: usize = releases.iter().map(|r| running(case, *r, name)).sum();
+    let most = releases.iter().map(|r| wanted(case, *r, name)).max();
+    running + started > 2 * most.unwrap_or(0)
+}
+
+fn wanted(case: &Case, release: ReleaseId, name: &Name) -> usize {
+    let declared = case.declared(release, name);
+    declared.map_or(0, |s| s.instances as usize)
+}
+
+fn running(case: &Case, release: ReleaseId, name: &Name) -> usize {
+    let copies = case.all().filter(|i| is_copy_of(i, release, name));
+    let staying = copies.filter(|i| {
+        let stops = i.status.state == InstanceState::Stopping;
+        runs(i) && !stops && !case.is_stopped_by_plan(&i.facts.id)
+    });
+    staying.count()
+}

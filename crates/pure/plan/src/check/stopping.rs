@@ -1,0 +1,120 @@
+//! Stopping, cutting, removing: never what takes requests, never work that was not cut, never a database
+//! in use, never the last that serves.
+
+use ward_types::id::InstanceId;
+use ward_types::keeper::{InstanceState, Role};
+
+use super::Objection;
+use super::facts::{Case, is_healthy, runs};
+use crate::action::Action;
+use crate::observed::SeenInstance;
+
+pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
+    for action in &case.plan.actions {
+        let (verb, id) = match action {
+            Action::Stop { id, .. } => ("stop", id),
+            Action::Cut { id } => ("cut", id),
+            Action::Remove { id } => ("remove", id),
+            _ => continue,
+        };
+        let Some(instance) = case.seen(id) else {
+            objections.push(Objection::NoSuchInstance {
+                verb,
+                id: id.clone(),
+            });
+            continue;
+        };
+        objections.extend(rotation(case, verb, instance));
+        match action {
+            Action::Stop { .. } => stop(case, instance, objections),
+            Action::Remove { .. } if runs(instance) => {
+                objections.push(Objection::RemovesRunning { id: id.clone() });
+            }
+            _ => {}
+        }
+    }
+    objections.extend(conflicts(case));
+}
+
+fn rotation(case: &Case, verb: &'static str, instance: &SeenInstance) -> Option<Objection> {
+    let facts = &instance.facts;
+    let id = facts.id.clone();
+    if case.is_in_rotation(&id) {
+        return Some(Objection::InRotation { verb, id });
+    }
+    let may_be_named = facts.role == Role::Service
+        && facts.port.is_some()
+        && instance.status.state != InstanceState::Starting;
+    let unknown = case.observed.gateway.is_none() && may_be_named;
+    unknown.then_some(Objection::RotationUnknown { verb, id })
+}
+
+fn stop(case: &Case, instance: &SeenInstance, objections: &mut Vec<Objection>) {
+    let id = &instance.facts.id;
+    if instance.facts.role == Role::Database && is_database_in_use(case) {
+        objections.push(Objection::StopsDatabase { id: id.clone() });
+    }
+    let requests = under_way(case, id);
+    let cut = case
+        .plan
+        .actions
+        .iter()
+        .any(|a| matches!(a, Action::Cut { id: cut } if cut == id));
+    if requests > 0 && !cut {
+        let id = id.clone();
+        objections.push(Objection::StopsWork { id, requests });
+    }
+    objections.extend(last_healthy(case, instance));
+}
+
+fn is_database_in_use(case: &Case) -> bool {
+    let in_use = |i: &SeenInstance| i.facts.role != Role::Database && runs(i);
+    case.is_up() || case.all().any(in_use)
+}
+
+fn under_way(case: &Case, id: &InstanceId) -> u64 {
+    let traffic = case.observed.gateway.as_ref().map(|g| &g.traffic);
+    let traffic = traffic.and_then(|t| t.get(id));
+    traffic.map_or(0, |t| t.requests + t.upgraded)
+}
+
+/// Also of services that no client reaches: a worker of the release that serves works.
+fn last_healthy(case: &Case, instance: &SeenInstance) -> Option<Objection> {
+    let facts = &instance.facts;
+    let serves = case.is_up()
+        && case.env.current == Some(facts.release)
+        && case.declared(facts.release, &facts.component).is_some();
+    if !serves || facts.role != Role::Service || !is_healthy(instance) {
+        return None;
+    }
+    let healthy = case.healthy_of(facts.release, &facts.component);
+    let remains = healthy
+        .iter()
+        .any(|i| !case.is_stopped_by_plan(&i.facts.id));
+    (!remains).then(|| Objection::LastHealthy {
+        id: facts.id.clone(),
+        service: facts.component.clone(),
+    })
+}
+
+/// One instance, one action; only a cut may come before a stop.
+fn conflicts(case: &Case) -> Vec<Objection> {
+    let mut seen: Vec<(&InstanceId, &Action)> = Vec::new();
+    let mut conflicts = Vec::new();
+    for action in &case.plan.actions {
+        let id = match action {
+            Action::Start { id, .. }
+            | Action::Stop { id, .. }
+            | Action::Cut { id }
+            | Action::Remove { id } => id,
+            Action::Move { .. } | Action::Route { .. } | Action::PurgeData => continue,
+        };
+        let mut earlier = seen.iter().filter(|(other, _)| *other == id);
+        let stops = matches!(action, Action::Stop { .. });
+        if !earlier.all(|(_, before)| stops && matches!(before, Action::Cut { .. })) {
+            conflicts.push(Objection::Conflict { id: id.clone() });
+        }
+        seen.push((id, action));
+    }
+    conflicts
+}

@@ -1,0 +1,130 @@
+//! Decision: each declared database has exactly one instance, of release `r0`, whichever release serves.
+//!
+//! It is started first and again whenever it is over, after a pause that grows. A second one is never
+//! started while the first one's process could still write. A database that no release in force
+//! declares any more runs on, and its data is never touched. A change of its memory limit waits for
+//! the next start.
+
+use std::collections::BTreeSet;
+
+use ward_types::id::{Name, ReleaseId};
+use ward_types::keeper::Role;
+use ward_types::release::{Deployment, Phase};
+use ward_types::spec::ServiceSpec;
+
+use crate::action::Action;
+use crate::backoff;
+use crate::draft::Draft;
+use crate::limits::DATABASE_START;
+use crate::observed::SeenInstance;
+use crate::scene::Scene;
+use crate::waiting::{Bound, Waiting};
+
+/// The release that database instances belong to.
+pub(crate) const RELEASE: ReleaseId = ReleaseId(0);
+
+/// Starts what is missing, clears away what no longer counts.
+pub(crate) fn keep(scene: &Scene, draft: &mut Draft) {
+    let needed = needed(scene);
+    for database in &needed {
+        keep_one(scene, draft, database);
+    }
+    for instance in scene.seen().filter(|i| i.facts.role == Role::Database) {
+        if instance.is_over() && !needed.contains(&instance.facts.component) {
+            remove(draft, instance);
+        }
+    }
+}
+
+/// The databases of the release that serves and of the one that is to serve.
+fn needed(scene: &Scene) -> BTreeSet<Name> {
+    let deployed = scene
+        .active()
+        .filter(|d| matches!(d.phase, Phase::Preparing | Phase::Rolling))
+        .map(|d| d.to);
+    let releases = scene.current().into_iter().chain(deployed);
+    let specs = releases.filter_map(|release| scene.spec(release));
+    specs.flat_map(|s| s.databases.keys().cloned()).collect()
+}
+
+fn keep_one(scene: &Scene, draft: &mut Draft, database: &Name) {
+    let group = scene.group(Role::Database, RELEASE, database);
+    clear(scene, draft, &group);
+    match group.iter().find(|i| !i.is_over()) {
+        Some(instance) if instance.is_healthy() => {}
+        Some(instance) => draft.wait(not_healthy(scene, database, Some(instance))),
+        None => match backoff::hold(scene, database, &counted(scene, group), 1) {
+            Some(waiting) => draft.wait(waiting),
+            None => {
+                draft.start(database, RELEASE, Role::Database);
+                draft.wait(not_healthy(scene, database, None));
+            }
+        },
+    }
+}
+
+/// Failures from before a deployment say nothing about it: while one is about to begin, none count.
+fn counted<'a>(scene: &Scene, group: Vec<&'a SeenInstance>) -> Vec<&'a SeenInstance> {
+    if is_fresh_start(scene) {
+        return Vec::new();
+    }
+    group
+}
+
+fn is_fresh_start(scene: &Scene) -> bool {
+    scene.active().is_none() && scene.env.next_queued().is_some()
+}
+
+fn clear(scene: &Scene, draft: &mut Draft, group: &[&SeenInstance]) {
+    let history = match is_fresh_start(scene) {
+        true => Vec::new(),
+        false => backoff::history(scene, group, 1),
+    };
+    let over = group.iter().filter(|i| i.is_over());
+    for instance in over.filter(|i| !history.contains(&i.facts.id)) {
+        remove(draft, instance);
+    }
+}
+
+fn remove(draft: &mut Draft, instance: &SeenInstance) {
+    let id = instance.facts.id.clone();
+    draft.act(Action::Remove { id });
+}
+
+fn not_healthy(scene: &Scene, database: &Name, instance: Option<&SeenInstance>) -> Waiting {
+    let preparing = scene
+        .active()
+        .filter(|d| matches!(d.phase, Phase::Preparing));
+    Waiting::Database {
+        database: database.clone(),
+        instance: instance.map(|i| i.facts.id.clone()),
+        last_failure: instance.and_then(|i| i.status.last_failure.clone()),
+        bound: preparing.map(|d| bound(scene, d)),
+    }
+}
+
+/// How long a deployment waits for its databases.
+pub(crate) fn bound(scene: &Scene, deployment: &Deployment) -> Bound {
+    Bound::fixed(scene.phase_since(deployment), DATABASE_START)
+}
+
+pub(crate) fn is_healthy(scene: &Scene, database: &Name) -> bool {
+    let group = scene.group(Role::Database, RELEASE, database);
+    group.iter().any(|i| i.is_healthy())
+}
+
+/// The databases of a release that are not healthy.
+pub(crate) fn missing(scene: &Scene, release: ReleaseId) -> Vec<Name> {
+    let databases = scene.spec(release).map(|s| s.databases.keys());
+    let databases = databases.into_iter().flatten();
+    databases
+        .filter(|d| !is_healthy(scene, d))
+        .cloned()
+        .collect()
+}
+
+/// Whether the databases that a service links to are healthy: it is not started before.
+pub(crate) fn are_ready_for(scene: &Scene, release: ReleaseId, service: &ServiceSpec) -> bool {
+    let missing = missing(scene, release);
+    !service.links.iter().any(|link| missing.contains(link))
+}

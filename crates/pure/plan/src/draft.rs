@@ -1,0 +1,103 @@
+//! A plan in the making: collects actions and puts them into the one order that is safe.
+
+use ward_types::id::{InstanceId, Name, ReleaseId};
+use ward_types::keeper::Role;
+use ward_types::release::{Deployment, Failure, Phase};
+use ward_types::time::Timestamp;
+
+use crate::action::{Action, Plan, PlannedPool};
+use crate::memory::Memory;
+use crate::observed::Observed;
+use crate::waiting::Waiting;
+
+/// A plan in the making.
+pub(crate) struct Draft {
+    pub(crate) memory: Memory,
+    actions: Vec<Action>,
+    waiting: Vec<Waiting>,
+    first_ordinal: u64,
+    next_ordinal: u64,
+}
+
+impl Draft {
+    /// Numbers that are seen are not given out again, even if the counter was lost.
+    pub(crate) fn new(next_ordinal: u64, observed: &Observed, memory: Memory) -> Self {
+        let seen = observed.instances.keys().map(InstanceId::ordinal).max();
+        Self {
+            memory,
+            actions: Vec::new(),
+            waiting: Vec::new(),
+            first_ordinal: next_ordinal,
+            next_ordinal: next_ordinal.max(seen.map_or(0, |ordinal| ordinal + 1)),
+        }
+    }
+
+    pub(crate) fn start(&mut self, component: &Name, release: ReleaseId, role: Role) {
+        let id = InstanceId::new(component, release, self.next_ordinal);
+        self.next_ordinal += 1;
+        self.actions.push(Action::Start {
+            id,
+            component: component.clone(),
+            release,
+            role,
+        });
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    pub(crate) fn wait(&mut self, waiting: Waiting) {
+        if !self.waiting.contains(&waiting) {
+            self.waiting.push(waiting);
+        }
+    }
+
+    pub(crate) fn enter(&mut self, deployment: &Deployment, phase: Phase) {
+        self.actions.push(Action::Move {
+            deployment: deployment.id,
+            phase,
+        });
+    }
+
+    pub(crate) fn revert(&mut self, deployment: &Deployment, failure: Failure) {
+        self.enter(deployment, Phase::Reverting { failure });
+    }
+
+    /// The pools that this plan routes to, if it routes.
+    pub(crate) fn routed(&self) -> &[PlannedPool] {
+        let pools = self.actions.iter().find_map(|action| match action {
+            Action::Route { pools } => Some(pools.as_slice()),
+            _ => None,
+        });
+        pools.unwrap_or_default()
+    }
+
+    pub(crate) fn finish(mut self, now: Timestamp) -> Plan {
+        self.actions.sort_by_key(rank);
+        let bounds = self.waiting.iter().filter_map(Waiting::bound);
+        let wake = bounds.map(|b| b.until).filter(|t| *t > now).min();
+        Plan {
+            actions: self.actions,
+            waiting: self.waiting,
+            wake,
+            first_ordinal: self.first_ordinal,
+            next_ordinal: self.next_ordinal,
+            memory: self.memory,
+        }
+    }
+}
+
+/// Routes first, because clients wait for them. Moves after what they do not depend on, so that a log
+/// that cannot be written keeps nothing from being served. Starts before stops, purging last.
+fn rank(action: &Action) -> u8 {
+    match action {
+        Action::Route { .. } => 0,
+        Action::Start { .. } => 1,
+        Action::Cut { .. } => 2,
+        Action::Stop { .. } => 3,
+        Action::Remove { .. } => 4,
+        Action::PurgeData => 5,
+        Action::Move { .. } => 6,
+    }
+}

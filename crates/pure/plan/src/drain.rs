@@ -1,0 +1,134 @@
+//! Decision: out of the table, by the gateway's word; nothing under way; stop; remove. Strictly so.
+//!
+//! While the table in force, or the one that this plan asks for, names an instance, nothing happens to
+//! it. Then what is under way may finish within `drain_timeout`, is cut, and has a second for its close
+//! frames. Without the gateway nobody knows what is in force, so an instance that a table may name is
+//! left alone; one that was never healthy, or has no port, is in no table.
+
+use ward_types::id::InstanceId;
+use ward_types::keeper::{InstanceState, Role};
+use ward_types::table::Traffic;
+
+use crate::action::Action;
+use crate::draft::Draft;
+use crate::limits::CUT_GRACE;
+use crate::memory::Out;
+use crate::observed::SeenInstance;
+use crate::purpose::{self, Purpose};
+use crate::scene::Scene;
+use crate::waiting::{Bound, Waiting};
+
+/// Goes one step on with every instance of services and release commands that nothing needs.
+pub(crate) fn services(scene: &Scene, draft: &mut Draft) {
+    let services = scene.seen().filter(|i| i.facts.role != Role::Database);
+    each(scene, draft, services);
+}
+
+/// The same for databases, which only an environment that goes down does not need.
+pub(crate) fn databases(scene: &Scene, draft: &mut Draft) {
+    let databases = scene.seen().filter(|i| i.facts.role == Role::Database);
+    each(scene, draft, databases);
+}
+
+fn each<'a>(scene: &Scene, draft: &mut Draft, instances: impl Iterator<Item = &'a SeenInstance>) {
+    for instance in instances {
+        match purpose::of(scene, instance) {
+            Purpose::Needed | Purpose::History => {}
+            Purpose::Warm(bound) => draft.wait(Waiting::Warm {
+                release: instance.facts.release,
+                bound,
+            }),
+            Purpose::Done => drain(scene, draft, instance),
+        }
+    }
+}
+
+fn drain(scene: &Scene, draft: &mut Draft, instance: &SeenInstance) {
+    let id = &instance.facts.id;
+    let named = draft.routed().iter().any(|p| p.endpoints.contains(id));
+    if scene.in_force(id) || named {
+        return;
+    }
+    match instance.status.state {
+        _ if is_rotation_unknown(scene, instance) => draft.wait(Waiting::Gateway { bound: None }),
+        InstanceState::Exited { .. } | InstanceState::Failed { .. } | InstanceState::Lost => {
+            draft.act(Action::Remove { id: id.clone() });
+        }
+        InstanceState::Stopping => draft.wait(stopping(scene, instance)),
+        InstanceState::Starting => stop(scene, draft, instance),
+        InstanceState::Healthy | InstanceState::Unhealthy => finish(scene, draft, instance),
+    }
+}
+
+fn is_rotation_unknown(scene: &Scene, instance: &SeenInstance) -> bool {
+    let never_healthy = instance.status.state == InstanceState::Starting;
+    scene.gateway().is_none() && instance.is_routable() && !never_healthy
+}
+
+fn stopping(scene: &Scene, instance: &SeenInstance) -> Waiting {
+    let grace = scene.stop_timeout(instance);
+    Waiting::Stopping {
+        instance: instance.facts.id.clone(),
+        bound: match instance.facts.role {
+            Role::Database => Bound::fixed(instance.since, grace),
+            Role::Service | Role::ReleaseCommand => {
+                Bound::setting(instance.since, grace, "stop_timeout")
+            }
+        },
+    }
+}
+
+fn stop(scene: &Scene, draft: &mut Draft, instance: &SeenInstance) {
+    draft.act(Action::Stop {
+        id: instance.facts.id.clone(),
+        grace: scene.stop_timeout(instance),
+    });
+}
+
+fn finish(scene: &Scene, draft: &mut Draft, instance: &SeenInstance) {
+    let id = &instance.facts.id;
+    let Traffic {
+        requests, upgraded, ..
+    } = scene.traffic(id);
+    if requests == 0 && upgraded == 0 {
+        return stop(scene, draft, instance);
+    }
+    let out = out_of(scene, draft, id);
+    let budget = Bound::setting(out.since, scene.drain_timeout(instance), "drain_timeout");
+    let cut = out.cut.map(|at| Bound::fixed(at, CUT_GRACE));
+    let draining = |bound| Waiting::Drain {
+        instance: id.clone(),
+        requests,
+        upgraded,
+        bound,
+    };
+    match cut {
+        Some(grace) if !scene.is_past(&grace) => draft.wait(draining(grace)),
+        Some(_) => {
+            draft.act(Action::Cut { id: id.clone() });
+            stop(scene, draft, instance);
+        }
+        None if scene.is_past(&budget) => {
+            cut_off(scene, draft, id, out);
+            draft.wait(draining(Bound::fixed(scene.now, CUT_GRACE)));
+        }
+        None => draft.wait(draining(budget)),
+    }
+}
+
+fn out_of(scene: &Scene, draft: &Draft, id: &InstanceId) -> Out {
+    let fresh = Out {
+        since: scene.now,
+        cut: None,
+    };
+    draft.memory.out.get(id).copied().unwrap_or(fresh)
+}
+
+fn cut_off(scene: &Scene, draft: &mut Draft, id: &InstanceId, out: Out) {
+    draft.act(Action::Cut { id: id.clone() });
+    let out = Out {
+        cut: Some(scene.now),
+        ..out
+    };
+    draft.memory.out.insert(id.clone(), out);
+}

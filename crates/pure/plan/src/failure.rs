@@ -1,0 +1,232 @@
+//! What a person reads when a deployment fails: what, where, and which setting or command comes next.
+
+use ward_types::id::{Name, ReleaseId};
+use ward_types::keeper::{Exit, InstanceState, Role};
+use ward_types::release::Failure;
+use ward_types::spec::ServiceSpec;
+
+use crate::limits::OUTPUT_LINES;
+use crate::observed::{SeenGateway, SeenInstance};
+use crate::waiting::{Bound, Span};
+
+fn of_instance(instance: &SeenInstance, message: String, hint: String) -> Failure {
+    let skipped = instance.output.len().saturating_sub(OUTPUT_LINES);
+    Failure {
+        message,
+        output: instance.output[skipped..].to_vec(),
+        hint: Some(hint),
+    }
+}
+
+fn plain(message: String, hint: &str) -> Failure {
+    Failure {
+        message,
+        output: Vec::new(),
+        hint: Some(hint.to_owned()),
+    }
+}
+
+pub(crate) fn ended_early(instance: &SeenInstance) -> Failure {
+    let facts = &instance.facts;
+    let message = format!(
+        "{} of service {} {} before it was healthy.",
+        facts.id,
+        facts.component,
+        end(&instance.status.state)
+    );
+    of_instance(instance, message, see_logs(instance))
+}
+
+pub(crate) fn keeps_ending(instance: &SeenInstance, times: usize) -> Failure {
+    let facts = &instance.facts;
+    let message = format!(
+        "Instances of {} ended {times} times during the deployment; the last was {} of service {}, which {}.",
+        facts.release,
+        facts.id,
+        facts.component,
+        end(&instance.status.state)
+    );
+    of_instance(instance, message, see_logs(instance))
+}
+
+pub(crate) fn never_healthy(
+    instance: &SeenInstance,
+    service: &ServiceSpec,
+    bound: &Bound,
+) -> Failure {
+    let facts = &instance.facts;
+    let message = format!(
+        "{} of service {} was not healthy within {}: {}.",
+        facts.id,
+        facts.component,
+        Span(bound.limit),
+        health(instance)
+    );
+    let check = match &service.health {
+        Some(health) => format!("see that it answers GET {} with a 2xx status", health.path),
+        None => "see what it waits for".to_owned(),
+    };
+    let name = &facts.component;
+    let hint = format!("Raise `start_timeout` of service.{name} if it needs longer, or {check}.");
+    of_instance(instance, message, hint)
+}
+
+pub(crate) fn rolling(release: ReleaseId, ill: Option<&SeenInstance>, bound: &Bound) -> Failure {
+    let limit = Span(bound.limit);
+    let hint = "Raise `start_timeout` of the service if it needs longer.";
+    match ill {
+        Some(instance) => {
+            let (id, service) = (&instance.facts.id, &instance.facts.component);
+            let why = health(instance);
+            let message = format!(
+                "{release} was not complete within {limit}: {id} of service {service} was not healthy: {why}."
+            );
+            of_instance(instance, message, hint.to_owned())
+        }
+        None => plain(format!("{release} was not complete within {limit}."), hint),
+    }
+}
+
+pub(crate) fn not_acknowledged(
+    release: ReleaseId,
+    gateway: Option<&SeenGateway>,
+    bound: &Bound,
+) -> Failure {
+    let limit = Span(bound.limit);
+    let how = match gateway {
+        Some(_) => "did not put its routes into force",
+        None => "did not answer",
+    };
+    plain(
+        format!("All instances of {release} are healthy, but the gateway {how} within {limit}."),
+        "See `ward status` for the gateway and gateway.log in the state folder, then deploy again.",
+    )
+}
+
+pub(crate) fn command(instance: &SeenInstance, bound: &Bound) -> Failure {
+    let (id, service) = (&instance.facts.id, &instance.facts.component);
+    let (what, hint) = match instance.is_over() {
+        true => (
+            end(&instance.status.state),
+            format!("Mend `release.command` of service.{service}, then deploy again."),
+        ),
+        false => (
+            format!("did not end within {}", Span(bound.limit)),
+            format!("Raise `release.timeout` of service.{service} if it needs longer."),
+        ),
+    };
+    let message = format!("The release command of service {service} ({id}) {what}.");
+    of_instance(instance, message, hint)
+}
+
+pub(crate) fn database(database: &Name, newest: Option<&SeenInstance>, bound: &Bound) -> Failure {
+    let Some(instance) = newest else {
+        let limit = Span(bound.limit);
+        let message = format!("The database {database} was not started within {limit}.");
+        return plain(message, "See server.log in the state folder.");
+    };
+    let id = &instance.facts.id;
+    let message = match &instance.status.state {
+        InstanceState::Failed { message } => {
+            format!(
+                "The database {database} ({id}) could not be started: {}.",
+                trimmed(message)
+            )
+        }
+        _ => format!(
+            "The database {database} ({id}) was not healthy within {}: {}.",
+            Span(bound.limit),
+            health(instance)
+        ),
+    };
+    of_instance(instance, message, see_logs(instance))
+}
+
+pub(crate) fn preparing(release: ReleaseId, bound: &Bound) -> Failure {
+    plain(
+        format!(
+            "{release} was not ready to start within {}.",
+            Span(bound.limit)
+        ),
+        "Raise `release.timeout` of its services if their release commands need longer.",
+    )
+}
+
+pub(crate) fn not_retained(release: ReleaseId) -> Failure {
+    plain(
+        format!("{release} is not retained, so it cannot be started."),
+        "See `ward releases` for those that are.",
+    )
+}
+
+pub(crate) fn went_down(release: ReleaseId) -> Failure {
+    plain(
+        format!("The environment was taken down before {release} was deployed."),
+        "`ward up` brings it up again.",
+    )
+}
+
+fn see_logs(instance: &SeenInstance) -> String {
+    format!(
+        "`ward logs {}` shows everything that it wrote.",
+        instance.facts.component
+    )
+}
+
+/// Why an instance is not healthy, without a full stop.
+fn health(instance: &SeenInstance) -> String {
+    let state = &instance.status.state;
+    match (&instance.status.last_failure, instance.is_over()) {
+        (_, true) => format!("it {}", end(state)),
+        (Some(failure), false) => format!("last health check: {}", trimmed(failure)),
+        (None, false) if instance.facts.role == Role::Service => {
+            "its health check was never answered".to_owned()
+        }
+        (None, false) => "it did not answer".to_owned(),
+    }
+}
+
+/// How an instance ended, as a predicate.
+fn end(state: &InstanceState) -> String {
+    match state {
+        InstanceState::Exited {
+            exit: Exit::Code(code),
+            ..
+        } => format!("ended with exit code {code}"),
+        InstanceState::Exited {
+            exit: Exit::Signal(signal),
+            ..
+        } => format!("was ended by {}", signal_name(*signal)),
+        InstanceState::Failed { message } => {
+            format!("could not be started ({})", trimmed(message))
+        }
+        InstanceState::Lost => "was lost: its keeper was killed".to_owned(),
+        InstanceState::Starting
+        | InstanceState::Healthy
+        | InstanceState::Unhealthy
+        | InstanceState::Stopping => "is still running".to_owned(),
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        15 => "SIGTERM",
+        31 => "SIGSYS",
+        other => return format!("signal {other}"),
+    };
+    name.to_owned()
+}
+
+fn trimmed(text: &str) -> &str {
+    text.trim_end().trim_end_matches('.')
+}

@@ -1,0 +1,33 @@
+//! The limits that are Ward's own and no setting, each with its reason.
+
+use ward_types::time::Millis;
+
+/// From a deployment's start until its databases are healthy: a cold PostgreSQL that replays its log.
+pub(crate) const DATABASE_START: Millis = Millis::secs(60);
+/// From SIGINT to SIGKILL of a database: its last checkpoint. Killing it is safe, only slow to repair.
+pub(crate) const DATABASE_STOP: Millis = Millis::secs(60);
+/// From the wish for new routes until the gateway shows them. It takes milliseconds; a gateway that is
+/// away this long is not coming back by itself.
+pub(crate) const ACKNOWLEDGEMENT: Millis = Millis::secs(10);
+/// From a failure until its verdict. What still drains then goes on draining.
+pub(crate) const REVERT: Millis = Millis::secs(60);
+/// For starting and clearing away release commands, beside their own timeouts.
+pub(crate) const CLEARING: Millis = Millis::secs(10);
+/// From cutting what is left on an instance until it is stopped whatever still runs: close frames.
+pub(crate) const CUT_GRACE: Millis = Millis::secs(1);
+/// An instance that ran this long has not failed to start; what ends it is no reason to wait longer.
+pub(crate) const STABLE: Millis = Millis::secs(60);
+/// Before the first repeated start.
+pub(crate) const BACKOFF_FIRST: Millis = Millis::secs(1);
+/// Between repeated starts, at most.
+pub(crate) const BACKOFF_MOST: Millis = Millis::secs(60);
+/// How many rounds of failures are kept: one more than double `BACKOFF_FIRST` to `BACKOFF_MOST`.
+pub(crate) const HISTORY_ROUNDS: usize = 7;
+/// How often an instance that was healthy and ended is replaced while its release rolls out.
+pub(crate) const REPLACEMENTS: usize = 3;
+/// How many lines of output a failure shows.
+pub(crate) const OUTPUT_LINES: usize = 20;
+/// The budgets of an instance whose release is not retained any more.
+pub(crate) const DRAIN_DEFAULT: Millis = Millis::secs(30);
+/// See [`DRAIN_DEFAULT`].
+pub(crate) const STOP_DEFAULT: Millis = Millis::secs(10);

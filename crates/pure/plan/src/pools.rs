@@ -1,0 +1,146 @@
+//! Decision: which instances of a release take requests.
+//!
+//! The healthy ones. One that turns unhealthy leaves, unless that would leave none: a slow answer is
+//! better than none. One that is over, or was asked to stop, leaves at once. Never more than declared,
+//! and never two releases in one table.
+
+use ward_types::id::{InstanceId, Name, ReleaseId};
+use ward_types::keeper::{InstanceState, Role};
+use ward_types::spec::ServiceSpec;
+use ward_types::table::Pool;
+
+use crate::action::PlannedPool;
+use crate::observed::SeenInstance;
+use crate::scene::Scene;
+use crate::waiting::Bound;
+
+/// The instances of a service that are kept: as many as declared, the best first.
+pub(crate) fn kept<'a>(
+    scene: &Scene<'a>,
+    release: ReleaseId,
+    name: &Name,
+    service: &ServiceSpec,
+) -> Vec<&'a SeenInstance> {
+    let mut live = scene.group(Role::Service, release, name);
+    live.retain(|i| i.is_live() && !is_overdue(scene, i, service));
+    live.sort_by_key(|i| (!i.is_healthy(), !scene.in_force(&i.facts.id)));
+    live.truncate(service.instances as usize);
+    live
+}
+
+/// An instance that still starts after its time is given up.
+fn is_overdue(scene: &Scene, instance: &SeenInstance, service: &ServiceSpec) -> bool {
+    let starting = instance.status.state == InstanceState::Starting;
+    let rolls_out = scene.rolling() == Some(instance.facts.release);
+    starting && !rolls_out && scene.is_past(&start_bound(instance, service))
+}
+
+pub(crate) fn start_bound(instance: &SeenInstance, service: &ServiceSpec) -> Bound {
+    Bound::setting(instance.since, service.start_timeout, "start_timeout")
+}
+
+/// All pools of a release as they should be now.
+pub(crate) fn of(scene: &Scene, release: ReleaseId) -> Vec<PlannedPool> {
+    let spec = scene.spec(release);
+    let services = spec.into_iter().flat_map(|s| &s.services);
+    services
+        .filter(|(_, service)| service.port.is_some())
+        .map(|(name, service)| pool(scene, release, name, service))
+        .collect()
+}
+
+fn pool(scene: &Scene, release: ReleaseId, name: &Name, service: &ServiceSpec) -> PlannedPool {
+    let kept = kept(scene, release, name, service);
+    let (healthy, others): (Vec<_>, Vec<_>) = kept.into_iter().partition(|i| i.is_healthy());
+    let chosen = match healthy.is_empty() {
+        true => others
+            .into_iter()
+            .filter(|i| scene.in_force(&i.facts.id))
+            .collect(),
+        false => healthy,
+    };
+    let mut endpoints: Vec<_> = chosen.iter().map(|i| i.facts.id.clone()).collect();
+    endpoints.sort_by_key(InstanceId::ordinal);
+    PlannedPool {
+        service: name.clone(),
+        hosts: service.route.iter().map(|r| r.host.clone()).collect(),
+        endpoints,
+    }
+}
+
+/// Whether the table in force is exactly this.
+pub(crate) fn are_in_force(pools: &[Pool], planned: &[PlannedPool]) -> bool {
+    let same = |plan: &PlannedPool| pools.iter().any(|pool| is_same(pool, plan));
+    pools.len() == planned.len() && planned.iter().all(same)
+}
+
+fn is_same(pool: &Pool, plan: &PlannedPool) -> bool {
+    pool.service == plan.service
+        && same_set(pool.hosts.iter(), plan.hosts.iter())
+        && same_set(
+            pool.endpoints.iter().map(|e| &e.instance),
+            plan.endpoints.iter(),
+        )
+}
+
+fn same_set<'a, T: Ord + 'a>(
+    a: impl Iterator<Item = &'a T>,
+    b: impl Iterator<Item = &'a T>,
+) -> bool {
+    let (mut a, mut b): (Vec<_>, Vec<_>) = (a.collect(), b.collect());
+    a.sort();
+    b.sort();
+    a == b
+}
+
+/// Whether every reachable service of a release has a healthy instance.
+pub(crate) fn can_serve(scene: &Scene, release: ReleaseId) -> bool {
+    let Some(spec) = scene.spec(release) else {
+        return false;
+    };
+    let mut reachable = spec.services.iter().filter(|(_, s)| s.port.is_some());
+    reachable
+        .all(|(name, service)| service.instances == 0 || healthy(scene, release, name, service) > 0)
+}
+
+/// How many of a service's instances are healthy, of those that count.
+pub(crate) fn healthy(
+    scene: &Scene,
+    release: ReleaseId,
+    name: &Name,
+    service: &ServiceSpec,
+) -> usize {
+    let kept = kept(scene, release, name, service);
+    kept.iter().filter(|i| i.is_healthy()).count()
+}
+
+/// Whether every service of a release has as many healthy instances as declared.
+pub(crate) fn is_complete(scene: &Scene, release: ReleaseId) -> bool {
+    let spec = scene.spec(release);
+    let mut services = spec.into_iter().flat_map(|s| &s.services);
+    services
+        .all(|(name, service)| healthy(scene, release, name, service) >= service.instances as usize)
+}
+
+/// Whether the table in force sends every request to a release, and each of its pools to at least one
+/// healthy instance.
+pub(crate) fn shows(scene: &Scene, release: ReleaseId) -> bool {
+    let pools = scene.pools();
+    let planned = of(scene, release);
+    let mut endpoints = pools.iter().flat_map(|p| &p.endpoints);
+    let has_healthy = |plan: &PlannedPool| {
+        let service = scene.service(release, &plan.service);
+        let none_declared = service.is_some_and(|s| s.instances == 0);
+        let pool = pools.iter().find(|pool| pool.service == plan.service);
+        let mut endpoints = pool.into_iter().flat_map(|p| &p.endpoints);
+        none_declared || endpoints.any(|e| is_healthy(scene, &e.instance))
+    };
+    scene.release_in_force(release)
+        && endpoints.all(|e| e.release == release)
+        && planned.iter().all(has_healthy)
+}
+
+fn is_healthy(scene: &Scene, id: &InstanceId) -> bool {
+    let seen = scene.observed.instances.get(id);
+    seen.is_some_and(SeenInstance::is_healthy)
+}

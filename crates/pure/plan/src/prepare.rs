@@ -1,0 +1,191 @@
+//! Decision: databases first, then the release commands, one at a time, then the rollout.
+//!
+//! Only a new release (`Reason::Deploy`) has commands run. A service that is linked, over whatever
+//! services between, to another one with a command waits for that one. A command that is seen to have
+//! ended well is never run again; its instance is kept until the deployment leaves this phase. If what
+//! was observed is lost it does run again: release commands must bear that. Anything but exit code 0
+//! is a failure, and so is a sandbox for a database that cannot be made.
+
+use std::collections::BTreeSet;
+
+use ward_types::id::{Name, ReleaseId};
+use ward_types::keeper::{Exit, InstanceState, Role};
+use ward_types::release::{Deployment, Failure, Phase, Reason};
+use ward_types::spec::{EnvSpec, ReleaseCommand};
+use ward_types::time::Millis;
+
+use crate::databases;
+use crate::draft::Draft;
+use crate::failure;
+use crate::limits::{CLEARING, DATABASE_START};
+use crate::observed::SeenInstance;
+use crate::scene::Scene;
+use crate::waiting::{Bound, Waiting};
+
+/// One step towards the rollout.
+pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
+    let Some(spec) = scene.spec(deployment.to) else {
+        return draft.revert(deployment, failure::not_retained(deployment.to));
+    };
+    if let Some(failure) = has_failed(scene, deployment, spec) {
+        return draft.revert(deployment, failure);
+    }
+    let ready = databases::missing(scene, deployment.to).is_empty()
+        && commands_are_done(scene, draft, deployment, spec)
+        && is_cleared(scene, draft, deployment.to);
+    if ready {
+        draft.enter(deployment, Phase::Rolling);
+    }
+}
+
+fn has_failed(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Option<Failure> {
+    database_failed(scene, deployment)
+        .or_else(|| command_failed(scene, deployment, spec))
+        .or_else(|| took_too_long(scene, deployment, spec))
+}
+
+fn database_failed(scene: &Scene, deployment: &Deployment) -> Option<Failure> {
+    let bound = databases::bound(scene, deployment);
+    let missing = databases::missing(scene, deployment.to);
+    missing.iter().find_map(|database| {
+        let newest = scene
+            .group(Role::Database, databases::RELEASE, database)
+            .pop();
+        let refused =
+            newest.is_some_and(|i| matches!(i.status.state, InstanceState::Failed { .. }));
+        let late = scene.is_past(&bound) && !any_command_seen(scene, deployment.to);
+        (refused || late).then(|| failure::database(database, newest, &bound))
+    })
+}
+
+/// Once a command was started the databases had been healthy; then the whole phase's limit counts.
+fn any_command_seen(scene: &Scene, release: ReleaseId) -> bool {
+    scene.seen().any(|i| is_command_of(i, release))
+}
+
+fn is_command_of(instance: &SeenInstance, release: ReleaseId) -> bool {
+    instance.facts.role == Role::ReleaseCommand && instance.facts.release == release
+}
+
+fn command_failed(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Option<Failure> {
+    let mut commands = scene.seen().filter(|i| is_command_of(i, deployment.to));
+    commands.find_map(|instance| {
+        let command = command_of(spec, &instance.facts.component)?;
+        let bound = command_bound(instance, command);
+        let late = !instance.is_over() && scene.is_past(&bound);
+        let ended_badly = instance.is_over() && !has_succeeded(instance);
+        (late || ended_badly).then(|| failure::command(instance, &bound))
+    })
+}
+
+fn took_too_long(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Option<Failure> {
+    let bound = Bound::fixed(scene.phase_since(deployment), limit(spec));
+    let late = scene.is_past(&bound);
+    late.then(|| failure::preparing(deployment.to, &bound))
+}
+
+/// The databases, each command's own timeout, and the time to clear away.
+fn limit(spec: &EnvSpec) -> Millis {
+    let commands = spec.services.values().filter_map(|s| s.release.as_ref());
+    let commands: u64 = commands
+        .map(|c| c.timeout.0.saturating_add(CLEARING.0))
+        .sum();
+    Millis(DATABASE_START.0 + CLEARING.0 + commands)
+}
+
+fn command_of<'a>(spec: &'a EnvSpec, service: &Name) -> Option<&'a ReleaseCommand> {
+    spec.services.get(service)?.release.as_ref()
+}
+
+fn command_bound(instance: &SeenInstance, command: &ReleaseCommand) -> Bound {
+    Bound::setting(instance.facts.started, command.timeout, "release.timeout")
+}
+
+fn has_succeeded(instance: &SeenInstance) -> bool {
+    let state = &instance.status.state;
+    matches!(
+        state,
+        InstanceState::Exited {
+            exit: Exit::Code(0),
+            ..
+        }
+    )
+}
+
+fn commands_are_done(
+    scene: &Scene,
+    draft: &mut Draft,
+    deployment: &Deployment,
+    spec: &EnvSpec,
+) -> bool {
+    if deployment.reason != Reason::Deploy {
+        return true;
+    }
+    let seen = scene.seen().filter(|i| is_command_of(i, deployment.to));
+    let (over, running): (Vec<_>, Vec<_>) = seen.partition(|i| i.is_over());
+    for instance in &running {
+        wait_for(draft, spec, instance);
+    }
+    let done = over.iter().map(|i| &i.facts.component).collect();
+    let next = next_command(spec, &done);
+    if let (Some(service), true) = (next, running.is_empty()) {
+        draft.start(service, deployment.to, Role::ReleaseCommand);
+    }
+    next.is_none() && running.is_empty()
+}
+
+fn wait_for(draft: &mut Draft, spec: &EnvSpec, instance: &SeenInstance) {
+    let service = instance.facts.component.clone();
+    if let Some(command) = command_of(spec, &service) {
+        draft.wait(Waiting::ReleaseCommand {
+            service,
+            instance: instance.facts.id.clone(),
+            bound: command_bound(instance, command),
+        });
+    }
+}
+
+/// The first by name whose turn it is. In a circle, which a stack file cannot have, the first by name.
+fn next_command<'a>(spec: &'a EnvSpec, done: &BTreeSet<&Name>) -> Option<&'a Name> {
+    let commands = spec.services.iter().filter(|(_, s)| s.release.is_some());
+    let left: Vec<&Name> = commands
+        .map(|(name, _)| name)
+        .filter(|name| !done.contains(name))
+        .collect();
+    let free = left.iter().find(|name| {
+        let linked = linked_from(spec, name);
+        !left
+            .iter()
+            .any(|other| other != *name && linked.contains(other))
+    });
+    free.or(left.first()).copied()
+}
+
+/// Every service that is reached over links, directly or not.
+fn linked_from<'a>(spec: &'a EnvSpec, service: &'a Name) -> BTreeSet<&'a Name> {
+    let mut reached = BTreeSet::new();
+    let mut open = vec![service];
+    while let Some(name) = open.pop() {
+        let links = spec.services.get(name).map(|s| s.links.iter());
+        for link in links.into_iter().flatten() {
+            if reached.insert(link) {
+                open.push(link);
+            }
+        }
+    }
+    reached
+}
+
+/// Instances of the release that ended earlier would be taken for failures of this rollout.
+fn is_cleared(scene: &Scene, draft: &mut Draft, release: ReleaseId) -> bool {
+    let over = scene
+        .seen()
+        .filter(|i| i.facts.role == Role::Service && i.facts.release == release && i.is_over());
+    let mut cleared = true;
+    for instance in over {
+        cleared = false;
+        let instance = instance.facts.id.clone();
+        draft.wait(Waiting::Removal { instance });
+    }
+    cleared
+}

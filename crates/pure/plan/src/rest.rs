@@ -1,0 +1,84 @@
+//! Decision: the release that serves has as many instances as declared, whatever else goes on.
+//!
+//! It is kept so at rest, and while another release prepares, rolls out or is taken back: a new release
+//! never needs the old one to be healthy, and the old one never suffers from the new. Only while the
+//! release that serves is itself what rolls out (it comes up again) its instances are the rollout's.
+
+use ward_types::id::{Name, ReleaseId};
+use ward_types::keeper::{InstanceState, Role};
+use ward_types::release::{Deployment, Phase};
+use ward_types::spec::ServiceSpec;
+
+use crate::backoff;
+use crate::databases;
+use crate::draft::Draft;
+use crate::observed::SeenInstance;
+use crate::pools;
+use crate::scene::Scene;
+use crate::waiting::{Bound, Waiting};
+
+/// Starts what the serving release lacks.
+pub(crate) fn keep(scene: &Scene, draft: &mut Draft) {
+    let Some(current) = scene.current() else {
+        return;
+    };
+    if scene.active().is_some_and(|d| comes_up(d, current)) {
+        return;
+    }
+    let services = scene.spec(current).into_iter().flat_map(|s| &s.services);
+    for (name, service) in services {
+        keep_one(scene, draft, current, name, service);
+    }
+}
+
+fn comes_up(deployment: &Deployment, current: ReleaseId) -> bool {
+    let forward = matches!(deployment.phase, Phase::Preparing | Phase::Rolling);
+    forward && deployment.to == current
+}
+
+fn keep_one(
+    scene: &Scene,
+    draft: &mut Draft,
+    release: ReleaseId,
+    name: &Name,
+    service: &ServiceSpec,
+) {
+    let kept = pools::kept(scene, release, name, service);
+    if let Some(waiting) = not_healthy(release, name, service, &kept) {
+        draft.wait(waiting);
+    }
+    let missing = (service.instances as usize).saturating_sub(kept.len());
+    if missing == 0 || !databases::are_ready_for(scene, release, service) {
+        return;
+    }
+    let group = scene.group(Role::Service, release, name);
+    match backoff::hold(scene, name, &group, service.instances) {
+        Some(waiting) => draft.wait(waiting),
+        None => (0..missing).for_each(|_| draft.start(name, release, Role::Service)),
+    }
+}
+
+/// What is waited for until a service has its instances; the limit is that of the first one to be given up.
+pub(crate) fn not_healthy(
+    release: ReleaseId,
+    name: &Name,
+    service: &ServiceSpec,
+    kept: &[&SeenInstance],
+) -> Option<Waiting> {
+    let ill: Vec<_> = kept.iter().filter(|i| !i.is_healthy()).collect();
+    let healthy = u32::try_from(kept.len() - ill.len()).unwrap_or(u32::MAX);
+    let starting = ill
+        .iter()
+        .filter(|i| i.status.state == InstanceState::Starting);
+    let bound: Option<Bound> = starting
+        .map(|i| pools::start_bound(i, service))
+        .min_by_key(|b| b.until);
+    (healthy < service.instances).then(|| Waiting::Healthy {
+        service: name.clone(),
+        release,
+        healthy,
+        wanted: service.instances,
+        last_failure: ill.iter().find_map(|i| i.status.last_failure.clone()),
+        bound,
+    })
+}

@@ -1,0 +1,59 @@
+//! Decision: a failed release leaves the table, then its instances are stopped, then the verdict falls.
+//!
+//! Nothing new is started for it. If the gateway was away when it failed and turns out to serve the new
+//! release in full while the old one cannot serve, the new release has succeeded after all: the verdict
+//! is what serves. After a minute the verdict falls in any case, and what still drains goes on draining.
+
+use ward_types::keeper::Role;
+use ward_types::release::{Deployment, Failure, Phase};
+
+use crate::draft::Draft;
+use crate::limits::REVERT;
+use crate::observed::SeenInstance;
+use crate::pools;
+use crate::roll;
+use crate::scene::Scene;
+use crate::verdict;
+use crate::waiting::Bound;
+
+/// One step back.
+pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment, failure: &Failure) {
+    if serves_after_all(scene, deployment) {
+        return roll::succeed(scene, draft, deployment);
+    }
+    let bound = bound(scene, deployment);
+    let known = scene.gateway().is_some() || scene.current().is_none();
+    let gone = known && !is_left(scene, deployment);
+    if gone || scene.is_past(&bound) {
+        let phase = Phase::Finished {
+            verdict: verdict::of_failure(scene, deployment),
+            failure: Some(failure.clone()),
+            at: scene.now,
+        };
+        draft.enter(deployment, phase);
+    }
+}
+
+/// How long a failed deployment may take to its verdict.
+pub(crate) fn bound(scene: &Scene, deployment: &Deployment) -> Bound {
+    Bound::fixed(scene.phase_since(deployment), REVERT)
+}
+
+/// Whether the table in force serves the failed release in full and the one before cannot serve.
+pub(crate) fn serves_after_all(scene: &Scene, deployment: &Deployment) -> bool {
+    let current = scene.current();
+    let stuck = !current.is_some_and(|c| pools::can_serve(scene, c));
+    current != Some(deployment.to) && stuck && pools::shows(scene, deployment.to)
+}
+
+/// Whether anything of the failed release runs or takes requests.
+fn is_left(scene: &Scene, deployment: &Deployment) -> bool {
+    let serves_anyway = scene.current() == Some(deployment.to);
+    let routed = scene.release_in_force(deployment.to) && !serves_anyway;
+    let ours = |i: &SeenInstance| match i.facts.role {
+        Role::ReleaseCommand => i.facts.release == deployment.to,
+        Role::Service => i.facts.release == deployment.to && !serves_anyway,
+        Role::Database => false,
+    };
+    routed || scene.seen().any(|i| ours(i) && !i.is_over())
+}

@@ -1,0 +1,28 @@
+//! Decision: the verdict over a deployment that failed, from what serves (promise P3).
+
+use ward_types::id::ReleaseId;
+use ward_types::release::{Deployment, Verdict};
+
+use crate::pools;
+use crate::scene::Scene;
+
+/// What became of a deployment that failed.
+///
+/// The old release serves if it is complete and the table sends requests to it alone. Where nothing
+/// served before, nothing can serve on. Without the gateway nobody knows.
+pub(crate) fn of_failure(scene: &Scene, deployment: &Deployment) -> Verdict {
+    let Some(current) = scene.current() else {
+        return Verdict::FailedDegraded;
+    };
+    match scene.gateway() {
+        None => Verdict::Unknown,
+        Some(_) if !serves_in_full(scene, current) => Verdict::FailedDegraded,
+        Some(_) if scene.memory.switched == Some(deployment.id) => Verdict::RolledBack,
+        Some(_) => Verdict::FailedOldServing,
+    }
+}
+
+fn serves_in_full(scene: &Scene, release: ReleaseId) -> bool {
+    pools::is_complete(scene, release)
+        && pools::are_in_force(scene.pools(), &pools::of(scene, release))
+}
