@@ -1,1 +1,55 @@
-fn main() {}
+//! What a person or CI runs: `cargo xtask demo | test | bench | docs`.
+//!
+//! It is small on purpose, so that the first command on a fresh machine is not a long build: what is
+//! heavy is built by the commands that it runs.
+
+mod demo;
+mod docs;
+mod packages;
+mod run;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "What a person or CI runs")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install what is missing, build, bring examples/returns up, and print its addresses
+    Demo,
+    /// Install what the tests need, and run everything that CI runs
+    Test,
+    /// Measure, and compare with the programs that people use today
+    Bench {
+        /// Which measurements; all without a name
+        names: Vec<String>,
+        /// `text` for a table, `json` for programs
+        #[arg(long, default_value = "text")]
+        output: String,
+    },
+    /// Write the reference pages anew from the tables that they come from
+    Docs,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().task {
+        Task::Demo => demo::demo(),
+        Task::Test => test::test(),
+        Task::Bench { names, output } => run::bench(&names, &output),
+        Task::Docs => docs::write(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            run::say(&format!("error: {message}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,26 @@
-//! The control plane's composition root: observe, plan, check, act.
+//! The control plane's composition root: it wires everything and holds no rules of its own.
+//!
+//! What should be is the fold of the log ([`ward_store`]); what is comes from the engine and the gateway.
+//! One loop per environment ([`driver`]) observes, plans, has the plan checked, and acts. Everything
+//! else here brings requests to the log, or shows what is there.
+
+mod actor;
+mod clock;
+mod compose;
+mod control;
+mod deploy;
+pub mod doctor;
+mod down;
+mod driver;
+mod follow;
+mod images;
+mod logs;
+mod routing;
+mod server;
+pub mod source;
+mod views;
+
+pub use actor::{Actor, Refusal, RefusalKind};
+pub use control::{Control, Direction};
+pub use logs::LogQuery;
+pub use server::{Options, Server, StartError};

@@ -17,7 +17,7 @@ use ward_types::view::ExecCommand;
 use crate::installation::Installation;
 
 /// Where PostgreSQL listens, inside.
-const PORT: u16 = 5432;
+pub const PORT: u16 = 5432;
 
 /// The folder of its Unix socket, inside: nobody but the instance itself sees it.
 const SOCKET: &str = "/tmp";

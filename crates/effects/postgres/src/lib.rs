@@ -14,7 +14,7 @@ mod error;
 mod installation;
 mod password;
 
-pub use database::{Database, LinkVariables, Place};
+pub use database::{Database, LinkVariables, PORT, Place};
 pub use error::Error;
 pub use installation::{INSTALL, Installation};
 

@@ -152,8 +152,12 @@ impl<'a> Pull<'a> {
             bytes = self.manifest(&exact, Some(&chosen)).await?;
             parts = manifest::parts(&bytes).map_err(|e| self.wrong(e.to_string()))?;
         }
-        stream::iter(&parts.blobs)
-            .map(|descriptor| self.blob(descriptor))
+        // Futures made in a plain loop: a closure that makes them would cost the whole future its `Send`.
+        let mut blobs = Vec::with_capacity(parts.blobs.len());
+        for descriptor in &parts.blobs {
+            blobs.push(self.blob(descriptor));
+        }
+        stream::iter(blobs)
             .buffer_unordered(AT_ONCE)
             .try_collect::<()>()
             .await?;

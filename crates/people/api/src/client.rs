@@ -1,0 +1,187 @@
+//! A small client of the control API, for the CLI and for tests.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use ward_types::view::ErrorView;
+
+use crate::socket::{SOCKET, short_path};
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens: no server runs on this state folder.
+    #[error("no Ward server runs on the state folder {home}")]
+    NotRunning {
+        /// The state folder.
+        home: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The server went away, or does not speak the API.
+    #[error("the Ward server broke off the call {call}")]
+    Broken {
+        /// Method and path.
+        call: String,
+        /// What happened.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The server said no.
+    #[error("{}", .0.message)]
+    Refused(ErrorView),
+}
+
+/// A client of the server of one state folder. Each call is a connection of its own.
+#[derive(Debug, Clone)]
+pub struct Client {
+    home: PathBuf,
+}
+
+impl Client {
+    /// The client for the server of the state folder `home`.
+    #[must_use]
+    pub fn new(home: &Path) -> Self {
+        Self { home: home.to_owned() }
+    }
+
+    /// Asks for a value.
+    ///
+    /// # Errors
+    /// [`ClientError`], as it says.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let body = self.call(Method::GET, path, Bytes::new()).await?;
+        let bytes = collect(path, body).await?;
+        parse(path, &bytes)
+    }
+
+    /// Sends a value and asks for one.
+    ///
+    /// # Errors
+    /// [`ClientError`], as it says.
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, value: &impl Serialize) -> Result<T, ClientError> {
+        let body = self.call(Method::POST, path, encode(path, value)?).await?;
+        let bytes = collect(path, body).await?;
+        parse(path, &bytes)
+    }
+
+    /// Sends a value and reads a stream of values, one a line.
+    ///
+    /// # Errors
+    /// [`ClientError`], as it says.
+    pub async fn post_lines(&self, path: &str, value: &impl Serialize) -> Result<Lines, ClientError> {
+        let body = self.call(Method::POST, path, encode(path, value)?).await?;
+        Ok(Lines::new(path, body))
+    }
+
+    /// Reads a stream of values, one a line.
+    ///
+    /// # Errors
+    /// [`ClientError`], as it says.
+    pub async fn get_lines(&self, path: &str) -> Result<Lines, ClientError> {
+        let body = self.call(Method::GET, path, Bytes::new()).await?;
+        Ok(Lines::new(path, body))
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Bytes) -> Result<Incoming, ClientError> {
+        let stream = self.connect().await?;
+        let broken = |source| broken(path, source);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| broken(error.into()))?;
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "ward")
+            .header("content-type", "application/json")
+            .body(Full::new(body))
+            .map_err(|error| broken(error.into()))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| broken(error.into()))?;
+        let status = response.status();
+        let body = response.into_body();
+        if status == StatusCode::OK {
+            return Ok(body);
+        }
+        let bytes = collect(path, body).await?;
+        Err(ClientError::Refused(parse(path, &bytes)?))
+    }
+
+    async fn connect(&self) -> Result<UnixStream, ClientError> {
+        let not_running = |source| ClientError::NotRunning {
+            home: self.home.clone(),
+            source,
+        };
+        let (_dir, path) = short_path(&self.home, SOCKET).map_err(not_running)?;
+        UnixStream::connect(path).await.map_err(not_running)
+    }
+}
+
+/// A stream of JSON values, one a line.
+#[derive(Debug)]
+pub struct Lines {
+    call: String,
+    body: Incoming,
+    buffer: Vec<u8>,
+}
+
+impl Lines {
+    fn new(path: &str, body: Incoming) -> Self {
+        Self {
+            call: path.to_owned(),
+            body,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// The next value; `None` at the end of the stream.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`] when the server went away in the middle or a line is no such value.
+    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return parse(&self.call, &line).map(Some);
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(broken(&self.call, error.into())),
+                Some(Ok(frame)) => self.buffer.extend_from_slice(frame.data_ref().map_or(&[][..], |d| d)),
+            }
+        }
+    }
+}
+
+fn broken(path: &str, source: Box<dyn std::error::Error + Send + Sync>) -> ClientError {
+    ClientError::Broken {
+        call: path.to_owned(),
+        source,
+    }
+}
+
+fn encode(path: &str, value: &impl Serialize) -> Result<Bytes, ClientError> {
+    let bytes = serde_json::to_vec(value).map_err(|error| broken(path, error.into()))?;
+    Ok(bytes.into())
+}
+
+async fn collect(path: &str, body: Incoming) -> Result<Bytes, ClientError> {
+    let collected = body.collect().await.map_err(|error| broken(path, error.into()))?;
+    Ok(collected.to_bytes())
+}
+
+fn parse<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, ClientError> {
+    serde_json::from_slice(bytes).map_err(|error| broken(path, error.into()))
+}

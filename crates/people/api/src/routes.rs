@@ -1,0 +1,181 @@
+//! Each route, and the call on the server's [`Control`] that it stands for. No rule lives here.
+
+use std::convert::Infallible;
+
+use axum::body::Body;
+use axum::extract::{Extension, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use ward_server::{Actor, Control, Direction, LogQuery, Refusal, RefusalKind};
+use ward_types::id::EnvId;
+use ward_types::view::{
+    AuditView, DeployRequest, DownRequest, ErrorView, EventsView, ExecRequest, ExecTarget, ReleaseView, RollbackRequest,
+    StatusView,
+};
+
+/// The API as a router over `control`. Each request must carry an [`Actor`] extension.
+pub fn router(control: Control) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/releases", get(releases))
+        .route("/v1/deploy", post(deploy))
+        .route("/v1/rollback", post(rollback))
+        .route("/v1/rollforward", post(rollforward))
+        .route("/v1/down", post(down))
+        .route("/v1/shutdown", post(shutdown))
+        .route("/v1/events", get(events))
+        .route("/v1/logs", get(logs))
+        .route("/v1/exec", post(exec))
+        .route("/v1/audit/verify", get(verify))
+        .with_state(control)
+}
+
+/// A refusal on its way to the client.
+struct Refused(Refusal);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let status = match self.0.kind {
+            RefusalKind::NotFound => StatusCode::NOT_FOUND,
+            RefusalKind::Conflict => StatusCode::CONFLICT,
+            RefusalKind::Invalid => StatusCode::BAD_REQUEST,
+            RefusalKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let view = ErrorView {
+            message: self.0.message,
+            hint: self.0.hint,
+        };
+        (status, Json(view)).into_response()
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal)
+    }
+}
+
+type Answer<T> = Result<Json<T>, Refused>;
+
+#[derive(Deserialize)]
+struct OfEnv {
+    env: Option<EnvId>,
+}
+
+#[derive(Deserialize)]
+struct EventsQuery {
+    env: Option<EnvId>,
+    after: Option<u64>,
+    limit: Option<usize>,
+    #[serde(default)]
+    follow: bool,
+}
+
+async fn status(State(control): State<Control>, Query(query): Query<OfEnv>) -> Answer<StatusView> {
+    Ok(Json(control.status(query.env.as_ref()).await?))
+}
+
+async fn releases(State(control): State<Control>, Query(query): Query<OfEnv>) -> Answer<Vec<ReleaseView>> {
+    let env = control.environment(query.env.as_ref())?;
+    Ok(Json(control.releases(&env)))
+}
+
+async fn deploy(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<DeployRequest>,
+) -> Response {
+    streamed(|progress| control.deploy(actor, request, progress))
+}
+
+async fn rollback(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<RollbackRequest>,
+) -> Response {
+    streamed(|progress| control.go_to(actor, Direction::Back, request, progress))
+}
+
+async fn rollforward(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<RollbackRequest>,
+) -> Response {
+    streamed(|progress| control.go_to(actor, Direction::Forward, request, progress))
+}
+
+async fn down(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<DownRequest>,
+) -> Response {
+    streamed(|progress| control.down(actor, request, progress))
+}
+
+async fn shutdown(State(control): State<Control>) -> Answer<()> {
+    control.shutdown().await;
+    Ok(Json(()))
+}
+
+async fn events(State(control): State<Control>, Query(query): Query<EventsQuery>) -> Result<Response, Refused> {
+    let after = query.after;
+    if query.follow {
+        let (sender, receiver) = mpsc::channel(64);
+        tokio::spawn(async move { control.follow_events(after, query.env.as_ref(), sender).await });
+        return Ok(lines(receiver));
+    }
+    let records = control.events(after, query.env.as_ref(), query.limit.unwrap_or(100))?;
+    Ok(Json(EventsView { records }).into_response())
+}
+
+async fn logs(State(control): State<Control>, Query(query): Query<LogQuery>) -> Result<Response, Refused> {
+    let (sender, receiver) = mpsc::channel(256);
+    control.logs(query, sender)?;
+    Ok(lines(receiver))
+}
+
+async fn exec(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<ExecRequest>,
+) -> Answer<ExecTarget> {
+    Ok(Json(control.exec(&actor, &request).await?))
+}
+
+async fn verify(State(control): State<Control>) -> Answer<AuditView> {
+    Ok(Json(control.verify().await?))
+}
+
+/// Answers with what `operation` sends, one JSON object a line. The operation goes on when the client
+/// goes away: a deployment belongs to its environment, not to a terminal.
+fn streamed<T, F>(operation: impl FnOnce(mpsc::Sender<T>) -> F) -> Response
+where
+    T: Serialize + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(256);
+    tokio::spawn(operation(sender));
+    lines(receiver)
+}
+
+fn lines<T: Serialize + Send + 'static>(receiver: mpsc::Receiver<T>) -> Response {
+    Body::from_stream(each(receiver)).into_response()
+}
+
+fn each<T: Serialize>(receiver: mpsc::Receiver<T>) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    futures_util::stream::unfold(receiver, |mut receiver| async {
+        let value = receiver.recv().await?;
+        Some((value, receiver))
+    })
+    .map(|value| {
+        let mut line = serde_json::to_vec(&value).unwrap_or_default();
+        line.push(b'\n');
+        Ok(Bytes::from(line))
+    })
+}

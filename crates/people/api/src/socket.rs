@@ -1,0 +1,85 @@
+//! The API's Unix socket: who may connect, and how requests reach the router.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use axum::Router;
+use axum::extract::Extension;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use ward_server::Actor;
+
+/// The socket's name in the state folder.
+pub const SOCKET: &str = "ward.sock";
+
+/// Why the API could not be served.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {path}; is the state folder writable?")]
+pub struct SocketError {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// A path to `name` in `home` that fits into the 108 bytes of a Unix socket's address, however deep
+/// the state folder lies. It is valid as long as the descriptor is.
+pub(crate) fn short_path(home: &Path, name: &str) -> io::Result<(OwnedFd, PathBuf)> {
+    let dir: OwnedFd = fs::File::open(home)?.into();
+    let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()));
+    Ok((dir, path))
+}
+
+/// Serves `router` on the socket of the state folder `home` until `shutdown` becomes true.
+///
+/// The caller holds the state folder's lock, so a socket that is there already is a dead one.
+///
+/// # Errors
+/// [`SocketError`] when the socket cannot be made.
+pub async fn serve(home: &Path, router: Router, mut shutdown: watch::Receiver<bool>) -> Result<(), SocketError> {
+    let listener = bind(home).map_err(|source| SocketError {
+        path: home.join(SOCKET),
+        source,
+    })?;
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => answer(stream, &router),
+                Err(error) => tracing::warn!(%error, "a connection to the API was not accepted"),
+            },
+            _ = shutdown.wait_for(|down| *down) => return Ok(()),
+        }
+    }
+}
+
+fn bind(home: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(home.join(SOCKET)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let (_dir, path) = short_path(home, SOCKET)?;
+    UnixListener::bind(path)
+}
+
+fn answer(stream: UnixStream, router: &Router) {
+    let Some(actor) = permitted(&stream) else {
+        return; // Not a word to a stranger: the connection closes.
+    };
+    let service = TowerToHyperService::new(router.clone().layer(Extension(actor)));
+    tokio::spawn(async move {
+        let connection =
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "an API connection ended early");
+        }
+    });
+}
+
+fn permitted(stream: &UnixStream) -> Option<Actor> {
+    let peer = stream.peer_cred().ok()?.uid();
+    let own = rustix::process::getuid().as_raw();
+    (peer == own || peer == 0).then(|| Actor::of_uid(peer))
+}

@@ -1,0 +1,253 @@
+//! The command line, as clap reads it. Every flag of every command is here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ward_types::id::{Name, ReleaseId};
+use ward_types::time::Millis;
+
+/// Builds, releases, runs and rolls back what one `ward.toml` describes.
+#[derive(Debug, Parser)]
+#[command(name = "ward", version, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// State folder [default: the XDG data folder's `ward`, or /var/lib/ward for root]
+    #[arg(long, global = true, env = "WARD_HOME", value_name = "DIR", help_heading = "Global options")]
+    pub(crate) home: Option<PathBuf>,
+    /// What is printed: sentences and tables for people, or JSON
+    #[arg(long, global = true, value_enum, default_value = "text", help_heading = "Global options")]
+    pub(crate) output: Output,
+    /// Say only what was asked for, and errors
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub(crate) quiet: bool,
+    /// Say more: the output of builds
+    #[arg(short, long, global = true, conflicts_with = "quiet", help_heading = "Global options")]
+    pub(crate) verbose: bool,
+}
+
+/// The form of what is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Sentences and tables.
+    Text,
+    /// One JSON value, or one a line for what is streamed.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the platform in the background, and bring an environment up
+    Up(Up),
+    /// Build, release, and switch without losing a request
+    Deploy(Deploy),
+    /// Go back to the release before, or to another one
+    Rollback(GoTo),
+    /// Go forward again to a release that was rolled back
+    Rollforward(GoTo),
+    /// List the releases of an environment, newest first
+    Releases(OfEnv),
+    /// Show what runs, and what Ward is waiting for
+    Status(OfEnv),
+    /// Show the output of instances
+    Logs(Logs),
+    /// Run a program beside an instance, in its sandbox
+    Exec(Exec),
+    /// Show the log of what was done, by whom and why
+    Events(Events),
+    /// Work with a database
+    #[command(subcommand)]
+    Db(Db),
+    /// Check the audit log
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Say what this machine allows, and what protection is missing
+    Doctor,
+    /// Show the local certificate authority, or let this machine trust it
+    Trust(Trust),
+    /// Check a stack file without doing anything
+    Check(Check),
+    /// Stop everything, and keep the data
+    Down(Down),
+    /// Run the control plane in the foreground
+    Serve(Addresses),
+    /// Run the data plane (Ward does this itself)
+    #[command(hide = true)]
+    Gateway,
+    /// Run one instance (Ward does this itself)
+    #[command(hide = true)]
+    Keeper,
+}
+
+/// Where Ward listens.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Addresses {
+    /// Where the gateway takes plain HTTP
+    #[arg(long, env = "WARD_HTTP_ADDR", default_value = "127.0.0.1:8080", value_name = "IP:PORT")]
+    pub(crate) http_addr: SocketAddr,
+    /// Where the gateway takes HTTPS
+    #[arg(long, env = "WARD_HTTPS_ADDR", default_value = "127.0.0.1:8443", value_name = "IP:PORT")]
+    pub(crate) https_addr: SocketAddr,
+    /// Where the registry listens
+    #[arg(long, env = "WARD_REGISTRY_ADDR", default_value = "127.0.0.1:5050", value_name = "IP:PORT")]
+    pub(crate) registry_addr: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Folder of the stack file; without it, and without a ward.toml here, only the platform starts
+    pub(crate) dir: Option<PathBuf>,
+    /// Environment of the stack
+    #[arg(short, long, default_value = "dev", value_name = "NAME")]
+    pub(crate) env: Name,
+    #[command(flatten)]
+    pub(crate) addresses: Addresses,
+    /// Why, for the audit log
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    pub(crate) why: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Deploy {
+    /// Folder of the stack file
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// Environment of the stack
+    #[arg(short, long, default_value = "dev", value_name = "NAME")]
+    pub(crate) env: Name,
+    /// Make a new release even when nothing changed
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Why, for the audit log
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    pub(crate) why: String,
+    #[command(flatten)]
+    pub(crate) addresses: Addresses,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GoTo {
+    #[command(flatten)]
+    pub(crate) env: OfEnv,
+    /// Which release, such as r3
+    #[arg(long, value_name = "RELEASE")]
+    pub(crate) to: Option<ReleaseId>,
+    /// Why, for the audit log
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    pub(crate) why: String,
+}
+
+/// Which environment a command is about.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct OfEnv {
+    /// Environment, as NAME or STACK/NAME [default: the only one, or dev of the stack in this folder]
+    #[arg(short, long, value_name = "ENV")]
+    pub(crate) env: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Service or database; without it all of them
+    pub(crate) component: Option<Name>,
+    #[command(flatten)]
+    pub(crate) env: OfEnv,
+    /// Go on showing lines as they come
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only lines of the last while, such as 10m
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) since: Option<Millis>,
+    /// Only the last lines
+    #[arg(short = 'n', long, default_value_t = 100, value_name = "LINES")]
+    pub(crate) tail: usize,
+    /// Only instances of this release
+    #[arg(long, value_name = "RELEASE")]
+    pub(crate) release: Option<ReleaseId>,
+}
+
+fn duration(text: &str) -> Result<Millis, ward_types::unit::InvalidUnit> {
+    ward_types::unit::parse_duration(text)
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// Service or database
+    pub(crate) component: Name,
+    #[command(flatten)]
+    pub(crate) env: OfEnv,
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    #[command(flatten)]
+    pub(crate) env: OfEnv,
+    /// Go on showing events as they come
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// How many, the newest
+    #[arg(short = 'n', long, default_value_t = 50, value_name = "EVENTS")]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Db {
+    /// Open a shell on a database, or pipe SQL into it
+    Psql {
+        /// The database's name in the stack file
+        database: Name,
+        #[command(flatten)]
+        env: OfEnv,
+        /// More arguments for psql
+        #[arg(last = true, value_name = "ARGUMENTS")]
+        arguments: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Recompute the whole log, and say at which event it breaks, if it does
+    Verify,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Trust {
+    /// Install it into this machine's trust store (needs root)
+    #[arg(long)]
+    pub(crate) install: bool,
+    /// Take it out of this machine's trust store again (needs root)
+    #[arg(long, conflicts_with = "install")]
+    pub(crate) uninstall: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Folder of the stack file
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Down {
+    #[command(flatten)]
+    pub(crate) env: OfEnv,
+    /// Remove the data too
+    #[arg(long)]
+    pub(crate) purge: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Why, for the audit log
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    pub(crate) why: String,
+}

@@ -1,0 +1,38 @@
+//! `exec` and `db psql`: a program beside an instance, on the caller's own terminal.
+
+use ward_types::view::{ExecProgram, ExecRequest, ExecTarget};
+
+use super::{Context, Trouble};
+use crate::args::{Db, Exec};
+use crate::exec;
+use crate::printer::Status;
+
+pub(crate) async fn exec(context: &Context, args: Exec) -> Result<Status, Trouble> {
+    let program = args.command.first().cloned().unwrap_or_default();
+    let request = ExecRequest {
+        env: Some(crate::env::find(&context.client, args.env.env.as_deref()).await?),
+        component: args.component,
+        program: ExecProgram::Named { program },
+        why: String::new(),
+    };
+    let target: ExecTarget = context.client.post("/v1/exec", &request).await?;
+    exec::run(&target, args.command, Vec::new()).await
+}
+
+pub(crate) async fn database(context: &Context, db: Db) -> Result<Status, Trouble> {
+    let Db::Psql { database, env, arguments } = db;
+    let request = ExecRequest {
+        env: Some(crate::env::find(&context.client, env.env.as_deref()).await?),
+        component: database,
+        program: ExecProgram::DatabaseShell,
+        why: String::new(),
+    };
+    let mut target: ExecTarget = context.client.post("/v1/exec", &request).await?;
+    let command = target
+        .command
+        .take()
+        .ok_or_else(|| Trouble::failure("the server named no shell for this database".to_owned(), None))?;
+    let mut argv = command.argv;
+    argv.extend(arguments);
+    exec::run(&target, argv, command.env.into_iter().collect()).await
+}

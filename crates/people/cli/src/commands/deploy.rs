@@ -1,0 +1,130 @@
+//! `up`, `deploy`, `rollback`, `rollforward`, `down`, `check`: what changes an environment.
+
+use std::fs;
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
+
+use ward_api::client::Lines;
+use ward_types::view::{Data, DeployRequest, DownRequest, Progress, RollbackRequest, StatusView, Unchanged};
+
+use super::{Context, Trouble};
+use crate::args;
+use crate::platform;
+use crate::printer::Status;
+
+pub(crate) async fn up(context: &Context, up: args::Up) -> Result<Status, Trouble> {
+    let here = fs::exists("ward.toml").unwrap_or(false);
+    let dir = up.dir.or_else(|| here.then(|| ".".into()));
+    platform::ensure(&context.home, &up.addresses, &context.printer).await?;
+    match dir {
+        Some(dir) => send(context, &dir, &up.env, Unchanged::Keep, up.why).await,
+        None => {
+            context.printer.say("bring an environment up with `ward up DIR`, the folder of a ward.toml");
+            Ok(Status::Success)
+        }
+    }
+}
+
+pub(crate) async fn deploy(context: &Context, deploy: args::Deploy) -> Result<Status, Trouble> {
+    platform::ensure(&context.home, &deploy.addresses, &context.printer).await?;
+    let unchanged = if deploy.force { Unchanged::Redeploy } else { Unchanged::Keep };
+    send(context, &deploy.dir, &deploy.env, unchanged, deploy.why).await
+}
+
+async fn send(
+    context: &Context,
+    dir: &Path,
+    env: &ward_types::id::Name,
+    unchanged: Unchanged,
+    why: String,
+) -> Result<Status, Trouble> {
+    let dir = fs::canonicalize(dir).map_err(|error| {
+        let hint = "name the folder that holds ward.toml".to_owned();
+        Trouble::failure(format!("cannot open the folder {}: {error}", dir.display()), Some(hint))
+    })?;
+    let dir = dir.to_str().ok_or_else(|| Trouble::usage(format!("the path {} is not UTF-8", dir.display())))?;
+    let request = DeployRequest { dir: dir.to_owned(), env: env.clone(), why, unchanged };
+    follow(context, context.client.post_lines("/v1/deploy", &request).await?).await
+}
+
+pub(crate) async fn go_to(context: &Context, path: &str, to: args::GoTo) -> Result<Status, Trouble> {
+    let env = crate::env::find(&context.client, to.env.env.as_deref()).await?;
+    let request = RollbackRequest { env: Some(env), to: to.to, why: to.why };
+    follow(context, context.client.post_lines(path, &request).await?).await
+}
+
+pub(crate) async fn down(context: &Context, down: args::Down) -> Result<Status, Trouble> {
+    let Ok(status) = context.client.get::<StatusView>("/v1/status").await else {
+        context.printer.say("nothing runs");
+        return Ok(Status::Success);
+    };
+    let env = match &down.env.env {
+        Some(name) => Some(crate::env::find(&context.client, Some(name)).await?),
+        None => None,
+    };
+    if down.purge && !down.yes && !confirmed(env.as_ref().map(|env| env.as_str()), &status)? {
+        return Ok(Status::Failure);
+    }
+    let data = if down.purge { Data::Purge } else { Data::Keep };
+    let whole = env.is_none();
+    let request = DownRequest { env, data, why: down.why };
+    let ended = follow(context, context.client.post_lines("/v1/down", &request).await?).await?;
+    if whole && ended == Status::Success {
+        context.client.post::<()>("/v1/shutdown", &()).await?;
+        gone(context, status.server.pid).await;
+        context.printer.say("• the platform is stopped");
+    }
+    Ok(ended)
+}
+
+/// Waits until the server's process is gone, so that `ward down && ward up` starts a new one.
+async fn gone(context: &Context, pid: u32) {
+    let process = Path::new("/proc").join(pid.to_string());
+    for _ in 0..500 {
+        let answers = context.client.get::<StatusView>("/v1/status").await.is_ok();
+        if !answers && !process.join("exe").exists() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+fn confirmed(env: Option<&str>, status: &StatusView) -> Result<bool, Trouble> {
+    if !std::io::stdin().is_terminal() {
+        let hint = "add --yes to remove the data without being asked".to_owned();
+        return Err(Trouble::failure("--purge removes data, and there is no terminal to ask at".to_owned(), Some(hint)));
+    }
+    let all: Vec<&str> = status.environments.iter().map(|env| env.id.as_str()).collect();
+    let which = env.map_or_else(|| all.join(", "), str::to_owned);
+    let _ = write!(anstream::stderr(), "Remove the data of {which} for good? [y/N] ");
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+async fn follow(context: &Context, mut lines: Lines) -> Result<Status, Trouble> {
+    while let Some(progress) = lines.next::<Progress>().await? {
+        if let Some(status) = context.printer.progress(&progress) {
+            return Ok(status);
+        }
+    }
+    let hint = "the deployment goes on without this terminal; see `ward status`".to_owned();
+    Err(Trouble::failure("the server went away in the middle".to_owned(), Some(hint)))
+}
+
+pub(crate) fn check(context: &Context, check: &args::Check) -> Result<Status, Trouble> {
+    let (name, text) = ward_server::source::read(&check.dir)
+        .map_err(|error| Trouble::failure(error.to_string(), error.hint()))?;
+    let reading = ward_stack::read(&name, &text);
+    if reading.mistakes.is_empty() {
+        context.printer.say(&format!("{name}: no mistakes"));
+        return Ok(Status::Success);
+    }
+    if context.printer.is_json() {
+        context.printer.json(&ward_stack::views(&name, &text, &reading.mistakes));
+    } else {
+        let rendered = ward_stack::render(&name, &text, &reading.mistakes, ward_stack::Look::Plain, 100);
+        let _ = write!(anstream::stderr(), "{rendered}");
+    }
+    Ok(Status::Usage)
+}

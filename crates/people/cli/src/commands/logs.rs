@@ -1,0 +1,33 @@
+//! `logs`: the output of instances, also of those that are gone.
+
+use owo_colors::OwoColorize;
+use ward_types::view::LogLine;
+
+use super::status::moment;
+use super::{Context, Trouble};
+use crate::args::Logs;
+use crate::printer::Status;
+
+pub(crate) async fn logs(context: &Context, logs: Logs) -> Result<Status, Trouble> {
+    let env = crate::env::find(&context.client, logs.env.env.as_deref()).await?;
+    let mut path = format!("/v1/logs?env={env}&tail={}&follow={}", logs.tail, logs.follow);
+    if let Some(component) = &logs.component {
+        path.push_str(&format!("&component={component}"));
+    }
+    if let Some(release) = logs.release {
+        path.push_str(&format!("&release={}", release.0));
+    }
+    if let Some(since) = logs.since {
+        path.push_str(&format!("&since={}", since.0));
+    }
+    let mut lines = context.client.get_lines(&path).await?;
+    while let Some(line) = lines.next::<LogLine>().await? {
+        if context.printer.is_json() {
+            context.printer.json(&line);
+        } else {
+            let head = format!("{} {}", moment(line.at).dimmed(), line.instance.cyan());
+            context.printer.data(&format!("{head} {}", line.text));
+        }
+    }
+    Ok(Status::Success)
+}

@@ -1,0 +1,117 @@
+//! What each command does: it reads its arguments, asks the server, and prints. No rule lives here.
+
+mod database;
+mod deploy;
+mod doctor;
+mod events;
+mod logs;
+mod processes;
+mod status;
+mod trust;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use ward_api::{Client, ClientError};
+
+use crate::args::{Cli, Command};
+use crate::printer::{Printer, Status};
+
+/// Why a command did not succeed, for a person to read.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    status: Status,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Trouble {
+    /// It was tried.
+    pub(crate) fn failure(message: String, hint: Option<String>) -> Self {
+        Self { status: Status::Failure, message, hint }
+    }
+
+    /// It could not be tried.
+    pub(crate) fn usage(message: String) -> Self {
+        Self { status: Status::Usage, message, hint: None }
+    }
+}
+
+impl From<ClientError> for Trouble {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Refused(view) => Self::failure(view.message, view.hint),
+            ClientError::NotRunning { .. } => {
+                Self::failure(error.to_string(), Some("start it with `ward up`".to_owned()))
+            }
+            ClientError::Broken { ref source, .. } => Self::failure(
+                format!("{error}: {source}"),
+                Some("look at server.log in the state folder; `ward up` starts the server again".to_owned()),
+            ),
+        }
+    }
+}
+
+/// What a command needs to work.
+pub(crate) struct Context {
+    pub(crate) home: PathBuf,
+    pub(crate) client: Client,
+    pub(crate) printer: Printer,
+}
+
+/// Reads the command line and carries it out.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let printer = Printer::new(&cli.global);
+    let home = match crate::home::find(cli.global.home.as_deref()) {
+        Ok(home) => home,
+        Err(message) => return failed(&printer, &Trouble::usage(message)),
+    };
+    let context = Context { client: Client::new(&home), home, printer: printer.clone() };
+    match cli.command {
+        Command::Gateway => processes::gateway(&context),
+        Command::Serve(addresses) => processes::serve(&context, &addresses),
+        other => match run(&context, other) {
+            Ok(status) => status.into(),
+            Err(trouble) => failed(&printer, &trouble),
+        },
+    }
+}
+
+fn failed(printer: &Printer, trouble: &Trouble) -> ExitCode {
+    printer.error(&trouble.message, trouble.hint.as_deref());
+    trouble.status.into()
+}
+
+fn run(context: &Context, command: Command) -> Result<Status, Trouble> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Trouble::failure(format!("cannot start: {error}"), None))?;
+    let status = runtime.block_on(dispatch(context, command));
+    // A read of standard input that is still under way must not keep the program from ending.
+    runtime.shutdown_background();
+    status
+}
+
+async fn dispatch(context: &Context, command: Command) -> Result<Status, Trouble> {
+    match command {
+        Command::Up(up) => deploy::up(context, up).await,
+        Command::Deploy(deploy) => deploy::deploy(context, deploy).await,
+        Command::Rollback(to) => deploy::go_to(context, "/v1/rollback", to).await,
+        Command::Rollforward(to) => deploy::go_to(context, "/v1/rollforward", to).await,
+        Command::Down(down) => deploy::down(context, down).await,
+        Command::Check(check) => deploy::check(context, &check),
+        Command::Releases(env) => status::releases(context, env).await,
+        Command::Status(env) => status::status(context, env).await,
+        Command::Logs(logs) => logs::logs(context, logs).await,
+        Command::Exec(exec) => database::exec(context, exec).await,
+        Command::Db(db) => database::database(context, db).await,
+        Command::Events(events) => events::events(context, events).await,
+        Command::Audit(audit) => events::audit(context, &audit).await,
+        Command::Doctor => Ok(doctor::doctor(context)),
+        Command::Trust(trust) => trust::trust(context, &trust),
+        Command::Serve(_) | Command::Gateway | Command::Keeper => Ok(Status::Usage),
+    }
+}

@@ -1,0 +1,61 @@
+//! `serve` and `gateway`: the long-lived processes, in the foreground.
+
+use std::process::ExitCode;
+
+use tracing_subscriber::EnvFilter;
+use ward_server::{Options, Server};
+
+use super::Context;
+use crate::args::Addresses;
+
+fn log() {
+    let filter = EnvFilter::try_from_env("WARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+}
+
+pub(crate) fn gateway(context: &Context) -> ExitCode {
+    log();
+    ward_gateway::run(ward_gateway::Options::new(context.home.clone()))
+}
+
+pub(crate) fn serve(context: &Context, addresses: &Addresses) -> ExitCode {
+    log();
+    match run(context, addresses) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            context.printer.error(&chain(error.as_ref()), None);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(context: &Context, addresses: &Addresses) -> Result<(), Box<dyn std::error::Error>> {
+    let exe = std::env::current_exe()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let options = Options {
+        home: context.home.clone(),
+        exe,
+        http: addresses.http_addr,
+        https: addresses.https_addr,
+        registry: addresses.registry_addr,
+    };
+    runtime.block_on(async {
+        let server = Server::start(options).await?;
+        let router = ward_api::router(server.control.clone());
+        ward_api::serve(&context.home, router, server.control.ending()).await?;
+        server.finish().await;
+        Ok(())
+    })
+}
+
+/// An error and its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}

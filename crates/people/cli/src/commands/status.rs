@@ -1,0 +1,169 @@
+//! `status` and `releases`: what runs, and what could run.
+
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use owo_colors::OwoColorize;
+use ward_types::id::Digest;
+use ward_types::keeper::{Exit, InstanceState};
+use ward_types::release::{Goal, Verdict};
+use ward_types::time::{Millis, Timestamp};
+use ward_types::view::{ComponentView, EnvironmentView, InstanceView, ReleaseView, StatusView};
+
+use super::{Context, Trouble};
+use crate::args::OfEnv;
+use crate::printer::{Printer, Status, seconds};
+
+pub(crate) async fn status(context: &Context, env: OfEnv) -> Result<Status, Trouble> {
+    let path = match env.env {
+        Some(name) => format!("/v1/status?env={}", crate::env::find(&context.client, Some(&name)).await?),
+        None => "/v1/status".to_owned(),
+    };
+    let status: StatusView = context.client.get(&path).await?;
+    if context.printer.is_json() {
+        context.printer.json(&status);
+        return Ok(Status::Success);
+    }
+    platform(&context.printer, &status);
+    for env in &status.environments {
+        environment(&context.printer, env);
+    }
+    Ok(Status::Success)
+}
+
+fn platform(printer: &Printer, status: &StatusView) {
+    let server = &status.server;
+    let gateway = server.gateway_pid.map_or("does not answer".to_owned(), |pid| format!("pid {pid}"));
+    printer.data(&format!("ward {}   server pid {}   gateway {gateway}", server.version, server.pid));
+    printer.data(&format!("  http {}   https {}   registry {}", server.http, server.https, server.registry));
+    printer.data(&format!("  state {}", server.home));
+}
+
+fn environment(printer: &Printer, env: &EnvironmentView) {
+    let release = match (&env.current, &env.version) {
+        (Some(release), Some(version)) => format!("{release} ({version})"),
+        _ => "no release yet".to_owned(),
+    };
+    let goal = match env.goal {
+        Goal::Up => "",
+        Goal::Down => "  down",
+        Goal::Purged => "  purged",
+    };
+    printer.data("");
+    printer.data(&format!("{}   {release}{goal}", env.id.bold()));
+    for address in &env.addresses {
+        printer.data(&format!("  {address}"));
+    }
+    let mut table = columns(&["INSTANCE", "STATE", "ROTATION", "AGE", "PID"]);
+    for component in &env.components {
+        rows(&mut table, component);
+    }
+    printer.data(&table.to_string());
+    if let Some(deployment) = &env.deployment {
+        let (id, to, phase) = (deployment.id, deployment.to, &deployment.phase);
+        printer.data(&format!("  deployment {id} to {to}: {phase} for {}", seconds(deployment.took)));
+    }
+    for sentence in &env.waiting {
+        printer.data(&format!("  waiting: {sentence}"));
+    }
+    for sentence in missing(env) {
+        printer.data(&format!("  {} {sentence}", "unprotected:".yellow()));
+    }
+}
+
+fn missing(env: &EnvironmentView) -> Vec<&str> {
+    let instances = env.components.iter().flat_map(|component| &component.instances);
+    let mut all: Vec<&str> = instances.flat_map(|i| i.missing.iter().map(String::as_str)).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+fn rows(table: &mut Table, component: &ComponentView) {
+    if component.instances.is_empty() {
+        table.add_row(vec![component.name.to_string(), "no instance".to_owned()]);
+    }
+    for instance in &component.instances {
+        let rotation = if instance.in_rotation { "yes" } else { "-" };
+        table.add_row(vec![
+            instance.id.to_string(),
+            state(instance),
+            rotation.to_owned(),
+            age(instance.started),
+            instance.pid.map_or("-".to_owned(), |pid| pid.to_string()),
+        ]);
+    }
+}
+
+fn state(instance: &InstanceView) -> String {
+    let why = instance.last_failure.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+    match &instance.state {
+        InstanceState::Starting => format!("starting{why}"),
+        InstanceState::Healthy => "healthy".to_owned(),
+        InstanceState::Unhealthy => format!("unhealthy{why}"),
+        InstanceState::Stopping => "stopping".to_owned(),
+        InstanceState::Exited { exit, .. } => format!("exited, {}", ended(*exit)),
+        InstanceState::Failed { message } => format!("failed: {message}"),
+        InstanceState::Lost => "lost (its keeper was killed)".to_owned(),
+    }
+}
+
+/// How a process ended, in words.
+pub(crate) fn ended(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("status {code}"),
+        Exit::Signal(signal) => format!("signal {signal}"),
+    }
+}
+
+fn age(since: Timestamp) -> String {
+    let now = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
+    let Millis(age) = Timestamp(now).since(since);
+    match age / 1000 {
+        s @ 0..120 => format!("{s}s"),
+        s @ 120..7200 => format!("{}m", s / 60),
+        s @ 7200..172_800 => format!("{}h", s / 3600),
+        s => format!("{}d", s / 86_400),
+    }
+}
+
+pub(crate) async fn releases(context: &Context, env: OfEnv) -> Result<Status, Trouble> {
+    let env = crate::env::find(&context.client, env.env.as_deref()).await?;
+    let releases: Vec<ReleaseView> = context.client.get(&format!("/v1/releases?env={env}")).await?;
+    if context.printer.is_json() {
+        context.printer.json(&releases);
+        return Ok(Status::Success);
+    }
+    let mut table = columns(&["RELEASE", "VERSION", "RECORDED", "BY", "VERDICT", "IMAGES"]);
+    for release in &releases {
+        let mark = if release.current { " (serves)" } else { "" };
+        let images: Vec<String> =
+            release.images.iter().map(|(name, digest): (_, &Digest)| format!("{name}@{}", digest.short())).collect();
+        table.add_row(vec![
+            format!("{}{mark}", release.id),
+            release.version.clone(),
+            moment(release.recorded),
+            release.by.clone(),
+            release.verdict.map_or("-", Verdict::as_str).to_owned(),
+            images.join(" "),
+        ]);
+    }
+    context.printer.data(&table.to_string());
+    Ok(Status::Success)
+}
+
+/// A table without lines, its columns padded.
+pub(crate) fn columns(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(NOTHING);
+    table.set_header(header.iter().map(|text| (*text).to_owned()));
+    table
+}
+
+/// A moment in the machine's own time zone.
+pub(crate) fn moment(at: Timestamp) -> String {
+    let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
+    match jiff::Timestamp::from_millisecond(millis) {
+        Ok(moment) => moment.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => at.0.to_string(),
+    }
+}

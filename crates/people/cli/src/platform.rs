@@ -1,0 +1,87 @@
+//! Makes sure that a server runs on the state folder, and starts one in the background if not.
+
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use ward_api::{Client, ClientError};
+use ward_types::view::{ServerView, StatusView};
+
+use crate::args::Addresses;
+use crate::commands::Trouble;
+use crate::printer::Printer;
+
+/// How long a server may take from its start to its first answer.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The server's view of itself; starts a server first when none runs.
+///
+/// # Errors
+/// What the server wrote last when it does not come up.
+pub(crate) async fn ensure(home: &Path, addresses: &Addresses, printer: &Printer) -> Result<ServerView, Trouble> {
+    let client = Client::new(home);
+    match client.get::<StatusView>("/v1/status").await {
+        Ok(status) => return Ok(status.server),
+        Err(ClientError::NotRunning { .. }) => {}
+        Err(other) => return Err(other.into()),
+    }
+    let mut child = start(home, addresses)?;
+    let server = wait(&client, &mut child, home).await?;
+    printer.say(&format!("• the platform runs (server {}, state in {})", server.pid, server.home));
+    Ok(server)
+}
+
+fn start(home: &Path, addresses: &Addresses) -> Result<Child, Trouble> {
+    let broken = |what: &str, error: std::io::Error| {
+        Trouble::failure(format!("{what} {}: {error}", home.display()), Some("is the folder writable?".to_owned()))
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(home)
+        .map_err(|error| broken("cannot make the state folder", error))?;
+    let log = File::create(home.join("server.log")).map_err(|error| broken("cannot write a log in", error))?;
+    let exe = std::env::current_exe().map_err(|error| broken("cannot find the ward binary for", error))?;
+    Command::new(exe)
+        .arg("serve")
+        .arg("--home")
+        .arg(home)
+        .args(["--http-addr", &addresses.http_addr.to_string()])
+        .args(["--https-addr", &addresses.https_addr.to_string()])
+        .args(["--registry-addr", &addresses.registry_addr.to_string()])
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .process_group(0) // Ctrl-C in this terminal is not meant for the server.
+        .spawn()
+        .map_err(|error| broken("cannot start the server for", error))
+}
+
+async fn wait(client: &Client, child: &mut Child, home: &Path) -> Result<ServerView, Trouble> {
+    let deadline = tokio::time::Instant::now() + START_TIMEOUT;
+    loop {
+        match client.get::<StatusView>("/v1/status").await {
+            Ok(status) => return Ok(status.server),
+            Err(ClientError::NotRunning { .. }) => {}
+            Err(other) => return Err(other.into()),
+        }
+        let ended = child.try_wait().ok().flatten().is_some();
+        if ended || tokio::time::Instant::now() > deadline {
+            return Err(last_words(home, ended));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn last_words(home: &Path, ended: bool) -> Trouble {
+    let log = fs::read_to_string(home.join("server.log")).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().rev().take(12).collect();
+    let words: Vec<&str> = lines.into_iter().rev().collect();
+    let what = if ended { "the server ended at once" } else { "the server does not answer" };
+    let message = if words.is_empty() { what.to_owned() } else { format!("{what}:\n{}", words.join("\n")) };
+    Trouble::failure(message, Some(format!("its whole log: {}", home.join("server.log").display())))
+}

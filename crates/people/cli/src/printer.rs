@@ -1,0 +1,169 @@
+//! The one place that writes to the terminal: data to standard output, the rest to standard error.
+//!
+//! Readable without colour; `NO_COLOR` is honoured, and a pipe gets none.
+
+use std::io::Write;
+
+use owo_colors::{OwoColorize, Style};
+use serde::Serialize;
+use ward_types::release::Verdict;
+use ward_types::time::Millis;
+use ward_types::view::Progress;
+
+use crate::args::{Global, Output};
+
+/// How the command ended, as the shell sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// It was done.
+    Success,
+    /// It was tried and did not succeed.
+    Failure,
+    /// It could not be tried: bad input.
+    Usage,
+    /// A program ended with this code.
+    Program(u8),
+}
+
+impl From<Status> for std::process::ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(match status {
+            Status::Success => 0,
+            Status::Failure => 1,
+            Status::Usage => 2,
+            Status::Program(code) => code,
+        })
+    }
+}
+
+/// Writes what a command has to say.
+#[derive(Debug, Clone)]
+pub(crate) struct Printer {
+    output: Output,
+    quiet: bool,
+    verbose: bool,
+}
+
+impl Printer {
+    pub(crate) fn new(global: &Global) -> Self {
+        Self {
+            output: global.output,
+            quiet: global.quiet,
+            verbose: global.verbose,
+        }
+    }
+
+    /// Whether JSON was asked for.
+    pub(crate) fn is_json(&self) -> bool {
+        self.output == Output::Json
+    }
+
+    /// A line of data, to standard output. A reader that went away (`| head`) ends the program quietly.
+    pub(crate) fn data(&self, line: &str) {
+        if writeln!(anstream::stdout(), "{line}").is_err() {
+            std::process::exit(0);
+        }
+    }
+
+    /// A value as JSON, to standard output.
+    pub(crate) fn json(&self, value: &impl Serialize) {
+        match serde_json::to_string(value) {
+            Ok(text) => self.data(&text),
+            Err(error) => self.error(&error.to_string(), None),
+        }
+    }
+
+    /// A sentence about what happens, to standard error.
+    pub(crate) fn say(&self, line: &str) {
+        if !self.quiet {
+            let _ = writeln!(anstream::stderr(), "{line}");
+        }
+    }
+
+    /// An error with its hint, to standard error.
+    pub(crate) fn error(&self, message: &str, hint: Option<&str>) {
+        let _ = writeln!(anstream::stderr(), "{} {message}", "error:".style(Style::new().red().bold()));
+        if let Some(hint) = hint {
+            let _ = writeln!(anstream::stderr(), "{} {hint}", " hint:".style(Style::new().cyan().bold()));
+        }
+    }
+
+    /// One line of an operation's progress; what it means for the command's end, when it is the last.
+    pub(crate) fn progress(&self, progress: &Progress) -> Option<Status> {
+        let status = ending(progress);
+        if self.is_json() {
+            self.json(progress);
+            return status;
+        }
+        match progress {
+            Progress::Step { message, took } => self.step(message, *took),
+            Progress::Output { source, line } if self.verbose => self.say(&format!("  {} {line}", source.dimmed())),
+            Progress::Output { .. } => {}
+            Progress::Waiting { on } => self.waiting(on),
+            Progress::Mistakes { rendered, .. } => {
+                let _ = write!(anstream::stderr(), "{rendered}");
+            }
+            Progress::Ended { deployment, addresses } => self.ended(deployment, addresses),
+            Progress::Done { message, addresses } => {
+                self.step(message, None);
+                self.addresses(addresses);
+            }
+            Progress::Failed { message, hint } => self.error(message, hint.as_deref()),
+        }
+        status
+    }
+
+    fn step(&self, message: &str, took: Option<Millis>) {
+        let took = took.map(|took| format!(" ({})", seconds(took))).unwrap_or_default();
+        self.say(&format!("{} {message}{}", "•".green(), took.dimmed()));
+    }
+
+    fn waiting(&self, on: &[String]) {
+        for sentence in on {
+            self.say(&format!("  {}", format!("waiting: {sentence}").dimmed()));
+        }
+    }
+
+    fn ended(&self, deployment: &ward_types::view::DeploymentView, addresses: &[String]) {
+        let verdict = deployment.verdict.map_or("unknown", Verdict::as_str);
+        let line = format!("{} to {}: {verdict} ({})", deployment.id, deployment.to, seconds(deployment.took));
+        let good = deployment.verdict == Some(Verdict::Succeeded);
+        let style = if good { Style::new().green().bold() } else { Style::new().red().bold() };
+        self.say(&line.style(style).to_string());
+        if let Some(failure) = &deployment.failure {
+            self.error(&failure.message, None);
+            for line in &failure.output {
+                self.say(&format!("  {} {line}", "|".dimmed()));
+            }
+            if let Some(hint) = &failure.hint {
+                self.say(&format!("{} {hint}", " hint:".cyan()));
+            }
+        }
+        self.addresses(addresses);
+    }
+
+    fn addresses(&self, addresses: &[String]) {
+        for address in addresses {
+            self.data(address);
+        }
+    }
+}
+
+fn ending(progress: &Progress) -> Option<Status> {
+    match progress {
+        Progress::Ended { deployment, .. } if deployment.verdict == Some(Verdict::Succeeded) => Some(Status::Success),
+        Progress::Ended { .. } | Progress::Failed { .. } => Some(Status::Failure),
+        Progress::Done { .. } => Some(Status::Success),
+        Progress::Mistakes { .. } => Some(Status::Usage),
+        Progress::Step { .. } | Progress::Output { .. } | Progress::Waiting { .. } => None,
+    }
+}
+
+/// A span as people read it: `0.31 s`, `42 s`.
+pub(crate) fn seconds(span: Millis) -> String {
+    if span.0 < 10_000 {
+        format!("{}.{:02} s", span.0 / 1000, span.0 % 1000 / 10)
+    } else {
+        format!("{} s", span.0 / 1000)
+    }
+}

@@ -1,0 +1,245 @@
+//! The handle by which the API asks the server for things.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{mpsc, watch};
+use ward_engine::Engine;
+use ward_postgres::{Database, Postgres};
+use ward_registry::Registry;
+use ward_store::{Entry, Log, Store};
+use ward_types::event::{Event, Record};
+use ward_types::id::{EnvId, Name};
+use ward_types::keeper::InstanceState;
+use ward_types::release::Environment;
+use ward_types::time::Millis;
+use ward_types::view::{AuditView, ExecProgram, ExecRequest, ExecTarget};
+
+use crate::actor::{Actor, Refusal, RefusalKind};
+use crate::clock::now;
+use crate::driver::{Driver, Live, World};
+use crate::images::Images;
+
+/// Which way among the releases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// To an earlier release.
+    Back,
+    /// To a later one.
+    Forward,
+}
+
+pub(crate) struct Shared {
+    pub(crate) home: PathBuf,
+    pub(crate) world: World,
+    pub(crate) registry: Registry,
+    pub(crate) registry_address: String,
+    pub(crate) images: Images,
+    pub(crate) postgres: Postgres,
+    pub(crate) drivers: Mutex<BTreeMap<EnvId, watch::Receiver<Live>>>,
+    /// One build and record at a time per environment.
+    pub(crate) lanes: Mutex<BTreeMap<EnvId, Arc<tokio::sync::Mutex<()>>>>,
+    pub(crate) ending: watch::Sender<bool>,
+}
+
+/// The handle. Cheap to clone.
+#[derive(Clone)]
+pub struct Control(pub(crate) Arc<Shared>);
+
+impl Control {
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.world.store
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.0.world.engine
+    }
+
+    /// Becomes true when the server is asked to end.
+    #[must_use]
+    pub fn ending(&self) -> watch::Receiver<bool> {
+        self.0.ending.subscribe()
+    }
+
+    /// Ends the gateway, then the server. Instances that run go on running.
+    pub async fn shutdown(&self) {
+        let nothing_runs = self.store().state().environments.keys().all(|env| {
+            self.engine().observe(env).values().all(|seen| seen.status.state.is_over())
+        });
+        if nothing_runs {
+            self.0.world.routing.quit(Millis::secs(5)).await;
+        }
+        self.0.ending.send_replace(true);
+    }
+
+    /// The environment that is asked for: it must exist; when none is named, the only one.
+    ///
+    /// # Errors
+    /// What there is instead.
+    pub fn environment(&self, asked: Option<&EnvId>) -> Result<EnvId, Refusal> {
+        let state = self.store().state();
+        let mut known = state.environments.keys();
+        let list = || state.environments.keys().map(EnvId::as_str).collect::<Vec<_>>().join(", ");
+        match (asked, known.next(), known.next()) {
+            (Some(id), ..) if state.environments.contains_key(id) => Ok(id.clone()),
+            (Some(id), None, _) => Err(Refusal::new(RefusalKind::NotFound, format!("there is no environment {id}"))
+                .hint("bring one up with `ward up DIR`")),
+            (Some(id), ..) => Err(Refusal::new(RefusalKind::NotFound, format!("there is no environment {id}"))
+                .hint(format!("there are: {}", list()))),
+            (None, Some(only), None) => Ok(only.clone()),
+            (None, None, _) => Err(Refusal::new(RefusalKind::NotFound, "there is no environment yet")
+                .hint("bring one up with `ward up DIR`")),
+            (None, ..) => Err(Refusal::new(RefusalKind::Invalid, "there are several environments")
+                .hint(format!("name one with --env: {}", list()))),
+        }
+    }
+
+    pub(crate) fn known(&self, id: &EnvId) -> Option<Environment> {
+        self.store().state().environments.get(id).cloned()
+    }
+
+    /// The live view of an environment; its driver is started when it has none.
+    pub(crate) fn live(&self, id: &EnvId) -> watch::Receiver<Live> {
+        let mut drivers = lock(&self.0.drivers);
+        let driver = drivers.entry(id.clone());
+        driver.or_insert_with(|| Driver::start(id.clone(), self.0.world.clone())).clone()
+    }
+
+    pub(crate) fn lane(&self, id: &EnvId) -> Arc<tokio::sync::Mutex<()>> {
+        lock(&self.0.lanes).entry(id.clone()).or_default().clone()
+    }
+
+    /// Appends events that somebody asked for, all or none.
+    ///
+    /// # Errors
+    /// When they do not fit the state any more, or the disk is full.
+    pub(crate) async fn append(&self, actor: &Actor, why: &str, events: Vec<Event>) -> Result<Vec<Record>, Refusal> {
+        let at = now();
+        let request = format!("q{:x}", at.0);
+        let entry = |event| Entry {
+            at,
+            who: actor.who.clone(),
+            why: why.to_owned(),
+            request: request.clone(),
+            event,
+        };
+        let entries = events.into_iter().map(entry).collect();
+        let store = self.store().clone();
+        let appended = tokio::task::spawn_blocking(move || store.append(entries)).await;
+        match appended {
+            Ok(Ok(records)) => Ok(records),
+            Ok(Err(error)) => Err(Refusal::failed("the log did not take it; nothing was changed", &error)),
+            Err(error) => Err(Refusal::failed("the log did not take it", &error)),
+        }
+    }
+
+    /// The records after number `after`; without it, the newest.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn events(&self, after: Option<u64>, env: Option<&EnvId>, limit: usize) -> Result<Vec<Record>, Refusal> {
+        let failed = |error: ward_store::Error| Refusal::failed("the log cannot be read", &error);
+        if after.is_some() || env.is_some() {
+            let all = self.store().records(after, usize::MAX, env).map_err(failed)?;
+            let skip = if after.is_some() { 0 } else { all.len().saturating_sub(limit) };
+            return Ok(all.into_iter().skip(skip).take(limit).collect());
+        }
+        let count = *self.store().changed().borrow();
+        let first = count.saturating_sub(limit as u64);
+        self.store().records(first.checked_sub(1), limit, None).map_err(failed)
+    }
+
+    /// Sends the records after number `after` as they come, until the receiver goes away.
+    pub async fn follow_events(&self, after: Option<u64>, env: Option<&EnvId>, records: mpsc::Sender<Record>) {
+        let mut changed = self.store().changed();
+        let mut after = after;
+        loop {
+            changed.mark_unchanged();
+            for record in self.store().records(after, 1000, env).unwrap_or_default() {
+                after = Some(record.seq);
+                if records.send(record).await.is_err() {
+                    return;
+                }
+            }
+            tokio::select! {
+                more = changed.changed() => if more.is_err() { return },
+                () = records.closed() => return,
+            }
+        }
+    }
+
+    /// Recomputes the whole log.
+    ///
+    /// # Errors
+    /// When the database cannot be read at all.
+    pub async fn verify(&self) -> Result<AuditView, Refusal> {
+        let store = self.store().clone();
+        match tokio::task::spawn_blocking(move || store.verify(None)).await {
+            Ok(Ok(view)) => Ok(view),
+            Ok(Err(error)) => Err(Refusal::failed("the log cannot be read", &error)),
+            Err(error) => Err(Refusal::failed("the log cannot be read", &error)),
+        }
+    }
+
+    /// Where to reach an instance of a component, for a program of the caller's. It is recorded.
+    ///
+    /// # Errors
+    /// When nothing of that name runs.
+    pub async fn exec(&self, actor: &Actor, request: &ExecRequest) -> Result<ExecTarget, Refusal> {
+        let env = self.environment(request.env.as_ref())?;
+        let instance = self.running(&env, &request.component)?;
+        let (program, command) = match &request.program {
+            ExecProgram::Named { program } => (program.clone(), None),
+            ExecProgram::DatabaseShell => {
+                let database = self.database(&env, &request.component)?;
+                ("psql".to_owned(), Some(database.psql(&[])))
+            }
+        };
+        let event = Event::CommandExecuted { env: env.clone(), instance: instance.to_string(), program };
+        self.append(actor, &request.why, vec![event]).await?;
+        let dir = self.engine().instance_dir(&env, &instance);
+        Ok(ExecTarget { instance, dir: dir.display().to_string(), command })
+    }
+
+    fn database(&self, env: &EnvId, name: &Name) -> Result<Database, Refusal> {
+        let known = self.known(env);
+        let declared = known.as_ref().and_then(Environment::current_release).map(|release| &release.spec.databases);
+        if !declared.is_some_and(|databases| databases.contains_key(name)) {
+            let names: Vec<&str> = declared.iter().flat_map(|all| all.keys().map(Name::as_str)).collect();
+            return Err(Refusal::new(RefusalKind::NotFound, format!("{env} has no database {name}"))
+                .hint(format!("it has: {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") })));
+        }
+        let prepared = self.0.postgres.prepare(env, name);
+        prepared.map_err(|error| Refusal::failed("there is no shell for it", &error))
+    }
+
+    fn running(&self, env: &EnvId, component: &Name) -> Result<ward_types::id::InstanceId, Refusal> {
+        let current = self.known(env).and_then(|env| env.current);
+        let seen = self.engine().observe(env);
+        let mut fitting: Vec<_> = seen
+            .values()
+            .filter(|seen| seen.facts.component == *component && !seen.status.state.is_over())
+            .collect();
+        // The healthy before the others, the current release's before older ones.
+        fitting.sort_by_key(|seen| {
+            let healthy = seen.status.state == InstanceState::Healthy;
+            (healthy, Some(seen.facts.release) == current, seen.facts.id.ordinal())
+        });
+        fitting.last().map(|seen| seen.facts.id.clone()).ok_or_else(|| {
+            let names: Vec<String> = seen.values().map(|seen| seen.facts.component.to_string()).collect();
+            Refusal::new(RefusalKind::NotFound, format!("nothing called {component} runs in {env}"))
+                .hint(if names.is_empty() { "`ward status` shows why".to_owned() } else { format!("there are: {}", unique(names)) })
+        })
+    }
+}
+
+fn unique(mut names: Vec<String>) -> String {
+    names.sort();
+    names.dedup();
+    names.join(", ")
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,394 @@
+//! Brings a stack's source to a recorded release and a queued deployment.
+//!
+//! Everything that can fail for a reason of the user's (mistakes in the file, a build that fails, an
+//! image that is not there, a host that another environment has) happens before the first event:
+//! nothing is changed by it. From the event on the environment's driver acts, whoever listens.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use tokio::sync::mpsc;
+use ward_build::{Line, Outcome};
+use ward_registry::{Reference, Repository};
+use ward_stack::Look;
+use ward_store::Log;
+use ward_types::event::Event;
+use ward_types::id::{DeploymentId, Digest, EnvId, Name, ReleaseId};
+use ward_types::release::{Build, Deployment, Environment, Goal, Phase, Reason, Release};
+use ward_types::spec::{EnvSpec, ImageSource, ServiceSpec};
+use ward_types::view::{DeployRequest, DownRequest, Progress, RollbackRequest, Unchanged};
+
+use crate::actor::{Actor, Refusal, RefusalKind, causes};
+use crate::clock::now;
+use crate::control::{Control, Direction};
+use crate::images::{Images, Sink};
+use crate::source;
+
+/// Why an operation ends before there is a deployment.
+enum Stop {
+    /// With this as its last word.
+    Word(Box<Progress>),
+    /// Refused.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Stop::Refused(refusal)
+    }
+}
+
+impl Stop {
+    fn word(self) -> Progress {
+        match self {
+            Stop::Word(progress) => *progress,
+            Stop::Refused(refusal) => Progress::Failed { message: refusal.message, hint: refusal.hint },
+        }
+    }
+}
+
+type Steps = mpsc::Sender<Progress>;
+
+async fn step(steps: &Steps, message: impl Into<String>, since: Option<std::time::Instant>) {
+    let took = since.map(|since| {
+        let millis = since.elapsed().as_millis();
+        ward_types::time::Millis(u64::try_from(millis).unwrap_or(u64::MAX))
+    });
+    let _ = steps.send(Progress::Step { message: message.into(), took }).await;
+}
+
+impl Control {
+    /// Builds, releases and switches; tells how it goes, to the end.
+    pub async fn deploy(self, actor: Actor, request: DeployRequest, steps: Steps) {
+        let last = match self.released(&actor, &request, &steps).await {
+            Ok((env, id)) => self.follow_deployment(&env, id, &steps).await,
+            Err(stop) => stop.word(),
+        };
+        let _ = steps.send(last).await;
+    }
+
+    /// Goes back or forward to a release that is there already.
+    pub async fn go_to(self, actor: Actor, direction: Direction, request: RollbackRequest, steps: Steps) {
+        let last = match self.sent_back(&actor, direction, &request).await {
+            Ok((env, id)) => self.follow_deployment(&env, id, &steps).await,
+            Err(refusal) => Stop::Refused(refusal).word(),
+        };
+        let _ = steps.send(last).await;
+    }
+
+    /// Stops environments.
+    pub async fn down(self, actor: Actor, request: DownRequest, steps: Steps) {
+        let last = match self.take_down(&actor, &request, &steps).await {
+            Ok(done) => done,
+            Err(refusal) => Stop::Refused(refusal).word(),
+        };
+        let _ = steps.send(last).await;
+    }
+
+    async fn released(&self, actor: &Actor, request: &DeployRequest, steps: &Steps) -> Result<(EnvId, DeploymentId), Stop> {
+        let dir = PathBuf::from(&request.dir);
+        let spec = resolved(&dir, &request.env)?;
+        let id = spec.id.clone();
+        self.possible(&spec)?;
+        let lane = self.lane(&id);
+        let turn = match lane.try_lock() {
+            Ok(turn) => turn,
+            Err(_taken) => {
+                let on = vec![format!("another deploy of {id} that is being built")];
+                let _ = steps.send(Progress::Waiting { on }).await;
+                lane.lock().await
+            }
+        };
+        let images = self.built(&dir, &spec, steps).await?;
+        self.unpacked(&id, &images, steps).await?;
+        // Checked again: another environment may have been deployed while this one was built.
+        self.possible(&spec)?;
+        let deployment = self.recorded(actor, request, spec, images).await?;
+        drop(turn);
+        Ok((id, deployment))
+    }
+
+    /// Whether this machine can run the environment at all.
+    fn possible(&self, spec: &EnvSpec) -> Result<(), Refusal> {
+        if !spec.databases.is_empty() {
+            self.0.postgres.newest().map_err(|error| Refusal::new(RefusalKind::Conflict, causes(&error)))?;
+        }
+        let state = self.store().state();
+        for env in state.environments.values().filter(|env| env.id != spec.id && env.goal == Goal::Up) {
+            if let Some(host) = shared_host(env, spec) {
+                let message = format!("the host {host} leads to {} already", env.id);
+                let hint = format!(
+                    "give {} a host of its own, in [environment.{}]: service.NAME.route.host = \"…\"",
+                    spec.id,
+                    spec.id.env()
+                );
+                return Err(Refusal::new(RefusalKind::Conflict, message).hint(hint));
+            }
+        }
+        Ok(())
+    }
+
+    async fn built(&self, dir: &std::path::Path, spec: &EnvSpec, steps: &Steps) -> Result<BTreeMap<Name, Digest>, Stop> {
+        let mut images = BTreeMap::new();
+        for (name, service) in &spec.services {
+            let since = std::time::Instant::now();
+            let (digest, what) = match &service.source {
+                ImageSource::Image { reference } => {
+                    step(steps, format!("{name}: fetching {reference}"), None).await;
+                    (self.pulled(spec, name, reference).await?, "fetched")
+                }
+                _ => self.made(dir, spec, name, service, steps).await?,
+            };
+            step(steps, format!("{name}: {what} {}", digest.short()), Some(since)).await;
+            images.insert(name.clone(), digest);
+        }
+        Ok(images)
+    }
+
+    async fn made(
+        &self,
+        dir: &std::path::Path,
+        spec: &EnvSpec,
+        name: &Name,
+        service: &ServiceSpec,
+        steps: &Steps,
+    ) -> Result<(Digest, &'static str), Stop> {
+        let request = ward_build::Request {
+            service: name.clone(),
+            source: service.source.clone(),
+            dir: dir.to_owned(),
+            cache: self.0.home.join("builds").join(spec.id.stack().as_str()),
+            repository: Images::repository(&spec.id.stack(), name),
+        };
+        let (lines, mut written) = mpsc::unbounded_channel::<Line>();
+        let output = move |line: Line| drop(lines.send(line));
+        let mut last: Vec<String> = Vec::new();
+        let result = {
+            let sink = Sink(self.0.registry.clone());
+            let building = ward_build::build(&request, &sink, &output);
+            let mut building = std::pin::pin!(building);
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(line) = written.recv() => keep(&mut last, line, steps).await,
+                    result = &mut building => break result,
+                }
+            }
+        };
+        while let Ok(line) = written.try_recv() {
+            keep(&mut last, line, steps).await;
+        }
+        match result {
+            Ok(image) if image.outcome == Outcome::Unchanged => Ok((image.digest, "unchanged")),
+            Ok(image) => Ok((image.digest, "built")),
+            Err(error) => {
+                let mut message = format!("the build of {name} failed: {}", causes(&error));
+                for line in last {
+                    message.push_str("\n  | ");
+                    message.push_str(&line);
+                }
+                Err(Refusal::new(RefusalKind::Invalid, message).hint("nothing was changed; what serves goes on serving").into())
+            }
+        }
+    }
+
+    /// Fetches an image that others built, and records it under the service's own repository, so that
+    /// the release depends on nobody else's registry.
+    async fn pulled(&self, spec: &EnvSpec, name: &Name, reference: &str) -> Result<Digest, Refusal> {
+        let refused = |error: &(dyn std::error::Error + 'static)| {
+            Refusal::new(RefusalKind::Failed, format!("cannot fetch {reference} for {name}: {}", causes(error)))
+                .hint("nothing was changed")
+        };
+        let pulled = ward_registry::pull(&self.0.registry, reference).await.map_err(|error| refused(&error))?;
+        let there = Reference::parse(pulled.digest.as_str()).map_err(|error| refused(&error))?;
+        let manifest = self.0.registry.manifest(&pulled.repo, &there).await.map_err(|error| refused(&error))?;
+        let own = Repository::parse(&Images::repository(&spec.id.stack(), name)).map_err(|error| refused(&error))?;
+        let stored = self.0.registry.put_manifest(&own, None, &manifest.media_type, manifest.bytes).await;
+        stored.map_err(|error| refused(&error))
+    }
+
+    async fn unpacked(&self, env: &EnvId, images: &BTreeMap<Name, Digest>, steps: &Steps) -> Result<(), Refusal> {
+        for (name, digest) in images {
+            let since = std::time::Instant::now();
+            let repository = Images::repository(&env.stack(), name);
+            self.0.images.ready(&repository, digest).await.map_err(|error| {
+                Refusal::failed(&format!("the image of {name} cannot be used; nothing was changed"), &error)
+            })?;
+            if since.elapsed().as_millis() > 500 {
+                step(steps, format!("{name}: unpacked"), Some(since)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the release and its deployment into the log, or finds that nothing changed.
+    async fn recorded(
+        &self,
+        actor: &Actor,
+        request: &DeployRequest,
+        spec: EnvSpec,
+        images: BTreeMap<Name, Digest>,
+    ) -> Result<DeploymentId, Stop> {
+        let id = spec.id.clone();
+        let known = self.known(&id);
+        let mut events = Vec::new();
+        if known.is_none() {
+            events.push(Event::EnvironmentCreated { env: id.clone() });
+        }
+        let env = known.unwrap_or_else(|| Environment::new(id.clone()));
+        let same = env.current_release().filter(|current| {
+            let newest = env.deployments.values().next_back().map(|d| d.to) == Some(current.id);
+            newest && current.spec == spec && current.build.images == images
+        });
+        let (to, reason) = match (same, request.unchanged, env.goal) {
+            (Some(current), Unchanged::Keep, Goal::Up) => return Err(self.nothing_changed(current)),
+            (Some(current), Unchanged::Keep, Goal::Down | Goal::Purged) => (current.id, reason_up(env.goal)),
+            _ => {
+                let release = release(&env, actor, spec, images);
+                let to = release.id;
+                events.push(Event::ReleaseRecorded { env: id.clone(), release: Box::new(release) });
+                (to, Reason::Deploy)
+            }
+        };
+        if env.goal != Goal::Up {
+            events.push(Event::GoalChanged { env: id.clone(), goal: Goal::Up });
+        }
+        let deployment = deployment(&env, actor, to, reason);
+        let number = deployment.id;
+        events.push(Event::DeploymentQueued { env: id.clone(), deployment });
+        self.append(actor, &request.why, events).await?;
+        self.live(&id);
+        Ok(number)
+    }
+
+    fn nothing_changed(&self, current: &Release) -> Stop {
+        Stop::Word(Box::new(Progress::Done {
+            message: format!("nothing changed: {} ({}) serves", current.id, current.build.version),
+            addresses: self.addresses(current),
+        }))
+    }
+
+    async fn sent_back(
+        &self,
+        actor: &Actor,
+        direction: Direction,
+        request: &RollbackRequest,
+    ) -> Result<(EnvId, DeploymentId), Refusal> {
+        let id = self.environment(request.env.as_ref())?;
+        let lane = self.lane(&id);
+        let _turn = lane.lock().await;
+        let env = self.known(&id).unwrap_or_else(|| Environment::new(id.clone()));
+        let to = target(&env, direction, request.to)?;
+        let reason = match direction {
+            Direction::Back => Reason::Rollback,
+            Direction::Forward => Reason::Rollforward,
+        };
+        self.possible(&env.releases[&to].spec)?;
+        let mut events = Vec::new();
+        if env.goal != Goal::Up {
+            events.push(Event::GoalChanged { env: id.clone(), goal: Goal::Up });
+        }
+        let deployment = deployment(&env, actor, to, reason);
+        let number = deployment.id;
+        events.push(Event::DeploymentQueued { env: id.clone(), deployment });
+        self.append(actor, &request.why, events).await?;
+        self.live(&id);
+        Ok((id, number))
+    }
+}
+
+/// After a purge the data is new, so the release command must run again: that is a deploy.
+fn reason_up(goal: Goal) -> Reason {
+    match goal {
+        Goal::Purged => Reason::Deploy,
+        Goal::Up | Goal::Down => Reason::Up,
+    }
+}
+
+fn resolved(dir: &std::path::Path, env: &Name) -> Result<EnvSpec, Stop> {
+    let unreadable = |error: source::SourceError| Refusal {
+        kind: RefusalKind::Invalid,
+        hint: error.hint(),
+        message: error.to_string(),
+    };
+    let (name, text) = source::read(dir).map_err(unreadable)?;
+    let reading = ward_stack::read(&name, &text);
+    let mistakes = match reading.stack {
+        Some(stack) if reading.mistakes.is_empty() => match stack.resolve(env) {
+            Ok(spec) => return Ok(spec),
+            Err(mistakes) => mistakes,
+        },
+        _ => reading.mistakes,
+    };
+    Err(Stop::Word(Box::new(Progress::Mistakes {
+        rendered: ward_stack::render(&name, &text, &mistakes, Look::Plain, 100),
+        count: mistakes.len(),
+    })))
+}
+
+fn shared_host(env: &Environment, spec: &EnvSpec) -> Option<String> {
+    let hosts = |spec: &EnvSpec| -> Vec<String> {
+        let routes = spec.services.values().filter_map(|service| service.route.as_ref());
+        routes.map(|route| route.host.to_lowercase()).collect()
+    };
+    let wanted = hosts(spec);
+    let releases = env.current_release().into_iter().chain(env.active().and_then(|d| env.releases.get(&d.to)));
+    let mut taken = releases.flat_map(|release| hosts(&release.spec));
+    taken.find(|host| wanted.contains(host))
+}
+
+fn release(env: &Environment, actor: &Actor, spec: EnvSpec, images: BTreeMap<Name, Digest>) -> Release {
+    Release {
+        id: env.next_release(),
+        build: Build { version: format!("{}.{}", spec.version, env.builds + 1), images },
+        spec,
+        recorded: now(),
+        by: actor.who.clone(),
+    }
+}
+
+fn deployment(env: &Environment, actor: &Actor, to: ReleaseId, reason: Reason) -> Deployment {
+    Deployment {
+        id: env.next_deployment(),
+        reason,
+        from: env.current,
+        to,
+        requested: now(),
+        started: None,
+        phase_since: now(),
+        by: actor.who.clone(),
+        phase: Phase::Queued,
+    }
+}
+
+fn target(env: &Environment, direction: Direction, asked: Option<ReleaseId>) -> Result<ReleaseId, Refusal> {
+    let list = || env.releases.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if let Some(asked) = asked {
+        return match env.releases.get(&asked) {
+            Some(_) if env.current == Some(asked) => {
+                Err(Refusal::new(RefusalKind::Conflict, format!("{asked} serves already")))
+            }
+            Some(_) => Ok(asked),
+            None => Err(Refusal::new(RefusalKind::NotFound, format!("{} has no release {asked}", env.id))
+                .hint(format!("there are: {}", list()))),
+        };
+    }
+    let (found, word) = match direction {
+        Direction::Back => (env.rollback_target(), "before"),
+        Direction::Forward => (env.rollforward_target(), "after"),
+    };
+    found.ok_or_else(|| {
+        let current = env.current.map_or("the current one".to_owned(), |id| id.to_string());
+        Refusal::new(RefusalKind::Conflict, format!("{} has no release {word} {current} that once served", env.id))
+            .hint("`ward releases` lists them; --to names one")
+    })
+}
+
+/// Passes a line on, and keeps the last for an error message.
+async fn keep(last: &mut Vec<String>, line: Line, steps: &Steps) {
+    if last.len() == 30 {
+        last.remove(0);
+    }
+    last.push(line.text.clone());
+    let _ = steps.send(Progress::Output { source: line.service.to_string(), line: line.text }).await;
+}

@@ -1,0 +1,74 @@
+//! Takes environments down: a change of goal in the log, and then the drivers' work.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use ward_store::Log;
+use ward_types::event::Event;
+use ward_types::id::EnvId;
+use ward_types::release::Goal;
+use ward_types::view::{Data, DownRequest, Progress};
+
+use crate::actor::{Actor, Refusal, RefusalKind};
+use crate::control::Control;
+
+/// Drains, stops and, with data to remove, removals: together they have their own deadlines well below this.
+const DEADLINE: Duration = Duration::from_secs(180);
+
+impl Control {
+    /// Stops environments; their data stays unless it shall go.
+    pub async fn take_down(&self, actor: &Actor, request: &DownRequest, progress: &mpsc::Sender<Progress>) -> Result<Progress, Refusal> {
+        let all: Vec<EnvId> = match &request.env {
+            Some(id) => vec![self.environment(Some(id))?],
+            None => self.store().state().environments.keys().cloned().collect(),
+        };
+        let goal = match request.data {
+            Data::Keep => Goal::Down,
+            Data::Purge => Goal::Purged,
+        };
+        let state = self.store().state();
+        let events: Vec<Event> = all
+            .iter()
+            .filter(|id| state.environments.get(id).is_some_and(|env| env.goal != goal))
+            .map(|env| Event::GoalChanged { env: env.clone(), goal })
+            .collect();
+        if !events.is_empty() {
+            self.append(actor, &request.why, events).await?;
+        }
+        for env in &all {
+            self.stopped(env, progress).await?;
+            let message = match goal {
+                Goal::Purged => format!("{env} is stopped, its data removed"),
+                Goal::Up | Goal::Down => format!("{env} is stopped, its data kept"),
+            };
+            let _ = progress.send(Progress::Step { message, took: None }).await;
+        }
+        let message = if all.is_empty() { "no environment runs" } else { "nothing runs any more" };
+        Ok(Progress::Done { message: message.to_owned(), addresses: Vec::new() })
+    }
+
+    async fn stopped(&self, env: &EnvId, progress: &mpsc::Sender<Progress>) -> Result<(), Refusal> {
+        let mut live = self.live(env);
+        let events = *self.store().changed().borrow();
+        let mut said = Vec::new();
+        let rest = async {
+            loop {
+                let seen = live.borrow_and_update().clone();
+                if seen.events >= events && seen.at_rest && seen.observed.instances.is_empty() {
+                    return;
+                }
+                if seen.events >= events && seen.waiting != said {
+                    said.clone_from(&seen.waiting);
+                    let _ = progress.send(Progress::Waiting { on: seen.waiting }).await;
+                }
+                if live.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, rest).await.map_err(|_late| {
+            let message = format!("{env} does not come to rest within {} s", DEADLINE.as_secs());
+            Refusal::new(RefusalKind::Failed, message).hint("`ward status` says what it waits for; it goes on stopping")
+        })
+    }
+}

@@ -1,0 +1,195 @@
+//! The one owner of the routing table: it composes it from all environments' pools, gives it its
+//! generation, and keeps a gateway running.
+//!
+//! A table is made durable by the gateway itself, which starts again from it. After a restart of the
+//! server the table in force is asked of the gateway, so that the pools of environments whose driver has
+//! not planned yet stay as they are.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+use ward_gateway::control::{Control, ControlError};
+use ward_store::{Log, Store};
+use ward_types::id::{EnvId, Generation, InstanceId};
+use ward_types::table::{GatewayObserved, Pool, Table};
+use ward_types::time::Millis;
+
+/// Why the gateway's sockets could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum RoutingError {
+    /// Something else listens there, or the address is not this machine's.
+    #[error("cannot listen on {address} for {what}; choose another with {flag} or {variable}")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// For what.
+        what: &'static str,
+        /// The flag that changes it.
+        flag: &'static str,
+        /// The variable that changes it.
+        variable: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The gateway could not be started.
+    #[error("cannot start the gateway")]
+    Spawn(#[source] ward_gateway::SpawnError),
+    /// It started and does not answer.
+    #[error("the gateway does not answer; its messages are in gateway.log")]
+    Silent(#[source] ControlError),
+    /// The table's generation could not be made durable.
+    #[error("cannot number a routing table")]
+    Number(#[source] ward_store::Error),
+    /// The gateway did not take the table.
+    #[error("the gateway did not take the routing table")]
+    Apply(#[source] ControlError),
+}
+
+/// Where the gateway listens and how it is started.
+#[derive(Debug, Clone)]
+pub(crate) struct GatewayPlace {
+    pub(crate) home: PathBuf,
+    pub(crate) exe: PathBuf,
+    pub(crate) http: SocketAddr,
+    pub(crate) https: SocketAddr,
+}
+
+struct Inner {
+    place: GatewayPlace,
+    control: Control,
+    store: Store,
+    /// The listening sockets outlive the gateway here, so that connections wait for its successor.
+    listeners: (TcpListener, TcpListener),
+    table: Mutex<Table>,
+    seen: watch::Sender<Option<GatewayObserved>>,
+}
+
+/// The handle. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Routing(Arc<Inner>);
+
+impl Routing {
+    /// Finds the gateway that runs, or binds the sockets and starts one; then watches over it.
+    ///
+    /// # Errors
+    /// [`RoutingError`], as it says.
+    pub(crate) async fn start(place: GatewayPlace, store: Store) -> Result<Self, RoutingError> {
+        let control = Control::new(&place.home);
+        let listeners = match control.listeners().await {
+            Ok(listeners) => listeners,
+            Err(_nobody_there) => bind(&place)?,
+        };
+        let inner = Inner {
+            place,
+            control,
+            store,
+            listeners,
+            table: Mutex::default(),
+            seen: watch::Sender::new(None),
+        };
+        let routing = Self(Arc::new(inner));
+        let observed = routing.revive().await?;
+        *routing.0.table.lock().await = observed.table.clone();
+        routing.0.seen.send_replace(Some(observed));
+        tokio::spawn(routing.clone().watch());
+        Ok(routing)
+    }
+
+    /// What the gateway sees now; `None` while it does not answer.
+    pub(crate) async fn observe(&self) -> Option<GatewayObserved> {
+        let observed = self.0.control.observe().await.ok();
+        self.0.seen.send_replace(observed.clone());
+        observed
+    }
+
+    /// What it saw when it was last asked.
+    pub(crate) fn last_seen(&self) -> Option<GatewayObserved> {
+        self.0.seen.borrow().clone()
+    }
+
+    /// The addresses it listens on.
+    pub(crate) fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        let of = |listener: &TcpListener, asked| listener.local_addr().unwrap_or(asked);
+        (of(&self.0.listeners.0, self.0.place.http), of(&self.0.listeners.1, self.0.place.https))
+    }
+
+    /// Puts these pools in force in place of all pools of `env`. When it returns, no new request goes to an
+    /// instance of `env` that they do not name.
+    pub(crate) async fn route(&self, env: &EnvId, pools: Vec<Pool>) -> Result<(), RoutingError> {
+        let mut table = self.0.table.lock().await;
+        let others = table.pools.iter().filter(|pool| pool.env != *env).cloned();
+        let pools: Vec<Pool> = others.chain(pools).collect();
+        let number = self.0.store.next_number("table", 1).map_err(RoutingError::Number)?;
+        // A gateway that outlived its server's database may be ahead of the numbers in it.
+        let generation = Generation(number.max(table.generation.0 + 1));
+        let next = Table { generation, pools };
+        let observed = self.0.control.apply(next.clone()).await.map_err(RoutingError::Apply)?;
+        *table = next;
+        self.0.seen.send_replace(Some(observed));
+        Ok(())
+    }
+
+    /// Cuts what still runs on an instance that is out of rotation.
+    pub(crate) async fn cut(&self, env: &EnvId, id: &InstanceId) -> Result<(), RoutingError> {
+        self.0.control.cut(env.clone(), id.clone()).await.map(drop).map_err(RoutingError::Apply)
+    }
+
+    /// Ends the gateway: it stops accepting and finishes what is under way.
+    pub(crate) async fn quit(&self, grace: Millis) {
+        if let Err(error) = self.0.control.quit(grace).await {
+            tracing::warn!(%error, "the gateway could not be asked to end");
+        }
+    }
+
+    /// Looks after the gateway: one that is gone is started again, with the same sockets.
+    async fn watch(self) {
+        let mut tick = tokio::time::interval(Duration::from_millis(100));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            if self.observe().await.is_some() {
+                continue;
+            }
+            match self.revive().await {
+                Ok(observed) => {
+                    tracing::info!(pid = observed.pid, "the gateway was started again");
+                    self.0.seen.send_replace(Some(observed));
+                }
+                Err(error) => tracing::error!(error = crate::actor::causes(&error), "no gateway"),
+            }
+        }
+    }
+
+    /// The gateway's view; starts a gateway when none answers.
+    async fn revive(&self) -> Result<GatewayObserved, RoutingError> {
+        if let Ok(observed) = self.0.control.observe().await {
+            return Ok(observed);
+        }
+        let place = &self.0.place;
+        let (http, https) = &self.0.listeners;
+        let mut child = ward_gateway::spawn(&place.exe, &place.home, http, https).map_err(RoutingError::Spawn)?;
+        std::thread::spawn(move || child.wait());
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        loop {
+            match self.0.control.observe().await {
+                Ok(observed) => return Ok(observed),
+                Err(error) if tokio::time::Instant::now() > deadline => return Err(RoutingError::Silent(error)),
+                Err(_not_yet) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    }
+}
+
+fn bind(place: &GatewayPlace) -> Result<(TcpListener, TcpListener), RoutingError> {
+    let listen = |address, what, flag, variable| {
+        TcpListener::bind(address).map_err(|source| RoutingError::Listen { address, what, flag, variable, source })
+    };
+    Ok((
+        listen(place.http, "HTTP", "--http-addr", "WARD_HTTP_ADDR")?,
+        listen(place.https, "HTTPS", "--https-addr", "WARD_HTTPS_ADDR")?,
+    ))
+}

@@ -1,0 +1,198 @@
+//! Starts everything, in an order that means something.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use ward_engine::Engine;
+use ward_postgres::Postgres;
+use ward_registry::Registry;
+use ward_store::{Entry, Lock, Log, Store};
+use ward_types::event::Event;
+
+use crate::clock::now;
+use crate::compose::Composer;
+use crate::control::{Control, Shared};
+use crate::driver::World;
+use crate::images::Images;
+use crate::routing::{GatewayPlace, Routing, RoutingError};
+
+/// What a server needs to know.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The state folder, absolute.
+    pub home: PathBuf,
+    /// The binary that keepers and gateways are started from.
+    pub exe: PathBuf,
+    /// Where the gateway takes plain HTTP.
+    pub http: SocketAddr,
+    /// Where the gateway takes HTTPS.
+    pub https: SocketAddr,
+    /// Where the registry listens.
+    pub registry: SocketAddr,
+}
+
+/// Why a server could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state folder cannot be used.
+    #[error("cannot use the state folder {home}; choose another with --home or WARD_HOME")]
+    Home {
+        /// The folder.
+        home: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The log cannot be opened, or another server has it.
+    #[error("cannot open the log")]
+    Store(#[from] ward_store::Error),
+    /// The registry's folder cannot be used.
+    #[error("cannot open the registry")]
+    Registry(#[from] ward_registry::Error),
+    /// The engine's folders cannot be used.
+    #[error("cannot open the engine")]
+    Engine(#[from] ward_engine::Error),
+    /// The gateway is not to be had.
+    #[error(transparent)]
+    Routing(#[from] RoutingError),
+    /// Signals cannot be listened to.
+    #[error("cannot listen to signals")]
+    Signals(#[source] io::Error),
+}
+
+/// A running control plane.
+pub struct Server {
+    /// The handle for the API.
+    pub control: Control,
+    registry: JoinHandle<()>,
+    _lock: Lock,
+}
+
+impl Server {
+    /// Starts a server on a state folder: what runs there already is found again and carried on with.
+    ///
+    /// # Errors
+    /// [`StartError`], as it says.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        // 1. One server per state folder: everything below relies on being alone.
+        make_home(&options.home)?;
+        let lock = ward_store::lock(&options.home)?;
+        // 2. The log, because it says what should be.
+        let store = Store::open(&options.home.join("ward.db"))?;
+        // 3. The registry, because releases are run from it.
+        let registry = Registry::open(options.home.join("registry"))?;
+        let listener = listen(options.registry).await?;
+        let registry_address = listener.local_addr().unwrap_or(options.registry).to_string();
+        // 4. The engine, which finds the instances that run.
+        let engine = Engine::open(ward_engine::Options {
+            home: options.home.clone(),
+            exe: options.exe.clone(),
+            clock: now,
+        })
+        .await?;
+        // 5. The gateway, which has been serving all the while, or is started with its last table.
+        let place = GatewayPlace {
+            home: options.home.clone(),
+            exe: options.exe,
+            http: options.http,
+            https: options.https,
+        };
+        let routing = Routing::start(place, store.clone()).await?;
+        store.append(vec![started()])?;
+        // 6. The drivers, last, when all that they act on is there.
+        let control = control(options.home, store, registry.clone(), registry_address, engine, routing);
+        for env in control.store().state().environments.keys() {
+            control.live(env);
+        }
+        let mut ending = control.ending();
+        let end = async move { drop(ending.wait_for(|end| *end).await) };
+        let registry = tokio::spawn(ward_registry::serve(listener, registry, end));
+        end_on_signals(&control)?;
+        Ok(Self { control, registry, _lock: lock })
+    }
+
+    /// Waits for what still has to end after the API was closed.
+    pub async fn finish(self) {
+        let _ = self.registry.await;
+    }
+}
+
+fn control(
+    home: PathBuf,
+    store: Store,
+    registry: Registry,
+    registry_address: String,
+    engine: Engine,
+    routing: Routing,
+) -> Control {
+    let images = Images::new(registry.clone(), engine.clone());
+    let postgres = Postgres::new(home.clone());
+    let composer = Composer {
+        home: home.clone(),
+        engine: engine.clone(),
+        images: images.clone(),
+        postgres: postgres.clone(),
+    };
+    let world = World { store, engine, routing, composer: Arc::new(composer) };
+    Control(Arc::new(Shared {
+        home,
+        world,
+        registry,
+        registry_address,
+        images,
+        postgres,
+        drivers: Mutex::new(BTreeMap::new()),
+        lanes: Mutex::new(BTreeMap::new()),
+        ending: watch::Sender::new(false),
+    }))
+}
+
+fn started() -> Entry {
+    Entry {
+        at: now(),
+        who: "ward".to_owned(),
+        why: String::new(),
+        request: String::new(),
+        event: Event::ServerStarted { version: env!("CARGO_PKG_VERSION").to_owned() },
+    }
+}
+
+fn make_home(home: &Path) -> Result<(), StartError> {
+    let unusable = |source| StartError::Home { home: home.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(home).map_err(unusable)?;
+    fs::set_permissions(home, fs::Permissions::from_mode(0o700)).map_err(unusable)
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, RoutingError> {
+    TcpListener::bind(address).await.map_err(|source| RoutingError::Listen {
+        address,
+        what: "the registry",
+        flag: "--registry-addr",
+        variable: "WARD_REGISTRY_ADDR",
+        source,
+    })
+}
+
+/// SIGTERM and SIGINT end the server alone: the gateway and the instances go on serving (promise P10).
+fn end_on_signals(control: &Control) -> Result<(), StartError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+    let ending = control.0.ending.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        ending.send_replace(true);
+    });
+    Ok(())
+}

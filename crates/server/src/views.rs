@@ -1,0 +1,164 @@
+//! Shows what is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ward_store::Log;
+use ward_types::id::{EnvId, InstanceId, Name};
+use ward_types::keeper::Role;
+use ward_types::release::{Deployment, Environment, Phase, Release};
+use ward_types::time::Timestamp;
+use ward_types::view::{
+    ComponentView, DeploymentView, EnvironmentView, InstanceView, ReleaseView, ServerView, StatusView,
+};
+
+use crate::actor::Refusal;
+use crate::clock::now;
+use crate::control::Control;
+use crate::driver::Live;
+
+impl Control {
+    /// The platform and its environments, or the one that is asked for.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub async fn status(&self, env: Option<&EnvId>) -> Result<StatusView, Refusal> {
+        let state = self.store().state();
+        let wanted: Vec<EnvId> = match env {
+            Some(id) => vec![self.environment(Some(id))?],
+            None => state.environments.keys().cloned().collect(),
+        };
+        let environments = wanted.iter().filter_map(|id| state.environments.get(id)).map(|env| self.environment_view(env));
+        Ok(StatusView { server: self.server_view(), environments: environments.collect() })
+    }
+
+    fn server_view(&self) -> ServerView {
+        let (http, https) = self.0.world.routing.addresses();
+        ServerView {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            gateway_pid: self.0.world.routing.last_seen().map(|seen| seen.pid),
+            home: self.0.home.display().to_string(),
+            http: http.to_string(),
+            https: https.to_string(),
+            registry: self.0.registry_address.clone(),
+        }
+    }
+
+    fn environment_view(&self, env: &Environment) -> EnvironmentView {
+        let live = self.live(&env.id).borrow().clone();
+        let deployment = env.active().or_else(|| env.next_queued()).map(|d| deployment_view(d, now()));
+        EnvironmentView {
+            id: env.id.clone(),
+            goal: env.goal,
+            current: env.current,
+            version: env.current_release().map(|release| release.build.version.clone()),
+            addresses: env.current_release().map(|release| self.addresses(release)).unwrap_or_default(),
+            components: components(env, &live),
+            deployment,
+            waiting: live.waiting.iter().chain(&live.troubles).cloned().collect(),
+        }
+    }
+
+    /// The URLs by which a release is reached.
+    pub(crate) fn addresses(&self, release: &Release) -> Vec<String> {
+        let (http, https) = self.0.world.routing.addresses();
+        let routes = release.spec.services.values().filter_map(|service| service.route.as_ref());
+        routes
+            .flat_map(|route| {
+                [
+                    format!("http://{}:{}", route.host, http.port()),
+                    format!("https://{}:{}", route.host, https.port()),
+                ]
+            })
+            .collect()
+    }
+
+    /// The releases of an environment, newest first.
+    #[must_use]
+    pub fn releases(&self, env: &EnvId) -> Vec<ReleaseView> {
+        let Some(env) = self.known(env) else {
+            return Vec::new();
+        };
+        let verdict = |release: &Release| {
+            let mut deployments = env.deployments.values().rev().filter(|d| d.to == release.id);
+            deployments.find_map(|d| match d.phase {
+                Phase::Finished { verdict, .. } => Some(verdict),
+                _ => None,
+            })
+        };
+        let view = |release: &Release| ReleaseView {
+            id: release.id,
+            version: release.build.version.clone(),
+            recorded: release.recorded,
+            by: release.by.clone(),
+            current: env.current == Some(release.id),
+            verdict: verdict(release),
+            images: release.build.images.clone(),
+        };
+        env.releases.values().rev().map(view).collect()
+    }
+}
+
+/// A deployment as it stands at `now`.
+pub(crate) fn deployment_view(deployment: &Deployment, now: Timestamp) -> DeploymentView {
+    let (phase, verdict, failure, until) = match &deployment.phase {
+        Phase::Queued => ("queued", None, None, now),
+        Phase::Preparing => ("preparing", None, None, now),
+        Phase::Rolling => ("rolling", None, None, now),
+        Phase::Reverting { failure } => ("reverting", None, Some(failure.clone()), now),
+        Phase::Finished { verdict, failure, at } => ("finished", Some(*verdict), failure.clone(), *at),
+    };
+    DeploymentView {
+        id: deployment.id,
+        reason: deployment.reason,
+        from: deployment.from,
+        to: deployment.to,
+        phase: phase.to_owned(),
+        verdict,
+        failure,
+        took: until.since(deployment.requested),
+    }
+}
+
+fn components(env: &Environment, live: &Live) -> Vec<ComponentView> {
+    let spec = env.current_release().or_else(|| Some(env.releases.get(&env.active()?.to)?)).map(|r| &r.spec);
+    let mut wanted: BTreeMap<&Name, (&str, u32)> = BTreeMap::new();
+    if let Some(spec) = spec {
+        wanted.extend(spec.services.iter().map(|(name, service)| (name, ("service", service.instances))));
+        wanted.extend(spec.databases.keys().map(|name| (name, ("database", 1))));
+    }
+    for seen in live.observed.instances.values() {
+        let kind = if seen.facts.role == Role::Database { "database" } else { "service" };
+        wanted.entry(&seen.facts.component).or_insert((kind, 0));
+    }
+    let routed = in_rotation(live);
+    let component = |(name, (kind, wanted)): (&Name, (&str, u32))| ComponentView {
+        name: name.clone(),
+        kind: kind.to_owned(),
+        wanted,
+        instances: instances(live, name, &routed),
+    };
+    wanted.into_iter().map(component).collect()
+}
+
+fn in_rotation(live: &Live) -> BTreeSet<InstanceId> {
+    let pools = live.observed.gateway.iter().flat_map(|gateway| &gateway.pools);
+    pools.flat_map(|pool| pool.endpoints.iter().map(|endpoint| endpoint.instance.clone())).collect()
+}
+
+fn instances(live: &Live, component: &Name, routed: &BTreeSet<InstanceId>) -> Vec<InstanceView> {
+    let own = live.observed.instances.values().filter(|seen| seen.facts.component == *component);
+    let view = |seen: &ward_plan::SeenInstance| InstanceView {
+        id: seen.facts.id.clone(),
+        release: seen.facts.release,
+        state: seen.status.state.clone(),
+        in_rotation: routed.contains(&seen.facts.id),
+        started: seen.facts.started,
+        pid: seen.status.pid,
+        last_failure: seen.status.last_failure.clone(),
+        missing: seen.status.missing.clone(),
+    };
+    let mut views: Vec<InstanceView> = own.map(view).collect();
+    views.sort_by_key(|view| view.id.ordinal());
+    views
+}

@@ -1,0 +1,58 @@
+//! `cargo xtask test`: everything that CI runs. One list, in the order in which a failure is cheapest.
+
+use std::process::Command;
+use std::time::Instant;
+
+use crate::packages;
+use crate::run::{cargo, root, run, say};
+use crate::{docs, packages::TEST};
+
+pub(crate) fn test() -> Result<(), String> {
+    packages::install(TEST)?;
+    type Step = (&'static str, fn() -> Result<(), String>);
+    let steps: [Step; 6] = [
+        ("formatting", formatting),
+        ("lints", lints),
+        ("pages from their tables", docs::check),
+        ("Ward's tests", wards_tests),
+        ("the example's tests", example_tests),
+        ("the documents' commands", documents),
+    ];
+    let (mut passed, mut failed) = (0, Vec::new());
+    for (name, step) in steps {
+        let since = Instant::now();
+        match step() {
+            Ok(()) => passed += 1,
+            Err(message) => {
+                say(&format!("{name}: {message}"));
+                failed.push(name);
+            }
+        }
+        say(&format!("# {name}: {} s", since.elapsed().as_secs()));
+    }
+    say(&format!("{passed} passed, {} failed", failed.len()));
+    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
+}
+
+fn formatting() -> Result<(), String> {
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+    run(cargo().args(["fmt", "--all", "--check", "--manifest-path", "examples/returns/Cargo.toml"]))
+}
+
+fn lints() -> Result<(), String> {
+    run(cargo().args(["clippy", "--locked", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
+}
+
+fn wards_tests() -> Result<(), String> {
+    run(cargo().args(["build", "--locked", "--package", "ward-cli"]))?;
+    run(cargo().args(["test", "--locked", "--workspace", "--no-fail-fast", "--quiet"]))
+}
+
+fn example_tests() -> Result<(), String> {
+    run(cargo().args(["test", "--locked", "--workspace", "--quiet", "--manifest-path", "examples/returns/Cargo.toml"]))
+}
+
+fn documents() -> Result<(), String> {
+    let ward = root().join("target/debug");
+    run(Command::new("bash").arg("docs/replay.sh").arg("README.md").env("WARD_BIN", ward).current_dir(root()))
+}
