@@ -1,9 +1,9 @@
 //! `cargo xtask test`: everything that CI runs. One list, in the order in which a failure is cheapest.
 
-use std::process::Command;
 use std::time::Instant;
 
 use crate::packages;
+use crate::replay::replay;
 use crate::run::{cargo, root, run, say};
 use crate::{docs, packages::TEST};
 
@@ -53,6 +53,5 @@ fn example_tests() -> Result<(), String> {
 }
 
 fn documents() -> Result<(), String> {
-    let ward = root().join("target/debug");
-    run(Command::new("bash").arg("docs/replay.sh").arg("README.md").env("WARD_BIN", ward).current_dir(root()))
+    replay(&root().join("README.md"), &root().join("target/debug"))
 }
