@@ -6,6 +6,7 @@ mod links;
 
 use crate::keys::{self, Need};
 use crate::mistake::{Code, Mistake, Span};
+use crate::shape::intended;
 use crate::tree::{Entry, Table, Value};
 use crate::value::quote;
 
@@ -29,7 +30,7 @@ type Part<'a> = (&'a str, Span, &'a Table);
 fn missing(table: &Table, pattern: &str, shown: &str, place: Span) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     for key in keys::children(pattern) {
-        if key.need == Need::Required && table.get(key.name()).is_none() {
+        if key.need == Need::Required && !intended(table, pattern, key.name()) {
             mistakes.push(absent(key.path, shown, place));
         }
     }
@@ -68,7 +69,9 @@ fn nothing_to_run(env: &Table) -> Option<Mistake> {
             |entry| matches!(&entry.node.value, Value::Table(table) if table.entries.is_empty()),
         )
     };
-    (empty("service") && empty("database")).then(|| {
+    let meant = |kind| env.get(kind).is_none() && intended(env, "", kind);
+    let none = empty("service") && empty("database") && !meant("service") && !meant("database");
+    none.then(|| {
         Mistake::at(
             Span::START,
             Code::MissingKey,
@@ -81,7 +84,9 @@ fn nothing_to_run(env: &Table) -> Option<Mistake> {
 
 /// Exactly one of `build` and `image`, and one shape of build.
 fn source((name, place, service): Part<'_>) -> Vec<Mistake> {
+    let has = |key| intended(service, "service.*", key);
     match (service.get("build"), service.get("image")) {
+        (None, None) if has("build") || has("image") => Vec::new(),
         (None, None) => {
             let message = format!(
                 "the service {} has neither `build` nor `image`",
@@ -145,62 +150,61 @@ fn shape(service: &str, build: &Entry) -> Vec<Mistake> {
 fn incomplete(service: &str, build: &Table, place: Span) -> Vec<Mistake> {
     let parent = "service.*.build";
     let needed = keys::children(parent).filter(|key| matches!(key.need, Need::RequiredIn(_)));
-    let absent_keys = needed.filter(|key| build.get(key.name()).is_none());
+    let absent_keys = needed.filter(|key| !intended(build, parent, key.name()));
     absent_keys
         .map(|key| absent(key.path, &format!("service.{service}.build"), place))
         .collect()
 }
 
 /// Route, port and health check belong together.
-fn reachable((name, place, service): Part<'_>) -> Vec<Mistake> {
-    let mut mistakes = Vec::new();
+fn reachable((name, _, service): Part<'_>) -> Vec<Mistake> {
+    let has = |key| intended(service, "service.*", key);
     let (port, route, health) = (
         service.get("port"),
         service.get("route"),
         service.get("health"),
     );
-    if let (None, Some(route)) = (port, route) {
-        let message = format!("the service {} has a route, but no port", quote(name));
-        let mistake = Mistake::at(route.key, Code::RouteWithoutPort, message);
-        mistakes.push(
-            mistake
-                .note("leads to no port")
-                .expected("`port = 8080`, or the port on which the application listens"),
-        );
-    }
-    let why = route
-        .map(|route| ("route", route.key))
-        .or(port.map(|port| ("port", port.key)));
-    if let (None, Some((what, span))) = (health, why) {
-        let message = format!(
-            "the service {} has a {what}, but no health check",
-            quote(name)
-        );
-        let mistake = Mistake::at(span, Code::NoHealthCheck, message)
-            .note("needs a health check")
-            .label(place, "in this service");
-        mistakes.push(
-            mistake.expected(
-                "`health = { path = \"/healthz\" }`, or `health = \"none\"` to go without",
-            ),
-        );
-    }
-    if let (None, Some(health)) = (
-        port,
-        health.filter(|health| matches!(health.node.value, Value::Table(_))),
-    ) {
-        let message = format!(
-            "the service {} has a health check, but no port",
-            quote(name)
-        );
-        let mistake = Mistake::at(health.key, Code::HealthWithoutPort, message);
-        mistakes.push(
-            mistake
-                .note("asks no port")
-                .expected("`port = 8080`, or the port on which the application listens"),
-        );
-    }
-    mistakes
+    let check = health.filter(|health| matches!(health.node.value, Value::Table(_)));
+    let why = route.map(|route| ("route", route));
+    let why = why.or(port.map(|port| ("port", port)));
+    let mistakes = [
+        route
+            .filter(|_| !has("port"))
+            .map(|route| route_without_port(name, route)),
+        why.filter(|_| !has("health"))
+            .map(|(what, entry)| no_health_check(name, what, entry)),
+        check
+            .filter(|_| !has("port"))
+            .map(|check| health_without_port(name, check)),
+    ];
+    mistakes.into_iter().flatten().collect()
+}
+
+const SOME_PORT: &str = "`port = 8080`, or the port on which the application listens";
+
+fn route_without_port(service: &str, route: &Entry) -> Mistake {
+    let message = format!("the service {} has a route, but no port", quote(service));
+    let mistake = Mistake::at(route.key, Code::RouteWithoutPort, message);
+    mistake.note("leads to no port").expected(SOME_PORT)
+}
+
+fn no_health_check(service: &str, what: &str, entry: &Entry) -> Mistake {
+    let message = format!(
+        "the service {} has a {what}, but no health check",
+        quote(service)
+    );
+    Mistake::at(entry.key, Code::NoHealthCheck, message)
+        .note("needs a health check")
+        .expected("`health = { path = \"/healthz\" }`, or `health = \"none\"` to go without")
+}
+
+fn health_without_port(service: &str, check: &Entry) -> Mistake {
+    let message = format!(
+        "the service {} has a health check, but no port",
+        quote(service)
+    );
+    let mistake = Mistake::at(check.key, Code::HealthWithoutPort, message);
+    mistake.note("asks no port").expected(SOME_PORT)
 }
 
 fn same_names(env: &Table) -> Vec<Mistake> {

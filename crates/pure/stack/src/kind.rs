@@ -184,7 +184,7 @@ fn duration(text: &str, least: &str, most: &str) -> Result<(), Wrong> {
         return Err(wrong.mean(value::as_duration(text)));
     };
     let bound = |text| parse_duration(text).expect("the table's bounds parse; a test reads each");
-    within(text, span, bound(least), bound(most))
+    within(text, span, (least, bound(least)), (most, bound(most)))
 }
 
 fn size(text: &str, least: &str, most: &str) -> Result<(), Wrong> {
@@ -193,19 +193,24 @@ fn size(text: &str, least: &str, most: &str) -> Result<(), Wrong> {
         return Err(wrong.mean(value::as_size(text)));
     };
     let bound = |text| ByteSize::parse(text).expect("the table's bounds parse; a test reads each");
-    within(text, size, bound(least), bound(most))
+    within(text, size, (least, bound(least)), (most, bound(most)))
 }
 
-fn within<T: PartialOrd>(text: &str, value: T, least: T, most: T) -> Result<(), Wrong> {
-    let message = |word| {
+fn within<T: PartialOrd>(
+    text: &str,
+    value: T,
+    (least, shortest): (&str, T),
+    (most, longest): (&str, T),
+) -> Result<(), Wrong> {
+    let wrong = |what: String| {
         Err(Wrong::new(
             Code::OutOfRange,
-            format!("{} is too {word}", quote(text)),
+            format!("{} is {what}", quote(text)),
         ))
     };
     match value {
-        value if value < least => message("little"),
-        value if value > most => message("much"),
+        value if value < shortest => wrong(format!("less than {least}")),
+        value if value > longest => wrong(format!("more than {most}")),
         _ => Ok(()),
     }
 }

@@ -185,19 +185,21 @@ impl Mistake {
         self
     }
 
-    /// Whether it complains about what is not there, which says nothing about a file that was only
-    /// read in part.
-    pub(crate) fn is_about_absence(&self) -> bool {
+    /// Whether it complains that a key is not there, which says nothing when lines were lost.
+    pub(crate) fn misses_a_key(&self) -> bool {
         matches!(
             self.code,
             Code::MissingKey
                 | Code::Conflict
-                | Code::OverrideOfNothing
-                | Code::LinkToNothing
                 | Code::LinkWithoutPort
                 | Code::RouteWithoutPort
                 | Code::NoHealthCheck
                 | Code::HealthWithoutPort
         )
+    }
+
+    /// Whether it complains that a service or database is not there.
+    pub(crate) fn misses_a_part(&self) -> bool {
+        matches!(self.code, Code::OverrideOfNothing | Code::LinkToNothing)
     }
 }

@@ -7,7 +7,7 @@ use ward_types::id::{EnvId, Name};
 use crate::lines::Lines;
 use crate::mistake::{Code, Mistake, Span};
 use crate::stack::{DEFAULT_ENVIRONMENT, Stack};
-use crate::syntax::{self, Parsed};
+use crate::syntax::{self, Extent, Parsed};
 use crate::tree::{Table, Value};
 use crate::{decode, fit, overrides, shape};
 
@@ -46,13 +46,13 @@ pub fn read(name: &str, text: &str) -> Reading {
     let Parsed {
         file,
         mistakes: mut errors,
-        partial,
+        extent,
     } = syntax::parse(text);
     let mut mistakes = shape::check(&file, text);
     mistakes.extend(overrides::undeclared(&file));
     let environments = environments(&file);
     mistakes.extend(misfits(&file, &environments, &mistakes));
-    drop_consequences(&mut mistakes, &errors, partial, text);
+    drop_consequences(&mut mistakes, &errors, extent, text);
     errors.append(&mut mistakes);
     let mistakes = in_order(errors);
     let stack = mistakes
@@ -126,17 +126,30 @@ fn naming(mut mistake: Mistake, envs: &[&str], all: usize) -> Mistake {
     mistake
 }
 
-/// Leaves out what could be the consequence of a syntax error: mistakes on the same line, and those about
-/// what is not there in a file that was read in part.
-fn drop_consequences(mistakes: &mut Vec<Mistake>, errors: &[Mistake], partial: bool, text: &str) {
+/// Leaves out what could be the consequence of a syntax error: mistakes on the same line, those in a table
+/// whose header cannot be read, and those about what is not there in a file that was read in part.
+fn drop_consequences(mistakes: &mut Vec<Mistake>, errors: &[Mistake], extent: Extent, text: &str) {
     let lines = Lines::of(text);
     let errors = errors
         .iter()
         .filter(|error| error.code != Code::DuplicateKey);
-    let broken: BTreeSet<usize> = errors.map(|error| lines.number(error.span.start)).collect();
+    let mut broken: BTreeSet<usize> = errors.map(|error| lines.number(error.span.start)).collect();
+    let mut headless = false;
+    for (number, line) in text.lines().enumerate() {
+        if line.trim_start().starts_with('[') {
+            headless = broken.contains(&number);
+        } else if headless {
+            broken.insert(number);
+        }
+    }
     mistakes.retain(|mistake| {
         let beside = broken.contains(&lines.number(mistake.span.start));
-        !beside && !(partial && mistake.is_about_absence())
+        let lost = match extent {
+            Extent::Whole => false,
+            Extent::LinesLost => mistake.misses_a_key(),
+            Extent::Part => mistake.misses_a_key() || mistake.misses_a_part(),
+        };
+        !beside && !lost
     });
 }
 

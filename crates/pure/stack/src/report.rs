@@ -3,7 +3,8 @@
 use std::fmt;
 
 use miette::{
-    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode,
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError,
+    MietteSpanContents, SourceCode, SourceSpan, SpanContents,
 };
 use serde::{Deserialize, Serialize};
 
@@ -37,13 +38,17 @@ pub fn render(name: &str, text: &str, mistakes: &[Mistake], look: Look, width: u
     };
     let handler = GraphicalReportHandler::new_themed(theme)
         .with_width(width.max(40))
-        .with_context_lines(0)
+        .with_context_lines(1)
         .with_links(false);
-    let lines = Lines::of(text);
-    let source = NamedSource::new(name, printable(text));
+    let printable = printable(text);
+    let source = Source {
+        name,
+        text: &printable,
+        lines: Lines::of(&printable),
+    };
     let mut shown = String::new();
     for mistake in mistakes.iter().take(MOST_SHOWN) {
-        let report = Report::new(mistake, &source, &lines, name);
+        let report = Report::new(mistake, &source);
         // Writing into a String fails only where the source cannot give the lines, and then the
         // message alone still helps.
         if handler.render_report(&mut shown, &report).is_err() {
@@ -87,21 +92,55 @@ fn printable(text: &str) -> String {
     shown
 }
 
-#[derive(Debug)]
+/// The text as miette reads it.
+///
+/// It asks for no context to learn a position, and for context to show something: whole lines then, and
+/// no more of them than the place itself covers.
+struct Source<'a> {
+    name: &'a str,
+    text: &'a str,
+    lines: Lines<'a>,
+}
+
+impl SourceCode for Source<'_> {
+    fn read_span<'b>(
+        &'b self,
+        span: &SourceSpan,
+        before: usize,
+        _after: usize,
+    ) -> Result<Box<dyn SpanContents<'b> + 'b>, MietteError> {
+        let (start, end) = (span.offset(), span.offset() + span.len());
+        let (from, to) = match before {
+            0 => (start, end),
+            _ => {
+                let last = end.saturating_sub(1).max(start);
+                (self.lines.around(start).start, self.lines.around(last).end)
+            }
+        };
+        let data = self.text.get(from..to).ok_or(MietteError::OutOfBounds)?;
+        let (line, column) = self.lines.position(from);
+        let count = self.lines.number(to) + 1 - self.lines.number(from);
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.name.to_owned(),
+            data.as_bytes(),
+            (from, to - from).into(),
+            line - 1,
+            column - 1,
+            count,
+        )))
+    }
+}
+
 struct Report<'a> {
     mistake: &'a Mistake,
     /// The place in words where the text cannot be shown.
     place: String,
-    source: Option<&'a NamedSource<String>>,
+    source: Option<&'a Source<'a>>,
 }
 
 impl<'a> Report<'a> {
-    fn new(
-        mistake: &'a Mistake,
-        source: &'a NamedSource<String>,
-        lines: &Lines<'_>,
-        name: &str,
-    ) -> Self {
+    fn new(mistake: &'a Mistake, source: &'a Source<'a>) -> Self {
+        let Source { name, lines, .. } = source;
         let labels = mistake.labels.iter().map(|label| label.span);
         let mut ends = labels
             .chain([mistake.span])
@@ -119,6 +158,20 @@ impl<'a> Report<'a> {
             place,
             source,
         }
+    }
+
+    /// The place to underline: of one that covers many lines, the first.
+    fn underlined(&self, span: Span) -> SourceSpan {
+        let lines = self.source.map(|source| &source.lines);
+        let end = lines.map_or(span.end, |lines| lines.around(span.start).end);
+        let end = span.end.min(end.max(span.start));
+        (span.start, end - span.start).into()
+    }
+}
+
+impl fmt::Debug for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -157,12 +210,10 @@ impl Diagnostic for Report<'_> {
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         self.source?;
         let own = &self.mistake;
-        let primary = LabeledSpan::new_primary_with_span(
-            Some(own.note.clone()),
-            own.span.start..own.span.end,
-        );
+        let primary = (Some(own.note.clone()), self.underlined(own.span));
+        let primary = LabeledSpan::new_primary_with_span(primary.0, primary.1);
         let others = own.labels.iter().map(|label| {
-            LabeledSpan::new_with_span(Some(label.text.clone()), label.span.start..label.span.end)
+            LabeledSpan::new_with_span(Some(label.text.clone()), self.underlined(label.span))
         });
         Some(Box::new(std::iter::once(primary).chain(others)))
     }

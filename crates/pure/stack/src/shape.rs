@@ -49,7 +49,13 @@ impl Look<'_> {
         for (name, entry) in &table.entries {
             match keys::child(pattern, name) {
                 Some(key) => self.entry(key, name, entry, &shown.child(name)),
-                None => self.push(unknown(pattern, name, entry, shown)),
+                None => {
+                    self.push(unknown(pattern, name, entry, shown));
+                    // A misspelt key hides nothing that is wrong with its value.
+                    if let Some(key) = slip(pattern, name) {
+                        self.entry(key, key.name(), entry, &shown.child(name));
+                    }
+                }
             }
         }
     }
@@ -125,8 +131,12 @@ impl Look<'_> {
             (Kind::TableOr(word), Value::Text(text)) => {
                 let message = format!("{} is not what `{}` can be", quote(text), shown.0);
                 let mistake = Mistake::at(node.span, Code::BadChoice, message);
-                let meant = suggest::closest(text, [word])
-                    .or_else(|| text.is_empty().then(|| word.to_owned()));
+                let off = matches!(
+                    text.as_str(),
+                    "" | "off" | "no" | "false" | "skip" | "disabled"
+                );
+                let meant = suggest::closest(text, [word]);
+                let meant = meant.or_else(|| off.then(|| word.to_owned()));
                 self.push(mistake.expected(kind.describe()).mean(meant));
             }
             _ => self.wrong_type(kind, node, shown),
@@ -135,7 +145,7 @@ impl Look<'_> {
 
     fn list(&mut self, of: Rule, at_least: usize, list: &[Node], span: Span, shown: &Shown) {
         if list.len() < at_least {
-            self.push(empty(span, "list", shown));
+            self.push(empty(span, &format!("`{}`", shown.0)));
         }
         let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
         for node in list {
@@ -161,12 +171,12 @@ impl Look<'_> {
             self.value(Kind::Text(Rule::Value), node, shown);
         }
         match list.first() {
-            None => self.push(empty(span, "command", shown)),
+            None => self.push(empty(span, &format!("`{}`", shown.0))),
             Some(Node {
                 value: Value::Text(program),
                 span,
             }) if program.trim().is_empty() => {
-                self.push(empty(*span, "program", shown));
+                self.push(empty(*span, &format!("the program of `{}`", shown.0)));
             }
             Some(_) => {}
         }
@@ -209,9 +219,9 @@ fn ours(name: &str) -> Result<(), Wrong> {
         .expected("a name other than `PORT` and `WARD_…`"))
 }
 
-fn empty(span: Span, what: &str, shown: &Shown) -> Mistake {
-    let message = format!("`{}` is an empty {what}", shown.0);
-    Mistake::at(span, Code::Empty, message).expected("at least one, not empty")
+fn empty(span: Span, what: &str) -> Mistake {
+    let message = format!("{what} is empty");
+    Mistake::at(span, Code::Empty, message).expected("at least one word")
 }
 
 fn not_overridable(span: Span, shown: &Shown) -> Mistake {
@@ -230,28 +240,36 @@ fn unknown(pattern: &str, name: &str, entry: &Entry, shown: &Shown) -> Mistake {
         place => format!("`{place}`"),
     };
     let message = format!("{place} has no key {}", quote(name));
-    let siblings = || {
-        keys::children(pattern)
-            .map(Key::name)
-            .filter(|name| *name != "*")
-    };
     Mistake::at(entry.key, Code::UnknownKey, message)
         .note("unknown key")
-        .expected(suggest::one_of(siblings()))
+        .expected(suggest::one_of(named(pattern).map(Key::name)))
         .mean(meant(pattern, name))
+}
+
+/// Whether the key is there, be it misspelt: then it is not missing.
+pub(crate) fn intended(table: &Table, pattern: &str, name: &str) -> bool {
+    let misspelt = |written: &String| {
+        keys::child(pattern, written).is_none() && meant(pattern, written).as_deref() == Some(name)
+    };
+    table.get(name).is_some() || table.entries.keys().any(misspelt)
 }
 
 /// The key that was meant: by a slip of the finger, by another tool's word for it, or elsewhere.
 fn meant(pattern: &str, name: &str) -> Option<String> {
-    let siblings = || keys::children(pattern).filter(|key| key.name() != "*");
-    let alias = || {
-        siblings()
-            .find(|key| key.also.contains(&name))
-            .map(|key| key.name().to_owned())
-    };
-    suggest::closest(name, siblings().map(Key::name))
-        .or_else(alias)
+    let alias = || named(pattern).find(|key| key.also.contains(&name));
+    let key = slip(pattern, name).or_else(alias);
+    key.map(|key| key.name().to_owned())
         .or_else(|| elsewhere(pattern, name))
+}
+
+fn slip(pattern: &str, name: &str) -> Option<&'static Key> {
+    let near = suggest::closest(name, named(pattern).map(Key::name))?;
+    named(pattern).find(|key| key.name() == near)
+}
+
+/// The keys of a table that have names of their own.
+fn named(pattern: &str) -> impl Iterator<Item = &'static Key> + '_ {
+    keys::children(pattern).filter(|key| key.name() != "*")
 }
 
 /// The key of this name in a table close by: `interval` in a service stands in its `health`.

@@ -15,8 +15,29 @@ use crate::tree::{self, Table};
 pub(crate) struct Parsed {
     pub(crate) file: Table,
     pub(crate) mistakes: Vec<Mistake>,
-    /// Whether parts of the text may be missing from the tree, so that what is not there proves nothing.
-    pub(crate) partial: bool,
+    pub(crate) extent: Extent,
+}
+
+/// How much of the text is in the tree. What is not in a tree that is not whole proves nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Extent {
+    /// All keys.
+    Whole,
+    /// All but some lines within tables.
+    LinesLost,
+    /// Nobody knows.
+    Part,
+}
+
+impl Extent {
+    fn after(error: &Error) -> Self {
+        match error.message() {
+            "duplicate key" => Extent::Whole,
+            message if message.starts_with(UNQUOTED) => Extent::Whole,
+            message if message.starts_with(NO_VALUE) => Extent::LinesLost,
+            _ => Extent::Part,
+        }
+    }
 }
 
 /// How often the text is read again; a file that needs more is reported as far as it was read.
@@ -25,8 +46,8 @@ const READINGS: usize = 4;
 /// The parser's words for a key that nothing follows.
 const NO_VALUE: &str = "key with no value";
 
-/// Errors after which the tree still holds every key of the file.
-const HARMLESS: &[&str] = &["duplicate key", "string values must be quoted"];
+/// The parser's words for a text without quotes.
+const UNQUOTED: &str = "string values must be quoted";
 
 /// Reads the text as TOML 1.1.
 pub(crate) fn parse(text: &str) -> Parsed {
@@ -44,15 +65,14 @@ pub(crate) fn parse(text: &str) -> Parsed {
         }
         readable = blank(&readable, &without_value);
     }
-    let harmless = |error: &Error| {
-        HARMLESS
-            .iter()
-            .any(|start| error.message().starts_with(start))
-    };
-    let partial = !errors.iter().all(harmless);
+    let extent = errors
+        .iter()
+        .map(Extent::after)
+        .max()
+        .unwrap_or(Extent::Whole);
     errors.truncate(MOST_MISTAKES);
     Parsed {
-        partial,
+        extent,
         mistakes: errors
             .iter()
             .map(|error| mistake(&lines, text, &file, error))
@@ -96,9 +116,22 @@ fn mistake(lines: &Lines<'_>, text: &str, file: &Table, error: &Error) -> Mistak
     if what == "duplicate key" {
         return duplicate(lines, text, file, span);
     }
-    let mut mistake = Mistake::at(span, Code::Syntax, format!("this is not TOML: {what}"));
-    mistake.expected = expected;
-    mistake
+    let message = format!("this is not TOML: {what}");
+    let mistake = Mistake::at(span, Code::Syntax, message);
+    if what == UNQUOTED {
+        let written = text[span.start..span.end].trim();
+        let meant = Some(format!("\"{written}\"")).filter(|_| is_word(written));
+        return mistake.expected("a text in quotes").mean(meant);
+    }
+    match expected {
+        Some(expected) => mistake.expected(expected),
+        None => mistake,
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    let plain = |c: char| c.is_alphanumeric() || "-_.:/%@ ".contains(c);
+    (1..=60).contains(&text.len()) && text.chars().all(plain)
 }
 
 /// The parser names no place for a key of too many parts.
@@ -120,10 +153,11 @@ fn visible(lines: &Lines<'_>, text: &str, span: Span) -> Span {
     }
     let line = lines.around(span.start);
     let (before, after) = (&text[line.start..span.start], &text[span.start..line.end]);
-    if let Some(next) = after.chars().next().filter(|next| !next.is_whitespace()) {
+    let word = after.split(char::is_whitespace).next().unwrap_or("");
+    if !word.is_empty() {
         return Span {
             start: span.start,
-            end: span.start + next.len_utf8(),
+            end: span.start + word.len(),
         };
     }
     let word = before.trim_end();

@@ -161,17 +161,14 @@ pub(crate) fn egress(text: &str) -> Checked<EgressSpec> {
             );
         }
     };
-    outside(host).map_err(wrong_host(host))?;
+    outside(host).map_err(|message| {
+        let lower = text.to_ascii_lowercase();
+        wrong(message).mean(Some(lower).filter(|lower| lower != text && egress(lower).is_ok()))
+    })?;
     Ok(EgressSpec {
         host: host.to_owned(),
         port,
     })
-}
-
-fn wrong_host(host: &str) -> impl FnOnce(String) -> Wrong {
-    let lower = host.to_ascii_lowercase();
-    let meant = Some(lower).filter(|lower| lower != host && is_host(lower));
-    move |message| Wrong::new(Code::BadEgress, message).mean(meant)
 }
 
 /// Says why a host is no outside address. Inside of an instance loopback is the instance itself.

@@ -3,6 +3,7 @@
 use crate::fit::Part;
 use crate::mistake::{Code, Mistake, Span};
 use crate::reading::MOST_MISTAKES;
+use crate::shape::intended;
 use crate::suggest;
 use crate::tree::Table;
 use crate::value::{self, quote};
@@ -53,7 +54,7 @@ fn one(env: &Table, service: &str, link: &str, span: Span) -> Option<Mistake> {
     }
     // A service that is no table is reported as that.
     let target = env.table("service")?.table(link)?;
-    target.get("port").is_none().then(|| {
+    (!intended(target, "service.*", "port")).then(|| {
         let message = format!(
             "{} links to {}, which has no port",
             quote(service),

@@ -1,0 +1,513 @@
+//! Each kind of mistake as a person sees it.
+//!
+//! The reports are golden: after a change on purpose, run with `INSTA_UPDATE=always` and read the diff.
+
+use ward_stack::{CODES, Code, EXAMPLE, Look, Mistake, read, render, too_large, views};
+use ward_types::id::Name;
+
+const STACK: &str = "stack = { name = \"s\", version = \"1.0\" }\n";
+
+/// A file with the lines under test in a service that is otherwise right.
+fn service(lines: &str) -> String {
+    format!("{STACK}[service.web]\nimage = \"a:1\"\n{lines}\n")
+}
+
+fn cases() -> Vec<(Code, &'static str, String)> {
+    let stack = |name: &str, version: &str| {
+        format!("[stack]\nname = {name}\nversion = {version}\n[service.web]\nimage = \"a:1\"\n")
+    };
+    vec![
+        (
+            Code::Syntax,
+            "no equals sign",
+            service("port 8080\nlinks = [\"nobody\"]"),
+        ),
+        (
+            Code::Syntax,
+            "unquoted",
+            service("memory = 256MiB\ncommand = [web]"),
+        ),
+        (
+            Code::Syntax,
+            "unclosed header",
+            format!("{STACK}[service.web\nimage = \"a:1\"\n"),
+        ),
+        (Code::Syntax, "unclosed text", service("command = [\"web]")),
+        (
+            Code::DuplicateKey,
+            "key",
+            service("instances = 1\ninstances = 2"),
+        ),
+        (
+            Code::DuplicateKey,
+            "table",
+            service("[service.web]\ninstances = 2"),
+        ),
+        (
+            Code::TooDeep,
+            "lists",
+            service(&format!("command = {}{}", "[".repeat(100), "]".repeat(100))),
+        ),
+        (
+            Code::TooDeep,
+            "dots",
+            service(&format!("{} = 1", vec!["a"; 100].join("."))),
+        ),
+        (Code::UnknownKey, "slip", service("instnaces = 2")),
+        (
+            Code::UnknownKey,
+            "word of another tool",
+            service("replicas = 2"),
+        ),
+        (
+            Code::UnknownKey,
+            "in the wrong place",
+            service("interval = \"1s\""),
+        ),
+        (Code::UnknownKey, "unlike anything", service("gpu = 1")),
+        (
+            Code::UnknownKey,
+            "table",
+            format!("{STACK}[services.web]\nimage = \"a:1\"\n"),
+        ),
+        (
+            Code::WrongType,
+            "number as text",
+            service("instances = \"2\""),
+        ),
+        (
+            Code::WrongType,
+            "text as number",
+            service("env = { PORTS = 8080, DEBUG = true }"),
+        ),
+        (
+            Code::WrongType,
+            "command as text",
+            service("command = \"web --quiet\""),
+        ),
+        (Code::WrongType, "version as number", stack("\"s\"", "1.0")),
+        (
+            Code::WrongType,
+            "duration as number",
+            service("stop_timeout = 30"),
+        ),
+        (
+            Code::WrongType,
+            "tables in a list",
+            format!("{STACK}[[service]]\nimage = \"a:1\"\n"),
+        ),
+        (
+            Code::MissingKey,
+            "stack",
+            "[service.web]\nimage = \"a:1\"\n".to_owned(),
+        ),
+        (
+            Code::MissingKey,
+            "name",
+            "[stack]\nversion = \"1.0\"\n[service.web]\nimage = \"a:1\"\n".to_owned(),
+        ),
+        (Code::MissingKey, "nothing to run", STACK.to_owned()),
+        (
+            Code::MissingKey,
+            "part of a build",
+            format!("{STACK}[service.web]\nbuild = {{ files = [\".\"] }}\n"),
+        ),
+        (
+            Code::MissingKey,
+            "in one environment",
+            service("[environment.dev]\n[environment.prod]\nservice.web.release.timeout = \"1m\""),
+        ),
+        (
+            Code::Conflict,
+            "both",
+            service("build = { cargo = \"web\" }"),
+        ),
+        (
+            Code::Conflict,
+            "neither",
+            format!("{STACK}[service.web]\ninstances = 2\n"),
+        ),
+        (
+            Code::Conflict,
+            "two shapes",
+            format!(
+                "{STACK}[service.web]\nbuild = {{ cargo = \"web\", dockerfile = \"Dockerfile\" }}\n"
+            ),
+        ),
+        (
+            Code::Conflict,
+            "no shape",
+            format!("{STACK}[service.web]\nbuild = {{}}\n"),
+        ),
+        (
+            Code::NotOverridable,
+            "name",
+            service("[environment.prod]\nstack.name = \"other\""),
+        ),
+        (
+            Code::OverrideOfNothing,
+            "service",
+            service("[environment.prod]\nservice.wbe.instances = 4"),
+        ),
+        (
+            Code::BadName,
+            "capitals",
+            format!("{STACK}[service.Web_App]\nimage = \"a:1\"\n"),
+        ),
+        (Code::BadName, "stack", stack("\"-\"", "\"1.0\"")),
+        (Code::BadVersion, "three parts", stack("\"s\"", "\"1.0.3\"")),
+        (Code::BadVersion, "words", stack("\"s\"", "\"latest\"")),
+        (
+            Code::BadDuration,
+            "long unit",
+            service("stop_timeout = \"10 seconds\""),
+        ),
+        (
+            Code::BadDuration,
+            "words",
+            service("stop_timeout = \"soon\""),
+        ),
+        (Code::BadSize, "short unit", service("memory = \"256M\"")),
+        (Code::OutOfRange, "instances", service("instances = 101")),
+        (Code::OutOfRange, "negative", service("instances = -1")),
+        (
+            Code::OutOfRange,
+            "duration",
+            service("start_timeout = \"2d\""),
+        ),
+        (Code::OutOfRange, "size", service("memory = \"1KiB\"")),
+        (
+            Code::BadPort,
+            "too large",
+            service("port = 80800\nhealth = \"none\""),
+        ),
+        (
+            Code::BadPort,
+            "zero",
+            service("port = 0\nhealth = \"none\""),
+        ),
+        (
+            Code::BadPort,
+            "huge",
+            service("port = 99999999999999999999999\nhealth = \"none\""),
+        ),
+        (
+            Code::BadChoice,
+            "engine",
+            format!("{STACK}[database.db]\nengine = \"postgresql\"\n"),
+        ),
+        (
+            Code::BadChoice,
+            "health",
+            service("port = 80\nhealth = \"off\""),
+        ),
+        (Code::Empty, "command", service("command = []")),
+        (Code::Empty, "program", service("command = [\"\"]")),
+        (
+            Code::Empty,
+            "files",
+            format!(
+                "{STACK}[service.web]\nbuild = {{ files = [], run = [\"a\"], base = \"host\" }}\n"
+            ),
+        ),
+        (
+            Code::BadFilePath,
+            "escaping",
+            format!(
+                "{STACK}[service.web]\nbuild = {{ files = [\"../secrets\", \"/etc/passwd\"], run = [\"a\"], base = \"host\" }}\n"
+            ),
+        ),
+        (
+            Code::BadFilePath,
+            "dockerfile",
+            format!("{STACK}[service.web]\nbuild = {{ dockerfile = \"/Dockerfile\" }}\n"),
+        ),
+        (
+            Code::BadEgress,
+            "url",
+            service("egress = [\"https://api.example.com/v1\"]"),
+        ),
+        (
+            Code::BadEgress,
+            "no port",
+            service("egress = [\"api.example.com\"]"),
+        ),
+        (
+            Code::BadEgress,
+            "loopback",
+            service("egress = [\"localhost:5432\", \"127.0.0.1:1\"]"),
+        ),
+        (
+            Code::BadEgress,
+            "port",
+            service("egress = [\"api.example.com:https\"]"),
+        ),
+        (
+            Code::BadEgress,
+            "capitals",
+            service("egress = [\"API.example.com:443\"]"),
+        ),
+        (
+            Code::BadImage,
+            "no tag",
+            format!("{STACK}[service.web]\nimage = \"nginx\"\n"),
+        ),
+        (
+            Code::BadImage,
+            "digest",
+            format!("{STACK}[service.web]\nimage = \"nginx@sha256:abc\"\n"),
+        ),
+        (
+            Code::BadImage,
+            "capitals",
+            format!("{STACK}[service.web]\nimage = \"Nginx:1\"\n"),
+        ),
+        (
+            Code::BadHost,
+            "url",
+            service(
+                "port = 80\nhealth = \"none\"\nroute = { host = \"https://Returns.localhost/\" }",
+            ),
+        ),
+        (
+            Code::BadHost,
+            "wildcard",
+            service("port = 80\nhealth = \"none\"\nroute = { host = \"*.example.com\" }"),
+        ),
+        (
+            Code::BadUrlPath,
+            "no slash",
+            service("port = 80\nhealth = { path = \"healthz\" }"),
+        ),
+        (
+            Code::BadVariable,
+            "hyphen",
+            service("env = { LOG-LEVEL = \"info\" }"),
+        ),
+        (
+            Code::ReservedVariable,
+            "port",
+            service("env = { PORT = \"80\", WARD_HOME = \"/\" }"),
+        ),
+        (
+            Code::ReservedVariable,
+            "database",
+            service(
+                "links = [\"db\"]\nenv = { DATABASE_URL = \"x\" }\n[database.db]\nengine = \"postgres\"",
+            ),
+        ),
+        (
+            Code::NulCharacter,
+            "command",
+            service("command = [\"a\\u0000b\"]"),
+        ),
+        (
+            Code::BadPackage,
+            "path",
+            format!("{STACK}[service.web]\nbuild = {{ cargo = \"./web\" }}\n"),
+        ),
+        (
+            Code::Repeated,
+            "link",
+            service("links = [\"db\", \"db\"]\n[database.db]\nengine = \"postgres\""),
+        ),
+        (
+            Code::LinkToNothing,
+            "slip",
+            service("links = [\"bd\"]\n[database.db]\nengine = \"postgres\""),
+        ),
+        (
+            Code::LinkToItself,
+            "link",
+            service("port = 80\nhealth = \"none\"\nlinks = [\"web\"]"),
+        ),
+        (
+            Code::LinkWithoutPort,
+            "link",
+            service("links = [\"api\"]\n[service.api]\nimage = \"a:1\""),
+        ),
+        (Code::ReleaseCycle, "three", cycle()),
+        (Code::HostTaken, "two", two_hosts()),
+        (
+            Code::RouteWithoutPort,
+            "route",
+            service("health = \"none\"\nroute = { host = \"a.localhost\" }"),
+        ),
+        (
+            Code::NoHealthCheck,
+            "route",
+            service("port = 80\nroute = { host = \"a.localhost\" }"),
+        ),
+        (Code::NoHealthCheck, "port", service("port = 80")),
+        (
+            Code::HealthWithoutPort,
+            "health",
+            service("health = { path = \"/\" }"),
+        ),
+        (
+            Code::SameName,
+            "both",
+            service("[database.web]\nengine = \"postgres\""),
+        ),
+        (
+            Code::LinkCollision,
+            "two databases",
+            service(
+                "links = [\"a\", \"b\"]\n[database.a]\nengine = \"postgres\"\n[database.b]\nengine = \"postgres\"",
+            ),
+        ),
+        (
+            Code::LinkCollision,
+            "egress",
+            service(
+                "links = [\"db\"]\negress = [\"db:5432\"]\n[database.db]\nengine = \"postgres\"",
+            ),
+        ),
+    ]
+}
+
+fn cycle() -> String {
+    let one = |name: &str, link: &str| {
+        format!(
+            "[service.{name}]\nimage = \"a:1\"\nport = 80\nhealth = \"none\"\nlinks = [\"{link}\"]\nrelease = {{ command = [\"migrate\"] }}\n"
+        )
+    };
+    format!(
+        "{STACK}{}{}{}",
+        one("web", "api"),
+        one("api", "jobs"),
+        one("jobs", "web")
+    )
+}
+
+fn two_hosts() -> String {
+    let lines = "port = 80\nhealth = \"none\"\nroute = { host = \"s.localhost\" }";
+    format!(
+        "{}[service.api]\nimage = \"a:1\"\n{lines}\n",
+        service(lines)
+    )
+}
+
+fn show(text: &str, mistakes: &[Mistake]) -> String {
+    render("ward.toml", text, mistakes, Look::Plain, 100)
+}
+
+#[test]
+fn each_kind_of_mistake_is_reported() {
+    for (code, title, text) in cases() {
+        let reading = read("ward.toml", &text);
+        assert!(reading.stack.is_none(), "{title}");
+        let found = reading.mistakes.iter().any(|mistake| mistake.code == code);
+        assert!(found, "{code} {title}: {:#?}", reading.mistakes);
+        let unrelated = reading.mistakes.iter().find(|mistake| mistake.code != code);
+        let on_purpose = matches!(title, "no equals sign" | "capitals" | "table");
+        assert!(
+            unrelated.is_none() || on_purpose,
+            "{code} {title}: {unrelated:#?}"
+        );
+        let name = format!("{code} {title}").replace(' ', "_");
+        insta::assert_snapshot!(name, show(&text, &reading.mistakes));
+    }
+}
+
+#[test]
+fn no_kind_of_mistake_is_without_a_case() {
+    let elsewhere = [Code::TooLarge, Code::UnknownEnvironment];
+    let cases = cases();
+    for code in CODES.iter().filter(|code| !elsewhere.contains(code)) {
+        assert!(cases.iter().any(|(other, ..)| other == code), "{code}");
+    }
+    let mut ids: Vec<_> = CODES.iter().map(|code| code.id()).collect();
+    ids.dedup();
+    assert!(ids.len() == CODES.len() && ids.is_sorted());
+}
+
+#[test]
+fn a_file_that_is_too_large_is_said_without_its_text() {
+    insta::assert_snapshot!(show("", &[too_large(5_000_000)]));
+}
+
+#[test]
+fn an_environment_that_is_not_declared_is_said_with_those_that_are() {
+    let stack = read("ward.toml", EXAMPLE).stack.unwrap();
+    let mistakes = stack.resolve(&Name::parse("prd").unwrap()).unwrap_err();
+    assert_eq!(mistakes[0].code, Code::UnknownEnvironment);
+    insta::assert_snapshot!(show(EXAMPLE, &mistakes));
+}
+
+const MANY: &str = r#"[stack]
+name = "Returns"
+version = 1.0
+
+[service.web]
+build = { cargo = "returns-web" }
+port = 80800
+helth = { path = "/healthz", interval = "200 ms", healthy = 2 }
+instances = "2"
+links = ["bd", "web"]
+egress = ["https://api.example.com"]
+env = { RUST_LOG = 1 }
+memory = "256M"
+release = { comand = ["returns-web", "migrate"] }
+route = { host = "returns.localhost" }
+
+[service.worker]
+links = ["db"]
+route = { host = "returns.localhost" }
+
+[database.db]
+engine = "mysql"
+
+[environment.prod]
+service.web.instance = 4
+service.wroker.instances = 1
+"#;
+
+#[test]
+fn all_mistakes_of_a_file_are_reported_in_one_run() {
+    let mistakes = read("ward.toml", MANY).mistakes;
+    insta::assert_snapshot!(show(MANY, &mistakes));
+    let lines = |code: Code| {
+        mistakes
+            .iter()
+            .filter(|mistake| mistake.code == code)
+            .count()
+    };
+    assert_eq!(lines(Code::UnknownKey), 3);
+    assert!(mistakes.len() >= 16, "{}", mistakes.len());
+}
+
+#[test]
+fn a_program_is_told_the_same() {
+    let text = two_hosts();
+    let views = views("ward.toml", &text, &read("ward.toml", &text).mistakes);
+    insta::assert_snapshot!(serde_json::to_string_pretty(&views).unwrap());
+}
+
+#[test]
+fn colour_is_only_where_it_is_asked_for() {
+    let mistakes = read("ward.toml", MANY).mistakes;
+    assert!(!render("ward.toml", MANY, &mistakes, Look::Plain, 80).contains('\u{1b}'));
+    assert!(render("ward.toml", MANY, &mistakes, Look::Colour, 80).contains('\u{1b}'));
+}
+
+#[test]
+fn a_line_that_is_too_long_to_show_is_named_by_its_place() {
+    let text = service(&format!("command = [\"{}\", 1]", "x".repeat(100_000)));
+    let shown = show(&text, &read("ward.toml", &text).mistakes);
+    assert!(
+        shown.len() < 1000 && shown.contains("line 4, column 100016"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn nothing_in_a_file_steers_the_terminal() {
+    let text =
+        service("a\u{1b}]0;x\u{7} = 1\nstop_timeout = \"\\u001b[31m\"\nmemory = \"\u{202e}1\"");
+    let shown = show(&text, &read("ward.toml", &text).mistakes);
+    assert!(
+        !shown.contains(['\u{1b}', '\u{7}', '\u{202e}']),
+        "{shown:?}"
+    );
+}
