@@ -13,6 +13,8 @@
 //! - `uploads`: an upload outlives its connection and the process.
 //! - `collect`: mark and sweep, sparing what an upload under way could refer to.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod blobs;
 mod catalog;
 mod collect;
