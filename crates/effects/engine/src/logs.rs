@@ -217,8 +217,11 @@ impl Reading {
     }
 
     fn more(&mut self, path: &Path, lines: &mut Vec<LogLine>) -> io::Result<()> {
-        let before = std::mem::take(&mut self.before);
-        self.parse(before, lines);
+        if !self.before.is_empty() {
+            let before = std::mem::take(&mut self.before);
+            self.parse(before, lines);
+            self.begun.clear();
+        }
         self.rest(lines)?;
         if let Ok(now) = fs::metadata(path)
             && now.ino() != self.inode

@@ -193,7 +193,6 @@ fn entries(archive: impl Read, sum: &Sum, tree: &Tree) -> Result<(), LayerError>
         // What the entry has left is read here, where it is no header.
         io::copy(&mut entry, &mut io::sink()).map_err(LayerError::Archive)?;
     }
-    drop(entries);
     headers.set(u64::MAX);
     // The digest covers what follows the end of the archive, too.
     let mut rest = archive.into_inner();

@@ -283,12 +283,13 @@ fn make_whiteout(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
     )?)
 }
 
-/// Both marks: `trusted` is what overlayfs reads when root mounts it, `user` when it is mounted with
-/// `userxattr`, as in a user namespace.
+/// The mark that overlayfs reads when it is mounted with `userxattr`, as the sandbox mounts it for everybody.
 fn make_opaque(folder: &OwnedFd) -> io::Result<()> {
-    let mark = |name: &str| rustix::fs::fsetxattr(folder.as_fd(), name, b"y", XattrFlags::empty());
-    if rustix::process::geteuid().is_root() {
-        mark("trusted.overlay.opaque")?;
-    }
-    Ok(mark("user.overlay.opaque")?)
+    let mark = "user.overlay.opaque";
+    Ok(rustix::fs::fsetxattr(
+        folder.as_fd(),
+        mark,
+        b"y",
+        XattrFlags::empty(),
+    )?)
 }

@@ -1,0 +1,594 @@
+//! Unpacking layers: what images really hold, and what strangers put into them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use tar::{EntryType, Header};
+use tempfile::TempDir;
+use ward_engine::{Engine, Error, Image, ImageUser, LayerError, Options};
+use ward_types::id::Digest;
+use ward_types::time::Timestamp;
+
+fn sha256(bytes: &[u8]) -> Digest {
+    let sum = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    Digest::from_sha256(sum.as_ref().try_into().unwrap())
+}
+
+/// An archive, entry by entry, without the checks that a well-meaning archiver makes.
+#[derive(Default)]
+struct Archive(Vec<u8>);
+
+impl Archive {
+    fn entry(self, kind: EntryType, path: &str, link: &str, mode: u32, bytes: &[u8]) -> Self {
+        self.sized(kind, path, link, mode, bytes, bytes.len() as u64)
+    }
+
+    fn sized(
+        mut self,
+        kind: EntryType,
+        path: &str,
+        link: &str,
+        mode: u32,
+        bytes: &[u8],
+        size: u64,
+    ) -> Self {
+        let mut header = Header::new_gnu();
+        header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+        header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_size(size);
+        header.set_mtime(1_000_000_000);
+        header.set_cksum();
+        self.0.extend_from_slice(header.as_bytes());
+        self.0.extend_from_slice(bytes);
+        self.0.resize(self.0.len().next_multiple_of(512), 0);
+        self
+    }
+
+    fn file(self, path: &str, bytes: &str) -> Self {
+        self.entry(EntryType::Regular, path, "", 0o644, bytes.as_bytes())
+    }
+
+    fn folder(self, path: &str) -> Self {
+        self.entry(EntryType::Directory, path, "", 0o755, b"")
+    }
+
+    fn symlink(self, path: &str, target: &str) -> Self {
+        self.entry(EntryType::Symlink, path, target, 0o777, b"")
+    }
+
+    fn link(self, path: &str, target: &str) -> Self {
+        self.entry(EntryType::Link, path, target, 0o644, b"")
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.0.extend_from_slice(&[0; 1024]);
+        self.0
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A layer as a blob, and the digest of its archive.
+struct Layer {
+    blob: Vec<u8>,
+    diff_id: Digest,
+}
+
+impl Layer {
+    fn plain(archive: Archive) -> Self {
+        let archive = archive.finish();
+        Self {
+            diff_id: sha256(&archive),
+            blob: archive,
+        }
+    }
+
+    fn gzip(archive: Archive) -> Self {
+        let archive = archive.finish();
+        Self {
+            diff_id: sha256(&archive),
+            blob: gzip(&archive),
+        }
+    }
+}
+
+struct World {
+    home: TempDir,
+    engine: Engine,
+}
+
+impl World {
+    async fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let engine = Engine::open(Options {
+            home: home.path().to_owned(),
+            exe: PathBuf::from("/bin/false"),
+            clock: || Timestamp(1),
+        });
+        Self {
+            engine: engine.await.unwrap(),
+            home,
+        }
+    }
+
+    fn blob(&self, digest: &Digest) -> PathBuf {
+        self.home.path().join(format!("blob-{}", digest.hex()))
+    }
+
+    fn unpack_with(&self, layers: &[Layer], execution: &str) -> Result<Image, Error> {
+        let listed: Vec<(Digest, &Digest)> = layers
+            .iter()
+            .map(|layer| {
+                let digest = sha256(&layer.blob);
+                // Threads may be reading it.
+                if fs::read(self.blob(&digest)).ok().as_ref() != Some(&layer.blob) {
+                    fs::write(self.blob(&digest), &layer.blob).unwrap();
+                }
+                (digest, &layer.diff_id)
+            })
+            .collect();
+        self.unpack_listed(&listed, execution)
+    }
+
+    fn unpack_listed(&self, layers: &[(Digest, &Digest)], execution: &str) -> Result<Image, Error> {
+        let diff_ids: Vec<&str> = layers.iter().map(|(_, diff_id)| diff_id.as_str()).collect();
+        let config = format!(
+            r#"{{"os":"linux","config":{execution},"rootfs":{{"type":"layers","diff_ids":{}}}}}"#,
+            serde_json::to_string(&diff_ids).unwrap()
+        );
+        let blobs: Vec<_> = layers
+            .iter()
+            .map(|(digest, _)| serde_json::json!({ "digest": digest }))
+            .collect();
+        let manifest = serde_json::json!({
+            "schemaVersion": 2,
+            "config": { "digest": sha256(config.as_bytes()) },
+            "layers": blobs,
+        });
+        let manifest = serde_json::to_vec(&manifest).unwrap();
+        self.engine
+            .unpack(&manifest, config.as_bytes(), &|digest| self.blob(digest))
+    }
+
+    fn one(&self, archive: Archive) -> PathBuf {
+        let image = self.unpack_with(&[Layer::gzip(archive)], "{}").unwrap();
+        image.layers.into_iter().next().unwrap()
+    }
+
+    fn refused(&self, archive: Archive) -> LayerError {
+        self.refused_layer(Layer::gzip(archive))
+    }
+
+    /// Nothing of a layer that is refused stays behind.
+    fn refused_layer(&self, layer: Layer) -> LayerError {
+        let error = self.unpack_with(&[layer], "{}").unwrap_err();
+        let left = fs::read_dir(self.home.path().join("layers"))
+            .unwrap()
+            .count();
+        assert_eq!(left, 0, "{error:?} left something");
+        match error {
+            Error::Layer { source, .. } => source,
+            other => panic!("{other}"),
+        }
+    }
+}
+
+fn text(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+#[tokio::test]
+async fn files_folders_and_links_are_as_in_the_archive() {
+    let world = World::new().await;
+    let layer = world.one(
+        Archive::default()
+            .folder("./")
+            .entry(EntryType::Directory, "./closed/", "", 0o555, b"")
+            .file("./closed/in", "in a folder nobody may write to")
+            .entry(EntryType::Regular, "bin/app", "", 0o4755, b"#!")
+            .link("bin/same", "bin/app")
+            .symlink("lib", "usr/lib")
+            .file("usr/lib/x", "x")
+            .file("lib/y", "through a link of its own")
+            .entry(EntryType::Fifo, "pipe", "", 0o644, b"")
+            .entry(EntryType::Char, "device", "", 0o644, b""),
+    );
+    let mode = |name: &str| fs::symlink_metadata(layer.join(name)).unwrap().mode() & 0o7777;
+    assert_eq!(
+        (mode("closed"), mode("bin/app"), mode("closed/in")),
+        (0o755, 0o755, 0o644)
+    );
+    assert_eq!(mode("") & 0o755, 0o755);
+    assert_eq!(fs::metadata(layer.join("bin/app")).unwrap().nlink(), 2);
+    assert_eq!(
+        fs::metadata(layer.join("bin/app")).unwrap().mtime(),
+        1_000_000_000
+    );
+    assert_eq!(
+        fs::metadata(layer.join("closed")).unwrap().mtime(),
+        1_000_000_000
+    );
+    assert_eq!(
+        fs::read_link(layer.join("lib")).unwrap(),
+        Path::new("usr/lib")
+    );
+    assert_eq!(text(layer.join("usr/lib/y")), "through a link of its own");
+    assert!(!layer.join("pipe").exists() && !layer.join("device").exists());
+}
+
+#[tokio::test]
+async fn plain_gzip_and_zstd_give_the_same() {
+    let world = World::new().await;
+    let archive = || Archive::default().file("a", "the same").finish();
+    let diff_id = sha256(&archive());
+    let zstd = zstd::encode_all(archive().as_slice(), 3).unwrap();
+    for blob in [archive(), gzip(&archive()), zstd] {
+        let layer = Layer {
+            blob,
+            diff_id: diff_id.clone(),
+        };
+        let image = world.unpack_with(&[layer], "{}").unwrap();
+        assert_eq!(text(image.layers[0].join("a")), "the same");
+    }
+}
+
+#[tokio::test]
+async fn whiteouts_become_what_overlayfs_understands() {
+    let world = World::new().await;
+    let layer = world.one(
+        Archive::default()
+            .file("etc/.wh.motd", "")
+            .file("var/.wh..wh..opq", "")
+            .file("var/new", "new")
+            .file(".wh.replaced", "")
+            .file("replaced/in", "new too")
+            .file("kept/in", "kept")
+            .file(".wh.kept", "")
+            .file(".wh..wh.aufs", "a note of an old file system"),
+    );
+    let hidden = fs::symlink_metadata(layer.join("etc/motd")).unwrap();
+    assert!(hidden.file_type().is_char_device() && hidden.rdev() == 0);
+    let opaque = |name: &str| {
+        let mut value = [0; 4];
+        let path = layer.join(name);
+        rustix::fs::lgetxattr(path, "user.overlay.opaque", value.as_mut_slice()).is_ok()
+    };
+    assert!(opaque("var") && opaque("replaced") && opaque("kept") && !opaque("etc"));
+    assert_eq!(
+        (text(layer.join("replaced/in")), text(layer.join("kept/in"))),
+        ("new too".into(), "kept".into())
+    );
+    assert!(!layer.join(".wh..wh.aufs").exists());
+}
+
+#[tokio::test]
+async fn an_absolute_path_ends_inside() {
+    let world = World::new().await;
+    let layer = world.one(Archive::default().file("/etc/ward-layer-test", "inside"));
+    assert_eq!(text(layer.join("etc/ward-layer-test")), "inside");
+    assert!(!Path::new("/etc/ward-layer-test").exists());
+}
+
+#[tokio::test]
+async fn a_path_that_climbs_is_refused() {
+    let world = World::new().await;
+    for path in ["../out", "a/../../out", "/..", "a/.."] {
+        let error = world.refused(Archive::default().folder("a").file(path, "out"));
+        assert!(
+            matches!(error, LayerError::Outside { .. }),
+            "{path}: {error}"
+        );
+    }
+    assert!(!world.home.path().join("layers/out").exists());
+}
+
+#[tokio::test]
+async fn writing_through_a_symbolic_link_ends_inside() {
+    let world = World::new().await;
+    let outside = tempfile::tempdir().unwrap();
+    let target = outside.path().to_str().unwrap();
+    // Absolute and climbing links are followed as the instance would: from the layer's own root.
+    let layer = world.one(
+        Archive::default()
+            .folder("real")
+            .symlink("absolute", "/real")
+            .file("absolute/a", "inside")
+            .symlink("climbing", "../../../../real")
+            .file("climbing/b", "inside"),
+    );
+    assert_eq!(
+        (text(layer.join("real/a")), text(layer.join("real/b"))),
+        ("inside".into(), "inside".into())
+    );
+    // One that leads nowhere inside leads nowhere at all.
+    let error = World::new().await.refused(
+        Archive::default()
+            .symlink("x", target)
+            .file("x/evil", "outside"),
+    );
+    assert!(matches!(error, LayerError::Entry { .. }), "{error}");
+    // And a link is replaced by a file of its name, not written through.
+    let layer = World::new().await;
+    let victim = outside.path().join("victim");
+    fs::write(&victim, "untouched").unwrap();
+    let layer_dir = layer.one(
+        Archive::default()
+            .symlink("x", victim.to_str().unwrap())
+            .file("x", "a file of its own"),
+    );
+    assert_eq!(text(layer_dir.join("x")), "a file of its own");
+    assert_eq!(text(&victim), "untouched");
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_hard_link_reaches_nothing_outside() {
+    let world = World::new().await;
+    let error = world.refused(Archive::default().link("passwd", "/etc/passwd"));
+    assert!(matches!(error, LayerError::Entry { .. }), "{error}");
+    let error = world.refused(Archive::default().link("passwd", "../../../../../../etc/passwd"));
+    assert!(matches!(error, LayerError::Outside { .. }), "{error}");
+    let through = Archive::default()
+        .symlink("etc", "/etc")
+        .link("passwd", "etc/passwd");
+    assert!(matches!(world.refused(through), LayerError::Entry { .. }));
+    // A link to a symbolic link is one more symbolic link, never a link to what that names.
+    let layer = world.one(
+        Archive::default()
+            .symlink("a", "/etc/passwd")
+            .link("b", "a")
+            .link("a", "b"),
+    );
+    assert!(fs::symlink_metadata(layer.join("b")).unwrap().is_symlink());
+}
+
+#[tokio::test]
+async fn huge_sizes_are_told_before_anything_is_written() {
+    let world = World::new().await;
+    let kind = EntryType::Regular;
+    let archive = Archive::default().sized(kind, "huge", "", 0o644, b"short", 1 << 60);
+    let error = world.refused(archive);
+    assert!(
+        matches!(error, LayerError::NoRoom { size, .. } if size == 1 << 60),
+        "{error}"
+    );
+    // A size that the disk has room for and the archive does not hold.
+    let archive = Archive::default().sized(kind, "long", "", 0o644, b"short", 1 << 20);
+    assert!(matches!(world.refused(archive), LayerError::Archive(_)));
+}
+
+#[tokio::test]
+async fn a_name_of_many_megabytes_is_not_held_in_memory() {
+    let world = World::new().await;
+    let name = vec![b'a'; 8 << 20];
+    let archive = Archive::default()
+        .entry(EntryType::GNULongName, "././@LongLink", "", 0o644, &name)
+        .file("a", "");
+    let error = world.refused(archive);
+    assert!(
+        matches!(&error, LayerError::Archive(why) if why.to_string().contains("megabyte")),
+        "{error:?}"
+    );
+    // While names that are only long are names.
+    let long = format!("{}/{}", "d".repeat(200), "n".repeat(200));
+    let bytes = format!("{long}\0");
+    let layer = world.one(
+        Archive::default()
+            .entry(
+                EntryType::GNULongName,
+                "././@LongLink",
+                "",
+                0o644,
+                bytes.as_bytes(),
+            )
+            .file("ignored", "long"),
+    );
+    assert_eq!(text(layer.join(long)), "long");
+}
+
+#[tokio::test]
+async fn a_damaged_blob_is_told_by_both_digests() {
+    let world = World::new().await;
+    let layer = Layer::gzip(Archive::default().file("a", &"text ".repeat(10_000)));
+    let named = sha256(&layer.blob);
+    let mut bytes = layer.blob.clone();
+    bytes.truncate(bytes.len() / 2);
+    let actual = sha256(&bytes);
+    fs::write(world.blob(&named), &bytes).unwrap();
+    let error = world
+        .unpack_listed(&[(named.clone(), &layer.diff_id)], "{}")
+        .unwrap_err();
+    let Error::Layer { source, .. } = error else {
+        panic!("{error}")
+    };
+    let said = source.to_string();
+    assert!(
+        said.contains(named.as_str()) && said.contains(actual.as_str()),
+        "{said}"
+    );
+    assert_eq!(
+        fs::read_dir(world.home.path().join("layers"))
+            .unwrap()
+            .count(),
+        0
+    );
+
+    // Cut short before it was named: the digest is right and the archive is not.
+    let diff_id = layer.diff_id.clone();
+    let error = world.refused_layer(Layer {
+        blob: bytes,
+        diff_id,
+    });
+    assert!(matches!(error, LayerError::Archive(_)), "{error}");
+    // And the whole one still unpacks afterwards.
+    assert!(world.unpack_with(&[layer], "{}").is_ok());
+}
+
+#[tokio::test]
+async fn another_archive_than_the_configuration_says_is_refused() {
+    let world = World::new().await;
+    let right = Layer::gzip(Archive::default().file("a", "a"));
+    let wrong = sha256(b"something else");
+    let blob = right.blob.clone();
+    let error = world.refused_layer(Layer {
+        blob: blob.clone(),
+        diff_id: wrong.clone(),
+    });
+    let said = error.to_string();
+    assert!(
+        said.contains(wrong.as_str()) && said.contains(right.diff_id.as_str()),
+        "{said}"
+    );
+    // Also when the layer is there already.
+    world.unpack_with(&[right], "{}").unwrap();
+    let error = world
+        .unpack_with(
+            &[Layer {
+                blob,
+                diff_id: wrong,
+            }],
+            "{}",
+        )
+        .unwrap_err();
+    assert!(matches!(
+        error,
+        Error::Layer {
+            source: LayerError::DiffId { .. },
+            ..
+        }
+    ));
+}
+
+#[tokio::test]
+async fn layers_are_shared_by_calls_at_once_and_listed_once() {
+    let world = World::new().await;
+    let upper = || Layer::gzip(Archive::default().file("a", "upper"));
+    let lower = || Layer::plain(Archive::default().file("a", "lower"));
+    for layer in [upper(), lower()] {
+        fs::write(world.blob(&sha256(&layer.blob)), &layer.blob).unwrap();
+    }
+    let images: Vec<Image> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    world
+                        .unpack_with(&[upper(), lower(), upper()], "{}")
+                        .unwrap()
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    for image in &images {
+        let texts: Vec<String> = image
+            .layers
+            .iter()
+            .map(|layer| text(layer.join("a")))
+            .collect();
+        assert_eq!(texts, ["lower", "upper"]);
+        assert_eq!(image.digests.len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn an_image_says_how_it_is_run() {
+    let world = World::new().await;
+    let accounts = || {
+        Layer::gzip(
+            Archive::default()
+                .file(
+                    "etc/passwd",
+                    "root:x:0:0::/:/bin/sh\napp:x:1000:1001::/:/bin/sh\n",
+                )
+                .file("etc/group", "root:x:0:\nstaff:x:50:\n"),
+        )
+    };
+    let image = world
+        .unpack_with(
+            &[accounts()],
+            r#"{"Env":["A=b=c","EMPTY="],"Entrypoint":["/app"],"Cmd":["-x"],"WorkingDir":"/srv",
+                "User":"app:staff","StopSignal":"SIGINT","Labels":{"a":"b"},"ExposedPorts":null}"#,
+        )
+        .unwrap();
+    assert_eq!(image.argv, ["/app", "-x"]);
+    assert_eq!(
+        (image.env["A"].as_str(), image.env["EMPTY"].as_str()),
+        ("b=c", "")
+    );
+    assert_eq!((image.cwd.as_str(), image.stop_signal), ("/srv", Some(2)));
+    assert_eq!(image.user, ImageUser { uid: 1000, gid: 50 });
+    let user = |user: &str| {
+        let execution = format!(r#"{{"User":"{user}","Cmd":null}}"#);
+        world
+            .unpack_with(&[accounts()], &execution)
+            .map(|image| image.user)
+    };
+    assert_eq!(user("").unwrap(), ImageUser { uid: 0, gid: 0 });
+    assert_eq!(
+        user("app").unwrap(),
+        ImageUser {
+            uid: 1000,
+            gid: 1001
+        }
+    );
+    assert_eq!(user("7:8").unwrap(), ImageUser { uid: 7, gid: 8 });
+    assert!(user("nobody").unwrap_err().to_string().contains("nobody"));
+}
+
+#[tokio::test]
+async fn an_image_for_another_machine_or_with_another_configuration_is_refused() {
+    let world = World::new().await;
+    let config = br#"{"os":"linux","architecture":"s390x","rootfs":{"diff_ids":null}}"#;
+    let manifest = |digest: Digest| {
+        serde_json::to_vec(&serde_json::json!({"config": {"digest": digest}, "layers": []}))
+            .unwrap()
+    };
+    let blob = |digest: &Digest| world.blob(digest);
+    let right = manifest(sha256(config));
+    let said = world
+        .engine
+        .unpack(&right, config, &blob)
+        .unwrap_err()
+        .to_string();
+    assert!(said.contains("s390x"), "{said}");
+    let other = manifest(sha256(b"other"));
+    let said = world
+        .engine
+        .unpack(&other, config, &blob)
+        .unwrap_err()
+        .to_string();
+    assert!(said.contains(sha256(b"other").as_str()), "{said}");
+    assert!(world.engine.unpack(b"{}", config, &blob).is_err());
+}
+
+#[tokio::test]
+async fn layers_that_nobody_keeps_are_collected_and_nothing_else() {
+    let world = World::new().await;
+    let (kept, gone) = (
+        Archive::default().file("a", "kept"),
+        Archive::default().file("a", "gone"),
+    );
+    let kept = world.unpack_with(&[Layer::gzip(kept)], "{}").unwrap();
+    let gone = world.unpack_with(&[Layer::gzip(gone)], "{}").unwrap();
+    fs::create_dir(world.home.path().join("layers/not-ours")).unwrap();
+    // A folder that cannot be written to is no obstacle.
+    fs::set_permissions(&gone.layers[0], fs::Permissions::from_mode(0o755)).unwrap();
+    let keep: BTreeSet<Digest> = kept.digests.iter().cloned().collect();
+    let collected = world.engine.collect_layers(&keep).unwrap();
+    assert_eq!((collected.layers, collected.bytes), (1, 4));
+    assert!(kept.layers[0].exists() && !gone.layers[0].exists());
+    assert!(world.home.path().join("layers/not-ours").exists());
+    assert_eq!(world.engine.collect_layers(&keep).unwrap().layers, 0);
+}
