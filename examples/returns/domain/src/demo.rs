@@ -205,7 +205,8 @@ struct Dice(u64);
 
 impl Dice {
     fn new(n: i64) -> Self {
-        Self(n.unsigned_abs().wrapping_mul(0x9E37_79B9_7F4A_7C15))
+        // Another factor than the step below, or the sequences of neighbours would overlap.
+        Self(n.unsigned_abs().wrapping_mul(0xD1B5_4A32_D192_ED03))
     }
 
     fn below(&mut self, n: i64) -> i64 {

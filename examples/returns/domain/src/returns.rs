@@ -244,6 +244,10 @@ const ITEMS: Statement = Statement {
                  i.unit_price_cents, i.credit_percent, i.credit_cents, i.priced_by_hand
           from item i left join price p on p.ndc = i.ndc where i.return_id = $1 order by i.id",
 };
+const FORGO: Statement = Statement {
+    purpose: "take back the credit of a destroyed return",
+    sql: "update item set credit_percent = 0, credit_cents = 0 where return_id = $1 and valuation = 'priced'",
+};
 const HISTORY: Statement = Statement {
     purpose: "read the history",
     sql: "select id, from_state, to_state, actor, note, at from state_change where return_id = $1 order by id",
@@ -333,6 +337,9 @@ pub async fn take(
     };
     if step == Step::Submit && count_items(&work, id).await? == 0 {
         return Err(ChangeError::Empty(number(id)));
+    }
+    if step == Step::Destroy {
+        work.change(FORGO, &[&id]).await?;
     }
     settle(&work, id, state, next, step, note).await?;
     work.commit().await?;

@@ -290,8 +290,9 @@ fn items(detail: &Detail, draft: &Draft) -> Markup {
                     caption.hidden { "Items of " (head.number) }
                     thead { tr {
                         th scope="col" { "Product" } th scope="col" { "Lot" } th scope="col" { "Expiry" } th scope="col" { "Reason" }
-                        th.num scope="col" { "Quantity" } th.num scope="col" { "Unit price" } th.num scope="col" { "Credit" }
+                        th.num scope="col" { "Quantity" }
                         @if editable { th { span.hidden { "Remove" } } }
+                        @else { th.num scope="col" { "Unit price" } th.num scope="col" { "Credit" } }
                     } }
                     tbody { @for item in &detail.lines { (line(head.id, head.state, item, draft)) } }
                     @if !editable { (totals(detail)) }
@@ -312,9 +313,8 @@ fn line(id: i64, state: State, item: &Item, draft: &Draft) -> Markup {
             td data-label="Expiry" { (day(item.expiry)) }
             td data-label="Reason" { span class={ "tag " (item.reason.name()) } { (item.reason.title()) } }
             td.num data-label="Quantity" { (count(i64::from(item.quantity))) }
-            (worth(id, state, item, draft))
-            @if state == State::Draft {
-                td.act {
+            @if state != State::Draft { (worth(id, state, item, draft)) } @else {
+                td.num.act {
                     form method="post" action={ "/returns/" (id) "/items/" (item.id) "/remove" } {
                         button.plain.danger { "Remove" span.hidden { " " (item.ndc) " lot " (item.lot) } }
                     }
@@ -326,7 +326,7 @@ fn line(id: i64, state: State, item: &Item, draft: &Draft) -> Markup {
 
 /// Unit price and credit: two cells, or one that asks for the price.
 fn worth(id: i64, state: State, item: &Item, draft: &Draft) -> Markup {
-    let asks = item.valuation == Valuation::Unknown && !state.is_final() && state != State::Draft;
+    let asks = item.valuation == Valuation::Unknown && !state.is_final();
     html! {
         @if asks {
             td.num.ask colspan="2" data-label="Price" { (price_form(id, item, draft)) }
@@ -337,7 +337,7 @@ fn worth(id: i64, state: State, item: &Item, draft: &Draft) -> Markup {
             } }
             td.num data-label="Credit" { @match (item.credit_cents, item.credit_percent) {
                 (Some(credit), Some(percent)) => { (credit) span.sub { (percent) " %" } },
-                _ if item.valuation == Valuation::Pending && state != State::Draft && !state.is_final() => span.muted { "being valued" },
+                _ if item.valuation == Valuation::Pending && !state.is_final() => span.muted { "being valued" },
                 _ => span.muted { "—" },
             } }
         }
@@ -351,7 +351,7 @@ fn price_form(id: i64, item: &Item, draft: &Draft) -> Markup {
         .as_ref()
         .filter(|(wrong, _, _)| *wrong == item.id);
     html! {
-        form.inline method="post" action={ "/returns/" (id) "/items/" (item.id) "/price" } {
+        form.inline method="post" action={ "/returns/" (id) "/items/" (item.id) "/price#items" } {
             label.hidden for=(field) { "Unit price of " (item.ndc) " in dollars" }
             input id=(field) name="price" inputmode="decimal" placeholder="Unit price, $" autocomplete="off"
                 value=[wrong.map(|(_, value, _)| value)] aria-invalid=[wrong.map(|_| "true")];
@@ -401,7 +401,7 @@ fn add_form(detail: &Detail, draft: &Draft, known: &[Price]) -> Markup {
     html! {
         section #add {
             (summary(errors, &names))
-            form.card.form method="post" action={ "/returns/" (detail.summary.id) "/items" } novalidate {
+            form.card.form method="post" action={ "/returns/" (detail.summary.id) "/items#add" } novalidate {
                 h2.wide { "Add an item" }
                 (field("ndc", "NDC", "As printed: 4-4-2, 5-3-2, 5-4-1, or 11 digits.", &input.ndc).text("half", Some("known"), None))
                 (field("lot", "Lot", "As printed on the package.", &input.lot).text("quarter", None, None))
@@ -424,7 +424,7 @@ fn next_step(detail: &Detail, draft: &Draft) -> Markup {
     };
     let open = head.items_pending + head.items_without_price;
     html! {
-        section.card.next {
+        section class={ "card next " (head.state.name()) } {
             @match head.state {
                 State::Draft if detail.lines.is_empty() => {
                     h2 { "Next: add items" }

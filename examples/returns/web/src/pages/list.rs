@@ -3,7 +3,6 @@
 use axum::extract::{Query, State as Shared};
 use axum::response::Response;
 use maud::{Markup, html};
-use returns_domain::money::Cents;
 use returns_domain::returns::{self, Search, Summary, Tally};
 use returns_domain::state::State;
 
@@ -61,20 +60,30 @@ fn content(found: &[Summary], tallies: &[Tally], search: &Search, older: Option<
 
 fn tiles(tallies: &[Tally], all: i64, search: &Search) -> Markup {
     let words = search.words.as_deref().unwrap_or("");
-    let total: Cents = tallies.iter().map(|t| t.credit_cents).sum();
     html! {
         nav.tiles aria-label="By state" {
             a href=(address(words, None, None)) aria-current=[search.state.is_none().then_some("true")] {
-                span.name { "All" } span.number { (count(all)) } span.money { (total) }
+                span.name { "All" } span.number { (count(all)) } span.money { "returns" }
             }
             @for tally in tallies {
                 a class=(tally.state.name()) href=(address(words, Some(tally.state), None))
                     aria-current=[(search.state == Some(tally.state)).then_some("true")] {
                     span.name { (tally.state.title()) }
                     span.number { (count(tally.returns)) }
-                    span.money { (tally.credit_cents) }
+                    span.money { (worth(tally)) }
                 }
             }
+        }
+    }
+}
+
+fn worth(tally: &Tally) -> String {
+    match tally.state {
+        State::Draft => "not sent yet".into(),
+        State::Credited => format!("{} paid", tally.credit_cents),
+        State::Destroyed => "no credit".into(),
+        State::Submitted | State::Received | State::Verified => {
+            format!("{} expected", tally.credit_cents)
         }
     }
 }
