@@ -142,7 +142,7 @@ pub const KEYS: &[Key] = &[
         .about("What lies below the files: `\"host\"` is the host's own `/usr`, read-only, for Python, Node and the like; `\"empty\"` is nothing, for programs that need nothing. Written down because with `host` an upgrade of the machine reaches the instances.")
         .also(&["from"]),
     Key::new("service.*.build.dockerfile", text(Rule::FilePath), Need::Optional, r#""Dockerfile""#)
-        .about("A Dockerfile, relative to the stack file, which is also its context. Built by buildah, podman or docker, where one is installed.")
+        .about("A Dockerfile, relative to the stack file. The stack's folder is its context. Built by buildah, podman or docker, where one is installed.")
         .also(&["file", "containerfile", "docker"]),
     Key::new("service.*.image", text(Rule::Image), Need::RequiredIn("a service without `build`"), r#""nginx:1.27""#)
         .about("An image that others built, by digest or by tag. A tag is resolved to a digest once, when the release is made. An environment that gives an `image` replaces a `build`, and the other way round."),

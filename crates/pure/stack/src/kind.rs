@@ -109,6 +109,7 @@ impl Kind {
             Kind::Variables => "a table of texts".to_owned(),
             Kind::Overrides => "a table of overrides".to_owned(),
             Kind::Text(rule) => rule.describe(),
+            Kind::List { of: Rule::Name, .. } => "a list of names".to_owned(),
             Kind::List { of, .. } => format!("a list, each {}", of.describe()),
             Kind::Command => "a list of words: a program and its arguments".to_owned(),
             Kind::Count { least, most, .. } => format!("a whole number from {least} to {most}"),

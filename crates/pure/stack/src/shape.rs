@@ -47,6 +47,9 @@ struct Look<'a> {
 impl Look<'_> {
     fn table(&mut self, table: &Table, pattern: &str, shown: &Shown) {
         for (name, entry) in &table.entries {
+            if self.mistakes.len() >= MOST_MISTAKES {
+                return;
+            }
             match keys::child(pattern, name) {
                 Some(key) => self.entry(key, name, entry, &shown.child(name)),
                 None => {
@@ -251,7 +254,8 @@ pub(crate) fn intended(table: &Table, pattern: &str, name: &str) -> bool {
     let misspelt = |written: &String| {
         keys::child(pattern, written).is_none() && meant(pattern, written).as_deref() == Some(name)
     };
-    table.get(name).is_some() || table.entries.keys().any(misspelt)
+    // Who has more unknown keys than this is told so, and enough.
+    table.get(name).is_some() || table.entries.keys().take(100).any(misspelt)
 }
 
 /// The key that was meant: by a slip of the finger, by another tool's word for it, or elsewhere.

@@ -32,11 +32,11 @@ fn allowed(candidate: &str) -> usize {
     }
 }
 
-/// `a`, `one of a, b`, or `nothing, as there is none`, for the words "expected …".
+/// `a` or `one of a, b`, for the words "expected …".
 pub(crate) fn one_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     match names.as_slice() {
-        [] => "none, as none is declared".to_owned(),
+        [] => "one that is declared".to_owned(),
         [one] => one.clone(),
         many => format!("one of {}", many.join(", ")),
     }

@@ -369,3 +369,221 @@ pub(crate) fn no_nul(text: &str) -> Checked {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all<T>(check: impl Fn(&str) -> Checked<T>, good: &[&str], bad: &[&str]) {
+        for text in good {
+            assert!(check(text).is_ok(), "{text} was refused");
+        }
+        for text in bad {
+            assert!(check(text).is_err(), "{text} was taken");
+        }
+    }
+
+    #[test]
+    fn versions() {
+        let bad = [
+            "",
+            "1",
+            "1.",
+            ".1",
+            "1.0.0",
+            "01.0",
+            "1.00",
+            "v1.0",
+            "1.0-rc",
+            "1.1234567890",
+            "+1.0",
+            "1.٣",
+        ];
+        all(version, &["0.0", "1.0", "12.345678901"], &bad[..]);
+        assert_eq!(
+            version("v2").unwrap_err().did_you_mean.as_deref(),
+            Some("2.0")
+        );
+    }
+
+    #[test]
+    fn outside_addresses() {
+        let good = [
+            "api.example.com:443",
+            "db:5432",
+            "10.0.0.1:80",
+            "a-b.c:1",
+            "169.254.169.254:80",
+        ];
+        let bad = [
+            "",
+            ":",
+            ":80",
+            "a",
+            "a:",
+            "a:0",
+            "a:65536",
+            "a:+1",
+            "a:-1",
+            "a:8 0",
+            "A:1",
+            "a_b:1",
+            "-a:1",
+            "a-:1",
+            "a..b:1",
+            "localhost:1",
+            "127.0.0.1:1",
+            "127.9.9.9:1",
+            "0.0.0.0:1",
+            "255.255.255.255:1",
+            "224.0.0.1:1",
+            "[::1]:80",
+            "::1:80",
+            "1.2.3:80",
+            "256.1.1.1:80",
+            "http://a:80",
+            "a:80/x",
+            "*.a.de:443",
+            "é.de:443",
+        ];
+        all(egress, &good, &bad);
+        let meant = |text: &str| egress(text).unwrap_err().did_you_mean;
+        assert_eq!(meant("http://a.de/x").as_deref(), Some("a.de:80"));
+        assert_eq!(meant("https://a.de:8443").as_deref(), Some("a.de:8443"));
+        assert_eq!(meant("A.de:80").as_deref(), Some("a.de:80"));
+    }
+
+    #[test]
+    fn images() {
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        let good = [
+            "nginx:1.27".to_owned(),
+            "library/nginx:latest".to_owned(),
+            "ghcr.io/a/b_c/d__e.f-g--h:V1".to_owned(),
+            "localhost:5050/a:1".to_owned(),
+            "127.0.0.1:5050/a:1".to_owned(),
+            format!("a@{digest}"),
+            format!("example.com/a:1@{digest}"),
+        ];
+        for text in good {
+            assert!(image(&text).is_ok(), "{text} was refused");
+        }
+        let bad = [
+            "",
+            ":",
+            "@",
+            "a",
+            "a:",
+            ":1",
+            "a@",
+            "a@sha256:00",
+            "a:1@",
+            "A:1",
+            "a/:1",
+            "/a:1",
+            "a//b:1",
+            "-a:1",
+            "a-:1",
+            "a._b:1",
+            "a___b:1",
+            "a..b:1",
+            "a:.1",
+            "a:-1",
+            "a:1 ",
+            "a b:1",
+            "example.com:0/a:1",
+            "example.com:x/a:1",
+            "https://a/b:1",
+            "localhost:5050/a",
+        ];
+        all(image, &[], &bad);
+    }
+
+    #[test]
+    fn hosts() {
+        let bad = [
+            "",
+            "A.de",
+            "a.de.",
+            ".de",
+            "a..de",
+            "*.de",
+            "a.de:80",
+            "http://a.de",
+            "a.de/x",
+            "1.2.3.4",
+            "a_b.de",
+        ];
+        all(
+            host,
+            &[
+                "localhost",
+                "returns.localhost",
+                "a",
+                "1.de",
+                "xn--bcher-kva.de",
+            ],
+            &bad,
+        );
+        let long = vec!["a".repeat(63); 4].join(".");
+        assert!(host(&long).is_err() && host(&"a".repeat(64)).is_err());
+    }
+
+    #[test]
+    fn paths() {
+        all(
+            url_path,
+            &["/", "/healthz", "/a/b?c=d&e=%20"],
+            &["", "a", "/a b", "/a#b", "/é", "/\n", "http://a/b"],
+        );
+        let bad = [
+            "", "/", "/etc", "..", "../a", "a/..", "a/../b", "~", "~/a", "a\0b",
+        ];
+        all(
+            file_path,
+            &[".", "a", "a/b", "./a", "..a", "a..", "a b", "é"],
+            &bad,
+        );
+    }
+
+    #[test]
+    fn names() {
+        all(
+            package,
+            &["a", "returns-web", "_a", "A1"],
+            &["", "1a", "-a", "a b", "a/b", "a.b", "é"],
+        );
+        all(
+            variable,
+            &["A", "_", "a1_B"],
+            &["", "1A", "A-B", "A.B", "A=B", "É", "A\0"],
+        );
+    }
+
+    #[test]
+    fn slips_in_units_are_understood() {
+        for (text, meant) in [
+            ("5", "5s"),
+            ("5 min", "5m"),
+            ("2 hours", "2h"),
+            ("100 MS", "100ms"),
+        ] {
+            assert_eq!(as_duration(text).as_deref(), Some(meant));
+        }
+        for (text, meant) in [("256", "256MiB"), ("1g", "1GiB"), ("64 kb", "64KiB")] {
+            assert_eq!(as_size(text).as_deref(), Some(meant));
+        }
+        assert_eq!(
+            (as_duration("soon"), as_size("much"), as_duration("")),
+            (None, None, None)
+        );
+    }
+
+    #[test]
+    fn a_quoted_text_steers_no_terminal_and_has_an_end() {
+        assert_eq!(quote("a\"b"), "`a\"b`");
+        assert_eq!(quote("\u{1b}[1m"), "`\\u{1b}[1m`");
+        assert!(!quote("\u{202e}").contains('\u{202e}'));
+        assert!(quote(&"x".repeat(1000)).len() < 100);
+    }
+}

@@ -1,5 +1,10 @@
 //! Every key of the table is accepted with its example, found when misspelt, and on the reference page.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is right"
+)]
+
 use toml::{Table, Value};
 use ward_stack::{Code, KEYS, Key, Kind, Mistake, Need, Scope, read, reference};
 

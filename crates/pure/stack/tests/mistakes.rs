@@ -2,6 +2,11 @@
 //!
 //! The reports are golden: after a change on purpose, run with `INSTA_UPDATE=always` and read the diff.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is right"
+)]
+
 use ward_stack::{CODES, Code, EXAMPLE, Look, Mistake, read, render, too_large, views};
 use ward_types::id::Name;
 

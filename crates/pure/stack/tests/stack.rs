@@ -1,5 +1,10 @@
 //! What a good file means, and that the reference page is the table.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is right"
+)]
+
 use std::path::Path;
 
 use ward_stack::{Code, EXAMPLE, read, reference, too_large};
@@ -116,6 +121,20 @@ fn an_environment_overrides_any_value() {
 fn health_none_opts_out_in_writing() {
     let text = EXAMPLE.replace("health = {", "health = \"none\" # {");
     assert_eq!(resolve(&text, "dev").services[&name("web")].health, None);
+}
+
+#[test]
+fn files_of_other_editors_are_read() {
+    for text in [
+        EXAMPLE.replace('\n', "\r\n"),
+        format!("\u{feff}{EXAMPLE}"),
+        EXAMPLE.trim_end().to_owned(),
+    ] {
+        assert_eq!(resolve(&text, "prod").services[&name("web")].instances, 4);
+        let slip = text.replace("instances", "instnaces");
+        let mistake = &read("ward.toml", &slip).mistakes[0];
+        assert_eq!(&slip[mistake.span.start..mistake.span.end], "instnaces");
+    }
 }
 
 #[test]
