@@ -97,14 +97,13 @@ fn p4_a_killed_writer_loses_nothing_acknowledged() {
         .append(vec![entry(0, created(&env()))])
         .unwrap();
     let seed = u64::from(std::process::id());
-    println!("seed {seed}");
     let mut numbers = Numbers(seed);
     let mut given = BTreeSet::new();
     for round in 0..ROUNDS {
         let busy = Duration::from_micros(numbers.below(4000));
         let acked = run_and_kill(&path, 1 + numbers.below(6), busy);
         let store = Store::open(&path).unwrap();
-        check(&store, &acked, round);
+        check(&store, &acked, &format!("seed {seed}, round {round}"));
         assert!(
             acked.iter().all(|(_, number)| given.insert(*number)),
             "a number was given twice"
@@ -112,28 +111,28 @@ fn p4_a_killed_writer_loses_nothing_acknowledged() {
         let next = store.next_number("pairs", 0).unwrap();
         assert!(
             next > *given.last().unwrap(),
-            "round {round}: a number would be given twice"
+            "seed {seed}, round {round}: a number would be given twice"
         );
     }
 }
 
-fn check(store: &Store, acked: &[(u64, u64)], round: u64) {
+fn check(store: &Store, acked: &[(u64, u64)], round: &str) {
     let audit = store.verify(None).unwrap();
-    assert_eq!(audit.breaks, [""; 0], "round {round}");
-    assert_eq!(audit.events % 2, 1, "round {round}: a pair was torn");
+    assert_eq!(audit.breaks, [""; 0], "{round}");
+    assert_eq!(audit.events % 2, 1, "{round}: a pair was torn");
     let records = store.records(None, usize::MAX, None).unwrap();
     assert_eq!(records.len() as u64, audit.events);
     for (seq, number) in acked {
         let names = [format!("a{number}"), format!("b{number}")];
         for (record, name) in records[*seq as usize..].iter().zip(names) {
             let Event::CommandExecuted { program, .. } = &record.event else {
-                panic!("round {round}: event {seq} is another one");
+                panic!("{round}: event {seq} is another one");
             };
-            assert_eq!(*program, name, "round {round}");
+            assert_eq!(*program, name, "{round}");
         }
         assert!(
             records.len() as u64 >= seq + 2,
-            "round {round}: event {seq} was acknowledged and is gone"
+            "{round}: event {seq} was acknowledged and is gone"
         );
     }
 }

@@ -5,6 +5,7 @@
 
 mod scene;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -36,7 +37,7 @@ fn a_full_disk_is_survived() {
 fn fill(disk: &Path) -> PathBuf {
     let ballast = disk.join("ballast");
     let mut file = std::fs::File::create(&ballast).unwrap();
-    while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    while file.write_all(&[0; 4096]).is_ok() {}
     ballast
 }
 
@@ -68,7 +69,11 @@ fn on_a_small_disk() {
         error.to_string().contains("is full; nothing was recorded"),
         "{error}"
     );
-    println!("the disk was full after {appended}: {error}");
+    writeln!(
+        std::io::stdout(),
+        "the disk was full after {appended}: {error}"
+    )
+    .unwrap();
     assert_eq!(store.state(), before.0);
     let records = store.records(None, 1000, None).unwrap();
     assert_eq!(records.len(), before.1.len() + appended);

@@ -3,7 +3,23 @@
 //! What decides an image: the source, the tool that builds it, and for a cargo build the shared
 //! libraries and CA certificates of the machine. What does not: the time, the folder, the user, the order
 //! in which a folder lists its files. Layers are uncompressed tar files with one fixed time, owner 0 and
-//! two modes, so that the compressor's version does not decide a digest.
+//! two modes, so that no compressor's version decides a digest.
+//!
+//! A build runs what the stack file says, as the user that Ward runs as. It gets a short list of that
+//! process's environment variables and no other, so that none that holds a secret ends in an image.
+
+mod cargo;
+mod command;
+mod dockerfile;
+mod elf;
+mod error;
+mod files;
+mod fingerprint;
+mod image;
+mod layer;
+mod libraries;
+mod process;
+mod work;
 
 use std::fmt;
 use std::future::Future;
@@ -12,6 +28,15 @@ use std::path::{Path, PathBuf};
 use ward_types::id::{Digest, Name};
 use ward_types::spec::ImageSource;
 
+pub use error::{Error, Result};
+
+/// The label that tells the engine to show the host's `/usr` below an image's files; its value is `host`.
+pub const BASE_LABEL: &str = "io.ward.base";
+
+/// The time of every file in an image, and `SOURCE_DATE_EPOCH` of every build, in seconds: 1980-01-01,
+/// because the zip format knows no earlier day and build tools refuse one.
+pub const SOURCE_DATE_EPOCH: u64 = 315_532_800;
+
 /// Where images go: a registry, seen through what a build needs of it.
 pub trait ImageSink: Sync {
     /// Whether the repository holds this blob, so that it need not be sent.
@@ -19,22 +44,22 @@ pub trait ImageSink: Sync {
         &self,
         repository: &str,
         digest: &Digest,
-    ) -> impl Future<Output = Result<bool, SinkError>> + Send;
+    ) -> impl Future<Output = std::result::Result<bool, SinkError>> + Send;
 
     /// Whether the repository holds this manifest and all that it refers to.
     fn has_manifest(
         &self,
         repository: &str,
         digest: &Digest,
-    ) -> impl Future<Output = Result<bool, SinkError>> + Send;
+    ) -> impl Future<Output = std::result::Result<bool, SinkError>> + Send;
 
-    /// Takes the content of a file, which has this digest. The file is not changed and goes away after.
+    /// Takes the content of a file, which has this digest. The file is not changed, and goes away after.
     fn put_blob(
         &self,
         repository: &str,
         digest: &Digest,
         file: &Path,
-    ) -> impl Future<Output = Result<(), SinkError>> + Send;
+    ) -> impl Future<Output = std::result::Result<(), SinkError>> + Send;
 
     /// Takes a manifest, whose blobs were all put before.
     fn put_manifest(
@@ -43,7 +68,7 @@ pub trait ImageSink: Sync {
         digest: &Digest,
         media_type: &str,
         manifest: Vec<u8>,
-    ) -> impl Future<Output = Result<(), SinkError>> + Send;
+    ) -> impl Future<Output = std::result::Result<(), SinkError>> + Send;
 }
 
 /// Why a sink did not take something.
@@ -58,8 +83,8 @@ pub struct Request {
     pub source: ImageSource,
     /// The folder of the stack file, absolute.
     pub dir: PathBuf,
-    /// A folder of this stack's builds, kept from build to build for speed (`$WARD_HOME/builds/STACK`).
-    /// It is made when it is not there, and may be deleted when no build runs.
+    /// A folder of this stack's builds, kept from build to build for speed (`$WARD_HOME/builds/STACK`),
+    /// of one Ward alone. It is made when it is not there, and may be deleted when no build runs.
     pub cache: PathBuf,
     /// The repository in the registry, such as `returns/web`.
     pub repository: String,
@@ -72,6 +97,12 @@ pub struct Line {
     pub service: Name,
     /// The text, without its end of line.
     pub text: String,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} | {}", self.service, self.text)
+    }
 }
 
 /// What takes the lines that a build writes, while it runs.
@@ -97,33 +128,38 @@ pub enum Outcome {
 
 /// Builds one service's image into the sink.
 ///
-/// Dropping the future cancels the build: the processes that it started are killed.
+/// Dropping the future cancels the build: the processes that it started are killed. It has no deadline of
+/// its own; put one around it.
 ///
 /// # Errors
 /// [`Error`]; no manifest was put then.
-pub async fn build(
-    request: &Request,
-    sink: &impl ImageSink,
-    output: Output<'_>,
-) -> Result<Image, Error> {
-    let _ = (request, sink, output);
-    Err(Error::NothingToBuild)
-}
-
-/// A build that did not succeed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The source is an image that others built.
-    #[error("an image that others built is pulled, not built")]
-    NothingToBuild,
-}
-
-impl fmt::Display for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} | {}", self.service, self.text)
+pub async fn build(request: &Request, sink: &impl ImageSink, output: Output<'_>) -> Result<Image> {
+    let lines = |text: String| {
+        output(Line {
+            service: request.service.clone(),
+            text,
+        });
+    };
+    let work = work::Work::begin(&request.cache)?;
+    match &request.source {
+        ImageSource::Cargo { package } => cargo::build(request, package, &work, sink, &lines).await,
+        ImageSource::Command {
+            command,
+            files,
+            run,
+            base,
+        } => {
+            let source = command::Source {
+                command,
+                files,
+                run,
+                base: *base,
+            };
+            command::build(request, &source, &work, sink, &lines).await
+        }
+        ImageSource::Dockerfile { path } => {
+            dockerfile::build(request, path, &work, sink, &lines).await
+        }
+        ImageSource::Image { .. } => Err(Error::NothingToBuild),
     }
 }
-
-/// The label that tells the engine to show the host's `/usr` below an image's files; its value is `host`.
-pub const BASE_LABEL: &str = "io.ward.base";

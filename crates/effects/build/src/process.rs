@@ -1,0 +1,224 @@
+//! Programs that a build runs: in a process group of their own, so that what they start ends with them.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::{Error, Result, SOURCE_DATE_EPOCH};
+
+/// What a program gets of Ward's environment: what it needs to be found, to find its tools and the
+/// network. Everything else stays out, because secrets live in environment variables.
+const INHERITED: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TMPDIR",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "XDG_RUNTIME_DIR",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "DOCKER_HOST",
+    "DOCKER_CONFIG",
+    "CARGO_HTTP_PROXY",
+    "CARGO_HTTP_CAINFO",
+    "CARGO_NET_OFFLINE",
+    "CARGO_NET_GIT_FETCH_WITH_CLI",
+];
+
+/// A line longer than so many bytes is cut into several.
+const LINE: usize = 1 << 20;
+
+/// So many of the last lines go into the error of a program that failed.
+const TAIL: usize = 20;
+
+/// How long a pipe may stay open after its program has ended and its group was killed.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// What takes lines while a program runs.
+pub(crate) type Lines<'a> = &'a (dyn Fn(String) + Send + Sync);
+
+/// A program to run.
+pub(crate) struct Step<'a> {
+    pub(crate) program: &'a str,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) dir: &'a Path,
+    pub(crate) env: Vec<(&'static str, PathBuf)>,
+}
+
+impl Step<'_> {
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.program);
+        let inherited = INHERITED
+            .iter()
+            .filter_map(|name| Some((name, std::env::var_os(name)?)));
+        command
+            .args(&self.args)
+            .current_dir(self.dir)
+            .env_clear()
+            .envs(inherited);
+        command.env("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH.to_string());
+        command.envs([
+            ("TERM", "dumb"),
+            ("NO_COLOR", "1"),
+            ("CARGO_TERM_COLOR", "never"),
+        ]);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.process_group(0).kill_on_drop(true);
+        command
+    }
+
+    fn text(&self) -> String {
+        let args = self.args.iter().map(|arg| arg.to_string_lossy());
+        let words = std::iter::once(self.program.into()).chain(args);
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Runs the program to its end. Dropping the future kills its process group.
+    pub(crate) async fn run(&self, stdout: Lines<'_>, stderr: Lines<'_>) -> Result<()> {
+        let tail = Tail::default();
+        let spawned = self.command().spawn();
+        let mut child = spawned.map_err(|source| Error::Start {
+            program: self.program.to_owned(),
+            dir: self.dir.to_owned(),
+            source,
+        })?;
+        let group = Group::of(&child);
+        let out = read_lines(child.stdout.take(), |line| {
+            stdout(line);
+        });
+        let err = read_lines(child.stderr.take(), |line| {
+            tail.push(&line);
+            stderr(line);
+        });
+        let pipes = async {
+            tokio::join!(out, err);
+        };
+        let status = end(&mut child, group, pipes).await;
+        let status = status.map_err(Error::file("wait for the program in", self.dir))?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(Error::Failed {
+            command: self.text(),
+            status: status.to_string(),
+            output: tail.lines(),
+        })
+    }
+}
+
+/// Waits for the program, then for its output. What it left behind in its group is killed in between: it
+/// may hold the pipes open for ever.
+async fn end(
+    child: &mut Child,
+    group: Group,
+    pipes: impl Future<Output = ()>,
+) -> std::io::Result<std::process::ExitStatus> {
+    let mut pipes = std::pin::pin!(pipes);
+    let mut open = true;
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status,
+            () = &mut pipes, if open => open = false,
+        }
+    };
+    drop(group);
+    if open && tokio::time::timeout(LINGER, pipes).await.is_err() {
+        tracing::warn!("a program that a build started still holds its output open");
+    }
+    status
+}
+
+/// The process group of a running program; dropping it kills the group.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        Self(id.and_then(Pid::from_raw))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // ESRCH: nothing of it is left.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+/// The last lines of an output.
+#[derive(Default)]
+struct Tail(Mutex<VecDeque<String>>);
+
+impl Tail {
+    fn push(&self, line: &str) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == TAIL {
+            lines.pop_front();
+        }
+        lines.push_back(line.to_owned());
+    }
+
+    fn lines(self) -> Vec<String> {
+        self.0
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .into()
+    }
+}
+
+async fn read_lines(pipe: Option<impl AsyncRead + Unpin>, take: impl Fn(String)) {
+    let Some(pipe) = pipe else { return };
+    let mut reader = BufReader::new(pipe);
+    let mut line = Vec::new();
+    while let Ok(chunk) = reader.fill_buf().await {
+        if chunk.is_empty() {
+            break;
+        }
+        let end = chunk.iter().position(|byte| *byte == b'\n');
+        let length = end.map_or(chunk.len(), |end| end + 1);
+        line.extend_from_slice(&chunk[..length]);
+        reader.consume(length);
+        if end.is_some() || line.len() >= LINE {
+            take(text(&line));
+            line.clear();
+        }
+    }
+    if !line.is_empty() {
+        take(text(&line));
+    }
+}
+
+/// A line as it would stand on a terminal in the end: a carriage return begins it anew.
+fn text(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    let text = text.trim_end_matches(['\n', '\r']);
+    text.rsplit('\r').next().unwrap_or_default().to_owned()
+}
