@@ -10,12 +10,34 @@
 //! - `x-request-id` is the client's own (when it is well-formed) or a new one, and reaches the instance too;
 //! - an answer of the gateway's own making is a plain page with `ward-fault: client | upstream | ward`.
 
+mod balance;
+mod budget;
 pub mod ca;
+mod clock;
+mod connection;
 pub mod control;
+mod egress;
+mod failure;
+mod head;
+mod instance;
 mod limits;
 mod lines;
+mod links;
+mod local;
 mod process;
+mod proxy;
+mod reply;
+mod routes;
+mod serve;
+mod socket;
 mod spawn;
+mod table_file;
+mod tls;
+mod tunnel;
+mod upload;
+mod upstream;
+mod websocket;
+mod worker;
 
 pub use limits::Limits;
 pub use process::{Options, run};

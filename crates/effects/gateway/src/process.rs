@@ -1,10 +1,43 @@
-//! The gateway's process.
+//! The gateway's process: its start, its threads and its end.
 
+use std::io;
+use std::net::TcpListener;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Mutex, Semaphore, mpsc, watch};
+use tokio::task::LocalSet;
+use tokio::time::Instant;
+use ward_sandbox::keeper_socket;
+use ward_types::time::Millis;
+
+use crate::egress::Record;
 use crate::limits::Limits;
+use crate::links::{self, Handed};
+use crate::routes::Routing;
+use crate::serve::{self, Desk};
+use crate::socket;
+use crate::table_file;
+use crate::tls::{self, TlsError};
+use crate::worker::{self, Listeners, Phase, Shared};
+
+/// How long whoever starts the gateway may take to pass the listening sockets.
+const PASSED_WITHIN: Duration = Duration::from_secs(10);
+/// How long SIGTERM leaves to requests under way.
+const SIGTERM_GRACE: Millis = Millis::secs(30);
+/// How long a kept HTTP/1.1 connection may wait for its next request once the process quits.
+const LAME: Duration = Duration::from_secs(2);
+/// How long websockets may take to say goodbye at the end.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What a gateway is started with.
 #[derive(Debug, Clone)]
@@ -29,11 +62,231 @@ impl Options {
     }
 }
 
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("no listening sockets came on descriptor 0; the gateway is started by `ward serve`")]
+    Listeners(#[source] io::Error),
+    #[error("cannot make or use {path}")]
+    Folder {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot serve TLS")]
+    Tls(#[source] TlsError),
+    #[error("cannot start a worker")]
+    Worker(#[source] io::Error),
+}
+
 /// Runs a gateway until it is told to quit. Blocks. Descriptor 0 must be a Unix socket on which the two
-/// listening sockets come, as [`crate::spawn`] sends them. Exit status 0 after `Quit` or SIGTERM, 2 when it
-/// could not start.
+/// listening sockets come, as [`crate::spawn`] sends them. It makes a session of its own, so that it
+/// outlives whoever started it. Exit status 0 after `Quit` or SIGTERM, 2 when it could not start.
 #[must_use]
 pub fn run(options: Options) -> ExitCode {
-    let _ = options;
-    ExitCode::from(2)
+    match serve(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", chain(&error));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+fn serve(options: Options) -> Result<(), StartError> {
+    // 1. The sockets first: while they are held, connections wait instead of being refused.
+    let listeners = receive_listeners().map_err(StartError::Listeners)?;
+    let _ = rustix::process::setsid();
+    raise_descriptor_limit();
+    // 2. What is served, before anybody is accepted.
+    let folder = crate::folder(&options.home);
+    make_folder(&folder)?;
+    let shared = Arc::new(Shared {
+        routing: Arc::new(Routing::new()),
+        connections: Arc::new(Semaphore::new(options.limits.connections)),
+        limits: options.limits,
+        phase: watch::Sender::new(Phase::Serving),
+        accepting: watch::Sender::new(0),
+        egress: Record::new(&folder),
+        tls: tls::configuration(&options.home).map_err(StartError::Tls)?,
+    });
+    load_table(&shared, &folder);
+    // 3. The workers; the first is this thread, and has the control sockets.
+    let count = options.workers.map_or_else(cores, NonZeroUsize::get);
+    let (senders, mut receivers): (Vec<_>, Vec<_>) =
+        (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+    let first = receivers.remove(0);
+    let threads = receivers
+        .into_iter()
+        .map(|handed| start_worker(&shared, &listeners, handed))
+        .collect::<io::Result<Vec<_>>>();
+    let threads = threads.map_err(StartError::Worker)?;
+    lead(&shared, listeners, folder, senders, first)?;
+    // 4. The others end when the first has told them to.
+    for thread in threads {
+        let _ = thread.join();
+    }
+    Ok(())
+}
+
+fn receive_listeners() -> io::Result<Listeners> {
+    use rustix::net::sockopt::{Timeout, set_socket_timeout};
+    let stdin = io::stdin();
+    let socket = stdin.as_fd();
+    set_socket_timeout(socket, Timeout::Recv, Some(PASSED_WITHIN))?;
+    let (_, descriptors) = keeper_socket::recv_packet(socket, &mut [0; 64])?;
+    let passed = <[OwnedFd; 2]>::try_from(descriptors);
+    let [http, https] = passed.map_err(|got| {
+        let message = format!("{} descriptors came instead of two", got.len());
+        io::Error::new(io::ErrorKind::InvalidData, message)
+    })?;
+    // Whoever passed them sees that they arrived.
+    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    Ok(Listeners {
+        http: TcpListener::from(http),
+        https: TcpListener::from(https),
+    })
+}
+
+/// Each request needs up to three descriptors; the soft limit is often 1024.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit on open files stays low");
+    }
+}
+
+fn make_folder(folder: &Path) -> Result<(), StartError> {
+    let mut builder = std::fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| at(folder, source))
+}
+
+fn at(path: &Path, source: io::Error) -> StartError {
+    StartError::Folder {
+        path: path.display().to_string(),
+        source,
+    }
+}
+
+/// A table that cannot be read is no reason not to start: the server will send it again, and until then
+/// clients are told to come back.
+fn load_table(shared: &Shared, folder: &Path) {
+    match table_file::load(folder) {
+        Ok(Some(table)) => shared.routing.swap(table),
+        Ok(None) => {}
+        Err(error) => tracing::error!(%error, "the stored routing table cannot be read"),
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(16)
+        .thread_keep_alive(Duration::from_secs(2))
+        .build()
+}
+
+fn start_worker(
+    shared: &Arc<Shared>,
+    listeners: &Listeners,
+    handed: mpsc::UnboundedReceiver<Handed>,
+) -> io::Result<JoinHandle<()>> {
+    let (shared, listeners, runtime) = (Arc::clone(shared), listeners.duplicate()?, runtime()?);
+    std::thread::Builder::new()
+        .name("ward-worker".to_owned())
+        .spawn(move || {
+            let running = worker::run(shared, listeners, handed);
+            if let Err(error) = LocalSet::new().block_on(&runtime, running) {
+                tracing::error!(%error, "a worker ended");
+            }
+        })
+}
+
+fn lead(
+    shared: &Arc<Shared>,
+    listeners: Listeners,
+    folder: PathBuf,
+    workers: Vec<mpsc::UnboundedSender<Handed>>,
+    first: mpsc::UnboundedReceiver<Handed>,
+) -> Result<(), StartError> {
+    let runtime = runtime().map_err(StartError::Worker)?;
+    LocalSet::new().block_on(&runtime, async {
+        let own = listeners.duplicate().map_err(StartError::Worker)?;
+        let links = bind(&folder, "links.sock")?;
+        let control = bind(&folder, "control.sock")?;
+        let (quit, mut asked) = mpsc::unbounded_channel();
+        let desk = Desk {
+            shared: Arc::clone(shared),
+            folder,
+            listeners: own,
+            quit,
+            applying: Mutex::default(),
+        };
+        tokio::task::spawn_local(serve::accept(Rc::new(desk), control));
+        tokio::task::spawn_local(links::take_over(links, Arc::clone(shared), workers));
+        tokio::select! {
+            result = worker::run(Arc::clone(shared), listeners, first) => {
+                result.map_err(StartError::Worker)
+            }
+            result = until_the_end(shared, &mut asked) => result.map_err(StartError::Worker),
+        }
+    })
+}
+
+fn bind(folder: &Path, name: &str) -> Result<tokio::net::UnixListener, StartError> {
+    socket::bind(folder, name).map_err(|source| at(&folder.join(name), source))
+}
+
+/// Waits to be told to quit, then goes through the phases.
+async fn until_the_end(
+    shared: &Shared,
+    asked: &mut mpsc::UnboundedReceiver<Millis>,
+) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    // A person's Ctrl-C in the terminal that the server runs in is not meant for the gateway.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let grace = loop {
+        tokio::select! {
+            _ = terminate.recv() => break SIGTERM_GRACE,
+            _ = interrupt.recv() => {}
+            Some(grace) = asked.recv() => break grace,
+        }
+    };
+    let end = Instant::now() + grace.duration();
+    shared.phase.send_replace(Phase::Quitting);
+    let lame = end.min(Instant::now() + LAME);
+    if !all_closed(shared, lame).await {
+        shared.phase.send_replace(Phase::Closing);
+        if !all_closed(shared, end).await {
+            shared.routing.cut_all();
+            all_closed(shared, Instant::now() + FAREWELL).await;
+        }
+    }
+    shared.phase.send_replace(Phase::Ended);
+    Ok(())
+}
+
+/// Waits until no client connection is left, at the longest until `end`.
+async fn all_closed(shared: &Shared, end: Instant) -> bool {
+    let all = u32::try_from(shared.limits.connections).unwrap_or(u32::MAX);
+    let closed = shared.connections.acquire_many(all);
+    tokio::time::timeout_at(end, closed).await.is_ok()
 }

@@ -1,0 +1,324 @@
+//! One client connection: HTTP/1.1 or HTTP/2, found out from its first bytes, and its limits in time.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Version};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_rustls::server::TlsStream;
+
+use crate::clock;
+use crate::head::Outside;
+use crate::limits::Limits;
+use crate::local::Local;
+use crate::proxy::{self, Entry};
+use crate::reply::{self, Reply};
+use crate::worker::{Phase, Worker};
+
+/// How long a client may take to end a connection that it was asked to end.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Serves a plain connection from the outside.
+pub(crate) async fn serve_plain(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
+) {
+    let address = peer.ip();
+    let scheme = "http";
+    serve(
+        worker,
+        stream,
+        Entry::Front(Outside { address, scheme }),
+        permit,
+    )
+    .await;
+}
+
+/// Serves a connection from the outside whose handshake is done.
+pub(crate) async fn serve_tls(
+    worker: Rc<Worker>,
+    stream: TlsStream<TcpStream>,
+    peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
+) {
+    let address = peer.ip();
+    let scheme = "https";
+    serve(
+        worker,
+        stream,
+        Entry::Front(Outside { address, scheme }),
+        permit,
+    )
+    .await;
+}
+
+/// Serves one connection to its end, or to the switch of its protocol.
+pub(crate) async fn serve<I>(
+    worker: Rc<Worker>,
+    stream: I,
+    entry: Entry,
+    permit: OwnedSemaphorePermit,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = Arc::new(Activity::new());
+    let watched = Watched {
+        stream,
+        activity: Arc::clone(&activity),
+        _permit: permit,
+    };
+    let service = {
+        let (worker, entry, activity) = (Rc::clone(&worker), Rc::new(entry), Arc::clone(&activity));
+        service_fn(move |request: Request<Incoming>| {
+            let (worker, entry) = (Rc::clone(&worker), Rc::clone(&entry));
+            let busy = Busy::new(&activity, request.version());
+            async move {
+                let response = proxy::answer(&worker, &entry, request).await;
+                Ok::<_, Infallible>(response.map(|reply| Answer { reply, _busy: busy }))
+            }
+        })
+    };
+    let builder = builder(&worker.limits);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(watched), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        result = connection.as_mut() => return log_end(result),
+        () = activity.overstayed(&worker.limits) => {
+            if !activity.is_idle() {
+                // The head of a request did not come in time: there is nothing to say goodbye to.
+                return;
+            }
+        }
+        () = time_to_go(&worker, &activity) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        result = connection.as_mut() => log_end(result),
+        () = activity.idle_for(GOODBYE) => {}
+    }
+}
+
+/// HTTP/2 is told at once that the process ends (GOAWAY lets the client begin its next request elsewhere).
+/// An HTTP/1.1 connection is not closed under a client that may just be sending: it is closed by the
+/// answer to its next request, or when nothing came for a while.
+async fn time_to_go(worker: &Worker, activity: &Activity) {
+    worker.reached(Phase::Quitting).await;
+    if !activity.is_http2() {
+        worker.reached(Phase::Closing).await;
+    }
+}
+
+fn log_end(result: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "a client connection ended badly");
+    }
+}
+
+fn builder(limits: &Limits) -> auto::Builder<Local> {
+    let mut builder = auto::Builder::new(Local);
+    let mut http1 = builder.http1();
+    // The timeouts of `Activity` tell a slow head from an unused connection; hyper's cannot.
+    http1.timer(TokioTimer::new()).header_read_timeout(None);
+    http1.max_buf_size(limits.header_bytes).max_headers(128);
+    let header_bytes = u32::try_from(limits.header_bytes).unwrap_or(u32::MAX);
+    let mut http2 = builder.http2();
+    http2
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(header_bytes)
+        .initial_stream_window_size(256 * 1024)
+        .initial_connection_window_size(1024 * 1024)
+        .max_send_buf_size(64 * 1024)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(256)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}
+
+/// What a connection is doing, for its limits in time. Shared with the stream itself, which hyper wants to
+/// be able to send to another thread; it never is.
+struct Activity {
+    requests: AtomicUsize,
+    /// When it became idle, or when the first byte of a head came (milliseconds).
+    since: AtomicU64,
+    head_begun: AtomicBool,
+    http2: AtomicBool,
+}
+
+impl Activity {
+    /// A new connection owes a head.
+    fn new() -> Self {
+        Self {
+            requests: AtomicUsize::new(0),
+            since: AtomicU64::new(clock::millis()),
+            head_begun: AtomicBool::new(true),
+            http2: AtomicBool::new(false),
+        }
+    }
+
+    fn saw_bytes(&self) {
+        // HTTP/2 has frames that belong to no request, so bytes do not begin a head there.
+        let idle = self.requests.load(Ordering::Relaxed) == 0 && !self.is_http2();
+        if idle && !self.head_begun.swap(true, Ordering::Relaxed) {
+            self.since.store(clock::millis(), Ordering::Relaxed);
+        }
+    }
+
+    fn is_http2(&self) -> bool {
+        self.http2.load(Ordering::Relaxed)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) == 0 && !self.head_begun.load(Ordering::Relaxed)
+    }
+
+    /// Ends when the head of a request took too long, or the connection was idle too long.
+    async fn overstayed(&self, limits: &Limits) {
+        loop {
+            let patience = match self.head_begun.load(Ordering::Relaxed) {
+                true => limits.header_timeout,
+                false => limits.idle_timeout,
+            };
+            match self.left(patience) {
+                Some(left) => tokio::time::sleep(left.min(limits.header_timeout)).await,
+                None => return,
+            }
+        }
+    }
+
+    /// Ends when no request has been under way for this long.
+    async fn idle_for(&self, patience: Duration) {
+        let from = clock::millis();
+        self.since.fetch_max(from, Ordering::Relaxed);
+        while let Some(left) = self.left(patience) {
+            tokio::time::sleep(left).await;
+        }
+    }
+
+    fn left(&self, patience: Duration) -> Option<Duration> {
+        if self.requests.load(Ordering::Relaxed) > 0 {
+            return Some(patience);
+        }
+        let idle = clock::millis().saturating_sub(self.since.load(Ordering::Relaxed));
+        let left = patience.saturating_sub(Duration::from_millis(idle));
+        (!left.is_zero()).then_some(left)
+    }
+}
+
+/// A request under way, from its head to the end of its answer.
+struct Busy(Arc<Activity>);
+
+impl Busy {
+    fn new(activity: &Arc<Activity>, version: Version) -> Self {
+        activity.requests.fetch_add(1, Ordering::Relaxed);
+        activity.head_begun.store(false, Ordering::Relaxed);
+        if version == Version::HTTP_2 {
+            activity.http2.store(true, Ordering::Relaxed);
+        }
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.since.store(clock::millis(), Ordering::Relaxed);
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An answer whose connection is busy until it has been sent.
+struct Answer {
+    reply: Reply,
+    _busy: Busy,
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = reply::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, reply::Error>>> {
+        Pin::new(&mut self.get_mut().reply).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.reply.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.reply.size_hint()
+    }
+}
+
+/// A client's stream that tells when bytes come. It holds the connection's permit, because it goes on
+/// living in the tunnel when the protocol is switched.
+struct Watched<I> {
+    stream: I,
+    activity: Arc<Activity>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.activity.saw_bytes();
+        }
+        polled
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,353 @@
+//! What may pass in a header section, and what is said beside it.
+//!
+//! Request smuggling lives on two parsers that read one request differently. The instance never sees the
+//! client's bytes: it gets a request written anew from the parsed one, with framing computed anew. What is
+//! ambiguous all the same is refused here (RFC 9112 sections 3.2 and 6.1, RFC 9113 section 8.2).
+
+use std::net::IpAddr;
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, HeaderName, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, Version};
+
+use crate::failure::Failure;
+
+/// The header that names a request, in the instance's log and the client's answer alike.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Refuses what could be read in two ways, and gives the host that is asked for, canonical.
+pub(crate) fn check(parts: &Parts) -> Result<String, Failure> {
+    if parts.method == Method::CONNECT {
+        return Err(Failure::METHOD);
+    }
+    check_framing(&parts.headers, parts.version)?;
+    check_host(parts)
+}
+
+fn check_framing(headers: &HeaderMap, version: Version) -> Result<(), Failure> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    if lengths.next().is_some() {
+        return Err(Failure::bad_request("Content-Length is given twice."));
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else {
+        return Ok(());
+    };
+    if version != Version::HTTP_11 {
+        return Err(Failure::bad_request(
+            "Transfer-Encoding belongs to HTTP/1.1 alone.",
+        ));
+    }
+    if length.is_some() {
+        return Err(Failure::bad_request(
+            "Content-Length and Transfer-Encoding are both given.",
+        ));
+    }
+    match codings.next().is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        true => Ok(()),
+        false => Err(Failure::CODING),
+    }
+}
+
+fn check_host(parts: &Parts) -> Result<String, Failure> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let header = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Failure::bad_request("Host is given twice."));
+    }
+    let header = header.map(read_authority).transpose()?;
+    let authority = match (parts.uri.authority(), header) {
+        (Some(target), Some(header)) if !same(target, &header) => {
+            return Err(Failure::bad_request(
+                "Host is not what the request's target names.",
+            ));
+        }
+        (Some(target), _) => target.clone(),
+        (None, Some(header)) => header,
+        (None, None) => return Err(Failure::bad_request("Host is missing.")),
+    };
+    if authority.as_str().contains('@') {
+        return Err(Failure::bad_request("A host has no user name."));
+    }
+    Ok(crate::routes::canonical(authority.host()))
+}
+
+fn read_authority(value: &HeaderValue) -> Result<Authority, Failure> {
+    Authority::try_from(value.as_bytes())
+        .map_err(|_| Failure::bad_request("Host is not a host name."))
+}
+
+fn same(one: &Authority, other: &Authority) -> bool {
+    one.as_str().eq_ignore_ascii_case(other.as_str())
+}
+
+/// Removes what is meant for this hop alone (RFC 9110 section 7.6.1): the named ones and whatever
+/// `Connection` lists.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    const NAMED: [HeaderName; 9] = [
+        CONNECTION,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+        HeaderName::from_static("http2-settings"),
+        PROXY_AUTHORIZATION,
+        PROXY_AUTHENTICATE,
+        TE,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ];
+    let listed: Vec<HeaderName> = tokens(headers, &CONNECTION)
+        .filter_map(|token| HeaderName::try_from(token).ok())
+        // Listing Host would leave the request without a target.
+        .filter(|name| *name != HOST)
+        .collect();
+    for name in listed.iter().chain(&NAMED) {
+        headers.remove(name);
+    }
+}
+
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).iter();
+    let texts = values.filter_map(|value| value.to_str().ok());
+    texts.flat_map(|text| text.split(',')).map(str::trim)
+}
+
+/// The protocol that an HTTP/1.1 request asks to switch to. `h2c` is not one: HTTP/2 without TLS is spoken
+/// from the first byte or not at all, because an upgrade slips past whoever checks requests.
+pub(crate) fn wanted_upgrade(parts: &Parts) -> Option<HeaderValue> {
+    let asked = tokens(&parts.headers, &CONNECTION).any(|t| t.eq_ignore_ascii_case("upgrade"));
+    let bodiless = !parts.headers.contains_key(TRANSFER_ENCODING)
+        && parts
+            .headers
+            .get(CONTENT_LENGTH)
+            .is_none_or(|length| length.as_bytes() == b"0");
+    let protocol = parts.headers.get(UPGRADE)?;
+    let refused = tokens(&parts.headers, &UPGRADE).any(|t| t.eq_ignore_ascii_case("h2c"));
+    let wanted = parts.version == Version::HTTP_11 && asked && bodiless && !refused;
+    wanted.then(|| protocol.clone())
+}
+
+/// Whether a request is a gRPC call, which needs HTTP/2 all the way. gRPC-Web does not.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    let content = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    content
+        .and_then(|content| content.strip_prefix(b"application/grpc"))
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
+}
+
+/// Whether a response is a stream of server-sent events.
+pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
+    let content = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    content.is_some_and(|content| {
+        content
+            .get(..17)
+            .is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
+    })
+}
+
+/// Whether a body is held back until the instance says 100 Continue.
+pub(crate) fn expects_continue(headers: &HeaderMap) -> bool {
+    let expect = headers.get(http::header::EXPECT);
+    expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// A client's request id, if it is one that may stand in a log: up to 128 letters, digits, `-`, `_`, `.`.
+pub(crate) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let id = headers.get(&REQUEST_ID)?;
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    let good = (1..=128).contains(&id.len()) && id.as_bytes().iter().all(plain);
+    good.then(|| id.clone())
+}
+
+/// What the gateway knows about a client of the outside.
+pub(crate) struct Outside {
+    /// Its address.
+    pub(crate) address: IpAddr,
+    /// `http` or `https`.
+    pub(crate) scheme: &'static str,
+}
+
+/// Replaces whatever a client says about where it comes from by what the gateway knows. Nobody stands
+/// before the gateway whose word could be taken.
+pub(crate) fn set_forwarded(headers: &mut HeaderMap, outside: &Outside, host: &HeaderValue) {
+    let claimed: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            let name = name.as_str();
+            name.starts_with("x-forwarded-") || name.starts_with("ward-") || name == "x-real-ip"
+        })
+        .cloned()
+        .collect();
+    for name in claimed.iter().chain([&FORWARDED]) {
+        headers.remove(name);
+    }
+    let address = HeaderValue::try_from(outside.address.to_canonical().to_string())
+        .expect("an address is digits, letters, dots and colons");
+    headers.insert("x-real-ip", address.clone());
+    headers.insert("x-forwarded-for", address);
+    headers.insert(
+        "x-forwarded-proto",
+        HeaderValue::from_static(outside.scheme),
+    );
+    headers.insert("x-forwarded-host", host.clone());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn parts(version: Version, target: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().version(version).uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn one(headers: &[(&str, &str)]) -> Result<String, Failure> {
+        check(&parts(Version::HTTP_11, "/", headers))
+    }
+
+    #[test]
+    fn hosts_are_canonical() {
+        for host in [
+            "shop.localhost",
+            "SHOP.localhost:8080",
+            "shop.localhost.",
+            "shop.localhost.:80",
+        ] {
+            assert_eq!(one(&[("host", host)]).unwrap(), "shop.localhost");
+        }
+        assert_eq!(one(&[("host", "[::1]:80")]).unwrap(), "[::1]");
+        let absolute = parts(Version::HTTP_11, "http://shop.localhost/x", &[]);
+        assert_eq!(check(&absolute).unwrap(), "shop.localhost");
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_refused() {
+        let host = ("host", "a");
+        for bad in [
+            vec![],
+            vec![host, host],
+            vec![("host", "a b")],
+            vec![("host", "a/b")],
+            vec![("host", "user@a")],
+            vec![("host", "")],
+            vec![host, ("content-length", "1"), ("content-length", "1")],
+            vec![
+                host,
+                ("content-length", "1"),
+                ("transfer-encoding", "chunked"),
+            ],
+            vec![host, ("transfer-encoding", "gzip, chunked")],
+            vec![
+                host,
+                ("transfer-encoding", "chunked"),
+                ("transfer-encoding", "chunked"),
+            ],
+            vec![host, ("transfer-encoding", "xchunked")],
+        ] {
+            assert!(one(&bad).is_err(), "{bad:?} was taken");
+        }
+        let coded = [host, ("transfer-encoding", "chunked")];
+        assert!(check(&parts(Version::HTTP_2, "/", &coded)).is_err());
+        assert!(check(&parts(Version::HTTP_11, "http://b/", &[host])).is_err());
+        assert!(one(&coded).is_ok());
+    }
+
+    #[test]
+    fn what_belongs_to_one_hop_stays_there() {
+        let mut headers = parts(
+            Version::HTTP_11,
+            "/",
+            &[
+                ("host", "a"),
+                ("connection", "close, X-Secret"),
+                ("connection", "host"),
+                ("x-secret", "1"),
+                ("keep-alive", "timeout=5"),
+                ("te", "trailers"),
+                ("upgrade", "h2c"),
+                ("http2-settings", "AAMAAABkAAQAoAAA"),
+                ("cookie", "a=b"),
+            ],
+        )
+        .headers;
+        strip_hop_by_hop(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["cookie", "host"]);
+    }
+
+    #[test]
+    fn clients_cannot_say_where_they_come_from() {
+        let mut headers = parts(
+            Version::HTTP_11,
+            "/",
+            &[
+                ("x-forwarded-for", "6.6.6.6"),
+                ("x-forwarded-for", "7.7.7.7"),
+                ("x-forwarded-user", "root"),
+                ("forwarded", "for=6.6.6.6"),
+                ("x-real-ip", "6.6.6.6"),
+                ("ward-from", "api-r1-1"),
+            ],
+        )
+        .headers;
+        let outside = Outside {
+            address: "::ffff:127.0.0.1".parse().unwrap(),
+            scheme: "https",
+        };
+        set_forwarded(&mut headers, &outside, &HeaderValue::from_static("a:8443"));
+        assert_eq!(headers.get_all("x-forwarded-for").iter().count(), 1);
+        assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
+        assert_eq!(headers["x-real-ip"], "127.0.0.1");
+        assert_eq!(headers["x-forwarded-proto"], "https");
+        assert_eq!(headers["x-forwarded-host"], "a:8443");
+        for gone in ["x-forwarded-user", "forwarded", "ward-from"] {
+            assert!(!headers.contains_key(gone), "{gone} passed");
+        }
+    }
+
+    #[test]
+    fn upgrades_but_never_to_h2c() {
+        let asking = |protocol, more: &[(&'static str, &'static str)]| {
+            let mut headers = vec![("connection", "keep-alive, Upgrade"), ("upgrade", protocol)];
+            headers.extend_from_slice(more);
+            wanted_upgrade(&parts(Version::HTTP_11, "/", &headers))
+        };
+        assert_eq!(asking("websocket", &[]).unwrap(), "websocket");
+        assert!(asking("h2c", &[]).is_none());
+        assert!(asking("websocket, h2c", &[]).is_none());
+        assert!(asking("websocket", &[("content-length", "5")]).is_none());
+        let unlisted = parts(Version::HTTP_11, "/", &[("upgrade", "websocket")]);
+        assert!(wanted_upgrade(&unlisted).is_none());
+    }
+
+    #[test]
+    fn kinds_of_content() {
+        let content = |value| parts(Version::HTTP_2, "/", &[("content-type", value)]).headers;
+        assert!(is_grpc(&content("application/grpc")));
+        assert!(is_grpc(&content("application/grpc+proto")));
+        assert!(!is_grpc(&content("application/grpc-web")));
+        assert!(is_event_stream(&content(
+            "text/event-stream; charset=utf-8"
+        )));
+        assert!(!is_event_stream(&content("text/html")));
+    }
+
+    #[test]
+    fn request_ids_that_may_stand_in_a_log() {
+        let id =
+            |value| request_id(&parts(Version::HTTP_2, "/", &[("x-request-id", value)]).headers);
+        assert_eq!(id("f00-1.A_").unwrap(), "f00-1.A_");
+        assert!(id("a b").is_none());
+        assert!(id("<script>").is_none());
+        assert!(id(&"a".repeat(129)).is_none());
+    }
+}

@@ -1,0 +1,228 @@
+//! One instance as the gateway sees it: what is under way on it, and whether it takes more.
+//!
+//! The promise behind an acknowledged table is that no new request reaches an instance that the table
+//! does not name. A worker that has just read the old table may still pick such an instance, so the count
+//! of what is under way and the closed bit share one word: taking a place fails once the bit is set, and
+//! the worker picks again from the newest table. Whoever got a place before is in the count, and is drained.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::HeaderValue;
+use tokio_util::sync::CancellationToken;
+use ward_types::id::EnvId;
+use ward_types::table::{Endpoint, Traffic};
+
+const REQUEST: u64 = 1;
+const LONG: u64 = 1 << 32;
+const CLOSED: u64 = 1 << 63;
+
+/// How long an instance that refused a connection is passed over while others are there.
+const AVOIDED_MILLIS: u64 = 1000;
+
+/// One instance, in rotation or draining.
+pub(crate) struct Instance {
+    /// Its environment.
+    pub(crate) env: EnvId,
+    /// Where it is.
+    pub(crate) endpoint: Endpoint,
+    /// Tells objects apart; an instance that was cut and comes back is another object.
+    pub(crate) serial: u64,
+    /// The values of `ward-instance` and `ward-release`.
+    pub(crate) names: [HeaderValue; 2],
+    /// Cancelled to end what is under way.
+    pub(crate) cut: CancellationToken,
+    word: AtomicU64,
+    answered: AtomicU64,
+    failed: AtomicU64,
+    avoided_until: AtomicU64,
+}
+
+impl Instance {
+    /// An instance that takes requests.
+    pub(crate) fn new(env: EnvId, endpoint: Endpoint, serial: u64) -> Self {
+        let names = [
+            endpoint.instance.as_str().to_owned(),
+            endpoint.release.to_string(),
+        ];
+        Self {
+            env,
+            endpoint,
+            serial,
+            names: names.map(|text| {
+                HeaderValue::try_from(text).expect("ids are letters, digits and hyphens")
+            }),
+            cut: CancellationToken::new(),
+            word: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            avoided_until: AtomicU64::new(0),
+        }
+    }
+
+    /// A place on the instance, unless it is closed.
+    pub(crate) fn take(self: &Arc<Self>) -> Option<Place> {
+        let taken = self
+            .word
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+                (word & CLOSED == 0).then_some(word + REQUEST)
+            });
+        taken.ok().map(|_| Place {
+            instance: Arc::clone(self),
+            weight: Cell::new(REQUEST),
+        })
+    }
+
+    /// From now on [`Instance::take`] fails.
+    pub(crate) fn close(&self) {
+        self.word.fetch_or(CLOSED, Ordering::AcqRel);
+    }
+
+    /// It is in rotation again.
+    pub(crate) fn open(&self) {
+        self.word.fetch_and(!CLOSED, Ordering::AcqRel);
+    }
+
+    /// Whether it is out of rotation.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.word.load(Ordering::Acquire) & CLOSED != 0
+    }
+
+    /// Requests and long connections under way together.
+    pub(crate) fn under_way(&self) -> u64 {
+        let word = self.word.load(Ordering::Acquire) & !CLOSED;
+        (word % LONG) + (word / LONG)
+    }
+
+    /// What is under way and what went before.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let word = self.word.load(Ordering::Acquire) & !CLOSED;
+        Traffic {
+            requests: word % LONG,
+            upgraded: word / LONG,
+            answered: self.answered.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Counts the head of a response.
+    pub(crate) fn count_answered(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a 5xx of the instance's own making, or a request that it cut.
+    pub(crate) fn count_failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Passes it over for a while, because it refused a connection at `now` (milliseconds).
+    pub(crate) fn avoid(&self, now: u64) {
+        self.avoided_until
+            .store(now + AVOIDED_MILLIS, Ordering::Relaxed);
+    }
+
+    /// Whether it is passed over.
+    pub(crate) fn is_avoided(&self, now: u64) -> bool {
+        self.avoided_until.load(Ordering::Relaxed) > now
+    }
+}
+
+/// A request or long connection under way on an instance; it ends when this is dropped.
+pub(crate) struct Place {
+    instance: Arc<Instance>,
+    weight: Cell<u64>,
+}
+
+impl Place {
+    /// Whose place it is.
+    pub(crate) fn instance(&self) -> &Arc<Instance> {
+        &self.instance
+    }
+
+    /// Counts as a long connection (upgraded, or an event stream) from now on, whose drain has a budget of
+    /// its own.
+    pub(crate) fn lengthen(&self) {
+        if self.weight.replace(LONG) == REQUEST {
+            self.instance
+                .word
+                .fetch_add(LONG - REQUEST, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.instance
+            .word
+            .fetch_sub(self.weight.get(), Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use ward_types::id::{InstanceId, ReleaseId};
+
+    pub(crate) fn instance(name: &str) -> Arc<Instance> {
+        let endpoint = Endpoint {
+            instance: InstanceId::parse(name).unwrap(),
+            release: ReleaseId(1),
+            dir: "/nowhere".into(),
+            port: 1,
+        };
+        Arc::new(Instance::new(
+            EnvId::parse("shop/dev").unwrap(),
+            endpoint,
+            1,
+        ))
+    }
+
+    #[test]
+    fn a_closed_instance_gives_no_place_and_keeps_its_count() {
+        let instance = instance("web-r1-1");
+        let first = instance.take().unwrap();
+        let second = instance.take().unwrap();
+        first.lengthen();
+        first.lengthen();
+        instance.close();
+        assert!(instance.take().is_none());
+        let seen = instance.traffic();
+        assert_eq!((seen.requests, seen.upgraded), (1, 1));
+        drop((first, second));
+        assert_eq!(instance.under_way(), 0);
+        instance.open();
+        assert!(instance.take().is_some());
+    }
+
+    #[test]
+    fn places_taken_while_closing_are_all_counted() {
+        let instance = instance("web-r1-1");
+        let taken = std::thread::scope(|scope| {
+            let takers: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        std::iter::from_fn(|| instance.take())
+                            .take(200_000)
+                            .collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            std::thread::yield_now();
+            instance.close();
+            let counted = instance.under_way();
+            let places: Vec<_> = takers
+                .into_iter()
+                .flat_map(|taker| taker.join().unwrap())
+                .collect();
+            assert_eq!(
+                counted,
+                places.len() as u64,
+                "a place was given out after closing"
+            );
+            places
+        });
+        drop(taken);
+        assert_eq!(instance.under_way(), 0);
+    }
+}

@@ -1,0 +1,124 @@
+//! Connections that keepers hand over: an instance's links to services, and its egress.
+
+use std::io;
+use std::net::TcpStream as StdStream;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use ward_types::keeper::{LinkHello, LinkTarget};
+
+use crate::connection;
+use crate::egress::{self, Errand};
+use crate::lines::Lines;
+use crate::proxy::Entry;
+use crate::socket;
+use crate::worker::{Phase, Shared, Worker};
+
+const LONGEST_HELLO: usize = 16 * 1024;
+
+/// A connection that was handed over, on its way to the worker that serves it.
+pub(crate) struct Handed {
+    stream: StdStream,
+    hello: LinkHello,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Handed {
+    /// Serves it to its end.
+    pub(crate) async fn serve(self, worker: Rc<Worker>) {
+        let stream = match TcpStream::from_std(self.stream) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::error!(%error, "a handed-over connection is lost"),
+        };
+        let LinkHello { from, env, target } = self.hello;
+        match target {
+            LinkTarget::Service { env, service } => {
+                let service = (env, service);
+                let entry = Entry::Link { from, service };
+                connection::serve(worker, stream, entry, self.permit).await;
+            }
+            LinkTarget::Egress { host, port } => {
+                let errand = Errand {
+                    from,
+                    env,
+                    host,
+                    port,
+                };
+                egress::carry(worker, errand, stream, self.permit).await;
+            }
+            // Refused before it was handed over.
+            LinkTarget::Keeper { .. } => {}
+        }
+    }
+}
+
+/// Takes connections over until the process quits, and deals them out to the workers in turn.
+pub(crate) async fn take_over(
+    listener: UnixListener,
+    shared: Arc<Shared>,
+    workers: Vec<mpsc::UnboundedSender<Handed>>,
+) {
+    let workers = Rc::new(workers);
+    let mut turn = 0;
+    while let Some(stream) = socket::accept_own(&listener, &shared.phase).await {
+        turn += 1;
+        let (shared, workers) = (Arc::clone(&shared), Rc::clone(&workers));
+        tokio::task::spawn_local(async move {
+            if let Err(error) = converse(stream, &shared, &workers, turn).await {
+                tracing::warn!(%error, "a keeper's hand-over failed");
+            }
+        });
+    }
+}
+
+async fn converse(
+    stream: UnixStream,
+    shared: &Shared,
+    workers: &[mpsc::UnboundedSender<Handed>],
+    mut turn: usize,
+) -> io::Result<()> {
+    let mut lines = Lines::new(stream, LONGEST_HELLO);
+    loop {
+        let received = tokio::select! {
+            received = lines.receive::<LinkHello>() => received?,
+            () = socket::reached(&shared.phase, Phase::Quitting) => None,
+        };
+        let Some((hello, descriptors)) = received else {
+            return Ok(());
+        };
+        let handed = handed(shared, hello, descriptors).await?;
+        turn += 1;
+        if workers[turn % workers.len()].send(handed).is_err() {
+            return Ok(());
+        }
+        // Without this byte the keeper asks again, perhaps at the successor.
+        lines.send_bytes(b"+").await?;
+    }
+}
+
+async fn handed(
+    shared: &Shared,
+    hello: LinkHello,
+    descriptors: Vec<OwnedFd>,
+) -> io::Result<Handed> {
+    let invalid = |message: &str| io::Error::new(io::ErrorKind::InvalidData, message.to_owned());
+    if matches!(hello.target, LinkTarget::Keeper { .. }) {
+        return Err(invalid(
+            "a link to a keeper does not lead through the gateway",
+        ));
+    }
+    let [descriptor] = <[OwnedFd; 1]>::try_from(descriptors)
+        .map_err(|_| invalid("a hand-over without exactly one descriptor"))?;
+    let stream = StdStream::from(descriptor);
+    stream.set_nonblocking(true)?;
+    let _ = stream.set_nodelay(true);
+    let permit = Arc::clone(&shared.connections).acquire_owned().await;
+    Ok(Handed {
+        stream,
+        hello,
+        permit: permit.map_err(|_| invalid("the gateway ends"))?,
+    })
+}

@@ -1,0 +1,444 @@
+//! One request, from its head to the head of its answer.
+//!
+//! 1. Refuse what is ambiguous. 2. Find the pool in the newest table. 3. Write the head anew. 4. Take a
+//! place on an instance and send; when that fails and nothing can have happened twice, take another place.
+//! 5. Write the head of the answer anew and let the body flow.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tokio_util::sync::CancellationToken;
+use ward_types::id::{EnvId, InstanceId, Name};
+
+use crate::balance::{Pick, pick};
+use crate::clock;
+use crate::failure::Failure;
+use crate::head;
+use crate::instance::Place;
+use crate::reply::{Held, Kind, Reply, Stream};
+use crate::routes::Pool;
+use crate::tunnel;
+use crate::upload::{Attempt, Upload};
+use crate::upstream::{Lease, Reuse, SendError};
+use crate::worker::Worker;
+
+/// How often one request may be sent, in all.
+const TRIES: u32 = 3;
+
+/// Where a connection comes from, which decides what its requests may reach.
+pub(crate) enum Entry {
+    /// The outside: the host name decides.
+    Front(head::Outside),
+    /// A link of an instance: it leads to one service, whatever the host name.
+    Link {
+        /// Whose link.
+        from: InstanceId,
+        /// Where it leads.
+        service: (EnvId, Name),
+    },
+}
+
+/// Answers one request, with a page when the application cannot.
+pub(crate) async fn answer(
+    worker: &Rc<Worker>,
+    entry: &Entry,
+    request: Request<Incoming>,
+) -> Response<Reply> {
+    let version = request.version();
+    let id = head::request_id(request.headers()).unwrap_or_else(|| worker.new_request_id());
+    let answer = forward(worker, entry, request, &id).await;
+    let mut response = answer.unwrap_or_else(|failure| {
+        tracing::debug!(request = ?id, status = %failure.status, "{}", failure.sentence);
+        failure.page(&id).map(|page| Reply::Page(Full::new(page)))
+    });
+    let headers = response.headers_mut();
+    headers.insert(head::REQUEST_ID, id);
+    if version == Version::HTTP_2 {
+        headers.remove(CONNECTION);
+    } else if worker.is_quitting() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // The connection's next request belongs to the successor.
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn forward(
+    worker: &Rc<Worker>,
+    entry: &Entry,
+    mut request: Request<Incoming>,
+    id: &HeaderValue,
+) -> Result<Response<Reply>, Failure> {
+    let switch = hyper::upgrade::on(&mut request);
+    let (parts, body) = request.into_parts();
+    let host = head::check(&parts)?;
+    let exchange = Exchange::new(worker, entry, host, parts, body, id);
+    let switch = exchange.protocol.is_some().then_some(switch);
+    let (response, held) = exchange.send().await?;
+    exchange.deliver(response, held, switch)
+}
+
+enum Target<'a> {
+    Host(String),
+    Service(&'a (EnvId, Name)),
+}
+
+/// A request that passed the checks.
+struct Exchange<'a> {
+    worker: &'a Rc<Worker>,
+    target: Target<'a>,
+    method: Method,
+    path: PathAndQuery,
+    headers: HeaderMap,
+    upload: Rc<Upload>,
+    grpc: bool,
+    protocol: Option<HeaderValue>,
+}
+
+/// An attempt that brought no response.
+enum Broken {
+    /// There is no connection. Nothing was sent.
+    Unreachable,
+    /// The instance may have seen the request.
+    Perhaps(Failure),
+    /// Another attempt would not help.
+    Final(Failure),
+}
+
+impl<'a> Exchange<'a> {
+    fn new(
+        worker: &'a Rc<Worker>,
+        entry: &'a Entry,
+        host: String,
+        parts: Parts,
+        body: Incoming,
+        id: &HeaderValue,
+    ) -> Self {
+        let protocol = head::wanted_upgrade(&parts);
+        let authority = authority(&parts);
+        let mut headers = parts.headers;
+        let trailers = headers
+            .get(TE)
+            .is_some_and(|te| te.as_bytes() == b"trailers");
+        head::strip_hop_by_hop(&mut headers);
+        headers.insert(HOST, authority.clone());
+        headers.insert(head::REQUEST_ID, id.clone());
+        let target = match entry {
+            Entry::Front(outside) => {
+                head::set_forwarded(&mut headers, outside, &authority);
+                Target::Host(host)
+            }
+            Entry::Link { from, service } => {
+                headers.insert("ward-from", from_header(from));
+                Target::Service(service)
+            }
+        };
+        let grpc = head::is_grpc(&headers);
+        if grpc && trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        if let Some(protocol) = &protocol {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, protocol.clone());
+        }
+        Self {
+            worker,
+            target,
+            method: parts.method,
+            path: origin_form(&parts.uri),
+            headers,
+            upload: Upload::new(body),
+            grpc,
+            protocol,
+        }
+    }
+
+    /// Sends until there is a response or nothing more may be tried.
+    async fn send(&self) -> Result<(Response<Incoming>, Held), Failure> {
+        let mut tried = Vec::new();
+        let mut outcome = None;
+        let mut sent = 0;
+        loop {
+            let Some(place) = self.place(&tried)? else {
+                match outcome {
+                    // Each instance has failed once: the one that answered badly may be asked again.
+                    Some(Broken::Perhaps(_)) if !tried.is_empty() => tried.clear(),
+                    Some(Broken::Perhaps(failure)) => return Err(failure),
+                    _ if sent > 0 => return Err(Failure::LOST),
+                    _ => return Err(Failure::UNREACHABLE),
+                }
+                continue;
+            };
+            let serial = place.instance().serial;
+            let reuse = match sent {
+                0 => self.first_reuse(),
+                _ => Reuse::Never,
+            };
+            let broken = match self.attempt(Rc::new(place), reuse).await {
+                Ok(answered) => return Ok(answered),
+                Err(broken) => broken,
+            };
+            match broken {
+                Broken::Final(failure) => return Err(failure),
+                Broken::Unreachable => {}
+                Broken::Perhaps(failure) => {
+                    sent += 1;
+                    if sent >= TRIES || !self.may_repeat() {
+                        return Err(failure);
+                    }
+                }
+            }
+            tried.push(serial);
+            outcome = Some(broken);
+        }
+    }
+
+    /// Whether a request that an instance may have seen may be sent again.
+    fn may_repeat(&self) -> bool {
+        let harmless = self.method.is_idempotent() && self.upload.is_whole();
+        harmless
+            && self
+                .pool()
+                .is_ok_and(|pool| pool.budget.spend(clock::millis()))
+    }
+
+    fn first_reuse(&self) -> Reuse {
+        match self.method.is_idempotent() && self.upload.is_empty() {
+            true => Reuse::Any,
+            false => Reuse::Recent,
+        }
+    }
+
+    fn pool(&self) -> Result<std::sync::Arc<Pool>, Failure> {
+        let routes = self.worker.routing.current();
+        let found = match &self.target {
+            Target::Host(host) => routes.by_host(host),
+            Target::Service(service) => routes.by_service(service),
+        };
+        match found {
+            Some(pool) => Ok(std::sync::Arc::clone(pool)),
+            None if routes.table.generation.0 == 0 => Err(Failure::NO_TABLE),
+            None if matches!(self.target, Target::Service(_)) => Err(Failure::NO_INSTANCE),
+            None => Err(Failure::UNKNOWN_HOST),
+        }
+    }
+
+    /// A place on an instance of the newest table; `None` when all have been tried.
+    fn place(&self, tried: &[u64]) -> Result<Option<Place>, Failure> {
+        loop {
+            let pool = self.pool()?;
+            if tried.is_empty() {
+                pool.budget.earn();
+            }
+            let now = clock::millis();
+            match pick(&pool.endpoints, tried, &self.worker.lots, now) {
+                Pick::Placed(place) => return Ok(Some(place)),
+                Pick::Exhausted => return Ok(None),
+                Pick::Empty => return Err(Failure::NO_INSTANCE),
+                // It was closed after the newer table was put in force, so the next look finds that.
+                Pick::Stale => std::thread::yield_now(),
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        place: Rc<Place>,
+        reuse: Reuse,
+    ) -> Result<(Response<Incoming>, Held), Broken> {
+        let instance = std::sync::Arc::clone(place.instance());
+        let result = tokio::select! {
+            biased;
+            result = self.send_to(&place, reuse) => result,
+            () = instance.cut.cancelled() => return Err(Broken::Perhaps(Failure::CUT)),
+            failure = self.overdue() => {
+                if failure == Failure::LATE {
+                    instance.count_failed();
+                }
+                return Err(Broken::Final(failure));
+            }
+        };
+        match result {
+            Ok((response, lease)) => {
+                instance.count_answered();
+                let upload = Rc::clone(&self.upload);
+                Ok((
+                    response,
+                    Held {
+                        place,
+                        lease,
+                        upload,
+                    },
+                ))
+            }
+            Err(SendError::Connect(error)) => {
+                tracing::info!(env = %instance.env, instance = %instance.endpoint.instance, %error, "cannot connect");
+                instance.avoid(clock::millis());
+                Err(Broken::Unreachable)
+            }
+            Err(SendError::Lost(_)) if self.upload.is_broken() => {
+                Err(Broken::Final(Failure::BROKEN_BODY))
+            }
+            Err(SendError::Lost(error)) => {
+                tracing::info!(env = %instance.env, instance = %instance.endpoint.instance, %error, "no answer");
+                instance.count_failed();
+                Err(Broken::Perhaps(Failure::LOST))
+            }
+        }
+    }
+
+    async fn send_to(
+        &self,
+        place: &Rc<Place>,
+        reuse: Reuse,
+    ) -> Result<(Response<Incoming>, Option<Lease>), SendError> {
+        let upstream = self.worker.upstreams.of(place.instance());
+        let mut attempt = self.upload.attempt(Rc::clone(place));
+        if self.grpc {
+            let response = upstream.http2(self.request(attempt)).await?;
+            return Ok((response, None));
+        }
+        if !self.upload.is_empty() && head::expects_continue(&self.headers) {
+            let asked = CancellationToken::new();
+            attempt.hold_until(asked.clone());
+            let mut request = self.request(attempt);
+            hyper::ext::on_informational(&mut request, move |response| {
+                if response.status() == StatusCode::CONTINUE {
+                    asked.cancel();
+                }
+            });
+            let (response, lease) = upstream.http1(request, reuse).await?;
+            return Ok((response, Some(lease)));
+        }
+        let (response, lease) = upstream.http1(self.request(attempt), reuse).await?;
+        Ok((response, Some(lease)))
+    }
+
+    fn request(&self, body: Attempt) -> Request<Attempt> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.headers_mut() = self.headers.clone();
+        *request.uri_mut() = Uri::from(self.path.clone());
+        if self.grpc {
+            self.make_http2(&mut request);
+        }
+        request
+    }
+
+    /// HTTP/2 names scheme and authority beside the path (RFC 9113 section 8.3.1).
+    fn make_http2(&self, request: &mut Request<Attempt>) {
+        *request.version_mut() = Version::HTTP_2;
+        let Some(host) = request.headers_mut().remove(HOST) else {
+            return;
+        };
+        let absolute = Uri::builder()
+            .scheme("http")
+            .authority(host.as_bytes())
+            .path_and_query(self.path.clone())
+            .build();
+        if let Ok(absolute) = absolute {
+            *request.uri_mut() = absolute;
+        }
+    }
+
+    /// Ends when nothing has moved for too long before there was a response.
+    async fn overdue(&self) -> Failure {
+        if self.grpc {
+            return std::future::pending().await;
+        }
+        let patience = self.worker.limits.response_timeout.as_millis() as u64;
+        loop {
+            let waited = clock::millis().saturating_sub(self.upload.progress());
+            match patience.checked_sub(waited).filter(|left| *left > 0) {
+                Some(left) => tokio::time::sleep(Duration::from_millis(left)).await,
+                None if self.upload.is_owed() => return Failure::SLOW_CLIENT,
+                None => return Failure::LATE,
+            }
+        }
+    }
+
+    fn deliver(
+        &self,
+        mut response: Response<Incoming>,
+        held: Held,
+        switch: Option<OnUpgrade>,
+    ) -> Result<Response<Reply>, Failure> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let switch = switch.ok_or(Failure::SWITCHED)?;
+            return self.deliver_switch(response, held, switch);
+        }
+        let instance = held.place.instance();
+        if response.status().is_server_error() {
+            instance.count_failed();
+        }
+        let [name, release] = instance.names.clone();
+        let headers = response.headers_mut();
+        if headers.contains_key(TRANSFER_ENCODING) {
+            headers.remove(CONTENT_LENGTH);
+        }
+        head::strip_hop_by_hop(headers);
+        headers.insert("ward-instance", name);
+        headers.insert("ward-release", release);
+        let kind = match head::is_event_stream(headers) {
+            true => Kind::Events,
+            false => Kind::Ordinary,
+        };
+        if kind == Kind::Events {
+            held.place.lengthen();
+        }
+        *response.version_mut() = Version::HTTP_11;
+        Ok(response.map(|body| Reply::Stream(Box::new(Stream::new(body, kind, held)))))
+    }
+
+    fn deliver_switch(
+        &self,
+        mut response: Response<Incoming>,
+        held: Held,
+        client: OnUpgrade,
+    ) -> Result<Response<Reply>, Failure> {
+        let protocol = response.headers().get(UPGRADE).cloned();
+        let protocol = protocol.ok_or(Failure::SWITCHED)?;
+        let upstream = hyper::upgrade::on(&mut response);
+        let [name, release] = held.place.instance().names.clone();
+        let mut headers = std::mem::take(response.headers_mut());
+        head::strip_hop_by_hop(&mut headers);
+        headers.insert("ward-instance", name);
+        headers.insert("ward-release", release);
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol.clone());
+        held.place.lengthen();
+        let speech = tunnel::Speech::of(&protocol);
+        tokio::task::spawn_local(tunnel::switched(client, upstream, speech, held.place));
+        let mut switched = Response::new(Reply::Page(Full::default()));
+        *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *switched.headers_mut() = headers;
+        Ok(switched)
+    }
+}
+
+/// The authority as the client wrote it, port and all; the checks have made sure that there is one.
+fn authority(parts: &Parts) -> HeaderValue {
+    let target = parts.uri.authority();
+    let target = target.and_then(|authority| HeaderValue::try_from(authority.as_str()).ok());
+    let header = || parts.headers.get(HOST).cloned();
+    target
+        .or_else(header)
+        .unwrap_or_else(|| HeaderValue::from_static(""))
+}
+
+fn origin_form(uri: &Uri) -> PathAndQuery {
+    let path = uri.path_and_query().cloned();
+    path.unwrap_or_else(|| PathAndQuery::from_static("/"))
+}
+
+fn from_header(from: &InstanceId) -> HeaderValue {
+    HeaderValue::try_from(from.as_str()).expect("ids are letters, digits and hyphens")
+}

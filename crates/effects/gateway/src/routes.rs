@@ -1,0 +1,339 @@
+//! The routing table in the form that requests are matched against, and its replacement.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use ward_types::id::{EnvId, Generation, InstanceId, Name};
+use ward_types::table::{Endpoint, GatewayObserved, Pool as PoolEntry, Table};
+
+use crate::budget::Budget;
+use crate::clock;
+use crate::instance::Instance;
+
+/// The instances of one service that take new requests.
+pub(crate) struct Pool {
+    /// The instances in rotation.
+    pub(crate) endpoints: Vec<Arc<Instance>>,
+    /// How many requests may be tried again; kept from table to table.
+    pub(crate) budget: Arc<Budget>,
+}
+
+/// One table, ready for look-ups. Immutable.
+#[derive(Default)]
+pub(crate) struct Routes {
+    /// The table as it came.
+    pub(crate) table: Table,
+    hosts: HashMap<String, Arc<Pool>>,
+    services: HashMap<(EnvId, Name), Arc<Pool>>,
+}
+
+impl Routes {
+    /// The pool of a host name, given in lower case and without port.
+    pub(crate) fn by_host(&self, host: &str) -> Option<&Arc<Pool>> {
+        self.hosts.get(host)
+    }
+
+    /// The pool of a service.
+    pub(crate) fn by_service(&self, service: &(EnvId, Name)) -> Option<&Arc<Pool>> {
+        self.services.get(service)
+    }
+}
+
+/// Why a table is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TableError {
+    /// A newer one is in force.
+    #[error("table {offered} is older than {current}, which is in force")]
+    Older {
+        offered: Generation,
+        current: Generation,
+    },
+    /// Another one of the same generation is in force.
+    #[error("another table {0} is in force already; a changed table needs a new generation")]
+    SameGeneration(Generation),
+    /// A host leads to two pools.
+    #[error("host {host} is claimed by {first} and by {second}; one of them must give it up")]
+    HostTwice {
+        host: String,
+        first: String,
+        second: String,
+    },
+    /// A service has two pools.
+    #[error("{service} of {env} has two pools in the table; a service has one")]
+    ServiceTwice { env: EnvId, service: Name },
+}
+
+/// The table in force and every instance that still matters.
+pub(crate) struct Routing {
+    current: ArcSwap<Routes>,
+    /// In rotation, or with something under way.
+    known: Mutex<BTreeMap<(EnvId, InstanceId), Arc<Instance>>>,
+    serials: AtomicU64,
+    changed: watch::Sender<Generation>,
+}
+
+impl Routing {
+    /// Nothing is known yet; generation 0 is in force.
+    pub(crate) fn new() -> Self {
+        Self {
+            current: ArcSwap::default(),
+            known: Mutex::default(),
+            serials: AtomicU64::new(0),
+            changed: watch::Sender::new(Generation(0)),
+        }
+    }
+
+    /// The table in force.
+    pub(crate) fn current(&self) -> arc_swap::Guard<Arc<Routes>> {
+        self.current.load()
+    }
+
+    /// Told after each change of table.
+    pub(crate) fn changes(&self) -> watch::Receiver<Generation> {
+        self.changed.subscribe()
+    }
+
+    /// Whether a table may follow the one in force; `Ok(false)` when it is the one in force.
+    pub(crate) fn check(&self, table: &Table) -> Result<bool, TableError> {
+        let current = self.current();
+        if table.generation < current.table.generation {
+            return Err(TableError::Older {
+                offered: table.generation,
+                current: current.table.generation,
+            });
+        }
+        if table.generation == current.table.generation {
+            return match *table == current.table {
+                true => Ok(false),
+                false => Err(TableError::SameGeneration(table.generation)),
+            };
+        }
+        unambiguous(table).map(|()| true)
+    }
+
+    /// Puts a table that passed [`Routing::check`] in force. Callers take turns.
+    pub(crate) fn swap(&self, table: Table) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = table.generation;
+        let routes = self.compile(table, &mut known);
+        let in_rotation: HashSet<u64> = routes
+            .services
+            .values()
+            .flat_map(|pool| pool.endpoints.iter().map(|instance| instance.serial))
+            .collect();
+        // First the swap, then the closing: a worker that finds an instance closed must find the newer
+        // table when it looks again.
+        self.current.store(Arc::new(routes));
+        for instance in known.values() {
+            if !in_rotation.contains(&instance.serial) {
+                instance.close();
+            }
+        }
+        known.retain(|_, instance| !instance.is_closed() || instance.under_way() > 0);
+        drop(known);
+        self.changed.send_replace(generation);
+    }
+
+    fn compile(
+        &self,
+        table: Table,
+        known: &mut BTreeMap<(EnvId, InstanceId), Arc<Instance>>,
+    ) -> Routes {
+        let before = self.current();
+        let mut routes = Routes::default();
+        for entry in &table.pools {
+            let service = (entry.env.clone(), entry.service.clone());
+            let budget = before
+                .by_service(&service)
+                .map(|pool| Arc::clone(&pool.budget));
+            let endpoints = entry
+                .endpoints
+                .iter()
+                .map(|endpoint| self.instance(&entry.env, endpoint, known))
+                .collect();
+            let pool = Arc::new(Pool {
+                endpoints,
+                budget: budget.unwrap_or_else(|| Arc::new(Budget::new(clock::millis()))),
+            });
+            for host in &entry.hosts {
+                routes.hosts.insert(canonical(host), Arc::clone(&pool));
+            }
+            routes.services.insert(service, pool);
+        }
+        routes.table = table;
+        routes
+    }
+
+    fn instance(
+        &self,
+        env: &EnvId,
+        endpoint: &Endpoint,
+        known: &mut BTreeMap<(EnvId, InstanceId), Arc<Instance>>,
+    ) -> Arc<Instance> {
+        let key = (env.clone(), endpoint.instance.clone());
+        if let Some(instance) = known.get(&key) {
+            // One that was cut ends what is under way on it, so it cannot be the same object again.
+            if instance.endpoint == *endpoint && !instance.cut.is_cancelled() {
+                instance.open();
+                return Arc::clone(instance);
+            }
+            instance.close();
+        }
+        let serial = self.serials.fetch_add(1, Ordering::Relaxed);
+        let instance = Arc::new(Instance::new(env.clone(), endpoint.clone(), serial));
+        known.insert(key, Arc::clone(&instance));
+        instance
+    }
+
+    /// Ends what is under way on an instance; an error when the table in force names it.
+    pub(crate) fn cut(&self, env: &EnvId, instance: &InstanceId) -> Result<(), String> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.get(&(env.clone(), instance.clone())) {
+            Some(found) if !found.is_closed() => Err(format!(
+                "{instance} of {env} is in rotation; take it out of the table first"
+            )),
+            Some(found) => {
+                found.cut.cancel();
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Ends everything, because the process does.
+    pub(crate) fn cut_all(&self) {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.values().for_each(|instance| instance.cut.cancel());
+    }
+
+    /// What the gateway sees.
+    pub(crate) fn observe(&self) -> GatewayObserved {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, instance| !instance.is_closed() || instance.under_way() > 0);
+        let mut observed = GatewayObserved {
+            pid: std::process::id(),
+            table: self.current().table.clone(),
+            ..GatewayObserved::default()
+        };
+        for ((env, id), instance) in known.iter() {
+            let env = observed.traffic.entry(env.clone()).or_default();
+            env.insert(id.clone(), instance.traffic());
+        }
+        observed
+    }
+}
+
+/// A host name as it is looked up: lower case, without the root's dot.
+pub(crate) fn canonical(host: &str) -> String {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host.to_ascii_lowercase()
+}
+
+fn unambiguous(table: &Table) -> Result<(), TableError> {
+    let mut claimed: BTreeMap<String, &PoolEntry> = BTreeMap::new();
+    let mut services = HashSet::new();
+    for pool in &table.pools {
+        if !services.insert((&pool.env, &pool.service)) {
+            let (env, service) = (pool.env.clone(), pool.service.clone());
+            return Err(TableError::ServiceTwice { env, service });
+        }
+        for host in &pool.hosts {
+            let Some(first) = claimed.insert(canonical(host), pool) else {
+                continue;
+            };
+            return Err(TableError::HostTwice {
+                host: host.clone(),
+                first: format!("{} of {}", first.service, first.env),
+                second: format!("{} of {}", pool.service, pool.env),
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ward_types::id::ReleaseId;
+
+    fn table(generation: u64, instances: &[&str]) -> Table {
+        let endpoint = |name: &&str| Endpoint {
+            instance: InstanceId::parse(name).unwrap(),
+            release: ReleaseId(1),
+            dir: "/nowhere".into(),
+            port: 8080,
+        };
+        Table {
+            generation: Generation(generation),
+            pools: vec![PoolEntry {
+                env: EnvId::parse("shop/dev").unwrap(),
+                service: Name::parse("web").unwrap(),
+                hosts: vec!["Shop.localhost".to_owned()],
+                endpoints: instances.iter().map(endpoint).collect(),
+            }],
+        }
+    }
+
+    fn only(routing: &Routing) -> Arc<Instance> {
+        let current = routing.current();
+        Arc::clone(&current.by_host("shop.localhost").unwrap().endpoints[0])
+    }
+
+    #[test]
+    fn older_and_changed_tables_are_refused_and_the_same_is_taken() {
+        let routing = Routing::new();
+        assert!(routing.check(&table(5, &["web-r1-1"])).unwrap());
+        routing.swap(table(5, &["web-r1-1"]));
+        assert!(!routing.check(&table(5, &["web-r1-1"])).unwrap());
+        assert!(routing.check(&table(4, &["web-r1-1"])).is_err());
+        assert!(routing.check(&table(5, &["web-r1-2"])).is_err());
+        let mut twice = table(6, &[]);
+        let mut second = twice.pools[0].clone();
+        second.service = Name::parse("api").unwrap();
+        second.hosts = vec!["shop.localhost.".to_owned()];
+        twice.pools.push(second);
+        assert!(matches!(
+            routing.check(&twice),
+            Err(TableError::HostTwice { .. })
+        ));
+    }
+
+    #[test]
+    fn an_instance_that_leaves_is_closed_and_the_same_again_when_it_returns() {
+        let routing = Routing::new();
+        routing.swap(table(1, &["web-r1-1"]));
+        let first = only(&routing);
+        let place = first.take().unwrap();
+        routing.swap(table(2, &["web-r1-2"]));
+        assert!(first.take().is_none());
+        let env = EnvId::parse("shop/dev").unwrap();
+        assert_eq!(
+            routing.observe().traffic[&env][&first.endpoint.instance].requests,
+            1
+        );
+        routing.swap(table(3, &["web-r1-1"]));
+        assert_eq!(only(&routing).serial, first.serial);
+        drop(place);
+    }
+
+    #[test]
+    fn cutting_is_refused_in_rotation_and_ends_what_is_under_way_out_of_it() {
+        let routing = Routing::new();
+        routing.swap(table(1, &["web-r1-1"]));
+        let first = only(&routing);
+        let _place = first.take().unwrap();
+        assert!(routing.cut(&first.env, &first.endpoint.instance).is_err());
+        routing.swap(table(2, &[]));
+        routing.cut(&first.env, &first.endpoint.instance).unwrap();
+        assert!(first.cut.is_cancelled());
+        routing.swap(table(3, &["web-r1-1"]));
+        assert_ne!(
+            only(&routing).serial,
+            first.serial,
+            "a cut object came back into rotation"
+        );
+    }
+}

@@ -1,0 +1,233 @@
+//! Bytes in both directions: upgraded connections and egress.
+//!
+//! Each direction ends by itself, and its end is passed on as the end of writing, so that half-closed
+//! connections work. A websocket that has to be cut gets a close frame 1012 "service restart"
+//! (RFC 6455 section 7.4, IANA's registry of close codes), between two frames of the instance's.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+
+use crate::instance::Place;
+use crate::websocket::{Borders, CLOSE_TO_CLIENT, CLOSE_TO_INSTANCE};
+
+const BUFFER: usize = 16 * 1024;
+/// How long a cut may wait for the end of the frame that is under way, and then for the client's answer.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the other direction may stay silent after one has ended.
+const HALF_CLOSED: Duration = Duration::from_secs(300);
+
+/// What is spoken after a switch of protocols.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speech {
+    /// RFC 6455 frames.
+    Websocket,
+    /// Something that the gateway does not understand.
+    Other,
+}
+
+impl Speech {
+    /// What an `Upgrade` header names.
+    pub(crate) fn of(protocol: &http::HeaderValue) -> Self {
+        match protocol.as_bytes().eq_ignore_ascii_case(b"websocket") {
+            true => Speech::Websocket,
+            false => Speech::Other,
+        }
+    }
+}
+
+/// Carries a switched connection until it ends or is cut.
+pub(crate) async fn switched(
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    speech: Speech,
+    place: Rc<Place>,
+) {
+    let (client, upstream) = match tokio::try_join!(client, upstream) {
+        Ok(both) => both,
+        Err(error) => return tracing::info!(%error, "a switch of protocols was not completed"),
+    };
+    let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+    let mut tunnel = Tunnel::new(client, upstream);
+    let cut = &place.instance().cut;
+    tokio::select! {
+        _ = tunnel.carry() => {}
+        () = cut.cancelled() => {
+            if speech == Speech::Websocket {
+                let _ = tokio::time::timeout(FAREWELL * 2, tunnel.say_goodbye()).await;
+            }
+        }
+    }
+}
+
+/// How many bytes a tunnel carried, and how it ended.
+pub(crate) struct Carried {
+    /// From the first side to the second.
+    pub(crate) sent: u64,
+    /// From the second side to the first.
+    pub(crate) received: u64,
+    /// What broke it, if anything did.
+    pub(crate) error: Option<io::Error>,
+}
+
+/// Two connections whose bytes are carried to each other.
+pub(crate) struct Tunnel<A, B> {
+    near: (tokio::io::ReadHalf<A>, tokio::io::WriteHalf<A>),
+    far: (tokio::io::ReadHalf<B>, tokio::io::WriteHalf<B>),
+    outward: Direction,
+    inward: Direction,
+}
+
+impl<A, B> Tunnel<A, B>
+where
+    A: AsyncRead + AsyncWrite,
+    B: AsyncRead + AsyncWrite,
+{
+    /// Nothing is carried yet.
+    pub(crate) fn new(near: A, far: B) -> Self {
+        Self {
+            near: split(near),
+            far: split(far),
+            outward: Direction::default(),
+            inward: Direction::default(),
+        }
+    }
+
+    /// Carries until both directions have ended, one has broken, or one has ended and the other is silent.
+    pub(crate) async fn carry(&mut self) -> Carried {
+        let ended = Cell::new(false);
+        let outward = self.outward.run(&mut self.near.0, &mut self.far.1, &ended);
+        let inward = self.inward.run(&mut self.far.0, &mut self.near.1, &ended);
+        let error = tokio::try_join!(outward, inward).err();
+        Carried {
+            sent: self.outward.carried,
+            received: self.inward.carried,
+            error,
+        }
+    }
+
+    /// Ends a websocket whose near side is the client: the rest of the frame that is under way, then a
+    /// close frame to both, then a moment for the client to answer it.
+    async fn say_goodbye(&mut self) -> io::Result<()> {
+        let inward = &mut self.inward;
+        inward
+            .finish_frame(&mut self.far.0, &mut self.near.1)
+            .await?;
+        self.near.1.write_all(&CLOSE_TO_CLIENT).await?;
+        self.near.1.flush().await?;
+        if self.outward.borders.at_border() && self.outward.is_empty() {
+            self.far.1.write_all(&CLOSE_TO_INSTANCE).await?;
+        }
+        self.far.1.shutdown().await?;
+        let mut ignored = [0; 1024];
+        let read_out = async {
+            while matches!(self.near.0.read(&mut ignored).await, Ok(count) if count > 0) {}
+        };
+        let _ = tokio::time::timeout(FAREWELL, read_out).await;
+        self.near.1.shutdown().await
+    }
+}
+
+/// One direction. What has been read and not written yet is kept here and not in a future, so that a cut
+/// between two steps loses nothing.
+struct Direction {
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+    carried: u64,
+    borders: Borders,
+}
+
+impl Default for Direction {
+    fn default() -> Self {
+        Self {
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            start: 0,
+            end: 0,
+            carried: 0,
+            borders: Borders::default(),
+        }
+    }
+}
+
+impl Direction {
+    fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    async fn run(
+        &mut self,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+        other_ended: &Cell<bool>,
+    ) -> io::Result<()> {
+        while self.fill(from, other_ended).await? {
+            while !self.is_empty() {
+                self.write_some(to, self.end).await?;
+            }
+            to.flush().await?;
+        }
+        other_ended.set(true);
+        to.shutdown().await
+    }
+
+    async fn fill(
+        &mut self,
+        from: &mut (impl AsyncRead + Unpin),
+        other_ended: &Cell<bool>,
+    ) -> io::Result<bool> {
+        if !self.is_empty() {
+            return Ok(true);
+        }
+        loop {
+            let read = tokio::time::timeout(HALF_CLOSED, from.read(&mut self.buffer));
+            match read.await {
+                Ok(count) => {
+                    (self.start, self.end) = (0, count?);
+                    return Ok(self.end > 0);
+                }
+                Err(_) if other_ended.get() => return Err(io::ErrorKind::TimedOut.into()),
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn write_some(
+        &mut self,
+        to: &mut (impl AsyncWrite + Unpin),
+        end: usize,
+    ) -> io::Result<()> {
+        let count = to.write(&self.buffer[self.start..end]).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        let written = &self.buffer[self.start..self.start + count];
+        self.borders.pass(written);
+        self.carried += count as u64;
+        self.start += count;
+        Ok(())
+    }
+
+    /// Carries on to the end of the frame that has begun on the far side of `to`, and no byte further.
+    async fn finish_frame(
+        &mut self,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> io::Result<()> {
+        while !self.borders.at_border() {
+            if !self.fill(from, &Cell::new(true)).await? {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let rest = self
+                .borders
+                .rest_of_frame(&self.buffer[self.start..self.end]);
+            self.write_some(to, self.start + rest).await?;
+        }
+        to.flush().await
+    }
+}
