@@ -3,9 +3,9 @@
 //! The file's text comes in as a `&str` with the name to show for it; whether the folders and files
 //! that it names exist is for others to find out.
 //!
-//! The way of a file: [`syntax`] makes the text a tree, [`shape`] compares each key and value with the
-//! one table of [`keys`], [`overrides`] lays each environment over the stack, [`fit`] looks whether the
-//! parts fit each other, [`decode`] makes the specs. Each step says all that it finds and none stops the
+//! The way of a file: `syntax` makes the text a tree, `shape` compares each key and value with the
+//! one table of `keys`, `overrides` lays each environment over the stack, `fit` looks whether the
+//! parts fit each other, `decode` makes the specs. Each step says all that it finds and none stops the
 //! next. A mistake in what was read in part could be a consequence of another one; those are left out.
 
 mod decode;
