@@ -64,6 +64,12 @@ fn the_example_is_taken_as_it_stands() {
 }
 
 #[test]
+fn the_example_application_is_a_stack() {
+    let text = include_str!("../../../../examples/returns/ward.toml");
+    assert_eq!(resolve(text, "dev").id.as_str(), "returns/dev");
+}
+
+#[test]
 fn what_is_not_said_has_the_documented_default() {
     let spec = resolve(
         "stack = { name = 's', version = '0.1' }\n[service.w]\nimage = 'a:1'\n",
