@@ -14,17 +14,15 @@ const PT_INTERP: u32 = 3;
 /// The dynamic loader of a binary; `None` when it is linked statically.
 pub(crate) fn interpreter(path: &Path) -> Result<Option<PathBuf>> {
     let file = File::open(path).map_err(Error::file("read", path))?;
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
     match read(&file) {
-        Ok(interpreter) => Ok(interpreter),
-        Err(error)
-            if error.kind() == io::ErrorKind::UnexpectedEof
-                || error.kind() == io::ErrorKind::InvalidData =>
-        {
+        // An offset that no file can have is invalid input for the kernel.
+        Err(error) if matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof) => {
             Err(Error::NotElf {
                 path: path.to_owned(),
             })
         }
-        Err(error) => Err(Error::file("read", path)(error)),
+        other => other.map_err(Error::file("read", path)),
     }
 }
 
