@@ -211,21 +211,4 @@ impl Construction<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_builder_that_is_installed_is_taken() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().as_os_str();
-        assert_eq!(Builder::find(path), None);
-        for (name, builder) in [
-            ("docker", Builder::Docker),
-            ("podman", Builder::Podman),
-            ("buildah", Builder::Buildah),
-        ] {
-            std::fs::write(dir.path().join(name), "").unwrap();
-            assert_eq!(Builder::find(path), Some(builder));
-        }
-    }
-}
+mod tests;
