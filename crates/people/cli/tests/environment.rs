@@ -1,0 +1,186 @@
+//! The life of an environment, with the real binary, real sandboxes and real clients.
+
+mod support;
+
+use std::time::Instant;
+
+use serde_json::Value;
+use support::load::{Load, get};
+use support::{Ward, is_root};
+
+const HOST: &str = "shop.localhost";
+
+fn answer(n: u32) -> String {
+    format!(r#"ANSWER = "release {n}""#)
+}
+
+#[test]
+fn an_environment_comes_up_serves_and_goes_down() {
+    let ward = Ward::new();
+    ward.stack(&answer(1), "");
+    let addresses = ward.up();
+    assert!(addresses.contains("http://shop.localhost:"), "{addresses}");
+    let first = get(&ward.http(), HOST, "/").unwrap();
+    assert_eq!((first.status, first.body.as_str()), (200, "release 1"));
+    assert!(first.headers.contains("ward-release: r1"), "{}", first.headers);
+    assert_eq!(ward.healthy("web").len(), 2);
+
+    // The same again changes nothing.
+    let again = ward.run(&["up", ward.dir().to_str().unwrap()]);
+    assert!(again.stderr().contains("nothing changed"), "{again:?}");
+
+    // What there is, in words and as data.
+    assert!(ward.ok(&["releases"]).contains("r1 (serves)"));
+    assert!(ward.ok(&["events"]).contains("release r1 recorded"));
+    assert!(ward.ok(&["audit", "verify"]).contains("none altered"));
+    assert!(ward.ok(&["logs", "web"]).contains("listening, release 1"));
+    let env = get(&ward.http(), HOST, "/env").unwrap().body;
+    let env: Value = serde_json::from_str(&env).unwrap();
+    assert_eq!((env["WARD_ENV"].as_str(), env["WARD_RELEASE"].as_str()), (Some("dev"), Some("r1")));
+
+    let unknown = get(&ward.http(), "nobody.localhost", "/").unwrap();
+    assert_eq!(unknown.status, 404);
+
+    ward.ok(&["down"]);
+    assert!(ward.processes().is_empty(), "{:?}", ward.processes());
+}
+
+#[test]
+fn p1_deploys_and_rollbacks_lose_no_request() {
+    let ward = Ward::new();
+    ward.stack(&answer(1), "");
+    ward.up();
+    let http = ward.http();
+    let load = Load::start(&http, HOST);
+    for n in 2..=6 {
+        ward.stack(&answer(n), "");
+        ward.ok(&["deploy"]);
+        assert_eq!(get(&http, HOST, "/").unwrap().body, format!("release {n}"));
+        ward.ok(&["rollback"]);
+        assert_eq!(get(&http, HOST, "/").unwrap().body, format!("release {}", n - 1));
+        ward.ok(&["rollforward"]);
+    }
+    let (asked, failures) = load.end();
+    assert!(failures.is_empty(), "{} of {asked} failed: {:#?}", failures.len(), &failures[..failures.len().min(5)]);
+    assert!(asked > 500, "only {asked} requests were made");
+}
+
+#[test]
+fn p2_a_release_comes_back_after_down_and_up_by_digest() {
+    let ward = Ward::new();
+    ward.stack(&answer(1), "");
+    ward.up();
+    ward.stack(&answer(2), "");
+    ward.ok(&["deploy"]);
+    ward.ok(&["down"]);
+    ward.up(); // The newest, unchanged.
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "release 2");
+    std::fs::remove_file(ward.dir().join("app.py")).unwrap(); // The source is not needed any more.
+    ward.ok(&["rollback"]);
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "release 1");
+    ward.ok(&["rollforward"]);
+    ward.ok(&["rollback", "--to", "r1"]);
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "release 1");
+    let releases: Value = serde_json::from_str(&ward.ok(&["releases", "--output", "json"])).unwrap();
+    assert_eq!(releases.as_array().unwrap().len(), 2, "no release was lost or made: {releases}");
+}
+
+#[test]
+fn a_warm_release_is_switched_to_and_not_started() {
+    let ward = Ward::new();
+    ward.stack(&answer(1), "");
+    ward.up();
+    let before: Vec<String> = ids(&ward);
+    ward.stack(&answer(2), "");
+    ward.ok(&["deploy"]);
+    ward.ok(&["rollback"]);
+    assert_eq!(ids(&ward), before, "the instances that were warm serve again");
+}
+
+fn ids(ward: &Ward) -> Vec<String> {
+    ward.healthy("web").iter().map(|instance| instance["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn two_environments_of_one_stack_stand_side_by_side() {
+    let ward = Ward::new();
+    let prod = "[environment.dev]\n[environment.prod]\nservice.web.instances = 3\nservice.web.route.host = \"prod.localhost\"";
+    ward.stack(&answer(1), prod);
+    ward.up();
+    ward.ok(&["deploy", "--env", "prod"]);
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().status, 200);
+    assert_eq!(get(&ward.http(), "prod.localhost", "/").unwrap().status, 200);
+    let several = ward.run(&["releases"]);
+    // In the stack's folder `dev` is meant; elsewhere it has to be said.
+    assert_eq!(several.code(), 0, "{several:?}");
+    ward.ok(&["down", "--env", "prod"]);
+    assert_eq!(get(&ward.http(), "prod.localhost", "/").unwrap().status, 404);
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().status, 200);
+}
+
+#[test]
+fn two_environments_cannot_have_one_host() {
+    let ward = Ward::new();
+    ward.stack(&answer(1), "[environment.dev]\n[environment.prod]");
+    ward.up();
+    ward.run(&["deploy", "--env", "prod"]).fails(1, &["shop.localhost", "shop/dev", "route.host"]);
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().status, 200);
+}
+
+#[test]
+fn exec_runs_a_program_beside_an_instance() {
+    let ward = Ward::new();
+    ward.stack(&answer(1), "");
+    ward.up();
+    let listed = ward.ok(&["exec", "web", "--", "/bin/ls", "/app"]);
+    assert!(listed.contains("app.py"), "{listed}");
+    let failed = ward.run(&["exec", "web", "--", "/bin/sh", "-c", "echo no >&2; exit 7"]);
+    assert_eq!((failed.code(), failed.stderr().contains("no")), (7, true), "{failed:?}");
+    assert!(ward.ok(&["events"]).contains("/bin/ls run in web-r1-"));
+    ward.run(&["exec", "nothing", "--", "/bin/ls"]).fails(1, &["nothing", "web"]);
+}
+
+#[test]
+fn an_ordinary_user_needs_no_rights() {
+    if !is_root() {
+        return; // Then every other test is this one.
+    }
+    let ward = Ward::of_user(54_321);
+    ward.stack(&answer(1), "");
+    ward.up();
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "release 1");
+    ward.stack(&answer(2), "");
+    ward.ok(&["deploy"]);
+    ward.ok(&["rollback"]);
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "release 1");
+    assert!(ward.ok(&["exec", "web", "--", "/bin/ls", "/app"]).contains("app.py"));
+}
+
+#[test]
+fn two_wards_run_side_by_side() {
+    let (one, two) = (Ward::new(), Ward::new());
+    one.stack(&answer(1), "");
+    two.stack(&answer(2), "");
+    one.up();
+    two.up();
+    assert_eq!(get(&one.http(), HOST, "/").unwrap().body, "release 1");
+    assert_eq!(get(&two.http(), HOST, "/").unwrap().body, "release 2");
+}
+
+#[test]
+fn deploys_at_once_wait_their_turn() {
+    let ward = Ward::new();
+    ward.stack(&answer(1), "");
+    ward.up();
+    let since = Instant::now();
+    let second = std::thread::scope(|scope| {
+        let first = scope.spawn(|| ward.run(&["deploy", "--force"]));
+        let second = scope.spawn(|| ward.run(&["deploy", "--force"]));
+        assert_eq!(first.join().unwrap().code(), 0);
+        second.join().unwrap()
+    });
+    assert_eq!(second.code(), 0, "{second:?}");
+    let releases: Value = serde_json::from_str(&ward.ok(&["releases", "--output", "json"])).unwrap();
+    let verdicts: Vec<&str> = releases.as_array().unwrap().iter().map(|r| r["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["succeeded"; 3], "after {:?}", since.elapsed());
+}
