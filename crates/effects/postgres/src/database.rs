@@ -109,12 +109,6 @@ impl Database {
         &self.data
     }
 
-    /// The port that it listens on inside, for `LinkTarget::Keeper` and the link's listener.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        PORT
-    }
-
     /// The name of the application's database: the stack's, with underscores.
     #[must_use]
     pub fn database_name(&self) -> String {
