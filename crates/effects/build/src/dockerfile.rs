@@ -98,12 +98,19 @@ impl Construction<'_> {
         }
     }
 
+    /// Buildah and podman leave folders in both of these.
+    fn env(&self) -> Vec<(&'static str, std::path::PathBuf)> {
+        ["TMPDIR", "XDG_RUNTIME_DIR"]
+            .map(|name| (name, self.work.join("tmp")))
+            .into()
+    }
+
     async fn run(&self, args: Vec<OsString>) -> Result<()> {
         let step = Step {
             program: self.builder.program(),
             args,
             dir: &self.request.dir,
-            env: vec![("TMPDIR", self.work.join("tmp"))],
+            env: self.env(),
         };
         step.run(self.lines, self.lines).await
     }
@@ -202,7 +209,7 @@ impl Construction<'_> {
             program: self.builder.program(),
             args,
             dir: self.work,
-            env: Vec::new(),
+            env: self.env(),
         };
         if let Err(error) = step.run(&silent, &silent).await {
             tracing::warn!(%error, "a builder's storage was not cleaned");
