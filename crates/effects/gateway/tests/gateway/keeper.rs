@@ -1,0 +1,95 @@
+//! A keeper without a sandbox: the protocol on a real `SOCK_SEQPACKET` socket, connections to a server of
+//! the test's own.
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use ward_sandbox::keeper_socket;
+use ward_types::keeper::{Reply, Request};
+
+pub(crate) struct Keeper {
+    connected: Arc<AtomicUsize>,
+    refusing: Arc<AtomicBool>,
+    _alive: DropGuard,
+}
+
+impl Keeper {
+    pub(crate) fn start(dir: &Path, app: SocketAddr) -> Self {
+        let listener = keeper_socket::bind(dir).unwrap();
+        let alive = CancellationToken::new();
+        let keeper = Self {
+            connected: Arc::default(),
+            refusing: Arc::default(),
+            _alive: alive.clone().drop_guard(),
+        };
+        let (connected, refusing) = (keeper.connected.clone(), keeper.refusing.clone());
+        tokio::spawn(alive.run_until_cancelled_owned(async move {
+            let listener = UnixStream::from_std(listener.into()).unwrap();
+            let mut all = JoinSet::new();
+            loop {
+                listener.readable().await.unwrap();
+                while let Some(socket) = keeper_socket::accept(listener.as_fd()).unwrap() {
+                    let line = UnixStream::from_std(socket.into()).unwrap();
+                    all.spawn(answer(line, app, connected.clone(), refusing.clone()));
+                }
+                let _ = listener.try_io(Interest::READABLE, || {
+                    Err::<(), _>(std::io::ErrorKind::WouldBlock.into())
+                });
+            }
+        }));
+        keeper
+    }
+
+    /// How many connections it made.
+    pub(crate) fn connected(&self) -> usize {
+        self.connected.load(Ordering::SeqCst)
+    }
+
+    /// From now on it refuses.
+    pub(crate) fn refuse(&self) {
+        self.refusing.store(true, Ordering::SeqCst);
+    }
+}
+
+async fn answer(
+    line: UnixStream,
+    app: SocketAddr,
+    connected: Arc<AtomicUsize>,
+    refusing: Arc<AtomicBool>,
+) {
+    loop {
+        let received = line.async_io(Interest::READABLE, || {
+            keeper_socket::recv::<Request>(line.as_fd())
+        });
+        let Ok(Some((request, _))) = received.await else {
+            return;
+        };
+        let stream = match request {
+            Request::Connect { .. } if !refusing.load(Ordering::SeqCst) => {
+                std::net::TcpStream::connect(app).ok()
+            }
+            _ => None,
+        };
+        let sent = match &stream {
+            Some(stream) => {
+                stream.set_nonblocking(true).unwrap();
+                connected.fetch_add(1, Ordering::SeqCst);
+                keeper_socket::send(line.as_fd(), &Reply::Connected, &[stream.as_fd()])
+            }
+            None => {
+                let message = "connection refused".to_owned();
+                keeper_socket::send(line.as_fd(), &Reply::Refused { message }, &[])
+            }
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}

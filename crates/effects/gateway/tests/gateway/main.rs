@@ -1,0 +1,23 @@
+//! The gateway over real sockets: a real gateway process, real clients, real servers behind keepers that
+//! speak the keepers' protocol on real sockets. Only the sandboxes are left out.
+
+mod app;
+mod clients;
+mod keeper;
+mod world;
+
+mod control;
+mod draining;
+mod edges;
+mod http;
+mod links;
+mod smuggling;
+mod swaps;
+mod tls;
+mod upgrades;
+
+/// The gateway's process: the tests start their own binary again with this as its only test.
+#[test]
+fn gateway_process() {
+    world::become_the_gateway();
+}

@@ -1,0 +1,205 @@
+//! A gateway process in a state folder of its own.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use ward_gateway::control::Control;
+use ward_gateway::{Limits, Options};
+use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId};
+use ward_types::table::{Endpoint, GatewayObserved, Pool, Table, Traffic};
+use ward_types::time::Millis;
+
+use crate::keeper::Keeper;
+
+const HOME: &str = "WARD_TEST_GATEWAY_HOME";
+const LIMITS: &str = "WARD_TEST_GATEWAY_LIMITS";
+
+/// Becomes the gateway when this process was started to be one.
+pub(crate) fn become_the_gateway() {
+    let Some(home) = std::env::var_os(HOME) else {
+        return;
+    };
+    let mut options = Options::new(PathBuf::from(home));
+    if std::env::var_os(LIMITS).is_some() {
+        options.limits = Limits {
+            header_timeout: Duration::from_millis(500),
+            idle_timeout: Duration::from_millis(1500),
+            response_timeout: Duration::from_millis(700),
+            connections: 40,
+            ..Limits::default()
+        };
+    }
+    let code = ward_gateway::run(options);
+    std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
+}
+
+/// How a gateway is started.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Start {
+    /// As usual.
+    Usual,
+    /// With limits that a test can wait for.
+    ShortLimits,
+}
+
+/// A gateway, its state folder and its listening sockets. Nothing of it is left when it is dropped.
+pub(crate) struct World {
+    pub(crate) home: TempDir,
+    pub(crate) control: Control,
+    pub(crate) http: SocketAddr,
+    pub(crate) https: SocketAddr,
+    pub(crate) listeners: (TcpListener, TcpListener),
+    pub(crate) child: Child,
+    generation: u64,
+    keepers: BTreeMap<String, Keeper>,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::start(Start::Usual).await
+    }
+
+    pub(crate) async fn start(start: Start) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let listeners = (
+            TcpListener::bind("127.0.0.1:0").unwrap(),
+            TcpListener::bind("127.0.0.1:0").unwrap(),
+        );
+        let child = launch(home.path(), &listeners, start);
+        let world = Self {
+            control: Control::new(home.path()),
+            http: listeners.0.local_addr().unwrap(),
+            https: listeners.1.local_addr().unwrap(),
+            listeners,
+            child,
+            home,
+            generation: 0,
+            keepers: BTreeMap::new(),
+        };
+        world.answers(world.child.id()).await;
+        world
+    }
+
+    /// Starts another gateway on the same sockets and folder; the one before is the caller's.
+    pub(crate) async fn succeed(&mut self) -> Child {
+        let child = launch(self.home.path(), &self.listeners, Start::Usual);
+        self.answers(child.id()).await;
+        std::mem::replace(&mut self.child, child)
+    }
+
+    async fn answers(&self, pid: u32) {
+        eventually("the gateway answers", async || {
+            let observed = self.control.observe().await;
+            observed.is_ok_and(|observed| observed.pid == pid)
+        })
+        .await;
+    }
+
+    /// Lets a server on `app` be the instance `id`.
+    pub(crate) fn instance(&mut self, id: &str, app: SocketAddr) {
+        let dir = self.home.path().join("run/shop/dev").join(id);
+        std::fs::create_dir_all(&dir).unwrap();
+        self.keepers.insert(id.to_owned(), Keeper::start(&dir, app));
+    }
+
+    pub(crate) fn keeper(&self, id: &str) -> &Keeper {
+        &self.keepers[id]
+    }
+
+    /// The instance's keeper dies.
+    pub(crate) fn kill_keeper(&mut self, id: &str) {
+        self.keepers.remove(id);
+    }
+
+    pub(crate) fn endpoint(&self, id: &str) -> Endpoint {
+        let instance = InstanceId::parse(id).unwrap();
+        let release: ReleaseId = id.rsplit('-').nth(1).unwrap().parse().unwrap();
+        Endpoint {
+            dir: self.home.path().join("run/shop/dev").join(id),
+            instance,
+            release,
+            port: 8080,
+        }
+    }
+
+    /// A table in which the service `web` of `shop/dev`, at `shop.localhost`, has these instances.
+    pub(crate) fn table(&mut self, instances: &[&str]) -> Table {
+        self.generation += 1;
+        Table {
+            generation: Generation(self.generation),
+            pools: vec![Pool {
+                env: env(),
+                service: Name::parse("web").unwrap(),
+                hosts: vec!["shop.localhost".to_owned()],
+                endpoints: instances.iter().map(|id| self.endpoint(id)).collect(),
+            }],
+        }
+    }
+
+    /// Puts such a table in force.
+    pub(crate) async fn route(&mut self, instances: &[&str]) -> GatewayObserved {
+        let table = self.table(instances);
+        self.control.apply(table).await.unwrap()
+    }
+
+    pub(crate) async fn traffic(&self, id: &str) -> Traffic {
+        let observed = self.control.observe().await.unwrap();
+        let env = observed.traffic.get(&env());
+        let traffic = env.and_then(|all| all.get(&InstanceId::parse(id).unwrap()));
+        traffic.copied().unwrap_or_default()
+    }
+
+    /// Asks it to quit and gives its exit status.
+    pub(crate) async fn quit(&mut self, grace: Millis) -> i32 {
+        self.control.quit(grace).await.unwrap();
+        exit_status(&mut self.child).await
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The environment of all tests.
+pub(crate) fn env() -> EnvId {
+    EnvId::parse("shop/dev").unwrap()
+}
+
+fn launch(home: &Path, listeners: &(TcpListener, TcpListener), start: Start) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "gateway_process", "--nocapture", "--quiet"])
+        .env(HOME, home)
+        .stdout(Stdio::null());
+    if start == Start::ShortLimits {
+        command.env(LIMITS, "1");
+    }
+    ward_gateway::start(command, &listeners.0, &listeners.1).unwrap()
+}
+
+/// The exit status of a process that ends by itself soon.
+pub(crate) async fn exit_status(child: &mut Child) -> i32 {
+    let mut status = None;
+    eventually("the gateway ends", async || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    })
+    .await;
+    status.unwrap().code().unwrap_or(-1)
+}
+
+/// Polls a condition until it holds; it is a failure when it does not within 20 seconds.
+pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "it never came to be that {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
