@@ -49,6 +49,12 @@ impl Stop {
 
 type Steps = mpsc::Sender<Progress>;
 
+/// How long one service's build may take.
+const BUILD_WITHIN: std::time::Duration = std::time::Duration::from_secs(30 * 60);
+
+/// How long `ward up` waits for an environment that should serve already.
+const AT_REST_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
+
 async fn step(steps: &Steps, message: impl Into<String>, since: Option<std::time::Instant>) {
     let took = since.map(|since| {
         let millis = since.elapsed().as_millis();
@@ -103,7 +109,7 @@ impl Control {
         self.unpacked(&id, &images, steps).await?;
         // Checked again: another environment may have been deployed while this one was built.
         self.possible(&spec)?;
-        let deployment = self.recorded(actor, request, spec, images).await?;
+        let deployment = self.recorded(actor, request, spec, images, steps).await?;
         drop(turn);
         Ok((id, deployment))
     }
@@ -165,7 +171,8 @@ impl Control {
         let mut last: Vec<String> = Vec::new();
         let result = {
             let sink = Sink(self.0.registry.clone());
-            let building = ward_build::build(&request, &sink, &output);
+            // Dropping the build kills what it started.
+            let building = tokio::time::timeout(BUILD_WITHIN, ward_build::build(&request, &sink, &output));
             let mut building = std::pin::pin!(building);
             loop {
                 tokio::select! {
@@ -178,6 +185,10 @@ impl Control {
         while let Ok(line) = written.try_recv() {
             keep(&mut last, line, steps).await;
         }
+        let Ok(result) = result else {
+            let message = format!("the build of {name} took longer than {} minutes and was ended", BUILD_WITHIN.as_secs() / 60);
+            return Err(Refusal::new(RefusalKind::Failed, message).hint("nothing was changed").into());
+        };
         match result {
             Ok(image) if image.outcome == Outcome::Unchanged => Ok((image.digest, "unchanged")),
             Ok(image) => Ok((image.digest, "built")),
@@ -228,6 +239,7 @@ impl Control {
         request: &DeployRequest,
         spec: EnvSpec,
         images: BTreeMap<Name, Digest>,
+        steps: &Steps,
     ) -> Result<DeploymentId, Stop> {
         let id = spec.id.clone();
         let known = self.known(&id);
@@ -241,7 +253,7 @@ impl Control {
             newest && current.spec == spec && current.build.images == images
         });
         let (to, reason) = match (same, request.unchanged, env.goal) {
-            (Some(current), Unchanged::Keep, Goal::Up) => return Err(self.nothing_changed(current)),
+            (Some(current), Unchanged::Keep, Goal::Up) => return Err(self.nothing_changed(current, steps).await),
             (Some(current), Unchanged::Keep, Goal::Down | Goal::Purged) => (current.id, reason_up(env.goal)),
             _ => {
                 let release = release(&env, actor, spec, images);
@@ -261,7 +273,11 @@ impl Control {
         Ok(number)
     }
 
-    fn nothing_changed(&self, current: &Release) -> Stop {
+    /// The release is the right one; after a restart of the machine its instances may not run yet.
+    async fn nothing_changed(&self, current: &Release, steps: &Steps) -> Stop {
+        if let Err(refusal) = self.comes_to_rest(&current.spec.id, AT_REST_WITHIN, |_| true, steps).await {
+            return refusal.into();
+        }
         Stop::Word(Box::new(Progress::Done {
             message: format!("nothing changed: {} ({}) serves", current.id, current.build.version),
             addresses: self.addresses(current),

@@ -11,6 +11,7 @@ use ward_types::view::{Data, DownRequest, Progress};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::control::Control;
+use crate::driver::Live;
 
 /// Drains, stops and, with data to remove, removals: together they have their own deadlines well below this.
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -48,13 +49,28 @@ impl Control {
     }
 
     async fn stopped(&self, env: &EnvId, progress: &mpsc::Sender<Progress>) -> Result<(), Refusal> {
+        self.comes_to_rest(env, DEADLINE, |live| live.observed.instances.is_empty(), progress).await
+    }
+
+    /// Waits until an environment's driver has nothing left to do, as far as the log goes now, and `also`
+    /// holds; tells what it waits for.
+    ///
+    /// # Errors
+    /// When that takes longer than `limit`.
+    pub(crate) async fn comes_to_rest(
+        &self,
+        env: &EnvId,
+        limit: Duration,
+        also: impl Fn(&Live) -> bool,
+        progress: &mpsc::Sender<Progress>,
+    ) -> Result<(), Refusal> {
         let mut live = self.live(env);
         let events = *self.store().changed().borrow();
         let mut said = Vec::new();
         let rest = async {
             loop {
                 let seen = live.borrow_and_update().clone();
-                if seen.events >= events && seen.at_rest && seen.observed.instances.is_empty() {
+                if seen.events >= events && seen.at_rest && also(&seen) {
                     return;
                 }
                 if seen.events >= events && seen.waiting != said {
@@ -66,9 +82,9 @@ impl Control {
                 }
             }
         };
-        tokio::time::timeout(DEADLINE, rest).await.map_err(|_late| {
-            let message = format!("{env} does not come to rest within {} s", DEADLINE.as_secs());
-            Refusal::new(RefusalKind::Failed, message).hint("`ward status` says what it waits for; it goes on stopping")
+        tokio::time::timeout(limit, rest).await.map_err(|_late| {
+            let message = format!("{env} does not come to rest within {} s", limit.as_secs());
+            Refusal::new(RefusalKind::Failed, message).hint("`ward status` says what it waits for; it goes on")
         })
     }
 }

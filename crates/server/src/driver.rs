@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use ward_engine::Engine;
-use ward_plan::{Action, Memory, Observed, Plan, PlannedPool, SeenGateway, SeenInstance};
+use ward_plan::{Action, Memory, Observed, Plan, PlannedPool, SeenGateway, SeenInstance, Waiting};
 use ward_store::{Entry, Log, Store};
 use ward_types::event::Event;
 use ward_types::id::{EnvId, InstanceId, Name, ReleaseId};
@@ -43,7 +43,7 @@ pub(crate) struct Live {
     pub(crate) troubles: Vec<String>,
     /// How many events the log held when this was planned.
     pub(crate) events: u64,
-    /// Whether nothing had to be done and nothing was waited for.
+    /// Whether nothing had to be done and nothing was waited for, but for the end of a warm release.
     pub(crate) at_rest: bool,
 }
 
@@ -111,7 +111,8 @@ impl Driver {
         let pause = pause(&plan, &troubles);
         self.memory = plan.memory;
         let waiting = plan.waiting.iter().map(ToString::to_string).collect();
-        let at_rest = plan.actions.is_empty() && plan.waiting.is_empty() && troubles.is_empty();
+        let moves = plan.waiting.iter().any(|waiting| !matches!(waiting, Waiting::Warm { .. }));
+        let at_rest = plan.actions.is_empty() && !moves && troubles.is_empty();
         self.live.send_replace(Live { observed, waiting, troubles, events, at_rest });
         pause
     }
@@ -303,5 +304,9 @@ fn pause(plan: &Plan, troubles: &[String]) -> Duration {
         return Duration::ZERO;
     }
     let alarm = plan.wake.map_or(TICK, |Timestamp(at)| Duration::from_millis(at.saturating_sub(now().0)));
-    if plan.waiting.is_empty() { TICK.min(alarm) } else { WATCHFUL.min(alarm.max(Duration::from_millis(1))) }
+    let unannounced = |waiting: &Waiting| {
+        matches!(waiting, Waiting::Drain { .. } | Waiting::Acknowledgement { .. } | Waiting::Gateway { .. })
+    };
+    let limit = if plan.waiting.iter().any(unannounced) { WATCHFUL } else { TICK };
+    limit.min(alarm.max(Duration::from_millis(1)))
 }

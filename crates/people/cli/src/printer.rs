@@ -120,7 +120,7 @@ impl Printer {
 
     fn waiting(&self, on: &[String]) {
         for sentence in on {
-            self.say(&format!("  {}", format!("waiting: {sentence}").dimmed()));
+            self.say(&format!("  {}", sentence.dimmed()));
         }
     }
 

@@ -63,7 +63,7 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
         printer.data(&format!("  deployment {id} to {to}: {phase} for {}", seconds(deployment.took)));
     }
     for sentence in &env.waiting {
-        printer.data(&format!("  waiting: {sentence}"));
+        printer.data(&format!("  {sentence}"));
     }
     for sentence in missing(env) {
         printer.data(&format!("  {} {sentence}", "unprotected:".yellow()));
