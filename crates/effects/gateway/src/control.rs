@@ -110,12 +110,16 @@ impl Control {
     }
 
     /// Asks the gateway to stop accepting, finish what is under way within `grace`, and exit. This returns
-    /// when it has stopped accepting; the process ends later.
+    /// when it has stopped accepting; the process ends later, and follows the tables that its successor
+    /// stores until then.
     ///
     /// # Errors
     /// [`ControlError`]
     pub async fn quit(&self, grace: Millis) -> Result<GatewayObserved, ControlError> {
-        self.ask(GatewayRequest::Quit { grace }).await
+        let observed = self.ask(GatewayRequest::Quit { grace }).await;
+        // The next call is for the successor.
+        self.connection.lock().await.take();
+        observed
     }
 
     async fn ask(&self, request: GatewayRequest) -> Result<GatewayObserved, ControlError> {

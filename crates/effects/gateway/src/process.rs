@@ -36,6 +36,8 @@ const PASSED_WITHIN: Duration = Duration::from_secs(10);
 const SIGTERM_GRACE: Millis = Millis::secs(30);
 /// How long a kept HTTP/1.1 connection may wait for its next request once the process quits.
 const LAME: Duration = Duration::from_secs(2);
+/// How often a quitting gateway looks for its successor's table.
+const FOLLOW: Duration = Duration::from_millis(20);
 /// How long websockets may take to say goodbye at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -233,6 +235,7 @@ fn lead(
         let links = bind(&folder, "links.sock")?;
         let control = bind(&folder, "control.sock")?;
         let (quit, mut asked) = mpsc::unbounded_channel();
+        let stored = folder.clone();
         let desk = Desk {
             shared: Arc::clone(shared),
             folder,
@@ -246,7 +249,7 @@ fn lead(
             result = worker::run(Arc::clone(shared), listeners, first) => {
                 result.map_err(StartError::Worker)
             }
-            result = until_the_end(shared, &mut asked) => result.map_err(StartError::Worker),
+            result = until_the_end(shared, stored, &mut asked) => result.map_err(StartError::Worker),
         }
     })
 }
@@ -257,7 +260,8 @@ fn bind(folder: &Path, name: &str) -> Result<tokio::net::UnixListener, StartErro
 
 /// Waits to be told to quit, then goes through the phases.
 async fn until_the_end(
-    shared: &Shared,
+    shared: &Arc<Shared>,
+    folder: PathBuf,
     asked: &mut mpsc::UnboundedReceiver<Millis>,
 ) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -272,6 +276,7 @@ async fn until_the_end(
     };
     let end = Instant::now() + grace.duration();
     shared.phase.send_replace(Phase::Quitting);
+    tokio::task::spawn_local(follow_successor(Arc::clone(shared), folder));
     let lame = end.min(Instant::now() + LAME);
     if !all_closed(shared, lame).await {
         shared.phase.send_replace(Phase::Closing);
@@ -282,6 +287,19 @@ async fn until_the_end(
     }
     shared.phase.send_replace(Phase::Ended);
     Ok(())
+}
+
+/// What is still answered here must follow the tables that the successor acknowledges, and it stores each
+/// before it does.
+async fn follow_successor(shared: Arc<Shared>, folder: PathBuf) {
+    loop {
+        match table_file::load(&folder) {
+            Ok(Some(table)) if matches!(shared.routing.check(&table), Ok(true)) => {
+                shared.routing.swap(table);
+            }
+            _ => tokio::time::sleep(FOLLOW).await,
+        }
+    }
 }
 
 /// Waits until no client connection is left, at the longest until `end`.

@@ -46,7 +46,16 @@ pub(crate) async fn accept(desk: Rc<Desk>, listener: UnixListener) {
 impl Desk {
     async fn converse(&self, stream: UnixStream) -> io::Result<()> {
         let mut lines = Lines::new(stream, LONGEST_LINE);
-        while let Some((request, _)) = lines.receive::<GatewayRequest>().await? {
+        loop {
+            let received = tokio::select! {
+                biased;
+                received = lines.receive::<GatewayRequest>() => received?,
+                // Whoever asks from now on should ask the successor.
+                () = socket::reached(&self.shared.phase, Phase::Quitting) => None,
+            };
+            let Some((request, _)) = received else {
+                return Ok(());
+            };
             let both = [self.listeners.http.as_fd(), self.listeners.https.as_fd()];
             let descriptors = match &request {
                 GatewayRequest::Listeners => &both[..],
@@ -60,7 +69,6 @@ impl Desk {
             };
             lines.send(&reply, descriptors).await?;
         }
-        Ok(())
     }
 
     async fn handle(&self, request: GatewayRequest) -> Result<(), String> {
@@ -81,7 +89,8 @@ impl Desk {
     async fn apply(&self, table: Table) -> Result<(), String> {
         let _turn = self.applying.lock().await;
         if *self.shared.phase.borrow() >= Phase::Quitting {
-            return self.apply_while_quitting(table);
+            // The file belongs to the successor.
+            return Err("this gateway is quitting; ask its successor".to_owned());
         }
         let changed = self.shared.routing.check(&table);
         if !changed.map_err(|error| error.to_string())? {
@@ -93,15 +102,6 @@ impl Desk {
             Ok(Ok(())) => self.shared.routing.swap(table),
             Ok(Err(error)) => return Err(format!("the table cannot be stored: {error}")),
             Err(error) => return Err(format!("the table cannot be stored: {error}")),
-        }
-        Ok(())
-    }
-
-    /// The file belongs to the successor now, but what is still answered here must follow the table.
-    fn apply_while_quitting(&self, table: Table) -> Result<(), String> {
-        let changed = self.shared.routing.check(&table);
-        if changed.map_err(|error| error.to_string())? {
-            self.shared.routing.swap(table);
         }
         Ok(())
     }

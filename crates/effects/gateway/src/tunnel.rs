@@ -12,6 +12,7 @@ use std::time::Duration;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::sync::Notify;
 
 use crate::instance::Place;
 use crate::websocket::{Borders, CLOSE_TO_CLIENT, CLOSE_TO_INSTANCE};
@@ -21,6 +22,8 @@ const BUFFER: usize = 16 * 1024;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How long the other direction may stay silent after one has ended.
 const HALF_CLOSED: Duration = Duration::from_secs(300);
+/// The same for websockets, where neither side has anything to say after the other's end.
+const WEBSOCKET_CLOSED: Duration = Duration::from_secs(2);
 
 /// What is spoken after a switch of protocols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +57,9 @@ pub(crate) async fn switched(
     };
     let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
     let mut tunnel = Tunnel::new(client, upstream);
+    if speech == Speech::Websocket {
+        tunnel.half_closed = WEBSOCKET_CLOSED;
+    }
     let cut = &place.instance().cut;
     tokio::select! {
         _ = tunnel.carry() => {}
@@ -81,6 +87,7 @@ pub(crate) struct Tunnel<A, B> {
     far: (tokio::io::ReadHalf<B>, tokio::io::WriteHalf<B>),
     outward: Direction,
     inward: Direction,
+    half_closed: Duration,
 }
 
 impl<A, B> Tunnel<A, B>
@@ -95,15 +102,20 @@ where
             far: split(far),
             outward: Direction::default(),
             inward: Direction::default(),
+            half_closed: HALF_CLOSED,
         }
     }
 
     /// Carries until both directions have ended, one has broken, or one has ended and the other is silent.
     pub(crate) async fn carry(&mut self) -> Carried {
-        let ended = Cell::new(false);
-        let outward = self.outward.run(&mut self.near.0, &mut self.far.1, &ended);
-        let inward = self.inward.run(&mut self.far.0, &mut self.near.1, &ended);
-        let error = tokio::try_join!(outward, inward).err();
+        let pulse = Pulse::default();
+        let outward = self.outward.run(&mut self.near.0, &mut self.far.1, &pulse);
+        let inward = self.inward.run(&mut self.far.0, &mut self.near.1, &pulse);
+        let both = async { tokio::try_join!(outward, inward).map(|_| ()) };
+        let error = tokio::select! {
+            result = both => result.err(),
+            () = pulse.silence(self.half_closed) => None,
+        };
         Carried {
             sent: self.outward.carried,
             received: self.inward.carried,
@@ -130,6 +142,27 @@ where
         };
         let _ = tokio::time::timeout(FAREWELL, read_out).await;
         self.near.1.shutdown().await
+    }
+}
+
+/// Whether anything moves.
+#[derive(Default)]
+struct Pulse {
+    half_closed: Notify,
+    beats: Cell<u64>,
+}
+
+impl Pulse {
+    /// Ends when one direction has ended and the other was silent for this long.
+    async fn silence(&self, patience: Duration) {
+        self.half_closed.notified().await;
+        loop {
+            let before = self.beats.get();
+            tokio::time::sleep(patience).await;
+            if self.beats.get() == before {
+                return;
+            }
+        }
     }
 }
 
@@ -164,37 +197,24 @@ impl Direction {
         &mut self,
         from: &mut (impl AsyncRead + Unpin),
         to: &mut (impl AsyncWrite + Unpin),
-        other_ended: &Cell<bool>,
+        pulse: &Pulse,
     ) -> io::Result<()> {
-        while self.fill(from, other_ended).await? {
+        while self.fill(from).await? {
             while !self.is_empty() {
                 self.write_some(to, self.end).await?;
+                pulse.beats.set(pulse.beats.get() + 1);
             }
             to.flush().await?;
         }
-        other_ended.set(true);
+        pulse.half_closed.notify_one();
         to.shutdown().await
     }
 
-    async fn fill(
-        &mut self,
-        from: &mut (impl AsyncRead + Unpin),
-        other_ended: &Cell<bool>,
-    ) -> io::Result<bool> {
-        if !self.is_empty() {
-            return Ok(true);
+    async fn fill(&mut self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<bool> {
+        if self.is_empty() {
+            (self.start, self.end) = (0, from.read(&mut self.buffer).await?);
         }
-        loop {
-            let read = tokio::time::timeout(HALF_CLOSED, from.read(&mut self.buffer));
-            match read.await {
-                Ok(count) => {
-                    (self.start, self.end) = (0, count?);
-                    return Ok(self.end > 0);
-                }
-                Err(_) if other_ended.get() => return Err(io::ErrorKind::TimedOut.into()),
-                Err(_) => {}
-            }
-        }
+        Ok(!self.is_empty())
     }
 
     async fn write_some(
@@ -220,7 +240,7 @@ impl Direction {
         to: &mut (impl AsyncWrite + Unpin),
     ) -> io::Result<()> {
         while !self.borders.at_border() {
-            if !self.fill(from, &Cell::new(true)).await? {
+            if !self.fill(from).await? {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let rest = self

@@ -1,1 +1,185 @@
-//! To come.
+//! The control socket: generations, restarts, handing sockets over, quitting.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use ward_gateway::control::ControlError;
+use ward_types::table::Table;
+use ward_types::time::Millis;
+
+use crate::app::App;
+use crate::clients::{body, fetch, get, get2, http1, http2};
+use crate::world::{World, eventually, exit_status};
+
+fn refusal(result: Result<ward_types::table::GatewayObserved, ControlError>) -> String {
+    match result {
+        Err(ControlError::Refused(message)) => message,
+        other => panic!("it was not refused: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_older_table_is_refused_and_changes_nothing() {
+    let app = App::http("one").await;
+    let mut world = World::new().await;
+    world.instance("web-r1-1", app.address);
+    let older = world.table(&[]);
+    let table = world.table(&["web-r1-1"]);
+    let observed = world.control.apply(table.clone()).await.unwrap();
+    assert_eq!(observed.table, table);
+    let message = refusal(world.control.apply(older).await);
+    assert!(message.contains("g1 is older than g2"), "{message}");
+    let changed = Table {
+        pools: Vec::new(),
+        ..table.clone()
+    };
+    refusal(world.control.apply(changed).await);
+    // The same once more is done once.
+    world.control.apply(table.clone()).await.unwrap();
+    let mut ambiguous = world.table(&["web-r1-1"]);
+    let mut other = ambiguous.pools[0].clone();
+    other.service = ward_types::id::Name::parse("api").unwrap();
+    ambiguous.pools.push(other);
+    let message = refusal(world.control.apply(ambiguous).await);
+    assert!(message.contains("shop.localhost is claimed"), "{message}");
+    assert_eq!(world.control.observe().await.unwrap().table, table);
+    assert_eq!(body(fetch(world.http, get("/")).await).await, "one");
+}
+
+#[tokio::test]
+async fn p10_a_killed_gateway_serves_again_from_its_table() {
+    let app = App::http("one").await;
+    let mut world = World::new().await;
+    world.instance("web-r1-1", app.address);
+    let table = world.route(&["web-r1-1"]).await.table;
+    world.child.kill().unwrap();
+    world.child.wait().unwrap();
+    // A connection made while nobody is there waits for the successor.
+    let waiting = TcpStream::connect(world.http).await.unwrap();
+    let mut waiting = crate::clients::http1_over(waiting).await;
+    let waiting = tokio::spawn(async move { waiting.send_request(get("/")).await.unwrap() });
+    world.succeed().await;
+    assert_eq!(world.control.observe().await.unwrap().table, table);
+    assert_eq!(body(waiting.await.unwrap()).await, "one");
+    let older = Table::default();
+    refusal(world.control.apply(older).await);
+}
+
+#[tokio::test]
+async fn a_broken_table_file_does_not_keep_it_from_starting() {
+    let mut world = World::new().await;
+    world.route(&[]).await;
+    world.child.kill().unwrap();
+    world.child.wait().unwrap();
+    std::fs::write(world.home.path().join("gateway/table.json"), "{").unwrap();
+    world.succeed().await;
+    let response = fetch(world.http, get("/")).await;
+    assert_eq!(
+        (
+            response.status().as_u16(),
+            &response.headers()["ward-fault"]
+        ),
+        (503, &"ward".parse().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn the_listening_sockets_can_be_had_back() {
+    let world = World::new().await;
+    let (http, https) = world.control.listeners().await.unwrap();
+    assert_eq!(http.local_addr().unwrap(), world.http);
+    assert_eq!(https.local_addr().unwrap(), world.https);
+    // A connection that is kept goes on after descriptors have travelled on it.
+    assert_eq!(world.control.observe().await.unwrap().pid, world.child.id());
+}
+
+#[tokio::test]
+async fn a_dropped_call_does_not_confuse_the_next() {
+    let mut world = World::new().await;
+    for _ in 0..50 {
+        let call = world.control.observe();
+        let _ = tokio::time::timeout(Duration::from_micros(200), call).await;
+        let table = world.table(&[]);
+        let generation = table.generation;
+        let observed = world.control.apply(table).await.unwrap();
+        assert_eq!(observed.table.generation, generation);
+    }
+}
+
+#[tokio::test]
+async fn nobody_answers_when_there_is_no_gateway() {
+    let home = tempfile::tempdir().unwrap();
+    let control = ward_gateway::control::Control::new(home.path());
+    assert!(matches!(
+        control.observe().await,
+        Err(ControlError::Absent { .. })
+    ));
+}
+
+#[tokio::test]
+async fn p1_an_upgrade_of_the_gateway_loses_no_request() {
+    let app = App::http("one").await;
+    let mut world = World::new().await;
+    world.instance("web-r1-1", app.address);
+    world.route(&["web-r1-1"]).await;
+    let mut kept = http1(world.http).await;
+    assert_eq!(
+        body(kept.send_request(get("/")).await.unwrap()).await,
+        "one"
+    );
+    let mut streams = http2(world.http).await;
+    let under_way = streams.send_request(get2("/wait"));
+    let under_way = tokio::spawn(under_way);
+    eventually("a request is under way", async || app.seen.requests() == 2).await;
+
+    let old = world.control.clone();
+    old.quit(Millis::secs(20)).await.unwrap();
+    let mut before = world.succeed().await;
+    // The kept connection's next request is answered and ends it.
+    kept.ready().await.unwrap();
+    let last = kept.send_request(get("/")).await.unwrap();
+    assert_eq!(last.headers()["connection"], "close");
+    assert_eq!(body(last).await, "one");
+    assert_eq!(body(fetch(world.http, get("/")).await).await, "one");
+    app.seen.release.notify_one();
+    assert_eq!(body(under_way.await.unwrap().unwrap()).await, "one");
+    assert_eq!(exit_status(&mut before).await, 0);
+    // The successor's sockets outlive the predecessor's end.
+    assert_eq!(world.control.observe().await.unwrap().pid, world.child.id());
+}
+
+#[tokio::test]
+async fn quitting_ends_in_time_whatever_is_under_way() {
+    let app = App::http("one").await;
+    let mut world = World::new().await;
+    world.instance("web-r1-1", app.address);
+    world.route(&["web-r1-1"]).await;
+    let mut idle = TcpStream::connect(world.http).await.unwrap();
+    let mut client = http1(world.http).await;
+    let waiting = tokio::spawn(client.send_request(get("/wait")));
+    eventually("a request is under way", async || app.seen.requests() == 1).await;
+    assert_eq!(world.quit(Millis(300)).await, 0);
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 503);
+    assert!(matches!(idle.read(&mut [0; 8]).await, Ok(0) | Err(_)));
+}
+
+#[tokio::test]
+async fn sigterm_means_quit() {
+    let mut world = World::new().await;
+    let pid = rustix::process::Pid::from_child(&world.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    world.control.observe().await.unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(exit_status(&mut world.child).await, 0);
+}
+
+#[tokio::test]
+async fn nonsense_on_the_control_socket_harms_nobody() {
+    let world = World::new().await;
+    let path = ward_gateway::control_socket(world.home.path());
+    let mut stream = tokio::net::UnixStream::connect(path).await.unwrap();
+    stream.write_all(b"{\"ask\":\"fly\"}\n").await.unwrap();
+    assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+    world.control.observe().await.unwrap();
+}
