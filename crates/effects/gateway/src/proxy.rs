@@ -166,6 +166,7 @@ impl<'a> Exchange<'a> {
         let mut tried = Vec::new();
         let mut outcome = None;
         let mut sent = 0;
+        self.pool()?.budget.earn();
         loop {
             let Some(place) = self.place(&tried)? else {
                 match outcome {
@@ -235,9 +236,6 @@ impl<'a> Exchange<'a> {
     fn place(&self, tried: &[u64]) -> Result<Option<Place>, Failure> {
         loop {
             let pool = self.pool()?;
-            if tried.is_empty() {
-                pool.budget.earn();
-            }
             let now = clock::millis();
             match pick(&pool.endpoints, tried, &self.worker.lots, now) {
                 Pick::Placed(place) => return Ok(Some(place)),

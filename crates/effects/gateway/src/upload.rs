@@ -35,6 +35,7 @@ pub(crate) struct Upload {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    Empty,
     Untouched,
     Begun,
     Ended,
@@ -45,7 +46,7 @@ impl Upload {
     /// A body of which nothing has been read.
     pub(crate) fn new(body: Incoming) -> Rc<Self> {
         let state = match body.is_end_stream() {
-            true => State::Ended,
+            true => State::Empty,
             false => State::Untouched,
         };
         Rc::new(Self {
@@ -60,12 +61,12 @@ impl Upload {
 
     /// Whether there is a body at all.
     pub(crate) fn is_empty(&self) -> bool {
-        self.body.borrow().is_end_stream() && self.state.get() != State::Begun
+        self.state.get() == State::Empty
     }
 
     /// Whether a new attempt could send all of it.
     pub(crate) fn is_whole(&self) -> bool {
-        self.state.get() == State::Untouched || self.is_empty()
+        matches!(self.state.get(), State::Empty | State::Untouched)
     }
 
     /// Whether the client broke it off.

@@ -89,6 +89,9 @@ pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     let limit = std::time::Duration::from_secs(15);
     let _ = tokio::time::timeout(limit, reading)
         .await
-        .expect("the gateway keeps the connection open");
+        .unwrap_or_else(|_| {
+            let sent = String::from_utf8_lossy(bytes);
+            panic!("the connection is kept open after {sent:?}")
+        });
     String::from_utf8_lossy(&answer).into_owned()
 }
