@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::table_file;
 use crate::tls::{self, TlsError};
 use crate::worker::{self, Listeners, Phase, Shared};
 
+const CONTROL: &str = "control.sock";
 /// How long whoever starts the gateway may take to pass the listening sockets.
 const PASSED_WITHIN: Duration = Duration::from_secs(10);
 /// How long SIGTERM leaves to requests under way.
@@ -233,7 +235,7 @@ fn lead(
     LocalSet::new().block_on(&runtime, async {
         let own = listeners.duplicate().map_err(StartError::Worker)?;
         let links = bind(&folder, "links.sock")?;
-        let control = bind(&folder, "control.sock")?;
+        let control = bind(&folder, CONTROL)?;
         let (quit, mut asked) = mpsc::unbounded_channel();
         let stored = folder.clone();
         let desk = Desk {
@@ -267,11 +269,17 @@ async fn until_the_end(
     let mut terminate = signal(SignalKind::terminate())?;
     // A person's Ctrl-C in the terminal that the server runs in is not meant for the gateway.
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let control = folder.join(CONTROL);
+    let mut taken_over = pin!(socket::taken_over(&control));
     let grace = loop {
         tokio::select! {
             _ = terminate.recv() => break SIGTERM_GRACE,
             _ = interrupt.recv() => {}
             Some(grace) = asked.recv() => break grace,
+            () = taken_over.as_mut() => {
+                tracing::warn!("another gateway took over");
+                break SIGTERM_GRACE;
+            }
         }
     };
     let end = Instant::now() + grace.duration();

@@ -1,8 +1,10 @@
 //! One request, from its head to the head of its answer.
 //!
-//! 1. Refuse what is ambiguous. 2. Find the pool in the newest table. 3. Write the head anew. 4. Take a
-//! place on an instance and send; when that fails and nothing can have happened twice, take another place.
-//! 5. Write the head of the answer anew and let the body flow.
+//! 1. Refuse what is ambiguous.
+//! 2. Write the head anew.
+//! 3. Take a place on an instance of the newest table, and send. When that fails and nothing can have
+//!    happened twice, take another place.
+//! 4. Write the head of the answer anew and let the body flow.
 
 use std::rc::Rc;
 use std::time::Duration;

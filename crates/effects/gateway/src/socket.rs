@@ -3,12 +3,15 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use crate::worker::Phase;
+
+const LOOK_AFTER_OWN: Duration = Duration::from_millis(200);
 
 /// Listens at `name` in `folder`, in the place of whoever listened there before: the new socket is made
 /// beside it and renamed, so that at no moment nobody answers. The predecessor must not remove it.
@@ -27,6 +30,20 @@ pub(crate) fn bind(folder: &Path, name: &str) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// Ends when somebody else listens at `path`: a gateway that was taken for dead and was not. Two gateways
+/// with two tables must not share the listening sockets for long.
+pub(crate) async fn taken_over(path: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    let inode = || path.symlink_metadata().ok().map(|metadata| metadata.ino());
+    let own = inode();
+    loop {
+        tokio::time::sleep(LOOK_AFTER_OWN).await;
+        if inode().is_some_and(|now| own.is_some_and(|own| own != now)) {
+            return;
+        }
+    }
+}
+
 /// The next connection of the gateway's own user or of root; `None` when the process quits.
 pub(crate) async fn accept_own(
     listener: &UnixListener,
@@ -42,7 +59,7 @@ pub(crate) async fn accept_own(
             Ok(_) => tracing::warn!("another user tried to talk to the gateway"),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept on the gateway's own socket");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     }

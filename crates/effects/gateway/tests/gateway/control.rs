@@ -150,6 +150,19 @@ async fn p1_an_upgrade_of_the_gateway_loses_no_request() {
 }
 
 #[tokio::test]
+async fn of_two_gateways_the_elder_leaves() {
+    let app = App::http("one").await;
+    let mut world = World::new().await;
+    world.instance("web-r1-1", app.address);
+    world.route(&["web-r1-1"]).await;
+    // Nobody asks the first one to quit. A client with a kept connection would go on talking to it.
+    world.control = ward_gateway::control::Control::new(world.home.path());
+    let mut elder = world.succeed().await;
+    assert_eq!(exit_status(&mut elder).await, 0);
+    assert_eq!(body(fetch(world.http, get("/")).await).await, "one");
+}
+
+#[tokio::test]
 async fn quitting_ends_in_time_whatever_is_under_way() {
     let app = App::http("one").await;
     let mut world = World::new().await;

@@ -1,6 +1,8 @@
 //! The gateway over real sockets: a real gateway process, real clients, real servers behind keepers that
 //! speak the keepers' protocol on real sockets. Only the sandboxes are left out.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod app;
 mod clients;
 mod keeper;

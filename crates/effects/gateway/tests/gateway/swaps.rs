@@ -140,6 +140,34 @@ async fn p1_two_hundred_swaps_lose_no_request() {
     assert_eq!(piece(&mut events).await.unwrap(), "data: 1\n\n");
 }
 
+/// The strict order of a deployment: new instance, table, drain, stop; forty times.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p1_instances_that_stop_after_their_drain_lose_no_request() {
+    let mut world = World::new().await;
+    let mut old = ("web-r1-0".to_owned(), App::http("app").await);
+    world.instance(&old.0, old.1.address);
+    world.route(&[&old.0]).await;
+    let load = Load::start(world.http);
+    for release in 2..42 {
+        let new = (format!("web-r{release}-{release}"), App::http("app").await);
+        world.instance(&new.0, new.1.address);
+        world.route(&[&new.0]).await;
+        eventually("the old instance is drained", async || {
+            let traffic = world.traffic(&old.0).await;
+            traffic.requests + traffic.upgraded == 0
+        })
+        .await;
+        world.kill_keeper(&old.0);
+        old = new;
+        let served = old.1.seen.requests();
+        eventually("the new one serves", async || {
+            old.1.seen.requests() > served
+        })
+        .await;
+    }
+    assert!(load.end().await > 500);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p1_an_instance_that_dies_takes_only_its_own_requests_along() {
     let apps = [App::http("one").await, App::http("two").await];
