@@ -10,6 +10,7 @@
 //! the listening.
 
 pub mod client;
+pub mod keeper;
 mod engine;
 mod error;
 mod folder;

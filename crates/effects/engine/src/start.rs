@@ -20,8 +20,8 @@ use crate::folder::{self, FACTS, FAILED, FailedNote, Home, ROOT};
 use crate::watcher;
 
 /// From the keeper's start to its ready line. Setting a sandbox up takes milliseconds; a machine under
-/// heavy load takes seconds.
-const READY: Duration = Duration::from_secs(20);
+/// heavy load takes seconds; the sandbox itself gives up after 30.
+const READY: Duration = Duration::from_secs(40);
 
 /// The longest ready line, in bytes.
 const READY_LINE: u64 = 64 * 1024;

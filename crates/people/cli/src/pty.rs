@@ -38,7 +38,7 @@ impl Pty {
     /// Copies bytes between the two terminals until `ended` is ready, and what is left after that.
     pub(crate) async fn carry<T>(self, ended: impl Future<Output = T>) -> T {
         drop(self.inner); // The program alone holds its end now, so its end can be seen.
-        let Ok(outer) = AsyncFd::new(self.outer) else {
+        let Ok(outer) = AsyncFd::register(self.outer) else {
             return ended.await;
         };
         let typed = std::thread::spawn({

@@ -51,7 +51,7 @@ fn a_stack_file_that_is_no_stack_file() {
 fn a_failing_build_shows_its_output_and_changes_nothing() {
     let ward = up();
     let text = std::fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
-    ward.write("ward.toml", &text.replace("command = []", r#"command = ["sh", "-c", "echo the compiler is cross; exit 4"]"#));
+    ward.write("ward.toml", &text.replace("build = { files", r#"build = { command = ["sh", "-c", "echo the compiler is cross; exit 4"], files"#));
     ward.run(&["deploy"]).fails(1, &["the compiler is cross", "4", "nothing was changed"]);
     assert!(!ward.ok(&["releases"]).contains("r2"));
     serves(&ward);

@@ -154,7 +154,7 @@ pub(crate) async fn releases(context: &Context, env: OfEnv) -> Result<Status, Tr
 /// A table without lines, its columns padded.
 pub(crate) fn columns(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(NOTHING);
+    table.load_style(NOTHING);
     table.set_header(header.iter().map(|text| (*text).to_owned()));
     table
 }

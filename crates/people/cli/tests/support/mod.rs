@@ -62,7 +62,7 @@ version = "1.0"
 keep_warm = "30s"
 
 [service.web]
-build = {{ command = [], files = ["app.py"], run = ["python3", "-u", "app.py"], base = "host" }}
+build = {{ files = ["app.py"], run = ["python3", "-u", "app.py"], base = "host" }}
 port = 8000
 health = {{ path = "/healthz", interval = "50ms", healthy = 2 }}
 instances = 2

@@ -1,0 +1,256 @@
+//! The keeper's loop: one turn per batch of events, and the life of the instance from running to over.
+
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use rustix::event::epoll::EventFlags;
+use ward_sandbox::Sandbox;
+use ward_types::keeper::{Exit, InstanceSpec, InstanceState, InstanceStatus};
+use ward_types::time::Millis;
+
+use super::health::{Health, Verdict};
+use super::link::Links;
+use super::output::{Flow, Log, Stream};
+use super::peers::Peers;
+use super::poll::{Poller, Source};
+use super::record;
+
+/// One instance and all that its keeper does for it.
+pub(super) struct Instance {
+    pub(super) spec: InstanceSpec,
+    pub(super) sandbox: Sandbox,
+    pub(super) poll: Poller,
+    pub(super) peers: Peers,
+    listener: OwnedFd,
+    termination: OwnedFd,
+    log: Log,
+    streams: Vec<Stream>,
+    links: Links,
+    health: Option<Health>,
+    life: Life,
+    last_failure: Option<String>,
+    pub(super) changed: bool,
+}
+
+/// Where the instance is in its life.
+enum Life {
+    /// It runs, and should.
+    Running,
+    /// It was asked to stop, and is killed at that moment.
+    Stopping(Instant),
+    /// It ended.
+    Over(Exit, Asked),
+}
+
+/// Whether an end was asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Yes,
+    No,
+}
+
+impl Instance {
+    /// Takes a running sandbox over.
+    pub(super) fn new(
+        spec: InstanceSpec,
+        mut sandbox: Sandbox,
+        listener: OwnedFd,
+        termination: OwnedFd,
+        log: Log,
+        links: Links,
+    ) -> io::Result<Self> {
+        let poll = Poller::new()?;
+        poll.add(&listener, Source::Listener, EventFlags::IN)?;
+        poll.add(&termination, Source::Termination, EventFlags::IN)?;
+        poll.add(sandbox.ended(), Source::Ended, EventFlags::IN)?;
+        let mut streams = Vec::new();
+        if let Some((output, errors)) = sandbox.take_output() {
+            streams = vec![Stream::new(output, b'o'), Stream::new(errors, b'e')];
+        }
+        for (number, stream) in (0..).zip(&streams) {
+            poll.add(&stream.pipe, Source::Output(number), EventFlags::IN)?;
+        }
+        links.watch(&poll)?;
+        let health = spec.health.clone().map(Health::new);
+        Ok(Self {
+            spec,
+            sandbox,
+            poll,
+            peers: Peers::default(),
+            listener,
+            termination,
+            log,
+            streams,
+            links,
+            health,
+            life: Life::Running,
+            last_failure: None,
+            changed: false,
+        })
+    }
+
+    /// How it is.
+    pub(super) fn status(&self) -> InstanceStatus {
+        let state = match &self.life {
+            Life::Running => self.health.as_ref().map_or(InstanceState::Healthy, Health::state),
+            Life::Stopping(_) => InstanceState::Stopping,
+            Life::Over(exit, asked) => InstanceState::Exited {
+                exit: *exit,
+                asked: *asked == Asked::Yes,
+            },
+        };
+        let over = matches!(self.life, Life::Over(..));
+        InstanceStatus {
+            state,
+            pid: self.sandbox.pid().filter(|_| !over),
+            keeper_pid: std::process::id(),
+            last_failure: self.last_failure.clone(),
+            missing: self.sandbox.missing().to_vec(),
+        }
+    }
+
+    /// Runs until the instance is over and everybody who watches knows.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        while !matches!(self.life, Life::Over(..)) {
+            if std::mem::take(&mut self.changed) {
+                self.tell_watchers();
+            }
+            for (source, flags) in self.poll.wait(self.deadline())? {
+                self.turn(source, flags);
+            }
+            self.on_time(Instant::now());
+        }
+        self.leave();
+        Ok(())
+    }
+
+    /// The next moment at which something must be done unasked.
+    fn deadline(&self) -> Option<Instant> {
+        let killing = match self.life {
+            Life::Stopping(at) => Some(at),
+            _ => None,
+        };
+        let health = self.health.as_ref().and_then(Health::deadline);
+        [killing, health, self.links.deadline(), self.peers.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn turn(&mut self, source: Source, flags: EventFlags) {
+        match source {
+            Source::Listener => self.welcome(),
+            Source::Ended => self.check_end(),
+            Source::Termination => self.terminated(),
+            Source::Output(number) => self.read_output(number),
+            Source::Peer(number) => self.peer_is_ready(number, flags),
+            Source::Connecting(number) => self.connection_is_decided(number),
+            Source::Program(number) => self.program_ended(number),
+            Source::Health => self.check_health(|health, poll| health.is_ready(poll)),
+            Source::LinkListener(number) => self.links.accept(number, &self.poll),
+            Source::Link(number) => self.links.is_ready(number, &self.poll),
+        }
+    }
+
+    fn on_time(&mut self, now: Instant) {
+        if matches!(self.life, Life::Stopping(at) if at <= now) {
+            self.sandbox.kill();
+            // Its end is an event; until then there is nothing more to do.
+            self.life = Life::Stopping(now + std::time::Duration::from_secs(3600));
+        }
+        if matches!(self.life, Life::Running) {
+            self.check_health(|health, poll| health.on_time(poll, now));
+        }
+        self.links.on_time(&self.poll, now);
+        self.give_up_connections(now);
+    }
+
+    fn check_health(&mut self, step: impl FnOnce(&mut Health, &Poller) -> Option<Verdict>) {
+        let Some(health) = &mut self.health else {
+            return;
+        };
+        let before = health.state();
+        let Some(verdict) = step(health, &self.poll) else {
+            return;
+        };
+        let failure = match verdict {
+            Verdict::Good => None,
+            Verdict::Bad(reason) => Some(reason),
+        };
+        self.changed |= before != health.state() || failure != self.last_failure;
+        self.last_failure = failure;
+    }
+
+    /// Asks the application to stop, and sets the moment at which it is killed. Asking again can only make it
+    /// sooner.
+    pub(super) fn stop(&mut self, grace: Millis) {
+        let at = Instant::now() + grace.duration();
+        match self.life {
+            Life::Over(..) => {}
+            Life::Stopping(before) => self.life = Life::Stopping(before.min(at)),
+            Life::Running => {
+                // One that is over already needs no signal; its end is an event.
+                let _ = self.sandbox.signal(self.spec.stop_signal);
+                self.life = Life::Stopping(at);
+                self.changed = true;
+            }
+        }
+    }
+
+    /// The machine shuts down, or somebody ended the keeper by hand.
+    fn terminated(&mut self) {
+        let mut record = [0; 128];
+        let _ = rustix::io::read(&self.termination, &mut record);
+        self.stop(self.spec.stop_timeout);
+    }
+
+    fn read_output(&mut self, number: u32) {
+        let Some(stream) = self.streams.get_mut(number as usize) else {
+            return;
+        };
+        if stream.take(&mut self.log) == Flow::Closed {
+            self.poll.remove(stream.pipe.as_fd());
+        }
+    }
+
+    fn check_end(&mut self) {
+        let Some(exit) = self.sandbox.exit() else {
+            return;
+        };
+        let asked = match self.life {
+            Life::Running => Asked::No,
+            _ => Asked::Yes,
+        };
+        self.life = Life::Over(exit, asked);
+    }
+
+    fn welcome(&mut self) {
+        if let Err(error) = self.peers.accept(self.listener.as_fd(), &self.poll) {
+            let _ = writeln!(io::stderr(), "taking a connection failed: {error}");
+        }
+    }
+
+    /// The end. First what can be lost, then those who wait, then the name, by which nobody shall find us any more.
+    fn leave(mut self) {
+        for stream in &mut self.streams {
+            stream.finish(&mut self.log);
+        }
+        if self.sandbox.out_of_memory() {
+            self.last_failure = Some("the kernel killed a process of it for want of memory: its limit is too low for what it does".to_owned());
+        }
+        if let Life::Over(exit, asked) = self.life {
+            let ended = record::Ended {
+                exit,
+                asked: asked == Asked::Yes,
+                at: record::now(),
+                reason: self.last_failure.clone(),
+            };
+            if let Err(error) = record::ended(&self.spec.dir, &ended) {
+                let _ = writeln!(io::stderr(), "exit.json could not be written: {error}");
+            }
+        }
+        self.farewell();
+        record::remove_socket(&self.spec.dir);
+    }
+}
