@@ -1,5 +1,7 @@
 //! Real keepers, real sandboxes: start, look, stop, die, be found again.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 mod real;
 mod world;
 

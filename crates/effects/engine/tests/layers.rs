@@ -1,5 +1,7 @@
 //! Unpacking layers: what images really hold, and what strangers put into them.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;

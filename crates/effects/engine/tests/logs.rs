@@ -1,5 +1,7 @@
 //! Reading and following output, from files as keepers write them.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;

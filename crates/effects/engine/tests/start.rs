@@ -1,5 +1,7 @@
 //! Starts that fail, and what is left of them; the real keeper's life is in `instances.rs`.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

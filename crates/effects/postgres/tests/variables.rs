@@ -1,5 +1,7 @@
 //! What an instance and the links to it are given.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 use std::path::PathBuf;
 
 use tempfile::TempDir;

@@ -143,7 +143,7 @@ fn archive(files: &[(&str, &str)]) -> Vec<u8> {
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
         builder
-            .append_data(&mut header, path, format!("{text}").as_bytes())
+            .append_data(&mut header, path, text.as_bytes())
             .unwrap();
     }
     builder.into_inner().unwrap()
