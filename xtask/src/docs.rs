@@ -12,7 +12,8 @@ fn pages() -> Vec<(PathBuf, String)> {
 /// Writes every page anew.
 pub(crate) fn write() -> Result<(), String> {
     for (path, text) in pages() {
-        fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        fs::write(&path, text)
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         say(&format!("wrote {}", path.display()));
     }
     Ok(())
@@ -23,7 +24,10 @@ pub(crate) fn check() -> Result<(), String> {
     for (path, text) in pages() {
         let there = fs::read_to_string(&path).unwrap_or_default();
         if there != text {
-            return Err(format!("{} is not what its table gives; run `cargo xtask docs`", path.display()));
+            return Err(format!(
+                "{} is not what its table gives; run `cargo xtask docs`",
+                path.display()
+            ));
         }
     }
     Ok(())

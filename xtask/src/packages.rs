@@ -16,8 +16,16 @@ const fn package(name: &'static str, file: &'static str, why: &'static str) -> P
     Package { name, file, why }
 }
 
-const POSTGRES: Package = package("postgresql", "/usr/lib/postgresql", "the database of a stack");
-const CA: Package = package("ca-certificates", "/etc/ssl/certs/ca-certificates.crt", "certificate authorities for images");
+const POSTGRES: Package = package(
+    "postgresql",
+    "/usr/lib/postgresql",
+    "the database of a stack",
+);
+const CA: Package = package(
+    "ca-certificates",
+    "/etc/ssl/certs/ca-certificates.crt",
+    "certificate authorities for images",
+);
 
 /// What `demo` needs.
 pub(crate) const DEMO: &[Package] = &[POSTGRES, CA];
@@ -26,12 +34,24 @@ pub(crate) const DEMO: &[Package] = &[POSTGRES, CA];
 pub(crate) const TEST: &[Package] = &[
     POSTGRES,
     CA,
-    package("python3", "/usr/bin/python3", "an application in another language"),
-    package("buildah", "/usr/bin/buildah", "builds Dockerfiles, and talks to the registry"),
+    package(
+        "python3",
+        "/usr/bin/python3",
+        "an application in another language",
+    ),
+    package(
+        "buildah",
+        "/usr/bin/buildah",
+        "builds Dockerfiles, and talks to the registry",
+    ),
     package("podman", "/usr/bin/podman", "talks to the registry"),
     package("skopeo", "/usr/bin/skopeo", "talks to the registry"),
     package("curl", "/usr/bin/curl", "the README's session"),
-    package("uidmap", "/usr/bin/newuidmap", "podman and buildah as an ordinary user"),
+    package(
+        "uidmap",
+        "/usr/bin/newuidmap",
+        "podman and buildah as an ordinary user",
+    ),
 ];
 
 /// What `bench` needs: the programs that Ward is compared with.
@@ -39,14 +59,25 @@ pub(crate) const BENCH: &[Package] = &[
     POSTGRES,
     CA,
     package("skopeo", "/usr/bin/skopeo", "pushes and pulls images"),
-    package("docker-registry", "/usr/bin/docker-registry", "the registry to compare with"),
-    package("crun", "/usr/bin/crun", "the container runtime to compare with"),
+    package(
+        "docker-registry",
+        "/usr/bin/docker-registry",
+        "the registry to compare with",
+    ),
+    package(
+        "crun",
+        "/usr/bin/crun",
+        "the container runtime to compare with",
+    ),
 ];
 
 /// Installs the packages that are missing: as root, or through sudo without a password. Otherwise it
 /// names the one line to run.
 pub(crate) fn install(packages: &[Package]) -> Result<(), String> {
-    let missing: Vec<&Package> = packages.iter().filter(|package| !Path::new(package.file).exists()).collect();
+    let missing: Vec<&Package> = packages
+        .iter()
+        .filter(|package| !Path::new(package.file).exists())
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -54,12 +85,20 @@ pub(crate) fn install(packages: &[Package]) -> Result<(), String> {
         say(&format!("{} is missing: {}", package.name, package.why));
     }
     let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
-    let line = format!("apt-get install -y --no-install-recommends {}", names.join(" "));
+    let line = format!(
+        "apt-get install -y --no-install-recommends {}",
+        names.join(" ")
+    );
     let Some(become_root) = way_to_root() else {
-        return Err(format!("cannot install packages as this user; run this line, then again:\n\n    sudo {line}\n"));
+        return Err(format!(
+            "cannot install packages as this user; run this line, then again:\n\n    sudo {line}\n"
+        ));
     };
     if !Path::new("/usr/bin/apt-get").exists() {
-        return Err(format!("there is no apt-get on this machine; install the like of: {}", names.join(" ")));
+        return Err(format!(
+            "there is no apt-get on this machine; install the like of: {}",
+            names.join(" ")
+        ));
     }
     say(&format!("installing: {}", names.join(" ")));
     run(&mut apt(become_root, &["update", "-q"]))?;
@@ -80,6 +119,11 @@ fn way_to_root() -> Option<&'static [&'static str]> {
     if rustix::process::geteuid().is_root() {
         return Some(&[]);
     }
-    let sudo = Command::new("sudo").args(["-n", "true"]).stdin(Stdio::null()).stderr(Stdio::null()).status();
-    sudo.is_ok_and(|status| status.success()).then_some(&["sudo", "-n"])
+    let sudo = Command::new("sudo")
+        .args(["-n", "true"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    sudo.is_ok_and(|status| status.success())
+        .then_some(&["sudo", "-n"])
 }

@@ -18,7 +18,8 @@ struct Step {
 
 /// Replays every session of `document` with the binary in `bin`, on ports and a state folder of its own.
 pub(crate) fn replay(document: &Path, bin: &Path) -> Result<(), String> {
-    let text = fs::read_to_string(document).map_err(|error| format!("cannot read {}: {error}", document.display()))?;
+    let text = fs::read_to_string(document)
+        .map_err(|error| format!("cannot read {}: {error}", document.display()))?;
     let steps = steps(&text);
     if steps.is_empty() {
         return Err(format!("{} has no session", document.display()));
@@ -117,7 +118,10 @@ mod tests {
     fn an_ellipsis_stands_for_any_text() {
         assert!(text_matches("a … c …", "a b c d"));
         assert!(!text_matches("a … c", "a b d"));
-        assert!(lines_match(&["one", "…", "two …"], &["one", "x", "y", "two three"]));
+        assert!(lines_match(
+            &["one", "…", "two …"],
+            &["one", "x", "y", "two three"]
+        ));
         assert!(!lines_match(&["one"], &["one", "two"]));
     }
 }

@@ -49,6 +49,14 @@ pub(crate) fn bench(names: &[String], output: &str) -> Result<(), String> {
     packages::install(packages::BENCH)?;
     run(cargo().args(["build", "--release", "--locked", "--package", "ward-cli"]))?;
     let mut bench = cargo();
-    bench.args(["run", "--release", "--locked", "--quiet", "--package", "ward-bench", "--"]);
+    bench.args([
+        "run",
+        "--release",
+        "--locked",
+        "--quiet",
+        "--package",
+        "ward-bench",
+        "--",
+    ]);
     run(bench.args(["--output", output]).args(names))
 }

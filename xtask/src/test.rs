@@ -31,25 +31,57 @@ pub(crate) fn test() -> Result<(), String> {
         say(&format!("# {name}: {} s", since.elapsed().as_secs()));
     }
     say(&format!("{passed} passed, {} failed", failed.len()));
-    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("failed: {}", failed.join(", ")))
+    }
 }
 
 fn formatting() -> Result<(), String> {
     run(cargo().args(["fmt", "--all", "--check"]))?;
-    run(cargo().args(["fmt", "--all", "--check", "--manifest-path", "examples/returns/Cargo.toml"]))
+    run(cargo().args([
+        "fmt",
+        "--all",
+        "--check",
+        "--manifest-path",
+        "examples/returns/Cargo.toml",
+    ]))
 }
 
 fn lints() -> Result<(), String> {
-    run(cargo().args(["clippy", "--locked", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
+    run(cargo().args([
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ]))
 }
 
 fn wards_tests() -> Result<(), String> {
     run(cargo().args(["build", "--locked", "--package", "ward-cli"]))?;
-    run(cargo().args(["test", "--locked", "--workspace", "--no-fail-fast", "--quiet"]))
+    run(cargo().args([
+        "test",
+        "--locked",
+        "--workspace",
+        "--no-fail-fast",
+        "--quiet",
+    ]))
 }
 
 fn example_tests() -> Result<(), String> {
-    run(cargo().args(["test", "--locked", "--workspace", "--quiet", "--manifest-path", "examples/returns/Cargo.toml"]))
+    run(cargo().args([
+        "test",
+        "--locked",
+        "--workspace",
+        "--quiet",
+        "--manifest-path",
+        "examples/returns/Cargo.toml",
+    ]))
 }
 
 fn documents() -> Result<(), String> {

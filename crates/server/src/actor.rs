@@ -23,7 +23,9 @@ impl Actor {
     /// Ward itself.
     #[must_use]
     pub fn ward() -> Self {
-        Self { who: "ward".to_owned() }
+        Self {
+            who: "ward".to_owned(),
+        }
     }
 }
 
@@ -65,7 +67,11 @@ impl Refusal {
     /// A refusal without a hint.
     #[must_use]
     pub fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None }
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// The same, with what to do next.

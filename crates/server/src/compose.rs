@@ -9,7 +9,8 @@ use ward_engine::{Engine, Image};
 use ward_postgres::{Database, LinkVariables, Place, Postgres};
 use ward_types::id::{EnvId, Name};
 use ward_types::keeper::{
-    HealthCheck, InstanceFacts, InstanceSpec, Limits, LinkSpec, LinkTarget, LogSpec, Probe, Role, RootSpec, UserSpec,
+    HealthCheck, InstanceFacts, InstanceSpec, Limits, LinkSpec, LinkTarget, LogSpec, Probe, Role,
+    RootSpec, UserSpec,
 };
 use ward_types::release::Release;
 use ward_types::secret::Secret;
@@ -60,19 +61,31 @@ impl Composer {
     ///
     /// # Errors
     /// [`ComposeError`], as it says.
-    pub(crate) async fn instance(&self, facts: InstanceFacts, release: &Release) -> Result<InstanceSpec, ComposeError> {
+    pub(crate) async fn instance(
+        &self,
+        facts: InstanceFacts,
+        release: &Release,
+    ) -> Result<InstanceSpec, ComposeError> {
         match facts.role {
             Role::Database => self.database(facts, release),
             Role::Service | Role::ReleaseCommand => self.service(facts, release).await,
         }
     }
 
-    fn database(&self, facts: InstanceFacts, release: &Release) -> Result<InstanceSpec, ComposeError> {
+    fn database(
+        &self,
+        facts: InstanceFacts,
+        release: &Release,
+    ) -> Result<InstanceSpec, ComposeError> {
         let missing = || ComposeError::NoComponent {
             release: release.id.to_string(),
             component: facts.component.clone(),
         };
-        let spec = release.spec.databases.get(&facts.component).ok_or_else(missing)?;
+        let spec = release
+            .spec
+            .databases
+            .get(&facts.component)
+            .ok_or_else(missing)?;
         let database = facts.component.clone();
         let prepared = self.prepared(&facts.env, &database)?;
         Ok(prepared.instance(
@@ -81,7 +94,10 @@ impl Composer {
                 started: facts.started,
                 dir: self.engine.instance_dir(&facts.env, &facts.id),
                 host_id: self.engine.host_id(&facts.env, &database),
-                log: LogSpec { file: self.engine.log_file(&facts), max_bytes: LOG_BYTES },
+                log: LogSpec {
+                    file: self.engine.log_file(&facts),
+                    max_bytes: LOG_BYTES,
+                },
                 gateway_links: self.engine.gateway_links(),
                 id: facts.id,
             },
@@ -89,22 +105,37 @@ impl Composer {
     }
 
     fn prepared(&self, env: &EnvId, database: &Name) -> Result<Database, ComposeError> {
-        self.postgres.prepare(env, database).map_err(|source| ComposeError::Database {
-            database: database.clone(),
-            source: Box::new(source),
-        })
+        self.postgres
+            .prepare(env, database)
+            .map_err(|source| ComposeError::Database {
+                database: database.clone(),
+                source: Box::new(source),
+            })
     }
 
-    async fn service(&self, mut facts: InstanceFacts, release: &Release) -> Result<InstanceSpec, ComposeError> {
+    async fn service(
+        &self,
+        mut facts: InstanceFacts,
+        release: &Release,
+    ) -> Result<InstanceSpec, ComposeError> {
         let name = facts.component.clone();
-        let service = release.spec.services.get(&name).ok_or_else(|| ComposeError::NoComponent {
-            release: release.id.to_string(),
-            component: name.clone(),
-        })?;
-        let digest = release.build.images.get(&name).ok_or_else(|| ComposeError::NoImage {
-            release: release.id.to_string(),
-            component: name.clone(),
-        })?;
+        let service =
+            release
+                .spec
+                .services
+                .get(&name)
+                .ok_or_else(|| ComposeError::NoComponent {
+                    release: release.id.to_string(),
+                    component: name.clone(),
+                })?;
+        let digest = release
+            .build
+            .images
+            .get(&name)
+            .ok_or_else(|| ComposeError::NoImage {
+                release: release.id.to_string(),
+                component: name.clone(),
+            })?;
         let repository = Images::repository(&facts.env.stack(), &name);
         let image = self.images.ready(&repository, digest).await?;
         let serves = facts.role == Role::Service;
@@ -114,17 +145,32 @@ impl Composer {
             dir: self.engine.instance_dir(&facts.env, &facts.id),
             root: root(service, &image),
             argv: command(&facts, service, &image)?,
-            cwd: if image.cwd.is_empty() { "/".to_owned() } else { image.cwd.clone() },
+            cwd: if image.cwd.is_empty() {
+                "/".to_owned()
+            } else {
+                image.cwd.clone()
+            },
             env,
             user: UserSpec {
                 uid: image.user.uid,
                 gid: image.user.gid,
                 host_id: self.engine.host_id(&facts.env, &name),
             },
-            limits: Limits { memory: service.memory.map(|size| size.0), processes: None },
-            health: service.health.as_ref().filter(|_| serves).zip(service.port).map(check),
+            limits: Limits {
+                memory: service.memory.map(|size| size.0),
+                processes: None,
+            },
+            health: service
+                .health
+                .as_ref()
+                .filter(|_| serves)
+                .zip(service.port)
+                .map(check),
             links: self.links(&facts.env, &release.spec, service),
-            log: LogSpec { file: self.engine.log_file(&facts), max_bytes: LOG_BYTES },
+            log: LogSpec {
+                file: self.engine.log_file(&facts),
+                max_bytes: LOG_BYTES,
+            },
             stop_timeout: service.stop_timeout,
             stop_signal: image.stop_signal.unwrap_or(15),
             gateway_links: self.engine.gateway_links(),
@@ -143,12 +189,21 @@ impl Composer {
         env.extend(image.env.clone());
         env.extend(service.env.clone());
         env.extend(own_variables(facts, release, service));
-        let mut env: BTreeMap<String, Secret> =
-            env.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
-        let databases = service.links.iter().filter(|link| release.spec.databases.contains_key(link));
+        let mut env: BTreeMap<String, Secret> = env
+            .into_iter()
+            .map(|(name, value)| (name, Secret::new(value)))
+            .collect();
+        let databases = service
+            .links
+            .iter()
+            .filter(|link| release.spec.databases.contains_key(link));
         for (place, database) in databases.enumerate() {
             // A second database's variables carry its name, so that they do not hide the first one's.
-            let variables = if place == 0 { LinkVariables::Plain } else { LinkVariables::Prefixed };
+            let variables = if place == 0 {
+                LinkVariables::Plain
+            } else {
+                LinkVariables::Prefixed
+            };
             env.extend(self.prepared(&facts.env, database)?.link_env(variables));
         }
         Ok(env)
@@ -161,16 +216,27 @@ impl Composer {
             Some((name.to_string(), port, target))
         });
         let outside = service.egress.iter().map(|egress| {
-            let target = LinkTarget::Egress { host: egress.host.clone(), port: egress.port };
+            let target = LinkTarget::Egress {
+                host: egress.host.clone(),
+                port: egress.port,
+            };
             (egress.host.clone(), egress.port, target)
         });
         let mut hosts: Vec<String> = Vec::new();
         let with_address = |(host, port, target): (String, u16, LinkTarget)| {
-            let place = hosts.iter().position(|known| *known == host).unwrap_or_else(|| {
-                hosts.push(host.clone());
-                hosts.len() - 1
-            });
-            LinkSpec { address: address(place), host, port, target }
+            let place = hosts
+                .iter()
+                .position(|known| *known == host)
+                .unwrap_or_else(|| {
+                    hosts.push(host.clone());
+                    hosts.len() - 1
+                });
+            LinkSpec {
+                address: address(place),
+                host,
+                port,
+                target,
+            }
         };
         inside.chain(outside).map(with_address).collect()
     }
@@ -182,7 +248,13 @@ impl Composer {
             return Some((port, LinkTarget::Keeper { dir, port }));
         }
         let port = spec.services.get(name)?.port?;
-        Some((port, LinkTarget::Service { env: env.clone(), service: name.clone() }))
+        Some((
+            port,
+            LinkTarget::Service {
+                env: env.clone(),
+                service: name.clone(),
+            },
+        ))
     }
 
     /// Removes an environment's data and secrets. Its releases and logs stay.
@@ -205,29 +277,58 @@ impl Composer {
 
 /// 127.77.0.2, 127.77.0.3, … : apart from 127.0.0.1, where the application itself listens.
 fn address(place: usize) -> Ipv4Addr {
-    let number = u32::try_from(place).unwrap_or(u32::MAX / 2).saturating_add(2);
-    Ipv4Addr::from_bits(Ipv4Addr::new(127, 77, 0, 0).to_bits().saturating_add(number))
+    let number = u32::try_from(place)
+        .unwrap_or(u32::MAX / 2)
+        .saturating_add(2);
+    Ipv4Addr::from_bits(
+        Ipv4Addr::new(127, 77, 0, 0)
+            .to_bits()
+            .saturating_add(number),
+    )
 }
 
 fn root(service: &ServiceSpec, image: &Image) -> RootSpec {
-    let declared = matches!(service.source, ImageSource::Command { base: Base::Host, .. });
-    let labelled = image.labels.get(ward_build::BASE_LABEL).is_some_and(|base| base == "host");
-    RootSpec { layers: image.layers.clone(), host_usr: declared && labelled, mounts: Vec::new() }
+    let declared = matches!(
+        service.source,
+        ImageSource::Command {
+            base: Base::Host,
+            ..
+        }
+    );
+    let labelled = image
+        .labels
+        .get(ward_build::BASE_LABEL)
+        .is_some_and(|base| base == "host");
+    RootSpec {
+        layers: image.layers.clone(),
+        host_usr: declared && labelled,
+        mounts: Vec::new(),
+    }
 }
 
-fn command(facts: &InstanceFacts, service: &ServiceSpec, image: &Image) -> Result<Vec<String>, ComposeError> {
+fn command(
+    facts: &InstanceFacts,
+    service: &ServiceSpec,
+    image: &Image,
+) -> Result<Vec<String>, ComposeError> {
     let argv = match (facts.role, &service.release, &service.command) {
         (Role::ReleaseCommand, Some(release), _) => release.command.clone(),
         (_, _, Some(command)) => command.clone(),
         (_, _, None) => image.argv.clone(),
     };
     if argv.is_empty() {
-        return Err(ComposeError::NoCommand { component: facts.component.clone() });
+        return Err(ComposeError::NoCommand {
+            component: facts.component.clone(),
+        });
     }
     Ok(argv)
 }
 
-fn own_variables(facts: &InstanceFacts, release: &Release, service: &ServiceSpec) -> Vec<(String, String)> {
+fn own_variables(
+    facts: &InstanceFacts,
+    release: &Release,
+    service: &ServiceSpec,
+) -> Vec<(String, String)> {
     let mut own = vec![
         ("WARD_STACK", facts.env.stack().to_string()),
         ("WARD_ENV", facts.env.env().to_string()),
@@ -237,12 +338,16 @@ fn own_variables(facts: &InstanceFacts, release: &Release, service: &ServiceSpec
         ("WARD_INSTANCE", facts.id.to_string()),
     ];
     own.extend(service.port.map(|port| ("PORT", port.to_string())));
-    own.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    own.into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 fn check((health, port): (&HealthSpec, u16)) -> HealthCheck {
     HealthCheck {
-        probe: Probe::Http { path: health.path.clone() },
+        probe: Probe::Http {
+            path: health.path.clone(),
+        },
         port,
         interval: health.interval,
         timeout: health.timeout,

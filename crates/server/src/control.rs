@@ -65,7 +65,10 @@ impl Control {
     /// Ends the gateway, then the server. Instances that run go on running.
     pub async fn shutdown(&self) {
         let nothing_runs = self.store().state().environments.keys().all(|env| {
-            self.engine().observe(env).values().all(|seen| seen.status.state.is_over())
+            self.engine()
+                .observe(env)
+                .values()
+                .all(|seen| seen.status.state.is_over())
         });
         if nothing_runs {
             self.0.world.routing.quit(Millis::secs(5)).await;
@@ -80,18 +83,36 @@ impl Control {
     pub fn environment(&self, asked: Option<&EnvId>) -> Result<EnvId, Refusal> {
         let state = self.store().state();
         let mut known = state.environments.keys();
-        let list = || state.environments.keys().map(EnvId::as_str).collect::<Vec<_>>().join(", ");
+        let list = || {
+            state
+                .environments
+                .keys()
+                .map(EnvId::as_str)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         match (asked, known.next(), known.next()) {
             (Some(id), ..) if state.environments.contains_key(id) => Ok(id.clone()),
-            (Some(id), None, _) => Err(Refusal::new(RefusalKind::NotFound, format!("there is no environment {id}"))
-                .hint("bring one up with `ward up DIR`")),
-            (Some(id), ..) => Err(Refusal::new(RefusalKind::NotFound, format!("there is no environment {id}"))
-                .hint(format!("there are: {}", list()))),
+            (Some(id), None, _) => Err(Refusal::new(
+                RefusalKind::NotFound,
+                format!("there is no environment {id}"),
+            )
+            .hint("bring one up with `ward up DIR`")),
+            (Some(id), ..) => Err(Refusal::new(
+                RefusalKind::NotFound,
+                format!("there is no environment {id}"),
+            )
+            .hint(format!("there are: {}", list()))),
             (None, Some(only), None) => Ok(only.clone()),
-            (None, None, _) => Err(Refusal::new(RefusalKind::NotFound, "there is no environment yet")
-                .hint("bring one up with `ward up DIR`")),
-            (None, ..) => Err(Refusal::new(RefusalKind::Invalid, "there are several environments")
-                .hint(format!("name one with --env: {}", list()))),
+            (None, None, _) => Err(Refusal::new(
+                RefusalKind::NotFound,
+                "there is no environment yet",
+            )
+            .hint("bring one up with `ward up DIR`")),
+            (None, ..) => Err(
+                Refusal::new(RefusalKind::Invalid, "there are several environments")
+                    .hint(format!("name one with --env: {}", list())),
+            ),
         }
     }
 
@@ -103,7 +124,9 @@ impl Control {
     pub(crate) fn live(&self, id: &EnvId) -> watch::Receiver<Live> {
         let mut drivers = lock(&self.0.drivers);
         let driver = drivers.entry(id.clone());
-        driver.or_insert_with(|| Driver::start(id.clone(), self.0.world.clone())).clone()
+        driver
+            .or_insert_with(|| Driver::start(id.clone(), self.0.world.clone()))
+            .clone()
     }
 
     pub(crate) fn lane(&self, id: &EnvId) -> Arc<tokio::sync::Mutex<()>> {
@@ -114,7 +137,12 @@ impl Control {
     ///
     /// # Errors
     /// When they do not fit the state any more, or the disk is full.
-    pub(crate) async fn append(&self, actor: &Actor, why: &str, events: Vec<Event>) -> Result<Vec<Record>, Refusal> {
+    pub(crate) async fn append(
+        &self,
+        actor: &Actor,
+        why: &str,
+        events: Vec<Event>,
+    ) -> Result<Vec<Record>, Refusal> {
         let at = now();
         let request = format!("q{:x}", at.0);
         let entry = |event| Entry {
@@ -129,7 +157,10 @@ impl Control {
         let appended = tokio::task::spawn_blocking(move || store.append(entries)).await;
         match appended {
             Ok(Ok(records)) => Ok(records),
-            Ok(Err(error)) => Err(Refusal::failed("the log did not take it; nothing was changed", &error)),
+            Ok(Err(error)) => Err(Refusal::failed(
+                "the log did not take it; nothing was changed",
+                &error,
+            )),
             Err(error) => Err(Refusal::failed("the log did not take it", &error)),
         }
     }
@@ -138,20 +169,39 @@ impl Control {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn events(&self, after: Option<u64>, env: Option<&EnvId>, limit: usize) -> Result<Vec<Record>, Refusal> {
+    pub fn events(
+        &self,
+        after: Option<u64>,
+        env: Option<&EnvId>,
+        limit: usize,
+    ) -> Result<Vec<Record>, Refusal> {
         let failed = |error: ward_store::Error| Refusal::failed("the log cannot be read", &error);
         if after.is_some() || env.is_some() {
-            let all = self.store().records(after, usize::MAX, env).map_err(failed)?;
-            let skip = if after.is_some() { 0 } else { all.len().saturating_sub(limit) };
+            let all = self
+                .store()
+                .records(after, usize::MAX, env)
+                .map_err(failed)?;
+            let skip = if after.is_some() {
+                0
+            } else {
+                all.len().saturating_sub(limit)
+            };
             return Ok(all.into_iter().skip(skip).take(limit).collect());
         }
         let count = *self.store().changed().borrow();
         let first = count.saturating_sub(limit as u64);
-        self.store().records(first.checked_sub(1), limit, None).map_err(failed)
+        self.store()
+            .records(first.checked_sub(1), limit, None)
+            .map_err(failed)
     }
 
     /// Sends the records after number `after` as they come, until the receiver goes away.
-    pub async fn follow_events(&self, after: Option<u64>, env: Option<&EnvId>, records: mpsc::Sender<Record>) {
+    pub async fn follow_events(
+        &self,
+        after: Option<u64>,
+        env: Option<&EnvId>,
+        records: mpsc::Sender<Record>,
+    ) {
         let mut changed = self.store().changed();
         let mut after = after;
         loop {
@@ -196,25 +246,53 @@ impl Control {
                 ("psql".to_owned(), Some(database.psql(&[])))
             }
         };
-        let event = Event::CommandExecuted { env: env.clone(), instance: instance.to_string(), program };
+        let event = Event::CommandExecuted {
+            env: env.clone(),
+            instance: instance.to_string(),
+            program,
+        };
         self.append(actor, &request.why, vec![event]).await?;
         let dir = self.engine().instance_dir(&env, &instance);
-        Ok(ExecTarget { instance, dir: dir.display().to_string(), command })
+        Ok(ExecTarget {
+            instance,
+            dir: dir.display().to_string(),
+            command,
+        })
     }
 
     fn database(&self, env: &EnvId, name: &Name) -> Result<Database, Refusal> {
         let known = self.known(env);
-        let declared = known.as_ref().and_then(Environment::current_release).map(|release| &release.spec.databases);
+        let declared = known
+            .as_ref()
+            .and_then(Environment::current_release)
+            .map(|release| &release.spec.databases);
         if !declared.is_some_and(|databases| databases.contains_key(name)) {
-            let names: Vec<&str> = declared.iter().flat_map(|all| all.keys().map(Name::as_str)).collect();
-            return Err(Refusal::new(RefusalKind::NotFound, format!("{env} has no database {name}"))
-                .hint(format!("it has: {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") })));
+            let names: Vec<&str> = declared
+                .iter()
+                .flat_map(|all| all.keys().map(Name::as_str))
+                .collect();
+            return Err(Refusal::new(
+                RefusalKind::NotFound,
+                format!("{env} has no database {name}"),
+            )
+            .hint(format!(
+                "it has: {}",
+                if names.is_empty() {
+                    "none".to_owned()
+                } else {
+                    names.join(", ")
+                }
+            )));
         }
         let prepared = self.0.postgres.prepare(env, name);
         prepared.map_err(|error| Refusal::failed("there is no shell for it", &error))
     }
 
-    fn running(&self, env: &EnvId, component: &Name) -> Result<ward_types::id::InstanceId, Refusal> {
+    fn running(
+        &self,
+        env: &EnvId,
+        component: &Name,
+    ) -> Result<ward_types::id::InstanceId, Refusal> {
         let current = self.known(env).and_then(|env| env.current);
         let seen = self.engine().observe(env);
         let mut fitting: Vec<_> = seen
@@ -224,13 +302,30 @@ impl Control {
         // The healthy before the others, the current release's before older ones.
         fitting.sort_by_key(|seen| {
             let healthy = seen.status.state == InstanceState::Healthy;
-            (healthy, Some(seen.facts.release) == current, seen.facts.id.ordinal())
+            (
+                healthy,
+                Some(seen.facts.release) == current,
+                seen.facts.id.ordinal(),
+            )
         });
-        fitting.last().map(|seen| seen.facts.id.clone()).ok_or_else(|| {
-            let names: Vec<String> = seen.values().map(|seen| seen.facts.component.to_string()).collect();
-            Refusal::new(RefusalKind::NotFound, format!("nothing called {component} runs in {env}"))
-                .hint(if names.is_empty() { "`ward status` shows why".to_owned() } else { format!("there are: {}", unique(names)) })
-        })
+        fitting
+            .last()
+            .map(|seen| seen.facts.id.clone())
+            .ok_or_else(|| {
+                let names: Vec<String> = seen
+                    .values()
+                    .map(|seen| seen.facts.component.to_string())
+                    .collect();
+                Refusal::new(
+                    RefusalKind::NotFound,
+                    format!("nothing called {component} runs in {env}"),
+                )
+                .hint(if names.is_empty() {
+                    "`ward status` shows why".to_owned()
+                } else {
+                    format!("there are: {}", unique(names))
+                })
+            })
     }
 }
 

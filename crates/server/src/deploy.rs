@@ -42,7 +42,10 @@ impl Stop {
     fn word(self) -> Progress {
         match self {
             Stop::Word(progress) => *progress,
-            Stop::Refused(refusal) => Progress::Failed { message: refusal.message, hint: refusal.hint },
+            Stop::Refused(refusal) => Progress::Failed {
+                message: refusal.message,
+                hint: refusal.hint,
+            },
         }
     }
 }
@@ -60,7 +63,12 @@ async fn step(steps: &Steps, message: impl Into<String>, since: Option<std::time
         let millis = since.elapsed().as_millis();
         ward_types::time::Millis(u64::try_from(millis).unwrap_or(u64::MAX))
     });
-    let _ = steps.send(Progress::Step { message: message.into(), took }).await;
+    let _ = steps
+        .send(Progress::Step {
+            message: message.into(),
+            took,
+        })
+        .await;
 }
 
 impl Control {
@@ -74,7 +82,13 @@ impl Control {
     }
 
     /// Goes back or forward to a release that is there already.
-    pub async fn go_to(self, actor: Actor, direction: Direction, request: RollbackRequest, steps: Steps) {
+    pub async fn go_to(
+        self,
+        actor: Actor,
+        direction: Direction,
+        request: RollbackRequest,
+        steps: Steps,
+    ) {
         let last = match self.sent_back(&actor, direction, &request).await {
             Ok((env, id)) => self.follow_deployment(&env, id, &steps).await,
             Err(refusal) => Stop::Refused(refusal).word(),
@@ -91,7 +105,12 @@ impl Control {
         let _ = steps.send(last).await;
     }
 
-    async fn released(&self, actor: &Actor, request: &DeployRequest, steps: &Steps) -> Result<(EnvId, DeploymentId), Stop> {
+    async fn released(
+        &self,
+        actor: &Actor,
+        request: &DeployRequest,
+        steps: &Steps,
+    ) -> Result<(EnvId, DeploymentId), Stop> {
         let dir = PathBuf::from(&request.dir);
         let spec = resolved(&dir, &request.env)?;
         let id = spec.id.clone();
@@ -117,10 +136,17 @@ impl Control {
     /// Whether this machine can run the environment at all.
     fn possible(&self, spec: &EnvSpec) -> Result<(), Refusal> {
         if !spec.databases.is_empty() {
-            self.0.postgres.newest().map_err(|error| Refusal::new(RefusalKind::Conflict, causes(&error)))?;
+            self.0
+                .postgres
+                .newest()
+                .map_err(|error| Refusal::new(RefusalKind::Conflict, causes(&error)))?;
         }
         let state = self.store().state();
-        for env in state.environments.values().filter(|env| env.id != spec.id && env.goal == Goal::Up) {
+        for env in state
+            .environments
+            .values()
+            .filter(|env| env.id != spec.id && env.goal == Goal::Up)
+        {
             if let Some(host) = shared_host(env, spec) {
                 let message = format!("the host {host} leads to {} already", env.id);
                 let hint = format!(
@@ -134,7 +160,12 @@ impl Control {
         Ok(())
     }
 
-    async fn built(&self, dir: &std::path::Path, spec: &EnvSpec, steps: &Steps) -> Result<BTreeMap<Name, Digest>, Stop> {
+    async fn built(
+        &self,
+        dir: &std::path::Path,
+        spec: &EnvSpec,
+        steps: &Steps,
+    ) -> Result<BTreeMap<Name, Digest>, Stop> {
         let mut images = BTreeMap::new();
         for (name, service) in &spec.services {
             let since = std::time::Instant::now();
@@ -145,7 +176,12 @@ impl Control {
                 }
                 _ => self.made(dir, spec, name, service, steps).await?,
             };
-            step(steps, format!("{name}: {what} {}", digest.short()), Some(since)).await;
+            step(
+                steps,
+                format!("{name}: {what} {}", digest.short()),
+                Some(since),
+            )
+            .await;
             images.insert(name.clone(), digest);
         }
         Ok(images)
@@ -172,7 +208,8 @@ impl Control {
         let result = {
             let sink = Sink(self.0.registry.clone());
             // Dropping the build kills what it started.
-            let building = tokio::time::timeout(BUILD_WITHIN, ward_build::build(&request, &sink, &output));
+            let building =
+                tokio::time::timeout(BUILD_WITHIN, ward_build::build(&request, &sink, &output));
             let mut building = std::pin::pin!(building);
             loop {
                 tokio::select! {
@@ -186,8 +223,13 @@ impl Control {
             keep(&mut last, line, steps).await;
         }
         let Ok(result) = result else {
-            let message = format!("the build of {name} took longer than {} minutes and was ended", BUILD_WITHIN.as_secs() / 60);
-            return Err(Refusal::new(RefusalKind::Failed, message).hint("nothing was changed").into());
+            let message = format!(
+                "the build of {name} took longer than {} minutes and was ended",
+                BUILD_WITHIN.as_secs() / 60
+            );
+            return Err(Refusal::new(RefusalKind::Failed, message)
+                .hint("nothing was changed")
+                .into());
         };
         match result {
             Ok(image) if image.outcome == Outcome::Unchanged => Ok((image.digest, "unchanged")),
@@ -198,33 +240,67 @@ impl Control {
                     message.push_str("\n  | ");
                     message.push_str(&line);
                 }
-                Err(Refusal::new(RefusalKind::Invalid, message).hint("nothing was changed; what serves goes on serving").into())
+                Err(Refusal::new(RefusalKind::Invalid, message)
+                    .hint("nothing was changed; what serves goes on serving")
+                    .into())
             }
         }
     }
 
     /// Fetches an image that others built, and records it under the service's own repository, so that
     /// the release depends on nobody else's registry.
-    async fn pulled(&self, spec: &EnvSpec, name: &Name, reference: &str) -> Result<Digest, Refusal> {
+    async fn pulled(
+        &self,
+        spec: &EnvSpec,
+        name: &Name,
+        reference: &str,
+    ) -> Result<Digest, Refusal> {
         let refused = |error: &(dyn std::error::Error + 'static)| {
-            Refusal::new(RefusalKind::Failed, format!("cannot fetch {reference} for {name}: {}", causes(error)))
-                .hint("nothing was changed")
+            Refusal::new(
+                RefusalKind::Failed,
+                format!("cannot fetch {reference} for {name}: {}", causes(error)),
+            )
+            .hint("nothing was changed")
         };
-        let pulled = ward_registry::pull(&self.0.registry, reference).await.map_err(|error| refused(&error))?;
+        let pulled = ward_registry::pull(&self.0.registry, reference)
+            .await
+            .map_err(|error| refused(&error))?;
         let there = Reference::parse(pulled.digest.as_str()).map_err(|error| refused(&error))?;
-        let manifest = self.0.registry.manifest(&pulled.repo, &there).await.map_err(|error| refused(&error))?;
-        let own = Repository::parse(&Images::repository(&spec.id.stack(), name)).map_err(|error| refused(&error))?;
-        let stored = self.0.registry.put_manifest(&own, None, &manifest.media_type, manifest.bytes).await;
+        let manifest = self
+            .0
+            .registry
+            .manifest(&pulled.repo, &there)
+            .await
+            .map_err(|error| refused(&error))?;
+        let own = Repository::parse(&Images::repository(&spec.id.stack(), name))
+            .map_err(|error| refused(&error))?;
+        let stored = self
+            .0
+            .registry
+            .put_manifest(&own, None, &manifest.media_type, manifest.bytes)
+            .await;
         stored.map_err(|error| refused(&error))
     }
 
-    async fn unpacked(&self, env: &EnvId, images: &BTreeMap<Name, Digest>, steps: &Steps) -> Result<(), Refusal> {
+    async fn unpacked(
+        &self,
+        env: &EnvId,
+        images: &BTreeMap<Name, Digest>,
+        steps: &Steps,
+    ) -> Result<(), Refusal> {
         for (name, digest) in images {
             let since = std::time::Instant::now();
             let repository = Images::repository(&env.stack(), name);
-            self.0.images.ready(&repository, digest).await.map_err(|error| {
-                Refusal::failed(&format!("the image of {name} cannot be used; nothing was changed"), &error)
-            })?;
+            self.0
+                .images
+                .ready(&repository, digest)
+                .await
+                .map_err(|error| {
+                    Refusal::failed(
+                        &format!("the image of {name} cannot be used; nothing was changed"),
+                        &error,
+                    )
+                })?;
             if since.elapsed().as_millis() > 500 {
                 step(steps, format!("{name}: unpacked"), Some(since)).await;
             }
@@ -253,21 +329,34 @@ impl Control {
             newest && current.spec == spec && current.build.images == images
         });
         let (to, reason) = match (same, request.unchanged, env.goal) {
-            (Some(current), Unchanged::Keep, Goal::Up) => return Err(self.nothing_changed(current, steps).await),
-            (Some(current), Unchanged::Keep, Goal::Down | Goal::Purged) => (current.id, reason_up(env.goal)),
+            (Some(current), Unchanged::Keep, Goal::Up) => {
+                return Err(self.nothing_changed(current, steps).await);
+            }
+            (Some(current), Unchanged::Keep, Goal::Down | Goal::Purged) => {
+                (current.id, reason_up(env.goal))
+            }
             _ => {
                 let release = release(&env, actor, spec, images);
                 let to = release.id;
-                events.push(Event::ReleaseRecorded { env: id.clone(), release: Box::new(release) });
+                events.push(Event::ReleaseRecorded {
+                    env: id.clone(),
+                    release: Box::new(release),
+                });
                 (to, Reason::Deploy)
             }
         };
         if env.goal != Goal::Up {
-            events.push(Event::GoalChanged { env: id.clone(), goal: Goal::Up });
+            events.push(Event::GoalChanged {
+                env: id.clone(),
+                goal: Goal::Up,
+            });
         }
         let deployment = deployment(&env, actor, to, reason);
         let number = deployment.id;
-        events.push(Event::DeploymentQueued { env: id.clone(), deployment });
+        events.push(Event::DeploymentQueued {
+            env: id.clone(),
+            deployment,
+        });
         self.append(actor, &request.why, events).await?;
         self.live(&id);
         Ok(number)
@@ -275,11 +364,17 @@ impl Control {
 
     /// The release is the right one; after a restart of the machine its instances may not run yet.
     async fn nothing_changed(&self, current: &Release, steps: &Steps) -> Stop {
-        if let Err(refusal) = self.comes_to_rest(&current.spec.id, AT_REST_WITHIN, |_| true, steps).await {
+        if let Err(refusal) = self
+            .comes_to_rest(&current.spec.id, AT_REST_WITHIN, |_| true, steps)
+            .await
+        {
             return refusal.into();
         }
         Stop::Word(Box::new(Progress::Done {
-            message: format!("nothing changed: {} ({}) serves", current.id, current.build.version),
+            message: format!(
+                "nothing changed: {} ({}) serves",
+                current.id, current.build.version
+            ),
             addresses: self.addresses(current),
         }))
     }
@@ -293,7 +388,9 @@ impl Control {
         let id = self.environment(request.env.as_ref())?;
         let lane = self.lane(&id);
         let _turn = lane.lock().await;
-        let env = self.known(&id).unwrap_or_else(|| Environment::new(id.clone()));
+        let env = self
+            .known(&id)
+            .unwrap_or_else(|| Environment::new(id.clone()));
         let to = target(&env, direction, request.to)?;
         let reason = match direction {
             Direction::Back => Reason::Rollback,
@@ -302,11 +399,17 @@ impl Control {
         self.possible(&env.releases[&to].spec)?;
         let mut events = Vec::new();
         if env.goal != Goal::Up {
-            events.push(Event::GoalChanged { env: id.clone(), goal: Goal::Up });
+            events.push(Event::GoalChanged {
+                env: id.clone(),
+                goal: Goal::Up,
+            });
         }
         let deployment = deployment(&env, actor, to, reason);
         let number = deployment.id;
-        events.push(Event::DeploymentQueued { env: id.clone(), deployment });
+        events.push(Event::DeploymentQueued {
+            env: id.clone(),
+            deployment,
+        });
         self.append(actor, &request.why, events).await?;
         self.live(&id);
         Ok((id, number))
@@ -344,19 +447,33 @@ fn resolved(dir: &std::path::Path, env: &Name) -> Result<EnvSpec, Stop> {
 
 fn shared_host(env: &Environment, spec: &EnvSpec) -> Option<String> {
     let hosts = |spec: &EnvSpec| -> Vec<String> {
-        let routes = spec.services.values().filter_map(|service| service.route.as_ref());
+        let routes = spec
+            .services
+            .values()
+            .filter_map(|service| service.route.as_ref());
         routes.map(|route| route.host.to_lowercase()).collect()
     };
     let wanted = hosts(spec);
-    let releases = env.current_release().into_iter().chain(env.active().and_then(|d| env.releases.get(&d.to)));
+    let releases = env
+        .current_release()
+        .into_iter()
+        .chain(env.active().and_then(|d| env.releases.get(&d.to)));
     let mut taken = releases.flat_map(|release| hosts(&release.spec));
     taken.find(|host| wanted.contains(host))
 }
 
-fn release(env: &Environment, actor: &Actor, spec: EnvSpec, images: BTreeMap<Name, Digest>) -> Release {
+fn release(
+    env: &Environment,
+    actor: &Actor,
+    spec: EnvSpec,
+    images: BTreeMap<Name, Digest>,
+) -> Release {
     Release {
         id: env.next_release(),
-        build: Build { version: format!("{}.{}", spec.version, env.builds + 1), images },
+        build: Build {
+            version: format!("{}.{}", spec.version, env.builds + 1),
+            images,
+        },
         spec,
         recorded: now(),
         by: actor.who.clone(),
@@ -377,16 +494,30 @@ fn deployment(env: &Environment, actor: &Actor, to: ReleaseId, reason: Reason) -
     }
 }
 
-fn target(env: &Environment, direction: Direction, asked: Option<ReleaseId>) -> Result<ReleaseId, Refusal> {
-    let list = || env.releases.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+fn target(
+    env: &Environment,
+    direction: Direction,
+    asked: Option<ReleaseId>,
+) -> Result<ReleaseId, Refusal> {
+    let list = || {
+        env.releases
+            .keys()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     if let Some(asked) = asked {
         return match env.releases.get(&asked) {
-            Some(_) if env.current == Some(asked) => {
-                Err(Refusal::new(RefusalKind::Conflict, format!("{asked} serves already")))
-            }
+            Some(_) if env.current == Some(asked) => Err(Refusal::new(
+                RefusalKind::Conflict,
+                format!("{asked} serves already"),
+            )),
             Some(_) => Ok(asked),
-            None => Err(Refusal::new(RefusalKind::NotFound, format!("{} has no release {asked}", env.id))
-                .hint(format!("there are: {}", list()))),
+            None => Err(Refusal::new(
+                RefusalKind::NotFound,
+                format!("{} has no release {asked}", env.id),
+            )
+            .hint(format!("there are: {}", list()))),
         };
     }
     let (found, word) = match direction {
@@ -394,9 +525,17 @@ fn target(env: &Environment, direction: Direction, asked: Option<ReleaseId>) -> 
         Direction::Forward => (env.rollforward_target(), "after"),
     };
     found.ok_or_else(|| {
-        let current = env.current.map_or("the current one".to_owned(), |id| id.to_string());
-        Refusal::new(RefusalKind::Conflict, format!("{} has no release {word} {current} that once served", env.id))
-            .hint("`ward releases` lists them; --to names one")
+        let current = env
+            .current
+            .map_or("the current one".to_owned(), |id| id.to_string());
+        Refusal::new(
+            RefusalKind::Conflict,
+            format!(
+                "{} has no release {word} {current} that once served",
+                env.id
+            ),
+        )
+        .hint("`ward releases` lists them; --to names one")
     })
 }
 
@@ -406,5 +545,10 @@ async fn keep(last: &mut Vec<String>, line: Line, steps: &Steps) {
         last.remove(0);
     }
     last.push(line.text.clone());
-    let _ = steps.send(Progress::Output { source: line.service.to_string(), line: line.text }).await;
+    let _ = steps
+        .send(Progress::Output {
+            source: line.service.to_string(),
+            line: line.text,
+        })
+        .await;
 }

@@ -21,7 +21,9 @@ pub struct Program {
 #[must_use]
 pub fn programs(home: &Path) -> Vec<Program> {
     let postgres = Postgres::new(home.to_owned()).newest();
-    let builder = ["buildah", "podman", "docker"].into_iter().find(|name| on_path(name));
+    let builder = ["buildah", "podman", "docker"]
+        .into_iter()
+        .find(|name| on_path(name));
     vec![
         Program {
             name: match &postgres {
@@ -33,7 +35,9 @@ pub fn programs(home: &Path) -> Vec<Program> {
             remedy: INSTALL.to_owned(),
         },
         Program {
-            name: builder.map_or("buildah, podman or docker".to_owned(), |name| format!("{name}, for Dockerfiles")),
+            name: builder.map_or("buildah, podman or docker".to_owned(), |name| {
+                format!("{name}, for Dockerfiles")
+            }),
             found: builder.is_some(),
             without: "a build from a Dockerfile fails; all other builds work".to_owned(),
             remedy: "sudo apt-get install -y buildah".to_owned(),

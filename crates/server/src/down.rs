@@ -16,9 +16,17 @@ use crate::driver::Live;
 /// Drains, stops and, with data to remove, removals: together they have their own deadlines well below this.
 const DEADLINE: Duration = Duration::from_secs(180);
 
+/// What takes no longer than this is not worth a sentence.
+const QUIET: Duration = Duration::from_secs(1);
+
 impl Control {
     /// Stops environments; their data stays unless it shall go.
-    pub async fn take_down(&self, actor: &Actor, request: &DownRequest, progress: &mpsc::Sender<Progress>) -> Result<Progress, Refusal> {
+    pub async fn take_down(
+        &self,
+        actor: &Actor,
+        request: &DownRequest,
+        progress: &mpsc::Sender<Progress>,
+    ) -> Result<Progress, Refusal> {
         let all: Vec<EnvId> = match &request.env {
             Some(id) => vec![self.environment(Some(id))?],
             None => self.store().state().environments.keys().cloned().collect(),
@@ -30,8 +38,16 @@ impl Control {
         let state = self.store().state();
         let events: Vec<Event> = all
             .iter()
-            .filter(|id| state.environments.get(id).is_some_and(|env| env.goal != goal))
-            .map(|env| Event::GoalChanged { env: env.clone(), goal })
+            .filter(|id| {
+                state
+                    .environments
+                    .get(id)
+                    .is_some_and(|env| env.goal != goal)
+            })
+            .map(|env| Event::GoalChanged {
+                env: env.clone(),
+                goal,
+            })
             .collect();
         if !events.is_empty() {
             self.append(actor, &request.why, events).await?;
@@ -42,14 +58,32 @@ impl Control {
                 Goal::Purged => format!("{env} is stopped, its data removed"),
                 Goal::Up | Goal::Down => format!("{env} is stopped, its data kept"),
             };
-            let _ = progress.send(Progress::Step { message, took: None }).await;
+            let _ = progress
+                .send(Progress::Step {
+                    message,
+                    took: None,
+                })
+                .await;
         }
-        let message = if all.is_empty() { "no environment runs" } else { "nothing runs any more" };
-        Ok(Progress::Done { message: message.to_owned(), addresses: Vec::new() })
+        let message = if all.is_empty() {
+            "no environment runs"
+        } else {
+            "nothing runs any more"
+        };
+        Ok(Progress::Done {
+            message: message.to_owned(),
+            addresses: Vec::new(),
+        })
     }
 
     async fn stopped(&self, env: &EnvId, progress: &mpsc::Sender<Progress>) -> Result<(), Refusal> {
-        self.comes_to_rest(env, DEADLINE, |live| live.observed.instances.is_empty(), progress).await
+        self.comes_to_rest(
+            env,
+            DEADLINE,
+            |live| live.observed.instances.is_empty(),
+            progress,
+        )
+        .await
     }
 
     /// Waits until an environment's driver has nothing left to do, as far as the log goes now, and `also`
@@ -66,16 +100,22 @@ impl Control {
     ) -> Result<(), Refusal> {
         let mut live = self.live(env);
         let events = *self.store().changed().borrow();
-        let mut said = Vec::new();
+        let mut said: Vec<String> = Vec::new();
+        let since = std::time::Instant::now();
         let rest = async {
             loop {
                 let seen = live.borrow_and_update().clone();
                 if seen.events >= events && seen.at_rest && also(&seen) {
                     return;
                 }
-                if seen.events >= events && seen.waiting != said {
-                    said.clone_from(&seen.waiting);
-                    let _ = progress.send(Progress::Waiting { on: seen.waiting }).await;
+                let news: Vec<String> = seen
+                    .waiting
+                    .into_iter()
+                    .filter(|sentence| !said.contains(sentence))
+                    .collect();
+                if seen.events >= events && since.elapsed() > QUIET && !news.is_empty() {
+                    said.extend(news.clone());
+                    let _ = progress.send(Progress::Waiting { on: news }).await;
                 }
                 if live.changed().await.is_err() {
                     return;
@@ -84,7 +124,8 @@ impl Control {
         };
         tokio::time::timeout(limit, rest).await.map_err(|_late| {
             let message = format!("{env} does not come to rest within {} s", limit.as_secs());
-            Refusal::new(RefusalKind::Failed, message).hint("`ward status` says what it waits for; it goes on")
+            Refusal::new(RefusalKind::Failed, message)
+                .hint("`ward status` says what it waits for; it goes on")
         })
     }
 }

@@ -70,7 +70,13 @@ impl Driver {
     /// Starts the loop of `env`; it ends with the runtime.
     pub(crate) fn start(env: EnvId, world: World) -> watch::Receiver<Live> {
         let (live, receiver) = watch::channel(Live::default());
-        let driver = Self { env, world, memory: Memory::default(), stillborn: BTreeMap::new(), live };
+        let driver = Self {
+            env,
+            world,
+            memory: Memory::default(),
+            stillborn: BTreeMap::new(),
+            live,
+        };
         tokio::spawn(driver.run());
         receiver
     }
@@ -105,20 +111,36 @@ impl Driver {
         if !objections.is_empty() {
             let sentences: Vec<String> = objections.iter().map(ToString::to_string).collect();
             tracing::error!(env = %self.env, ?plan, ?sentences, "the checker objects to a plan");
-            return self.stuck(observed, format!("the checker objects: {}", sentences.join("; ")));
+            return self.stuck(
+                observed,
+                format!("the checker objects: {}", sentences.join("; ")),
+            );
         }
         let troubles = self.act(env, &observed, &plan).await;
         let pause = pause(&plan, &troubles);
         self.memory = plan.memory;
         let waiting = plan.waiting.iter().map(ToString::to_string).collect();
-        let moves = plan.waiting.iter().any(|waiting| !matches!(waiting, Waiting::Warm { .. }));
+        let moves = plan
+            .waiting
+            .iter()
+            .any(|waiting| !matches!(waiting, Waiting::Warm { .. }));
         let at_rest = plan.actions.is_empty() && !moves && troubles.is_empty();
-        self.live.send_replace(Live { observed, waiting, troubles, events, at_rest });
+        self.live.send_replace(Live {
+            observed,
+            waiting,
+            troubles,
+            events,
+            at_rest,
+        });
         pause
     }
 
     fn stuck(&self, observed: Observed, trouble: String) -> Duration {
-        self.live.send_replace(Live { observed, troubles: vec![trouble], ..Live::default() });
+        self.live.send_replace(Live {
+            observed,
+            troubles: vec![trouble],
+            ..Live::default()
+        });
         TICK
     }
 
@@ -130,13 +152,35 @@ impl Driver {
         let mut instances: BTreeMap<InstanceId, SeenInstance> = self.stillborn.clone();
         for (id, seen) in self.world.engine.observe(&self.env) {
             let talks = seen.status.state.is_over() || seen.status.state == InstanceState::Starting;
-            let output = if talks { self.world.engine.output_tail(&seen.facts, OUTPUT_LINES) } else { Vec::new() };
-            instances.insert(id, SeenInstance { facts: seen.facts, status: seen.status, since: seen.since, output });
+            let output = if talks {
+                self.world.engine.output_tail(&seen.facts, OUTPUT_LINES)
+            } else {
+                Vec::new()
+            };
+            instances.insert(
+                id,
+                SeenInstance {
+                    facts: seen.facts,
+                    status: seen.status,
+                    since: seen.since,
+                    output,
+                },
+            );
         }
-        let gateway = self.world.routing.observe().await.map(|observed| SeenGateway {
-            pools: observed.table.pools.into_iter().filter(|pool| pool.env == self.env).collect(),
-            traffic: observed.traffic.get(&self.env).cloned().unwrap_or_default(),
-        });
+        let gateway = self
+            .world
+            .routing
+            .observe()
+            .await
+            .map(|observed| SeenGateway {
+                pools: observed
+                    .table
+                    .pools
+                    .into_iter()
+                    .filter(|pool| pool.env == self.env)
+                    .collect(),
+                traffic: observed.traffic.get(&self.env).cloned().unwrap_or_default(),
+            });
         Observed { instances, gateway }
     }
 
@@ -149,7 +193,10 @@ impl Driver {
                 return vec![causes(&error)];
             }
         }
-        let starts = plan.actions.iter().filter_map(|action| self.starting(env, action));
+        let starts = plan
+            .actions
+            .iter()
+            .filter_map(|action| self.starting(env, action));
         let started: Vec<(InstanceId, Result<(), SeenInstance>)> = join_all(starts).await;
         for (id, result) in started {
             if let Err(stillborn) = result {
@@ -171,7 +218,13 @@ impl Driver {
         env: &Environment,
         action: &Action,
     ) -> Option<impl Future<Output = (InstanceId, Result<(), SeenInstance>)> + use<>> {
-        let Action::Start { id, component, release, role } = action else {
+        let Action::Start {
+            id,
+            component,
+            release,
+            role,
+        } = action
+        else {
             return None;
         };
         let facts = InstanceFacts {
@@ -191,7 +244,12 @@ impl Driver {
         })
     }
 
-    async fn carry_out(&mut self, env: &Environment, observed: &Observed, action: &Action) -> Result<(), String> {
+    async fn carry_out(
+        &mut self,
+        env: &Environment,
+        observed: &Observed,
+        action: &Action,
+    ) -> Result<(), String> {
         let (engine, routing) = (&self.world.engine, &self.world.routing);
         match action {
             Action::Start { .. } => Ok(()), // Done before, all at once.
@@ -204,18 +262,35 @@ impl Driver {
                 self.record(event).await
             }
             Action::Route { pools } => {
-                let pools = pools.iter().map(|pool| self.pool(env, observed, pool)).collect();
-                routing.route(&self.env, pools).await.map_err(|error| causes(&error))
+                let pools = pools
+                    .iter()
+                    .map(|pool| self.pool(env, observed, pool))
+                    .collect();
+                routing
+                    .route(&self.env, pools)
+                    .await
+                    .map_err(|error| causes(&error))
             }
-            Action::Cut { id } => routing.cut(&self.env, id).await.map_err(|error| causes(&error)),
-            Action::Stop { id, grace } => {
-                engine.stop(&self.env, id, *grace).await.map_err(|error| causes(&error))
-            }
+            Action::Cut { id } => routing
+                .cut(&self.env, id)
+                .await
+                .map_err(|error| causes(&error)),
+            Action::Stop { id, grace } => engine
+                .stop(&self.env, id, *grace)
+                .await
+                .map_err(|error| causes(&error)),
             Action::Remove { id } => {
                 self.stillborn.remove(id);
-                engine.remove(&self.env, id).await.map_err(|error| causes(&error))
+                engine
+                    .remove(&self.env, id)
+                    .await
+                    .map_err(|error| causes(&error))
             }
-            Action::PurgeData => self.world.composer.purge(&self.env).map_err(|error| causes(&error)),
+            Action::PurgeData => self
+                .world
+                .composer
+                .purge(&self.env)
+                .map_err(|error| causes(&error)),
         }
     }
 
@@ -258,7 +333,12 @@ impl Driver {
 
 /// Which release's configuration an instance runs with. A database belongs to no release (`r0`): it runs
 /// with that of the release that is being deployed, or of the current one.
-fn spec_of(env: &Environment, _component: &Name, release: ReleaseId, role: Role) -> Option<ward_types::release::Release> {
+fn spec_of(
+    env: &Environment,
+    _component: &Name,
+    release: ReleaseId,
+    role: Role,
+) -> Option<ward_types::release::Release> {
     let id = match role {
         Role::Service | Role::ReleaseCommand => release,
         Role::Database => env.active().map(|active| active.to).or(env.current)?,
@@ -274,11 +354,22 @@ async fn start(
     let release = release.ok_or("its release is not in the log")?;
     let (env, id, component) = (facts.env.clone(), facts.id.clone(), facts.component.clone());
     let role = facts.role;
-    let spec = world.composer.instance(facts, &release).await.map_err(|error| causes(&error))?;
+    let spec = world
+        .composer
+        .instance(facts, &release)
+        .await
+        .map_err(|error| causes(&error))?;
     if role == Role::Database {
-        world.engine.point(&env, &component, &id).map_err(|error| causes(&error))?;
+        world
+            .engine
+            .point(&env, &component, &id)
+            .map_err(|error| causes(&error))?;
     }
-    world.engine.start(spec).await.map_err(|error| causes(&error))
+    world
+        .engine
+        .start(spec)
+        .await
+        .map_err(|error| causes(&error))
 }
 
 fn failed(facts: InstanceFacts, message: String) -> SeenInstance {
@@ -303,10 +394,19 @@ fn pause(plan: &Plan, troubles: &[String]) -> Duration {
     if !plan.actions.is_empty() {
         return Duration::ZERO;
     }
-    let alarm = plan.wake.map_or(TICK, |Timestamp(at)| Duration::from_millis(at.saturating_sub(now().0)));
+    let alarm = plan.wake.map_or(TICK, |Timestamp(at)| {
+        Duration::from_millis(at.saturating_sub(now().0))
+    });
     let unannounced = |waiting: &Waiting| {
-        matches!(waiting, Waiting::Drain { .. } | Waiting::Acknowledgement { .. } | Waiting::Gateway { .. })
+        matches!(
+            waiting,
+            Waiting::Drain { .. } | Waiting::Acknowledgement { .. } | Waiting::Gateway { .. }
+        )
     };
-    let limit = if plan.waiting.iter().any(unannounced) { WATCHFUL } else { TICK };
+    let limit = if plan.waiting.iter().any(unannounced) {
+        WATCHFUL
+    } else {
+        TICK
+    };
     limit.min(alarm.max(Duration::from_millis(1)))
 }

@@ -27,7 +27,12 @@ struct Said {
 
 impl Control {
     /// Tells of a deployment until it has ended, and how.
-    pub(crate) async fn follow_deployment(&self, env: &EnvId, id: DeploymentId, progress: &mpsc::Sender<Progress>) -> Progress {
+    pub(crate) async fn follow_deployment(
+        &self,
+        env: &EnvId,
+        id: DeploymentId,
+        progress: &mpsc::Sender<Progress>,
+    ) -> Progress {
         let mut live = self.live(env);
         let mut log = self.store().changed();
         let mut said = Said::default();
@@ -47,8 +52,13 @@ impl Control {
             }
             if matches!(deployment.phase, Phase::Finished { .. }) {
                 let release = environment.current_release();
-                let addresses = release.map(|release| self.addresses(release)).unwrap_or_default();
-                return Progress::Ended { deployment: deployment_view(deployment, now()), addresses };
+                let addresses = release
+                    .map(|release| self.addresses(release))
+                    .unwrap_or_default();
+                return Progress::Ended {
+                    deployment: deployment_view(deployment, now()),
+                    addresses,
+                };
             }
             tokio::select! {
                 _ = log.changed() => {}
@@ -59,7 +69,10 @@ impl Control {
 }
 
 fn gone() -> Progress {
-    Progress::Failed { message: "the deployment is not in the log any more".to_owned(), hint: None }
+    Progress::Failed {
+        message: "the deployment is not in the log any more".to_owned(),
+        hint: None,
+    }
 }
 
 impl Said {
@@ -70,7 +83,8 @@ impl Said {
             self.counts(env, deployment, live, &mut news);
         }
         let waiting: Vec<String> = live.waiting.iter().chain(&live.troubles).cloned().collect();
-        let slow = now().since(deployment.phase_since).0 > 2000 || deployment.phase == Phase::Queued;
+        let slow =
+            now().since(deployment.phase_since).0 > 2000 || deployment.phase == Phase::Queued;
         if slow && waiting != self.waiting && !waiting.is_empty() {
             self.waiting.clone_from(&waiting);
             news.push(Progress::Waiting { on: waiting });
@@ -89,16 +103,33 @@ impl Said {
         };
         if self.phase.as_ref() != Some(&message) {
             self.phase = Some(message.clone());
-            news.push(Progress::Step { message, took: None });
+            news.push(Progress::Step {
+                message,
+                took: None,
+            });
         }
     }
 
-    fn counts(&mut self, env: &Environment, deployment: &Deployment, live: &Live, news: &mut Vec<Progress>) {
+    fn counts(
+        &mut self,
+        env: &Environment,
+        deployment: &Deployment,
+        live: &Live,
+        news: &mut Vec<Progress>,
+    ) {
         let Some(release) = env.releases.get(&deployment.to) else {
             return;
         };
-        let services = release.spec.services.iter().map(|(name, service)| (name, service.instances, deployment.to));
-        let databases = release.spec.databases.keys().map(|name| (name, 1, ReleaseId(0)));
+        let services = release
+            .spec
+            .services
+            .iter()
+            .map(|(name, service)| (name, service.instances, deployment.to));
+        let databases = release
+            .spec
+            .databases
+            .keys()
+            .map(|name| (name, 1, ReleaseId(0)));
         for (name, wanted, of) in databases.chain(services) {
             let (healthy, since) = healthy(live, name, of);
             let before = self.healthy.insert(name.clone(), (healthy, wanted));
@@ -113,7 +144,11 @@ impl Said {
 }
 
 /// How many instances are healthy, and of the last that became so, from when to when it took.
-fn healthy(live: &Live, component: &Name, release: ReleaseId) -> (u32, Option<(Timestamp, Timestamp)>) {
+fn healthy(
+    live: &Live,
+    component: &Name,
+    release: ReleaseId,
+) -> (u32, Option<(Timestamp, Timestamp)>) {
     let own = live.observed.instances.values().filter(|seen| {
         let facts = &seen.facts;
         facts.component == *component

@@ -26,7 +26,12 @@ impl ImageSink for Sink {
         Ok(self.0.manifest(&repository, &reference).await.is_ok())
     }
 
-    async fn put_blob(&self, _repository: &str, digest: &Digest, file: &Path) -> Result<(), SinkError> {
+    async fn put_blob(
+        &self,
+        _repository: &str,
+        digest: &Digest,
+        file: &Path,
+    ) -> Result<(), SinkError> {
         let stored = self.0.put_blob_file(file).await?;
         if stored == *digest {
             Ok(())
@@ -42,7 +47,9 @@ impl ImageSink for Sink {
         media_type: &str,
         manifest: Vec<u8>,
     ) -> Result<(), SinkError> {
-        self.0.put_manifest(&Repository::parse(repository)?, None, media_type, manifest).await?;
+        self.0
+            .put_manifest(&Repository::parse(repository)?, None, media_type, manifest)
+            .await?;
         Ok(())
     }
 }
@@ -78,7 +85,11 @@ pub(crate) struct Images {
 
 impl Images {
     pub(crate) fn new(registry: Registry, engine: Engine) -> Self {
-        Self { registry, engine, ready: Arc::default() }
+        Self {
+            registry,
+            engine,
+            ready: Arc::default(),
+        }
     }
 
     /// The repository that holds a service's images.
@@ -87,7 +98,11 @@ impl Images {
     }
 
     /// The image with this manifest digest, unpacked; at once when it was unpacked before.
-    pub(crate) async fn ready(&self, repository: &str, digest: &Digest) -> Result<Arc<Image>, ImageError> {
+    pub(crate) async fn ready(
+        &self,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<Arc<Image>, ImageError> {
         if let Some(image) = self.remembered(digest) {
             return Ok(image);
         }
@@ -95,7 +110,11 @@ impl Images {
         let (registry, engine) = (self.registry.clone(), self.engine.clone());
         let unpacked = tokio::task::spawn_blocking(move || {
             // A blob that is not there gives a path that cannot be opened, and so a clear error.
-            let blob = |digest: &Digest| registry.blob_path(digest).unwrap_or_else(|| digest.hex().into());
+            let blob = |digest: &Digest| {
+                registry
+                    .blob_path(digest)
+                    .unwrap_or_else(|| digest.hex().into())
+            };
             engine.unpack(&manifest, &config, &blob)
         });
         let image = match unpacked.await {
@@ -107,12 +126,25 @@ impl Images {
         Ok(image)
     }
 
-    fn unpack_error(&self, repository: &str, digest: &Digest, source: ward_engine::Error) -> ImageError {
+    fn unpack_error(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        source: ward_engine::Error,
+    ) -> ImageError {
         let (repository, digest) = (repository.to_owned(), digest.clone());
-        ImageError::Unpack { repository, digest, source: Box::new(source) }
+        ImageError::Unpack {
+            repository,
+            digest,
+            source: Box::new(source),
+        }
     }
 
-    async fn documents(&self, repository: &str, digest: &Digest) -> Result<(Vec<u8>, Vec<u8>), ImageError> {
+    async fn documents(
+        &self,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<(Vec<u8>, Vec<u8>), ImageError> {
         let unreadable = |source| ImageError::Registry {
             repository: repository.to_owned(),
             digest: digest.clone(),
@@ -120,12 +152,20 @@ impl Images {
         };
         let name = Repository::parse(repository).map_err(unreadable)?;
         let reference = Reference::parse(digest.as_str()).map_err(unreadable)?;
-        let manifest = self.registry.manifest(&name, &reference).await.map_err(unreadable)?;
+        let manifest = self
+            .registry
+            .manifest(&name, &reference)
+            .await
+            .map_err(unreadable)?;
         let config = config_digest(&manifest.bytes).ok_or_else(|| ImageError::Manifest {
             repository: repository.to_owned(),
             digest: digest.clone(),
         })?;
-        let config = self.registry.blob_bytes(&config).await.map_err(unreadable)?;
+        let config = self
+            .registry
+            .blob_bytes(&config)
+            .await
+            .map_err(unreadable)?;
         Ok((manifest.bytes.to_vec(), config.to_vec()))
     }
 

@@ -39,7 +39,9 @@ impl Control {
         let wanted = ward_engine::LogQuery {
             components: query.component.into_iter().collect(),
             release: query.release.map(ReleaseId),
-            since: query.since.map(|millis| Timestamp(now().0.saturating_sub(Millis(millis).0))),
+            since: query
+                .since
+                .map(|millis| Timestamp(now().0.saturating_sub(Millis(millis).0))),
             tail: query.tail,
             instance: None,
         };

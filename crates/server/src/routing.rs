@@ -114,7 +114,10 @@ impl Routing {
     /// The addresses it listens on.
     pub(crate) fn addresses(&self) -> (SocketAddr, SocketAddr) {
         let of = |listener: &TcpListener, asked| listener.local_addr().unwrap_or(asked);
-        (of(&self.0.listeners.0, self.0.place.http), of(&self.0.listeners.1, self.0.place.https))
+        (
+            of(&self.0.listeners.0, self.0.place.http),
+            of(&self.0.listeners.1, self.0.place.https),
+        )
     }
 
     /// Puts these pools in force in place of all pools of `env`. When it returns, no new request goes to an
@@ -123,11 +126,20 @@ impl Routing {
         let mut table = self.0.table.lock().await;
         let others = table.pools.iter().filter(|pool| pool.env != *env).cloned();
         let pools: Vec<Pool> = others.chain(pools).collect();
-        let number = self.0.store.next_number("table", 1).map_err(RoutingError::Number)?;
+        let number = self
+            .0
+            .store
+            .next_number("table", 1)
+            .map_err(RoutingError::Number)?;
         // A gateway that outlived its server's database may be ahead of the numbers in it.
         let generation = Generation(number.max(table.generation.0 + 1));
         let next = Table { generation, pools };
-        let observed = self.0.control.apply(next.clone()).await.map_err(RoutingError::Apply)?;
+        let observed = self
+            .0
+            .control
+            .apply(next.clone())
+            .await
+            .map_err(RoutingError::Apply)?;
         *table = next;
         self.0.seen.send_replace(Some(observed));
         Ok(())
@@ -135,7 +147,12 @@ impl Routing {
 
     /// Cuts what still runs on an instance that is out of rotation.
     pub(crate) async fn cut(&self, env: &EnvId, id: &InstanceId) -> Result<(), RoutingError> {
-        self.0.control.cut(env.clone(), id.clone()).await.map(drop).map_err(RoutingError::Apply)
+        self.0
+            .control
+            .cut(env.clone(), id.clone())
+            .await
+            .map(drop)
+            .map_err(RoutingError::Apply)
     }
 
     /// Ends the gateway: it stops accepting and finishes what is under way.
@@ -171,13 +188,16 @@ impl Routing {
         }
         let place = &self.0.place;
         let (http, https) = &self.0.listeners;
-        let mut child = ward_gateway::spawn(&place.exe, &place.home, http, https).map_err(RoutingError::Spawn)?;
+        let mut child = ward_gateway::spawn(&place.exe, &place.home, http, https)
+            .map_err(RoutingError::Spawn)?;
         std::thread::spawn(move || child.wait());
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
         loop {
             match self.0.control.observe().await {
                 Ok(observed) => return Ok(observed),
-                Err(error) if tokio::time::Instant::now() > deadline => return Err(RoutingError::Silent(error)),
+                Err(error) if tokio::time::Instant::now() > deadline => {
+                    return Err(RoutingError::Silent(error));
+                }
                 Err(_not_yet) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
@@ -186,7 +206,13 @@ impl Routing {
 
 fn bind(place: &GatewayPlace) -> Result<(TcpListener, TcpListener), RoutingError> {
     let listen = |address, what, flag, variable| {
-        TcpListener::bind(address).map_err(|source| RoutingError::Listen { address, what, flag, variable, source })
+        TcpListener::bind(address).map_err(|source| RoutingError::Listen {
+            address,
+            what,
+            flag,
+            variable,
+            source,
+        })
     };
     Ok((
         listen(place.http, "HTTP", "--http-addr", "WARD_HTTP_ADDR")?,

@@ -91,7 +91,10 @@ impl Server {
         // 3. The registry, because releases are run from it.
         let registry = Registry::open(options.home.join("registry"))?;
         let listener = listen(options.registry).await?;
-        let registry_address = listener.local_addr().unwrap_or(options.registry).to_string();
+        let registry_address = listener
+            .local_addr()
+            .unwrap_or(options.registry)
+            .to_string();
         // 4. The engine, which finds the instances that run.
         let engine = Engine::open(ward_engine::Options {
             home: options.home.clone(),
@@ -109,7 +112,14 @@ impl Server {
         let routing = Routing::start(place, store.clone()).await?;
         store.append(vec![started()])?;
         // 6. The drivers, last, when all that they act on is there.
-        let control = control(options.home, store, registry.clone(), registry_address, engine, routing);
+        let control = control(
+            options.home,
+            store,
+            registry.clone(),
+            registry_address,
+            engine,
+            routing,
+        );
         for env in control.store().state().environments.keys() {
             control.live(env);
         }
@@ -117,7 +127,11 @@ impl Server {
         let end = async move { drop(ending.wait_for(|end| *end).await) };
         let registry = tokio::spawn(ward_registry::serve(listener, registry, end));
         end_on_signals(&control)?;
-        Ok(Self { control, registry, _lock: lock })
+        Ok(Self {
+            control,
+            registry,
+            _lock: lock,
+        })
     }
 
     /// Waits for what still has to end after the API was closed.
@@ -142,7 +156,12 @@ fn control(
         images: images.clone(),
         postgres: postgres.clone(),
     };
-    let world = World { store, engine, routing, composer: Arc::new(composer) };
+    let world = World {
+        store,
+        engine,
+        routing,
+        composer: Arc::new(composer),
+    };
     Control(Arc::new(Shared {
         home,
         world,
@@ -162,30 +181,44 @@ fn started() -> Entry {
         who: "ward".to_owned(),
         why: String::new(),
         request: String::new(),
-        event: Event::ServerStarted { version: env!("CARGO_PKG_VERSION").to_owned() },
+        event: Event::ServerStarted {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
     }
 }
 
 fn make_home(home: &Path) -> Result<(), StartError> {
-    let unusable = |source| StartError::Home { home: home.to_owned(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(home).map_err(unusable)?;
+    let unusable = |source| StartError::Home {
+        home: home.to_owned(),
+        source,
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(home)
+        .map_err(unusable)?;
     fs::set_permissions(home, fs::Permissions::from_mode(0o700)).map_err(unusable)
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, RoutingError> {
-    TcpListener::bind(address).await.map_err(|source| RoutingError::Listen {
-        address,
-        what: "the registry",
-        flag: "--registry-addr",
-        variable: "WARD_REGISTRY_ADDR",
-        source,
-    })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| RoutingError::Listen {
+            address,
+            what: "the registry",
+            flag: "--registry-addr",
+            variable: "WARD_REGISTRY_ADDR",
+            source,
+        })
 }
 
 /// SIGTERM and SIGINT end the server alone: the gateway and the instances go on serving (promise P10).
 fn end_on_signals(control: &Control) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+    // The terminal that `ward up` was typed in may close: that is no reason to end.
+    let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
+    tokio::spawn(async move { while hangup.recv().await.is_some() {} });
     let ending = control.0.ending.clone();
     tokio::spawn(async move {
         tokio::select! {

@@ -54,15 +54,23 @@ impl SourceError {
 /// [`SourceError`], as it says.
 pub fn read(dir: &Path) -> Result<(String, String), SourceError> {
     let path = dir.join(FILE);
-    let unreadable = |source| SourceError::Unreadable { path: path.clone(), source };
+    let unreadable = |source| SourceError::Unreadable {
+        path: path.clone(),
+        source,
+    };
     let file = File::open(&path).map_err(unreadable)?;
     let mut bytes = Vec::new();
-    file.take(ward_stack::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    file.take(ward_stack::MAX_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
     if bytes.len() > ward_stack::MAX_BYTES {
         return Err(SourceError::TooLarge { path });
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok((path.display().to_string(), text)),
-        Err(error) => Err(SourceError::NotText { at: error.utf8_error().valid_up_to(), path }),
+        Err(error) => Err(SourceError::NotText {
+            at: error.utf8_error().valid_up_to(),
+            path,
+        }),
     }
 }

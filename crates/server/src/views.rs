@@ -8,7 +8,8 @@ use ward_types::keeper::Role;
 use ward_types::release::{Deployment, Environment, Phase, Release};
 use ward_types::time::Timestamp;
 use ward_types::view::{
-    ComponentView, DeploymentView, EnvironmentView, InstanceView, ReleaseView, ServerView, StatusView,
+    ComponentView, DeploymentView, EnvironmentView, InstanceView, ReleaseView, ServerView,
+    StatusView,
 };
 
 use crate::actor::Refusal;
@@ -27,8 +28,14 @@ impl Control {
             Some(id) => vec![self.environment(Some(id))?],
             None => state.environments.keys().cloned().collect(),
         };
-        let environments = wanted.iter().filter_map(|id| state.environments.get(id)).map(|env| self.environment_view(env));
-        Ok(StatusView { server: self.server_view(), environments: environments.collect() })
+        let environments = wanted
+            .iter()
+            .filter_map(|id| state.environments.get(id))
+            .map(|env| self.environment_view(env));
+        Ok(StatusView {
+            server: self.server_view(),
+            environments: environments.collect(),
+        })
     }
 
     fn server_view(&self) -> ServerView {
@@ -46,13 +53,21 @@ impl Control {
 
     fn environment_view(&self, env: &Environment) -> EnvironmentView {
         let live = self.live(&env.id).borrow().clone();
-        let deployment = env.active().or_else(|| env.next_queued()).map(|d| deployment_view(d, now()));
+        let deployment = env
+            .active()
+            .or_else(|| env.next_queued())
+            .map(|d| deployment_view(d, now()));
         EnvironmentView {
             id: env.id.clone(),
             goal: env.goal,
             current: env.current,
-            version: env.current_release().map(|release| release.build.version.clone()),
-            addresses: env.current_release().map(|release| self.addresses(release)).unwrap_or_default(),
+            version: env
+                .current_release()
+                .map(|release| release.build.version.clone()),
+            addresses: env
+                .current_release()
+                .map(|release| self.addresses(release))
+                .unwrap_or_default(),
             components: components(env, &live),
             deployment,
             waiting: live.waiting.iter().chain(&live.troubles).cloned().collect(),
@@ -62,7 +77,11 @@ impl Control {
     /// The URLs by which a release is reached.
     pub(crate) fn addresses(&self, release: &Release) -> Vec<String> {
         let (http, https) = self.0.world.routing.addresses();
-        let routes = release.spec.services.values().filter_map(|service| service.route.as_ref());
+        let routes = release
+            .spec
+            .services
+            .values()
+            .filter_map(|service| service.route.as_ref());
         routes
             .flat_map(|route| {
                 [
@@ -80,7 +99,11 @@ impl Control {
             return Vec::new();
         };
         let verdict = |release: &Release| {
-            let mut deployments = env.deployments.values().rev().filter(|d| d.to == release.id);
+            let mut deployments = env
+                .deployments
+                .values()
+                .rev()
+                .filter(|d| d.to == release.id);
             deployments.find_map(|d| match d.phase {
                 Phase::Finished { verdict, .. } => Some(verdict),
                 _ => None,
@@ -106,7 +129,11 @@ pub(crate) fn deployment_view(deployment: &Deployment, now: Timestamp) -> Deploy
         Phase::Preparing => ("preparing", None, None, now),
         Phase::Rolling => ("rolling", None, None, now),
         Phase::Reverting { failure } => ("reverting", None, Some(failure.clone()), now),
-        Phase::Finished { verdict, failure, at } => ("finished", Some(*verdict), failure.clone(), *at),
+        Phase::Finished {
+            verdict,
+            failure,
+            at,
+        } => ("finished", Some(*verdict), failure.clone(), *at),
     };
     DeploymentView {
         id: deployment.id,
@@ -121,14 +148,25 @@ pub(crate) fn deployment_view(deployment: &Deployment, now: Timestamp) -> Deploy
 }
 
 fn components(env: &Environment, live: &Live) -> Vec<ComponentView> {
-    let spec = env.current_release().or_else(|| Some(env.releases.get(&env.active()?.to)?)).map(|r| &r.spec);
+    let spec = env
+        .current_release()
+        .or_else(|| Some(env.releases.get(&env.active()?.to)?))
+        .map(|r| &r.spec);
     let mut wanted: BTreeMap<&Name, (&str, u32)> = BTreeMap::new();
     if let Some(spec) = spec {
-        wanted.extend(spec.services.iter().map(|(name, service)| (name, ("service", service.instances))));
+        wanted.extend(
+            spec.services
+                .iter()
+                .map(|(name, service)| (name, ("service", service.instances))),
+        );
         wanted.extend(spec.databases.keys().map(|name| (name, ("database", 1))));
     }
     for seen in live.observed.instances.values() {
-        let kind = if seen.facts.role == Role::Database { "database" } else { "service" };
+        let kind = if seen.facts.role == Role::Database {
+            "database"
+        } else {
+            "service"
+        };
         wanted.entry(&seen.facts.component).or_insert((kind, 0));
     }
     let routed = in_rotation(live);
@@ -142,12 +180,26 @@ fn components(env: &Environment, live: &Live) -> Vec<ComponentView> {
 }
 
 fn in_rotation(live: &Live) -> BTreeSet<InstanceId> {
-    let pools = live.observed.gateway.iter().flat_map(|gateway| &gateway.pools);
-    pools.flat_map(|pool| pool.endpoints.iter().map(|endpoint| endpoint.instance.clone())).collect()
+    let pools = live
+        .observed
+        .gateway
+        .iter()
+        .flat_map(|gateway| &gateway.pools);
+    pools
+        .flat_map(|pool| {
+            pool.endpoints
+                .iter()
+                .map(|endpoint| endpoint.instance.clone())
+        })
+        .collect()
 }
 
 fn instances(live: &Live, component: &Name, routed: &BTreeSet<InstanceId>) -> Vec<InstanceView> {
-    let own = live.observed.instances.values().filter(|seen| seen.facts.component == *component);
+    let own = live
+        .observed
+        .instances
+        .values()
+        .filter(|seen| seen.facts.component == *component);
     let view = |seen: &ward_plan::SeenInstance| InstanceView {
         id: seen.facts.id.clone(),
         release: seen.facts.release,
@@ -155,6 +207,7 @@ fn instances(live: &Live, component: &Name, routed: &BTreeSet<InstanceId>) -> Ve
         in_rotation: routed.contains(&seen.facts.id),
         started: seen.facts.started,
         pid: seen.status.pid,
+        keeper_pid: seen.status.keeper_pid,
         last_failure: seen.status.last_failure.clone(),
         missing: seen.status.missing.clone(),
     };

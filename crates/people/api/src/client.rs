@@ -51,7 +51,9 @@ impl Client {
     /// The client for the server of the state folder `home`.
     #[must_use]
     pub fn new(home: &Path) -> Self {
-        Self { home: home.to_owned() }
+        Self {
+            home: home.to_owned(),
+        }
     }
 
     /// Asks for a value.
@@ -68,7 +70,11 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`], as it says.
-    pub async fn post<T: DeserializeOwned>(&self, path: &str, value: &impl Serialize) -> Result<T, ClientError> {
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        value: &impl Serialize,
+    ) -> Result<T, ClientError> {
         let body = self.call(Method::POST, path, encode(path, value)?).await?;
         let bytes = collect(path, body).await?;
         parse(path, &bytes)
@@ -78,7 +84,11 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`], as it says.
-    pub async fn post_lines(&self, path: &str, value: &impl Serialize) -> Result<Lines, ClientError> {
+    pub async fn post_lines(
+        &self,
+        path: &str,
+        value: &impl Serialize,
+    ) -> Result<Lines, ClientError> {
         let body = self.call(Method::POST, path, encode(path, value)?).await?;
         Ok(Lines::new(path, body))
     }
@@ -159,7 +169,9 @@ impl Lines {
             match self.body.frame().await {
                 None => return Ok(None),
                 Some(Err(error)) => return Err(broken(&self.call, error.into())),
-                Some(Ok(frame)) => self.buffer.extend_from_slice(frame.data_ref().map_or(&[][..], |d| d)),
+                Some(Ok(frame)) => self
+                    .buffer
+                    .extend_from_slice(frame.data_ref().map_or(&[][..], |d| d)),
             }
         }
     }
@@ -178,7 +190,10 @@ fn encode(path: &str, value: &impl Serialize) -> Result<Bytes, ClientError> {
 }
 
 async fn collect(path: &str, body: Incoming) -> Result<Bytes, ClientError> {
-    let collected = body.collect().await.map_err(|error| broken(path, error.into()))?;
+    let collected = body
+        .collect()
+        .await
+        .map_err(|error| broken(path, error.into()))?;
     Ok(collected.to_bytes())
 }
 

@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 use ward_server::{Actor, Control, Direction, LogQuery, Refusal, RefusalKind};
 use ward_types::id::EnvId;
 use ward_types::view::{
-    AuditView, DeployRequest, DownRequest, ErrorView, EventsView, ExecRequest, ExecTarget, ReleaseView, RollbackRequest,
-    StatusView,
+    AuditView, DeployRequest, DownRequest, ErrorView, EventsView, ExecRequest, ExecTarget,
+    ReleaseView, RollbackRequest, StatusView,
 };
 
 /// The API as a router over `control`. Each request must carry an [`Actor`] extension.
@@ -81,7 +81,10 @@ async fn status(State(control): State<Control>, Query(query): Query<OfEnv>) -> A
     Ok(Json(control.status(query.env.as_ref()).await?))
 }
 
-async fn releases(State(control): State<Control>, Query(query): Query<OfEnv>) -> Answer<Vec<ReleaseView>> {
+async fn releases(
+    State(control): State<Control>,
+    Query(query): Query<OfEnv>,
+) -> Answer<Vec<ReleaseView>> {
     let env = control.environment(query.env.as_ref())?;
     Ok(Json(control.releases(&env)))
 }
@@ -123,18 +126,28 @@ async fn shutdown(State(control): State<Control>) -> Answer<()> {
     Ok(Json(()))
 }
 
-async fn events(State(control): State<Control>, Query(query): Query<EventsQuery>) -> Result<Response, Refused> {
+async fn events(
+    State(control): State<Control>,
+    Query(query): Query<EventsQuery>,
+) -> Result<Response, Refused> {
     let after = query.after;
     if query.follow {
         let (sender, receiver) = mpsc::channel(64);
-        tokio::spawn(async move { control.follow_events(after, query.env.as_ref(), sender).await });
+        tokio::spawn(async move {
+            control
+                .follow_events(after, query.env.as_ref(), sender)
+                .await
+        });
         return Ok(lines(receiver));
     }
     let records = control.events(after, query.env.as_ref(), query.limit.unwrap_or(100))?;
     Ok(Json(EventsView { records }).into_response())
 }
 
-async fn logs(State(control): State<Control>, Query(query): Query<LogQuery>) -> Result<Response, Refused> {
+async fn logs(
+    State(control): State<Control>,
+    Query(query): Query<LogQuery>,
+) -> Result<Response, Refused> {
     let (sender, receiver) = mpsc::channel(256);
     control.logs(query, sender)?;
     Ok(lines(receiver))
@@ -168,7 +181,9 @@ fn lines<T: Serialize + Send + 'static>(receiver: mpsc::Receiver<T>) -> Response
     Body::from_stream(each(receiver)).into_response()
 }
 
-fn each<T: Serialize>(receiver: mpsc::Receiver<T>) -> impl Stream<Item = Result<Bytes, Infallible>> {
+fn each<T: Serialize>(
+    receiver: mpsc::Receiver<T>,
+) -> impl Stream<Item = Result<Bytes, Infallible>> {
     futures_util::stream::unfold(receiver, |mut receiver| async {
         let value = receiver.recv().await?;
         Some((value, receiver))

@@ -39,7 +39,11 @@ pub(crate) fn short_path(home: &Path, name: &str) -> io::Result<(OwnedFd, PathBu
 ///
 /// # Errors
 /// [`SocketError`] when the socket cannot be made.
-pub async fn serve(home: &Path, router: Router, mut shutdown: watch::Receiver<bool>) -> Result<(), SocketError> {
+pub async fn serve(
+    home: &Path,
+    router: Router,
+    mut shutdown: watch::Receiver<bool>,
+) -> Result<(), SocketError> {
     let listener = bind(home).map_err(|source| SocketError {
         path: home.join(SOCKET),
         source,
@@ -70,8 +74,8 @@ fn answer(stream: UnixStream, router: &Router) {
     };
     let service = TowerToHyperService::new(router.clone().layer(Extension(actor)));
     tokio::spawn(async move {
-        let connection =
-            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        let connection = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service);
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an API connection ended early");
         }

@@ -9,7 +9,12 @@ use ward_types::time::Millis;
 
 /// Builds, releases, runs and rolls back what one `ward.toml` describes.
 #[derive(Debug, Parser)]
-#[command(name = "ward", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = "ward",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -21,16 +26,34 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// State folder [default: the XDG data folder's `ward`, or /var/lib/ward for root]
-    #[arg(long, global = true, env = "WARD_HOME", value_name = "DIR", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        env = "WARD_HOME",
+        value_name = "DIR",
+        help_heading = "Global options"
+    )]
     pub(crate) home: Option<PathBuf>,
     /// What is printed: sentences and tables for people, or JSON
-    #[arg(long, global = true, value_enum, default_value = "text", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        help_heading = "Global options"
+    )]
     pub(crate) output: Output,
     /// Say only what was asked for, and errors
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub(crate) quiet: bool,
     /// Say more: the output of builds
-    #[arg(short, long, global = true, conflicts_with = "quiet", help_heading = "Global options")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "quiet",
+        help_heading = "Global options"
+    )]
     pub(crate) verbose: bool,
 }
 
@@ -91,13 +114,28 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Addresses {
     /// Where the gateway takes plain HTTP
-    #[arg(long, env = "WARD_HTTP_ADDR", default_value = "127.0.0.1:8080", value_name = "IP:PORT")]
+    #[arg(
+        long,
+        env = "WARD_HTTP_ADDR",
+        default_value = "127.0.0.1:8080",
+        value_name = "IP:PORT"
+    )]
     pub(crate) http_addr: SocketAddr,
     /// Where the gateway takes HTTPS
-    #[arg(long, env = "WARD_HTTPS_ADDR", default_value = "127.0.0.1:8443", value_name = "IP:PORT")]
+    #[arg(
+        long,
+        env = "WARD_HTTPS_ADDR",
+        default_value = "127.0.0.1:8443",
+        value_name = "IP:PORT"
+    )]
     pub(crate) https_addr: SocketAddr,
     /// Where the registry listens
-    #[arg(long, env = "WARD_REGISTRY_ADDR", default_value = "127.0.0.1:5050", value_name = "IP:PORT")]
+    #[arg(
+        long,
+        env = "WARD_REGISTRY_ADDR",
+        default_value = "127.0.0.1:5050",
+        value_name = "IP:PORT"
+    )]
     pub(crate) registry_addr: SocketAddr,
 }
 
@@ -111,7 +149,12 @@ pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) addresses: Addresses,
     /// Why, for the audit log
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TEXT"
+    )]
     pub(crate) why: String,
 }
 
@@ -127,7 +170,12 @@ pub(crate) struct Deploy {
     #[arg(long)]
     pub(crate) force: bool,
     /// Why, for the audit log
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TEXT"
+    )]
     pub(crate) why: String,
     #[command(flatten)]
     pub(crate) addresses: Addresses,
@@ -141,7 +189,12 @@ pub(crate) struct GoTo {
     #[arg(long, value_name = "RELEASE")]
     pub(crate) to: Option<ReleaseId>,
     /// Why, for the audit log
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TEXT"
+    )]
     pub(crate) why: String,
 }
 
@@ -248,6 +301,11 @@ pub(crate) struct Down {
     #[arg(short, long)]
     pub(crate) yes: bool,
     /// Why, for the audit log
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TEXT"
+    )]
     pub(crate) why: String,
 }

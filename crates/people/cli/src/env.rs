@@ -22,9 +22,14 @@ pub(crate) async fn find(client: &Client, asked: Option<&str>) -> Result<EnvId, 
         return Ok(found);
     }
     let stack = stack_here().ok_or_else(|| unclear(&known, asked))?;
-    let name = Name::parse(asked.unwrap_or("dev")).map_err(|error| Trouble::usage(error.to_string()))?;
+    let name =
+        Name::parse(asked.unwrap_or("dev")).map_err(|error| Trouble::usage(error.to_string()))?;
     let id = EnvId::new(&stack, &name);
-    if known.contains(&id) { Ok(id) } else { Err(unclear(&known, asked)) }
+    if known.contains(&id) {
+        Ok(id)
+    } else {
+        Err(unclear(&known, asked))
+    }
 }
 
 async fn known(client: &Client) -> Result<Vec<EnvId>, Trouble> {
@@ -33,7 +38,9 @@ async fn known(client: &Client) -> Result<Vec<EnvId>, Trouble> {
 }
 
 fn only(known: &[EnvId], asked: Option<&str>) -> Option<EnvId> {
-    let mut fitting = known.iter().filter(|id| asked.is_none_or(|name| id.env().as_str() == name));
+    let mut fitting = known
+        .iter()
+        .filter(|id| asked.is_none_or(|name| id.env().as_str() == name));
     let first = fitting.next()?;
     fitting.next().is_none().then(|| first.clone())
 }
@@ -47,7 +54,9 @@ fn stack_here() -> Option<Name> {
 fn unclear(known: &[EnvId], asked: Option<&str>) -> Trouble {
     let list: Vec<&str> = known.iter().map(EnvId::as_str).collect();
     let message = match asked {
-        Some(name) if list.is_empty() => format!("there is no environment {name}: nothing was deployed yet"),
+        Some(name) if list.is_empty() => {
+            format!("there is no environment {name}: nothing was deployed yet")
+        }
         Some(name) => format!("no single environment is called {name}"),
         None if list.is_empty() => "there is no environment yet".to_owned(),
         None => "there are several environments".to_owned(),

@@ -22,35 +22,69 @@ use crate::pty::Pty;
 ///
 /// # Errors
 /// Why it could not be run.
-pub(crate) async fn run(target: &ExecTarget, argv: Vec<String>, variables: Vec<(String, Secret)>) -> Result<Status, Trouble> {
+pub(crate) async fn run(
+    target: &ExecTarget,
+    argv: Vec<String>,
+    variables: Vec<(String, Secret)>,
+) -> Result<Status, Trouble> {
     let client = KeeperClient::connect(Path::new(&target.dir))
         .map_err(|error| trouble(target, &error.to_string()))?;
-    let env: BTreeMap<String, String> =
-        variables.into_iter().map(|(name, value)| (name, value.expose().to_owned())).chain(terminal()).collect();
+    let env: BTreeMap<String, String> = variables
+        .into_iter()
+        .map(|(name, value)| (name, value.expose().to_owned()))
+        .chain(terminal())
+        .collect();
     let request = Request::Exec { argv, env };
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let reply = if stdin.is_terminal() && stdout.is_terminal() {
-        let pty = Pty::open().map_err(|error| trouble(target, &format!("no pseudo-terminal: {error}")))?;
-        send(target, &client, &request, &[pty.inner(), pty.inner(), pty.inner()]).await?;
+        let pty = Pty::open()
+            .map_err(|error| trouble(target, &format!("no pseudo-terminal: {error}")))?;
+        send(
+            target,
+            &client,
+            &request,
+            &[pty.inner(), pty.inner(), pty.inner()],
+        )
+        .await?;
         pty.carry(receive(target, &client)).await
     } else {
-        send(target, &client, &request, &[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]).await?;
+        send(
+            target,
+            &client,
+            &request,
+            &[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+        )
+        .await?;
         receive(target, &client).await
     };
     match reply? {
-        Reply::ExecDone { exit: Exit::Code(code) } => Ok(Status::Program(u8::try_from(code).unwrap_or(1))),
-        Reply::ExecDone { exit: Exit::Signal(signal) } => Ok(Status::Program(u8::try_from(128 + signal).unwrap_or(255))),
+        Reply::ExecDone {
+            exit: Exit::Code(code),
+        } => Ok(Status::Program(u8::try_from(code).unwrap_or(1))),
+        Reply::ExecDone {
+            exit: Exit::Signal(signal),
+        } => Ok(Status::Program(u8::try_from(128 + signal).unwrap_or(255))),
         Reply::Refused { message } => Err(trouble(target, &message)),
         other => Err(trouble(target, &format!("its keeper answered {other:?}"))),
     }
 }
 
 fn terminal() -> Option<(String, String)> {
-    std::env::var("TERM").ok().map(|term| ("TERM".to_owned(), term))
+    std::env::var("TERM")
+        .ok()
+        .map(|term| ("TERM".to_owned(), term))
 }
 
-async fn send(target: &ExecTarget, client: &KeeperClient, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(), Trouble> {
-    client.send(request, fds).await.map_err(|error| trouble(target, &error.to_string()))
+async fn send(
+    target: &ExecTarget,
+    client: &KeeperClient,
+    request: &Request,
+    fds: &[BorrowedFd<'_>],
+) -> Result<(), Trouble> {
+    client
+        .send(request, fds)
+        .await
+        .map_err(|error| trouble(target, &error.to_string()))
 }
 
 async fn receive(target: &ExecTarget, client: &KeeperClient) -> Result<Reply, Trouble> {
@@ -62,5 +96,8 @@ async fn receive(target: &ExecTarget, client: &KeeperClient) -> Result<Reply, Tr
 }
 
 fn trouble(target: &ExecTarget, message: &str) -> Trouble {
-    Trouble::failure(format!("cannot run it in {}: {message}", target.instance), None)
+    Trouble::failure(
+        format!("cannot run it in {}: {message}", target.instance),
+        None,
+    )
 }

@@ -11,11 +11,20 @@ pub(crate) fn find(asked: Option<&Path>) -> Result<PathBuf, String> {
         Some(dir) => dir.to_owned(),
         None => default()?,
     };
-    std::path::absolute(&found).map_err(|error| format!("the state folder {} has no absolute path: {error}", found.display()))
+    std::path::absolute(&found).map_err(|error| {
+        format!(
+            "the state folder {} has no absolute path: {error}",
+            found.display()
+        )
+    })
 }
 
 fn default() -> Result<PathBuf, String> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let variable = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     if let Some(data) = variable("XDG_DATA_HOME") {
         return Ok(data.join("ward"));
     }

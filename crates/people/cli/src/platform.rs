@@ -21,7 +21,11 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 /// What the server wrote last when it does not come up.
-pub(crate) async fn ensure(home: &Path, addresses: &Addresses, printer: &Printer) -> Result<ServerView, Trouble> {
+pub(crate) async fn ensure(
+    home: &Path,
+    addresses: &Addresses,
+    printer: &Printer,
+) -> Result<ServerView, Trouble> {
     let client = Client::new(home);
     match client.get::<StatusView>("/v1/status").await {
         Ok(status) => return Ok(status.server),
@@ -30,21 +34,32 @@ pub(crate) async fn ensure(home: &Path, addresses: &Addresses, printer: &Printer
     }
     let mut child = start(home, addresses)?;
     let server = wait(&client, &mut child, home).await?;
-    printer.say(&format!("• the platform runs (server {}, state in {})", server.pid, server.home));
+    printer.say(&format!(
+        "• the platform runs (server {}, state in {})",
+        server.pid, server.home
+    ));
     Ok(server)
 }
 
 fn start(home: &Path, addresses: &Addresses) -> Result<Child, Trouble> {
     let broken = |what: &str, error: std::io::Error| {
-        Trouble::failure(format!("{what} {}: {error}", home.display()), Some("is the folder writable?".to_owned()))
+        Trouble::failure(
+            format!("{what} {}: {error}", home.display()),
+            Some("is the folder writable?".to_owned()),
+        )
     };
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(home)
         .map_err(|error| broken("cannot make the state folder", error))?;
-    let log = File::create(home.join("server.log")).map_err(|error| broken("cannot write a log in", error))?;
-    let exe = std::env::current_exe().map_err(|error| broken("cannot find the ward binary for", error))?;
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(home.join("server.log"))
+        .map_err(|error| broken("cannot write a log in", error))?;
+    let exe = std::env::current_exe()
+        .map_err(|error| broken("cannot find the ward binary for", error))?;
     Command::new(exe)
         .arg("serve")
         .arg("--home")
@@ -81,7 +96,21 @@ fn last_words(home: &Path, ended: bool) -> Trouble {
     let log = fs::read_to_string(home.join("server.log")).unwrap_or_default();
     let lines: Vec<&str> = log.lines().rev().take(12).collect();
     let words: Vec<&str> = lines.into_iter().rev().collect();
-    let what = if ended { "the server ended at once" } else { "the server does not answer" };
-    let message = if words.is_empty() { what.to_owned() } else { format!("{what}:\n{}", words.join("\n")) };
-    Trouble::failure(message, Some(format!("its whole log: {}", home.join("server.log").display())))
+    let what = if ended {
+        "the server ended at once"
+    } else {
+        "the server does not answer"
+    };
+    let message = if words.is_empty() {
+        what.to_owned()
+    } else {
+        format!("{what}:\n{}", words.join("\n"))
+    };
+    Trouble::failure(
+        message,
+        Some(format!(
+            "its whole log: {}",
+            home.join("server.log").display()
+        )),
+    )
 }

@@ -82,9 +82,17 @@ impl Printer {
 
     /// An error with its hint, to standard error.
     pub(crate) fn error(&self, message: &str, hint: Option<&str>) {
-        let _ = writeln!(anstream::stderr(), "{} {message}", "error:".style(Style::new().red().bold()));
+        let _ = writeln!(
+            anstream::stderr(),
+            "{} {message}",
+            "error:".style(Style::new().red().bold())
+        );
         if let Some(hint) = hint {
-            let _ = writeln!(anstream::stderr(), "{} {hint}", " hint:".style(Style::new().cyan().bold()));
+            let _ = writeln!(
+                anstream::stderr(),
+                "{} {hint}",
+                " hint:".style(Style::new().cyan().bold())
+            );
         }
     }
 
@@ -97,13 +105,18 @@ impl Printer {
         }
         match progress {
             Progress::Step { message, took } => self.step(message, *took),
-            Progress::Output { source, line } if self.verbose => self.say(&format!("  {} {line}", source.dimmed())),
+            Progress::Output { source, line } if self.verbose => {
+                self.say(&format!("  {} {line}", source.dimmed()))
+            }
             Progress::Output { .. } => {}
             Progress::Waiting { on } => self.waiting(on),
             Progress::Mistakes { rendered, .. } => {
                 let _ = write!(anstream::stderr(), "{rendered}");
             }
-            Progress::Ended { deployment, addresses } => self.ended(deployment, addresses),
+            Progress::Ended {
+                deployment,
+                addresses,
+            } => self.ended(deployment, addresses),
             Progress::Done { message, addresses } => {
                 self.step(message, None);
                 self.addresses(addresses);
@@ -114,7 +127,9 @@ impl Printer {
     }
 
     fn step(&self, message: &str, took: Option<Millis>) {
-        let took = took.map(|took| format!(" ({})", seconds(took))).unwrap_or_default();
+        let took = took
+            .map(|took| format!(" ({})", seconds(took)))
+            .unwrap_or_default();
         self.say(&format!("{} {message}{}", "•".green(), took.dimmed()));
     }
 
@@ -126,9 +141,18 @@ impl Printer {
 
     fn ended(&self, deployment: &ward_types::view::DeploymentView, addresses: &[String]) {
         let verdict = deployment.verdict.map_or("unknown", Verdict::as_str);
-        let line = format!("{} to {}: {verdict} ({})", deployment.id, deployment.to, seconds(deployment.took));
+        let line = format!(
+            "{} to {}: {verdict} ({})",
+            deployment.id,
+            deployment.to,
+            seconds(deployment.took)
+        );
         let good = deployment.verdict == Some(Verdict::Succeeded);
-        let style = if good { Style::new().green().bold() } else { Style::new().red().bold() };
+        let style = if good {
+            Style::new().green().bold()
+        } else {
+            Style::new().red().bold()
+        };
         self.say(&line.style(style).to_string());
         if let Some(failure) = &deployment.failure {
             self.error(&failure.message, None);
@@ -151,7 +175,9 @@ impl Printer {
 
 fn ending(progress: &Progress) -> Option<Status> {
     match progress {
-        Progress::Ended { deployment, .. } if deployment.verdict == Some(Verdict::Succeeded) => Some(Status::Success),
+        Progress::Ended { deployment, .. } if deployment.verdict == Some(Verdict::Succeeded) => {
+            Some(Status::Success)
+        }
         Progress::Ended { .. } | Progress::Failed { .. } => Some(Status::Failure),
         Progress::Done { .. } => Some(Status::Success),
         Progress::Mistakes { .. } => Some(Status::Usage),

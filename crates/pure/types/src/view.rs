@@ -87,6 +87,8 @@ pub struct InstanceView {
     pub started: Timestamp,
     /// Its process id on the host.
     pub pid: Option<u32>,
+    /// Its keeper's process id; 0 when it never had one.
+    pub keeper_pid: u32,
     /// Why the last health check failed.
     pub last_failure: Option<String>,
     /// Protections that the kernel denied.

@@ -20,7 +20,11 @@ pub(crate) async fn exec(context: &Context, args: Exec) -> Result<Status, Troubl
 }
 
 pub(crate) async fn database(context: &Context, db: Db) -> Result<Status, Trouble> {
-    let Db::Psql { database, env, arguments } = db;
+    let Db::Psql {
+        database,
+        env,
+        arguments,
+    } = db;
     let request = ExecRequest {
         env: Some(crate::env::find(&context.client, env.env.as_deref()).await?),
         component: database,
@@ -28,10 +32,12 @@ pub(crate) async fn database(context: &Context, db: Db) -> Result<Status, Troubl
         why: String::new(),
     };
     let mut target: ExecTarget = context.client.post("/v1/exec", &request).await?;
-    let command = target
-        .command
-        .take()
-        .ok_or_else(|| Trouble::failure("the server named no shell for this database".to_owned(), None))?;
+    let command = target.command.take().ok_or_else(|| {
+        Trouble::failure(
+            "the server named no shell for this database".to_owned(),
+            None,
+        )
+    })?;
     let mut argv = command.argv;
     argv.extend(arguments);
     exec::run(&target, argv, command.env.into_iter().collect()).await

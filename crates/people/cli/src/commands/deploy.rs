@@ -5,7 +5,9 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 
 use ward_api::client::Lines;
-use ward_types::view::{Data, DeployRequest, DownRequest, Progress, RollbackRequest, StatusView, Unchanged};
+use ward_types::view::{
+    Data, DeployRequest, DownRequest, Progress, RollbackRequest, StatusView, Unchanged,
+};
 
 use super::{Context, Trouble};
 use crate::args;
@@ -19,7 +21,9 @@ pub(crate) async fn up(context: &Context, up: args::Up) -> Result<Status, Troubl
     match dir {
         Some(dir) => send(context, &dir, &up.env, Unchanged::Keep, up.why).await,
         None => {
-            context.printer.say("bring an environment up with `ward up DIR`, the folder of a ward.toml");
+            context
+                .printer
+                .say("bring an environment up with `ward up DIR`, the folder of a ward.toml");
             Ok(Status::Success)
         }
     }
@@ -27,7 +31,11 @@ pub(crate) async fn up(context: &Context, up: args::Up) -> Result<Status, Troubl
 
 pub(crate) async fn deploy(context: &Context, deploy: args::Deploy) -> Result<Status, Trouble> {
     platform::ensure(&context.home, &deploy.addresses, &context.printer).await?;
-    let unchanged = if deploy.force { Unchanged::Redeploy } else { Unchanged::Keep };
+    let unchanged = if deploy.force {
+        Unchanged::Redeploy
+    } else {
+        Unchanged::Keep
+    };
     send(context, &deploy.dir, &deploy.env, unchanged, deploy.why).await
 }
 
@@ -40,16 +48,38 @@ async fn send(
 ) -> Result<Status, Trouble> {
     let dir = fs::canonicalize(dir).map_err(|error| {
         let hint = "name the folder that holds ward.toml".to_owned();
-        Trouble::failure(format!("cannot open the folder {}: {error}", dir.display()), Some(hint))
+        Trouble::failure(
+            format!("cannot open the folder {}: {error}", dir.display()),
+            Some(hint),
+        )
     })?;
-    let dir = dir.to_str().ok_or_else(|| Trouble::usage(format!("the path {} is not UTF-8", dir.display())))?;
-    let request = DeployRequest { dir: dir.to_owned(), env: env.clone(), why, unchanged };
-    follow(context, context.client.post_lines("/v1/deploy", &request).await?).await
+    let dir = dir
+        .to_str()
+        .ok_or_else(|| Trouble::usage(format!("the path {} is not UTF-8", dir.display())))?;
+    let request = DeployRequest {
+        dir: dir.to_owned(),
+        env: env.clone(),
+        why,
+        unchanged,
+    };
+    follow(
+        context,
+        context.client.post_lines("/v1/deploy", &request).await?,
+    )
+    .await
 }
 
-pub(crate) async fn go_to(context: &Context, path: &str, to: args::GoTo) -> Result<Status, Trouble> {
+pub(crate) async fn go_to(
+    context: &Context,
+    path: &str,
+    to: args::GoTo,
+) -> Result<Status, Trouble> {
     let env = crate::env::find(&context.client, to.env.env.as_deref()).await?;
-    let request = RollbackRequest { env: Some(env), to: to.to, why: to.why };
+    let request = RollbackRequest {
+        env: Some(env),
+        to: to.to,
+        why: to.why,
+    };
     follow(context, context.client.post_lines(path, &request).await?).await
 }
 
@@ -67,8 +97,16 @@ pub(crate) async fn down(context: &Context, down: args::Down) -> Result<Status, 
     }
     let data = if down.purge { Data::Purge } else { Data::Keep };
     let whole = env.is_none();
-    let request = DownRequest { env, data, why: down.why };
-    let ended = follow(context, context.client.post_lines("/v1/down", &request).await?).await?;
+    let request = DownRequest {
+        env,
+        data,
+        why: down.why,
+    };
+    let ended = follow(
+        context,
+        context.client.post_lines("/v1/down", &request).await?,
+    )
+    .await?;
     if whole && ended == Status::Success {
         context.client.post::<()>("/v1/shutdown", &()).await?;
         gone(context, status.server.pid).await;
@@ -92,11 +130,21 @@ async fn gone(context: &Context, pid: u32) {
 fn confirmed(env: Option<&str>, status: &StatusView) -> Result<bool, Trouble> {
     if !std::io::stdin().is_terminal() {
         let hint = "add --yes to remove the data without being asked".to_owned();
-        return Err(Trouble::failure("--purge removes data, and there is no terminal to ask at".to_owned(), Some(hint)));
+        return Err(Trouble::failure(
+            "--purge removes data, and there is no terminal to ask at".to_owned(),
+            Some(hint),
+        ));
     }
-    let all: Vec<&str> = status.environments.iter().map(|env| env.id.as_str()).collect();
+    let all: Vec<&str> = status
+        .environments
+        .iter()
+        .map(|env| env.id.as_str())
+        .collect();
     let which = env.map_or_else(|| all.join(", "), str::to_owned);
-    let _ = write!(anstream::stderr(), "Remove the data of {which} for good? [y/N] ");
+    let _ = write!(
+        anstream::stderr(),
+        "Remove the data of {which} for good? [y/N] "
+    );
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
     Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
@@ -109,7 +157,10 @@ async fn follow(context: &Context, mut lines: Lines) -> Result<Status, Trouble> 
         }
     }
     let hint = "the deployment goes on without this terminal; see `ward status`".to_owned();
-    Err(Trouble::failure("the server went away in the middle".to_owned(), Some(hint)))
+    Err(Trouble::failure(
+        "the server went away in the middle".to_owned(),
+        Some(hint),
+    ))
 }
 
 pub(crate) fn check(context: &Context, check: &args::Check) -> Result<Status, Trouble> {
@@ -121,9 +172,17 @@ pub(crate) fn check(context: &Context, check: &args::Check) -> Result<Status, Tr
         return Ok(Status::Success);
     }
     if context.printer.is_json() {
-        context.printer.json(&ward_stack::views(&name, &text, &reading.mistakes));
+        context
+            .printer
+            .json(&ward_stack::views(&name, &text, &reading.mistakes));
     } else {
-        let rendered = ward_stack::render(&name, &text, &reading.mistakes, ward_stack::Look::Plain, 100);
+        let rendered = ward_stack::render(
+            &name,
+            &text,
+            &reading.mistakes,
+            ward_stack::Look::Plain,
+            100,
+        );
         let _ = write!(anstream::stderr(), "{rendered}");
     }
     Ok(Status::Usage)

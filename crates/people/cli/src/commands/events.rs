@@ -12,16 +12,29 @@ use crate::printer::Status;
 
 pub(crate) async fn events(context: &Context, events: Events) -> Result<Status, Trouble> {
     let env = match &events.env.env {
-        Some(name) => format!("&env={}", crate::env::find(&context.client, Some(name)).await?),
+        Some(name) => format!(
+            "&env={}",
+            crate::env::find(&context.client, Some(name)).await?
+        ),
         None => String::new(),
     };
-    let view: EventsView = context.client.get(&format!("/v1/events?limit={}{env}", events.limit)).await?;
+    let view: EventsView = context
+        .client
+        .get(&format!("/v1/events?limit={}{env}", events.limit))
+        .await?;
     for record in &view.records {
         show(context, record);
     }
     if events.follow {
-        let after = view.records.last().map(|record| format!("&after={}", record.seq)).unwrap_or_default();
-        let mut lines = context.client.get_lines(&format!("/v1/events?follow=true{after}{env}")).await?;
+        let after = view
+            .records
+            .last()
+            .map(|record| format!("&after={}", record.seq))
+            .unwrap_or_default();
+        let mut lines = context
+            .client
+            .get_lines(&format!("/v1/events?follow=true{after}{env}"))
+            .await?;
         while let Some(record) = lines.next::<Record>().await? {
             show(context, &record);
         }
@@ -34,20 +47,46 @@ fn show(context: &Context, record: &Record) {
         context.printer.json(record);
         return;
     }
-    let env = record.event.env().map(ToString::to_string).unwrap_or_default();
-    let why = if record.why.is_empty() { String::new() } else { format!("  “{}”", record.why) };
-    let head = format!("{:>5}  {}  {:<16}", record.seq, moment(record.at), record.who);
-    context.printer.data(&format!("{}  {env} {}{why}", head.dimmed(), sentence(&record.event)));
+    let env = record
+        .event
+        .env()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let why = if record.why.is_empty() {
+        String::new()
+    } else {
+        format!("  “{}”", record.why)
+    };
+    let head = format!(
+        "{:>5}  {}  {:<16}",
+        record.seq,
+        moment(record.at),
+        record.who
+    );
+    context.printer.data(&format!(
+        "{}  {env} {}{why}",
+        head.dimmed(),
+        sentence(&record.event)
+    ));
 }
 
 fn sentence(event: &Event) -> String {
     match event {
         Event::EnvironmentCreated { .. } => "environment created".to_owned(),
-        Event::ReleaseRecorded { release, .. } => format!("release {} recorded ({})", release.id, release.build.version),
-        Event::DeploymentQueued { deployment, .. } => format!("deployment {} to {} queued", deployment.id, deployment.to),
-        Event::DeploymentMoved { deployment, phase, .. } => format!("deployment {deployment} {}", word(phase)),
+        Event::ReleaseRecorded { release, .. } => format!(
+            "release {} recorded ({})",
+            release.id, release.build.version
+        ),
+        Event::DeploymentQueued { deployment, .. } => {
+            format!("deployment {} to {} queued", deployment.id, deployment.to)
+        }
+        Event::DeploymentMoved {
+            deployment, phase, ..
+        } => format!("deployment {deployment} {}", word(phase)),
         Event::GoalChanged { goal, .. } => format!("goal {goal:?}").to_lowercase(),
-        Event::CommandExecuted { instance, program, .. } => format!("{program} run in {instance}"),
+        Event::CommandExecuted {
+            instance, program, ..
+        } => format!("{program} run in {instance}"),
         Event::ServerStarted { version } => format!("server started ({version})"),
     }
 }
@@ -69,11 +108,18 @@ pub(crate) async fn audit(context: &Context, audit: &Audit) -> Result<Status, Tr
     if context.printer.is_json() {
         context.printer.json(&view);
     } else if whole {
-        context.printer.data(&format!("{} events, none altered; root {}", view.events, view.root));
+        context.printer.data(&format!(
+            "{} events, none altered; root {}",
+            view.events, view.root
+        ));
     } else {
         for sentence in &view.breaks {
             context.printer.data(sentence);
         }
     }
-    Ok(if whole { Status::Success } else { Status::Failure })
+    Ok(if whole {
+        Status::Success
+    } else {
+        Status::Failure
+    })
 }

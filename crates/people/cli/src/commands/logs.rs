@@ -10,7 +10,10 @@ use crate::printer::Status;
 
 pub(crate) async fn logs(context: &Context, logs: Logs) -> Result<Status, Trouble> {
     let env = crate::env::find(&context.client, logs.env.env.as_deref()).await?;
-    let mut path = format!("/v1/logs?env={env}&tail={}&follow={}", logs.tail, logs.follow);
+    let mut path = format!(
+        "/v1/logs?env={env}&tail={}&follow={}",
+        logs.tail, logs.follow
+    );
     if let Some(component) = &logs.component {
         path.push_str(&format!("&component={component}"));
     }

@@ -29,12 +29,20 @@ pub(crate) struct Trouble {
 impl Trouble {
     /// It was tried.
     pub(crate) fn failure(message: String, hint: Option<String>) -> Self {
-        Self { status: Status::Failure, message, hint }
+        Self {
+            status: Status::Failure,
+            message,
+            hint,
+        }
     }
 
     /// It could not be tried.
     pub(crate) fn usage(message: String) -> Self {
-        Self { status: Status::Usage, message, hint: None }
+        Self {
+            status: Status::Usage,
+            message,
+            hint: None,
+        }
     }
 }
 
@@ -42,12 +50,16 @@ impl From<ClientError> for Trouble {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Refused(view) => Self::failure(view.message, view.hint),
-            ClientError::NotRunning { .. } => {
-                Self::failure(error.to_string(), Some("start it with `ward up`".to_owned()))
-            }
+            ClientError::NotRunning { .. } => Self::failure(
+                error.to_string(),
+                Some("start it with `ward up`".to_owned()),
+            ),
             ClientError::Broken { ref source, .. } => Self::failure(
                 format!("{error}: {source}"),
-                Some("look at server.log in the state folder; `ward up` starts the server again".to_owned()),
+                Some(
+                    "look at server.log in the state folder; `ward up` starts the server again"
+                        .to_owned(),
+                ),
             ),
         }
     }
@@ -68,7 +80,11 @@ pub(crate) fn main() -> ExitCode {
         Ok(home) => home,
         Err(message) => return failed(&printer, &Trouble::usage(message)),
     };
-    let context = Context { client: Client::new(&home), home, printer: printer.clone() };
+    let context = Context {
+        client: Client::new(&home),
+        home,
+        printer: printer.clone(),
+    };
     match cli.command {
         Command::Gateway => processes::gateway(&context),
         Command::Serve(addresses) => processes::serve(&context, &addresses),

@@ -10,7 +10,11 @@ use crate::args::Addresses;
 
 fn log() {
     let filter = EnvFilter::try_from_env("WARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
 }
 
 pub(crate) fn gateway(context: &Context) -> ExitCode {
@@ -31,7 +35,10 @@ pub(crate) fn serve(context: &Context, addresses: &Addresses) -> ExitCode {
 
 fn run(context: &Context, addresses: &Addresses) -> Result<(), Box<dyn std::error::Error>> {
     let exe = std::env::current_exe()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     let options = Options {
         home: context.home.clone(),
         exe,

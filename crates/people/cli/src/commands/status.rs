@@ -15,7 +15,10 @@ use crate::printer::{Printer, Status, seconds};
 
 pub(crate) async fn status(context: &Context, env: OfEnv) -> Result<Status, Trouble> {
     let path = match env.env {
-        Some(name) => format!("/v1/status?env={}", crate::env::find(&context.client, Some(&name)).await?),
+        Some(name) => format!(
+            "/v1/status?env={}",
+            crate::env::find(&context.client, Some(&name)).await?
+        ),
         None => "/v1/status".to_owned(),
     };
     let status: StatusView = context.client.get(&path).await?;
@@ -32,9 +35,17 @@ pub(crate) async fn status(context: &Context, env: OfEnv) -> Result<Status, Trou
 
 fn platform(printer: &Printer, status: &StatusView) {
     let server = &status.server;
-    let gateway = server.gateway_pid.map_or("does not answer".to_owned(), |pid| format!("pid {pid}"));
-    printer.data(&format!("ward {}   server pid {}   gateway {gateway}", server.version, server.pid));
-    printer.data(&format!("  http {}   https {}   registry {}", server.http, server.https, server.registry));
+    let gateway = server
+        .gateway_pid
+        .map_or("does not answer".to_owned(), |pid| format!("pid {pid}"));
+    printer.data(&format!(
+        "ward {}   server pid {}   gateway {gateway}",
+        server.version, server.pid
+    ));
+    printer.data(&format!(
+        "  http {}   https {}   registry {}",
+        server.http, server.https, server.registry
+    ));
     printer.data(&format!("  state {}", server.home));
 }
 
@@ -60,7 +71,10 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
     printer.data(&table.to_string());
     if let Some(deployment) = &env.deployment {
         let (id, to, phase) = (deployment.id, deployment.to, &deployment.phase);
-        printer.data(&format!("  deployment {id} to {to}: {phase} for {}", seconds(deployment.took)));
+        printer.data(&format!(
+            "  deployment {id} to {to}: {phase} for {}",
+            seconds(deployment.took)
+        ));
     }
     for sentence in &env.waiting {
         printer.data(&format!("  {sentence}"));
@@ -71,8 +85,13 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
 }
 
 fn missing(env: &EnvironmentView) -> Vec<&str> {
-    let instances = env.components.iter().flat_map(|component| &component.instances);
-    let mut all: Vec<&str> = instances.flat_map(|i| i.missing.iter().map(String::as_str)).collect();
+    let instances = env
+        .components
+        .iter()
+        .flat_map(|component| &component.instances);
+    let mut all: Vec<&str> = instances
+        .flat_map(|i| i.missing.iter().map(String::as_str))
+        .collect();
     all.sort_unstable();
     all.dedup();
     all
@@ -95,7 +114,11 @@ fn rows(table: &mut Table, component: &ComponentView) {
 }
 
 fn state(instance: &InstanceView) -> String {
-    let why = instance.last_failure.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+    let why = instance
+        .last_failure
+        .as_deref()
+        .map(|why| format!(": {why}"))
+        .unwrap_or_default();
     match &instance.state {
         InstanceState::Starting => format!("starting{why}"),
         InstanceState::Healthy => "healthy".to_owned(),
@@ -128,7 +151,10 @@ fn age(since: Timestamp) -> String {
 
 pub(crate) async fn releases(context: &Context, env: OfEnv) -> Result<Status, Trouble> {
     let env = crate::env::find(&context.client, env.env.as_deref()).await?;
-    let releases: Vec<ReleaseView> = context.client.get(&format!("/v1/releases?env={env}")).await?;
+    let releases: Vec<ReleaseView> = context
+        .client
+        .get(&format!("/v1/releases?env={env}"))
+        .await?;
     if context.printer.is_json() {
         context.printer.json(&releases);
         return Ok(Status::Success);
@@ -136,8 +162,11 @@ pub(crate) async fn releases(context: &Context, env: OfEnv) -> Result<Status, Tr
     let mut table = columns(&["RELEASE", "VERSION", "RECORDED", "BY", "VERDICT", "IMAGES"]);
     for release in &releases {
         let mark = if release.current { " (serves)" } else { "" };
-        let images: Vec<String> =
-            release.images.iter().map(|(name, digest): (_, &Digest)| format!("{name}@{}", digest.short())).collect();
+        let images: Vec<String> = release
+            .images
+            .iter()
+            .map(|(name, digest): (_, &Digest)| format!("{name}@{}", digest.short()))
+            .collect();
         table.add_row(vec![
             format!("{}{mark}", release.id),
             release.version.clone(),
@@ -163,7 +192,10 @@ pub(crate) fn columns(header: &[&str]) -> Table {
 pub(crate) fn moment(at: Timestamp) -> String {
     let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
     match jiff::Timestamp::from_millisecond(millis) {
-        Ok(moment) => moment.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Ok(moment) => moment
+            .to_zoned(jiff::tz::TimeZone::system())
+            .strftime("%Y-%m-%d %H:%M:%S")
+            .to_string(),
         Err(_) => at.0.to_string(),
     }
 }

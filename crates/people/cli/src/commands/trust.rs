@@ -17,11 +17,17 @@ pub(crate) fn trust(context: &Context, trust: &args::Trust) -> Result<Status, Tr
         update(context, &["--fresh"])?;
         return Ok(Status::Success);
     }
-    let pem = ward_gateway::ca::certificate_pem(&context.home)
-        .map_err(|error| Trouble::failure(error.to_string(), Some("start the platform first: `ward up`".to_owned())))?;
+    let pem = ward_gateway::ca::certificate_pem(&context.home).map_err(|error| {
+        Trouble::failure(
+            error.to_string(),
+            Some("start the platform first: `ward up`".to_owned()),
+        )
+    })?;
     if !trust.install {
         context.printer.data(pem.trim_end());
-        context.printer.say("add --install to let this machine's programs trust it");
+        context
+            .printer
+            .say("add --install to let this machine's programs trust it");
         return Ok(Status::Success);
     }
     if let Some(dir) = Path::new(ANCHOR).parent() {
@@ -33,19 +39,27 @@ pub(crate) fn trust(context: &Context, trust: &args::Trust) -> Result<Status, Tr
 }
 
 fn denied(what: &str, error: &std::io::Error) -> Trouble {
-    let hint = "run it as root, or give the certificate that `ward trust` prints to your browser".to_owned();
+    let hint = "run it as root, or give the certificate that `ward trust` prints to your browser"
+        .to_owned();
     Trouble::failure(format!("cannot {what} {ANCHOR}: {error}"), Some(hint))
 }
 
 fn update(context: &Context, arguments: &[&str]) -> Result<(), Trouble> {
-    let ran = Command::new("update-ca-certificates").args(arguments).output();
+    let ran = Command::new("update-ca-certificates")
+        .args(arguments)
+        .output();
     match ran {
         Ok(output) if output.status.success() => {
-            context.printer.say("this machine's trust store is up to date; browsers may keep one of their own");
+            context.printer.say(
+                "this machine's trust store is up to date; browsers may keep one of their own",
+            );
             Ok(())
         }
         Ok(output) => Err(Trouble::failure(
-            format!("update-ca-certificates failed: {}", String::from_utf8_lossy(&output.stderr).trim()),
+            format!(
+                "update-ca-certificates failed: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            ),
             None,
         )),
         Err(error) => Err(Trouble::failure(

@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,7 +27,10 @@ impl Connection {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream: BufReader::new(stream), host: host.to_owned() })
+        Ok(Self {
+            stream: BufReader::new(stream),
+            host: host.to_owned(),
+        })
     }
 
     pub fn get(&mut self, path: &str) -> std::io::Result<Answer> {
@@ -37,8 +40,17 @@ impl Connection {
     }
 
     /// Sends a body slowly, in so many pieces.
-    pub fn post_slowly(&mut self, path: &str, body: &[u8], pieces: usize) -> std::io::Result<Answer> {
-        let head = format!("POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n\r\n", self.host, body.len());
+    pub fn post_slowly(
+        &mut self,
+        path: &str,
+        body: &[u8],
+        pieces: usize,
+    ) -> std::io::Result<Answer> {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n\r\n",
+            self.host,
+            body.len()
+        );
         self.stream.get_mut().write_all(head.as_bytes())?;
         for piece in body.chunks(body.len().div_ceil(pieces)) {
             self.stream.get_mut().write_all(piece)?;
@@ -67,8 +79,16 @@ impl Connection {
             .unwrap_or(0);
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;
-        let status = headers.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
-        Ok(Answer { status, headers: lower, body: String::from_utf8_lossy(&body).into_owned() })
+        let status = headers
+            .split(' ')
+            .nth(1)
+            .and_then(|s| s.parse().ok())
+            .unwrap_or(0);
+        Ok(Answer {
+            status,
+            headers: lower,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        })
     }
 }
 
@@ -104,7 +124,10 @@ impl Load {
                 }
                 let answer = kept.as_mut().expect("it was opened just now").get("/");
                 // The gateway may close a connection that is kept, when it says so.
-                if answer.as_ref().map_or(true, |answer| answer.headers.contains("connection: close")) {
+                if answer
+                    .as_ref()
+                    .map_or(true, |answer| answer.headers.contains("connection: close"))
+                {
                     kept = None;
                 }
                 answer
@@ -120,8 +143,13 @@ impl Load {
         load
     }
 
-    fn client(&mut self, name: &'static str, mut ask: impl FnMut() -> std::io::Result<Answer> + Send + 'static) {
-        let (stop, asked, failures) = (self.stop.clone(), self.asked.clone(), self.failures.clone());
+    fn client(
+        &mut self,
+        name: &'static str,
+        mut ask: impl FnMut() -> std::io::Result<Answer> + Send + 'static,
+    ) {
+        let (stop, asked, failures) =
+            (self.stop.clone(), self.asked.clone(), self.failures.clone());
         self.clients.push(std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 asked.fetch_add(1, Ordering::Relaxed);
@@ -148,6 +176,9 @@ impl Load {
         for client in self.clients {
             client.join().unwrap();
         }
-        (self.asked.load(Ordering::Relaxed), self.failures.lock().unwrap().clone())
+        (
+            self.asked.load(Ordering::Relaxed),
+            self.failures.lock().unwrap().clone(),
+        )
     }
 }

@@ -1,4 +1,5 @@
 //! A Ward of a test's own: the real binary, a state folder and ports of its own, and nothing left behind.
+#![allow(unreachable_pub, reason = "a module of a test file has no outside")]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod load;
@@ -34,7 +35,11 @@ impl Ward {
     }
 
     fn of(user: Option<u32>) -> Self {
-        let ward = Self { home: TempDir::new().unwrap(), stack: TempDir::new().unwrap(), user };
+        let ward = Self {
+            home: TempDir::new().unwrap(),
+            stack: TempDir::new().unwrap(),
+            user,
+        };
         if let Some(uid) = user {
             for dir in [ward.home.path(), ward.stack.path()] {
                 std::os::unix::fs::chown(dir, Some(uid), Some(uid)).unwrap();
@@ -107,7 +112,10 @@ env = {{ {env} }}
 
     /// Runs a command to its end.
     pub fn run(&self, arguments: &[&str]) -> Ran {
-        Ran { what: arguments.join(" "), output: self.command(arguments).output().unwrap() }
+        Ran {
+            what: arguments.join(" "),
+            output: self.command(arguments).output().unwrap(),
+        }
     }
 
     /// Runs a command that must succeed; what it printed on standard output.
@@ -140,14 +148,21 @@ env = {{ {env} }}
     /// The instances of a component, as `ward status` shows them.
     pub fn instances(&self, component: &str) -> Vec<Value> {
         let status = self.status();
-        let components = status["environments"][0]["components"].as_array().cloned().unwrap_or_default();
+        let components = status["environments"][0]["components"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
         let found = components.into_iter().find(|c| c["name"] == component);
-        found.and_then(|c| c["instances"].as_array().cloned()).unwrap_or_default()
+        found
+            .and_then(|c| c["instances"].as_array().cloned())
+            .unwrap_or_default()
     }
 
     pub fn healthy(&self, component: &str) -> Vec<Value> {
         let mut all = self.instances(component);
-        all.retain(|instance| instance["state"]["state"] == "healthy" && instance["in_rotation"] == true);
+        all.retain(|instance| {
+            instance["state"]["state"] == "healthy" && instance["in_rotation"] == true
+        });
         all
     }
 
@@ -166,10 +181,17 @@ pub fn processes_of(home: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let dir = entry.path();
-        let Some(pid) = dir.file_name().and_then(|n| n.to_str()).filter(|n| n.parse::<u32>().is_ok()) else {
+        let Some(pid) = dir
+            .file_name()
+            .and_then(|n| n.to_str())
+            .filter(|n| n.parse::<u32>().is_ok())
+        else {
             continue;
         };
-        let read = |file: &str| String::from_utf8_lossy(&fs::read(dir.join(file)).unwrap_or_default()).replace('\0', " ");
+        let read = |file: &str| {
+            String::from_utf8_lossy(&fs::read(dir.join(file)).unwrap_or_default())
+                .replace('\0', " ")
+        };
         let (line, env) = (read("cmdline"), read("environ"));
         if (line.contains(home) || env.contains(home)) && pid != std::process::id().to_string() {
             found.push(format!("{pid}: {line}"));
@@ -184,13 +206,22 @@ impl Drop for Ward {
         let left = || {
             let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
             let mut left = processes_of(self.home.path());
-            left.extend(mounts.lines().filter(|line| line.contains(self.home.path().to_str().unwrap())).map(str::to_owned));
+            left.extend(
+                mounts
+                    .lines()
+                    .filter(|line| line.contains(self.home.path().to_str().unwrap()))
+                    .map(str::to_owned),
+            );
             left
         };
         let clean = poll(Duration::from_secs(10), || left().is_empty());
         if std::thread::panicking() {
             let log = |name| fs::read_to_string(self.home.path().join(name)).unwrap_or_default();
-            println!("--- down: {down:?}\n--- server.log\n{}\n--- gateway.log\n{}", log("server.log"), log("gateway.log"));
+            println!(
+                "--- down: {down:?}\n--- server.log\n{}\n--- gateway.log\n{}",
+                log("server.log"),
+                log("gateway.log")
+            );
             return;
         }
         assert!(clean, "left behind: {:#?}\ndown: {down:?}", left());
@@ -205,7 +236,14 @@ pub struct Ran {
 
 impl std::fmt::Debug for Ran {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ward {} -> {:?}\n{}\n{}", self.what, self.output.status.code(), self.stdout(), self.stderr())
+        write!(
+            f,
+            "ward {} -> {:?}\n{}\n{}",
+            self.what,
+            self.output.status.code(),
+            self.stdout(),
+            self.stderr()
+        )
     }
 }
 
@@ -231,7 +269,10 @@ impl Ran {
     pub fn fails(&self, code: i32, says: &[&str]) {
         assert_eq!(self.code(), code, "{self:?}");
         for text in says {
-            assert!(self.stderr().contains(text), "it does not say {text:?}: {self:?}");
+            assert!(
+                self.stderr().contains(text),
+                "it does not say {text:?}: {self:?}"
+            );
         }
     }
 }
@@ -252,7 +293,10 @@ pub fn poll(limit: Duration, mut so: impl FnMut() -> bool) -> bool {
 
 #[track_caller]
 pub fn eventually(what: &str, so: impl FnMut() -> bool) {
-    assert!(poll(Duration::from_secs(20), so), "it never came to be that {what}");
+    assert!(
+        poll(Duration::from_secs(20), so),
+        "it never came to be that {what}"
+    );
 }
 
 pub fn kill9(pid: i32) {
