@@ -121,6 +121,16 @@ impl KeeperClient {
         }
     }
 
+    /// The keeper itself, as a descriptor that no other process can take the place of: the kernel knows who
+    /// listens. Works for a keeper that does not answer, too.
+    pub(crate) fn process(&self) -> Result<OwnedFd, ClientError> {
+        let peer = rustix::net::sockopt::socket_peercred(&self.socket);
+        let opened = peer.and_then(|peer| {
+            rustix::process::pidfd_open(peer.pid, rustix::process::PidfdFlags::empty())
+        });
+        opened.map_err(|errno| self.broken(errno.into()))
+    }
+
     fn broken(&self, source: io::Error) -> ClientError {
         ClientError::Broken {
             dir: self.dir.clone(),

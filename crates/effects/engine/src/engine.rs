@@ -192,7 +192,8 @@ impl Engine {
     }
 
     /// Asks an instance to stop: its stop signal now, SIGKILL after `grace`. Returns at once;
-    /// [`Engine::observe`] shows the end. An instance that is over is left alone.
+    /// [`Engine::observe`] shows the end. An instance that is over is left alone. A keeper that does not
+    /// answer is killed after the grace, and its instance with it.
     ///
     /// # Errors
     /// [`Error::Unknown`], [`Error::Keeper`], [`Error::NoAnswer`].
@@ -210,6 +211,10 @@ impl Engine {
                 source: ClientError::Gone { .. },
                 ..
             }) => Ok(()),
+            Err(error @ Error::NoAnswer { .. }) => {
+                self.put_down(env.clone(), id.clone(), grace);
+                Err(error)
+            }
             // It ended while it was being asked.
             Err(error) if self.known(env, id)?.status.state.is_over() => {
                 tracing::debug!(%env, %id, %error, "it was over before it could be stopped");
@@ -217,6 +222,31 @@ impl Engine {
             }
             other => other,
         }
+    }
+
+    /// Every stop ends (P3), also that of an instance whose keeper hangs.
+    fn put_down(&self, env: EnvId, id: InstanceId, grace: Millis) {
+        let engine = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(grace.duration()).await;
+            let over = engine
+                .0
+                .look(&env, &id)
+                .is_none_or(|seen| seen.status.state.is_over());
+            let dir = engine.instance_dir(&env, &id);
+            // It may have woken up, and then it kills the instance itself.
+            let answers = within("stop", &env, &id, async {
+                KeeperClient::connect(&dir)?.status().await
+            });
+            if over || answers.await.is_ok() {
+                return;
+            }
+            let keeper = KeeperClient::connect(&dir).and_then(|keeper| keeper.process());
+            let killed = keeper.map(|keeper| {
+                rustix::process::pidfd_send_signal(keeper, rustix::process::Signal::KILL)
+            });
+            tracing::warn!(%env, %id, ?killed, "its keeper hung and was killed");
+        });
     }
 
     /// Forgets an instance that is over and removes its folder. Its logs stay. Removing one that is not

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use real::until;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use ward_engine::Error;
 use ward_engine::client::KeeperClient;
 use ward_types::keeper::{Access, Exit, InstanceState, MountSpec};
 use ward_types::secret::Secret;
@@ -173,6 +174,30 @@ async fn an_instance_dies_with_its_keeper_and_is_lost() {
     })
     .await;
     world.engine.remove(&world.env, &id).await.unwrap();
+}
+
+#[tokio::test]
+async fn p3_a_stop_ends_though_the_keeper_hangs() {
+    let world = World::new().await;
+    let spec = world.shell("sleep 60");
+    let id = spec.facts.id.clone();
+    world.engine.start(spec).await.unwrap();
+    let seen = world.engine.observe(&world.env)[&id].clone();
+    let application = seen.status.pid.expect("it runs");
+    real::signal(seen.status.keeper_pid, rustix::process::Signal::STOP);
+    let stopped = world.engine.stop(&world.env, &id, Millis(10)).await;
+    assert!(
+        matches!(stopped, Err(Error::NoAnswer { .. })),
+        "{stopped:?}"
+    );
+    assert_eq!(
+        world.until_over(&id).await.status.state,
+        InstanceState::Lost
+    );
+    until("the application is gone", || {
+        !Path::new(&format!("/proc/{application}")).exists()
+    })
+    .await;
 }
 
 #[tokio::test]
