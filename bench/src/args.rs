@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// [default: a temporary folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) work: Option<PathBuf>,
+    /// Start sandboxes in turn, as this JSON says, and print how long each took (the bench does this itself)
+    #[arg(long, hide = true, value_name = "JSON")]
+    pub(crate) turns: Option<String>,
 }
 
 /// The form of the report.

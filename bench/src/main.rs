@@ -32,6 +32,12 @@ fn main() -> ExitCode {
         measure::list();
         return ExitCode::SUCCESS;
     }
+    if let Some(told) = &args.turns {
+        return match measure::turns(told) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error),
+        };
+    }
     let ended = doing(
         "start",
         tokio::runtime::Builder::new_multi_thread()
@@ -48,11 +54,13 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         }
-        Err(error) => {
-            say(&format!("error: {}", error.sentence()));
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &Error) -> ExitCode {
+    say(&format!("error: {}", error.sentence()));
+    ExitCode::FAILURE
 }
 
 /// Measures, unless a signal asks to stop: then what is under way is dropped, which stops and removes it.

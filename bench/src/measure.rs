@@ -134,6 +134,15 @@ impl Measurement {
     }
 }
 
+/// Starts sandboxes in turn, as it is told, and prints their times.
+pub(crate) fn turns(told: &str) -> Result<(), Error> {
+    let wrong =
+        |error: serde_json::Error| Error::Unexpected(format!("--turns is not understood: {error}"));
+    let turns: sandbox::Turns = serde_json::from_str(told).map_err(wrong)?;
+    data(&serde_json::to_string(&turns.take()?).map_err(wrong)?);
+    Ok(())
+}
+
 /// Prints the names, each with a sentence.
 pub(crate) fn list() {
     for value in Measurement::value_variants()
