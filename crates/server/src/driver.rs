@@ -39,12 +39,21 @@ pub(crate) struct Live {
     pub(crate) observed: Observed,
     /// What is waited for, in sentences.
     pub(crate) waiting: Vec<String>,
+    /// What only time will change, in sentences: releases that are kept warm.
+    pub(crate) keeping: Vec<String>,
     /// Steps that failed at the last turn, in sentences.
     pub(crate) troubles: Vec<String>,
     /// How many events the log held when this was planned.
     pub(crate) events: u64,
     /// Whether nothing had to be done and nothing was waited for, but for the end of a warm release.
     pub(crate) at_rest: bool,
+}
+
+impl Live {
+    /// What stands between now and rest.
+    pub(crate) fn waits_on(&self) -> impl Iterator<Item = &String> {
+        self.waiting.iter().chain(&self.troubles)
+    }
 }
 
 /// What a driver works with.
@@ -119,15 +128,16 @@ impl Driver {
         let troubles = self.act(env, &observed, &plan).await;
         let pause = pause(&plan, &troubles);
         self.memory = plan.memory;
-        let waiting = plan.waiting.iter().map(ToString::to_string).collect();
-        let moves = plan
-            .waiting
-            .iter()
-            .any(|waiting| !matches!(waiting, Waiting::Warm { .. }));
-        let at_rest = plan.actions.is_empty() && !moves && troubles.is_empty();
+        let warm = |waiting: &&Waiting| matches!(waiting, Waiting::Warm { .. });
+        let (keeping, waiting): (Vec<_>, Vec<_>) = plan.waiting.iter().partition(warm);
+        let sentences = |waiting: Vec<&Waiting>| waiting.iter().map(ToString::to_string).collect();
+        let (keeping, waiting): (Vec<String>, Vec<String>) =
+            (sentences(keeping), sentences(waiting));
+        let at_rest = plan.actions.is_empty() && waiting.is_empty() && troubles.is_empty();
         self.live.send_replace(Live {
             observed,
             waiting,
+            keeping,
             troubles,
             events,
             at_rest,

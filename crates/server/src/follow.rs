@@ -9,13 +9,19 @@ use ward_store::Log;
 use ward_types::id::{DeploymentId, EnvId, Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
 use ward_types::release::{Deployment, Environment, Phase};
-use ward_types::time::Timestamp;
+use ward_types::time::{Millis, Timestamp};
 use ward_types::view::Progress;
 
 use crate::clock::now;
 use crate::control::Control;
 use crate::driver::Live;
 use crate::views::deployment_view;
+
+/// A phase that takes longer than this says what it waits for.
+const SLOW: Millis = Millis::secs(2);
+
+/// A deployment that waits its turn for less than this is not worth a sentence.
+const QUIET: Millis = Millis(300);
 
 /// What was said already.
 #[derive(Default)]
@@ -78,11 +84,15 @@ fn gone() -> Progress {
 impl Said {
     fn news(&mut self, env: &Environment, deployment: &Deployment, live: &Live) -> Vec<Progress> {
         let mut news = Vec::new();
+        let waits = deployment.phase == Phase::Queued;
+        if waits && now().since(deployment.requested) < QUIET {
+            return news;
+        }
         self.phase(deployment, &mut news);
         if !matches!(deployment.phase, Phase::Queued | Phase::Finished { .. }) {
             self.counts(env, deployment, live, &mut news);
         }
-        let waiting: Vec<String> = live.waiting.iter().chain(&live.troubles).cloned().collect();
+        let waiting: Vec<String> = live.waits_on().cloned().collect();
         let slow =
             now().since(deployment.phase_since).0 > 2000 || deployment.phase == Phase::Queued;
         if slow && waiting != self.waiting && !waiting.is_empty() {
@@ -133,7 +143,8 @@ impl Said {
         for (name, wanted, of) in databases.chain(services) {
             let (healthy, since) = healthy(live, name, of);
             let before = self.healthy.insert(name.clone(), (healthy, wanted));
-            if healthy > 0 && before != Some((healthy, wanted)) {
+            let during = since.is_some_and(|(_, at)| at >= deployment.requested);
+            if healthy > 0 && during && before != Some((healthy, wanted)) {
                 news.push(Progress::Step {
                     message: format!("{name}: {healthy}/{wanted} healthy"),
                     took: since.map(|(started, at): (Timestamp, Timestamp)| at.since(started)),

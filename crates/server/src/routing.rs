@@ -65,7 +65,16 @@ struct Inner {
     /// The listening sockets outlive the gateway here, so that connections wait for its successor.
     listeners: (TcpListener, TcpListener),
     table: Mutex<Table>,
+    /// Held while a gateway is looked after, so that none is started behind the back of an ending.
+    wanted: Mutex<Wanted>,
     seen: watch::Sender<Option<GatewayObserved>>,
+}
+
+/// Whether there should be a gateway.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Yes,
+    No,
 }
 
 /// The handle. Cheap to clone.
@@ -89,6 +98,7 @@ impl Routing {
             store,
             listeners,
             table: Mutex::default(),
+            wanted: Mutex::new(Wanted::Yes),
             seen: watch::Sender::new(None),
         };
         let routing = Self(Arc::new(inner));
@@ -157,6 +167,7 @@ impl Routing {
 
     /// Ends the gateway: it stops accepting and finishes what is under way.
     pub(crate) async fn quit(&self, grace: Millis) {
+        *self.0.wanted.lock().await = Wanted::No;
         if let Err(error) = self.0.control.quit(grace).await {
             tracing::warn!(%error, "the gateway could not be asked to end");
         }
@@ -168,6 +179,10 @@ impl Routing {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
+            let wanted = self.0.wanted.lock().await;
+            if *wanted == Wanted::No {
+                return;
+            }
             if self.observe().await.is_some() {
                 continue;
             }

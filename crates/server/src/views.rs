@@ -70,7 +70,7 @@ impl Control {
                 .unwrap_or_default(),
             components: components(env, &live),
             deployment,
-            waiting: live.waiting.iter().chain(&live.troubles).cloned().collect(),
+            waiting: live.waits_on().chain(&live.keeping).cloned().collect(),
         }
     }
 
