@@ -92,12 +92,13 @@ impl Said {
         if !matches!(deployment.phase, Phase::Queued | Phase::Finished { .. }) {
             self.counts(env, deployment, live, &mut news);
         }
-        let waiting: Vec<String> = live.waits_on().cloned().collect();
-        let slow =
-            now().since(deployment.phase_since).0 > 2000 || deployment.phase == Phase::Queued;
-        if slow && waiting != self.waiting && !waiting.is_empty() {
-            self.waiting.clone_from(&waiting);
-            news.push(Progress::Waiting { on: waiting });
+        let unsaid = live
+            .waits_on()
+            .filter(|sentence| !self.waiting.contains(sentence));
+        let unsaid: Vec<String> = unsaid.cloned().collect();
+        if (waits || now().since(deployment.phase_since) > SLOW) && !unsaid.is_empty() {
+            self.waiting.extend(unsaid.clone());
+            news.push(Progress::Waiting { on: unsaid });
         }
         news
     }
