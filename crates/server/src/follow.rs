@@ -2,7 +2,7 @@
 //!
 //! It only watches: the operation goes on when nobody listens any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::mpsc;
 use ward_store::Log;
@@ -57,6 +57,15 @@ impl Control {
                 let _ = progress.send(step).await;
             }
             if matches!(deployment.phase, Phase::Finished { .. }) {
+                for sentence in unprotected(&seen) {
+                    let message = format!("unprotected: {sentence}");
+                    let _ = progress
+                        .send(Progress::Step {
+                            message,
+                            took: None,
+                        })
+                        .await;
+                }
                 let release = environment.current_release();
                 let addresses = release
                     .map(|release| self.addresses(release))
@@ -72,6 +81,14 @@ impl Control {
             }
         }
     }
+}
+
+/// The protections that the kernel denied to any instance, each once.
+fn unprotected(live: &Live) -> BTreeSet<String> {
+    let instances = live.observed.instances.values();
+    instances
+        .flat_map(|seen| seen.status.missing.iter().cloned())
+        .collect()
 }
 
 fn gone() -> Progress {

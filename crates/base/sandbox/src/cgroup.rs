@@ -286,18 +286,6 @@ fn sweep_in(folder: &Path) {
     }
 }
 
-/// Whether a group with this controller can be made and limited here, for `ward doctor`.
-pub(crate) fn can_limit(controller: &str) -> io::Result<()> {
-    let name = format!("ward-{}-preflight", std::process::id());
-    let limit = match controller {
-        "memory" => Limit::Memory(1 << 30),
-        _ => Limit::Processes(1000),
-    };
-    Cgroup::default()
-        .limit(controller, &name, &limit)
-        .map(|_| ())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

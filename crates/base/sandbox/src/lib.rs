@@ -21,7 +21,6 @@ pub mod keeper_socket;
 mod limits;
 mod mounts;
 mod network;
-pub mod preflight;
 mod process;
 mod program;
 mod root;

@@ -10,13 +10,14 @@
 //! the listening.
 
 pub mod client;
-pub mod keeper;
 mod engine;
 mod error;
 mod folder;
 mod image;
+pub mod keeper;
 mod layers;
 mod logs;
+pub mod probe;
 mod start;
 mod watcher;
 

@@ -97,7 +97,10 @@ impl Health {
                 Some(self.judge(Verdict::Bad(why)))
             }
             Phase::Reading(..) => {
-                let why = format!("the answer to {} did not arrive within {millis} ms", self.question());
+                let why = format!(
+                    "the answer to {} did not arrive within {millis} ms",
+                    self.question()
+                );
                 Some(self.judge(Verdict::Bad(why)))
             }
         }
@@ -158,7 +161,10 @@ impl Health {
         loop {
             let verdict = match rustix::io::read(socket.as_fd(), &mut chunk) {
                 Ok(0) => self.judged(&answer).unwrap_or_else(|| {
-                    let why = format!("the connection was closed before {} was answered", self.question());
+                    let why = format!(
+                        "the connection was closed before {} was answered",
+                        self.question()
+                    );
                     Verdict::Bad(why)
                 }),
                 Ok(length) => {
@@ -167,7 +173,8 @@ impl Health {
                     if answer.len() < MAX_ANSWER {
                         continue;
                     }
-                    self.judged(&answer).unwrap_or_else(|| Verdict::Bad(self.gibberish(&answer)))
+                    self.judged(&answer)
+                        .unwrap_or_else(|| Verdict::Bad(self.gibberish(&answer)))
                 }
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => match self.judged(&answer) {
@@ -177,9 +184,10 @@ impl Health {
                         return None;
                     }
                 },
-                Err(error) => {
-                    Verdict::Bad(format!("the connection broke before {} was answered: {error}", self.question()))
-                }
+                Err(error) => Verdict::Bad(format!(
+                    "the connection broke before {} was answered: {error}",
+                    self.question()
+                )),
             };
             return Some(self.judge(verdict));
         }
@@ -212,7 +220,11 @@ impl Health {
     }
 
     fn gibberish(&self, answer: &[u8]) -> String {
-        format!("{} was answered by something else: {}", self.question(), quote(answer))
+        format!(
+            "{} was answered by something else: {}",
+            self.question(),
+            quote(answer)
+        )
     }
 
     fn question(&self) -> String {
@@ -287,13 +299,21 @@ fn postgres_judged(answer: &[u8]) -> Option<Verdict> {
             let fields = rest.get(4..length)?;
             let fields = fields.split(|byte| *byte == 0);
             let message = fields.filter_map(|field| field.strip_prefix(b"M")).next();
-            Some(Verdict::Bad(format!("PostgreSQL says: {}", quote(message.unwrap_or(b"an error")))))
+            Some(Verdict::Bad(format!(
+                "PostgreSQL says: {}",
+                quote(message.unwrap_or(b"an error"))
+            )))
         }
-        other => Some(Verdict::Bad(format!("something else than PostgreSQL answers: {}", quote(other)))),
+        other => Some(Verdict::Bad(format!(
+            "something else than PostgreSQL answers: {}",
+            quote(other)
+        ))),
     }
 }
 
 fn quote(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_QUOTE)]);
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }

@@ -93,7 +93,10 @@ impl Instance {
     /// How it is.
     pub(super) fn status(&self) -> InstanceStatus {
         let state = match &self.life {
-            Life::Running => self.health.as_ref().map_or(InstanceState::Healthy, Health::state),
+            Life::Running => self
+                .health
+                .as_ref()
+                .map_or(InstanceState::Healthy, Health::state),
             Life::Stopping(_) => InstanceState::Stopping,
             Life::Over(exit, asked) => InstanceState::Exited {
                 exit: *exit,
@@ -132,10 +135,15 @@ impl Instance {
             _ => None,
         };
         let health = self.health.as_ref().and_then(Health::deadline);
-        [killing, health, self.links.deadline(), self.peers.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            killing,
+            health,
+            self.links.deadline(),
+            self.peers.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn turn(&mut self, source: Source, flags: EventFlags) {

@@ -18,8 +18,8 @@ use ward_sandbox::keeper_socket;
 use ward_types::id::{EnvId, InstanceId};
 use ward_types::keeper::{InstanceSpec, LinkHello, LinkSpec, LinkTarget, Reply, Request};
 
-use super::poll::{Poller, Source};
 use super::Error;
+use super::poll::{Poller, Source};
 use carry::{Carried, Progress};
 
 /// How long a connection waits for a gateway, or for a database that is being restarted.
@@ -105,7 +105,11 @@ impl Links {
     /// Takes the connections that wait at a listener.
     pub(super) fn accept(&mut self, number: u32, poll: &Poller) {
         let link = number as usize;
-        while let Some(client) = self.listeners.get(link).and_then(|(listener, _)| accept(listener)) {
+        while let Some(client) = self
+            .listeners
+            .get(link)
+            .and_then(|(listener, _)| accept(listener))
+        {
             let number = self.free_number();
             self.ask(number, link, client, Instant::now(), poll);
         }
@@ -214,7 +218,9 @@ impl Links {
                 _ => Outcome::Again,
             };
         }
-        let Ok(Some((Reply::Connected, mut descriptors))) = keeper_socket::recv::<Reply>(socket.as_fd()) else {
+        let Ok(Some((Reply::Connected, mut descriptors))) =
+            keeper_socket::recv::<Reply>(socket.as_fd())
+        else {
             return Outcome::Again;
         };
         let (Some(server), Ok(client)) = (descriptors.pop(), client.try_clone()) else {

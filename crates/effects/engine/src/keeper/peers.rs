@@ -84,7 +84,10 @@ impl Peers {
             return;
         };
         peer.doing = doing;
-        if poll.change(&peer.socket, Source::Peer(number), flags).is_err() {
+        if poll
+            .change(&peer.socket, Source::Peer(number), flags)
+            .is_err()
+        {
             self.drop(number);
         }
     }
@@ -146,7 +149,9 @@ impl Instance {
             }
             Request::Signal { signal } => match self.sandbox.signal(signal) {
                 Ok(()) => self.reply(number, &Reply::Done, &[]),
-                Err(error) => self.refuse(number, format!("signal {signal} cannot be sent: {error}")),
+                Err(error) => {
+                    self.refuse(number, format!("signal {signal} cannot be sent: {error}"))
+                }
             },
             Request::Exec { argv, env } => match <[OwnedFd; 3]>::try_from(descriptors) {
                 Ok(stdio) => self.exec(number, ExecSpec { argv, env, stdio }),
@@ -174,9 +179,14 @@ impl Instance {
 
     fn connect(&mut self, number: u32, port: u16) {
         match connect::begin(port) {
-            Ok(Attempt::Connected(socket)) => self.reply(number, &Reply::Connected, &[socket.as_fd()]),
+            Ok(Attempt::Connected(socket)) => {
+                self.reply(number, &Reply::Connected, &[socket.as_fd()])
+            }
             Ok(Attempt::Waiting(socket)) => {
-                if let Err(error) = self.poll.add(&socket, Source::Connecting(number), EventFlags::OUT) {
+                if let Err(error) =
+                    self.poll
+                        .add(&socket, Source::Connecting(number), EventFlags::OUT)
+                {
                     return self.refuse(number, error.to_string());
                 }
                 let deadline = Instant::now() + connect::TIMEOUT;
@@ -196,7 +206,8 @@ impl Instance {
         let Some(peer) = self.peers.all.get_mut(&number) else {
             return;
         };
-        let Doing::Connecting { socket, port, .. } = std::mem::replace(&mut peer.doing, Doing::Nothing)
+        let Doing::Connecting { socket, port, .. } =
+            std::mem::replace(&mut peer.doing, Doing::Nothing)
         else {
             return;
         };
@@ -205,7 +216,8 @@ impl Instance {
             Ok(socket) => self.reply(number, &Reply::Connected, &[socket.as_fd()]),
             Err(error) => self.refuse(number, connect::refusal(port, error)),
         }
-        self.peers.set(number, Doing::Nothing, &self.poll, LISTENING);
+        self.peers
+            .set(number, Doing::Nothing, &self.poll, LISTENING);
     }
 
     /// Refuses those who have waited too long for the application to accept.
@@ -215,18 +227,26 @@ impl Instance {
             .all
             .iter()
             .filter_map(|(number, peer)| match peer.doing {
-                Doing::Connecting { port, deadline, .. } if deadline <= now => Some((*number, port)),
+                Doing::Connecting { port, deadline, .. } if deadline <= now => {
+                    Some((*number, port))
+                }
                 _ => None,
             })
             .collect();
         for (number, port) in late {
-            self.peers.set(number, Doing::Nothing, &self.poll, LISTENING);
+            self.peers
+                .set(number, Doing::Nothing, &self.poll, LISTENING);
             self.refuse(number, connect::refusal(port, Errno::TIMEDOUT));
         }
     }
 
     fn watch(&mut self, number: u32) {
-        self.peers.set(number, Doing::Watching(Told::NotTheLast), &self.poll, LISTENING);
+        self.peers.set(
+            number,
+            Doing::Watching(Told::NotTheLast),
+            &self.poll,
+            LISTENING,
+        );
         self.tell(number);
     }
 
@@ -248,7 +268,9 @@ impl Instance {
         };
         match keeper_socket::send(peer.socket.as_fd(), &Reply::Status { status }, &[]) {
             Ok(()) => self.told(number, Told::All),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.told(number, Told::NotTheLast),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.told(number, Told::NotTheLast)
+            }
             Err(_) => self.peers.drop(number),
         }
     }
@@ -258,7 +280,8 @@ impl Instance {
             Told::All => LISTENING,
             Told::NotTheLast => LISTENING | EventFlags::OUT,
         };
-        self.peers.set(number, Doing::Watching(told), &self.poll, flags);
+        self.peers
+            .set(number, Doing::Watching(told), &self.poll, flags);
     }
 
     fn exec(&mut self, number: u32, exec: ExecSpec) {
@@ -266,12 +289,16 @@ impl Instance {
             Ok(program) => program,
             Err(error) => return self.refuse(number, super::sentence(&error)),
         };
-        if let Err(error) = self.poll.add(program.ended(), Source::Program(number), EventFlags::IN) {
+        if let Err(error) = self
+            .poll
+            .add(program.ended(), Source::Program(number), EventFlags::IN)
+        {
             program.kill();
             let _ = program.finish();
             return self.refuse(number, error.to_string());
         }
-        self.peers.set(number, Doing::Running(program), &self.poll, BUSY);
+        self.peers
+            .set(number, Doing::Running(program), &self.poll, BUSY);
     }
 
     /// A program that ran for a peer is over.
@@ -287,7 +314,8 @@ impl Instance {
             Executed::Ended(exit) => self.reply(number, &Reply::ExecDone { exit }, &[]),
             Executed::Failed(message) => self.refuse(number, message),
         }
-        self.peers.set(number, Doing::Nothing, &self.poll, LISTENING);
+        self.peers
+            .set(number, Doing::Nothing, &self.poll, LISTENING);
     }
 
     /// The last word to all who wait for one.

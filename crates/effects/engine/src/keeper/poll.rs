@@ -92,7 +92,12 @@ impl Poller {
     }
 
     /// Waits for other flags from now on.
-    pub(super) fn change(&self, fd: impl AsFd, source: Source, flags: EventFlags) -> io::Result<()> {
+    pub(super) fn change(
+        &self,
+        fd: impl AsFd,
+        source: Source,
+        flags: EventFlags,
+    ) -> io::Result<()> {
         Ok(epoll::modify(
             &self.epoll,
             fd,
@@ -111,7 +116,8 @@ impl Poller {
     pub(super) fn wait(&self, deadline: Option<Instant>) -> io::Result<Vec<(Source, EventFlags)>> {
         let timeout = deadline.map(|deadline| {
             let span = deadline.saturating_duration_since(Instant::now());
-            rustix::time::Timespec::try_from(span.min(Duration::from_secs(3600))).unwrap_or_default()
+            rustix::time::Timespec::try_from(span.min(Duration::from_secs(3600)))
+                .unwrap_or_default()
         });
         let nothing = Event {
             flags: EventFlags::empty(),

@@ -2,50 +2,68 @@
 
 use owo_colors::OwoColorize;
 use serde::Serialize;
-use ward_sandbox::preflight::{self, Finding};
+use ward_engine::probe;
 use ward_server::doctor::{Program, programs};
 
-use super::Context;
+use super::{Context, Trouble};
 use crate::printer::Status;
 
 #[derive(Serialize)]
 struct Report {
-    kernel: Vec<Finding>,
+    /// Why no instance can run here; absent when they can.
+    refused: Option<String>,
+    /// Protections that the kernel denies.
+    missing: Vec<String>,
     programs: Vec<Program>,
 }
 
-pub(crate) fn doctor(context: &Context) -> Status {
+pub(crate) fn doctor(context: &Context) -> Result<Status, Trouble> {
+    let exe = std::env::current_exe()
+        .map_err(|error| Trouble::failure(format!("cannot find the ward binary: {error}"), None))?;
+    let probed = probe::sandbox(&exe).map_err(|error| super::processes::chain(&error));
     let report = Report {
-        kernel: preflight::findings(),
+        missing: probed.clone().unwrap_or_default(),
+        refused: probed.err(),
         programs: programs(&context.home),
     };
     if context.printer.is_json() {
         context.printer.json(&report);
     } else {
-        report
-            .kernel
-            .iter()
-            .for_each(|finding| kernel(context, finding));
+        sandbox(context, &report);
         report
             .programs
             .iter()
             .for_each(|found| program(context, found));
     }
-    let fatal = report.kernel.iter().any(Finding::is_fatal);
-    if fatal {
-        Status::Failure
-    } else {
+    let usable = report.refused.is_none();
+    Ok(if usable {
         Status::Success
-    }
+    } else {
+        Status::Failure
+    })
 }
 
-fn kernel(context: &Context, finding: &Finding) {
-    if finding.is_ok() {
+fn sandbox(context: &Context, report: &Report) {
+    let (ok, missing) = ("ok     ", "missing");
+    match &report.refused {
+        Some(why) => context.printer.data(&format!(
+            "{} no instance can run here: {why}",
+            "fatal  ".red().bold()
+        )),
+        None => context.printer.data(&format!(
+            "{} sandboxes: namespaces, a read-only root, no capabilities, a system call filter",
+            ok.green()
+        )),
+    }
+    for sentence in &report.missing {
         context
             .printer
-            .data(&format!("{} {}", "ok     ".green(), finding.name));
-    } else {
-        missing(context, &finding.name, &finding.weakens, &finding.remedy);
+            .data(&format!("{} {sentence}", missing.yellow().bold()));
+    }
+    if report.refused.is_none() && report.missing.is_empty() {
+        context
+            .printer
+            .data(&format!("{} limits of memory and of processes", ok.green()));
     }
 }
 
@@ -54,17 +72,13 @@ fn program(context: &Context, program: &Program) {
         context
             .printer
             .data(&format!("{} {}", "ok     ".green(), program.name));
-    } else {
-        missing(context, &program.name, &program.without, &program.remedy);
+        return;
     }
-}
-
-fn missing(context: &Context, name: &str, consequence: &str, remedy: &str) {
     context.printer.data(&format!(
-        "{} {name}: {consequence}",
-        "missing".yellow().bold()
+        "{} {}: {}",
+        "missing".yellow().bold(),
+        program.name,
+        program.without
     ));
-    if !remedy.is_empty() {
-        context.printer.data(&format!("        {remedy}"));
-    }
+    context.printer.data(&format!("        {}", program.remedy));
 }

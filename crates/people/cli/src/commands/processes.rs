@@ -56,7 +56,7 @@ fn run(context: &Context, addresses: &Addresses) -> Result<(), Box<dyn std::erro
 }
 
 /// An error and its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

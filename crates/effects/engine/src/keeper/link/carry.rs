@@ -53,7 +53,12 @@ enum WayState {
 }
 
 impl Carried {
-    pub(super) fn begin(client: OwnedFd, server: OwnedFd, number: u32, poll: &Poller) -> io::Result<Self> {
+    pub(super) fn begin(
+        client: OwnedFd,
+        server: OwnedFd,
+        number: u32,
+        poll: &Poller,
+    ) -> io::Result<Self> {
         let carried = Self {
             there: Way::new()?,
             back: Way::new()?,
