@@ -89,7 +89,7 @@ impl Workshop {
             });
         }
         let ward = self.returns_as_is()?;
-        let compiled = ward.home().join("builds").exists();
+        let compiled = ward.home().join("builds/returns/target").exists();
         say("building examples/returns once, so that cargo has nothing to compile later");
         let took = ward.up().await?;
         say(&format!("  `ward up` took {:.1} s", took.as_secs_f64()));
@@ -120,7 +120,7 @@ name = "tiny"
 version = "1.0"
 
 [service.web]
-build = {{ command = [], files = ["tiny-server"], run = ["/app/tiny-server"], base = "empty" }}
+build = {{ files = ["tiny-server"], run = ["/app/tiny-server"], base = "empty" }}
 port = 8000
 health = {{ path = "/healthz", interval = "{interval}ms", healthy = {healthy} }}
 instances = {instances}
