@@ -5,6 +5,7 @@ use std::net::TcpStream as StdStream;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -18,6 +19,8 @@ use crate::socket;
 use crate::worker::{Phase, Shared, Worker};
 
 const LONGEST_HELLO: usize = 16 * 1024;
+/// How long a hand-over may wait while there are too many connections; keepers wait for longer.
+const TURN_WITHIN: Duration = Duration::from_secs(2);
 
 /// A connection that was handed over, on its way to the worker that serves it.
 pub(crate) struct Handed {
@@ -90,12 +93,13 @@ async fn converse(
             return Ok(());
         };
         let handed = handed(shared, hello, descriptors).await?;
+        // Without this byte the keeper asks again, perhaps at the successor. So it goes out before the
+        // connection is used: a keeper that has given up must not find two who read from it.
+        lines.send_bytes(b"+").await?;
         turn += 1;
         if workers[turn % workers.len()].send(handed).is_err() {
             return Ok(());
         }
-        // Without this byte the keeper asks again, perhaps at the successor.
-        lines.send_bytes(b"+").await?;
     }
 }
 
@@ -115,10 +119,14 @@ async fn handed(
     let stream = StdStream::from(descriptor);
     stream.set_nonblocking(true)?;
     let _ = stream.set_nodelay(true);
-    let permit = Arc::clone(&shared.connections).acquire_owned().await;
-    Ok(Handed {
-        stream,
-        hello,
-        permit: permit.map_err(|_| invalid("the gateway ends"))?,
-    })
+    let permit = Arc::clone(&shared.connections).acquire_owned();
+    let permit = tokio::time::timeout(TURN_WITHIN, permit).await;
+    match permit {
+        Ok(Ok(permit)) => Ok(Handed {
+            stream,
+            hello,
+            permit,
+        }),
+        _ => Err(invalid("there are too many connections already")),
+    }
 }
