@@ -1,8 +1,8 @@
 //! Memory and process limits by control groups, version 1 (also hybrid) and version 2, where they can be
 //! written. What cannot be had is told in a sentence, never passed over.
 //!
-//! Groups are named `ward-KEEPER_PID-INSTANCE`. A keeper that is killed leaves an empty group behind; the
-//! next keeper, or [`sweep`], removes those whose keeper is gone.
+//! Groups are named `ward-KEEPER_PID-INSTANCE`. A keeper that is killed leaves an empty group behind; the next
+//! keeper that ends, or [`sweep`], removes those whose keeper is gone. (Not one that starts: somebody waits for it.)
 
 use std::fs;
 use std::io;
@@ -42,7 +42,6 @@ impl Cgroup {
     /// Makes the groups that the limits need. What the kernel refuses is added to `missing`.
     pub(crate) fn prepare(limits: &Limits, name: &str, missing: &mut Vec<String>) -> Self {
         let mut cgroup = Self::default();
-        sweep();
         let name = format!("ward-{}-{name}", std::process::id());
         if let Some(bytes) = limits.memory {
             match cgroup.limit("memory", &name, &Limit::Memory(bytes)) {
@@ -130,8 +129,11 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         for group in &self.groups {
-            // What is still busy is swept by the next keeper.
+            // What is still busy is swept by the next keeper that ends.
             let _ = fs::remove_dir(&group.path);
+        }
+        if !self.groups.is_empty() {
+            sweep();
         }
     }
 }

@@ -144,6 +144,7 @@ impl Sandbox {
 impl Joining<'_> {
     /// The helper: enters the namespaces, lets a child run the program, tells how that ended.
     fn join(&self) -> ! {
+        let _ends = process::EndsHere;
         let child = self
             .enter()
             .and_then(|()| process::fork().doing("starting a process"));
@@ -244,6 +245,9 @@ impl Joining<'_> {
 
     fn wait(&self, child: Pid) -> ! {
         signals::block_all();
+        // The keeper's connections must not stay open here when the keeper closes them.
+        process::keep_only(&[self.report.as_fd()]);
+        init::close_streams();
         let status = rustix::io::retry_on_intr(|| {
             rustix::process::waitpid(Some(child), WaitOptions::empty())
         });

@@ -223,7 +223,7 @@ fn conditional(rules: &mut BTreeMap<i64, Vec<SeccompRule>>) -> Result<(), Backen
     rules.insert(libc::SYS_socket, sockets);
     rules.insert(libc::SYS_socketpair, vec![rule(&[(0, Ne, unix)])?]);
     // Terminals: pushing input into the terminal of whoever runs `ward exec`. The kernel looks at 32 bits.
-    let terminal = [libc::TIOCSTI as u64, libc::TIOCLINUX as u64];
+    let terminal = [libc::TIOCSTI as u32, libc::TIOCLINUX as u32].map(u64::from);
     let terminal = terminal.map(|request| rule(&[(1, Eq, request)]));
     rules.insert(
         libc::SYS_ioctl,

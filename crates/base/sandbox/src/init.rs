@@ -51,6 +51,7 @@ pub(crate) struct Birth<'a> {
 
 /// Runs in the new process; never returns.
 pub(crate) fn run(birth: &Birth<'_>) -> ! {
+    let _ends = process::EndsHere;
     if let Err(failed) = set_up(birth) {
         tell(birth.sync.as_fd(), word::FAILED, &failed.to_string());
         process::leave(125);
@@ -196,8 +197,8 @@ fn reap(birth: &Birth<'_>, application: Pid) -> ! {
     }
 }
 
-/// The ends of the output pipes belong to the application alone.
-fn close_streams() {
+/// Lets go of standard input, output and error: they belong to the program alone.
+pub(crate) fn close_streams() {
     if let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty()) {
         let _ = rustix::stdio::dup2_stdin(&null);
         let _ = rustix::stdio::dup2_stdout(&null);

@@ -275,7 +275,7 @@ mod tests {
         drop(writer);
         let (request, mut descriptors) = recv::<Request>(served.as_fd()).unwrap().unwrap();
         assert_eq!(request, Request::Connect { port: 80 });
-        rustix::io::write(&descriptors.remove(0), b"hello").unwrap();
+        rustix::io::write(descriptors.remove(0), b"hello").unwrap();
         let mut buffer = [0; 8];
         assert_eq!(rustix::io::read(&reader, &mut buffer).unwrap(), 5);
 

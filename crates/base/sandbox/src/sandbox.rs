@@ -293,8 +293,8 @@ impl Sandbox {
         });
         match status {
             Ok(Some(status)) => Some(match status.terminating_signal() {
-                Some(signal) => Exit::Signal(signal as i32),
-                None => Exit::Code(status.exit_status().unwrap_or(0) as i32),
+                Some(signal) => Exit::Signal(signal),
+                None => Exit::Code(status.exit_status().unwrap_or(0)),
             }),
             Ok(None) => None,
             // Reaped already.
@@ -309,6 +309,15 @@ pub(crate) fn exit_from_raw(raw: i32) -> Exit {
         Exit::Signal(libc::WTERMSIG(raw))
     } else {
         Exit::Code(libc::WEXITSTATUS(raw))
+    }
+}
+
+fn too_slow() -> SandboxError {
+    let seconds = SET_UP_TIMEOUT.as_secs();
+    SandboxError::Inside {
+        message: format!(
+            "the sandbox was not ready within {seconds} s; is the machine overloaded, or a disk hanging?"
+        ),
     }
 }
 
@@ -331,7 +340,11 @@ impl Message {
         let received = rustix::io::retry_on_intr(|| {
             rustix::net::recvmsg(sync, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)
         });
-        let length = received.map_err(outside("waiting for the sandbox"))?.bytes;
+        let length = match received {
+            Ok(received) => received.bytes,
+            Err(Errno::AGAIN) => return Err(too_slow()),
+            Err(error) => return Err(outside("waiting for the sandbox")(error)),
+        };
         let (mut descriptors, mut sender) = (Vec::new(), None);
         for message in control.drain() {
             match message {

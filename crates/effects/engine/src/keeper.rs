@@ -66,6 +66,7 @@ enum Error {
 pub fn main() -> ExitCode {
     // Not to be stopped with the terminal that the server was started from.
     let _ = rustix::process::setsid();
+    raise_descriptor_limit();
     let begun = begin();
     let reply = match &begun {
         Ok(instance) => Reply::Status {
@@ -85,6 +86,18 @@ pub fn main() -> ExitCode {
         }
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// Each connection through a link takes up to six descriptors.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // Where it is refused, fewer connections fit at once; the rest waits in the listeners.
+    let _ = setrlimit(Resource::Nofile, raised);
 }
 
 /// The steps from nothing to a running instance.

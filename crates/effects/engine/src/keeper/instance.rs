@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
 use ward_sandbox::Sandbox;
@@ -15,6 +15,9 @@ use super::output::{Flow, Log, Stream};
 use super::peers::Peers;
 use super::poll::{Poller, Source};
 use super::record;
+
+/// How long no connection is taken when there are no descriptors left.
+pub(super) const REST: Duration = Duration::from_millis(100);
 
 /// One instance and all that its keeper does for it.
 pub(super) struct Instance {
@@ -30,6 +33,8 @@ pub(super) struct Instance {
     health: Option<Health>,
     life: Life,
     last_failure: Option<String>,
+    /// While there are no descriptors left for new connections.
+    closed_until: Option<Instant>,
     pub(super) changed: bool,
 }
 
@@ -86,6 +91,7 @@ impl Instance {
             health,
             life: Life::Running,
             last_failure: None,
+            closed_until: None,
             changed: false,
         })
     }
@@ -134,12 +140,16 @@ impl Instance {
             Life::Stopping(at) => Some(at),
             _ => None,
         };
-        let health = self.health.as_ref().and_then(Health::deadline);
+        // One that is stopping is not checked any more.
+        let running = matches!(self.life, Life::Running);
+        let health = self.health.as_ref().filter(|_| running);
+        let health = health.and_then(Health::deadline);
         [
             killing,
             health,
             self.links.deadline(),
             self.peers.deadline(),
+            self.closed_until,
         ]
         .into_iter()
         .flatten()
@@ -165,10 +175,16 @@ impl Instance {
         if matches!(self.life, Life::Stopping(at) if at <= now) {
             self.sandbox.kill();
             // Its end is an event; until then there is nothing more to do.
-            self.life = Life::Stopping(now + std::time::Duration::from_secs(3600));
+            self.life = Life::Stopping(now + Duration::from_secs(3600));
         }
         if matches!(self.life, Life::Running) {
             self.check_health(|health, poll| health.on_time(poll, now));
+        }
+        if self.closed_until.is_some_and(|until| until <= now) {
+            self.closed_until = None;
+            let _ = self
+                .poll
+                .change(&self.listener, Source::Listener, EventFlags::IN);
         }
         self.links.on_time(&self.poll, now);
         self.give_up_connections(now);
@@ -235,7 +251,13 @@ impl Instance {
 
     fn welcome(&mut self) {
         if let Err(error) = self.peers.accept(self.listener.as_fd(), &self.poll) {
+            // No descriptors left, most likely. Those who wait stay in the queue; without a rest the loop would
+            // spin on them.
             let _ = writeln!(io::stderr(), "taking a connection failed: {error}");
+            let _ = self
+                .poll
+                .change(&self.listener, Source::Listener, EventFlags::empty());
+            self.closed_until = Some(Instant::now() + REST);
         }
     }
 

@@ -13,12 +13,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use ward_sandbox::keeper_socket;
 use ward_types::id::{EnvId, InstanceId};
 use ward_types::keeper::{InstanceSpec, LinkHello, LinkSpec, LinkTarget, Reply, Request};
 
 use super::Error;
+use super::instance::REST;
 use super::poll::{Poller, Source};
 use carry::{Carried, Progress};
 
@@ -39,6 +41,8 @@ pub(super) struct Links {
     listeners: Vec<(OwnedFd, LinkSpec)>,
     next: u32,
     open: BTreeMap<u32, Open>,
+    /// While there are no descriptors left for new connections.
+    closed_until: Option<Instant>,
 }
 
 /// A connection through a link.
@@ -81,6 +85,7 @@ impl Links {
             listeners,
             next: 0,
             open: BTreeMap::new(),
+            closed_until: None,
         })
     }
 
@@ -99,19 +104,34 @@ impl Links {
             Stage::Asked { until, .. } => Some(*until),
             Stage::Carried(_) => None,
         });
-        moments.min()
+        moments.chain(self.closed_until).min()
     }
 
     /// Takes the connections that wait at a listener.
     pub(super) fn accept(&mut self, number: u32, poll: &Poller) {
         let link = number as usize;
-        while let Some(client) = self
-            .listeners
-            .get(link)
-            .and_then(|(listener, _)| accept(listener))
-        {
-            let number = self.free_number();
-            self.ask(number, link, client, Instant::now(), poll);
+        while let Some((listener, _)) = self.listeners.get(link) {
+            match accept(listener) {
+                Ok(client) => {
+                    let number = self.free_number();
+                    self.ask(number, link, client, Instant::now(), poll);
+                }
+                Err(Errno::CONNABORTED) => {}
+                Err(Errno::AGAIN) => return,
+                // No descriptors left. Those who wait stay in the queue; without a rest the loop would spin on them.
+                Err(_) => {
+                    self.wait_for_connections(poll, EventFlags::empty());
+                    self.closed_until = Some(Instant::now() + REST);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn wait_for_connections(&self, poll: &Poller, flags: EventFlags) {
+        for (number, (listener, _)) in (0..).zip(&self.listeners) {
+            // It was added when the instance began, so that there is nothing that could fail.
+            let _ = poll.change(listener, Source::LinkListener(number), flags);
         }
     }
 
@@ -185,7 +205,7 @@ impl Links {
                 }
             }
             Stage::Carried(mut carried) => {
-                if carried.pump() == Progress::Open {
+                if carried.pump(number, poll) == Progress::Open {
                     let stage = Stage::Carried(carried);
                     self.open.insert(number, Open { stage, ..open });
                 }
@@ -244,6 +264,10 @@ impl Links {
 
     /// Asks again where the other side was away, and lets go where that lasted too long.
     pub(super) fn on_time(&mut self, poll: &Poller, now: Instant) {
+        if self.closed_until.is_some_and(|until| until <= now) {
+            self.closed_until = None;
+            self.wait_for_connections(poll, EventFlags::IN);
+        }
         let due: Vec<u32> = self
             .open
             .iter()
@@ -288,10 +312,9 @@ fn listen(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(listener)
 }
 
-fn accept(listener: &OwnedFd) -> Option<OwnedFd> {
+fn accept(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let accepted = rustix::io::retry_on_intr(|| rustix::net::accept_with(listener, flags));
-    let client = accepted.ok()?;
+    let client = rustix::io::retry_on_intr(|| rustix::net::accept_with(listener, flags))?;
     let _ = rustix::net::sockopt::set_tcp_nodelay(&client, true);
-    Some(client)
+    Ok(client)
 }

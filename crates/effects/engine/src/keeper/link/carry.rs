@@ -13,7 +13,11 @@ use super::super::poll::{Poller, Source};
 /// The most that is moved at a time, a pipe's usual size.
 const PIECE: usize = 64 * 1024;
 
-/// Both ends are watched for every change (edge-triggered), because each turn goes on until nothing moves.
+/// How many pieces one connection may move before the others, and the health check, have their turn.
+const TURN: usize = 64;
+
+/// Both ends are watched for every change (edge-triggered), because each turn goes on until nothing moves; one that
+/// is cut short asks to be told again.
 const CHANGES: EventFlags = EventFlags::IN
     .union(EventFlags::OUT)
     .union(EventFlags::RDHUP)
@@ -24,6 +28,13 @@ const CHANGES: EventFlags = EventFlags::IN
 pub(super) enum Progress {
     Open,
     Over,
+}
+
+/// What a turn left.
+#[derive(PartialEq, Eq)]
+enum Rest {
+    Nothing,
+    More,
 }
 
 /// A connection whose two sides are joined.
@@ -71,16 +82,23 @@ impl Carried {
         Ok(carried)
     }
 
-    /// Moves what can be moved, both ways.
-    pub(super) fn pump(&mut self) -> Progress {
+    /// Moves what can be moved, both ways, within one turn.
+    pub(super) fn pump(&mut self, number: u32, poll: &Poller) -> Progress {
         let there = self.there.pump(&self.client, &self.server);
         let back = self.back.pump(&self.server, &self.client);
         let ended = self.there.state == WayState::Ended && self.back.state == WayState::Ended;
-        if there.is_err() || back.is_err() || ended {
-            Progress::Over // Dropping the descriptors closes both sides.
-        } else {
-            Progress::Open
+        // Dropping the descriptors closes both sides.
+        let (Ok(there), Ok(back), false) = (there, back, ended) else {
+            return Progress::Over;
+        };
+        if there == Rest::More || back == Rest::More {
+            // Setting the same flags anew reports what is ready now.
+            return match poll.change(&self.client, Source::Link(number), CHANGES) {
+                Ok(()) => Progress::Open,
+                Err(_) => Progress::Over,
+            };
         }
+        Progress::Open
     }
 }
 
@@ -95,8 +113,8 @@ impl Way {
         })
     }
 
-    fn pump(&mut self, from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
-        loop {
+    fn pump(&mut self, from: &OwnedFd, to: &OwnedFd) -> Result<Rest, Errno> {
+        for _ in 0..TURN {
             let taken = self.take(from)?;
             let given = self.give(to)?;
             if self.state == WayState::Ending && self.inside == 0 {
@@ -105,9 +123,10 @@ impl Way {
                 self.state = WayState::Ended;
             }
             if taken == 0 && given == 0 {
-                return Ok(());
+                return Ok(Rest::Nothing);
             }
         }
+        Ok(Rest::More)
     }
 
     fn take(&mut self, from: &OwnedFd) -> Result<usize, Errno> {
