@@ -15,6 +15,7 @@ use crate::limits::CUT_GRACE;
 use crate::memory::Out;
 use crate::observed::SeenInstance;
 use crate::purpose::{self, Purpose};
+use crate::route;
 use crate::scene::Scene;
 use crate::waiting::{Bound, Waiting};
 
@@ -50,13 +51,16 @@ fn drain(scene: &Scene, draft: &mut Draft, instance: &SeenInstance) {
         return;
     }
     match instance.status.state {
-        _ if is_rotation_unknown(scene, instance) => draft.wait(Waiting::Gateway { bound: None }),
+        _ if is_rotation_unknown(scene, instance) => draft.wait(Waiting::Gateway {
+            bound: route::bound(scene),
+        }),
         InstanceState::Exited { .. } | InstanceState::Failed { .. } | InstanceState::Lost => {
             draft.act(Action::Remove { id: id.clone() });
         }
         InstanceState::Stopping => draft.wait(stopping(scene, instance)),
-        InstanceState::Starting => stop(scene, draft, instance),
-        InstanceState::Healthy | InstanceState::Unhealthy => finish(scene, draft, instance),
+        InstanceState::Starting | InstanceState::Healthy | InstanceState::Unhealthy => {
+            finish(scene, draft, instance);
+        }
     }
 }
 

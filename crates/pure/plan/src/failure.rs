@@ -28,12 +28,11 @@ fn plain(message: String, hint: &str) -> Failure {
 
 pub(crate) fn ended_early(instance: &SeenInstance) -> Failure {
     let facts = &instance.facts;
-    let message = format!(
-        "{} of service {} {} before it was healthy.",
-        facts.id,
-        facts.component,
-        end(&instance.status.state)
-    );
+    let (id, service, end) = (&facts.id, &facts.component, end(&instance.status.state));
+    let message = match instance.status.state {
+        InstanceState::Failed { .. } => format!("{id} of service {service} {end}."),
+        _ => format!("{id} of service {service} {end} before it was healthy."),
+    };
     of_instance(instance, message, see_logs(instance))
 }
 
@@ -166,11 +165,15 @@ pub(crate) fn went_down(release: ReleaseId) -> Failure {
     )
 }
 
+/// What could not be started wrote nothing.
 fn see_logs(instance: &SeenInstance) -> String {
-    format!(
-        "`ward logs {}` shows everything that it wrote.",
-        instance.facts.component
-    )
+    let component = &instance.facts.component;
+    match instance.status.state {
+        InstanceState::Failed { .. } => {
+            "Mend that, then deploy again; `ward doctor` says what else is missing.".to_owned()
+        }
+        _ => format!("`ward logs {component}` shows everything that it wrote."),
+    }
 }
 
 /// Why an instance is not healthy, without a full stop.
@@ -198,7 +201,7 @@ fn end(state: &InstanceState) -> String {
             ..
         } => format!("was ended by {}", signal_name(*signal)),
         InstanceState::Failed { message } => {
-            format!("could not be started ({})", trimmed(message))
+            format!("could not be started: {}", trimmed(message))
         }
         InstanceState::Lost => "was lost: its keeper was killed".to_owned(),
         InstanceState::Starting

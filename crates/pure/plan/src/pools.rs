@@ -23,14 +23,15 @@ pub(crate) fn kept<'a>(
 ) -> Vec<&'a SeenInstance> {
     let mut live = scene.group(Role::Service, release, name);
     live.retain(|i| i.is_live() && !is_overdue(scene, i, service));
-    live.sort_by_key(|i| (!i.is_healthy(), !scene.in_force(&i.facts.id)));
+    live.sort_by_cached_key(|i| (!i.is_healthy(), !scene.in_force(&i.facts.id)));
     live.truncate(service.instances as usize);
     live
 }
 
 /// An instance that still starts after its time is given up.
 fn is_overdue(scene: &Scene, instance: &SeenInstance, service: &ServiceSpec) -> bool {
-    let starting = instance.status.state == InstanceState::Starting;
+    let starting =
+        instance.status.state == InstanceState::Starting && !scene.in_force(&instance.facts.id);
     let rolls_out = scene.rolling() == Some(instance.facts.release);
     starting && !rolls_out && scene.is_past(&start_bound(instance, service))
 }
@@ -140,7 +141,13 @@ pub(crate) fn shows(scene: &Scene, release: ReleaseId) -> bool {
         && planned.iter().all(has_healthy)
 }
 
-fn is_healthy(scene: &Scene, id: &InstanceId) -> bool {
+/// Whether a release has such a service, it can be reached, and it is to run at all.
+pub(crate) fn is_reachable(scene: &Scene, release: ReleaseId, name: &Name) -> bool {
+    let service = scene.service(release, name);
+    service.is_some_and(|s| s.port.is_some() && s.instances > 0)
+}
+
+pub(crate) fn is_healthy(scene: &Scene, id: &InstanceId) -> bool {
     let seen = scene.observed.instances.get(id);
     seen.is_some_and(SeenInstance::is_healthy)
 }

@@ -47,11 +47,13 @@ fn keep_one(
     if let Some(waiting) = not_healthy(release, name, service, &kept) {
         draft.wait(waiting);
     }
-    let missing = (service.instances as usize).saturating_sub(kept.len());
+    // One that is given up makes room only when it was asked to stop.
+    let group = scene.group(Role::Service, release, name);
+    let live = group.iter().filter(|i| i.is_live()).count();
+    let missing = (service.instances as usize).saturating_sub(live);
     if missing == 0 || !databases::are_ready_for(scene, release, service) {
         return;
     }
-    let group = scene.group(Role::Service, release, name);
     match backoff::hold(scene, name, &group, service.instances) {
         Some(waiting) => draft.wait(waiting),
         None => (0..missing).for_each(|_| draft.start(name, release, Role::Service)),

@@ -2,7 +2,8 @@
 //!
 //! Nothing new is started for it. If the gateway was away when it failed and turns out to serve the new
 //! release in full while the old one cannot serve, the new release has succeeded after all: the verdict
-//! is what serves. After a minute the verdict falls in any case, and what still drains goes on draining.
+//! is what serves. While the old one cannot take over, the table keeps what is healthy of the new one.
+//! After a minute the verdict falls in any case, and what still drains goes on draining.
 
 use ward_types::keeper::Role;
 use ward_types::release::{Deployment, Failure, Phase};

@@ -1,11 +1,11 @@
 //! Decision: which release the table should show.
 //!
 //! The release that serves, until every instance of the one that rolls out is healthy; then that one,
-//! all its services in one table. While a release rolls out, or is taken back, the table stays with it
-//! only if it is there already and the release before cannot serve. An environment that should be down
-//! has no pools.
+//! all its services in one table. A table that serves is never given up for one that does not: whatever
+//! healthy instances it sends requests to stay in it, even of a release that failed, until the release
+//! that should serve can. An environment that should be down has no pools.
 
-use ward_types::id::ReleaseId;
+use ward_types::id::{Name, ReleaseId};
 use ward_types::release::{Goal, Phase};
 
 use crate::action::{Action, PlannedPool};
@@ -33,30 +33,41 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft) {
 }
 
 /// The table as it should be now.
-pub(crate) fn wanted(scene: &Scene) -> Vec<PlannedPool> {
-    match (scene.env.goal, release(scene)) {
-        (Goal::Up, Some(release)) if is_cold_start(scene, release) => in_rotation(scene, release),
-        (Goal::Up, Some(release)) => pools::of(scene, release),
-        (Goal::Up, None) | (Goal::Down | Goal::Purged, _) => Vec::new(),
+fn wanted(scene: &Scene) -> Vec<PlannedPool> {
+    if scene.env.goal != Goal::Up {
+        return Vec::new();
+    }
+    let release = release(scene);
+    let wanted = match release {
+        Some(release) if is_cold_start(scene, release) => in_rotation(scene, release),
+        Some(release) => pools::of(scene, release),
+        None => Vec::new(),
+    };
+    match lost_by(scene, release, &wanted) {
+        Some(serving) => pools::of(scene, serving),
+        None => wanted,
     }
 }
 
 /// The release that should have the requests now.
 fn release(scene: &Scene) -> Option<ReleaseId> {
-    let current = scene.current();
-    let Some(deployment) = scene.active() else {
-        return current;
+    let rolls = scene.active().filter(|d| {
+        d.phase == Phase::Rolling && pools::is_complete(scene, d.to) && roll::goes_on(scene, d)
+    });
+    rolls.map(|d| d.to).or(scene.current())
+}
+
+/// The release in force, if a service that it serves would lose its last healthy instance.
+fn lost_by(scene: &Scene, release: Option<ReleaseId>, wanted: &[PlannedPool]) -> Option<ReleaseId> {
+    let goes_on = |service: &Name| {
+        let gone = release.is_some_and(|r| !pools::is_reachable(scene, r, service));
+        let planned = wanted.iter().find(|p| p.service == *service);
+        gone || planned.is_some_and(|p| !p.endpoints.is_empty())
     };
-    let to = deployment.to;
-    let stays = || {
-        let stuck = !current.is_some_and(|c| pools::can_serve(scene, c));
-        scene.release_in_force(to) && stuck
-    };
-    let rolls = deployment.phase == Phase::Rolling && roll::goes_on(scene, deployment);
-    match rolls && (pools::is_complete(scene, to) || stays()) {
-        true => Some(to),
-        false => current,
-    }
+    let lost = scene.pools().iter().filter(|p| !goes_on(&p.service));
+    let mut endpoints = lost.flat_map(|p| &p.endpoints);
+    let healthy = endpoints.find(|e| pools::is_healthy(scene, &e.instance));
+    healthy.map(|e| e.release)
 }
 
 /// The release that serves starts again: nothing is added before all of it is healthy.
@@ -74,7 +85,7 @@ fn in_rotation(scene: &Scene, release: ReleaseId) -> Vec<PlannedPool> {
 }
 
 /// How long a deployment waits for the gateway.
-fn bound(scene: &Scene) -> Option<Bound> {
+pub(crate) fn bound(scene: &Scene) -> Option<Bound> {
     let deployment = scene.active()?;
     match deployment.phase {
         Phase::Rolling => acknowledgement(scene),

@@ -74,7 +74,7 @@ impl<'a> Scene<'a> {
             .filter(|i| i.facts.role == role && i.facts.release == release)
             .filter(|i| i.facts.component == *component)
             .collect();
-        group.sort_by_key(|i| i.facts.id.ordinal());
+        group.sort_by_cached_key(|i| i.facts.id.ordinal());
         group
     }
 

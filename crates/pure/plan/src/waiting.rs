@@ -199,7 +199,8 @@ impl Waiting {
                 ..
             } => write!(
                 f,
-                "Waiting before {component} is started again: it ended {failures} times in a row."
+                "Waiting before {component} is started again: it ended {}.",
+                in_a_row(*failures)
             ),
             Waiting::Drain {
                 instance,
@@ -208,7 +209,9 @@ impl Waiting {
                 ..
             } => write!(
                 f,
-                "Waiting for {instance} to finish {requests} requests and {upgraded} long connections."
+                "Waiting for {instance} to finish {} and {}.",
+                Count(*requests, "request"),
+                Count(*upgraded, "long connection")
             ),
             Waiting::Stopping { instance, .. } => write!(f, "Waiting for {instance} to stop."),
             Waiting::Removal { instance } => {
@@ -219,7 +222,8 @@ impl Waiting {
                 let names = names.join(", ");
                 write!(
                     f,
-                    "Waiting for {running} instances of services to end before {names} is stopped."
+                    "Waiting for {} of services to end before {names} is stopped.",
+                    Count(u64::from(*running), "instance")
                 )
             }
             Waiting::Warm { release, .. } => write!(
@@ -227,6 +231,24 @@ impl Waiting {
                 "Keeping the instances of {release} running, so that a rollback is immediate."
             ),
         }
+    }
+}
+
+/// `1 request`, `2 requests`.
+struct Count(u64, &'static str);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Count(number, noun) = self;
+        let plural = if *number == 1 { "" } else { "s" };
+        write!(f, "{number} {noun}{plural}")
+    }
+}
+
+fn in_a_row(failures: u32) -> String {
+    match failures {
+        1 => "by itself".to_owned(),
+        more => format!("{more} times in a row"),
     }
 }
 

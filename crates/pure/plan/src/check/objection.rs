@@ -130,8 +130,8 @@ pub enum Objection {
         /// Which instance.
         id: InstanceId,
     },
-    /// It starts more instances than declared, or more than twice as many as declared run at once.
-    #[error("it would run more instances of {component} than allowed")]
+    /// It starts more instances of a release than that declares.
+    #[error("it would run more instances of {component} than declared")]
     TooMany {
         /// The service.
         component: Name,

@@ -91,23 +91,20 @@ fn routed_releases(case: &Case, pools: &[PlannedPool]) -> BTreeSet<ReleaseId> {
     seen.map(|i| i.facts.release).collect()
 }
 
-/// The release that serves; or the one that rolls out, if all of it is well or it is in rotation already.
+/// The release that serves; one that is in rotation already; or the one that rolls out, if all of it is
+/// well.
 fn may_serve(case: &Case, release: ReleaseId) -> bool {
     let rolls = case
         .active()
         .is_some_and(|d| d.to == release && d.phase == Phase::Rolling);
-    let in_force = case
-        .observed
-        .gateway
-        .iter()
-        .flat_map(|g| &g.pools)
-        .flat_map(|p| &p.endpoints)
-        .any(|e| e.release == release);
-    case.env.current == Some(release) || (rolls && (in_force || case.has_started_in_full(release)))
+    let pools = case.observed.gateway.iter().flat_map(|g| &g.pools);
+    let mut endpoints = pools.flat_map(|p| &p.endpoints);
+    case.env.current == Some(release)
+        || endpoints.any(|e| e.release == release)
+        || (rolls && case.has_started_in_full(release))
 }
 
-/// A pool may lose its healthy instances only to others, or with the service itself, or with a release
-/// that is taken back.
+/// A pool may lose its healthy instances only to others, or with the service itself.
 fn emptied(case: &Case, pools: &[PlannedPool]) -> Vec<Objection> {
     if !case.is_up() {
         return Vec::new();
@@ -117,7 +114,7 @@ fn emptied(case: &Case, pools: &[PlannedPool]) -> Vec<Objection> {
         let mut endpoints = pool.endpoints.iter().filter_map(|e| case.seen(&e.instance));
         let planned = pools.iter().find(|p| p.service == pool.service);
         let stays = planned.is_some_and(|p| !p.endpoints.is_empty());
-        let served = endpoints.any(|i| is_healthy(i) && !is_taken_back(case, i));
+        let served = endpoints.any(is_healthy);
         served && !stays && is_declared(case, pools, &pool.service)
     });
     let services = emptied.map(|pool| pool.service.clone());
@@ -126,33 +123,18 @@ fn emptied(case: &Case, pools: &[PlannedPool]) -> Vec<Objection> {
         .collect()
 }
 
-fn is_taken_back(case: &Case, instance: &SeenInstance) -> bool {
-    case.active().is_some_and(|d| {
-        let failed = matches!(d.phase, Phase::Reverting { .. }) || is_failed_by(case);
-        failed && d.to == instance.facts.release && case.env.current != Some(d.to)
-    })
-}
-
-/// Whether this very plan gives a deployment up.
-fn is_failed_by(case: &Case) -> bool {
-    case.plan.actions.iter().any(|action| {
-        matches!(
-            action,
-            Action::Move {
-                phase: Phase::Reverting { .. },
-                ..
-            }
-        )
-    })
-}
-
-/// Whether the release that is routed to has such a service; without one, the release that serves.
+/// Whether the release that is routed to wants such a service. With no endpoint to tell which one that
+/// is: the one that rolls out, if it has started in full, or else the one that serves.
 fn is_declared(case: &Case, pools: &[PlannedPool], service: &Name) -> bool {
     let routed = routed_releases(case, pools).into_iter().next();
-    match routed.or(case.env.current) {
+    let rolls = case.active().filter(|d| d.phase == Phase::Rolling);
+    let started = rolls
+        .map(|d| d.to)
+        .filter(|to| case.has_started_in_full(*to));
+    match routed.or(started).or(case.env.current) {
         Some(release) => case
             .declared(release, service)
-            .is_some_and(|s| s.port.is_some()),
+            .is_some_and(|s| s.port.is_some() && s.instances > 0),
         None => true,
     }
 }

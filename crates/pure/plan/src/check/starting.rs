@@ -109,8 +109,9 @@ fn databases(case: &Case, starts: &[Start]) -> Vec<Objection> {
     objections
 }
 
-/// No more of a release than it declares, and, with the release beside it, no more than twice as many.
-/// What was asked to stop, or drains, makes room already.
+/// No more of a release than it declares. As only the release that serves and the one that rolls out
+/// may start anything, no service has more than twice its instances. What was asked to stop makes room
+/// already.
 fn too_many(case: &Case, starts: &[Start]) -> Vec<Objection> {
     let mut per_service: BTreeMap<&Name, BTreeMap<ReleaseId, usize>> = BTreeMap::new();
     for start in starts.iter().filter(|s| s.role == Role::Service) {
@@ -122,23 +123,12 @@ fn too_many(case: &Case, starts: &[Start]) -> Vec<Objection> {
             let running = running(case, *release, name);
             running + started > wanted(case, *release, name)
         };
-        started.iter().any(over_own) || is_over_twice(case, name, started.values().sum())
+        started.iter().any(over_own)
     });
     let names = crowded.map(|(name, _)| name.clone());
     names
         .map(|component| Objection::TooMany { component })
         .collect()
-}
-
-fn is_over_twice(case: &Case, name: &Name, started: usize) -> bool {
-    let to = case
-        .active()
-        .map(|d| d.to)
-        .filter(|to| case.env.current != Some(*to));
-    let releases: Vec<ReleaseId> = case.env.current.into_iter().chain(to).collect();
-    let running: usize = releases.iter().map(|r| running(case, *r, name)).sum();
-    let most = releases.iter().map(|r| wanted(case, *r, name)).max();
-    running + started > 2 * most.unwrap_or(0)
 }
 
 fn wanted(case: &Case, release: ReleaseId, name: &Name) -> usize {

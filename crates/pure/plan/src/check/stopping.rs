@@ -83,7 +83,9 @@ fn last_healthy(case: &Case, instance: &SeenInstance) -> Option<Objection> {
     let facts = &instance.facts;
     let serves = case.is_up()
         && case.env.current == Some(facts.release)
-        && case.declared(facts.release, &facts.component).is_some();
+        && case
+            .declared(facts.release, &facts.component)
+            .is_some_and(|s| s.instances > 0);
     if !serves || facts.role != Role::Service || !is_healthy(instance) {
         return None;
     }

@@ -1,0 +1,383 @@
+//! Twenty thousand scenes that nobody thought of: whatever the planner sees, its checker has no objection.
+//!
+//! The scenes are likely ones and unlikely ones alike: instances in every state, tables that name what
+//! is gone, deployments in every phase, clocks that were set. A case is one number; one that fails is
+//! printed, and replays exactly.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod world;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use ward_plan::{Action, Memory, Observed, Plan, SeenGateway, SeenInstance, check, plan};
+use ward_types::id::{DeploymentId, EnvId, InstanceId, Name, ReleaseId};
+use ward_types::keeper::{Exit, InstanceFacts, InstanceState, InstanceStatus, Role};
+use ward_types::release::{Deployment, Environment, Failure, Goal, Phase, Reason, Verdict};
+use ward_types::spec::EnvSpec;
+use ward_types::table::{Endpoint, Pool, Traffic};
+use ward_types::time::{Millis, Timestamp};
+use world::{Dice, inner, linked, name, release_of, spec, web, with_command, worker};
+
+const NOW: Timestamp = Timestamp(10_000_000);
+
+struct Scene {
+    env: Environment,
+    observed: Observed,
+    ordinal: u64,
+}
+
+fn scene(dice: &mut Dice) -> Scene {
+    let env = environment(dice);
+    let (instances, ordinal) = instances(dice, &env);
+    let gateway = (!dice.chance(15)).then(|| gateway(dice, &env, &instances));
+    let observed = Observed { instances, gateway };
+    Scene {
+        env,
+        observed,
+        ordinal,
+    }
+}
+
+fn any_spec(dice: &mut Dice) -> EnvSpec {
+    let mut services = Vec::new();
+    for component in ["web", "api", "worker"] {
+        let instances = dice.below(4) as u32;
+        let service = match component {
+            _ if dice.chance(15) => continue,
+            "web" => web(instances),
+            "api" => inner(instances),
+            _ => worker(instances),
+        };
+        let service = if dice.chance(50) {
+            linked(service, &["db"])
+        } else {
+            service
+        };
+        let service = if dice.chance(30) {
+            with_command(service)
+        } else {
+            service
+        };
+        services.push((component, service));
+    }
+    let databases: &[&str] = if dice.chance(70) { &["db"] } else { &[] };
+    let mut spec = spec(&services, databases);
+    spec.keep_warm = Millis(dice.below(3) * 100_000);
+    spec
+}
+
+fn environment(dice: &mut Dice) -> Environment {
+    let mut env = Environment::new(EnvId::parse("returns/dev").unwrap());
+    env.goal = *dice.pick(&[Goal::Up, Goal::Up, Goal::Up, Goal::Down, Goal::Purged]);
+    for number in 1..=4 {
+        let release = release_of(ReleaseId(number), any_spec(dice), Timestamp(1));
+        env.releases.insert(release.id, release);
+    }
+    env.current = dice.chance(80).then(|| release(dice));
+    env.previous = dice
+        .chance(60)
+        .then(|| release(dice))
+        .filter(|p| env.current != Some(*p));
+    let mut active = dice.chance(70);
+    for number in 1..=dice.below(5) {
+        let phase = match std::mem::take(&mut active) {
+            true => under_way(dice),
+            false => resting(dice),
+        };
+        let id = DeploymentId(number);
+        env.deployments.insert(id, deployment(dice, id, phase));
+    }
+    env
+}
+
+fn release(dice: &mut Dice) -> ReleaseId {
+    ReleaseId(1 + dice.below(4))
+}
+
+fn failure() -> Failure {
+    Failure {
+        message: "It failed.".into(),
+        output: Vec::new(),
+        hint: None,
+    }
+}
+
+fn under_way(dice: &mut Dice) -> Phase {
+    let failure = failure();
+    dice.pick(&[
+        Phase::Preparing,
+        Phase::Rolling,
+        Phase::Rolling,
+        Phase::Reverting { failure },
+    ])
+    .clone()
+}
+
+fn resting(dice: &mut Dice) -> Phase {
+    let finished = |verdict, failure| Phase::Finished {
+        verdict,
+        failure,
+        at: Timestamp(NOW.0 - 50_000),
+    };
+    dice.pick(&[
+        Phase::Queued,
+        finished(Verdict::Succeeded, None),
+        finished(Verdict::FailedOldServing, Some(failure())),
+    ])
+    .clone()
+}
+
+fn deployment(dice: &mut Dice, id: DeploymentId, phase: Phase) -> Deployment {
+    let reasons = [
+        Reason::Deploy,
+        Reason::Rollback,
+        Reason::Rollforward,
+        Reason::Up,
+    ];
+    Deployment {
+        id,
+        reason: *dice.pick(&reasons),
+        from: None,
+        to: release(dice),
+        requested: Timestamp(1),
+        started: None,
+        phase_since: moment(dice),
+        by: "anna".into(),
+        phase,
+    }
+}
+
+/// Mostly just now, sometimes long ago, sometimes in the future.
+fn moment(dice: &mut Dice) -> Timestamp {
+    let ago = *dice.pick(&[0, 10, 500, 1500, 10_000, 31_000, 61_000, 1_000_000]);
+    match dice.chance(5) {
+        true => Timestamp(NOW.0 + ago),
+        false => Timestamp(NOW.0 - ago),
+    }
+}
+
+fn instances(dice: &mut Dice, env: &Environment) -> (BTreeMap<InstanceId, SeenInstance>, u64) {
+    let mut instances = BTreeMap::new();
+    let count = dice.below(16);
+    for ordinal in 1..=count {
+        let component = *dice.pick(&["web", "web", "api", "worker", "db"]);
+        let role = match component {
+            "db" => Role::Database,
+            _ if dice.chance(8) => Role::ReleaseCommand,
+            _ => Role::Service,
+        };
+        let release = match role {
+            Role::Database => ReleaseId(0),
+            Role::Service | Role::ReleaseCommand => likely_release(dice, env),
+        };
+        if is_none_wanted(env, release, component) {
+            continue;
+        }
+        let seen = instance(dice, env, &name(component), release, role, ordinal);
+        instances.insert(seen.facts.id.clone(), seen);
+    }
+    (instances, count + 1)
+}
+
+/// Nothing ever starts an instance of a service that is declared with none.
+fn is_none_wanted(env: &Environment, release: ReleaseId, component: &str) -> bool {
+    let release = env.releases.get(&release);
+    let service = release.and_then(|r| r.spec.services.get(&name(component)));
+    service.is_some_and(|s| s.instances == 0)
+}
+
+fn likely_release(dice: &mut Dice, env: &Environment) -> ReleaseId {
+    let to = env.active().map(|d| d.to);
+    let known = [env.current, to, to, env.previous, env.current];
+    let picked = *dice.pick(&known);
+    picked.unwrap_or_else(|| release(dice))
+}
+
+fn instance(
+    dice: &mut Dice,
+    env: &Environment,
+    component: &Name,
+    release: ReleaseId,
+    role: Role,
+    ordinal: u64,
+) -> SeenInstance {
+    let service = env
+        .releases
+        .get(&release)
+        .and_then(|r| r.spec.services.get(component));
+    let since = moment(dice);
+    let state = state(dice);
+    SeenInstance {
+        facts: InstanceFacts {
+            id: InstanceId::new(component, release, ordinal),
+            env: env.id.clone(),
+            component: component.clone(),
+            release,
+            role,
+            port: service.and_then(|s| s.port),
+            started: Timestamp(since.0 - dice.below(100_000)),
+        },
+        status: InstanceStatus {
+            state,
+            pid: None,
+            keeper_pid: 1,
+            last_failure: None,
+            missing: Vec::new(),
+        },
+        since,
+        output: vec!["line".into(); 30],
+    }
+}
+
+fn state(dice: &mut Dice) -> InstanceState {
+    let exited = |exit, asked| InstanceState::Exited { exit, asked };
+    dice.pick(&[
+        InstanceState::Starting,
+        InstanceState::Healthy,
+        InstanceState::Healthy,
+        InstanceState::Healthy,
+        InstanceState::Healthy,
+        InstanceState::Unhealthy,
+        InstanceState::Stopping,
+        exited(Exit::Code(0), false),
+        exited(Exit::Signal(9), false),
+        exited(Exit::Code(0), true),
+        InstanceState::Failed {
+            message: "no room".into(),
+        },
+        InstanceState::Lost,
+    ])
+    .clone()
+}
+
+/// A table of one release, as any table that was ever put into force; sometimes it names what is gone.
+fn gateway(
+    dice: &mut Dice,
+    env: &Environment,
+    instances: &BTreeMap<InstanceId, SeenInstance>,
+) -> SeenGateway {
+    let shown = likely_release(dice, env);
+    let mut pools = Vec::new();
+    for (service, declared) in &env.releases[&shown].spec.services {
+        if declared.port.is_none() || dice.chance(10) {
+            continue;
+        }
+        let copies = instances.values().filter(|i| {
+            let facts = &i.facts;
+            facts.role == Role::Service && facts.release == shown && facts.component == *service
+        });
+        let mut ids: Vec<InstanceId> = copies.map(|i| i.facts.id.clone()).collect();
+        ids.retain(|_| dice.chance(70));
+        if dice.chance(10) {
+            ids.push(InstanceId::new(service, shown, 99));
+        }
+        let endpoints = ids.into_iter().map(|instance| Endpoint {
+            instance,
+            release: shown,
+            dir: PathBuf::new(),
+            port: 8080,
+        });
+        pools.push(Pool {
+            env: env.id.clone(),
+            service: service.clone(),
+            hosts: declared.route.iter().map(|r| r.host.clone()).collect(),
+            endpoints: endpoints.collect(),
+        });
+    }
+    let mut traffic = BTreeMap::new();
+    for id in instances.keys() {
+        if dice.chance(80) {
+            continue;
+        }
+        let requests = dice.below(3);
+        let upgraded = dice.below(2);
+        traffic.insert(
+            id.clone(),
+            Traffic {
+                requests,
+                upgraded,
+                ..Traffic::default()
+            },
+        );
+    }
+    SeenGateway { pools, traffic }
+}
+
+fn plan_for(scene: &Scene, now: Timestamp, memory: &Memory) -> Plan {
+    plan(&scene.env, &scene.observed, now, scene.ordinal, memory)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 20_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn the_checker_never_objects(seed in any::<u64>()) {
+        let mut dice = Dice::new(seed);
+        let scene = scene(&mut dice);
+        let plan = plan_for(&scene, NOW, &Memory::default());
+        finds_nothing(&scene, &plan)?;
+        prop_assert_eq!(&plan, &plan_for(&scene, NOW, &Memory::default()));
+        // The same with a memory, a while later.
+        let later = Timestamp(NOW.0 + dice.below(100_000));
+        let second = plan_for(&scene, later, &plan.memory);
+        finds_nothing(&scene, &second)?;
+        for (plan, now) in [(&plan, NOW), (&second, later)] {
+            holds(&scene, plan, now)?;
+        }
+    }
+}
+
+fn finds_nothing(scene: &Scene, plan: &Plan) -> Result<(), TestCaseError> {
+    let objections = check(&scene.env, &scene.observed, plan);
+    let Scene { env, observed, .. } = scene;
+    prop_assert!(
+        objections.is_empty(),
+        "{objections:#?}\n{:#?}\n{observed:#?}\n{plan:#?}\n{:#?}\n{:#?}",
+        env.current,
+        env.active(),
+        env.releases
+    );
+    Ok(())
+}
+
+fn holds(scene: &Scene, plan: &Plan, now: Timestamp) -> Result<(), TestCaseError> {
+    let env = &scene.env;
+    let starts = plan.actions.iter().filter_map(|a| match a {
+        Action::Start { release, role, .. } => Some((*release, *role)),
+        _ => None,
+    });
+    for (release, role) in starts {
+        prop_assert_eq!(env.goal, Goal::Up, "a stopped environment starts something");
+        if let Some(failed) = env
+            .active()
+            .filter(|d| matches!(d.phase, Phase::Reverting { .. }))
+        {
+            let of_failed = release == failed.to && env.current != Some(release);
+            prop_assert!(!of_failed, "a failed deployment starts something");
+        }
+        prop_assert!(role == Role::Database || release != ReleaseId(0));
+    }
+    prop_assert!(plan.wake.is_none_or(|wake| wake > now));
+    prop_assert!(plan.next_ordinal >= plan.first_ordinal);
+    let busy = env.active().is_some() || env.next_queued().is_some();
+    if plan.actions.is_empty() && busy {
+        prop_assert!(
+            !plan.waiting.is_empty(),
+            "it does not say what it waits for"
+        );
+    }
+    let ahead = plan
+        .waiting
+        .iter()
+        .filter_map(|w| w.bound())
+        .any(|b| b.until > now);
+    prop_assert_eq!(ahead, plan.wake.is_some());
+    Ok(())
+}

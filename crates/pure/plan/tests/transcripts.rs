@@ -1,0 +1,383 @@
+//! What happens, told line by line: a script against a simulated world, and its transcript beside it.
+//!
+//! `>` somebody asks, `=` a deployment moves, `+` `*` `-` Ward acts, `~` the world changes, `!` the
+//! driver dies, `…` what is waited for. The time is seconds since the world began.
+
+mod world;
+
+use ward_types::id::ReleaseId;
+use ward_types::keeper::{Exit, Role};
+use ward_types::release::{Goal, Reason};
+use ward_types::time::Millis;
+use world::{
+    Behaviour, Mishap, World, id, inner, linked, returns, spec, web, with_command, worker,
+};
+
+/// Release commands end well after 200 ms, databases take half a second, the rest is healthy after 300 ms.
+fn usual(start: &world::Start) -> Behaviour {
+    match start.role {
+        Role::ReleaseCommand => Behaviour::exits(200, 0, &["migrated"]),
+        Role::Database => Behaviour {
+            healthy_after: Some(500),
+            ..Behaviour::default()
+        },
+        Role::Service => Behaviour::default(),
+    }
+}
+
+fn fresh() -> World {
+    let mut world = World::new();
+    world.behave = Box::new(usual);
+    world
+}
+
+/// A world in which r1 of the example serves; its transcript begins here.
+fn served() -> World {
+    let mut world = fresh();
+    world.deploy(returns());
+    world.settle();
+    world.run(5000);
+    world.transcript.clear();
+    world
+}
+
+fn of_release(release: u64, other: fn() -> Behaviour) -> Box<dyn Fn(&world::Start) -> Behaviour> {
+    Box::new(move |start| {
+        let affected = start.release == release && start.role == Role::Service;
+        if affected && start.component == "web" {
+            other()
+        } else {
+            usual(start)
+        }
+    })
+}
+
+#[test]
+fn first_deploy() {
+    let mut world = fresh();
+    world.deploy(returns());
+    world.settle();
+    world.run(5000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn second_deploy() {
+    let mut world = served();
+    world.gateway.busy(&id("web-r1-3"), 1, 0);
+    world.deploy(returns());
+    world.run(3000);
+    world.gateway.cut(&id("web-r1-3"));
+    world.run(700_000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn health_that_never_comes() {
+    let mut world = served();
+    world.behave = of_release(2, Behaviour::hangs);
+    world.deploy(returns());
+    world.settle();
+    world.run(2000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn exit_before_healthy() {
+    let mut world = served();
+    world.behave = of_release(2, || {
+        Behaviour::exits(120, 101, &["thread 'main' panicked:", "no DATABASE_URL"])
+    });
+    world.deploy(returns());
+    world.settle();
+    world.run(2000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn first_deploy_that_cannot_start() {
+    let mut world = fresh();
+    world.behave = of_release(1, || {
+        Behaviour::refused("user namespaces are off: see `ward doctor`")
+    });
+    world.deploy(returns());
+    world.settle();
+    world.run(2000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn release_command_fails() {
+    let mut world = served();
+    world.behave = Box::new(|start| match start.role {
+        Role::ReleaseCommand => Behaviour::exits(90, 3, &["column `lot` is there already"]),
+        _ => usual(start),
+    });
+    world.deploy(returns());
+    world.settle();
+    world.run(1000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn release_command_hangs() {
+    let mut world = served();
+    world.behave = Box::new(|start| match start.role {
+        Role::ReleaseCommand => Behaviour::hangs(),
+        _ => usual(start),
+    });
+    world.deploy(returns());
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn release_commands_in_the_order_of_links() {
+    let mut world = fresh();
+    let api = with_command(linked(inner(1), &["store"]));
+    let store = linked(inner(1), &["zeta"]);
+    let zeta = with_command(inner(1));
+    world.deploy(spec(&[("api", api), ("store", store), ("zeta", zeta)], &[]));
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn rollback_while_warm() {
+    let mut world = served();
+    world.deploy(returns());
+    world.settle();
+    world.run(20_000);
+    world.transcript.clear();
+    world.queue(ReleaseId(1), Reason::Rollback);
+    world.settle();
+    world.run(3000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn rollback_cold_after_down_and_up() {
+    let mut world = served();
+    world.deploy(returns());
+    world.settle();
+    world.goal(Goal::Down);
+    world.run(60_000);
+    world.transcript.clear();
+    world.goal(Goal::Up);
+    world.queue(ReleaseId(2), Reason::Up);
+    world.queue(ReleaseId(1), Reason::Rollback);
+    world.settle();
+    world.run(1000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn instance_dies_at_rest() {
+    let mut world = served();
+    let wall = world.wall();
+    world.sim(&id("web-r1-3")).kill(wall);
+    world.say("! web-r1-3 was killed");
+    world.run(5000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn instance_that_dies_again_and_again_at_rest() {
+    let mut world = served();
+    world.behave = of_release(1, || Behaviour {
+        exit: Some((2000, Exit::Code(7))),
+        ..Behaviour::default()
+    });
+    let wall = world.wall();
+    world.sim(&id("web-r1-3")).kill(wall);
+    world.say("! web-r1-3 was killed");
+    world.run(30_000);
+    world.behave = Box::new(usual);
+    world.say("> mended");
+    world.run(120_000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn unhealthy_instances_leave_but_never_the_last() {
+    let mut world = served();
+    for (instance, well) in [("web-r1-3", false), ("web-r1-4", false), ("web-r1-3", true)] {
+        let wall = world.wall();
+        world.sim(&id(instance)).turn(well, wall);
+        let how = if well { "well again" } else { "ill" };
+        world.say(&format!("! {instance} is {how}"));
+        world.run(2000);
+    }
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn gateway_away_during_the_switch() {
+    let mut world = served();
+    world.deploy(returns());
+    world.run(400);
+    let now = world.now;
+    world.gateway.go_away(now, 4000);
+    world.say("! the gateway was killed");
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn gateway_away_for_too_long() {
+    let mut world = served();
+    world.deploy(returns());
+    world.run(400);
+    let now = world.now;
+    world.gateway.go_away(now, 30_000);
+    world.say("! the gateway was killed");
+    world.settle();
+    world.run(30_000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn gateway_acknowledges_late() {
+    let mut world = served();
+    world.gateway.takes = 900;
+    world.deploy(returns());
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn two_deploys_at_once() {
+    let mut world = served();
+    world.deploy(returns());
+    world.deploy(returns());
+    world.settle();
+    world.run(2000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn long_connections_are_cut_when_their_budget_is_out() {
+    let mut world = served();
+    world.gateway.busy(&id("worker-r1-5"), 0, 0);
+    world.gateway.busy(&id("web-r1-4"), 0, 3);
+    let mut next = returns();
+    next.keep_warm = Millis(0);
+    world.deploy(next.clone());
+    world.settle();
+    world.transcript.clear();
+    world.gateway.busy(&id("web-r2-7"), 0, 2);
+    world.deploy(next);
+    world.run(60_000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn down() {
+    let mut world = served();
+    world.gateway.busy(&id("web-r1-4"), 2, 0);
+    world.deploy(returns());
+    world.run(100);
+    world.goal(Goal::Down);
+    world.run(5000);
+    world.gateway.cut(&id("web-r1-4"));
+    world.run(5000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn purge() {
+    let mut world = served();
+    world.goal(Goal::Purged);
+    world.run(20_000);
+    assert_eq!(world.purged, 1);
+    assert!(world.gateway.table.is_empty());
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn database_dies() {
+    let mut world = served();
+    let wall = world.wall();
+    world.sim(&id("db-r0-1")).lose(wall);
+    world.sim(&id("worker-r1-5")).kill(wall);
+    world.say("! the database's keeper and the worker were killed");
+    world.run(5000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn database_cannot_be_started() {
+    let mut world = fresh();
+    world.behave = Box::new(|start| match start.role {
+        Role::Database => {
+            Behaviour::refused("no PostgreSQL is installed: apt install postgresql-15")
+        }
+        _ => usual(start),
+    });
+    world.deploy(returns());
+    world.settle();
+    world.behave = Box::new(usual);
+    world.say("> PostgreSQL was installed");
+    world.queue(ReleaseId(1), Reason::Deploy);
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn driver_killed_between_actions() {
+    let mut world = served();
+    // Taken from the end: one crash in each of the first plans.
+    world.mishaps = vec![
+        Mishap::Crash(1),
+        Mishap::Crash(0),
+        Mishap::Crash(2),
+        Mishap::Crash(1),
+    ];
+    world.deploy(returns());
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn machine_was_restarted() {
+    let mut world = served();
+    let wall = world.wall();
+    for sim in world.engine.values_mut() {
+        sim.lose(wall);
+    }
+    world.memory = ward_plan::Memory::default();
+    world.say("! the machine was restarted");
+    world.queue(ReleaseId(1), Reason::Up);
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn clock_set_back_and_forth() {
+    let mut world = served();
+    world.behave = of_release(2, Behaviour::hangs);
+    world.deploy(returns());
+    world.run(1000);
+    world.clock_offset = -3_600_000;
+    world.say("! the clock is set back by an hour");
+    world.settle();
+    world.clock_offset = 0;
+    world.say("! the clock is right again");
+    world.run(5000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn a_service_comes_and_a_service_goes() {
+    let mut world = fresh();
+    world.deploy(spec(&[("old", inner(1)), ("web", web(1))], &["db"]));
+    world.settle();
+    world.transcript.clear();
+    world.deploy(spec(
+        &[("new", inner(1)), ("web", web(1)), ("sweep", worker(1))],
+        &[],
+    ));
+    world.settle();
+    world.run(3000);
+    insta::assert_snapshot!(world.transcript);
+}

@@ -1,0 +1,186 @@
+//! What is declared: small specs, and their parts in few words.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ward_plan::PlannedPool;
+use ward_types::id::{Digest, EnvId, InstanceId, Name, ReleaseId};
+use ward_types::keeper::{InstanceFacts, Role};
+use ward_types::release::{Build, Release};
+use ward_types::spec::{
+    DatabaseEngine, DatabaseSpec, EnvSpec, HealthSpec, ImageSource, ReleaseCommand, RouteSpec,
+    ServiceSpec,
+};
+use ward_types::table::{Endpoint, Pool};
+use ward_types::time::{Millis, Timestamp};
+
+use super::World;
+
+pub fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+pub fn id(text: &str) -> InstanceId {
+    InstanceId::parse(text).unwrap()
+}
+
+/// A service that nobody reaches.
+pub fn worker(instances: u32) -> ServiceSpec {
+    ServiceSpec {
+        source: ImageSource::Cargo {
+            package: "returns".into(),
+        },
+        command: None,
+        port: None,
+        health: None,
+        instances,
+        links: Vec::new(),
+        egress: Vec::new(),
+        env: BTreeMap::new(),
+        memory: None,
+        release: None,
+        route: None,
+        start_timeout: Millis::secs(30),
+        drain_timeout: Millis::secs(20),
+        stop_timeout: Millis::secs(10),
+    }
+}
+
+/// A service with a port, a health check and a host name.
+pub fn web(instances: u32) -> ServiceSpec {
+    ServiceSpec {
+        port: Some(8080),
+        health: Some(HealthSpec {
+            path: "/healthz".into(),
+            interval: Millis(200),
+            timeout: Millis(1000),
+            healthy: 2,
+            unhealthy: 3,
+        }),
+        route: Some(RouteSpec {
+            host: "returns.localhost".into(),
+        }),
+        ..worker(instances)
+    }
+}
+
+/// A service that only links reach.
+pub fn inner(instances: u32) -> ServiceSpec {
+    ServiceSpec {
+        route: None,
+        ..web(instances)
+    }
+}
+
+pub fn linked(service: ServiceSpec, links: &[&str]) -> ServiceSpec {
+    ServiceSpec {
+        links: links.iter().map(|l| name(l)).collect(),
+        ..service
+    }
+}
+
+pub fn with_command(service: ServiceSpec) -> ServiceSpec {
+    ServiceSpec {
+        release: Some(ReleaseCommand {
+            command: vec!["migrate".into()],
+            timeout: Millis::secs(60),
+        }),
+        ..service
+    }
+}
+
+pub fn spec(services: &[(&str, ServiceSpec)], databases: &[&str]) -> EnvSpec {
+    let services = services.iter().map(|(n, s)| (name(n), s.clone()));
+    let database = DatabaseSpec {
+        engine: DatabaseEngine::Postgres,
+        memory: None,
+    };
+    let databases = databases.iter().map(|n| (name(n), database.clone()));
+    EnvSpec {
+        id: EnvId::parse("returns/dev").unwrap(),
+        version: "1.0".into(),
+        services: services.collect(),
+        databases: databases.collect(),
+        keep_warm: Millis::secs(600),
+    }
+}
+
+/// The stack of the examples: a web service with migrations, a worker, a database.
+pub fn returns() -> EnvSpec {
+    let web = with_command(linked(web(2), &["db"]));
+    let worker = linked(worker(1), &["db"]);
+    spec(&[("web", web), ("worker", worker)], &["db"])
+}
+
+pub fn release_of(id: ReleaseId, spec: EnvSpec, recorded: Timestamp) -> Release {
+    let services = spec.services.keys();
+    let digest = Digest::from_sha256(&[id.0 as u8; 32]);
+    Release {
+        id,
+        build: Build {
+            version: format!("{}.{}", spec.version, id.0),
+            images: services.map(|s| (s.clone(), digest.clone())).collect(),
+        },
+        spec,
+        recorded,
+        by: "anna".into(),
+    }
+}
+
+/// How long a phase may take by the rules in the planner's documents.
+pub fn phase_limit(spec: &EnvSpec, phase: &str) -> u64 {
+    let services = spec.services.values();
+    let commands = services.clone().filter_map(|s| s.release.as_ref());
+    let commands: u64 = commands.map(|c| c.timeout.0 + 10_000).sum();
+    let start = services.map(|s| s.start_timeout.0).max().unwrap_or(0);
+    match phase {
+        "preparing" => 70_000 + commands,
+        "rolling" => 2 * start + 10_000,
+        "reverting" => 60_000,
+        other => panic!("{other} is not under way"),
+    }
+}
+
+impl World {
+    pub(super) fn facts(
+        &self,
+        id: &InstanceId,
+        component: &Name,
+        release: ReleaseId,
+        role: Role,
+    ) -> InstanceFacts {
+        let spec = self.env().releases.get(&release).map(|r| &r.spec);
+        let service = spec.and_then(|s| s.services.get(component));
+        InstanceFacts {
+            id: id.clone(),
+            env: self.id.clone(),
+            component: component.clone(),
+            release,
+            role,
+            port: match role {
+                Role::Database => Some(5432),
+                Role::Service | Role::ReleaseCommand => service.and_then(|s| s.port),
+            },
+            started: self.wall(),
+        }
+    }
+
+    pub(super) fn table(&self, pools: &[PlannedPool]) -> Vec<Pool> {
+        let pools = pools.iter().map(|pool| Pool {
+            env: self.id.clone(),
+            service: pool.service.clone(),
+            hosts: pool.hosts.clone(),
+            endpoints: pool
+                .endpoints
+                .iter()
+                .map(|id| Endpoint {
+                    instance: id.clone(),
+                    release: self.engine[id].facts.release,
+                    dir: PathBuf::from(id.as_str()),
+                    port: 8080,
+                })
+                .collect(),
+        });
+        pools.collect()
+    }
+}

@@ -1,0 +1,196 @@
+//! Simulated instances.
+
+use ward_plan::SeenInstance;
+use ward_types::keeper::{Exit, InstanceFacts, InstanceState, InstanceStatus, Role};
+use ward_types::time::Timestamp;
+
+/// What an instance will do, in milliseconds from its start.
+#[derive(Debug, Clone)]
+pub struct Behaviour {
+    pub healthy_after: Option<u64>,
+    pub exit: Option<(u64, Exit)>,
+    /// From the signal to its end, if it heeds it.
+    pub stop_takes: u64,
+    pub refused: Option<String>,
+    pub output: Vec<String>,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            healthy_after: Some(300),
+            exit: None,
+            stop_takes: 100,
+            refused: None,
+            output: Vec::new(),
+        }
+    }
+}
+
+impl Behaviour {
+    pub fn exits(after: u64, code: i32, output: &[&str]) -> Self {
+        Self {
+            healthy_after: None,
+            exit: Some((after, Exit::Code(code))),
+            output: output.iter().map(|line| (*line).to_owned()).collect(),
+            ..Self::default()
+        }
+    }
+
+    pub fn hangs() -> Self {
+        Self {
+            healthy_after: None,
+            output: vec!["listening soon".into()],
+            ..Self::default()
+        }
+    }
+
+    pub fn refused(message: &str) -> Self {
+        Self {
+            refused: Some(message.into()),
+            ..Self::default()
+        }
+    }
+}
+
+pub struct Sim {
+    pub facts: InstanceFacts,
+    behaviour: Behaviour,
+    state: InstanceState,
+    since: Timestamp,
+    started: u64,
+    /// When it ends because it was asked to.
+    ends: Option<u64>,
+    ill: bool,
+}
+
+impl Sim {
+    pub fn new(facts: InstanceFacts, behaviour: Behaviour, now: u64, wall: Timestamp) -> Self {
+        let state = match &behaviour.refused {
+            Some(message) => InstanceState::Failed {
+                message: message.clone(),
+            },
+            None => InstanceState::Starting,
+        };
+        Self {
+            facts,
+            behaviour,
+            state,
+            since: wall,
+            started: now,
+            ends: None,
+            ill: false,
+        }
+    }
+
+    pub fn seen(&self) -> SeenInstance {
+        let waits = matches!(self.state, InstanceState::Starting) && self.facts.port.is_some();
+        let failing = waits || self.state == InstanceState::Unhealthy;
+        SeenInstance {
+            facts: self.facts.clone(),
+            status: InstanceStatus {
+                state: self.state.clone(),
+                pid: None,
+                keeper_pid: 1,
+                last_failure: failing.then(|| "connection refused".to_owned()),
+                missing: Vec::new(),
+            },
+            since: self.since,
+            output: self.behaviour.output.clone(),
+        }
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.state.is_over()
+    }
+
+    pub fn is_healthy(&self) -> bool {
+        self.state == InstanceState::Healthy
+    }
+
+    pub fn is_live_service(&self) -> bool {
+        let stays = !self.is_over() && self.state != InstanceState::Stopping;
+        stays && self.facts.role == Role::Service
+    }
+
+    fn enter(&mut self, state: InstanceState, wall: Timestamp) {
+        self.state = state;
+        self.since = wall;
+    }
+
+    pub fn stop(&mut self, now: u64, wall: Timestamp, grace: u64) {
+        if self.is_over() || self.state == InstanceState::Stopping {
+            return;
+        }
+        self.ends = Some(now + self.behaviour.stop_takes.min(grace));
+        self.enter(InstanceState::Stopping, wall);
+    }
+
+    /// `kill -9` of the instance.
+    pub fn kill(&mut self, wall: Timestamp) {
+        let exit = Exit::Signal(9);
+        let asked = self.state == InstanceState::Stopping;
+        if !self.is_over() {
+            self.enter(InstanceState::Exited { exit, asked }, wall);
+        }
+    }
+
+    /// `kill -9` of its keeper.
+    pub fn lose(&mut self, wall: Timestamp) {
+        if !self.is_over() {
+            self.enter(InstanceState::Lost, wall);
+        }
+    }
+
+    /// Its health check fails from now on, or succeeds again.
+    pub fn turn(&mut self, well: bool, wall: Timestamp) {
+        self.ill = !well;
+        match (&self.state, well) {
+            (InstanceState::Healthy, false) => self.enter(InstanceState::Unhealthy, wall),
+            (InstanceState::Unhealthy, true) => self.enter(InstanceState::Healthy, wall),
+            _ => {}
+        }
+    }
+
+    fn moments(&self) -> [Option<u64>; 3] {
+        let from_start = |after| self.started + after;
+        [
+            self.behaviour.exit.map(|(after, _)| from_start(after)),
+            self.ends,
+            self.behaviour.healthy_after.map(from_start),
+        ]
+    }
+
+    pub fn next_event(&self, now: u64) -> Option<u64> {
+        if self.is_over() {
+            return None;
+        }
+        let moments = self.moments().into_iter().flatten();
+        moments.filter(|t| *t > now).min()
+    }
+
+    pub fn advance(&mut self, now: u64, wall: Timestamp) -> Option<String> {
+        let [exit, ends, healthy] = self.moments().map(|t| t.is_some_and(|t| t <= now));
+        let id = self.facts.id.clone();
+        let stopping = self.state == InstanceState::Stopping;
+        match self.state {
+            _ if self.is_over() => None,
+            InstanceState::Stopping if ends => {
+                let exit = Exit::Code(0);
+                self.enter(InstanceState::Exited { exit, asked: true }, wall);
+                Some(format!("{id} has stopped"))
+            }
+            _ if exit => {
+                let (_, exit) = self.behaviour.exit?;
+                let asked = stopping;
+                self.enter(InstanceState::Exited { exit, asked }, wall);
+                Some(format!("{id} ended: {exit:?}"))
+            }
+            InstanceState::Starting if healthy && !self.ill => {
+                self.enter(InstanceState::Healthy, wall);
+                Some(format!("{id} is healthy"))
+            }
+            _ => None,
+        }
+    }
+}

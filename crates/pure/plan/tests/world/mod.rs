@@ -1,0 +1,436 @@
+//! A simulated world: instances, a gateway, a log and a driver, moved by hand through time. It runs the
+//! real planner and the real checker, refuses every plan that the checker objects to, and holds what
+//! it does itself against the promises. What happens is written down line by line.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test binary uses its own part of the world"
+)]
+
+mod declare;
+mod dice;
+mod engine;
+mod gateway;
+mod tell;
+
+pub use declare::*;
+pub use dice::Dice;
+pub use engine::{Behaviour, Sim};
+pub use gateway::Gateway;
+
+use std::collections::BTreeMap;
+
+use ward_plan::{Action, Memory, Observed, Plan};
+use ward_types::event::{Event, State};
+use ward_types::id::{DeploymentId, EnvId, InstanceId, ReleaseId};
+use ward_types::keeper::Role;
+use ward_types::release::{Deployment, Environment, Goal, Phase, Reason};
+use ward_types::time::Timestamp;
+
+/// What stops a driver in the middle of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mishap {
+    /// It dies after so many actions of the next plan, and forgets its memory.
+    Crash(usize),
+    /// The action of that number in the next plan fails, the others are carried out.
+    Fail(usize),
+}
+
+pub struct World {
+    /// Milliseconds since the world began; what the clock says is `wall()`.
+    pub now: u64,
+    pub clock_offset: i64,
+    pub state: State,
+    pub id: EnvId,
+    pub engine: BTreeMap<InstanceId, Sim>,
+    pub gateway: Gateway,
+    pub memory: Memory,
+    pub ordinal: u64,
+    pub mishaps: Vec<Mishap>,
+    pub behave: Box<dyn Fn(&Start) -> Behaviour>,
+    pub transcript: String,
+    pub purged: u32,
+    pub plans: u64,
+    waiting: Vec<String>,
+    wake: Option<Timestamp>,
+    /// When each deployment entered its phase, in the world's own time.
+    entered: BTreeMap<DeploymentId, (u64, &'static str)>,
+}
+
+/// What is started, for a behaviour to be chosen by.
+pub struct Start {
+    pub component: String,
+    pub release: u64,
+    pub role: Role,
+    pub ordinal: u64,
+}
+
+const EPOCH: i64 = 1_000_000_000;
+
+impl World {
+    pub fn new() -> Self {
+        let id = EnvId::parse("returns/dev").unwrap();
+        let mut state = State::default();
+        let created = Event::EnvironmentCreated { env: id.clone() };
+        state.apply(Timestamp(0), &created).unwrap();
+        Self {
+            now: 0,
+            clock_offset: 0,
+            state,
+            id,
+            engine: BTreeMap::new(),
+            gateway: Gateway::default(),
+            memory: Memory::default(),
+            ordinal: 1,
+            mishaps: Vec::new(),
+            behave: Box::new(|_| Behaviour::default()),
+            transcript: String::new(),
+            purged: 0,
+            plans: 0,
+            waiting: Vec::new(),
+            wake: None,
+            entered: BTreeMap::new(),
+        }
+    }
+
+    pub fn wall(&self) -> Timestamp {
+        Timestamp(u64::try_from(EPOCH + self.now as i64 + self.clock_offset).unwrap())
+    }
+
+    pub fn env(&self) -> &Environment {
+        &self.state.environments[&self.id]
+    }
+
+    fn append(&mut self, event: &Event) {
+        let at = self.wall();
+        if let Err(misfit) = self.state.apply(at, event) {
+            panic!("{misfit}\n{}", self.transcript);
+        }
+    }
+
+    // What people do.
+
+    pub fn record(&mut self, spec: ward_types::spec::EnvSpec) -> ReleaseId {
+        let release = release_of(self.env().next_release(), spec, self.wall());
+        let id = release.id;
+        let env = self.id.clone();
+        let release = Box::new(release);
+        self.append(&Event::ReleaseRecorded { env, release });
+        id
+    }
+
+    pub fn queue(&mut self, to: ReleaseId, reason: Reason) -> DeploymentId {
+        let id = self.env().next_deployment();
+        let deployment = Deployment {
+            id,
+            reason,
+            from: self.env().current,
+            to,
+            requested: self.wall(),
+            started: None,
+            phase_since: self.wall(),
+            by: "anna".into(),
+            phase: Phase::Queued,
+        };
+        self.say(&format!("> {reason:?} {to} is asked for as {id}"));
+        let env = self.id.clone();
+        self.append(&Event::DeploymentQueued { env, deployment });
+        id
+    }
+
+    pub fn deploy(&mut self, spec: ward_types::spec::EnvSpec) -> DeploymentId {
+        let release = self.record(spec);
+        self.queue(release, Reason::Deploy)
+    }
+
+    pub fn goal(&mut self, goal: Goal) {
+        self.say(&format!("> the goal is {goal:?}"));
+        let env = self.id.clone();
+        self.append(&Event::GoalChanged { env, goal });
+    }
+
+    // The driver.
+
+    /// Observes, plans, checks and acts until nothing is left to do now.
+    pub fn drive(&mut self) {
+        let mut before = None;
+        for _ in 0..60 {
+            let plan = self.plan();
+            self.tell_waiting(&plan);
+            self.wake = plan.wake;
+            let same = before.as_ref() == Some(&plan.actions);
+            if plan.actions.is_empty() || same {
+                return;
+            }
+            self.carry_out(&plan);
+            before = Some(plan.actions);
+        }
+        panic!("the driver runs in circles\n{}", self.transcript);
+    }
+
+    pub fn plan(&mut self) -> Plan {
+        self.advance();
+        let observed = self.observe();
+        let now = self.wall();
+        let plan = ward_plan::plan(self.env(), &observed, now, self.ordinal, &self.memory);
+        self.plans += 1;
+        let objections = ward_plan::check(self.env(), &observed, &plan);
+        if !objections.is_empty() {
+            let transcript = &self.transcript;
+            panic!("{objections:#?}\n{plan:#?}\n{transcript}");
+        }
+        if plan.actions.is_empty() {
+            self.must_say_why(&plan);
+        }
+        self.memory = plan.memory.clone();
+        plan
+    }
+
+    /// Promise P12: what is under way is waited for by name.
+    fn must_say_why(&self, plan: &Plan) {
+        let busy = self.env().active().is_some() || self.env().next_queued().is_some();
+        let text = &self.transcript;
+        assert!(
+            !busy || !plan.waiting.is_empty(),
+            "waits without a word\n{text}"
+        );
+    }
+
+    pub fn observe(&self) -> Observed {
+        let seen = self.engine.iter();
+        Observed {
+            instances: seen.map(|(id, sim)| (id.clone(), sim.seen())).collect(),
+            gateway: self.gateway.seen(),
+        }
+    }
+
+    fn carry_out(&mut self, plan: &Plan) {
+        self.ordinal = plan.next_ordinal;
+        let mishap = self.mishaps.pop();
+        for (number, action) in plan.actions.iter().enumerate() {
+            if mishap == Some(Mishap::Crash(number)) {
+                break;
+            }
+            if mishap != Some(Mishap::Fail(number)) {
+                self.tell_action(action);
+                self.act(action);
+            }
+        }
+        if let Some(Mishap::Crash(_)) = mishap {
+            self.say("! the driver was killed and is back");
+            self.memory = Memory::default();
+        }
+    }
+
+    fn act(&mut self, action: &Action) {
+        match action {
+            Action::Move { deployment, phase } => self.enter(*deployment, phase),
+            Action::Start {
+                id,
+                component,
+                release,
+                role,
+            } => {
+                self.must_be_up(id);
+                let facts = self.facts(id, component, *release, *role);
+                let start = Start {
+                    component: component.to_string(),
+                    release: release.0,
+                    role: *role,
+                    ordinal: id.ordinal(),
+                };
+                let behaviour = (self.behave)(&start);
+                let sim = Sim::new(facts, behaviour, self.now, self.wall());
+                let taken = self.engine.insert(id.clone(), sim);
+                assert!(taken.is_none(), "{id} was started twice");
+            }
+            Action::Route { pools } => {
+                let table = self.table(pools);
+                self.gateway.apply(table, self.now);
+            }
+            Action::Cut { id } => {
+                self.must_be_out(id);
+                self.gateway.cut(id);
+            }
+            Action::Stop { id, grace } => {
+                self.must_be_out(id);
+                let (now, wall) = (self.now, self.wall());
+                self.sim(id).stop(now, wall, grace.0);
+            }
+            Action::Remove { id } => {
+                self.must_be_out(id);
+                assert!(self.sim(id).is_over(), "{id} is removed while it runs");
+                self.engine.remove(id);
+                self.gateway.forget(id);
+            }
+            Action::PurgeData => {
+                assert!(self.engine.is_empty());
+                self.purged += 1;
+            }
+        }
+    }
+
+    fn enter(&mut self, deployment: DeploymentId, phase: &Phase) {
+        let env = self.id.clone();
+        self.append(&Event::DeploymentMoved {
+            env,
+            deployment,
+            phase: phase.clone(),
+        });
+        self.entered
+            .insert(deployment, (self.now, tell::word(phase)));
+    }
+
+    pub fn sim(&mut self, id: &InstanceId) -> &mut Sim {
+        self.engine.get_mut(id).expect("the instance is there")
+    }
+
+    // Held against the world itself, not against what was seen of it.
+
+    fn must_be_up(&self, id: &InstanceId) {
+        let up = self.env().goal == Goal::Up;
+        assert!(up, "{id} was started although down\n{}", self.transcript);
+    }
+
+    fn must_be_out(&self, id: &InstanceId) {
+        let names = self.gateway.may_name(id);
+        assert!(!names, "{id} may get requests\n{}", self.transcript);
+    }
+
+    // Time.
+
+    /// Lets so many milliseconds pass, stopping wherever something happens.
+    pub fn run(&mut self, millis: u64) {
+        let end = self.now + millis;
+        self.drive();
+        while self.now < end {
+            self.now = self.next_moment(end);
+            self.advance();
+            self.drive();
+            self.hold_promises();
+        }
+    }
+
+    fn next_moment(&self, end: u64) -> u64 {
+        let wake = self.wake.map(|t| t.0 as i64 - EPOCH - self.clock_offset);
+        let wake = wake.and_then(|t| u64::try_from(t).ok());
+        let events = self
+            .engine
+            .values()
+            .filter_map(|sim| sim.next_event(self.now));
+        let events = events.chain(self.gateway.next_event(self.now)).chain(wake);
+        let next = events.filter(|t| *t > self.now).min();
+        // The driver also looks every second.
+        next.unwrap_or(end).min(self.now + 1000).min(end)
+    }
+
+    fn advance(&mut self) {
+        let (now, wall) = (self.now, self.wall());
+        let mut lines = Vec::new();
+        for sim in self.engine.values_mut() {
+            lines.extend(sim.advance(now, wall));
+        }
+        lines.extend(self.gateway.advance(now));
+        for line in lines {
+            self.say(&format!("~ {line}"));
+        }
+    }
+
+    /// Until the active and queued deployments ended.
+    pub fn settle(&mut self) {
+        for _ in 0..2000 {
+            self.run(1000);
+            let env = self.env();
+            if env.active().is_none() && env.next_queued().is_none() {
+                return;
+            }
+        }
+        panic!("no end\n{}", self.transcript);
+    }
+
+    fn hold_promises(&self) {
+        self.holds_one_release();
+        self.holds_serving();
+        self.holds_surge();
+        self.holds_deadlines();
+    }
+
+    fn holds_one_release(&self) {
+        let endpoints = self.gateway.table.iter().flat_map(|p| &p.endpoints);
+        let mut releases: Vec<_> = endpoints.map(|e| e.release).collect();
+        releases.dedup();
+        let text = &self.transcript;
+        assert!(releases.len() <= 1, "{releases:?} in one table\n{text}");
+    }
+
+    /// An environment that is up and whose gateway is well has in each pool a healthy instance, if the
+    /// release in the table has one.
+    fn holds_serving(&self) {
+        if self.env().goal != Goal::Up || !self.gateway.is_well() {
+            return;
+        }
+        for pool in &self.gateway.table {
+            let releases = pool.endpoints.iter().map(|e| e.release);
+            let shown = releases.max().or(self.env().current);
+            let healthy = |sim: &&Sim| {
+                sim.is_healthy()
+                    && Some(sim.facts.release) == shown
+                    && sim.facts.component == pool.service
+            };
+            let could = self.engine.values().any(|sim| healthy(&sim));
+            let ids = pool
+                .endpoints
+                .iter()
+                .filter_map(|e| self.engine.get(&e.instance));
+            let does = ids.into_iter().any(|sim| sim.is_healthy());
+            let cold = self
+                .env()
+                .active()
+                .is_some_and(|d| Some(d.to) == self.env().current);
+            let text = &self.transcript;
+            assert!(
+                does || !could || cold,
+                "{} is not served\n{text}",
+                pool.service
+            );
+        }
+    }
+
+    fn holds_surge(&self) {
+        let env = self.env();
+        let to = env
+            .active()
+            .map(|d| d.to)
+            .filter(|to| env.current != Some(*to));
+        let releases: Vec<ReleaseId> = env.current.into_iter().chain(to).collect();
+        let mut running: BTreeMap<_, usize> = BTreeMap::new();
+        for sim in self.engine.values().filter(|s| s.is_live_service()) {
+            if releases.contains(&sim.facts.release) {
+                *running.entry(&sim.facts.component).or_default() += 1;
+            }
+        }
+        for (service, running) in running {
+            let specs = releases
+                .iter()
+                .filter_map(|r| env.releases[r].spec.services.get(service));
+            let most = specs.map(|s| s.instances as usize).max().unwrap_or(0);
+            let text = &self.transcript;
+            assert!(running <= 2 * most, "{running} of {service}\n{text}");
+        }
+    }
+
+    /// Twice the limit where a clock may have been set back once within a phase.
+    fn holds_deadlines(&self) {
+        let Some(active) = self.env().active() else {
+            return;
+        };
+        let (since, word) = self.entered[&active.id];
+        let limit = phase_limit(&self.env().releases[&active.to].spec, word);
+        let text = &self.transcript;
+        let took = self.now - since;
+        assert!(took <= limit + 2000, "{word} took {took} ms\n{text}");
+    }
+}

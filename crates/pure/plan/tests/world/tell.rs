@@ -1,0 +1,90 @@
+//! The transcript: one line for each thing that happens.
+
+use ward_plan::{Action, Plan, PlannedPool};
+use ward_types::id::InstanceId;
+use ward_types::release::{Failure, Phase};
+
+use super::World;
+
+pub fn word(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Queued => "queued",
+        Phase::Preparing => "preparing",
+        Phase::Rolling => "rolling",
+        Phase::Reverting { .. } => "reverting",
+        Phase::Finished { .. } => "finished",
+    }
+}
+
+impl World {
+    pub fn say(&mut self, line: &str) {
+        let seconds = self.now as f64 / 1000.0;
+        self.transcript
+            .push_str(&format!("{seconds:>8.3} {line}\n"));
+    }
+
+    fn more(&mut self, line: &str) {
+        self.transcript.push_str(&format!("             {line}\n"));
+    }
+
+    /// Only when it changes.
+    pub(super) fn tell_waiting(&mut self, plan: &Plan) {
+        let waiting: Vec<String> = plan.waiting.iter().map(ToString::to_string).collect();
+        if !plan.actions.is_empty() || waiting == self.waiting {
+            return;
+        }
+        for line in &waiting {
+            self.say(&format!("… {line}"));
+        }
+        if waiting.is_empty() {
+            self.say("… nothing is waited for");
+        }
+        self.waiting = waiting;
+    }
+
+    pub(super) fn tell_action(&mut self, action: &Action) {
+        match action {
+            Action::Move { deployment, phase } => {
+                let what = word(phase);
+                match phase {
+                    Phase::Finished {
+                        verdict, failure, ..
+                    } => {
+                        self.say(&format!("= {deployment} is {what}: {}", verdict.as_str()));
+                        self.tell_failure(failure.as_ref());
+                    }
+                    Phase::Reverting { failure } => {
+                        self.say(&format!("= {deployment} is {what}"));
+                        self.tell_failure(Some(failure));
+                    }
+                    _ => self.say(&format!("= {deployment} is {what}")),
+                }
+            }
+            Action::Start { id, role, .. } => self.say(&format!("+ start {id} ({role:?})")),
+            Action::Route { pools } => {
+                let pools: Vec<String> = pools.iter().map(pool).collect();
+                self.say(&format!("* route {{{}}}", pools.join(", ")));
+            }
+            Action::Cut { id } => self.say(&format!("- cut {id}")),
+            Action::Stop { id, grace } => self.say(&format!("- stop {id} within {} ms", grace.0)),
+            Action::Remove { id } => self.say(&format!("- remove {id}")),
+            Action::PurgeData => self.say("- purge the data"),
+        }
+    }
+
+    fn tell_failure(&mut self, failure: Option<&Failure>) {
+        let Some(failure) = failure else { return };
+        self.more(&failure.message);
+        for line in &failure.output {
+            self.more(&format!("| {line}"));
+        }
+        if let Some(hint) = &failure.hint {
+            self.more(&format!("hint: {hint}"));
+        }
+    }
+}
+
+fn pool(pool: &PlannedPool) -> String {
+    let ids: Vec<&str> = pool.endpoints.iter().map(InstanceId::as_str).collect();
+    format!("{}: [{}]", pool.service, ids.join(" "))
+}
