@@ -1,4 +1,8 @@
 //! One client connection: HTTP/1.1 or HTTP/2, found out from its first bytes, and its limits in time.
+//!
+//! A client that closes its half of an HTTP/1.1 connection before it has its answer is taken to have gone
+//! away, and its request is cancelled: the two cannot be told apart, and an instance should not work for
+//! nobody.
 
 use std::convert::Infallible;
 use std::io;

@@ -219,20 +219,20 @@ async fn connections_have_limits_in_time() {
     // Nothing at all, half a head, half a preface of HTTP/2: the time for a head.
     for head in ["", "GET / HTTP/1.1\r\nHost: sh", "PRI * HTTP/2.0\r\n"] {
         let (time, answer) = lasted(head.as_bytes()).await;
-        let right = (Duration::from_millis(450)..Duration::from_millis(1400)).contains(&time);
+        let right = (Duration::from_millis(450)..Duration::from_millis(4500)).contains(&time);
         assert!(right && answer.is_empty(), "{head:?}: {time:?} {answer:?}");
     }
     // A whole request, then nothing: the time for an unused connection.
     let (time, answer) = lasted(b"GET / HTTP/1.1\r\nHost: shop.localhost\r\n\r\n").await;
     assert!(
-        answer.starts_with("HTTP/1.1 200") && time > Duration::from_millis(1400),
+        answer.starts_with("HTTP/1.1 200") && time >= Duration::from_millis(4900),
         "{time:?}"
     );
     // A whole request, then half a head: the time for a head again.
     let twice = b"GET / HTTP/1.1\r\nHost: shop.localhost\r\n\r\nGET / HT";
     let (time, answer) = lasted(twice).await;
     assert!(
-        answer.starts_with("HTTP/1.1 200") && time < Duration::from_millis(1900),
+        answer.starts_with("HTTP/1.1 200") && time < Duration::from_millis(4500),
         "{time:?}"
     );
     // HTTP/2 is told to go.

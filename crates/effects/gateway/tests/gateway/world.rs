@@ -27,8 +27,8 @@ pub(crate) fn become_the_gateway() {
     if std::env::var_os(LIMITS).is_some() {
         options.limits = Limits {
             header_timeout: Duration::from_millis(500),
-            idle_timeout: Duration::from_millis(1500),
-            response_timeout: Duration::from_millis(700),
+            idle_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_millis(1500),
             connections: 40,
             ..Limits::default()
         };
