@@ -184,10 +184,13 @@ impl Health {
                         return None;
                     }
                 },
-                Err(error) => Verdict::Bad(format!(
-                    "the connection broke before {} was answered: {error}",
-                    self.question()
-                )),
+                // A whole answer counts, also from a server that resets the connection behind it.
+                Err(error) => self.judged(&answer).unwrap_or_else(|| {
+                    Verdict::Bad(format!(
+                        "the connection broke before {} was answered: {error}",
+                        self.question()
+                    ))
+                }),
             };
             return Some(self.judge(verdict));
         }

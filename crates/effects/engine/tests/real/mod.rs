@@ -26,7 +26,7 @@ pub(crate) fn now() -> Timestamp {
 }
 
 /// The example `keeper`, or the one that the package calls otherwise; cargo builds it with the tests.
-fn keeper() -> PathBuf {
+pub(crate) fn keeper() -> PathBuf {
     if let Some(path) = std::env::var_os(KEEPER) {
         return PathBuf::from(path);
     }

@@ -1,0 +1,199 @@
+//! What is left when something dies: nothing.
+
+use std::fs;
+use std::path::Path;
+
+use ward_types::keeper::{Exit, InstanceState};
+use ward_types::time::Millis;
+
+use crate::real::{self, until};
+use crate::world::World;
+
+#[tokio::test]
+async fn an_application_that_leaves_children_leaves_nothing() {
+    let world = World::new().await;
+    let spec = world.shell(
+        "setsid sleep 603.25 & (setsid sleep 603.25 &) ; trap '' HUP; sleep 603.25 & exit 7",
+    );
+    let facts = spec.facts.clone();
+    world.engine.start(spec).await.unwrap();
+    let seen = world.until_over(&facts.id).await;
+    let (exit, asked) = (Exit::Code(7), false);
+    assert_eq!(seen.status.state, InstanceState::Exited { exit, asked });
+    until("its children are gone", || {
+        real::arguments_holding("603.25").is_empty()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn p4_a_killed_keeper_leaves_no_process_mount_or_group() {
+    let world = World::new().await;
+    let mut spec = world.shell("setsid sleep 604.25 & exec sleep 604.25");
+    spec.limits.memory = Some(64 << 20);
+    spec.limits.processes = Some(20);
+    let id = spec.facts.id.clone();
+    let dir = spec.dir.clone();
+    world.engine.start(spec).await.unwrap();
+    let keeper = world.engine.observe(&world.env)[&id].status.keeper_pid;
+    let group = format!("ward-{keeper}-");
+    real::kill(keeper);
+    until("everything is gone", || {
+        real::arguments_holding("604.25").is_empty()
+    })
+    .await;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(dir.to_str().unwrap()), "{mounts}");
+    until("its groups are empty and swept", || {
+        ward_sandbox::sweep_cgroups();
+        groups(Path::new("/sys/fs/cgroup"), &group).is_empty()
+    })
+    .await;
+}
+
+/// The control groups whose name begins so.
+fn groups(folder: &Path, name: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        if entry.file_name().to_string_lossy().starts_with(name) {
+            found.push(entry.path().display().to_string());
+        }
+        found.extend(groups(&entry.path(), name));
+    }
+    found
+}
+
+#[tokio::test]
+async fn an_ended_keeper_leaves_no_group_and_no_socket() {
+    let world = World::new().await;
+    let mut spec = world.shell("exec sleep 600");
+    spec.limits.memory = Some(64 << 20);
+    spec.limits.processes = Some(20);
+    let (id, dir) = (spec.facts.id.clone(), spec.dir.clone());
+    world.engine.start(spec).await.unwrap();
+    let keeper = world.engine.observe(&world.env)[&id].status.keeper_pid;
+    world
+        .engine
+        .stop(&world.env, &id, Millis::secs(10))
+        .await
+        .unwrap();
+    world.until_over(&id).await;
+    until("its keeper has left", || {
+        !Path::new(&format!("/proc/{keeper}")).exists()
+    })
+    .await;
+    assert!(!dir.join("k.sock").exists());
+    let left = groups(Path::new("/sys/fs/cgroup"), &format!("ward-{keeper}-"));
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn pid_1_of_the_sandbox_killed_is_an_end_by_that_signal() {
+    let world = World::new().await;
+    let spec = world.shell("echo $PPID; exec sleep 600");
+    let facts = spec.facts.clone();
+    world.engine.start(spec).await.unwrap();
+    let application = world.engine.observe(&world.env)[&facts.id]
+        .status
+        .pid
+        .unwrap();
+    let stat = fs::read_to_string(format!("/proc/{application}/stat")).unwrap();
+    let init = stat.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap();
+    real::kill(init.parse().unwrap());
+    let seen = world.until_over(&facts.id).await;
+    let (exit, asked) = (Exit::Signal(9), false);
+    assert_eq!(seen.status.state, InstanceState::Exited { exit, asked });
+}
+
+#[tokio::test]
+async fn a_keeper_that_is_asked_by_the_machine_to_end_stops_its_instance() {
+    let world = World::new().await;
+    let spec = world.shell("trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done");
+    let facts = spec.facts.clone();
+    world.engine.start(spec).await.unwrap();
+    until("it is up", || {
+        !world.engine.output_tail(&facts, 1).is_empty()
+    })
+    .await;
+    let keeper = world.engine.observe(&world.env)[&facts.id]
+        .status
+        .keeper_pid;
+    real::signal(keeper, rustix::process::Signal::TERM);
+    let seen = world.until_over(&facts.id).await;
+    let (exit, asked) = (Exit::Code(0), true);
+    assert_eq!(seen.status.state, InstanceState::Exited { exit, asked });
+    assert_eq!(world.engine.output_tail(&facts, 1), ["bye"]);
+}
+
+#[tokio::test]
+async fn a_second_stop_can_only_make_it_sooner() {
+    let world = World::new().await;
+    let spec = world.shell("trap '' TERM; echo up; while :; do sleep 0.05; done");
+    let facts = spec.facts.clone();
+    world.engine.start(spec).await.unwrap();
+    until("it is up", || {
+        !world.engine.output_tail(&facts, 1).is_empty()
+    })
+    .await;
+    let stop = |grace| world.engine.stop(&world.env, &facts.id, grace);
+    stop(Millis::secs(3600)).await.unwrap();
+    let state = world.engine.observe(&world.env)[&facts.id]
+        .status
+        .state
+        .clone();
+    assert!(matches!(
+        state,
+        InstanceState::Stopping | InstanceState::Healthy
+    ));
+    stop(Millis(1)).await.unwrap();
+    let seen = world.until_over(&facts.id).await;
+    let (exit, asked) = (Exit::Signal(9), true);
+    assert_eq!(seen.status.state, InstanceState::Exited { exit, asked });
+}
+
+#[tokio::test]
+async fn the_last_line_needs_no_end_and_a_flood_is_kept_in_order() {
+    let world = World::new().await;
+    let spec = world.server(
+        r#"$| = 0; print "line $_\n" for 1..20000; print STDERR "to the other side\n"; print "the last, unfinished";"#,
+    );
+    let facts = spec.facts.clone();
+    world.engine.start(spec).await.unwrap();
+    world.until_over(&facts.id).await;
+    let lines = world.engine.output_tail(&facts, 3000);
+    let output: Vec<_> = lines
+        .iter()
+        .filter(|line| *line != "to the other side")
+        .collect();
+    assert_eq!(*output[output.len() - 1], "the last, unfinished");
+    for (back, line) in output.iter().rev().skip(1).enumerate() {
+        assert_eq!(**line, format!("line {}", 20000 - back));
+    }
+}
+
+#[tokio::test]
+async fn a_limit_of_processes_holds() {
+    let world = World::new().await;
+    let mut spec = world.server(
+        r#"my $n = 0; for (1..200) { my $pid = fork; last unless defined $pid; if (!$pid) { sleep 600; exit } $n++ } print "$n\n";"#,
+    );
+    spec.limits.processes = Some(30);
+    let facts = spec.facts.clone();
+    world.engine.start(spec).await.unwrap();
+    let missing = world.engine.observe(&world.env)[&facts.id]
+        .status
+        .missing
+        .clone();
+    world.until_over(&facts.id).await;
+    let children: u32 = world.engine.output_tail(&facts, 1)[0].parse().unwrap();
+    assert!((20..30).contains(&children), "{children} {missing:?}");
+    assert!(
+        !missing
+            .iter()
+            .any(|sentence| sentence.contains("process limit")),
+        "{missing:?}"
+    );
+}
