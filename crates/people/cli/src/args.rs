@@ -1,6 +1,6 @@
 //! The command line, as clap reads it. Every flag of every command is here.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -9,12 +9,7 @@ use ward_types::time::Millis;
 
 /// Builds, releases, runs and rolls back what one `ward.toml` describes.
 #[derive(Debug, Parser)]
-#[command(
-    name = "ward",
-    version,
-    max_term_width = 100,
-    disable_help_subcommand = true
-)]
+#[command(name = "ward", version, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -79,7 +74,7 @@ pub(crate) enum Command {
     /// List the releases of an environment, newest first
     Releases(OfEnv),
     /// Show what runs, and what Ward is waiting for
-    Status(OfEnv),
+    Status(AnyEnv),
     /// Show the output of instances
     Logs(Logs),
     /// Run a program beside an instance, in its sandbox
@@ -113,31 +108,40 @@ pub(crate) enum Command {
 /// Where Ward listens.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Addresses {
-    /// Where the gateway takes plain HTTP
-    #[arg(
-        long,
-        env = "WARD_HTTP_ADDR",
-        default_value = "127.0.0.1:8080",
-        value_name = "IP:PORT"
-    )]
-    pub(crate) http_addr: SocketAddr,
-    /// Where the gateway takes HTTPS
-    #[arg(
-        long,
-        env = "WARD_HTTPS_ADDR",
-        default_value = "127.0.0.1:8443",
-        value_name = "IP:PORT"
-    )]
-    pub(crate) https_addr: SocketAddr,
-    /// Where the registry listens
-    #[arg(
-        long,
-        env = "WARD_REGISTRY_ADDR",
-        default_value = "127.0.0.1:5050",
-        value_name = "IP:PORT"
-    )]
-    pub(crate) registry_addr: SocketAddr,
+    /// Where the gateway takes plain HTTP [default: 127.0.0.1:8080]
+    #[arg(long, env = "WARD_HTTP_ADDR", value_name = "IP:PORT")]
+    pub(crate) http_addr: Option<SocketAddr>,
+    /// Where the gateway takes HTTPS [default: 127.0.0.1:8443]
+    #[arg(long, env = "WARD_HTTPS_ADDR", value_name = "IP:PORT")]
+    pub(crate) https_addr: Option<SocketAddr>,
+    /// Where the registry listens [default: 127.0.0.1:5050]
+    #[arg(long, env = "WARD_REGISTRY_ADDR", value_name = "IP:PORT")]
+    pub(crate) registry_addr: Option<SocketAddr>,
 }
+
+impl Addresses {
+    /// Whichever ports are free: for a server that only takes things down.
+    pub(crate) const ANY: Self = Self {
+        http_addr: Some(SocketAddr::new(LOOPBACK, 0)),
+        https_addr: Some(SocketAddr::new(LOOPBACK, 0)),
+        registry_addr: Some(SocketAddr::new(LOOPBACK, 0)),
+    };
+
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http_addr.unwrap_or(SocketAddr::new(LOOPBACK, 8080))
+    }
+
+    pub(crate) fn https(&self) -> SocketAddr {
+        self.https_addr.unwrap_or(SocketAddr::new(LOOPBACK, 8443))
+    }
+
+    pub(crate) fn registry(&self) -> SocketAddr {
+        self.registry_addr
+            .unwrap_or(SocketAddr::new(LOOPBACK, 5050))
+    }
+}
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {
@@ -206,6 +210,14 @@ pub(crate) struct OfEnv {
     pub(crate) env: Option<String>,
 }
 
+/// The same for a command that is about all of them when none is named.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AnyEnv {
+    /// Environment, as NAME or STACK/NAME [default: all of them]
+    #[arg(short, long, value_name = "ENV")]
+    pub(crate) env: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
     /// Service or database; without it all of them
@@ -237,14 +249,19 @@ pub(crate) struct Exec {
     #[command(flatten)]
     pub(crate) env: OfEnv,
     /// The program and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        required = true,
+        value_name = "COMMAND"
+    )]
     pub(crate) command: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Events {
     #[command(flatten)]
-    pub(crate) env: OfEnv,
+    pub(crate) env: AnyEnv,
     /// Go on showing events as they come
     #[arg(short, long)]
     pub(crate) follow: bool,
@@ -293,7 +310,7 @@ pub(crate) struct Check {
 #[derive(Debug, Args)]
 pub(crate) struct Down {
     #[command(flatten)]
-    pub(crate) env: OfEnv,
+    pub(crate) env: AnyEnv,
     /// Remove the data too
     #[arg(long)]
     pub(crate) purge: bool,

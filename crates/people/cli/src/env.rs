@@ -57,7 +57,10 @@ fn unclear(known: &[EnvId], asked: Option<&str>) -> Trouble {
         Some(name) if list.is_empty() => {
             format!("there is no environment {name}: nothing was deployed yet")
         }
-        Some(name) => format!("no single environment is called {name}"),
+        Some(name) if known.iter().any(|id| id.env().as_str() == name) => {
+            format!("several stacks have an environment {name}")
+        }
+        Some(name) => format!("there is no environment {name}"),
         None if list.is_empty() => "there is no environment yet".to_owned(),
         None => "there are several environments".to_owned(),
     };

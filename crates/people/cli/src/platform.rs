@@ -28,7 +28,10 @@ pub(crate) async fn ensure(
 ) -> Result<ServerView, Trouble> {
     let client = Client::new(home);
     match client.get::<StatusView>("/v1/status").await {
-        Ok(status) => return Ok(status.server),
+        Ok(status) => {
+            elsewhere(&status.server, addresses, printer);
+            return Ok(status.server);
+        }
         Err(ClientError::NotRunning { .. }) => {}
         Err(other) => return Err(other.into()),
     }
@@ -39,6 +42,34 @@ pub(crate) async fn ensure(
         server.pid, server.home
     ));
     Ok(server)
+}
+
+/// Says so when the platform that runs listens somewhere else than was asked for now.
+fn elsewhere(server: &ServerView, addresses: &Addresses, printer: &Printer) {
+    let asked = [
+        ("HTTP", addresses.http_addr, &server.http),
+        ("HTTPS", addresses.https_addr, &server.https),
+        ("the registry", addresses.registry_addr, &server.registry),
+    ];
+    for (what, asked, real) in asked {
+        let other = asked.filter(|asked| asked.port() != 0 && asked.to_string() != *real);
+        if let Some(asked) = other {
+            printer.say(&format!(
+                "the platform runs already, with {what} on {real}; {asked} takes effect after `ward down`"
+            ));
+        }
+    }
+}
+
+/// Whether a server that is not there left something behind that still runs, or could.
+pub(crate) fn left_behind(home: &Path) -> bool {
+    let instances = |env: fs::DirEntry| fs::read_dir(env.path()).into_iter().flatten();
+    let found = fs::read_dir(home.join("run")).into_iter().flatten();
+    let stacks = found.flatten().flat_map(instances).flatten();
+    stacks
+        .flat_map(instances)
+        .flatten()
+        .any(|entry| entry.path().is_dir())
 }
 
 fn start(home: &Path, addresses: &Addresses) -> Result<Child, Trouble> {
@@ -64,9 +95,9 @@ fn start(home: &Path, addresses: &Addresses) -> Result<Child, Trouble> {
         .arg("serve")
         .arg("--home")
         .arg(home)
-        .args(["--http-addr", &addresses.http_addr.to_string()])
-        .args(["--https-addr", &addresses.https_addr.to_string()])
-        .args(["--registry-addr", &addresses.registry_addr.to_string()])
+        .args(["--http-addr", &addresses.http().to_string()])
+        .args(["--https-addr", &addresses.https().to_string()])
+        .args(["--registry-addr", &addresses.registry().to_string()])
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -80,8 +80,12 @@ impl Printer {
         }
     }
 
-    /// An error with its hint, to standard error.
+    /// An error with its hint, to standard error; where JSON was asked for, as JSON to standard output.
     pub(crate) fn error(&self, message: &str, hint: Option<&str>) {
+        if self.is_json() {
+            self.json(&serde_json::json!({ "error": message, "hint": hint }));
+            return;
+        }
         let _ = writeln!(
             anstream::stderr(),
             "{} {message}",
@@ -126,6 +130,14 @@ impl Printer {
         status
     }
 
+    /// Says that a build has begun to write, where its lines themselves are not shown: a first one can
+    /// take minutes.
+    pub(crate) fn building(&self, source: &str) {
+        if !self.is_json() && !self.verbose {
+            self.say(&format!("• {source}: building (-v shows its output)"));
+        }
+    }
+
     fn step(&self, message: &str, took: Option<Millis>) {
         let took = took
             .map(|took| format!(" ({})", seconds(took)))
@@ -156,12 +168,16 @@ impl Printer {
         self.say(&line.style(style).to_string());
         if let Some(failure) = &deployment.failure {
             self.error(&failure.message, None);
+            // Part of the error: shown also when only errors were asked for.
             for line in &failure.output {
-                self.say(&format!("  {} {line}", "|".dimmed()));
+                let _ = writeln!(anstream::stderr(), "  {} {line}", "|".dimmed());
             }
             if let Some(hint) = &failure.hint {
                 self.say(&format!("{} {hint}", " hint:".cyan()));
             }
+        }
+        if let Some(sentence) = aftermath(deployment) {
+            self.say(&sentence);
         }
         self.addresses(addresses);
     }
@@ -170,6 +186,20 @@ impl Printer {
         for address in addresses {
             self.data(address);
         }
+    }
+}
+
+/// What a deployment that did not succeed left behind, for those who do not know the verdicts' words.
+fn aftermath(deployment: &ward_types::view::DeploymentView) -> Option<String> {
+    match (deployment.verdict?, deployment.from) {
+        (Verdict::FailedOldServing, Some(from)) => {
+            Some(format!("{from} serves as before; it never stopped"))
+        }
+        (Verdict::RolledBack, Some(from)) => Some(format!("{from} serves again")),
+        (Verdict::FailedDegraded, _) => {
+            Some("no release serves in full now; `ward status` shows what runs".to_owned())
+        }
+        _ => None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 
+use ward_api::ClientError;
 use ward_api::client::Lines;
 use ward_types::view::{
     Data, DeployRequest, DownRequest, Progress, RollbackRequest, StatusView, Unchanged,
@@ -17,13 +18,16 @@ use crate::printer::Status;
 pub(crate) async fn up(context: &Context, up: args::Up) -> Result<Status, Trouble> {
     let here = fs::exists("ward.toml").unwrap_or(false);
     let dir = up.dir.or_else(|| here.then(|| ".".into()));
-    platform::ensure(&context.home, &up.addresses, &context.printer).await?;
+    let server = platform::ensure(&context.home, &up.addresses, &context.printer).await?;
     match dir {
         Some(dir) => send(context, &dir, &up.env, Unchanged::Keep, up.why).await,
         None => {
             context
                 .printer
                 .say("bring an environment up with `ward up DIR`, the folder of a ward.toml");
+            if context.printer.is_json() {
+                context.printer.json(&server);
+            }
             Ok(Status::Success)
         }
     }
@@ -84,8 +88,12 @@ pub(crate) async fn go_to(
 }
 
 pub(crate) async fn down(context: &Context, down: args::Down) -> Result<Status, Trouble> {
-    let Ok(status) = context.client.get::<StatusView>("/v1/status").await else {
-        context.printer.say("nothing runs");
+    let Some(status) = reached(context, &down).await? else {
+        let done = Progress::Done {
+            message: "nothing runs".to_owned(),
+            addresses: Vec::new(),
+        };
+        context.printer.progress(&done);
         return Ok(Status::Success);
     };
     let env = match &down.env.env {
@@ -113,6 +121,22 @@ pub(crate) async fn down(context: &Context, down: args::Down) -> Result<Status, 
         context.printer.say("• the platform is stopped");
     }
     Ok(ended)
+}
+
+/// The status of the server that takes things down. Where none runs although instances do (it was
+/// killed), or data shall go that only it knows, one is started for it; `None` when there is nothing.
+async fn reached(context: &Context, down: &args::Down) -> Result<Option<StatusView>, Trouble> {
+    match context.client.get::<StatusView>("/v1/status").await {
+        Ok(status) => return Ok(Some(status)),
+        Err(ClientError::NotRunning { .. }) => {}
+        Err(other) => return Err(other.into()),
+    }
+    let data = down.purge && context.home.join("ward.db").exists();
+    if !data && !platform::left_behind(&context.home) {
+        return Ok(None);
+    }
+    platform::ensure(&context.home, &args::Addresses::ANY, &context.printer).await?;
+    Ok(Some(context.client.get("/v1/status").await?))
 }
 
 /// Waits until the server's process is gone, so that `ward down && ward up` starts a new one.
@@ -151,7 +175,14 @@ fn confirmed(env: Option<&str>, status: &StatusView) -> Result<bool, Trouble> {
 }
 
 async fn follow(context: &Context, mut lines: Lines) -> Result<Status, Trouble> {
+    let mut building = String::new();
     while let Some(progress) = lines.next::<Progress>().await? {
+        if let Progress::Output { source, .. } = &progress
+            && *source != building
+        {
+            building.clone_from(source);
+            context.printer.building(source);
+        }
         if let Some(status) = context.printer.progress(&progress) {
             return Ok(status);
         }
@@ -167,14 +198,12 @@ pub(crate) fn check(context: &Context, check: &args::Check) -> Result<Status, Tr
     let (name, text) = ward_server::source::read(&check.dir)
         .map_err(|error| Trouble::failure(error.to_string(), error.hint()))?;
     let reading = ward_stack::read(&name, &text);
-    if reading.mistakes.is_empty() {
-        context.printer.say(&format!("{name}: no mistakes"));
-        return Ok(Status::Success);
-    }
     if context.printer.is_json() {
         context
             .printer
             .json(&ward_stack::views(&name, &text, &reading.mistakes));
+    } else if reading.mistakes.is_empty() {
+        context.printer.say(&format!("{name}: no mistakes"));
     } else {
         let rendered = ward_stack::render(
             &name,
@@ -185,5 +214,9 @@ pub(crate) fn check(context: &Context, check: &args::Check) -> Result<Status, Tr
         );
         let _ = write!(anstream::stderr(), "{rendered}");
     }
-    Ok(Status::Usage)
+    Ok(if reading.mistakes.is_empty() {
+        Status::Success
+    } else {
+        Status::Usage
+    })
 }

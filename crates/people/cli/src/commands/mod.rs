@@ -12,7 +12,7 @@ mod trust;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use ward_api::{Client, ClientError};
 
 use crate::args::{Cli, Command};
@@ -74,6 +74,11 @@ pub(crate) struct Context {
 
 /// Reads the command line and carries it out.
 pub(crate) fn main() -> ExitCode {
+    if std::env::args_os().len() < 2 {
+        // clap's own way takes a variable such as WARD_HOME for an argument.
+        let _ = Cli::command().print_help();
+        return Status::Usage.into();
+    }
     let cli = Cli::parse();
     let printer = Printer::new(&cli.global);
     let home = match crate::home::find(cli.global.home.as_deref()) {

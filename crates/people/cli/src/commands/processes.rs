@@ -42,9 +42,9 @@ fn run(context: &Context, addresses: &Addresses) -> Result<(), Box<dyn std::erro
     let options = Options {
         home: context.home.clone(),
         exe,
-        http: addresses.http_addr,
-        https: addresses.https_addr,
-        registry: addresses.registry_addr,
+        http: addresses.http(),
+        https: addresses.https(),
+        registry: addresses.registry(),
     };
     runtime.block_on(async {
         let server = Server::start(options).await?;

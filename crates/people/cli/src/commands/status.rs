@@ -10,10 +10,10 @@ use ward_types::time::{Millis, Timestamp};
 use ward_types::view::{ComponentView, EnvironmentView, InstanceView, ReleaseView, StatusView};
 
 use super::{Context, Trouble};
-use crate::args::OfEnv;
+use crate::args::{AnyEnv, OfEnv};
 use crate::printer::{Printer, Status, seconds};
 
-pub(crate) async fn status(context: &Context, env: OfEnv) -> Result<Status, Trouble> {
+pub(crate) async fn status(context: &Context, env: AnyEnv) -> Result<Status, Trouble> {
     let path = match env.env {
         Some(name) => format!(
             "/v1/status?env={}",
@@ -61,7 +61,8 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
     };
     printer.data("");
     printer.data(&format!("{}   {release}{goal}", env.id.bold()));
-    for address in &env.addresses {
+    let addresses = env.addresses.iter().filter(|_| env.goal == Goal::Up);
+    for address in addresses {
         printer.data(&format!("  {address}"));
     }
     let mut table = columns(&["INSTANCE", "STATE", "ROTATION", "AGE", "PID"]);

@@ -17,13 +17,21 @@ pub(crate) fn trust(context: &Context, trust: &args::Trust) -> Result<Status, Tr
         update(context, &["--fresh"])?;
         return Ok(Status::Success);
     }
-    let pem = ward_gateway::ca::certificate_pem(&context.home).map_err(|error| {
-        Trouble::failure(
-            error.to_string(),
-            Some("start the platform first: `ward up`".to_owned()),
-        )
-    })?;
+    if !context.home.exists() {
+        let message = format!("there is no state folder {}", context.home.display());
+        let hint = "start the platform first: `ward up`".to_owned();
+        return Err(Trouble::failure(message, Some(hint)));
+    }
+    let pem = ward_gateway::ca::certificate_pem(&context.home)
+        .map_err(|error| Trouble::failure(super::processes::chain(&error), None))?;
     if !trust.install {
+        if context.printer.is_json() {
+            let pem = pem.trim_end();
+            context
+                .printer
+                .json(&serde_json::json!({ "certificate": pem }));
+            return Ok(Status::Success);
+        }
         context.printer.data(pem.trim_end());
         context
             .printer
