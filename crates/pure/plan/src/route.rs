@@ -27,7 +27,7 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft) {
             draft.act(Action::Route { pools: wanted });
             draft.wait(Waiting::Acknowledgement { bound });
         }
-        None if wanted.is_empty() && !scene.seen().any(|i| i.is_routable()) => {}
+        None if wanted.is_empty() && !needs_gateway(scene) => {}
         None => draft.wait(Waiting::Gateway { bound }),
     }
 }
@@ -82,6 +82,14 @@ fn in_rotation(scene: &Scene, release: ReleaseId) -> Vec<PlannedPool> {
         pool.endpoints.retain(|id| scene.in_force(id));
     }
     pools
+}
+
+/// Also with nothing to route: a verdict is what the gateway shows.
+fn needs_gateway(scene: &Scene) -> bool {
+    let judged = scene
+        .active()
+        .is_some_and(|d| matches!(d.phase, Phase::Rolling | Phase::Reverting { .. }));
+    judged || scene.seen().any(|i| i.is_routable())
 }
 
 /// How long a deployment waits for the gateway.

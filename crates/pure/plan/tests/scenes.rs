@@ -312,7 +312,7 @@ fn plan_for(scene: &Scene, now: Timestamp, memory: &Memory) -> Plan {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 20_000,
+        cases: std::env::var("PROPTEST_CASES").map_or(20_000, |n| n.parse().unwrap()),
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

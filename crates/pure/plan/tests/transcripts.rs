@@ -358,11 +358,9 @@ fn clock_set_back_and_forth() {
     world.behave = of_release(2, Behaviour::hangs);
     world.deploy(returns());
     world.run(1000);
-    world.clock_offset = -3_600_000;
-    world.say("! the clock is set back by an hour");
+    world.set_clock(-3_600_000);
     world.settle();
-    world.clock_offset = 0;
-    world.say("! the clock is right again");
+    world.set_clock(0);
     world.run(5000);
     insta::assert_snapshot!(world.transcript);
 }

@@ -124,17 +124,18 @@ fn emptied(case: &Case, pools: &[PlannedPool]) -> Vec<Objection> {
 }
 
 /// Whether the release that is routed to wants such a service. With no endpoint to tell which one that
-/// is: the one that rolls out, if it has started in full, or else the one that serves.
+/// is, it may be the one that serves or the one that rolls out and has started in full.
 fn is_declared(case: &Case, pools: &[PlannedPool], service: &Name) -> bool {
-    let routed = routed_releases(case, pools).into_iter().next();
+    let wants = |release: ReleaseId| {
+        let declared = case.declared(release, service);
+        declared.is_some_and(|s| s.port.is_some() && s.instances > 0)
+    };
+    if let Some(routed) = routed_releases(case, pools).into_iter().next() {
+        return wants(routed);
+    }
     let rolls = case.active().filter(|d| d.phase == Phase::Rolling);
     let started = rolls
         .map(|d| d.to)
         .filter(|to| case.has_started_in_full(*to));
-    match routed.or(started).or(case.env.current) {
-        Some(release) => case
-            .declared(release, service)
-            .is_some_and(|s| s.port.is_some() && s.instances > 0),
-        None => true,
-    }
+    started.into_iter().chain(case.env.current).all(wants)
 }

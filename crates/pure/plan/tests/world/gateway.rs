@@ -64,6 +64,11 @@ impl Gateway {
         self.traffic.insert(id.clone(), traffic);
     }
 
+    pub fn is_busy(&self, id: &InstanceId) -> bool {
+        let traffic = self.traffic.get(id);
+        traffic.is_some_and(|t| t.requests + t.upgraded > 0)
+    }
+
     pub fn cut(&mut self, id: &InstanceId) {
         self.traffic.remove(id);
     }
