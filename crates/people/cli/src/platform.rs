@@ -12,10 +12,14 @@ use ward_types::view::{ServerView, StatusView};
 
 use crate::args::Addresses;
 use crate::commands::Trouble;
+use crate::commands::processes::TAKEN;
 use crate::printer::Printer;
 
 /// How long a server may take from its start to its first answer.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Between two questions whether it answers.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// The server's view of itself; starts a server first when none runs.
 ///
@@ -35,8 +39,7 @@ pub(crate) async fn ensure(
         Err(ClientError::NotRunning { .. }) => {}
         Err(other) => return Err(other.into()),
     }
-    let mut child = start(home, addresses)?;
-    let server = wait(&client, &mut child, home).await?;
+    let server = started(&client, home, addresses).await?;
     printer.say(&format!(
         "• the platform runs (server {}, state in {})",
         server.pid, server.home
@@ -107,20 +110,47 @@ fn start(home: &Path, addresses: &Addresses) -> Result<Child, Trouble> {
         .map_err(|error| broken("cannot start the server for", error))
 }
 
-async fn wait(client: &Client, child: &mut Child, home: &Path) -> Result<ServerView, Trouble> {
+/// Starts a server, and waits for its first answer. Another one may have been faster, and is as good; or
+/// it may be on its way out, and then it is tried again.
+async fn started(
+    client: &Client,
+    home: &Path,
+    addresses: &Addresses,
+) -> Result<ServerView, Trouble> {
     let deadline = tokio::time::Instant::now() + START_TIMEOUT;
+    let mut child = start(home, addresses)?;
     loop {
         match client.get::<StatusView>("/v1/status").await {
             Ok(status) => return Ok(status.server),
             Err(ClientError::NotRunning { .. }) => {}
             Err(other) => return Err(other.into()),
         }
-        let ended = child.try_wait().ok().flatten().is_some();
-        if ended || tokio::time::Instant::now() > deadline {
-            return Err(last_words(home, ended));
+        let ended = child.try_wait().ok().flatten();
+        if tokio::time::Instant::now() > deadline {
+            return Err(last_words(home, ended.is_some()));
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        match ended.map(|status| status.code()) {
+            None => tokio::time::sleep(AGAIN).await,
+            Some(Some(code)) if code == i32::from(TAKEN) => {
+                if let Some(server) = another(client).await {
+                    return Ok(server);
+                }
+                child = start(home, addresses)?;
+            }
+            Some(_) => return Err(last_words(home, true)),
+        }
     }
+}
+
+/// The server that has the state folder, when it answers before long.
+async fn another(client: &Client) -> Option<ServerView> {
+    for _ in 0..100 {
+        if let Ok(status) = client.get::<StatusView>("/v1/status").await {
+            return Some(status.server);
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+    None
 }
 
 fn last_words(home: &Path, ended: bool) -> Trouble {

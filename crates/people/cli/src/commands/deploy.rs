@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use ward_api::ClientError;
 use ward_api::client::Lines;
@@ -101,6 +102,7 @@ pub(crate) async fn down(context: &Context, down: args::Down) -> Result<Status, 
         None => None,
     };
     if down.purge && !down.yes && !confirmed(env.as_ref().map(|env| env.as_str()), &status)? {
+        context.printer.say("nothing was changed");
         return Ok(Status::Failure);
     }
     let data = if down.purge { Data::Purge } else { Data::Keep };
@@ -147,7 +149,7 @@ async fn gone(context: &Context, pid: u32) {
         if !answers && !process.join("exe").exists() {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -174,14 +176,21 @@ fn confirmed(env: Option<&str>, status: &StatusView) -> Result<bool, Trouble> {
     Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
+/// A build that ends within this is not worth a sentence of its own.
+const QUIET: Duration = Duration::from_secs(1);
+
 async fn follow(context: &Context, mut lines: Lines) -> Result<Status, Trouble> {
     let mut building = String::new();
+    let mut since = Instant::now();
     while let Some(progress) = lines.next::<Progress>().await? {
-        if let Progress::Output { source, .. } = &progress
-            && *source != building
-        {
-            building.clone_from(source);
-            context.printer.building(source);
+        match &progress {
+            Progress::Output { source, .. } => {
+                if *source != building && since.elapsed() > QUIET {
+                    building.clone_from(source);
+                    context.printer.building(source);
+                }
+            }
+            _ => since = Instant::now(),
         }
         if let Some(status) = context.printer.progress(&progress) {
             return Ok(status);

@@ -1,6 +1,7 @@
 //! `events` and `audit`: the log of what was done, and the proof that it is whole.
 
 use owo_colors::OwoColorize;
+use ward_api::ClientError;
 use ward_types::event::{Event, Record};
 use ward_types::release::{Phase, Verdict};
 use ward_types::view::{AuditView, EventsView};
@@ -103,7 +104,7 @@ fn word(phase: &Phase) -> String {
 
 pub(crate) async fn audit(context: &Context, audit: &Audit) -> Result<Status, Trouble> {
     let Audit::Verify = audit;
-    let view: AuditView = context.client.get("/v1/audit/verify").await?;
+    let view = verified(context).await?;
     let whole = view.breaks.is_empty();
     if context.printer.is_json() {
         context.printer.json(&view);
@@ -122,4 +123,18 @@ pub(crate) async fn audit(context: &Context, audit: &Audit) -> Result<Status, Tr
     } else {
         Status::Failure
     })
+}
+
+/// What the server finds; where none runs, what this process finds, because a log that was tampered with
+/// may be what keeps the server from starting.
+async fn verified(context: &Context) -> Result<AuditView, Trouble> {
+    let not_running = match context.client.get("/v1/audit/verify").await {
+        Err(error @ ClientError::NotRunning { .. }) => error,
+        answer => return Ok(answer?),
+    };
+    match ward_server::audit::verify(&context.home) {
+        Ok(Some(view)) => Ok(view),
+        Ok(None) => Err(not_running.into()),
+        Err(refusal) => Err(Trouble::failure(refusal.message, refusal.hint)),
+    }
 }

@@ -5,7 +5,7 @@ mod deploy;
 mod doctor;
 mod events;
 mod logs;
-mod processes;
+pub(crate) mod processes;
 mod status;
 mod trust;
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
-use ward_server::{Options, Server};
+use ward_server::{Options, Server, StartError};
 
 use super::Context;
 use crate::args::Addresses;
@@ -17,6 +17,9 @@ fn log() {
         .init();
 }
 
+/// How `ward serve` ends when another server has the state folder already.
+pub(crate) const TAKEN: u8 = 3;
+
 pub(crate) fn gateway(context: &Context) -> ExitCode {
     log();
     ward_gateway::run(ward_gateway::Options::new(context.home.clone()))
@@ -28,7 +31,10 @@ pub(crate) fn serve(context: &Context, addresses: &Addresses) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             context.printer.error(&chain(error.as_ref()), None);
-            ExitCode::FAILURE
+            match error.downcast_ref::<StartError>() {
+                Some(error) if error.is_taken() => ExitCode::from(TAKEN),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
