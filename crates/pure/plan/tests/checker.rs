@@ -1,0 +1,709 @@
+//! The checker catches each broken guard: plans made by hand, each wrong in one way, in worlds that the
+//! real planner brought about. Every objection that exists has at least one.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod world;
+
+use std::collections::BTreeSet;
+
+use ward_plan::{Action, Memory, Objection, Observed, Plan, PlannedPool, check};
+use ward_types::id::{DeploymentId, Name, ReleaseId};
+use ward_types::keeper::Role;
+use ward_types::release::{Environment, Failure, Goal, Phase, Reason, Verdict};
+use ward_types::time::{Millis, Timestamp};
+use world::{Behaviour, World, id, name, returns};
+
+/// What a bad plan is made for.
+struct Case {
+    env: Environment,
+    observed: Observed,
+    ordinal: u64,
+}
+
+impl Case {
+    fn of(world: &World) -> Self {
+        Self {
+            env: world.env().clone(),
+            observed: world.observe(),
+            ordinal: world.ordinal,
+        }
+    }
+
+    fn objections(&self, actions: &[Action]) -> Vec<Objection> {
+        let starts = actions.iter().filter(|a| matches!(a, Action::Start { .. }));
+        let plan = Plan {
+            actions: actions.to_vec(),
+            waiting: Vec::new(),
+            wake: None,
+            first_ordinal: self.ordinal,
+            next_ordinal: self.ordinal + starts.count() as u64,
+            memory: Memory::default(),
+        };
+        check(&self.env, &self.observed, &plan)
+    }
+}
+
+/// Release commands end well, everything else is healthy soon.
+fn world() -> World {
+    let mut world = World::new();
+    world.behave = Box::new(|start| match start.role {
+        Role::ReleaseCommand => Behaviour::exits(200, 0, &[]),
+        _ => Behaviour::default(),
+    });
+    world
+}
+
+/// r1 serves: db-r0-1, web-r1-3, web-r1-4, worker-r1-5.
+fn serving() -> World {
+    let mut world = world();
+    world.deploy(returns());
+    world.settle();
+    world
+}
+
+/// r2 rolls out and starts: web-r2-7, web-r2-8, worker-r2-9.
+fn rolling() -> World {
+    let mut world = serving();
+    world.deploy(returns());
+    world.run(250);
+    world
+}
+
+/// r2 serves, r1's web instances are warm.
+fn switched() -> World {
+    let mut world = serving();
+    world.deploy(returns());
+    world.settle();
+    world
+}
+
+fn stop(instance: &str) -> Action {
+    Action::Stop {
+        id: id(instance),
+        grace: Millis(1),
+    }
+}
+
+fn cut(instance: &str) -> Action {
+    Action::Cut { id: id(instance) }
+}
+
+fn remove(instance: &str) -> Action {
+    Action::Remove { id: id(instance) }
+}
+
+fn route(service: &str, endpoints: &[&str]) -> Action {
+    Action::Route {
+        pools: vec![PlannedPool {
+            service: name(service),
+            hosts: Vec::new(),
+            endpoints: endpoints.iter().map(|e| id(e)).collect(),
+        }],
+    }
+}
+
+/// `web-r1-6` as a service instance, unless it says otherwise.
+fn start(instance: &str, role: Role) -> Action {
+    let mut parts = instance.rsplitn(3, '-');
+    let _ordinal = parts.next();
+    let release: ReleaseId = parts.next().unwrap().parse().unwrap();
+    let component: Name = name(parts.next().unwrap());
+    Action::Start {
+        id: id(instance),
+        component,
+        release,
+        role,
+    }
+}
+
+fn service(instance: &str) -> Action {
+    start(instance, Role::Service)
+}
+
+fn enter(deployment: u64, phase: Phase) -> Action {
+    Action::Move {
+        deployment: DeploymentId(deployment),
+        phase,
+    }
+}
+
+fn finished(verdict: Verdict) -> Phase {
+    let failure = Failure {
+        message: "It failed.".into(),
+        output: Vec::new(),
+        hint: None,
+    };
+    Phase::Finished {
+        verdict,
+        failure: (verdict != Verdict::Succeeded).then_some(failure),
+        at: Timestamp(0),
+    }
+}
+
+fn reverting() -> Phase {
+    Phase::Reverting {
+        failure: Failure {
+            message: "It failed.".into(),
+            output: Vec::new(),
+            hint: None,
+        },
+    }
+}
+
+/// The objections' names; a new objection does not compile until it has one, and a case below.
+fn word(objection: &Objection) -> &'static str {
+    match objection {
+        Objection::InRotation { .. } => "in rotation",
+        Objection::RotationUnknown { .. } => "rotation unknown",
+        Objection::LastHealthy { .. } => "last healthy",
+        Objection::StopsWork { .. } => "stops work",
+        Objection::NoSuchInstance { .. } => "no such instance",
+        Objection::RemovesRunning { .. } => "removes running",
+        Objection::Conflict { .. } => "conflict",
+        Objection::RoutesTwice => "routes twice",
+        Objection::NotHealthy { .. } => "not healthy",
+        Objection::WrongInstance { .. } => "wrong instance",
+        Objection::EmptiesPool { .. } => "empties pool",
+        Objection::MixesReleases => "mixes releases",
+        Objection::RoutesBlindly => "routes blindly",
+        Objection::RoutesEarly => "routes early",
+        Objection::RoutesDown => "routes down",
+        Objection::StopsDatabase { .. } => "stops database",
+        Objection::SecondDatabase { .. } => "second database",
+        Objection::OrdinalTaken { .. } => "ordinal taken",
+        Objection::Misnamed { .. } => "misnamed",
+        Objection::StartsOutOfTurn { .. } => "starts out of turn",
+        Objection::TooMany { .. } => "too many",
+        Objection::SkipsPhase { .. } => "skips phase",
+        Objection::FalseVerdict { .. } => "false verdict",
+        Objection::PurgesData => "purges data",
+    }
+}
+
+const WORDS: usize = 24;
+
+/// One wrong plan: what is wrong with it, the world, the plan, and the objection that it must meet.
+type Wrong = (&'static str, Case, Vec<Action>, &'static str);
+
+fn all() -> Vec<Wrong> {
+    let mut all = stopping();
+    all.extend(routing());
+    all.extend(starting());
+    all.extend(moving());
+    all.extend(data());
+    all
+}
+
+fn stopping() -> Vec<Wrong> {
+    let rest = || Case::of(&serving());
+    let warm_and_busy = || {
+        let mut world = switched();
+        world.gateway.busy(&id("web-r1-3"), 2, 0);
+        Case::of(&world)
+    };
+    vec![
+        (
+            "stop what serves",
+            rest(),
+            vec![stop("web-r1-3")],
+            "in rotation",
+        ),
+        (
+            "cut what serves",
+            rest(),
+            vec![cut("web-r1-3")],
+            "in rotation",
+        ),
+        (
+            "stop what this plan routes away from",
+            rest(),
+            vec![route("web", &["web-r1-4"]), stop("web-r1-3")],
+            "in rotation",
+        ),
+        (
+            "stop what this plan routes to",
+            Case::of(&switched()),
+            vec![route("web", &["web-r1-3", "web-r1-4"]), stop("web-r1-3")],
+            "in rotation",
+        ),
+        (
+            "remove what died in rotation",
+            died(),
+            vec![remove("web-r1-3")],
+            "in rotation",
+        ),
+        (
+            "stop what is warm while the gateway is away",
+            Case::of(&away(switched())),
+            vec![stop("web-r1-3")],
+            "rotation unknown",
+        ),
+        (
+            "stop the only worker",
+            rest(),
+            vec![stop("worker-r1-5")],
+            "last healthy",
+        ),
+        (
+            "stop what works",
+            warm_and_busy(),
+            vec![stop("web-r1-3")],
+            "stops work",
+        ),
+        (
+            "cut after the stop",
+            warm_and_busy(),
+            vec![stop("web-r1-3"), cut("web-r1-3")],
+            "conflict",
+        ),
+        (
+            "stop nobody",
+            rest(),
+            vec![stop("web-r1-77")],
+            "no such instance",
+        ),
+        (
+            "remove what runs",
+            rest(),
+            vec![remove("worker-r1-5")],
+            "removes running",
+        ),
+        (
+            "stop and remove at once",
+            Case::of(&switched()),
+            vec![stop("web-r1-3"), remove("web-r1-3")],
+            "conflict",
+        ),
+        (
+            "stop the database under its users",
+            rest(),
+            vec![stop("db-r0-1")],
+            "stops database",
+        ),
+        (
+            "stop the database before its users ended",
+            going(Goal::Down),
+            vec![stop("db-r0-1")],
+            "stops database",
+        ),
+    ]
+}
+
+fn died() -> Case {
+    let mut world = serving();
+    let wall = world.wall();
+    world.sim(&id("web-r1-3")).kill(wall);
+    Case::of(&world)
+}
+
+fn away(mut world: World) -> World {
+    let now = world.now;
+    world.gateway.go_away(now, 10_000);
+    world
+}
+
+fn going(goal: Goal) -> Case {
+    let mut world = serving();
+    world.goal(goal);
+    Case::of(&world)
+}
+
+/// web-r2-7 is healthy, the rest of r2 hangs.
+fn half_started() -> Case {
+    let mut world = serving();
+    world.behave = Box::new(|start| match (start.role, start.ordinal) {
+        (Role::ReleaseCommand, _) => Behaviour::exits(200, 0, &[]),
+        (_, 7) => Behaviour::default(),
+        _ => Behaviour::hangs(),
+    });
+    world.deploy(returns());
+    world.run(2000);
+    Case::of(&world)
+}
+
+fn routing() -> Vec<Wrong> {
+    let rest = || Case::of(&serving());
+    let both = ["web-r1-3", "web-r1-4"];
+    vec![
+        (
+            "route twice",
+            rest(),
+            vec![route("web", &both), route("web", &both)],
+            "routes twice",
+        ),
+        (
+            "route to what starts",
+            Case::of(&rolling()),
+            vec![route("web", &["web-r2-7"])],
+            "not healthy",
+        ),
+        (
+            "route to what died",
+            died(),
+            vec![route("web", &both)],
+            "not healthy",
+        ),
+        (
+            "route to a worker",
+            rest(),
+            vec![route("web", &["worker-r1-5"])],
+            "wrong instance",
+        ),
+        (
+            "route to nobody",
+            rest(),
+            vec![route("web", &["web-r1-77"])],
+            "no such instance",
+        ),
+        (
+            "route to none of two",
+            rest(),
+            vec![route("web", &[])],
+            "empties pool",
+        ),
+        (
+            "forget the pool",
+            rest(),
+            vec![Action::Route { pools: Vec::new() }],
+            "empties pool",
+        ),
+        (
+            "route to two releases",
+            Case::of(&switched()),
+            vec![route("web", &["web-r1-3", "web-r2-7"])],
+            "mixes releases",
+        ),
+        (
+            "route while the gateway is away",
+            Case::of(&away(serving())),
+            vec![route("web", &both)],
+            "routes blindly",
+        ),
+        (
+            "route to half a release",
+            half_started(),
+            vec![route("web", &["web-r2-7"])],
+            "routes early",
+        ),
+        (
+            "route back without a rollback",
+            Case::of(&switched()),
+            vec![route("web", &both)],
+            "routes early",
+        ),
+        (
+            "route while down",
+            going(Goal::Down),
+            vec![route("web", &both)],
+            "routes down",
+        ),
+    ]
+}
+
+fn starting() -> Vec<Wrong> {
+    let rest = || Case::of(&serving());
+    let preparing = || {
+        let mut world = serving();
+        world.deploy(returns());
+        world.run(100);
+        Case::of(&world)
+    };
+    let failing = || {
+        let mut world = rolling();
+        let wall = world.wall();
+        world.sim(&id("web-r2-7")).kill(wall);
+        world.plan();
+        world.run(1);
+        Case::of(&world)
+    };
+    let misnamed = Action::Start {
+        id: id("web-r1-6"),
+        component: name("worker"),
+        release: ReleaseId(1),
+        role: Role::Service,
+    };
+    vec![
+        (
+            "a second copy of the data's owner",
+            rest(),
+            vec![start("db-r0-6", Role::Database)],
+            "second database",
+        ),
+        (
+            "a number of the past",
+            died(),
+            vec![service("web-r1-2")],
+            "ordinal taken",
+        ),
+        (
+            "a number of the future",
+            died(),
+            vec![service("web-r1-99")],
+            "ordinal taken",
+        ),
+        (
+            "an id that is taken",
+            rest(),
+            vec![service("web-r1-3")],
+            "ordinal taken",
+        ),
+        (
+            "the same number twice",
+            died(),
+            vec![service("web-r1-6"), service("web-r1-6")],
+            "conflict",
+        ),
+        (
+            "another name than its id",
+            died(),
+            vec![misnamed],
+            "misnamed",
+        ),
+        (
+            "a service while down",
+            going(Goal::Down),
+            vec![service("web-r1-6")],
+            "starts out of turn",
+        ),
+        (
+            "a database while down",
+            going(Goal::Purged),
+            vec![start("db-r0-6", Role::Database)],
+            "starts out of turn",
+        ),
+        (
+            "a release that was not asked for",
+            Case::of(&switched()),
+            vec![service("web-r1-10")],
+            "starts out of turn",
+        ),
+        (
+            "a service before its release command",
+            preparing(),
+            vec![service("web-r2-7")],
+            "starts out of turn",
+        ),
+        (
+            "a service of a failed release",
+            failing(),
+            vec![service("web-r2-10")],
+            "starts out of turn",
+        ),
+        (
+            "a release command at rest",
+            rest(),
+            vec![start("web-r1-6", Role::ReleaseCommand)],
+            "starts out of turn",
+        ),
+        (
+            "one more than declared",
+            rest(),
+            vec![service("web-r1-6")],
+            "too many",
+        ),
+        (
+            "one more of a new release",
+            Case::of(&rolling()),
+            vec![service("web-r2-10")],
+            "too many",
+        ),
+    ]
+}
+
+fn moving() -> Vec<Wrong> {
+    let queued = || {
+        let mut world = serving();
+        world.deploy(returns());
+        world.deploy(returns());
+        Case::of(&world)
+    };
+    let preparing = || {
+        let mut world = serving();
+        world.deploy(returns());
+        world.run(100);
+        Case::of(&world)
+    };
+    let healthy = || {
+        let mut world = rolling();
+        world.now += 1000;
+        world.plan();
+        Case::of(&world)
+    };
+    let degraded = || {
+        let mut world = rolling();
+        let wall = world.wall();
+        world.sim(&id("web-r2-7")).kill(wall);
+        world.plan();
+        world.run(1);
+        for instance in ["web-r1-3", "web-r1-4"] {
+            let wall = world.wall();
+            world.sim(&id(instance)).kill(wall);
+        }
+        Case::of(&world)
+    };
+    let up_without_database = || {
+        let mut world = serving();
+        world.queue(ReleaseId(1), Reason::Up);
+        world.plan();
+        let mut case = Case::of(&world);
+        case.env
+            .deployments
+            .get_mut(&DeploymentId(2))
+            .unwrap()
+            .phase = Phase::Preparing;
+        case.observed.instances.remove(&id("db-r0-1"));
+        case
+    };
+    let told_twice = Phase::Finished {
+        verdict: Verdict::FailedDegraded,
+        failure: None,
+        at: Timestamp(0),
+    };
+    vec![
+        (
+            "from the queue to the rollout",
+            queued(),
+            vec![enter(2, Phase::Rolling)],
+            "skips phase",
+        ),
+        (
+            "out of turn",
+            queued(),
+            vec![enter(3, Phase::Preparing)],
+            "skips phase",
+        ),
+        (
+            "two at once",
+            queued(),
+            vec![enter(2, Phase::Preparing), enter(2, Phase::Preparing)],
+            "skips phase",
+        ),
+        (
+            "before the command ended",
+            preparing(),
+            vec![enter(2, Phase::Rolling)],
+            "skips phase",
+        ),
+        (
+            "before the database is healthy",
+            up_without_database(),
+            vec![enter(2, Phase::Rolling)],
+            "skips phase",
+        ),
+        (
+            "one that ended",
+            queued(),
+            vec![enter(1, Phase::Rolling)],
+            "skips phase",
+        ),
+        (
+            "one that is not there",
+            queued(),
+            vec![enter(9, Phase::Preparing)],
+            "skips phase",
+        ),
+        (
+            "failed without going back",
+            Case::of(&rolling()),
+            vec![enter(2, finished(Verdict::FailedOldServing))],
+            "skips phase",
+        ),
+        (
+            "back from the queue",
+            queued(),
+            vec![enter(2, reverting())],
+            "skips phase",
+        ),
+        (
+            "success before the switch",
+            healthy(),
+            vec![enter(2, finished(Verdict::Succeeded))],
+            "false verdict",
+        ),
+        (
+            "success while the gateway is away",
+            Case::of(&away(rolling())),
+            vec![enter(2, finished(Verdict::Succeeded))],
+            "false verdict",
+        ),
+        (
+            "the old serves, though it is dead",
+            degraded(),
+            vec![enter(2, finished(Verdict::FailedOldServing))],
+            "false verdict",
+        ),
+        (
+            "nobody knows, though the gateway does",
+            degraded(),
+            vec![enter(2, finished(Verdict::Unknown))],
+            "false verdict",
+        ),
+        (
+            "a failure without a word",
+            degraded(),
+            vec![enter(2, told_twice)],
+            "false verdict",
+        ),
+    ]
+}
+
+fn data() -> Vec<Wrong> {
+    let down = || {
+        let mut world = serving();
+        world.goal(Goal::Down);
+        world.run(5000);
+        Case::of(&world)
+    };
+    vec![
+        (
+            "data of what is up",
+            Case::of(&serving()),
+            vec![Action::PurgeData],
+            "purges data",
+        ),
+        (
+            "data that is kept",
+            down(),
+            vec![Action::PurgeData],
+            "purges data",
+        ),
+        (
+            "data in use",
+            going(Goal::Purged),
+            vec![Action::PurgeData],
+            "purges data",
+        ),
+    ]
+}
+
+#[test]
+fn each_broken_guard_is_caught() {
+    let mut met = BTreeSet::new();
+    for (what, case, actions, expected) in all() {
+        let objections = case.objections(&actions);
+        let words: Vec<&str> = objections.iter().map(word).collect();
+        assert!(
+            words.contains(&expected),
+            "{what}: {words:?}, not {expected}"
+        );
+        met.insert(expected);
+    }
+    assert_eq!(met.len(), WORDS, "an objection without a case: {met:?}");
+}
+
+/// So that none is caught by accident: what the planner itself would do here meets no objection, and
+/// the same worlds are not refused as such.
+#[test]
+fn the_same_worlds_take_an_empty_plan() {
+    for (what, case, _, _) in all() {
+        assert_eq!(case.objections(&[]), vec![], "{what}");
+    }
+}
+
+#[test]
+fn an_objection_is_a_sentence_that_names_the_instance() {
+    let objections = Case::of(&serving()).objections(&[stop("web-r1-3")]);
+    let sentences: Vec<String> = objections.iter().map(ToString::to_string).collect();
+    assert_eq!(sentences, ["it would stop web-r1-3, which is in rotation"]);
+}
