@@ -35,6 +35,8 @@ enum Task {
         #[arg(long, default_value = "text")]
         output: String,
     },
+    /// Replay the README's session with the debug binary
+    Replay,
     /// Write the reference pages anew from the tables that they come from
     Docs,
 }
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Task::Demo => demo::demo(),
         Task::Test => test::test(),
         Task::Bench { names, output } => run::bench(&names, &output),
+        Task::Replay => test::documents(),
         Task::Docs => docs::write(),
     };
     match result {

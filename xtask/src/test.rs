@@ -84,6 +84,8 @@ fn example_tests() -> Result<(), String> {
     ]))
 }
 
-fn documents() -> Result<(), String> {
+/// Replays the sessions of the documents.
+pub(crate) fn documents() -> Result<(), String> {
+    run(cargo().args(["build", "--locked", "--package", "ward-cli"]))?;
     replay(&root().join("README.md"), &root().join("target/debug"))
 }
