@@ -205,7 +205,7 @@ pub(crate) struct GoTo {
 /// Which environment a command is about.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct OfEnv {
-    /// Environment, as NAME or STACK/NAME [default: the only one, or dev of the stack in this folder]
+    /// Environment, as NAME or STACK/NAME [default: dev of the stack in this folder, or the only one]
     #[arg(short, long, value_name = "ENV")]
     pub(crate) env: Option<String>,
 }

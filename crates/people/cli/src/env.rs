@@ -4,12 +4,14 @@ use std::path::Path;
 
 use ward_api::Client;
 use ward_types::id::{EnvId, Name};
-use ward_types::view::StatusView;
+use ward_types::release::Goal;
+use ward_types::view::{EnvironmentView, StatusView};
 
 use crate::commands::Trouble;
 
-/// The environment that `asked` names: `STACK/NAME` as it is; `NAME` if one stack has it, or the stack
-/// in this folder has; nothing: the only one, or `dev` of the stack in this folder.
+/// The environment that `asked` names: `STACK/NAME` as it is; `NAME` of the stack in this folder, or of the
+/// only stack that has it; nothing: `dev` of the stack in this folder, or the only one, or the only one that
+/// is up. The folder comes first, so that a command in one stack's folder never reaches another's by chance.
 ///
 /// # Errors
 /// A sentence that lists what there is.
@@ -18,23 +20,21 @@ pub(crate) async fn find(client: &Client, asked: Option<&str>) -> Result<EnvId, 
         return EnvId::parse(full).map_err(|error| Trouble::usage(error.to_string()));
     }
     let known = known(client).await?;
-    if let Some(found) = only(&known, asked) {
-        return Ok(found);
-    }
-    let stack = stack_here().ok_or_else(|| unclear(&known, asked))?;
     let name =
         Name::parse(asked.unwrap_or("dev")).map_err(|error| Trouble::usage(error.to_string()))?;
-    let id = EnvId::new(&stack, &name);
-    if known.contains(&id) {
-        Ok(id)
-    } else {
-        Err(unclear(&known, asked))
-    }
+    let here = stack_here().map(|stack| EnvId::new(&stack, &name));
+    let all: Vec<EnvId> = known.iter().map(|env| env.id.clone()).collect();
+    let up = known.into_iter().filter(|env| env.goal == Goal::Up);
+    let up: Vec<EnvId> = up.map(|env| env.id).collect();
+    here.filter(|id| all.contains(id))
+        .or_else(|| only(&all, asked))
+        .or_else(|| only(&up, asked))
+        .ok_or_else(|| unclear(&all, asked))
 }
 
-async fn known(client: &Client) -> Result<Vec<EnvId>, Trouble> {
+async fn known(client: &Client) -> Result<Vec<EnvironmentView>, Trouble> {
     let status: StatusView = client.get("/v1/status").await?;
-    Ok(status.environments.into_iter().map(|env| env.id).collect())
+    Ok(status.environments)
 }
 
 fn only(known: &[EnvId], asked: Option<&str>) -> Option<EnvId> {
