@@ -506,9 +506,10 @@ fn target(
             .collect::<Vec<_>>()
             .join(", ")
     };
+    let pending = leading_away(env);
     if let Some(asked) = asked {
         return match env.releases.get(&asked) {
-            Some(_) if env.current == Some(asked) => Err(Refusal::new(
+            Some(_) if env.current == Some(asked) && !pending => Err(Refusal::new(
                 RefusalKind::Conflict,
                 format!("{asked} serves already"),
             )),
@@ -521,6 +522,8 @@ fn target(
         };
     }
     let (found, word) = match direction {
+        // In the middle of a deployment: back from where it leads, which is to what serves.
+        Direction::Back if pending => (env.current, "before"),
         Direction::Back => (env.rollback_target(), "before"),
         Direction::Forward => (env.rollforward_target(), "after"),
     };
@@ -537,6 +540,14 @@ fn target(
         )
         .hint("`ward releases` lists them; --to names one")
     })
+}
+
+/// Whether the newest deployment is not over and leads to another release than the current one.
+fn leading_away(env: &Environment) -> bool {
+    env.current.is_some()
+        && env.deployments.values().next_back().is_some_and(|last| {
+            !matches!(last.phase, Phase::Finished { .. }) && Some(last.to) != env.current
+        })
 }
 
 /// Passes a line on, and keeps the last for an error message.

@@ -65,25 +65,53 @@ impl Control {
                 })
                 .await;
         }
-        let message = if all.is_empty() {
-            "no environment runs"
-        } else {
-            "nothing runs any more"
+        let state = self.store().state();
+        let others: Vec<&str> = state
+            .environments
+            .values()
+            .filter(|env| env.goal == Goal::Up)
+            .map(|env| env.id.as_str())
+            .collect();
+        let message = match (all.is_empty(), others.is_empty()) {
+            (true, _) => "no environment runs".to_owned(),
+            (false, true) => "nothing runs any more".to_owned(),
+            (false, false) => format!("{} runs on", others.join(", ")),
         };
         Ok(Progress::Done {
-            message: message.to_owned(),
+            message,
             addresses: Vec::new(),
         })
     }
 
+    /// Waits until nothing of an environment runs. Whoever brings it up again meanwhile has the last word:
+    /// then there is nothing left to wait for.
     async fn stopped(&self, env: &EnvId, progress: &mpsc::Sender<Progress>) -> Result<(), Refusal> {
-        self.comes_to_rest(
+        let stopped = self.comes_to_rest(
             env,
             DEADLINE,
             |live| live.observed.instances.is_empty(),
             progress,
-        )
-        .await
+        );
+        tokio::select! {
+            stopped = stopped => stopped,
+            () = self.wanted_again(env) => {
+                let message = format!("{env} was brought up again meanwhile, and is not stopped");
+                Err(Refusal::new(RefusalKind::Conflict, message)
+                    .hint("`ward events` says by whom; `ward down` stops it after all"))
+            }
+        }
+    }
+
+    async fn wanted_again(&self, env: &EnvId) {
+        let mut log = self.store().changed();
+        loop {
+            log.mark_unchanged();
+            let state = self.store().state();
+            let wanted = state.environments.get(env).map(|env| env.goal);
+            if wanted == Some(Goal::Up) || log.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Waits until an environment's driver has nothing left to do, as far as the log goes now, and `also`

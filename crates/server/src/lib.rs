@@ -5,6 +5,7 @@
 //! else here brings requests to the log, or shows what is there.
 
 mod actor;
+pub mod audit;
 mod clock;
 mod compose;
 mod control;

@@ -58,9 +58,15 @@ pub(crate) struct GatewayPlace {
     pub(crate) https: SocketAddr,
 }
 
+/// A gateway that says nothing for so long hangs. A successor takes over with the same sockets: connections
+/// must not wait for a process that may never wake. Should it wake, the elder of two gateways leaves.
+const HANGS_AFTER: Duration = Duration::from_secs(3);
+
 struct Inner {
     place: GatewayPlace,
     control: Control,
+    /// The watch's own connection: a table that takes long on the other is no gateway that hangs.
+    pulse: Control,
     store: Store,
     /// The listening sockets outlive the gateway here, so that connections wait for its successor.
     listeners: (TcpListener, TcpListener),
@@ -92,9 +98,11 @@ impl Routing {
             Ok(listeners) => listeners,
             Err(_nobody_there) => bind(&place)?,
         };
+        let pulse = Control::new(&place.home);
         let inner = Inner {
             place,
             control,
+            pulse,
             store,
             listeners,
             table: Mutex::default(),
@@ -111,7 +119,7 @@ impl Routing {
 
     /// What the gateway sees now; `None` while it does not answer.
     pub(crate) async fn observe(&self) -> Option<GatewayObserved> {
-        let observed = self.0.control.observe().await.ok();
+        let observed = soon(self.0.control.observe()).await;
         self.0.seen.send_replace(observed.clone());
         observed
     }
@@ -183,10 +191,11 @@ impl Routing {
             if *wanted == Wanted::No {
                 return;
             }
-            if self.observe().await.is_some() {
+            if let Some(observed) = soon(self.0.pulse.observe()).await {
+                self.0.seen.send_replace(Some(observed));
                 continue;
             }
-            match self.revive().await {
+            match self.succeed().await {
                 Ok(observed) => {
                     tracing::info!(pid = observed.pid, "the gateway was started again");
                     self.0.seen.send_replace(Some(observed));
@@ -198,9 +207,14 @@ impl Routing {
 
     /// The gateway's view; starts a gateway when none answers.
     async fn revive(&self) -> Result<GatewayObserved, RoutingError> {
-        if let Ok(observed) = self.0.control.observe().await {
+        if let Some(observed) = soon(self.0.pulse.observe()).await {
             return Ok(observed);
         }
+        self.succeed().await
+    }
+
+    /// The view of a gateway that is started now. One that still runs leaves when it sees its successor.
+    async fn succeed(&self) -> Result<GatewayObserved, RoutingError> {
         let place = &self.0.place;
         let (http, https) = &self.0.listeners;
         let mut child = ward_gateway::spawn(&place.exe, &place.home, http, https)
@@ -208,7 +222,7 @@ impl Routing {
         std::thread::spawn(move || child.wait());
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
         loop {
-            match self.0.control.observe().await {
+            match self.0.pulse.observe().await {
                 Ok(observed) => return Ok(observed),
                 Err(error) if tokio::time::Instant::now() > deadline => {
                     return Err(RoutingError::Silent(error));
@@ -217,6 +231,14 @@ impl Routing {
             }
         }
     }
+}
+
+/// What the gateway answers, when it answers before it counts as hanging.
+async fn soon(
+    answer: impl Future<Output = Result<GatewayObserved, ControlError>>,
+) -> Option<GatewayObserved> {
+    let answer = tokio::time::timeout(HANGS_AFTER, answer).await;
+    answer.ok().and_then(Result::ok)
 }
 
 fn bind(place: &GatewayPlace) -> Result<(TcpListener, TcpListener), RoutingError> {

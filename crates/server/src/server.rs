@@ -69,6 +69,14 @@ pub enum StartError {
     Signals(#[source] io::Error),
 }
 
+impl StartError {
+    /// Whether another server has the state folder.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Store(ward_store::Error::Locked { .. }))
+    }
+}
+
 /// A running control plane.
 pub struct Server {
     /// The handle for the API.

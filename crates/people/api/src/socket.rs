@@ -5,16 +5,22 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::Extension;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use ward_server::Actor;
 
 /// The socket's name in the state folder.
 pub const SOCKET: &str = "ward.sock";
+
+/// How long calls that are being answered hold up the end of the server.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// Why the API could not be served.
 #[derive(Debug, thiserror::Error)]
@@ -48,15 +54,21 @@ pub async fn serve(
         path: home.join(SOCKET),
         source,
     })?;
+    let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => answer(stream, &router),
+                Ok((stream, _)) => answer(stream, &router, &mut connections),
                 Err(error) => tracing::warn!(%error, "a connection to the API was not accepted"),
             },
-            _ = shutdown.wait_for(|down| *down) => return Ok(()),
+            Some(_) = connections.join_next() => {}
+            _ = shutdown.wait_for(|down| *down) => break,
         }
     }
+    // Whoever asked for the end is still to be told that it comes; who follows something need not be.
+    let answered = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(LAST_ANSWERS, answered).await;
+    Ok(())
 }
 
 fn bind(home: &Path) -> io::Result<UnixListener> {
@@ -68,12 +80,12 @@ fn bind(home: &Path) -> io::Result<UnixListener> {
     UnixListener::bind(path)
 }
 
-fn answer(stream: UnixStream, router: &Router) {
+fn answer(stream: UnixStream, router: &Router, connections: &mut JoinSet<()>) {
     let Some(actor) = permitted(&stream) else {
         return; // Not a word to a stranger: the connection closes.
     };
     let service = TowerToHyperService::new(router.clone().layer(Extension(actor)));
-    tokio::spawn(async move {
+    connections.spawn(async move {
         let connection = hyper::server::conn::http1::Builder::new()
             .serve_connection(TokioIo::new(stream), service);
         if let Err(error) = connection.await {

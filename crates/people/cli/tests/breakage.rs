@@ -1,0 +1,135 @@
+//! What broke Ward once: several people at a time, processes that hang, a log that was tampered with.
+
+mod support;
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::load::get;
+use support::{Ward, alive, eventually};
+
+const HOST: &str = "shop.localhost";
+
+fn stack(ward: &Ward, answer: &str) {
+    ward.stack(&format!(r#"ANSWER = "{answer}""#), "");
+}
+
+fn begin(ward: &Ward, arguments: &[&str]) -> std::process::Child {
+    let mut command = ward.command(arguments);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+fn serves(ward: &Ward, answer: &str) {
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, answer);
+}
+
+#[test]
+fn whoever_is_second_to_start_the_platform_uses_the_first() {
+    let ward = Ward::new();
+    stack(&ward, "good");
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    let all: Vec<_> = (0..5).map(|_| begin(&ward, &["up", &dir])).collect();
+    for one in all {
+        let output = one.wait_with_output().unwrap();
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{words}");
+    }
+    serves(&ward, "good");
+    assert_eq!(ward.healthy("web").len(), 2);
+}
+
+#[test]
+fn down_that_is_overtaken_by_a_deploy_says_so_and_does_not_wait() {
+    let ward = Ward::new();
+    stack(&ward, "one");
+    let text = std::fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    // Instances that take a while to stop, so that the deploy comes in the middle of it.
+    let slow = |answer: &str| {
+        text.replace("one", answer)
+            .replace("ANSWER", r#"MODE = "deaf", ANSWER"#)
+            .replace("port = 8000", "port = 8000\nstop_timeout = \"2s\"")
+    };
+    ward.write("ward.toml", &slow("one"));
+    ward.up();
+    let since = Instant::now();
+    let down = begin(&ward, &["down", "--env", "dev"]);
+    eventually("the environment shall be down", || {
+        ward.status()["environments"][0]["goal"] == "down"
+    });
+    ward.write("ward.toml", &slow("two"));
+    ward.ok(&["deploy"]);
+    let output = down.wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("brought up again"), "{words}");
+    assert!(since.elapsed() < Duration::from_secs(30));
+    serves(&ward, "two");
+}
+
+#[test]
+fn rollback_in_the_middle_of_a_deployment_goes_to_what_serves() {
+    let ward = Ward::new();
+    for answer in ["one", "two"] {
+        stack(&ward, answer);
+        ward.up();
+    }
+    // The third never becomes healthy: it is still on its way when it is called back.
+    ward.stack(r#"ANSWER = "three", MODE = "unhealthy""#, "");
+    let text = std::fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    ward.write("ward.toml", &text.replace("\"10s\"", "\"2s\""));
+    let deploy = begin(&ward, &["deploy"]);
+    eventually("the third is on its way", || {
+        ward.run(&["events"])
+            .stdout()
+            .contains("deployment d3 rolling")
+    });
+    ward.ok(&["rollback"]);
+    let _ = deploy.wait_with_output();
+    serves(&ward, "two");
+}
+
+#[test]
+fn a_gateway_that_hangs_is_followed_by_another() {
+    let ward = Ward::new();
+    stack(&ward, "one");
+    ward.up();
+    let hung = ward.gateway_pid();
+    let pid = Pid::from_raw(hung).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    stack(&ward, "two");
+    let deploy = ward.run(&["deploy"]);
+    let successor = ward.gateway_pid();
+    kill_process(pid, Signal::CONT).unwrap();
+    deploy.success();
+    assert_ne!(successor, hung);
+    serves(&ward, "two");
+    eventually("the elder leaves", || !alive(hung));
+}
+
+#[test]
+fn p7_a_log_that_keeps_the_server_from_starting_is_audited_all_the_same() {
+    let ward = Ward::new();
+    stack(&ward, "one");
+    ward.up();
+    ward.ok(&["down"]);
+    let whole = ward.ok(&["audit", "verify"]);
+    assert!(whole.contains("none altered"), "{whole}");
+    let database = ward.home().join("ward.db");
+    let untouched = std::fs::read(&database).unwrap();
+    let at = find(&untouched, b"\"deployment_moved\"");
+    let mut altered = untouched.clone();
+    altered[at + 1] = b'D';
+    std::fs::write(&database, &altered).unwrap();
+    let verified = ward.run(&["audit", "verify"]);
+    assert_eq!(verified.code(), 1, "{verified:?}");
+    assert!(verified.stdout().contains("event"), "{verified:?}");
+    std::fs::write(&database, &untouched).unwrap();
+}
+
+fn find(all: &[u8], part: &[u8]) -> usize {
+    all.windows(part.len())
+        .position(|window| window == part)
+        .expect("an event of that kind in the database file")
+}
