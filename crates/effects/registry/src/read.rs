@@ -9,8 +9,9 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt, stream};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -35,7 +36,7 @@ pub(crate) fn whole(found: Found, digest: ContentDigest) -> Verified {
                 file,
                 range: 0..found.size,
                 check: Some((hasher, digest)),
-                buffer: BytesMut::new(),
+                spare: Spare::default(),
             };
             reader.into_stream().boxed()
         }
@@ -51,7 +52,7 @@ pub(crate) fn part(found: Found, digest: &ContentDigest, range: Range<u64>) -> V
                 file,
                 range,
                 check: None,
-                buffer: BytesMut::new(),
+                spare: Spare::default(),
             };
             reader.into_stream().boxed()
         }
@@ -68,7 +69,7 @@ struct FileReader {
     file: File,
     range: Range<u64>,
     check: Option<(Hasher, ContentDigest)>,
-    buffer: BytesMut,
+    spare: Spare,
 }
 
 impl FileReader {
@@ -113,12 +114,13 @@ impl FileReader {
     fn read_piece(&mut self) -> io::Result<Bytes> {
         let left = self.range.end - self.range.start;
         let want = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
-        // Once the pieces before are sent this takes their memory again instead of asking for more.
-        self.buffer.resize(want, 0);
+        let mut piece = self.spare.take();
+        // One buffer's length serves all pieces but the last, so that none is cleared twice.
+        piece.bytes.resize(want, 0);
         self.file
-            .read_exact_at(&mut self.buffer, self.range.start)?;
+            .read_exact_at(&mut piece.bytes, self.range.start)?;
         self.range.start += want as u64;
-        Ok(self.buffer.split().freeze())
+        Ok(Bytes::from_owner(piece))
     }
 
     /// Asked for once, at the last byte: an empty blob has its only chance here too.
@@ -127,6 +129,43 @@ impl FileReader {
             Some((hasher, digest)) => compare(hasher, digest),
             None => Ok(()),
         }
+    }
+}
+
+/// The buffers of one stream. A piece that was sent gives its memory back for the next: asking the
+/// allocator for each would cost as much as hashing it, in pages that the kernel clears.
+#[derive(Clone, Default)]
+struct Spare(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Spare {
+    fn take(&self) -> Piece {
+        let bytes = self.list().pop().unwrap_or_default();
+        Piece {
+            bytes,
+            home: self.clone(),
+        }
+    }
+
+    fn list(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Piece {
+    bytes: Vec<u8>,
+    home: Spare,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.home.list().push(bytes);
     }
 }
 

@@ -7,6 +7,8 @@ mod support;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -90,13 +92,14 @@ async fn a_damaged_manifest_is_an_error_and_nothing_is_collected_by_it() {
     served.stop().await;
 }
 
-/// Sends the head of a request and a part of its body, then closes the connection.
-fn vanish(http: &Http, head: &str, body: &[u8]) {
+/// Sends the head of a request and a part of its body. The client vanishes when this is dropped.
+fn half_a_request(http: &Http, head: &str, body: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(http.address).unwrap();
     let host = http.address;
     let text = format!("{head}\r\nHost: {host}\r\nContent-Length: 1000000\r\n\r\n");
     stream.write_all(text.as_bytes()).unwrap();
     stream.write_all(body).unwrap();
+    stream
 }
 
 #[tokio::test]
@@ -106,7 +109,8 @@ async fn an_interrupted_upload_is_resumed_where_it_broke_off() {
     let (http, bytes) = (served.http(), noise(3, 1_000_000));
     let digest = digest(&bytes);
     let place = http.begin("i").await;
-    vanish(&http, &format!("PATCH {place} HTTP/1.1"), &bytes[..300_000]);
+    let patch = format!("PATCH {place} HTTP/1.1");
+    drop(half_a_request(&http, &patch, &bytes[..300_000]));
     until("the partial chunk is kept", async || {
         http.get(&place).await.expect(204).header("range") == "0-299999"
     })
@@ -144,11 +148,16 @@ async fn a_client_that_vanishes_in_a_single_post_or_a_manifest_leaves_nothing() 
     let served = Served::start(folder.path()).await;
     let (http, bytes) = (served.http(), noise(4, 1_000_000));
     let digest = digest(&bytes);
+    let staged = || files(&folder.path().join("staging")).len();
     let post = format!("POST /v2/v/blobs/uploads/?digest={digest} HTTP/1.1");
-    vanish(&http, &post, &bytes[..400_000]);
+    let client = half_a_request(&http, &post, &bytes[..700_000]);
+    until("the upload is under way", async || staged() == 1).await;
+    drop(client);
+    until("its file is gone", async || staged() == 0).await;
     let put = format!("PUT /v2/v/manifests/latest HTTP/1.1\r\nContent-Type: {OCI_MANIFEST}");
-    vanish(&http, &put, b"{\"schemaVersion\":2,");
-    // The requests end once the registry has seen the connections close; a stop waits for that.
+    drop(half_a_request(&http, &put, b"{\"schemaVersion\":2,"));
+    // A stop waits for the requests that are under way.
+    http.get("/v2/").await.expect(200);
     served.stop().await;
     assert_eq!(files(folder.path()), ["lock"]);
 }
@@ -323,15 +332,19 @@ async fn blob_is_taken(http: &Http, bytes: &[u8]) -> bool {
     }
 }
 
-/// Pushes images with random pauses until the connection breaks; gives the tags that were acknowledged.
-async fn push_until_killed(http: Http, round: usize) -> Vec<(String, String)> {
+/// Pushes images until the connection breaks, counting answers; gives the tags that were acknowledged.
+async fn push_until_killed(
+    http: Http,
+    round: usize,
+    answers: Arc<AtomicUsize>,
+) -> Vec<(String, String)> {
     let mut acknowledged = Vec::new();
     for n in 0.. {
         let (tag, layer) = (
             format!("t{round}-{n}"),
             noise((round * 1000 + n) as u64, 300_000),
         );
-        let Some(digest) = try_push(&http, &tag, &layer).await else {
+        let Some(digest) = try_push(&http, &tag, &layer, &answers).await else {
             break;
         };
         acknowledged.push((tag, digest));
@@ -339,7 +352,7 @@ async fn push_until_killed(http: Http, round: usize) -> Vec<(String, String)> {
     acknowledged
 }
 
-async fn try_push(http: &Http, tag: &str, layer: &[u8]) -> Option<String> {
+async fn try_push(http: &Http, tag: &str, layer: &[u8], answers: &AtomicUsize) -> Option<String> {
     let mut digests = Vec::new();
     for bytes in [b"{}".as_slice(), layer] {
         let digest = digest(bytes);
@@ -349,6 +362,7 @@ async fn try_push(http: &Http, tag: &str, layer: &[u8]) -> Option<String> {
             .await
             .ok()?;
         got.expect(201);
+        answers.fetch_add(1, Ordering::Relaxed);
         digests.push(digest);
     }
     let json = image(&digests[0], &[(&digests[1], layer.len())]).to_string();
@@ -358,6 +372,7 @@ async fn try_push(http: &Http, tag: &str, layer: &[u8]) -> Option<String> {
         .try_send(Method::PUT, &path, &headers, json)
         .await
         .ok()?;
+    answers.fetch_add(1, Ordering::Relaxed);
     Some(got.expect(201).header("docker-content-digest").to_owned())
 }
 
@@ -367,9 +382,15 @@ async fn kill_9_at_any_moment_loses_nothing_acknowledged() {
     let mut acknowledged = Vec::new();
     for round in 0..8 {
         let process = Process::start(&[], folder.path());
-        let pushing = tokio::spawn(push_until_killed(Http::new(process.address), round));
-        // The moment differs by round; whichever it is, the promise is the same.
-        tokio::time::sleep(Duration::from_millis(60 + 37 * round as u64)).await;
+        let (http, answers) = (Http::new(process.address), Arc::new(AtomicUsize::new(0)));
+        let pushing = tokio::spawn(push_until_killed(http, round, answers.clone()));
+        // After another answer in each round, and then somewhere inside of the request that follows;
+        // wherever it is, the promise is the same.
+        until("the registry answers", async || {
+            answers.load(Ordering::Relaxed) >= 3 + round
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(3 * round as u64)).await;
         process.kill();
         acknowledged.extend(pushing.await.unwrap());
     }
