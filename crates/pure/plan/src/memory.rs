@@ -11,6 +11,7 @@ use ward_types::keeper::InstanceState;
 use ward_types::release::{Deployment, Goal, Phase};
 use ward_types::time::Timestamp;
 
+use crate::action::Action;
 use crate::pools;
 use crate::scene::Scene;
 
@@ -44,6 +45,26 @@ pub(crate) enum DataMemory {
     #[default]
     Kept,
     Purged,
+}
+
+impl Memory {
+    /// The driver says that an action of the plan that this memory came with failed: so that it is not
+    /// remembered as done. Only `PurgeData` and `Cut` are remembered at all.
+    pub fn was_not_done(&mut self, action: &Action) {
+        match action {
+            Action::PurgeData => self.data = DataMemory::Kept,
+            Action::Cut { id } => {
+                if let Some(out) = self.out.get_mut(id) {
+                    out.cut = None;
+                }
+            }
+            Action::Move { .. }
+            | Action::Start { .. }
+            | Action::Route { .. }
+            | Action::Stop { .. }
+            | Action::Remove { .. } => {}
+        }
+    }
 }
 
 /// What is remembered after this scene was seen.

@@ -295,6 +295,17 @@ fn purge() {
 }
 
 #[test]
+fn a_purge_that_fails_is_tried_again() {
+    let mut world = served();
+    world.goal(Goal::Purged);
+    world.run(150);
+    // The plan that removes the database goes well, the one after it does not.
+    world.mishaps = vec![Mishap::Fail(0), Mishap::Fail(99)];
+    world.run(10_000);
+    assert_eq!(world.purged, 1, "{}", world.transcript);
+}
+
+#[test]
 fn database_dies() {
     let mut world = served();
     let wall = world.wall();

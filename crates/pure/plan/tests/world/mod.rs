@@ -240,10 +240,12 @@ impl World {
             if mishap == Some(Mishap::Crash(number)) {
                 break;
             }
-            if mishap != Some(Mishap::Fail(number)) {
-                self.tell_action(action);
-                self.act(action);
+            if mishap == Some(Mishap::Fail(number)) {
+                self.memory.was_not_done(action);
+                continue;
             }
+            self.tell_action(action);
+            self.act(action);
         }
         if let Some(Mishap::Crash(_)) = mishap {
             self.say("! the driver was killed and is back");
