@@ -187,7 +187,13 @@ impl World {
             self.tell_waiting(&plan);
             self.wake = plan.wake;
             let same = before.as_ref() == Some(&plan.actions);
-            if plan.actions.is_empty() || same {
+            if plan.actions.is_empty() {
+                return;
+            }
+            if same {
+                // It failed just now; it is left for the next look.
+                let left = plan.actions.iter();
+                left.for_each(|action| self.memory.was_not_done(action));
                 return;
             }
             self.carry_out(&plan);
