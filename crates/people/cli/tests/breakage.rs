@@ -109,6 +109,19 @@ fn a_gateway_that_hangs_is_followed_by_another() {
 }
 
 #[test]
+fn down_ends_a_gateway_that_nothing_else_is_left_of() {
+    let ward = Ward::new();
+    stack(&ward, "one");
+    ward.up();
+    ward.ok(&["down", "--env", "dev"]);
+    let (server, gateway) = (ward.server_pid(), ward.gateway_pid());
+    support::kill9(server);
+    eventually("the server is gone", || !alive(server));
+    ward.ok(&["down"]);
+    eventually("the gateway is gone", || !alive(gateway));
+}
+
+#[test]
 fn p7_a_log_that_keeps_the_server_from_starting_is_audited_all_the_same() {
     let ward = Ward::new();
     stack(&ward, "one");

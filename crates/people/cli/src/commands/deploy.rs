@@ -134,7 +134,8 @@ async fn reached(context: &Context, down: &args::Down) -> Result<Option<StatusVi
         Err(other) => return Err(other.into()),
     }
     let data = down.purge && context.home.join("ward.db").exists();
-    if !data && !platform::left_behind(&context.home) {
+    let gateway = ward_gateway::control::Control::new(&context.home);
+    if !data && !platform::left_behind(&context.home) && gateway.observe().await.is_err() {
         return Ok(None);
     }
     platform::ensure(&context.home, &args::Addresses::ANY, &context.printer).await?;
