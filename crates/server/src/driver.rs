@@ -16,9 +16,9 @@ use ward_store::{Entry, Log, Store};
 use ward_types::event::Event;
 use ward_types::id::{EnvId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceFacts, InstanceState, InstanceStatus, Role};
-use ward_types::release::Environment;
+use ward_types::release::{Environment, Reason};
 use ward_types::table::{Endpoint, Pool};
-use ward_types::time::Timestamp;
+use ward_types::time::{Millis, Timestamp};
 
 use crate::actor::causes;
 use crate::clock::now;
@@ -29,6 +29,9 @@ use crate::routing::Routing;
 const TICK: Duration = Duration::from_secs(1);
 /// While something is waited for that nobody announces, such as the end of a drain.
 const WATCHFUL: Duration = Duration::from_millis(20);
+/// What has no health check is taken to be well when it has run for so long in a new release: a program
+/// that ends at once has never been well. A release that once served is not asked again.
+const SETTLES_IN: Millis = Millis::secs(1);
 /// How many lines of output go with a failure.
 const OUTPUT_LINES: usize = 20;
 
@@ -110,7 +113,8 @@ impl Driver {
         let Some(env) = state.environments.get(&self.env) else {
             return TICK;
         };
-        let observed = self.observe().await;
+        let mut observed = self.observe().await;
+        let settling = settle(env, &mut observed);
         let ordinal = match self.world.store.next_number(&self.ordinals(), 0) {
             Ok(ordinal) => ordinal,
             Err(error) => return self.stuck(observed, causes(&error)),
@@ -126,7 +130,7 @@ impl Driver {
             );
         }
         let troubles = self.act(env, &observed, &plan).await;
-        let pause = pause(&plan, &troubles);
+        let pause = pause(&plan, &troubles).min(settling.unwrap_or(TICK));
         self.memory = plan.memory;
         let warm = |waiting: &&Waiting| matches!(waiting, Waiting::Warm { .. });
         let (keeping, waiting): (Vec<_>, Vec<_>) = plan.waiting.iter().partition(warm);
@@ -339,6 +343,31 @@ impl Driver {
             endpoints: planned.endpoints.iter().filter_map(endpoint).collect(),
         }
     }
+}
+
+/// Shows the instances without a health check that a deploy has just started as starting; how long the
+/// next of them still takes.
+fn settle(env: &Environment, observed: &mut Observed) -> Option<Duration> {
+    let deployment = env
+        .active()
+        .filter(|active| active.reason == Reason::Deploy)?;
+    let spec = &env.releases.get(&deployment.to)?.spec;
+    let unchecked = |seen: &&mut SeenInstance| {
+        let service = spec.services.get(&seen.facts.component);
+        seen.facts.role == Role::Service
+            && seen.facts.release == deployment.to
+            && seen.status.state == InstanceState::Healthy
+            && service.is_some_and(|service| service.health.is_none())
+    };
+    let mut next = None;
+    for seen in observed.instances.values_mut().filter(unchecked) {
+        let left = SETTLES_IN - now().since(seen.since);
+        if left > Millis(0) {
+            seen.status.state = InstanceState::Starting;
+            next = next.min(Some(left.duration())).or(Some(left.duration()));
+        }
+    }
+    next
 }
 
 /// Which release's configuration an instance runs with. A database belongs to no release (`r0`): it runs

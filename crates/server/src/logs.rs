@@ -1,12 +1,14 @@
 //! Shows the output of instances, also of those that are gone.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use ward_types::id::{EnvId, Name, ReleaseId};
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::LogLine;
 
-use crate::actor::{Refusal, causes};
+use crate::actor::{Refusal, RefusalKind, causes};
 use crate::clock::now;
 use crate::control::Control;
 
@@ -35,6 +37,9 @@ impl Control {
     /// When the environment does not exist.
     pub fn logs(&self, query: LogQuery, lines: mpsc::Sender<LogLine>) -> Result<(), Refusal> {
         let env = self.environment(query.env.as_ref())?;
+        if let Some(component) = &query.component {
+            self.had(&env, component)?;
+        }
         let engine = self.engine().clone();
         let wanted = ward_engine::LogQuery {
             components: query.component.into_iter().collect(),
@@ -72,5 +77,23 @@ impl Control {
             });
         }
         Ok(())
+    }
+
+    /// Whether any release of an environment has, or had, a service or database of that name.
+    fn had(&self, env: &EnvId, component: &Name) -> Result<(), Refusal> {
+        let known = self.known(env);
+        let specs = known
+            .iter()
+            .flat_map(|env| env.releases.values().map(|release| &release.spec));
+        let names: BTreeSet<&Name> = specs
+            .flat_map(|spec| spec.services.keys().chain(spec.databases.keys()))
+            .collect();
+        if names.contains(component) {
+            return Ok(());
+        }
+        let list: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+        let message = format!("{env} never had a service or database called {component}");
+        Err(Refusal::new(RefusalKind::NotFound, message)
+            .hint(format!("there are: {}", list.join(", "))))
     }
 }

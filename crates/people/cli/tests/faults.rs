@@ -109,6 +109,23 @@ fn an_application_that_ends_at_once() {
 }
 
 #[test]
+fn a_worker_that_ends_at_once_is_taken_back() {
+    let ward = up();
+    let worker = r#"
+[service.worker]
+build = { files = ["app.py"], run = ["python3", "-u", "app.py"], base = "host" }
+env = { MODE = "exit" }
+"#;
+    ward.stack(GOOD, worker);
+    let deploy = ward.run(&["deploy"]);
+    deploy.fails(
+        1,
+        &["failed_old_serving", "cannot open the moon", "exit code 3"],
+    );
+    serves(&ward);
+}
+
+#[test]
 fn a_rollback_does_not_need_the_current_release() {
     let ward = up();
     ward.stack(r#"ANSWER = "bad""#, "");

@@ -241,7 +241,7 @@ fn one<R: Read>(
             check_room(tree, &shown, entry.size())?;
             let file = tree.make_file(&path).map_err(failed)?;
             copy(entry, &file, &shown)?;
-            let mode = Mode::from_raw_mode(mode & 0o777);
+            let mode = Mode::from_raw_mode(tree::for_everybody(mode & 0o777));
             rustix::fs::fchmod(&file, mode)
                 .and_then(|()| rustix::fs::futimens(&file, &tree::times(seconds)))
                 .map_err(|errno| failed(errno.into()))?;

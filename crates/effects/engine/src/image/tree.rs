@@ -105,7 +105,7 @@ impl Tree {
     /// Makes a folder, or sets the mode of the one that is there. Its owner may always enter and write, so
     /// that the layer can be removed.
     pub(super) fn make_folder(&self, path: &Path, mode: u32) -> io::Result<()> {
-        let mode = Mode::from_raw_mode(mode & 0o1777 | 0o700);
+        let mode = Mode::from_raw_mode(for_everybody(mode & 0o1777 | 0o700));
         if path.as_os_str().is_empty() {
             // The root must be entered by whatever user the instance is.
             return Ok(rustix::fs::fchmod(
@@ -292,4 +292,15 @@ fn make_opaque(folder: &OwnedFd) -> io::Result<()> {
         b"y",
         XattrFlags::empty(),
     )?)
+}
+
+/// The rights that a file's owner has by its image, given to everybody where the layer's files belong to
+/// root: the instance's user is another one then, and would be shut out of its own files. Writing is left
+/// out, as a layer is read-only; others cannot get at it, as the state folder is closed to them.
+pub(super) fn for_everybody(mode: u32) -> u32 {
+    if !rustix::process::geteuid().is_root() {
+        return mode;
+    }
+    let owners = (mode >> 6) & 0o5;
+    mode | owners << 3 | owners
 }
