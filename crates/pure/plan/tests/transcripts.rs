@@ -237,6 +237,35 @@ fn gateway_away_for_too_long() {
 }
 
 #[test]
+fn gateway_away_until_nobody_knows() {
+    let mut world = served();
+    world.deploy(returns());
+    world.run(400);
+    let now = world.now;
+    world.gateway.go_away(now, 90_000);
+    world.say("! the gateway was killed");
+    world.settle();
+    world.run(30_000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn what_died_before_a_rollback_is_no_failure_of_it() {
+    let mut world = served();
+    world.deploy(returns());
+    world.settle();
+    world.transcript.clear();
+    let (now, wall) = (world.now, world.wall());
+    world.gateway.go_away(now, 3000);
+    world.sim(&id("web-r1-3")).kill(wall);
+    world.memory = ward_plan::Memory::default();
+    world.say("! web-r1-3, which was warm, the gateway and the driver were killed");
+    world.queue(ReleaseId(1), Reason::Rollback);
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
 fn gateway_acknowledges_late() {
     let mut world = served();
     world.gateway.takes = 900;
