@@ -20,6 +20,9 @@ use crate::images::{ImageError, Images};
 
 /// An instance's log is rotated beyond this many bytes.
 const LOG_BYTES: u64 = 16 << 20;
+/// More processes and threads than any sane service has, and few enough that a fork bomb stays in its
+/// instance.
+const PROCESSES: u32 = 4096;
 /// Where programs are looked for, unless the image says otherwise.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -158,7 +161,7 @@ impl Composer {
             },
             limits: Limits {
                 memory: service.memory.map(|size| size.0),
-                processes: None,
+                processes: Some(PROCESSES),
             },
             health: service
                 .health
@@ -231,8 +234,9 @@ impl Composer {
                     hosts.push(host.clone());
                     hosts.len() - 1
                 });
+            // An outside address that is declared as a number is the instance's own, inside.
             LinkSpec {
-                address: address(place),
+                address: host.parse().unwrap_or_else(|_| address(place)),
                 host,
                 port,
                 target,

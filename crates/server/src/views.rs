@@ -150,7 +150,7 @@ pub(crate) fn deployment_view(deployment: &Deployment, now: Timestamp) -> Deploy
 fn components(env: &Environment, live: &Live) -> Vec<ComponentView> {
     let spec = env
         .current_release()
-        .or_else(|| Some(env.releases.get(&env.active()?.to)?))
+        .or_else(|| env.releases.get(&env.active()?.to))
         .map(|r| &r.spec);
     let mut wanted: BTreeMap<&Name, (&str, u32)> = BTreeMap::new();
     if let Some(spec) = spec {

@@ -25,6 +25,8 @@ pub(crate) mod word {
     pub(crate) const GO: u8 = b'G';
     /// Sandbox: here are the namespaces' descriptors.
     pub(crate) const NAMESPACES: u8 = b'N';
+    /// Sandbox: here is the descriptor that shows calls of bind.
+    pub(crate) const BINDS: u8 = b'B';
     /// Sandbox: the kernel denied something; its text follows.
     pub(crate) const MISSING: u8 = b'M';
     /// Sandbox: it failed; its text follows.
@@ -73,7 +75,7 @@ pub(crate) fn run(birth: &Birth<'_>) -> ! {
 /// The set-up. The order is the point.
 fn set_up(birth: &Birth<'_>) -> Result<(), Failed> {
     let sync = birth.sync.as_fd();
-    // 1. Die with the keeper, from the first moment. Step 8 clears this, step 15 sets it again.
+    // 1. Die with the keeper, from the first moment. Step 8 clears this, step 16 sets it again.
     die_with_parent()?;
     // 2. Until the keeper has mapped our ids we are nobody and own nothing here; and the limits must hold before
     //    anything is allocated.
@@ -86,7 +88,7 @@ fn set_up(birth: &Birth<'_>) -> Result<(), Failed> {
     root::detach_from_host()?;
     // 6. Before we become the user, who may not walk Ward's folders.
     let sources = root::Sources::open(birth.spec)?;
-    // 7. In the old tree, whose /dev/null may not be in the new.
+    // 7. While we have the capability.
     rustix::system::sethostname(birth.spec.facts.id.as_str().as_bytes())
         .doing("setting the host name")?;
     // 8. Before anything is made, so that what is made belongs to an id that exists inside.
@@ -106,15 +108,19 @@ fn set_up(birth: &Birth<'_>) -> Result<(), Failed> {
     crate::limits::set(birth.processes).doing("setting resource limits")?;
     // 12. Privileges, after the last step that needs one.
     crate::capabilities::drop_all().doing("dropping capabilities")?;
-    // 13. The filter last of all protections: it denies the calls that made the others. No filter, no start.
+    // 13. Needs no_new_privs. Only where there are links: everybody else's bind costs nothing.
+    if !birth.spec.links.is_empty() {
+        show_binds(sync)?;
+    }
+    // 14. The filter last of all protections: it denies the calls that made the others. No filter, no start.
     birth
         .filters
         .install()
         .doing("installing the system call filter")?;
-    // 14. pid 1 holds the keeper's memory of a moment ago, the environment included: closed to its children, which
+    // 15. pid 1 holds the keeper's memory of a moment ago, the environment included: closed to its children, which
     //     have the same id.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("closing pid 1")?;
-    // 15. Changing ids cleared it. A keeper that died before this has closed its end, which the next message finds.
+    // 16. Changing ids cleared it. A keeper that died before this has closed its end, which the next message finds.
     die_with_parent()
 }
 
@@ -140,6 +146,15 @@ fn hand_over_namespaces(sync: BorrowedFd<'_>) -> Result<(), Failed> {
     let opened = opened.doing("opening the namespaces")?;
     let borrowed: Vec<_> = opened.iter().map(AsFd::as_fd).collect();
     if keeper_socket::send_packet(sync, &[word::NAMESPACES], &borrowed).is_err() {
+        process::leave(125);
+    }
+    Ok(())
+}
+
+/// Hands the keeper the descriptor that shows calls of bind, and keeps none: who holds it could answer itself.
+fn show_binds(sync: BorrowedFd<'_>) -> Result<(), Failed> {
+    let questions = crate::binds::ask_first().doing("having calls of bind shown")?;
+    if keeper_socket::send_packet(sync, &[word::BINDS], &[questions.as_fd()]).is_err() {
         process::leave(125);
     }
     Ok(())

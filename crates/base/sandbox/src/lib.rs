@@ -9,6 +9,7 @@
 
 #![allow(unsafe_code)]
 
+mod binds;
 mod capabilities;
 mod cgroup;
 mod error;
@@ -30,4 +31,5 @@ pub mod signals;
 pub use cgroup::sweep as sweep_cgroups;
 pub use error::SandboxError;
 pub use exec::{ExecSpec, Executed, Joined};
+pub use network::add_address;
 pub use sandbox::{Prepared, Sandbox};

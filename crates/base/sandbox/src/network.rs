@@ -1,5 +1,9 @@
 //! The network namespace: a loopback device and nothing else.
 
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType};
 use rustix::thread::UnshareFlags;
@@ -17,23 +21,61 @@ pub(crate) fn enter() -> Result<(), SandboxError> {
     Ok(())
 }
 
+/// Gives the loopback device one more address, so that a declared outside address can be listened on inside.
+/// `number` tells it from the others. Only in a network namespace of this process's own.
+///
+/// # Errors
+/// `PermissionDenied` in a network namespace that is not its own.
+pub fn add_address(number: u32, address: Ipv4Addr) -> io::Result<()> {
+    let alias = format!("lo:{number}");
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    configure(&socket, &alias, libc::SIOCSIFADDR, address)?;
+    configure(&socket, &alias, libc::SIOCSIFNETMASK, Ipv4Addr::BROADCAST)?;
+    Ok(())
+}
+
+fn configure(
+    socket: &OwnedFd,
+    name: &str,
+    what: libc::Ioctl,
+    address: Ipv4Addr,
+) -> Result<(), Errno> {
+    let mut request = named(name);
+    let value = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: 0,
+        sin_addr: libc::in_addr {
+            s_addr: u32::from_ne_bytes(address.octets()),
+        },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: the union's field is a `sockaddr`, as large as a `sockaddr_in` and of lesser alignment.
+    request.ifr_ifru.ifru_addr =
+        unsafe { std::mem::transmute::<libc::sockaddr_in, libc::sockaddr>(value) };
+    ask(socket, what, &request)
+}
+
 /// Sets the flag IFF_UP of `lo`; the kernel gives it 127.0.0.1/8 and ::1 by itself.
 fn loopback_up() -> Result<(), Errno> {
-    use std::os::fd::AsRawFd;
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    let mut request = named("lo");
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    ask(&socket, libc::SIOCSIFFLAGS, &request)
+}
+
+fn named(name: &str) -> libc::ifreq {
     // SAFETY: `ifreq` is a plain C struct for which zeros are valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    request.ifr_name[0] = b'l' as libc::c_char;
-    request.ifr_name[1] = b'o' as libc::c_char;
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
-    // SAFETY: SIOCSIFFLAGS reads an `ifreq`, which lives until the call returns.
-    let result = unsafe {
-        libc::ioctl(
-            socket.as_raw_fd(),
-            libc::SIOCSIFFLAGS as _,
-            &raw const request,
-        )
-    };
+    let room = request.ifr_name.len() - 1;
+    for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes().take(room)) {
+        *place = byte as libc::c_char;
+    }
+    request
+}
+
+fn ask(socket: &OwnedFd, what: libc::Ioctl, request: &libc::ifreq) -> Result<(), Errno> {
+    // SAFETY: the interface requests read an `ifreq`, which lives until the call returns.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), what as _, &raw const *request) };
     if result < 0 {
         return Err(crate::process::last_error());
     }

@@ -268,6 +268,10 @@ fn terminals(root: BorrowedFd<'_>) -> Result<(), Failed> {
     attach_at(root, "dev/pts", pts.as_fd())
 }
 
+/// The most, in bytes, that each scratch folder of an instance without a limit of memory holds. It is memory of
+/// the machine, and the kernel's own default is half of that.
+const SCRATCH_SPACE: u64 = 1 << 30;
+
 fn show_scratch_space(
     root: BorrowedFd<'_>,
     scratch: &Scratch,
@@ -276,7 +280,8 @@ fn show_scratch_space(
     for (index, (path, mode)) in SCRATCH.iter().enumerate() {
         match scratch {
             Scratch::New => {
-                let space = tmpfs(mode, memory).doing("making scratch space")?;
+                let space =
+                    tmpfs(mode, memory.or(Some(SCRATCH_SPACE))).doing("making scratch space")?;
                 attach_at(root, path, space.as_fd())?;
             }
             Scratch::Shared(spaces) => attach_at(root, path, spaces[index].as_fd())?,

@@ -15,6 +15,7 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use ward_types::keeper::{Exit, InstanceSpec};
 
+use crate::binds::Binds;
 use crate::cgroup::Cgroup;
 use crate::error::{SandboxError, outside};
 use crate::filter::Filters;
@@ -50,6 +51,8 @@ pub struct Sandbox {
     status: OwnedFd,
     output: Option<(OwnedFd, OwnedFd)>,
     missing: Vec<String>,
+    binds: Option<Binds>,
+    link_ports: Vec<u16>,
     pub(crate) namespaces: Vec<OwnedFd>,
     pub(crate) cgroup: Cgroup,
     pub(crate) groups: Groups,
@@ -120,6 +123,8 @@ impl Prepared {
             status: channels.status,
             output: Some(channels.output),
             missing,
+            binds: None,
+            link_ports: spec.links.iter().map(|link| link.port).collect(),
             namespaces: Vec::new(),
             cgroup,
             groups,
@@ -203,6 +208,11 @@ impl Sandbox {
     fn take(&mut self, message: Message) -> Result<(), SandboxError> {
         match message.word {
             word::NAMESPACES => self.namespaces = message.descriptors,
+            word::BINDS => {
+                let ports = std::mem::take(&mut self.link_ports);
+                let questions = message.descriptors.into_iter().next();
+                self.binds = questions.map(|questions| Binds::new(questions, ports));
+            }
             word::MISSING => self.missing.push(message.text),
             word::STARTS => {
                 let opened = message
@@ -249,6 +259,24 @@ impl Sandbox {
     #[must_use]
     pub fn ended(&self) -> BorrowedFd<'_> {
         self.init.as_fd()
+    }
+
+    /// A descriptor that becomes readable when the application wants to listen somewhere and the keeper must be asked
+    /// ([`Sandbox::answer_bind`]). Only an instance with links has one.
+    #[must_use]
+    pub fn binds(&self) -> Option<BorrowedFd<'_>> {
+        self.binds.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Answers one such question. Until then the application waits.
+    ///
+    /// # Errors
+    /// `NotFound` when who asked is gone.
+    pub fn answer_bind(&self) -> std::io::Result<()> {
+        match &self.binds {
+            Some(binds) => Ok(binds.answer()?),
+            None => Err(std::io::ErrorKind::NotFound.into()),
+        }
     }
 
     /// Signals the application.

@@ -197,6 +197,28 @@ my $peer = $listener->accept; my $line = <$peer>; print $peer "heard $line"; clo
 }
 
 #[tokio::test]
+async fn an_outside_address_that_is_a_number_is_listened_on_inside() {
+    let world = World::new().await;
+    let mut client = world.server(
+        r#"
+use IO::Socket::INET;
+sub try { print IO::Socket::INET->new(PeerAddr => $_[0], PeerPort => $_[1], Timeout => 2) ? "reached" : "closed", "\n" }
+try("192.0.2.2", 443); try("192.0.2.2", 444); try("192.0.2.3", 443);
+"#,
+    );
+    client.links = vec![LinkSpec {
+        host: "192.0.2.2".to_owned(),
+        address: Ipv4Addr::new(192, 0, 2, 2),
+        port: 443,
+        target: LinkTarget::Egress {
+            host: "192.0.2.2".to_owned(),
+            port: 443,
+        },
+    }];
+    assert_eq!(run(&world, client).await, ["reached", "closed", "closed"]);
+}
+
+#[tokio::test]
 async fn many_connections_go_in_at_once() {
     let world = World::new().await;
     let server = world.server(

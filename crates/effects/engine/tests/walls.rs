@@ -10,6 +10,7 @@ mod walls {
     mod deaths;
     mod exec;
     mod health;
+    mod ports;
     mod refusals;
 }
 #[allow(dead_code, reason = "another test file uses the rest")]

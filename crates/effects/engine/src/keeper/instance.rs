@@ -77,6 +77,9 @@ impl Instance {
             poll.add(&stream.pipe, Source::Output(number), EventFlags::IN)?;
         }
         links.watch(&poll)?;
+        if let Some(binds) = sandbox.binds() {
+            poll.add(binds, Source::Bind, EventFlags::IN)?;
+        }
         let health = spec.health.clone().map(Health::new);
         Ok(Self {
             spec,
@@ -168,6 +171,7 @@ impl Instance {
             Source::Health => self.check_health(|health, poll| health.is_ready(poll)),
             Source::LinkListener(number) => self.links.accept(number, &self.poll),
             Source::Link(number) => self.links.is_ready(number, &self.poll),
+            Source::Bind => self.answer_bind(flags),
         }
     }
 
@@ -235,6 +239,16 @@ impl Instance {
         };
         if stream.take(&mut self.log) == Flow::Closed {
             self.poll.remove(stream.pipe.as_fd());
+        }
+    }
+
+    fn answer_bind(&mut self, flags: EventFlags) {
+        if flags.contains(EventFlags::IN) {
+            // Who asked may be gone, which is no harm.
+            let _ = self.sandbox.answer_bind();
+        } else if let Some(binds) = self.sandbox.binds() {
+            // Nobody is left who could ask; the end of the sandbox is an event of its own.
+            self.poll.remove(binds);
         }
     }
 

@@ -71,11 +71,13 @@ impl Links {
         let mut listeners = Vec::with_capacity(spec.links.len());
         for link in &spec.links {
             let address = SocketAddr::from((link.address, link.port));
-            let listener = listen(address).map_err(|source| Error::Link {
-                host: link.host.clone(),
-                address: address.to_string(),
-                source,
-            })?;
+            let listener = own(link, &listeners)
+                .and_then(|()| listen(address))
+                .map_err(|source| Error::Link {
+                    host: link.host.clone(),
+                    address: address.to_string(),
+                    source,
+                })?;
             listeners.push((listener, link.clone()));
         }
         Ok(Self {
@@ -302,6 +304,20 @@ impl Links {
 enum Outcome {
     Settled,
     Again,
+}
+
+/// Makes the link's address the instance's own, unless it is one of loopback's or was made before.
+fn own(link: &LinkSpec, before: &[(OwnedFd, LinkSpec)]) -> io::Result<()> {
+    let known = before
+        .iter()
+        .any(|(_, other)| other.address == link.address);
+    if link.address.is_loopback() || known {
+        return Ok(());
+    }
+    ward_sandbox::add_address(
+        u32::try_from(before.len()).unwrap_or(u32::MAX),
+        link.address,
+    )
 }
 
 fn listen(address: SocketAddr) -> io::Result<OwnedFd> {

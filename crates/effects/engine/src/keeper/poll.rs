@@ -33,6 +33,8 @@ pub(super) enum Source {
     LinkListener(u32),
     /// Either end of a connection through a link.
     Link(u32),
+    /// The application wants to listen.
+    Bind,
 }
 
 impl Source {
@@ -48,6 +50,7 @@ impl Source {
             Source::Health => (7, 0),
             Source::LinkListener(number) => (8, number),
             Source::Link(number) => (9, number),
+            Source::Bind => (10, 0),
         };
         kind << 32 | u64::from(number)
     }
@@ -65,6 +68,7 @@ impl Source {
             7 => Source::Health,
             8 => Source::LinkListener(number),
             9 => Source::Link(number),
+            10 => Source::Bind,
             _ => return None,
         })
     }
