@@ -85,14 +85,13 @@ impl Drop for Place {
 fn archive(folder: &Path, content: &[u8]) -> PathBuf {
     std::fs::write(folder.join("content"), content).unwrap();
     let path = folder.join("image.tar");
+    // Owned by root, whoever runs this: the only owner that a user namespace of one id has.
     let made = Command::new("tar")
-        .args([
-            "-C",
-            &folder.display().to_string(),
-            "-cf",
-            &path.display().to_string(),
-            "content",
-        ])
+        .args(["--owner=0", "--group=0", "-C"])
+        .arg(folder)
+        .arg("-cf")
+        .arg(&path)
+        .arg("content")
         .status();
     assert!(made.unwrap().success());
     path
