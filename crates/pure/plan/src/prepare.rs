@@ -122,6 +122,7 @@ fn commands_are_done(
         return true;
     }
     let seen = scene.seen().filter(|i| is_command_of(i, deployment.to));
+    let seen = seen.filter(|i| command_of(spec, &i.facts.component).is_some());
     let (over, running): (Vec<_>, Vec<_>) = seen.partition(|i| i.is_over());
     for instance in &running {
         wait_for(draft, spec, instance);

@@ -95,6 +95,29 @@ fn exit_before_healthy() {
 }
 
 #[test]
+fn instance_that_keeps_ending_during_the_rollout() {
+    let slow = || spec(&[("slow", inner(1)), ("web", web(1))], &[]);
+    let mut world = fresh();
+    world.deploy(slow());
+    world.settle();
+    world.transcript.clear();
+    world.behave = Box::new(|start| match start.component.as_str() {
+        "slow" => Behaviour {
+            healthy_after: Some(20_000),
+            ..Behaviour::default()
+        },
+        _ => Behaviour {
+            exit: Some((1000, Exit::Signal(11))),
+            output: vec!["out of cheese".into()],
+            ..Behaviour::default()
+        },
+    });
+    world.deploy(slow());
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
 fn first_deploy_that_cannot_start() {
     let mut world = fresh();
     world.behave = of_release(1, || {

@@ -1,7 +1,8 @@
 //! Random walks through the simulated world: deployments good and bad, rollbacks, downs and ups, killed
 //! instances, gateways that are away, slow or refuse, drivers that die between two actions, clocks that
 //! are set. The world holds every step against the promises; at the end everything is calm, and the
-//! environment must be as it was declared. A walk is one number; one that fails replays exactly.
+//! environment must be as it was declared. A walk is one number; one that fails replays exactly
+//! (`WARD_SEED`).
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -14,7 +15,8 @@ use ward_types::release::{Goal, Phase, Reason, Verdict};
 use ward_types::spec::EnvSpec;
 use ward_types::time::Millis;
 use world::{
-    Behaviour, Dice, Mishap, Start, World, inner, linked, spec, web, with_command, worker,
+    Behaviour, Dice, Mishap, Start, World, cases, inner, linked, seeds, spec, web, with_command,
+    worker,
 };
 
 fn good(start: &Start) -> Behaviour {
@@ -216,14 +218,10 @@ fn is_as_declared(world: &World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: std::env::var("PROPTEST_CASES").map_or(100, |n| n.parse().unwrap()),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(100))]
 
     #[test]
-    fn every_walk_ends_well(seed in any::<u64>()) {
+    fn every_walk_ends_well(seed in seeds()) {
         let mut dice = Dice::new(seed);
         let mut world = World::new();
         world.behave = mixed(seed);

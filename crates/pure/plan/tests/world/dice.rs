@@ -1,6 +1,27 @@
 //! Random numbers from a seed (SplitMix64), so that a case is one number and replays exactly.
 
+use proptest::prelude::*;
+
 pub struct Dice(u64);
+
+/// Any number; or the one in `WARD_SEED`, to replay a case.
+pub fn seeds() -> BoxedStrategy<u64> {
+    match std::env::var("WARD_SEED") {
+        Ok(seed) => Just(seed.parse().expect("WARD_SEED is a number")).boxed(),
+        Err(_) => any::<u64>().boxed(),
+    }
+}
+
+/// How many cases to try; `PROPTEST_CASES` changes it.
+pub fn cases(usual: u32) -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    let asked = asked.map(|n| n.parse().expect("PROPTEST_CASES is a number"));
+    ProptestConfig {
+        cases: asked.unwrap_or(usual),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
 
 impl Dice {
     pub fn new(seed: u64) -> Self {

@@ -17,7 +17,7 @@ mod gateway;
 mod tell;
 
 pub use declare::*;
-pub use dice::Dice;
+pub use dice::{Dice, cases, seeds};
 pub use engine::{Behaviour, Sim};
 pub use gateway::Gateway;
 
