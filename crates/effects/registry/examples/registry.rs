@@ -1,5 +1,10 @@
 //! A registry by itself: `registry FOLDER ADDRESS`. Prints the address that it listens on.
 
+#![allow(
+    clippy::disallowed_macros,
+    reason = "an example has no printer but these"
+)]
+
 use std::process::ExitCode;
 
 use ward_registry::{Registry, serve};

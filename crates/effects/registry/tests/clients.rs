@@ -1,6 +1,6 @@
 //! The programs that people use: skopeo, podman and buildah push to and pull from the registry.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_macros)]
 
 mod support;
 
@@ -73,6 +73,13 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // What podman leaves running for an ordinary user, to hold its user namespace.
+        let pause = self.folder.path().join("runroot/libpod/tmp/pause.pid");
+        let pid = std::fs::read_to_string(pause).ok();
+        let pid = pid.and_then(|text| rustix::process::Pid::from_raw(text.trim().parse().ok()?));
+        if let Some(pid) = pid {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
         // Read-only folders of a layer would stay behind otherwise.
         let _ = Command::new("chmod")
             .args(["-R", "u+rwX"])

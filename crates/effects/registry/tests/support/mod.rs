@@ -4,6 +4,7 @@
     dead_code,
     unreachable_pub,
     clippy::unwrap_used,
+    clippy::disallowed_macros,
     reason = "each test file uses a part of it"
 )]
 
