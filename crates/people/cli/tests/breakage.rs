@@ -1,7 +1,10 @@
 //! What broke Ward once: several people at a time, processes that hang, a log that was tampered with.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
-#![allow(clippy::disallowed_macros, reason = "a test that fails says what it saw")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that fails says what it saw"
+)]
 
 mod support;
 

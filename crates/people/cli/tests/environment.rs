@@ -1,7 +1,10 @@
 //! The life of an environment, with the real binary, real sandboxes and real clients.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
-#![allow(clippy::disallowed_macros, reason = "a test that fails says what it saw")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that fails says what it saw"
+)]
 
 mod support;
 

@@ -1,7 +1,10 @@
 //! Bad input and faults: each gets a clear word, and nothing that serves is lost.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
-#![allow(clippy::disallowed_macros, reason = "a test that fails says what it saw")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that fails says what it saw"
+)]
 
 mod support;
 
