@@ -57,9 +57,13 @@ impl Ward {
 
     /// Runs a command to its end, which must be good; what it printed, and how long it took.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Result<(String, Duration), Error> {
+        self.run_in(&self.stack, arguments).await
+    }
+
+    async fn run_in(&self, dir: &Path, arguments: &[&str]) -> Result<(String, Duration), Error> {
         let line = format!("ward {}", arguments.join(" "));
         let mut command = Command::from(self.command(arguments));
-        command.kill_on_drop(true);
+        command.current_dir(dir).kill_on_drop(true);
         let started = Instant::now();
         let output = tokio::time::timeout(COMMAND, command.output()).await;
         let took = started.elapsed();
@@ -97,9 +101,9 @@ impl Ward {
         Ok(self.run(&["up", &self.stack.to_string_lossy()]).await?.1)
     }
 
-    /// Starts the platform alone.
+    /// Starts the platform alone: in a folder without a stack file, which `ward up` would bring up.
     pub(crate) async fn up_alone(&self) -> Result<Duration, Error> {
-        Ok(self.run(&["up"]).await?.1)
+        Ok(self.run_in(Path::new("/"), &["up"]).await?.1)
     }
 
     pub(crate) async fn status(&self) -> Result<StatusView, Error> {
