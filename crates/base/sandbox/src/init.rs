@@ -199,6 +199,7 @@ fn reap(birth: &Birth<'_>, application: Pid) -> ! {
     signals::block_all();
     process::keep_only(&[birth.status.as_fd()]);
     close_streams();
+    crate::memory::let_go_of_code();
     loop {
         match rustix::process::wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) if pid == application => {

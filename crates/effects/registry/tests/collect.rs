@@ -1,5 +1,9 @@
 //! Collection, and the door inside the process.
 
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that is skipped or fails says why"
+)]
 #![allow(clippy::unwrap_used)]
 
 mod support;

@@ -1,5 +1,9 @@
 //! What must not happen, made to happen: damage on the disk, clients that vanish, a full disk, `kill -9`.
 
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that is skipped or fails says why"
+)]
 #![allow(clippy::unwrap_used)]
 
 mod support;

@@ -1,5 +1,9 @@
 //! The OCI distribution specification 1.1, endpoint by endpoint, over a real listener.
 
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that is skipped or fails says why"
+)]
 #![allow(clippy::unwrap_used)]
 
 mod support;

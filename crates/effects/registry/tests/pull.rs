@@ -1,5 +1,9 @@
 //! Pulling from another registry: Ward's own, and impostors.
 
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that is skipped or fails says why"
+)]
 #![allow(clippy::unwrap_used)]
 
 mod support;

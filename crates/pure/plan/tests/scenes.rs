@@ -4,6 +4,10 @@
 //! is gone, deployments in every phase, clocks that were set. A case is one number; one that fails is
 //! printed, and replays exactly (`WARD_SEED`).
 
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that is skipped or fails says why"
+)]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod world;

@@ -3,6 +3,11 @@
 //! `>` somebody asks, `=` a deployment moves, `+` `*` `-` Ward acts, `~` the world changes, `!` the
 //! driver dies, `…` what is waited for. The time is seconds since the world began.
 
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that is skipped or fails says why"
+)]
+
 mod world;
 
 use ward_types::id::ReleaseId;

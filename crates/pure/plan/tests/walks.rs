@@ -4,6 +4,10 @@
 //! environment must be as it was declared. A walk is one number; one that fails replays exactly
 //! (`WARD_SEED`).
 
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that is skipped or fails says why"
+)]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod world;

@@ -19,6 +19,9 @@ use super::record;
 /// How long no connection is taken when there are no descriptors left.
 pub(super) const REST: Duration = Duration::from_millis(100);
 
+/// When a start is sure to be over, and nobody waits for its last microsecond.
+const SETTLED: Duration = Duration::from_secs(1);
+
 /// One instance and all that its keeper does for it.
 pub(super) struct Instance {
     pub(super) spec: InstanceSpec,
@@ -35,6 +38,8 @@ pub(super) struct Instance {
     last_failure: Option<String>,
     /// While there are no descriptors left for new connections.
     closed_until: Option<Instant>,
+    /// When the memory that only the start needed is given back.
+    tidied_at: Option<Instant>,
     pub(super) changed: bool,
 }
 
@@ -95,6 +100,7 @@ impl Instance {
             life: Life::Running,
             last_failure: None,
             closed_until: None,
+            tidied_at: Some(Instant::now() + SETTLED),
             changed: false,
         })
     }
@@ -153,6 +159,7 @@ impl Instance {
             self.links.deadline(),
             self.peers.deadline(),
             self.closed_until,
+            self.tidied_at,
         ]
         .into_iter()
         .flatten()
@@ -189,6 +196,10 @@ impl Instance {
             let _ = self
                 .poll
                 .change(&self.listener, Source::Listener, EventFlags::IN);
+        }
+        if self.tidied_at.is_some_and(|at| at <= now) {
+            self.tidied_at = None;
+            ward_sandbox::let_go_of_code();
         }
         self.links.on_time(&self.poll, now);
         self.give_up_connections(now);
