@@ -66,6 +66,8 @@ pub(super) async fn measure(workshop: &Workshop, samples: u32) -> Measured {
         RATIO.row(ratio),
         informs("sandbox: Ward's keeper, median", ward.median(), "ms"),
         informs("sandbox: crun run, median", crun.median(), "ms"),
+        informs("sandbox: Ward's keeper, p10", ward.quantile(0.1), "ms"),
+        informs("sandbox: crun run, p10", crun.quantile(0.1), "ms"),
         informs("sandbox: Ward's keeper, p99", ward.quantile(0.99), "ms"),
         informs("sandbox: crun run, p99", crun.quantile(0.99), "ms"),
     ];
