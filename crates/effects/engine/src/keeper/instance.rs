@@ -22,6 +22,10 @@ pub(super) const REST: Duration = Duration::from_millis(100);
 /// When a start is sure to be over, and nobody waits for its last microsecond.
 const SETTLED: Duration = Duration::from_secs(1);
 
+/// Why an instance may have ended that says no more than signal 9.
+const OUT_OF_MEMORY: &str =
+    "the kernel killed a process of it for want of memory: its limit is too low for what it does";
+
 /// One instance and all that its keeper does for it.
 pub(super) struct Instance {
     pub(super) spec: InstanceSpec,
@@ -291,15 +295,19 @@ impl Instance {
         for stream in &mut self.streams {
             stream.finish(&mut self.log);
         }
-        if self.sandbox.out_of_memory() {
-            self.last_failure = Some("the kernel killed a process of it for want of memory: its limit is too low for what it does".to_owned());
+        let reason = self
+            .sandbox
+            .out_of_memory()
+            .then(|| OUT_OF_MEMORY.to_owned());
+        if reason.is_some() {
+            self.last_failure.clone_from(&reason);
         }
         if let Life::Over(exit, asked) = self.life {
             let ended = record::Ended {
                 exit,
                 asked: asked == Asked::Yes,
                 at: record::now(),
-                reason: self.last_failure.clone(),
+                reason,
             };
             if let Err(error) = record::ended(&self.spec.dir, &ended) {
                 let _ = writeln!(io::stderr(), "exit.json could not be written: {error}");

@@ -197,3 +197,28 @@ async fn a_limit_of_processes_holds() {
         "{missing:?}"
     );
 }
+
+#[tokio::test]
+async fn one_that_is_killed_for_want_of_memory_says_so() {
+    let world = World::new().await;
+    let mut spec = world.server(r#"my $all = "x" x 400_000_000; sleep 600;"#);
+    spec.limits.memory = Some(64 << 20);
+    let (facts, dir) = (spec.facts.clone(), spec.dir.clone());
+    world.engine.start(spec).await.unwrap();
+    let look = || world.engine.observe(&world.env)[&facts.id].status.clone();
+    let missing = look().missing;
+    if missing
+        .iter()
+        .any(|sentence| sentence.contains("memory limit"))
+    {
+        // No limit can be had here, which it says; another test looks at that.
+        return;
+    }
+    let seen = world.until_over(&facts.id).await;
+    let (exit, asked) = (Exit::Signal(9), false);
+    assert_eq!(seen.status.state, InstanceState::Exited { exit, asked });
+    let why = seen.status.last_failure.unwrap();
+    assert!(why.contains("for want of memory"), "{why}");
+    let note = fs::read_to_string(dir.join("exit.json")).unwrap();
+    assert!(note.contains("for want of memory"), "{note}");
+}
