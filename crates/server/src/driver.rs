@@ -119,7 +119,7 @@ impl Driver {
             Ok(ordinal) => ordinal,
             Err(error) => return self.stuck(observed, causes(&error)),
         };
-        let plan = ward_plan::plan(env, &observed, now(), ordinal, &self.memory);
+        let mut plan = ward_plan::plan(env, &observed, now(), ordinal, &self.memory);
         let objections = ward_plan::check(env, &observed, &plan);
         if !objections.is_empty() {
             let sentences: Vec<String> = objections.iter().map(ToString::to_string).collect();
@@ -129,7 +129,7 @@ impl Driver {
                 format!("the checker objects: {}", sentences.join("; ")),
             );
         }
-        let troubles = self.act(env, &observed, &plan).await;
+        let troubles = self.act(env, &observed, &mut plan).await;
         let pause = pause(&plan, &troubles).min(settling.unwrap_or(TICK));
         self.memory = plan.memory;
         let warm = |waiting: &&Waiting| matches!(waiting, Waiting::Warm { .. });
@@ -199,11 +199,19 @@ impl Driver {
     }
 
     /// Carries a plan out; what failed, in sentences.
-    async fn act(&mut self, env: &Environment, observed: &Observed, plan: &Plan) -> Vec<String> {
+    async fn act(
+        &mut self,
+        env: &Environment,
+        observed: &Observed,
+        plan: &mut Plan,
+    ) -> Vec<String> {
         if plan.next_ordinal > plan.first_ordinal {
             // Durable before the first start: an ordinal is never given twice, whatever happens next.
             let count = u32::try_from(plan.next_ordinal - plan.first_ordinal).unwrap_or(u32::MAX);
             if let Err(error) = self.world.store.next_number(&self.ordinals(), count) {
+                for action in &plan.actions {
+                    plan.memory.was_not_done(action);
+                }
                 return vec![causes(&error)];
             }
         }
@@ -217,13 +225,16 @@ impl Driver {
                 self.stillborn.insert(id, stillborn);
             }
         }
+        // No action rests on another's success, so one that fails holds up nothing else.
+        let mut troubles = Vec::new();
         for action in &plan.actions {
             if let Err(trouble) = self.carry_out(env, observed, action).await {
                 tracing::warn!(env = %self.env, ?action, trouble, "a step failed; it is planned again");
-                return vec![trouble];
+                plan.memory.was_not_done(action);
+                troubles.push(trouble);
             }
         }
-        Vec::new()
+        troubles
     }
 
     /// A start under way, if the action is one. All starts of a plan go on at once.

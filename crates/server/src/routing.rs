@@ -70,10 +70,19 @@ struct Inner {
     store: Store,
     /// The listening sockets outlive the gateway here, so that connections wait for its successor.
     listeners: (TcpListener, TcpListener),
-    table: Mutex<Table>,
+    tables: Mutex<Tables>,
     /// Held while a gateway is looked after, so that none is started behind the back of an ending.
     wanted: Mutex<Wanted>,
     seen: watch::Sender<Option<GatewayObserved>>,
+}
+
+/// The tables, as far as the server knows.
+#[derive(Default)]
+struct Tables {
+    /// The last that was acknowledged.
+    in_force: Table,
+    /// One whose acknowledgement did not come: it may be in force, or come into force yet.
+    unsettled: Option<Table>,
 }
 
 /// Whether there should be a gateway.
@@ -105,23 +114,45 @@ impl Routing {
             pulse,
             store,
             listeners,
-            table: Mutex::default(),
+            tables: Mutex::default(),
             wanted: Mutex::new(Wanted::Yes),
             seen: watch::Sender::new(None),
         };
         let routing = Self(Arc::new(inner));
         let observed = routing.revive().await?;
-        *routing.0.table.lock().await = observed.table.clone();
+        routing.0.tables.lock().await.in_force = observed.table.clone();
         routing.0.seen.send_replace(Some(observed));
         tokio::spawn(routing.clone().watch());
         Ok(routing)
     }
 
-    /// What the gateway sees now; `None` while it does not answer.
+    /// What the gateway sees now; `None` while it does not answer, or while it is unknown whether the table
+    /// that it was sent last is in force: nothing may be stopped on the word of a table that may change.
     pub(crate) async fn observe(&self) -> Option<GatewayObserved> {
-        let observed = soon(self.0.control.observe()).await;
+        let mut tables = self.0.tables.lock().await;
+        let observed = match tables.unsettled.take() {
+            // The same table again changes nothing, and its acknowledgement is as good as the first.
+            Some(table) => self.send(&mut tables, table).await.ok(),
+            None => soon(self.0.control.observe()).await,
+        };
+        drop(tables);
         self.0.seen.send_replace(observed.clone());
         observed
+    }
+
+    /// Sends a table and notes what is known of it afterwards.
+    async fn send(
+        &self,
+        tables: &mut Tables,
+        table: Table,
+    ) -> Result<GatewayObserved, ControlError> {
+        let answer = self.0.control.apply(table.clone()).await;
+        match &answer {
+            Ok(_) => tables.in_force = table,
+            Err(ControlError::Refused(_)) => {}
+            Err(_unknown) => tables.unsettled = Some(table),
+        }
+        answer
     }
 
     /// What it saw when it was last asked.
@@ -141,8 +172,9 @@ impl Routing {
     /// Puts these pools in force in place of all pools of `env`. When it returns, no new request goes to an
     /// instance of `env` that they do not name.
     pub(crate) async fn route(&self, env: &EnvId, pools: Vec<Pool>) -> Result<(), RoutingError> {
-        let mut table = self.0.table.lock().await;
-        let others = table.pools.iter().filter(|pool| pool.env != *env).cloned();
+        let mut tables = self.0.tables.lock().await;
+        let others = tables.in_force.pools.iter();
+        let others = others.filter(|pool| pool.env != *env).cloned();
         let pools: Vec<Pool> = others.chain(pools).collect();
         let number = self
             .0
@@ -150,15 +182,9 @@ impl Routing {
             .next_number("table", 1)
             .map_err(RoutingError::Number)?;
         // A gateway that outlived its server's database may be ahead of the numbers in it.
-        let generation = Generation(number.max(table.generation.0 + 1));
-        let next = Table { generation, pools };
-        let observed = self
-            .0
-            .control
-            .apply(next.clone())
-            .await
-            .map_err(RoutingError::Apply)?;
-        *table = next;
+        let generation = Generation(number.max(tables.in_force.generation.0 + 1));
+        let sent = self.send(&mut tables, Table { generation, pools }).await;
+        let observed = sent.map_err(RoutingError::Apply)?;
         self.0.seen.send_replace(Some(observed));
         Ok(())
     }

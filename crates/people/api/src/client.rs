@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -14,6 +15,11 @@ use tokio::net::UnixStream;
 use ward_types::view::ErrorView;
 
 use crate::socket::{SOCKET, short_path};
+
+/// How often a question that was broken off is asked again.
+const ATTEMPTS: u32 = 5;
+/// From one attempt to the next.
+const BETWEEN: Duration = Duration::from_millis(20);
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -56,11 +62,22 @@ impl Client {
         }
     }
 
-    /// Asks for a value.
+    /// Asks for a value. A server that is being killed may still take the connection and then break off: it
+    /// is asked again, until it answers or nobody listens any more.
     ///
     /// # Errors
     /// [`ClientError`], as it says.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        for _ in 0..ATTEMPTS {
+            match self.get_once(path).await {
+                Err(ClientError::Broken { .. }) => tokio::time::sleep(BETWEEN).await,
+                other => return other,
+            }
+        }
+        self.get_once(path).await
+    }
+
+    async fn get_once<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let body = self.call(Method::GET, path, Bytes::new()).await?;
         let bytes = collect(path, body).await?;
         parse(path, &bytes)
