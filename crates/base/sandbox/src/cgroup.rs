@@ -281,11 +281,21 @@ fn sweep_in(folder: &Path) {
         let keeper = name.to_str().and_then(|name| name.strip_prefix("ward-"));
         let keeper = keeper.and_then(|rest| rest.split('-').next());
         if let Some(pid) = keeper.and_then(|pid| pid.parse::<u32>().ok())
-            && !Path::new(&format!("/proc/{pid}")).exists()
+            && !runs(pid)
         {
             let _ = fs::remove_dir(entry.path());
         }
     }
+}
+
+/// Whether a process runs. One that ended and was not waited for yet does not: proc(5), the third field.
+fn runs(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
 }
 
 #[cfg(test)]

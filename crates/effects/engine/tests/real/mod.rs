@@ -59,11 +59,33 @@ pub(crate) fn keepers(engine: &Engine, env: &EnvId) -> Vec<u32> {
 
 /// Ends all keepers of an environment, also when a test failed: an instance dies with its keeper.
 pub(crate) fn end(engine: &Engine, env: &EnvId) {
-    keepers(engine, env).into_iter().for_each(kill);
+    let killed = keepers(engine, env);
+    killed.iter().copied().for_each(kill);
     let deadline = Instant::now() + Duration::from_secs(10);
     while !keepers(engine, env).is_empty() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(5));
     }
+    // A killed keeper cannot remove its control groups, and what was in them takes a moment to be gone.
+    let left = |pid: &u32| !groups(Path::new("/sys/fs/cgroup"), &format!("ward-{pid}-")).is_empty();
+    while killed.iter().any(left) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+        ward_sandbox::sweep_cgroups();
+    }
+}
+
+/// The control groups whose name begins so.
+pub(crate) fn groups(folder: &Path, name: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        if entry.file_name().to_string_lossy().starts_with(name) {
+            found.push(entry.path().display().to_string());
+        }
+        found.extend(groups(&entry.path(), name));
+    }
+    found
 }
 
 /// Waits until something is so; panics after a generous while.

@@ -46,24 +46,9 @@ async fn p4_a_killed_keeper_leaves_no_process_mount_or_group() {
     assert!(!mounts.contains(dir.to_str().unwrap()), "{mounts}");
     until("its groups are empty and swept", || {
         ward_sandbox::sweep_cgroups();
-        groups(Path::new("/sys/fs/cgroup"), &group).is_empty()
+        real::groups(Path::new("/sys/fs/cgroup"), &group).is_empty()
     })
     .await;
-}
-
-/// The control groups whose name begins so.
-fn groups(folder: &Path, name: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            continue;
-        }
-        if entry.file_name().to_string_lossy().starts_with(name) {
-            found.push(entry.path().display().to_string());
-        }
-        found.extend(groups(&entry.path(), name));
-    }
-    found
 }
 
 #[tokio::test]
@@ -86,7 +71,7 @@ async fn an_ended_keeper_leaves_no_group_and_no_socket() {
     })
     .await;
     assert!(!dir.join("k.sock").exists());
-    let left = groups(Path::new("/sys/fs/cgroup"), &format!("ward-{keeper}-"));
+    let left = real::groups(Path::new("/sys/fs/cgroup"), &format!("ward-{keeper}-"));
     assert_eq!(left, Vec::<String>::new());
 }
 
