@@ -442,6 +442,7 @@ fn resolved(dir: &std::path::Path, env: &Name) -> Result<EnvSpec, Stop> {
     Err(Stop::Word(Box::new(Progress::Mistakes {
         rendered: ward_stack::render(&name, &text, &mistakes, Look::Plain, 100),
         count: mistakes.len(),
+        mistakes: ward_stack::views(&name, &text, &mistakes),
     })))
 }
 

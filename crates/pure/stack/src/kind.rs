@@ -2,6 +2,7 @@
 //! error messages and on the reference page alike.
 
 use ward_types::id::{NAME_RULE, Name};
+use ward_types::time::Millis;
 use ward_types::unit::{ByteSize, DURATION_RULE, SIZE_RULE, parse_duration};
 
 use crate::mistake::Code;
@@ -177,15 +178,26 @@ fn name(text: &str) -> Result<(), Wrong> {
 }
 
 fn duration(text: &str, least: &str, most: &str) -> Result<(), Wrong> {
-    let Ok(span) = parse_duration(text) else {
-        let wrong = Wrong::new(
-            Code::BadDuration,
-            format!("{} is not a duration", quote(text)),
-        );
-        return Err(wrong.mean(value::as_duration(text)));
-    };
     let bound = |text| parse_duration(text).expect("the table's bounds parse; a test reads each");
-    within(text, span, (least, bound(least)), (most, bound(most)))
+    let bounds = (bound(least), bound(most));
+    match parse_duration(text) {
+        Ok(span) => within(text, span, (least, bounds.0), (most, bounds.1)),
+        Err(_) => Err(no_duration(text, bounds)),
+    }
+}
+
+/// Nobody can tell the seconds from the milliseconds in a bare number, so all that fit are named.
+fn no_duration(text: &str, (shortest, longest): (Millis, Millis)) -> Wrong {
+    let mut meant = value::as_durations(text);
+    meant.retain(|meant| parse_duration(meant).is_ok_and(|m| (shortest..=longest).contains(&m)));
+    if meant.len() > 1 {
+        let message = format!("{} is a duration without a unit", quote(text));
+        let units = suggest::one_of(meant.iter().map(String::as_str));
+        return Wrong::new(Code::BadDuration, message)
+            .expected(format!("a unit after the number: {units}"));
+    }
+    let message = format!("{} is not a duration", quote(text));
+    Wrong::new(Code::BadDuration, message).mean(meant.pop())
 }
 
 fn size(text: &str, least: &str, most: &str) -> Result<(), Wrong> {

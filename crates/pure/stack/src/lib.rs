@@ -30,5 +30,6 @@ pub use kind::{Kind, Rule};
 pub use mistake::{CODES, Code, Label, Mistake, Span};
 pub use reading::{MAX_BYTES, MOST_MISTAKES, Reading, read, too_large};
 pub use reference::{EXAMPLE, reference};
-pub use report::{LabelView, Look, MistakeView, render, views};
+pub use report::{Look, render, views};
 pub use stack::{DEFAULT_ENVIRONMENT, Stack};
+pub use ward_types::view::{LabelView, MistakeView};

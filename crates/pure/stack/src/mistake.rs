@@ -2,42 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
-/// A stretch of the file, in bytes from its start; `end` is not part of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Span {
-    /// The first byte.
-    pub start: usize,
-    /// One past the last byte.
-    pub end: usize,
-}
-
-impl Span {
-    /// The very beginning, for what concerns the whole file.
-    pub const START: Span = Span { start: 0, end: 0 };
-
-    /// How many bytes it covers.
-    #[must_use]
-    pub fn len(self) -> usize {
-        self.end.saturating_sub(self.start)
-    }
-
-    /// Whether it covers nothing and only marks a place.
-    #[must_use]
-    pub fn is_empty(self) -> bool {
-        self.len() == 0
-    }
-}
-
-impl From<std::ops::Range<usize>> for Span {
-    fn from(range: std::ops::Range<usize>) -> Self {
-        Self {
-            start: range.start,
-            end: range.end,
-        }
-    }
-}
+pub use ward_types::view::Span;
 
 macro_rules! codes {
     ($($variant:ident $id:literal $title:literal $advice:literal)*) => {

@@ -162,7 +162,8 @@ fn in_order(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
 
 fn stack(file: &Table, environments: &[Environment<'_>]) -> Option<Stack> {
     let stack = file.table("stack")?;
-    let name = Name::parse(stack.text("name")?.0).ok()?;
+    let (name, named) = stack.text("name")?;
+    let name = Name::parse(name).ok()?;
     let mut specs = BTreeMap::new();
     let mut names = Vec::new();
     for (env, _) in environments {
@@ -187,5 +188,6 @@ fn stack(file: &Table, environments: &[Environment<'_>]) -> Option<Stack> {
         environments: names,
         specs,
         places,
+        named,
     })
 }

@@ -6,7 +6,7 @@ use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError,
     MietteSpanContents, SourceCode, SourceSpan, SpanContents,
 };
-use serde::{Deserialize, Serialize};
+use ward_types::view::{LabelView, MistakeView};
 
 use crate::lines::Lines;
 use crate::mistake::{Mistake, Span};
@@ -217,44 +217,6 @@ impl Diagnostic for Report<'_> {
         });
         Some(Box::new(std::iter::once(primary).chain(others)))
     }
-}
-
-/// A mistake for programs (`--output json`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MistakeView {
-    /// `W0201`.
-    pub code: String,
-    /// What is wrong.
-    pub message: String,
-    /// The file's name.
-    pub file: String,
-    /// The line, from 1.
-    pub line: usize,
-    /// The column, from 1, in characters.
-    pub column: usize,
-    /// The place in bytes.
-    pub span: Span,
-    /// The offending text.
-    pub text: String,
-    /// What would have been right.
-    pub expected: Option<String>,
-    /// What was probably meant.
-    pub did_you_mean: Option<String>,
-    /// Other places that have to do with it.
-    pub labels: Vec<LabelView>,
-}
-
-/// Another place that has to do with a mistake.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LabelView {
-    /// The line, from 1.
-    pub line: usize,
-    /// The column, from 1, in characters.
-    pub column: usize,
-    /// The place in bytes.
-    pub span: Span,
-    /// What is there.
-    pub text: String,
 }
 
 /// The mistakes for programs, in the same order.

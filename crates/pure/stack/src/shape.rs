@@ -188,7 +188,7 @@ impl Look<'_> {
     fn wrong_type(&mut self, kind: Kind, node: &Node, shown: &Shown) {
         let message = format!("`{}` cannot be {}", shown.0, node.value.type_name());
         let mistake = Mistake::at(node.span, Code::WrongType, message);
-        let mistake = mistake.expected(kind.describe());
+        let mistake = mistake.expected(expected(kind, node));
         self.push(mistake.mean(retyped(kind, node, self.written(node.span))));
     }
 
@@ -286,13 +286,22 @@ fn elsewhere(pattern: &str, name: &str) -> Option<String> {
     Some(found.path.replacen('*', "NAME", 1))
 }
 
+/// What would have been right: of a duration without quotes and unit, the units.
+fn expected(kind: Kind, node: &Node) -> String {
+    let number = match (kind, &node.value) {
+        (Kind::Text(rule @ Rule::Duration { .. }), Value::Integer(Some(number))) => {
+            rule.check(&number.to_string()).err()
+        }
+        _ => None,
+    };
+    let units = number.and_then(|wrong| wrong.expected);
+    units.map_or_else(|| kind.describe(), |units| format!("{units}, in quotes"))
+}
+
 /// The value that was meant, in the type that it should have.
 fn retyped(kind: Kind, node: &Node, written: &str) -> Option<String> {
     let meant = match (kind, &node.value) {
         (Kind::Count { .. }, Value::Text(text)) => text.trim().parse::<i64>().ok()?.to_string(),
-        (Kind::Text(Rule::Duration { .. }), Value::Integer(Some(number))) => {
-            format!("\"{}\"", value::as_duration(&number.to_string())?)
-        }
         (Kind::Text(Rule::Size { .. }), Value::Integer(Some(number))) => {
             format!("\"{}\"", value::as_size(&number.to_string())?)
         }

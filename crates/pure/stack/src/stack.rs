@@ -21,7 +21,10 @@ pub struct Stack {
     /// Its environments in the order of the file; `dev` alone where the file declares none.
     pub environments: Vec<Name>,
     pub(crate) specs: BTreeMap<Name, EnvSpec>,
+    /// Where each environment is declared; empty where the file declares none.
     pub(crate) places: Vec<(Name, Span)>,
+    /// Where its name stands.
+    pub(crate) named: Span,
 }
 
 impl Stack {
@@ -36,17 +39,25 @@ impl Stack {
 
     fn unknown(&self, env: &Name) -> Mistake {
         let names = || self.environments.iter().map(Name::as_str);
-        let first = self.places.first().map_or(Span::START, |(_, span)| *span);
-        let mistake = Mistake::at(
-            first,
-            Code::UnknownEnvironment,
-            format!("the stack `{}` declares no environment `{env}`", self.name),
-        )
-        .note("declared here")
-        .expected(suggest::one_of(names()))
-        .mean(suggest::closest(env.as_str(), names()));
-        let others = self.places.iter().skip(1);
-        others.fold(mistake, |mistake, (_, span)| {
+        let message = format!("the stack `{}` declares no environment `{env}`", self.name);
+        let mistake = |place| Mistake::at(place, Code::UnknownEnvironment, message);
+        let Some(((_, first), others)) = self.places.split_first() else {
+            // Declaring one takes the default away, so both have to be declared.
+            let expected = format!(
+                "`{DEFAULT_ENVIRONMENT}`, or both `[environment.{DEFAULT_ENVIRONMENT}]` and `[environment.{env}]` in the file"
+            );
+            return mistake(self.named)
+                .note(format!(
+                    "declares none, and so has `{DEFAULT_ENVIRONMENT}` alone"
+                ))
+                .expected(expected)
+                .mean(suggest::closest(env.as_str(), names()));
+        };
+        let mistake = mistake(*first)
+            .note("declared here")
+            .expected(suggest::one_of(names()))
+            .mean(suggest::closest(env.as_str(), names()));
+        others.iter().fold(mistake, |mistake, (_, span)| {
             mistake.label(*span, "and here")
         })
     }

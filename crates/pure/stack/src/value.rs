@@ -98,22 +98,25 @@ pub(crate) fn as_name(text: &str) -> Option<String> {
         .filter(|name| name != text && name != "localhost")
 }
 
-/// The duration that was meant by one with a space, a long unit or no unit.
-pub(crate) fn as_duration(text: &str) -> Option<String> {
+/// The durations that can have been meant by one with a space, a long unit or no unit.
+pub(crate) fn as_durations(text: &str) -> Vec<String> {
     let text = text.trim().to_ascii_lowercase();
     let end = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
-    let unit = match text[end..].trim() {
-        "" | "s" | "sec" | "secs" | "second" | "seconds" => "s",
-        "ms" | "msec" | "millis" | "millisecond" | "milliseconds" => "ms",
-        "m" | "min" | "mins" | "minute" | "minutes" => "m",
-        "h" | "hr" | "hrs" | "hour" | "hours" => "h",
-        "d" | "day" | "days" => "d",
-        _ => return None,
+    let units: &[&str] = match text[end..].trim() {
+        "" => &["ms", "s", "m", "h", "d"],
+        "s" | "sec" | "secs" | "second" | "seconds" => &["s"],
+        "ms" | "msec" | "millis" | "millisecond" | "milliseconds" => &["ms"],
+        "m" | "min" | "mins" | "minute" | "minutes" => &["m"],
+        "h" | "hr" | "hrs" | "hour" | "hours" => &["h"],
+        "d" | "day" | "days" => &["d"],
+        _ => &[],
     };
-    let meant = format!("{}{unit}", &text[..end]);
-    parse_duration(&meant).is_ok().then_some(meant)
+    let meant = units.iter().map(|unit| format!("{}{unit}", &text[..end]));
+    meant
+        .filter(|meant| parse_duration(meant).is_ok())
+        .collect()
 }
 
 /// The size that was meant by one with a space, a short unit or no unit.
@@ -562,21 +565,15 @@ mod tests {
 
     #[test]
     fn slips_in_units_are_understood() {
-        for (text, meant) in [
-            ("5", "5s"),
-            ("5 min", "5m"),
-            ("2 hours", "2h"),
-            ("100 MS", "100ms"),
-        ] {
-            assert_eq!(as_duration(text).as_deref(), Some(meant));
+        for (text, meant) in [("5 min", "5m"), ("2 hours", "2h"), ("100 MS", "100ms")] {
+            assert_eq!(as_durations(text), [meant]);
         }
+        assert_eq!(as_durations("5"), ["5ms", "5s", "5m", "5h", "5d"]);
+        assert!(as_durations("soon").is_empty() && as_durations("").is_empty());
         for (text, meant) in [("256", "256MiB"), ("1g", "1GiB"), ("64 kb", "64KiB")] {
             assert_eq!(as_size(text).as_deref(), Some(meant));
         }
-        assert_eq!(
-            (as_duration("soon"), as_size("much"), as_duration("")),
-            (None, None, None)
-        );
+        assert_eq!((as_size("much"), as_size("")), (None, None));
     }
 
     #[test]

@@ -164,6 +164,11 @@ fn cases() -> Vec<(Code, &'static str, String)> {
         (Code::BadVersion, "words", stack("\"s\"", "\"latest\"")),
         (
             Code::BadDuration,
+            "no unit",
+            service("port = 1\nhealth = { path = \"/\", interval = \"200\" }"),
+        ),
+        (
+            Code::BadDuration,
             "long unit",
             service("stop_timeout = \"10 seconds\""),
         ),
@@ -438,6 +443,15 @@ fn an_environment_that_is_not_declared_is_said_with_those_that_are() {
     let mistakes = stack.resolve(&Name::parse("prd").unwrap()).unwrap_err();
     assert_eq!(mistakes[0].code, Code::UnknownEnvironment);
     insta::assert_snapshot!(show(EXAMPLE, &mistakes));
+}
+
+#[test]
+fn in_a_stack_without_environments_its_name_is_underlined() {
+    let text = "[stack]\nname = \"returns\"\nversion = \"1.0\"\n[service.web]\nimage = \"a:1\"\n";
+    let stack = read("ward.toml", text).stack.unwrap();
+    let mistakes = stack.resolve(&Name::parse("prod").unwrap()).unwrap_err();
+    assert_eq!(views("ward.toml", text, &mistakes)[0].text, "\"returns\"");
+    insta::assert_snapshot!(show(text, &mistakes));
 }
 
 const MANY: &str = r#"[stack]

@@ -25,9 +25,9 @@ pub const SOCKET: &str = "k.sock";
 /// (descriptor 0), never through a file or an argument, because `env` holds secrets.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct InstanceSpec {
-    /// Who it is; written to `facts.json` in its folder.
+    /// Who it is. The engine writes it to `facts.json` in its folder before it starts the keeper.
     pub facts: InstanceFacts,
-    /// Its folder: the socket, `facts.json` and `exit.json` live there. Mode 0700.
+    /// Its folder, mode 0700: the engine's `facts.json`, the keeper's socket and `exit.json`.
     pub dir: PathBuf,
     /// The file tree that it sees.
     pub root: RootSpec,

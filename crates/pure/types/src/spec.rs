@@ -70,7 +70,8 @@ pub enum ImageSource {
     },
     /// A command that makes files, and the files that go into the image.
     Command {
-        /// The build command, run in the stack's folder; empty when the files are there already.
+        /// The build command, run in the stack's folder; empty where the stack file omits it, because the files are
+        /// there already. (An empty list in the file itself is a mistake, W0308.)
         command: Vec<String>,
         /// Files and folders to take, relative to the stack's folder.
         files: Vec<String>,
