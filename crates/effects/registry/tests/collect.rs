@@ -17,7 +17,10 @@ use std::time::Duration;
 use http::Method;
 use object_store::memory::InMemory;
 use serde_json::json;
-use support::{OCI_INDEX, OCI_MANIFEST, Served, blob_file, digest, files, image, noise};
+use support::{
+    OCI_INDEX, OCI_MANIFEST, Served, blob_file, digest, files, image, is_there, noise, put_image,
+    reference, repository,
+};
 use ward_registry::{Options, Reference, Registry, Repository, Tag};
 use ward_types::id::Digest;
 
@@ -27,36 +30,6 @@ fn at_once() -> Options {
         upload_expiry: Duration::from_secs(3600),
         ..Options::default()
     }
-}
-
-fn repository(name: &str) -> Repository {
-    Repository::parse(name).unwrap()
-}
-
-/// Stores an image of one layer from inside the process.
-async fn put_image(
-    registry: &Registry,
-    name: &str,
-    tag: Option<&str>,
-    layer: &[u8],
-) -> (Digest, Digest) {
-    let config = registry.put_blob(b"{}".as_slice()).await.unwrap();
-    let layer_digest = registry.put_blob(layer).await.unwrap();
-    let json = image(config.as_str(), &[(layer_digest.as_str(), layer.len())]);
-    let tag = tag.map(|tag| Tag::parse(tag).unwrap());
-    let stored = registry
-        .put_manifest(
-            &repository(name),
-            tag.as_ref(),
-            OCI_MANIFEST,
-            json.to_string(),
-        )
-        .await;
-    (stored.unwrap(), layer_digest)
-}
-
-fn is_there(folder: &Path, digest: &Digest) -> bool {
-    blob_file(folder, digest.as_str()).is_file()
 }
 
 #[tokio::test]
@@ -86,7 +59,7 @@ async fn the_door_inside_the_process() {
     assert!(!registry.has_blob(&absent).await.unwrap());
     assert_eq!(registry.blob_path(&absent), None);
     let (stored, _) = put_image(&registry, "in/process", Some("v1"), &bytes).await;
-    let by_tag = Reference::parse("v1").unwrap();
+    let by_tag = reference("v1");
     let found = registry
         .manifest(&repository("in/process"), &by_tag)
         .await
@@ -203,12 +176,12 @@ async fn what_is_reachable_stays_and_the_rest_goes() {
     assert!(collected.missing.is_empty());
     let app = repository("app");
     registry
-        .manifest(&app, &Reference::parse(kept.as_str()).unwrap())
+        .manifest(&app, &reference(kept.as_str()))
         .await
         .unwrap();
     assert!(
         registry
-            .manifest(&app, &Reference::parse(loose.as_str()).unwrap())
+            .manifest(&app, &reference(loose.as_str()))
             .await
             .is_err()
     );

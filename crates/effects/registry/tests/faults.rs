@@ -16,23 +16,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::Method;
-use support::{Http, OCI_MANIFEST, Process, Served, blob_file, digest, files, image, noise, until};
+use support::{
+    Http, OCI_MANIFEST, Process, Served, blob_file, digest, files, flip, image, noise, until,
+};
 use ward_registry::{Error, Reference, Registry, Repository, Tag};
 
 /// Not a test of its own: what [`Process`] starts.
 #[tokio::test]
 async fn child_process() {
     support::serve_if_child().await;
-}
-
-fn flip(path: &Path, at: usize) {
-    let mut bytes = std::fs::read(path).unwrap();
-    bytes[at] ^= 1;
-    std::fs::write(path, bytes).unwrap();
-    // Some kernels count the time of a change in steps of milliseconds; this one was later.
-    let later = std::time::SystemTime::now() + Duration::from_secs(1);
-    let file = std::fs::File::options().write(true).open(path).unwrap();
-    file.set_modified(later).unwrap();
 }
 
 #[tokio::test]
@@ -84,10 +76,7 @@ async fn a_damaged_manifest_is_an_error_and_nothing_is_collected_by_it() {
     flip(&blob_file(folder.path(), &manifest), 20);
     let got = http.get("/v2/m/manifests/latest").await.expect(500);
     assert_eq!(got.code(), "CONTENT_DAMAGED");
-    let (repository, latest) = (
-        Repository::parse("m").unwrap(),
-        Reference::parse("latest").unwrap(),
-    );
+    let (repository, latest) = (support::repository("m"), support::reference("latest"));
     let read = served.registry.manifest(&repository, &latest).await;
     assert!(matches!(read, Err(Error::Damaged { .. })), "{read:?}");
     let before = files(folder.path());
@@ -404,10 +393,10 @@ async fn kill_9_at_any_moment_loses_nothing_acknowledged() {
     }
     assert!(!acknowledged.is_empty(), "nothing was ever acknowledged");
     let registry = Registry::open(folder.path()).unwrap();
-    let repository = Repository::parse("k").unwrap();
+    let repository = support::repository("k");
     for (tag, digest) in &acknowledged {
         let found = registry
-            .manifest(&repository, &Reference::parse(tag).unwrap())
+            .manifest(&repository, &support::reference(tag))
             .await
             .unwrap();
         assert_eq!(found.digest.to_string(), *digest);
@@ -469,7 +458,7 @@ async fn content_in_process_that_is_not_committed_leaves_nothing() {
     drop(writer);
     let missing = registry.put_blob_file(Path::new("/nonexistent/file")).await;
     assert!(matches!(missing, Err(Error::File { .. })));
-    let repository = Repository::parse("p").unwrap();
+    let repository = support::repository("p");
     let tag = Tag::parse("latest").unwrap();
     let json = image(&digest(b"{}"), &[]).to_string();
     let refused = registry

@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde_json::json;
 use support::{OCI_INDEX, OCI_MANIFEST, Served, digest, files, image, noise};
 use ward_registry::pull::Error;
-use ward_registry::{Reference, Registry, pull};
+use ward_registry::{Registry, pull};
 use ward_types::id::Digest;
 
 struct Two {
@@ -42,7 +42,7 @@ async fn by_tag_and_by_digest() {
         pulled.repo.as_str(),
         format!("127.0.0.1-{}/lib/app", two.there.address.port())
     );
-    let reference = Reference::parse(&manifest).unwrap();
+    let reference = support::reference(&manifest);
     let stored = two.here.manifest(&pulled.repo, &reference).await.unwrap();
     assert_eq!(stored.digest.to_string(), manifest);
     let blob = Digest::parse(&blob).unwrap();

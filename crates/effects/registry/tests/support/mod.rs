@@ -23,7 +23,8 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use ward_registry::{Algorithm, ContentDigest, Options, Registry};
+use ward_registry::{Algorithm, ContentDigest, Options, Reference, Registry, Repository, Tag};
+use ward_types::id::Digest;
 
 pub const OCI_MANIFEST: &str = ward_registry::manifest::OCI_MANIFEST;
 pub const OCI_INDEX: &str = ward_registry::manifest::OCI_INDEX;
@@ -278,6 +279,54 @@ pub fn files(folder: &Path) -> Vec<String> {
 pub fn blob_file(folder: &Path, digest: &str) -> std::path::PathBuf {
     let hex = digest.strip_prefix("sha256:").unwrap();
     folder.join("blobs/sha256").join(&hex[..2]).join(hex)
+}
+
+/// A repository's name.
+pub fn repository(name: &str) -> Repository {
+    Repository::parse(name).unwrap()
+}
+
+/// Stores an image of one layer from inside the process; gives the digests of its manifest and of the layer.
+pub async fn put_image(
+    registry: &Registry,
+    name: &str,
+    tag: Option<&str>,
+    layer: &[u8],
+) -> (Digest, Digest) {
+    let config = registry.put_blob(b"{}".as_slice()).await.unwrap();
+    let layer_digest = registry.put_blob(layer).await.unwrap();
+    let json = image(config.as_str(), &[(layer_digest.as_str(), layer.len())]);
+    let tag = tag.map(|tag| Tag::parse(tag).unwrap());
+    let stored = registry
+        .put_manifest(
+            &repository(name),
+            tag.as_ref(),
+            OCI_MANIFEST,
+            json.to_string(),
+        )
+        .await;
+    (stored.unwrap(), layer_digest)
+}
+
+/// Whether the store holds a blob.
+pub fn is_there(folder: &Path, digest: &Digest) -> bool {
+    blob_file(folder, digest.as_str()).is_file()
+}
+
+/// A tag or a digest.
+pub fn reference(text: &str) -> Reference {
+    Reference::parse(text).unwrap()
+}
+
+/// Damages one byte of a file.
+pub fn flip(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+    // Some kernels count the time of a change in steps of milliseconds; this one was later.
+    let later = std::time::SystemTime::now() + Duration::from_secs(1);
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(later).unwrap();
 }
 
 /// Waits until a condition holds.

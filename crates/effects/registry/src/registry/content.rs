@@ -1,0 +1,115 @@
+//! Whether a blob is here, and its bytes, verified.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use ward_types::id::Digest;
+
+use super::Registry;
+use crate::blobs::Found;
+use crate::digest::ContentDigest;
+use crate::error::{Error, Result};
+use crate::manifest;
+use crate::read::{self, Verified};
+
+impl Registry {
+    /// Whether the blob is here. A blob that was asked for is spared by collection for the grace
+    /// period, so that a caller who leaves out the upload because of the answer is not deceived.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn has_blob(&self, digest: &Digest) -> Result<bool> {
+        let _gate = self.inner.gate.read().await;
+        let size = self.present(&digest.into()).await?;
+        Ok(size.is_some())
+    }
+
+    /// A blob's size in bytes, if it is here and not known to be damaged. The caller holds the gate.
+    pub(crate) async fn present(&self, digest: &ContentDigest) -> Result<Option<u64>> {
+        if self.is_damaged(digest) {
+            return Ok(None);
+        }
+        let size = self.inner.blobs.size(digest).await?;
+        if size.is_some() {
+            self.vouch(digest);
+        }
+        Ok(size)
+    }
+
+    /// The blob as a file that may be opened and must not be written to; `None` when it is not here,
+    /// or the store is not local. The content is not verified: see [`Registry::verify_blob`].
+    #[must_use]
+    pub fn blob_path(&self, digest: &Digest) -> Option<PathBuf> {
+        let path = self.inner.blobs.path(&digest.into())?;
+        path.is_file().then_some(path)
+    }
+
+    /// Reads all of a blob and compares its digest.
+    ///
+    /// # Errors
+    /// [`Error::BlobUnknown`], and [`Error::Damaged`] when the stored bytes are not what they should be.
+    pub async fn verify_blob(&self, digest: &Digest) -> Result<()> {
+        self.verify(&digest.into()).await
+    }
+
+    pub(crate) async fn verify(&self, digest: &ContentDigest) -> Result<()> {
+        let (_, stamp, pieces) = self.open_content(digest).await?;
+        pieces.try_for_each(async |_| Ok(())).await?;
+        // A disk's moment of weakness is no damage.
+        self.note(|notes| notes.damaged.remove(digest));
+        if let Some(stamp) = stamp {
+            self.note_verified(digest, stamp);
+        }
+        Ok(())
+    }
+
+    /// A whole blob in memory, verified: for configurations and other small ones.
+    ///
+    /// # Errors
+    /// [`Error::BlobUnknown`], [`Error::Damaged`], and [`Error::Size`] for a blob of more than
+    /// [`manifest::LARGEST`] bytes.
+    pub async fn blob_bytes(&self, digest: &Digest) -> Result<Bytes> {
+        self.small(&digest.into()).await
+    }
+
+    pub(crate) async fn small(&self, digest: &ContentDigest) -> Result<Bytes> {
+        let (size, _, pieces) = self.open_content(digest).await?;
+        if size > manifest::LARGEST as u64 {
+            let reason = format!("{digest} has {size} bytes, too many to read at once");
+            return Err(Error::Size { reason });
+        }
+        let pieces: Vec<Bytes> = pieces.try_collect().await?;
+        Ok(match <[Bytes; 1]>::try_from(pieces) {
+            Ok([only]) => only,
+            Err(pieces) => pieces.concat().into(),
+        })
+    }
+
+    /// Size, stamp and verified content of a blob. That it turns out damaged is remembered.
+    async fn open_content(
+        &self,
+        digest: &ContentDigest,
+    ) -> Result<(u64, Option<String>, Verified)> {
+        let found = self.found(digest).await?;
+        let (size, stamp) = (found.size, found.stamp.clone());
+        Ok((size, stamp, self.whole(found, digest)))
+    }
+
+    pub(crate) async fn found(&self, digest: &ContentDigest) -> Result<Found> {
+        let found = self.inner.blobs.open(digest).await?;
+        found.ok_or_else(|| Error::BlobUnknown {
+            digest: digest.clone(),
+        })
+    }
+
+    pub(crate) fn whole(&self, found: Found, digest: &ContentDigest) -> Verified {
+        let (registry, digest) = (self.clone(), digest.clone());
+        let pieces = read::whole(found, digest.clone()).inspect_err(move |error| {
+            if matches!(error, Error::Damaged { .. }) {
+                registry.note(|notes| notes.damaged.insert(digest.clone()));
+            }
+        });
+        Box::pin(pieces)
+    }
+}
