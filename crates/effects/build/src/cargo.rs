@@ -77,7 +77,7 @@ async fn compile(request: &Request, package: &str, lines: Lines<'_>) -> Result<(
         }
         Err(_) => lines(line),
     };
-    step.run(&stdout, lines).await?;
+    step.run_apart(&stdout, lines).await?;
     choose(
         package,
         binaries

@@ -46,7 +46,7 @@ pub(crate) async fn build(
         dir: &request.dir,
         env: Vec::new(),
     };
-    step.run(lines, lines).await?;
+    step.run(lines).await?;
     let image = take(request, source, work, sink).await?;
     let after = fingerprint::of(request, Scope::Tracked(named)).await?;
     Memory::keep(request, [before, after], &image.digest);

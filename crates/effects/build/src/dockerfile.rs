@@ -112,7 +112,7 @@ impl Construction<'_> {
             dir: &self.request.dir,
             env: self.env(),
         };
-        step.run(self.lines, self.lines).await
+        step.run(self.lines).await
     }
 
     /// Options that keep buildah and podman in a folder of Ward's. vfs and chroot need nothing of the kernel
@@ -211,7 +211,7 @@ impl Construction<'_> {
             dir: self.work,
             env: self.env(),
         };
-        if let Err(error) = step.run(&silent, &silent).await {
+        if let Err(error) = step.run(&silent).await {
             tracing::warn!(%error, "a builder's storage was not cleaned");
         }
     }

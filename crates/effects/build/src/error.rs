@@ -28,11 +28,11 @@ pub enum Error {
         source: io::Error,
     },
     /// A program ended with an error, or was killed.
-    #[error("`{command}` failed: {status}; its output says why, and nothing was changed")]
+    #[error("`{command}` ended with {status}")]
     Failed {
         /// The command.
         command: String,
-        /// `exit status: 101`, `signal: 9 (SIGKILL)`.
+        /// `exit status 101`, `signal 9 (SIGKILL)`.
         status: String,
         /// The last lines of its output.
         output: Vec<String>,

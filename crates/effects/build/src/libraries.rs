@@ -68,7 +68,7 @@ async fn listed(loader: &Path, binary: &Path) -> Result<BTreeMap<String, PathBuf
         dir: Path::new("/"),
         env: Vec::new(),
     };
-    step.run(&take, &take).await?;
+    step.run(&take).await?;
     let lines = lines.into_inner().unwrap_or_default();
     let found = lines.iter().filter_map(|line| library(line));
     found

@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
 
 use crate::{Error, Result, SOURCE_DATE_EPOCH};
@@ -85,10 +86,7 @@ impl Step<'_> {
             ("CARGO_TERM_COLOR", "never"),
         ]);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null());
         command.process_group(0).kill_on_drop(true);
         command
     }
@@ -100,15 +98,31 @@ impl Step<'_> {
     }
 
     /// Runs the program to its end. Dropping the future kills its process group.
-    pub(crate) async fn run(&self, stdout: Lines<'_>, stderr: Lines<'_>) -> Result<()> {
+    pub(crate) async fn run(&self, lines: Lines<'_>) -> Result<()> {
+        // One pipe for both streams: of two, nobody could tell which line was written first.
+        let pipe = std::io::pipe().and_then(|(reader, writer)| {
+            let reader = Receiver::from_owned_fd(reader.into())?;
+            Ok((reader, writer.try_clone()?, writer))
+        });
+        let (reader, stdout, stderr) = pipe.map_err(|source| self.not_started(source))?;
+        let mut command = self.command();
+        command.stdout(stdout).stderr(stderr);
+        let child = self.spawn(command)?;
         let tail = Tail::default();
-        let spawned = self.command().spawn();
-        let mut child = spawned.map_err(|source| Error::Start {
-            program: self.program.to_owned(),
-            dir: self.dir.to_owned(),
-            source,
-        })?;
-        let group = Group::of(&child);
+        let output = read_lines(Some(reader), |line| {
+            tail.push(&line);
+            lines(line);
+        });
+        let status = self.ended(child, output).await?;
+        self.verdict(status, tail)
+    }
+
+    /// The same for a program whose standard output is data. The lines of the two streams come in no order.
+    pub(crate) async fn run_apart(&self, stdout: Lines<'_>, stderr: Lines<'_>) -> Result<()> {
+        let mut command = self.command();
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.spawn(command)?;
+        let tail = Tail::default();
         let out = read_lines(child.stdout.take(), |line| {
             stdout(line);
         });
@@ -119,14 +133,36 @@ impl Step<'_> {
         let pipes = async {
             tokio::join!(out, err);
         };
+        let status = self.ended(child, pipes).await?;
+        self.verdict(status, tail)
+    }
+
+    /// Takes the command, and with it our copies of the pipe's ends, which would keep it open.
+    fn spawn(&self, mut command: Command) -> Result<Child> {
+        command.spawn().map_err(|source| self.not_started(source))
+    }
+
+    fn not_started(&self, source: std::io::Error) -> Error {
+        Error::Start {
+            program: self.program.to_owned(),
+            dir: self.dir.to_owned(),
+            source,
+        }
+    }
+
+    async fn ended(&self, mut child: Child, pipes: impl Future<Output = ()>) -> Result<ExitStatus> {
+        let group = Group::of(&child);
         let status = end(&mut child, group, pipes).await;
-        let status = status.map_err(Error::file("wait for the program in", self.dir))?;
+        status.map_err(Error::file("wait for the program in", self.dir))
+    }
+
+    fn verdict(&self, status: ExitStatus, tail: Tail) -> Result<()> {
         if status.success() {
             return Ok(());
         }
         Err(Error::Failed {
             command: self.text(),
-            status: status.to_string(),
+            status: status.to_string().replacen(": ", " ", 1),
             output: tail.lines(),
         })
     }
@@ -138,7 +174,7 @@ async fn end(
     child: &mut Child,
     group: Group,
     pipes: impl Future<Output = ()>,
-) -> std::io::Result<std::process::ExitStatus> {
+) -> std::io::Result<ExitStatus> {
     let mut pipes = std::pin::pin!(pipes);
     let mut open = true;
     let status = loop {

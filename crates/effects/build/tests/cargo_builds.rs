@@ -124,7 +124,7 @@ async fn a_failing_build_shows_why_and_leaves_nothing() {
         "{error}"
     );
     assert!(
-        error.to_string().contains("failed: exit status: 101"),
+        error.to_string().contains("ended with exit status 101"),
         "{error}"
     );
     assert!(
