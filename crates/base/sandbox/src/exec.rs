@@ -17,7 +17,7 @@ use ward_types::keeper::{Exit, InstanceSpec};
 use crate::error::{Doing, Failed, SandboxError, outside};
 use crate::mounts::{self, Extent};
 use crate::process::{self, Side};
-use crate::program::Program;
+use crate::program::{NotRun, Program};
 use crate::root::{self, Scratch};
 use crate::sandbox::{Sandbox, exit_from_raw};
 use crate::{capabilities, identity, init, limits, signals};
@@ -26,7 +26,9 @@ use crate::{capabilities, identity, init, limits, signals};
 mod word {
     /// The program ended; its wait status follows.
     pub(super) const ENDED: u8 = b'X';
-    /// It could not be run; the reason follows.
+    /// The program could not be run; the status that a shell would give and the reason follow.
+    pub(super) const NOT_RUN: u8 = b'N';
+    /// Nothing could be run; the reason follows.
     pub(super) const FAILED: u8 = b'F';
 }
 
@@ -52,7 +54,14 @@ pub struct Joined {
 pub enum Executed {
     /// It ran and ended.
     Ended(Exit),
-    /// It could not be run, and why.
+    /// There is no such program, or it is none.
+    NotRun {
+        /// Why, in a sentence.
+        message: String,
+        /// 127 or 126, as a shell has it.
+        status: u8,
+    },
+    /// Nothing could be run in the sandbox, and why.
     Failed(String),
 }
 
@@ -82,6 +91,10 @@ impl Joined {
             Some((&word::ENDED, [a, b, c, d])) => {
                 Executed::Ended(exit_from_raw(i32::from_ne_bytes([*a, *b, *c, *d])))
             }
+            Some((&word::NOT_RUN, [status, text @ ..])) => Executed::NotRun {
+                message: String::from_utf8_lossy(text).into_owned(),
+                status: *status,
+            },
             Some((_, text)) => Executed::Failed(String::from_utf8_lossy(text).into_owned()),
             None => Executed::Ended(Exit::Signal(libc::SIGKILL)),
         }
@@ -177,11 +190,18 @@ impl Joining<'_> {
     }
 
     fn run(&self) -> ! {
-        let failure = match self.set_up() {
-            Ok(()) => self.program.exec(),
-            Err(failed) => failed.to_string(),
-        };
-        self.fail(&failure)
+        if let Err(failed) = self.set_up() {
+            self.fail(&failed.to_string());
+        }
+        let mut failure = self.program.exec();
+        if failure.status == NotRun::NOT_FOUND {
+            failure.message = format!(
+                "there is no program {}, neither in the image nor on this machine",
+                self.program.name()
+            );
+        }
+        self.tell(&[word::NOT_RUN, failure.status], &failure.message);
+        process::leave(failure.status.into())
     }
 
     /// The set-up, as an instance's own (see `init`), except that the namespaces are there already.
@@ -238,6 +258,9 @@ impl Joining<'_> {
         join_namespace("mnt", own)?;
         let mut missing = Vec::new();
         root::enter(&self.spec, sources, &Scratch::Shared(shared), &mut missing)?;
+        if !self.program.is_found() {
+            return Ok(()); // The last word will be that it is not there.
+        }
         let note = b"ward: the image has no such program; this is the host's, with the image's files on top\n";
         let _ = rustix::io::write(&self.stdio[2], note);
         Ok(())
@@ -260,9 +283,13 @@ impl Joining<'_> {
     }
 
     fn fail(&self, text: &str) -> ! {
-        let report = [&[word::FAILED], text.as_bytes()].concat();
-        let _ = rustix::io::write(&self.report, &report);
+        self.tell(&[word::FAILED], text);
         process::leave(127)
+    }
+
+    fn tell(&self, head: &[u8], text: &str) {
+        let report = [head, text.as_bytes()].concat();
+        let _ = rustix::io::write(&self.report, &report);
     }
 }
 

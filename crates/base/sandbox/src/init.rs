@@ -189,8 +189,8 @@ fn become_application(birth: &Birth<'_>) -> ! {
     tell(birth.sync.as_fd(), word::STARTS, "");
     process::cloexec_from(3);
     let failure = birth.program.exec();
-    tell(birth.sync.as_fd(), word::FAILED, &failure);
-    process::leave(127)
+    tell(birth.sync.as_fd(), word::FAILED, &failure.message);
+    process::leave(failure.status.into())
 }
 
 /// pid 1: waits for its children, its own and those that nobody else waits for, until the application ends. Its end

@@ -11,6 +11,26 @@ use crate::error::SandboxError;
 /// Where programs are looked for when the environment has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Why a program could not be run, and the exit status by which a shell says so.
+pub(crate) struct NotRun {
+    pub(crate) message: String,
+    pub(crate) status: u8,
+}
+
+impl NotRun {
+    /// It is not there.
+    pub(crate) const NOT_FOUND: u8 = 127;
+    /// It is there and cannot be executed.
+    const NOT_EXECUTABLE: u8 = 126;
+
+    fn not_executable(message: String) -> Self {
+        Self {
+            message,
+            status: Self::NOT_EXECUTABLE,
+        }
+    }
+}
+
 /// A program with its arguments, environment and folder.
 pub(crate) struct Program {
     argv: Vec<CString>,
@@ -58,20 +78,27 @@ impl Program {
             .any(|path| rustix::fs::access(path.as_c_str(), Access::EXEC_OK).is_ok())
     }
 
-    /// Goes to its folder and becomes the program. Returns only when that fails, with the reason in a sentence.
-    pub(crate) fn exec(&self) -> String {
+    /// The program as it was named.
+    pub(crate) fn name(&self) -> String {
+        self.argv[0].to_string_lossy().into_owned()
+    }
+
+    /// Goes to its folder and becomes the program. Returns only when that fails, with the reason.
+    pub(crate) fn exec(&self) -> NotRun {
         if let Err(error) = rustix::process::chdir(self.cwd.as_c_str()) {
             let cwd = self.cwd.to_string_lossy();
-            return format!("the working folder {cwd} cannot be entered: {error}");
+            return NotRun::not_executable(format!(
+                "the working folder {cwd} cannot be entered: {error}"
+            ));
         }
         let mut refusal = None;
         for path in &self.candidates {
             match self.exec_at(path) {
                 Errno::NOENT if rustix::fs::access(path.as_c_str(), Access::EXISTS).is_ok() => {
                     let path = path.to_string_lossy();
-                    return format!(
+                    return NotRun::not_executable(format!(
                         "{path} is there, but the interpreter or the library loader that it names is not in the image"
-                    );
+                    ));
                 }
                 Errno::NOENT | Errno::NOTDIR => {}
                 error => {
@@ -79,8 +106,13 @@ impl Program {
                 }
             }
         }
-        let name = self.argv[0].to_string_lossy();
-        refusal.unwrap_or_else(|| format!("the program {name} is not in the image"))
+        refusal.map_or_else(
+            || NotRun {
+                message: format!("the program {} is not in the image", self.name()),
+                status: NotRun::NOT_FOUND,
+            },
+            NotRun::not_executable,
+        )
     }
 
     fn exec_at(&self, path: &CString) -> Errno {

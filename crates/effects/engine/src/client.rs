@@ -242,6 +242,7 @@ fn reply_word(reply: &Reply) -> &'static str {
         Reply::Status { .. } => "status",
         Reply::Done => "done",
         Reply::ExecDone { .. } => "exec_done",
+        Reply::NotRun { .. } => "not_run",
         Reply::Refused { .. } => "refused",
     }
 }

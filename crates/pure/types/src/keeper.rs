@@ -288,6 +288,14 @@ pub enum Reply {
         /// How.
         exit: Exit,
     },
+    /// The program could not be run: it is not there, or it is none.
+    NotRun {
+        /// Why, in a sentence.
+        message: String,
+        /// The exit status by which a shell says so (POSIX.1, Shell and Utilities, 2.8.2): 127 for a program
+        /// that is not there, 126 for one that cannot be executed.
+        status: u8,
+    },
     /// It cannot be done.
     Refused {
         /// Why, in a sentence.

@@ -312,6 +312,9 @@ impl Instance {
         self.poll.remove(program.ended());
         match program.finish() {
             Executed::Ended(exit) => self.reply(number, &Reply::ExecDone { exit }, &[]),
+            Executed::NotRun { message, status } => {
+                self.reply(number, &Reply::NotRun { message, status }, &[]);
+            }
             Executed::Failed(message) => self.refuse(number, message),
         }
         self.peers

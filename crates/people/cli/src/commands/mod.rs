@@ -21,7 +21,7 @@ use crate::printer::{Printer, Status};
 /// Why a command did not succeed, for a person to read.
 #[derive(Debug)]
 pub(crate) struct Trouble {
-    status: Status,
+    pub(crate) status: Status,
     message: String,
     hint: Option<String>,
 }
