@@ -15,7 +15,7 @@ use crate::canonical::{self, NotCanonical};
 
 /// The number of the fold: raised when `State::apply` gives another state for the same events, or a row's
 /// body changes. A database written by another fold has its rows made anew at the start.
-pub(crate) const FOLD: i64 = 1;
+pub(crate) const FOLD: i64 = 2;
 
 /// One row of the projections.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +59,10 @@ pub(crate) fn touched(event: &Event) -> Vec<Row> {
             Row::Environment(env.clone()),
             Row::Release(env.clone(), release.id),
         ],
+        Event::ReleaseRetired { env, release } => vec![
+            Row::Environment(env.clone()),
+            Row::Release(env.clone(), *release),
+        ],
         Event::DeploymentQueued { env, deployment } => vec![
             Row::Environment(env.clone()),
             Row::Deployment(env.clone(), deployment.id),
@@ -69,7 +73,9 @@ pub(crate) fn touched(event: &Event) -> Vec<Row> {
             Row::Environment(env.clone()),
             Row::Deployment(env.clone(), *deployment),
         ],
-        Event::CommandExecuted { .. } | Event::ServerStarted { .. } => Vec::new(),
+        Event::CommandExecuted { .. }
+        | Event::ServerStarted { .. }
+        | Event::LogFoundAltered { .. } => Vec::new(),
     }
 }
 
@@ -79,6 +85,7 @@ fn head(environment: &Environment) -> Environment {
         deployments: BTreeMap::new(),
         id: environment.id.clone(),
         goal: environment.goal,
+        data: environment.data,
         builds: environment.builds,
         current: environment.current,
         previous: environment.previous,
@@ -116,14 +123,33 @@ pub(crate) fn rows(state: &State) -> Result<BTreeMap<Row, Vec<u8>>, NotCanonical
         .collect()
 }
 
-/// Writes these rows as the state has them.
+/// Writes these rows as the state has them; one that the state does not have is removed.
 pub(crate) fn write(db: &Connection, state: &State, rows: &BTreeSet<Row>) -> Result<(), Failure> {
     for row in rows {
-        if let Some(body) = body(state, row) {
-            put(db, row, &body.map_err(Failure::NotCanonical)?)?;
-        }
+        match body(state, row) {
+            Some(body) => put(db, row, &body.map_err(Failure::NotCanonical)?)?,
+            None => remove(db, row)?,
+        };
     }
     Ok(())
+}
+
+fn remove(db: &Connection, row: &Row) -> rusqlite::Result<usize> {
+    let (sql, env, number) = match row {
+        Row::Environment(env) => ("DELETE FROM environments WHERE env = ?1 AND ?2 = 0", env, 0),
+        Row::Release(env, id) => (
+            "DELETE FROM releases WHERE env = ?1 AND number = ?2",
+            env,
+            id.0,
+        ),
+        Row::Deployment(env, id) => (
+            "DELETE FROM deployments WHERE env = ?1 AND number = ?2",
+            env,
+            id.0,
+        ),
+    };
+    db.prepare_cached(sql)?
+        .execute(params![env.as_str(), number.cast_signed()])
 }
 
 fn put(db: &Connection, row: &Row, body: &[u8]) -> rusqlite::Result<usize> {

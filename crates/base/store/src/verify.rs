@@ -55,6 +55,10 @@ struct Audit {
     tree: Frontier,
     state: State,
     breaks: Vec<String>,
+    /// The lowest event that a break names.
+    first: Option<u64>,
+    /// Where the first checkpoint that differs does so at the earliest.
+    from: Option<u64>,
     unlisted: usize,
     /// Checkpoints by size: where each came from.
     checkpoints: BTreeMap<u64, Vec<(String, Checkpoint)>>,
@@ -64,6 +68,15 @@ struct Audit {
     agreed: u64,
     /// What need not be said a second time.
     said: BTreeSet<Said>,
+}
+
+/// As JSON, not as a record: one that an older Ward wrote lacks the fields that came later.
+fn is_canonical(record: &[u8]) -> bool {
+    let value = serde_json::from_slice::<serde_json::Value>(record);
+    let written = value
+        .ok()
+        .and_then(|value| canonical::to_bytes(&value).ok());
+    written.as_deref() == Some(record)
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -97,6 +110,11 @@ impl Stored {
 }
 
 impl Audit {
+    fn broken_at(&mut self, event: u64, what: String) {
+        self.first = Some(self.first.map_or(event, |first| first.min(event)));
+        self.broken(what);
+    }
+
     fn broken(&mut self, what: String) {
         if self.breaks.len() < LISTED {
             self.breaks.push(what);
@@ -168,12 +186,15 @@ impl Audit {
         let seq = stored.seq;
         match seq.checked_sub(self.next) {
             Some(0) => {}
-            Some(1) => self.broken(format!("event {} is missing", self.next)),
-            _ => self.broken(format!(
-                "events {} to {} are missing",
+            Some(1) => self.broken_at(self.next, format!("event {} is missing", self.next)),
+            _ => self.broken_at(
                 self.next,
-                seq.wrapping_sub(1)
-            )),
+                format!(
+                    "events {} to {} are missing",
+                    self.next,
+                    seq.wrapping_sub(1)
+                ),
+            ),
         }
         self.next = seq.wrapping_add(1);
         self.hashes(stored);
@@ -186,12 +207,13 @@ impl Audit {
         let leaf = leaf_hash(&stored.record);
         self.tree.push(leaf);
         if leaf != stored.leaf {
-            self.broken(format!(
-                "event {seq} was altered: its record does not have the hash of its leaf"
-            ));
+            self.broken_at(
+                seq,
+                format!("event {seq} was altered: its record does not have the hash of its leaf"),
+            );
             self.said.insert(Said::Tree);
         } else if self.tree.root() != stored.root && self.said.insert(Said::Tree) {
-            self.broken(format!(
+            self.broken_at(seq, format!(
                 "event {seq} breaks the tree: it, or what stands before it, is not what was appended"
             ));
         }
@@ -203,32 +225,37 @@ impl Audit {
             Ok(record) => record,
             Err(error) => {
                 self.said.insert(Said::Fold);
-                return self.broken(format!("event {seq} holds no record: {error}"));
+                return self.broken_at(seq, format!("event {seq} holds no record: {error}"));
             }
         };
         if record.seq != seq {
-            self.broken(format!(
+            let moved = format!(
                 "event {seq} holds the record of event {}: it was moved",
                 record.seq
-            ));
+            );
+            self.broken_at(seq, moved);
         }
-        if canonical::to_bytes(&record).ok().as_ref() != Some(&stored.record) {
-            self.broken(format!("event {seq} is not in canonical form"));
+        if !is_canonical(&stored.record) {
+            self.broken_at(seq, format!("event {seq} is not in canonical form"));
         }
         let env = record.event.env().map(|env| env.as_str());
         if stored.env.as_deref() != env || stored.kind != record.event.kind() {
-            self.broken(format!(
-                "event {seq} is filed under another environment or kind than its record says"
-            ));
+            self.broken_at(
+                seq,
+                format!(
+                    "event {seq} is filed under another environment or kind than its record says"
+                ),
+            );
         }
         if self.said.contains(&Said::Fold) {
             return;
         }
         if let Err(misfit) = self.state.apply(record.at, &record.event) {
             self.said.insert(Said::Fold);
-            self.broken(format!(
-                "event {seq} does not follow from those before it: {misfit}"
-            ));
+            self.broken_at(
+                seq,
+                format!("event {seq} does not follow from those before it: {misfit}"),
+            );
         }
     }
 
@@ -240,6 +267,7 @@ impl Audit {
                 self.agreed = size;
             } else if self.said.insert(Said::Checkpoint) {
                 let from = self.agreed;
+                self.from = Some(from);
                 self.broken(format!(
                     "{name}: the log was other when it had {size} events; the first that differs is one of events {from} to {}",
                     size.saturating_sub(1)
@@ -254,7 +282,7 @@ impl Audit {
         let longer = self.checkpoints.split_off(&(size + 1));
         for (signed, checkpoints) in longer {
             for (name, _) in checkpoints {
-                self.broken(format!(
+                self.broken_at(size, format!(
                     "{name}: the log had {signed} events and has {size}: its tail was cut from event {size} on"
                 ));
             }
@@ -279,9 +307,11 @@ impl Audit {
         Ok(())
     }
 
-    /// The projections against the fold. Without a fold of every event there is nothing to compare with.
+    /// The projections against the fold. Without a fold of every event there is nothing to compare with;
+    /// those of another Ward's fold are made anew by the next server that starts.
     fn projections(&mut self, db: &Connection) {
-        if self.said.contains(&Said::Fold) {
+        let fold = db.query_row("SELECT fold FROM head", [], |row| row.get::<_, i64>(0));
+        if self.said.contains(&Said::Fold) || fold.is_ok_and(|fold| fold != projection::FOLD) {
             return;
         }
         let (expected, mut found) = match (projection::rows(&self.state), projection::read(db)) {
@@ -317,6 +347,7 @@ impl Audit {
         AuditView {
             events: self.tree.size(),
             root: root.iter().map(|byte| format!("{byte:02x}")).collect(),
+            first: self.first.or(self.from),
             breaks: self.breaks,
         }
     }

@@ -62,6 +62,38 @@ fn p7_a_record_altered_with_its_leaf_hash_is_found_at_its_event() {
     );
 }
 
+#[test]
+fn a_record_of_an_older_ward_is_whole_although_fields_came_later() {
+    let (_dir, path) = filled(1);
+    let db = Connection::open(&path).unwrap();
+    let older = "UPDATE events SET record = CAST(replace(CAST(record AS TEXT), '\"keep_releases\":10,', '') AS BLOB)";
+    assert_eq!(db.execute(older, []).unwrap(), 7);
+    rehash(&db);
+    drop(db);
+    std::fs::remove_dir_all(path.with_file_name("checkpoints")).unwrap();
+    let view = verify_file(&path, None).unwrap();
+    assert_eq!(view.breaks, [""; 0]);
+    assert_eq!(view.first, None);
+}
+
+#[test]
+fn p7_the_first_event_that_was_altered_is_named_by_number() {
+    let first = |tamper: &str| {
+        let (_dir, path) = filled(3);
+        let db = Connection::open(&path).unwrap();
+        db.execute_batch(tamper).unwrap();
+        if tamper == CUT {
+            rehash(&db);
+        }
+        drop(db);
+        verify_file(&path, None).unwrap().first
+    };
+    assert_eq!(first("SELECT 1"), None);
+    assert_eq!(first(ALTER_4), Some(4));
+    assert_eq!(first("DELETE FROM events WHERE seq IN (7, 8)"), Some(7));
+    assert_eq!(first(CUT), Some(13));
+}
+
 /// Computes every hash, root and the head anew, as one does who knows how Ward works.
 fn rehash(db: &Connection) {
     let mut statement = db

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{DeploymentId, EnvId};
-use crate::release::{Deployment, Environment, Goal, Phase, Reason, Release, Verdict};
+use crate::id::{DeploymentId, EnvId, ReleaseId};
+use crate::release::{DataState, Deployment, Environment, Goal, Phase, Reason, Release, Verdict};
 use crate::time::Timestamp;
 
 /// One entry of the log.
@@ -40,6 +40,13 @@ pub enum Event {
         env: EnvId,
         /// The whole release.
         release: Box<Release>,
+    },
+    /// A release is not retained any more: newer ones took its place, and nothing can need it.
+    ReleaseRetired {
+        /// Which environment.
+        env: EnvId,
+        /// Which release.
+        release: ReleaseId,
     },
     /// A deployment was asked for and waits its turn.
     DeploymentQueued {
@@ -78,6 +85,14 @@ pub enum Event {
         /// The binary's version.
         version: String,
     },
+    /// The log was found to be other than what was appended to it. Recorded once per finding, because
+    /// what was altered stays altered.
+    LogFoundAltered {
+        /// The first event that is not what was appended, as far as that can be told.
+        first: Option<u64>,
+        /// What is wrong, as the audit says it.
+        breaks: Vec<String>,
+    },
 }
 
 impl Event {
@@ -87,11 +102,12 @@ impl Event {
         match self {
             Event::EnvironmentCreated { env }
             | Event::ReleaseRecorded { env, .. }
+            | Event::ReleaseRetired { env, .. }
             | Event::DeploymentQueued { env, .. }
             | Event::DeploymentMoved { env, .. }
             | Event::GoalChanged { env, .. }
             | Event::CommandExecuted { env, .. } => Some(env),
-            Event::ServerStarted { .. } => None,
+            Event::ServerStarted { .. } | Event::LogFoundAltered { .. } => None,
         }
     }
 
@@ -101,11 +117,13 @@ impl Event {
         match self {
             Event::EnvironmentCreated { .. } => "environment_created",
             Event::ReleaseRecorded { .. } => "release_recorded",
+            Event::ReleaseRetired { .. } => "release_retired",
             Event::DeploymentQueued { .. } => "deployment_queued",
             Event::DeploymentMoved { .. } => "deployment_moved",
             Event::GoalChanged { .. } => "goal_changed",
             Event::CommandExecuted { .. } => "command_executed",
             Event::ServerStarted { .. } => "server_started",
+            Event::LogFoundAltered { .. } => "log_found_altered",
         }
     }
 }
@@ -133,6 +151,10 @@ pub enum MisfitEvent {
     /// It starts a deployment while another one is under way.
     #[error("it starts the deployment {1} of {0} while another one is under way")]
     TwoActive(EnvId, DeploymentId),
+    /// It retires a release that is not there, that serves or did just before, that is the newest, or that
+    /// a deployment leads to.
+    #[error("it retires {1} of {0}, which is not retained or still needed")]
+    Needed(EnvId, ReleaseId),
     /// It records something under a number that is taken.
     #[error("it records {1} of {0} again")]
     Repeated(EnvId, String),
@@ -177,6 +199,13 @@ impl Environment {
                 self.builds += 1;
                 self.releases.insert(release.id, (**release).clone());
             }
+            Event::ReleaseRetired { release, .. } => {
+                let known = self.releases.contains_key(release);
+                if !known || self.needs(*release) {
+                    return Err(MisfitEvent::Needed(self.id.clone(), *release));
+                }
+                self.releases.remove(release);
+            }
             Event::DeploymentQueued { deployment, .. } => {
                 if self.deployments.contains_key(&deployment.id) {
                     return Err(MisfitEvent::Repeated(
@@ -189,10 +218,16 @@ impl Environment {
             Event::DeploymentMoved {
                 deployment, phase, ..
             } => self.move_deployment(at, *deployment, phase)?,
-            Event::GoalChanged { goal, .. } => self.goal = *goal,
+            Event::GoalChanged { goal, .. } => {
+                self.goal = *goal;
+                if *goal == Goal::Purged {
+                    self.data = DataState::New;
+                }
+            }
             Event::EnvironmentCreated { .. }
             | Event::CommandExecuted { .. }
-            | Event::ServerStarted { .. } => {}
+            | Event::ServerStarted { .. }
+            | Event::LogFoundAltered { .. } => {}
         }
         Ok(())
     }
@@ -220,6 +255,9 @@ impl Environment {
         deployment.phase_since = at;
         deployment.phase = phase.clone();
         let to = deployment.to;
+        if matches!(phase, Phase::Rolling) {
+            self.data = DataState::Kept; // Its release commands have run.
+        }
         let succeeded = matches!(
             phase,
             Phase::Finished {
@@ -237,26 +275,46 @@ impl Environment {
     /// The release that `ward rollback` goes to: what served before, or, after a rollback, the newest
     /// one below the current that once succeeded.
     #[must_use]
-    pub fn rollback_target(&self) -> Option<crate::id::ReleaseId> {
+    pub fn rollback_target(&self) -> Option<ReleaseId> {
         let current = self.current?;
         let before = self.previous.filter(|id| *id < current);
-        before.or_else(|| self.served().filter(|id| *id < current).max())
+        before.or_else(|| self.once_served().filter(|id| *id < current).max())
     }
 
     /// The release that `ward rollforward` goes to: the oldest one above the current that once succeeded.
     #[must_use]
-    pub fn rollforward_target(&self) -> Option<crate::id::ReleaseId> {
+    pub fn rollforward_target(&self) -> Option<ReleaseId> {
         let current = self.current?;
-        self.served().filter(|id| *id > current).min()
+        self.once_served().filter(|id| *id > current).min()
     }
 
-    fn served(&self) -> impl Iterator<Item = crate::id::ReleaseId> + '_ {
-        self.deployments.values().filter_map(|d| match d.phase {
+    /// The retained releases that some deployment ended well with.
+    pub fn once_served(&self) -> impl Iterator<Item = ReleaseId> + '_ {
+        let served = self.deployments.values().filter_map(|d| match d.phase {
             Phase::Finished {
                 verdict: Verdict::Succeeded,
                 ..
             } if d.reason != Reason::Up => Some(d.to),
             _ => None,
-        })
+        });
+        served.filter(|id| self.releases.contains_key(id))
+    }
+
+    /// Whether a release can be needed at any moment: it serves, it did just before, `ward rollback` or
+    /// `ward rollforward` leads to it, a deployment that has not ended does, or it is the newest, whose
+    /// number the next one counts from.
+    #[must_use]
+    pub fn needs(&self, release: ReleaseId) -> bool {
+        let unfinished = |d: &&Deployment| !matches!(d.phase, Phase::Finished { .. });
+        let mut led_to = self.deployments.values().filter(unfinished);
+        let newest = self.releases.keys().next_back().copied();
+        let named = [
+            self.current,
+            self.previous,
+            self.rollback_target(),
+            self.rollforward_target(),
+            newest,
+        ];
+        named.contains(&Some(release)) || led_to.any(|d| d.to == release || d.from == Some(release))
     }
 }

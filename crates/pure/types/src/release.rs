@@ -36,11 +36,11 @@ pub struct Release {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// A new release.
+    /// A new release: its release commands run. For every other reason they run only on data that is new.
     Deploy,
-    /// Back to an earlier release. No release command runs.
+    /// Back to an earlier release.
     Rollback,
-    /// Forward again to a release that was rolled back. No release command runs.
+    /// Forward again to a release that was rolled back.
     Rollforward,
     /// The environment comes up again after `down`, or on a machine that was restarted.
     Up,
@@ -148,6 +148,16 @@ pub enum Goal {
     Purged,
 }
 
+/// Whether the data of an environment has been prepared for a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataState {
+    /// There is none yet, or it was purged: release commands run, whatever the reason of a deployment.
+    New,
+    /// Release commands have run on it.
+    Kept,
+}
+
 /// One environment, as the fold of its events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
@@ -155,6 +165,8 @@ pub struct Environment {
     pub id: EnvId,
     /// Whether it should run.
     pub goal: Goal,
+    /// Whether its data has been prepared for a release.
+    pub data: DataState,
     /// The last build number given out for its stack in this environment.
     pub builds: u64,
     /// Every retained release.
@@ -174,6 +186,7 @@ impl Environment {
         Self {
             id,
             goal: Goal::Up,
+            data: DataState::New,
             builds: 0,
             releases: BTreeMap::new(),
             current: None,

@@ -10,7 +10,8 @@ use crate::keeper::{Exit, InstanceState};
 use crate::release::{Failure, Goal, Reason, Verdict};
 use crate::time::{Millis, Timestamp};
 
-/// `GET /v1/status?env=returns/dev`: the platform, and each environment (or the one asked for).
+/// `GET /v1/status?env=returns/dev`: the platform, and each environment (or the one asked for). Those of which
+/// only the events are left, because they were purged, are left out, except with `purged=true`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusView {
     /// The server.
@@ -36,6 +37,32 @@ pub struct ServerView {
     pub https: String,
     /// `127.0.0.1:5050`.
     pub registry: String,
+    /// What the last audit of the log found.
+    pub log: LogView,
+}
+
+/// What is known of the log's wholeness. The server audits it at its start and once a day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum LogView {
+    /// The first audit is not over yet.
+    Unaudited,
+    /// Nothing was altered.
+    Whole {
+        /// When that was found.
+        at: Timestamp,
+    },
+    /// It is not what was appended to it, or cannot be audited at all.
+    Altered {
+        /// When that was found.
+        at: Timestamp,
+        /// The first event that is not what was appended, as far as that can be told.
+        first: Option<u64>,
+        /// What is wrong, in one line.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
 }
 
 /// One environment.
@@ -393,6 +420,9 @@ pub struct AuditView {
     pub events: u64,
     /// The root of the Merkle tree (RFC 6962), hexadecimal.
     pub root: String,
+    /// The first event that is not what was appended, as far as that can be told; `None` when nothing is
+    /// wrong, or only beside the events.
+    pub first: Option<u64>,
     /// What is wrong, the first first; empty when nothing is.
     pub breaks: Vec<String>,
 }

@@ -78,6 +78,7 @@ fn sentence(event: &Event) -> String {
             "release {} recorded ({})",
             release.id, release.build.version
         ),
+        Event::ReleaseRetired { release, .. } => format!("release {release} retired"),
         Event::DeploymentQueued { deployment, .. } => {
             format!("deployment {} to {} queued", deployment.id, deployment.to)
         }
@@ -89,6 +90,9 @@ fn sentence(event: &Event) -> String {
             instance, program, ..
         } => format!("{program} run in {instance}"),
         Event::ServerStarted { version } => format!("server started ({version})"),
+        Event::LogFoundAltered { breaks, .. } => {
+            format!("the log was found altered: {}", breaks.join("; "))
+        }
     }
 }
 
