@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) drivers: Mutex<BTreeMap<EnvId, watch::Receiver<Live>>>,
     /// One build and record at a time per environment.
     pub(crate) lanes: Mutex<BTreeMap<EnvId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Held while there are images that no release refers to yet: nothing is collected meanwhile.
+    pub(crate) unrecorded: tokio::sync::RwLock<()>,
     pub(crate) ending: watch::Sender<bool>,
 }
 

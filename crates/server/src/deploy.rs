@@ -124,12 +124,13 @@ impl Control {
                 lane.lock().await
             }
         };
+        let unrecorded = self.0.unrecorded.read().await;
         let images = self.built(&dir, &spec, steps).await?;
         self.unpacked(&id, &images, steps).await?;
         // Checked again: another environment may have been deployed while this one was built.
         self.possible(&spec)?;
         let deployment = self.recorded(actor, request, spec, images, steps).await?;
-        drop(turn);
+        drop((unrecorded, turn));
         Ok((id, deployment))
     }
 
@@ -515,6 +516,14 @@ fn target(
                 format!("{asked} serves already"),
             )),
             Some(_) => Ok(asked),
+            None if asked > ReleaseId::default() && asked < env.next_release() => Err(Refusal::new(
+                RefusalKind::NotFound,
+                format!("{asked} of {} is retired: it is not retained any more", env.id),
+            )
+            .hint(format!(
+                "there are: {}; `stack.keep_releases` says how many are retained",
+                list()
+            ))),
             None => Err(Refusal::new(
                 RefusalKind::NotFound,
                 format!("{} has no release {asked}", env.id),

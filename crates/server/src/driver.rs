@@ -311,6 +311,13 @@ impl Driver {
                     .await
                     .map_err(|error| causes(&error))
             }
+            Action::Retire { release } => {
+                let event = Event::ReleaseRetired {
+                    env: self.env.clone(),
+                    release: *release,
+                };
+                self.record(event).await
+            }
             Action::PurgeData => self
                 .world
                 .composer

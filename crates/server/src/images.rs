@@ -3,7 +3,7 @@
 //! From the moment a release is recorded, its images are named by digest only; they are unpacked from
 //! Ward's own registry, so that a rollback needs nobody else's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -126,6 +126,24 @@ impl Images {
         Ok(image)
     }
 
+    /// The layers of these images, each in its repository, as their manifests list them.
+    pub(crate) async fn layers(
+        &self,
+        images: &BTreeSet<(String, Digest)>,
+    ) -> Result<BTreeSet<Digest>, ImageError> {
+        let mut layers = BTreeSet::new();
+        for (repository, digest) in images {
+            let (manifest, _) = self.documents(repository, digest).await?;
+            layers.extend(layer_digests(&manifest));
+        }
+        Ok(layers)
+    }
+
+    /// Forgets the images that were unpacked, but for these.
+    pub(crate) fn forget_all_but(&self, images: &BTreeSet<Digest>) {
+        self.lock().retain(|digest, _| images.contains(digest));
+    }
+
     fn unpack_error(
         &self,
         repository: &str,
@@ -176,6 +194,13 @@ impl Images {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Digest, Arc<Image>>> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn layer_digests(manifest: &[u8]) -> Vec<Digest> {
+    let manifest: serde_json::Value = serde_json::from_slice(manifest).unwrap_or_default();
+    let layers = manifest.get("layers").and_then(|layers| layers.as_array());
+    let digest = |layer: &serde_json::Value| Digest::parse(layer.get("digest")?.as_str()?).ok();
+    layers.into_iter().flatten().filter_map(digest).collect()
 }
 
 fn config_digest(manifest: &[u8]) -> Option<Digest> {

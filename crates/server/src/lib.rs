@@ -7,6 +7,7 @@
 mod actor;
 pub mod audit;
 mod clock;
+mod collect;
 mod compose;
 mod control;
 mod deploy;
@@ -25,3 +26,4 @@ pub use actor::{Actor, Refusal, RefusalKind};
 pub use control::{Control, Direction};
 pub use logs::LogQuery;
 pub use server::{Options, Server, StartError};
+pub use views::Purged;

@@ -131,6 +131,7 @@ impl Server {
         for env in control.store().state().environments.keys() {
             control.live(env);
         }
+        control.keep_collecting();
         let mut ending = control.ending();
         let end = async move { drop(ending.wait_for(|end| *end).await) };
         let registry = tokio::spawn(ward_registry::serve(listener, registry, end));
@@ -179,6 +180,7 @@ fn control(
         postgres,
         drivers: Mutex::new(BTreeMap::new()),
         lanes: Mutex::new(BTreeMap::new()),
+        unrecorded: tokio::sync::RwLock::new(()),
         ending: watch::Sender::new(false),
     }))
 }

@@ -9,6 +9,7 @@
 //! process's environment variables and no other, so that none that holds a secret ends in an image.
 
 mod cargo;
+mod cache;
 mod command;
 mod dockerfile;
 mod elf;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 use ward_types::id::{Digest, Name};
 use ward_types::spec::ImageSource;
 
+pub use cache::trim_cache;
 pub use error::{Error, Result};
 
 /// The label that tells the engine to show the host's `/usr` below an image's files; its value is `host`.

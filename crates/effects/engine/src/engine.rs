@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use ward_types::id::{Digest, EnvId, InstanceId, Name};
+use ward_types::id::{Digest, EnvId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceFacts, InstanceSpec, InstanceState, InstanceStatus};
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::LogLine;
@@ -407,6 +407,23 @@ impl Engine {
     #[must_use]
     pub fn follow(&self, env: &EnvId, query: LogQuery) -> LogFollow {
         LogFollow::new(self.0.home.env_logs(env), query)
+    }
+
+    /// Removes the output of an environment's releases that are not among `releases`, and of the others
+    /// that of all but the `newest` instances of each component; never that of an instance that has a
+    /// folder, nor what is no output. That of databases, which belong to no release, counts as one release.
+    /// Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn collect_logs(
+        &self,
+        env: &EnvId,
+        releases: &BTreeSet<ReleaseId>,
+        newest: usize,
+    ) -> Result<(), Error> {
+        let present: BTreeSet<InstanceId> = self.observe(env).into_keys().collect();
+        logs::collect(&self.0.home.env_logs(env), releases, newest, &present)
     }
 
     fn known(&self, env: &EnvId, id: &InstanceId) -> Result<Seen, Error> {

@@ -4,6 +4,8 @@
 //! when it has grown it becomes `INSTANCE.log.1`. Only whole lines are read. Following looks at the files
 //! ten times a second: that finds new instances and renamed files without a watch on each folder.
 
+mod collect;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -18,6 +20,8 @@ use ward_types::view::LogLine;
 
 use crate::error::{Error, file};
 use crate::folder::subfolders;
+
+pub(crate) use collect::collect;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -125,9 +129,11 @@ impl Files {
         for (path, id) in self.wanted()? {
             let reading = match self.open.entry(path.clone()) {
                 std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-                std::collections::btree_map::Entry::Vacant(new) => {
-                    new.insert(Reading::open(&path, id).map_err(file("read", &path))?)
-                }
+                std::collections::btree_map::Entry::Vacant(new) => match Reading::open(&path, id) {
+                    // Collected since the folder was listed.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    opened => new.insert(opened.map_err(file("read", &path))?),
+                },
             };
             reading
                 .more(&path, &mut lines)
@@ -176,7 +182,11 @@ impl Files {
         release: &Path,
         wanted: &mut Vec<(PathBuf, InstanceId)>,
     ) -> Result<(), Error> {
-        for entry in fs::read_dir(release).map_err(file("read", release))? {
+        let entries = match fs::read_dir(release) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(file("read", release))?,
+        };
+        for entry in entries {
             let path = entry.map_err(file("read", release))?.path();
             let name = text_of(&path);
             let Some(Ok(id)) = name.strip_suffix(".log").map(InstanceId::parse) else {

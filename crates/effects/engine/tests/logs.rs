@@ -184,3 +184,25 @@ async fn following_sees_new_lines_new_instances_and_new_files() {
     world.append(&second, "7 o g\n");
     assert_eq!(next_texts(&mut follow, 1).await, ["g"]);
 }
+
+#[tokio::test]
+async fn output_of_retired_releases_and_of_older_instances_is_collected() {
+    let world = World::new().await;
+    let outputs = [("web", 1, 1), ("web", 2, 2), ("web", 2, 3), ("web", 2, 10), ("db", 0, 4)];
+    for (component, release, ordinal) in outputs {
+        world.append(&world.facts(component, release, ordinal), "1 o text\n");
+    }
+    let rotated = world.engine.log_file(&world.facts("web", 2, 2));
+    fs::write(format!("{}.1", rotated.display()), "0 o older\n").unwrap();
+    let strange = rotated.with_file_name("notes.txt");
+    fs::write(&strange, "not Ward's").unwrap();
+    let retained = BTreeSet::from([ReleaseId(2)]);
+    world.engine.collect_logs(&world.env, &retained, 2).unwrap();
+    let left = world.engine.logs(&world.env, &LogQuery::default()).unwrap();
+    let left: BTreeSet<String> = left.iter().map(|line| line.instance.to_string()).collect();
+    let expected = ["db-r0-4", "web-r2-10", "web-r2-3"].map(String::from);
+    assert_eq!(left, BTreeSet::from(expected));
+    assert!(strange.exists());
+    let retired = world.engine.log_file(&world.facts("web", 1, 1));
+    assert!(!retired.parent().unwrap().exists());
+}

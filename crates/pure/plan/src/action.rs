@@ -72,6 +72,11 @@ pub enum Action {
     },
     /// Remove the environment's data.
     PurgeData,
+    /// Retain a release no longer: becomes the event `ReleaseRetired`.
+    Retire {
+        /// Which release.
+        release: ReleaseId,
+    },
 }
 
 /// One service's pool, as it should be.

@@ -99,5 +99,6 @@ fn rank(action: &Action) -> u8 {
         Action::Remove { .. } => 4,
         Action::PurgeData => 5,
         Action::Move { .. } => 6,
+        Action::Retire { .. } => 7,
     }
 }

@@ -17,6 +17,7 @@ mod prepare;
 mod purpose;
 mod queue;
 mod rest;
+mod retention;
 mod revert;
 mod roll;
 mod route;
@@ -82,4 +83,5 @@ fn up(scene: &Scene, draft: &mut Draft) {
     queue::step(scene, draft);
     route::step(scene, draft);
     drain::services(scene, draft);
+    retention::step(scene, draft);
 }

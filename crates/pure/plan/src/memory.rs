@@ -62,7 +62,8 @@ impl Memory {
             | Action::Start { .. }
             | Action::Route { .. }
             | Action::Stop { .. }
-            | Action::Remove { .. } => {}
+            | Action::Remove { .. }
+            | Action::Retire { .. } => {}
         }
     }
 }

@@ -182,10 +182,11 @@ fn word(objection: &Objection) -> &'static str {
         Objection::SkipsPhase { .. } => "skips phase",
         Objection::FalseVerdict { .. } => "false verdict",
         Objection::PurgesData => "purges data",
+        Objection::RetiresNeeded { .. } => "retires needed",
     }
 }
 
-const WORDS: usize = 24;
+const WORDS: usize = 25;
 
 /// One wrong plan: what is wrong with it, the world, the plan, and the objection that it must meet.
 type Wrong = (&'static str, Case, Vec<Action>, &'static str);
@@ -196,6 +197,7 @@ fn all() -> Vec<Wrong> {
     all.extend(starting());
     all.extend(moving());
     all.extend(data());
+    all.extend(retiring());
     all
 }
 
@@ -677,6 +679,74 @@ fn data() -> Vec<Wrong> {
             going(Goal::Purged),
             vec![Action::PurgeData],
             "purges data",
+        ),
+    ]
+}
+
+/// r1 to r5 served in turn, the last two releases are retained beside what is needed.
+fn five_releases(env: &str) -> World {
+    let mut world = World::of(env);
+    for _ in 0..5 {
+        let mut spec = returns();
+        spec.keep_releases = if env.ends_with("prod") { 2 } else { 10 };
+        spec.keep_warm = Millis(0);
+        world.deploy(spec);
+        world.settle();
+    }
+    world
+}
+
+fn retiring() -> Vec<Wrong> {
+    let retire = |number| {
+        vec![Action::Retire {
+            release: ReleaseId(number),
+        }]
+    };
+    let keeps_two = || {
+        let mut case = Case::of(&five_releases("returns/dev"));
+        case.env
+            .releases
+            .values_mut()
+            .for_each(|r| r.spec.keep_releases = 2);
+        case
+    };
+    let led_to = || {
+        let mut case = keeps_two();
+        let queued = case.env.deployments.values_mut().next_back().unwrap();
+        (queued.to, queued.phase) = (ReleaseId(1), Phase::Queued);
+        case
+    };
+    let production = || Case::of(&five_releases("returns/prod"));
+    vec![
+        (
+            "the release that serves",
+            keeps_two(),
+            retire(5),
+            "retires needed",
+        ),
+        (
+            "what a rollback leads to",
+            keeps_two(),
+            retire(4),
+            "retires needed",
+        ),
+        (
+            "one of the newest",
+            Case::of(&five_releases("returns/dev")),
+            retire(1),
+            "retires needed",
+        ),
+        (
+            "what a deployment leads to",
+            led_to(),
+            retire(1),
+            "retires needed",
+        ),
+        (
+            "what ever reached prod",
+            production(),
+            retire(1),
+            "retires needed",
         ),
     ]
 }

@@ -72,6 +72,7 @@ fn any_spec(dice: &mut Dice) -> EnvSpec {
     let databases: &[&str] = if dice.chance(70) { &["db"] } else { &[] };
     let mut spec = spec(&services, databases);
     spec.keep_warm = Millis(dice.below(3) * 100_000);
+    spec.keep_releases = u32::try_from(1 + dice.below(4)).unwrap();
     spec
 }
 

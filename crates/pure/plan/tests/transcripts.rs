@@ -447,3 +447,36 @@ fn a_service_comes_and_a_service_goes() {
     world.run(3000);
     insta::assert_snapshot!(world.transcript);
 }
+
+/// Four releases, each of which served; two are retained beside what is needed.
+fn four_deploys(env: &str) -> World {
+    let mut world = World::of(env);
+    world.behave = Box::new(usual);
+    for _ in 0..4 {
+        let mut spec = spec(&[("web", web(1))], &[]);
+        spec.keep_releases = 2;
+        spec.keep_warm = Millis(0);
+        world.deploy(spec);
+        world.settle();
+        world.run(2000);
+    }
+    world
+}
+
+#[test]
+fn releases_that_nothing_needs_are_retired() {
+    let mut world = four_deploys("returns/dev");
+    let retained = |world: &World| world.env().releases.keys().copied().collect::<Vec<_>>();
+    assert_eq!(retained(&world), [ReleaseId(3), ReleaseId(4)]);
+    world.queue(ReleaseId(3), Reason::Rollback);
+    world.settle();
+    world.run(2000);
+    assert_eq!(retained(&world), [ReleaseId(3), ReleaseId(4)]);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn p2_what_ever_reached_prod_is_never_retired() {
+    let world = four_deploys("returns/prod");
+    assert_eq!(world.env().releases.len(), 4);
+}

@@ -70,6 +70,7 @@ fn any_spec(dice: &mut Dice) -> EnvSpec {
     }
     let mut spec = spec(&services, databases);
     spec.keep_warm = Millis(dice.below(3) * 20_000);
+    spec.keep_releases = u32::try_from(1 + dice.below(4)).unwrap();
     spec
 }
 

@@ -26,6 +26,7 @@ pub(crate) fn spec(id: EnvId, env: &Table) -> Option<EnvSpec> {
         services: each(env, "service", service)?,
         databases: each(env, "database", database)?,
         keep_warm: stack.duration("keep_warm"),
+        keep_releases: stack.count("keep_releases"),
     })
 }
 

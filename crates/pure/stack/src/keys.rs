@@ -116,7 +116,10 @@ pub const KEYS: &[Key] = &[
         .same_everywhere(),
     Key::new("stack.keep_warm", duration("0s", "7d"), Need::Default(r#""10m""#), r#""1h""#)
         .about("How long the instances of the release before are kept running after a deployment, so that a rollback is a switch and not a start.")
-        .also(&["retain", "retain_containers"]),
+        .also(&["retain_containers"]),
+    Key::new("stack.keep_releases", Kind::Count { least: 1, most: 10_000, port: false }, Need::Default("10"), "30")
+        .about("How many of the newest releases are retained, each with its images and its output. What serves, what served before, and in the environment `prod` each release that ever served, are retained beside them.")
+        .also(&["retain", "keep", "revision_history_limit", "history"]),
 
     Key::new("service", Kind::Each(500), Need::Optional, r#"{ web = { image = "nginx:1.27" } }"#)
         .about("The services, each under the name by which links reach it.")

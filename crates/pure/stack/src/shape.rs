@@ -234,7 +234,7 @@ fn not_overridable(span: Span, shown: &Shown) -> Mistake {
     );
     Mistake::at(span, Code::NotOverridable, message)
         .note("set inside of an environment")
-        .expected("keys of `service`, `database` or `stack.keep_warm`")
+        .expected("keys of `service`, `database`, `stack.keep_warm` or `stack.keep_releases`")
 }
 
 fn unknown(pattern: &str, name: &str, entry: &Entry, shown: &Shown) -> Mistake {

@@ -23,6 +23,16 @@ pub struct EnvSpec {
     pub databases: BTreeMap<Name, DatabaseSpec>,
     /// How long the previous release's instances are kept running after a deployment.
     pub keep_warm: Millis,
+    /// How many of the newest releases are retained, at least 1. Those that can be needed are beside them.
+    #[serde(default = "EnvSpec::keep_releases")]
+    pub keep_releases: u32,
+}
+
+impl EnvSpec {
+    /// Of releases that were recorded before there was such a setting.
+    fn keep_releases() -> u32 {
+        10
+    }
 }
 
 /// One service, resolved.

@@ -44,6 +44,7 @@ pub(crate) fn recorded(env: &EnvId, id: u64) -> Event {
         services: BTreeMap::new(),
         databases: BTreeMap::new(),
         keep_warm: Millis::secs(600),
+        keep_releases: 10,
     };
     let build = Build {
         version: format!("1.0.{id}"),

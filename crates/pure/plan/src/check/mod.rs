@@ -9,6 +9,7 @@ mod data;
 mod facts;
 mod moving;
 mod objection;
+mod retiring;
 mod routing;
 mod starting;
 mod stopping;
@@ -35,5 +36,6 @@ pub fn check(env: &Environment, observed: &Observed, plan: &Plan) -> Vec<Objecti
     starting::examine(&case, &mut objections);
     moving::examine(&case, &mut objections);
     data::examine(&case, &mut objections);
+    retiring::examine(&case, &mut objections);
     objections
 }

@@ -1,6 +1,6 @@
 //! What can speak against a plan.
 
-use ward_types::id::{DeploymentId, InstanceId, Name};
+use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId};
 
 /// Why a plan must not be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -151,4 +151,10 @@ pub enum Objection {
     /// It removes data that is to be kept or is in use.
     #[error("it would remove data that is to be kept or is in use")]
     PurgesData,
+    /// It retires a release that something can still lead to (P2).
+    #[error("it would retire {release}, which may be needed again")]
+    RetiresNeeded {
+        /// Which release.
+        release: ReleaseId,
+    },
 }

@@ -109,7 +109,10 @@ fn conflicts(case: &Case) -> Vec<Objection> {
             | Action::Stop { id, .. }
             | Action::Cut { id }
             | Action::Remove { id } => id,
-            Action::Move { .. } | Action::Route { .. } | Action::PurgeData => continue,
+            Action::Move { .. }
+            | Action::Route { .. }
+            | Action::PurgeData
+            | Action::Retire { .. } => continue,
         };
         let mut earlier = seen.iter().filter(|(other, _)| *other == id);
         let stops = matches!(action, Action::Stop { .. });

@@ -102,6 +102,7 @@ pub fn spec(services: &[(&str, ServiceSpec)], databases: &[&str]) -> EnvSpec {
         services: services.collect(),
         databases: databases.collect(),
         keep_warm: Millis::secs(600),
+        keep_releases: 10,
     }
 }
 

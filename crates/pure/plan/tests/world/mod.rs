@@ -77,7 +77,11 @@ const EPOCH: i64 = 1_000_000_000;
 
 impl World {
     pub fn new() -> Self {
-        let id = EnvId::parse("returns/dev").unwrap();
+        Self::of("returns/dev")
+    }
+
+    pub fn of(env: &str) -> Self {
+        let id = EnvId::parse(env).unwrap();
         let mut state = State::default();
         let created = Event::EnvironmentCreated { env: id.clone() };
         state.apply(Timestamp(0), &created).unwrap();
@@ -312,6 +316,10 @@ impl World {
             Action::PurgeData => {
                 assert!(self.engine.is_empty());
                 self.purged += 1;
+            }
+            Action::Retire { release } => {
+                let (env, release) = (self.id.clone(), *release);
+                self.append(&Event::ReleaseRetired { env, release });
             }
         }
     }

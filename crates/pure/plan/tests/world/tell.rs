@@ -69,6 +69,7 @@ impl World {
             Action::Stop { id, grace } => self.say(&format!("- stop {id} within {} ms", grace.0)),
             Action::Remove { id } => self.say(&format!("- remove {id}")),
             Action::PurgeData => self.say("- purge the data"),
+            Action::Retire { release } => self.say(&format!("- retire {release}")),
         }
     }
 
