@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use oci_client::client::{Client, ClientConfig, ClientProtocol};
-use oci_client::errors::OciDistributionError;
+use oci_client::errors::{OciDistributionError, OciEnvelope, OciErrorCode};
 use oci_client::secrets::RegistryAuth;
 use ward_types::id::Digest;
 
@@ -42,31 +42,123 @@ pub struct Pulled {
     pub repo: Repository,
 }
 
+/// How another registry failed to give what was asked for, as the rest of a sentence that begins with its name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Answer {
+    /// There is no such image, or no such part of it.
+    #[error("has no such image")]
+    Missing,
+    /// It gives this only to those who sign in.
+    #[error("gives it to nobody who has not signed in")]
+    Unauthorized,
+    /// It takes no more requests for now.
+    #[error("takes no more requests for now (status 429)")]
+    Busy,
+    /// It did not answer.
+    #[error("cannot be reached: {0}")]
+    Unreachable(String),
+    /// It answered that it cannot, or what no registry answers.
+    #[error("answered: {0}")]
+    Other(String),
+}
+
+impl Answer {
+    fn of(error: &OciDistributionError) -> Self {
+        use OciDistributionError as E;
+        match error {
+            E::ImageManifestNotFoundError(_) => Self::Missing,
+            E::RegistryError { envelope, .. } => Self::of_envelope(envelope),
+            E::UnauthorizedError { .. } | E::AuthenticationFailure(_) => Self::Unauthorized,
+            E::ServerError { code, message, .. } => Self::of_status(*code, message),
+            E::RequestError(error) => match error.status() {
+                Some(status) => Self::of_status(status.as_u16(), ""),
+                None => Self::Unreachable(reason(error)),
+            },
+            other => Self::Other(format!("nothing that is understood ({})", reason(other))),
+        }
+    }
+
+    fn of_status(code: u16, message: &str) -> Self {
+        match (code, message.trim()) {
+            (404, _) => Self::Missing,
+            (401 | 403, _) => Self::Unauthorized,
+            (429, _) => Self::Busy,
+            (code, "") => Self::Other(format!("status {code}")),
+            (code, message) => Self::Other(format!("status {code}, {}", cut(message))),
+        }
+    }
+
+    fn of_envelope(envelope: &OciEnvelope) -> Self {
+        let has = |code: &OciErrorCode| envelope.errors.iter().any(|error| error.code == *code);
+        let missing = [
+            OciErrorCode::ManifestUnknown,
+            OciErrorCode::NameUnknown,
+            OciErrorCode::BlobUnknown,
+            OciErrorCode::NotFound,
+        ];
+        if missing.iter().any(has) {
+            return Self::Missing;
+        }
+        if has(&OciErrorCode::Unauthorized) || has(&OciErrorCode::Denied) {
+            return Self::Unauthorized;
+        }
+        if has(&OciErrorCode::Toomanyrequests) {
+            return Self::Busy;
+        }
+        let said = envelope
+            .errors
+            .iter()
+            .map(|error| match error.message.as_str() {
+                "" => format!("{:?}", error.code),
+                message => message.to_owned(),
+            });
+        Self::Other(cut(&said.collect::<Vec<_>>().join("; ")))
+    }
+}
+
+/// The innermost cause, without the calls that led to it.
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
+    }
+    cut(&innermost.to_string())
+}
+
+/// One line, not too long: it comes from somebody else's machine.
+fn cut(text: &str) -> String {
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    line.chars().take(200).collect()
+}
+
 /// A pull that did not succeed. Nothing was recorded then.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The text names no image.
-    #[error("`{text}` names no image; expected name:tag or host/name@sha256:…")]
+    #[error("`{text}` names no image: {reason}")]
     Reference {
         /// The offending text.
         text: String,
         /// Why.
-        #[source]
-        source: oci_client::ParseError,
+        reason: String,
     },
     /// The other registry did not give what was asked for.
-    #[error("cannot pull {what} of {image}")]
+    #[error("cannot pull {what} of {image}: {host} {answer}")]
     Remote {
         /// The image.
         image: String,
         /// The part of it.
         what: String,
-        /// What went wrong.
-        #[source]
-        source: OciDistributionError,
+        /// Who was asked, as `host` or `host:port`.
+        host: String,
+        /// What it answered, if it did.
+        answer: Answer,
     },
     /// The other registry gave something else than was asked for.
-    #[error("{image} is not what it should be: {reason}; nothing was recorded")]
+    #[error("{image} is not what it should be: {reason}")]
     Wrong {
         /// The image.
         image: String,
@@ -94,6 +186,36 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Reference { .. } => "name it as name:tag or host/name@sha256:…",
+            Self::Remote { answer, .. } => match answer {
+                Answer::Missing => {
+                    "look at the image's name and tag; without a host it is one of Docker Hub"
+                }
+                Answer::Unauthorized => {
+                    "look at its name; Ward pulls what is public: push anything else to Ward's own registry, \
+                     and name it there"
+                }
+                Answer::Busy => {
+                    "deploy again later, or push the image to Ward's own registry, and name it there"
+                }
+                Answer::Unreachable(_) => {
+                    "see that the host is right and that this machine reaches it; a registry without TLS is \
+                     taken on this machine only"
+                }
+                Answer::Other(_) => "see that the host is a registry, and deploy again",
+            },
+            Self::Wrong { .. } => "ask whoever runs that registry, or name the image by its digest",
+            Self::Platform { .. } => "name an image that was made for this machine",
+            Self::Store { .. } => "`ward doctor` and server.log in the state folder tell more",
+        }
+    }
+}
+
 /// Pulls `name:tag`, `host/name:tag` or `host/name@sha256:…` into `registry`. A name without a host is
 /// one of Docker Hub. What is here already is not fetched again.
 ///
@@ -113,11 +235,10 @@ struct Pull<'a> {
 impl<'a> Pull<'a> {
     fn new(registry: &'a Registry, reference: &str) -> Result<Self, Error> {
         let text = || reference.chars().take(200).collect::<String>();
-        let image: oci_client::Reference =
-            reference.parse().map_err(|source| Error::Reference {
-                text: text(),
-                source,
-            })?;
+        let image: oci_client::Reference = reference.parse().map_err(|error| Error::Reference {
+            text: text(),
+            reason: reason(&error),
+        })?;
         let here = format!("{}/{}", image.registry(), image.repository());
         let repo =
             Repository::parse(&here.to_ascii_lowercase().replace(':', "-")).map_err(|source| {
@@ -126,14 +247,13 @@ impl<'a> Pull<'a> {
                     source,
                 }
             })?;
-        let client =
-            Client::try_from(configuration(image.resolve_registry())).map_err(|source| {
-                Error::Remote {
-                    image: text(),
-                    what: "any part".to_owned(),
-                    source,
-                }
-            })?;
+        let host = image.resolve_registry();
+        let client = Client::try_from(configuration(host)).map_err(|error| Error::Remote {
+            image: text(),
+            what: "any part".to_owned(),
+            host: host.to_owned(),
+            answer: Answer::Unreachable(reason(&error)),
+        })?;
         Ok(Self {
             registry,
             client,
@@ -181,7 +301,7 @@ impl<'a> Pull<'a> {
             .client
             .pull_manifest_raw(image, &RegistryAuth::Anonymous, &manifest::MEDIA_TYPES)
             .await;
-        let (bytes, _) = fetched.map_err(|source| self.remote("the manifest", source))?;
+        let (bytes, _) = fetched.map_err(|error| self.remote("the manifest", &error))?;
         if bytes.len() > manifest::LARGEST {
             return Err(self.wrong(format!("its manifest has {} bytes", bytes.len())));
         }
@@ -231,7 +351,7 @@ impl<'a> Pull<'a> {
             .client
             .pull_blob_stream(&self.image, digest.as_str())
             .await;
-        let pieces = fetched.map_err(|source| self.remote(digest.as_str(), source))?;
+        let pieces = fetched.map_err(|error| self.remote(digest.as_str(), &error))?;
         let mut received = 0_u64;
         let size = descriptor.size;
         let pieces = pieces.stream.map(move |piece| {
@@ -264,11 +384,12 @@ impl<'a> Pull<'a> {
         Ok(())
     }
 
-    fn remote(&self, what: &str, source: OciDistributionError) -> Error {
+    fn remote(&self, what: &str, error: &OciDistributionError) -> Error {
         Error::Remote {
             image: self.image.whole(),
             what: what.to_owned(),
-            source,
+            host: self.image.resolve_registry().to_owned(),
+            answer: Answer::of(error),
         }
     }
 
@@ -338,6 +459,48 @@ fn architecture() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn envelope(code: &str) -> OciDistributionError {
+        let text = format!(r#"{{"errors":[{{"code":"{code}","message":"the moon is closed"}}]}}"#);
+        OciDistributionError::RegistryError {
+            envelope: serde_json::from_str(&text).unwrap(),
+            url: "https://example.com/v2/a/manifests/1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_a_registry_answers_is_one_sentence_and_has_a_remedy() {
+        for (code, said) in [
+            ("MANIFEST_UNKNOWN", "has no such image"),
+            ("NAME_UNKNOWN", "has no such image"),
+            ("UNAUTHORIZED", "gives it to nobody who has not signed in"),
+            ("DENIED", "gives it to nobody who has not signed in"),
+            (
+                "TOOMANYREQUESTS",
+                "takes no more requests for now (status 429)",
+            ),
+            ("MOON", "answered: the moon is closed"),
+        ] {
+            let error = Error::Remote {
+                image: "example.com/a:1".to_owned(),
+                what: "the manifest".to_owned(),
+                host: "example.com".to_owned(),
+                answer: Answer::of(&envelope(code)),
+            };
+            let sentence = error.to_string();
+            let whole = format!("cannot pull the manifest of example.com/a:1: example.com {said}");
+            assert_eq!(sentence, whole);
+            assert!(std::error::Error::source(&error).is_none());
+            assert!(!error.hint().is_empty());
+        }
+        let failed = OciDistributionError::ServerError {
+            code: 502,
+            url: String::new(),
+            message: "bad\u{1b}[2J gateway\n".to_owned(),
+        };
+        let answer = Answer::of(&failed).to_string();
+        assert_eq!(answer, "answered: status 502, bad [2J gateway");
+    }
 
     #[test]
     fn plain_http_is_for_loopback_only() {
