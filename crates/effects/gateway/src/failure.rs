@@ -1,8 +1,19 @@
 //! Answers of the gateway's own making. Each knows whose fault it is.
+//!
+//! Browsers get a page that needs nothing from elsewhere, programs a few lines of text. An answer names
+//! the host that was asked for and no other: which hosts are served is nobody's business who has to guess.
+
+use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
+use http::header::{
+    ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
+use http::uri::Authority;
+use http::{HeaderValue, Request, Response, StatusCode};
+
+/// The most of a host that is repeated: the length of the longest DNS name.
+const LONGEST_HOST: usize = 253;
 
 /// Who has to change something for the request to succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,28 +95,28 @@ impl Failure {
         StatusCode::NOT_FOUND,
         Fault::Client,
         Retry::Unsaid,
-        "Nothing is served under this name.",
+        "It is not served here. Check the name in the address.",
     );
     /// A gateway that was started without a table and has not been given one yet.
     pub(crate) const NO_TABLE: Self = Self::new(
         StatusCode::SERVICE_UNAVAILABLE,
         Fault::Ward,
         Retry::Soon,
-        "The gateway has not been told yet what to serve.",
+        "This server has just started and does not know yet what to serve. Try again in a moment.",
     );
     /// The pool names no instance.
     pub(crate) const NO_INSTANCE: Self = Self::new(
         StatusCode::SERVICE_UNAVAILABLE,
         Fault::Upstream,
         Retry::Soon,
-        "No instance of the application is ready.",
+        "No instance of the application is ready. Try again in a moment.",
     );
     /// No instance took a connection. Nothing was sent.
     pub(crate) const UNREACHABLE: Self = Self::new(
         StatusCode::SERVICE_UNAVAILABLE,
         Fault::Upstream,
         Retry::Soon,
-        "The application does not take connections.",
+        "The application does not take connections. Try again in a moment.",
     );
     /// The instance went away, or answered what is not HTTP.
     pub(crate) const LOST: Self = Self::new(
@@ -142,50 +153,164 @@ impl Failure {
         StatusCode::SERVICE_UNAVAILABLE,
         Fault::Ward,
         Retry::Soon,
-        "The instance was stopped before it answered.",
+        "The instance was stopped before it answered. Try again.",
     );
 
-    /// The page.
-    pub(crate) fn page(self, request_id: &HeaderValue) -> Response<Bytes> {
-        let status = self.status;
+    /// The answer to whoever asked.
+    pub(crate) fn answer(self, asked: &Asked, request_id: &HeaderValue) -> Response<Bytes> {
         let id = request_id.to_str().unwrap_or("");
-        let body = format!(
-            "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{status}</title>\n\
-             <h1>{status}</h1>\n<p>{}</p>\n<p>Request {id}</p>\n</html>\n",
-            self.sentence
-        );
+        let (body, content_type) = match asked.form() {
+            Form::Page => (self.page(asked, id), "text/html; charset=utf-8"),
+            Form::Text => (self.text(asked, id), "text/plain; charset=utf-8"),
+        };
         let mut response = Response::new(Bytes::from(body));
-        *response.status_mut() = status;
+        *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("text/html; charset=utf-8"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert("ward-fault", HeaderValue::from_static(self.fault.as_str()));
         if self.retry == Retry::Soon {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if self.fault == Fault::Client && status != StatusCode::NOT_FOUND {
+        if self.fault == Fault::Client && self.status != StatusCode::NOT_FOUND {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
+
+    fn page(self, asked: &Asked, id: &str) -> String {
+        let (status, id) = (self.status, escaped(id));
+        let sentence = escaped(&self.words(asked));
+        format!(
+            "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{status}</title>\n\
+             <h1>{status}</h1>\n<p>{sentence}</p>\n<p>Request {id}</p>\n</html>\n"
+        )
+    }
+
+    fn text(self, asked: &Asked, id: &str) -> String {
+        format!("{}\n{}\nRequest {id}\n", self.status, self.words(asked))
+    }
+
+    fn words(self, asked: &Asked) -> String {
+        match asked.host().filter(|_| self == Self::UNKNOWN_HOST) {
+            Some(host) => format!("You asked for the host {host}. {}", self.sentence),
+            None => self.sentence.to_owned(),
+        }
+    }
+}
+
+/// What an answer has to know of its request.
+pub(crate) struct Asked {
+    target: Option<Authority>,
+    host: Option<HeaderValue>,
+    accept: Option<HeaderValue>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Page,
+    Text,
+}
+
+impl Asked {
+    /// Taken before the request is passed on. Copies no text.
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+        Self {
+            target: request.uri().authority().cloned(),
+            host: request.headers().get(HOST).cloned(),
+            accept: request.headers().get(ACCEPT).cloned(),
+        }
+    }
+
+    /// Browsers ask for HTML by name; everything else takes text as well.
+    fn form(&self) -> Form {
+        let accept = self.accept.as_ref().and_then(|value| value.to_str().ok());
+        let mut ranges = accept.unwrap_or("").split(',');
+        let html = ranges.any(|range| {
+            let kind = range.split(';').next().unwrap_or("").trim();
+            kind.eq_ignore_ascii_case("text/html")
+        });
+        if html { Form::Page } else { Form::Text }
+    }
+
+    fn host(&self) -> Option<String> {
+        let header = || Authority::try_from(self.host.as_ref()?.as_bytes()).ok();
+        let authority = self.target.clone().or_else(header)?;
+        Some(authority.host().chars().take(LONGEST_HOST).collect())
+    }
+}
+
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' | '<' | '>' | '"' | '\'' => {
+                let _ = write!(safe, "&#{};", u32::from(letter));
+            }
+            _ => safe.push(letter),
+        }
+    }
+    safe
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn answered(failure: Failure, host: &str, accept: &str) -> (Response<Bytes>, String) {
+        let request = Request::builder().header(HOST, host).header(ACCEPT, accept);
+        let asked = Asked::of(&request.body(()).unwrap());
+        let answer = failure.answer(&asked, &HeaderValue::from_static("abc"));
+        let text = String::from_utf8(answer.body().to_vec()).unwrap();
+        (answer, text)
+    }
+
     #[test]
-    fn a_page_says_whose_fault_it_is_and_when_to_come_back() {
-        let page = Failure::NO_INSTANCE.page(&HeaderValue::from_static("abc"));
-        assert_eq!(page.status(), 503);
-        assert_eq!(page.headers()["retry-after"], "1");
-        assert_eq!(page.headers()["ward-fault"], "upstream");
-        let text = std::str::from_utf8(page.body()).unwrap();
+    fn an_answer_says_whose_fault_it_is_and_when_to_come_back() {
+        let (answer, text) = answered(Failure::NO_INSTANCE, "a.example", "text/html");
+        assert_eq!(answer.status(), 503);
+        assert_eq!(answer.headers()["retry-after"], "1");
+        assert_eq!(answer.headers()["ward-fault"], "upstream");
         assert!(text.contains("Request abc"), "{text}");
-        let page = Failure::UNKNOWN_HOST.page(&HeaderValue::from_static("abc"));
-        assert!(page.headers().get("retry-after").is_none());
+        assert!(!text.contains("a.example"), "{text}");
+        let (answer, _) = answered(Failure::UNKNOWN_HOST, "a.example", "text/html");
+        assert!(answer.headers().get("retry-after").is_none());
+    }
+
+    #[test]
+    fn browsers_get_a_page_and_programs_text() {
+        let firefox = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+        for (accept, page) in [
+            (firefox, true),
+            ("application/json, TEXT/HTML;q=0.1", true),
+            ("*/*", false),
+            ("application/json", false),
+            ("text/htmlish", false),
+            ("", false),
+        ] {
+            let (answer, text) = answered(Failure::UNKNOWN_HOST, "a.example:81", accept);
+            assert_eq!(
+                text.starts_with("<!doctype html>"),
+                page,
+                "{accept}: {text}"
+            );
+            let kind = ["text/plain; charset=utf-8", "text/html; charset=utf-8"];
+            assert_eq!(answer.headers()[CONTENT_TYPE], kind[usize::from(page)]);
+            assert!(
+                text.contains("the host a.example. It is not served here"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_client_sent_is_never_markup() {
+        let (_, text) = answered(Failure::UNKNOWN_HOST, "a'&b;", "text/html");
+        assert!(text.contains("a&#39;&#38;b;"), "{text}");
+        assert_eq!(escaped("<script>\""), "&#60;script&#62;&#34;");
+        let long = "a".repeat(4000);
+        let (_, text) = answered(Failure::UNKNOWN_HOST, &long, "*/*");
+        assert!(text.len() < 500, "{}", text.len());
     }
 }

@@ -21,7 +21,7 @@ use ward_types::id::{EnvId, InstanceId, Name};
 
 use crate::balance::{Pick, pick};
 use crate::clock;
-use crate::failure::Failure;
+use crate::failure::{Asked, Failure};
 use crate::head;
 use crate::instance::Place;
 use crate::reply::{Held, Kind, Reply, Stream};
@@ -55,10 +55,13 @@ pub(crate) async fn answer(
 ) -> Response<Reply> {
     let version = request.version();
     let id = head::request_id(request.headers()).unwrap_or_else(|| worker.new_request_id());
+    let asked = Asked::of(&request);
     let answer = forward(worker, entry, request, &id).await;
     let mut response = answer.unwrap_or_else(|failure| {
         tracing::debug!(request = ?id, status = %failure.status, "{}", failure.sentence);
-        failure.page(&id).map(|page| Reply::Page(Full::new(page)))
+        failure
+            .answer(&asked, &id)
+            .map(|page| Reply::Page(Full::new(page)))
     });
     let headers = response.headers_mut();
     headers.insert(head::REQUEST_ID, id);

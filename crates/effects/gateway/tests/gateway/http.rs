@@ -72,9 +72,8 @@ async fn unknown_host_no_instance_and_no_table() {
     assert_eq!(empty.headers()["retry-after"], "1");
     assert_eq!(empty.headers()["ward-fault"], "upstream");
     let mut request = get("/");
-    request
-        .headers_mut()
-        .insert("host", "other.localhost".parse().unwrap());
+    let headers = request.headers_mut();
+    headers.insert("host", "other.localhost:8080".parse().unwrap());
     let unknown = fetch(world.http, request).await;
     assert_eq!(unknown.status(), 404);
     assert_eq!(unknown.headers()["ward-fault"], "client");
@@ -82,13 +81,49 @@ async fn unknown_host_no_instance_and_no_table() {
         .to_str()
         .unwrap()
         .to_owned();
-    assert!(body(unknown).await.contains(&id));
+    let text = body(unknown).await;
+    assert!(text.contains(&id), "{text}");
+    assert!(
+        text.contains("the host other.localhost. It is not served here"),
+        "{text}"
+    );
+    assert!(!text.contains("shop.localhost"), "{text}");
     let response = http2(world.http)
         .await
         .send_request(get2("/"))
         .await
         .unwrap();
     assert_eq!(response.status(), 503);
+    let mut elsewhere = get2("/");
+    *elsewhere.uri_mut() = "http://elsewhere.localhost/".parse().unwrap();
+    let unknown = http2(world.http).await.send_request(elsewhere).await;
+    let text = body(unknown.unwrap()).await;
+    assert!(text.contains("the host elsewhere.localhost."), "{text}");
+}
+
+#[tokio::test]
+async fn a_browser_gets_a_page_of_the_gateways_and_curl_gets_text() {
+    let mut world = World::new().await;
+    world.route(&[]).await;
+    for (host, status) in [("shop.localhost", 503), ("other.localhost", 404)] {
+        for (accept, kind) in [("text/html,*/*;q=0.8", "text/html"), ("*/*", "text/plain")] {
+            let mut request = get("/");
+            let headers = request.headers_mut();
+            headers.insert("host", host.parse().unwrap());
+            headers.insert("accept", accept.parse().unwrap());
+            let answer = fetch(world.http, request).await;
+            assert_eq!(answer.status(), status);
+            assert_eq!(answer.headers().contains_key("retry-after"), status == 503);
+            let headers = answer.headers().clone();
+            let told = headers["content-type"].to_str().unwrap();
+            assert!(told.starts_with(kind), "{told}");
+            let text = body(answer).await;
+            assert_eq!(text.contains("<p>"), kind == "text/html", "{text}");
+            for outside in ["src=", "href=", "url(", "<script", "@import"] {
+                assert!(!text.contains(outside), "{text}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
