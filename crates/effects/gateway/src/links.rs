@@ -34,28 +34,44 @@ impl Handed {
     pub(crate) async fn serve(self, worker: Rc<Worker>) {
         let stream = match TcpStream::from_std(self.stream) {
             Ok(stream) => stream,
-            Err(error) => return tracing::error!(%error, "a handed-over connection is lost"),
+            Err(error) => {
+                if let Some(errand) = errand(&self.hello) {
+                    let lost = format!("the connection was lost on the way: {error}");
+                    egress::refused(&worker.shared, errand, &lost);
+                }
+                return tracing::error!(%error, "a handed-over connection is lost");
+            }
         };
-        let LinkHello { from, env, target } = self.hello;
+        if let Some(errand) = errand(&self.hello) {
+            let shared = Arc::clone(&worker.shared);
+            return egress::carry(shared, errand, stream, self.permit).await;
+        }
+        let LinkHello { from, target, .. } = self.hello;
         match target {
             LinkTarget::Service { env, service } => {
                 let service = (env, service);
                 let entry = Entry::Link { from, service };
                 connection::serve(worker, stream, entry, self.permit).await;
             }
-            LinkTarget::Egress { host, port } => {
-                let errand = Errand {
-                    from,
-                    env,
-                    host,
-                    port,
-                };
-                egress::carry(worker, errand, stream, self.permit).await;
-            }
+            // Served above.
+            LinkTarget::Egress { .. } => {}
             // Refused before it was handed over.
             LinkTarget::Keeper { .. } => {}
         }
     }
+}
+
+/// Where an instance wants to go, if it is to the outside.
+fn errand(hello: &LinkHello) -> Option<Errand> {
+    let LinkTarget::Egress { host, port } = &hello.target else {
+        return None;
+    };
+    Some(Errand {
+        from: hello.from.clone(),
+        env: hello.env.clone(),
+        host: host.clone(),
+        port: *port,
+    })
 }
 
 /// Takes connections over until the process quits, and deals them out to the workers in turn.
@@ -79,7 +95,7 @@ pub(crate) async fn take_over(
 
 async fn converse(
     stream: UnixStream,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     workers: &[mpsc::UnboundedSender<Handed>],
     mut turn: usize,
 ) -> io::Result<()> {
@@ -104,7 +120,7 @@ async fn converse(
 }
 
 async fn handed(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     hello: LinkHello,
     descriptors: Vec<OwnedFd>,
 ) -> io::Result<Handed> {
@@ -127,6 +143,12 @@ async fn handed(
             hello,
             permit,
         }),
-        _ => Err(invalid("there are too many connections already")),
+        _ => {
+            let why = "there are too many connections already";
+            if let Some(errand) = errand(&hello) {
+                egress::refused(shared, errand, why);
+            }
+            Err(invalid(why))
+        }
     }
 }

@@ -71,16 +71,6 @@ pub(crate) async fn switched(
     }
 }
 
-/// How many bytes a tunnel carried, and how it ended.
-pub(crate) struct Carried {
-    /// From the first side to the second.
-    pub(crate) sent: u64,
-    /// From the second side to the first.
-    pub(crate) received: u64,
-    /// What broke it, if anything did.
-    pub(crate) error: Option<io::Error>,
-}
-
 /// Two connections whose bytes are carried to each other.
 pub(crate) struct Tunnel<A, B> {
     near: (tokio::io::ReadHalf<A>, tokio::io::WriteHalf<A>),
@@ -106,20 +96,21 @@ where
         }
     }
 
+    /// Bytes carried so far, from the first side to the second and back.
+    pub(crate) fn carried(&self) -> (u64, u64) {
+        (self.outward.carried, self.inward.carried)
+    }
+
     /// Carries until both directions have ended, one has broken, or one has ended and the other is silent.
-    pub(crate) async fn carry(&mut self) -> Carried {
+    /// What broke it, if anything did.
+    pub(crate) async fn carry(&mut self) -> Option<io::Error> {
         let pulse = Pulse::default();
         let outward = self.outward.run(&mut self.near.0, &mut self.far.1, &pulse);
         let inward = self.inward.run(&mut self.far.0, &mut self.near.1, &pulse);
         let both = async { tokio::try_join!(outward, inward).map(|_| ()) };
-        let error = tokio::select! {
+        tokio::select! {
             result = both => result.err(),
             () = pulse.silence(self.half_closed) => None,
-        };
-        Carried {
-            sent: self.outward.carried,
-            received: self.inward.carried,
-            error,
         }
     }
 

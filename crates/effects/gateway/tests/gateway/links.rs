@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,10 +10,11 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use ward_sandbox::keeper_socket;
 use ward_types::id::{EnvId, InstanceId, Name};
 use ward_types::keeper::{LinkHello, LinkTarget};
+use ward_types::time::Millis;
 
 use crate::app::App;
 use crate::clients::{body, get, http1_over};
-use crate::world::{World, env, eventually};
+use crate::world::{Start, World, env, eventually};
 
 /// Makes a connection as an application would, and hands its other end over as a keeper does.
 async fn handed_over(world: &World, target: LinkTarget) -> (TcpStream, bool) {
@@ -156,4 +158,50 @@ async fn egress_that_cannot_connect_is_closed_and_recorded() {
     eventually("it is recorded", async || records(&world).len() == 1).await;
     let outcome = records(&world)[0]["outcome"].to_string();
     assert!(outcome.contains("not connected"), "{outcome}");
+}
+
+#[tokio::test]
+async fn egress_that_finds_no_room_is_refused_and_recorded() {
+    let mut world = World::start(Start::ShortLimits).await;
+    world.route(&[]).await;
+    let mut clients = Vec::new();
+    // Each accept loop holds a place for whoever comes next; the clients take all others.
+    let full = async |clients: &mut Vec<_>| {
+        let mut client = http1_over(TcpStream::connect(world.http).await.unwrap()).await;
+        let asked = client.send_request(get("/"));
+        let answered = tokio::time::timeout(Duration::from_millis(500), asked).await;
+        clients.push(client);
+        answered.is_err()
+    };
+    while !full(&mut clients).await {
+        assert!(clients.len() <= 40, "the limit is not kept");
+    }
+    let outside = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = outside.local_addr().unwrap();
+    assert!(!handed_over(&world, egress(address)).await.1);
+    let record = &records(&world)[0];
+    let outcome = record["outcome"].to_string();
+    assert!(outcome.contains("refused: there are too many"), "{outcome}");
+    assert_eq!(
+        (&record["from"], &record["sent"]),
+        (&"api-r1-9".into(), &0.into())
+    );
+    assert_eq!(record["port"], address.port());
+}
+
+#[tokio::test]
+async fn egress_that_the_gateways_end_cuts_off_is_recorded() {
+    let mut world = World::new().await;
+    let outside = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (mut stream, _) = handed_over(&world, egress(outside.local_addr().unwrap())).await;
+    let (mut far, _) = outside.accept().await.unwrap();
+    stream.write_all(b"hello").await.unwrap();
+    far.read_exact(&mut [0; 5]).await.unwrap();
+    assert_eq!(world.quit(Millis(100)).await, 0);
+    let record = &records(&world)[0];
+    assert_eq!(record["outcome"], "cut: the gateway ended");
+    assert_eq!(
+        (&record["sent"], &record["received"]),
+        (&5.into(), &0.into())
+    );
 }
