@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -131,12 +132,16 @@ impl Client {
         Ok(stream)
     }
 
-    /// An open stream of events, line by line.
+    /// An open stream of events, line by line; it ends when [`PATIENCE`] does, heartbeats or not.
     pub fn events(&self, headers: &[(&str, &str)]) -> impl Iterator<Item = String> + use<> {
         let stream = self
             .start("GET", "/events", headers, 0)
             .expect("the service accepts");
-        BufReader::new(stream).lines().map_while(Result::ok)
+        let deadline = Instant::now() + PATIENCE;
+        BufReader::new(stream)
+            .lines()
+            .map_while(Result::ok)
+            .take_while(move |_| Instant::now() < deadline)
     }
 }
 

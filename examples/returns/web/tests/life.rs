@@ -230,6 +230,31 @@ fn destroying_says_why_and_takes_the_credit_back() {
 }
 
 #[test]
+fn of_many_who_press_at_once_one_is_first_and_nothing_stays_locked() {
+    let desk = Desk::open();
+    let id = desk.new_return();
+    desk.add(id, "0093-3109-01", 3, "unused", "2031-01");
+    for step in ["submit", "receive"] {
+        let path = format!("/api/returns/{id}/{step}");
+        let press = || desk.client.post(&path, &json!({})).status;
+        let mut seen: Vec<u16> = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(press)).collect();
+            all.into_iter()
+                .map(|one| one.join().expect("no panic"))
+                .collect()
+        });
+        seen.sort_unstable();
+        assert_eq!(seen, [200, 409, 409, 409, 409, 409, 409, 409]);
+    }
+    assert_eq!(desk.show(id)["history"].as_array().map(Vec::len), Some(3));
+    // A refused change was a transaction that was never committed: it must not keep the row.
+    let open = "select count(*) from pg_stat_activity where state like 'idle in transaction%'";
+    until("no transaction stays open", || {
+        (desk.postgres.ask(open) == "0").then_some(())
+    });
+}
+
+#[test]
 fn lists_are_searched_narrowed_counted_and_paged() {
     let desk = Desk::open();
     let first = desk.new_return();
