@@ -111,6 +111,7 @@ impl Control {
         request: &DeployRequest,
         steps: &Steps,
     ) -> Result<(EnvId, DeploymentId), Stop> {
+        let _admitted = self.admit()?;
         let dir = PathBuf::from(&request.dir);
         let spec = resolved(&dir, &request.env)?;
         let id = spec.id.clone();
@@ -119,7 +120,9 @@ impl Control {
         let turn = match lane.try_lock() {
             Ok(turn) => turn,
             Err(_taken) => {
-                let on = vec![format!("another deploy of {id} that is being built")];
+                let on = vec![format!(
+                    "Waiting for another deploy of {id}, which is being built."
+                )];
                 let _ = steps.send(Progress::Waiting { on }).await;
                 lane.lock().await
             }
@@ -148,13 +151,9 @@ impl Control {
             .values()
             .filter(|env| env.id != spec.id && env.goal == Goal::Up)
         {
-            if let Some(host) = shared_host(env, spec) {
+            if let Some((service, host)) = shared_host(env, spec) {
                 let message = format!("the host {host} leads to {} already", env.id);
-                let hint = format!(
-                    "give {} a host of its own, in [environment.{}]: service.NAME.route.host = \"…\"",
-                    spec.id,
-                    spec.id.env()
-                );
+                let hint = own_host(spec, service, host);
                 return Err(Refusal::new(RefusalKind::Conflict, message).hint(hint));
             }
         }
@@ -229,7 +228,7 @@ impl Control {
                 BUILD_WITHIN.as_secs() / 60
             );
             return Err(Refusal::new(RefusalKind::Failed, message)
-                .hint("nothing was changed")
+                .hint(self.untouched(&spec.id))
                 .into());
         };
         match result {
@@ -242,9 +241,18 @@ impl Control {
                     message.push_str(&line);
                 }
                 Err(Refusal::new(RefusalKind::Invalid, message)
-                    .hint("nothing was changed; what serves goes on serving")
+                    .hint(self.untouched(&spec.id))
                     .into())
             }
+        }
+    }
+
+    /// What a deploy that failed before it was recorded left as it was.
+    fn untouched(&self, env: &EnvId) -> String {
+        let known = self.known(env).filter(|env| env.goal == Goal::Up);
+        match known.and_then(|env| env.current) {
+            Some(current) => format!("nothing was changed; {current} serves as before"),
+            None => "nothing was changed".to_owned(),
         }
     }
 
@@ -259,13 +267,17 @@ impl Control {
         let refused = |error: &(dyn std::error::Error + 'static)| {
             Refusal::new(
                 RefusalKind::Failed,
-                format!("cannot fetch {reference} for {name}: {}", causes(error)),
+                format!("cannot use {reference} for {name}: {}", causes(error)),
             )
-            .hint("nothing was changed")
+            .hint(self.untouched(&spec.id))
         };
         let pulled = ward_registry::pull(&self.0.registry, reference)
             .await
-            .map_err(|error| refused(&error))?;
+            .map_err(|error| {
+                let message = format!("{name}: {}", causes(&error));
+                let hint = format!("{}\n{}", error.hint(), self.untouched(&spec.id));
+                Refusal::new(RefusalKind::Failed, message).hint(hint)
+            })?;
         let there = Reference::parse(pulled.digest.as_str()).map_err(|error| refused(&error))?;
         let manifest = self
             .0
@@ -297,10 +309,8 @@ impl Control {
                 .ready(&repository, digest)
                 .await
                 .map_err(|error| {
-                    Refusal::failed(
-                        &format!("the image of {name} cannot be used; nothing was changed"),
-                        &error,
-                    )
+                    Refusal::failed(&format!("the image of {name} cannot be used"), &error)
+                        .hint(self.untouched(env))
                 })?;
             if since.elapsed().as_millis() > 500 {
                 step(steps, format!("{name}: unpacked"), Some(since)).await;
@@ -386,6 +396,7 @@ impl Control {
         direction: Direction,
         request: &RollbackRequest,
     ) -> Result<(EnvId, DeploymentId), Refusal> {
+        let _admitted = self.admit()?;
         let id = self.environment(request.env.as_ref())?;
         let lane = self.lane(&id);
         let _turn = lane.lock().await;
@@ -447,21 +458,31 @@ fn resolved(dir: &std::path::Path, env: &Name) -> Result<EnvSpec, Stop> {
     })))
 }
 
-fn shared_host(env: &Environment, spec: &EnvSpec) -> Option<String> {
+/// The service of `spec` whose host another environment has, and that host.
+fn shared_host<'a>(env: &Environment, spec: &'a EnvSpec) -> Option<(&'a Name, &'a str)> {
     let hosts = |spec: &EnvSpec| -> Vec<String> {
-        let routes = spec
-            .services
-            .values()
-            .filter_map(|service| service.route.as_ref());
+        let routes = spec.services.values().filter_map(|s| s.route.as_ref());
         routes.map(|route| route.host.to_lowercase()).collect()
     };
-    let wanted = hosts(spec);
     let releases = env
         .current_release()
         .into_iter()
         .chain(env.active().and_then(|d| env.releases.get(&d.to)));
-    let mut taken = releases.flat_map(|release| hosts(&release.spec));
-    taken.find(|host| wanted.contains(host))
+    let taken: Vec<String> = releases.flat_map(|release| hosts(&release.spec)).collect();
+    let mut wanted = spec
+        .services
+        .iter()
+        .filter_map(|(name, service)| Some((name, service.route.as_ref()?.host.as_str())));
+    wanted.find(|(_, host)| taken.contains(&host.to_lowercase()))
+}
+
+/// The lines that give an environment a host of its own.
+fn own_host(spec: &EnvSpec, service: &Name, host: &str) -> String {
+    let env = spec.id.env();
+    format!(
+        "give {} a host of its own in ward.toml, such as:\n[environment.{env}]\nservice.{service}.route.host = \"{env}.{host}\"",
+        spec.id
+    )
 }
 
 fn release(
@@ -516,14 +537,19 @@ fn target(
                 format!("{asked} serves already"),
             )),
             Some(_) => Ok(asked),
-            None if asked > ReleaseId::default() && asked < env.next_release() => Err(Refusal::new(
-                RefusalKind::NotFound,
-                format!("{asked} of {} is retired: it is not retained any more", env.id),
-            )
-            .hint(format!(
-                "there are: {}; `stack.keep_releases` says how many are retained",
-                list()
-            ))),
+            None if asked > ReleaseId::default() && asked < env.next_release() => {
+                Err(Refusal::new(
+                    RefusalKind::NotFound,
+                    format!(
+                        "{asked} of {} is retired: it is not retained any more",
+                        env.id
+                    ),
+                )
+                .hint(format!(
+                    "there are: {}; `stack.keep_releases` says how many are retained",
+                    list()
+                )))
+            }
             None => Err(Refusal::new(
                 RefusalKind::NotFound,
                 format!("{} has no release {asked}", env.id),

@@ -12,6 +12,7 @@ use ward_types::view::{Data, DownRequest, Progress};
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::control::Control;
 use crate::driver::Live;
+use crate::follow::Told;
 
 /// Drains, stops and, with data to remove, removals: together they have their own deadlines well below this.
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -29,7 +30,7 @@ impl Control {
     ) -> Result<Progress, Refusal> {
         let all: Vec<EnvId> = match &request.env {
             Some(id) => vec![self.environment(Some(id))?],
-            None => self.store().state().environments.keys().cloned().collect(),
+            None => self.there(),
         };
         let goal = match request.data {
             Data::Keep => Goal::Down,
@@ -42,7 +43,7 @@ impl Control {
                 state
                     .environments
                     .get(id)
-                    .is_some_and(|env| env.goal != goal)
+                    .is_some_and(|env| env.goal != goal && !self.is_gone(env))
             })
             .map(|env| Event::GoalChanged {
                 env: env.clone(),
@@ -53,10 +54,12 @@ impl Control {
             self.append(actor, &request.why, events).await?;
         }
         for env in &all {
+            let has_data = self.has_data(env);
             self.stopped(env, progress).await?;
-            let message = match goal {
-                Goal::Purged => format!("{env} is stopped, its data removed"),
-                Goal::Up | Goal::Down => format!("{env} is stopped, its data kept"),
+            let message = match (goal, has_data) {
+                (_, false) => format!("{env} is stopped"),
+                (Goal::Purged, true) => format!("{env} is stopped, its data removed"),
+                (Goal::Up | Goal::Down, true) => format!("{env} is stopped, its data kept"),
             };
             let _ = progress
                 .send(Progress::Step {
@@ -81,6 +84,23 @@ impl Control {
             message,
             addresses: Vec::new(),
         })
+    }
+
+    /// Every environment but those of which only the events are left.
+    fn there(&self) -> Vec<EnvId> {
+        let state = self.store().state();
+        let environments = state.environments.values();
+        environments
+            .filter(|env| !self.is_gone(env))
+            .map(|env| env.id.clone())
+            .collect()
+    }
+
+    /// Whether an environment's databases have written anything.
+    fn has_data(&self, env: &EnvId) -> bool {
+        let data = self.0.home.join("data");
+        let own = data.join(env.stack().as_str()).join(env.env().as_str());
+        std::fs::read_dir(own).is_ok_and(|mut databases| databases.next().is_some())
     }
 
     /// Waits until nothing of an environment runs. Whoever brings it up again meanwhile has the last word:
@@ -128,7 +148,7 @@ impl Control {
     ) -> Result<(), Refusal> {
         let mut live = self.live(env);
         let events = *self.store().changed().borrow();
-        let mut said: Vec<String> = Vec::new();
+        let mut told = Told::default();
         let since = std::time::Instant::now();
         let rest = async {
             loop {
@@ -136,14 +156,11 @@ impl Control {
                 if seen.events >= events && seen.at_rest && also(&seen) {
                     return;
                 }
-                let news: Vec<String> = seen
-                    .waiting
-                    .into_iter()
-                    .filter(|sentence| !said.contains(sentence))
-                    .collect();
-                if seen.events >= events && since.elapsed() > QUIET && !news.is_empty() {
-                    said.extend(news.clone());
-                    let _ = progress.send(Progress::Waiting { on: news }).await;
+                if seen.events >= events && since.elapsed() > QUIET {
+                    let on = told.news(seen.waiting.iter());
+                    if !on.is_empty() {
+                        let _ = progress.send(Progress::Waiting { on }).await;
+                    }
                 }
                 if live.changed().await.is_err() {
                     return;

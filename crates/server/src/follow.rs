@@ -23,12 +23,36 @@ const SLOW: Millis = Millis::secs(2);
 /// A deployment that waits its turn for less than this is not worth a sentence.
 const QUIET: Millis = Millis(300);
 
+/// What was said to be waited for. The same with other numbers in it is the same.
+#[derive(Default)]
+pub(crate) struct Told(BTreeSet<String>);
+
+impl Told {
+    /// The sentences that are new.
+    pub(crate) fn news<'a>(&mut self, all: impl Iterator<Item = &'a String>) -> Vec<String> {
+        all.filter(|sentence| self.0.insert(subject(sentence)))
+            .cloned()
+            .collect()
+    }
+}
+
+/// A sentence without its counts, and without the reason behind a semicolon.
+fn subject(sentence: &str) -> String {
+    let what = sentence.split(';').next().unwrap_or_default();
+    let words = what.split(' ').map(|word| match word.parse::<u64>() {
+        Ok(_) => "…",
+        // `1 request`, `2 requests`.
+        Err(_) => word.trim_end_matches('s'),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// What was said already.
 #[derive(Default)]
 struct Said {
-    phase: Option<String>,
+    phase: Option<&'static str>,
     healthy: BTreeMap<Name, (u32, u32)>,
-    waiting: Vec<String>,
+    waiting: Told,
 }
 
 impl Control {
@@ -105,32 +129,43 @@ impl Said {
         if waits && now().since(deployment.requested) < QUIET {
             return news;
         }
-        self.phase(deployment, &mut news);
+        self.phase(env, deployment, live, &mut news);
         if !matches!(deployment.phase, Phase::Queued | Phase::Finished { .. }) {
             self.counts(env, deployment, live, &mut news);
         }
-        let unsaid = live
-            .waits_on()
-            .filter(|sentence| !self.waiting.contains(sentence));
-        let unsaid: Vec<String> = unsaid.cloned().collect();
-        if (waits || now().since(deployment.phase_since) > SLOW) && !unsaid.is_empty() {
-            self.waiting.extend(unsaid.clone());
-            news.push(Progress::Waiting { on: unsaid });
+        // Of one that waits for another to end, the other's follower tells the rest.
+        let others = waits && ahead_of(env, deployment.id).is_some();
+        let slow = waits || now().since(deployment.phase_since) > SLOW;
+        if slow && !others {
+            let on = self.waiting.news(live.waits_on());
+            if !on.is_empty() {
+                news.push(Progress::Waiting { on });
+            }
         }
         news
     }
 
-    fn phase(&mut self, deployment: &Deployment, news: &mut Vec<Progress>) {
+    /// Says a phase when it begins; later it is the same phase, whatever is seen.
+    fn phase(
+        &mut self,
+        env: &Environment,
+        deployment: &Deployment,
+        live: &Live,
+        news: &mut Vec<Progress>,
+    ) {
         let (id, to) = (deployment.id, deployment.to);
-        let message = match &deployment.phase {
-            Phase::Queued => format!("{id} to {to} waits its turn"),
-            Phase::Preparing => format!("{id} to {to} begins"),
-            Phase::Rolling => format!("starting the instances of {to}"),
-            Phase::Reverting { failure } => format!("going back: {}", failure.message),
+        let (phase, message) = match &deployment.phase {
+            Phase::Queued => match ahead_of(env, id) {
+                Some(other) => ("queued", format!("{id} to {to} waits for {other} to end")),
+                None => return,
+            },
+            Phase::Preparing => ("preparing", format!("{id} to {to} begins")),
+            Phase::Rolling => ("rolling", rolling(env, deployment, live)),
+            Phase::Reverting { .. } => ("reverting", format!("taking {to} back")),
             Phase::Finished { .. } => return,
         };
-        if self.phase.as_ref() != Some(&message) {
-            self.phase = Some(message.clone());
+        if self.phase != Some(phase) {
+            self.phase = Some(phase);
             news.push(Progress::Step {
                 message,
                 took: None,
@@ -172,6 +207,46 @@ impl Said {
     }
 }
 
+/// The deployment whose end another one waits for.
+fn ahead_of(env: &Environment, id: DeploymentId) -> Option<DeploymentId> {
+    let mut earlier = env.deployments.range(..id).rev();
+    let ahead = earlier.find(|(_, other)| !matches!(other.phase, Phase::Finished { .. }));
+    ahead.map(|(id, _)| *id)
+}
+
+/// What a rollout begins with: it starts only what was not kept warm.
+fn rolling(env: &Environment, deployment: &Deployment, live: &Live) -> String {
+    let to = deployment.to;
+    let services = env.releases.get(&to).into_iter();
+    let services = services.flat_map(|release| &release.spec.services);
+    let declared = services.filter(|(_, service)| service.instances > 0);
+    let (warm, cold): (Vec<_>, Vec<_>) = declared.partition(|(name, service)| {
+        let own = live.observed.instances.values().filter(|seen| {
+            let facts = &seen.facts;
+            let ours = facts.component == **name && facts.release == to;
+            let before = facts.started < deployment.requested;
+            ours && before && seen.status.state == InstanceState::Healthy
+        });
+        own.count() >= service.instances as usize
+    });
+    let names = |services: Vec<(&Name, _)>| -> String {
+        let names: Vec<&str> = services
+            .into_iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        names.join(", ")
+    };
+    match (warm.is_empty(), cold.is_empty()) {
+        (true, _) => format!("starting the instances of {to}"),
+        (false, true) => format!("switching to the instances of {to}, which are kept warm"),
+        (false, false) => format!(
+            "starting the instances of {to} for {}; those for {} are kept warm",
+            names(cold),
+            names(warm)
+        ),
+    }
+}
+
 /// How many instances are healthy, and of the last that became so, from when to when it took.
 fn healthy(
     live: &Live,
@@ -190,4 +265,33 @@ fn healthy(
         let later = last.is_none_or(|(_, at)| seen.since > at);
         (count + 1, if later { Some(this) } else { last })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn news(told: &mut Told, sentences: &[&str]) -> Vec<String> {
+        let sentences: Vec<String> = sentences.iter().map(|text| (*text).to_owned()).collect();
+        told.news(sentences.iter())
+    }
+
+    #[test]
+    fn what_is_waited_for_is_said_once_whatever_the_count() {
+        let mut told = Told::default();
+        let first = "Waiting for web-r1-1 to finish 3 requests and 0 long connections.";
+        let other = "Waiting for web-r1-2 to finish 3 requests and 0 long connections.";
+        assert_eq!(news(&mut told, &[first]), [first]);
+        let later = "Waiting for web-r1-1 to finish 1 request and 0 long connections.";
+        assert_eq!(news(&mut told, &[later, other]), [other]);
+    }
+
+    #[test]
+    fn another_reason_for_the_same_is_no_news() {
+        let mut told = Told::default();
+        let refused = "Waiting for web of r3: 0 of 2 instances are healthy; last health check: connection refused.";
+        let status =
+            "Waiting for web of r3: 1 of 2 instances are healthy; last health check: status 500.";
+        assert_eq!(news(&mut told, &[refused, status]), [refused]);
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ward_store::Log;
 use ward_types::id::{EnvId, InstanceId, Name};
 use ward_types::keeper::Role;
-use ward_types::release::{Deployment, Environment, Phase, Release};
+use ward_types::release::{Deployment, Environment, Goal, Phase, Release};
 use ward_types::time::Timestamp;
 use ward_types::view::{
     ComponentView, DeploymentView, EnvironmentView, InstanceView, ReleaseView, ServerView,
@@ -17,12 +17,22 @@ use crate::clock::now;
 use crate::control::Control;
 use crate::driver::Live;
 
+/// Whether environments are shown of which only the events are left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purged {
+    /// No.
+    #[default]
+    Hidden,
+    /// Yes.
+    Shown,
+}
+
 impl Control {
     /// The platform and its environments, or the one that is asked for.
     ///
     /// # Errors
     /// When it does not exist.
-    pub async fn status(&self, env: Option<&EnvId>) -> Result<StatusView, Refusal> {
+    pub async fn status(&self, env: Option<&EnvId>, purged: Purged) -> Result<StatusView, Refusal> {
         let state = self.store().state();
         let wanted: Vec<EnvId> = match env {
             Some(id) => vec![self.environment(Some(id))?],
@@ -31,11 +41,17 @@ impl Control {
         let environments = wanted
             .iter()
             .filter_map(|id| state.environments.get(id))
+            .filter(|known| env.is_some() || purged == Purged::Shown || !self.is_gone(known))
             .map(|env| self.environment_view(env));
         Ok(StatusView {
             server: self.server_view(),
             environments: environments.collect(),
         })
+    }
+
+    /// Whether an environment was purged, and nothing of it is left but its events.
+    pub(crate) fn is_gone(&self, env: &Environment) -> bool {
+        env.goal == Goal::Purged && self.live(&env.id).borrow().observed.instances.is_empty()
     }
 
     fn server_view(&self) -> ServerView {

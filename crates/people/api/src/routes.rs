@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-use ward_server::{Actor, Control, Direction, LogQuery, Refusal, RefusalKind};
+use ward_server::{Actor, Control, Direction, LogQuery, Purged, Refusal, RefusalKind};
 use ward_types::id::EnvId;
 use ward_types::view::{
     AuditView, DeployRequest, DownRequest, ErrorView, EventsView, ExecRequest, ExecTarget,
@@ -69,6 +69,13 @@ struct OfEnv {
 }
 
 #[derive(Deserialize)]
+struct StatusQuery {
+    env: Option<EnvId>,
+    #[serde(default)]
+    purged: bool,
+}
+
+#[derive(Deserialize)]
 struct EventsQuery {
     env: Option<EnvId>,
     after: Option<u64>,
@@ -77,8 +84,15 @@ struct EventsQuery {
     follow: bool,
 }
 
-async fn status(State(control): State<Control>, Query(query): Query<OfEnv>) -> Answer<StatusView> {
-    Ok(Json(control.status(query.env.as_ref()).await?))
+async fn status(
+    State(control): State<Control>,
+    Query(query): Query<StatusQuery>,
+) -> Answer<StatusView> {
+    let purged = match query.purged {
+        true => Purged::Shown,
+        false => Purged::Hidden,
+    };
+    Ok(Json(control.status(query.env.as_ref(), purged).await?))
 }
 
 async fn releases(
@@ -122,7 +136,7 @@ async fn down(
 }
 
 async fn shutdown(State(control): State<Control>) -> Answer<()> {
-    control.shutdown().await;
+    control.shutdown().await?;
     Ok(Json(()))
 }
 

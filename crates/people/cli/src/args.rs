@@ -74,7 +74,7 @@ pub(crate) enum Command {
     /// List the releases of an environment, newest first
     Releases(OfEnv),
     /// Show what runs, and what Ward is waiting for
-    Status(AnyEnv),
+    Status(Status),
     /// Show the output of instances
     Logs(Logs),
     /// Run a program beside an instance, in its sandbox
@@ -216,6 +216,15 @@ pub(crate) struct AnyEnv {
     /// Environment, as NAME or STACK/NAME [default: all of them]
     #[arg(short, long, value_name = "ENV")]
     pub(crate) env: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) env: AnyEnv,
+    /// Environments too that were purged, and of which only the events are left
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]

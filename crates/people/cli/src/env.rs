@@ -12,6 +12,7 @@ use crate::commands::Trouble;
 /// The environment that `asked` names: `STACK/NAME` as it is; `NAME` of the stack in this folder, or of the
 /// only stack that has it; nothing: `dev` of the stack in this folder, or the only one, or the only one that
 /// is up. The folder comes first, so that a command in one stack's folder never reaches another's by chance.
+/// One that was purged is meant only by its name.
 ///
 /// # Errors
 /// A sentence that lists what there is.
@@ -19,22 +20,32 @@ pub(crate) async fn find(client: &Client, asked: Option<&str>) -> Result<EnvId, 
     if let Some(full) = asked.filter(|text| text.contains('/')) {
         return EnvId::parse(full).map_err(|error| Trouble::usage(error.to_string()));
     }
-    let known = known(client).await?;
     let name =
         Name::parse(asked.unwrap_or("dev")).map_err(|error| Trouble::usage(error.to_string()))?;
     let here = stack_here().map(|stack| EnvId::new(&stack, &name));
-    let all: Vec<EnvId> = known.iter().map(|env| env.id.clone()).collect();
-    let up = known.into_iter().filter(|env| env.goal == Goal::Up);
-    let up: Vec<EnvId> = up.map(|env| env.id).collect();
-    here.filter(|id| all.contains(id))
-        .or_else(|| only(&all, asked))
+    let status: StatusView = client.get("/v1/status?purged=true").await?;
+    let (purged, there): (Vec<_>, Vec<_>) = status
+        .environments
+        .into_iter()
+        .partition(|env| env.goal == Goal::Purged);
+    let (all, up) = (
+        ids(&there),
+        ids(there.iter().filter(|env| env.goal == Goal::Up)),
+    );
+    let by_name = || asked.and_then(|_| among(&ids(&purged), here.as_ref(), asked));
+    among(&all, here.as_ref(), asked)
         .or_else(|| only(&up, asked))
+        .or_else(by_name)
         .ok_or_else(|| unclear(&all, asked))
 }
 
-async fn known(client: &Client) -> Result<Vec<EnvironmentView>, Trouble> {
-    let status: StatusView = client.get("/v1/status").await?;
-    Ok(status.environments)
+fn ids<'a>(environments: impl IntoIterator<Item = &'a EnvironmentView>) -> Vec<EnvId> {
+    environments.into_iter().map(|env| env.id.clone()).collect()
+}
+
+fn among(known: &[EnvId], here: Option<&EnvId>, asked: Option<&str>) -> Option<EnvId> {
+    let here = here.filter(|id| known.contains(id)).cloned();
+    here.or_else(|| only(known, asked))
 }
 
 fn only(known: &[EnvId], asked: Option<&str>) -> Option<EnvId> {
@@ -54,14 +65,11 @@ fn stack_here() -> Option<Name> {
 fn unclear(known: &[EnvId], asked: Option<&str>) -> Trouble {
     let list: Vec<&str> = known.iter().map(EnvId::as_str).collect();
     let message = match asked {
-        Some(name) if list.is_empty() => {
-            format!("there is no environment {name}: nothing was deployed yet")
-        }
         Some(name) if known.iter().any(|id| id.env().as_str() == name) => {
             format!("several stacks have an environment {name}")
         }
         Some(name) => format!("there is no environment {name}"),
-        None if list.is_empty() => "there is no environment yet".to_owned(),
+        None if list.is_empty() => "there is no environment".to_owned(),
         None => "there are several environments".to_owned(),
     };
     let hint = if list.is_empty() {

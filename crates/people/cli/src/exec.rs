@@ -64,10 +64,9 @@ pub(crate) async fn run(
         Reply::ExecDone {
             exit: Exit::Signal(signal),
         } => Ok(Status::Program(u8::try_from(128 + signal).unwrap_or(255))),
-        Reply::NotRun { message, status } => Err(Trouble {
-            status: Status::Program(status),
-            ..trouble(target, &message)
-        }),
+        Reply::NotRun { message, status } => {
+            Err(trouble(target, &message).ending_with(Status::Program(status)))
+        }
         Reply::Refused { message } => Err(trouble(target, &message)),
         other => Err(trouble(target, &format!("its keeper answered {other:?}"))),
     }

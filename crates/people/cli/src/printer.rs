@@ -94,8 +94,9 @@ impl Printer {
         if let Some(hint) = hint {
             let _ = writeln!(
                 anstream::stderr(),
-                "{} {hint}",
-                " hint:".style(Style::new().cyan().bold())
+                "{} {}",
+                " hint:".style(Style::new().cyan().bold()),
+                hint.replace('\n', "\n       ")
             );
         }
     }
@@ -173,7 +174,7 @@ impl Printer {
                 let _ = writeln!(anstream::stderr(), "  {} {line}", "|".dimmed());
             }
             if let Some(hint) = &failure.hint {
-                self.say(&format!("{} {hint}", " hint:".cyan()));
+                self.say(&format!("{} {hint}", " hint:".cyan().bold()));
             }
         }
         if let Some(sentence) = aftermath(deployment) {

@@ -21,7 +21,7 @@ use crate::printer::{Printer, Status};
 /// Why a command did not succeed, for a person to read.
 #[derive(Debug)]
 pub(crate) struct Trouble {
-    pub(crate) status: Status,
+    status: Status,
     message: String,
     hint: Option<String>,
 }
@@ -34,6 +34,11 @@ impl Trouble {
             message,
             hint,
         }
+    }
+
+    /// The same, with another end for the shell.
+    pub(crate) fn ending_with(self, status: Status) -> Self {
+        Self { status, ..self }
     }
 
     /// It could not be tried.

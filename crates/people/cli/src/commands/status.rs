@@ -10,16 +10,16 @@ use ward_types::time::{Millis, Timestamp};
 use ward_types::view::{ComponentView, EnvironmentView, InstanceView, ReleaseView, StatusView};
 
 use super::{Context, Trouble};
-use crate::args::{AnyEnv, OfEnv};
+use crate::args::{self, OfEnv};
 use crate::printer::{Printer, Status, seconds};
 
-pub(crate) async fn status(context: &Context, env: AnyEnv) -> Result<Status, Trouble> {
-    let path = match env.env {
+pub(crate) async fn status(context: &Context, asked: args::Status) -> Result<Status, Trouble> {
+    let path = match asked.env.env {
         Some(name) => format!(
             "/v1/status?env={}",
             crate::env::find(&context.client, Some(&name)).await?
         ),
-        None => "/v1/status".to_owned(),
+        None => format!("/v1/status?purged={}", asked.all),
     };
     let status: StatusView = context.client.get(&path).await?;
     if context.printer.is_json() {
