@@ -13,10 +13,13 @@ use ward_types::event::{Event, Record};
 use ward_types::id::{EnvId, Name};
 use ward_types::keeper::InstanceState;
 use ward_types::release::Environment;
+use ward_types::release::Goal;
 use ward_types::time::Millis;
 use ward_types::view::{AuditView, ExecProgram, ExecRequest, ExecTarget};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
+use crate::admission::{Admission, Admitted};
+use crate::audit::Auditor;
 use crate::clock::now;
 use crate::driver::{Driver, Live, World};
 use crate::images::Images;
@@ -42,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) lanes: Mutex<BTreeMap<EnvId, Arc<tokio::sync::Mutex<()>>>>,
     /// Held while there are images that no release refers to yet: nothing is collected meanwhile.
     pub(crate) unrecorded: tokio::sync::RwLock<()>,
+    pub(crate) auditor: Auditor,
+    pub(crate) admission: Admission,
     pub(crate) ending: watch::Sender<bool>,
 }
 
@@ -64,18 +69,57 @@ impl Control {
         self.0.ending.subscribe()
     }
 
-    /// Ends the gateway, then the server. Instances that run go on running.
-    pub async fn shutdown(&self) {
+    /// Lets a change in that is not in the log yet: while it is under way the platform does not end.
+    ///
+    /// # Errors
+    /// When it is ending already.
+    pub(crate) fn admit(&self) -> Result<Admitted, Refusal> {
+        self.0.admission.enter().ok_or_else(|| {
+            Refusal::new(
+                RefusalKind::Conflict,
+                "the platform is being stopped just now; nothing was changed",
+            )
+            .hint("`ward up` starts it again")
+        })
+    }
+
+    /// Ends the gateway, then the server, once everything is down.
+    ///
+    /// # Errors
+    /// While an environment is to be up, or is just being deployed: nothing ends then. When the gateway does
+    /// not end: the server ends all the same.
+    pub async fn shutdown(&self) -> Result<(), Refusal> {
+        self.0.admission.close(|changes| self.may_end(changes))?;
         let nothing_runs = self.store().state().environments.keys().all(|env| {
             self.engine()
                 .observe(env)
                 .values()
                 .all(|seen| seen.status.state.is_over())
         });
-        if nothing_runs {
-            self.0.world.routing.quit(Millis::secs(5)).await;
-        }
+        let quit = match nothing_runs {
+            true => self.0.world.routing.quit(Millis::secs(5)).await,
+            false => Ok(()),
+        };
         self.0.ending.send_replace(true);
+        quit
+    }
+
+    fn may_end(&self, changes: usize) -> Result<(), Refusal> {
+        let state = self.store().state();
+        let up = state
+            .environments
+            .values()
+            .filter(|env| env.goal == Goal::Up);
+        let up: Vec<&str> = up.map(|env| env.id.as_str()).collect();
+        let message = match (up.is_empty(), changes) {
+            (true, 0) => return Ok(()),
+            (true, _) => {
+                "an environment is being deployed just now, so the platform goes on".to_owned()
+            }
+            (false, _) => format!("{} is to be up, so the platform goes on", up.join(", ")),
+        };
+        Err(Refusal::new(RefusalKind::Conflict, message)
+            .hint("`ward events` says by whom; `ward down` again takes everything down"))
     }
 
     /// The environment that is asked for: it must exist; when none is named, the only one.
@@ -226,12 +270,7 @@ impl Control {
     /// # Errors
     /// When the database cannot be read at all.
     pub async fn verify(&self) -> Result<AuditView, Refusal> {
-        let store = self.store().clone();
-        match tokio::task::spawn_blocking(move || store.verify(None)).await {
-            Ok(Ok(view)) => Ok(view),
-            Ok(Err(error)) => Err(Refusal::failed("the log cannot be read", &error)),
-            Err(error) => Err(Refusal::failed("the log cannot be read", &error)),
-        }
+        self.0.auditor.audit().await
     }
 
     /// Where to reach an instance of a component, for a program of the caller's. It is recorded.

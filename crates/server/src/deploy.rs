@@ -16,7 +16,7 @@ use ward_types::event::Event;
 use ward_types::id::{DeploymentId, Digest, EnvId, Name, ReleaseId};
 use ward_types::release::{Build, Deployment, Environment, Goal, Phase, Reason, Release};
 use ward_types::spec::{EnvSpec, ImageSource, ServiceSpec};
-use ward_types::view::{DeployRequest, DownRequest, Progress, RollbackRequest, Unchanged};
+use ward_types::view::{DeployRequest, DownRequest, LogView, Progress, RollbackRequest, Unchanged};
 
 use crate::actor::{Actor, Refusal, RefusalKind, causes};
 use crate::clock::now;
@@ -78,6 +78,7 @@ impl Control {
             Ok((env, id)) => self.follow_deployment(&env, id, &steps).await,
             Err(stop) => stop.word(),
         };
+        self.warn(&steps).await;
         let _ = steps.send(last).await;
     }
 
@@ -93,7 +94,15 @@ impl Control {
             Ok((env, id)) => self.follow_deployment(&env, id, &steps).await,
             Err(refusal) => Stop::Refused(refusal).word(),
         };
+        self.warn(&steps).await;
         let _ = steps.send(last).await;
+    }
+
+    /// Says before the last word, where it is read, that the log does not verify.
+    async fn warn(&self, steps: &Steps) {
+        if let LogView::Altered { message, hint, .. } = self.0.auditor.view() {
+            let _ = steps.send(Progress::Warning { message, hint }).await;
+        }
     }
 
     /// Stops environments.
@@ -343,9 +352,7 @@ impl Control {
             (Some(current), Unchanged::Keep, Goal::Up) => {
                 return Err(self.nothing_changed(current, steps).await);
             }
-            (Some(current), Unchanged::Keep, Goal::Down | Goal::Purged) => {
-                (current.id, reason_up(env.goal))
-            }
+            (Some(current), Unchanged::Keep, Goal::Down | Goal::Purged) => (current.id, Reason::Up),
             _ => {
                 let release = release(&env, actor, spec, images);
                 let to = release.id;
@@ -428,14 +435,6 @@ impl Control {
     }
 }
 
-/// After a purge the data is new, so the release command must run again: that is a deploy.
-fn reason_up(goal: Goal) -> Reason {
-    match goal {
-        Goal::Purged => Reason::Deploy,
-        Goal::Up | Goal::Down => Reason::Up,
-    }
-}
-
 fn resolved(dir: &std::path::Path, env: &Name) -> Result<EnvSpec, Stop> {
     let unreadable = |error: source::SourceError| Refusal {
         kind: RefusalKind::Invalid,
@@ -513,6 +512,7 @@ fn deployment(env: &Environment, actor: &Actor, to: ReleaseId, reason: Reason) -
         started: None,
         phase_since: now(),
         by: actor.who.clone(),
+        cancelled: None,
         phase: Phase::Queued,
     }
 }

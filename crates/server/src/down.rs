@@ -53,9 +53,12 @@ impl Control {
         if !events.is_empty() {
             self.append(actor, &request.why, events).await?;
         }
+        let since = std::time::Instant::now();
         for env in &all {
             let has_data = self.has_data(env);
-            self.stopped(env, progress).await?;
+            // One deadline for all: they stop at the same time.
+            let left = DEADLINE.saturating_sub(since.elapsed());
+            self.stopped(env, left, progress).await?;
             let message = match (goal, has_data) {
                 (_, false) => format!("{env} is stopped"),
                 (Goal::Purged, true) => format!("{env} is stopped, its data removed"),
@@ -105,10 +108,15 @@ impl Control {
 
     /// Waits until nothing of an environment runs. Whoever brings it up again meanwhile has the last word:
     /// then there is nothing left to wait for.
-    async fn stopped(&self, env: &EnvId, progress: &mpsc::Sender<Progress>) -> Result<(), Refusal> {
+    async fn stopped(
+        &self,
+        env: &EnvId,
+        limit: Duration,
+        progress: &mpsc::Sender<Progress>,
+    ) -> Result<(), Refusal> {
         let stopped = self.comes_to_rest(
             env,
-            DEADLINE,
+            limit,
             |live| live.observed.instances.is_empty(),
             progress,
         );
@@ -169,8 +177,15 @@ impl Control {
         };
         tokio::time::timeout(limit, rest).await.map_err(|_late| {
             let message = format!("{env} does not come to rest within {} s", limit.as_secs());
-            Refusal::new(RefusalKind::Failed, message)
-                .hint("`ward status` says what it waits for; it goes on")
+            let left: Vec<String> = self.live(env).borrow().waits_on().cloned().collect();
+            let hint = match self.0.world.routing.mute() {
+                Some(pid) => format!(
+                    "the gateway (process {pid}) does not answer: end it with `kill -9 {pid}`, then do this again; gateway.log in the state folder may say why"
+                ),
+                None => "`ward status` says what it waits for; it goes on".to_owned(),
+            };
+            let message = [vec![message], left].concat().join("\n  ");
+            Refusal::new(RefusalKind::Failed, message).hint(hint)
         })
     }
 }

@@ -16,7 +16,7 @@ use ward_store::{Entry, Log, Store};
 use ward_types::event::Event;
 use ward_types::id::{EnvId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceFacts, InstanceState, InstanceStatus, Role};
-use ward_types::release::{Environment, Reason};
+use ward_types::release::{Environment, Goal, Reason};
 use ward_types::table::{Endpoint, Pool};
 use ward_types::time::{Millis, Timestamp};
 
@@ -113,7 +113,7 @@ impl Driver {
         let Some(env) = state.environments.get(&self.env) else {
             return TICK;
         };
-        let mut observed = self.observe().await;
+        let mut observed = self.observe(env.goal).await;
         let settling = settle(env, &mut observed);
         let ordinal = match self.world.store.next_number(&self.ordinals(), 0) {
             Ok(ordinal) => ordinal,
@@ -162,7 +162,7 @@ impl Driver {
         format!("ordinal/{}", self.env)
     }
 
-    async fn observe(&mut self) -> Observed {
+    async fn observe(&mut self, goal: Goal) -> Observed {
         let mut instances: BTreeMap<InstanceId, SeenInstance> = self.stillborn.clone();
         for (id, seen) in self.world.engine.observe(&self.env) {
             let talks = seen.status.state.is_over() || seen.status.state == InstanceState::Starting;
@@ -181,21 +181,23 @@ impl Driver {
                 },
             );
         }
-        let gateway = self
-            .world
-            .routing
-            .observe()
-            .await
-            .map(|observed| SeenGateway {
-                pools: observed
-                    .table
-                    .pools
-                    .into_iter()
-                    .filter(|pool| pool.env == self.env)
-                    .collect(),
-                traffic: observed.traffic.get(&self.env).cloned().unwrap_or_default(),
-            });
+        let gateway = self.gateway(goal).await;
         Observed { instances, gateway }
+    }
+
+    /// One that is proven to be gone routes nothing: then what is to be down is stopped without its word.
+    /// Nothing else is, because its successor begins with its last table.
+    async fn gateway(&self, goal: Goal) -> Option<SeenGateway> {
+        let routing = &self.world.routing;
+        let Some(observed) = routing.observe().await else {
+            let gone = goal != Goal::Up && routing.is_gone();
+            return gone.then(SeenGateway::default);
+        };
+        let pools = observed.table.pools.into_iter();
+        Some(SeenGateway {
+            pools: pools.filter(|pool| pool.env == self.env).collect(),
+            traffic: observed.traffic.get(&self.env).cloned().unwrap_or_default(),
+        })
     }
 
     /// Carries a plan out; what failed, in sentences.

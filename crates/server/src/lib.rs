@@ -5,6 +5,8 @@
 //! else here brings requests to the log, or shows what is there.
 
 mod actor;
+mod addresses;
+mod admission;
 pub mod audit;
 mod clock;
 mod collect;

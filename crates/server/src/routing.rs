@@ -7,8 +7,8 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex as BlockingMutex};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, watch};
 use ward_gateway::control::{Control, ControlError};
@@ -16,6 +16,10 @@ use ward_store::{Log, Store};
 use ward_types::id::{EnvId, Generation, InstanceId};
 use ward_types::table::{GatewayObserved, Pool, Table};
 use ward_types::time::Millis;
+
+use crate::actor::Refusal;
+use crate::addresses::{self, Addresses};
+use crate::control::lock;
 
 /// Why the gateway's sockets could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +42,15 @@ pub enum RoutingError {
     /// The gateway could not be started.
     #[error("cannot start the gateway")]
     Spawn(#[source] ward_gateway::SpawnError),
+    /// One runs that does not answer, so its sockets are not to be had and its ports not free.
+    #[error(
+        "the gateway{} of this state folder runs and does not answer, so nobody else can have its ports; end it (`kill -9 PID`), then try again",
+        pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+    )]
+    Hung {
+        /// Its process id, where that is known.
+        pid: Option<i32>,
+    },
     /// It started and does not answer.
     #[error("the gateway does not answer; its messages are in gateway.log")]
     Silent(#[source] ControlError),
@@ -56,11 +69,17 @@ pub(crate) struct GatewayPlace {
     pub(crate) exe: PathBuf,
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
+    /// What was bound at the last start.
+    pub(crate) kept: Addresses,
 }
 
 /// A gateway that says nothing for so long hangs. A successor takes over with the same sockets: connections
 /// must not wait for a process that may never wake. Should it wake, the elder of two gateways leaves.
 const HANGS_AFTER: Duration = Duration::from_secs(3);
+
+/// Nobody listens on the control socket for so long: the gateway does not come back by itself. A successor
+/// is there within milliseconds, if it can be started at all.
+const GONE_AFTER: Duration = Duration::from_secs(3);
 
 struct Inner {
     place: GatewayPlace,
@@ -74,6 +93,16 @@ struct Inner {
     /// Held while a gateway is looked after, so that none is started behind the back of an ending.
     wanted: Mutex<Wanted>,
     seen: watch::Sender<Option<GatewayObserved>>,
+    trace: BlockingMutex<Trace>,
+}
+
+/// What is known of a gateway that does not answer.
+#[derive(Default)]
+struct Trace {
+    /// The process that answered or was started last.
+    pid: Option<u32>,
+    /// Since when nobody listens on the control socket, whoever asks.
+    nobody_since: Option<Instant>,
 }
 
 /// The tables, as far as the server knows.
@@ -103,9 +132,9 @@ impl Routing {
     /// [`RoutingError`], as it says.
     pub(crate) async fn start(place: GatewayPlace, store: Store) -> Result<Self, RoutingError> {
         let control = Control::new(&place.home);
-        let listeners = match control.listeners().await {
-            Ok(listeners) => listeners,
-            Err(_nobody_there) => bind(&place)?,
+        let listeners = match found(&control, &place).await? {
+            Some(listeners) => listeners,
+            None => bind(&place)?,
         };
         let pulse = Control::new(&place.home);
         let inner = Inner {
@@ -117,6 +146,7 @@ impl Routing {
             tables: Mutex::default(),
             wanted: Mutex::new(Wanted::Yes),
             seen: watch::Sender::new(None),
+            trace: BlockingMutex::default(),
         };
         let routing = Self(Arc::new(inner));
         let observed = routing.revive().await?;
@@ -132,12 +162,54 @@ impl Routing {
         let mut tables = self.0.tables.lock().await;
         let observed = match tables.unsettled.take() {
             // The same table again changes nothing, and its acknowledgement is as good as the first.
-            Some(table) => self.send(&mut tables, table).await.ok(),
-            None => soon(self.0.control.observe()).await,
+            Some(table) => self.noted(self.send(&mut tables, table).await),
+            None => self.ask(&self.0.control).await,
         };
         drop(tables);
         self.0.seen.send_replace(observed.clone());
         observed
+    }
+
+    /// What the gateway answers, when it answers before it counts as hanging.
+    async fn ask(&self, control: &Control) -> Option<GatewayObserved> {
+        match tokio::time::timeout(HANGS_AFTER, control.observe()).await {
+            Ok(answer) => self.noted(answer),
+            Err(_late) => {
+                lock(&self.0.trace).nobody_since = None;
+                None
+            }
+        }
+    }
+
+    fn noted(&self, answer: Result<GatewayObserved, ControlError>) -> Option<GatewayObserved> {
+        let mut trace = lock(&self.0.trace);
+        match &answer {
+            Ok(observed) => {
+                trace.pid = Some(observed.pid);
+                trace.nobody_since = None;
+            }
+            Err(ControlError::Absent { .. }) => {
+                trace.nobody_since.get_or_insert_with(Instant::now);
+            }
+            Err(_somebody) => trace.nobody_since = None,
+        }
+        answer.ok()
+    }
+
+    /// Whether it is proven that there is no gateway: nobody has listened for a while, and the last one's
+    /// process is gone. Nothing can send a request to an instance then.
+    pub(crate) fn is_gone(&self) -> bool {
+        let trace = lock(&self.0.trace);
+        let silent = trace
+            .nobody_since
+            .is_some_and(|at| at.elapsed() > GONE_AFTER);
+        silent && !trace.pid.is_some_and(is_gateway)
+    }
+
+    /// The process of a gateway that runs and does not answer.
+    pub(crate) fn mute(&self) -> Option<u32> {
+        let pid = lock(&self.0.trace).pid.filter(|pid| is_gateway(*pid));
+        pid.filter(|_| self.last_seen().is_none())
     }
 
     /// Sends a table and notes what is known of it afterwards.
@@ -199,11 +271,24 @@ impl Routing {
             .map_err(RoutingError::Apply)
     }
 
-    /// Ends the gateway: it stops accepting and finishes what is under way.
-    pub(crate) async fn quit(&self, grace: Millis) {
+    /// Ends the gateway: it stops accepting and finishes what is under way. None is started any more.
+    ///
+    /// # Errors
+    /// When there is one, and it could not be asked.
+    pub(crate) async fn quit(&self, grace: Millis) -> Result<(), Refusal> {
         *self.0.wanted.lock().await = Wanted::No;
-        if let Err(error) = self.0.control.quit(grace).await {
-            tracing::warn!(%error, "the gateway could not be asked to end");
+        match self.0.control.quit(grace).await {
+            Ok(_) | Err(ControlError::Absent { .. }) => Ok(()),
+            Err(error) => {
+                let pid = lock(&self.0.trace).pid;
+                let process = pid
+                    .map(|pid| format!(" (process {pid})"))
+                    .unwrap_or_default();
+                let doing =
+                    format!("the server ends, but the gateway{process} could not be asked to");
+                Err(Refusal::failed(&doing, &error)
+                    .hint("end it with `kill -9`; nothing runs that it could route to"))
+            }
         }
     }
 
@@ -217,7 +302,7 @@ impl Routing {
             if *wanted == Wanted::No {
                 return;
             }
-            if let Some(observed) = soon(self.0.pulse.observe()).await {
+            if let Some(observed) = self.ask(&self.0.pulse).await {
                 self.0.seen.send_replace(Some(observed));
                 continue;
             }
@@ -233,7 +318,7 @@ impl Routing {
 
     /// The gateway's view; starts a gateway when none answers.
     async fn revive(&self) -> Result<GatewayObserved, RoutingError> {
-        if let Some(observed) = soon(self.0.pulse.observe()).await {
+        if let Some(observed) = self.ask(&self.0.pulse).await {
             return Ok(observed);
         }
         self.succeed().await
@@ -245,6 +330,7 @@ impl Routing {
         let (http, https) = &self.0.listeners;
         let mut child = ward_gateway::spawn(&place.exe, &place.home, http, https)
             .map_err(RoutingError::Spawn)?;
+        lock(&self.0.trace).pid = Some(child.id());
         std::thread::spawn(move || child.wait());
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
         loop {
@@ -259,17 +345,39 @@ impl Routing {
     }
 }
 
-/// What the gateway answers, when it answers before it counts as hanging.
-async fn soon(
-    answer: impl Future<Output = Result<GatewayObserved, ControlError>>,
-) -> Option<GatewayObserved> {
-    let answer = tokio::time::timeout(HANGS_AFTER, answer).await;
-    answer.ok().and_then(Result::ok)
+/// The sockets of the gateway that runs; `None` when none does.
+async fn found(
+    control: &Control,
+    place: &GatewayPlace,
+) -> Result<Option<(TcpListener, TcpListener)>, RoutingError> {
+    let deadline = Instant::now() + HANGS_AFTER;
+    loop {
+        match tokio::time::timeout(HANGS_AFTER, control.listeners()).await {
+            Ok(Ok(listeners)) => return Ok(Some(listeners)),
+            Ok(Err(ControlError::Absent { .. })) => return Ok(None),
+            // It may have died while it was asked.
+            Ok(Err(_)) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            _ => break,
+        }
+    }
+    let socket = tokio::net::UnixStream::connect(ward_gateway::control_socket(&place.home)).await;
+    let peer = socket.and_then(|socket| socket.peer_cred());
+    let pid = peer.ok().and_then(|peer| peer.pid());
+    Err(RoutingError::Hung { pid })
+}
+
+/// Whether a process is a gateway: its number may be another's by now. One that has ended and was not
+/// waited for yet has no command line.
+fn is_gateway(pid: u32) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).any(|word| word == b"gateway")
 }
 
 fn bind(place: &GatewayPlace) -> Result<(TcpListener, TcpListener), RoutingError> {
-    let listen = |address, what, flag, variable| {
-        TcpListener::bind(address).map_err(|source| RoutingError::Listen {
+    let listen = |address, kept, what, flag, variable| {
+        addresses::bind(address, kept).map_err(|source| RoutingError::Listen {
             address,
             what,
             flag,
@@ -278,7 +386,19 @@ fn bind(place: &GatewayPlace) -> Result<(TcpListener, TcpListener), RoutingError
         })
     };
     Ok((
-        listen(place.http, "HTTP", "--http-addr", "WARD_HTTP_ADDR")?,
-        listen(place.https, "HTTPS", "--https-addr", "WARD_HTTPS_ADDR")?,
+        listen(
+            place.http,
+            place.kept.http,
+            "HTTP",
+            "--http-addr",
+            "WARD_HTTP_ADDR",
+        )?,
+        listen(
+            place.https,
+            place.kept.https,
+            "HTTPS",
+            "--https-addr",
+            "WARD_HTTPS_ADDR",
+        )?,
     ))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as BlockingListener};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -18,6 +18,9 @@ use ward_registry::Registry;
 use ward_store::{Entry, Lock, Log, Store};
 use ward_types::event::Event;
 
+use crate::addresses::{self, Addresses};
+use crate::admission::Admission;
+use crate::audit::Auditor;
 use crate::clock::now;
 use crate::compose::Composer;
 use crate::control::{Control, Shared};
@@ -96,13 +99,13 @@ impl Server {
         let lock = ward_store::lock(&options.home)?;
         // 2. The log, because it says what should be.
         let store = Store::open(&options.home.join("ward.db"))?;
+        let auditor = Auditor::start(options.home.clone(), store.clone());
         // 3. The registry, because releases are run from it.
         let registry = Registry::open(options.home.join("registry"))?;
-        let listener = listen(options.registry).await?;
-        let registry_address = listener
-            .local_addr()
-            .unwrap_or(options.registry)
-            .to_string();
+        let asked = [options.http, options.https, options.registry];
+        let kept = Addresses::read(&options.home).without(&asked);
+        let listener = listen(options.registry, kept.registry)?;
+        let registry_address = listener.local_addr().unwrap_or(options.registry);
         // 4. The engine, which finds the instances that run.
         let engine = Engine::open(ward_engine::Options {
             home: options.home.clone(),
@@ -116,17 +119,26 @@ impl Server {
             exe: options.exe,
             http: options.http,
             https: options.https,
+            kept,
         };
         let routing = Routing::start(place, store.clone()).await?;
+        let (http, https) = routing.addresses();
+        let bound = Addresses {
+            http: Some(http),
+            https: Some(https),
+            registry: Some(registry_address),
+        };
+        bound.keep(&options.home);
         store.append(vec![started()])?;
         // 6. The drivers, last, when all that they act on is there.
         let control = control(
             options.home,
             store,
             registry.clone(),
-            registry_address,
+            registry_address.to_string(),
             engine,
             routing,
+            auditor,
         );
         for env in control.store().state().environments.keys() {
             control.live(env);
@@ -136,6 +148,8 @@ impl Server {
         let end = async move { drop(ending.wait_for(|end| *end).await) };
         let registry = tokio::spawn(ward_registry::serve(listener, registry, end));
         end_on_signals(&control)?;
+        // Whoever started the platform shall learn at once that its log was altered.
+        control.0.auditor.first().await;
         Ok(Self {
             control,
             registry,
@@ -156,6 +170,7 @@ fn control(
     registry_address: String,
     engine: Engine,
     routing: Routing,
+    auditor: Auditor,
 ) -> Control {
     let images = Images::new(registry.clone(), engine.clone());
     let postgres = Postgres::new(home.clone());
@@ -180,6 +195,8 @@ fn control(
         postgres,
         drivers: Mutex::new(BTreeMap::new()),
         lanes: Mutex::new(BTreeMap::new()),
+        auditor,
+        admission: Admission::default(),
         unrecorded: tokio::sync::RwLock::new(()),
         ending: watch::Sender::new(false),
     }))
@@ -210,16 +227,19 @@ fn make_home(home: &Path) -> Result<(), StartError> {
     fs::set_permissions(home, fs::Permissions::from_mode(0o700)).map_err(unusable)
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, RoutingError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| RoutingError::Listen {
-            address,
-            what: "the registry",
-            flag: "--registry-addr",
-            variable: "WARD_REGISTRY_ADDR",
-            source,
-        })
+fn listen(address: SocketAddr, kept: Option<SocketAddr>) -> Result<TcpListener, RoutingError> {
+    let unblocked = |listener: BlockingListener| {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    };
+    let listener = addresses::bind(address, kept).and_then(unblocked);
+    listener.map_err(|source| RoutingError::Listen {
+        address,
+        what: "the registry",
+        flag: "--registry-addr",
+        variable: "WARD_REGISTRY_ADDR",
+        source,
+    })
 }
 
 /// SIGTERM and SIGINT end the server alone: the gateway and the instances go on serving (promise P10).

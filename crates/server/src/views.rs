@@ -64,6 +64,7 @@ impl Control {
             http: http.to_string(),
             https: https.to_string(),
             registry: self.0.registry_address.clone(),
+            log: self.0.auditor.view(),
         }
     }
 

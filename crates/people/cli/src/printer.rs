@@ -101,6 +101,19 @@ impl Printer {
         }
     }
 
+    /// Something that is wrong although the command succeeds, to standard error, also when only errors were
+    /// asked for; where JSON was asked for, as JSON to standard output.
+    pub(crate) fn warning(&self, message: &str, hint: &str) {
+        if self.is_json() {
+            self.json(&serde_json::json!({ "warning": message, "hint": hint }));
+            return;
+        }
+        let style = Style::new().red().bold();
+        let _ = writeln!(anstream::stderr(), "{} {message}", "warning:".style(style));
+        let style = Style::new().cyan().bold();
+        let _ = writeln!(anstream::stderr(), "{} {hint}", " hint:".style(style));
+    }
+
     /// One line of an operation's progress; what it means for the command's end, when it is the last.
     pub(crate) fn progress(&self, progress: &Progress) -> Option<Status> {
         let status = ending(progress);
@@ -127,6 +140,7 @@ impl Printer {
                 self.addresses(addresses);
             }
             Progress::Failed { message, hint } => self.error(message, hint.as_deref()),
+            Progress::Warning { message, hint } => self.warning(message, hint),
         }
         status
     }
@@ -212,7 +226,10 @@ fn ending(progress: &Progress) -> Option<Status> {
         Progress::Ended { .. } | Progress::Failed { .. } => Some(Status::Failure),
         Progress::Done { .. } => Some(Status::Success),
         Progress::Mistakes { .. } => Some(Status::Usage),
-        Progress::Step { .. } | Progress::Output { .. } | Progress::Waiting { .. } => None,
+        Progress::Step { .. }
+        | Progress::Output { .. }
+        | Progress::Waiting { .. }
+        | Progress::Warning { .. } => None,
     }
 }
 

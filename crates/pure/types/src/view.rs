@@ -249,6 +249,13 @@ pub enum Progress {
         /// Each of them, in the order of the file.
         mistakes: Vec<MistakeView>,
     },
+    /// Something is wrong beside the operation: an auditor has to know of it.
+    Warning {
+        /// What.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
     /// The deployment ended.
     Ended {
         /// How.

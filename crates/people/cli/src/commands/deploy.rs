@@ -11,7 +11,7 @@ use ward_types::view::{
     Data, DeployRequest, DownRequest, Progress, RollbackRequest, StatusView, Unchanged,
 };
 
-use super::{Context, Trouble};
+use super::{Context, Trouble, status};
 use crate::args;
 use crate::platform;
 use crate::printer::Status;
@@ -27,7 +27,9 @@ pub(crate) async fn up(context: &Context, up: args::Up) -> Result<Status, Troubl
                 .printer
                 .say("bring an environment up with `ward up DIR`, the folder of a ward.toml");
             if context.printer.is_json() {
-                context.printer.json(&server);
+                context.printer.json(&server); // Its log's state is in it.
+            } else {
+                status::log(&context.printer, &server);
             }
             Ok(Status::Success)
         }
@@ -119,7 +121,7 @@ pub(crate) async fn down(context: &Context, down: args::Down) -> Result<Status, 
     .await?;
     if whole && ended == Status::Success {
         context.client.post::<()>("/v1/shutdown", &()).await?;
-        gone(context, status.server.pid).await;
+        gone(context, status.server.pid).await?;
         context.printer.say("• the platform is stopped");
     }
     Ok(ended)
@@ -143,15 +145,20 @@ async fn reached(context: &Context, down: &args::Down) -> Result<Option<StatusVi
 }
 
 /// Waits until the server's process is gone, so that `ward down && ward up` starts a new one.
-async fn gone(context: &Context, pid: u32) {
+async fn gone(context: &Context, pid: u32) -> Result<(), Trouble> {
     let process = Path::new("/proc").join(pid.to_string());
     for _ in 0..500 {
         let answers = context.client.get::<StatusView>("/v1/status").await.is_ok();
         if !answers && !process.join("exe").exists() {
-            return;
+            return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    let message =
+        format!("everything is down, but the server (process {pid}) has not ended within 5 s");
+    let hint =
+        format!("see server.log in the state folder; `kill -9 {pid}` ends it, and loses nothing");
+    Err(Trouble::failure(message, Some(hint)))
 }
 
 fn confirmed(env: Option<&str>, status: &StatusView) -> Result<bool, Trouble> {

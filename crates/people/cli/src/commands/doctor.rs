@@ -4,6 +4,7 @@ use owo_colors::OwoColorize;
 use serde::Serialize;
 use ward_engine::probe;
 use ward_server::doctor::{Program, programs};
+use ward_types::view::{LogView, StatusView};
 
 use super::{Context, Trouble};
 use crate::printer::Status;
@@ -15,9 +16,11 @@ struct Report {
     /// Protections that the kernel denies.
     missing: Vec<String>,
     programs: Vec<Program>,
+    /// Whether the log is whole; absent when there is none.
+    log: Option<LogView>,
 }
 
-pub(crate) fn doctor(context: &Context) -> Result<Status, Trouble> {
+pub(crate) async fn doctor(context: &Context) -> Result<Status, Trouble> {
     let exe = std::env::current_exe()
         .map_err(|error| Trouble::failure(format!("cannot find the ward binary: {error}"), None))?;
     let probed = probe::sandbox(&exe).map_err(|error| super::processes::chain(&error));
@@ -25,6 +28,7 @@ pub(crate) fn doctor(context: &Context) -> Result<Status, Trouble> {
         missing: probed.clone().unwrap_or_default(),
         refused: probed.err(),
         programs: programs(&context.home),
+        log: log(context).await,
     };
     if context.printer.is_json() {
         context.printer.json(&report);
@@ -34,13 +38,36 @@ pub(crate) fn doctor(context: &Context) -> Result<Status, Trouble> {
             .programs
             .iter()
             .for_each(|found| program(context, found));
+        report.log.iter().for_each(|log| whole(context, log));
     }
-    let usable = report.refused.is_none();
-    Ok(if usable {
+    let altered = matches!(report.log, Some(LogView::Altered { .. }));
+    Ok(if report.refused.is_none() && !altered {
         Status::Success
     } else {
         Status::Failure
     })
+}
+
+/// What the server found; where none runs, what this process finds.
+async fn log(context: &Context) -> Option<LogView> {
+    if let Ok(status) = context.client.get::<StatusView>("/v1/status").await {
+        return Some(status.server.log);
+    }
+    match ward_server::audit::verify(&context.home) {
+        Ok(view) => view.map(|view| ward_server::audit::told(&context.home, &view)),
+        Err(refusal) => Some(ward_server::audit::unaudited(refusal)),
+    }
+}
+
+fn whole(context: &Context, log: &LogView) {
+    let line = match log {
+        LogView::Whole { .. } => format!("{} the log: no event was altered", "ok     ".green()),
+        LogView::Unaudited => format!("{} the log is being audited", "       ".dimmed()),
+        LogView::Altered { message, hint, .. } => {
+            format!("{} {message}\n        {hint}", "altered".red().bold())
+        }
+    };
+    context.printer.data(&line);
 }
 
 fn sandbox(context: &Context, report: &Report) {

@@ -136,7 +136,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Status, Trouble
         Command::Db(db) => database::database(context, db).await,
         Command::Events(events) => events::events(context, events).await,
         Command::Audit(audit) => events::audit(context, &audit).await,
-        Command::Doctor => doctor::doctor(context),
+        Command::Doctor => doctor::doctor(context).await,
         Command::Trust(trust) => trust::trust(context, &trust),
         Command::Serve(_) | Command::Gateway | Command::Keeper => Ok(Status::Usage),
     }

@@ -7,7 +7,9 @@ use ward_types::id::Digest;
 use ward_types::keeper::{Exit, InstanceState};
 use ward_types::release::{Goal, Verdict};
 use ward_types::time::{Millis, Timestamp};
-use ward_types::view::{ComponentView, EnvironmentView, InstanceView, ReleaseView, StatusView};
+use ward_types::view::{
+    ComponentView, EnvironmentView, InstanceView, LogView, ReleaseView, ServerView, StatusView,
+};
 
 use super::{Context, Trouble};
 use crate::args::{self, OfEnv};
@@ -27,6 +29,7 @@ pub(crate) async fn status(context: &Context, asked: args::Status) -> Result<Sta
         return Ok(Status::Success);
     }
     platform(&context.printer, &status);
+    log(&context.printer, &status.server);
     for env in &status.environments {
         environment(&context.printer, env);
     }
@@ -47,6 +50,15 @@ fn platform(printer: &Printer, status: &StatusView) {
         server.http, server.https, server.registry
     ));
     printer.data(&format!("  state {}", server.home));
+}
+
+/// Says so when the log does not verify, or nobody knows yet; nothing when it does.
+pub(crate) fn log(printer: &Printer, server: &ServerView) {
+    match &server.log {
+        LogView::Whole { .. } => {}
+        LogView::Unaudited => printer.data("  the log is being audited"),
+        LogView::Altered { message, hint, .. } => printer.warning(message, hint),
+    }
 }
 
 fn environment(printer: &Printer, env: &EnvironmentView) {
