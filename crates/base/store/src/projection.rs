@@ -69,6 +69,9 @@ pub(crate) fn touched(event: &Event) -> Vec<Row> {
         ],
         Event::DeploymentMoved {
             env, deployment, ..
+        }
+        | Event::DeploymentCancelled {
+            env, deployment, ..
         } => vec![
             Row::Environment(env.clone()),
             Row::Deployment(env.clone(), *deployment),

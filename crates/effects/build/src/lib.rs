@@ -8,8 +8,8 @@
 //! A build runs what the stack file says, as the user that Ward runs as. It gets a short list of that
 //! process's environment variables and no other, so that none that holds a secret ends in an image.
 
-mod cargo;
 mod cache;
+mod cargo;
 mod command;
 mod dockerfile;
 mod elf;

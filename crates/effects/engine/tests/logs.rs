@@ -188,7 +188,13 @@ async fn following_sees_new_lines_new_instances_and_new_files() {
 #[tokio::test]
 async fn output_of_retired_releases_and_of_older_instances_is_collected() {
     let world = World::new().await;
-    let outputs = [("web", 1, 1), ("web", 2, 2), ("web", 2, 3), ("web", 2, 10), ("db", 0, 4)];
+    let outputs = [
+        ("web", 1, 1),
+        ("web", 2, 2),
+        ("web", 2, 3),
+        ("web", 2, 10),
+        ("db", 0, 4),
+    ];
     for (component, release, ordinal) in outputs {
         world.append(&world.facts(component, release, ordinal), "1 o text\n");
     }

@@ -2,7 +2,7 @@
 
 use ward_types::id::{Name, ReleaseId};
 use ward_types::keeper::{Exit, InstanceState, Role};
-use ward_types::release::Failure;
+use ward_types::release::{Deployment, Failure};
 use ward_types::spec::ServiceSpec;
 
 use crate::limits::OUTPUT_LINES;
@@ -24,6 +24,14 @@ fn plain(message: String, hint: &str) -> Failure {
         output: Vec::new(),
         hint: Some(hint.to_owned()),
     }
+}
+
+pub(crate) fn cancelled(deployment: &Deployment, by: &str) -> Failure {
+    let (id, to) = (deployment.id, deployment.to);
+    plain(
+        format!("{id} to {to} was cancelled by {by}."),
+        "`ward deploy` makes it anew; `ward releases` shows what serves.",
+    )
 }
 
 pub(crate) fn ended_early(instance: &SeenInstance) -> Failure {

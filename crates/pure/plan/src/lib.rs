@@ -3,6 +3,7 @@
 
 mod action;
 mod backoff;
+mod cancel;
 mod check;
 mod databases;
 mod down;

@@ -14,6 +14,7 @@ use ward_types::release::{Deployment, Failure, Phase, Reason};
 use ward_types::spec::{EnvSpec, ReleaseCommand};
 use ward_types::time::Millis;
 
+use crate::cancel;
 use crate::databases;
 use crate::draft::Draft;
 use crate::failure;
@@ -39,7 +40,8 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
 }
 
 fn has_failed(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Option<Failure> {
-    database_failed(scene, deployment)
+    cancel::asked(deployment)
+        .or_else(|| database_failed(scene, deployment))
         .or_else(|| command_failed(scene, deployment, spec))
         .or_else(|| took_too_long(scene, deployment, spec))
 }

@@ -6,6 +6,7 @@
 use ward_types::keeper::Role;
 use ward_types::release::{Deployment, Phase};
 
+use crate::cancel;
 use crate::draft::Draft;
 use crate::observed::SeenInstance;
 use crate::scene::Scene;
@@ -13,6 +14,10 @@ use crate::waiting::Waiting;
 
 /// Lets the oldest begin when none is under way, and shows the queue to the others.
 pub(crate) fn step(scene: &Scene, draft: &mut Draft) {
+    // Whose turn it is then is seen at the next plan.
+    if cancel::end_queued(scene, draft) {
+        return;
+    }
     let mut before = scene.active();
     for waiting in queued(scene) {
         match before {

@@ -15,7 +15,7 @@ use crate::pools;
 use crate::roll;
 use crate::scene::Scene;
 use crate::verdict;
-use crate::waiting::Bound;
+use crate::waiting::{Bound, Waiting};
 
 /// One step back.
 pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment, failure: &Failure) {
@@ -32,7 +32,18 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment, fa
             at: scene.now,
         };
         draft.enter(deployment, phase);
+    } else if is_without_successor(scene, deployment) {
+        draft.wait(Waiting::Successor {
+            release: deployment.to,
+            bound,
+        });
     }
+}
+
+/// Whether the failed release has requests, and no release can take them over.
+fn is_without_successor(scene: &Scene, deployment: &Deployment) -> bool {
+    let can_serve = |current| pools::can_serve(scene, current);
+    scene.release_in_force(deployment.to) && !scene.current().is_some_and(can_serve)
 }
 
 /// How long a failed deployment may take to its verdict.

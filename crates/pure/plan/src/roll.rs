@@ -13,6 +13,7 @@ use ward_types::release::{Deployment, Failure, Phase, Verdict};
 use ward_types::spec::{EnvSpec, ServiceSpec};
 use ward_types::time::Millis;
 
+use crate::cancel;
 use crate::databases;
 use crate::draft::Draft;
 use crate::failure;
@@ -112,7 +113,8 @@ fn is_done(scene: &Scene, to: ReleaseId) -> bool {
 }
 
 fn has_failed(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Option<Failure> {
-    instance_ended(scene, deployment)
+    cancel::asked(deployment)
+        .or_else(|| instance_ended(scene, deployment))
         .or_else(|| not_acknowledged(scene, deployment))
         .or_else(|| never_healthy(scene, deployment, spec))
         .or_else(|| took_too_long(scene, deployment, spec))

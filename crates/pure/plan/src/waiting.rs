@@ -110,6 +110,13 @@ pub enum Waiting {
         /// How many instances of services still run.
         running: u32,
     },
+    /// A release failed and keeps its requests, because nothing else can serve them yet.
+    Successor {
+        /// The release that failed.
+        release: ReleaseId,
+        /// When the verdict falls in any case.
+        bound: Bound,
+    },
     /// The release before is kept running, so that a rollback is a switch.
     Warm {
         /// Which release.
@@ -132,6 +139,7 @@ impl Waiting {
             | Waiting::Backoff { bound, .. }
             | Waiting::Drain { bound, .. }
             | Waiting::Stopping { bound, .. }
+            | Waiting::Successor { bound, .. }
             | Waiting::Warm { bound, .. } => Some(bound),
             Waiting::Queue { .. } | Waiting::Removal { .. } | Waiting::ServicesToEnd { .. } => None,
         }
@@ -226,6 +234,10 @@ impl Waiting {
                     Count(u64::from(*running), "instance")
                 )
             }
+            Waiting::Successor { release, .. } => write!(
+                f,
+                "{release} failed and keeps its requests: nothing else can serve them yet."
+            ),
             Waiting::Warm { release, .. } => write!(
                 f,
                 "Keeping the instances of {release} running, so that a rollback is immediate."

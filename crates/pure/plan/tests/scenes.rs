@@ -153,6 +153,7 @@ fn deployment(dice: &mut Dice, id: DeploymentId, phase: Phase) -> Deployment {
         started: None,
         phase_since: moment(dice),
         by: "anna".into(),
+        cancelled: dice.chance(10).then(|| "anna".into()),
         phase,
     }
 }

@@ -480,3 +480,35 @@ fn p2_what_ever_reached_prod_is_never_retired() {
     let world = four_deploys("returns/prod");
     assert_eq!(world.env().releases.len(), 4);
 }
+
+#[test]
+fn cancelled_while_it_rolls_out_and_while_it_waits() {
+    let mut world = served();
+    let rolling = world.deploy(returns());
+    let waiting = world.deploy(returns());
+    world.run(250);
+    world.cancel(waiting);
+    world.run(50);
+    world.cancel(rolling);
+    world.settle();
+    world.run(5000);
+    let left: Vec<_> = world
+        .engine
+        .keys()
+        .filter(|id| id.as_str().contains("-r2-"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn cancelled_while_it_is_switched_to() {
+    let mut world = served();
+    world.gateway.takes = 500;
+    let second = world.deploy(returns());
+    world.run(700);
+    world.cancel(second);
+    world.settle();
+    world.run(5000);
+    insta::assert_snapshot!(world.transcript);
+}

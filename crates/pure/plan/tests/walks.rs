@@ -78,7 +78,7 @@ fn step(world: &mut World, dice: &mut Dice) {
     if world.env().goal != Goal::Up && dice.chance(40) {
         world.goal(Goal::Up);
     }
-    match dice.below(22) {
+    match dice.below(23) {
         0..=3 => drop(world.deploy(any_spec(dice))),
         4..=6 => back_or_forth(world, dice),
         7 => world.goal(*dice.pick(&[Goal::Down, Goal::Up, Goal::Purged, Goal::Up])),
@@ -93,6 +93,7 @@ fn step(world: &mut World, dice: &mut Dice) {
         14..=16 => harm(world, dice),
         17 | 18 => busy(world, dice),
         19 | 20 => mishap(world, dice),
+        21 => cancel(world, dice),
         _ => world.set_clock(dice.below(7_200_000) as i64 - 3_600_000),
     }
     let time = *dice.pick(&[0, 50, 300, 1000, 5000, 20_000, 70_000]);
@@ -109,6 +110,15 @@ fn back_or_forth(world: &mut World, dice: &mut Dice) {
             _ => Reason::Up,
         };
         world.queue(to, reason);
+    }
+}
+
+fn cancel(world: &mut World, dice: &mut Dice) {
+    let all = world.env().deployments.values();
+    let unfinished = all.filter(|d| !matches!(d.phase, Phase::Finished { .. }));
+    let ids: Vec<_> = unfinished.map(|d| d.id).collect();
+    if !ids.is_empty() {
+        world.cancel(*dice.pick(&ids));
     }
 }
 

@@ -64,6 +64,15 @@ pub enum Event {
         /// Where it stands now.
         phase: Phase,
     },
+    /// Somebody asked that a deployment go no further.
+    DeploymentCancelled {
+        /// Which environment.
+        env: EnvId,
+        /// Which deployment.
+        deployment: DeploymentId,
+        /// Who.
+        by: String,
+    },
     /// Somebody asked for an environment to be up, down or purged.
     GoalChanged {
         /// Which environment.
@@ -105,6 +114,7 @@ impl Event {
             | Event::ReleaseRetired { env, .. }
             | Event::DeploymentQueued { env, .. }
             | Event::DeploymentMoved { env, .. }
+            | Event::DeploymentCancelled { env, .. }
             | Event::GoalChanged { env, .. }
             | Event::CommandExecuted { env, .. } => Some(env),
             Event::ServerStarted { .. } | Event::LogFoundAltered { .. } => None,
@@ -120,6 +130,7 @@ impl Event {
             Event::ReleaseRetired { .. } => "release_retired",
             Event::DeploymentQueued { .. } => "deployment_queued",
             Event::DeploymentMoved { .. } => "deployment_moved",
+            Event::DeploymentCancelled { .. } => "deployment_cancelled",
             Event::GoalChanged { .. } => "goal_changed",
             Event::CommandExecuted { .. } => "command_executed",
             Event::ServerStarted { .. } => "server_started",
@@ -145,8 +156,8 @@ pub enum MisfitEvent {
     /// It names a deployment that was never queued.
     #[error("it names the deployment {1} of {0}, which was never queued")]
     NoDeployment(EnvId, DeploymentId),
-    /// It moves a deployment that has ended.
-    #[error("it moves the deployment {1} of {0}, which has ended")]
+    /// It moves or cancels a deployment that has ended.
+    #[error("it moves or cancels the deployment {1} of {0}, which has ended")]
     Ended(EnvId, DeploymentId),
     /// It starts a deployment while another one is under way.
     #[error("it starts the deployment {1} of {0} while another one is under way")]
@@ -218,6 +229,7 @@ impl Environment {
             Event::DeploymentMoved {
                 deployment, phase, ..
             } => self.move_deployment(at, *deployment, phase)?,
+            Event::DeploymentCancelled { deployment, by, .. } => self.cancel(*deployment, by)?,
             Event::GoalChanged { goal, .. } => {
                 self.goal = *goal;
                 if *goal == Goal::Purged {
@@ -229,6 +241,19 @@ impl Environment {
             | Event::ServerStarted { .. }
             | Event::LogFoundAltered { .. } => {}
         }
+        Ok(())
+    }
+
+    /// Once: who asked first has cancelled it.
+    fn cancel(&mut self, id: DeploymentId, by: &str) -> Result<(), MisfitEvent> {
+        let deployment = self
+            .deployments
+            .get_mut(&id)
+            .ok_or_else(|| MisfitEvent::NoDeployment(self.id.clone(), id))?;
+        if matches!(deployment.phase, Phase::Finished { .. }) {
+            return Err(MisfitEvent::Ended(self.id.clone(), id));
+        }
+        deployment.cancelled.get_or_insert_with(|| by.to_owned());
         Ok(())
     }
 

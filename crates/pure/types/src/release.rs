@@ -132,6 +132,9 @@ pub struct Deployment {
     pub phase_since: Timestamp,
     /// Who asked for it.
     pub by: String,
+    /// Who cancelled it, if somebody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled: Option<String>,
     /// Where it stands.
     pub phase: Phase,
 }

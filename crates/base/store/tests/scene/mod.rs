@@ -74,6 +74,7 @@ pub(crate) fn queued(env: &EnvId, id: u64) -> Event {
             started: None,
             phase_since: Timestamp(1000 + id),
             by: "anna".into(),
+            cancelled: None,
             phase: Phase::Queued,
         },
     }

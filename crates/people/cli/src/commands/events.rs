@@ -85,6 +85,9 @@ fn sentence(event: &Event) -> String {
         Event::DeploymentMoved {
             deployment, phase, ..
         } => format!("deployment {deployment} {}", word(phase)),
+        Event::DeploymentCancelled { deployment, .. } => {
+            format!("deployment {deployment} cancelled")
+        }
         Event::GoalChanged { goal, .. } => format!("goal {goal:?}").to_lowercase(),
         Event::CommandExecuted {
             instance, program, ..

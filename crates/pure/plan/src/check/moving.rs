@@ -41,10 +41,15 @@ fn follows(case: &Case, deployment: &Deployment, next: &Phase) -> bool {
         }
         (Phase::Reverting { .. }, Phase::Finished { .. }) => true,
         (Phase::Queued | Phase::Preparing | Phase::Rolling, Phase::Finished { verdict, .. }) => {
-            !case.is_up() && *verdict != Verdict::Succeeded
+            let stopped = !case.is_up() || is_cancelled_in_queue(deployment);
+            stopped && *verdict != Verdict::Succeeded
         }
         _ => false,
     }
+}
+
+fn is_cancelled_in_queue(deployment: &Deployment) -> bool {
+    deployment.phase == Phase::Queued && deployment.cancelled.is_some()
 }
 
 fn is_its_turn(case: &Case, deployment: &Deployment) -> bool {

@@ -145,6 +145,7 @@ impl World {
             started: None,
             phase_since: self.wall(),
             by: "anna".into(),
+            cancelled: None,
             phase: Phase::Queued,
         };
         self.say(&format!("> {reason:?} {to} is asked for as {id}"));
@@ -172,6 +173,16 @@ impl World {
         if let Some(entry) = active.and_then(|id| self.entered.get_mut(&id)) {
             entry.0 = self.now;
         }
+    }
+
+    pub fn cancel(&mut self, deployment: DeploymentId) {
+        self.say(&format!("> {deployment} is cancelled"));
+        let (env, by) = (self.id.clone(), "anna".to_owned());
+        self.append(&Event::DeploymentCancelled {
+            env,
+            deployment,
+            by,
+        });
     }
 
     pub fn goal(&mut self, goal: Goal) {
