@@ -83,15 +83,15 @@ fn of_serving(scene: &Scene, instance: &SeenInstance, service: &ServiceSpec) -> 
     }
 }
 
-/// The release before stays warm where clients would notice its start, and makes room while a third
-/// release starts.
+/// The release before stays warm where clients would notice its start. It does so while a third release
+/// rolls out, too: should that one fail, it is still the one that a rollback leads to.
 fn of_previous(scene: &Scene, instance: &SeenInstance, service: &ServiceSpec) -> Purpose {
     let release = instance.facts.release;
     let is_previous = scene.env.previous == Some(release) && scene.current().is_some();
     let warm = is_previous && service.port.is_some() && instance.is_live();
     let bound = warm.then(|| warm_bound(scene, release)).flatten();
     match bound {
-        Some(bound) if scene.rolling().is_none() && !scene.is_past(&bound) => Purpose::Warm(bound),
+        Some(bound) if !scene.is_past(&bound) => Purpose::Warm(bound),
         _ => Purpose::Done,
     }
 }

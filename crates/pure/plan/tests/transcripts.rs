@@ -184,6 +184,23 @@ fn rollback_while_warm() {
 }
 
 #[test]
+fn a_deploy_that_fails_leaves_the_release_before_warm() {
+    let mut world = served();
+    world.deploy(returns());
+    world.settle();
+    world.run(20_000);
+    world.transcript.clear();
+    world.behave = of_release(3, || Behaviour::exits(120, 101, &["no DATABASE_URL"]));
+    world.deploy(returns());
+    world.settle();
+    world.run(2000);
+    world.queue(ReleaseId(1), Reason::Rollback);
+    world.settle();
+    world.run(1000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
 fn rollback_cold_after_down_and_up() {
     let mut world = served();
     world.deploy(returns());
