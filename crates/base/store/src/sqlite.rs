@@ -110,6 +110,10 @@ impl Store {
 impl Drop for Inner {
     /// Waits for the writer, so that the database is closed when the last store is gone.
     fn drop(&mut self) {
+        // Before the writer: only the last connection that closes can fold the journal into the database,
+        // and one that may only read cannot.
+        let readers = self.readers.get_mut();
+        readers.unwrap_or_else(PoisonError::into_inner).clear();
         self.jobs = None;
         if let Some(writer) = self.writer.take() {
             drop(writer.join());

@@ -214,6 +214,16 @@ fn damaged_pages_are_an_error_or_a_break_and_never_a_panic() {
 }
 
 #[test]
+fn a_store_that_is_closed_leaves_one_file_whoever_has_read() {
+    let (_dir, path) = filled(1);
+    let store = Store::open(&path).unwrap();
+    store.verify(None).unwrap();
+    store.append(vec![entry(50, executed("/bin/ls"))]).unwrap();
+    drop(store);
+    assert!(!path.with_extension("db-wal").exists());
+}
+
+#[test]
 fn projections_of_another_fold_are_made_anew() {
     let (_dir, path) = filled(2);
     let expected = Store::open(&path).unwrap().state();
