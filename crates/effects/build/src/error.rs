@@ -132,6 +132,20 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// No space left.
+    #[error(
+        "the disk is full: the {left} bytes that are left in {} are not enough; make room there and try again",
+        folder.display()
+    )]
+    DiskFull {
+        /// The folder in which there was no space.
+        folder: PathBuf,
+        /// Bytes that are free on its disk without what did not fit.
+        left: u64,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
     /// A builder made something that is no image.
     #[error("{builder} made something that is not an image as Ward reads it: {what}")]
     NotAnImage {
@@ -152,12 +166,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// The action on the file failed; a full disk is told apart from the rest.
     pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::File {
-            action,
-            path,
-            source,
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull {
+                left: bytes_left_without(&path),
+                folder: path.parent().unwrap_or(&path).to_owned(),
+                source,
+            },
+            _ => Self::File {
+                action,
+                path,
+                source,
+            },
         }
     }
 
@@ -174,4 +196,11 @@ impl Error {
             _ => &[],
         }
     }
+}
+
+/// Bytes that are free on a file's disk when the file, which did not fit, is gone.
+fn bytes_left_without(file: &Path) -> u64 {
+    let own = file.metadata().map_or(0, |file| file.len());
+    let disk = rustix::fs::statvfs(file.parent().unwrap_or(file));
+    disk.map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize)) + own
 }

@@ -137,11 +137,15 @@ pub enum Error {
     },
     /// No space left.
     #[error(
-        "the registry's disk is full: nothing of this was recorded; free space at {path} and push again"
+        "the registry's disk is full: the {left} bytes that are left in {} are not enough; nothing of this was \
+         recorded, make room there and try again",
+        folder.display()
     )]
     DiskFull {
-        /// Where there was no space.
-        path: PathBuf,
+        /// The folder in which there was no space.
+        folder: PathBuf,
+        /// Bytes that are free on its disk without what did not fit.
+        left: u64,
         /// What the kernel said.
         #[source]
         source: io::Error,
@@ -180,14 +184,15 @@ pub enum Error {
 impl Error {
     /// The file operation `doing` on `path` failed; a full disk is told apart from the rest.
     pub(crate) fn file(doing: &'static str, path: &Path, source: io::Error) -> Self {
-        let path = path.to_owned();
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::DiskFull { path, source }
-            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull {
+                folder: path.parent().unwrap_or(path).to_owned(),
+                left: bytes_left_without(path),
+                source,
+            },
             _ => Self::File {
                 doing,
-                path,
+                path: path.to_owned(),
                 source,
             },
         }
@@ -199,4 +204,11 @@ impl Error {
             source,
         }
     }
+}
+
+/// Bytes that are free on a file's disk when the file, which did not fit, is gone.
+fn bytes_left_without(file: &Path) -> u64 {
+    let own = file.metadata().map_or(0, |file| file.len());
+    let disk = rustix::fs::statvfs(file.parent().unwrap_or(file));
+    disk.map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize)) + own
 }

@@ -21,7 +21,7 @@ use support::{
     OCI_INDEX, OCI_MANIFEST, Served, blob_file, digest, files, image, is_there, noise, put_image,
     reference, repository,
 };
-use ward_registry::{Options, Reference, Registry, Repository, Tag};
+use ward_registry::{Options, Reference, Registry, Tag};
 use ward_types::id::Digest;
 
 fn at_once() -> Options {

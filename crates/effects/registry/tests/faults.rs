@@ -19,7 +19,7 @@ use http::Method;
 use support::{
     Http, OCI_MANIFEST, Process, Served, blob_file, digest, files, flip, image, noise, until,
 };
-use ward_registry::{Error, Reference, Registry, Repository, Tag};
+use ward_registry::{Error, Reference, Registry, Tag};
 
 /// Not a test of its own: what [`Process`] starts.
 #[tokio::test]

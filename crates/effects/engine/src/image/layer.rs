@@ -80,14 +80,37 @@ pub enum LayerError {
         source: io::Error,
     },
     /// An entry says that it is larger than the disk has room.
-    #[error("its entry `{entry}` has {size} bytes, {free} bytes are free; make room and try again")]
+    #[error(
+        "its entry `{entry}` needs {size} bytes, and the disk of {} has {left} left, of which {RESERVE} \
+         stay free; make room there and try again",
+        folder.display()
+    )]
     NoRoom {
+        /// The folder of unpacked layers.
+        folder: PathBuf,
         /// The entry.
         entry: String,
-        /// Its size.
+        /// Its size in bytes.
         size: u64,
-        /// What is free for it.
-        free: u64,
+        /// Bytes that are free on the disk.
+        left: u64,
+    },
+    /// The disk became full all the same: somebody else writes, too.
+    #[error(
+        "its entry `{entry}` does not fit on the disk of {}, which has {left} bytes left; make room there \
+         and try again",
+        folder.display()
+    )]
+    Full {
+        /// The folder of unpacked layers.
+        folder: PathBuf,
+        /// The entry.
+        entry: String,
+        /// Bytes that are free on the disk.
+        left: u64,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
     },
     /// It has more entries than any real layer.
     #[error("it has more than {MOST_ENTRIES} entries")]
@@ -220,10 +243,7 @@ fn one<R: Read>(
         entry: shown.clone(),
         name: shown.clone(),
     })?;
-    let failed = |source| LayerError::Entry {
-        entry: shown.clone(),
-        source,
-    };
+    let failed = |source| not_made(tree, &shown, source);
     if let Some(hidden) = path
         .file_name()
         .and_then(|name| name.as_bytes().strip_prefix(b".wh."))
@@ -240,7 +260,7 @@ fn one<R: Read>(
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
             check_room(tree, &shown, entry.size())?;
             let file = tree.make_file(&path).map_err(failed)?;
-            copy(entry, &file, &shown)?;
+            copy(entry, &file, failed)?;
             let mode = Mode::from_raw_mode(tree::for_everybody(mode & 0o777));
             rustix::fs::fchmod(&file, mode)
                 .and_then(|()| rustix::fs::futimens(&file, &tree::times(seconds)))
@@ -278,24 +298,43 @@ fn hide(tree: &Tree, path: &Path, hidden: &[u8]) -> io::Result<()> {
 }
 
 fn check_room(tree: &Tree, entry: &str, size: u64) -> Result<(), LayerError> {
-    let failed = |errno: rustix::io::Errno| LayerError::Entry {
-        entry: entry.to_owned(),
-        source: errno.into(),
-    };
-    let disk = rustix::fs::fstatvfs(tree.root()).map_err(failed)?;
-    let free = disk
-        .f_bavail
-        .saturating_mul(disk.f_frsize)
-        .saturating_sub(RESERVE);
-    if size > free {
-        let entry = entry.to_owned();
-        return Err(LayerError::NoRoom { entry, size, free });
+    let left = left(tree).map_err(|source| not_made(tree, entry, source))?;
+    if size > left.saturating_sub(RESERVE) {
+        return Err(LayerError::NoRoom {
+            folder: tree.layers().to_owned(),
+            entry: entry.to_owned(),
+            size,
+            left,
+        });
     }
     Ok(())
 }
 
+/// Bytes that are free on the layer's disk.
+fn left(tree: &Tree) -> io::Result<u64> {
+    let disk = rustix::fs::fstatvfs(tree.root())?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+fn not_made(tree: &Tree, entry: &str, source: io::Error) -> LayerError {
+    let entry = entry.to_owned();
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LayerError::Full {
+            folder: tree.layers().to_owned(),
+            entry,
+            left: left(tree).unwrap_or(0),
+            source,
+        },
+        _ => LayerError::Entry { entry, source },
+    }
+}
+
 /// Copies an entry's bytes. Whose fault a failure is, the archive's or the disk's, decides what is told.
-fn copy(entry: &mut impl Read, mut file: &File, shown: &str) -> Result<(), LayerError> {
+fn copy(
+    entry: &mut impl Read,
+    mut file: &File,
+    failed: impl Fn(io::Error) -> LayerError,
+) -> Result<(), LayerError> {
     let mut buffer = vec![0; 128 << 10];
     loop {
         let length = match entry.read(&mut buffer) {
@@ -304,10 +343,7 @@ fn copy(entry: &mut impl Read, mut file: &File, shown: &str) -> Result<(), Layer
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(LayerError::Archive(error)),
         };
-        io::Write::write_all(&mut file, &buffer[..length]).map_err(|source| LayerError::Entry {
-            entry: shown.to_owned(),
-            source,
-        })?;
+        io::Write::write_all(&mut file, &buffer[..length]).map_err(&failed)?;
     }
 }
 

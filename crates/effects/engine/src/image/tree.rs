@@ -29,6 +29,7 @@ const WHITEOUT: u64 = 0;
 
 pub(super) struct Tree {
     root: OwnedFd,
+    folder: PathBuf,
 }
 
 /// What is at a place.
@@ -43,7 +44,13 @@ impl Tree {
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(folder, flags, Mode::empty())?;
-        Ok(Self { root })
+        let folder = folder.to_owned();
+        Ok(Self { root, folder })
+    }
+
+    /// The folder that the layer's own is in.
+    pub(super) fn layers(&self) -> &Path {
+        self.folder.parent().unwrap_or(&self.folder)
     }
 
     pub(super) fn root(&self) -> &OwnedFd {
