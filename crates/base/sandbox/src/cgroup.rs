@@ -48,7 +48,8 @@ impl Cgroup {
                 Ok(index) => cgroup.memory = Some(index),
                 Err(error) => missing.push(format!(
                     "the memory limit is not enforced, so that this instance can take the machine's whole memory: \
-                     no writable memory control group ({error})"
+                     no writable memory control group ({})",
+                    error.kind()
                 )),
             }
         }
@@ -58,7 +59,8 @@ impl Cgroup {
                 Err(_) if crate::limits::processes_count_by_namespace() => {}
                 Err(error) => missing.push(format!(
                     "the process limit is not enforced, so that this instance can exhaust the machine's process \
-                     table: no writable pids control group ({error})"
+                     table: no writable pids control group ({})",
+                    error.kind()
                 )),
             }
         }

@@ -27,15 +27,14 @@ pub enum SandboxError {
         reason: &'static str,
     },
     /// The kernel refused a step outside the sandbox.
-    #[error("{doing} failed{}{advice}", if advice.is_empty() { "" } else { "; " })]
+    #[error("{doing} failed: {because}{}{advice}", if advice.is_empty() { "" } else { "; " })]
     Outside {
         /// The step.
         doing: &'static str,
         /// What to do, or empty.
         advice: &'static str,
-        /// What the kernel said.
-        #[source]
-        source: std::io::Error,
+        /// What the kernel said. Part of the sentence, so that the advice comes last.
+        because: std::io::Error,
     },
     /// A step inside the sandbox failed. The text crossed a process border, so that its cause is in it.
     #[error("{message}")]
@@ -97,6 +96,6 @@ pub(crate) fn outside(doing: &'static str) -> impl Fn(Errno) -> SandboxError {
     move |source| SandboxError::Outside {
         doing,
         advice: "",
-        source: source.into(),
+        because: source.into(),
     }
 }

@@ -66,7 +66,7 @@ fn map(user: &UserSpec, uid: u32, gid: u32, groups: Groups) -> IdMap {
 
 fn own_namespace(uid: u32, gid: u32) -> Result<(), SandboxError> {
     crate::process::unshare(UnshareFlags::NEWUSER)
-        .map_err(|source| user_namespace("making a user namespace", source.into()))?;
+        .map_err(|because| user_namespace("making a user namespace", because.into()))?;
     write("/proc/self/setgroups", "deny")?;
     write("/proc/self/uid_map", &format!("{uid} {uid} 1"))?;
     write("/proc/self/gid_map", &format!("{gid} {gid} 1"))
@@ -99,13 +99,13 @@ pub(crate) fn become_user(user: &UserSpec, groups: Groups) -> Result<(), Errno> 
 
 fn write(path: &str, text: &str) -> Result<(), SandboxError> {
     std::fs::write(path, text)
-        .map_err(|source| user_namespace("mapping a user into the user namespace", source))
+        .map_err(|because| user_namespace("mapping a user into the user namespace", because))
 }
 
-pub(crate) fn user_namespace(doing: &'static str, source: std::io::Error) -> SandboxError {
+pub(crate) fn user_namespace(doing: &'static str, because: std::io::Error) -> SandboxError {
     SandboxError::Outside {
         doing,
         advice: USER_NAMESPACE_REMEDY,
-        source,
+        because,
     }
 }

@@ -307,8 +307,8 @@ fn process_information(
         Ok(proc) => proc,
         Err(Errno::PERM) => {
             missing.push(
-                "/proc is empty, because the kernel allows no new one inside this container: programs that look at \
-                 their own process there fail; no protection is weaker for it"
+                "/proc is empty, so that programs that look at their own process there fail, and no protection is \
+                 weaker: the kernel allows no new one inside this container"
                     .to_owned(),
             );
             return Ok(());

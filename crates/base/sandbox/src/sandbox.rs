@@ -188,7 +188,8 @@ impl Sandbox {
         if let Err(error) = self.cgroup.add(self.init_pid) {
             self.missing.push(format!(
                 "memory and process limits are not enforced, so that this instance can starve the machine: it cannot \
-                 be moved into its control group ({error})"
+                 be moved into its control group ({})",
+                error.kind()
             ));
         }
         rustix::net::send(sync, &[word::GO], SendFlags::NOSIGNAL)

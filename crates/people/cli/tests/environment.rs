@@ -119,7 +119,9 @@ fn a_warm_release_is_switched_to_and_not_started() {
     let before: Vec<String> = ids(&ward);
     ward.stack(&answer(2), "");
     ward.ok(&["deploy"]);
-    ward.ok(&["rollback"]);
+    let back = ward.run(&["rollback"]);
+    let said = "switching to the instances of r1, which are kept warm";
+    assert!(back.stderr().contains(said), "{back:?}");
     assert_eq!(
         ids(&ward),
         before,
@@ -162,8 +164,14 @@ fn two_environments_cannot_have_one_host() {
     let ward = Ward::new();
     ward.stack(&answer(1), "[environment.dev]\n[environment.prod]");
     ward.up();
-    ward.run(&["deploy", "--env", "prod"])
-        .fails(1, &["shop.localhost", "shop/dev", "route.host"]);
+    ward.run(&["deploy", "--env", "prod"]).fails(
+        1,
+        &[
+            "shop.localhost leads to shop/dev already",
+            "[environment.prod]",
+            "service.web.route.host = \"prod.shop.localhost\"",
+        ],
+    );
     assert_eq!(get(&ward.http(), HOST, "/").unwrap().status, 200);
 }
 
@@ -186,6 +194,28 @@ fn exec_runs_a_program_beside_an_instance() {
 }
 
 #[test]
+fn exec_ends_as_a_shell_would_have_it() {
+    let ward = Ward::new();
+    ward.stack(&answer(1), "");
+    ward.up();
+    let absent = ward.run(&["exec", "web", "--", "no-such-program"]);
+    absent.fails(127, &["there is no program no-such-program"]);
+    assert_eq!(absent.stderr().lines().count(), 1, "{absent:?}");
+    let text = ward.run(&["exec", "web", "--", "/app/app.py"]);
+    text.fails(126, &["/app/app.py", "Permission denied"]);
+    assert_eq!(text.stderr().lines().count(), 1, "{text:?}");
+    for (script, code) in [
+        ("exit 0", 0),
+        ("exit 3", 3),
+        ("kill -9 $$", 137),
+        ("kill -TERM $$", 143),
+    ] {
+        let ran = ward.run(&["exec", "web", "--", "/bin/sh", "-c", script]);
+        assert_eq!(ran.code(), code, "{ran:?}");
+    }
+}
+
+#[test]
 fn an_ordinary_user_needs_no_rights() {
     if !is_root() {
         return; // Then every other test is this one.
@@ -202,6 +232,53 @@ fn an_ordinary_user_needs_no_rights() {
         ward.ok(&["exec", "web", "--", "/bin/ls", "/app"])
             .contains("app.py")
     );
+}
+
+#[test]
+fn a_purged_environment_is_gone_but_for_its_events() {
+    let ward = Ward::new();
+    ward.stack(
+        &answer(1),
+        "[environment.dev]\n[environment.prod]\nservice.web.route.host = \"prod.localhost\"",
+    );
+    ward.up();
+    ward.ok(&["deploy", "--env", "prod"]);
+    let down = ward.run(&["down", "--env", "prod", "--purge", "--yes"]);
+    assert!(down.stderr().contains("shop/prod is stopped\n"), "{down:?}");
+    let status = ward.ok(&["status"]);
+    assert!(
+        status.contains("shop/dev") && !status.contains("shop/prod"),
+        "{status}"
+    );
+    let all = ward.ok(&["status", "--all"]);
+    assert!(all.contains("shop/prod"), "{all}");
+    assert!(
+        ward.ok(&["events", "--env", "prod"])
+            .contains("shop/prod goal purged")
+    );
+    ward.ok(&["down", "--env", "dev", "--purge", "--yes"]);
+    ward.run(&["rollback"])
+        .fails(1, &["there is no environment", "ward up DIR"]);
+}
+
+#[test]
+fn mistakes_come_as_data_too() {
+    let ward = Ward::new();
+    ward.stack(&answer(1), "[service.web2]\nport = \"80\"");
+    let checked: Value =
+        serde_json::from_str(&ward.run(&["check", "--output", "json"]).stdout()).unwrap();
+    let deployed = ward.run(&["deploy", "--output", "json"]);
+    assert_eq!(deployed.code(), 2, "{deployed:?}");
+    let last = deployed.stdout().lines().last().unwrap().to_owned();
+    let told: Value = serde_json::from_str(&last).unwrap();
+    let same = |mistakes: &Value| -> Vec<(Value, Value, Value)> {
+        let all = mistakes.as_array().unwrap().iter();
+        all.map(|m| (m["code"].clone(), m["line"].clone(), m["message"].clone()))
+            .collect()
+    };
+    assert!(same(&checked).len() >= 2, "{checked}");
+    assert_eq!(same(&told["mistakes"]), same(&checked));
+    assert_eq!(told["count"], same(&checked).len());
 }
 
 #[test]
@@ -228,6 +305,11 @@ fn deploys_at_once_wait_their_turn() {
         second.join().unwrap()
     });
     assert_eq!(second.code(), 0, "{second:?}");
+    let mut lines: Vec<String> = second.stderr().lines().map(str::to_owned).collect();
+    let said = lines.len();
+    lines.sort();
+    lines.dedup();
+    assert_eq!(lines.len(), said, "nothing is said twice: {second:?}");
     let releases: Value =
         serde_json::from_str(&ward.ok(&["releases", "--output", "json"])).unwrap();
     let verdicts: Vec<&str> = releases

@@ -64,11 +64,17 @@ fn a_failing_build_shows_its_output_and_changes_nothing() {
         "ward.toml",
         &text.replace(
             "build = { files",
-            r#"build = { command = ["sh", "-c", "echo the compiler is cross; exit 4"], files"#,
+            r#"build = { command = ["sh", "-c", "echo the compiler; echo is cross >&2; echo today; exit 4"], files"#,
         ),
     );
-    ward.run(&["deploy"])
-        .fails(1, &["the compiler is cross", "4", "nothing was changed"]);
+    let failed = ward.run(&["deploy"]);
+    let output = "  | the compiler\n  | is cross\n  | today\n";
+    failed.fails(1, &[output, "exit status 4", "r1 serves as before"]);
+    assert_eq!(
+        failed.stderr().matches("nothing was changed").count(),
+        1,
+        "{failed:?}"
+    );
     assert!(!ward.ok(&["releases"]).contains("r2"));
     serves(&ward);
 }

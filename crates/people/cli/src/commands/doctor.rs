@@ -2,7 +2,7 @@
 
 use owo_colors::OwoColorize;
 use serde::Serialize;
-use ward_engine::probe;
+use ward_engine::probe::{self, Finding};
 use ward_server::doctor::{Program, programs};
 use ward_types::view::{LogView, StatusView};
 
@@ -11,22 +11,35 @@ use crate::printer::Status;
 
 #[derive(Serialize)]
 struct Report {
-    /// Why no instance can run here; absent when they can.
-    refused: Option<String>,
+    /// Why no instance can run here, and what to do; absent when they can.
+    refused: Option<Refused>,
     /// Protections that the kernel denies.
-    missing: Vec<String>,
+    missing: Vec<Finding>,
     programs: Vec<Program>,
     /// Whether the log is whole; absent when there is none.
     log: Option<LogView>,
 }
 
+#[derive(Serialize)]
+struct Refused {
+    message: String,
+    remedy: String,
+}
+
 pub(crate) async fn doctor(context: &Context) -> Result<Status, Trouble> {
     let exe = std::env::current_exe()
         .map_err(|error| Trouble::failure(format!("cannot find the ward binary: {error}"), None))?;
-    let probed = probe::sandbox(&exe).map_err(|error| super::processes::chain(&error));
+    let (missing, refused) = match probe::sandbox(&exe) {
+        Ok(missing) => (missing, None),
+        Err(error) => {
+            let message = super::processes::chain(&error);
+            let remedy = error.remedy().to_owned();
+            (Vec::new(), Some(Refused { message, remedy }))
+        }
+    };
     let report = Report {
-        missing: probed.clone().unwrap_or_default(),
-        refused: probed.err(),
+        refused,
+        missing,
         programs: programs(&context.home),
         log: log(context).await,
     };
@@ -64,48 +77,67 @@ fn whole(context: &Context, log: &LogView) {
         LogView::Whole { .. } => format!("{} the log: no event was altered", "ok     ".green()),
         LogView::Unaudited => format!("{} the log is being audited", "       ".dimmed()),
         LogView::Altered { message, hint, .. } => {
-            format!("{} {message}\n        {hint}", "altered".red().bold())
+            let mend = "mend it:".cyan();
+            format!(
+                "{} {message}\n        {mend} {hint}",
+                "altered".red().bold()
+            )
         }
     };
     context.printer.data(&line);
 }
 
 fn sandbox(context: &Context, report: &Report) {
-    let (ok, missing) = ("ok     ", "missing");
+    let line = |text: String| context.printer.data(&text);
     match &report.refused {
-        Some(why) => context.printer.data(&format!(
-            "{} no instance can run here: {why}",
-            "fatal  ".red().bold()
-        )),
-        None => context.printer.data(&format!(
+        Some(refused) => {
+            let word = "fatal  ".red().bold().to_string();
+            line(format!(
+                "{word} no instance can run here: {}",
+                refused.message
+            ));
+            remedy(context, &refused.remedy);
+        }
+        None => line(format!(
             "{} sandboxes: namespaces, a read-only root, no capabilities, a system call filter",
-            ok.green()
+            "ok     ".green()
         )),
     }
-    for sentence in &report.missing {
-        context
-            .printer
-            .data(&format!("{} {sentence}", missing.yellow().bold()));
+    for finding in &report.missing {
+        let because = match finding.reason.as_str() {
+            "" => String::new(),
+            reason => format!(": {reason}"),
+        };
+        line(format!("{} {}{because}", missing(), finding.missing));
+        line(format!("        so {}", finding.weakens));
+        remedy(context, &finding.remedy);
     }
     if report.refused.is_none() && report.missing.is_empty() {
-        context
-            .printer
-            .data(&format!("{} limits of memory and of processes", ok.green()));
+        line(format!(
+            "{} limits of memory and of processes",
+            "ok     ".green()
+        ));
     }
+}
+
+fn missing() -> String {
+    "missing".yellow().bold().to_string()
+}
+
+fn remedy(context: &Context, line: &str) {
+    let text = format!("        {} {line}", "mend it:".cyan());
+    context.printer.data(&text);
 }
 
 fn program(context: &Context, program: &Program) {
     if program.found {
-        context
-            .printer
-            .data(&format!("{} {}", "ok     ".green(), program.name));
-        return;
+        let text = format!("{} {}", "ok     ".green(), program.name);
+        return context.printer.data(&text);
     }
-    context.printer.data(&format!(
-        "{} {}: {}",
-        "missing".yellow().bold(),
-        program.name,
-        program.without
-    ));
-    context.printer.data(&format!("        {}", program.remedy));
+    let text = format!("{} {}", missing(), program.name);
+    context.printer.data(&text);
+    context
+        .printer
+        .data(&format!("        so {}", program.without));
+    remedy(context, &program.remedy);
 }
