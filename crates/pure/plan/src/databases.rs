@@ -1,21 +1,24 @@
 //! Decision: each declared database has exactly one instance, of release `r0`, whichever release serves.
 //!
 //! It is started first and again whenever it is over, after a pause that grows. A second one is never
-//! started while the first one's process could still write. A database that no release in force
+//! started while the first one's process could still write. One that does not become healthy is given up
+//! after a while, whoever needs it: it is stopped, and started again with more time. A database that no release in force
 //! declares any more runs on, and its data is never touched. A change of its memory limit waits for
 //! the next start.
 
 use std::collections::BTreeSet;
 
 use ward_types::id::{Name, ReleaseId};
-use ward_types::keeper::Role;
+use ward_types::keeper::{InstanceState, Role};
 use ward_types::release::{Deployment, Phase};
 use ward_types::spec::ServiceSpec;
+use ward_types::time::Millis;
 
 use crate::action::Action;
 use crate::backoff;
 use crate::draft::Draft;
-use crate::limits::DATABASE_START;
+use crate::drain;
+use crate::limits::{DATABASE_START, DATABASE_START_MOST};
 use crate::observed::SeenInstance;
 use crate::scene::Scene;
 use crate::waiting::{Bound, Waiting};
@@ -30,6 +33,12 @@ pub(crate) fn keep(scene: &Scene, draft: &mut Draft) {
         keep_one(scene, draft, database);
     }
     for instance in scene.seen().filter(|i| i.facts.role == Role::Database) {
+        if is_overdue(scene, instance) {
+            drain::finish(scene, draft, instance);
+        }
+        if instance.status.state == InstanceState::Stopping {
+            draft.wait(drain::stopping(scene, instance));
+        }
         if instance.is_over() && !needed.contains(&instance.facts.component) {
             remove(draft, instance);
         }
@@ -45,6 +54,21 @@ fn needed(scene: &Scene) -> BTreeSet<Name> {
     let releases = scene.current().into_iter().chain(deployed);
     let specs = releases.filter_map(|release| scene.spec(release));
     specs.flat_map(|s| s.databases.keys().cloned()).collect()
+}
+
+/// Whether a database has been starting for longer than it may.
+pub(crate) fn is_overdue(scene: &Scene, instance: &SeenInstance) -> bool {
+    let starts =
+        instance.facts.role == Role::Database && instance.status.state == InstanceState::Starting;
+    starts && scene.is_past(&start_bound(scene, instance))
+}
+
+fn start_bound(scene: &Scene, instance: &SeenInstance) -> Bound {
+    let group = scene.group(Role::Database, RELEASE, &instance.facts.component);
+    let doublings = u32::try_from(backoff::given_up(scene, &group)).unwrap_or(u32::MAX);
+    let factor = 2u64.checked_pow(doublings).unwrap_or(u64::MAX);
+    let limit = DATABASE_START.0.saturating_mul(factor);
+    Bound::fixed(instance.since, Millis(limit.min(DATABASE_START_MOST.0)))
 }
 
 fn keep_one(scene: &Scene, draft: &mut Draft, database: &Name) {
@@ -99,7 +123,13 @@ fn not_healthy(scene: &Scene, database: &Name, instance: Option<&SeenInstance>) 
         database: database.clone(),
         instance: instance.map(|i| i.facts.id.clone()),
         last_failure: instance.and_then(|i| i.status.last_failure.clone()),
-        bound: preparing.map(|d| bound(scene, d)),
+        bound: match (preparing, instance) {
+            (Some(deployment), _) => Some(bound(scene, deployment)),
+            (None, Some(instance)) if instance.status.state == InstanceState::Starting => {
+                Some(start_bound(scene, instance))
+            }
+            (None, _) => None,
+        },
     }
 }
 

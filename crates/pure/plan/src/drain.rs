@@ -69,7 +69,7 @@ fn is_rotation_unknown(scene: &Scene, instance: &SeenInstance) -> bool {
     scene.gateway().is_none() && instance.is_routable() && !never_healthy
 }
 
-fn stopping(scene: &Scene, instance: &SeenInstance) -> Waiting {
+pub(crate) fn stopping(scene: &Scene, instance: &SeenInstance) -> Waiting {
     let grace = scene.stop_timeout(instance);
     Waiting::Stopping {
         instance: instance.facts.id.clone(),
@@ -89,7 +89,8 @@ fn stop(scene: &Scene, draft: &mut Draft, instance: &SeenInstance) {
     });
 }
 
-fn finish(scene: &Scene, draft: &mut Draft, instance: &SeenInstance) {
+/// Stops an instance that is out of rotation, once what it still does is done or cut.
+pub(crate) fn finish(scene: &Scene, draft: &mut Draft, instance: &SeenInstance) {
     let id = &instance.facts.id;
     let Traffic {
         requests, upgraded, ..

@@ -2,8 +2,17 @@
 
 use ward_types::time::Millis;
 
-/// From a deployment's start until its databases are healthy: a cold PostgreSQL that replays its log.
+/// From a deployment's start until its databases are healthy, and from a database's own start until it is
+/// given up: a cold PostgreSQL that replays its log. Each start after one that was given up may take twice as
+/// long as that, so that a replay which takes long comes to its end.
 pub(crate) const DATABASE_START: Millis = Millis::secs(60);
+/// What a database's start may take at most, however often it was given up before.
+pub(crate) const DATABASE_START_MOST: Millis = Millis::secs(3600);
+/// An instance that stays ill for so long is replaced; see also `ILL_CHECKS`. Long enough for what it depends
+/// on to come back, when that is what made it ill.
+pub(crate) const ILL: Millis = Millis::secs(60);
+/// It has failed so many more checks by then, at least.
+pub(crate) const ILL_CHECKS: u64 = 3;
 /// From SIGINT to SIGKILL of a database: its last checkpoint. Killing it is safe, only slow to repair.
 pub(crate) const DATABASE_STOP: Millis = Millis::secs(60);
 /// From the wish for new routes until the gateway shows them. It takes milliseconds; a gateway that is
@@ -15,7 +24,10 @@ pub(crate) const REVERT: Millis = Millis::secs(60);
 pub(crate) const CLEARING: Millis = Millis::secs(10);
 /// From cutting what is left on an instance until it is stopped whatever still runs: close frames.
 pub(crate) const CUT_GRACE: Millis = Millis::secs(1);
-/// An instance that ran this long has not failed to start; what ends it is no reason to wait longer.
+/// An instance that was healthy for this long has started well: what ends it then, a crash or an operator,
+/// is no reason to wait before the next start.
+pub(crate) const WELL: Millis = Millis::secs(10);
+/// The same of one that ran for this long, when nobody saw whether it was healthy.
 pub(crate) const STABLE: Millis = Millis::secs(60);
 /// Before the first repeated start.
 pub(crate) const BACKOFF_FIRST: Millis = Millis::secs(1);

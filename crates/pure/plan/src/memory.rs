@@ -2,7 +2,7 @@
 //!
 //! Only what cannot be seen: since when something is so. Losing it does no harm: budgets and deadlines
 //! count from then on again, an instance that ends during a rollout counts as never having been
-//! healthy, and data that is to be purged is purged once more.
+//! healthy, one that ends later as a failure to start unless it ran for long, and data that is to be purged is purged once more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,14 +12,21 @@ use ward_types::release::{Deployment, Goal, Phase};
 use ward_types::time::Timestamp;
 
 use crate::action::Action;
+use crate::databases;
+use crate::limits::WELL;
 use crate::pools;
 use crate::scene::Scene;
+use crate::waiting::Bound;
 
 /// Opaque to the driver, which begins with `Memory::default()` and hands each plan's memory to the next.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Memory {
     /// The instances that were seen healthy once.
     pub(crate) proven: BTreeSet<InstanceId>,
+    /// The instances that were seen healthy for `WELL`.
+    pub(crate) well: BTreeSet<InstanceId>,
+    /// The instances that are or were to be stopped because they did not become healthy, or stayed ill.
+    pub(crate) given_up: BTreeSet<InstanceId>,
     /// The running instances that are out of rotation.
     pub(crate) out: BTreeMap<InstanceId, Out>,
     /// Since when the active deployment is in its phase, by this planner's reading of the clock.
@@ -72,6 +79,8 @@ impl Memory {
 pub(crate) fn note(scene: &Scene) -> Memory {
     Memory {
         proven: proven(scene),
+        well: well(scene),
+        given_up: given_up(scene),
         out: out(scene),
         phase: phase(scene),
         ready: ready(scene),
@@ -92,6 +101,24 @@ fn proven(scene: &Scene) -> BTreeSet<InstanceId> {
         well || scene.in_force(id) || scene.memory.proven.contains(id)
     });
     well.map(|i| i.facts.id.clone()).collect()
+}
+
+fn well(scene: &Scene) -> BTreeSet<InstanceId> {
+    let well = scene.seen().filter(|i| {
+        let now = i.is_healthy() && scene.is_past(&Bound::fixed(i.since, WELL));
+        now || scene.memory.well.contains(&i.facts.id)
+    });
+    well.map(|i| i.facts.id.clone()).collect()
+}
+
+/// One that becomes healthy after all is not given up any more.
+fn given_up(scene: &Scene) -> BTreeSet<InstanceId> {
+    let given_up = scene.seen().filter(|i| {
+        let now = databases::is_overdue(scene, i) || pools::is_given_up(scene, i);
+        let before = scene.memory.given_up.contains(&i.facts.id);
+        now || (before && !i.is_healthy())
+    });
+    given_up.map(|i| i.facts.id.clone()).collect()
 }
 
 /// Without the gateway nothing is known to have left.

@@ -1,20 +1,24 @@
 //! Decision: which instances of a release take requests.
 //!
 //! The healthy ones. One that turns unhealthy leaves, unless that would leave none: a slow answer is
-//! better than none. One that is over, or was asked to stop, leaves at once. Never more than declared,
+//! better than none. One that stays ill is replaced: another is started first, and it goes when that one
+//! is in rotation. One that is over, or was asked to stop, leaves at once. Never more than declared,
 //! and never two releases in one table.
 
 use ward_types::id::{InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
 use ward_types::spec::ServiceSpec;
 use ward_types::table::Pool;
+use ward_types::time::Millis;
 
 use crate::action::PlannedPool;
+use crate::limits::{ILL, ILL_CHECKS};
 use crate::observed::SeenInstance;
 use crate::scene::Scene;
 use crate::waiting::Bound;
 
-/// The instances of a service that are kept: as many as declared, the best first.
+/// The instances of a service that are kept: as many as declared, the best first; and those that are to be
+/// replaced, until their replacements are in rotation.
 pub(crate) fn kept<'a>(
     scene: &Scene<'a>,
     release: ReleaseId,
@@ -24,8 +28,51 @@ pub(crate) fn kept<'a>(
     let mut live = scene.group(Role::Service, release, name);
     live.retain(|i| i.is_live() && !is_overdue(scene, i, service));
     live.sort_by_cached_key(|i| (!i.is_healthy(), !scene.in_force(&i.facts.id)));
-    live.truncate(service.instances as usize);
-    live
+    let (ill, mut kept): (Vec<_>, Vec<_>) =
+        live.into_iter().partition(|i| is_ill(scene, i, service));
+    kept.truncate(service.instances as usize);
+    let takes_over =
+        |i: &&&SeenInstance| i.is_healthy() && (!i.is_routable() || scene.in_force(&i.facts.id));
+    if kept.iter().filter(takes_over).count() < service.instances as usize {
+        kept.extend(ill);
+    }
+    kept
+}
+
+/// Whether an instance has been ill for so long that it is replaced. Only at rest: while a deployment is
+/// under way there is no room for a third set of instances.
+pub(crate) fn is_ill(scene: &Scene, instance: &SeenInstance, service: &ServiceSpec) -> bool {
+    let ill = instance.status.state == InstanceState::Unhealthy;
+    ill && replaces(scene, instance) && scene.is_past(&ill_bound(instance, service))
+}
+
+fn replaces(scene: &Scene, instance: &SeenInstance) -> bool {
+    scene.active().is_none() && scene.current() == Some(instance.facts.release)
+}
+
+/// Until when an instance that is ill is waited for, if it is replaced then.
+pub(crate) fn replaced_at(
+    scene: &Scene,
+    instance: &SeenInstance,
+    service: &ServiceSpec,
+) -> Option<Bound> {
+    let bound = ill_bound(instance, service);
+    (replaces(scene, instance) && !scene.is_past(&bound)).then_some(bound)
+}
+
+fn ill_bound(instance: &SeenInstance, service: &ServiceSpec) -> Bound {
+    let check = service.health.as_ref();
+    let check = check.map_or(0, |h| h.interval.0.saturating_add(h.timeout.0));
+    let limit = Millis(check.saturating_mul(ILL_CHECKS)).max(ILL);
+    Bound::fixed(instance.since, limit)
+}
+
+/// Whether a service's instance is given up: it did not become healthy in its time, or stays ill.
+pub(crate) fn is_given_up(scene: &Scene, instance: &SeenInstance) -> bool {
+    let facts = &instance.facts;
+    let service = scene.service(facts.release, &facts.component);
+    facts.role == Role::Service
+        && service.is_some_and(|s| is_overdue(scene, instance, s) || is_ill(scene, instance, s))
 }
 
 /// An instance that still starts after its time is given up.

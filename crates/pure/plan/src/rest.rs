@@ -2,11 +2,12 @@
 //!
 //! It is kept so at rest, and while another release prepares, rolls out or is taken back: a new release
 //! never needs the old one to be healthy, and the old one never suffers from the new. Only while the
-//! release that serves is itself what rolls out (it comes up again) its instances are the rollout's.
+//! release that serves is itself what rolls out (it comes up again) its instances are the rollout's. On data
+//! that is new it is not started before a deployment has prepared that.
 
 use ward_types::id::{Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
-use ward_types::release::{Deployment, Phase};
+use ward_types::release::{DataState, Deployment, Phase};
 use ward_types::spec::ServiceSpec;
 
 use crate::backoff;
@@ -22,13 +23,20 @@ pub(crate) fn keep(scene: &Scene, draft: &mut Draft) {
     let Some(current) = scene.current() else {
         return;
     };
-    if scene.active().is_some_and(|d| comes_up(d, current)) {
+    if scene.active().is_some_and(|d| comes_up(d, current)) || is_unprepared(scene, current) {
         return;
     }
     let services = scene.spec(current).into_iter().flat_map(|s| &s.services);
     for (name, service) in services {
         keep_one(scene, draft, current, name, service);
     }
+}
+
+/// Whether a release would run on data that its release commands have not seen.
+fn is_unprepared(scene: &Scene, release: ReleaseId) -> bool {
+    let services = scene.spec(release).into_iter();
+    let mut services = services.flat_map(|s| s.services.values());
+    scene.env.data == DataState::New && services.any(|s| s.release.is_some())
 }
 
 fn comes_up(deployment: &Deployment, current: ReleaseId) -> bool {
@@ -44,13 +52,17 @@ fn keep_one(
     service: &ServiceSpec,
 ) {
     let kept = pools::kept(scene, release, name, service);
-    if let Some(waiting) = not_healthy(release, name, service, &kept) {
+    if let Some(waiting) = not_healthy(scene, release, name, service, &kept) {
         draft.wait(waiting);
     }
-    // One that is given up makes room only when it was asked to stop.
+    // One that is given up makes room only when it was asked to stop; one that stays ill at once, but there
+    // are never more than twice as many as declared.
     let group = scene.group(Role::Service, release, name);
-    let live = group.iter().filter(|i| i.is_live()).count();
-    let missing = (service.instances as usize).saturating_sub(live);
+    let live: Vec<_> = group.iter().filter(|i| i.is_live()).collect();
+    let well = live.iter().filter(|i| !pools::is_ill(scene, i, service));
+    let wanted = service.instances as usize;
+    let room = (2 * wanted).saturating_sub(live.len());
+    let missing = wanted.saturating_sub(well.count()).min(room);
     if missing == 0 || !databases::are_ready_for(scene, release, service) {
         return;
     }
@@ -62,6 +74,7 @@ fn keep_one(
 
 /// What is waited for until a service has its instances; the limit is that of the first one to be given up.
 pub(crate) fn not_healthy(
+    scene: &Scene,
     release: ReleaseId,
     name: &Name,
     service: &ServiceSpec,
@@ -69,12 +82,11 @@ pub(crate) fn not_healthy(
 ) -> Option<Waiting> {
     let ill: Vec<_> = kept.iter().filter(|i| !i.is_healthy()).collect();
     let healthy = u32::try_from(kept.len() - ill.len()).unwrap_or(u32::MAX);
-    let starting = ill
-        .iter()
-        .filter(|i| i.status.state == InstanceState::Starting);
-    let bound: Option<Bound> = starting
-        .map(|i| pools::start_bound(i, service))
-        .min_by_key(|b| b.until);
+    let bounds = ill.iter().filter_map(|i| match i.status.state {
+        InstanceState::Starting => Some(pools::start_bound(i, service)),
+        _ => pools::replaced_at(scene, i, service),
+    });
+    let bound: Option<Bound> = bounds.min_by_key(|b| b.until);
     (healthy < service.instances).then(|| Waiting::Healthy {
         service: name.clone(),
         release,

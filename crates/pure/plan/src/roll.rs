@@ -41,7 +41,7 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
         if databases::are_ready_for(scene, deployment.to, service) {
             (0..missing).for_each(|_| draft.start(name, deployment.to, Role::Service));
         }
-        let waiting = rest::not_healthy(deployment.to, name, service, &kept);
+        let waiting = rest::not_healthy(scene, deployment.to, name, service, &kept);
         if let Some(waiting) = waiting {
             draft.wait(bounded(scene, deployment, spec, waiting));
         }

@@ -77,6 +77,8 @@ pub enum Waiting {
         component: Name,
         /// How many ends in a row.
         failures: u32,
+        /// Whether the last one was Ward's: it had not become healthy, or stayed ill.
+        given_up: bool,
         /// When it is started again.
         bound: Bound,
     },
@@ -204,11 +206,21 @@ impl Waiting {
             Waiting::Backoff {
                 component,
                 failures,
+                given_up: false,
                 ..
             } => write!(
                 f,
                 "Waiting before {component} is started again: it ended {}.",
                 in_a_row(*failures)
+            ),
+            Waiting::Backoff {
+                component,
+                failures,
+                ..
+            } => write!(
+                f,
+                "Waiting before {component} is started again: it was stopped because it was not healthy in time, {}; `ward logs {component}` shows why.",
+                times(*failures)
             ),
             Waiting::Drain {
                 instance,
@@ -254,6 +266,13 @@ impl fmt::Display for Count {
         let Count(number, noun) = self;
         let plural = if *number == 1 { "" } else { "s" };
         write!(f, "{number} {noun}{plural}")
+    }
+}
+
+fn times(failures: u32) -> String {
+    match failures {
+        1 => "once".to_owned(),
+        more => format!("{more} times in a row"),
     }
 }
 

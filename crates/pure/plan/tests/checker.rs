@@ -407,6 +407,15 @@ fn routing() -> Vec<Wrong> {
     ]
 }
 
+/// r1 serves with one of its web instances ill.
+fn ill() -> Case {
+    let mut world = serving();
+    let wall = world.wall();
+    world.sim(&id("web-r1-3")).turn(false, wall);
+    world.run(1000);
+    Case::of(&world)
+}
+
 fn starting() -> Vec<Wrong> {
     let rest = || Case::of(&serving());
     let preparing = || {
@@ -430,6 +439,12 @@ fn starting() -> Vec<Wrong> {
         role: Role::Service,
     };
     vec![
+        (
+            "two replacements for one that is ill",
+            ill(),
+            vec![service("web-r1-6"), service("web-r1-7")],
+            "too many",
+        ),
         (
             "a second copy of the data's owner",
             rest(),
@@ -773,6 +788,20 @@ fn the_same_worlds_take_an_empty_plan() {
     for (what, case, _, _) in all() {
         assert_eq!(case.objections(&[]), vec![], "{what}");
     }
+}
+
+#[test]
+fn a_replacement_may_be_started_for_one_that_is_ill() {
+    assert_eq!(ill().objections(&[service("web-r1-6")]), []);
+}
+
+#[test]
+fn a_database_that_was_never_healthy_may_be_stopped() {
+    let mut world = World::new();
+    world.behave = Box::new(|_| Behaviour::hangs());
+    world.deploy(returns());
+    world.run(1000);
+    assert_eq!(Case::of(&world).objections(&[stop("db-r0-1")]), []);
 }
 
 #[test]

@@ -19,7 +19,9 @@ use proptest::prelude::*;
 use ward_plan::{Action, Memory, Observed, Plan, SeenGateway, SeenInstance, check, plan};
 use ward_types::id::{DeploymentId, EnvId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::{Exit, InstanceFacts, InstanceState, InstanceStatus, Role};
-use ward_types::release::{Deployment, Environment, Failure, Goal, Phase, Reason, Verdict};
+use ward_types::release::{
+    DataState, Deployment, Environment, Failure, Goal, Phase, Reason, Verdict,
+};
 use ward_types::spec::EnvSpec;
 use ward_types::table::{Endpoint, Pool, Traffic};
 use ward_types::time::{Millis, Timestamp};
@@ -79,6 +81,7 @@ fn any_spec(dice: &mut Dice) -> EnvSpec {
 fn environment(dice: &mut Dice) -> Environment {
     let mut env = Environment::new(EnvId::parse("returns/dev").unwrap());
     env.goal = *dice.pick(&[Goal::Up, Goal::Up, Goal::Up, Goal::Down, Goal::Purged]);
+    env.data = *dice.pick(&[DataState::Kept, DataState::Kept, DataState::New]);
     for number in 1..=4 {
         let release = release_of(ReleaseId(number), any_spec(dice), Timestamp(1));
         env.releases.insert(release.id, release);

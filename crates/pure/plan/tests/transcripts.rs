@@ -256,6 +256,106 @@ fn unhealthy_instances_leave_but_never_the_last() {
     insta::assert_snapshot!(world.transcript);
 }
 
+/// What serves had run for a while when it fell ill.
+#[test]
+fn instance_that_stays_ill_is_replaced_before_it_is_stopped() {
+    let mut world = served();
+    world.gateway.busy(&id("web-r1-3"), 1, 0);
+    let wall = world.wall();
+    world.sim(&id("web-r1-3")).turn(false, wall);
+    world.say("! web-r1-3 is ill, and stays so");
+    world.run(62_000);
+    world.gateway.cut(&id("web-r1-3"));
+    world.run(5000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+/// What both depend on is away: nothing is gained by stopping them, and their replacements are no better.
+#[test]
+fn instances_that_are_all_ill_go_on_serving_while_replacements_are_tried() {
+    let mut world = fresh();
+    world.deploy(spec(&[("web", web(1))], &[]));
+    world.settle();
+    world.run(20_000);
+    world.transcript.clear();
+    world.behave = of_release(1, Behaviour::hangs);
+    let wall = world.wall();
+    world.sim(&id("web-r1-1")).turn(false, wall);
+    world.say("! web-r1-1 is ill, and so is what replaces it");
+    world.run(200_000);
+    let wall = world.wall();
+    world.sim(&id("web-r1-1")).turn(true, wall);
+    world.say("! web-r1-1 is well again");
+    world.run(40_000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn instance_that_was_well_and_is_killed_is_back_at_once() {
+    let mut world = served();
+    world.run(20_000);
+    world.transcript.clear();
+    for instance in ["web-r1-3", "web-r1-6", "web-r1-7"] {
+        let wall = world.wall();
+        world.sim(&id(instance)).kill(wall);
+        world.say(&format!("! {instance} was killed by an operator"));
+        world.run(12_000);
+    }
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn database_that_hangs_while_it_starts_fails_the_deployment_and_is_stopped() {
+    let mut world = fresh();
+    world.behave = Box::new(|start| match start.role {
+        Role::Database => Behaviour {
+            output: vec!["database system was interrupted; last known up at 04:12".into()],
+            ..Behaviour::hangs()
+        },
+        _ => usual(start),
+    });
+    world.deploy(returns());
+    world.settle();
+    world.run(5000);
+    let left: Vec<_> = world.engine.keys().collect();
+    assert!(left.is_empty(), "{left:?}");
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn database_that_hangs_at_rest_is_given_more_time_at_each_start() {
+    let mut world = served();
+    world.behave = Box::new(|start| match start.role {
+        // The replay of its log takes three minutes.
+        Role::Database => Behaviour {
+            healthy_after: Some(180_000),
+            ..Behaviour::default()
+        },
+        _ => usual(start),
+    });
+    let wall = world.wall();
+    world.sim(&id("db-r0-1")).lose(wall);
+    world.say("! the database's keeper was killed");
+    world.run(400_000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn rollback_after_a_purge_prepares_the_new_data() {
+    let mut world = served();
+    world.deploy(returns());
+    world.settle();
+    world.goal(Goal::Purged);
+    world.run(60_000);
+    world.transcript.clear();
+    world.goal(Goal::Up);
+    world.queue(ReleaseId(1), Reason::Rollback);
+    world.settle();
+    world.queue(ReleaseId(2), Reason::Rollforward);
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
 #[test]
 fn gateway_away_during_the_switch() {
     let mut world = served();

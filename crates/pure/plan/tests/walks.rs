@@ -36,7 +36,7 @@ fn mixed(seed: u64) -> Box<dyn Fn(&Start) -> Behaviour> {
         let mut dice = Dice::new(seed ^ start.ordinal.wrapping_mul(0x9e37_79b9));
         match dice.below(30) {
             0 => Behaviour::exits(dice.below(2000), 1, &["panicked"]),
-            // A database that replays its log for hours is left alone: nothing would end its hanging.
+            // A database that hangs gets ever more time, and a walk is to end.
             1 if start.role != Role::Database => Behaviour::hangs(),
             2 => Behaviour::refused("no room"),
             3 | 4 => Behaviour {

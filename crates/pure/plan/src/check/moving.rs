@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ward_types::id::{Name, ReleaseId};
 use ward_types::keeper::{Exit, InstanceState, Role};
-use ward_types::release::{Deployment, Phase, Reason, Verdict};
+use ward_types::release::{DataState, Deployment, Phase, Reason, Verdict};
 
 use super::Objection;
 use super::facts::{Case, is_healthy};
@@ -69,7 +69,8 @@ fn is_prepared(case: &Case, deployment: &Deployment) -> bool {
         })
     };
     let mut commands = spec.services.iter().filter(|(_, s)| s.release.is_some());
-    let done = deployment.reason != Reason::Deploy
+    let kept = case.env.data == DataState::Kept;
+    let done = (deployment.reason != Reason::Deploy && kept)
         || commands.all(|(name, _)| has_run(case, deployment.to, name));
     spec.databases.keys().all(healthy) && done
 }

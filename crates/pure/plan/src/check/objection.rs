@@ -130,7 +130,7 @@ pub enum Objection {
         /// Which instance.
         id: InstanceId,
     },
-    /// It starts more instances of a release than that declares.
+    /// It starts more instances of a release than that declares, beside those that are ill.
     #[error("it would run more instances of {component} than declared")]
     TooMany {
         /// The service.

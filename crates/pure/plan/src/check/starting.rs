@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ward_types::id::{InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
-use ward_types::release::{Phase, Reason};
+use ward_types::release::{DataState, Phase, Reason};
 
 use super::Objection;
 use super::facts::{Case, is_copy_of, runs};
@@ -70,8 +70,9 @@ fn is_asked_for(case: &Case, start: &Start) -> bool {
     let serves = case.env.current == Some(start.release);
     let asked = match (start.role, phase) {
         (Role::Database, _) => is_declared_database(case, start),
-        (Role::ReleaseCommand, Some((Phase::Preparing, to, Reason::Deploy))) => {
-            to == start.release && declared.is_some_and(|s| s.release.is_some())
+        (Role::ReleaseCommand, Some((Phase::Preparing, to, reason))) => {
+            let wanted = reason == Reason::Deploy || case.env.data == DataState::New;
+            wanted && to == start.release && declared.is_some_and(|s| s.release.is_some())
         }
         (Role::ReleaseCommand, _) => false,
         (Role::Service, Some((Phase::Rolling, to, _))) => {
@@ -109,9 +110,8 @@ fn databases(case: &Case, starts: &[Start]) -> Vec<Objection> {
     objections
 }
 
-/// No more of a release than it declares. As only the release that serves and the one that rolls out
-/// may start anything, no service has more than twice its instances. What was asked to stop makes room
-/// already.
+/// No more of a release than it declares. What was asked to stop makes room already, and so does what is
+/// ill, for its replacement; but with the ill there are never more than twice as many as declared.
 fn too_many(case: &Case, starts: &[Start]) -> Vec<Objection> {
     let mut per_service: BTreeMap<&Name, BTreeMap<ReleaseId, usize>> = BTreeMap::new();
     for start in starts.iter().filter(|s| s.role == Role::Service) {
@@ -120,8 +120,9 @@ fn too_many(case: &Case, starts: &[Start]) -> Vec<Objection> {
     }
     let crowded = per_service.into_iter().filter(|(name, started)| {
         let over_own = |(release, started): (&ReleaseId, &usize)| {
-            let running = running(case, *release, name);
-            running + started > wanted(case, *release, name)
+            let (well, ill) = running(case, *release, name);
+            let wanted = wanted(case, *release, name);
+            well + started > wanted || well + ill + started > 2 * wanted
         };
         started.iter().any(over_own)
     });
@@ -136,11 +137,14 @@ fn wanted(case: &Case, release: ReleaseId, name: &Name) -> usize {
     declared.map_or(0, |s| s.instances as usize)
 }
 
-fn running(case: &Case, release: ReleaseId, name: &Name) -> usize {
+/// Of what stays, how many are not ill, and how many are.
+fn running(case: &Case, release: ReleaseId, name: &Name) -> (usize, usize) {
     let copies = case.all().filter(|i| is_copy_of(i, release, name));
     let staying = copies.filter(|i| {
         let stops = i.status.state == InstanceState::Stopping;
         runs(i) && !stops && !case.is_stopped_by_plan(&i.facts.id)
     });
-    staying.count()
+    let (ill, well): (Vec<_>, Vec<_>) =
+        staying.partition(|i| i.status.state == InstanceState::Unhealthy);
+    (well.len(), ill.len())
 }

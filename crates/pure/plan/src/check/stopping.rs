@@ -51,7 +51,9 @@ fn rotation(case: &Case, verb: &'static str, instance: &SeenInstance) -> Option<
 
 fn stop(case: &Case, instance: &SeenInstance, objections: &mut Vec<Objection>) {
     let id = &instance.facts.id;
-    if instance.facts.role == Role::Database && is_database_in_use(case) {
+    // One that was never healthy serves nobody yet.
+    let starts = instance.status.state == InstanceState::Starting;
+    if instance.facts.role == Role::Database && !starts && is_database_in_use(case) {
         objections.push(Objection::StopsDatabase { id: id.clone() });
     }
     let requests = under_way(case, id);
