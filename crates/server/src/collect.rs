@@ -24,7 +24,7 @@ const FIRST: Duration = Duration::from_secs(60);
 /// From one pass to the next, when nothing is retired.
 const EVERY: Duration = Duration::from_secs(60 * 60);
 /// After a build was in the way.
-const STEPPED_BACK: Duration = Duration::from_secs(30);
+const STEPPED_BACK: Duration = Duration::from_secs(2);
 /// How many instances' output is kept of each component of a release.
 const OUTPUTS: usize = 20;
 /// How large the build cache of one stack may grow, in bytes, before it is begun anew.
@@ -38,6 +38,14 @@ struct Retained {
     images: BTreeSet<(String, Digest)>,
 }
 
+impl Retained {
+    fn lost_any_in(&self, later: &Self) -> bool {
+        let kept = |env: &EnvId, id| later.releases.get(env).is_some_and(|r| r.contains(id));
+        let mut releases = self.releases.iter();
+        releases.any(|(env, releases)| releases.iter().any(|id| !kept(env, id)))
+    }
+}
+
 impl Control {
     /// Collects for as long as the server runs.
     pub(crate) fn keep_collecting(&self) {
@@ -46,7 +54,7 @@ impl Control {
             let mut known = control.retained();
             let mut next = Instant::now() + FIRST;
             loop {
-                let _ = timeout_at(next, control.fewer_than(&known)).await;
+                let _ = timeout_at(next, control.retires_any_of(&mut known)).await;
                 known = loop {
                     match control.collect().await {
                         Some(retained) => break retained,
@@ -72,14 +80,16 @@ impl Control {
         retained
     }
 
-    async fn fewer_than(&self, before: &Retained) {
+    /// Returns when a release of `known`, which grows meanwhile, is not retained any more.
+    async fn retires_any_of(&self, known: &mut Retained) {
         let mut log = self.store().changed();
-        let gone = |now: &Retained| {
-            let kept = |env: &EnvId, id| now.releases.get(env).is_some_and(|r| r.contains(id));
-            let mut before = before.releases.iter();
-            before.any(|(env, releases)| releases.iter().any(|id| !kept(env, id)))
-        };
-        while !gone(&self.retained()) {
+        loop {
+            log.mark_unchanged();
+            let now = self.retained();
+            if known.lost_any_in(&now) {
+                return;
+            }
+            *known = now;
             if log.changed().await.is_err() {
                 return std::future::pending().await;
             }

@@ -16,7 +16,9 @@ use ward_types::event::Event;
 use ward_types::id::{DeploymentId, Digest, EnvId, Name, ReleaseId};
 use ward_types::release::{Build, Deployment, Environment, Goal, Phase, Reason, Release};
 use ward_types::spec::{EnvSpec, ImageSource, ServiceSpec};
-use ward_types::view::{DeployRequest, DownRequest, LogView, Progress, RollbackRequest, Unchanged};
+use ward_types::view::{
+    DeployRequest, DownRequest, LogView, Others, Progress, RollbackRequest, Unchanged, Until,
+};
 
 use crate::actor::{Actor, Refusal, RefusalKind, causes};
 use crate::clock::now;
@@ -50,6 +52,14 @@ impl Stop {
     }
 }
 
+/// A move that is asked for.
+struct Wish<'a> {
+    to: ReleaseId,
+    reason: Reason,
+    others: Others,
+    why: &'a str,
+}
+
 type Steps = mpsc::Sender<Progress>;
 
 /// How long one service's build may take.
@@ -75,7 +85,7 @@ impl Control {
     /// Builds, releases and switches; tells how it goes, to the end.
     pub async fn deploy(self, actor: Actor, request: DeployRequest, steps: Steps) {
         let last = match self.released(&actor, &request, &steps).await {
-            Ok((env, id)) => self.follow_deployment(&env, id, &steps).await,
+            Ok((env, id)) => self.followed(&env, id, request.until, &steps).await,
             Err(stop) => stop.word(),
         };
         self.warn(&steps).await;
@@ -91,11 +101,29 @@ impl Control {
         steps: Steps,
     ) {
         let last = match self.sent_back(&actor, direction, &request).await {
-            Ok((env, id)) => self.follow_deployment(&env, id, &steps).await,
+            Ok((env, id)) => self.followed(&env, id, request.until, &steps).await,
             Err(refusal) => Stop::Refused(refusal).word(),
         };
         self.warn(&steps).await;
         let _ = steps.send(last).await;
+    }
+
+    async fn followed(
+        &self,
+        env: &EnvId,
+        id: DeploymentId,
+        until: Until,
+        steps: &Steps,
+    ) -> Progress {
+        match until {
+            Until::Verdict => self.follow_deployment(env, id, steps).await,
+            Until::Queued => Progress::Done {
+                message: format!(
+                    "{id} is recorded; `ward deployment watch {id} --env {env}` shows how it goes"
+                ),
+                addresses: Vec::new(),
+            },
+        }
     }
 
     /// Says before the last word, where it is read, that the log does not verify.
@@ -363,19 +391,41 @@ impl Control {
                 (to, Reason::Deploy)
             }
         };
+        let wish = Wish {
+            to,
+            reason,
+            others: request.others,
+            why: &request.why,
+        };
+        Ok(self.queued(actor, &env, events, wish).await?)
+    }
+
+    /// Records that an environment shall move, behind the events that make it possible, and sees that
+    /// its driver runs.
+    async fn queued(
+        &self,
+        actor: &Actor,
+        env: &Environment,
+        mut events: Vec<Event>,
+        wish: Wish<'_>,
+    ) -> Result<DeploymentId, Refusal> {
+        let id = env.id.clone();
         if env.goal != Goal::Up {
             events.push(Event::GoalChanged {
                 env: id.clone(),
                 goal: Goal::Up,
             });
         }
-        let deployment = deployment(&env, actor, to, reason);
+        if wish.others == Others::Cancel {
+            events.extend(cancel_all(env, actor));
+        }
+        let deployment = deployment(env, actor, wish.to, wish.reason);
         let number = deployment.id;
         events.push(Event::DeploymentQueued {
             env: id.clone(),
             deployment,
         });
-        self.append(actor, &request.why, events).await?;
+        self.append(actor, wish.why, events).await?;
         self.live(&id);
         Ok(number)
     }
@@ -416,21 +466,13 @@ impl Control {
             Direction::Forward => Reason::Rollforward,
         };
         self.possible(&env.releases[&to].spec)?;
-        let mut events = Vec::new();
-        if env.goal != Goal::Up {
-            events.push(Event::GoalChanged {
-                env: id.clone(),
-                goal: Goal::Up,
-            });
-        }
-        let deployment = deployment(&env, actor, to, reason);
-        let number = deployment.id;
-        events.push(Event::DeploymentQueued {
-            env: id.clone(),
-            deployment,
-        });
-        self.append(actor, &request.why, events).await?;
-        self.live(&id);
+        let wish = Wish {
+            to,
+            reason,
+            others: request.others,
+            why: &request.why,
+        };
+        let number = self.queued(actor, &env, Vec::new(), wish).await?;
         Ok((id, number))
     }
 }
@@ -500,6 +542,17 @@ fn release(
         recorded: now(),
         by: actor.who.clone(),
     }
+}
+
+/// The end of every deployment that has not ended, for one that does not wait for them.
+fn cancel_all(env: &Environment, actor: &Actor) -> impl Iterator<Item = Event> {
+    let unfinished = |d: &&Deployment| !matches!(d.phase, Phase::Finished { .. });
+    let others = env.deployments.values().filter(unfinished);
+    others.map(|other| Event::DeploymentCancelled {
+        env: env.id.clone(),
+        deployment: other.id,
+        by: actor.who.clone(),
+    })
 }
 
 fn deployment(env: &Environment, actor: &Actor, to: ReleaseId, reason: Reason) -> Deployment {

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use ward_store::Log;
 use ward_types::id::{DeploymentId, EnvId, Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
@@ -22,6 +22,9 @@ const SLOW: Millis = Millis::secs(2);
 
 /// A deployment that waits its turn for less than this is not worth a sentence.
 const QUIET: Millis = Millis(300);
+
+/// A driver that sees its log grow looks at the world again at once.
+const LOOKS_AGAIN_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// What was said to be waited for. The same with other numbers in it is the same.
 #[derive(Default)]
@@ -90,6 +93,11 @@ impl Control {
                         })
                         .await;
                 }
+                if deployment.cancelled.is_some() {
+                    let events = *log.borrow();
+                    let seen = seen_since(&mut live, events).await;
+                    prove(environment, deployment, &seen, progress).await;
+                }
                 let release = environment.current_release();
                 let addresses = release
                     .map(|release| self.addresses(release))
@@ -105,6 +113,45 @@ impl Control {
             }
         }
     }
+}
+
+/// What the driver saw after the log had so many events.
+async fn seen_since(live: &mut watch::Receiver<Live>, events: u64) -> Live {
+    let later = live.wait_for(|live| live.events >= events);
+    match tokio::time::timeout(LOOKS_AGAIN_WITHIN, later).await {
+        Ok(Ok(seen)) => seen.clone(),
+        _ => Live::default(), // Then there is no proof.
+    }
+}
+
+async fn prove(
+    env: &Environment,
+    deployment: &Deployment,
+    seen: &Live,
+    progress: &mpsc::Sender<Progress>,
+) {
+    if let Some(message) = proof(env, deployment, seen) {
+        let took = None;
+        let _ = progress.send(Progress::Step { message, took }).await;
+    }
+}
+
+/// Of a deployment that was taken back: what is left of its release, as the engine and the gateway show it.
+fn proof(env: &Environment, deployment: &Deployment, live: &Live) -> Option<String> {
+    let to = deployment.to;
+    if env.current == Some(to) {
+        return None;
+    }
+    let gateway = live.observed.gateway.as_ref()?;
+    let instances = live.observed.instances.values();
+    let running = instances.filter(|i| i.facts.release == to && !i.status.state.is_over());
+    let mut endpoints = gateway.pools.iter().flat_map(|pool| &pool.endpoints);
+    let routed = endpoints.any(|endpoint| endpoint.release == to);
+    Some(match (running.count(), routed) {
+        (0, false) => format!("nothing of {to} runs, and no request goes to it"),
+        (left, false) => format!("no request goes to {to}; {left} of its instances still end"),
+        (_, true) => format!("{to} still takes requests, because nothing else can"),
+    })
 }
 
 /// The protections that the kernel denied to any instance, each once.

@@ -13,6 +13,7 @@ mod collect;
 mod compose;
 mod control;
 mod deploy;
+mod deployments;
 pub mod doctor;
 mod down;
 mod driver;

@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 use ward_server::{Actor, Control, Direction, LogQuery, Purged, Refusal, RefusalKind};
 use ward_types::id::EnvId;
 use ward_types::view::{
-    AuditView, DeployRequest, DownRequest, ErrorView, EventsView, ExecRequest, ExecTarget,
-    ReleaseView, RollbackRequest, StatusView,
+    AuditView, CancelRequest, DeployRequest, DeploymentDetail, DeploymentQuery, DownRequest,
+    ErrorView, EventsView, ExecRequest, ExecTarget, ReleaseView, RollbackRequest, StatusView,
 };
 
 /// The API as a router over `control`. Each request must carry an [`Actor`] extension.
@@ -27,6 +27,9 @@ pub fn router(control: Control) -> Router {
         .route("/v1/deploy", post(deploy))
         .route("/v1/rollback", post(rollback))
         .route("/v1/rollforward", post(rollforward))
+        .route("/v1/deployments", get(deployment))
+        .route("/v1/deployments/watch", get(watch))
+        .route("/v1/deployments/cancel", post(cancel))
         .route("/v1/down", post(down))
         .route("/v1/shutdown", post(shutdown))
         .route("/v1/events", get(events))
@@ -125,6 +128,30 @@ async fn rollforward(
     Json(request): Json<RollbackRequest>,
 ) -> Response {
     streamed(|progress| control.go_to(actor, Direction::Forward, request, progress))
+}
+
+async fn deployment(
+    State(control): State<Control>,
+    Query(query): Query<DeploymentQuery>,
+) -> Answer<DeploymentDetail> {
+    Ok(Json(control.deployment(&query)?))
+}
+
+async fn watch(
+    State(control): State<Control>,
+    Query(query): Query<DeploymentQuery>,
+) -> Result<Response, Refused> {
+    let (sender, receiver) = mpsc::channel(256);
+    control.watch(&query, sender)?;
+    Ok(lines(receiver))
+}
+
+async fn cancel(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<CancelRequest>,
+) -> Response {
+    streamed(|progress| control.cancel(actor, request, progress))
 }
 
 async fn down(

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ward_types::id::{Name, ReleaseId};
+use ward_types::id::{DeploymentId, Name, ReleaseId};
 use ward_types::time::Millis;
 
 /// Builds, releases, runs and rolls back what one `ward.toml` describes.
@@ -71,6 +71,9 @@ pub(crate) enum Command {
     Rollback(GoTo),
     /// Go forward again to a release that was rolled back
     Rollforward(GoTo),
+    /// Show, watch or cancel a deployment
+    #[command(subcommand)]
+    Deployment(Deployment),
     /// List the releases of an environment, newest first
     Releases(OfEnv),
     /// Show what runs, and what Ward is waiting for
@@ -173,6 +176,8 @@ pub(crate) struct Deploy {
     /// Make a new release even when nothing changed
     #[arg(long)]
     pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) pace: Pace,
     /// Why, for the audit log
     #[arg(
         long,
@@ -192,6 +197,8 @@ pub(crate) struct GoTo {
     /// Which release, such as r3
     #[arg(long, value_name = "RELEASE")]
     pub(crate) to: Option<ReleaseId>,
+    #[command(flatten)]
+    pub(crate) pace: Pace,
     /// Why, for the audit log
     #[arg(
         long,
@@ -200,6 +207,47 @@ pub(crate) struct GoTo {
         value_name = "TEXT"
     )]
     pub(crate) why: String,
+}
+
+/// What a new deployment waits for, and who waits for it.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Pace {
+    /// Cancel deployments of the environment that have not ended, and do not wait behind them
+    #[arg(long)]
+    pub(crate) supersede: bool,
+    /// Return as soon as the deployment is recorded; `ward deployment watch` follows it
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Deployment {
+    /// Show how a deployment stands, what it waits for, and until when
+    Show(OfDeployment),
+    /// Follow a deployment to its verdict
+    Watch(OfDeployment),
+    /// Take a deployment back: the release before goes on serving
+    Cancel {
+        #[command(flatten)]
+        of: OfDeployment,
+        /// Why, for the audit log
+        #[arg(
+            long,
+            default_value = "",
+            hide_default_value = true,
+            value_name = "TEXT"
+        )]
+        why: String,
+    },
+}
+
+/// Which deployment a command is about.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct OfDeployment {
+    /// Such as d7 [default: the one that is under way, else the newest]
+    pub(crate) deployment: Option<DeploymentId>,
+    #[command(flatten)]
+    pub(crate) env: OfEnv,
 }
 
 /// Which environment a command is about.

@@ -20,11 +20,11 @@ fn release(ward: &Ward, n: u32) {
     ward.up();
 }
 
-fn releases(ward: &Ward) -> Vec<String> {
+fn releases(ward: &Ward) -> Vec<u64> {
     let view: Value = serde_json::from_str(&ward.ok(&["releases", "--output", "json"])).unwrap();
     let releases = view.as_array().unwrap().iter();
     releases
-        .map(|release| release["id"].as_str().unwrap().to_owned())
+        .map(|release| release["id"].as_u64().unwrap())
         .collect()
 }
 
@@ -43,7 +43,7 @@ fn p9_what_no_release_needs_is_retired_and_collected() {
     release(&ward, 3);
     release(&ward, 4);
     eventually("r1 and r2 are retired and their layers collected", || {
-        releases(&ward) == ["r4", "r3"] && layers(&ward) == of_two
+        releases(&ward) == [4, 3] && layers(&ward) == of_two
     });
     let logs = ward.home().join("logs/shop/dev/web");
     assert!(logs.join("r4").exists() && !logs.join("r1").exists());

@@ -173,6 +173,75 @@ pub struct DeployRequest {
     pub why: String,
     /// What to do with an environment that runs this very release already.
     pub unchanged: Unchanged,
+    /// What happens to deployments of the environment that have not ended.
+    #[serde(default)]
+    pub others: Others,
+    /// When the stream ends.
+    #[serde(default)]
+    pub until: Until,
+}
+
+/// What a new deployment does with those before it that have not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Others {
+    /// It waits for them.
+    #[default]
+    Wait,
+    /// It cancels them (`--supersede`).
+    Cancel,
+}
+
+/// How far an operation is followed. It goes on in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Until {
+    /// To its verdict.
+    #[default]
+    Verdict,
+    /// Until it is in the log and waits its turn (`--no-wait`).
+    Queued,
+}
+
+/// The query of `GET /v1/deployments` and `GET /v1/deployments/watch`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentQuery {
+    /// The environment; may be left out where there is one.
+    pub env: Option<EnvId>,
+    /// Which deployment; without it the one that is under way, else the newest.
+    pub deployment: Option<DeploymentId>,
+}
+
+/// The body of `POST /v1/deployments/cancel`; the answer is a stream of [`Progress`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelRequest {
+    /// The environment.
+    pub env: Option<EnvId>,
+    /// Which deployment; without it the one that is under way, else the one whose turn is next.
+    pub deployment: Option<DeploymentId>,
+    /// Why, for the audit log.
+    pub why: String,
+}
+
+/// The answer of `GET /v1/deployments`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentDetail {
+    /// The environment.
+    pub env: EnvId,
+    /// The deployment.
+    pub deployment: DeploymentView,
+    /// Who asked for it.
+    pub by: String,
+    /// When.
+    pub requested: Timestamp,
+    /// When it left the queue.
+    pub started: Option<Timestamp>,
+    /// Since when it is in its phase.
+    pub phase_since: Timestamp,
+    /// Who cancelled it.
+    pub cancelled: Option<String>,
+    /// What it waits for, in sentences with their deadlines; empty when it has ended.
+    pub waiting: Vec<String>,
 }
 
 /// What a deploy does when nothing differs from the current release.
@@ -194,6 +263,12 @@ pub struct RollbackRequest {
     pub to: Option<ReleaseId>,
     /// Why, for the audit log.
     pub why: String,
+    /// What happens to deployments of the environment that have not ended.
+    #[serde(default)]
+    pub others: Others,
+    /// When the stream ends.
+    #[serde(default)]
+    pub until: Until,
 }
 
 /// The body of `POST /v1/down`; the answer is a stream of [`Progress`].

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use ward_api::ClientError;
 use ward_api::client::Lines;
 use ward_types::view::{
-    Data, DeployRequest, DownRequest, Progress, RollbackRequest, StatusView, Unchanged,
+    Data, DeployRequest, DownRequest, Others, Progress, RollbackRequest, StatusView, Unchanged,
+    Until,
 };
 
 use super::{Context, Trouble, status};
@@ -21,7 +22,17 @@ pub(crate) async fn up(context: &Context, up: args::Up) -> Result<Status, Troubl
     let dir = up.dir.or_else(|| here.then(|| ".".into()));
     let server = platform::ensure(&context.home, &up.addresses, &context.printer).await?;
     match dir {
-        Some(dir) => send(context, &dir, &up.env, Unchanged::Keep, up.why).await,
+        Some(dir) => {
+            let request = DeployRequest {
+                dir: absolute(&dir)?,
+                env: up.env,
+                why: up.why,
+                unchanged: Unchanged::Keep,
+                others: Others::Wait,
+                until: Until::Verdict,
+            };
+            send(context, &request).await
+        }
         None => {
             context
                 .printer
@@ -43,16 +54,18 @@ pub(crate) async fn deploy(context: &Context, deploy: args::Deploy) -> Result<St
     } else {
         Unchanged::Keep
     };
-    send(context, &deploy.dir, &deploy.env, unchanged, deploy.why).await
+    let request = DeployRequest {
+        dir: absolute(&deploy.dir)?,
+        env: deploy.env,
+        why: deploy.why,
+        unchanged,
+        others: deploy.pace.others(),
+        until: deploy.pace.until(),
+    };
+    send(context, &request).await
 }
 
-async fn send(
-    context: &Context,
-    dir: &Path,
-    env: &ward_types::id::Name,
-    unchanged: Unchanged,
-    why: String,
-) -> Result<Status, Trouble> {
+fn absolute(dir: &Path) -> Result<String, Trouble> {
     let dir = fs::canonicalize(dir).map_err(|error| {
         let hint = "name the folder that holds ward.toml".to_owned();
         Trouble::failure(
@@ -60,20 +73,30 @@ async fn send(
             Some(hint),
         )
     })?;
-    let dir = dir
-        .to_str()
-        .ok_or_else(|| Trouble::usage(format!("the path {} is not UTF-8", dir.display())))?;
-    let request = DeployRequest {
-        dir: dir.to_owned(),
-        env: env.clone(),
-        why,
-        unchanged,
-    };
-    follow(
-        context,
-        context.client.post_lines("/v1/deploy", &request).await?,
-    )
-    .await
+    dir.to_str()
+        .map(ToOwned::to_owned)
+        .ok_or_else(|| Trouble::usage(format!("the path {} is not UTF-8", dir.display())))
+}
+
+async fn send(context: &Context, request: &DeployRequest) -> Result<Status, Trouble> {
+    let lines = context.client.post_lines("/v1/deploy", request).await?;
+    follow(context, lines).await
+}
+
+impl args::Pace {
+    fn others(&self) -> Others {
+        match self.supersede {
+            true => Others::Cancel,
+            false => Others::Wait,
+        }
+    }
+
+    fn until(&self) -> Until {
+        match self.no_wait {
+            true => Until::Queued,
+            false => Until::Verdict,
+        }
+    }
 }
 
 pub(crate) async fn go_to(
@@ -86,6 +109,8 @@ pub(crate) async fn go_to(
         env: Some(env),
         to: to.to,
         why: to.why,
+        others: to.pace.others(),
+        until: to.pace.until(),
     };
     follow(context, context.client.post_lines(path, &request).await?).await
 }
@@ -187,7 +212,7 @@ fn confirmed(env: Option<&str>, status: &StatusView) -> Result<bool, Trouble> {
 /// A build that ends within this is not worth a sentence of its own.
 const QUIET: Duration = Duration::from_secs(1);
 
-async fn follow(context: &Context, mut lines: Lines) -> Result<Status, Trouble> {
+pub(super) async fn follow(context: &Context, mut lines: Lines) -> Result<Status, Trouble> {
     let mut building = String::new();
     let mut since = Instant::now();
     while let Some(progress) = lines.next::<Progress>().await? {

@@ -2,6 +2,7 @@
 
 mod database;
 mod deploy;
+mod deployment;
 mod doctor;
 mod events;
 mod logs;
@@ -127,6 +128,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Status, Trouble
         Command::Deploy(deploy) => deploy::deploy(context, deploy).await,
         Command::Rollback(to) => deploy::go_to(context, "/v1/rollback", to).await,
         Command::Rollforward(to) => deploy::go_to(context, "/v1/rollforward", to).await,
+        Command::Deployment(deployment) => deployment::deployment(context, deployment).await,
         Command::Down(down) => deploy::down(context, down).await,
         Command::Check(check) => deploy::check(context, &check),
         Command::Releases(env) => status::releases(context, env).await,

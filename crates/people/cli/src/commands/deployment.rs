@@ -1,0 +1,107 @@
+//! `deployment`: how one stands, how it goes, and that it shall go no further.
+
+use owo_colors::OwoColorize;
+use ward_types::id::EnvId;
+use ward_types::view::{CancelRequest, DeploymentDetail};
+
+use super::deploy::follow;
+use super::status::moment;
+use super::{Context, Trouble};
+use crate::args;
+use crate::printer::Status;
+
+pub(crate) async fn deployment(
+    context: &Context,
+    deployment: args::Deployment,
+) -> Result<Status, Trouble> {
+    match deployment {
+        args::Deployment::Show(of) => show(context, &of).await,
+        args::Deployment::Watch(of) => {
+            let query = query(&environment(context, &of).await?, &of);
+            let path = format!("/v1/deployments/watch{query}");
+            follow(context, context.client.get_lines(&path).await?).await
+        }
+        args::Deployment::Cancel { of, why } => {
+            let request = CancelRequest {
+                env: Some(environment(context, &of).await?),
+                deployment: of.deployment,
+                why,
+            };
+            let path = "/v1/deployments/cancel";
+            let lines = context.client.post_lines(path, &request).await?;
+            follow(context, lines).await
+        }
+    }
+}
+
+async fn environment(context: &Context, of: &args::OfDeployment) -> Result<EnvId, Trouble> {
+    crate::env::find(&context.client, of.env.env.as_deref()).await
+}
+
+fn query(env: &EnvId, of: &args::OfDeployment) -> String {
+    match of.deployment {
+        Some(deployment) => format!("?env={env}&deployment={}", deployment.0),
+        None => format!("?env={env}"),
+    }
+}
+
+async fn show(context: &Context, of: &args::OfDeployment) -> Result<Status, Trouble> {
+    let query = query(&environment(context, of).await?, of);
+    let path = format!("/v1/deployments{query}");
+    let detail: DeploymentDetail = context.client.get(&path).await?;
+    if context.printer.is_json() {
+        context.printer.json(&detail);
+    } else {
+        tell(context, &detail);
+    }
+    Ok(Status::Success)
+}
+
+fn tell(context: &Context, detail: &DeploymentDetail) {
+    let deployment = &detail.deployment;
+    let from = match deployment.from {
+        Some(from) => format!("from {from} "),
+        None => String::new(),
+    };
+    let how = deployment
+        .verdict
+        .map_or(deployment.phase.clone(), |verdict| {
+            verdict.as_str().to_owned()
+        });
+    let data = |line: &str| context.printer.data(line);
+    data(&format!(
+        "{} of {}   {from}to {}   {}",
+        deployment.id.bold(),
+        detail.env,
+        deployment.to,
+        how.bold()
+    ));
+    let reason = format!("{:?}", deployment.reason).to_lowercase();
+    data(&format!(
+        "  {reason} asked for by {} at {}",
+        detail.by,
+        moment(detail.requested)
+    ));
+    if let Some(by) = &detail.cancelled {
+        data(&format!("  cancelled by {by}"));
+    }
+    if deployment.verdict.is_none() {
+        data(&format!(
+            "  {} since {}",
+            deployment.phase,
+            moment(detail.phase_since)
+        ));
+    }
+    for sentence in &detail.waiting {
+        data(&format!("  {sentence}"));
+    }
+    if let Some(failure) = &deployment.failure {
+        data(&format!("  {}", failure.message));
+        for line in &failure.output {
+            data(&format!("  | {line}"));
+        }
+        if let Some(hint) = &failure.hint {
+            data(&format!("  {hint}"));
+        }
+    }
+}
