@@ -77,9 +77,9 @@ fn whole(context: &Context, log: &LogView) {
         LogView::Whole { .. } => format!("{} the log: no event was altered", "ok     ".green()),
         LogView::Unaudited => format!("{} the log is being audited", "       ".dimmed()),
         LogView::Altered { message, hint, .. } => {
-            let mend = "mend it:".cyan();
+            let now = "what now:".cyan();
             format!(
-                "{} {message}\n        {mend} {hint}",
+                "{} {message}\n        {now} {hint}",
                 "altered".red().bold()
             )
         }
