@@ -56,6 +56,8 @@ struct Said {
     phase: Option<&'static str>,
     healthy: BTreeMap<Name, (u32, u32)>,
     waiting: Told,
+    /// Since when it is this one's turn, though it has not begun.
+    turn: Option<Timestamp>,
 }
 
 impl Control {
@@ -180,10 +182,13 @@ impl Said {
         if !matches!(deployment.phase, Phase::Queued | Phase::Finished { .. }) {
             self.counts(env, deployment, live, &mut news);
         }
-        // Of one that waits for another to end, the other's follower tells the rest.
-        let others = waits && ahead_of(env, deployment.id).is_some();
-        let slow = waits || now().since(deployment.phase_since) > SLOW;
-        if slow && !others {
+        let since = match (waits, ahead_of(env, deployment.id)) {
+            // What the other one waits for is told to who follows that one.
+            (true, Some(_)) => None,
+            (true, None) => Some(*self.turn.get_or_insert_with(now)),
+            (false, _) => Some(deployment.phase_since),
+        };
+        if since.is_some_and(|since| now().since(since) > SLOW) {
             let on = self.waiting.news(live.waits_on());
             if !on.is_empty() {
                 news.push(Progress::Waiting { on });

@@ -87,7 +87,12 @@ impl Control {
                 .unwrap_or_default(),
             components: components(env, &live),
             deployment,
-            waiting: live.waits_on().chain(&live.keeping).cloned().collect(),
+            waiting: live
+                .waits_on()
+                .chain(&live.queued)
+                .chain(&live.keeping)
+                .cloned()
+                .collect(),
         }
     }
 

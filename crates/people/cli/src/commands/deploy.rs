@@ -147,7 +147,7 @@ pub(crate) async fn down(context: &Context, down: args::Down) -> Result<Status, 
     if whole && ended == Status::Success {
         context.client.post::<()>("/v1/shutdown", &()).await?;
         gone(context, status.server.pid).await?;
-        context.printer.say("• the platform is stopped");
+        context.printer.done("the platform is stopped");
     }
     Ok(ended)
 }
@@ -251,7 +251,7 @@ pub(crate) fn check(context: &Context, check: &args::Check) -> Result<Status, Tr
             &name,
             &text,
             &reading.mistakes,
-            ward_stack::Look::Plain,
+            ward_stack::Look::Colour,
             100,
         );
         let _ = write!(anstream::stderr(), "{rendered}");
