@@ -147,6 +147,9 @@ impl Printer {
                 self.done(message);
                 self.addresses(addresses);
             }
+            Progress::Failed { message, hint } if self.verbose => {
+                self.error(unsaid(message), hint.as_deref());
+            }
             Progress::Failed { message, hint } => self.error(message, hint.as_deref()),
             Progress::Warning { message, hint } => self.warning(message, hint),
         }
@@ -229,6 +232,11 @@ fn aftermath(deployment: &ward_types::view::DeploymentView) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// A message without the last lines of a build, which were shown while they were written.
+fn unsaid(message: &str) -> &str {
+    message.split("\n  | ").next().unwrap_or(message)
 }
 
 fn ending(progress: &Progress) -> Option<Status> {

@@ -128,7 +128,12 @@ pub(crate) async fn down(context: &Context, down: args::Down) -> Result<Status, 
         Some(name) => Some(crate::env::find(&context.client, Some(name)).await?),
         None => None,
     };
-    if down.purge && !down.yes && !confirmed(env.as_ref().map(|env| env.as_str()), &status)? {
+    let named = env.is_some() || !status.environments.is_empty();
+    if down.purge
+        && !down.yes
+        && named
+        && !confirmed(env.as_ref().map(|env| env.as_str()), &status)?
+    {
         context.printer.say("nothing was changed");
         return Ok(Status::Failure);
     }
