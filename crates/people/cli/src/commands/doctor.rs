@@ -78,10 +78,7 @@ fn whole(context: &Context, log: &LogView) {
         LogView::Unaudited => format!("{} the log is being audited", "       ".dimmed()),
         LogView::Altered { message, hint, .. } => {
             let now = "what now:".cyan();
-            format!(
-                "{} {message}\n        {now} {hint}",
-                "altered".red().bold()
-            )
+            format!("{} {message}\n        {now} {hint}", "altered".red().bold())
         }
     };
     context.printer.data(&line);
