@@ -89,10 +89,7 @@ fn sandbox(context: &Context, report: &Report) {
     match &report.refused {
         Some(refused) => {
             let word = "fatal  ".red().bold().to_string();
-            line(format!(
-                "{word} no instance can run here: {}",
-                refused.message
-            ));
+            line(format!("{word} {}", refused.message));
             remedy(context, &refused.remedy);
         }
         None => line(format!(
