@@ -274,7 +274,7 @@ pub(crate) struct AnyEnv {
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) env: AnyEnv,
-    /// Purged environments, too, of which only the events are left
+    /// Purged environments, too, whose data is gone; their releases, output and events are left
     #[arg(long)]
     pub(crate) all: bool,
 }
