@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use ward_store::Log;
 use ward_types::id::{DeploymentId, EnvId, Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
-use ward_types::release::{Deployment, Environment, Phase};
+use ward_types::release::{Deployment, Environment, Goal, Phase};
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::Progress;
 
@@ -100,6 +100,9 @@ impl Control {
                     let seen = seen_since(&mut live, events).await;
                     prove(environment, deployment, &seen, progress).await;
                 }
+                if environment.goal != Goal::Up {
+                    return went_down(deployment);
+                }
                 let release = environment.current_release();
                 let addresses = release
                     .map(|release| self.addresses(release))
@@ -162,6 +165,15 @@ fn unprotected(live: &Live) -> BTreeSet<String> {
     instances
         .flat_map(|seen| seen.status.missing.iter().cloned())
         .collect()
+}
+
+/// What its verdict found to be serving is being stopped: to say that it serves would be untrue by now.
+fn went_down(deployment: &Deployment) -> Progress {
+    let (id, to) = (deployment.id, deployment.to);
+    Progress::Failed {
+        message: format!("{id} to {to} ended because its environment was taken down"),
+        hint: Some("`ward up` brings it up again".to_owned()),
+    }
 }
 
 fn gone() -> Progress {
