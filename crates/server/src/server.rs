@@ -129,7 +129,7 @@ impl Server {
             registry: Some(registry_address),
         };
         bound.keep(&options.home);
-        store.append(vec![started()])?;
+        store.append(starting(&store))?;
         // 6. The drivers, last, when all that they act on is there.
         let control = control(
             options.home,
@@ -202,16 +202,35 @@ fn control(
     }))
 }
 
-fn started() -> Entry {
-    Entry {
+/// What the log is told of a start, and of what somebody had done to it meanwhile.
+fn starting(store: &Store) -> Vec<Entry> {
+    let entry = |event| Entry {
         at: now(),
         who: "ward".to_owned(),
         why: String::new(),
         request: String::new(),
-        event: Event::ServerStarted {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        },
+        event,
+    };
+    let mended: Vec<String> = store
+        .mended()
+        .iter()
+        .map(|what| format!("{what}; it was made anew from the events"))
+        .collect();
+    for what in &mended {
+        tracing::warn!(what, "somebody wrote to the log's database beside Ward");
     }
+    let altered = (!mended.is_empty()).then_some(Event::LogFoundAltered {
+        first: None,
+        breaks: mended,
+    });
+    let started = Event::ServerStarted {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    [Some(started), altered]
+        .into_iter()
+        .flatten()
+        .map(entry)
+        .collect()
 }
 
 fn make_home(home: &Path) -> Result<(), StartError> {
