@@ -261,12 +261,14 @@ impl Composer {
         ))
     }
 
-    /// Removes an environment's data and secrets. Its releases and logs stay.
+    /// Removes an environment's data and secrets, and the folders above that nothing else is in. Its releases
+    /// and logs stay.
     ///
     /// # Errors
     /// [`ComposeError::Purge`].
     pub(crate) fn purge(&self, env: &EnvId) -> Result<(), ComposeError> {
         for part in ["data", "secrets"] {
+            let above = self.home.join(part);
             let path = self.home.join(part).join(env.as_str());
             match std::fs::remove_dir_all(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -274,6 +276,9 @@ impl Composer {
                 }
                 _ => {}
             }
+            // One that holds another environment's is not empty, and stays.
+            let stack = above.join(env.stack().as_str());
+            let _ = std::fs::remove_dir(stack).and_then(|()| std::fs::remove_dir(above));
         }
         Ok(())
     }

@@ -64,6 +64,14 @@ pub(crate) enum Output {
 const EXEC_ENDS: &str = "It ends as the program ended: with its exit status, or with 128 and the number of the signal that ended it. 127 \
 says that there is no such program, 126 that it cannot be executed.";
 
+const PSQL_ENDS: &str = "SQL that is piped in ends at the first statement that fails, with exit status 3 (ON_ERROR_STOP); `-- -v ON_ERROR_STOP=0` \
+goes on to the last one. 1 and 2 are psql's own: it could not do what it was told, or lost its connection.";
+
+// Usage is spelt out where arguments are required: of one that is missing clap would show each option that a
+// variable such as WARD_HOME sets as if it were required, too.
+const EXEC_USAGE: &str = "ward exec [OPTIONS] <COMPONENT> <COMMAND>...";
+const PSQL_USAGE: &str = "ward db psql [OPTIONS] <DATABASE> [-- <ARGUMENTS>...]";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start the platform in the background, and bring an environment up
@@ -84,7 +92,7 @@ pub(crate) enum Command {
     /// Show the output of instances
     Logs(Logs),
     /// Run a program beside an instance, in its sandbox
-    #[command(after_help = EXEC_ENDS)]
+    #[command(after_help = EXEC_ENDS, override_usage = EXEC_USAGE)]
     Exec(Exec),
     /// Show the log of what was done, by whom and why
     Events(Events),
@@ -334,6 +342,7 @@ pub(crate) struct Events {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Db {
     /// Open a shell on a database, or pipe SQL into it
+    #[command(after_help = PSQL_ENDS, override_usage = PSQL_USAGE)]
     Psql {
         /// The database's name in the stack file
         database: Name,

@@ -285,6 +285,102 @@ fn p3_a_start_beside_a_gateway_that_hangs_names_it_and_ends() {
     assert!(took < Duration::from_secs(15), "{took:?}");
 }
 
+/// Brings a database up, and nothing else.
+fn database(ward: &Ward) {
+    let text =
+        "[stack]\nname = \"shop\"\nversion = \"1.0\"\n[database.db]\nengine = \"postgres\"\n";
+    ward.write("ward.toml", text);
+    ward.up();
+}
+
+/// Pipes SQL into the database.
+fn piped(ward: &Ward, sql: &str, more: &[&str]) -> std::process::Output {
+    ward.write("some.sql", sql);
+    let sql = std::fs::File::open(ward.dir().join("some.sql")).unwrap();
+    let mut command = ward.command(&["db", "psql", "db"]);
+    command.args(more).stdin(sql).output().unwrap()
+}
+
+#[test]
+fn piped_sql_ends_at_its_first_mistake_and_says_so() {
+    let ward = Ward::new();
+    database(&ward);
+    let sql = "create table kept (); select nonsense; create table never ();";
+    let ended = piped(&ward, sql, &[]);
+    assert_eq!(ended.status.code(), Some(3), "{ended:?}");
+    let tables = "select string_agg(tablename, ',') from pg_tables where schemaname = 'public'";
+    let tables = piped(&ward, tables, &["--", "-At"]);
+    assert_eq!(String::from_utf8_lossy(&tables.stdout).trim(), "kept");
+    assert!(tables.status.success(), "{tables:?}");
+    let on = ["--", "-v", "ON_ERROR_STOP=0"];
+    let ended = piped(&ward, "select nonsense; select 'later';", &on);
+    assert!(String::from_utf8_lossy(&ended.stdout).contains("later"));
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(ward.ok(&["db", "psql", "--help"]).contains("exit status 3"));
+}
+
+#[test]
+fn what_is_purged_leaves_no_empty_folders_and_nothing_of_others_goes_with_it() {
+    let ward = Ward::new();
+    database(&ward);
+    let text = std::fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    ward.write(
+        "ward.toml",
+        &(text + "[environment.dev]\n[environment.qa]\n"),
+    );
+    ward.ok(&["up", ".", "--env", "qa"]);
+    let there = |path: &str| ward.home().join(path).exists();
+    ward.ok(&["down", "--purge", "--yes", "--env", "dev"]);
+    assert!(!there("data/shop/dev") && !there("secrets/shop/dev"));
+    assert!(there("data/shop/qa/db") && there("secrets/shop/qa/db"));
+    ward.ok(&["down", "--purge", "--yes", "--env", "qa"]);
+    assert!(!there("data") && !there("secrets"));
+    ward.up();
+    assert!(there("data/shop/dev/db") && there("secrets/shop/dev/db"));
+}
+
+#[test]
+fn output_of_a_release_that_is_not_there_is_an_error_and_not_silence() {
+    let ward = Ward::new();
+    let keep = |ward: &Ward| {
+        let text = std::fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+        let few = "version = \"1.0\"\nkeep_releases = 1";
+        ward.write("ward.toml", &text.replace("version = \"1.0\"", few));
+        let brief = std::fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+        ward.write("ward.toml", &brief.replace("\"30s\"", "\"0s\""));
+        ward.up();
+    };
+    for answer in ["one", "two", "three", "four"] {
+        stack(&ward, answer);
+        keep(&ward);
+    }
+    let of = |service: &'static str, release| ward.run(&["logs", service, "--release", release]);
+    of("web", "r99").fails(1, &["shop/dev has no release r99", "there are: ", "r4"]);
+    of("web", "r0").fails(1, &["has no release r0"]);
+    of("web", "r4").success();
+    of("wbe", "r4").fails(1, &["never had a service or database called wbe", "web"]);
+    eventually("the first release is retired", || {
+        !ward.ok(&["releases"]).contains("r1 ")
+    });
+    of("web", "r1").fails(1, &["r1 of shop/dev is retired", "there are: "]);
+    let followed = ward.run(&["logs", "-f", "--release", "r99"]);
+    followed.fails(1, &["has no release r99"]);
+}
+
+#[test]
+fn usage_asks_for_no_more_than_is_missing() {
+    let ward = Ward::new();
+    let (exec, psql) = (
+        "Usage: ward exec [OPTIONS] <COMPONENT> <COMMAND>...\n",
+        "Usage: ward db psql [OPTIONS] <DATABASE> [-- <ARGUMENTS>...]\n",
+    );
+    ward.run(&["exec"]).fails(2, &[exec]);
+    ward.run(&["exec", "web"]).fails(2, &[exec]);
+    ward.run(&["db", "psql"]).fails(2, &[psql]);
+    assert!(ward.ok(&["exec", "--help"]).contains(exec));
+    assert!(ward.ok(&["db", "psql", "--help"]).contains(psql));
+}
+
 fn find(all: &[u8], part: &[u8]) -> usize {
     position(all, part).expect("an event of that kind in the database file")
 }
