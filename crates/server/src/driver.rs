@@ -315,6 +315,14 @@ impl Driver {
                 .stop(&self.env, id, *grace)
                 .await
                 .map_err(|error| causes(&error)),
+            Action::Report { id, how } => {
+                let event = Event::InstanceEnded {
+                    env: self.env.clone(),
+                    instance: id.clone(),
+                    how: how.clone(),
+                };
+                self.record(event).await
+            }
             Action::Remove { id } => {
                 self.stillborn.remove(id);
                 engine

@@ -16,7 +16,7 @@ use crate::canonical::{self, NotCanonical};
 
 /// The number of the fold: raised when `State::apply` gives another state for the same events, or a row's
 /// body changes. A database written by another fold has its rows made anew at the start.
-pub(crate) const FOLD: i64 = 2;
+pub(crate) const FOLD: i64 = 3;
 
 /// One row of the projections.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +53,9 @@ impl From<rusqlite::Error> for Failure {
 /// The rows that an event can change. Exhaustive, so that a new kind of event has to say its own.
 pub(crate) fn touched(event: &Event) -> Vec<Row> {
     match event {
-        Event::EnvironmentCreated { env } | Event::GoalChanged { env, .. } => {
+        Event::EnvironmentCreated { env }
+        | Event::GoalChanged { env, .. }
+        | Event::InstanceEnded { env, .. } => {
             vec![Row::Environment(env.clone())]
         }
         Event::ReleaseRecorded { env, release } => vec![
@@ -93,6 +95,7 @@ fn head(environment: &Environment) -> Environment {
         builds: environment.builds,
         current: environment.current,
         previous: environment.previous,
+        ended: environment.ended.clone(),
     }
 }
 

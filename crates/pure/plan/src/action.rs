@@ -65,6 +65,13 @@ pub enum Action {
         /// From the signal to SIGKILL.
         grace: Millis,
     },
+    /// Record that an instance ended without being asked to: becomes the event `InstanceEnded`.
+    Report {
+        /// Which instance.
+        id: InstanceId,
+        /// How, as a predicate.
+        how: String,
+    },
     /// Remove what is left of an instance that is over.
     Remove {
         /// Which instance.

@@ -69,6 +69,7 @@ impl Memory {
             | Action::Start { .. }
             | Action::Route { .. }
             | Action::Stop { .. }
+            | Action::Report { .. }
             | Action::Remove { .. }
             | Action::Retire { .. } => {}
         }

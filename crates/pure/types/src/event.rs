@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{DeploymentId, EnvId, ReleaseId};
-use crate::release::{DataState, Deployment, Environment, Goal, Phase, Reason, Release, Verdict};
+use crate::id::{DeploymentId, EnvId, InstanceId, ReleaseId};
+use crate::release::{DataState, Deployment, Environment, Goal, Phase, Release, Verdict};
 use crate::time::Timestamp;
 
 /// One entry of the log.
@@ -80,6 +80,15 @@ pub enum Event {
         /// What it should be.
         goal: Goal,
     },
+    /// An instance ended without being asked to. Recorded once, before what is left of it is removed.
+    InstanceEnded {
+        /// Which environment.
+        env: EnvId,
+        /// Which instance.
+        instance: InstanceId,
+        /// How, as a predicate: `was ended by SIGKILL`.
+        how: String,
+    },
     /// Somebody ran a command inside an instance.
     CommandExecuted {
         /// Which environment.
@@ -116,6 +125,7 @@ impl Event {
             | Event::DeploymentMoved { env, .. }
             | Event::DeploymentCancelled { env, .. }
             | Event::GoalChanged { env, .. }
+            | Event::InstanceEnded { env, .. }
             | Event::CommandExecuted { env, .. } => Some(env),
             Event::ServerStarted { .. } | Event::LogFoundAltered { .. } => None,
         }
@@ -132,12 +142,17 @@ impl Event {
             Event::DeploymentMoved { .. } => "deployment_moved",
             Event::DeploymentCancelled { .. } => "deployment_cancelled",
             Event::GoalChanged { .. } => "goal_changed",
+            Event::InstanceEnded { .. } => "instance_ended",
             Event::CommandExecuted { .. } => "command_executed",
             Event::ServerStarted { .. } => "server_started",
             Event::LogFoundAltered { .. } => "log_found_altered",
         }
     }
 }
+
+/// How many ends of instances an environment remembers: far more than there are instances that are over
+/// and not removed yet.
+const ENDS: usize = 1000;
 
 /// Everything that the log says, folded.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -233,13 +248,30 @@ impl Environment {
             Event::GoalChanged { goal, .. } => {
                 self.goal = *goal;
                 if *goal == Goal::Purged {
+                    // What served did so on data that goes: nothing serves from here on, and no release
+                    // leads back.
                     self.data = DataState::New;
+                    self.current = None;
+                    self.previous = None;
                 }
             }
+            Event::InstanceEnded { instance, .. } => self.end(instance)?,
             Event::EnvironmentCreated { .. }
             | Event::CommandExecuted { .. }
             | Event::ServerStarted { .. }
             | Event::LogFoundAltered { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Only the newest are remembered: what ended long ago has been removed.
+    fn end(&mut self, instance: &InstanceId) -> Result<(), MisfitEvent> {
+        if !self.ended.insert(instance.ordinal()) {
+            let what = format!("the end of {instance}");
+            return Err(MisfitEvent::Repeated(self.id.clone(), what));
+        }
+        if self.ended.len() > ENDS {
+            self.ended.pop_first();
         }
         Ok(())
     }
@@ -319,7 +351,7 @@ impl Environment {
             Phase::Finished {
                 verdict: Verdict::Succeeded,
                 ..
-            } if d.reason != Reason::Up => Some(d.to),
+            } => Some(d.to),
             _ => None,
         });
         served.filter(|id| self.releases.contains_key(id))

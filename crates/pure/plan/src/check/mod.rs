@@ -6,6 +6,7 @@
 //! leaves to the planner's own tests.
 
 mod data;
+mod ending;
 mod facts;
 mod moving;
 mod objection;
@@ -36,6 +37,7 @@ pub fn check(env: &Environment, observed: &Observed, plan: &Plan) -> Vec<Objecti
     starting::examine(&case, &mut objections);
     moving::examine(&case, &mut objections);
     data::examine(&case, &mut objections);
+    ending::examine(&case, &mut objections);
     retiring::examine(&case, &mut objections);
     objections
 }
