@@ -20,9 +20,6 @@ use crate::images::{ImageError, Images};
 
 /// An instance's log is rotated beyond this many bytes.
 const LOG_BYTES: u64 = 16 << 20;
-/// More processes and threads than any sane service has, and few enough that a fork bomb stays in its
-/// instance.
-const PROCESSES: u32 = 4096;
 /// Where programs are looked for, unless the image says otherwise.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -161,7 +158,8 @@ impl Composer {
             },
             limits: Limits {
                 memory: service.memory.map(|size| size.0),
-                processes: Some(PROCESSES),
+                processes: Some(service.processes),
+                scratch: Some(service.scratch.0),
             },
             health: service
                 .health

@@ -368,6 +368,23 @@ fn output_of_a_release_that_is_not_there_is_an_error_and_not_silence() {
 }
 
 #[test]
+fn limits_of_processes_and_scratch_space_reach_the_instances() {
+    let ward = Ward::new();
+    stack(&ward, "one");
+    let text = std::fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    let limits = "port = 8000\nprocesses = 12\nscratch = \"2MiB\"";
+    ward.write("ward.toml", &text.replace("port = 8000", limits));
+    ward.up();
+    let inside = |script: &str| ward.run(&["exec", "web", "--", "sh", "-c", script]);
+    let full = inside("head -c 3000000 /dev/zero >/tmp/x; wc -c </tmp/x; rm /tmp/x");
+    assert!(full.stderr().contains("No space left"), "{full:?}");
+    assert_eq!(full.stdout().trim(), "2097152", "{full:?}");
+    let many = inside("for n in $(seq 12); do sleep 60 & done");
+    assert!(many.stderr().contains("fork"), "{many:?}");
+    serves(&ward, "one");
+}
+
+#[test]
 fn usage_asks_for_no_more_than_is_missing() {
     let ward = Ward::new();
     let (exec, psql) = (

@@ -186,6 +186,23 @@ fn cases() -> Vec<(Code, &'static str, String)> {
             service("start_timeout = \"2d\""),
         ),
         (Code::OutOfRange, "size", service("memory = \"1KiB\"")),
+        (Code::OutOfRange, "no processes", service("processes = 0")),
+        (Code::OutOfRange, "processes", service("processes = 65537")),
+        (
+            Code::OutOfRange,
+            "little scratch space",
+            service("scratch = \"64KiB\""),
+        ),
+        (
+            Code::WrongType,
+            "scratch space as number",
+            service("scratch = 67108864"),
+        ),
+        (
+            Code::UnknownKey,
+            "scratch space of another tool",
+            service("shm_size = \"64MiB\""),
+        ),
         (
             Code::BadPort,
             "too large",

@@ -172,3 +172,23 @@ fn the_reference_page_is_the_table() {
         "docs/stack.md is not what the table says; run this test with WARD_WRITE_DOCS=1 and commit the page"
     );
 }
+
+#[test]
+fn limits_have_defaults_and_releases_from_before_they_could_be_set_have_the_same() {
+    let stack = |more: &str| {
+        let text = "[stack]\nname = \"s\"\nversion = \"1.0\"\n[service.web]\nimage = \"a:1\"\n";
+        resolve(&format!("{text}{more}"), "dev")
+    };
+    let plain = stack("");
+    let web = &plain.services[&name("web")];
+    assert_eq!((web.processes, web.scratch), (4096, ByteSize(1 << 30)));
+    let small = stack("processes = 16\nscratch = \"64MiB\"\n");
+    let web = &small.services[&name("web")];
+    assert_eq!((web.processes, web.scratch), (16, ByteSize(64 << 20)));
+
+    let mut recorded = serde_json::to_value(&plain).unwrap();
+    let web = recorded["services"]["web"].as_object_mut().unwrap();
+    assert!(web.remove("processes").is_some() && web.remove("scratch").is_some());
+    let read: EnvSpec = serde_json::from_value(recorded).unwrap();
+    assert_eq!(read, plain);
+}
