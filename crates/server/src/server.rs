@@ -21,6 +21,7 @@ use ward_types::event::Event;
 use crate::addresses::{self, Addresses};
 use crate::admission::Admission;
 use crate::audit::Auditor;
+use crate::builds::Builds;
 use crate::clock::now;
 use crate::compose::Composer;
 use crate::control::{Control, Shared};
@@ -194,7 +195,8 @@ fn control(
         images,
         postgres,
         drivers: Mutex::new(BTreeMap::new()),
-        lanes: Mutex::new(BTreeMap::new()),
+        builds: Builds::default(),
+        desk: tokio::sync::Mutex::new(()),
         auditor,
         admission: Admission::default(),
         unrecorded: tokio::sync::RwLock::new(()),

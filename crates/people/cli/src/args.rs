@@ -224,7 +224,7 @@ pub(crate) struct GoTo {
 /// What a new deployment waits for, and who waits for it.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Pace {
-    /// Cancel deployments of the environment that have not ended, and do not wait behind them
+    /// Cancel the environment's deployments and builds that have not ended, and do not wait for them
     #[arg(long)]
     pub(crate) supersede: bool,
     /// Return as soon as the deployment is recorded; `ward deployment watch` follows it
@@ -238,7 +238,7 @@ pub(crate) enum Deployment {
     Show(OfDeployment),
     /// Follow a deployment to its verdict
     Watch(OfDeployment),
-    /// Take a deployment back: the release before goes on serving
+    /// Take a deployment back: the release before goes on serving; where none is under way, end a build
     Cancel {
         #[command(flatten)]
         of: OfDeployment,
