@@ -37,10 +37,8 @@ impl Lots {
 pub(crate) enum Pick {
     /// This one.
     Placed(Place),
-    /// All have been tried in vain for this request.
+    /// The pool names none, or all have been tried in vain for this request.
     Exhausted,
-    /// The pool names none.
-    Empty,
     /// The pick left rotation meanwhile: look at the newest table.
     Stale,
 }
@@ -48,9 +46,6 @@ pub(crate) enum Pick {
 /// Picks from `endpoints`, passing over those whose serial is in `tried`, and, while others are there,
 /// those that refused a connection lately.
 pub(crate) fn pick(endpoints: &[Arc<Instance>], tried: &[u64], lots: &Lots, now: u64) -> Pick {
-    if endpoints.is_empty() {
-        return Pick::Empty;
-    }
     let untried = |instance: &&Arc<Instance>| !tried.contains(&instance.serial);
     let good = |instance: &&Arc<Instance>| untried(instance) && !instance.is_avoided(now);
     let chosen = match least(endpoints, good, lots) {
@@ -155,6 +150,6 @@ mod tests {
         ));
         endpoints[1].close();
         assert!(matches!(pick(&endpoints, &[], &lots, 500), Pick::Stale));
-        assert!(matches!(pick(&[], &[], &lots, 0), Pick::Empty));
+        assert!(matches!(pick(&[], &[], &lots, 0), Pick::Exhausted));
     }
 }
