@@ -22,7 +22,7 @@ use crate::admission::{Admission, Admitted};
 use crate::audit::Auditor;
 use crate::builds::Builds;
 use crate::clock::now;
-use crate::driver::{Driver, Live, World};
+use crate::driver::{self, Live, World};
 use crate::images::Images;
 
 /// Which way among the releases.
@@ -179,7 +179,7 @@ impl Control {
         let mut drivers = lock(&self.0.drivers);
         let driver = drivers.entry(id.clone());
         driver
-            .or_insert_with(|| Driver::start(id.clone(), self.0.world.clone()))
+            .or_insert_with(|| driver::drive(id.clone(), self.0.world.clone()))
             .clone()
     }
 
