@@ -379,9 +379,115 @@ fn limits_of_processes_and_scratch_space_reach_the_instances() {
     let full = inside("head -c 3000000 /dev/zero >/tmp/x; wc -c </tmp/x; rm /tmp/x");
     assert!(full.stderr().contains("No space left"), "{full:?}");
     assert_eq!(full.stdout().trim(), "2097152", "{full:?}");
-    let many = inside("for n in $(seq 12); do sleep 60 & done");
+    let many = inside("for n in $(seq 12); do sleep 5 >/dev/null 2>&1 & done");
     assert!(many.stderr().contains("fork"), "{many:?}");
     serves(&ward, "one");
+}
+
+#[test]
+fn what_a_build_takes_and_is_not_there_is_a_mistake_of_the_file() {
+    let ward = Ward::new();
+    let file = |services: &str| {
+        let head = "[stack]\nname = \"shop\"\nversion = \"1.0\"\n";
+        ward.write("ward.toml", &format!("{head}{services}"));
+    };
+    let service = |name: &str, build: &str| format!("[service.{name}]\nbuild = {{ {build} }}\n");
+    let run = r#"run = ["python3", "app.py"], base = "host""#;
+    file(
+        &[
+            service("a", r#"cargo = "web""#),
+            service("b", r#"dockerfile = "Dockerfil""#),
+            service(
+                "c",
+                &format!(r#"files = ["app.py", "ap.py", "no/such"], {run}"#),
+            ),
+            service(
+                "d",
+                &format!(r#"command = ["no-such-program"], files = ["made"], {run}"#),
+            ),
+            service(
+                "e",
+                &format!(r#"command = ["make.sh"], files = ["made"], {run}"#),
+            ),
+            service(
+                "f",
+                &format!(r#"command = ["./plain"], files = ["made"], {run}"#),
+            ),
+            service(
+                "g",
+                &format!(r#"command = ["sh", "-c", "true"], files = ["made"], {run}"#),
+            ),
+        ]
+        .concat(),
+    );
+    ward.write("Dockerfile", "FROM scratch\n");
+    ward.write("plain", "");
+    ward.write("make.sh", "#!/bin/sh\n");
+    let made = ward.dir().join("make.sh");
+    std::fs::set_permissions(made, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let found = ward.run(&["check"]);
+    let codes = ["W0501", "W0502", "W0503", "W0504"];
+    found.fails(2, &codes);
+    found.fails(
+        2,
+        &["no Cargo workspace that could have `web`", "7 mistakes in"],
+    );
+    found.fails(
+        2,
+        &["no Dockerfile `Dockerfil`", "did you mean `Dockerfile`?"],
+    );
+    found.fails(
+        2,
+        &[
+            "`ap.py` is not there",
+            "did you mean `app.py`?",
+            "`no/such` is not",
+        ],
+    );
+    found.fails(
+        2,
+        &["no program `no-such-program` in the PATH", "`./make.sh`?"],
+    );
+    found.fails(2, &["`./plain` is there, but may not be executed"]);
+    let views = ward.run(&["check", "--output", "json"]);
+    let views: serde_json::Value = serde_json::from_str(&views.stdout()).unwrap();
+    assert_eq!(
+        (&views[0]["code"], &views[0]["text"]),
+        (&"W0501".into(), &"\"web\"".into())
+    );
+
+    // Of the packages of a workspace those with a binary are offered.
+    let manifest = "[workspace]\nmembers = [\"web\", \"words\"]\nresolver = \"3\"\n";
+    ward.write("Cargo.toml", manifest);
+    for (name, source) in [("web", "main.rs"), ("words", "lib.rs")] {
+        std::fs::create_dir_all(ward.dir().join(name).join("src")).unwrap();
+        let package = format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n");
+        ward.write(&format!("{name}/Cargo.toml"), &package);
+        ward.write(&format!("{name}/src/{source}"), "fn main() {}\n");
+    }
+    // Cargo is found by way of the home folder.
+    let checked = |package: &str| {
+        file(&service("a", &format!("cargo = \"{package}\"")));
+        let mut check = ward.command(&["check"]);
+        let home = std::env::var_os("HOME").unwrap_or_default();
+        let output = check.env("HOME", home).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    let says = |package: &str, sentences: &[&str]| {
+        let (code, said) = checked(package);
+        let all = sentences.iter().all(|sentence| said.contains(sentence));
+        assert!(code == Some(2) && all, "{said}");
+    };
+    says("wbe", &["has no package `wbe`", "did you mean `web`?"]);
+    says(
+        "words",
+        &["the package `words` has no binary", "binary: `web`"],
+    );
+    assert_eq!(checked("web").0, Some(0));
+    // What cargo cannot read is left to the build.
+    ward.write("Cargo.toml", "[workspace");
+    assert_eq!(checked("web").0, Some(0));
 }
 
 #[test]

@@ -80,6 +80,11 @@ codes! {
     HealthWithoutPort "W0408" "A health check of a service without a port" "Say on which `port` the application listens, or remove the check."
     SameName "W0409" "A service and a database of one name" "Rename one; links name them without their kind."
     LinkCollision "W0410" "Two links, or a link and an outside address, that the instance could not tell apart" "Keep one of the two, or rename one."
+
+    NoPackage "W0501" "A Cargo package that is not there, or has no binary" "Name a package of the Cargo workspace that the stack's folder is in."
+    NoDockerfile "W0502" "A Dockerfile that is not there" "A path relative to the stack file."
+    NoFile "W0503" "A file for an image that is not there" "A path relative to the stack file; add a `command` if a build makes it."
+    NoProgram "W0504" "A build command whose program is not there" "Install it, or put it into the PATH; a path with a `/` begins at the stack's folder."
 }
 
 impl fmt::Display for Code {

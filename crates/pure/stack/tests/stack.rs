@@ -192,3 +192,43 @@ fn limits_have_defaults_and_releases_from_before_they_could_be_set_have_the_same
     let read: EnvSpec = serde_json::from_value(recorded).unwrap();
     assert_eq!(read, plain);
 }
+
+#[test]
+fn what_builds_take_is_told_with_its_place_and_by_environment() {
+    let text = r#"[stack]
+name = "s"
+version = "1.0"
+[service.a]
+build = { files = ["a.py", "static"], run = ["python3"], base = "host" }
+[service.b]
+build = { command = ["make", "it"], files = ["made"], run = ["./made"], base = "host" }
+[service.c]
+image = "c:1"
+[environment.dev]
+[environment.prod]
+service.c.build = { cargo = "c" }
+"#;
+    let stack = read("ward.toml", text).stack.unwrap();
+    let told = |inputs: &[ward_stack::Input]| -> Vec<String> {
+        let place = |input: &ward_stack::Input| {
+            let mistake = input.absent("it is not there", "something", ["a.pi", "other"]);
+            let view = &ward_stack::views("ward.toml", text, std::slice::from_ref(&mistake))[0];
+            let meant = mistake.did_you_mean.unwrap_or_default();
+            format!(
+                "{} {}:{} {} {meant}",
+                view.code, view.line, view.column, view.text
+            )
+        };
+        inputs.iter().map(place).collect()
+    };
+    let dev = [
+        "W0503 5:20 \"a.py\" a.pi",
+        "W0503 5:28 \"static\" ",
+        "W0504 7:22 \"make\" ",
+    ];
+    assert_eq!(told(stack.inputs(&name("dev"))), dev);
+    let prod = [&dev[..], &["W0501 12:29 \"c\" "]].concat();
+    assert_eq!(told(stack.inputs(&name("prod"))), prod);
+    assert_eq!(told(&stack.all_inputs()), prod);
+    assert!(stack.inputs(&name("other")).is_empty());
+}

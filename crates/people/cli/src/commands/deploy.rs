@@ -1,4 +1,4 @@
-//! `up`, `deploy`, `rollback`, `rollforward`, `down`, `check`: what changes an environment.
+//! `up`, `deploy`, `rollback`, `rollforward`, `down`: what changes an environment.
 
 use std::fs;
 use std::io::{BufRead, IsTerminal, Write};
@@ -239,31 +239,4 @@ pub(super) async fn follow(context: &Context, mut lines: Lines) -> Result<Status
         "the server went away in the middle".to_owned(),
         Some(hint),
     ))
-}
-
-pub(crate) fn check(context: &Context, check: &args::Check) -> Result<Status, Trouble> {
-    let (name, text) = ward_server::source::read(&check.dir)
-        .map_err(|error| Trouble::failure(error.to_string(), error.hint()))?;
-    let reading = ward_stack::read(&name, &text);
-    if context.printer.is_json() {
-        context
-            .printer
-            .json(&ward_stack::views(&name, &text, &reading.mistakes));
-    } else if reading.mistakes.is_empty() {
-        context.printer.say(&format!("{name}: no mistakes"));
-    } else {
-        let rendered = ward_stack::render(
-            &name,
-            &text,
-            &reading.mistakes,
-            ward_stack::Look::Colour,
-            100,
-        );
-        let _ = write!(anstream::stderr(), "{rendered}");
-    }
-    Ok(if reading.mistakes.is_empty() {
-        Status::Success
-    } else {
-        Status::Usage
-    })
 }

@@ -1,5 +1,6 @@
 //! What each command does: it reads its arguments, asks the server, and prints. No rule lives here.
 
+mod check;
 mod database;
 mod deploy;
 mod deployment;
@@ -130,7 +131,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Status, Trouble
         Command::Rollforward(to) => deploy::go_to(context, "/v1/rollforward", to).await,
         Command::Deployment(deployment) => deployment::deployment(context, deployment).await,
         Command::Down(down) => deploy::down(context, down).await,
-        Command::Check(check) => deploy::check(context, &check),
+        Command::Check(check) => check::check(context, &check).await,
         Command::Releases(env) => status::releases(context, env).await,
         Command::Status(env) => status::status(context, env).await,
         Command::Logs(logs) => logs::logs(context, logs).await,
