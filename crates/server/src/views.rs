@@ -60,7 +60,7 @@ impl Control {
         })
     }
 
-    /// Whether an environment was purged, and nothing of it is left but its events.
+    /// Whether an environment was purged, and nothing of it runs any more.
     pub(crate) fn is_gone(&self, env: &Environment) -> bool {
         env.goal == Goal::Purged && self.live(&env.id).borrow().observed.instances.is_empty()
     }

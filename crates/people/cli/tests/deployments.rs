@@ -361,3 +361,20 @@ fn what_was_purged_comes_up_again_from_the_release_that_is_there() {
     assert_eq!(releases(&ward).len(), 1);
     assert_eq!(shown(&ward, "d2")["deployment"]["reason"], "deploy");
 }
+
+#[test]
+fn a_first_deploy_that_is_asked_for_twice_is_one_deployment() {
+    let ward = Ward::new();
+    ward.stack(r#"MODE = "hang""#, "");
+    ward.ok(&["deploy", "--no-wait"]);
+    let again = ward.run(&["deploy", "--no-wait"]);
+    let said = again.stderr();
+    assert!(
+        said.contains("d1 leads to this very release already"),
+        "{said}"
+    );
+    again.success();
+    assert_eq!(releases(&ward).len(), 1);
+    ward.run(&["deployment", "show", "d2"])
+        .fails(1, &["has no deployment d2"]);
+}
