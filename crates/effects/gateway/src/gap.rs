@@ -7,10 +7,11 @@
 //! - A gap begins when a table leaves a service without instances, or when a request could not connect to
 //!   any of those that the table names. It ends when a table names one that was not in the table before,
 //!   or when a connection is made.
-//! - Those who wait are told of its end in the order in which they came. Nothing of theirs was sent and
-//!   nothing of their bodies is read meanwhile, so the method does not matter, and the client is held back
-//!   by its own connection. Only one of them at a time, the scout, tries whether an instance takes
-//!   connections again; an instance that does not listen yet tells nobody when it does.
+//! - Those who wait are told of its end in the order in which they came. Nothing of theirs was sent, so
+//!   the method does not matter, and no more of a body is read than fits a buffer, so that its sender is
+//!   held back. Only one of them at a time, the scout, tries whether an instance takes connections again:
+//!   an instance that does not listen yet tells nobody when it does.
+//! - A request that was under way in what died, and may be sent again ([`crate::course`]), waits as well.
 //! - A service that is without instances for longer than [`crate::Limits::hold`] refuses at once, and so
 //!   does one that never had any: who is ill for long must not also hold its clients. The same time bounds
 //!   each request, however many gaps it meets, and [`crate::Limits::waiting`] how many may wait.

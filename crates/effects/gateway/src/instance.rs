@@ -121,10 +121,11 @@ impl Instance {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Passes it over for a while, because it refused a connection at `now` (milliseconds).
-    pub(crate) fn avoid(&self, now: u64) {
-        self.avoided_until
-            .store(now + AVOIDED_MILLIS, Ordering::Relaxed);
+    /// Passes it over for a while, because it refused a connection at `now` (milliseconds). Whether it was
+    /// not passed over already.
+    pub(crate) fn avoid(&self, now: u64) -> bool {
+        let until = now + AVOIDED_MILLIS;
+        self.avoided_until.swap(until, Ordering::Relaxed) <= now
     }
 
     /// A connection to it was made.

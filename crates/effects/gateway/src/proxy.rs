@@ -333,8 +333,10 @@ impl<'a> Exchange<'a> {
                 ))
             }
             Err(SendError::Connect(error)) => {
-                tracing::info!(env = %instance.env, instance = %instance.endpoint.instance, %error, "cannot connect");
-                instance.avoid(clock::millis());
+                // Once for all who find that out at the same time.
+                if instance.avoid(clock::millis()) {
+                    tracing::info!(env = %instance.env, instance = %instance.endpoint.instance, %error, "cannot connect");
+                }
                 Err(Broken::Unreachable)
             }
             Err(SendError::Lost(_)) if self.upload.is_broken() => {

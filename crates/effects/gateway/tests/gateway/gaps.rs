@@ -13,7 +13,8 @@ use ward_types::table::Table;
 use ward_types::time::Millis;
 
 use crate::app::{App, Payload, slow_body};
-use crate::clients::{body, fetch, get, get2, http1, http2};
+use crate::clients::{body, fetch, get, get2, http1, http1_over, http2};
+use crate::links::{handed_over, service};
 use crate::world::{Start, World, eventually};
 
 /// A gateway whose service had an instance, `web-r1-1`, which is gone.
@@ -76,6 +77,10 @@ async fn every_kind_waits(world: &mut World, app: &App, meanwhile: &[&str]) {
     let uploaded = async move { streams.send_request(uploading).await.unwrap() };
     let uploaded = waits(uploaded).await;
     let called = waits(async move { more.send_request(call()).await.unwrap() }).await;
+    let (link, taken) = handed_over(world, service("web")).await;
+    assert!(taken);
+    let mut link = http1_over(link).await;
+    let linked = waits(async move { link.send_request(get("/")).await.unwrap() }).await;
     let socket = tokio::spawn(async move {
         let stream = TcpStream::connect(address).await.unwrap();
         tokio_tungstenite::client_async("ws://shop.localhost/ws", stream)
@@ -96,7 +101,8 @@ async fn every_kind_waits(world: &mut World, app: &App, meanwhile: &[&str]) {
     assert_eq!(called.trailers().unwrap()["grpc-status"], "0");
     let (_, switched) = socket.await.unwrap();
     assert_eq!(switched.headers()["ward-instance"], "web-r1-2");
-    assert_eq!(app.seen.requests(), before + 5, "each was sent once");
+    assert_eq!(body(linked.await.unwrap()).await, "one");
+    assert_eq!(app.seen.requests(), before + 6, "each was sent once");
 }
 
 #[tokio::test]
@@ -228,17 +234,19 @@ async fn only_so_many_wait_and_a_client_that_leaves_makes_room() {
         async move { client.send_request(get2("/")).await.unwrap() }
     };
     let mut waiting = Vec::new();
-    for _ in 0..5 {
+    for _ in 0..6 {
         waiting.push(waits(ask()).await);
     }
     assert_eq!(ask().await.status(), 503);
     assert_eq!(fetch(world.http, get("/")).await.status(), 503);
     waiting.remove(2).abort();
-    // Also over HTTP/1.1, and with a body that nobody has read.
-    for request in [
-        &b"GET / HTTP/1.1\r\nHost: shop.localhost\r\n\r\n"[..],
-        b"POST / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 5\r\n\r\nhello",
-    ] {
+    // Also over HTTP/1.1, and with more of a body than is read without anybody asking for it.
+    let length = 50_000;
+    let head =
+        format!("POST / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: {length}\r\n\r\n");
+    let posted = [head.as_bytes(), &vec![b'x'; length]].concat();
+    let get = b"GET / HTTP/1.1\r\nHost: shop.localhost\r\n\r\n";
+    for request in [&get[..], &posted] {
         let mut leaving = TcpStream::connect(world.http).await.unwrap();
         let mut answer = [0; 12];
         eventually("there is room", async || {
@@ -266,7 +274,7 @@ async fn only_so_many_wait_and_a_client_that_leaves_makes_room() {
     for waiting in waiting {
         assert_eq!(body(waiting.await.unwrap()).await, "one");
     }
-    assert_eq!(app.seen.requests(), before + 5, "who has left asks nothing");
+    assert_eq!(app.seen.requests(), before + 6, "who has left asks nothing");
 }
 
 #[tokio::test]
@@ -339,6 +347,7 @@ async fn a_request_that_is_cut_is_sent_once_more_and_not_again() {
             .await
             .unwrap();
     }
+    eventually("it is given up", async || cut.is_finished()).await;
     let cut = cut.await.unwrap();
     assert_eq!(
         (cut.status().as_u16(), &cut.headers()["ward-fault"]),

@@ -37,7 +37,7 @@ pub(crate) fn become_the_gateway() {
         },
         Ok(_) => Limits {
             hold: Duration::from_secs(300),
-            waiting: 5,
+            waiting: 6,
             ..Limits::default()
         },
         Err(_) => Limits::default(),
@@ -53,7 +53,7 @@ pub(crate) enum Start {
     Usual,
     /// With limits that a test can wait for.
     ShortLimits,
-    /// With room for five requests that wait for an instance, for longer than any test lasts.
+    /// With room for six requests that wait for an instance, for longer than any test lasts.
     Patient,
 }
 
