@@ -20,6 +20,8 @@ pub struct Driver<W> {
     env: EnvId,
     world: W,
     memory: Memory,
+    /// What the last plan did.
+    before: Vec<Action>,
     /// Instances that could not even be composed or started; shown to the planner as failed.
     stillborn: BTreeMap<InstanceId, SeenInstance>,
 }
@@ -31,6 +33,7 @@ impl<W: World> Driver<W> {
             env,
             world,
             memory: Memory::default(),
+            before: Vec::new(),
             stillborn: BTreeMap::new(),
         }
     }
@@ -53,7 +56,11 @@ impl<W: World> Driver<W> {
             return Turn::stuck(Live::stuck(observed, objections));
         }
         let troubles = self.act(env, &observed, &mut plan).await;
-        let next = Next::after(&plan, &troubles, settling);
+        let next = match plan.actions == self.before && !plan.actions.is_empty() {
+            true => Next::Later, // It came to nothing that can be seen yet: no reason to hurry.
+            false => Next::after(&plan, &troubles, settling),
+        };
+        self.before.clone_from(&plan.actions);
         let live = Live::of(observed, &plan, troubles, log.events);
         self.memory = plan.memory;
         Turn { live, next }

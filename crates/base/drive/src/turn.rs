@@ -28,7 +28,7 @@ pub struct Turn {
 pub enum Next {
     /// At once: something was done, and it is to be seen what that came to.
     Now,
-    /// After a while, because a step failed.
+    /// After a while, because a step failed, or came to nothing that can be seen.
     Later,
     /// When something changes, or at the alarm.
     Alarm {

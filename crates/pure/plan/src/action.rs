@@ -93,6 +93,6 @@ pub struct PlannedPool {
     pub service: Name,
     /// The host names that lead to it; none when only links do.
     pub hosts: Vec<String>,
-    /// The instances in rotation, by ordinal. May be empty: 503 with Retry-After.
+    /// The instances in rotation, by ordinal. May be empty: requests wait for a few seconds, then 503 with Retry-After.
     pub endpoints: Vec<InstanceId>,
 }

@@ -103,7 +103,7 @@ pub(crate) fn succeed(scene: &Scene, draft: &mut Draft, deployment: &Deployment)
 
 /// The table shows the release, and either all of it is healthy or only its own switch, which was made
 /// when all of it was, can have put it there.
-fn is_done(scene: &Scene, to: ReleaseId) -> bool {
+pub(crate) fn is_done(scene: &Scene, to: ReleaseId) -> bool {
     let Some(gateway) = scene.gateway() else {
         return false;
     };

@@ -49,12 +49,18 @@ fn wanted(scene: &Scene) -> Vec<PlannedPool> {
     }
 }
 
-/// The release that should have the requests now.
+/// The release that should have the requests now. One that was switched to keeps them, whatever it has lost
+/// since: the verdict of this very plan says that it serves.
 fn release(scene: &Scene) -> Option<ReleaseId> {
-    let rolls = scene.active().filter(|d| {
-        d.phase == Phase::Rolling && pools::is_complete(scene, d.to) && roll::goes_on(scene, d)
+    let takes_over = scene.active().filter(|d| match d.phase {
+        Phase::Rolling => {
+            let ready = || pools::is_complete(scene, d.to) && roll::goes_on(scene, d);
+            roll::is_done(scene, d.to) || ready()
+        }
+        Phase::Reverting { .. } => revert::serves_after_all(scene, d),
+        Phase::Queued | Phase::Preparing | Phase::Finished { .. } => false,
     });
-    rolls.map(|d| d.to).or(scene.current())
+    takes_over.map(|d| d.to).or(scene.current())
 }
 
 /// The release in force, if a service that it serves would lose its last healthy instance.

@@ -650,6 +650,15 @@ fn moving() -> Vec<Wrong> {
             "false verdict",
         ),
         (
+            "the old serves, and the same plan leaves it",
+            healthy(),
+            vec![
+                route("web", &["web-r2-7", "web-r2-8"]),
+                enter(2, finished(Verdict::FailedOldServing)),
+            ],
+            "false verdict",
+        ),
+        (
             "success while the gateway is away",
             Case::of(&away(rolling())),
             vec![enter(2, finished(Verdict::Succeeded))],

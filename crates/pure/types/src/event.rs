@@ -171,6 +171,9 @@ pub enum MisfitEvent {
     /// It names a deployment that was never queued.
     #[error("it names the deployment {1} of {0}, which was never queued")]
     NoDeployment(EnvId, DeploymentId),
+    /// It queues a deployment to a release that is not retained.
+    #[error("it leads {0} to {1}, which is not retained")]
+    NoRelease(EnvId, ReleaseId),
     /// It moves or cancels a deployment that has ended.
     #[error("it moves or cancels the deployment {1} of {0}, which has ended")]
     Ended(EnvId, DeploymentId),
@@ -238,6 +241,9 @@ impl Environment {
                         self.id.clone(),
                         deployment.id.to_string(),
                     ));
+                }
+                if !self.releases.contains_key(&deployment.to) {
+                    return Err(MisfitEvent::NoRelease(self.id.clone(), deployment.to));
                 }
                 self.deployments.insert(deployment.id, deployment.clone());
             }

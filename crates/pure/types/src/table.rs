@@ -29,7 +29,7 @@ pub struct Pool {
     pub service: Name,
     /// The host names that lead here; none when only links do.
     pub hosts: Vec<String>,
-    /// The instances in rotation. May be empty: 503 with Retry-After.
+    /// The instances in rotation. May be empty: requests wait for a few seconds, then 503 with Retry-After.
     pub endpoints: Vec<Endpoint>,
 }
 
