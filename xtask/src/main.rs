@@ -6,6 +6,7 @@
 mod demo;
 mod docs;
 mod packages;
+mod promises;
 mod replay;
 mod run;
 mod test;
