@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use ward_types::id::{Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
-use ward_types::release::{Deployment, Phase};
+use ward_types::release::Phase;
 use ward_types::spec::ServiceSpec;
 use ward_types::time::Millis;
 
