@@ -91,6 +91,23 @@ impl Control {
         })
     }
 
+    /// Ends this server alone, so that another one takes over: gateway and instances go on.
+    ///
+    /// # Errors
+    /// While something is being built: that would be cut off.
+    pub fn hand_over(&self) -> Result<(), Refusal> {
+        self.0.admission.close(|changes| match changes {
+            0 => Ok(()),
+            _ => Err(Refusal::new(
+                RefusalKind::Conflict,
+                "a build is under way, which an upgrade would cut off; nothing was changed",
+            )
+            .hint("`ward status` shows it; wait for it, or end it with `ward deployment cancel`")),
+        })?;
+        self.0.ending.send_replace(true);
+        Ok(())
+    }
+
     /// Ends the gateway, then the server, once everything is down.
     ///
     /// # Errors

@@ -33,5 +33,5 @@ mod views;
 pub use actor::{Actor, Refusal, RefusalKind};
 pub use control::{Control, Direction};
 pub use logs::LogQuery;
-pub use server::{Options, Server, StartError};
+pub use server::{Options, Server, StartError, Upgrade};
 pub use views::Purged;

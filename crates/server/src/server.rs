@@ -18,6 +18,7 @@ use ward_registry::Registry;
 use ward_store::{Entry, Lock, Log, Store};
 use ward_types::event::Event;
 
+use crate::actor::Actor;
 use crate::addresses::{self, Addresses};
 use crate::admission::Admission;
 use crate::audit::Auditor;
@@ -27,7 +28,7 @@ use crate::compose::Composer;
 use crate::control::{Control, Shared};
 use crate::driver::World;
 use crate::images::Images;
-use crate::routing::{GatewayPlace, Routing, RoutingError};
+use crate::routing::{Found, GatewayPlace, Routing, RoutingError};
 
 /// What a server needs to know.
 #[derive(Debug, Clone)]
@@ -42,6 +43,17 @@ pub struct Options {
     pub https: SocketAddr,
     /// Where the registry listens.
     pub registry: SocketAddr,
+    /// Whether it takes over from another version of the binary.
+    pub upgrade: Option<Upgrade>,
+}
+
+/// A server takes over from another version of the binary: it replaces the gateway too.
+#[derive(Debug, Clone)]
+pub struct Upgrade {
+    /// Who asked for it.
+    pub by: Actor,
+    /// Why, in the words of the one who asked; may be empty.
+    pub why: String,
 }
 
 /// Why a server could not be started.
@@ -121,6 +133,10 @@ impl Server {
             http: options.http,
             https: options.https,
             kept,
+            found: match options.upgrade {
+                Some(_) => Found::Replaced,
+                None => Found::Kept,
+            },
         };
         let routing = Routing::start(place, store.clone()).await?;
         let (http, https) = routing.addresses();
@@ -130,7 +146,7 @@ impl Server {
             registry: Some(registry_address),
         };
         bound.keep(&options.home);
-        store.append(starting(&store))?;
+        store.append(starting(&store, options.upgrade))?;
         // 6. The drivers, last, when all that they act on is there.
         let control = control(
             options.home,
@@ -205,11 +221,15 @@ fn control(
 }
 
 /// What the log is told of a start, and of what somebody had done to it meanwhile.
-fn starting(store: &Store) -> Vec<Entry> {
+fn starting(store: &Store, upgrade: Option<Upgrade>) -> Vec<Entry> {
+    let (by, why) = match upgrade {
+        Some(Upgrade { by, why }) => (by, why),
+        None => (Actor::ward(), String::new()),
+    };
     let entry = |event| Entry {
         at: now(),
-        who: "ward".to_owned(),
-        why: String::new(),
+        who: by.who.clone(),
+        why: why.clone(),
         request: String::new(),
         event,
     };

@@ -110,14 +110,37 @@ pub(crate) enum Command {
     Check(Check),
     /// Stop everything, and keep the data
     Down(Down),
+    /// Replace the platform's processes with this version of the binary, without losing a request
+    Upgrade(Upgrade),
     /// Run the control plane in the foreground
-    Serve(Addresses),
+    Serve(Serve),
     /// Run the data plane (Ward does this itself)
     #[command(hide = true)]
     Gateway,
     /// Run one instance (Ward does this itself)
     #[command(hide = true)]
     Keeper,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) addresses: Addresses,
+    /// Take over from another version, for this reason (`ward upgrade` does this itself)
+    #[arg(long, hide = true, value_name = "WHY")]
+    pub(crate) upgrade: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Upgrade {
+    /// Why, for the audit log
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TEXT"
+    )]
+    pub(crate) why: String,
 }
 
 /// Where Ward listens.

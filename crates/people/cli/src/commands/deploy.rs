@@ -175,7 +175,7 @@ async fn reached(context: &Context, down: &args::Down) -> Result<Option<StatusVi
 }
 
 /// Waits until the server's process is gone, so that `ward down && ward up` starts a new one.
-async fn gone(context: &Context, pid: u32) -> Result<(), Trouble> {
+pub(super) async fn gone(context: &Context, pid: u32) -> Result<(), Trouble> {
     let process = Path::new("/proc").join(pid.to_string());
     for _ in 0..500 {
         let answers = context.client.get::<StatusView>("/v1/status").await.is_ok();
@@ -185,7 +185,7 @@ async fn gone(context: &Context, pid: u32) -> Result<(), Trouble> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let message =
-        format!("everything is down, but the server (process {pid}) has not ended within 5 s");
+        format!("the server (process {pid}) was asked to end, and has not ended within 5 s");
     let hint =
         format!("see server.log in the state folder; `kill -9 {pid}` ends it, and loses nothing");
     Err(Trouble::failure(message, Some(hint)))
