@@ -250,6 +250,7 @@ mod tests {
             request: String::new(),
             event: Event::ServerStarted {
                 version: version.to_owned(),
+                upgraded: false,
             },
         };
         let store = Store::open(&path).expect("a log");

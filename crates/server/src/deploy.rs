@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::mpsc;
 use ward_stack::Look;
+use ward_types::event::Event;
 use ward_types::id::{DeploymentId, EnvId, Name, ReleaseId};
 use ward_types::release::{Environment, Goal};
 use ward_types::spec::EnvSpec;
@@ -79,7 +80,18 @@ impl Control {
         steps: &Steps,
     ) -> Progress {
         let id = match settled {
-            Settled::Nothing(release) => return self.nothing_changed(env, release, steps).await,
+            Settled::Nothing(release) => {
+                let message = "nothing changed";
+                return self.serves_on(env, release, message, steps).await;
+            }
+            Settled::Held(release) => {
+                let message = format!("somebody rolled back to {release}, and that holds");
+                let hint = "`ward deploy` supersedes it; `ward rollforward` goes forward again";
+                let hint = hint.to_owned();
+                let _ = steps.send(Progress::Warning { message, hint }).await;
+                let message = "nothing was deployed";
+                return self.serves_on(env, release, message, steps).await;
+            }
             Settled::UnderWay(id) => {
                 say(steps, format!("{id} leads to this very release already")).await;
                 id
@@ -137,8 +149,15 @@ impl Control {
         }
         let made = tokio::select! {
             biased;
-            end = building.ended() => return Err(self.cut_off(&building, &id, &end).into()),
-            made = self.images_made(&dir, &spec, &building, steps) => made?,
+            end = building.ended() => Err(self.cut_off(&building, &id, &end).into()),
+            made = self.images_made(&dir, &spec, &building, steps) => made,
+        };
+        let made = match made {
+            Ok(made) => made,
+            Err(stop) => {
+                self.record_end(actor, request, &id, &stop).await;
+                return Err(stop);
+            }
         };
         // From here to the record nobody else decides: see `builds`.
         let desk = self.desk().await;
@@ -149,6 +168,25 @@ impl Control {
         drop((building, made, desk));
         self.live(&id);
         Ok((id, settled))
+    }
+
+    /// What was asked for is part of the record, also when it came to nothing. Only the first line: the output
+    /// of a build is the asker's alone.
+    async fn record_end(&self, actor: &Actor, request: &DeployRequest, env: &EnvId, stop: &Stop) {
+        let Stop::Refused(refusal) = stop else {
+            return;
+        };
+        let message = refusal.message.lines().next().unwrap_or_default();
+        let event = Event::BuildEnded {
+            env: env.clone(),
+            message: message.to_owned(),
+        };
+        if let Err(refusal) = self.append(actor, &request.why, vec![event]).await {
+            tracing::error!(
+                error = refusal.message,
+                "the end of a build is not recorded"
+            );
+        }
     }
 
     /// The last word of a build that somebody ended.
@@ -166,7 +204,13 @@ impl Control {
     }
 
     /// The release is the right one; after a restart of the machine its instances may not run yet.
-    async fn nothing_changed(&self, env: &EnvId, release: ReleaseId, steps: &Steps) -> Progress {
+    async fn serves_on(
+        &self,
+        env: &EnvId,
+        release: ReleaseId,
+        message: &str,
+        steps: &Steps,
+    ) -> Progress {
         let rest = self.comes_to_rest(env, AT_REST_WITHIN, |_| true, steps);
         if let Err(refusal) = rest.await {
             return Stop::Refused(refusal).word();
@@ -175,7 +219,7 @@ impl Control {
         match env.as_ref().and_then(Environment::current_release) {
             Some(current) if current.id == release => Progress::Done {
                 message: format!(
-                    "nothing changed: {} ({}) serves",
+                    "{message}: {} ({}) serves",
                     current.id, current.build.version
                 ),
                 addresses: self.addresses(current),

@@ -190,6 +190,14 @@ impl Said {
         if waits && now().since(deployment.requested) < QUIET {
             return news;
         }
+        // What it did before it was cancelled is not told to who cancels it.
+        let goes_back = matches!(
+            deployment.phase,
+            Phase::Reverting { .. } | Phase::Finished { .. }
+        );
+        if deployment.cancelled.is_some() && !goes_back {
+            return news;
+        }
         self.phase(env, deployment, live, &mut news);
         if !matches!(deployment.phase, Phase::Queued | Phase::Finished { .. }) {
             self.counts(env, deployment, live, &mut news);

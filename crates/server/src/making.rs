@@ -23,6 +23,9 @@ use crate::images::{Images, Sink};
 /// How long one service's build may take.
 const BUILD_WITHIN: Duration = Duration::from_secs(30 * 60);
 
+/// A build that takes no longer needs no word before it is done.
+const SILENT: Duration = Duration::from_secs(1);
+
 /// An unpacking that takes no longer is not worth a sentence.
 const QUIET: Duration = Duration::from_millis(500);
 
@@ -111,9 +114,15 @@ impl Control {
             let building =
                 tokio::time::timeout(BUILD_WITHIN, ward_build::build(&request, &sink, &output));
             let mut building = std::pin::pin!(building);
+            let mut silent = std::pin::pin!(tokio::time::sleep(SILENT));
+            let mut told = false;
             loop {
                 tokio::select! {
                     biased;
+                    () = &mut silent, if !told => {
+                        told = true;
+                        step(steps, format!("{name}: building"), None).await;
+                    }
                     Some(line) = written.recv() => keep(&mut last, line, steps).await,
                     result = &mut building => break result,
                 }

@@ -2,15 +2,16 @@
 //!
 //! Decision: a deploy of what serves changes nothing, whatever failed or was cancelled since. Where it would
 //! make a copy of a release that is there, it moves to that one: to what serves, behind a deployment that
-//! still leads elsewhere; after a purge, or where nothing has ever served, to the newest.
+//! still leads elsewhere; after a purge, or where nothing has ever served, to the newest. A rollback holds
+//! until somebody asks for something else: `ward up`, by which a server is started again too, is not that.
 
 use std::collections::BTreeMap;
 
 use ward_types::event::Event;
 use ward_types::id::{DeploymentId, Digest, Name, ReleaseId};
-use ward_types::release::{Build, Deployment, Environment, Goal, Phase, Reason, Release};
+use ward_types::release::{Build, Deployment, Environment, Goal, Phase, Reason, Release, Verdict};
 use ward_types::spec::EnvSpec;
-use ward_types::view::{DeployRequest, Others, Unchanged};
+use ward_types::view::{DeployRequest, Held, Others, Unchanged};
 
 use crate::actor::{Actor, Refusal};
 use crate::clock::now;
@@ -39,6 +40,8 @@ pub(crate) enum Settled {
     UnderWay(DeploymentId),
     /// To nothing: this release serves, and nothing leads elsewhere.
     Nothing(ReleaseId),
+    /// To nothing: somebody rolled back to this release, and that holds.
+    Held(ReleaseId),
 }
 
 /// The same, before it is written down.
@@ -48,6 +51,7 @@ enum Course {
     To(ReleaseId, Reason),
     UnderWay(DeploymentId),
     Nothing(ReleaseId),
+    Held(ReleaseId),
 }
 
 impl Control {
@@ -71,6 +75,7 @@ impl Control {
             });
             let (to, reason) = match course(&env, request, spec, images) {
                 Course::Nothing(release) => return Ok((Settled::Nothing(release), Vec::new())),
+                Course::Held(release) => return Ok((Settled::Held(release), Vec::new())),
                 Course::UnderWay(id) => return Ok((Settled::UnderWay(id), Vec::new())),
                 Course::To(release, reason) => (release, reason),
                 Course::New => {
@@ -132,6 +137,12 @@ fn course(
     spec: &EnvSpec,
     images: &BTreeMap<Name, Digest>,
 ) -> Course {
+    if let (Some(held), Held::Kept) = (rolled_back_to(env), request.rollback) {
+        return match env.goal {
+            Goal::Up => Course::Held(held),
+            Goal::Down | Goal::Purged => Course::To(held, Reason::Up),
+        };
+    }
     let newest = || env.releases.values().next_back();
     let known = env.current_release().or_else(newest);
     let same = known.filter(|release| release.spec == *spec && release.build.images == *images);
@@ -149,6 +160,16 @@ fn course(
         (Goal::Up, true, Some(_)) => Course::To(id, Reason::Rollback),
         (_, false, _) => Course::To(id, Reason::Deploy),
     }
+}
+
+/// The release that serves because somebody rolled back to it, and nothing was asked for since.
+fn rolled_back_to(env: &Environment) -> Option<ReleaseId> {
+    let moved = |d: &&Deployment| d.reason != Reason::Up;
+    let last = env.deployments.values().rev().find(moved)?;
+    let succeeded = Verdict::Succeeded;
+    let ended = matches!(last.phase, Phase::Finished { verdict, .. } if verdict == succeeded);
+    let holds = ended && last.reason == Reason::Rollback && env.current == Some(last.to);
+    holds.then_some(last.to)
 }
 
 fn joins(request: &DeployRequest, last: &Deployment, to: ReleaseId) -> bool {

@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, watch};
 use ward_gateway::control::{Control, ControlError};
-use ward_store::{Log, Store};
+use ward_store::{Entry, Log, Store};
+use ward_types::event::Event;
 use ward_types::id::{EnvId, Generation, InstanceId};
 use ward_types::table::{GatewayObserved, Pool, Table};
 use ward_types::time::Millis;
 
 use crate::actor::Refusal;
 use crate::addresses::{self, Addresses};
+use crate::clock::now;
 use crate::control::lock;
 
 /// Why the gateway's sockets could not be had.
@@ -340,10 +342,26 @@ impl Routing {
             match self.succeed().await {
                 Ok(observed) => {
                     tracing::info!(pid = observed.pid, "the gateway was started again");
+                    self.record_start(observed.pid).await;
                     self.0.seen.send_replace(Some(observed));
                 }
                 Err(error) => tracing::error!(error = crate::actor::causes(&error), "no gateway"),
             }
+        }
+    }
+
+    async fn record_start(&self, pid: u32) {
+        let entry = Entry {
+            at: now(),
+            who: "ward".to_owned(),
+            why: String::new(),
+            request: String::new(),
+            event: Event::GatewayStarted { pid },
+        };
+        let store = self.0.store.clone();
+        let appended = tokio::task::spawn_blocking(move || store.append(vec![entry])).await;
+        if !matches!(appended, Ok(Ok(_))) {
+            tracing::error!(pid, "the start of the gateway is not recorded");
         }
     }
 

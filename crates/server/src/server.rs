@@ -222,6 +222,7 @@ fn control(
 
 /// What the log is told of a start, and of what somebody had done to it meanwhile.
 fn starting(store: &Store, upgrade: Option<Upgrade>) -> Vec<Entry> {
+    let upgraded = upgrade.is_some();
     let (by, why) = match upgrade {
         Some(Upgrade { by, why }) => (by, why),
         None => (Actor::ward(), String::new()),
@@ -247,6 +248,7 @@ fn starting(store: &Store, upgrade: Option<Upgrade>) -> Vec<Entry> {
     });
     let started = Event::ServerStarted {
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        upgraded,
     };
     [Some(started), altered]
         .into_iter()

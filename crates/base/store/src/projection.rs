@@ -16,7 +16,7 @@ use crate::canonical::{self, NotCanonical};
 
 /// The number of the fold: raised when `State::apply` gives another state for the same events, or a row's
 /// body changes. A database written by another fold has its rows made anew at the start.
-pub(crate) const FOLD: i64 = 3;
+pub(crate) const FOLD: i64 = 4;
 
 /// One row of the projections.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,8 +79,10 @@ pub(crate) fn touched(event: &Event) -> Vec<Row> {
             Row::Environment(env.clone()),
             Row::Deployment(env.clone(), *deployment),
         ],
-        Event::CommandExecuted { .. }
+        Event::BuildEnded { .. }
+        | Event::CommandExecuted { .. }
         | Event::ServerStarted { .. }
+        | Event::GatewayStarted { .. }
         | Event::LogFoundAltered { .. } => Vec::new(),
     }
 }

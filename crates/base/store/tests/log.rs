@@ -40,6 +40,7 @@ fn records_are_read_in_pages_and_by_environment() {
     let other = EnvId::parse("returns/prod").unwrap();
     let started = Event::ServerStarted {
         version: "0.1.0".into(),
+        upgraded: false,
     };
     store
         .append(vec![entry(50, created(&other)), entry(51, started)])

@@ -184,7 +184,11 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 #[derive(Debug, Args)]
 pub(crate) struct Up {
     /// Folder of the stack file; without it, and without a ward.toml here, only the platform starts
+    #[arg(conflicts_with = "platform")]
     pub(crate) dir: Option<PathBuf>,
+    /// Start the platform only: what should be up comes up, nothing is deployed
+    #[arg(long)]
+    pub(crate) platform: bool,
     /// Environment of the stack
     #[arg(short, long, default_value = "dev", value_name = "NAME")]
     pub(crate) env: Name,

@@ -378,3 +378,47 @@ fn a_first_deploy_that_is_asked_for_twice_is_one_deployment() {
     ward.run(&["deployment", "show", "d2"])
         .fails(1, &["has no deployment d2"]);
 }
+
+#[test]
+fn a_rollback_holds_when_the_platform_is_started_again() {
+    let ward = Ward::new();
+    ward.stack(r#"ANSWER = "first""#, "");
+    ward.up();
+    ward.stack(r#"ANSWER = "second""#, "");
+    ward.ok(&["deploy"]);
+    ward.ok(&["rollback"]);
+    support::kill9(ward.server_pid());
+    let words = ward.run(&["status"]).stderr();
+    assert!(words.contains("ward up --platform"), "{words}");
+    ward.ok(&["up", "--platform"]);
+    let answer = || support::load::get(&ward.http(), "shop.localhost", "/").unwrap();
+    assert_eq!(answer().body, "first");
+    // Nor does `up` with the source that was rolled back.
+    let up = ward.run(&["up"]);
+    assert!(up.stderr().contains("rolled back to r1"), "{up:?}");
+    assert_eq!(answer().body, "first");
+    ward.ok(&["down"]);
+    ward.up();
+    assert_eq!(answer().body, "first");
+    ward.ok(&["deploy"]);
+    assert_eq!(answer().body, "second");
+}
+
+#[test]
+fn a_build_that_came_to_nothing_is_in_the_log_with_who_asked_and_why() {
+    let ward = Ward::new();
+    ward.stack(r#"ANSWER = "first""#, "");
+    let text = std::fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    let failing = text.replace(
+        "build = { files",
+        r#"build = { command = ["sh", "-c", "exit 4"], files"#,
+    );
+    ward.write("ward.toml", &failing);
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    ward.run(&["up", &dir, "--why", "a bad day"])
+        .fails(1, &["exit status 4"]);
+    let events = ward.ok(&["events"]);
+    assert!(events.contains("the build of web failed"), "{events}");
+    assert!(events.contains("a bad day"), "{events}");
+    assert!(ward.ok(&["audit", "verify"]).contains("none altered"));
+}

@@ -89,6 +89,13 @@ pub enum Event {
         /// How, as a predicate: `was ended by SIGKILL`.
         how: String,
     },
+    /// What somebody wanted deployed was not built, and so nothing was changed.
+    BuildEnded {
+        /// For which environment, which need not be there.
+        env: EnvId,
+        /// Why, in a sentence.
+        message: String,
+    },
     /// Somebody ran a command inside an instance.
     CommandExecuted {
         /// Which environment.
@@ -102,6 +109,14 @@ pub enum Event {
     ServerStarted {
         /// The binary's version.
         version: String,
+        /// Whether it took over from another version (`ward upgrade`).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        upgraded: bool,
+    },
+    /// A gateway was started, because the one before had ended by itself or did not answer.
+    GatewayStarted {
+        /// Its process id.
+        pid: u32,
     },
     /// The log was found to be other than what was appended to it. Recorded once per finding, because
     /// what was altered stays altered.
@@ -126,8 +141,11 @@ impl Event {
             | Event::DeploymentCancelled { env, .. }
             | Event::GoalChanged { env, .. }
             | Event::InstanceEnded { env, .. }
+            | Event::BuildEnded { env, .. }
             | Event::CommandExecuted { env, .. } => Some(env),
-            Event::ServerStarted { .. } | Event::LogFoundAltered { .. } => None,
+            Event::ServerStarted { .. }
+            | Event::GatewayStarted { .. }
+            | Event::LogFoundAltered { .. } => None,
         }
     }
 
@@ -143,8 +161,10 @@ impl Event {
             Event::DeploymentCancelled { .. } => "deployment_cancelled",
             Event::GoalChanged { .. } => "goal_changed",
             Event::InstanceEnded { .. } => "instance_ended",
+            Event::BuildEnded { .. } => "build_ended",
             Event::CommandExecuted { .. } => "command_executed",
             Event::ServerStarted { .. } => "server_started",
+            Event::GatewayStarted { .. } => "gateway_started",
             Event::LogFoundAltered { .. } => "log_found_altered",
         }
     }
@@ -206,6 +226,9 @@ impl State {
                 .insert(id.clone(), Environment::new(id.clone()));
             return Ok(Some(id.clone()));
         }
+        if matches!(event, Event::BuildEnded { .. }) {
+            return Ok(None);
+        }
         let env = self
             .environments
             .get_mut(id)
@@ -263,8 +286,10 @@ impl Environment {
             }
             Event::InstanceEnded { instance, .. } => self.end(instance)?,
             Event::EnvironmentCreated { .. }
+            | Event::BuildEnded { .. }
             | Event::CommandExecuted { .. }
             | Event::ServerStarted { .. }
+            | Event::GatewayStarted { .. }
             | Event::LogFoundAltered { .. } => {}
         }
         Ok(())
@@ -301,6 +326,7 @@ impl Environment {
         id: DeploymentId,
         phase: &Phase,
     ) -> Result<(), MisfitEvent> {
+        let current = self.current;
         let other_active = self.active().is_some_and(|active| active.id != id);
         let deployment = self
             .deployments
@@ -314,6 +340,7 @@ impl Environment {
         }
         if deployment.started.is_none() {
             deployment.started = Some(at);
+            deployment.from = current;
         }
         deployment.phase_since = at;
         deployment.phase = phase.clone();

@@ -120,7 +120,7 @@ pub struct Deployment {
     pub id: DeploymentId,
     /// Why.
     pub reason: Reason,
-    /// What served when it was asked for.
+    /// What served when it began; until then, what served when it was asked for.
     pub from: Option<ReleaseId>,
     /// What shall serve.
     pub to: ReleaseId,

@@ -219,6 +219,20 @@ pub struct DeployRequest {
     /// When the stream ends.
     #[serde(default)]
     pub until: Until,
+    /// What becomes of a rollback that holds.
+    #[serde(default)]
+    pub rollback: Held,
+}
+
+/// What a deploy does where somebody rolled back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Held {
+    /// It supersedes that (`ward deploy`).
+    #[default]
+    Superseded,
+    /// The release that was rolled back to serves on (`ward up`).
+    Kept,
 }
 
 /// What a new deployment does with those before it that have not ended.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use ward_api::ClientError;
 use ward_api::client::Lines;
 use ward_types::view::{
-    Data, DeployRequest, DownRequest, Others, Progress, RollbackRequest, StatusView, Unchanged,
-    Until,
+    Data, DeployRequest, DownRequest, Held, Others, Progress, RollbackRequest, StatusView,
+    Unchanged, Until,
 };
 
 use super::{Context, Trouble, status};
@@ -19,7 +19,10 @@ use crate::printer::Status;
 
 pub(crate) async fn up(context: &Context, up: args::Up) -> Result<Status, Trouble> {
     let here = fs::exists("ward.toml").unwrap_or(false);
-    let dir = up.dir.or_else(|| here.then(|| ".".into()));
+    let dir = match up.platform {
+        true => None,
+        false => up.dir.or_else(|| here.then(|| ".".into())),
+    };
     let server = platform::ensure(&context.home, &up.addresses, &context.printer).await?;
     match dir {
         Some(dir) => {
@@ -30,13 +33,16 @@ pub(crate) async fn up(context: &Context, up: args::Up) -> Result<Status, Troubl
                 unchanged: Unchanged::Keep,
                 others: Others::Wait,
                 until: Until::Verdict,
+                rollback: Held::Kept,
             };
             send(context, &request).await
         }
         None => {
-            context
-                .printer
-                .say("bring an environment up with `ward up DIR`, the folder of a ward.toml");
+            if !up.platform {
+                context
+                    .printer
+                    .say("bring an environment up with `ward up DIR`, the folder of a ward.toml");
+            }
             if context.printer.is_json() {
                 context.printer.json(&server); // Its log's state is in it.
             } else {
@@ -61,6 +67,7 @@ pub(crate) async fn deploy(context: &Context, deploy: args::Deploy) -> Result<St
         unchanged,
         others: deploy.pace.others(),
         until: deploy.pace.until(),
+        rollback: Held::Superseded,
     };
     send(context, &request).await
 }
@@ -217,10 +224,24 @@ fn confirmed(env: Option<&str>, status: &StatusView) -> Result<bool, Trouble> {
 /// A build that ends within this is not worth a sentence of its own.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// What was asked for does not end with the terminal that asked.
+fn left_alone(context: &Context) -> Status {
+    let message = "it goes on without this terminal";
+    let hint = "`ward deployment watch` follows it, `ward deployment cancel` takes it back";
+    context.printer.warning(message, hint);
+    Status::Program(130) // As a shell says of what SIGINT ended.
+}
+
 pub(super) async fn follow(context: &Context, mut lines: Lines) -> Result<Status, Trouble> {
     let mut building = String::new();
     let mut since = Instant::now();
-    while let Some(progress) = lines.next::<Progress>().await? {
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    loop {
+        let progress = tokio::select! {
+            progress = lines.next::<Progress>() => progress?,
+            _ = &mut interrupted => return Ok(left_alone(context)),
+        };
+        let Some(progress) = progress else { break };
         match &progress {
             Progress::Output { source, .. } => {
                 if *source != building && since.elapsed() > QUIET {

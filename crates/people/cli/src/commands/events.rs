@@ -93,7 +93,14 @@ fn sentence(event: &Event) -> String {
         Event::CommandExecuted {
             instance, program, ..
         } => format!("{program} run in {instance}"),
-        Event::ServerStarted { version } => format!("server started ({version})"),
+        Event::BuildEnded { message, .. } => message.clone(),
+        Event::ServerStarted { version, upgraded } => match upgraded {
+            true => format!("server upgraded ({version})"),
+            false => format!("server started ({version})"),
+        },
+        Event::GatewayStarted { pid } => {
+            format!("gateway started again (process {pid}): the one before was gone")
+        }
         Event::LogFoundAltered { breaks, .. } => {
             format!("the log was found altered: {}", breaks.join("; "))
         }

@@ -60,12 +60,13 @@ impl From<ClientError> for Trouble {
             ClientError::Refused(view) => Self::failure(view.message, view.hint),
             ClientError::NotRunning { .. } => Self::failure(
                 error.to_string(),
-                Some("start it with `ward up`".to_owned()),
+                Some("start it with `ward up --platform`, which deploys nothing".to_owned()),
             ),
             ClientError::Broken { ref source, .. } => Self::failure(
                 format!("{error}: {source}"),
                 Some(
-                    "look at server.log in the state folder; `ward up` starts the server again"
+                    "`ward up --platform` starts the server again, which goes on with what was under way: \
+                     `ward deployment watch` follows it; server.log in the state folder may say more"
                         .to_owned(),
                 ),
             ),
