@@ -207,7 +207,7 @@ impl Said {
                 None => return,
             },
             Phase::Preparing => ("preparing", format!("{id} to {to} begins")),
-            Phase::Rolling => ("rolling", rolling(env, deployment, live)),
+            Phase::Rolling { .. } => ("rolling", rolling(env, deployment, live)),
             Phase::Reverting { .. } => ("reverting", format!("taking {to} back")),
             Phase::Finished { .. } => return,
         };

@@ -144,7 +144,7 @@ pub(crate) fn deployment_view(deployment: &Deployment, now: Timestamp) -> Deploy
     let (phase, verdict, failure, until) = match &deployment.phase {
         Phase::Queued => ("queued", None, None, now),
         Phase::Preparing => ("preparing", None, None, now),
-        Phase::Rolling => ("rolling", None, None, now),
+        Phase::Rolling { .. } => ("rolling", None, None, now),
         Phase::Reverting { failure } => ("reverting", None, Some(failure.clone()), now),
         Phase::Finished {
             verdict,

@@ -75,7 +75,7 @@ fn up(scene: &Scene, draft: &mut Draft) {
     if let Some(deployment) = scene.active() {
         match &deployment.phase {
             Phase::Preparing => prepare::step(scene, draft, deployment),
-            Phase::Rolling => roll::step(scene, draft, deployment),
+            Phase::Rolling { .. } => roll::step(scene, draft, deployment),
             Phase::Reverting { failure } => revert::step(scene, draft, deployment, failure),
             // One that waits or has ended is not active.
             Phase::Queued | Phase::Finished { .. } => {}

@@ -157,7 +157,7 @@ pub(crate) fn word(deployment: &Deployment) -> &'static str {
     match deployment.phase {
         Phase::Queued => "queued",
         Phase::Preparing => "preparing",
-        Phase::Rolling => "rolling",
+        Phase::Rolling { .. } => "rolling",
         Phase::Reverting { .. } => "reverting",
         Phase::Finished { .. } => "finished",
     }
@@ -172,7 +172,10 @@ fn ready(scene: &Scene) -> Option<Timestamp> {
 fn switched(scene: &Scene) -> Option<DeploymentId> {
     let active = scene.active()?;
     let changes = scene.current() != Some(active.to);
-    let under_way = matches!(active.phase, Phase::Rolling | Phase::Reverting { .. });
+    let under_way = matches!(
+        active.phase,
+        Phase::Rolling { .. } | Phase::Reverting { .. }
+    );
     let seen = changes && under_way && scene.release_in_force(active.to);
     (seen || scene.memory.switched == Some(active.id)).then_some(active.id)
 }

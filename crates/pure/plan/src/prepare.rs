@@ -35,7 +35,7 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
         && commands_are_done(scene, draft, deployment, spec)
         && is_cleared(scene, draft, deployment.to);
     if ready {
-        draft.enter(deployment, Phase::Rolling);
+        draft.enter(deployment, Phase::Rolling { stage: 0 });
     }
 }
 

@@ -40,7 +40,7 @@ fn is_unprepared(scene: &Scene, release: ReleaseId) -> bool {
 }
 
 fn comes_up(deployment: &Deployment, current: ReleaseId) -> bool {
-    let forward = matches!(deployment.phase, Phase::Preparing | Phase::Rolling);
+    let forward = matches!(deployment.phase, Phase::Preparing | Phase::Rolling { .. });
     forward && deployment.to == current
 }
 

@@ -52,7 +52,9 @@ fn wanted(scene: &Scene) -> Vec<PlannedPool> {
 /// The release that should have the requests now.
 fn release(scene: &Scene) -> Option<ReleaseId> {
     let rolls = scene.active().filter(|d| {
-        d.phase == Phase::Rolling && pools::is_complete(scene, d.to) && roll::goes_on(scene, d)
+        matches!(d.phase, Phase::Rolling { .. })
+            && pools::is_complete(scene, d.to)
+            && roll::goes_on(scene, d)
     });
     rolls.map(|d| d.to).or(scene.current())
 }
@@ -88,7 +90,7 @@ fn in_rotation(scene: &Scene, release: ReleaseId) -> Vec<PlannedPool> {
 fn needs_gateway(scene: &Scene) -> bool {
     let judged = scene
         .active()
-        .is_some_and(|d| matches!(d.phase, Phase::Rolling | Phase::Reverting { .. }));
+        .is_some_and(|d| matches!(d.phase, Phase::Rolling { .. } | Phase::Reverting { .. }));
     judged || scene.seen().any(|i| i.is_routable())
 }
 
@@ -96,7 +98,7 @@ fn needs_gateway(scene: &Scene) -> bool {
 pub(crate) fn bound(scene: &Scene) -> Option<Bound> {
     let deployment = scene.active()?;
     match deployment.phase {
-        Phase::Rolling => acknowledgement(scene),
+        Phase::Rolling { .. } => acknowledgement(scene),
         Phase::Reverting { .. } => Some(revert::bound(scene, deployment)),
         Phase::Queued | Phase::Preparing | Phase::Finished { .. } => None,
     }

@@ -42,7 +42,7 @@ impl<'a> Scene<'a> {
     /// The release that rolls out now.
     pub(crate) fn rolling(&self) -> Option<ReleaseId> {
         let active = self.active()?;
-        matches!(active.phase, Phase::Rolling).then_some(active.to)
+        matches!(active.phase, Phase::Rolling { .. }).then_some(active.to)
     }
 
     /// Since when the active deployment is in its phase. A clock that was set back cannot hide that it began.

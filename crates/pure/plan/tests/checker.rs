@@ -585,7 +585,7 @@ fn moving() -> Vec<Wrong> {
         (
             "from the queue to the rollout",
             queued(),
-            vec![enter(2, Phase::Rolling)],
+            vec![enter(2, Phase::Rolling { stage: 0 })],
             "skips phase",
         ),
         (
@@ -603,19 +603,19 @@ fn moving() -> Vec<Wrong> {
         (
             "before the command ended",
             preparing(),
-            vec![enter(2, Phase::Rolling)],
+            vec![enter(2, Phase::Rolling { stage: 0 })],
             "skips phase",
         ),
         (
             "before the database is healthy",
             up_without_database(),
-            vec![enter(2, Phase::Rolling)],
+            vec![enter(2, Phase::Rolling { stage: 0 })],
             "skips phase",
         ),
         (
             "one that ended",
             queued(),
-            vec![enter(1, Phase::Rolling)],
+            vec![enter(1, Phase::Rolling { stage: 0 })],
             "skips phase",
         ),
         (

@@ -119,8 +119,8 @@ fn under_way(dice: &mut Dice) -> Phase {
     let failure = failure();
     dice.pick(&[
         Phase::Preparing,
-        Phase::Rolling,
-        Phase::Rolling,
+        Phase::Rolling { stage: 0 },
+        Phase::Rolling { stage: 0 },
         Phase::Reverting { failure },
     ])
     .clone()
@@ -156,6 +156,8 @@ fn deployment(dice: &mut Dice, id: DeploymentId, phase: Phase) -> Deployment {
         started: None,
         phase_since: moment(dice),
         by: "anna".into(),
+        paused: None,
+        promoted: 0,
         cancelled: dice.chance(10).then(|| "anna".into()),
         phase,
     }

@@ -103,7 +103,7 @@ fn word(phase: &Phase) -> String {
     match phase {
         Phase::Queued => "queued".to_owned(),
         Phase::Preparing => "preparing".to_owned(),
-        Phase::Rolling => "rolling".to_owned(),
+        Phase::Rolling { .. } => "rolling".to_owned(),
         Phase::Reverting { failure } => format!("reverting: {}", failure.message),
         Phase::Finished { verdict, .. } => Verdict::as_str(*verdict).to_owned(),
     }

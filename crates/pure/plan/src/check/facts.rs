@@ -40,7 +40,7 @@ impl<'a> Case<'a> {
     pub(super) fn active(&self) -> Option<&'a Deployment> {
         let mut deployments = self.env.deployments.values();
         deployments.find(|d| match d.phase {
-            Phase::Preparing | Phase::Rolling | Phase::Reverting { .. } => true,
+            Phase::Preparing | Phase::Rolling { .. } | Phase::Reverting { .. } => true,
             Phase::Queued | Phase::Finished { .. } => false,
         })
     }

@@ -32,15 +32,18 @@ pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
 fn follows(case: &Case, deployment: &Deployment, next: &Phase) -> bool {
     match (&deployment.phase, next) {
         (Phase::Queued, Phase::Preparing) => case.is_up() && is_its_turn(case, deployment),
-        (Phase::Preparing, Phase::Rolling) => case.is_up() && is_prepared(case, deployment),
-        (Phase::Preparing | Phase::Rolling, Phase::Reverting { .. }) => true,
-        (Phase::Rolling | Phase::Reverting { .. }, Phase::Finished { verdict, .. })
+        (Phase::Preparing, Phase::Rolling { .. }) => case.is_up() && is_prepared(case, deployment),
+        (Phase::Preparing | Phase::Rolling { .. }, Phase::Reverting { .. }) => true,
+        (Phase::Rolling { .. } | Phase::Reverting { .. }, Phase::Finished { verdict, .. })
             if *verdict == Verdict::Succeeded =>
         {
             true
         }
         (Phase::Reverting { .. }, Phase::Finished { .. }) => true,
-        (Phase::Queued | Phase::Preparing | Phase::Rolling, Phase::Finished { verdict, .. }) => {
+        (
+            Phase::Queued | Phase::Preparing | Phase::Rolling { .. },
+            Phase::Finished { verdict, .. },
+        ) => {
             let stopped = !case.is_up() || is_cancelled_in_queue(deployment);
             stopped && *verdict != Verdict::Succeeded
         }

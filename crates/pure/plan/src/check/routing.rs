@@ -96,7 +96,7 @@ fn routed_releases(case: &Case, pools: &[PlannedPool]) -> BTreeSet<ReleaseId> {
 fn may_serve(case: &Case, release: ReleaseId) -> bool {
     let rolls = case
         .active()
-        .is_some_and(|d| d.to == release && d.phase == Phase::Rolling);
+        .is_some_and(|d| d.to == release && matches!(d.phase, Phase::Rolling { .. }));
     let pools = case.observed.gateway.iter().flat_map(|g| &g.pools);
     let mut endpoints = pools.flat_map(|p| &p.endpoints);
     case.env.current == Some(release)
@@ -133,7 +133,9 @@ fn is_declared(case: &Case, pools: &[PlannedPool], service: &Name) -> bool {
     if let Some(routed) = routed_releases(case, pools).into_iter().next() {
         return wants(routed);
     }
-    let rolls = case.active().filter(|d| d.phase == Phase::Rolling);
+    let rolls = case
+        .active()
+        .filter(|d| matches!(d.phase, Phase::Rolling { .. }));
     let started = rolls
         .map(|d| d.to)
         .filter(|to| case.has_started_in_full(*to));

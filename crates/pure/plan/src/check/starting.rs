@@ -75,7 +75,7 @@ fn is_asked_for(case: &Case, start: &Start) -> bool {
             wanted && to == start.release && declared.is_some_and(|s| s.release.is_some())
         }
         (Role::ReleaseCommand, _) => false,
-        (Role::Service, Some((Phase::Rolling, to, _))) => {
+        (Role::Service, Some((Phase::Rolling { .. }, to, _))) => {
             declared.is_some() && (serves || to == start.release)
         }
         (Role::Service, _) => declared.is_some() && serves,

@@ -9,7 +9,7 @@ use ward_types::keeper::{InstanceFacts, Role};
 use ward_types::release::{Build, Release};
 use ward_types::spec::{
     DatabaseEngine, DatabaseSpec, EnvSpec, HealthSpec, ImageSource, ReleaseCommand, RouteSpec,
-    ServiceSpec,
+    ServiceSpec, Strategy,
 };
 use ward_types::table::{Endpoint, Pool};
 use ward_types::time::{Millis, Timestamp};
@@ -43,6 +43,7 @@ pub fn worker(instances: u32) -> ServiceSpec {
         start_timeout: Millis::secs(30),
         drain_timeout: Millis::secs(20),
         stop_timeout: Millis::secs(10),
+        strategy: Strategy::default(),
     }
 }
 

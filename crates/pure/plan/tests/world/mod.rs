@@ -145,6 +145,8 @@ impl World {
             started: None,
             phase_since: self.wall(),
             by: "anna".into(),
+            paused: None,
+            promoted: 0,
             cancelled: None,
             phase: Phase::Queued,
         };

@@ -10,7 +10,7 @@ pub fn word(phase: &Phase) -> &'static str {
     match phase {
         Phase::Queued => "queued",
         Phase::Preparing => "preparing",
-        Phase::Rolling => "rolling",
+        Phase::Rolling { .. } => "rolling",
         Phase::Reverting { .. } => "reverting",
         Phase::Finished { .. } => "finished",
     }
