@@ -31,6 +31,7 @@ mod routes;
 mod serve;
 mod socket;
 mod spawn;
+mod split;
 mod table_file;
 mod tls;
 mod tunnel;

@@ -129,7 +129,7 @@ impl Body for Stream {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
             Poll::Ready(Some(Err(error))) => {
                 if let Some(held) = this.held.take() {
-                    held.place.instance().count_failed();
+                    held.place.failed();
                 }
                 Poll::Ready(Some(Err(Error::Upstream(error))))
             }

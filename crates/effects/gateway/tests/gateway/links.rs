@@ -17,7 +17,7 @@ use crate::clients::{body, get, http1_over};
 use crate::world::{Start, World, env, eventually};
 
 /// Makes a connection as an application would, and hands its other end over as a keeper does.
-async fn handed_over(world: &World, target: LinkTarget) -> (TcpStream, bool) {
+pub(crate) async fn handed_over(world: &World, target: LinkTarget) -> (TcpStream, bool) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let application = TcpStream::connect(listener.local_addr().unwrap())
         .await
@@ -37,7 +37,7 @@ async fn handed_over(world: &World, target: LinkTarget) -> (TcpStream, bool) {
     (application, taken)
 }
 
-fn service(name: &str) -> LinkTarget {
+pub(crate) fn service(name: &str) -> LinkTarget {
     LinkTarget::Service {
         env: env(),
         service: Name::parse(name).unwrap(),

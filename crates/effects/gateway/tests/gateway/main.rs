@@ -14,6 +14,7 @@ mod edges;
 mod http;
 mod links;
 mod smuggling;
+mod splits;
 mod swaps;
 mod tls;
 mod upgrades;
