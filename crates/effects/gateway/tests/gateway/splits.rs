@@ -15,7 +15,7 @@ use ward_types::spec::Sticky;
 use ward_types::table::Traffic;
 
 use crate::app::{App, Payload};
-use crate::clients::{fetch, get, get2, http1, http1_over, http2, http2_over, piece};
+use crate::clients::{body, fetch, get, get2, http1, http1_over, http2, http2_over, piece};
 use crate::links::{handed_over, service};
 use crate::tls;
 use crate::world::{Start, World, env, eventually};
@@ -432,14 +432,16 @@ async fn what_counts_as_answered_and_as_failed() {
     let mut endless = fetch(world.http, get("/endless")).await.into_body();
     piece(&mut endless).await.unwrap();
     let waiting = tokio::spawn(fetch(world.http, get("/wait")));
-    eventually("it waits", async || app.seen.requests() == 9).await;
+    eventually("it waits", async || app.seen.requests() == 10).await;
     let other = App::http("other").await;
     world.instance("web-r1-2", other.address);
     world.route(&["web-r1-2"]).await;
     let id = InstanceId::parse(OLD).unwrap();
     world.control.cut(env(), id).await.unwrap();
     while let Some(Ok(_)) = endless.frame().await {}
-    waiting.await.unwrap();
+    // Nothing of its answer had come, so it is sent again.
+    other.seen.release.notify_one();
+    assert_eq!(body(waiting.await.unwrap()).await, "other");
     // It has left, and its release has not: it is remembered.
     counted(&world, OLD, (8, 2)).await;
 }
