@@ -89,7 +89,7 @@ impl Control {
         })
     }
 
-    /// Every environment but those of which only the events are left.
+    /// Every environment but those that were purged.
     fn there(&self) -> Vec<EnvId> {
         let state = self.store().state();
         let environments = state.environments.values();

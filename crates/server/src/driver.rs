@@ -42,6 +42,8 @@ pub(crate) struct Live {
     pub(crate) observed: Observed,
     /// What is waited for, in sentences.
     pub(crate) waiting: Vec<String>,
+    /// Which deployments wait for another to end, in sentences.
+    pub(crate) queued: Vec<String>,
     /// What only time will change, in sentences: releases that are kept warm.
     pub(crate) keeping: Vec<String>,
     /// Steps that failed at the last turn, in sentences.
@@ -133,14 +135,21 @@ impl Driver {
         let pause = pause(&plan, &troubles).min(settling.unwrap_or(TICK));
         self.memory = plan.memory;
         let warm = |waiting: &&Waiting| matches!(waiting, Waiting::Warm { .. });
+        let queue = |waiting: &&Waiting| matches!(waiting, Waiting::Queue { .. });
         let (keeping, waiting): (Vec<_>, Vec<_>) = plan.waiting.iter().partition(warm);
-        let sentences = |waiting: Vec<&Waiting>| waiting.iter().map(ToString::to_string).collect();
-        let (keeping, waiting): (Vec<String>, Vec<String>) =
-            (sentences(keeping), sentences(waiting));
-        let at_rest = plan.actions.is_empty() && waiting.is_empty() && troubles.is_empty();
+        let (queued, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(queue);
+        let sentences = |waiting: Vec<&Waiting>| -> Vec<String> {
+            waiting.iter().map(ToString::to_string).collect()
+        };
+        let at_rest = plan.actions.is_empty()
+            && (waiting.is_empty() && queued.is_empty())
+            && troubles.is_empty();
+        let (waiting, queued, keeping) =
+            (sentences(waiting), sentences(queued), sentences(keeping));
         self.live.send_replace(Live {
             observed,
             waiting,
+            queued,
             keeping,
             troubles,
             events,

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use ward_store::Log;
 use ward_types::id::{DeploymentId, EnvId, Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
-use ward_types::release::{Deployment, Environment, Phase};
+use ward_types::release::{Deployment, Environment, Goal, Phase};
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::Progress;
 
@@ -56,6 +56,8 @@ struct Said {
     phase: Option<&'static str>,
     healthy: BTreeMap<Name, (u32, u32)>,
     waiting: Told,
+    /// Since when it is this one's turn, though it has not begun.
+    turn: Option<Timestamp>,
 }
 
 impl Control {
@@ -97,6 +99,9 @@ impl Control {
                     let events = *log.borrow();
                     let seen = seen_since(&mut live, events).await;
                     prove(environment, deployment, &seen, progress).await;
+                }
+                if environment.goal != Goal::Up {
+                    return went_down(deployment);
                 }
                 let release = environment.current_release();
                 let addresses = release
@@ -162,6 +167,15 @@ fn unprotected(live: &Live) -> BTreeSet<String> {
         .collect()
 }
 
+/// What its verdict found to be serving is being stopped: to say that it serves would be untrue by now.
+fn went_down(deployment: &Deployment) -> Progress {
+    let (id, to) = (deployment.id, deployment.to);
+    Progress::Failed {
+        message: format!("{id} to {to} ended because its environment was taken down"),
+        hint: Some("`ward up` brings it up again".to_owned()),
+    }
+}
+
 fn gone() -> Progress {
     Progress::Failed {
         message: "the deployment is not in the log any more".to_owned(),
@@ -180,10 +194,13 @@ impl Said {
         if !matches!(deployment.phase, Phase::Queued | Phase::Finished { .. }) {
             self.counts(env, deployment, live, &mut news);
         }
-        // Of one that waits for another to end, the other's follower tells the rest.
-        let others = waits && ahead_of(env, deployment.id).is_some();
-        let slow = waits || now().since(deployment.phase_since) > SLOW;
-        if slow && !others {
+        let since = match (waits, ahead_of(env, deployment.id)) {
+            // What the other one waits for is told to who follows that one.
+            (true, Some(_)) => None,
+            (true, None) => Some(*self.turn.get_or_insert_with(now)),
+            (false, _) => Some(deployment.phase_since),
+        };
+        if since.is_some_and(|since| now().since(since) > SLOW) {
             let on = self.waiting.news(live.waits_on());
             if !on.is_empty() {
                 news.push(Progress::Waiting { on });

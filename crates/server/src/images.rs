@@ -22,8 +22,7 @@ impl ImageSink for Sink {
 
     async fn has_manifest(&self, repository: &str, digest: &Digest) -> Result<bool, SinkError> {
         let repository = Repository::parse(repository)?;
-        let reference = Reference::parse(digest.as_str())?;
-        Ok(self.0.manifest(&repository, &reference).await.is_ok())
+        Ok(self.0.has_image(&repository, digest).await?)
     }
 
     async fn put_blob(

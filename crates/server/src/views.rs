@@ -17,7 +17,7 @@ use crate::clock::now;
 use crate::control::Control;
 use crate::driver::Live;
 
-/// Whether environments are shown of which only the events are left.
+/// Whether environments are shown that were purged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Purged {
     /// No.
@@ -87,7 +87,12 @@ impl Control {
                 .unwrap_or_default(),
             components: components(env, &live),
             deployment,
-            waiting: live.waits_on().chain(&live.keeping).cloned().collect(),
+            waiting: live
+                .waits_on()
+                .chain(&live.queued)
+                .chain(&live.keeping)
+                .cloned()
+                .collect(),
         }
     }
 

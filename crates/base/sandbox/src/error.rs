@@ -9,6 +9,10 @@ pub(crate) const USER_NAMESPACE_REMEDY: &str = "an ordinary user needs user name
 `sysctl -w user.max_user_namespaces=10000 kernel.unprivileged_userns_clone=1` and, where AppArmor restricts \
 them (Ubuntu 24.04 and later), `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`; or run Ward as root";
 
+/// What to do when the kernel gives no network namespace.
+pub(crate) const NETWORK_NAMESPACE_REMEDY: &str = "sudo sysctl -w user.max_net_namespaces=10000; without one of its own an instance could reach every network \
+of the machine, so that none is started";
+
 /// Why a sandbox could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {

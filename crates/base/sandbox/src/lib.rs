@@ -32,6 +32,6 @@ pub mod signals;
 pub use cgroup::sweep as sweep_cgroups;
 pub use error::SandboxError;
 pub use exec::{ExecSpec, Executed, Joined};
-pub use memory::let_go_of_code;
+pub use memory::{give_back_freed, let_go_of_code};
 pub use network::add_address;
 pub use sandbox::{Prepared, Sandbox};

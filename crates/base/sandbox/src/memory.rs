@@ -5,6 +5,17 @@
 
 use crate::process::last_error;
 
+/// Gives memory that was freed back to the kernel. The allocator keeps it for itself while a few bytes that are in
+/// use lie above it, which after thousands of connections is always so. Takes milliseconds per 100 MiB.
+pub fn give_back_freed() {
+    // SAFETY: it takes no pointer, may be called from any thread at any time (malloc_trim(3): MT-Safe), and touches
+    // only pages that hold nothing but freed memory.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}
+
 /// Unmaps the pages of this process's code and constants. Those that are used again are found in the page cache.
 pub fn let_go_of_code() {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();

@@ -8,12 +8,16 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType};
 use rustix::thread::UnshareFlags;
 
-use crate::error::{SandboxError, outside};
+use crate::error::{NETWORK_NAMESPACE_REMEDY, SandboxError, outside};
 
 /// Moves this process into a network namespace of its own, with loopback up. Its sockets are made inside from
 /// now on; path-named Unix sockets work across the border.
 pub(crate) fn enter() -> Result<(), SandboxError> {
-    crate::process::unshare(UnshareFlags::NEWNET).map_err(outside("making a network namespace"))?;
+    crate::process::unshare(UnshareFlags::NEWNET).map_err(|source| SandboxError::Outside {
+        doing: "making a network namespace",
+        advice: NETWORK_NAMESPACE_REMEDY,
+        because: source.into(),
+    })?;
     loopback_up().map_err(outside("bringing the loopback device up"))?;
     // A workload has no capability, and images want port 80; in a network of its own nobody is shut out.
     // Where the kernel has no such setting, ports below 1024 are refused to the workload, which it will say.

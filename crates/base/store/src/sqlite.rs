@@ -234,14 +234,23 @@ pub(crate) fn connect_read_only(path: &Path) -> Result<Connection> {
     Ok(db)
 }
 
-/// Loads the state; where another fold wrote the projections, they are made anew from the events first.
+/// Loads the state; where another fold wrote the projections, they are made anew from the events first. Those
+/// of an older Ward are used as they are when the events do not fold any more: a log that was altered keeps
+/// nothing from being served, and the audit names where it breaks.
 fn load(db: &mut Connection, path: &Path) -> Result<(State, Frontier)> {
     let failed = |source| Error::database("read the log", path)(source);
     let fold: i64 = db
         .query_row("SELECT fold FROM head", [], |row| row.get(0))
         .map_err(failed)?;
     if fold != FOLD {
-        let state = fold_again(db, path)?;
+        let state = match fold_again(db, path) {
+            Ok(state) => state,
+            Err(error @ (Error::Row { .. } | Error::Misfit { .. })) if fold < FOLD => {
+                tracing::error!(%error, "the log does not fold any more; `ward audit verify` says more");
+                return writer::load(db, path);
+            }
+            Err(error) => return Err(error),
+        };
         let tx = db
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
             .map_err(failed)?;

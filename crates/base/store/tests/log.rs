@@ -260,6 +260,29 @@ fn another_writer_is_noticed_before_it_does_harm() {
 }
 
 #[test]
+fn projections_of_an_older_fold_serve_when_the_events_do_not_fold_any_more() {
+    let (_dir, path) = filled(3);
+    let before = Store::open(&path).unwrap().state();
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch(
+        "UPDATE head SET fold = fold - 1; UPDATE events SET record = x'7b7d' WHERE seq = 4",
+    )
+    .unwrap();
+    drop(db);
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.state(), before);
+    assert_eq!(store.verify(None).unwrap().first, Some(4));
+    drop(store);
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch("UPDATE head SET fold = fold + 2").unwrap();
+    drop(db);
+    assert!(
+        Store::open(&path).is_err(),
+        "a newer Ward's log is no altered one"
+    );
+}
+
+#[test]
 fn one_process_holds_a_state_folder_and_the_next_one_learns_which() {
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path().join("a/home");

@@ -213,6 +213,7 @@ impl KeeperClient {
         let request = Request::Exec { argv, env };
         match self.ask(&request, &stdio).await? {
             (Reply::ExecDone { exit }, _) => Ok(exit),
+            (Reply::NotRun { message, .. }, _) => Err(ClientError::Refused { message }),
             (other, _) => Err(self.confused(&request, &other)),
         }
     }

@@ -138,7 +138,8 @@ pub(crate) enum Entered {
 impl Engine {
     /// Opens the engine of a state folder, finds the keepers that run there and listens to them. When it
     /// returns, [`Engine::observe`] shows every instance that the folder knows, those whose keeper is gone
-    /// as `Exited`, `Failed` or `Lost`. Must run inside a tokio runtime.
+    /// as `Exited`, `Failed` or `Lost`. The empty control groups of keepers that were killed are removed.
+    /// Must run inside a tokio runtime.
     ///
     /// Two engines on one folder is a mistake that the server's lock prevents.
     ///
@@ -157,6 +158,8 @@ impl Engine {
             changes: watch::Sender::new(0),
         }));
         watcher::find_again(&engine).await?;
+        // Keepers that were killed could not do it. A group that is not empty yet is left to the next start.
+        tokio::task::spawn_blocking(ward_sandbox::sweep_cgroups);
         Ok(engine)
     }
 

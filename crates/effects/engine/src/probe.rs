@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(named.remedy(), "an ordinary user needs more; or root");
         assert_eq!(
             named.to_string(),
-            "making the namespaces failed: No space left"
+            "no instance can run here: making the namespaces failed: No space left"
         );
         assert_eq!(refused("nothing works").remedy(), "run Ward as root");
     }

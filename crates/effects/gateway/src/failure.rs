@@ -102,7 +102,7 @@ impl Failure {
         StatusCode::SERVICE_UNAVAILABLE,
         Fault::Ward,
         Retry::Soon,
-        "This server has just started and does not know yet what to serve. Try again in a moment.",
+        "This server has not been told yet what to serve. Try again in a moment.",
     );
     /// The pool names no instance.
     pub(crate) const NO_INSTANCE: Self = Self::new(

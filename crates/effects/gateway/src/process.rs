@@ -10,6 +10,7 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -42,6 +43,10 @@ const LAME: Duration = Duration::from_secs(2);
 const FOLLOW: Duration = Duration::from_millis(20);
 /// How long websockets may take to say goodbye at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How often the open connections are counted, and of how many fewer the memory is given back.
+const LULL: Duration = Duration::from_secs(5);
+const MANY: usize = 256;
 
 /// What a gateway is started with.
 #[derive(Debug, Clone)]
@@ -119,6 +124,7 @@ fn serve(options: Options) -> Result<(), StartError> {
     let shared = Arc::new(Shared {
         routing: Arc::new(Routing::new()),
         connections: Arc::new(Semaphore::new(options.limits.connections)),
+        peak: AtomicUsize::new(0),
         limits: options.limits,
         phase: watch::Sender::new(Phase::Serving),
         accepting: watch::Sender::new(0),
@@ -246,6 +252,7 @@ fn lead(
             applying: Mutex::default(),
         };
         tokio::task::spawn_local(serve::accept(Rc::new(desk), control));
+        tokio::task::spawn_local(give_back(Arc::clone(shared)));
         tokio::task::spawn_local(links::take_over(links, Arc::clone(shared), workers));
         tokio::select! {
             result = worker::run(Arc::clone(shared), listeners, first) => {
@@ -254,6 +261,23 @@ fn lead(
             result = until_the_end(shared, stored, &mut asked) => result.map_err(StartError::Worker),
         }
     })
+}
+
+/// Gives memory back after many connections have closed.
+async fn give_back(shared: Arc<Shared>) {
+    let mut most = 0;
+    let mut regular = tokio::time::interval(LULL);
+    loop {
+        regular.tick().await;
+        let now = shared.open();
+        // A burst may have come and gone since the last look.
+        most = shared.peak.swap(now, Ordering::Relaxed).max(most);
+        if most.saturating_sub(now) >= MANY {
+            // It takes the allocator's locks for milliseconds: on a thread that nobody waits for.
+            let _ = tokio::task::spawn_blocking(ward_sandbox::give_back_freed).await;
+            most = now;
+        }
+    }
 }
 
 fn bind(folder: &Path, name: &str) -> Result<tokio::net::UnixListener, StartError> {

@@ -5,6 +5,7 @@ use std::io;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     /// One permit per client connection.
     pub(crate) connections: Arc<Semaphore>,
+    /// The most client connections at once since it was last looked at.
+    pub(crate) peak: AtomicUsize,
     /// How far the process has come.
     pub(crate) phase: watch::Sender<Phase>,
     /// How many accept loops run.
@@ -53,6 +56,13 @@ pub(crate) struct Shared {
     pub(crate) egress: egress::Record,
     /// How TLS is spoken.
     pub(crate) tls: Arc<rustls::ServerConfig>,
+}
+
+impl Shared {
+    /// Client connections that are open, and those that the accept loops have a place for.
+    pub(crate) fn open(&self) -> usize {
+        self.limits.connections - self.connections.available_permits()
+    }
 }
 
 /// The listening sockets, as they come.
@@ -179,6 +189,8 @@ async fn accept_all(worker: &Rc<Worker>, listener: &TcpListener, speak: Speak) {
                 continue;
             }
         };
+        let open = worker.shared.open();
+        worker.shared.peak.fetch_max(open, Ordering::Relaxed);
         let worker = Rc::clone(worker);
         tokio::task::spawn_local(async move {
             prepare(&stream);

@@ -89,6 +89,31 @@ async fn a_damaged_manifest_is_an_error_and_nothing_is_collected_by_it() {
     served.stop().await;
 }
 
+#[tokio::test]
+async fn an_image_counts_as_here_only_while_all_of_it_is_as_it_was_pushed() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::open(folder.path()).unwrap();
+    let bytes = noise(5, 1_000_000);
+    let (image, layer) = support::put_image(&registry, "whole", None, &bytes).await;
+    let name = support::repository("whole");
+    let is_here = async || registry.has_image(&name, &image).await.unwrap();
+    assert!(is_here().await);
+    assert!(is_here().await, "and again, from what it remembers");
+    assert!(!registry.has_image(&name, &layer).await.unwrap());
+    let file = blob_file(folder.path(), layer.as_str());
+    flip(&file, 500_000);
+    assert!(!is_here().await);
+    // So whoever builds it again is not told that the layer need not be sent.
+    assert!(!registry.has_blob(&layer).await.unwrap());
+    registry.put_blob(bytes.as_slice()).await.unwrap();
+    assert!(is_here().await);
+    std::fs::remove_file(&file).unwrap();
+    assert!(!is_here().await);
+    registry.put_blob(bytes.as_slice()).await.unwrap();
+    flip(&blob_file(folder.path(), image.as_str()), 20);
+    assert!(!is_here().await);
+}
+
 /// Sends the head of a request and a part of its body. The client vanishes when this is dropped.
 fn half_a_request(http: &Http, head: &str, body: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(http.address).unwrap();

@@ -61,6 +61,9 @@ pub(crate) enum Output {
     Json,
 }
 
+const EXEC_ENDS: &str = "It ends as the program ended: with its exit status, or with 128 and the number of the signal that ended it. 127 \
+says that there is no such program, 126 that it cannot be executed.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start the platform in the background, and bring an environment up
@@ -81,6 +84,7 @@ pub(crate) enum Command {
     /// Show the output of instances
     Logs(Logs),
     /// Run a program beside an instance, in its sandbox
+    #[command(after_help = EXEC_ENDS)]
     Exec(Exec),
     /// Show the log of what was done, by whom and why
     Events(Events),
@@ -270,7 +274,7 @@ pub(crate) struct AnyEnv {
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) env: AnyEnv,
-    /// Environments too that were purged, and of which only the events are left
+    /// Purged environments, too, whose data is gone; their releases, output and events are left
     #[arg(long)]
     pub(crate) all: bool,
 }

@@ -40,8 +40,8 @@ pub(crate) async fn ensure(
         Err(other) => return Err(other.into()),
     }
     let server = started(&client, home, addresses).await?;
-    printer.say(&format!(
-        "• the platform runs (server {}, state in {})",
+    printer.done(&format!(
+        "the platform runs (server {}, state in {})",
         server.pid, server.home
     ));
     Ok(server)
@@ -162,10 +162,11 @@ fn last_words(home: &Path, ended: bool) -> Trouble {
     } else {
         "the server does not answer"
     };
-    let message = if words.is_empty() {
-        what.to_owned()
-    } else {
-        format!("{what}:\n{}", words.join("\n"))
+    let reason = words.last().and_then(|last| last.strip_prefix("error: "));
+    let message = match (reason, words.is_empty()) {
+        (Some(reason), _) if ended => format!("the server did not start: {reason}"),
+        (_, true) => what.to_owned(),
+        (_, false) => format!("{what}:\n{}", words.join("\n")),
     };
     Trouble::failure(
         message,

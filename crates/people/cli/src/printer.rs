@@ -4,6 +4,7 @@
 
 use std::io::Write;
 
+use comfy_table::Table;
 use owo_colors::{OwoColorize, Style};
 use serde::Serialize;
 use ward_types::release::Verdict;
@@ -62,6 +63,13 @@ impl Printer {
     pub(crate) fn data(&self, line: &str) {
         if writeln!(anstream::stdout(), "{line}").is_err() {
             std::process::exit(0);
+        }
+    }
+
+    /// A table, each line behind `indent`. The padding at the ends goes: it would wrap in a narrow terminal.
+    pub(crate) fn table(&self, table: &Table, indent: &str) {
+        for line in table.to_string().lines() {
+            self.data(&format!("{indent}{}", line.trim_end()));
         }
     }
 
@@ -136,8 +144,11 @@ impl Printer {
                 addresses,
             } => self.ended(deployment, addresses),
             Progress::Done { message, addresses } => {
-                self.step(message, None);
+                self.done(message);
                 self.addresses(addresses);
+            }
+            Progress::Failed { message, hint } if self.verbose => {
+                self.error(unsaid(message), hint.as_deref());
             }
             Progress::Failed { message, hint } => self.error(message, hint.as_deref()),
             Progress::Warning { message, hint } => self.warning(message, hint),
@@ -149,8 +160,13 @@ impl Printer {
     /// take minutes.
     pub(crate) fn building(&self, source: &str) {
         if !self.is_json() && !self.verbose {
-            self.say(&format!("• {source}: building (-v shows its output)"));
+            self.done(&format!("{source}: building (-v shows its output)"));
         }
+    }
+
+    /// Something that was done, to standard error.
+    pub(crate) fn done(&self, message: &str) {
+        self.step(message, None);
     }
 
     fn step(&self, message: &str, took: Option<Millis>) {
@@ -216,6 +232,11 @@ fn aftermath(deployment: &ward_types::view::DeploymentView) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// A message without the last lines of a build, which were shown while they were written.
+fn unsaid(message: &str) -> &str {
+    message.split("\n  | ").next().unwrap_or(message)
 }
 
 fn ending(progress: &Progress) -> Option<Status> {

@@ -75,6 +75,9 @@ fn a_failing_build_shows_its_output_and_changes_nothing() {
         1,
         "{failed:?}"
     );
+    let verbose = ward.run(&["deploy", "-v"]).stderr();
+    assert!(verbose.contains("  web is cross"), "{verbose}");
+    assert!(!verbose.contains("  | is cross"), "said twice: {verbose}");
     assert!(!ward.ok(&["releases"]).contains("r2"));
     serves(&ward);
 }

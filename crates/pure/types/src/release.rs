@@ -176,12 +176,13 @@ pub enum Goal {
 }
 
 /// Whether the data of an environment has been prepared for a release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DataState {
     /// There is none yet, or it was purged: release commands run, whatever the reason of a deployment.
     New,
-    /// Release commands have run on it.
+    /// Release commands have run on it. What an older Ward wrote down says nothing else.
+    #[default]
     Kept,
 }
 
@@ -193,6 +194,7 @@ pub struct Environment {
     /// Whether it should run.
     pub goal: Goal,
     /// Whether its data has been prepared for a release.
+    #[serde(default)]
     pub data: DataState,
     /// The last build number given out for its stack in this environment.
     pub builds: u64,

@@ -321,6 +321,12 @@ fn lists_are_searched_narrowed_counted_and_paged() {
 #[test]
 fn changes_are_announced_and_missed_ones_are_caught_up() {
     let desk = Desk::open();
+    // What changes before the service listens is told as `resync`, without the change itself.
+    let listening = "select count(*) > 0 from pg_stat_activity
+        where state = 'idle' and query = 'listen state_change'";
+    until("the service listens", || {
+        (desk.postgres.ask(listening) == "t").then_some(())
+    });
     let mut lines = desk.client.events(&[]);
     assert!(
         lines.any(|line| line == "event: heartbeat"),

@@ -52,6 +52,29 @@ async fn p4_a_killed_keeper_leaves_no_process_mount_or_group() {
 }
 
 #[tokio::test]
+async fn an_engine_that_opens_sweeps_what_killed_keepers_left() {
+    let world = World::new().await;
+    let mut spec = world.shell("exec sleep 605.25");
+    spec.limits.memory = Some(64 << 20);
+    spec.limits.processes = Some(20);
+    let id = spec.facts.id.clone();
+    world.engine.start(spec).await.unwrap();
+    let keeper = world.engine.observe(&world.env)[&id].status.keeper_pid;
+    let groups = || real::groups(Path::new("/sys/fs/cgroup"), &format!("ward-{keeper}-"));
+    real::kill(keeper);
+    until("its groups are empty", || {
+        groups().iter().all(|group| {
+            let inside = fs::read_to_string(Path::new(group).join("cgroup.procs"));
+            inside.is_ok_and(|processes| processes.is_empty())
+        })
+    })
+    .await;
+    let home = tempfile::tempdir().unwrap();
+    let _engine = real::open(home.path()).await;
+    until("its groups are swept", || groups().is_empty()).await;
+}
+
+#[tokio::test]
 async fn an_ended_keeper_leaves_no_group_and_no_socket() {
     let world = World::new().await;
     let mut spec = world.shell("exec sleep 600");

@@ -296,3 +296,34 @@ async fn an_instance_that_answers_nonsense() {
     *request.method_mut() = Method::POST;
     assert_eq!(fetch(world.http, request).await.status(), 502);
 }
+
+/// What a process has of the machine's memory for itself, in KiB.
+fn own_memory(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = text.lines().find(|line| line.starts_with("Anonymous:"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn memory_is_given_back_after_a_burst_of_connections() {
+    let mut world = World::new().await;
+    world.route(&[]).await;
+    let pid = world.child.id();
+    let before = own_memory(pid);
+    let mut clients = Vec::new();
+    for _ in 0..800 {
+        let mut client = http1(world.http).await;
+        assert_eq!(client.send_request(get("/")).await.unwrap().status(), 503);
+        clients.push(client);
+    }
+    assert!(
+        own_memory(pid) > before + 10 * 1024,
+        "there is nothing to give back"
+    );
+    drop(clients);
+    eventually("memory is given back", async || {
+        own_memory(pid) < before + 5 * 1024
+    })
+    .await;
+}

@@ -11,6 +11,7 @@ use crate::blobs::Found;
 use crate::digest::ContentDigest;
 use crate::error::{Error, Result};
 use crate::manifest;
+use crate::name::{Reference, Repository};
 use crate::read::{self, Verified};
 
 impl Registry {
@@ -35,6 +36,41 @@ impl Registry {
             self.vouch(digest);
         }
         Ok(size)
+    }
+
+    /// Whether a manifest and every blob that it names are here as they were pushed. Each is read once for
+    /// as long as the stored object does not change; what turns out damaged counts as absent from then on.
+    ///
+    /// # Errors
+    /// [`Error::File`] and [`Error::Store`].
+    pub async fn has_image(&self, repository: &Repository, digest: &Digest) -> Result<bool> {
+        let reference = Reference::Digest(digest.into());
+        let manifest = match self.manifest(repository, &reference).await {
+            Err(
+                Error::ManifestUnknown { .. } | Error::BlobUnknown { .. } | Error::Damaged { .. },
+            ) => {
+                return Ok(false);
+            }
+            other => other?,
+        };
+        for blob in manifest::read(None, &manifest.bytes)?.blobs {
+            if !self.is_intact(&blob).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn is_intact(&self, digest: &ContentDigest) -> Result<bool> {
+        let checked = match self.found(digest).await {
+            Ok(found) if self.is_verified(&found, digest) => Ok(()),
+            Ok(_) => self.verify(digest).await,
+            Err(error) => Err(error),
+        };
+        match checked {
+            Err(Error::BlobUnknown { .. } | Error::Damaged { .. }) => Ok(false),
+            other => other.map(|()| true),
+        }
     }
 
     /// The blob as a file that may be opened and must not be written to; `None` when it is not here,

@@ -128,7 +128,12 @@ pub(crate) async fn down(context: &Context, down: args::Down) -> Result<Status, 
         Some(name) => Some(crate::env::find(&context.client, Some(name)).await?),
         None => None,
     };
-    if down.purge && !down.yes && !confirmed(env.as_ref().map(|env| env.as_str()), &status)? {
+    let named = env.is_some() || !status.environments.is_empty();
+    if down.purge
+        && !down.yes
+        && named
+        && !confirmed(env.as_ref().map(|env| env.as_str()), &status)?
+    {
         context.printer.say("nothing was changed");
         return Ok(Status::Failure);
     }
@@ -147,7 +152,7 @@ pub(crate) async fn down(context: &Context, down: args::Down) -> Result<Status, 
     if whole && ended == Status::Success {
         context.client.post::<()>("/v1/shutdown", &()).await?;
         gone(context, status.server.pid).await?;
-        context.printer.say("• the platform is stopped");
+        context.printer.done("the platform is stopped");
     }
     Ok(ended)
 }
@@ -251,7 +256,7 @@ pub(crate) fn check(context: &Context, check: &args::Check) -> Result<Status, Tr
             &name,
             &text,
             &reading.mistakes,
-            ward_stack::Look::Plain,
+            ward_stack::Look::Colour,
             100,
         );
         let _ = write!(anstream::stderr(), "{rendered}");

@@ -77,11 +77,8 @@ fn whole(context: &Context, log: &LogView) {
         LogView::Whole { .. } => format!("{} the log: no event was altered", "ok     ".green()),
         LogView::Unaudited => format!("{} the log is being audited", "       ".dimmed()),
         LogView::Altered { message, hint, .. } => {
-            let mend = "mend it:".cyan();
-            format!(
-                "{} {message}\n        {mend} {hint}",
-                "altered".red().bold()
-            )
+            let now = "what now:".cyan();
+            format!("{} {message}\n        {now} {hint}", "altered".red().bold())
         }
     };
     context.printer.data(&line);
@@ -92,10 +89,7 @@ fn sandbox(context: &Context, report: &Report) {
     match &report.refused {
         Some(refused) => {
             let word = "fatal  ".red().bold().to_string();
-            line(format!(
-                "{word} no instance can run here: {}",
-                refused.message
-            ));
+            line(format!("{word} {}", refused.message));
             remedy(context, &refused.remedy);
         }
         None => line(format!(

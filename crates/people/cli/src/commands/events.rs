@@ -51,7 +51,7 @@ fn show(context: &Context, record: &Record) {
     let env = record
         .event
         .env()
-        .map(ToString::to_string)
+        .map(|env| format!("{env} "))
         .unwrap_or_default();
     let why = if record.why.is_empty() {
         String::new()
@@ -65,7 +65,7 @@ fn show(context: &Context, record: &Record) {
         record.who
     );
     context.printer.data(&format!(
-        "{}  {env} {}{why}",
+        "{}  {env}{}{why}",
         head.dimmed(),
         sentence(&record.event)
     ));

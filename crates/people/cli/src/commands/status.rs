@@ -77,15 +77,18 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
     for address in addresses {
         printer.data(&format!("  {address}"));
     }
-    let mut table = columns(&["INSTANCE", "STATE", "ROTATION", "AGE", "PID"]);
-    for component in &env.components {
-        rows(&mut table, component);
+    let some = env.components.iter().any(|c| !c.instances.is_empty());
+    if env.goal == Goal::Up || some {
+        let mut table = columns(&["INSTANCE", "STATE", "ROTATION", "AGE", "PID"]);
+        for component in &env.components {
+            rows(&mut table, component);
+        }
+        printer.table(&table, " ");
     }
-    printer.data(&table.to_string());
     if let Some(deployment) = &env.deployment {
         let (id, to, phase) = (deployment.id, deployment.to, &deployment.phase);
         printer.data(&format!(
-            "  deployment {id} to {to}: {phase} for {}",
+            "  deployment {id} to {to}: {phase}, asked for {} ago",
             seconds(deployment.took)
         ));
     }
@@ -189,7 +192,7 @@ pub(crate) async fn releases(context: &Context, env: OfEnv) -> Result<Status, Tr
             images.join(" "),
         ]);
     }
-    context.printer.data(&table.to_string());
+    context.printer.table(&table, "");
     Ok(Status::Success)
 }
 
