@@ -298,6 +298,7 @@ fn gateway(
             service: service.clone(),
             hosts: declared.route.iter().map(|r| r.host.clone()).collect(),
             endpoints: endpoints.collect(),
+            split: None,
         });
     }
     let mut traffic = BTreeMap::new();

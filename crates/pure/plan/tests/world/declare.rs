@@ -182,6 +182,7 @@ impl World {
                     port: 8080,
                 })
                 .collect(),
+            split: None,
         });
         pools.collect()
     }
