@@ -10,6 +10,7 @@ mod down;
 mod draft;
 mod drain;
 mod failure;
+mod hold;
 mod limits;
 mod memory;
 mod observed;
@@ -23,6 +24,9 @@ mod revert;
 mod roll;
 mod route;
 mod scene;
+mod stages;
+mod tables;
+mod trial;
 mod verdict;
 mod waiting;
 
@@ -30,10 +34,11 @@ pub use action::{Action, Plan, PlannedPool};
 pub use check::{Objection, check};
 pub use memory::Memory;
 pub use observed::{Observed, SeenGateway, SeenInstance};
-pub use waiting::{Bound, Waiting};
+pub use waiting::{Bound, Until, Waiting};
 
 use draft::Draft;
-use scene::Scene;
+use scene::{Scene, Stand};
+use stages::Rollout;
 use ward_types::release::{Environment, Goal, Phase};
 use ward_types::time::Timestamp;
 
@@ -49,16 +54,23 @@ pub fn plan(
     next_ordinal: u64,
     memory: &Memory,
 ) -> Plan {
+    let rollout = Rollout::of(env);
     let before = Scene {
         env,
         observed,
         now,
         memory,
+        rollout: rollout.as_ref(),
+        stand: Stand::Rest,
     };
     let noted = memory::note(&before);
     let scene = Scene {
         memory: &noted,
         ..before
+    };
+    let scene = Scene {
+        stand: roll::stand(&scene),
+        ..scene
     };
     let mut draft = Draft::new(next_ordinal, observed, noted.clone());
     match env.goal {

@@ -1,13 +1,13 @@
-//! Decision: all instances of the new release at once, all healthy, one switch, the gateway's word, done.
+//! Decision: the instances of a stage, all healthy, its table, the gateway's word, its time; then the next.
 //!
-//! The switch is one table for all services, so that no request sees one service of the new release and
-//! another of the old. Instances of the release that still run are used as they are, which makes a
+//! With one stage, which is what a stack file gets that asks for nothing else, the switch is one table for
+//! all services, so that no request sees one service of the new release and another of the old. Instances of the release that still run are used as they are, which makes a
 //! rollback a switch and not a start. An instance that ends before it was ever healthy fails the
 //! deployment at once; one that ends later is replaced, three times in all. The deployment succeeds by
 //! what the gateway shows: from the moment that it shows the new release in every pool, whatever dies
-//! afterwards is the business of the environment at rest.
+//! afterwards is the business of the environment at rest; unless it bakes, which ends with its time.
 
-use ward_types::id::ReleaseId;
+use ward_types::id::{Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
 use ward_types::release::{Deployment, Failure, Phase, Verdict};
 use ward_types::spec::{EnvSpec, ServiceSpec};
@@ -17,12 +17,16 @@ use crate::cancel;
 use crate::databases;
 use crate::draft::Draft;
 use crate::failure;
-use crate::limits::{ACKNOWLEDGEMENT, REPLACEMENTS};
+use crate::hold;
+use crate::limits::{ACKNOWLEDGEMENT, CUT_GRACE, REPLACEMENTS};
 use crate::observed::SeenInstance;
 use crate::pools;
 use crate::rest;
 use crate::route;
-use crate::scene::Scene;
+use crate::scene::{Scene, Stand};
+use crate::stages::Rollout;
+use crate::tables;
+use crate::trial;
 use crate::waiting::{Bound, Waiting};
 
 /// One step of the rollout.
@@ -37,7 +41,8 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
     }
     for (name, service) in &spec.services {
         let kept = pools::kept(scene, deployment.to, name, service);
-        let missing = (service.instances as usize).saturating_sub(kept.len());
+        let wanted = pools::wanted(scene, deployment.to, name, service);
+        let missing = wanted.saturating_sub(kept.len()).min(room(scene, name));
         if databases::are_ready_for(scene, deployment.to, service) {
             (0..missing).for_each(|_| draft.start(name, deployment.to, Role::Service));
         }
@@ -46,6 +51,66 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
             draft.wait(bounded(scene, deployment, spec, waiting));
         }
     }
+    if let Some(waiting) = hold::holding(scene, deployment) {
+        draft.wait(waiting);
+    } else if let Some(stage) = next_stage(scene, deployment) {
+        draft.enter(deployment, Phase::Rolling { stage });
+    }
+}
+
+/// How many more instances of a service may be started, of whichever release.
+pub(crate) fn room(scene: &Scene, service: &Name) -> usize {
+    let rollout = scene.rollout.filter(|_| scene.stand != Stand::Rest);
+    let limited = rollout.and_then(|rollout| Some((rollout, rollout.pace(service)?)));
+    limited.map_or(usize::MAX, |(rollout, pace)| {
+        let running = tables::running(scene, rollout, service);
+        (pace.most as usize).saturating_sub(running)
+    })
+}
+
+/// The stage to enter now: this one is complete, in force by the gateway's word, and held no longer.
+fn next_stage(scene: &Scene, deployment: &Deployment) -> Option<u32> {
+    let (rollout, stage) = (scene.rollout?, scene.stage()?);
+    let in_force = || {
+        let table = tables::at(scene, rollout, Some(stage));
+        let pools = scene.gateway().map(|g| &g.pools);
+        pools.is_some_and(|pools| pools::are_in_force(pools, &table))
+    };
+    let over = stage < rollout.last() && hold::is_over(scene, deployment);
+    let next = over && pools::is_complete(scene, deployment.to) && in_force();
+    next.then(|| hold::next(rollout, deployment, stage))
+}
+
+/// Where the table should stand.
+pub(crate) fn stand(scene: &Scene) -> Stand {
+    let Some(deployment) = scene.active() else {
+        return Stand::Rest;
+    };
+    match (&deployment.phase, scene.stage()) {
+        (Phase::Rolling { .. }, _) if !goes_on(scene, deployment) => Stand::Back,
+        (Phase::Rolling { .. }, Some(stage)) if has_reached(scene, deployment) => Stand::At(stage),
+        (Phase::Rolling { .. }, Some(stage)) => before(scene, stage),
+        (Phase::Reverting { .. }, _) => Stand::Back,
+        _ => Stand::Rest,
+    }
+}
+
+/// The stage before: the one whose shares are in force, because a promotion leaves stages out; where none
+/// is, the first.
+fn before(scene: &Scene, stage: u32) -> Stand {
+    let (Some(rollout), 1..) = (scene.rollout, stage) else {
+        return Stand::Before;
+    };
+    let mut stages = (0..stage).rev();
+    let in_force =
+        stages.find(|stage| rollout.shrinks() || tables::has_shares(scene, rollout, *stage));
+    Stand::At(in_force.unwrap_or(0))
+}
+
+/// Whether requests may move as the stage says: no further while the deployment is paused.
+fn has_reached(scene: &Scene, deployment: &Deployment) -> bool {
+    let held = scene.memory.held.is_some() && scene.release_in_force(deployment.to);
+    held || (deployment.paused.is_none() && pools::is_complete(scene, deployment.to))
 }
 
 /// How far a rollout is.
@@ -57,14 +122,14 @@ enum Outcome {
 
 fn outcome(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Outcome {
     match has_failed(scene, deployment, spec) {
-        _ if is_done(scene, deployment.to) => Outcome::Done,
+        _ if is_done(scene, deployment) => Outcome::Done,
         Some(failure) => Outcome::Failed(failure),
         None => Outcome::Underway,
     }
 }
 
 /// Whether a rollout has not failed: once it has, nothing is routed to its release any more.
-pub(crate) fn goes_on(scene: &Scene, deployment: &Deployment) -> bool {
+fn goes_on(scene: &Scene, deployment: &Deployment) -> bool {
     let spec = scene.spec(deployment.to);
     spec.is_some_and(|spec| !matches!(outcome(scene, deployment, spec), Outcome::Failed(_)))
 }
@@ -85,7 +150,7 @@ fn bounded(scene: &Scene, deployment: &Deployment, spec: &EnvSpec, waiting: Wait
             healthy,
             wanted,
             last_failure,
-            bound: Some(phase_bound(scene, deployment, spec)),
+            bound: Some(limit(scene, deployment, spec)),
         },
         bounded => bounded,
     }
@@ -103,7 +168,25 @@ pub(crate) fn succeed(scene: &Scene, draft: &mut Draft, deployment: &Deployment)
 
 /// The table shows the release, and either all of it is healthy or only its own switch, which was made
 /// when all of it was, can have put it there.
-fn is_done(scene: &Scene, to: ReleaseId) -> bool {
+fn is_done(scene: &Scene, deployment: &Deployment) -> bool {
+    let (Some(rollout), Some(stage)) = (scene.rollout, scene.stage()) else {
+        return false;
+    };
+    match rollout.is_plain() {
+        true => is_switched(scene, deployment.to),
+        false => stage == rollout.last() && has_proven_itself(scene, deployment),
+    }
+}
+
+/// The table of the last stage was in force when all of the release was healthy, and has been for long
+/// enough.
+fn has_proven_itself(scene: &Scene, deployment: &Deployment) -> bool {
+    hold::is_over(scene, deployment)
+        && pools::shows(scene, deployment.to)
+        && trial::breached(scene, deployment).is_none()
+}
+
+fn is_switched(scene: &Scene, to: ReleaseId) -> bool {
     let Some(gateway) = scene.gateway() else {
         return false;
     };
@@ -115,6 +198,7 @@ fn is_done(scene: &Scene, to: ReleaseId) -> bool {
 fn has_failed(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Option<Failure> {
     cancel::asked(deployment)
         .or_else(|| instance_ended(scene, deployment))
+        .or_else(|| trial::breached(scene, deployment))
         .or_else(|| not_acknowledged(scene, deployment))
         .or_else(|| never_healthy(scene, deployment, spec))
         .or_else(|| took_too_long(scene, deployment, spec))
@@ -165,7 +249,11 @@ fn never_healthy(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Opti
 }
 
 fn took_too_long(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Option<Failure> {
-    let bound = phase_bound(scene, deployment, spec);
+    if let Some(Waiting::Stage { until, bound, .. }) = hold::holding(scene, deployment) {
+        let late = scene.is_past(&bound);
+        return late.then(|| failure::forgotten(deployment, &until, &bound));
+    }
+    let bound = limit(scene, deployment, spec);
     scene.is_past(&bound).then(|| {
         let ill = scene.seen().find(|i| {
             let ours = i.facts.role == Role::Service && i.facts.release == deployment.to;
@@ -175,19 +263,42 @@ fn took_too_long(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Opti
     })
 }
 
-/// Twice the longest start, for what is replaced, and the gateway's word.
-fn phase_bound(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Bound {
-    let longest = longest_start(spec);
-    let limit = Millis(
-        longest
-            .0
-            .saturating_mul(2)
-            .saturating_add(ACKNOWLEDGEMENT.0),
-    );
-    Bound::setting(scene.phase_since(deployment), limit, "start_timeout")
+/// Twice the longest start, for what is replaced, and the gateway's word. Of a stage that was held, from
+/// the moment that nothing held it any more.
+fn limit(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Bound {
+    let work = longest_start(spec).0.saturating_mul(2);
+    let limit = work.saturating_add(ACKNOWLEDGEMENT.0);
+    match scene.memory.over {
+        Some(over) => Bound::setting(over.since, Millis(limit), "start_timeout"),
+        None => {
+            let leaving = scene.rollout.map_or(0, |rollout| leaving(scene, rollout).0);
+            let limit = Millis(limit.saturating_add(leaving));
+            Bound::setting(scene.phase_since(deployment), limit, "start_timeout")
+        }
+    }
 }
 
-fn longest_start(spec: &EnvSpec) -> Millis {
+/// How long the gateway is waited for at the end of a stage that was held.
+pub(crate) fn bound(scene: &Scene, deployment: &Deployment) -> Option<Bound> {
+    scene.memory.over?;
+    Some(limit(scene, deployment, scene.spec(deployment.to)?))
+}
+
+/// How long it may take until the last batch's old instances have made room for the next batch.
+pub(crate) fn leaving(scene: &Scene, rollout: &Rollout) -> Millis {
+    let releases = rollout.from.into_iter().chain([rollout.to]);
+    let services = releases
+        .filter_map(|r| scene.spec(r))
+        .flat_map(|s| &s.services);
+    let rolling = services.filter(|(name, _)| rollout.pace(name).is_some());
+    let budgets = rolling.map(|(_, s)| {
+        let drain = s.drain_timeout.0.saturating_add(CUT_GRACE.0);
+        drain.saturating_add(s.stop_timeout.0)
+    });
+    Millis(budgets.max().unwrap_or(0))
+}
+
+pub(crate) fn longest_start(spec: &EnvSpec) -> Millis {
     let services = spec.services.values();
     let longest = services.map(|s: &ServiceSpec| s.start_timeout).max();
     longest.unwrap_or_default()

@@ -103,6 +103,7 @@ fn route(service: &str, endpoints: &[&str]) -> Action {
             service: name(service),
             hosts: Vec::new(),
             endpoints: endpoints.iter().map(|e| id(e)).collect(),
+            split: None,
         }],
     }
 }
@@ -170,6 +171,8 @@ fn word(objection: &Objection) -> &'static str {
         Objection::WrongInstance { .. } => "wrong instance",
         Objection::EmptiesPool { .. } => "empties pool",
         Objection::MixesReleases => "mixes releases",
+        Objection::WrongSplit { .. } => "wrong split",
+        Objection::BelowFloor { .. } => "below floor",
         Objection::RoutesBlindly => "routes blindly",
         Objection::RoutesEarly => "routes early",
         Objection::RoutesDown => "routes down",
@@ -186,7 +189,7 @@ fn word(objection: &Objection) -> &'static str {
     }
 }
 
-const WORDS: usize = 25;
+const WORDS: usize = 27;
 
 /// One wrong plan: what is wrong with it, the world, the plan, and the objection that it must meet.
 type Wrong = (&'static str, Case, Vec<Action>, &'static str);

@@ -139,6 +139,7 @@ pub fn phase_limit(spec: &EnvSpec, phase: &str) -> u64 {
         "preparing" => 70_000 + commands,
         "rolling" => 2 * start + 10_000,
         "reverting" => 60_000,
+        "held" => 24 * 3_600_000 + 2 * start + 10_000,
         other => panic!("{other} is not under way"),
     }
 }
@@ -182,7 +183,7 @@ impl World {
                     port: 8080,
                 })
                 .collect(),
-            split: None,
+            split: pool.split.clone(),
         });
         pools.collect()
     }
