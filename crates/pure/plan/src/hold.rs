@@ -20,7 +20,7 @@ pub(crate) fn holding(scene: &Scene, deployment: &Deployment) -> Option<Waiting>
     Some(Waiting::Stage {
         deployment: deployment.id,
         release: deployment.to,
-        takes: takes(scene),
+        takes: takes(scene, scene.stand),
         until,
         bound,
     })
@@ -62,14 +62,16 @@ pub(crate) fn is_over(scene: &Scene, deployment: &Deployment) -> bool {
     scene.memory.held.is_some() && holding(scene, deployment).is_none()
 }
 
-/// What the new release takes by now, in percent of each service's requests: where balancing is by
-/// instances, about so many.
-pub(crate) fn takes(scene: &Scene) -> Vec<(Name, u8)> {
-    let (Some(rollout), Stand::At(stage)) = (scene.rollout, scene.stand) else {
+/// What the new release takes there, in percent of the requests of each service that both releases have:
+/// where balancing is by instances, about so many.
+pub(crate) fn takes(scene: &Scene, stand: Stand) -> Vec<(Name, u8)> {
+    let (Some(rollout), Stand::At(stage)) = (scene.rollout, stand) else {
         return Vec::new();
     };
+    let old = rollout.from.and_then(|old| scene.spec(old));
+    let is_new = |name: &Name| old.is_none_or(|old| !old.services.contains_key(name));
     let services = scene.spec(rollout.to).into_iter().flat_map(|s| &s.services);
-    let shares = services.filter(|(_, service)| service.port.is_some());
+    let shares = services.filter(|(name, service)| service.port.is_some() && !is_new(name));
     let shares = shares.filter_map(|(name, _)| Some((name, rollout.share(stage, name)?)));
     let takes = shares.map(|(name, share)| (name.clone(), percent(share)));
     takes.filter(|(_, percent)| *percent > 0).collect()

@@ -86,12 +86,20 @@ pub(crate) fn stand(scene: &Scene) -> Stand {
     let Some(deployment) = scene.active() else {
         return Stand::Rest;
     };
-    match (&deployment.phase, scene.stage()) {
-        (Phase::Rolling { .. }, _) if !goes_on(scene, deployment) => Stand::Back,
-        (Phase::Rolling { .. }, Some(stage)) if has_reached(scene, deployment) => Stand::At(stage),
-        (Phase::Rolling { .. }, Some(stage)) => before(scene, stage),
-        (Phase::Reverting { .. }, _) => Stand::Back,
+    match deployment.phase {
+        Phase::Rolling { .. } if !goes_on(scene, deployment) => Stand::Back,
+        Phase::Rolling { .. } => reached(scene, deployment),
+        Phase::Reverting { .. } => Stand::Back,
         _ => Stand::Rest,
+    }
+}
+
+/// The stage that a rollout has reached, as long as it goes on.
+pub(crate) fn reached(scene: &Scene, deployment: &Deployment) -> Stand {
+    match scene.stage() {
+        Some(stage) if has_reached(scene, deployment) => Stand::At(stage),
+        Some(stage) => before(scene, stage),
+        None => Stand::Rest,
     }
 }
 

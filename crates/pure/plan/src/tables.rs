@@ -55,6 +55,7 @@ pub(crate) fn back(scene: &Scene, rollout: &Rollout) -> Vec<PlannedPool> {
             Some(pool)
         }));
     }
+    pools.sort_by(|a, b| a.service.cmp(&b.service));
     pools
 }
 

@@ -18,7 +18,7 @@ use crate::scene::Scene;
 /// What went wrong on trial.
 pub(crate) fn breached(scene: &Scene, deployment: &Deployment) -> Option<Failure> {
     let mut instances = scene.seen().filter(|i| has_breached(scene, deployment, i));
-    let takes = || hold::takes(scene);
+    let takes = || hold::takes(scene, roll::reached(scene, deployment));
     instances
         .next()
         .map(|i| failure::on_trial(deployment.to, i, &takes()))

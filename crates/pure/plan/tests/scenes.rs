@@ -20,12 +20,15 @@ use ward_plan::{Action, Memory, Observed, Plan, SeenGateway, SeenInstance, check
 use ward_types::id::{DeploymentId, EnvId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::{Exit, InstanceFacts, InstanceState, InstanceStatus, Role};
 use ward_types::release::{
-    DataState, Deployment, Environment, Failure, Goal, Phase, Reason, Verdict,
+    DataState, Deployment, Environment, Failure, Goal, Pause, Phase, Reason, Verdict,
 };
-use ward_types::spec::EnvSpec;
-use ward_types::table::{Endpoint, Pool, Traffic};
+use ward_types::spec::{Amount, CanaryStep, EnvSpec, Sticky, Strategy};
+use ward_types::table::{Endpoint, Pool, Split, Traffic};
 use ward_types::time::{Millis, Timestamp};
-use world::{Dice, cases, inner, linked, name, release_of, seeds, spec, web, with_command, worker};
+use world::{
+    Dice, cases, deployed, inner, linked, name, release_of, rolling, seeds, spec, web,
+    with_command, worker,
+};
 
 const NOW: Timestamp = Timestamp(10_000_000);
 
@@ -69,6 +72,7 @@ fn any_spec(dice: &mut Dice) -> EnvSpec {
         } else {
             service
         };
+        let service = deployed(any_strategy(dice), service);
         services.push((component, service));
     }
     let databases: &[&str] = if dice.chance(70) { &["db"] } else { &[] };
@@ -76,6 +80,36 @@ fn any_spec(dice: &mut Dice) -> EnvSpec {
     spec.keep_warm = Millis(dice.below(3) * 100_000);
     spec.keep_releases = u32::try_from(1 + dice.below(4)).unwrap();
     spec
+}
+
+fn any_amount(dice: &mut Dice) -> Amount {
+    match dice.chance(50) {
+        true => Amount::Count(1 + dice.below(3) as u32),
+        false => Amount::Percent(1 + dice.below(100) as u8),
+    }
+}
+
+/// Half as most people leave it.
+fn any_strategy(dice: &mut Dice) -> Strategy {
+    let span = |dice: &mut Dice| Millis(dice.below(3) * 20_000);
+    match dice.below(6) {
+        0 => Strategy::BlueGreen { bake: span(dice) },
+        1 => rolling(any_amount(dice), any_amount(dice)),
+        2 => {
+            let mut weight = 0;
+            let steps = (0..1 + dice.below(3)).map(|_| {
+                weight += 1 + dice.below(30) as u8;
+                let hold = dice.chance(80).then(|| span(dice));
+                CanaryStep { weight, hold }
+            });
+            Strategy::Canary {
+                steps: steps.collect(),
+                sticky: dice.chance(30).then(|| Sticky::Cookie("side".into())),
+                bake: span(dice),
+            }
+        }
+        _ => Strategy::default(),
+    }
 }
 
 fn environment(dice: &mut Dice) -> Environment {
@@ -117,10 +151,11 @@ fn failure() -> Failure {
 
 fn under_way(dice: &mut Dice) -> Phase {
     let failure = failure();
+    let stage = dice.below(5) as u32;
     dice.pick(&[
         Phase::Preparing,
         Phase::Rolling { stage: 0 },
-        Phase::Rolling { stage: 0 },
+        Phase::Rolling { stage },
         Phase::Reverting { failure },
     ])
     .clone()
@@ -143,6 +178,7 @@ fn resting(dice: &mut Dice) -> Phase {
 fn deployment(dice: &mut Dice, id: DeploymentId, phase: Phase) -> Deployment {
     let reasons = [
         Reason::Deploy,
+        Reason::Deploy,
         Reason::Rollback,
         Reason::Rollforward,
         Reason::Up,
@@ -156,8 +192,14 @@ fn deployment(dice: &mut Dice, id: DeploymentId, phase: Phase) -> Deployment {
         started: None,
         phase_since: moment(dice),
         by: "anna".into(),
-        paused: None,
-        promoted: 0,
+        paused: dice.chance(10).then(|| Pause {
+            by: "anna".into(),
+            at: moment(dice),
+        }),
+        promoted: match dice.chance(15) {
+            true => dice.below(6) as u32,
+            false => 0,
+        },
         cancelled: dice.chance(10).then(|| "anna".into()),
         phase,
     }
@@ -266,21 +308,34 @@ fn state(dice: &mut Dice) -> InstanceState {
     .clone()
 }
 
-/// A table of one release, as any table that was ever put into force; sometimes it names what is gone.
+/// A table of one release, or of the two that a deployment by stages is between, as any table that was ever
+/// put into force; sometimes it names what is gone.
 fn gateway(
     dice: &mut Dice,
     env: &Environment,
     instances: &BTreeMap<InstanceId, SeenInstance>,
 ) -> SeenGateway {
     let shown = likely_release(dice, env);
+    let mixes = dice.chance(50);
+    let other = env
+        .active()
+        .filter(|d| d.reason == Reason::Deploy && mixes && Some(shown) == env.current)
+        .map(|d| d.to);
     let mut pools = Vec::new();
     for (service, declared) in &env.releases[&shown].spec.services {
         if declared.port.is_none() || dice.chance(10) {
             continue;
         }
+        let next = other.and_then(|to| env.releases[&to].spec.services.get(service));
+        let next = next.map(|service| &service.strategy);
+        let joins = matches!(
+            next,
+            Some(Strategy::Canary { .. } | Strategy::Rolling { .. })
+        );
         let copies = instances.values().filter(|i| {
             let facts = &i.facts;
-            facts.role == Role::Service && facts.release == shown && facts.component == *service
+            let ours = facts.release == shown || (joins && Some(facts.release) == other);
+            facts.role == Role::Service && ours && facts.component == *service
         });
         let mut ids: Vec<InstanceId> = copies.map(|i| i.facts.id.clone()).collect();
         ids.retain(|_| dice.chance(70));
@@ -288,17 +343,27 @@ fn gateway(
             ids.push(InstanceId::new(service, shown, 99));
         }
         let endpoints = ids.into_iter().map(|instance| Endpoint {
+            release: instances.get(&instance).map_or(shown, |i| i.facts.release),
             instance,
-            release: shown,
             dir: PathBuf::new(),
             port: 8080,
         });
+        let endpoints: Vec<_> = endpoints.collect();
+        let split = endpoints.iter().any(|e| Some(e.release) == other);
+        let split = match next {
+            Some(Strategy::Canary { steps, sticky, .. }) if split => Some(Split {
+                release: other.unwrap(),
+                percent: dice.pick(steps).weight,
+                sticky: sticky.clone(),
+            }),
+            _ => None,
+        };
         pools.push(Pool {
             env: env.id.clone(),
             service: service.clone(),
             hosts: declared.route.iter().map(|r| r.host.clone()).collect(),
-            endpoints: endpoints.collect(),
-            split: None,
+            endpoints,
+            split,
         });
     }
     let mut traffic = BTreeMap::new();
