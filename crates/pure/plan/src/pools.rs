@@ -24,8 +24,7 @@ pub(crate) fn wanted(
     name: &Name,
     service: &ServiceSpec,
 ) -> usize {
-    let share = staged(scene, release, name);
-    share.unwrap_or(service.instances) as usize
+    staged(scene, release, name).unwrap_or(service.instances) as usize
 }
 
 /// The old ones become fewer only with the table that needs fewer of them.
@@ -41,6 +40,21 @@ fn staged(scene: &Scene, release: ReleaseId, name: &Name) -> Option<u32> {
     }
 }
 
+/// How many are kept of those that there are: while instances of the new release are missing, so many more
+/// of the old one.
+fn kept_at_most(scene: &Scene, release: ReleaseId, name: &Name, service: &ServiceSpec) -> usize {
+    let wanted = wanted(scene, release, name, service);
+    let beside = scene.rollout.filter(|r| r.from == Some(release));
+    let pace = beside.and_then(|rollout| Some((rollout.to, rollout.pace(name)?)));
+    let Some((to, pace)) = pace else {
+        return wanted;
+    };
+    let new = scene.service(to, name);
+    let new = new.map_or(0, |service| healthy(scene, to, name, service));
+    let needed = (pace.floor as usize).saturating_sub(new);
+    needed.clamp(wanted, wanted.max(service.instances as usize))
+}
+
 /// The instances of a service that are kept: as many as wanted, the best first; and those that are to be
 /// replaced, until their replacements are in rotation.
 pub(crate) fn kept<'a>(
@@ -54,7 +68,7 @@ pub(crate) fn kept<'a>(
     live.sort_by_cached_key(|i| (!i.is_healthy(), !scene.in_force(&i.facts.id)));
     let (ill, mut kept): (Vec<_>, Vec<_>) =
         live.into_iter().partition(|i| is_ill(scene, i, service));
-    let wanted = wanted(scene, release, name, service);
+    let wanted = kept_at_most(scene, release, name, service);
     kept.truncate(wanted);
     let takes_over =
         |i: &&&SeenInstance| i.is_healthy() && (!i.is_routable() || scene.in_force(&i.facts.id));

@@ -34,7 +34,7 @@ pub(crate) fn keep(scene: &Scene, draft: &mut Draft) {
 }
 
 /// Whether a release would run on data that its release commands have not seen.
-fn is_unprepared(scene: &Scene, release: ReleaseId) -> bool {
+pub(crate) fn is_unprepared(scene: &Scene, release: ReleaseId) -> bool {
     let services = scene.spec(release).into_iter();
     let mut services = services.flat_map(|s| s.services.values());
     scene.env.data == DataState::New && services.any(|s| s.release.is_some())
@@ -63,7 +63,7 @@ fn keep_one(
     let well = live.iter().filter(|i| !pools::is_ill(scene, i, service));
     let wanted = pools::wanted(scene, release, name, service);
     let room = (2 * wanted).saturating_sub(live.len());
-    let room = room.min(roll::room(scene, name));
+    let room = room.min(roll::room(scene, draft, name));
     let missing = wanted.saturating_sub(well.count()).min(room);
     if missing == 0 || !databases::are_ready_for(scene, release, service) {
         return;

@@ -13,6 +13,7 @@ use crate::draft::Draft;
 use crate::limits::REVERT;
 use crate::observed::SeenInstance;
 use crate::pools;
+use crate::rest;
 use crate::roll;
 use crate::scene::Scene;
 use crate::verdict;
@@ -47,11 +48,11 @@ fn is_without_successor(scene: &Scene, deployment: &Deployment) -> bool {
     scene.release_in_force(deployment.to) && !scene.current().is_some_and(can_serve)
 }
 
-/// Where the old instances had become fewer, they must be back.
+/// Where the old instances had become fewer, they must be back, if they can be started at all.
 fn is_back(scene: &Scene) -> bool {
     let shrank = scene.rollout.filter(|rollout| rollout.shrinks());
     let old = shrank.and_then(|rollout| rollout.from);
-    old.is_none_or(|old| pools::is_complete(scene, old))
+    old.is_none_or(|old| pools::is_complete(scene, old) || rest::is_unprepared(scene, old))
 }
 
 /// How long a failed deployment may take to its verdict: with batches, so much more for each way back.

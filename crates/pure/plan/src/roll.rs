@@ -42,7 +42,9 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
     for (name, service) in &spec.services {
         let kept = pools::kept(scene, deployment.to, name, service);
         let wanted = pools::wanted(scene, deployment.to, name, service);
-        let missing = wanted.saturating_sub(kept.len()).min(room(scene, name));
+        let missing = wanted
+            .saturating_sub(kept.len())
+            .min(room(scene, draft, name));
         if databases::are_ready_for(scene, deployment.to, service) {
             (0..missing).for_each(|_| draft.start(name, deployment.to, Role::Service));
         }
@@ -59,11 +61,11 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
 }
 
 /// How many more instances of a service may be started, of whichever release.
-pub(crate) fn room(scene: &Scene, service: &Name) -> usize {
+pub(crate) fn room(scene: &Scene, draft: &Draft, service: &Name) -> usize {
     let rollout = scene.rollout.filter(|_| scene.stand != Stand::Rest);
     let limited = rollout.and_then(|rollout| Some((rollout, rollout.pace(service)?)));
     limited.map_or(usize::MAX, |(rollout, pace)| {
-        let running = tables::running(scene, rollout, service);
+        let running = tables::running(scene, rollout, service) + draft.started(service);
         (pace.most as usize).saturating_sub(running)
     })
 }
@@ -81,15 +83,18 @@ fn next_stage(scene: &Scene, deployment: &Deployment) -> Option<u32> {
     next.then(|| hold::next(rollout, deployment, stage))
 }
 
-/// Where the table should stand.
+/// Where the table should stand. Once a rollout has failed, nothing more is routed to its release.
 pub(crate) fn stand(scene: &Scene) -> Stand {
     let Some(deployment) = scene.active() else {
         return Stand::Rest;
     };
-    match deployment.phase {
-        Phase::Rolling { .. } if !goes_on(scene, deployment) => Stand::Back,
-        Phase::Rolling { .. } => reached(scene, deployment),
-        Phase::Reverting { .. } => Stand::Back,
+    match (&deployment.phase, scene.spec(deployment.to)) {
+        (Phase::Rolling { .. }, Some(spec)) => match outcome(scene, deployment, spec) {
+            Outcome::Done => scene.stage().map_or(Stand::Rest, Stand::At),
+            Outcome::Underway => reached(scene, deployment),
+            Outcome::Failed(_) => Stand::Back,
+        },
+        (Phase::Rolling { .. }, None) | (Phase::Reverting { .. }, _) => Stand::Back,
         _ => Stand::Rest,
     }
 }
@@ -134,12 +139,6 @@ fn outcome(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Outcome {
         Some(failure) => Outcome::Failed(failure),
         None => Outcome::Underway,
     }
-}
-
-/// Whether a rollout has not failed: once it has, nothing is routed to its release any more.
-fn goes_on(scene: &Scene, deployment: &Deployment) -> bool {
-    let spec = scene.spec(deployment.to);
-    spec.is_some_and(|spec| !matches!(outcome(scene, deployment, spec), Outcome::Failed(_)))
 }
 
 /// Without a limit of its own, waiting ends with the phase.

@@ -82,7 +82,8 @@ fn back(scene: &Scene, rollout: &Rollout) -> Vec<PlannedPool> {
             .from
             .is_some_and(|r| pools::is_reachable(scene, r, name))
     };
-    tables::patched(scene, table, |name| !old(name))
+    let table = tables::patched(scene, table, |name| !old(name));
+    tables::with_what_is_called(scene, rollout, table)
 }
 
 /// The release that should have the requests now.

@@ -198,9 +198,9 @@ impl Rollout {
         requests.any(|requests| matches!(requests, Requests::Percent(_)))
     }
 
-    /// Whether both releases serve at the same time, by more than one table.
+    /// Whether both releases may serve at the same time.
     pub(crate) fn is_gradual(&self) -> bool {
-        self.stages.len() > 1
+        self.stages.len() > 1 || self.shrinks()
     }
 
     /// One switch and done.

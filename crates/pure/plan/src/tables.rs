@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use ward_types::id::{InstanceId, Name, ReleaseId};
 use ward_types::keeper::Role;
-use ward_types::spec::{ServiceSpec, Sticky, Strategy};
+use ward_types::spec::{Sticky, Strategy};
 use ward_types::table::{Pool, Split};
 
 use crate::action::PlannedPool;
@@ -34,29 +34,43 @@ pub(crate) fn at(scene: &Scene, rollout: &Rollout, stage: Option<u32>) -> Vec<Pl
     pools.collect()
 }
 
-/// All pools on the way back.
+/// The old release's pools on the way back.
 pub(crate) fn back(scene: &Scene, rollout: &Rollout) -> Vec<PlannedPool> {
-    let names = names(scene, rollout);
-    let (both, new): (Vec<_>, Vec<_>) = names
-        .into_iter()
-        .partition(|name| has_port(old(scene, rollout, name)));
-    let mut pools: Vec<PlannedPool> = both
-        .into_iter()
+    let names = names(scene, rollout).into_iter();
+    names
         .filter_map(|name| shared(scene, rollout, name, NOTHING))
-        .collect();
-    let callers = pools.iter().flat_map(|p| &p.endpoints).filter_map(|id| {
-        let seen = scene.observed.instances.get(id);
-        seen.filter(|i| i.facts.release == rollout.to)
-    });
-    if callers.count() > 0 {
-        pools.extend(new.into_iter().filter_map(|name| {
-            let mut pool = whole(scene, rollout.to, name)?;
-            pool.endpoints.retain(|id| scene.in_force(id));
-            Some(pool)
-        }));
+        .collect()
+}
+
+/// Beside them what only the new release has, while any of its instances that may call it is in rotation.
+pub(crate) fn with_what_is_called(
+    scene: &Scene,
+    rollout: &Rollout,
+    mut pools: Vec<PlannedPool>,
+) -> Vec<PlannedPool> {
+    let mut endpoints = pools.iter().flat_map(|p| &p.endpoints);
+    if !endpoints.any(|id| is_of(scene, id, rollout.to)) {
+        return pools;
+    }
+    for called in scene.pools() {
+        let place = pools.iter().position(|p| p.service == called.service);
+        let serves = place.is_some_and(|place| !pools[place].endpoints.is_empty());
+        let left = healthy_of(scene, called, Some(rollout.to));
+        if serves || left.is_empty() {
+            continue;
+        }
+        match place {
+            Some(place) => pools[place].endpoints = left,
+            None => pools.push(staying(called, left)),
+        }
     }
     pools.sort_by(|a, b| a.service.cmp(&b.service));
     pools
+}
+
+fn is_of(scene: &Scene, id: &InstanceId, release: ReleaseId) -> bool {
+    let seen = scene.observed.instances.get(id);
+    seen.is_some_and(|i| i.facts.release == release)
 }
 
 /// Nothing of the new release.
@@ -70,14 +84,6 @@ fn names<'a>(scene: &Scene<'a>, rollout: &Rollout) -> BTreeSet<&'a Name> {
     let releases = rollout.from.into_iter().chain([rollout.to]);
     let specs = releases.filter_map(|release| scene.spec(release));
     specs.flat_map(|spec| spec.services.keys()).collect()
-}
-
-fn old<'a>(scene: &Scene<'a>, rollout: &Rollout, name: &Name) -> Option<&'a ServiceSpec> {
-    scene.service(rollout.from?, name)
-}
-
-fn has_port(service: Option<&ServiceSpec>) -> bool {
-    service.is_some_and(|s| s.port.is_some())
 }
 
 /// A pool of one release, if that has such a service and it can be reached.
@@ -183,34 +189,38 @@ pub(crate) fn patched(
         if left.is_empty() || place.is_some_and(|place| serves(&planned[place])) {
             continue;
         }
-        let stays = PlannedPool {
-            service: pool.service.clone(),
-            hosts: pool.hosts.clone(),
-            endpoints: left,
-            split: None,
-        };
         match place {
-            Some(place) => planned[place] = stays,
-            None => planned.push(stays),
+            Some(place) => planned[place] = staying(pool, left),
+            None => planned.push(staying(pool, left)),
         }
     }
     planned
 }
 
+fn staying(pool: &Pool, left: Vec<InstanceId>) -> PlannedPool {
+    PlannedPool {
+        service: pool.service.clone(),
+        hosts: pool.hosts.clone(),
+        endpoints: left,
+        split: None,
+    }
+}
+
 /// The healthy instances in a pool, of the release that serves if there are any.
 fn of_one_release(scene: &Scene, pool: &Pool) -> Vec<InstanceId> {
-    let healthy = |release: Option<ReleaseId>| -> Vec<InstanceId> {
-        let endpoints = pool.endpoints.iter().filter(|e| Some(e.release) == release);
-        let ids = endpoints.map(|e| e.instance.clone());
-        ids.filter(|id| pools::is_healthy(scene, id)).collect()
-    };
-    let serving = healthy(scene.current());
+    let serving = healthy_of(scene, pool, scene.current());
     if !serving.is_empty() {
         return serving;
     }
-    let others = pool.endpoints.iter();
-    let other = others.filter(|e| pools::is_healthy(scene, &e.instance));
-    healthy(other.map(|e| e.release).max())
+    let mut others = pool.endpoints.iter();
+    let other = others.find(|e| pools::is_healthy(scene, &e.instance));
+    healthy_of(scene, pool, other.map(|e| e.release))
+}
+
+fn healthy_of(scene: &Scene, pool: &Pool, release: Option<ReleaseId>) -> Vec<InstanceId> {
+    let endpoints = pool.endpoints.iter().filter(|e| Some(e.release) == release);
+    let ids = endpoints.map(|e| e.instance.clone());
+    ids.filter(|id| pools::is_healthy(scene, id)).collect()
 }
 
 /// The instances of a service of both releases that have not ended, drained and stopping ones too.

@@ -22,11 +22,11 @@ use ward_types::keeper::{Exit, InstanceFacts, InstanceState, InstanceStatus, Rol
 use ward_types::release::{
     DataState, Deployment, Environment, Failure, Goal, Pause, Phase, Reason, Verdict,
 };
-use ward_types::spec::{Amount, CanaryStep, EnvSpec, Sticky, Strategy};
+use ward_types::spec::{EnvSpec, Strategy};
 use ward_types::table::{Endpoint, Pool, Split, Traffic};
 use ward_types::time::{Millis, Timestamp};
 use world::{
-    Dice, cases, deployed, inner, linked, name, release_of, rolling, seeds, spec, web,
+    Dice, any_strategy, cases, deployed, inner, linked, name, release_of, seeds, spec, web,
     with_command, worker,
 };
 
@@ -80,36 +80,6 @@ fn any_spec(dice: &mut Dice) -> EnvSpec {
     spec.keep_warm = Millis(dice.below(3) * 100_000);
     spec.keep_releases = u32::try_from(1 + dice.below(4)).unwrap();
     spec
-}
-
-fn any_amount(dice: &mut Dice) -> Amount {
-    match dice.chance(50) {
-        true => Amount::Count(1 + dice.below(3) as u32),
-        false => Amount::Percent(1 + dice.below(100) as u8),
-    }
-}
-
-/// Half as most people leave it.
-fn any_strategy(dice: &mut Dice) -> Strategy {
-    let span = |dice: &mut Dice| Millis(dice.below(3) * 20_000);
-    match dice.below(6) {
-        0 => Strategy::BlueGreen { bake: span(dice) },
-        1 => rolling(any_amount(dice), any_amount(dice)),
-        2 => {
-            let mut weight = 0;
-            let steps = (0..1 + dice.below(3)).map(|_| {
-                weight += 1 + dice.below(30) as u8;
-                let hold = dice.chance(80).then(|| span(dice));
-                CanaryStep { weight, hold }
-            });
-            Strategy::Canary {
-                steps: steps.collect(),
-                sticky: dice.chance(30).then(|| Sticky::Cookie("side".into())),
-                bake: span(dice),
-            }
-        }
-        _ => Strategy::default(),
-    }
 }
 
 fn environment(dice: &mut Dice) -> Environment {
@@ -411,15 +381,43 @@ proptest! {
 
 fn finds_nothing(scene: &Scene, plan: &Plan) -> Result<(), TestCaseError> {
     let objections = check(&scene.env, &scene.observed, plan);
-    let Scene { env, observed, .. } = scene;
-    prop_assert!(
-        objections.is_empty(),
-        "{objections:#?}\n{:#?}\n{observed:#?}\n{plan:#?}\n{:#?}\n{:#?}",
-        env.current,
-        env.active(),
-        env.releases
-    );
+    let told = tell(scene, plan);
+    prop_assert!(objections.is_empty(), "{objections:?}\n{told}");
     Ok(())
+}
+
+/// A scene and its plan in few lines.
+fn tell(scene: &Scene, plan: &Plan) -> String {
+    let Scene { env, observed, .. } = scene;
+    let mut lines = vec![format!(
+        "{:?} current {:?}, {:?}",
+        env.goal,
+        env.current,
+        env.active()
+    )];
+    let active = env.active().map(|d| d.to);
+    for release in env.current.into_iter().chain(active) {
+        for (name, service) in &env.releases[&release].spec.services {
+            let (count, strategy) = (service.instances, &service.strategy);
+            lines.push(format!(
+                "{release} {name}: {count} {:?} {strategy:?}",
+                service.port
+            ));
+        }
+    }
+    for (id, seen) in &observed.instances {
+        lines.push(format!(
+            "{id} {:?} {:?}",
+            seen.facts.role, seen.status.state
+        ));
+    }
+    for pool in observed.gateway.iter().flat_map(|g| &g.pools) {
+        let ids: Vec<_> = pool.endpoints.iter().map(|e| e.instance.as_str()).collect();
+        lines.push(format!("{}: {ids:?} {:?}", pool.service, pool.split));
+    }
+    lines.extend(plan.actions.iter().map(|action| format!("{action:?}")));
+    lines.extend(plan.waiting.iter().map(ToString::to_string));
+    lines.join("\n")
 }
 
 fn holds(scene: &Scene, plan: &Plan, now: Timestamp) -> Result<(), TestCaseError> {
@@ -445,12 +443,8 @@ fn holds(scene: &Scene, plan: &Plan, now: Timestamp) -> Result<(), TestCaseError
     let silent = plan.actions.is_empty() && plan.waiting.is_empty() && busy;
     prop_assert!(
         !silent,
-        "it does not say what it waits for\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}",
-        env.current,
-        scene.observed,
-        plan,
-        env.active(),
-        env.releases
+        "it does not say what it waits for\n{}",
+        tell(scene, plan)
     );
     let ahead = plan
         .waiting

@@ -19,7 +19,7 @@ pub(super) struct Course<'a> {
 impl<'a> Course<'a> {
     /// Of the deployment that is under way, if it rolls out or back beside another release.
     pub(super) fn of(case: &Case<'a>) -> Option<Self> {
-        let deployment = case.active()?;
+        let deployment = case.active().filter(|_| case.is_up())?;
         let moves = matches!(
             deployment.phase,
             Phase::Rolling { .. } | Phase::Reverting { .. }
@@ -77,6 +77,11 @@ impl<'a> Course<'a> {
         let services = self.new_spec.services.keys();
         let lengths = services.map(|name| self.length_of(name));
         lengths.max().unwrap_or(1).max(1)
+    }
+
+    /// Whether both releases may serve at the same time.
+    pub(super) fn is_gradual(&self) -> bool {
+        self.length() > 1 || self.services().any(|name| self.is_rolling(name))
     }
 
     fn length_of(&self, service: &Name) -> u32 {

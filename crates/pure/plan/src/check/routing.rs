@@ -90,7 +90,7 @@ fn releases(case: &Case, pools: &[PlannedPool], objections: &mut Vec<Objection>)
 
 /// Two releases beside each other, as stages are; in one pool only where its strategy shares requests.
 fn may_mix(case: &Case, pools: &[PlannedPool]) -> bool {
-    let Some(course) = Course::of(case).filter(|course| course.length() > 1) else {
+    let Some(course) = Course::of(case).filter(Course::is_gradual) else {
         return false;
     };
     let both = [course.old, course.new_release()];

@@ -9,12 +9,12 @@ use ward_types::keeper::{InstanceFacts, Role};
 use ward_types::release::{Build, Release};
 use ward_types::spec::{
     Amount, CanaryStep, DatabaseEngine, DatabaseSpec, EnvSpec, HealthSpec, ImageSource,
-    ReleaseCommand, RouteSpec, ServiceSpec, Strategy,
+    ReleaseCommand, RouteSpec, ServiceSpec, Sticky, Strategy,
 };
 use ward_types::table::{Endpoint, Pool};
 use ward_types::time::{Millis, Timestamp};
 
-use super::World;
+use super::{Dice, World};
 
 pub fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
@@ -173,6 +173,36 @@ pub fn canary(steps: &[(u8, u64)]) -> Strategy {
         steps: steps.collect(),
         sticky: None,
         bake: Millis(0),
+    }
+}
+
+fn any_amount(dice: &mut Dice) -> Amount {
+    match dice.chance(50) {
+        true => Amount::Count(1 + dice.below(3) as u32),
+        false => Amount::Percent(1 + dice.below(100) as u8),
+    }
+}
+
+/// Half as most people leave it.
+pub fn any_strategy(dice: &mut Dice) -> Strategy {
+    let span = |dice: &mut Dice| Millis(dice.below(3) * 20_000);
+    match dice.below(6) {
+        0 => Strategy::BlueGreen { bake: span(dice) },
+        1 => rolling(any_amount(dice), any_amount(dice)),
+        2 => {
+            let mut weight = 0;
+            let steps = (0..1 + dice.below(3)).map(|_| {
+                weight += 1 + dice.below(30) as u8;
+                let hold = dice.chance(80).then(|| span(dice));
+                CanaryStep { weight, hold }
+            });
+            Strategy::Canary {
+                steps: steps.collect(),
+                sticky: dice.chance(30).then(|| Sticky::Cookie("side".into())),
+                bake: span(dice),
+            }
+        }
+        _ => Strategy::default(),
     }
 }
 
