@@ -42,6 +42,8 @@ pub(crate) struct Live {
     pub(crate) observed: Observed,
     /// What is waited for, in sentences.
     pub(crate) waiting: Vec<String>,
+    /// Of those, the one that says at which stage a deployment is held.
+    pub(crate) stage: Option<String>,
     /// Which deployments wait for another to end, in sentences.
     pub(crate) queued: Vec<String>,
     /// What only time will change, in sentences: releases that are kept warm.
@@ -138,6 +140,8 @@ impl Driver {
         let queue = |waiting: &&Waiting| matches!(waiting, Waiting::Queue { .. });
         let (keeping, waiting): (Vec<_>, Vec<_>) = plan.waiting.iter().partition(warm);
         let (queued, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(queue);
+        let held = |waiting: &&&Waiting| matches!(waiting, Waiting::Stage { .. });
+        let stage = waiting.iter().find(held).map(ToString::to_string);
         let sentences = |waiting: Vec<&Waiting>| -> Vec<String> {
             waiting.iter().map(ToString::to_string).collect()
         };
@@ -149,6 +153,7 @@ impl Driver {
         self.live.send_replace(Live {
             observed,
             waiting,
+            stage,
             queued,
             keeping,
             troubles,
@@ -370,6 +375,7 @@ impl Driver {
             service: planned.service.clone(),
             hosts: planned.hosts.clone(),
             endpoints: planned.endpoints.iter().filter_map(endpoint).collect(),
+            split: planned.split.clone(),
         }
     }
 }

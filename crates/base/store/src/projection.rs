@@ -70,6 +70,13 @@ pub(crate) fn touched(event: &Event) -> Vec<Row> {
         Event::DeploymentMoved {
             env, deployment, ..
         }
+        | Event::DeploymentPaused {
+            env, deployment, ..
+        }
+        | Event::DeploymentResumed { env, deployment }
+        | Event::DeploymentPromoted {
+            env, deployment, ..
+        }
         | Event::DeploymentCancelled {
             env, deployment, ..
         } => vec![

@@ -74,7 +74,7 @@ pub(crate) enum Command {
     Rollback(GoTo),
     /// Go forward again to a release that was rolled back
     Rollforward(GoTo),
-    /// Show, watch or cancel a deployment
+    /// Show, watch, pause, promote or cancel a deployment
     #[command(subcommand)]
     Deployment(Deployment),
     /// List the releases of an environment, newest first
@@ -230,19 +230,35 @@ pub(crate) enum Deployment {
     Show(OfDeployment),
     /// Follow a deployment to its verdict
     Watch(OfDeployment),
-    /// Take a deployment back: the release before goes on serving
-    Cancel {
+    /// Let a deployment stay as it is: no request moves until it is resumed, for a day at most
+    Pause(Steered),
+    /// Let a deployment that is paused go on
+    Resume(Steered),
+    /// Hold a deployment no longer: the rest of its stages follow at once, and it does not bake
+    Promote {
         #[command(flatten)]
-        of: OfDeployment,
-        /// Why, for the audit log
-        #[arg(
-            long,
-            default_value = "",
-            hide_default_value = true,
-            value_name = "TEXT"
-        )]
-        why: String,
+        steered: Steered,
+        /// Only the stage that it is at; the next one is held as declared
+        #[arg(long)]
+        stage: bool,
     },
+    /// Take a deployment back: the release before goes on serving
+    Cancel(Steered),
+}
+
+/// A deployment that somebody decides about.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Steered {
+    #[command(flatten)]
+    pub(crate) of: OfDeployment,
+    /// Why, for the audit log
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TEXT"
+    )]
+    pub(crate) why: String,
 }
 
 /// Which deployment a command is about.

@@ -223,6 +223,33 @@ pub struct CancelRequest {
     pub why: String,
 }
 
+/// The body of `POST /v1/deployments/steer`, which is answered by a [`DeploymentDetail`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SteerRequest {
+    /// The environment.
+    pub env: Option<EnvId>,
+    /// Which deployment; without it the one that is under way, else the one whose turn is next.
+    pub deployment: Option<DeploymentId>,
+    /// What it shall do.
+    pub steer: Steer,
+    /// Why, for the audit log.
+    pub why: String,
+}
+
+/// What a deployment that is under way can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Steer {
+    /// Stay as it is.
+    Pause,
+    /// Go on after a pause.
+    Resume,
+    /// Hold this stage no longer.
+    PromoteStage,
+    /// Hold no stage any longer, and do not bake.
+    Promote,
+}
+
 /// The answer of `GET /v1/deployments`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeploymentDetail {
@@ -240,6 +267,9 @@ pub struct DeploymentDetail {
     pub phase_since: Timestamp,
     /// Who cancelled it.
     pub cancelled: Option<String>,
+    /// Who paused it, while it is paused.
+    #[serde(default)]
+    pub paused: Option<String>,
     /// What it waits for, in sentences with their deadlines; empty when it has ended.
     pub waiting: Vec<String>,
 }
