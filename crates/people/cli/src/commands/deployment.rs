@@ -43,11 +43,7 @@ pub(crate) async fn deployment(
     }
 }
 
-async fn steer(
-    context: &Context,
-    steered: args::Steered,
-    steer: Steer,
-) -> Result<Status, Trouble> {
+async fn steer(context: &Context, steered: args::Steered, steer: Steer) -> Result<Status, Trouble> {
     let request = SteerRequest {
         env: Some(environment(context, &steered.of).await?),
         deployment: steered.of.deployment,
