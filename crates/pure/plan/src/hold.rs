@@ -48,7 +48,11 @@ fn held(scene: &Scene, deployment: &Deployment, since: Timestamp) -> Option<(Unt
         return None;
     }
     let (until, bound) = match (rollout.hold(stage), rollout.from) {
-        (Hold::UntilTold, _) => return Some((Until::Told, Bound::fixed(since, PATIENCE))),
+        // By the log, so that a planner that forgets does not wait for another day.
+        (Hold::UntilTold, _) => {
+            let begun = scene.phase_since(deployment);
+            return Some((Until::Told, Bound::fixed(begun, PATIENCE)));
+        }
         (Hold::For(bake), Some(old)) if stage == rollout.last() => {
             (Until::Baked { old }, Bound::setting(since, bake, "bake"))
         }

@@ -108,16 +108,20 @@ pub(crate) fn reached(scene: &Scene, deployment: &Deployment) -> Stand {
     }
 }
 
-/// The stage before: the one whose shares are in force, because a promotion leaves stages out; where none
-/// is, the first.
+/// The stage before. A promotion leaves stages out: then it is the one whose shares are in force; and the
+/// first, while the gateway has nothing of the release.
 fn before(scene: &Scene, stage: u32) -> Stand {
-    let (Some(rollout), 1..) = (scene.rollout, stage) else {
+    let (Some(rollout), Some(before)) = (scene.rollout, stage.checked_sub(1)) else {
         return Stand::Before;
     };
+    let known = !rollout.shrinks() && tables::is_split(scene.pools());
     let mut stages = (0..stage).rev();
-    let in_force =
-        stages.find(|stage| rollout.shrinks() || tables::has_shares(scene, rollout, *stage));
-    Stand::At(in_force.unwrap_or(0))
+    let in_force = stages.find(|stage| known && tables::has_shares(scene, rollout, *stage));
+    let fallback = match rollout.shrinks() || scene.release_in_force(rollout.to) {
+        true => before,
+        false => 0,
+    };
+    Stand::At(in_force.unwrap_or(fallback))
 }
 
 /// Whether requests may move as the stage says: no further while the deployment is paused.

@@ -126,8 +126,8 @@ fn shared(scene: &Scene, rollout: &Rollout, name: &Name, share: Share) -> Option
     Some(pool)
 }
 
-/// The healthy instances of the new release that join a pool: as many as the stage has, and of those that
-/// are in rotation already as many as the floor still needs.
+/// The healthy instances of the new release that join a pool: as many as the stage has; and of those that
+/// are in rotation already all that a canary has, or as many as the floor still needs.
 fn joining(
     scene: &Scene,
     rollout: &Rollout,
@@ -135,14 +135,19 @@ fn joining(
     share: Share,
     needed: usize,
 ) -> Vec<InstanceId> {
-    let Some(service) = scene.service(rollout.to, name).filter(|s| s.port.is_some()) else {
+    if !scene
+        .service(rollout.to, name)
+        .is_some_and(|s| s.port.is_some())
+    {
         return Vec::new();
-    };
-    let kept = pools::kept(scene, rollout.to, name, service);
-    let healthy = kept.into_iter().filter(|i| i.is_healthy());
-    let chosen = healthy.enumerate().filter(|(index, i)| {
+    }
+    let mut healthy = scene.group(Role::Service, rollout.to, name);
+    healthy.retain(|i| i.is_healthy());
+    healthy.sort_by_cached_key(|i| !scene.in_force(&i.facts.id));
+    let chosen = healthy.into_iter().enumerate().filter(|(index, i)| {
         let staged = *index < share.new as usize;
-        staged || (*index < needed && scene.in_force(&i.facts.id))
+        let stays = *index < needed || matches!(share.requests, Requests::Percent(_));
+        staged || (stays && scene.in_force(&i.facts.id))
     });
     chosen.map(|(_, i)| i.facts.id.clone()).collect()
 }
@@ -152,6 +157,11 @@ fn sticky(scene: &Scene, rollout: &Rollout, name: &Name) -> Option<Sticky> {
         Strategy::Canary { sticky, .. } => sticky.clone(),
         Strategy::BlueGreen { .. } | Strategy::Rolling { .. } => None,
     }
+}
+
+/// Whether a table divides requests between releases.
+pub(crate) fn is_split(pools: &[Pool]) -> bool {
+    pools.iter().any(|pool| pool.split.is_some())
 }
 
 /// Whether the table in force divides requests as a stage says.

@@ -94,9 +94,11 @@ fn may_mix(case: &Case, pools: &[PlannedPool]) -> bool {
         return false;
     };
     let both = [course.old, course.new_release()];
-    let known = routed_releases(case, pools)
-        .iter()
-        .all(|r| both.contains(r));
+    // What neither is was left in rotation by an earlier one, because nothing else could serve.
+    let known = pools.iter().flat_map(|p| &p.endpoints).all(|id| {
+        let release = case.seen(id).map(|i| i.facts.release);
+        case.is_in_force(id) || release.is_none_or(|r| both.contains(&r))
+    });
     let mut mixed = pools.iter().filter(|p| is_mixed(case, p));
     known && mixed.all(|p| course.is_rolling(&p.service) || p.split.is_some())
 }
