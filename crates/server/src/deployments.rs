@@ -139,12 +139,7 @@ impl Control {
     }
 }
 
-fn steered(
-    env: &EnvId,
-    found: &Deployment,
-    steer: Steer,
-    actor: &Actor,
-) -> Result<Event, Refusal> {
+fn steered(env: &EnvId, found: &Deployment, steer: Steer, actor: &Actor) -> Result<Event, Refusal> {
     let (env, deployment) = (env.clone(), found.id);
     let refused = |what: &str, hint: &'static str| {
         let message = format!("{deployment} of {env} {what}");

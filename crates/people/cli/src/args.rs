@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ward_types::id::{DeploymentId, Name, ReleaseId};
+use ward_types::spec::Strategy;
 use ward_types::time::Millis;
 
 /// Builds, releases, runs and rolls back what one `ward.toml` describes.
@@ -180,6 +181,8 @@ pub(crate) struct Deploy {
     /// Make a new release even when nothing changed
     #[arg(long)]
     pub(crate) force: bool,
+    #[arg(long, value_name = "STRATEGY", value_parser = crate::strategy::parse, help = crate::strategy::HELP)]
+    pub(crate) strategy: Option<Strategy>,
     #[command(flatten)]
     pub(crate) pace: Pace,
     /// Why, for the audit log

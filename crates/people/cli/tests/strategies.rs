@@ -127,3 +127,15 @@ fn p1_what_bakes_is_cancelled_without_a_loss() {
     let (asked, failures) = load.end();
     assert!(asked > 100 && failures.is_empty(), "{asked}: {failures:?}");
 }
+
+#[test]
+fn a_flag_takes_the_place_of_what_the_stack_file_says() {
+    let ward = up("");
+    ward.stack(r#"ANSWER = "two""#, "");
+    ward.ok(&["deploy", "--no-wait", "--strategy", "canary:20=until_told"]);
+    waits_for(&ward, "r2 takes 20 % of the requests of web");
+    assert_eq!(of_a_hundred(&ward), 20);
+    ward.ok(&["deployment", "cancel"]);
+    ward.run(&["deploy", "--strategy", "canary:0=1m"])
+        .fails(2, &["--strategy", "no weight from 1 to 99"]);
+}

@@ -8,6 +8,7 @@ use crate::event::Record;
 use crate::id::{DeploymentId, Digest, EnvId, InstanceId, Name, ReleaseId};
 use crate::keeper::{Exit, InstanceState};
 use crate::release::{Failure, Goal, Reason, Verdict};
+use crate::spec::Strategy;
 use crate::time::{Millis, Timestamp};
 
 /// `GET /v1/status?env=returns/dev`: the platform, and each environment (or the one asked for). Those of which
@@ -179,6 +180,9 @@ pub struct DeployRequest {
     /// When the stream ends.
     #[serde(default)]
     pub until: Until,
+    /// How services with a port take over, in place of what the stack file says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
 }
 
 /// What a new deployment does with those before it that have not ended.

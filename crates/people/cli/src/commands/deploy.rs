@@ -30,6 +30,7 @@ pub(crate) async fn up(context: &Context, up: args::Up) -> Result<Status, Troubl
                 unchanged: Unchanged::Keep,
                 others: Others::Wait,
                 until: Until::Verdict,
+                strategy: None,
             };
             send(context, &request).await
         }
@@ -61,6 +62,7 @@ pub(crate) async fn deploy(context: &Context, deploy: args::Deploy) -> Result<St
         unchanged,
         others: deploy.pace.others(),
         until: deploy.pace.until(),
+        strategy: deploy.strategy,
     };
     send(context, &request).await
 }
