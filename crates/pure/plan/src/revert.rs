@@ -16,6 +16,7 @@ use crate::pools;
 use crate::rest;
 use crate::roll;
 use crate::scene::Scene;
+use crate::stages::Rollout;
 use crate::verdict;
 use crate::waiting::{Bound, Waiting};
 
@@ -26,7 +27,7 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment, fa
     }
     let bound = bound(scene, deployment);
     let known = scene.gateway().is_some() || scene.current().is_none();
-    let gone = known && !is_left(scene, deployment) && is_back(scene);
+    let gone = known && !is_left(scene, deployment) && is_back(scene, deployment);
     if gone || scene.is_past(&bound) {
         let phase = Phase::Finished {
             verdict: verdict::of_failure(scene, deployment),
@@ -48,11 +49,17 @@ fn is_without_successor(scene: &Scene, deployment: &Deployment) -> bool {
     scene.release_in_force(deployment.to) && !scene.current().is_some_and(can_serve)
 }
 
-/// Where the old instances had become fewer, they must be back, if they can be started at all.
-fn is_back(scene: &Scene) -> bool {
-    let shrank = scene.rollout.filter(|rollout| rollout.shrinks());
-    let old = shrank.and_then(|rollout| rollout.from);
-    old.is_none_or(|old| pools::is_complete(scene, old) || rest::is_unprepared(scene, old))
+/// The verdict is not spoken a moment too early: what is healthy of the old release is in force. Where its
+/// instances had become fewer they must all be back, if they can be started at all.
+fn is_back(scene: &Scene, deployment: &Deployment) -> bool {
+    let Some(old) = scene.current().filter(|old| *old != deployment.to) else {
+        return true;
+    };
+    if pools::is_complete(scene, old) {
+        return verdict::serves_in_full(scene, old);
+    }
+    let shrank = scene.rollout.is_some_and(Rollout::shrinks);
+    !shrank || rest::is_unprepared(scene, old)
 }
 
 /// How long a failed deployment may take to its verdict: with batches, so much more for each way back.

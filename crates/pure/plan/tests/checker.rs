@@ -467,6 +467,14 @@ fn without_canary() -> Case {
     case
 }
 
+/// The canary's instance fell ill just now.
+fn with_ill_canary() -> Case {
+    let mut world = at_ten();
+    let wall = world.wall();
+    world.sim(&id("web-r2-3")).turn(false, wall);
+    Case::of(&world)
+}
+
 fn staging() -> Vec<Wrong> {
     let canary_case = || Case::of(&at_ten());
     let all = ["web-r1-1", "web-r1-2", "web-r2-3"];
@@ -520,6 +528,12 @@ fn staging() -> Vec<Wrong> {
             "everything to a canary that has one instance of two",
             without_canary(),
             vec![enter(2, Phase::Rolling { stage: 1 })],
+            "skips phase",
+        ),
+        (
+            "on with an ill one",
+            with_ill_canary(),
+            to(1),
             "skips phase",
         ),
         ("a stage left out", canary_case(), to(2), "skips phase"),

@@ -694,6 +694,59 @@ fn rolling_whose_third_batch_cannot_start() {
     insta::assert_snapshot!(world.transcript);
 }
 
+/// The two that are left serve alone at once, because r2 declares no more; the verdict waits for all four.
+#[test]
+fn rolling_to_fewer_instances_that_is_cancelled() {
+    let mut world = served_web(4);
+    let second = world.deploy(by(rolling(Amount::Count(1), Amount::Count(1)), 2));
+    world.run(500);
+    world.cancel(second);
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn rolling_whose_old_instances_come_back_slowly() {
+    let mut world = served_web(4);
+    let second = world.deploy(by(rolling(Amount::Count(1), Amount::Count(1)), 4));
+    world.run(1400);
+    world.behave = Box::new(|_| Behaviour {
+        healthy_after: Some(25_000),
+        ..Behaviour::default()
+    });
+    world.cancel(second);
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+/// An instance that drains is back in rotation when one that took its place dies.
+#[test]
+fn rolling_whose_new_instance_dies_while_an_old_one_drains() {
+    let mut world = served_web(3);
+    world.gateway.busy(&id("web-r1-3"), 1, 0);
+    world.deploy(by(rolling(Amount::Count(1), Amount::Count(1)), 3));
+    world.run(2000);
+    let wall = world.wall();
+    world.sim(&id("web-r2-4")).kill(wall);
+    world.say("! web-r2-4 was killed");
+    world.run(1000);
+    world.gateway.cut(&id("web-r1-3"));
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn canary_whose_gateway_is_away_when_its_time_is_over() {
+    let mut world = served_web(2);
+    world.deploy(by(canary(&[(10, 30)]), 2));
+    world.run(28_000);
+    let now = world.now;
+    world.gateway.go_away(now, 8000);
+    world.say("! the gateway was killed");
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
 #[test]
 fn canary_by_time() {
     let mut world = served_web(4);
