@@ -1,4 +1,4 @@
-//! What a person or CI runs: `cargo xtask demo | test | bench | docs`.
+//! What a person or CI runs: `cargo xtask demo | test | bench | sim | docs`.
 //!
 //! It is small on purpose, so that the first command on a fresh machine is not a long build: what is
 //! heavy is built by the commands that it runs.
@@ -6,6 +6,7 @@
 mod demo;
 mod docs;
 mod packages;
+mod promises;
 mod replay;
 mod run;
 mod test;
@@ -35,6 +36,18 @@ enum Task {
         #[arg(long, default_value = "text")]
         output: String,
     },
+    /// Try seeds in the simulator, and its crash sweep
+    Sim {
+        /// How many seeds
+        #[arg(long, default_value_t = 10_000)]
+        seeds: u64,
+        /// The first of them
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Replay this one, and show what happens
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Replay the README's session with the debug binary
     Replay,
     /// Write the reference pages anew from the tables that they come from
@@ -46,6 +59,7 @@ fn main() -> ExitCode {
         Task::Demo => demo::demo(),
         Task::Test => test::test(),
         Task::Bench { names, output } => run::bench(&names, &output),
+        Task::Sim { seeds, from, seed } => run::sim(seeds, from, seed),
         Task::Replay => test::documents(),
         Task::Docs => docs::write(),
     };

@@ -44,6 +44,20 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     }
 }
 
+/// Simulates: the work is in the crate `ward-sim`.
+pub(crate) fn sim(seeds: u64, from: u64, seed: Option<u64>) -> Result<(), String> {
+    let mut sim = cargo();
+    sim.args(["run", "--release", "--locked", "--quiet"]);
+    sim.args(["--package", "ward-sim", "--"]);
+    match seed {
+        Some(seed) => sim.arg("--seed").arg(seed.to_string()),
+        None => sim
+            .args(["--seeds", &seeds.to_string()])
+            .args(["--from", &from.to_string()]),
+    };
+    run(&mut sim)
+}
+
 /// Measures: the work is in the crate `ward-bench`.
 pub(crate) fn bench(names: &[String], output: &str) -> Result<(), String> {
     packages::install(packages::BENCH)?;

@@ -20,9 +20,6 @@ use crate::images::{ImageError, Images};
 
 /// An instance's log is rotated beyond this many bytes.
 const LOG_BYTES: u64 = 16 << 20;
-/// More processes and threads than any sane service has, and few enough that a fork bomb stays in its
-/// instance.
-const PROCESSES: u32 = 4096;
 /// Where programs are looked for, unless the image says otherwise.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -161,7 +158,8 @@ impl Composer {
             },
             limits: Limits {
                 memory: service.memory.map(|size| size.0),
-                processes: Some(PROCESSES),
+                processes: Some(service.processes),
+                scratch: Some(service.scratch.0),
             },
             health: service
                 .health
@@ -261,12 +259,14 @@ impl Composer {
         ))
     }
 
-    /// Removes an environment's data and secrets. Its releases and logs stay.
+    /// Removes an environment's data and secrets, and the folders above that nothing else is in. Its releases
+    /// and logs stay.
     ///
     /// # Errors
     /// [`ComposeError::Purge`].
     pub(crate) fn purge(&self, env: &EnvId) -> Result<(), ComposeError> {
         for part in ["data", "secrets"] {
+            let above = self.home.join(part);
             let path = self.home.join(part).join(env.as_str());
             match std::fs::remove_dir_all(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -274,6 +274,9 @@ impl Composer {
                 }
                 _ => {}
             }
+            // One that holds another environment's is not empty, and stays.
+            let stack = above.join(env.stack().as_str());
+            let _ = std::fs::remove_dir(stack).and_then(|()| std::fs::remove_dir(above));
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The handle by which the API asks the server for things.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,7 +9,7 @@ use ward_engine::Engine;
 use ward_postgres::{Database, Postgres};
 use ward_registry::Registry;
 use ward_store::{Entry, Log, Store};
-use ward_types::event::{Event, Record};
+use ward_types::event::{Event, Record, State};
 use ward_types::id::{EnvId, Name};
 use ward_types::keeper::InstanceState;
 use ward_types::release::Environment;
@@ -20,8 +20,9 @@ use ward_types::view::{AuditView, ExecProgram, ExecRequest, ExecTarget};
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::admission::{Admission, Admitted};
 use crate::audit::Auditor;
+use crate::builds::Builds;
 use crate::clock::now;
-use crate::driver::{Driver, Live, World};
+use crate::driver::{self, Live, World};
 use crate::images::Images;
 
 /// Which way among the releases.
@@ -41,14 +42,21 @@ pub(crate) struct Shared {
     pub(crate) images: Images,
     pub(crate) postgres: Postgres,
     pub(crate) drivers: Mutex<BTreeMap<EnvId, watch::Receiver<Live>>>,
-    /// One build and record at a time per environment.
-    pub(crate) lanes: Mutex<BTreeMap<EnvId, Arc<tokio::sync::Mutex<()>>>>,
+    pub(crate) builds: Builds,
+    /// Held by who decides from the state and records what was decided.
+    pub(crate) desk: tokio::sync::Mutex<()>,
     /// Held while there are images that no release refers to yet: nothing is collected meanwhile.
     pub(crate) unrecorded: tokio::sync::RwLock<()>,
     pub(crate) auditor: Auditor,
     pub(crate) admission: Admission,
     pub(crate) ending: watch::Sender<bool>,
 }
+
+/// How often a decision is made anew because a driver wrote meanwhile; it writes a few events a deployment.
+const DECIDED_AT_MOST: usize = 5;
+
+/// Who holds it is alone at the desk.
+pub(crate) struct Desk<'a>(#[expect(dead_code, reason = "held")] tokio::sync::MutexGuard<'a, ()>);
 
 /// The handle. Cheap to clone.
 #[derive(Clone)]
@@ -81,6 +89,23 @@ impl Control {
             )
             .hint("`ward up` starts it again")
         })
+    }
+
+    /// Ends this server alone, so that another one takes over: gateway and instances go on.
+    ///
+    /// # Errors
+    /// While something is being built: that would be cut off.
+    pub fn hand_over(&self) -> Result<(), Refusal> {
+        self.0.admission.close(|changes| match changes {
+            0 => Ok(()),
+            _ => Err(Refusal::new(
+                RefusalKind::Conflict,
+                "a build is under way, which an upgrade would cut off; nothing was changed",
+            )
+            .hint("`ward status` shows it; wait for it, or end it with `ward deployment cancel`")),
+        })?;
+        self.0.ending.send_replace(true);
+        Ok(())
     }
 
     /// Ends the gateway, then the server, once everything is down.
@@ -122,43 +147,43 @@ impl Control {
             .hint("`ward events` says by whom; `ward down` again takes everything down"))
     }
 
-    /// The environment that is asked for: it must exist; when none is named, the only one.
+    /// The environment that is asked for: it must exist, or be in the making; when none is named, the only
+    /// one.
     ///
     /// # Errors
     /// What there is instead.
     pub fn environment(&self, asked: Option<&EnvId>) -> Result<EnvId, Refusal> {
-        let state = self.store().state();
-        let mut known = state.environments.keys();
+        let mut known: BTreeSet<EnvId> =
+            self.store().state().environments.keys().cloned().collect();
+        known.extend(self.0.builds.environments());
         let list = || {
-            state
-                .environments
-                .keys()
-                .map(EnvId::as_str)
-                .collect::<Vec<_>>()
-                .join(", ")
+            let names: Vec<&str> = known.iter().map(EnvId::as_str).collect();
+            names.join(", ")
         };
-        match (asked, known.next(), known.next()) {
-            (Some(id), ..) if state.environments.contains_key(id) => Ok(id.clone()),
-            (Some(id), None, _) => Err(Refusal::new(
-                RefusalKind::NotFound,
-                format!("there is no environment {id}"),
-            )
-            .hint("bring one up with `ward up DIR`")),
-            (Some(id), ..) => Err(Refusal::new(
-                RefusalKind::NotFound,
-                format!("there is no environment {id}"),
-            )
-            .hint(format!("there are: {}", list()))),
-            (None, Some(only), None) => Ok(only.clone()),
-            (None, None, _) => Err(Refusal::new(
-                RefusalKind::NotFound,
-                "there is no environment yet",
-            )
-            .hint("bring one up with `ward up DIR`")),
-            (None, ..) => Err(
-                Refusal::new(RefusalKind::Invalid, "there are several environments")
-                    .hint(format!("name one with --env: {}", list())),
-            ),
+        let first = "bring one up with `ward up DIR`";
+        match asked {
+            Some(id) if known.contains(id) => Ok(id.clone()),
+            Some(id) => {
+                let hint = match known.is_empty() {
+                    true => first.to_owned(),
+                    false => format!("there are: {}", list()),
+                };
+                let message = format!("there is no environment {id}");
+                Err(Refusal::new(RefusalKind::NotFound, message).hint(hint))
+            }
+            None => match (known.first(), known.len()) {
+                (Some(only), 1) => Ok(only.clone()),
+                (None, _) => Err(Refusal::new(
+                    RefusalKind::NotFound,
+                    "there is no environment yet",
+                )
+                .hint(first)),
+                (Some(_), _) => Err(Refusal::new(
+                    RefusalKind::Invalid,
+                    "there are several environments",
+                )
+                .hint(format!("name one with --env: {}", list()))),
+            },
         }
     }
 
@@ -171,12 +196,41 @@ impl Control {
         let mut drivers = lock(&self.0.drivers);
         let driver = drivers.entry(id.clone());
         driver
-            .or_insert_with(|| Driver::start(id.clone(), self.0.world.clone()))
+            .or_insert_with(|| driver::drive(id.clone(), self.0.world.clone()))
             .clone()
     }
 
-    pub(crate) fn lane(&self, id: &EnvId) -> Arc<tokio::sync::Mutex<()>> {
-        lock(&self.0.lanes).entry(id.clone()).or_default().clone()
+    /// The one place where requests become events: whoever has it is alone with the state, but for the
+    /// drivers and for what is only noted down. Never held for long, and never during a build.
+    pub(crate) async fn desk(&self) -> Desk<'_> {
+        Desk(self.0.desk.lock().await)
+    }
+
+    /// Decides from the state, and appends what was decided. A driver may have written in between, such as
+    /// the end of a deployment that was to be cancelled: then it is decided anew.
+    ///
+    /// # Errors
+    /// Those of `decide`, and when the log does not take the events.
+    pub(crate) async fn decided<T>(
+        &self,
+        _desk: &Desk<'_>,
+        actor: &Actor,
+        why: &str,
+        decide: impl Fn(&State) -> Result<(T, Vec<Event>), Refusal>,
+    ) -> Result<T, Refusal> {
+        let mut refused = None;
+        for _ in 0..DECIDED_AT_MOST {
+            let events = *self.store().changed().borrow();
+            let (decision, decided) = decide(&self.store().state())?;
+            match self.append(actor, why, decided).await {
+                Ok(_) => return Ok(decision),
+                Err(refusal) => refused = Some(refusal),
+            }
+            if *self.store().changed().borrow() == events {
+                break;
+            }
+        }
+        Err(refused.unwrap_or_else(|| Refusal::new(RefusalKind::Conflict, "nothing was changed")))
     }
 
     /// Appends events that somebody asked for, all or none.

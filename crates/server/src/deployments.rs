@@ -2,16 +2,18 @@
 
 use tokio::sync::mpsc;
 use ward_store::Log;
-use ward_types::event::Event;
+use ward_types::event::{Event, State};
 use ward_types::id::{DeploymentId, EnvId};
 use ward_types::release::{Deployment, Environment, Phase, Verdict};
 use ward_types::view::{
-    CancelRequest, DeploymentDetail, DeploymentQuery, Progress, Steer, SteerRequest,
+    CancelRequest, DeploymentDetail, DeploymentQuery, Progress, Steer, SteerRequest, ending,
 };
 
 use crate::actor::{Actor, Refusal, RefusalKind};
+use crate::builds::{End, Over};
 use crate::clock::now;
 use crate::control::Control;
+use crate::recording::is_over;
 use crate::views::deployment_view;
 
 impl Control {
@@ -22,10 +24,11 @@ impl Control {
     pub fn deployment(&self, query: &DeploymentQuery) -> Result<DeploymentDetail, Refusal> {
         let (env, deployment) = self.found(query.env.as_ref(), query.deployment, newest)?;
         let live = self.live(&env);
-        let waiting = match deployment.phase {
+        let mut waiting: Vec<String> = match deployment.phase {
             Phase::Finished { .. } => Vec::new(),
             _ => live.borrow().waits_on().cloned().collect(),
         };
+        waiting.extend(self.0.builds.sentences(&env));
         Ok(DeploymentDetail {
             env,
             deployment: deployment_view(&deployment, now()),
@@ -51,6 +54,7 @@ impl Control {
         let (env, deployment) = self.found(query.env.as_ref(), query.deployment, newest)?;
         let control = self.clone();
         tokio::spawn(async move {
+            control.say_builds(&env, &progress).await;
             let last = control
                 .follow_deployment(&env, deployment.id, &progress)
                 .await;
@@ -59,7 +63,7 @@ impl Control {
         Ok(())
     }
 
-    /// Cancels a deployment, and tells how it ends.
+    /// Cancels a deployment, and tells how it ends; where none is under way, a build.
     pub async fn cancel(
         self,
         actor: Actor,
@@ -67,7 +71,12 @@ impl Control {
         progress: mpsc::Sender<Progress>,
     ) {
         let last = match self.cancelled(&actor, &request).await {
-            Ok((env, id)) => outcome(self.follow_deployment(&env, id, &progress).await),
+            Ok(Cancelled::Deployment(env, id)) => {
+                // They were not meant, and go on.
+                self.say_builds(&env, &progress).await;
+                outcome(self.follow_deployment(&env, id, &progress).await)
+            }
+            Ok(Cancelled::Build(over)) => self.build_cancelled(over).await,
             Err(refusal) => Progress::Failed {
                 message: refusal.message,
                 hint: refusal.hint,
@@ -76,25 +85,47 @@ impl Control {
         let _ = progress.send(last).await;
     }
 
+    async fn say_builds(&self, env: &EnvId, progress: &mpsc::Sender<Progress>) {
+        let on = self.0.builds.sentences(env);
+        if !on.is_empty() {
+            let _ = progress.send(Progress::Waiting { on }).await;
+        }
+    }
+
+    async fn build_cancelled(&self, over: Over) -> Progress {
+        let left = self.untouched(&over.env);
+        let message = format!(
+            "the build of {} that {} asked for is cancelled; {left}",
+            over.env, over.by
+        );
+        self.0.builds.gone(&[over]).await;
+        Progress::Done {
+            message,
+            addresses: Vec::new(),
+        }
+    }
+
     async fn cancelled(
         &self,
         actor: &Actor,
         request: &CancelRequest,
-    ) -> Result<(EnvId, DeploymentId), Refusal> {
-        let (env, found) = self.found(request.env.as_ref(), request.deployment, unfinished)?;
-        let deployment = found.id;
-        if matches!(found.phase, Phase::Finished { .. }) {
-            let message = format!("{deployment} of {env} has ended already");
-            return Err(Refusal::new(RefusalKind::Conflict, message)
-                .hint("`ward rollback` goes back to the release before"));
+    ) -> Result<Cancelled, Refusal> {
+        let env = self.environment(request.env.as_ref())?;
+        let desk = self.desk().await;
+        let deciding = self.decided(&desk, actor, &request.why, |state| {
+            match found(state, &env, request.deployment, unfinished) {
+                Some(found) => to_cancel(&env, found, actor).map(|event| (Some(found.id), event)),
+                None => Ok((None, Vec::new())),
+            }
+        });
+        if let Some(deployment) = deciding.await? {
+            return Ok(Cancelled::Deployment(env, deployment));
         }
-        let event = Event::DeploymentCancelled {
-            env: env.clone(),
-            deployment,
-            by: actor.who.clone(),
-        };
-        self.append(actor, &request.why, vec![event]).await?;
-        Ok((env, deployment))
+        let by = actor.who.clone();
+        let built = request.deployment.is_none();
+        let over = built.then(|| self.0.builds.end_first(&env, &End::Cancelled { by }));
+        let over = over.flatten().map(Cancelled::Build);
+        over.ok_or_else(|| self.no_deployment(&env, request.deployment))
     }
 
     /// Lets a deployment stay as it is, go on, or hold its stages no longer.
@@ -123,20 +154,58 @@ impl Control {
     ) -> Result<(EnvId, Deployment), Refusal> {
         let id = self.environment(env)?;
         let state = self.store().state();
-        let found = state.environments.get(&id).and_then(|env| match asked {
-            Some(asked) => env.deployments.get(&asked),
-            None => otherwise(env),
-        });
-        let found = found.ok_or_else(|| {
-            let message = match asked {
-                Some(asked) => format!("{id} has no deployment {asked}"),
-                None => format!("no deployment of {id} is under way"),
-            };
-            Refusal::new(RefusalKind::NotFound, message)
-                .hint("`ward events` shows all that there were")
-        })?;
-        Ok((id, found.clone()))
+        match found(&state, &id, asked, otherwise) {
+            Some(deployment) => Ok((id, deployment.clone())),
+            None => Err(self.no_deployment(&id, asked)),
+        }
     }
+
+    fn no_deployment(&self, env: &EnvId, asked: Option<DeploymentId>) -> Refusal {
+        let message = match asked {
+            Some(asked) => format!("{env} has no deployment {asked}"),
+            None => format!("no deployment of {env} is under way"),
+        };
+        let hint = match self.0.builds.sentences(env) {
+            building if building.is_empty() => "`ward events` shows all that there were".to_owned(),
+            building => building.join("\n"),
+        };
+        Refusal::new(RefusalKind::NotFound, message).hint(hint)
+    }
+}
+
+/// What was cancelled.
+enum Cancelled {
+    Deployment(EnvId, DeploymentId),
+    Build(Over),
+}
+
+fn found<'a>(
+    state: &'a State,
+    env: &EnvId,
+    asked: Option<DeploymentId>,
+    otherwise: fn(&Environment) -> Option<&Deployment>,
+) -> Option<&'a Deployment> {
+    let env = state.environments.get(env)?;
+    match asked {
+        Some(asked) => env.deployments.get(&asked),
+        None => otherwise(env),
+    }
+}
+
+/// One that somebody has cancelled before is only followed.
+fn to_cancel(env: &EnvId, found: &Deployment, actor: &Actor) -> Result<Vec<Event>, Refusal> {
+    let id = found.id;
+    if is_over(found) {
+        let message = format!("{id} of {env} has ended already");
+        return Err(Refusal::new(RefusalKind::Conflict, message)
+            .hint("`ward rollback` goes back to the release before"));
+    }
+    let event = || Event::DeploymentCancelled {
+        env: env.clone(),
+        deployment: id,
+        by: actor.who.clone(),
+    };
+    Ok(found.cancelled.is_none().then(event).into_iter().collect())
 }
 
 fn steered(env: &EnvId, found: &Deployment, steer: Steer, actor: &Actor) -> Result<Event, Refusal> {
@@ -202,7 +271,10 @@ fn outcome(ended: Progress) -> Progress {
             hint: Some("`ward rollback` goes back to the release before".to_owned()),
         },
         Some(verdict @ (Verdict::RolledBack | Verdict::FailedOldServing)) => Progress::Done {
-            message: format!("{id} to {to} is cancelled: {}", verdict.as_str()),
+            message: format!(
+                "{id} to {to} is {}",
+                ending(verdict, deployment.cancelled.as_ref())
+            ),
             addresses: addresses.clone(),
         },
         Some(Verdict::FailedDegraded) if deployment.from.is_none() => Progress::Done {

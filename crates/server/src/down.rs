@@ -1,5 +1,6 @@
 //! Takes environments down: a change of goal in the log, and then the drivers' work.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -10,7 +11,9 @@ use ward_types::release::Goal;
 use ward_types::view::{Data, DownRequest, Progress};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
+use crate::builds::{End, Over};
 use crate::control::Control;
+use crate::deploy::{Steps, Stop, ended_builds};
 use crate::driver::Live;
 use crate::follow::Told;
 
@@ -21,40 +24,55 @@ const DEADLINE: Duration = Duration::from_secs(180);
 const QUIET: Duration = Duration::from_secs(1);
 
 impl Control {
+    /// Stops environments.
+    pub async fn down(self, actor: Actor, request: DownRequest, steps: Steps) {
+        let last = match self.take_down(&actor, &request, &steps).await {
+            Ok(done) => done,
+            Err(refusal) => Stop::Refused(refusal).word(),
+        };
+        let _ = steps.send(last).await;
+    }
+
     /// Stops environments; their data stays unless it shall go.
-    pub async fn take_down(
+    async fn take_down(
         &self,
         actor: &Actor,
         request: &DownRequest,
         progress: &mpsc::Sender<Progress>,
     ) -> Result<Progress, Refusal> {
-        let all: Vec<EnvId> = match &request.env {
-            Some(id) => vec![self.environment(Some(id))?],
-            None => self.there(),
-        };
         let goal = match request.data {
             Data::Keep => Goal::Down,
             Data::Purge => Goal::Purged,
         };
-        let state = self.store().state();
-        let events: Vec<Event> = all
-            .iter()
-            .filter(|id| {
-                state
-                    .environments
-                    .get(id)
-                    .is_some_and(|env| env.goal != goal && !self.is_gone(env))
-            })
-            .map(|env| Event::GoalChanged {
+        // Builds end behind the goal, at the same desk: where the log does not take the goal nothing was
+        // changed, builds neither; and no deploy is recorded in between (see `builds`).
+        let desk = self.desk().await;
+        let all: Vec<EnvId> = match &request.env {
+            Some(id) => vec![self.environment(Some(id))?],
+            None => self.there(),
+        };
+        let deciding = self.decided(&desk, actor, &request.why, |state| {
+            let changes = |id: &&EnvId| {
+                let env = state.environments.get(*id);
+                env.is_some_and(|env| env.goal != goal && !self.is_gone(env))
+            };
+            let event = |env: &EnvId| Event::GoalChanged {
                 env: env.clone(),
                 goal,
-            })
-            .collect();
-        if !events.is_empty() {
-            self.append(actor, &request.why, events).await?;
-        }
+            };
+            Ok(((), all.iter().filter(changes).map(event).collect()))
+        });
+        deciding.await?;
+        let by = actor.who.clone();
+        let down = End::Down { by };
+        let ending = all.iter().map(|env| self.0.builds.end_all(env, &down));
+        let over: Vec<Over> = ending.flatten().collect();
+        drop(desk);
+        ended_builds(&over, "ended", progress).await;
+        self.0.builds.gone(&over).await;
         let since = std::time::Instant::now();
-        for env in &all {
+        // One that was never recorded has nothing to stop.
+        for env in all.iter().filter(|env| self.known(env).is_some()) {
             let has_data = self.has_data(env);
             // One deadline for all: they stop at the same time.
             let left = DEADLINE.saturating_sub(since.elapsed());
@@ -89,14 +107,14 @@ impl Control {
         })
     }
 
-    /// Every environment but those that were purged.
+    /// Every environment but those that were purged, and what is being built.
     fn there(&self) -> Vec<EnvId> {
         let state = self.store().state();
-        let environments = state.environments.values();
-        environments
-            .filter(|env| !self.is_gone(env))
-            .map(|env| env.id.clone())
-            .collect()
+        let recorded = state.environments.values();
+        let recorded = recorded.filter(|env| !self.is_gone(env));
+        let mut all: BTreeSet<EnvId> = recorded.map(|env| env.id.clone()).collect();
+        all.extend(self.0.builds.environments());
+        all.into_iter().collect()
     }
 
     /// Whether an environment's databases have written anything.

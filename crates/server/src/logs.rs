@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use ward_types::id::{EnvId, Name, ReleaseId};
+use ward_types::release::{Environment, Release};
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::LogLine;
 
@@ -37,8 +38,14 @@ impl Control {
     /// When the environment does not exist.
     pub fn logs(&self, query: LogQuery, lines: mpsc::Sender<LogLine>) -> Result<(), Refusal> {
         let env = self.environment(query.env.as_ref())?;
+        let known = self
+            .known(&env)
+            .unwrap_or_else(|| Environment::new(env.clone()));
         if let Some(component) = &query.component {
-            self.had(&env, component)?;
+            had(&known, component)?;
+        }
+        if let Some(release) = query.release {
+            had_release(&known, ReleaseId(release), query.component.as_ref())?;
         }
         let engine = self.engine().clone();
         let wanted = ward_engine::LogQuery {
@@ -78,22 +85,62 @@ impl Control {
         }
         Ok(())
     }
+}
 
-    /// Whether any release of an environment has, or had, a service or database of that name.
-    fn had(&self, env: &EnvId, component: &Name) -> Result<(), Refusal> {
-        let known = self.known(env);
-        let specs = known
-            .iter()
-            .flat_map(|env| env.releases.values().map(|release| &release.spec));
-        let names: BTreeSet<&Name> = specs
-            .flat_map(|spec| spec.services.keys().chain(spec.databases.keys()))
-            .collect();
-        if names.contains(component) {
-            return Ok(());
-        }
-        let list: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
-        let message = format!("{env} never had a service or database called {component}");
-        Err(Refusal::new(RefusalKind::NotFound, message)
-            .hint(format!("there are: {}", list.join(", "))))
+/// Whether any release of an environment has, or had, a service or database of that name.
+fn had(env: &Environment, component: &Name) -> Result<(), Refusal> {
+    let names: BTreeSet<&Name> = env.releases.values().flat_map(components).collect();
+    if names.contains(component) {
+        return Ok(());
     }
+    let message = format!(
+        "{} never had a service or database called {component}",
+        env.id
+    );
+    Err(there_are(message, names))
+}
+
+/// Whether output of a release, and of `component` in it where that is named, is kept.
+fn had_release(
+    env: &Environment,
+    asked: ReleaseId,
+    component: Option<&Name>,
+) -> Result<(), Refusal> {
+    let Some(release) = env.releases.get(&asked) else {
+        let message = if asked > ReleaseId::default() && asked < env.next_release() {
+            format!(
+                "{asked} of {} is retired: its output is not kept any more",
+                env.id
+            )
+        } else {
+            format!("{} has no release {asked}", env.id)
+        };
+        return Err(there_are(message, env.releases.keys()));
+    };
+    let spec = &release.spec;
+    match component {
+        Some(name) if spec.databases.contains_key(name) => {
+            let message = format!("{name} is a database: its output belongs to no release");
+            Err(Refusal::new(RefusalKind::NotFound, message).hint("leave --release out"))
+        }
+        Some(name) if !spec.services.contains_key(name) => {
+            let message = format!("{asked} of {} has no service called {name}", env.id);
+            Err(there_are(message, spec.services.keys()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn components(release: &Release) -> impl Iterator<Item = &Name> {
+    let spec = &release.spec;
+    spec.services.keys().chain(spec.databases.keys())
+}
+
+fn there_are(message: String, list: impl IntoIterator<Item = impl ToString>) -> Refusal {
+    let list: Vec<String> = list.into_iter().map(|one| one.to_string()).collect();
+    let hint = match list.is_empty() {
+        true => "there are none".to_owned(),
+        false => format!("there are: {}", list.join(", ")),
+    };
+    Refusal::new(RefusalKind::NotFound, message).hint(hint)
 }

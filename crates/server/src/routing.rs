@@ -71,11 +71,25 @@ pub(crate) struct GatewayPlace {
     pub(crate) https: SocketAddr,
     /// What was bound at the last start.
     pub(crate) kept: Addresses,
+    /// What becomes of a gateway that runs.
+    pub(crate) found: Found,
+}
+
+/// What becomes of a gateway that runs when a server starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// It goes on.
+    Kept,
+    /// One of this binary takes its sockets over; it finishes what it has begun, and ends.
+    Replaced,
 }
 
 /// A gateway that says nothing for so long hangs. A successor takes over with the same sockets: connections
 /// must not wait for a process that may never wake. Should it wake, the elder of two gateways leaves.
 const HANGS_AFTER: Duration = Duration::from_secs(3);
+
+/// How long a gateway that is replaced may take to finish what it has begun.
+const FINISHES_IN: Millis = Millis::secs(60);
 
 /// Nobody listens on the control socket for so long: the gateway does not come back by itself. A successor
 /// is there within milliseconds, if it can be started at all.
@@ -136,7 +150,8 @@ impl Routing {
             Some(listeners) => listeners,
             None => bind(&place)?,
         };
-        let pulse = Control::new(&place.home);
+        // Anew: whoever answers on these is the gateway from now on.
+        let (control, pulse) = (Control::new(&place.home), Control::new(&place.home));
         let inner = Inner {
             place,
             control,
@@ -149,7 +164,10 @@ impl Routing {
             trace: BlockingMutex::default(),
         };
         let routing = Self(Arc::new(inner));
-        let observed = routing.revive().await?;
+        let observed = match routing.0.place.found {
+            Found::Kept => routing.revive().await?,
+            Found::Replaced => routing.replace().await?,
+        };
         routing.0.tables.lock().await.in_force = observed.table.clone();
         routing.0.seen.send_replace(Some(observed));
         tokio::spawn(routing.clone().watch());
@@ -337,17 +355,34 @@ impl Routing {
         self.succeed().await
     }
 
+    /// The view of a gateway of this binary. Connections wait in the sockets while none accepts them.
+    async fn replace(&self) -> Result<GatewayObserved, RoutingError> {
+        match Control::new(&self.0.place.home).quit(FINISHES_IN).await {
+            Ok(_) | Err(ControlError::Absent { .. }) => {}
+            // It leaves when it sees its successor.
+            Err(error) => tracing::warn!(%error, "the gateway was not asked to finish"),
+        }
+        self.succeed().await
+    }
+
     /// The view of a gateway that is started now. One that still runs leaves when it sees its successor.
     async fn succeed(&self) -> Result<GatewayObserved, RoutingError> {
         let place = &self.0.place;
         let (http, https) = &self.0.listeners;
         let mut child = ward_gateway::spawn(&place.exe, &place.home, http, https)
             .map_err(RoutingError::Spawn)?;
-        lock(&self.0.trace).pid = Some(child.id());
+        let pid = child.id();
+        lock(&self.0.trace).pid = Some(pid);
         std::thread::spawn(move || child.wait());
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
         loop {
-            match self.0.pulse.observe().await {
+            // Not on a connection that is kept: its other end may be the predecessor.
+            match Control::new(&place.home).observe().await {
+                Ok(observed) if observed.pid == pid => return Ok(observed),
+                Ok(_) if tokio::time::Instant::now() <= deadline => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                // Another one was faster, and is as good.
                 Ok(observed) => return Ok(observed),
                 Err(error) if tokio::time::Instant::now() > deadline => {
                     return Err(RoutingError::Silent(error));

@@ -18,15 +18,17 @@ use ward_registry::Registry;
 use ward_store::{Entry, Lock, Log, Store};
 use ward_types::event::Event;
 
+use crate::actor::Actor;
 use crate::addresses::{self, Addresses};
 use crate::admission::Admission;
 use crate::audit::Auditor;
+use crate::builds::Builds;
 use crate::clock::now;
 use crate::compose::Composer;
 use crate::control::{Control, Shared};
 use crate::driver::World;
 use crate::images::Images;
-use crate::routing::{GatewayPlace, Routing, RoutingError};
+use crate::routing::{Found, GatewayPlace, Routing, RoutingError};
 
 /// What a server needs to know.
 #[derive(Debug, Clone)]
@@ -41,6 +43,17 @@ pub struct Options {
     pub https: SocketAddr,
     /// Where the registry listens.
     pub registry: SocketAddr,
+    /// Whether it takes over from another version of the binary.
+    pub upgrade: Option<Upgrade>,
+}
+
+/// A server takes over from another version of the binary: it replaces the gateway too.
+#[derive(Debug, Clone)]
+pub struct Upgrade {
+    /// Who asked for it.
+    pub by: Actor,
+    /// Why, in the words of the one who asked; may be empty.
+    pub why: String,
 }
 
 /// Why a server could not be started.
@@ -120,6 +133,10 @@ impl Server {
             http: options.http,
             https: options.https,
             kept,
+            found: match options.upgrade {
+                Some(_) => Found::Replaced,
+                None => Found::Kept,
+            },
         };
         let routing = Routing::start(place, store.clone()).await?;
         let (http, https) = routing.addresses();
@@ -129,7 +146,7 @@ impl Server {
             registry: Some(registry_address),
         };
         bound.keep(&options.home);
-        store.append(vec![started()])?;
+        store.append(starting(&store, options.upgrade))?;
         // 6. The drivers, last, when all that they act on is there.
         let control = control(
             options.home,
@@ -194,7 +211,8 @@ fn control(
         images,
         postgres,
         drivers: Mutex::new(BTreeMap::new()),
-        lanes: Mutex::new(BTreeMap::new()),
+        builds: Builds::default(),
+        desk: tokio::sync::Mutex::new(()),
         auditor,
         admission: Admission::default(),
         unrecorded: tokio::sync::RwLock::new(()),
@@ -202,16 +220,39 @@ fn control(
     }))
 }
 
-fn started() -> Entry {
-    Entry {
+/// What the log is told of a start, and of what somebody had done to it meanwhile.
+fn starting(store: &Store, upgrade: Option<Upgrade>) -> Vec<Entry> {
+    let (by, why) = match upgrade {
+        Some(Upgrade { by, why }) => (by, why),
+        None => (Actor::ward(), String::new()),
+    };
+    let entry = |event| Entry {
         at: now(),
-        who: "ward".to_owned(),
-        why: String::new(),
+        who: by.who.clone(),
+        why: why.clone(),
         request: String::new(),
-        event: Event::ServerStarted {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        },
+        event,
+    };
+    let mended: Vec<String> = store
+        .mended()
+        .iter()
+        .map(|what| format!("{what}; it was made anew from the events"))
+        .collect();
+    for what in &mended {
+        tracing::warn!(what, "somebody wrote to the log's database beside Ward");
     }
+    let altered = (!mended.is_empty()).then_some(Event::LogFoundAltered {
+        first: None,
+        breaks: mended,
+    });
+    let started = Event::ServerStarted {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    [Some(started), altered]
+        .into_iter()
+        .flatten()
+        .map(entry)
+        .collect()
 }
 
 fn make_home(home: &Path) -> Result<(), StartError> {

@@ -8,8 +8,8 @@ use ward_types::keeper::Role;
 use ward_types::release::{Deployment, Environment, Goal, Phase, Release};
 use ward_types::time::Timestamp;
 use ward_types::view::{
-    ComponentView, DeploymentView, EnvironmentView, InstanceView, ReleaseView, ServerView,
-    StatusView,
+    Cancellation, CancelledStage, ComponentView, DeploymentView, EnvironmentView, InstanceView,
+    ReleaseView, ServerView, StatusView,
 };
 
 use crate::actor::Refusal;
@@ -34,22 +34,33 @@ impl Control {
     /// When it does not exist.
     pub async fn status(&self, env: Option<&EnvId>, purged: Purged) -> Result<StatusView, Refusal> {
         let state = self.store().state();
-        let wanted: Vec<EnvId> = match env {
-            Some(id) => vec![self.environment(Some(id))?],
-            None => state.environments.keys().cloned().collect(),
+        let building: BTreeSet<EnvId> = self.0.builds.environments().into_iter().collect();
+        let wanted: BTreeSet<EnvId> = match env {
+            Some(id) => BTreeSet::from([self.environment(Some(id))?]),
+            None => state
+                .environments
+                .keys()
+                .chain(&building)
+                .cloned()
+                .collect(),
         };
-        let environments = wanted
-            .iter()
-            .filter_map(|id| state.environments.get(id))
-            .filter(|known| env.is_some() || purged == Purged::Shown || !self.is_gone(known))
-            .map(|env| self.environment_view(env));
+        let shown = |known: &Environment| {
+            let asked = env.is_some() || purged == Purged::Shown;
+            asked || building.contains(&known.id) || !self.is_gone(known)
+        };
+        let environments = wanted.iter().filter_map(|id| {
+            let Some(known) = state.environments.get(id) else {
+                return Some(self.unrecorded_view(id));
+            };
+            shown(known).then(|| self.environment_view(known))
+        });
         Ok(StatusView {
             server: self.server_view(),
             environments: environments.collect(),
         })
     }
 
-    /// Whether an environment was purged, and nothing of it is left but its events.
+    /// Whether an environment was purged, and nothing of it runs any more.
     pub(crate) fn is_gone(&self, env: &Environment) -> bool {
         env.goal == Goal::Purged && self.live(&env.id).borrow().observed.instances.is_empty()
     }
@@ -90,9 +101,24 @@ impl Control {
             waiting: live
                 .waits_on()
                 .chain(&live.queued)
-                .chain(&live.keeping)
                 .cloned()
+                .chain(self.0.builds.sentences(&env.id))
+                .chain(live.keeping.iter().cloned())
                 .collect(),
+        }
+    }
+
+    /// An environment that is being built for the first time, and is in no log yet.
+    fn unrecorded_view(&self, env: &EnvId) -> EnvironmentView {
+        EnvironmentView {
+            id: env.clone(),
+            goal: Goal::Up,
+            current: None,
+            version: None,
+            addresses: Vec::new(),
+            components: Vec::new(),
+            deployment: None,
+            waiting: self.0.builds.sentences(env),
         }
     }
 
@@ -120,25 +146,27 @@ impl Control {
         let Some(env) = self.known(env) else {
             return Vec::new();
         };
-        let verdict = |release: &Release| {
-            let mut deployments = env
-                .deployments
-                .values()
-                .rev()
-                .filter(|d| d.to == release.id);
+        let ended = |release: &Release| {
+            let mut deployments = env.deployments.values().rev();
             deployments.find_map(|d| match d.phase {
-                Phase::Finished { verdict, .. } => Some(verdict),
+                Phase::Finished { verdict, .. } if d.to == release.id => {
+                    Some((verdict, cancellation(d)))
+                }
                 _ => None,
             })
         };
-        let view = |release: &Release| ReleaseView {
-            id: release.id,
-            version: release.build.version.clone(),
-            recorded: release.recorded,
-            by: release.by.clone(),
-            current: env.current == Some(release.id),
-            verdict: verdict(release),
-            images: release.build.images.clone(),
+        let view = |release: &Release| {
+            let (verdict, cancelled) = ended(release).unzip();
+            ReleaseView {
+                id: release.id,
+                version: release.build.version.clone(),
+                recorded: release.recorded,
+                by: release.by.clone(),
+                current: env.current == Some(release.id),
+                verdict,
+                cancelled: cancelled.flatten(),
+                images: release.build.images.clone(),
+            }
         };
         env.releases.values().rev().map(view).collect()
     }
@@ -164,9 +192,25 @@ pub(crate) fn deployment_view(deployment: &Deployment, now: Timestamp) -> Deploy
         to: deployment.to,
         phase: phase.to_owned(),
         verdict,
+        cancelled: cancellation(deployment),
         failure,
         took: until.since(deployment.requested),
     }
+}
+
+/// Who cancelled a deployment. One that never began left the queue by ending: both at the same moment.
+fn cancellation(deployment: &Deployment) -> Option<Cancellation> {
+    let by = deployment.cancelled.clone()?;
+    let waited = match deployment.phase {
+        Phase::Queued => true,
+        Phase::Finished { .. } => deployment.started == Some(deployment.phase_since),
+        Phase::Preparing | Phase::Rolling { .. } | Phase::Reverting { .. } => false,
+    };
+    let stage = match waited {
+        true => CancelledStage::BeforeItBegan,
+        false => CancelledStage::UnderWay,
+    };
+    Some(Cancellation { by, stage })
 }
 
 fn components(env: &Environment, live: &Live) -> Vec<ComponentView> {

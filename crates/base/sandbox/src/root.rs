@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags};
-use ward_types::keeper::{Access, InstanceSpec, MountSpec};
+use ward_types::keeper::{Access, InstanceSpec, Limits, MountSpec};
 
 use crate::error::{Doing, Failed};
 use crate::mounts::{self, Extent};
@@ -122,7 +122,7 @@ pub(crate) fn enter(
 
     // 5. Devices, then scratch space, of which one lies in /dev.
     devices(&sources.devices, root.as_fd())?;
-    show_scratch_space(root.as_fd(), scratch_space, spec.limits.memory)?;
+    show_scratch_space(root.as_fd(), scratch_space, &spec.limits)?;
 
     // 6. /proc, after /dev, whose null hides files in it.
     process_information(root.as_fd(), &sources.devices[0], missing)?;
@@ -268,20 +268,26 @@ fn terminals(root: BorrowedFd<'_>) -> Result<(), Failed> {
     attach_at(root, "dev/pts", pts.as_fd())
 }
 
-/// The most, in bytes, that each scratch folder of an instance without a limit of memory holds. It is memory of
-/// the machine, and the kernel's own default is half of that.
+/// The most, in bytes, that each scratch folder of an instance without any limit holds. It is memory of the machine,
+/// and the kernel's own default is half of that.
 const SCRATCH_SPACE: u64 = 1 << 30;
+
+/// More than its memory would not be a full folder but an end for want of memory.
+fn scratch_bytes(limits: &Limits) -> u64 {
+    let least = [limits.scratch, limits.memory].into_iter().flatten().min();
+    least.unwrap_or(SCRATCH_SPACE)
+}
 
 fn show_scratch_space(
     root: BorrowedFd<'_>,
     scratch: &Scratch,
-    memory: Option<u64>,
+    limits: &Limits,
 ) -> Result<(), Failed> {
     for (index, (path, mode)) in SCRATCH.iter().enumerate() {
         match scratch {
             Scratch::New => {
-                let space =
-                    tmpfs(mode, memory.or(Some(SCRATCH_SPACE))).doing("making scratch space")?;
+                let bytes = scratch_bytes(limits);
+                let space = tmpfs(mode, Some(bytes)).doing("making scratch space")?;
                 attach_at(root, path, space.as_fd())?;
             }
             Scratch::Shared(spaces) => attach_at(root, path, spaces[index].as_fd())?,

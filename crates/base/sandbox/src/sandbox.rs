@@ -13,7 +13,7 @@ use rustix::net::{
 };
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
-use ward_types::keeper::{Exit, InstanceSpec};
+use ward_types::keeper::{Exit, InstanceSpec, Limits};
 
 use crate::binds::Binds;
 use crate::cgroup::Cgroup;
@@ -90,8 +90,13 @@ impl Prepared {
         let filters = Filters::compile()?;
         // 2. Limits before the process that they bind.
         let mut missing = Vec::new();
-        let cgroup = Cgroup::prepare(&spec.limits, spec.facts.id.as_str(), &mut missing);
-        let processes = spec.limits.processes.filter(|_| !cgroup.counts_processes());
+        let limits = Limits {
+            // Our pid 1 is counted by the kernel, and is none of the instance's.
+            processes: spec.limits.processes.map(|own| own.saturating_add(1)),
+            ..spec.limits
+        };
+        let cgroup = Cgroup::prepare(&limits, spec.facts.id.as_str(), &mut missing);
+        let processes = limits.processes.filter(|_| !cgroup.counts_processes());
         // 3. The channels.
         let channels = Channels::open().map_err(outside("making pipes"))?;
         let birth = Birth {

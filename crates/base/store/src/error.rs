@@ -116,8 +116,17 @@ pub enum Error {
         /// Events that this process knows.
         known: u64,
     },
-    /// The log's head is not one.
-    #[error("the head of the log in {} is not one; `ward audit verify` says what is wrong with the log", path.display())]
+    /// An event is not what was appended.
+    #[error("event {event} of the log was altered or moved")]
+    Altered {
+        /// Its number.
+        event: u64,
+    },
+    /// The log's head is not one, and its events are not whole either.
+    #[error(
+        "the head of the log in {} is lost or not that of its events; `ward audit verify` says which event was altered; restore ward.db and checkpoints/ from a copy",
+        path.display()
+    )]
     Head {
         /// The database.
         path: PathBuf,

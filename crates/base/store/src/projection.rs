@@ -1,4 +1,5 @@
-//! The fold of the log as rows, so that a start loads them and need not fold every event.
+//! The fold of the log as rows: to be read with any SQLite, and the witness of what was when the events
+//! were altered.
 //!
 //! A row's body is the canonical JSON of the value; an environment's leaves out its releases and
 //! deployments, which have rows of their own.
@@ -15,7 +16,7 @@ use crate::canonical::{self, NotCanonical};
 
 /// The number of the fold: raised when `State::apply` gives another state for the same events, or a row's
 /// body changes. A database written by another fold has its rows made anew at the start.
-pub(crate) const FOLD: i64 = 2;
+pub(crate) const FOLD: i64 = 3;
 
 /// One row of the projections.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +53,9 @@ impl From<rusqlite::Error> for Failure {
 /// The rows that an event can change. Exhaustive, so that a new kind of event has to say its own.
 pub(crate) fn touched(event: &Event) -> Vec<Row> {
     match event {
-        Event::EnvironmentCreated { env } | Event::GoalChanged { env, .. } => {
+        Event::EnvironmentCreated { env }
+        | Event::GoalChanged { env, .. }
+        | Event::InstanceEnded { env, .. } => {
             vec![Row::Environment(env.clone())]
         }
         Event::ReleaseRecorded { env, release } => vec![
@@ -99,6 +102,7 @@ fn head(environment: &Environment) -> Environment {
         builds: environment.builds,
         current: environment.current,
         previous: environment.previous,
+        ended: environment.ended.clone(),
     }
 }
 
@@ -198,6 +202,26 @@ pub(crate) fn read(db: &Connection) -> rusqlite::Result<BTreeMap<String, Vec<u8>
     )?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     rows.collect()
+}
+
+/// What the rows that are there say otherwise than those that should be, in sentences.
+pub(crate) fn differences(
+    expected: BTreeMap<Row, Vec<u8>>,
+    mut found: BTreeMap<String, Vec<u8>>,
+) -> Vec<String> {
+    let mut differences = Vec::new();
+    for (row, body) in expected {
+        match found.remove(&row.to_string()) {
+            Some(stored) if stored == body => {}
+            Some(_) => differences.push(format!(
+                "the projection of {row} is not what the events say"
+            )),
+            None => differences.push(format!("the projection of {row} is missing")),
+        }
+    }
+    let unmade = |row| format!("there is a projection of {row}, which no event made");
+    differences.extend(found.into_keys().map(unmade));
+    differences
 }
 
 /// The state, from the rows.

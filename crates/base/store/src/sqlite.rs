@@ -15,9 +15,8 @@ use ward_types::id::EnvId;
 use ward_types::view::AuditView;
 
 use crate::checkpoint::{Checkpoint, Folder, Signer, key_path};
-use crate::merkle::Frontier;
-use crate::projection::{self, FOLD};
-use crate::writer::{self, Job, Published, Writer};
+use crate::opening::{self, Opened};
+use crate::writer::{Job, Published, Writer};
 use crate::{Entry, Error, Log, Result, schema, verify};
 
 /// The log in an SQLite database. Cheap to clone; the database is closed when the last clone is dropped.
@@ -28,6 +27,7 @@ pub struct Store {
 
 struct Inner {
     path: PathBuf,
+    mended: Vec<String>,
     published: Arc<Published>,
     readers: Mutex<Vec<Connection>>,
     /// `None` only while it is dropped: the writer ends when nobody can ask it any more.
@@ -46,7 +46,11 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self> {
         let mut db = connect(path)?;
         schema::migrate(&mut db, path)?;
-        let (state, frontier) = load(&mut db, path)?;
+        let Opened {
+            state,
+            frontier,
+            mended,
+        } = opening::open(&mut db, path)?;
         let signer = Signer::open(&key_path(path))?;
         let folder = Folder::beside(path);
         folder.make(&signer.verifier().text())?;
@@ -63,10 +67,22 @@ impl Store {
             folder,
             kept,
         };
-        Self::start(writer, path, published)
+        Self::start(writer, path, published, mended)
     }
 
-    fn start(writer: Writer, path: &Path, published: Arc<Published>) -> Result<Self> {
+    /// What was not as Ward had left it when the database was opened, and was made anew from the events;
+    /// in sentences. Nothing, unless somebody else wrote to it.
+    #[must_use]
+    pub fn mended(&self) -> &[String] {
+        &self.inner.mended
+    }
+
+    fn start(
+        writer: Writer,
+        path: &Path,
+        published: Arc<Published>,
+        mended: Vec<String>,
+    ) -> Result<Self> {
         let (jobs, inbox) = mpsc::channel();
         let thread = std::thread::Builder::new().name("log writer".into());
         let thread = thread.spawn(move || writer.run(&inbox));
@@ -74,6 +90,7 @@ impl Store {
         Ok(Self {
             inner: Arc::new(Inner {
                 path: path.to_owned(),
+                mended,
                 published,
                 readers: Mutex::new(Vec::new()),
                 jobs: Some(jobs),
@@ -232,53 +249,6 @@ pub(crate) fn connect_read_only(path: &Path) -> Result<Connection> {
     db.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
     schema::check(&db, path)?;
     Ok(db)
-}
-
-/// Loads the state; where another fold wrote the projections, they are made anew from the events first. Those
-/// of an older Ward are used as they are when the events do not fold any more: a log that was altered keeps
-/// nothing from being served, and the audit names where it breaks.
-fn load(db: &mut Connection, path: &Path) -> Result<(State, Frontier)> {
-    let failed = |source| Error::database("read the log", path)(source);
-    let fold: i64 = db
-        .query_row("SELECT fold FROM head", [], |row| row.get(0))
-        .map_err(failed)?;
-    if fold != FOLD {
-        let state = match fold_again(db, path) {
-            Ok(state) => state,
-            Err(error @ (Error::Row { .. } | Error::Misfit { .. })) if fold < FOLD => {
-                tracing::error!(%error, "the log does not fold any more; `ward audit verify` says more");
-                return writer::load(db, path);
-            }
-            Err(error) => return Err(error),
-        };
-        let tx = db
-            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
-            .map_err(failed)?;
-        projection::rebuild(&tx, &state)
-            .map_err(|failure| failure.error("write projections", path))?;
-        tx.execute("UPDATE head SET fold = ?1", [FOLD])
-            .map_err(failed)?;
-        tx.commit().map_err(failed)?;
-    }
-    writer::load(db, path)
-}
-
-fn fold_again(db: &Connection, path: &Path) -> Result<State> {
-    let mut state = State::default();
-    let mut after = None;
-    loop {
-        let page = records(db, path, after, 1000, None)?;
-        for record in &page {
-            let kind = record.event.kind();
-            state
-                .apply(record.at, &record.event)
-                .map_err(|source| Error::Misfit { kind, source })?;
-        }
-        match page.last() {
-            Some(last) => after = Some(last.seq),
-            None => return Ok(state),
-        }
-    }
 }
 
 /// The size of the latest checkpoint beside the database, or 0. One that the log contradicts is moved

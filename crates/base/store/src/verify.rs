@@ -314,7 +314,7 @@ impl Audit {
         if self.said.contains(&Said::Fold) || fold.is_ok_and(|fold| fold != projection::FOLD) {
             return;
         }
-        let (expected, mut found) = match (projection::rows(&self.state), projection::read(db)) {
+        let (expected, found) = match (projection::rows(&self.state), projection::read(db)) {
             (Ok(expected), Ok(found)) => (expected, found),
             (_, Err(error)) => {
                 return self.broken(format!("the projections cannot be read: {error}"));
@@ -323,19 +323,8 @@ impl Audit {
                 return self.broken(format!("the fold cannot be written down: {error}"));
             }
         };
-        for (row, body) in expected {
-            match found.remove(&row.to_string()) {
-                Some(stored) if stored == body => {}
-                Some(_) => self.broken(format!(
-                    "the projection of {row} is not what the events say"
-                )),
-                None => self.broken(format!("the projection of {row} is missing")),
-            }
-        }
-        for row in found.into_keys() {
-            self.broken(format!(
-                "there is a projection of {row}, which no event made"
-            ));
+        for difference in projection::differences(expected, found) {
+            self.broken(difference);
         }
     }
 

@@ -17,7 +17,7 @@ use ward_types::event::{Record, State};
 use crate::checkpoint::{Checkpoint, Folder, Signer};
 use crate::merkle::{Frontier, Hash, leaf_hash};
 use crate::projection::{self, FOLD, Failure, Row};
-use crate::{Entry, Error, Result, canonical};
+use crate::{Entry, Error, Result, canonical, opening};
 
 /// What is asked of the writer, and where its answer goes. An asker that is gone does not matter.
 pub(crate) enum Job {
@@ -157,11 +157,11 @@ impl Writer {
     /// After a commit that failed it is not certain what the disk holds, so what it holds is read again;
     /// an event that is there although its append failed is then part of the state.
     fn resume_after_failure(&mut self) {
-        match load(&self.db, &self.path) {
-            Ok((_, frontier)) if frontier == self.frontier => {}
-            Ok((state, frontier)) => {
-                self.state = Arc::new(state);
-                self.frontier = frontier;
+        match opening::open(&mut self.db, &self.path) {
+            Ok(found) if found.frontier == self.frontier => {}
+            Ok(found) => {
+                self.state = Arc::new(found.state);
+                self.frontier = found.frontier;
                 self.published
                     .publish(Arc::clone(&self.state), self.frontier.size());
             }
@@ -258,20 +258,4 @@ impl Next {
         )?;
         Ok(())
     }
-}
-
-/// The state and the frontier that a database holds.
-pub(crate) fn load(db: &Connection, path: &std::path::Path) -> Result<(State, Frontier)> {
-    let action = "read the log";
-    let state = projection::load(db).map_err(|failure| failure.error(action, path))?;
-    let (size, bytes): (i64, Vec<u8>) = db
-        .query_row("SELECT size, frontier FROM head", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .map_err(Error::database(action, path))?;
-    let frontier = Frontier::from_parts(size.cast_unsigned(), &bytes);
-    let frontier = frontier.ok_or_else(|| Error::Head {
-        path: path.to_owned(),
-    })?;
-    Ok((state, frontier))
 }

@@ -238,6 +238,70 @@ fn projections_of_another_fold_are_made_anew() {
     assert_eq!(store.verify(None).unwrap().breaks, [""; 0]);
 }
 
+/// Opens a store whose database was changed by hand: what it mended, and the state from then on, which
+/// must be the one before.
+fn mended_after(sql: &str) -> Vec<String> {
+    let (_dir, path) = filled(3);
+    let expected = Store::open(&path).unwrap().state();
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch(sql).unwrap();
+    drop(db);
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.state(), expected);
+    store.append(vec![entry(80, executed("/bin/ls"))]).unwrap();
+    assert_eq!(store.verify(None).unwrap().breaks, [""; 0]);
+    let mended = store.mended().to_vec();
+    drop(store);
+    assert_eq!(Store::open(&path).unwrap().mended(), [""; 0]);
+    mended
+}
+
+#[test]
+fn p7_a_projection_that_was_changed_by_hand_is_made_anew_from_the_events_and_told() {
+    assert_eq!(
+        mended_after("DELETE FROM releases WHERE number = 3"),
+        ["the projection of the release r3 of returns/dev is missing"]
+    );
+    assert_eq!(
+        mended_after("UPDATE environments SET body = x'7b7d'"),
+        ["the projection of the environment returns/dev is not what the events say"]
+    );
+    assert_eq!(
+        mended_after("INSERT INTO releases SELECT env, 9, body FROM releases WHERE number = 1"),
+        ["there is a projection of the release r9 of returns/dev, which no event made"]
+    );
+}
+
+#[test]
+fn p7_a_lost_head_is_computed_from_the_events_and_told() {
+    assert_eq!(
+        mended_after("DELETE FROM head"),
+        ["the log's head was missing"]
+    );
+}
+
+#[test]
+fn p7_altered_events_do_not_become_the_state() {
+    let (_dir, path) = filled(3);
+    let expected = Store::open(&path).unwrap().state();
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch(
+        "UPDATE events SET record = CAST(replace(CAST(record AS TEXT), 'anna', 'otto') AS BLOB)",
+    )
+    .unwrap();
+    drop(db);
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.state(), expected);
+    assert_eq!(store.mended(), [""; 0]);
+    assert!(!store.verify(None).unwrap().breaks.is_empty());
+    drop(store);
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch("DELETE FROM head").unwrap();
+    drop(db);
+    let error = Store::open(&path).map(drop).unwrap_err();
+    assert!(error.to_string().contains("restore ward.db"), "{error}");
+}
+
 #[test]
 fn another_writer_is_noticed_before_it_does_harm() {
     let (_dir, path) = filled(1);

@@ -17,6 +17,7 @@ mod error;
 mod files;
 mod fingerprint;
 mod image;
+mod inputs;
 mod layer;
 mod libraries;
 mod process;
@@ -31,6 +32,7 @@ use ward_types::spec::ImageSource;
 
 pub use cache::trim_cache;
 pub use error::{Error, Result};
+pub use inputs::absent_inputs;
 
 /// The label that tells the engine to show the host's `/usr` below an image's files; its value is `host`.
 pub const BASE_LABEL: &str = "io.ward.base";

@@ -209,6 +209,7 @@ fn spec(dir: &Path) -> InstanceSpec {
         limits: Limits {
             memory: Some(64 << 20),
             processes: Some(64),
+            scratch: Some(1 << 20),
         },
         health: None,
         links: Vec::new(),

@@ -143,15 +143,7 @@ shutdown($peer, 1); print defined(<$peer>) ? "more" : "end", "\n";
 print IO::Socket::INET->new(PeerAddr => "db", PeerPort => 5433, Timeout => 2) ? "reached" : "closed", "\n";
 "#,
     );
-    client.links = vec![LinkSpec {
-        host: "db".to_owned(),
-        address: Ipv4Addr::new(127, 77, 0, 2),
-        port: 5432,
-        target: LinkTarget::Keeper {
-            dir: world.engine.current_link(&world.env, &database),
-            port: 5432,
-        },
-    }];
+    client.links = vec![world.link(&database, 5432)];
     let lines = run(&world, client).await;
     assert_eq!(lines, ["heard one", "3000007", "end", "closed"]);
 }
@@ -167,15 +159,7 @@ my $peer = IO::Socket::INET->new(PeerAddr => "db", PeerPort => 5432, Timeout => 
 $| = 1; print "asked\n"; print $peer "one\n"; print scalar <$peer>;
 "#,
     );
-    client.links = vec![LinkSpec {
-        host: "db".to_owned(),
-        address: Ipv4Addr::new(127, 77, 0, 2),
-        port: 5432,
-        target: LinkTarget::Keeper {
-            dir: world.engine.current_link(&world.env, &database),
-            port: 5432,
-        },
-    }];
+    client.links = vec![world.link(&database, 5432)];
     let facts = client.facts.clone();
     world.engine.start(client).await.unwrap();
     until("the client has asked", || {

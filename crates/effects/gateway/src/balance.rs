@@ -37,10 +37,8 @@ impl Lots {
 pub(crate) enum Pick {
     /// This one.
     Placed(Place),
-    /// All have been tried in vain for this request.
+    /// The pool names none, or all have been tried in vain for this request.
     Exhausted,
-    /// The pool names none.
-    Empty,
     /// The pick left rotation meanwhile: look at the newest table.
     Stale,
 }
@@ -48,9 +46,6 @@ pub(crate) enum Pick {
 /// Picks from `endpoints`, passing over those whose serial is in `tried`, and, while others are there,
 /// those that refused a connection lately.
 pub(crate) fn pick(endpoints: &[Arc<Instance>], tried: &[u64], lots: &Lots, now: u64) -> Pick {
-    if endpoints.is_empty() {
-        return Pick::Empty;
-    }
     let untried = |instance: &&Arc<Instance>| !tried.contains(&instance.serial);
     let good = |instance: &&Arc<Instance>| untried(instance) && !instance.is_avoided(now);
     let chosen = match least(endpoints, good, lots) {
@@ -159,7 +154,7 @@ mod tests {
         let picked = |sides, tried: &[u64], now| match pick_of(sides, tried, &lots, now) {
             Pick::Placed(place) => Some(place.instance().serial),
             Pick::Exhausted => None,
-            Pick::Empty | Pick::Stale => panic!("there are instances, and they are open"),
+            Pick::Stale => panic!("there are instances, and they are open"),
         };
         for _ in 0..20 {
             assert!(picked([own, other], &[], 0).unwrap() < 2);
@@ -171,10 +166,13 @@ mod tests {
         assert_eq!(picked([own, other], &[0, 1, 2, 3], 0), None);
         assert_eq!(picked([own, &[]], &[0, 1], 0), None);
         assert_eq!(picked([&[], other], &[2, 3], 0), None);
-        assert!(matches!(pick_of([&[], &[]], &[], &lots, 0), Pick::Empty));
-        own.iter().for_each(|instance| instance.avoid(0));
+        assert!(matches!(
+            pick_of([&[], &[]], &[], &lots, 0),
+            Pick::Exhausted
+        ));
+        own.iter().for_each(|instance| assert!(instance.avoid(0)));
         assert!(picked([own, other], &[], 500).unwrap() >= 2);
-        other.iter().for_each(|instance| instance.avoid(0));
+        other.iter().for_each(|instance| assert!(instance.avoid(0)));
         assert!(picked([own, other], &[], 500).unwrap() < 2);
         assert!(picked([own, other], &[], 5000).unwrap() < 2);
     }
@@ -199,6 +197,6 @@ mod tests {
         ));
         endpoints[1].close();
         assert!(matches!(pick(&endpoints, &[], &lots, 500), Pick::Stale));
-        assert!(matches!(pick(&[], &[], &lots, 0), Pick::Empty));
+        assert!(matches!(pick(&[], &[], &lots, 0), Pick::Exhausted));
     }
 }

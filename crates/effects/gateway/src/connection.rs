@@ -26,6 +26,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::server::TlsStream;
 
+use crate::client::{Client, Shared, Socket};
 use crate::clock;
 use crate::head::Outside;
 use crate::limits::Limits;
@@ -80,21 +81,23 @@ pub(crate) async fn serve<I>(
     entry: Entry,
     permit: OwnedSemaphorePermit,
 ) where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
 {
     let activity = Arc::new(Activity::new());
+    let stream = Shared::new(stream);
+    let client = Rc::new(Client::new(entry, &stream));
     let watched = Watched {
         stream,
         activity: Arc::clone(&activity),
         _permit: permit,
     };
     let service = {
-        let (worker, entry, activity) = (Rc::clone(&worker), Rc::new(entry), Arc::clone(&activity));
+        let (worker, activity) = (Rc::clone(&worker), Arc::clone(&activity));
         service_fn(move |request: Request<Incoming>| {
-            let (worker, entry) = (Rc::clone(&worker), Rc::clone(&entry));
+            let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
             let busy = Busy::new(&activity, request.version());
             async move {
-                let response = proxy::answer(&worker, &entry, request).await;
+                let response = proxy::answer(&worker, &client, request).await;
                 Ok::<_, Infallible>(response.map(|reply| Answer { reply, _busy: busy }))
             }
         })
@@ -277,19 +280,19 @@ impl Body for Answer {
 /// A client's stream that tells when bytes come. It holds the connection's permit, because it goes on
 /// living in the tunnel when the protocol is switched.
 struct Watched<I> {
-    stream: I,
+    stream: Shared<I>,
     activity: Arc<Activity>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let polled = Pin::new(&mut *self.stream.lock()).poll_read(context, buffer);
         if buffer.filled().len() > before {
             self.activity.saw_bytes();
         }
@@ -299,30 +302,30 @@ impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        Pin::new(&mut *self.stream.lock()).poll_write(context, bytes)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream.lock()).poll_flush(context)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream.lock()).poll_shutdown(context)
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+        Pin::new(&mut *self.stream.lock()).poll_write_vectored(context, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.lock().is_write_vectored()
     }
 }

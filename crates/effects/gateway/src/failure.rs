@@ -1,6 +1,7 @@
 //! Answers of the gateway's own making. Each knows whose fault it is.
 //!
-//! Browsers get a page that needs nothing from elsewhere, programs a few lines of text. An answer names
+//! Browsers get a page that needs nothing from elsewhere, programs a few lines of text, and gRPC calls a
+//! status where their libraries look for one ("Trailers-Only" in gRPC's PROTOCOL-HTTP2.md). An answer names
 //! the host that was asked for and no other: which hosts are served is nobody's business who has to guess.
 
 use std::fmt::Write as _;
@@ -10,7 +11,9 @@ use http::header::{
     ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use http::uri::Authority;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+
+use crate::head;
 
 /// The most of a host that is repeated: the length of the longest DNS name.
 const LONGEST_HOST: usize = 253;
@@ -146,6 +149,9 @@ impl Failure {
         Retry::Unsaid,
         "The rest of the request did not come in time.",
     );
+    /// The client closed its end while its request waited for an instance.
+    pub(crate) const HUNG_UP: Self =
+        Self::bad_request("The connection was closed before there was an answer.");
     /// The client's body broke off, or was not what its head announced.
     pub(crate) const BROKEN_BODY: Self = Self::bad_request("The request's body is broken.");
     /// The instance had to stop before it answered.
@@ -159,13 +165,25 @@ impl Failure {
     /// The answer to whoever asked.
     pub(crate) fn answer(self, asked: &Asked, request_id: &HeaderValue) -> Response<Bytes> {
         let id = request_id.to_str().unwrap_or("");
-        let (body, content_type) = match asked.form() {
-            Form::Page => (self.page(asked, id), "text/html; charset=utf-8"),
-            Form::Text => (self.text(asked, id), "text/plain; charset=utf-8"),
+        let (body, content_type, status) = match asked.form() {
+            Form::Page => (
+                self.page(asked, id),
+                "text/html; charset=utf-8",
+                self.status,
+            ),
+            Form::Text => (
+                self.text(asked, id),
+                "text/plain; charset=utf-8",
+                self.status,
+            ),
+            Form::Call => (String::new(), "application/grpc", StatusCode::OK),
         };
         let mut response = Response::new(Bytes::from(body));
-        *response.status_mut() = self.status;
+        *response.status_mut() = status;
         let headers = response.headers_mut();
+        if asked.form() == Form::Call {
+            self.grpc_status(asked, headers);
+        }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -192,6 +210,21 @@ impl Failure {
         format!("{}\n{}\nRequest {id}\n", self.status, self.words(asked))
     }
 
+    /// The codes that gRPC's http-grpc-status-mapping.md gives these statuses.
+    fn grpc_status(self, asked: &Asked, headers: &mut HeaderMap) {
+        let code = match self.status {
+            StatusCode::BAD_REQUEST => "13",
+            StatusCode::NOT_FOUND => "12",
+            status if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED => "14",
+            _ => "2",
+        };
+        headers.insert("grpc-status", HeaderValue::from_static(code));
+        let words = percent_encoded(&self.words(asked));
+        if let Ok(words) = HeaderValue::try_from(words) {
+            headers.insert("grpc-message", words);
+        }
+    }
+
     fn words(self, asked: &Asked) -> String {
         match asked.host().filter(|_| self == Self::UNKNOWN_HOST) {
             Some(host) => format!("You asked for the host {host}. {}", self.sentence),
@@ -205,12 +238,14 @@ pub(crate) struct Asked {
     target: Option<Authority>,
     host: Option<HeaderValue>,
     accept: Option<HeaderValue>,
+    is_call: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Page,
     Text,
+    Call,
 }
 
 impl Asked {
@@ -220,11 +255,15 @@ impl Asked {
             target: request.uri().authority().cloned(),
             host: request.headers().get(HOST).cloned(),
             accept: request.headers().get(ACCEPT).cloned(),
+            is_call: request.version() == Version::HTTP_2 && head::is_grpc(request.headers()),
         }
     }
 
     /// Browsers ask for HTML by name; everything else takes text as well.
     fn form(&self) -> Form {
+        if self.is_call {
+            return Form::Call;
+        }
         let accept = self.accept.as_ref().and_then(|value| value.to_str().ok());
         let mut ranges = accept.unwrap_or("").split(',');
         let html = ranges.any(|range| {
@@ -239,6 +278,21 @@ impl Asked {
         let authority = self.target.clone().or_else(header)?;
         Some(authority.host().chars().take(LONGEST_HOST).collect())
     }
+}
+
+/// As gRPC wants its messages: everything but printable ASCII, and the percent sign, by its bytes.
+fn percent_encoded(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'%' => safe.push_str("%25"),
+            b' '..=b'~' => safe.push(char::from(byte)),
+            _ => {
+                let _ = write!(safe, "%{byte:02X}");
+            }
+        }
+    }
+    safe
 }
 
 fn escaped(text: &str) -> String {
@@ -302,6 +356,33 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn calls_get_a_status_where_they_look_for_one() {
+        let call = |failure: Failure, version| {
+            let request = Request::post("http://a.example/service/Method").version(version);
+            let request = request.header(CONTENT_TYPE, "application/grpc+proto");
+            let asked = Asked::of(&request.body(()).unwrap());
+            failure.answer(&asked, &HeaderValue::from_static("abc"))
+        };
+        for (failure, code) in [
+            (Failure::NO_INSTANCE, "14"),
+            (Failure::LOST, "14"),
+            (Failure::UNKNOWN_HOST, "12"),
+            (Failure::BROKEN_BODY, "13"),
+            (Failure::CODING, "2"),
+        ] {
+            let answer = call(failure, Version::HTTP_2);
+            assert_eq!(answer.status(), 200);
+            assert_eq!(answer.headers()["grpc-status"], code);
+            assert_eq!(answer.headers()[CONTENT_TYPE], "application/grpc");
+            let message = answer.headers()["grpc-message"].to_str().unwrap();
+            assert!(message.contains(failure.sentence), "{message}");
+            assert!(answer.body().is_empty());
+        }
+        assert_eq!(call(Failure::LOST, Version::HTTP_11).status(), 502);
+        assert_eq!(percent_encoded("50% of\n\u{e9}"), "50%25 of%0A%C3%A9");
     }
 
     #[test]

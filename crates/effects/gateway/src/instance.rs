@@ -9,10 +9,13 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 use ward_types::id::EnvId;
 use ward_types::table::{Endpoint, Traffic};
+
+use crate::gap::Gap;
 
 const REQUEST: u64 = 1;
 const LONG: u64 = 1 << 32;
@@ -37,6 +40,7 @@ pub(crate) struct Instance {
     answered: AtomicU64,
     failed: AtomicU64,
     avoided_until: AtomicU64,
+    gap: ArcSwap<Gap>,
 }
 
 impl Instance {
@@ -58,6 +62,7 @@ impl Instance {
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             avoided_until: AtomicU64::new(0),
+            gap: ArcSwap::default(),
         }
     }
 
@@ -107,10 +112,24 @@ impl Instance {
         }
     }
 
-    /// Passes it over for a while, because it refused a connection at `now` (milliseconds).
-    pub(crate) fn avoid(&self, now: u64) {
-        self.avoided_until
-            .store(now + AVOIDED_MILLIS, Ordering::Relaxed);
+    /// Passes it over for a while, because it refused a connection at `now` (milliseconds). Whether it was
+    /// not passed over already.
+    pub(crate) fn avoid(&self, now: u64) -> bool {
+        let until = now + AVOIDED_MILLIS;
+        self.avoided_until.swap(until, Ordering::Relaxed) <= now
+    }
+
+    /// A connection to it was made.
+    pub(crate) fn connected(&self) {
+        // One that drains is none that others could have.
+        if !self.is_closed() {
+            self.gap.load().end();
+        }
+    }
+
+    /// Its service's requests wait in `gap` while there is no instance.
+    pub(crate) fn ends(&self, gap: &Arc<Gap>) {
+        self.gap.store(Arc::clone(gap));
     }
 
     /// Whether it is passed over.

@@ -9,16 +9,22 @@
 //! - `ward-instance` and `ward-release` say which instance of which release answered;
 //! - where a table divides a pool by a sticky cookie, a client that has none is sent one with its bucket;
 //! - `x-request-id` is the client's own (when it is well-formed) or a new one, and reaches the instance too;
-//! - an answer of the gateway's own making is a plain page with `ward-fault: client | upstream | ward`.
+//! - an answer of the gateway's own making is a plain page with `ward-fault: client | upstream | ward`,
+//!   and for a gRPC call a status in trailers;
+//! - when a service's instances are all gone at once, requests wait a moment for the next one instead of
+//!   failing: also those over links, of any method, and those that switch protocols.
 
 mod balance;
 mod budget;
 pub mod ca;
+mod client;
 mod clock;
 mod connection;
 pub mod control;
+mod course;
 mod egress;
 mod failure;
+mod gap;
 mod head;
 mod instance;
 mod limits;

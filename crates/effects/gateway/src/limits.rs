@@ -24,6 +24,13 @@ pub struct Limits {
     pub response_timeout: Duration,
     /// How long making a connection to an instance may take.
     pub connect_timeout: Duration,
+    /// How long a request may wait for an instance, counted from when its service was seen to have none.
+    /// Ward starts a replacement at once, and most are healthy within a second or two. Clients that get no
+    /// answer for longer than about five seconds give up or ask again, and then only add to the load.
+    pub hold: Duration,
+    /// Requests of one service that may wait for an instance at once. A tenth of the connections: a service
+    /// that died must not take the places of the others' clients.
+    pub waiting: usize,
     /// How long an unused connection to an instance is kept.
     pub upstream_idle: Duration,
     /// Unused connections kept per instance and worker.
@@ -41,6 +48,8 @@ impl Default for Limits {
             streams: 250,
             response_timeout: Duration::from_secs(120),
             connect_timeout: Duration::from_secs(5),
+            hold: Duration::from_secs(5),
+            waiting: 2_000,
             upstream_idle: Duration::from_secs(30),
             upstream_kept: 64,
         }

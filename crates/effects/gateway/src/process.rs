@@ -313,6 +313,7 @@ async fn until_the_end(
     if !all_closed(shared, lame).await {
         shared.phase.send_replace(Phase::Closing);
         if !all_closed(shared, end).await {
+            shared.phase.send_replace(Phase::Cutting);
             shared.routing.cut_all();
             all_closed(shared, Instant::now() + FAREWELL).await;
         }

@@ -3,13 +3,16 @@
 //! 1. Refuse what is ambiguous.
 //! 2. Write the head anew.
 //! 3. Take a place on an instance of the newest table, and send. When that fails and nothing can have
-//!    happened twice, take another place.
+//!    happened twice, take another place. When there is none, wait for one (see [`crate::gap`]).
 //! 4. Write the head of the answer anew and let the body flow.
 
 use std::cell::OnceCell;
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -21,20 +24,20 @@ use tokio_util::sync::CancellationToken;
 use ward_types::id::{EnvId, InstanceId, Name};
 
 use crate::balance::{Pick, pick, pick_of};
+use crate::client::Client;
 use crate::clock;
+use crate::course::{Broken, Course};
 use crate::failure::{Asked, Failure};
+use crate::gap::Gap;
 use crate::head;
-use crate::instance::Place;
+use crate::instance::{Instance, Place};
 use crate::reply::{Held, Kind, Reply, Stream};
 use crate::routes::Pool;
 use crate::split::Ticket;
 use crate::tunnel;
 use crate::upload::{Attempt, Upload};
 use crate::upstream::{Lease, Reuse, SendError};
-use crate::worker::Worker;
-
-/// How often one request may be sent, in all.
-const TRIES: u32 = 3;
+use crate::worker::{Phase, Worker};
 
 /// Where a connection comes from, which decides what its requests may reach.
 pub(crate) enum Entry {
@@ -52,13 +55,13 @@ pub(crate) enum Entry {
 /// Answers one request, with a page when the application cannot.
 pub(crate) async fn answer(
     worker: &Rc<Worker>,
-    entry: &Entry,
+    client: &Client,
     request: Request<Incoming>,
 ) -> Response<Reply> {
     let version = request.version();
     let id = head::request_id(request.headers()).unwrap_or_else(|| worker.new_request_id());
     let asked = Asked::of(&request);
-    let answer = forward(worker, entry, request, &id).await;
+    let answer = forward(worker, client, request, &id).await;
     let mut response = answer.unwrap_or_else(|failure| {
         tracing::debug!(request = ?id, status = %failure.status, "{}", failure.sentence);
         failure
@@ -80,14 +83,14 @@ pub(crate) async fn answer(
 
 async fn forward(
     worker: &Rc<Worker>,
-    entry: &Entry,
+    client: &Client,
     mut request: Request<Incoming>,
     id: &HeaderValue,
 ) -> Result<Response<Reply>, Failure> {
     let switch = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let host = head::check(&parts)?;
-    let exchange = Exchange::new(worker, entry, host, parts, body, id);
+    let exchange = Exchange::new(worker, client, host, parts, body, id);
     let switch = exchange.protocol.is_some().then_some(switch);
     let (response, held) = exchange.send().await?;
     exchange.deliver(response, held, switch)
@@ -101,6 +104,8 @@ enum Target<'a> {
 /// A request that passed the checks.
 struct Exchange<'a> {
     worker: &'a Rc<Worker>,
+    client: &'a Client,
+    version: Version,
     target: Target<'a>,
     method: Method,
     path: PathAndQuery,
@@ -112,20 +117,10 @@ struct Exchange<'a> {
     protocol: Option<HeaderValue>,
 }
 
-/// An attempt that brought no response.
-enum Broken {
-    /// There is no connection. Nothing was sent.
-    Unreachable,
-    /// The instance may have seen the request.
-    Perhaps(Failure),
-    /// Another attempt would not help.
-    Final(Failure),
-}
-
 impl<'a> Exchange<'a> {
     fn new(
         worker: &'a Rc<Worker>,
-        entry: &'a Entry,
+        client: &'a Client,
         host: String,
         parts: Parts,
         body: Incoming,
@@ -140,7 +135,7 @@ impl<'a> Exchange<'a> {
         head::strip_hop_by_hop(&mut headers);
         headers.insert(HOST, authority.clone());
         headers.insert(head::REQUEST_ID, id.clone());
-        let (target, scheme) = match entry {
+        let (target, scheme) = match &client.entry {
             Entry::Front(outside) => {
                 head::set_forwarded(&mut headers, outside, &authority);
                 (Target::Host(host), outside.scheme)
@@ -160,6 +155,8 @@ impl<'a> Exchange<'a> {
         }
         Self {
             worker,
+            client,
+            version: parts.version,
             target,
             method: parts.method,
             path: origin_form(&parts.uri),
@@ -174,42 +171,96 @@ impl<'a> Exchange<'a> {
 
     /// Sends until there is a response or nothing more may be tried.
     async fn send(&self) -> Result<(Response<Incoming>, Held), Failure> {
-        let mut tried = Vec::new();
-        let mut outcome = None;
-        let mut sent = 0;
+        let mut course = Course::default();
         self.pool()?.budget.earn();
         loop {
-            let Some(place) = self.place(&tried)? else {
-                match outcome {
-                    // Each instance has failed once: the one that answered badly may be asked again.
-                    Some(Broken::Perhaps(_)) if !tried.is_empty() => tried.clear(),
-                    Some(Broken::Perhaps(failure)) => return Err(failure),
-                    _ if sent > 0 => return Err(Failure::LOST),
-                    _ => return Err(Failure::UNREACHABLE),
+            let Some(place) = self.place(&course.tried)? else {
+                if !course.asks_again() {
+                    self.wait(&mut course).await?;
                 }
                 continue;
             };
             let serial = place.instance().serial;
-            let reuse = match sent {
-                0 => self.first_reuse(),
-                _ => Reuse::Never,
+            let reuse = match course.is_sent() {
+                false => self.first_reuse(),
+                true => Reuse::Never,
             };
-            let broken = match self.attempt(Rc::new(place), reuse).await {
+            match self.attempt(Rc::new(place), reuse).await {
                 Ok(answered) => return Ok(answered),
-                Err(broken) => broken,
-            };
-            match broken {
-                Broken::Final(failure) => return Err(failure),
-                Broken::Unreachable => {}
-                Broken::Perhaps(failure) => {
-                    sent += 1;
-                    if sent >= TRIES || !self.may_repeat() {
-                        return Err(failure);
-                    }
-                }
+                Err(broken) => course.failed(serial, broken, || self.may_repeat())?,
             }
-            tried.push(serial);
-            outcome = Some(broken);
+        }
+    }
+
+    /// Waits until it is worth trying again, if that may come soon.
+    async fn wait(&self, course: &mut Course) -> Result<(), Failure> {
+        let gap = Arc::clone(&self.pool()?.gap);
+        let mut over = pin!(gap.over());
+        over.as_mut().enable();
+        // Looked at from here on: whatever changes later is told.
+        let pool = self.pool()?;
+        let tried = std::mem::take(&mut course.tried);
+        let has_others = pool.endpoints.iter().any(|e| !tried.contains(&e.serial));
+        if has_others || !Arc::ptr_eq(&pool.gap, &gap) {
+            return Ok(());
+        }
+        let nobody = match pool.endpoints.is_empty() {
+            true => Failure::NO_INSTANCE,
+            false => Failure::UNREACHABLE,
+        };
+        let nobody = course.lost().unwrap_or(nobody);
+        let patience = self.patience(&gap, course).ok_or(nobody)?;
+        let _waiter = gap.enter(self.worker.limits.waiting).ok_or(nobody)?;
+        tokio::select! {
+            biased;
+            () = self.hung_up() => Err(Failure::HUNG_UP),
+            () = over => Ok(()),
+            () = self.worker.reached(Phase::Cutting) => Err(nobody),
+            () = tokio::time::sleep(patience) => Err(nobody),
+            () = self.scout(&gap) => Ok(()),
+        }
+    }
+
+    /// How much longer it may wait for the end of a gap, if at all.
+    fn patience(&self, gap: &Gap, course: &mut Course) -> Option<Duration> {
+        let (now, hold) = (clock::millis(), self.worker.limits.hold.as_millis() as u64);
+        let gap_until = gap.begin(now)? + hold;
+        let own_until = *course.waits_until.get_or_insert(now + hold);
+        let left = gap_until.min(own_until).saturating_sub(now);
+        (left > 0).then(|| Duration::from_millis(left))
+    }
+
+    /// Ends when the client has gone away. hyper tells that by itself, by dropping the request, unless a
+    /// body of HTTP/1 that is not read stands between the two.
+    async fn hung_up(&self) {
+        match self.version < Version::HTTP_2 && !self.upload.is_empty() {
+            true => self.client.hung_up().await,
+            false => std::future::pending().await,
+        }
+    }
+
+    /// Ends when an instance takes connections again.
+    async fn scout(&self, gap: &Gap) {
+        let _turn = gap.scout().await;
+        loop {
+            tokio::time::sleep(gap.pause(clock::millis())).await;
+            let Ok(pool) = self.pool() else { return };
+            if pool.endpoints.is_empty() {
+                // A table that brings one ends the gap.
+                return std::future::pending().await;
+            }
+            let all = pool.endpoints.iter().map(|instance| self.reach(instance));
+            if join_all(all).await.contains(&true) {
+                return;
+            }
+        }
+    }
+
+    async fn reach(&self, instance: &Arc<Instance>) -> bool {
+        let upstream = self.worker.upstreams.of(instance);
+        match self.grpc {
+            true => upstream.reach_http2().await,
+            false => upstream.reach_http1().await,
         }
     }
 
@@ -229,21 +280,21 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn pool(&self) -> Result<std::sync::Arc<Pool>, Failure> {
+    fn pool(&self) -> Result<Arc<Pool>, Failure> {
         let routes = self.worker.routing.current();
         let found = match &self.target {
             Target::Host(host) => routes.by_host(host),
             Target::Service(service) => routes.by_service(service),
         };
         match found {
-            Some(pool) => Ok(std::sync::Arc::clone(pool)),
+            Some(pool) => Ok(Arc::clone(pool)),
             None if routes.table.generation.0 == 0 => Err(Failure::NO_TABLE),
             None if matches!(self.target, Target::Service(_)) => Err(Failure::NO_INSTANCE),
             None => Err(Failure::UNKNOWN_HOST),
         }
     }
 
-    /// A place on an instance of the newest table; `None` when all have been tried.
+    /// A place on an instance of the newest table; `None` when there is none or all have been tried.
     fn place(&self, tried: &[u64]) -> Result<Option<Place>, Failure> {
         loop {
             let pool = self.pool()?;
@@ -259,7 +310,6 @@ impl<'a> Exchange<'a> {
             match picked {
                 Pick::Placed(place) => return Ok(Some(place)),
                 Pick::Exhausted => return Ok(None),
-                Pick::Empty => return Err(Failure::NO_INSTANCE),
                 // It was closed after the newer table was put in force, so the next look finds that.
                 Pick::Stale => std::thread::yield_now(),
             }
@@ -271,7 +321,7 @@ impl<'a> Exchange<'a> {
         place: Rc<Place>,
         reuse: Reuse,
     ) -> Result<(Response<Incoming>, Held), Broken> {
-        let instance = std::sync::Arc::clone(place.instance());
+        let instance = Arc::clone(place.instance());
         let result = tokio::select! {
             biased;
             result = self.send_to(&place, reuse) => result,
@@ -297,8 +347,10 @@ impl<'a> Exchange<'a> {
                 ))
             }
             Err(SendError::Connect(error)) => {
-                tracing::info!(env = %instance.env, instance = %instance.endpoint.instance, %error, "cannot connect");
-                instance.avoid(clock::millis());
+                // Once for all who find that out at the same time.
+                if instance.avoid(clock::millis()) {
+                    tracing::info!(env = %instance.env, instance = %instance.endpoint.instance, %error, "cannot connect");
+                }
                 if !is_of_the_machine(&error) {
                     place.failed();
                 }

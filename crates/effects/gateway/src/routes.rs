@@ -11,6 +11,7 @@ use ward_types::table::{Endpoint, GatewayObserved, Pool as PoolEntry, Table};
 
 use crate::budget::Budget;
 use crate::clock;
+use crate::gap::Gap;
 use crate::instance::Instance;
 use crate::split::{self, Split};
 
@@ -25,6 +26,14 @@ pub(crate) struct Pool {
     pub(crate) split: Option<Split>,
     /// How many requests may be tried again; kept from table to table.
     pub(crate) budget: Arc<Budget>,
+    /// Where requests wait while there is no instance; kept from table to table.
+    pub(crate) gap: Arc<Gap>,
+}
+
+impl Pool {
+    fn names(&self, serial: u64) -> bool {
+        self.endpoints.iter().any(|other| other.serial == serial)
+    }
 }
 
 /// One table, ready for look-ups. Immutable.
@@ -140,7 +149,8 @@ impl Routing {
             .collect();
         // First the swap, then the closing: a worker that finds an instance closed must find the newer
         // table when it looks again.
-        self.current.store(Arc::new(routes));
+        let routes = Arc::new(routes);
+        let before = self.current.swap(Arc::clone(&routes));
         for instance in known.values() {
             if !in_rotation.contains(&instance.serial) {
                 instance.close();
@@ -148,6 +158,8 @@ impl Routing {
         }
         forget(&mut known);
         drop(known);
+        // Also after the swap: who is told to look again must find the newer table.
+        tell_who_waits(&before, &routes);
         self.changed.send_replace(generation);
     }
 
@@ -160,19 +172,22 @@ impl Routing {
         let mut routes = Routes::default();
         for entry in &table.pools {
             let service = (entry.env.clone(), entry.service.clone());
-            let before = before.by_service(&service);
-            let budget = before.map(|pool| Arc::clone(&pool.budget));
-            let endpoints: Vec<_> = entry
-                .endpoints
-                .iter()
-                .map(|endpoint| self.instance(&entry.env, endpoint, known))
-                .collect();
-            let split_before = before.and_then(|pool| pool.split.as_ref());
+            let kept = before.by_service(&service);
+            let budget = kept.map(|pool| Arc::clone(&pool.budget));
+            let gap = kept.map(|pool| Arc::clone(&pool.gap)).unwrap_or_default();
+            let endpoints = entry.endpoints.iter().map(|endpoint| {
+                let instance = self.instance(&entry.env, endpoint, known);
+                instance.ends(&gap);
+                instance
+            });
+            let endpoints: Vec<_> = endpoints.collect();
+            let split_before = kept.and_then(|pool| pool.split.as_ref());
             let split = entry.split.as_ref();
             let pool = Arc::new(Pool {
                 split: split.map(|split| Split::new(split, &endpoints, split_before)),
                 endpoints,
                 budget: budget.unwrap_or_else(|| Arc::new(Budget::new(clock::millis()))),
+                gap,
             });
             for host in &entry.hosts {
                 routes.hosts.insert(canonical(host), Arc::clone(&pool));
@@ -240,6 +255,31 @@ impl Routing {
         }
         observed
     }
+}
+
+/// Ends the gaps of services that have a new instance, begins those of services that have none left, and
+/// lets the requests of a service or a host that is gone find that out.
+fn tell_who_waits(before: &Routes, after: &Routes) {
+    for (service, pool) in &after.services {
+        let old = before.by_service(service);
+        let is_new = |instance: &Arc<Instance>| !old.is_some_and(|old| old.names(instance.serial));
+        if pool.endpoints.iter().any(is_new) {
+            pool.gap.end();
+        } else if pool.endpoints.is_empty() {
+            pool.gap.begin(clock::millis());
+        }
+    }
+    let leads_on = |pool: &Pool, now: Option<&Arc<Pool>>| {
+        now.is_some_and(|now| Arc::ptr_eq(&now.gap, &pool.gap))
+    };
+    let services = before.services.iter();
+    let services = services.filter(|(service, pool)| !leads_on(pool, after.by_service(service)));
+    let hosts = before.hosts.iter();
+    let hosts = hosts.filter(|(host, pool)| !leads_on(pool, after.by_host(host)));
+    let gone = services
+        .map(|(_, pool)| pool)
+        .chain(hosts.map(|(_, pool)| pool));
+    gone.for_each(|pool| pool.gap.wake());
 }
 
 /// A host name as it is looked up: lower case, without the root's dot.

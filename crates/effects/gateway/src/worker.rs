@@ -34,6 +34,8 @@ pub(crate) enum Phase {
     Quitting,
     /// Whatever is unused is closed.
     Closing,
+    /// Whatever is under way is cut, and nothing waits any more.
+    Cutting,
     /// The threads end.
     Ended,
 }

@@ -155,6 +155,7 @@ impl Database {
             limits: Limits {
                 memory: spec.memory.map(|size| size.0),
                 processes: None,
+                scratch: None,
             },
             health: Some(health()),
             links: Vec::new(),

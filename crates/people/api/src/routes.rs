@@ -34,6 +34,7 @@ pub fn router(control: Control) -> Router {
         .route("/v1/deployments/steer", post(steer))
         .route("/v1/down", post(down))
         .route("/v1/shutdown", post(shutdown))
+        .route("/v1/handover", post(hand_over))
         .route("/v1/events", get(events))
         .route("/v1/logs", get(logs))
         .route("/v1/exec", post(exec))
@@ -174,6 +175,11 @@ async fn down(
 
 async fn shutdown(State(control): State<Control>) -> Answer<()> {
     control.shutdown().await?;
+    Ok(Json(()))
+}
+
+async fn hand_over(State(control): State<Control>) -> Answer<()> {
+    control.hand_over()?;
     Ok(Json(()))
 }
 

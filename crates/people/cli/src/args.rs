@@ -65,6 +65,14 @@ pub(crate) enum Output {
 const EXEC_ENDS: &str = "It ends as the program ended: with its exit status, or with 128 and the number of the signal that ended it. 127 \
 says that there is no such program, 126 that it cannot be executed.";
 
+const PSQL_ENDS: &str = "SQL that is piped in ends at the first statement that fails, with exit status 3 (ON_ERROR_STOP); `-- -v ON_ERROR_STOP=0` \
+goes on to the last one. 1 and 2 are psql's own: it could not do what it was told, or lost its connection.";
+
+// Usage is spelt out where arguments are required: of one that is missing clap would show each option that a
+// variable such as WARD_HOME sets as if it were required, too.
+const EXEC_USAGE: &str = "ward exec [OPTIONS] <COMPONENT> <COMMAND>...";
+const PSQL_USAGE: &str = "ward db psql [OPTIONS] <DATABASE> [-- <ARGUMENTS>...]";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start the platform in the background, and bring an environment up
@@ -85,7 +93,7 @@ pub(crate) enum Command {
     /// Show the output of instances
     Logs(Logs),
     /// Run a program beside an instance, in its sandbox
-    #[command(after_help = EXEC_ENDS)]
+    #[command(after_help = EXEC_ENDS, override_usage = EXEC_USAGE)]
     Exec(Exec),
     /// Show the log of what was done, by whom and why
     Events(Events),
@@ -103,14 +111,37 @@ pub(crate) enum Command {
     Check(Check),
     /// Stop everything, and keep the data
     Down(Down),
+    /// Replace the platform's processes with this version of the binary, without losing a request
+    Upgrade(Upgrade),
     /// Run the control plane in the foreground
-    Serve(Addresses),
+    Serve(Serve),
     /// Run the data plane (Ward does this itself)
     #[command(hide = true)]
     Gateway,
     /// Run one instance (Ward does this itself)
     #[command(hide = true)]
     Keeper,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) addresses: Addresses,
+    /// Take over from another version, for this reason (`ward upgrade` does this itself)
+    #[arg(long, hide = true, value_name = "WHY")]
+    pub(crate) upgrade: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Upgrade {
+    /// Why, for the audit log
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TEXT"
+    )]
+    pub(crate) why: String,
 }
 
 /// Where Ward listens.
@@ -219,7 +250,7 @@ pub(crate) struct GoTo {
 /// What a new deployment waits for, and who waits for it.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Pace {
-    /// Cancel deployments of the environment that have not ended, and do not wait behind them
+    /// Cancel the environment's deployments and builds that have not ended, and do not wait for them
     #[arg(long)]
     pub(crate) supersede: bool,
     /// Return as soon as the deployment is recorded; `ward deployment watch` follows it
@@ -245,7 +276,7 @@ pub(crate) enum Deployment {
         #[arg(long)]
         stage: bool,
     },
-    /// Take a deployment back: the release before goes on serving
+    /// Take a deployment back: the release before goes on serving; where none is under way, end a build
     Cancel(Steered),
 }
 
@@ -353,6 +384,7 @@ pub(crate) struct Events {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Db {
     /// Open a shell on a database, or pipe SQL into it
+    #[command(after_help = PSQL_ENDS, override_usage = PSQL_USAGE)]
     Psql {
         /// The database's name in the stack file
         database: Name,

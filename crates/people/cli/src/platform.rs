@@ -39,7 +39,7 @@ pub(crate) async fn ensure(
         Err(ClientError::NotRunning { .. }) => {}
         Err(other) => return Err(other.into()),
     }
-    let server = started(&client, home, addresses).await?;
+    let server = started(&client, home, addresses, Launch::Own).await?;
     printer.done(&format!(
         "the platform runs (server {}, state in {})",
         server.pid, server.home
@@ -75,7 +75,18 @@ pub(crate) fn left_behind(home: &Path) -> bool {
         .any(|entry| entry.path().is_dir())
 }
 
-fn start(home: &Path, addresses: &Addresses) -> Result<Child, Trouble> {
+/// Which binary a server is started from, and what for.
+#[derive(Clone, Copy)]
+pub(crate) enum Launch<'a> {
+    /// This one, because none runs.
+    Own,
+    /// This one, to take over from another version.
+    Upgrade { why: &'a str },
+    /// Another version again, because this one could not take over.
+    Other(&'a Path),
+}
+
+fn start(home: &Path, addresses: &Addresses, launch: Launch<'_>) -> Result<Child, Trouble> {
     let broken = |what: &str, error: std::io::Error| {
         Trouble::failure(
             format!("{what} {}: {error}", home.display()),
@@ -92,10 +103,18 @@ fn start(home: &Path, addresses: &Addresses) -> Result<Child, Trouble> {
         .append(true)
         .open(home.join("server.log"))
         .map_err(|error| broken("cannot write a log in", error))?;
-    let exe = std::env::current_exe()
-        .map_err(|error| broken("cannot find the ward binary for", error))?;
+    let exe = match launch {
+        Launch::Other(path) => path.to_owned(),
+        Launch::Own | Launch::Upgrade { .. } => std::env::current_exe()
+            .map_err(|error| broken("cannot find the ward binary for", error))?,
+    };
+    let upgrade = match launch {
+        Launch::Upgrade { why } => vec![format!("--upgrade={why}")],
+        Launch::Own | Launch::Other(_) => Vec::new(),
+    };
     Command::new(exe)
         .arg("serve")
+        .args(upgrade)
         .arg("--home")
         .arg(home)
         .args(["--http-addr", &addresses.http().to_string()])
@@ -112,13 +131,14 @@ fn start(home: &Path, addresses: &Addresses) -> Result<Child, Trouble> {
 
 /// Starts a server, and waits for its first answer. Another one may have been faster, and is as good; or
 /// it may be on its way out, and then it is tried again.
-async fn started(
+pub(crate) async fn started(
     client: &Client,
     home: &Path,
     addresses: &Addresses,
+    launch: Launch<'_>,
 ) -> Result<ServerView, Trouble> {
     let deadline = tokio::time::Instant::now() + START_TIMEOUT;
-    let mut child = start(home, addresses)?;
+    let mut child = start(home, addresses, launch)?;
     loop {
         match client.get::<StatusView>("/v1/status").await {
             Ok(status) => return Ok(status.server),
@@ -135,7 +155,7 @@ async fn started(
                 if let Some(server) = another(client).await {
                     return Ok(server);
                 }
-                child = start(home, addresses)?;
+                child = start(home, addresses, launch)?;
             }
             Some(_) => return Err(last_words(home, true)),
         }

@@ -9,7 +9,7 @@ use owo_colors::{OwoColorize, Style};
 use serde::Serialize;
 use ward_types::release::Verdict;
 use ward_types::time::Millis;
-use ward_types::view::Progress;
+use ward_types::view::{self, CancelledStage, Progress};
 
 use crate::args::{Global, Output};
 
@@ -183,11 +183,12 @@ impl Printer {
     }
 
     fn ended(&self, deployment: &ward_types::view::DeploymentView, addresses: &[String]) {
-        let verdict = deployment.verdict.map_or("unknown", Verdict::as_str);
+        let verdict = deployment.verdict.unwrap_or(Verdict::Unknown);
         let line = format!(
-            "{} to {}: {verdict} ({})",
+            "{} to {}: {} ({})",
             deployment.id,
             deployment.to,
+            view::ending(verdict, deployment.cancelled.as_ref()),
             seconds(deployment.took)
         );
         let good = deployment.verdict == Some(Verdict::Succeeded);
@@ -222,6 +223,10 @@ impl Printer {
 
 /// What a deployment that did not succeed left behind, for those who do not know the verdicts' words.
 fn aftermath(deployment: &ward_types::view::DeploymentView) -> Option<String> {
+    let cancelled = deployment.cancelled.as_ref();
+    if cancelled.is_some_and(|cancelled| cancelled.stage == CancelledStage::BeforeItBegan) {
+        return None; // It left nothing behind, and does not know what serves by now.
+    }
     match (deployment.verdict?, deployment.from) {
         (Verdict::FailedOldServing, Some(from)) => {
             Some(format!("{from} serves as before; it never stopped"))

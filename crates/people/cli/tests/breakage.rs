@@ -285,6 +285,225 @@ fn p3_a_start_beside_a_gateway_that_hangs_names_it_and_ends() {
     assert!(took < Duration::from_secs(15), "{took:?}");
 }
 
+/// Brings a database up, and nothing else.
+fn database(ward: &Ward) {
+    let text =
+        "[stack]\nname = \"shop\"\nversion = \"1.0\"\n[database.db]\nengine = \"postgres\"\n";
+    ward.write("ward.toml", text);
+    ward.up();
+}
+
+/// Pipes SQL into the database.
+fn piped(ward: &Ward, sql: &str, more: &[&str]) -> std::process::Output {
+    ward.write("some.sql", sql);
+    let sql = std::fs::File::open(ward.dir().join("some.sql")).unwrap();
+    let mut command = ward.command(&["db", "psql", "db"]);
+    command.args(more).stdin(sql).output().unwrap()
+}
+
+#[test]
+fn piped_sql_ends_at_its_first_mistake_and_says_so() {
+    let ward = Ward::new();
+    database(&ward);
+    let sql = "create table kept (); select nonsense; create table never ();";
+    let ended = piped(&ward, sql, &[]);
+    assert_eq!(ended.status.code(), Some(3), "{ended:?}");
+    let tables = "select string_agg(tablename, ',') from pg_tables where schemaname = 'public'";
+    let tables = piped(&ward, tables, &["--", "-At"]);
+    assert_eq!(String::from_utf8_lossy(&tables.stdout).trim(), "kept");
+    assert!(tables.status.success(), "{tables:?}");
+    let on = ["--", "-v", "ON_ERROR_STOP=0"];
+    let ended = piped(&ward, "select nonsense; select 'later';", &on);
+    assert!(String::from_utf8_lossy(&ended.stdout).contains("later"));
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(ward.ok(&["db", "psql", "--help"]).contains("exit status 3"));
+}
+
+#[test]
+fn what_is_purged_leaves_no_empty_folders_and_nothing_of_others_goes_with_it() {
+    let ward = Ward::new();
+    database(&ward);
+    let text = std::fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    ward.write(
+        "ward.toml",
+        &(text + "[environment.dev]\n[environment.qa]\n"),
+    );
+    ward.ok(&["up", ".", "--env", "qa"]);
+    let there = |path: &str| ward.home().join(path).exists();
+    ward.ok(&["down", "--purge", "--yes", "--env", "dev"]);
+    assert!(!there("data/shop/dev") && !there("secrets/shop/dev"));
+    assert!(there("data/shop/qa/db") && there("secrets/shop/qa/db"));
+    ward.ok(&["down", "--purge", "--yes", "--env", "qa"]);
+    assert!(!there("data") && !there("secrets"));
+    ward.up();
+    assert!(there("data/shop/dev/db") && there("secrets/shop/dev/db"));
+}
+
+#[test]
+fn output_of_a_release_that_is_not_there_is_an_error_and_not_silence() {
+    let ward = Ward::new();
+    let keep = |ward: &Ward| {
+        let text = std::fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+        let few = "version = \"1.0\"\nkeep_releases = 1";
+        ward.write("ward.toml", &text.replace("version = \"1.0\"", few));
+        let brief = std::fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+        ward.write("ward.toml", &brief.replace("\"30s\"", "\"0s\""));
+        ward.up();
+    };
+    for answer in ["one", "two", "three", "four"] {
+        stack(&ward, answer);
+        keep(&ward);
+    }
+    let of = |service: &'static str, release| ward.run(&["logs", service, "--release", release]);
+    of("web", "r99").fails(1, &["shop/dev has no release r99", "there are: ", "r4"]);
+    of("web", "r0").fails(1, &["has no release r0"]);
+    of("web", "r4").success();
+    of("wbe", "r4").fails(1, &["never had a service or database called wbe", "web"]);
+    eventually("the first release is retired", || {
+        !ward.ok(&["releases"]).contains("r1 ")
+    });
+    of("web", "r1").fails(1, &["r1 of shop/dev is retired", "there are: "]);
+    let followed = ward.run(&["logs", "-f", "--release", "r99"]);
+    followed.fails(1, &["has no release r99"]);
+}
+
+#[test]
+fn limits_of_processes_and_scratch_space_reach_the_instances() {
+    let ward = Ward::new();
+    stack(&ward, "one");
+    let text = std::fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    let limits = "port = 8000\nprocesses = 12\nscratch = \"2MiB\"";
+    ward.write("ward.toml", &text.replace("port = 8000", limits));
+    ward.up();
+    let inside = |script: &str| ward.run(&["exec", "web", "--", "sh", "-c", script]);
+    let full = inside("head -c 3000000 /dev/zero >/tmp/x; wc -c </tmp/x; rm /tmp/x");
+    assert!(full.stderr().contains("No space left"), "{full:?}");
+    assert_eq!(full.stdout().trim(), "2097152", "{full:?}");
+    let many = inside("for n in $(seq 12); do sleep 5 >/dev/null 2>&1 & done");
+    assert!(many.stderr().contains("fork"), "{many:?}");
+    serves(&ward, "one");
+}
+
+#[test]
+fn what_a_build_takes_and_is_not_there_is_a_mistake_of_the_file() {
+    let ward = Ward::new();
+    let file = |services: &str| {
+        let head = "[stack]\nname = \"shop\"\nversion = \"1.0\"\n";
+        ward.write("ward.toml", &format!("{head}{services}"));
+    };
+    let service = |name: &str, build: &str| format!("[service.{name}]\nbuild = {{ {build} }}\n");
+    let run = r#"run = ["python3", "app.py"], base = "host""#;
+    file(
+        &[
+            service("a", r#"cargo = "web""#),
+            service("b", r#"dockerfile = "Dockerfil""#),
+            service(
+                "c",
+                &format!(r#"files = ["app.py", "ap.py", "no/such"], {run}"#),
+            ),
+            service(
+                "d",
+                &format!(r#"command = ["no-such-program"], files = ["made"], {run}"#),
+            ),
+            service(
+                "e",
+                &format!(r#"command = ["make.sh"], files = ["made"], {run}"#),
+            ),
+            service(
+                "f",
+                &format!(r#"command = ["./plain"], files = ["made"], {run}"#),
+            ),
+            service(
+                "g",
+                &format!(r#"command = ["sh", "-c", "true"], files = ["made"], {run}"#),
+            ),
+        ]
+        .concat(),
+    );
+    ward.write("Dockerfile", "FROM scratch\n");
+    ward.write("plain", "");
+    ward.write("make.sh", "#!/bin/sh\n");
+    let made = ward.dir().join("make.sh");
+    std::fs::set_permissions(made, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let found = ward.run(&["check"]);
+    let codes = ["W0501", "W0502", "W0503", "W0504"];
+    found.fails(2, &codes);
+    found.fails(
+        2,
+        &["no Cargo workspace that could have `web`", "7 mistakes in"],
+    );
+    found.fails(
+        2,
+        &["no Dockerfile `Dockerfil`", "did you mean `Dockerfile`?"],
+    );
+    found.fails(
+        2,
+        &[
+            "`ap.py` is not there",
+            "did you mean `app.py`?",
+            "`no/such` is not",
+        ],
+    );
+    found.fails(
+        2,
+        &["no program `no-such-program` in the PATH", "`./make.sh`?"],
+    );
+    found.fails(2, &["`./plain` is there, but may not be executed"]);
+    let views = ward.run(&["check", "--output", "json"]);
+    let views: serde_json::Value = serde_json::from_str(&views.stdout()).unwrap();
+    assert_eq!(
+        (&views[0]["code"], &views[0]["text"]),
+        (&"W0501".into(), &"\"web\"".into())
+    );
+
+    // Of the packages of a workspace those with a binary are offered.
+    let manifest = "[workspace]\nmembers = [\"web\", \"words\"]\nresolver = \"3\"\n";
+    ward.write("Cargo.toml", manifest);
+    for (name, source) in [("web", "main.rs"), ("words", "lib.rs")] {
+        std::fs::create_dir_all(ward.dir().join(name).join("src")).unwrap();
+        let package = format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n");
+        ward.write(&format!("{name}/Cargo.toml"), &package);
+        ward.write(&format!("{name}/src/{source}"), "fn main() {}\n");
+    }
+    // Cargo is found by way of the home folder.
+    let checked = |package: &str| {
+        file(&service("a", &format!("cargo = \"{package}\"")));
+        let mut check = ward.command(&["check"]);
+        let home = std::env::var_os("HOME").unwrap_or_default();
+        let output = check.env("HOME", home).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    let says = |package: &str, sentences: &[&str]| {
+        let (code, said) = checked(package);
+        let all = sentences.iter().all(|sentence| said.contains(sentence));
+        assert!(code == Some(2) && all, "{said}");
+    };
+    says("wbe", &["has no package `wbe`", "did you mean `web`?"]);
+    says(
+        "words",
+        &["the package `words` has no binary", "binary: `web`"],
+    );
+    assert_eq!(checked("web").0, Some(0));
+    // What cargo cannot read is left to the build.
+    ward.write("Cargo.toml", "[workspace");
+    assert_eq!(checked("web").0, Some(0));
+}
+
+#[test]
+fn usage_asks_for_no_more_than_is_missing() {
+    let ward = Ward::new();
+    let (exec, psql) = (
+        "Usage: ward exec [OPTIONS] <COMPONENT> <COMMAND>...\n",
+        "Usage: ward db psql [OPTIONS] <DATABASE> [-- <ARGUMENTS>...]\n",
+    );
+    ward.run(&["exec"]).fails(2, &[exec]);
+    ward.run(&["exec", "web"]).fails(2, &[exec]);
+    ward.run(&["db", "psql"]).fails(2, &[psql]);
+    assert!(ward.ok(&["exec", "--help"]).contains(exec));
+    assert!(ward.ok(&["db", "psql", "--help"]).contains(psql));
+}
+
 fn find(all: &[u8], part: &[u8]) -> usize {
     position(all, part).expect("an event of that kind in the database file")
 }

@@ -8,9 +8,11 @@
 
 mod support;
 
+use std::process::{Child, Stdio};
+
 use serde_json::Value;
 use support::load::get;
-use support::{Ward, eventually};
+use support::{Ward, alive, eventually};
 
 const HOST: &str = "shop.localhost";
 
@@ -23,6 +25,65 @@ fn up() -> Ward {
     ward.stack(r#"ANSWER = "one""#, "");
     ward.up();
     ward
+}
+
+/// The stack file of a release whose build waits for the file `go`, and says its processes' ids in `pids`.
+fn slow_build(ward: &Ward, answer: &str) {
+    ward.stack(&format!(r#"ANSWER = "{answer}""#), "");
+    let file = ward.dir().join("ward.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let waits = "sleep 1000 & echo $$ $! > pids.new; mv pids.new pids; \
+        until test -e go; do sleep 0.02; done; kill $!";
+    let slow = format!(r#"build = {{ command = ["sh", "-c", "{waits}"], "#);
+    std::fs::write(&file, text.replace("build = { ", &slow)).unwrap();
+    let _ = std::fs::remove_file(ward.dir().join("pids"));
+}
+
+/// The processes of a build that has begun.
+fn building(ward: &Ward) -> Vec<i32> {
+    let file = ward.dir().join("pids");
+    eventually("the build begins", || file.exists());
+    let text = std::fs::read_to_string(file).unwrap();
+    let pids: Vec<i32> = text
+        .split_whitespace()
+        .map(|pid| pid.parse().unwrap())
+        .collect();
+    assert!(pids.iter().all(|pid| alive(*pid)), "{pids:?}");
+    pids
+}
+
+fn are_gone(pids: &[i32]) {
+    eventually("the build's processes are gone", || {
+        !pids.iter().any(|pid| alive(*pid))
+    });
+}
+
+fn begun(ward: &Ward, arguments: &[&str]) -> Child {
+    let mut command = ward.command(arguments);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// How a command that was begun ended, and what it said.
+fn ended(child: Child) -> (Option<i32>, String) {
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), said)
+}
+
+#[track_caller]
+fn fails_with(child: Child, sentence: &str) -> String {
+    let (code, said) = ended(child);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains(sentence),
+        "it does not say {sentence:?}: {said}"
+    );
+    said
+}
+
+fn releases(ward: &Ward) -> Vec<Value> {
+    serde_json::from_str(&ward.ok(&["releases", "--output", "json"])).unwrap()
 }
 
 /// A release that never becomes healthy, on its way: `d2` to `r2`.
@@ -56,7 +117,7 @@ fn a_deployment_is_cancelled_with_proof_that_nothing_of_it_runs() {
         "{said}"
     );
     assert!(
-        said.contains("d2 to r2 is cancelled: failed_old_serving"),
+        said.contains("d2 to r2 is cancelled by uid:") && said.contains("(failed_old_serving)"),
         "{said}"
     );
     cancelled.success();
@@ -102,4 +163,218 @@ fn a_deploy_that_supersedes_does_not_wait_for_one_that_hangs() {
         "who watched is told of the failure"
     );
     ward.run(&["deployment", "watch"]).success();
+}
+
+#[test]
+fn taking_everything_down_ends_the_very_first_build_and_the_platform() {
+    let ward = Ward::new();
+    slow_build(&ward, "one");
+    let first = begun(&ward, &["up"]);
+    let pids = building(&ward);
+    let status = ward.ok(&["status"]);
+    assert!(
+        status.contains("Building web of shop/dev since") && status.contains("asked for by uid:"),
+        "{status}"
+    );
+    let down = ward.run(&["down"]);
+    assert!(
+        down.stderr().contains("the platform is stopped"),
+        "{down:?}"
+    );
+    down.success();
+    fails_with(
+        first,
+        "the build was ended because shop/dev was taken down by uid:",
+    );
+    are_gone(&pids);
+    assert_eq!(ward.processes(), Vec::<String>::new());
+}
+
+#[test]
+fn an_environment_that_is_taken_down_is_not_brought_up_by_what_was_being_built() {
+    let ward = up();
+    slow_build(&ward, "two");
+    let deploy = begun(&ward, &["deploy"]);
+    let pids = building(&ward);
+    let waits = begun(&ward, &["deploy"]);
+    eventually("it waits in the lane", || {
+        ward.ok(&["status"]).contains("waits to be built")
+    });
+    ward.ok(&["down", "--env", "dev"]);
+    are_gone(&pids);
+    let said = fails_with(
+        deploy,
+        "the build was ended because shop/dev was taken down by uid:",
+    );
+    assert!(said.contains("nothing was changed"), "{said}");
+    fails_with(waits, "the deploy was ended before it was built because");
+    assert_eq!(ward.status()["environments"][0]["goal"], "down");
+    assert_eq!(releases(&ward).len(), 1);
+}
+
+#[test]
+fn a_build_is_cancelled_and_what_serves_goes_on() {
+    let ward = up();
+    slow_build(&ward, "two");
+    let deploy = begun(&ward, &["deploy"]);
+    let pids = building(&ward);
+    let shown = ward.ok(&["deployment", "show"]);
+    assert!(shown.contains("Building web of shop/dev since"), "{shown}");
+    let cancelled = ward.run(&["deployment", "cancel"]);
+    assert!(
+        cancelled
+            .stderr()
+            .contains("the build of shop/dev that uid:"),
+        "{cancelled:?}"
+    );
+    cancelled.success();
+    are_gone(&pids);
+    let said = fails_with(deploy, "the build was ended because uid:");
+    assert!(said.contains("r1 serves as before"), "{said}");
+    serves(&ward, "one");
+    ward.run(&["deployment", "cancel"])
+        .fails(1, &["no deployment of shop/dev is under way"]);
+}
+
+#[test]
+fn a_deploy_that_supersedes_ends_the_builds_before_it() {
+    let ward = up();
+    slow_build(&ward, "two");
+    let deploy = begun(&ward, &["deploy"]);
+    let pids = building(&ward);
+    let waits = begun(&ward, &["deploy"]);
+    eventually("it waits in the lane", || {
+        ward.ok(&["status"]).contains("waits to be built")
+    });
+    ward.stack(r#"ANSWER = "three""#, "");
+    let third = ward.run(&["deploy", "--supersede"]);
+    assert!(third.stderr().contains("is superseded"), "{third:?}");
+    third.success();
+    serves(&ward, "three");
+    are_gone(&pids);
+    for child in [deploy, waits] {
+        fails_with(child, "superseded it");
+    }
+    assert_eq!(releases(&ward).len(), 2);
+}
+
+#[test]
+fn a_rollback_does_not_wait_for_a_build() {
+    let ward = up();
+    ward.stack(r#"ANSWER = "two""#, "");
+    ward.ok(&["deploy"]);
+    slow_build(&ward, "three");
+    let deploy = begun(&ward, &["deploy"]);
+    let pids = building(&ward);
+    ward.ok(&["rollback"]);
+    serves(&ward, "one");
+    assert!(
+        pids.iter().all(|pid| alive(*pid)),
+        "it is built all the while"
+    );
+    ward.write("go", "");
+    assert_eq!(ended(deploy).0, Some(0));
+    serves(&ward, "three");
+}
+
+#[test]
+fn a_cancelled_deployment_says_by_whom_and_whether_it_had_begun() {
+    let ward = stuck();
+    ward.stack(r#"ANSWER = "three""#, "");
+    ward.ok(&["deploy", "--no-wait"]);
+    let cancelled = ward.run(&["deployment", "cancel", "d3"]);
+    assert!(
+        cancelled.stderr().contains("before it began"),
+        "{cancelled:?}"
+    );
+    cancelled.success();
+    ward.ok(&["deployment", "cancel", "d2"]);
+    let shown_to_people = ward.ok(&["deployment", "show", "d3"]);
+    let releases = ward.ok(&["releases"]);
+    let said = |text: &str, end: &str| {
+        let mut lines = text.lines();
+        lines.any(|line| line.contains("cancelled by uid:") && line.contains(end))
+    };
+    assert!(
+        said(&shown_to_people, "before it began"),
+        "{shown_to_people}"
+    );
+    assert!(said(&releases, "before it began"), "{releases}");
+    assert!(said(&releases, "(failed_old_serving)"), "{releases}");
+    let stage = |id| shown(&ward, id)["deployment"]["cancelled"]["stage"].clone();
+    assert_eq!(
+        (stage("d2"), stage("d3")),
+        ("under_way".into(), "before_it_began".into())
+    );
+}
+
+#[test]
+fn many_that_supersede_at_once_cancel_a_deployment_once() {
+    let ward = stuck();
+    ward.stack(r#"ANSWER = "three""#, "");
+    let arguments = ["deploy", "--supersede", "--force"];
+    let all: Vec<Child> = (0..3).map(|_| begun(&ward, &arguments)).collect();
+    let said: String = all.into_iter().map(|child| ended(child).1).collect();
+    assert!(said.contains("d2 to r2, asked for by uid:"), "{said}");
+    serves(&ward, "three");
+    let events = ward.ok(&["events"]);
+    for deployment in 2..6 {
+        let sentence = format!("deployment d{deployment} cancelled");
+        assert!(events.matches(&sentence).count() <= 1, "{events}");
+    }
+    assert_eq!(
+        events.matches("deployment d2 cancelled").count(),
+        1,
+        "{events}"
+    );
+}
+
+#[test]
+fn a_deploy_of_what_serves_changes_nothing_whatever_failed_since() {
+    let ward = stuck();
+    ward.ok(&["deployment", "cancel"]);
+    ward.stack(r#"ANSWER = "one""#, "");
+    let again = ward.run(&["deploy"]);
+    assert!(again.stderr().contains("nothing changed: r1"), "{again:?}");
+    again.success();
+    assert_eq!(releases(&ward).len(), 2);
+}
+
+#[test]
+fn a_deploy_of_what_serves_takes_back_what_leads_elsewhere_without_a_copy() {
+    let ward = stuck();
+    ward.stack(r#"ANSWER = "one""#, "");
+    let back = ward.run(&["deploy", "--supersede"]);
+    assert!(back.stderr().contains("d3 to r1: succeeded"), "{back:?}");
+    back.success();
+    serves(&ward, "one");
+    assert_eq!(shown(&ward, "d3")["deployment"]["reason"], "rollback");
+    assert_eq!(releases(&ward).len(), 2);
+}
+
+#[test]
+fn what_was_purged_comes_up_again_from_the_release_that_is_there() {
+    let ward = up();
+    ward.ok(&["down", "--env", "dev", "--purge", "--yes"]);
+    ward.up();
+    serves(&ward, "one");
+    assert_eq!(releases(&ward).len(), 1);
+    assert_eq!(shown(&ward, "d2")["deployment"]["reason"], "deploy");
+}
+
+#[test]
+fn a_first_deploy_that_is_asked_for_twice_is_one_deployment() {
+    let ward = Ward::new();
+    ward.stack(r#"MODE = "hang""#, "");
+    ward.ok(&["deploy", "--no-wait"]);
+    let again = ward.run(&["deploy", "--no-wait"]);
+    let said = again.stderr();
+    assert!(
+        said.contains("d1 leads to this very release already"),
+        "{said}"
+    );
+    again.success();
+    assert_eq!(releases(&ward).len(), 1);
+    ward.run(&["deployment", "show", "d2"])
+        .fails(1, &["has no deployment d2"]);
 }

@@ -278,6 +278,32 @@ fn a_killed_keeper_or_instance_is_replaced() {
 }
 
 #[test]
+fn p1_all_instances_killed_at_once_lose_only_what_is_under_way() {
+    let ward = up();
+    let load = Load::start(&ward.http(), HOST);
+    for victims in ["pid", "keeper_pid"] {
+        let asked = load.asked();
+        eventually("requests are under way", || load.asked() > asked + 50);
+        let dead = ward.healthy("web");
+        for instance in &dead {
+            kill9(i32::try_from(instance[victims].as_i64().unwrap()).unwrap());
+        }
+        eventually("two others serve", || {
+            let healthy = ward.healthy("web");
+            healthy.len() == 2
+                && healthy
+                    .iter()
+                    .all(|i| dead.iter().all(|d| d["id"] != i["id"]))
+        });
+    }
+    let (asked, failures) = load.end();
+    // What comes while there is no instance waits. An upload that had begun cannot be sent again.
+    let begun = |failure: &String| failure.starts_with("slow upload");
+    let lost = failures.len() <= 2 && failures.iter().all(begun);
+    assert!(lost, "of {asked}: {failures:#?}");
+}
+
+#[test]
 fn a_port_in_use_is_named_with_the_flag_that_changes_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

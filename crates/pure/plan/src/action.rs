@@ -66,6 +66,13 @@ pub enum Action {
         /// From the signal to SIGKILL.
         grace: Millis,
     },
+    /// Record that an instance ended without being asked to: becomes the event `InstanceEnded`.
+    Report {
+        /// Which instance.
+        id: InstanceId,
+        /// How, as a predicate.
+        how: String,
+    },
     /// Remove what is left of an instance that is over.
     Remove {
         /// Which instance.
@@ -87,7 +94,7 @@ pub struct PlannedPool {
     pub service: Name,
     /// The host names that lead to it; none when only links do.
     pub hosts: Vec<String>,
-    /// The instances in rotation, by ordinal. May be empty: 503 with Retry-After.
+    /// The instances in rotation, by ordinal. May be empty: requests wait for a few seconds, then 503 with Retry-After.
     pub endpoints: Vec<InstanceId>,
     /// How requests are divided where two releases are in rotation; `None`: by the instances alone.
     pub split: Option<Split>,

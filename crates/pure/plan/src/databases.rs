@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use ward_types::id::{Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
-use ward_types::release::{Deployment, Phase};
+use ward_types::release::Phase;
 use ward_types::spec::ServiceSpec;
 use ward_types::time::Millis;
 
@@ -20,6 +20,7 @@ use crate::draft::Draft;
 use crate::drain;
 use crate::limits::{DATABASE_START, DATABASE_START_MOST};
 use crate::observed::SeenInstance;
+use crate::prepare;
 use crate::scene::Scene;
 use crate::waiting::{Bound, Waiting};
 
@@ -124,18 +125,13 @@ fn not_healthy(scene: &Scene, database: &Name, instance: Option<&SeenInstance>) 
         instance: instance.map(|i| i.facts.id.clone()),
         last_failure: instance.and_then(|i| i.status.last_failure.clone()),
         bound: match (preparing, instance) {
-            (Some(deployment), _) => Some(bound(scene, deployment)),
+            (Some(deployment), _) => Some(prepare::databases_bound(scene, deployment)),
             (None, Some(instance)) if instance.status.state == InstanceState::Starting => {
                 Some(start_bound(scene, instance))
             }
             (None, _) => None,
         },
     }
-}
-
-/// How long a deployment waits for its databases.
-pub(crate) fn bound(scene: &Scene, deployment: &Deployment) -> Bound {
-    Bound::fixed(scene.phase_since(deployment), DATABASE_START)
 }
 
 pub(crate) fn is_healthy(scene: &Scene, database: &Name) -> bool {

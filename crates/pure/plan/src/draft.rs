@@ -1,5 +1,7 @@
 //! A plan in the making: collects actions and puts them into the one order that is safe.
 
+use std::collections::BTreeSet;
+
 use ward_types::id::{InstanceId, Name, ReleaseId};
 use ward_types::keeper::Role;
 use ward_types::release::{Deployment, Failure, Phase};
@@ -79,7 +81,23 @@ impl Draft {
         pools.unwrap_or_default()
     }
 
+    /// What is to be recorded first is removed by the next plan: a log that cannot be written forgets nothing.
+    fn defer_removals(&mut self) {
+        let reported: BTreeSet<InstanceId> = self
+            .actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::Report { id, .. } => Some(id.clone()),
+                _ => None,
+            })
+            .collect();
+        let is_early =
+            |action: &Action| matches!(action, Action::Remove { id } if reported.contains(id));
+        self.actions.retain(|action| !is_early(action));
+    }
+
     pub(crate) fn finish(mut self, now: Timestamp) -> Plan {
+        self.defer_removals();
         self.actions.sort_by_key(rank);
         let bounds = self.waiting.iter().filter_map(Waiting::bound);
         let wake = bounds.map(|b| b.until).filter(|t| *t > now).min();
@@ -104,7 +122,8 @@ fn rank(action: &Action) -> u8 {
         Action::Stop { .. } => 3,
         Action::Remove { .. } => 4,
         Action::PurgeData => 5,
-        Action::Move { .. } => 6,
-        Action::Retire { .. } => 7,
+        Action::Report { .. } => 6,
+        Action::Move { .. } => 7,
+        Action::Retire { .. } => 8,
     }
 }

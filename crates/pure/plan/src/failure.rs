@@ -229,7 +229,7 @@ fn health(instance: &SeenInstance) -> String {
 }
 
 /// How an instance ended, as a predicate.
-fn end(state: &InstanceState) -> String {
+pub(crate) fn end(state: &InstanceState) -> String {
     match state {
         InstanceState::Exited {
             exit: Exit::Code(code),

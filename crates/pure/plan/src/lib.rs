@@ -9,6 +9,7 @@ mod databases;
 mod down;
 mod draft;
 mod drain;
+mod endings;
 mod failure;
 mod hold;
 mod limits;
@@ -73,6 +74,7 @@ pub fn plan(
         ..scene
     };
     let mut draft = Draft::new(next_ordinal, observed, noted.clone());
+    endings::step(&scene, &mut draft);
     match env.goal {
         Goal::Up => up(&scene, &mut draft),
         Goal::Down | Goal::Purged => down::step(&scene, &mut draft),

@@ -15,6 +15,8 @@ pub(crate) const ILL: Millis = Millis::secs(60);
 pub(crate) const ILL_CHECKS: u64 = 3;
 /// From SIGINT to SIGKILL of a database: its last checkpoint. Killing it is safe, only slow to repair.
 pub(crate) const DATABASE_STOP: Millis = Millis::secs(60);
+/// The same of one that never came up: it has no checkpoint to write, and is what a person waits for.
+pub(crate) const DATABASE_STOP_UNSTARTED: Millis = Millis::secs(10);
 /// From the wish for new routes until the gateway shows them. It takes milliseconds; a gateway that is
 /// away this long is not coming back by itself.
 pub(crate) const ACKNOWLEDGEMENT: Millis = Millis::secs(10);

@@ -84,6 +84,7 @@ impl Memory {
             | Action::Start { .. }
             | Action::Route { .. }
             | Action::Stop { .. }
+            | Action::Report { .. }
             | Action::Remove { .. }
             | Action::Retire { .. } => {}
         }

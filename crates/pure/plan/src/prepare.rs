@@ -51,7 +51,7 @@ fn has_failed(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Option<
 }
 
 fn database_failed(scene: &Scene, deployment: &Deployment) -> Option<Failure> {
-    let bound = databases::bound(scene, deployment);
+    let bound = databases_bound(scene, deployment);
     let missing = databases::missing(scene, deployment.to);
     missing.iter().find_map(|database| {
         let newest = scene
@@ -59,12 +59,20 @@ fn database_failed(scene: &Scene, deployment: &Deployment) -> Option<Failure> {
             .pop();
         let refused =
             newest.is_some_and(|i| matches!(i.status.state, InstanceState::Failed { .. }));
-        let late = scene.is_past(&bound) && !any_command_seen(scene, deployment.to);
-        (refused || late).then(|| failure::database(database, newest, &bound))
+        (refused || scene.is_past(&bound)).then(|| failure::database(database, newest, &bound))
     })
 }
 
-/// Once a command was started the databases had been healthy; then the whole phase's limit counts.
+/// How long a deployment waits for its databases. Once a command was started they had been healthy; then
+/// the whole phase's limit counts.
+pub(crate) fn databases_bound(scene: &Scene, deployment: &Deployment) -> Bound {
+    let limit = match scene.spec(deployment.to) {
+        Some(spec) if any_command_seen(scene, deployment.to) => limit(spec),
+        _ => DATABASE_START,
+    };
+    Bound::fixed(scene.phase_since(deployment), limit)
+}
+
 fn any_command_seen(scene: &Scene, release: ReleaseId) -> bool {
     scene.seen().any(|i| is_command_of(i, release))
 }

@@ -1,6 +1,7 @@
 //! Decision: which releases are retained (promises P2 and P9).
 //!
-//! The newest, as many as the release that serves declares; beside them whatever can be needed, whatever
+//! The newest, as many as the release that serves declares, and as many of the newest that once served, so
+//! that a row of failures takes no way back; beside them whatever can be needed, whatever
 //! still has an instance, and in the environment `prod` each release that ever served. The others are
 //! retired, one event each, when no deployment is under way: from then on no command can name them, and
 //! what only they refer to may be collected. The log itself keeps all of them for ever.
@@ -28,8 +29,13 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft) {
         .map(|release| release.spec.keep_releases as usize);
     let Some(keep) = keep else { return };
     let running: BTreeSet<ReleaseId> = scene.seen().map(|i| i.facts.release).collect();
+    let served: BTreeSet<ReleaseId> = scene.env.once_served().collect();
+    let newest_served: BTreeSet<ReleaseId> = served.iter().rev().take(keep).copied().collect();
     let surplus = scene.env.releases.keys().rev().skip(keep);
-    let retired = surplus.filter(|id| !running.contains(id) && !is_retained(scene.env, **id));
+    let retired = surplus.filter(|id| {
+        let kept = newest_served.contains(id) || running.contains(id);
+        !kept && !is_retained(scene.env, **id)
+    });
     for release in retired.copied().collect::<BTreeSet<_>>() {
         draft.act(Action::Retire { release });
     }

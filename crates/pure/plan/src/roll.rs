@@ -22,6 +22,7 @@ use crate::limits::{ACKNOWLEDGEMENT, CUT_GRACE, REPLACEMENTS};
 use crate::observed::SeenInstance;
 use crate::pools;
 use crate::rest;
+use crate::revert;
 use crate::route;
 use crate::scene::{Scene, Stand};
 use crate::stages::Rollout;
@@ -94,6 +95,10 @@ pub(crate) fn stand(scene: &Scene) -> Stand {
             Outcome::Underway => reached(scene, deployment),
             Outcome::Failed(_) => Stand::Back,
         },
+        // It serves whatever it has lost since: the verdict of this very plan says so.
+        (Phase::Reverting { .. }, _) if revert::serves_after_all(scene, deployment) => {
+            Stand::At(scene.rollout.map_or(0, Rollout::last))
+        }
         (Phase::Rolling { .. }, None) | (Phase::Reverting { .. }, _) => Stand::Back,
         _ => Stand::Rest,
     }

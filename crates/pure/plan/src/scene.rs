@@ -133,7 +133,12 @@ impl<'a> Scene<'a> {
 
     pub(crate) fn stop_timeout(&self, instance: &SeenInstance) -> Millis {
         if instance.facts.role == Role::Database {
-            return limits::DATABASE_STOP;
+            let given_up = self.memory.given_up.contains(&instance.facts.id);
+            let starts = instance.status.state == InstanceState::Starting;
+            return match given_up || starts {
+                true => limits::DATABASE_STOP_UNSTARTED,
+                false => limits::DATABASE_STOP,
+            };
         }
         let service = self.service(instance.facts.release, &instance.facts.component);
         service.map_or(limits::STOP_DEFAULT, |s| s.stop_timeout)

@@ -52,7 +52,11 @@ impl Case {
 
 /// Release commands end well, everything else is healthy soon.
 fn world() -> World {
-    let mut world = World::new();
+    world_of("returns/dev")
+}
+
+fn world_of(env: &str) -> World {
+    let mut world = World::of(env);
     world.behave = Box::new(|start| match start.role {
         Role::ReleaseCommand => Behaviour::exits(200, 0, &[]),
         _ => Behaviour::default(),
@@ -188,10 +192,12 @@ fn word(objection: &Objection) -> &'static str {
         Objection::FalseVerdict { .. } => "false verdict",
         Objection::PurgesData => "purges data",
         Objection::RetiresNeeded { .. } => "retires needed",
+        Objection::FalseEnd { .. } => "false end",
+        Objection::RemovesUnrecorded { .. } => "removes unrecorded",
     }
 }
 
-const WORDS: usize = 27;
+const WORDS: usize = 29;
 
 /// One wrong plan: what is wrong with it, the world, the plan, and the objection that it must meet.
 type Wrong = (&'static str, Case, Vec<Action>, &'static str);
@@ -204,6 +210,7 @@ fn all() -> Vec<Wrong> {
     all.extend(moving());
     all.extend(data());
     all.extend(retiring());
+    all.extend(ending());
     all
 }
 
@@ -853,6 +860,15 @@ fn moving() -> Vec<Wrong> {
             "false verdict",
         ),
         (
+            "the old serves, and the same plan leaves it",
+            healthy(),
+            vec![
+                route("web", &["web-r2-7", "web-r2-8"]),
+                enter(2, finished(Verdict::FailedOldServing)),
+            ],
+            "false verdict",
+        ),
+        (
             "success while the gateway is away",
             Case::of(&away(rolling())),
             vec![enter(2, finished(Verdict::Succeeded))],
@@ -910,7 +926,7 @@ fn data() -> Vec<Wrong> {
 
 /// r1 to r5 served in turn, the last two releases are retained beside what is needed.
 fn five_releases(env: &str) -> World {
-    let mut world = World::of(env);
+    let mut world = world_of(env);
     for _ in 0..5 {
         let mut spec = returns();
         spec.keep_releases = if env.ends_with("prod") { 2 } else { 10 };
@@ -939,6 +955,19 @@ fn retiring() -> Vec<Wrong> {
         let mut case = keeps_two();
         let queued = case.env.deployments.values_mut().next_back().unwrap();
         (queued.to, queued.phase) = (ReleaseId(1), Phase::Queued);
+        case
+    };
+    // Three are kept: r5, r4 and r3, of which r5 and r4 never served; so r2 and r1 as well.
+    let failing = || {
+        let mut case = keeps_two();
+        for deployment in case.env.deployments.values_mut().skip(3) {
+            deployment.phase = finished(Verdict::FailedOldServing);
+        }
+        for release in case.env.releases.values_mut() {
+            release.spec.keep_releases = 3;
+        }
+        case.env.current = Some(ReleaseId(3));
+        case.env.previous = Some(ReleaseId(2));
         case
     };
     let production = || Case::of(&five_releases("returns/prod"));
@@ -972,6 +1001,58 @@ fn retiring() -> Vec<Wrong> {
             production(),
             retire(1),
             "retires needed",
+        ),
+        (
+            "one of the newest that served, behind a row of failures",
+            failing(),
+            retire(1),
+            "retires needed",
+        ),
+    ]
+}
+
+/// web-r1-3 of what serves was killed, and nobody has looked yet.
+fn killed() -> World {
+    let mut world = serving();
+    let wall = world.wall();
+    world.sim(&id("web-r1-3")).kill(wall);
+    world
+}
+
+fn ending() -> Vec<Wrong> {
+    let report = |instance: &str| Action::Report {
+        id: id(instance),
+        how: "was ended by SIGKILL".into(),
+    };
+    let recorded = || {
+        let mut case = Case::of(&killed());
+        case.env.ended.insert(3);
+        case
+    };
+    vec![
+        (
+            "the end of what runs",
+            Case::of(&serving()),
+            vec![report("web-r1-3")],
+            "false end",
+        ),
+        (
+            "the end of what nobody sees",
+            Case::of(&serving()),
+            vec![report("web-r1-77")],
+            "false end",
+        ),
+        (
+            "the same end again",
+            recorded(),
+            vec![report("web-r1-3")],
+            "false end",
+        ),
+        (
+            "gone before anybody was told",
+            Case::of(&killed()),
+            vec![remove("web-r1-3")],
+            "removes unrecorded",
         ),
     ]
 }

@@ -58,6 +58,8 @@ fn service(at: &At<'_>) -> Option<ServiceSpec> {
         egress: egress(at),
         env: variables(at),
         memory: at.size("memory"),
+        processes: at.count("processes"),
+        scratch: at.size("scratch")?,
         release: at
             .below("release")
             .and_then(|release| self::release(&release)),

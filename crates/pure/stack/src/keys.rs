@@ -203,6 +203,12 @@ pub const KEYS: &[Key] = &[
     Key::new("service.*.memory", MEMORY, Need::Optional, r#""256MiB""#)
         .about("The most memory that an instance may use. Without it there is no limit.")
         .also(&["mem", "memory_limit", "mem_limit", "ram"]),
+    Key::new("service.*.processes", Kind::Count { least: 1, most: 65_536, port: false }, Need::Default("4096"), "256")
+        .about("The most processes and threads that an instance may have at a time; starting one more fails with EAGAIN.")
+        .also(&["pids", "pids_limit", "max_pids", "nproc", "threads", "ulimits"]),
+    Key::new("service.*.scratch", text(Rule::Size { least: "1MiB", most: "64TiB" }), Need::Default(r#""1GiB""#), r#""64MiB""#)
+        .about("The most that each scratch folder of an instance (`/tmp`, `/run` and `/dev/shm`) holds; writing more fails with ENOSPC. They are memory: what is in them counts towards `memory`, and where that is less, they hold no more than it.")
+        .also(&["tmpfs", "shm_size", "tmp", "ephemeral_disk", "ephemeral_storage", "disk"]),
     Key::new("service.*.release", Kind::Table, Need::Optional, r#"{ command = ["returns-web", "migrate"] }"#)
         .about("Work to do before a release serves, such as migrations, run once in an instance of the new release with its links.")
         .also(&["release_command", "predeploy", "migrate", "hooks"]),

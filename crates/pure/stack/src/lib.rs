@@ -1,7 +1,7 @@
 //! Reads a stack file (`ward.toml`) and says everything that is wrong with it. Pure.
 //!
 //! The file's text comes in as a `&str` with the name to show for it; whether the folders and files
-//! that it names exist is for others to find out.
+//! that it names exist is for others to find out ([`Stack::inputs`] says which and where).
 //!
 //! The way of a file: `syntax` makes the text a tree, `shape` compares each key and value with the
 //! one table of `keys`, `overrides` lays each environment over the stack, `fit` looks whether the
@@ -10,6 +10,7 @@
 
 mod decode;
 mod fit;
+mod inputs;
 mod keys;
 mod kind;
 mod lines;
@@ -25,6 +26,7 @@ mod syntax;
 mod tree;
 mod value;
 
+pub use inputs::{Input, InputKind};
 pub use keys::{KEYS, Key, Need, Scope};
 pub use kind::{Kind, Rule};
 pub use mistake::{CODES, Code, Label, Mistake, Span};

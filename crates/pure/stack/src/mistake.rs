@@ -85,6 +85,11 @@ codes! {
     KeyOfAnotherStrategy "W0411" "A key that does not belong to the strategy" "Remove the key, or choose the strategy that it belongs to."
     WeightsDoNotGrow "W0412" "A canary whose weight does not grow from step to step" "Give each step a greater weight than the one before; less than before is a rollback."
     StrategyWithoutPort "W0413" "A canary or a rolling deployment of a service without a port" "Say on which `port` the application listens, or leave `deploy` to `blue_green`."
+
+    NoPackage "W0501" "A Cargo package that is not there, or has no binary" "Name a package of the Cargo workspace that the stack's folder is in."
+    NoDockerfile "W0502" "A Dockerfile that is not there" "A path relative to the stack file."
+    NoFile "W0503" "A file for an image that is not there" "A path relative to the stack file; add a `command` if a build makes it."
+    NoProgram "W0504" "A build command whose program is not there" "Install it, or put it into the PATH; a path with a `/` begins at the stack's folder."
 }
 
 impl fmt::Display for Code {

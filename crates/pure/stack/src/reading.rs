@@ -9,7 +9,7 @@ use crate::mistake::{Code, Mistake, Span};
 use crate::stack::{DEFAULT_ENVIRONMENT, Stack};
 use crate::syntax::{self, Extent, Parsed};
 use crate::tree::{Table, Value};
-use crate::{decode, fit, overrides, shape};
+use crate::{decode, fit, inputs, overrides, shape};
 
 /// The most that a stack file may hold, in bytes: 1 MiB.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -164,15 +164,14 @@ fn stack(file: &Table, environments: &[Environment<'_>]) -> Option<Stack> {
     let stack = file.table("stack")?;
     let (name, named) = stack.text("name")?;
     let name = Name::parse(name).ok()?;
-    let mut specs = BTreeMap::new();
+    let (mut specs, mut inputs) = (BTreeMap::new(), BTreeMap::new());
     let mut names = Vec::new();
     for (env, _) in environments {
         let env = Name::parse(env).ok()?;
         let id = EnvId::new(&name, &env);
-        specs.insert(
-            env.clone(),
-            decode::spec(id, &overrides::apply(file, env.as_str()))?,
-        );
+        let applied = overrides::apply(file, env.as_str());
+        specs.insert(env.clone(), decode::spec(id, &applied)?);
+        inputs.insert(env.clone(), inputs::of(&applied));
         names.push(env);
     }
     let places = match file.get("environment").map(|entry| &entry.node.value) {
@@ -187,6 +186,7 @@ fn stack(file: &Table, environments: &[Environment<'_>]) -> Option<Stack> {
         version: stack.text("version")?.0.to_owned(),
         environments: names,
         specs,
+        inputs,
         places,
         named,
     })

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ward_types::id::Name;
 use ward_types::spec::EnvSpec;
 
+use crate::inputs::Input;
 use crate::mistake::{Code, Mistake, Span};
 use crate::suggest;
 
@@ -21,6 +22,7 @@ pub struct Stack {
     /// Its environments in the order of the file; `dev` alone where the file declares none.
     pub environments: Vec<Name>,
     pub(crate) specs: BTreeMap<Name, EnvSpec>,
+    pub(crate) inputs: BTreeMap<Name, Vec<Input>>,
     /// Where each environment is declared; empty where the file declares none.
     pub(crate) places: Vec<(Name, Span)>,
     /// Where its name stands.
@@ -35,6 +37,22 @@ impl Stack {
     pub fn resolve(&self, env: &Name) -> Result<EnvSpec, Vec<Mistake>> {
         let spec = self.specs.get(env).cloned();
         spec.ok_or_else(|| vec![self.unknown(env)])
+    }
+
+    /// What the builds of the environment `env` take beside the file, in its order; of one that is not declared
+    /// nothing.
+    #[must_use]
+    pub fn inputs(&self, env: &Name) -> &[Input] {
+        self.inputs.get(env).map_or(&[], Vec::as_slice)
+    }
+
+    /// The same of all environments together.
+    #[must_use]
+    pub fn all_inputs(&self) -> Vec<Input> {
+        let mut all: Vec<Input> = self.inputs.values().flatten().cloned().collect();
+        all.sort();
+        all.dedup();
+        all
     }
 
     fn unknown(&self, env: &Name) -> Mistake {

@@ -125,6 +125,12 @@ pub(crate) fn as_size(text: &str) -> Option<String> {
     let end = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
+    // So many without a unit are bytes.
+    if end == text.len()
+        && let Some(bytes) = text.parse().ok().filter(|bytes| *bytes >= 1 << 20)
+    {
+        return Some(ByteSize(bytes).to_string());
+    }
     let unit = match text[end..].trim().to_ascii_lowercase().as_str() {
         "b" | "byte" | "bytes" => "B",
         "k" | "kb" | "kib" => "KiB",

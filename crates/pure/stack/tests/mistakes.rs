@@ -186,6 +186,23 @@ fn cases() -> Vec<(Code, &'static str, String)> {
             service("start_timeout = \"2d\""),
         ),
         (Code::OutOfRange, "size", service("memory = \"1KiB\"")),
+        (Code::OutOfRange, "no processes", service("processes = 0")),
+        (Code::OutOfRange, "processes", service("processes = 65537")),
+        (
+            Code::OutOfRange,
+            "little scratch space",
+            service("scratch = \"64KiB\""),
+        ),
+        (
+            Code::WrongType,
+            "scratch space as number",
+            service("scratch = 67108864"),
+        ),
+        (
+            Code::UnknownKey,
+            "scratch space of another tool",
+            service("shm_size = \"64MiB\""),
+        ),
         (
             Code::BadPort,
             "too large",
@@ -540,7 +557,14 @@ fn each_kind_of_mistake_is_reported() {
 
 #[test]
 fn no_kind_of_mistake_is_without_a_case() {
-    let elsewhere = [Code::TooLarge, Code::UnknownEnvironment];
+    // Those about what is not there need a disk.
+    let absent = [
+        Code::NoPackage,
+        Code::NoDockerfile,
+        Code::NoFile,
+        Code::NoProgram,
+    ];
+    let elsewhere = [&[Code::TooLarge, Code::UnknownEnvironment][..], &absent].concat();
     let cases = cases();
     for code in CODES.iter().filter(|code| !elsewhere.contains(code)) {
         assert!(cases.iter().any(|(other, ..)| other == code), "{code}");

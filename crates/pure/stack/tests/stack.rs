@@ -239,3 +239,63 @@ fn the_reference_page_is_the_table() {
         "docs/stack.md is not what the table says; run this test with WARD_WRITE_DOCS=1 and commit the page"
     );
 }
+
+#[test]
+fn limits_have_defaults_and_releases_from_before_they_could_be_set_have_the_same() {
+    let stack = |more: &str| {
+        let text = "[stack]\nname = \"s\"\nversion = \"1.0\"\n[service.web]\nimage = \"a:1\"\n";
+        resolve(&format!("{text}{more}"), "dev")
+    };
+    let plain = stack("");
+    let web = &plain.services[&name("web")];
+    assert_eq!((web.processes, web.scratch), (4096, ByteSize(1 << 30)));
+    let small = stack("processes = 16\nscratch = \"64MiB\"\n");
+    let web = &small.services[&name("web")];
+    assert_eq!((web.processes, web.scratch), (16, ByteSize(64 << 20)));
+
+    let mut recorded = serde_json::to_value(&plain).unwrap();
+    let web = recorded["services"]["web"].as_object_mut().unwrap();
+    assert!(web.remove("processes").is_some() && web.remove("scratch").is_some());
+    let read: EnvSpec = serde_json::from_value(recorded).unwrap();
+    assert_eq!(read, plain);
+}
+
+#[test]
+fn what_builds_take_is_told_with_its_place_and_by_environment() {
+    let text = r#"[stack]
+name = "s"
+version = "1.0"
+[service.a]
+build = { files = ["a.py", "static"], run = ["python3"], base = "host" }
+[service.b]
+build = { command = ["make", "it"], files = ["made"], run = ["./made"], base = "host" }
+[service.c]
+image = "c:1"
+[environment.dev]
+[environment.prod]
+service.c.build = { cargo = "c" }
+"#;
+    let stack = read("ward.toml", text).stack.unwrap();
+    let told = |inputs: &[ward_stack::Input]| -> Vec<String> {
+        let place = |input: &ward_stack::Input| {
+            let mistake = input.absent("it is not there", "something", ["a.pi", "other"]);
+            let view = &ward_stack::views("ward.toml", text, std::slice::from_ref(&mistake))[0];
+            let meant = mistake.did_you_mean.unwrap_or_default();
+            format!(
+                "{} {}:{} {} {meant}",
+                view.code, view.line, view.column, view.text
+            )
+        };
+        inputs.iter().map(place).collect()
+    };
+    let dev = [
+        "W0503 5:20 \"a.py\" a.pi",
+        "W0503 5:28 \"static\" ",
+        "W0504 7:22 \"make\" ",
+    ];
+    assert_eq!(told(stack.inputs(&name("dev"))), dev);
+    let prod = [&dev[..], &["W0501 12:29 \"c\" "]].concat();
+    assert_eq!(told(stack.inputs(&name("prod"))), prod);
+    assert_eq!(told(&stack.all_inputs()), prod);
+    assert!(stack.inputs(&name("other")).is_empty());
+}

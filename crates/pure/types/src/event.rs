@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{DeploymentId, EnvId, ReleaseId};
-use crate::release::{
-    DataState, Deployment, Environment, Goal, Pause, Phase, Reason, Release, Verdict,
-};
+use crate::id::{DeploymentId, EnvId, InstanceId, ReleaseId};
+use crate::release::{DataState, Deployment, Environment, Goal, Pause, Phase, Release, Verdict};
 use crate::time::Timestamp;
 
 /// One entry of the log.
@@ -107,6 +105,15 @@ pub enum Event {
         /// What it should be.
         goal: Goal,
     },
+    /// An instance ended without being asked to. Recorded once, before what is left of it is removed.
+    InstanceEnded {
+        /// Which environment.
+        env: EnvId,
+        /// Which instance.
+        instance: InstanceId,
+        /// How, as a predicate: `was ended by SIGKILL`.
+        how: String,
+    },
     /// Somebody ran a command inside an instance.
     CommandExecuted {
         /// Which environment.
@@ -146,6 +153,7 @@ impl Event {
             | Event::DeploymentPromoted { env, .. }
             | Event::DeploymentCancelled { env, .. }
             | Event::GoalChanged { env, .. }
+            | Event::InstanceEnded { env, .. }
             | Event::CommandExecuted { env, .. } => Some(env),
             Event::ServerStarted { .. } | Event::LogFoundAltered { .. } => None,
         }
@@ -165,12 +173,17 @@ impl Event {
             Event::DeploymentPromoted { .. } => "deployment_promoted",
             Event::DeploymentCancelled { .. } => "deployment_cancelled",
             Event::GoalChanged { .. } => "goal_changed",
+            Event::InstanceEnded { .. } => "instance_ended",
             Event::CommandExecuted { .. } => "command_executed",
             Event::ServerStarted { .. } => "server_started",
             Event::LogFoundAltered { .. } => "log_found_altered",
         }
     }
 }
+
+/// How many ends of instances an environment remembers: far more than there are instances that are over
+/// and not removed yet.
+const ENDS: usize = 1000;
 
 /// Everything that the log says, folded.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -189,6 +202,9 @@ pub enum MisfitEvent {
     /// It names a deployment that was never queued.
     #[error("it names the deployment {1} of {0}, which was never queued")]
     NoDeployment(EnvId, DeploymentId),
+    /// It queues a deployment to a release that is not retained.
+    #[error("it leads {0} to {1}, which is not retained")]
+    NoRelease(EnvId, ReleaseId),
     /// It moves or cancels a deployment that has ended.
     #[error("it moves or cancels the deployment {1} of {0}, which has ended")]
     Ended(EnvId, DeploymentId),
@@ -257,6 +273,9 @@ impl Environment {
                         deployment.id.to_string(),
                     ));
                 }
+                if !self.releases.contains_key(&deployment.to) {
+                    return Err(MisfitEvent::NoRelease(self.id.clone(), deployment.to));
+                }
                 self.deployments.insert(deployment.id, deployment.clone());
             }
             Event::DeploymentMoved {
@@ -283,13 +302,30 @@ impl Environment {
             Event::GoalChanged { goal, .. } => {
                 self.goal = *goal;
                 if *goal == Goal::Purged {
+                    // What served did so on data that goes: nothing serves from here on, and no release
+                    // leads back.
                     self.data = DataState::New;
+                    self.current = None;
+                    self.previous = None;
                 }
             }
+            Event::InstanceEnded { instance, .. } => self.end(instance)?,
             Event::EnvironmentCreated { .. }
             | Event::CommandExecuted { .. }
             | Event::ServerStarted { .. }
             | Event::LogFoundAltered { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Only the newest are remembered: what ended long ago has been removed.
+    fn end(&mut self, instance: &InstanceId) -> Result<(), MisfitEvent> {
+        if !self.ended.insert(instance.ordinal()) {
+            let what = format!("the end of {instance}");
+            return Err(MisfitEvent::Repeated(self.id.clone(), what));
+        }
+        if self.ended.len() > ENDS {
+            self.ended.pop_first();
         }
         Ok(())
     }
@@ -367,7 +403,7 @@ impl Environment {
             Phase::Finished {
                 verdict: Verdict::Succeeded,
                 ..
-            } if d.reason != Reason::Up => Some(d.to),
+            } => Some(d.to),
             _ => None,
         });
         served.filter(|id| self.releases.contains_key(id))

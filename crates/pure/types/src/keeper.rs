@@ -136,8 +136,12 @@ pub struct UserSpec {
 pub struct Limits {
     /// Bytes of memory.
     pub memory: Option<u64>,
-    /// Number of processes and threads.
+    /// Number of processes and threads of its own: Ward's pid 1 is not counted.
     pub processes: Option<u32>,
+    /// Bytes in each of its scratch folders (/tmp, /run, /dev/shm), where `memory` is not less; without it as much
+    /// as `memory`, or 1 GiB.
+    #[serde(default)]
+    pub scratch: Option<u64>,
 }
 
 /// How a keeper checks its instance.

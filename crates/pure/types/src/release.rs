@@ -1,6 +1,6 @@
 //! Builds, releases, deployments, and an environment as the fold of its events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -200,12 +200,15 @@ pub struct Environment {
     pub builds: u64,
     /// Every retained release.
     pub releases: BTreeMap<ReleaseId, Release>,
-    /// What serves, by the last verdict.
+    /// What serves, by the last verdict; nothing after a purge.
     pub current: Option<ReleaseId>,
     /// What served before that.
     pub previous: Option<ReleaseId>,
     /// Every deployment, by number.
     pub deployments: BTreeMap<DeploymentId, Deployment>,
+    /// The ordinals of the instances whose ends were recorded, the newest of them.
+    #[serde(default)]
+    pub ended: BTreeSet<u64>,
 }
 
 impl Environment {
@@ -221,6 +224,7 @@ impl Environment {
             current: None,
             previous: None,
             deployments: BTreeMap::new(),
+            ended: BTreeSet::new(),
         }
     }
 

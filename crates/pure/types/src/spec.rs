@@ -57,6 +57,12 @@ pub struct ServiceSpec {
     pub env: BTreeMap<String, String>,
     /// The most memory an instance may use.
     pub memory: Option<ByteSize>,
+    /// How many processes and threads an instance may have, 1 to 65536.
+    #[serde(default = "ServiceSpec::processes")]
+    pub processes: u32,
+    /// The most that each scratch folder of an instance holds, where `memory` is not less.
+    #[serde(default = "ServiceSpec::scratch")]
+    pub scratch: ByteSize,
     /// Work to do before a release serves, such as migrations.
     pub release: Option<ReleaseCommand>,
     /// How clients reach it.
@@ -149,6 +155,18 @@ pub enum Sticky {
     Cookie(String),
     /// The value of this header, which clients send.
     Header(String),
+}
+
+impl ServiceSpec {
+    /// Of releases that were recorded before there was such a setting.
+    fn processes() -> u32 {
+        4096
+    }
+
+    /// Of releases that were recorded before there was such a setting.
+    fn scratch() -> ByteSize {
+        ByteSize(1 << 30)
+    }
 }
 
 /// Where an image comes from.

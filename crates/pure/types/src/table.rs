@@ -30,7 +30,7 @@ pub struct Pool {
     pub service: Name,
     /// The host names that lead here; none when only links do.
     pub hosts: Vec<String>,
-    /// The instances in rotation. May be empty: 503 with Retry-After.
+    /// The instances in rotation. May be empty: requests wait for a few seconds, then 503 with Retry-After.
     pub endpoints: Vec<Endpoint>,
     /// How requests are divided while two releases are in rotation; `None`: by the instances alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -11,8 +11,9 @@ use crate::release::{Failure, Goal, Reason, Verdict};
 use crate::spec::Strategy;
 use crate::time::{Millis, Timestamp};
 
-/// `GET /v1/status?env=returns/dev`: the platform, and each environment (or the one asked for). Those of which
-/// only the events are left, because they were purged, are left out, except with `purged=true`.
+/// `GET /v1/status?env=returns/dev`: the platform, and each environment (or the one asked for), also one that is
+/// being built for the first time. Those that were purged are left out, except with `purged=true`: their data is
+/// gone; their releases, images and output stay until they are collected, their events for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusView {
     /// The server.
@@ -138,6 +139,9 @@ pub struct ReleaseView {
     pub current: bool,
     /// How its last deployment ended, if it ended.
     pub verdict: Option<Verdict>,
+    /// Who cancelled that deployment, if somebody did.
+    #[serde(default)]
+    pub cancelled: Option<Cancellation>,
     /// The images.
     pub images: BTreeMap<Name, Digest>,
 }
@@ -157,10 +161,46 @@ pub struct DeploymentView {
     pub phase: String,
     /// How it ended.
     pub verdict: Option<Verdict>,
+    /// Who cancelled it, if somebody did.
+    #[serde(default)]
+    pub cancelled: Option<Cancellation>,
     /// What went wrong.
     pub failure: Option<Failure>,
     /// Since it was asked for.
     pub took: Millis,
+}
+
+/// Beside a verdict, which says only what serves: that somebody cancelled the deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancellation {
+    /// Who.
+    pub by: String,
+    /// How far the deployment came.
+    pub stage: CancelledStage,
+}
+
+/// How far a deployment came that was cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelledStage {
+    /// It waited its turn: nothing of it was ever started.
+    BeforeItBegan,
+    /// It was under way, and is taken back.
+    UnderWay,
+}
+
+/// How a deployment ended, for people: the word of its verdict; `cancelled by uid:0(root) before it began`; or
+/// `cancelled by uid:0(root) (failed_old_serving)`. One that succeeded was cancelled too late.
+#[must_use]
+pub fn ending(verdict: Verdict, cancelled: Option<&Cancellation>) -> String {
+    let word = verdict.as_str();
+    match cancelled.filter(|_| verdict != Verdict::Succeeded) {
+        None => word.to_owned(),
+        Some(Cancellation { by, stage }) => match stage {
+            CancelledStage::BeforeItBegan => format!("cancelled by {by} before it began"),
+            CancelledStage::UnderWay => format!("cancelled by {by} ({word})"),
+        },
+    }
 }
 
 /// The body of `POST /v1/deploy`. The answer is a stream of [`Progress`], one JSON object a line.
@@ -192,7 +232,7 @@ pub enum Others {
     /// It waits for them.
     #[default]
     Wait,
-    /// It cancels them (`--supersede`).
+    /// It cancels them, and ends the builds of deploys that were asked for before it (`--supersede`).
     Cancel,
 }
 
@@ -221,7 +261,8 @@ pub struct DeploymentQuery {
 pub struct CancelRequest {
     /// The environment.
     pub env: Option<EnvId>,
-    /// Which deployment; without it the one that is under way, else the one whose turn is next.
+    /// Which deployment; without it the one that is under way, else the one whose turn is next, else what is being
+    /// built.
     pub deployment: Option<DeploymentId>,
     /// Why, for the audit log.
     pub why: String,
@@ -274,7 +315,8 @@ pub struct DeploymentDetail {
     /// Who paused it, while it is paused.
     #[serde(default)]
     pub paused: Option<String>,
-    /// What it waits for, in sentences with their deadlines; empty when it has ended.
+    /// What it waits for, in sentences with their deadlines, none when it has ended; then what is being built for
+    /// the environment.
     pub waiting: Vec<String>,
 }
 

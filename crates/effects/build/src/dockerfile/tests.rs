@@ -126,6 +126,8 @@ async fn dockers_archive_is_read_and_checked() {
     let layer = layer.unwrap();
     let mut bytes = std::fs::read(&layer).unwrap();
     bytes[600] ^= 1;
+    // The archive made it read-only.
+    std::fs::remove_file(&layer).unwrap();
     std::fs::write(&layer, bytes).unwrap();
     let mut again = tar::Builder::new(std::fs::File::create(&archive).unwrap());
     again.follow_symlinks(false);

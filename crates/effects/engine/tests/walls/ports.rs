@@ -1,10 +1,8 @@
 //! An instance and its link at the same port.
 
-use std::net::Ipv4Addr;
-
 use tokio::io::AsyncReadExt as _;
 use ward_types::id::{InstanceId, Name};
-use ward_types::keeper::{InstanceSpec, LinkSpec, LinkTarget};
+use ward_types::keeper::InstanceSpec;
 
 use crate::real::until;
 use crate::world::World;
@@ -68,15 +66,7 @@ async fn both_at_one_port(family: &str, reuse: &str) {
         let value = ward_types::secret::Secret::new(value.to_owned());
         web.env.insert(key.to_owned(), value);
     }
-    web.links = vec![LinkSpec {
-        host: "api".to_owned(),
-        address: Ipv4Addr::new(127, 77, 0, 2),
-        port: 8080,
-        target: LinkTarget::Keeper {
-            dir: world.engine.current_link(&world.env, &name),
-            port: 8080,
-        },
-    }];
+    web.links = vec![world.link(&name, 8080)];
     let facts = web.facts.clone();
     world.engine.start(web).await.unwrap();
     until("the web service listens", || listens(&facts)).await;

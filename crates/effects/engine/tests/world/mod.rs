@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tempfile::TempDir;
 use ward_engine::{Engine, Seen};
 use ward_types::id::{Digest, EnvId, InstanceId, Name, ReleaseId};
-use ward_types::keeper::{InstanceFacts, InstanceSpec, Limits, LogSpec, Role, RootSpec, UserSpec};
+use ward_types::keeper::{
+    InstanceFacts, InstanceSpec, Limits, LinkSpec, LinkTarget, LogSpec, Role, RootSpec, UserSpec,
+};
 use ward_types::secret::Secret;
 use ward_types::time::Millis;
 
@@ -98,6 +101,17 @@ impl World {
             ["/usr/bin/perl", "-e", perl].map(str::to_owned).to_vec(),
             Some(8080),
         )
+    }
+
+    /// A link to whatever instance is the current one of `component`.
+    pub(crate) fn link(&self, component: &Name, port: u16) -> LinkSpec {
+        let dir = self.engine.current_link(&self.env, component);
+        LinkSpec {
+            host: component.to_string(),
+            address: Ipv4Addr::new(127, 77, 0, 2),
+            port,
+            target: LinkTarget::Keeper { dir, port },
+        }
     }
 
     pub(crate) async fn until_over(&self, id: &InstanceId) -> Seen {

@@ -142,7 +142,7 @@ impl Upstream {
             let fresh = kept.is_none();
             let mut connection = match kept {
                 Some(connection) => connection,
-                None => self.within(self.connect_http1()).await?,
+                None => self.new_connection(self.connect_http1()).await?,
             };
             let mut error = match connection.sender.try_send_request(request).await {
                 Ok(response) => {
@@ -174,7 +174,7 @@ impl Upstream {
             let fresh = kept.is_none();
             let mut sender = match kept {
                 Some(sender) => sender,
-                None => self.within(self.connect_http2()).await?,
+                None => self.new_connection(self.connect_http2()).await?,
             };
             let mut error = match sender.try_send_request(request).await {
                 Ok(response) => return Ok(response),
@@ -187,6 +187,23 @@ impl Upstream {
                 Some(unsent) => request = unsent,
             }
         }
+    }
+
+    /// Whether a new connection for HTTP/1.1 can be made. It is kept for the next request.
+    pub(crate) async fn reach_http1(&self) -> bool {
+        let connecting = async {
+            let mut connection = self.connect_http1().await?;
+            let ready = connection.sender.ready().await;
+            ready.map_err(io::Error::other)?;
+            self.keep(connection);
+            Ok(())
+        };
+        self.new_connection(connecting).await.is_ok()
+    }
+
+    /// The same for HTTP/2.
+    pub(crate) async fn reach_http2(&self) -> bool {
+        self.new_connection(self.connect_http2()).await.is_ok()
     }
 
     fn kept(&self, reuse: Reuse) -> Option<Connection> {
@@ -225,14 +242,16 @@ impl Upstream {
         idle.retain(|connection| connection.used >= oldest && !connection.sender.is_closed());
     }
 
-    async fn within<T>(
+    async fn new_connection<T>(
         &self,
         connecting: impl Future<Output = io::Result<T>>,
     ) -> Result<T, SendError> {
         let limit = self.limits.connect_timeout;
         let connected = tokio::time::timeout(limit, connecting).await;
         let late = |_| Err(io::Error::from(io::ErrorKind::TimedOut));
-        connected.unwrap_or_else(late).map_err(SendError::Connect)
+        let connection = connected.unwrap_or_else(late).map_err(SendError::Connect)?;
+        self.instance.connected();
+        Ok(connection)
     }
 
     async fn connect_http1(&self) -> io::Result<Connection> {

@@ -142,7 +142,9 @@ async fn retries_have_a_budget() {
 #[tokio::test]
 async fn an_instance_that_takes_no_connections() {
     let app = App::http("one").await;
-    let mut world = world(&app).await;
+    let mut world = World::start(Start::ShortLimits).await;
+    world.instance("web-r1-1", app.address);
+    world.route(&["web-r1-1"]).await;
     world.keeper("web-r1-1").refuse();
     for gone in 0..2 {
         let mut request = get("/");

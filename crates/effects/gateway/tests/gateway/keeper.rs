@@ -16,6 +16,7 @@ use ward_types::keeper::{Reply, Request};
 
 pub(crate) struct Keeper {
     connected: Arc<AtomicUsize>,
+    refused: Arc<AtomicUsize>,
     refusing: Arc<AtomicBool>,
     _alive: DropGuard,
 }
@@ -26,10 +27,12 @@ impl Keeper {
         let alive = CancellationToken::new();
         let keeper = Self {
             connected: Arc::default(),
+            refused: Arc::default(),
             refusing: Arc::default(),
             _alive: alive.clone().drop_guard(),
         };
-        let (connected, refusing) = (keeper.connected.clone(), keeper.refusing.clone());
+        let counts = (keeper.connected.clone(), keeper.refused.clone());
+        let refusing = keeper.refusing.clone();
         tokio::spawn(alive.run_until_cancelled_owned(async move {
             let listener = UnixStream::from_std(listener.into()).unwrap();
             let mut all = JoinSet::new();
@@ -37,7 +40,7 @@ impl Keeper {
                 listener.readable().await.unwrap();
                 while let Some(socket) = keeper_socket::accept(listener.as_fd()).unwrap() {
                     let line = UnixStream::from_std(socket.into()).unwrap();
-                    all.spawn(answer(line, app, connected.clone(), refusing.clone()));
+                    all.spawn(answer(line, app, counts.clone(), refusing.clone()));
                 }
                 let _ = listener.try_io(Interest::READABLE, || {
                     Err::<(), _>(std::io::ErrorKind::WouldBlock.into())
@@ -52,16 +55,26 @@ impl Keeper {
         self.connected.load(Ordering::SeqCst)
     }
 
+    /// How many it refused.
+    pub(crate) fn refused(&self) -> usize {
+        self.refused.load(Ordering::SeqCst)
+    }
+
     /// From now on it refuses.
     pub(crate) fn refuse(&self) {
         self.refusing.store(true, Ordering::SeqCst);
+    }
+
+    /// And no longer.
+    pub(crate) fn allow(&self) {
+        self.refusing.store(false, Ordering::SeqCst);
     }
 }
 
 async fn answer(
     line: UnixStream,
     app: SocketAddr,
-    connected: Arc<AtomicUsize>,
+    (connected, refused): (Arc<AtomicUsize>, Arc<AtomicUsize>),
     refusing: Arc<AtomicBool>,
 ) {
     loop {
@@ -84,6 +97,7 @@ async fn answer(
                 keeper_socket::send(line.as_fd(), &Reply::Connected, &[stream.as_fd()])
             }
             None => {
+                refused.fetch_add(1, Ordering::SeqCst);
                 let message = "connection refused".to_owned();
                 keeper_socket::send(line.as_fd(), &Reply::Refused { message }, &[])
             }

@@ -54,7 +54,7 @@ fn egress(address: SocketAddr) -> LinkTarget {
 #[tokio::test]
 async fn a_link_leads_to_its_service_whatever_the_host() {
     let (old, new) = (App::http("old").await, App::http("new").await);
-    let mut world = World::new().await;
+    let mut world = World::start(Start::ShortLimits).await;
     world.instance("web-r1-1", old.address);
     world.instance("web-r2-2", new.address);
     world.route(&["web-r1-1"]).await;

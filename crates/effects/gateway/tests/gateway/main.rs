@@ -11,6 +11,7 @@ mod world;
 mod control;
 mod draining;
 mod edges;
+mod gaps;
 mod http;
 mod links;
 mod smuggling;

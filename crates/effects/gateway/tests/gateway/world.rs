@@ -18,6 +18,8 @@ use crate::keeper::Keeper;
 
 const HOME: &str = "WARD_TEST_GATEWAY_HOME";
 const LIMITS: &str = "WARD_TEST_GATEWAY_LIMITS";
+const SHORT: &str = "short";
+const PATIENT: &str = "patient";
 
 /// Becomes the gateway when this process was started to be one.
 pub(crate) fn become_the_gateway() {
@@ -25,15 +27,22 @@ pub(crate) fn become_the_gateway() {
         return;
     };
     let mut options = Options::new(PathBuf::from(home));
-    if std::env::var_os(LIMITS).is_some() {
-        options.limits = Limits {
+    options.limits = match std::env::var(LIMITS).as_deref() {
+        Ok(SHORT) => Limits {
             header_timeout: Duration::from_millis(500),
             idle_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_millis(1500),
             connections: 40,
+            hold: Duration::from_millis(300),
             ..Limits::default()
-        };
-    }
+        },
+        Ok(_) => Limits {
+            hold: Duration::from_secs(300),
+            waiting: 6,
+            ..Limits::default()
+        },
+        Err(_) => Limits::default(),
+    };
     let code = ward_gateway::run(options);
     std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
 }
@@ -45,6 +54,8 @@ pub(crate) enum Start {
     Usual,
     /// With limits that a test can wait for.
     ShortLimits,
+    /// With room for six requests that wait for an instance, for longer than any test lasts.
+    Patient,
 }
 
 /// A gateway, its state folder and its listening sockets. Nothing of it is left when it is dropped.
@@ -196,9 +207,11 @@ fn launch(home: &Path, listeners: &(TcpListener, TcpListener), start: Start) -> 
         .args(["--exact", "gateway_process", "--nocapture", "--quiet"])
         .env(HOME, home)
         .stdout(Stdio::null());
-    if start == Start::ShortLimits {
-        command.env(LIMITS, "1");
-    }
+    match start {
+        Start::Usual => &mut command,
+        Start::ShortLimits => command.env(LIMITS, SHORT),
+        Start::Patient => command.env(LIMITS, PATIENT),
+    };
     ward_gateway::start(command, &listeners.0, &listeners.1).unwrap()
 }
 

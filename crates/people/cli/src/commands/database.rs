@@ -1,11 +1,16 @@
 //! `exec` and `db psql`: a program beside an instance, on the caller's own terminal.
 
+use std::io::IsTerminal;
+
 use ward_types::view::{ExecProgram, ExecRequest, ExecTarget};
 
 use super::{Context, Trouble};
 use crate::args::{Db, Exec};
 use crate::exec;
 use crate::printer::Status;
+
+/// With it psql ends at the first statement that fails, with status 3, and not with 0 after the last.
+const STOP_AT_ERRORS: [&str; 2] = ["-v", "ON_ERROR_STOP=1"];
 
 pub(crate) async fn exec(context: &Context, args: Exec) -> Result<Status, Trouble> {
     let program = args.command.first().cloned().unwrap_or_default();
@@ -39,6 +44,10 @@ pub(crate) async fn database(context: &Context, db: Db) -> Result<Status, Troubl
         )
     })?;
     let mut argv = command.argv;
+    if !std::io::stdin().is_terminal() {
+        // Nobody sees an error and stops typing: what follows a statement that failed must not be run.
+        argv.extend(STOP_AT_ERRORS.map(str::to_owned));
+    }
     argv.extend(arguments);
     exec::run(&target, argv, command.env.into_iter().collect()).await
 }

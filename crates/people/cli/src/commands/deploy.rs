@@ -1,4 +1,4 @@
-//! `up`, `deploy`, `rollback`, `rollforward`, `down`, `check`: what changes an environment.
+//! `up`, `deploy`, `rollback`, `rollforward`, `down`: what changes an environment.
 
 use std::fs;
 use std::io::{BufRead, IsTerminal, Write};
@@ -177,7 +177,7 @@ async fn reached(context: &Context, down: &args::Down) -> Result<Option<StatusVi
 }
 
 /// Waits until the server's process is gone, so that `ward down && ward up` starts a new one.
-async fn gone(context: &Context, pid: u32) -> Result<(), Trouble> {
+pub(super) async fn gone(context: &Context, pid: u32) -> Result<(), Trouble> {
     let process = Path::new("/proc").join(pid.to_string());
     for _ in 0..500 {
         let answers = context.client.get::<StatusView>("/v1/status").await.is_ok();
@@ -187,7 +187,7 @@ async fn gone(context: &Context, pid: u32) -> Result<(), Trouble> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let message =
-        format!("everything is down, but the server (process {pid}) has not ended within 5 s");
+        format!("the server (process {pid}) was asked to end, and has not ended within 5 s");
     let hint =
         format!("see server.log in the state folder; `kill -9 {pid}` ends it, and loses nothing");
     Err(Trouble::failure(message, Some(hint)))
@@ -241,31 +241,4 @@ pub(super) async fn follow(context: &Context, mut lines: Lines) -> Result<Status
         "the server went away in the middle".to_owned(),
         Some(hint),
     ))
-}
-
-pub(crate) fn check(context: &Context, check: &args::Check) -> Result<Status, Trouble> {
-    let (name, text) = ward_server::source::read(&check.dir)
-        .map_err(|error| Trouble::failure(error.to_string(), error.hint()))?;
-    let reading = ward_stack::read(&name, &text);
-    if context.printer.is_json() {
-        context
-            .printer
-            .json(&ward_stack::views(&name, &text, &reading.mistakes));
-    } else if reading.mistakes.is_empty() {
-        context.printer.say(&format!("{name}: no mistakes"));
-    } else {
-        let rendered = ward_stack::render(
-            &name,
-            &text,
-            &reading.mistakes,
-            ward_stack::Look::Colour,
-            100,
-        );
-        let _ = write!(anstream::stderr(), "{rendered}");
-    }
-    Ok(if reading.mistakes.is_empty() {
-        Status::Success
-    } else {
-        Status::Usage
-    })
 }

@@ -2,7 +2,7 @@
 
 use owo_colors::OwoColorize;
 use ward_types::id::EnvId;
-use ward_types::view::{CancelRequest, DeploymentDetail, Steer, SteerRequest};
+use ward_types::view::{CancelRequest, DeploymentDetail, Steer, SteerRequest, ending};
 
 use super::deploy::follow;
 use super::status::moment;
@@ -92,7 +92,7 @@ fn tell(context: &Context, detail: &DeploymentDetail) {
     let how = deployment
         .verdict
         .map_or(deployment.phase.clone(), |verdict| {
-            verdict.as_str().to_owned()
+            ending(verdict, deployment.cancelled.as_ref())
         });
     let data = |line: &str| context.printer.data(line);
     data(&format!(
@@ -108,7 +108,8 @@ fn tell(context: &Context, detail: &DeploymentDetail) {
         detail.by,
         moment(detail.requested)
     ));
-    if let Some(by) = &detail.cancelled {
+    let known = deployment.verdict.is_some() && deployment.cancelled.is_some();
+    if let Some(by) = detail.cancelled.as_ref().filter(|_| !known) {
         data(&format!("  cancelled by {by}"));
     }
     if let Some(by) = &detail.paused {

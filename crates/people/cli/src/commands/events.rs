@@ -94,6 +94,7 @@ fn sentence(event: &Event) -> String {
             format!("deployment {deployment} cancelled")
         }
         Event::GoalChanged { goal, .. } => format!("goal {goal:?}").to_lowercase(),
+        Event::InstanceEnded { instance, how, .. } => format!("{instance} {how}"),
         Event::CommandExecuted {
             instance, program, ..
         } => format!("{program} run in {instance}"),

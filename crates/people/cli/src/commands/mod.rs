@@ -1,5 +1,6 @@
 //! What each command does: it reads its arguments, asks the server, and prints. No rule lives here.
 
+mod check;
 mod database;
 mod deploy;
 mod deployment;
@@ -9,6 +10,7 @@ mod logs;
 pub(crate) mod processes;
 mod status;
 mod trust;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -98,7 +100,7 @@ pub(crate) fn main() -> ExitCode {
     };
     match cli.command {
         Command::Gateway => processes::gateway(&context),
-        Command::Serve(addresses) => processes::serve(&context, &addresses),
+        Command::Serve(serve) => processes::serve(&context, serve),
         other => match run(&context, other) {
             Ok(status) => status.into(),
             Err(trouble) => failed(&printer, &trouble),
@@ -130,7 +132,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<Status, Trouble
         Command::Rollforward(to) => deploy::go_to(context, "/v1/rollforward", to).await,
         Command::Deployment(deployment) => deployment::deployment(context, deployment).await,
         Command::Down(down) => deploy::down(context, down).await,
-        Command::Check(check) => deploy::check(context, &check),
+        Command::Upgrade(upgrade) => upgrade::upgrade(context, &upgrade).await,
+        Command::Check(check) => check::check(context, &check).await,
         Command::Releases(env) => status::releases(context, env).await,
         Command::Status(env) => status::status(context, env).await,
         Command::Logs(logs) => logs::logs(context, logs).await,

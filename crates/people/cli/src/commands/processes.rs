@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
-use ward_server::{Options, Server, StartError};
+use ward_server::{Actor, Options, Server, StartError, Upgrade};
 
 use super::Context;
-use crate::args::Addresses;
+use crate::args::Serve;
 
 fn log() {
     let filter = EnvFilter::try_from_env("WARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
@@ -25,9 +25,9 @@ pub(crate) fn gateway(context: &Context) -> ExitCode {
     ward_gateway::run(ward_gateway::Options::new(context.home.clone()))
 }
 
-pub(crate) fn serve(context: &Context, addresses: &Addresses) -> ExitCode {
+pub(crate) fn serve(context: &Context, serve: Serve) -> ExitCode {
     log();
-    match run(context, addresses) {
+    match run(context, serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             context.printer.error(&chain(error.as_ref()), None);
@@ -39,7 +39,8 @@ pub(crate) fn serve(context: &Context, addresses: &Addresses) -> ExitCode {
     }
 }
 
-fn run(context: &Context, addresses: &Addresses) -> Result<(), Box<dyn std::error::Error>> {
+fn run(context: &Context, serve: Serve) -> Result<(), Box<dyn std::error::Error>> {
+    let addresses = serve.addresses;
     let exe = std::env::current_exe()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -51,6 +52,10 @@ fn run(context: &Context, addresses: &Addresses) -> Result<(), Box<dyn std::erro
         http: addresses.http(),
         https: addresses.https(),
         registry: addresses.registry(),
+        upgrade: serve.upgrade.map(|why| Upgrade {
+            by: Actor::of_uid(rustix::process::geteuid().as_raw()),
+            why,
+        }),
     };
     runtime.block_on(async {
         let server = Server::start(options).await?;

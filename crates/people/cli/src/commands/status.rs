@@ -5,10 +5,11 @@ use comfy_table::presets::NOTHING;
 use owo_colors::OwoColorize;
 use ward_types::id::Digest;
 use ward_types::keeper::{Exit, InstanceState};
-use ward_types::release::{Goal, Verdict};
+use ward_types::release::Goal;
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::{
     ComponentView, EnvironmentView, InstanceView, LogView, ReleaseView, ServerView, StatusView,
+    ending,
 };
 
 use super::{Context, Trouble};
@@ -78,7 +79,8 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
         printer.data(&format!("  {address}"));
     }
     let some = env.components.iter().any(|c| !c.instances.is_empty());
-    if env.goal == Goal::Up || some {
+    let declared = env.goal == Goal::Up && !env.components.is_empty();
+    if declared || some {
         let mut table = columns(&["INSTANCE", "STATE", "ROTATION", "AGE", "PID"]);
         for component in &env.components {
             rows(&mut table, component);
@@ -87,8 +89,12 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
     }
     if let Some(deployment) = &env.deployment {
         let (id, to, phase) = (deployment.id, deployment.to, &deployment.phase);
+        let cancelled = match &deployment.cancelled {
+            Some(cancelled) => format!(", cancelled by {}", cancelled.by),
+            None => String::new(),
+        };
         printer.data(&format!(
-            "  deployment {id} to {to}: {phase}, asked for {} ago",
+            "  deployment {id} to {to}: {phase}, asked for {} ago{cancelled}",
             seconds(deployment.took)
         ));
     }
@@ -188,7 +194,9 @@ pub(crate) async fn releases(context: &Context, env: OfEnv) -> Result<Status, Tr
             release.version.clone(),
             moment(release.recorded),
             release.by.clone(),
-            release.verdict.map_or("-", Verdict::as_str).to_owned(),
+            release.verdict.map_or("-".to_owned(), |verdict| {
+                ending(verdict, release.cancelled.as_ref())
+            }),
             images.join(" "),
         ]);
     }

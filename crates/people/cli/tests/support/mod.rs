@@ -86,7 +86,11 @@ env = {{ {env} }}
 
     /// A command of the binary, ready to run.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let exe = env!("CARGO_BIN_EXE_ward");
+        self.command_of(env!("CARGO_BIN_EXE_ward"), arguments)
+    }
+
+    /// A command of a program that finds this Ward.
+    pub fn command_of(&self, exe: &str, arguments: &[&str]) -> Command {
         let mut command = match self.user {
             None => Command::new(exe),
             Some(uid) => {

@@ -7,6 +7,7 @@
 
 mod course;
 mod data;
+mod ending;
 mod facts;
 mod moving;
 mod objection;
@@ -37,6 +38,7 @@ pub fn check(env: &Environment, observed: &Observed, plan: &Plan) -> Vec<Objecti
     starting::examine(&case, &mut objections);
     moving::examine(&case, &mut objections);
     data::examine(&case, &mut objections);
+    ending::examine(&case, &mut objections);
     retiring::examine(&case, &mut objections);
     objections
 }

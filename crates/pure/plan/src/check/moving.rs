@@ -143,14 +143,33 @@ fn is_borne_out(case: &Case, deployment: &Deployment, next: &Phase) -> bool {
     };
     let told = (*verdict == Verdict::Succeeded) == failure.is_none();
     told && match verdict {
-        Verdict::Succeeded => serves(case, deployment.to),
-        Verdict::RolledBack | Verdict::FailedOldServing => case
-            .env
-            .current
-            .is_some_and(|current| serves(case, current)),
+        Verdict::Succeeded => goes_on_serving(case, deployment.to),
+        Verdict::RolledBack | Verdict::FailedOldServing => {
+            case.env
+                .current
+                .is_some_and(|current| match deployment.phase {
+                    // It never began: what another one switches to at this moment is not its doing.
+                    Phase::Queued => serves(case, current),
+                    _ => goes_on_serving(case, current),
+                })
+        }
         Verdict::FailedDegraded => true,
         Verdict::Unknown => case.observed.gateway.is_none(),
     }
+}
+
+/// It serves, and this very plan does not route away from it.
+fn goes_on_serving(case: &Case, release: ReleaseId) -> bool {
+    let routed = case.plan.actions.iter().flat_map(|action| match action {
+        Action::Route { pools } => pools.as_slice(),
+        _ => &[],
+    });
+    let mut endpoints = routed.flat_map(|pool| &pool.endpoints);
+    let ours = |id| {
+        let seen = case.seen(id);
+        seen.is_some_and(|seen| seen.facts.release == release)
+    };
+    serves(case, release) && endpoints.all(ours)
 }
 
 /// Every request goes to this release, and each of its services has a healthy instance in rotation.

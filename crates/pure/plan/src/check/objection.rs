@@ -53,6 +53,18 @@ pub enum Objection {
         /// Which instance.
         id: InstanceId,
     },
+    /// It records an end that was not one, was asked for, or is recorded already.
+    #[error("it would record that {id} ended by itself, which is not so or was recorded")]
+    FalseEnd {
+        /// Which instance.
+        id: InstanceId,
+    },
+    /// It removes an instance whose unasked end was not recorded (P7).
+    #[error("it would remove {id}, which ended by itself, before that is recorded")]
+    RemovesUnrecorded {
+        /// Which instance.
+        id: InstanceId,
+    },
     /// Two actions on one instance contradict each other, or one is said twice.
     #[error("it has two actions on {id}")]
     Conflict {

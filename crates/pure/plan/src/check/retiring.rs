@@ -42,13 +42,20 @@ fn needed(case: &Case) -> BTreeSet<ReleaseId> {
             .into_iter()
             .chain(env.rollforward_target()),
     );
-    needed.extend(newest(case));
+    let kept = kept(case);
+    needed.extend(case.env.releases.keys().rev().take(kept));
+    let served: BTreeSet<_> = env
+        .deployments
+        .values()
+        .filter(|d| ended_well(&d.phase) && env.releases.contains_key(&d.to))
+        .map(|d| d.to)
+        .collect();
+    needed.extend(served.into_iter().rev().take(kept));
     needed
 }
 
-/// As many as the release that serves declares; all, while none serves.
-fn newest(case: &Case) -> impl Iterator<Item = ReleaseId> {
+/// As many as the release that serves declares, of all and of those that served; all, while none serves.
+fn kept(case: &Case) -> usize {
     let serving = case.env.current.and_then(|current| case.spec(current));
-    let kept = serving.map_or(usize::MAX, |spec| spec.keep_releases as usize);
-    case.env.releases.keys().rev().take(kept).copied()
+    serving.map_or(usize::MAX, |spec| spec.keep_releases as usize)
 }

@@ -142,6 +142,7 @@ fn conflicts(case: &Case) -> Vec<Objection> {
             Action::Start { id, .. }
             | Action::Stop { id, .. }
             | Action::Cut { id }
+            | Action::Report { id, .. }
             | Action::Remove { id } => id,
             Action::Move { .. }
             | Action::Route { .. }

@@ -13,6 +13,7 @@ use ward_types::spec::{
 };
 use ward_types::table::{Endpoint, Pool};
 use ward_types::time::{Millis, Timestamp};
+use ward_types::unit::ByteSize;
 
 use super::{Dice, World};
 
@@ -44,6 +45,8 @@ pub fn worker(instances: u32) -> ServiceSpec {
         drain_timeout: Millis::secs(20),
         stop_timeout: Millis::secs(10),
         strategy: Strategy::default(),
+        processes: 4096,
+        scratch: ByteSize(1 << 30),
     }
 }
 

@@ -357,6 +357,11 @@ impl World {
                 let (now, wall) = (self.now, self.wall());
                 self.sim(id).stop(now, wall, grace.0);
             }
+            Action::Report { id, how } => {
+                assert!(self.sim(id).is_over(), "{id} {how}, and runs");
+                let (env, instance, how) = (self.id.clone(), id.clone(), how.clone());
+                self.append(&Event::InstanceEnded { env, instance, how });
+            }
             Action::Remove { id } => {
                 self.must_be_out(id);
                 assert!(self.sim(id).is_over(), "{id} is removed while it runs");

@@ -72,6 +72,7 @@ impl World {
             }
             Action::Cut { id } => self.say(&format!("- cut {id}")),
             Action::Stop { id, grace } => self.say(&format!("- stop {id} within {} ms", grace.0)),
+            Action::Report { id, how } => self.say(&format!("= {id} {how}")),
             Action::Remove { id } => self.say(&format!("- remove {id}")),
             Action::PurgeData => self.say("- purge the data"),
             Action::Retire { release } => self.say(&format!("- retire {release}")),

@@ -1,0 +1,86 @@
+//! A client's connection as its requests see it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use crate::proxy::Entry;
+
+/// A stream over a socket.
+pub(crate) trait Socket {
+    /// The socket.
+    fn socket(&self) -> BorrowedFd<'_>;
+}
+
+impl Socket for TcpStream {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+}
+
+impl Socket for TlsStream<TcpStream> {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.get_ref().0.as_fd()
+    }
+}
+
+/// Who asks.
+pub(crate) struct Client {
+    /// Where the connection comes from.
+    pub(crate) entry: Entry,
+    duplicate: Box<dyn Fn() -> io::Result<TcpStream>>,
+}
+
+impl Client {
+    /// The client at the other end of `stream`, which something else reads and writes.
+    pub(crate) fn new<I: Socket + 'static>(entry: Entry, stream: &Shared<I>) -> Self {
+        let stream = Arc::downgrade(&stream.0);
+        Self {
+            entry,
+            duplicate: Box::new(move || duplicate(&stream)),
+        }
+    }
+
+    /// Ends when the client closes its end, or its half of it. Sees that also behind bytes that nobody has
+    /// read, where whoever reads the connection does not look: a duplicate of the socket is watched.
+    pub(crate) async fn hung_up(&self) {
+        if let Ok(watched) = (self.duplicate)() {
+            while let Ok(ready) = watched.ready(Interest::READABLE).await {
+                if ready.is_read_closed() {
+                    return;
+                }
+                // Until the next change.
+                let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+                let _ = watched.try_io(Interest::READABLE, nothing);
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+fn duplicate<I: Socket>(stream: &Weak<Mutex<I>>) -> io::Result<TcpStream> {
+    let stream = stream.upgrade().ok_or(io::ErrorKind::NotConnected)?;
+    let stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+    let socket = rustix::io::fcntl_dupfd_cloexec(stream.socket(), 0)?;
+    TcpStream::from_std(socket.into())
+}
+
+/// A stream of which its requests know the socket. One thread uses it; the lock is for hyper, which wants
+/// to be able to send it to another.
+pub(crate) struct Shared<I>(Arc<Mutex<I>>);
+
+impl<I> Shared<I> {
+    /// Shares a stream.
+    pub(crate) fn new(stream: I) -> Self {
+        Self(Arc::new(Mutex::new(stream)))
+    }
+
+    /// The stream itself.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, I> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,98 @@
+//! `upgrade`: this binary takes over from the one that runs.
+//!
+//! The order: the server that runs ends alone, while gateway and instances go on; a server of this binary
+//! finds them, and replaces the gateway by one of its own, which gets the listening sockets; the one before
+//! finishes what it has begun. Instances are not touched. When the new server does not start, the one before
+//! is started again.
+
+use std::path::{Path, PathBuf};
+
+use ward_api::ClientError;
+use ward_types::view::{ServerView, StatusView};
+
+use super::{Context, Trouble, deploy};
+use crate::args::{Addresses, Upgrade};
+use crate::platform::{self, Launch};
+use crate::printer::Status;
+
+pub(crate) async fn upgrade(context: &Context, upgrade: &Upgrade) -> Result<Status, Trouble> {
+    let status: StatusView = match context.client.get("/v1/status").await {
+        Ok(status) => status,
+        Err(error @ ClientError::NotRunning { .. }) => {
+            let hint = "`ward up` starts this version; there is nothing to take over from";
+            return Err(Trouble::failure(error.to_string(), Some(hint.to_owned())));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let before = status.server;
+    let binary = binary_of(before.pid);
+    let addresses = addresses_of(&before)?;
+    context.client.post::<()>("/v1/handover", &()).await?;
+    deploy::gone(context, before.pid).await?;
+    let launch = Launch::Upgrade { why: &upgrade.why };
+    let taken = platform::started(&context.client, &context.home, &addresses, launch).await;
+    match taken {
+        Ok(after) => {
+            context.printer.done(&format!(
+                "upgraded from {} to {}: server {}, gateway {}",
+                before.version,
+                after.version,
+                after.pid,
+                after
+                    .gateway_pid
+                    .map_or("?".to_owned(), |pid| pid.to_string())
+            ));
+            Ok(Status::Success)
+        }
+        Err(trouble) => Err(taken_back(context, &addresses, binary.as_deref(), trouble).await),
+    }
+}
+
+/// The binary that a process was started from, while it is still there.
+fn binary_of(pid: u32) -> Option<PathBuf> {
+    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    path.exists().then_some(path)
+}
+
+/// Where the new server listens: where the one before did, whatever this terminal's variables say.
+fn addresses_of(server: &ServerView) -> Result<Addresses, Trouble> {
+    let parsed = |text: &str| {
+        text.parse().map(Some).map_err(|error| {
+            Trouble::failure(format!("the server listens on {text}: {error}"), None)
+        })
+    };
+    Ok(Addresses {
+        http_addr: parsed(&server.http)?,
+        https_addr: parsed(&server.https)?,
+        registry_addr: parsed(&server.registry)?,
+    })
+}
+
+async fn taken_back(
+    context: &Context,
+    addresses: &Addresses,
+    binary: Option<&Path>,
+    trouble: Trouble,
+) -> Trouble {
+    let again = match binary {
+        Some(path) => {
+            let launch = Launch::Other(path);
+            let back = platform::started(&context.client, &context.home, addresses, launch).await;
+            back.ok().map(|server| server.version)
+        }
+        None => None,
+    };
+    let hint = match again {
+        Some(version) => format!("{version} runs again; no request was lost by it"),
+        None => {
+            "what runs goes on serving without a server; `ward up` of the version before starts one"
+                .to_owned()
+        }
+    };
+    let hint = [Some(hint), trouble.hint].into_iter().flatten();
+    Trouble {
+        hint: Some(hint.collect::<Vec<_>>().join("\n")),
+        message: format!("the upgrade failed: {}", trouble.message),
+        status: trouble.status,
+    }
+}

@@ -1,0 +1,114 @@
+//! Another version of the binary takes over while the application serves.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that fails says what it saw"
+)]
+
+mod support;
+
+use std::path::PathBuf;
+
+use support::load::{Load, get};
+use support::{Ward, eventually};
+
+const HOST: &str = "shop.localhost";
+
+/// Another version: the same binary, somewhere else.
+fn version(ward: &Ward, name: &str) -> PathBuf {
+    let path = ward.dir().join(name);
+    let here = env!("CARGO_BIN_EXE_ward");
+    std::fs::hard_link(here, &path)
+        .or_else(|_| std::fs::copy(here, &path).map(drop))
+        .unwrap();
+    path
+}
+
+fn binary_of(pid: i32) -> PathBuf {
+    std::fs::read_link(format!("/proc/{pid}/exe")).unwrap()
+}
+
+fn ids(ward: &Ward) -> Vec<serde_json::Value> {
+    let healthy = ward.healthy("web");
+    healthy.iter().map(|i| i["id"].clone()).collect()
+}
+
+#[test]
+fn p1_an_upgrade_of_ward_loses_no_request() {
+    let ward = Ward::new();
+    ward.stack(r#"ANSWER = "good""#, "");
+    ward.up();
+    let load = Load::start(&ward.http(), HOST);
+    let (http, instances) = (ward.http(), ids(&ward));
+    for name in ["ward-2", "ward-3"] {
+        let (server, gateway) = (ward.server_pid(), ward.gateway_pid());
+        let exe = version(&ward, name);
+        let arguments = ["upgrade", "--why", name];
+        let output = ward.command_of(exe.to_str().unwrap(), &arguments).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert!(ward.server_pid() != server && ward.gateway_pid() != gateway);
+        assert_eq!(binary_of(ward.server_pid()), exe);
+        assert_eq!(binary_of(ward.gateway_pid()), exe);
+        assert_eq!(ids(&ward), instances, "instances are not touched");
+        assert_eq!(ward.http(), http, "it listens where it did");
+        let asked = load.asked();
+        eventually("clients go on", || load.asked() > asked + 50);
+    }
+    let (asked, failures) = load.end();
+    assert!(failures.is_empty(), "of {asked}: {failures:#?}");
+    let events = ward.ok(&["events"]);
+    assert!(events.contains("ward-3"), "who asked, and why: {events}");
+    // What was started by the version before is stopped by this one.
+    ward.ok(&["down"]);
+    assert!(ward.processes().is_empty(), "{:?}", ward.processes());
+}
+
+#[test]
+fn p4_a_deployment_goes_on_through_an_upgrade() {
+    let ward = Ward::new();
+    ward.stack(r#"ANSWER = "good""#, "");
+    ward.up();
+    let load = Load::start(&ward.http(), HOST);
+    ward.stack(r#"ANSWER = "better""#, "");
+    ward.ok(&["deploy", "--no-wait"]);
+    let exe = version(&ward, "ward-2");
+    let output = ward
+        .command_of(exe.to_str().unwrap(), &["upgrade"])
+        .output();
+    assert!(output.as_ref().unwrap().status.success(), "{output:?}");
+    ward.ok(&["deployment", "watch", "d2"]);
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "better");
+    let (asked, failures) = load.end();
+    assert!(failures.is_empty(), "of {asked}: {failures:#?}");
+}
+
+#[test]
+fn a_version_that_does_not_start_leaves_the_one_before_running() {
+    let ward = Ward::new();
+    ward.stack(r#"ANSWER = "good""#, "");
+    ward.up();
+    let exe = version(&ward, "ward-2");
+    // Its file is gone by the time that it would start a server from it.
+    let script = format!(
+        "exec 9<{0}; rm {0}; exec /proc/self/fd/9 upgrade",
+        exe.display()
+    );
+    let output = ward.command_of("sh", &["-c", &script]).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{words}");
+    assert!(words.contains("the upgrade failed"), "{words}");
+    assert!(words.contains("runs again"), "{words}");
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "good");
+    assert_eq!(
+        binary_of(ward.server_pid()),
+        PathBuf::from(env!("CARGO_BIN_EXE_ward"))
+    );
+}
+
+#[test]
+fn nothing_to_take_over_from_is_said() {
+    let ward = Ward::new();
+    ward.run(&["upgrade"]).fails(1, &["ward up"]);
+}

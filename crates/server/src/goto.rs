@@ -1,0 +1,139 @@
+//! Back to an earlier release, or forward to a later one: both are there already, so that neither waits for
+//! what is being built meanwhile.
+
+use ward_types::id::{DeploymentId, EnvId, ReleaseId};
+use ward_types::release::{Environment, Phase, Reason};
+use ward_types::view::{Others, RollbackRequest};
+
+use crate::actor::{Actor, Refusal, RefusalKind};
+use crate::builds::End;
+use crate::control::{Control, Direction};
+use crate::deploy::{Steps, Stop, ended_builds, superseded};
+use crate::recording::Wish;
+
+impl Control {
+    /// Goes back or forward to a release that is there already.
+    pub async fn go_to(
+        self,
+        actor: Actor,
+        direction: Direction,
+        request: RollbackRequest,
+        steps: Steps,
+    ) {
+        let last = match self.sent_back(&actor, direction, &request, &steps).await {
+            Ok((env, id)) => self.followed(&env, id, request.until, &steps).await,
+            Err(refusal) => Stop::Refused(refusal).word(),
+        };
+        self.warn(&steps).await;
+        let _ = steps.send(last).await;
+    }
+
+    async fn sent_back(
+        &self,
+        actor: &Actor,
+        direction: Direction,
+        request: &RollbackRequest,
+        steps: &Steps,
+    ) -> Result<(EnvId, DeploymentId), Refusal> {
+        let _admitted = self.admit()?;
+        let id = self.environment(request.env.as_ref())?;
+        let reason = match direction {
+            Direction::Back => Reason::Rollback,
+            Direction::Forward => Reason::Rollforward,
+        };
+        let desk = self.desk().await;
+        let deciding = self.decided(&desk, actor, &request.why, |state| {
+            let unknown = || Environment::new(id.clone());
+            let known = state.environments.get(&id).cloned();
+            let env = known.unwrap_or_else(unknown);
+            let to = target(&env, direction, request.to)?;
+            self.possible(&env.releases[&to].spec)?;
+            let wish = Wish {
+                to,
+                reason,
+                others: request.others,
+            };
+            Ok(wish.events(&env, actor, Vec::new()))
+        });
+        let queued = deciding.await?;
+        let by = actor.who.clone();
+        let over = match request.others {
+            Others::Cancel => self.0.builds.end_all(&id, &End::Superseded { by }),
+            Others::Wait => Vec::new(),
+        };
+        drop(desk);
+        ended_builds(&over, "superseded", steps).await;
+        superseded(&queued, steps).await;
+        self.live(&id);
+        Ok((id, queued.id))
+    }
+}
+
+fn target(
+    env: &Environment,
+    direction: Direction,
+    asked: Option<ReleaseId>,
+) -> Result<ReleaseId, Refusal> {
+    let list = || {
+        env.releases
+            .keys()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let pending = leading_away(env);
+    if let Some(asked) = asked {
+        return match env.releases.get(&asked) {
+            Some(_) if env.current == Some(asked) && !pending => Err(Refusal::new(
+                RefusalKind::Conflict,
+                format!("{asked} serves already"),
+            )),
+            Some(_) => Ok(asked),
+            None if asked > ReleaseId::default() && asked < env.next_release() => {
+                Err(Refusal::new(
+                    RefusalKind::NotFound,
+                    format!(
+                        "{asked} of {} is retired: it is not retained any more",
+                        env.id
+                    ),
+                )
+                .hint(format!(
+                    "there are: {}; `stack.keep_releases` says how many are retained",
+                    list()
+                )))
+            }
+            None => Err(Refusal::new(
+                RefusalKind::NotFound,
+                format!("{} has no release {asked}", env.id),
+            )
+            .hint(format!("there are: {}", list()))),
+        };
+    }
+    let (found, word) = match direction {
+        // In the middle of a deployment: back from where it leads, which is to what serves.
+        Direction::Back if pending => (env.current, "before"),
+        Direction::Back => (env.rollback_target(), "before"),
+        Direction::Forward => (env.rollforward_target(), "after"),
+    };
+    found.ok_or_else(|| {
+        let current = env
+            .current
+            .map_or("the current one".to_owned(), |id| id.to_string());
+        Refusal::new(
+            RefusalKind::Conflict,
+            format!(
+                "{} has no release {word} {current} that once served",
+                env.id
+            ),
+        )
+        .hint("`ward releases` lists them; --to names one")
+    })
+}
+
+/// Whether the newest deployment is not over and leads to another release than the current one.
+fn leading_away(env: &Environment) -> bool {
+    env.current.is_some()
+        && env.deployments.values().next_back().is_some_and(|last| {
+            !matches!(last.phase, Phase::Finished { .. }) && Some(last.to) != env.current
+        })
+}

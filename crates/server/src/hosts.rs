@@ -1,0 +1,61 @@
+//! Whether an environment can run beside the others, and on this machine at all.
+
+use ward_store::Log;
+use ward_types::id::Name;
+use ward_types::release::{Environment, Goal};
+use ward_types::spec::EnvSpec;
+
+use crate::actor::{Refusal, RefusalKind, causes};
+use crate::control::Control;
+
+impl Control {
+    /// Whether this machine can run the environment at all.
+    pub(crate) fn possible(&self, spec: &EnvSpec) -> Result<(), Refusal> {
+        if !spec.databases.is_empty() {
+            self.0
+                .postgres
+                .newest()
+                .map_err(|error| Refusal::new(RefusalKind::Conflict, causes(&error)))?;
+        }
+        let state = self.store().state();
+        for env in state
+            .environments
+            .values()
+            .filter(|env| env.id != spec.id && env.goal == Goal::Up)
+        {
+            if let Some((service, host)) = shared_host(env, spec) {
+                let message = format!("the host {host} leads to {} already", env.id);
+                let hint = own_host(spec, service, host);
+                return Err(Refusal::new(RefusalKind::Conflict, message).hint(hint));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The service of `spec` whose host another environment has, and that host.
+fn shared_host<'a>(env: &Environment, spec: &'a EnvSpec) -> Option<(&'a Name, &'a str)> {
+    let hosts = |spec: &EnvSpec| -> Vec<String> {
+        let routes = spec.services.values().filter_map(|s| s.route.as_ref());
+        routes.map(|route| route.host.to_lowercase()).collect()
+    };
+    let releases = env
+        .current_release()
+        .into_iter()
+        .chain(env.active().and_then(|d| env.releases.get(&d.to)));
+    let taken: Vec<String> = releases.flat_map(|release| hosts(&release.spec)).collect();
+    let mut wanted = spec
+        .services
+        .iter()
+        .filter_map(|(name, service)| Some((name, service.route.as_ref()?.host.as_str())));
+    wanted.find(|(_, host)| taken.contains(&host.to_lowercase()))
+}
+
+/// The lines that give an environment a host of its own.
+fn own_host(spec: &EnvSpec, service: &Name, host: &str) -> String {
+    let env = spec.id.env();
+    format!(
+        "give {} a host of its own in ward.toml, such as:\n[environment.{env}]\nservice.{service}.route.host = \"{env}.{host}\"",
+        spec.id
+    )
+}

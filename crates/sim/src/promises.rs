@@ -1,0 +1,265 @@
+//! What must hold in every world, whatever breaks.
+
+use std::collections::BTreeMap;
+
+use ward_types::id::{DeploymentId, InstanceId, ReleaseId};
+use ward_types::keeper::{InstanceState, Role};
+use ward_types::release::{Deployment, Goal, Phase, Verdict};
+use ward_types::table::Pool;
+
+use crate::engine::Copy;
+use crate::inner::Inner;
+use crate::specs::phase_limit;
+
+/// Room for what kept the driver from its work, in milliseconds.
+const ROOM: u64 = 5000;
+
+impl Inner {
+    // Of what is done.
+
+    pub(crate) fn must_be_out(&mut self, id: &InstanceId, verb: &str) {
+        let names = self.gateway.may_name(id);
+        self.must(!names, || {
+            format!("{id} is {verb} although it may get requests")
+        });
+    }
+
+    /// What is under way on an instance may take `drain_timeout`, from when it left the table.
+    pub(crate) fn must_have_had_its_budget(&mut self, id: &InstanceId) {
+        let left = self.left.get(id).copied().unwrap_or(0);
+        let budget = self.engine.get(id).and_then(|copy| {
+            let release = self.env().releases.get(&copy.facts.release)?;
+            let service = release.spec.services.get(&copy.facts.component)?;
+            Some(service.drain_timeout.0)
+        });
+        let had = self.clock_was_set || self.now - left >= budget.unwrap_or(0);
+        self.must(had, || format!("{id} is cut before its time"));
+    }
+
+    /// A table that serves is replaced only by one that serves, or by one without the service. With a lag
+    /// nobody can know better.
+    pub(crate) fn must_go_on_serving(&mut self, table: &[Pool]) {
+        let healthy = |pool: &Pool| {
+            let mut ids = pool.endpoints.iter().map(|e| &e.instance);
+            ids.any(|id| self.engine.get(id).is_some_and(Copy::is_healthy))
+        };
+        let env = self.env();
+        let first = table.iter().flat_map(|p| &p.endpoints).next();
+        let release = first.map(|e| e.release).or(env.current);
+        let spec = release.and_then(|r| env.releases.get(&r)).map(|r| &r.spec);
+        let mut serving = self.gateway.table.iter().filter(|pool| healthy(pool));
+        let broken = serving.find(|pool| {
+            let wanted = spec.is_none_or(|s| {
+                let service = s.services.get(&pool.service);
+                service.is_some_and(|s| s.port.is_some())
+            });
+            let next = table.iter().find(|p| p.service == pool.service);
+            wanted && !next.is_some_and(healthy)
+        });
+        let broken = broken.map(|pool| pool.service.clone());
+        if let Some(service) = broken.filter(|_| env.goal == Goal::Up && self.lag == 0) {
+            self.violate(format!("{service} stops being served"));
+        }
+    }
+
+    /// A verdict is what the gateway shows (promise P3).
+    pub(crate) fn must_be_true(&mut self, id: DeploymentId, phase: &Phase) {
+        let Phase::Finished { verdict, .. } = phase else {
+            return;
+        };
+        let env = self.env();
+        // One that never began has no part in what another one switches to at this moment.
+        let queued = |d: &Deployment| d.phase == Phase::Queued;
+        if env.deployments.get(&id).is_some_and(queued) {
+            return;
+        }
+        let serving = match verdict {
+            Verdict::Succeeded => env.deployments.get(&id).map(|d| d.to),
+            Verdict::RolledBack | Verdict::FailedOldServing => env.current,
+            Verdict::FailedDegraded | Verdict::Unknown => None,
+        };
+        // What goes down served until the very step that gives the verdict.
+        let goes_down = env.goal != Goal::Up && self.gateway.table.is_empty();
+        if let Some(release) = serving {
+            let serves = goes_down || self.serves(release);
+            let word = verdict.as_str();
+            self.must(serves, || {
+                format!("{id} ends as {word}, and {release} does not serve")
+            });
+        }
+    }
+
+    /// Every request goes to a release, and each of its reachable services has an instance in the table
+    /// that was healthy when that could last be seen.
+    fn serves(&self, release: ReleaseId) -> bool {
+        let Some(spec) = self.env().releases.get(&release).map(|r| &r.spec) else {
+            return false;
+        };
+        let since = self.now.saturating_sub(self.lag + ROOM);
+        let served = |pool: &Pool| {
+            let ids = pool.endpoints.iter().map(|e| &e.instance);
+            let mut copies = ids.filter_map(|id| self.engine.get(id));
+            copies.any(|copy| copy.was_healthy_since(since))
+        };
+        let only = self.releases_in_table().iter().all(|r| *r == release);
+        let mut reachable = spec.services.iter().filter(|(_, s)| s.port.is_some());
+        only && reachable.all(|(name, service)| {
+            let pool = self.gateway.table.iter().find(|p| p.service == *name);
+            service.instances == 0 || pool.is_some_and(served)
+        })
+    }
+
+    // Of what is.
+
+    /// Everything that must hold at any moment.
+    pub(crate) fn hold_promises(&mut self) {
+        self.nobody_asks_what_was_stopped();
+        self.one_release_serves();
+        self.what_can_serve_serves();
+        self.surge_is_bounded();
+        self.each_phase_ends();
+        self.each_deployment_ends_once();
+    }
+
+    fn nobody_asks_what_was_stopped(&mut self) {
+        let endpoints = self.gateway.table.iter().flat_map(|p| &p.endpoints);
+        let mut ids = endpoints.map(|e| &e.instance);
+        let stopped = |id: &&InstanceId| self.engine.get(*id).is_none_or(Copy::was_stopped);
+        if let Some(id) = ids.find(stopped).cloned() {
+            self.violate(format!("requests go to {id}, which Ward stopped"));
+        }
+    }
+
+    fn one_release_serves(&mut self) {
+        let releases = self.releases_in_table();
+        self.must(releases.len() <= 1, || format!("{releases:?} in one table"));
+    }
+
+    /// An environment that is up and whose gateway is well has in each pool a healthy instance, if the
+    /// release in the table has one.
+    fn what_can_serve_serves(&mut self) {
+        let quiet = self.gateway.is_well(self.now) && !self.disturbed && self.lag == 0;
+        let env = self.env();
+        if env.goal != Goal::Up || !quiet {
+            return;
+        }
+        let cold = env.active().is_some_and(|d| Some(d.to) == env.current);
+        let idle = self.gateway.table.iter().find(|pool| {
+            let releases = pool.endpoints.iter().map(|e| e.release);
+            let shown = releases.max().or(env.current);
+            let could = self.engine.values().any(|copy| {
+                let fits =
+                    Some(copy.facts.release) == shown && copy.facts.component == pool.service;
+                fits && copy.is_healthy()
+            });
+            let ids = pool.endpoints.iter().map(|e| &e.instance);
+            let mut copies = ids.filter_map(|id| self.engine.get(id));
+            could && !copies.any(Copy::is_healthy)
+        });
+        let idle = idle.map(|pool| pool.service.clone());
+        if let Some(service) = idle.filter(|_| !cold) {
+            self.violate(format!("{service} could be served and is not"));
+        }
+    }
+
+    fn surge_is_bounded(&mut self) {
+        let env = self.env();
+        let to = env.active().map(|d| d.to);
+        let to = to.filter(|to| env.current != Some(*to));
+        let releases: Vec<ReleaseId> = env.current.into_iter().chain(to).collect();
+        let mut running: BTreeMap<_, usize> = BTreeMap::new();
+        // One that is ill is being replaced, and goes as soon as the gateway says that it may.
+        let well = |copy: &&Copy| copy.is_live() && *copy.state() != InstanceState::Unhealthy;
+        let services = self.engine.values().filter(well);
+        for copy in services.filter(|copy| copy.facts.role == Role::Service) {
+            if releases.contains(&copy.facts.release) {
+                *running.entry(&copy.facts.component).or_default() += 1;
+            }
+        }
+        let over = running.into_iter().find(|(service, running)| {
+            let releases = releases.iter().filter_map(|r| env.releases.get(r));
+            let specs = releases.filter_map(|r| r.spec.services.get(*service));
+            let most = specs.map(|s| s.instances as usize).max().unwrap_or(0);
+            *running > 2 * most
+        });
+        let over = over.map(|(service, running)| (service.clone(), running));
+        if let Some((service, running)) = over {
+            self.violate(format!("{running} instances of {service} run"));
+        }
+    }
+
+    fn each_phase_ends(&mut self) {
+        let env = self.env();
+        let Some(active) = env.active() else {
+            return;
+        };
+        let Some(spec) = env.releases.get(&active.to).map(|r| &r.spec) else {
+            return;
+        };
+        let word = match active.phase {
+            Phase::Preparing => "preparing",
+            Phase::Rolling { .. } => "rolling",
+            Phase::Reverting { .. } | Phase::Queued | Phase::Finished { .. } => "reverting",
+        };
+        let limit = phase_limit(spec, word) + ROOM + self.lag;
+        let since = self.entered.get(&active.id).copied().unwrap_or(self.now);
+        let (id, full) = (active.id, self.log_full_until + limit > self.now);
+        let took = self.now - since;
+        self.must(took <= limit || full, || {
+            format!("{id} is {word} for {took} ms")
+        });
+    }
+
+    fn each_deployment_ends_once(&mut self) {
+        let twice = self.ended.iter().find(|(_, times)| **times > 1);
+        if let Some((id, _)) = twice.map(|(id, times)| (*id, *times)) {
+            self.violate(format!("{id} ends twice"));
+        }
+    }
+
+    /// At rest: each service has its instances, all healthy and in rotation, and nothing else runs but
+    /// databases.
+    pub(crate) fn must_be_as_declared(&mut self) {
+        let Some(current) = self.env().current_release().cloned() else {
+            return self.violate("nothing serves");
+        };
+        for (name, service) in &current.spec.services {
+            let copies = self.engine.values().filter(|copy| {
+                let facts = &copy.facts;
+                facts.role == Role::Service && facts.component == *name && copy.is_healthy()
+            });
+            let (healthy, declared) = (copies.count(), service.instances as usize);
+            self.must(healthy == declared, || {
+                format!("{healthy} of {declared} instances of {name} at rest")
+            });
+            let pool = self.gateway.table.iter().find(|p| p.service == *name);
+            let routed = pool.map_or(0, |p| p.endpoints.len());
+            let wanted = service.port.map_or(0, |_| declared);
+            self.must(routed == wanted, || {
+                format!("{routed} of {wanted} instances of {name} in rotation at rest")
+            });
+        }
+        let orphan = self
+            .engine
+            .values()
+            .find(|copy| copy.facts.role != Role::Database && copy.facts.release != current.id);
+        if let Some(id) = orphan.map(|copy| copy.facts.id.clone()) {
+            self.violate(format!("{id} is left at rest"));
+        }
+        let unfinished = self.env().deployments.values();
+        let mut unfinished = unfinished.filter(|d| !matches!(d.phase, Phase::Finished { .. }));
+        if let Some(id) = unfinished.next().map(|d| d.id) {
+            self.violate(format!("{id} has no verdict at rest"));
+        }
+    }
+
+    /// After a purge: nothing.
+    pub(crate) fn must_be_empty(&mut self) {
+        let left = self.engine.keys().next().cloned();
+        if let Some(id) = left {
+            self.violate(format!("{id} is left after a purge"));
+        }
+        let empty = self.gateway.table.is_empty() && self.purged > 0;
+        self.must(empty, || "routes or data are left after a purge".into());
+    }
+}

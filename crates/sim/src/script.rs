@@ -1,0 +1,74 @@
+//! What people ask for.
+
+use ward_types::event::Event;
+use ward_types::id::{DeploymentId, ReleaseId};
+use ward_types::release::{Deployment, Goal, Phase, Reason};
+use ward_types::spec::EnvSpec;
+
+use crate::inner::Inner;
+use crate::specs;
+
+impl Inner {
+    pub(crate) fn deploy(&mut self, spec: EnvSpec) -> DeploymentId {
+        let release = specs::release(self.env().next_release(), spec, self.wall());
+        let to = release.id;
+        let (env, release) = (self.id.clone(), Box::new(release));
+        self.append(&Event::ReleaseRecorded { env, release });
+        self.queue(to, Reason::Deploy)
+    }
+
+    /// To a release that is there, whatever way that is.
+    pub(crate) fn go_to(&mut self, to: ReleaseId) -> DeploymentId {
+        let reason = match self.env().current {
+            Some(current) if current > to => Reason::Rollback,
+            Some(current) if current < to => Reason::Rollforward,
+            _ => Reason::Up,
+        };
+        self.queue(to, reason)
+    }
+
+    fn queue(&mut self, to: ReleaseId, reason: Reason) -> DeploymentId {
+        let id = self.env().next_deployment();
+        let deployment = Deployment {
+            id,
+            reason,
+            from: self.env().current,
+            to,
+            requested: self.wall(),
+            started: None,
+            phase_since: self.wall(),
+            by: "anna".into(),
+            paused: None,
+            promoted: 0,
+            cancelled: None,
+            phase: Phase::Queued,
+        };
+        self.say(|| format!("> {reason:?} {to} is asked for as {id}"));
+        let env = self.id.clone();
+        self.append(&Event::DeploymentQueued { env, deployment });
+        id
+    }
+
+    pub(crate) fn cancel(&mut self, deployment: DeploymentId) {
+        self.say(|| format!("> {deployment} is cancelled"));
+        let (env, by) = (self.id.clone(), "anna".to_owned());
+        self.append(&Event::DeploymentCancelled {
+            env,
+            deployment,
+            by,
+        });
+    }
+
+    pub(crate) fn goal(&mut self, goal: Goal) {
+        self.say(|| format!("> the goal is {goal:?}"));
+        let env = self.id.clone();
+        self.append(&Event::GoalChanged { env, goal });
+    }
+
+    /// The deployments that have not ended.
+    pub(crate) fn unfinished(&self) -> Vec<DeploymentId> {
+        let all = self.env().deployments.values();
+        let unfinished = all.filter(|d| !matches!(d.phase, Phase::Finished { .. }));
+        unfinished.map(|d| d.id).collect()
+    }
+}

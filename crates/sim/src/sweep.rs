@@ -1,0 +1,154 @@
+//! The crash sweep: each scenario is run once to count the boundaries between an intent, its effect and its
+//! record, and then once for each boundary with the driver killed there, and once with what is done there
+//! done twice because its answer is lost.
+
+use ward_types::release::Goal;
+
+use crate::chaos::{ends_well, outcome};
+use crate::dice::Dice;
+use crate::inner::{Behaviours, Faults};
+use crate::simulation::Simulation;
+use crate::specs::returns;
+
+/// What a scenario's sweep came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Swept {
+    /// Its name.
+    pub scenario: &'static str,
+    /// How many boundaries there are.
+    pub boundaries: u64,
+    /// How many runs there were.
+    pub runs: u64,
+    /// What was broken: where, and the transcript.
+    pub violations: Vec<(String, String)>,
+}
+
+type Scenario = (&'static str, fn(&mut Simulation));
+
+const SCENARIOS: [Scenario; 9] = [
+    ("first deploy", |s| {
+        s.world().deploy(returns(2));
+        s.settle();
+    }),
+    ("deploy", |s| {
+        first(s);
+        s.world().deploy(returns(2));
+        s.settle();
+        s.run(90_000);
+    }),
+    ("scale up and down", |s| {
+        first(s);
+        s.world().deploy(returns(4));
+        s.settle();
+        s.world().deploy(returns(1));
+        s.settle();
+    }),
+    ("rollback and forward", |s| {
+        first(s);
+        s.world().deploy(returns(2));
+        s.settle();
+        s.world().go_to(ward_types::id::ReleaseId(1));
+        s.settle();
+        s.world().go_to(ward_types::id::ReleaseId(2));
+        s.settle();
+    }),
+    ("failing deploy", |s| {
+        first(s);
+        s.world().behaviours = Behaviours::Any(Dice::new(17));
+        s.world().deploy(returns(3));
+        s.settle();
+    }),
+    ("cancel", |s| {
+        first(s);
+        let id = s.world().deploy(returns(2));
+        s.run(700);
+        if s.world().unfinished().contains(&id) {
+            s.world().cancel(id);
+        }
+        s.settle();
+    }),
+    ("two deploys at once", |s| {
+        first(s);
+        s.world().deploy(returns(2));
+        s.world().deploy(returns(3));
+        s.settle();
+    }),
+    ("down and up", |s| {
+        first(s);
+        s.world().goal(Goal::Down);
+        s.run(30_000);
+        s.world().goal(Goal::Up);
+        s.world().go_to(ward_types::id::ReleaseId(1));
+        s.settle();
+    }),
+    ("an instance and its database die", |s| {
+        first(s);
+        {
+            let mut world = s.world();
+            let (now, wall) = (world.now, world.wall());
+            for copy in world.engine.values_mut().take(2) {
+                copy.kill(now, wall);
+            }
+        }
+        s.run(20_000);
+    }),
+];
+
+fn first(simulation: &mut Simulation) {
+    simulation.world().deploy(returns(2));
+    simulation.settle();
+}
+
+/// Sweeps every scenario.
+#[must_use]
+pub fn sweep() -> Vec<Swept> {
+    SCENARIOS.iter().map(sweep_one).collect()
+}
+
+fn sweep_one(scenario: &Scenario) -> Swept {
+    let (name, play) = scenario;
+    let mut undisturbed = Simulation::new("returns/dev", None);
+    play(&mut undisturbed);
+    let boundaries = undisturbed.world().boundary;
+    let mut swept = Swept {
+        scenario: name,
+        boundaries,
+        runs: 0,
+        violations: Vec::new(),
+    };
+    for boundary in 1..=boundaries {
+        let crash = Faults {
+            crash_at: Some(boundary),
+            lose_at: None,
+        };
+        let repeat = Faults {
+            crash_at: None,
+            lose_at: Some(boundary),
+        };
+        for (what, faults) in [("killed", crash), ("repeated", repeat)] {
+            swept.runs += 1;
+            if let Some(violation) = broken(*play, faults, None) {
+                let transcript = broken(*play, faults, Some(String::new()));
+                let place = format!("{what} at {boundary}: {violation}");
+                swept
+                    .violations
+                    .push((place, transcript.unwrap_or_default()));
+            }
+        }
+    }
+    swept
+}
+
+/// What was broken, or with a transcript how.
+fn broken(play: fn(&mut Simulation), faults: Faults, transcript: Option<String>) -> Option<String> {
+    let told = transcript.is_some();
+    let mut simulation = Simulation::new("returns/dev", transcript);
+    simulation.fault(faults);
+    play(&mut simulation);
+    ends_well(&mut simulation, &mut Dice::new(1));
+    let outcome = outcome(&simulation);
+    match told {
+        true => Some(outcome.transcript),
+        false => outcome.violation,
+    }
+}

@@ -1,0 +1,126 @@
+//! The made-up world as the driver sees it. Every effect is a boundary before and one after; a driver that
+//! is killed at one of them waits there for ever, until it is thrown away.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ward_drive::{Log, World};
+use ward_plan::{SeenGateway, SeenInstance};
+use ward_types::event::Event;
+use ward_types::id::{EnvId, InstanceId};
+use ward_types::keeper::InstanceFacts;
+use ward_types::release::{Goal, Release};
+use ward_types::table::Pool;
+use ward_types::time::{Millis, Timestamp};
+
+use crate::inner::Inner;
+
+/// Shared by the driver and whoever makes things happen.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Mutex<Inner>>);
+
+impl Shared {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(Mutex::new(inner)))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn effect(
+        &self,
+        act: impl FnOnce(&mut Inner) -> Result<(), String> + Send,
+    ) -> Result<(), String> {
+        self.boundary().await;
+        let done = act(&mut self.lock());
+        self.boundary().await;
+        match self.lock().loses_answer() {
+            true => Err("the answer was lost".into()),
+            false => done,
+        }
+    }
+
+    async fn boundary(&self) {
+        let killed = self.lock().cross();
+        if killed {
+            std::future::pending().await
+        }
+    }
+}
+
+impl World for Shared {
+    fn now(&self) -> Timestamp {
+        self.lock().wall()
+    }
+
+    fn log(&self) -> Log {
+        let world = self.lock();
+        Log {
+            events: world.events,
+            state: Arc::clone(&world.state),
+        }
+    }
+
+    fn next_number(&self, series: &str, count: u32) -> Result<u64, String> {
+        let mut world = self.lock();
+        if count > 0 && world.cross() {
+            return Err("killed".into());
+        }
+        let next = world.numbers.entry(series.to_owned()).or_insert(1);
+        let first = *next;
+        *next += u64::from(count);
+        let full = world.log_full_until > world.now;
+        if count > 0 && (full || world.cross() || world.loses_answer()) {
+            return Err("the number is not durable".into());
+        }
+        Ok(first)
+    }
+
+    fn instances(&self, _env: &EnvId) -> BTreeMap<InstanceId, SeenInstance> {
+        let world = self.lock();
+        let (now, lag) = (world.now, world.lag);
+        let copies = world.engine.iter();
+        copies
+            .map(|(id, copy)| (id.clone(), copy.seen(now, lag)))
+            .collect()
+    }
+
+    async fn gateway(&self, _env: &EnvId, _goal: Goal) -> Option<SeenGateway> {
+        let world = self.lock();
+        world.gateway.seen(world.now)
+    }
+
+    async fn start(&self, facts: InstanceFacts, _release: &Release) -> Result<(), String> {
+        self.effect(|world| world.start(facts)).await
+    }
+
+    async fn stop(&self, _env: &EnvId, id: &InstanceId, grace: Millis) -> Result<(), String> {
+        self.effect(|world| world.stop(id, grace.0)).await
+    }
+
+    async fn remove(&self, _env: &EnvId, id: &InstanceId) -> Result<(), String> {
+        self.effect(|world| world.remove(id)).await
+    }
+
+    async fn route(&self, _env: &EnvId, pools: Vec<Pool>) -> Result<(), String> {
+        self.effect(|world| world.route(pools)).await
+    }
+
+    async fn cut(&self, _env: &EnvId, id: &InstanceId) -> Result<(), String> {
+        self.effect(|world| world.cut(id)).await
+    }
+
+    fn instance_dir(&self, _env: &EnvId, id: &InstanceId) -> PathBuf {
+        PathBuf::from(id.as_str())
+    }
+
+    async fn record(&self, event: Event) -> Result<(), String> {
+        self.effect(|world| world.record(&event)).await
+    }
+
+    async fn purge(&self, _env: &EnvId) -> Result<(), String> {
+        self.effect(Inner::purge).await
+    }
+}
