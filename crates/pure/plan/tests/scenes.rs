@@ -364,19 +364,33 @@ proptest! {
 
     #[test]
     fn the_checker_never_objects(seed in seeds()) {
-        let mut dice = Dice::new(seed);
-        let scene = scene(&mut dice);
-        let plan = plan_for(&scene, NOW, &Memory::default());
-        finds_nothing(&scene, &plan)?;
-        prop_assert_eq!(&plan, &plan_for(&scene, NOW, &Memory::default()));
-        // The same with a memory, a while later.
-        let later = Timestamp(NOW.0 + dice.below(100_000));
-        let second = plan_for(&scene, later, &plan.memory);
-        finds_nothing(&scene, &second)?;
-        for (plan, now) in [(&plan, NOW), (&second, later)] {
-            holds(&scene, plan, now)?;
-        }
+        try_seed(seed)?;
     }
+}
+
+/// The same for a range of seeds, such as `WARD_SEEDS=0..100000`: what was tried can be said, and tried again.
+#[test]
+fn the_checker_never_objects_to_a_range() -> Result<(), TestCaseError> {
+    let asked = std::env::var("WARD_SEEDS").unwrap_or_else(|_| "0..2000".into());
+    let (from, to) = asked.split_once("..").expect("WARD_SEEDS is FROM..TO");
+    let number = |text: &str| text.parse::<u64>().expect("WARD_SEEDS has numbers");
+    (number(from)..number(to)).try_for_each(try_seed)
+}
+
+fn try_seed(seed: u64) -> Result<(), TestCaseError> {
+    let mut dice = Dice::new(seed);
+    let scene = scene(&mut dice);
+    let plan = plan_for(&scene, NOW, &Memory::default());
+    finds_nothing(&scene, &plan)?;
+    prop_assert_eq!(&plan, &plan_for(&scene, NOW, &Memory::default()));
+    // The same with a memory, a while later.
+    let later = Timestamp(NOW.0 + dice.below(100_000));
+    let second = plan_for(&scene, later, &plan.memory);
+    finds_nothing(&scene, &second)?;
+    for (plan, now) in [(&plan, NOW), (&second, later)] {
+        holds(&scene, plan, now)?;
+    }
+    Ok(())
 }
 
 fn finds_nothing(scene: &Scene, plan: &Plan) -> Result<(), TestCaseError> {
