@@ -135,10 +135,8 @@ fn joining(
     share: Share,
     needed: usize,
 ) -> Vec<InstanceId> {
-    if !scene
-        .service(rollout.to, name)
-        .is_some_and(|s| s.port.is_some())
-    {
+    let service = scene.service(rollout.to, name);
+    if service.is_none_or(|s| s.port.is_none()) {
         return Vec::new();
     }
     let mut healthy = scene.group(Role::Service, rollout.to, name);
