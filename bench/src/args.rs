@@ -25,7 +25,10 @@ pub(crate) struct Args {
     /// Deploys and rollbacks, counted together
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
-    /// How often the server is killed
+    /// How many seeds the simulator tries
+    #[arg(long, default_value_t = 100_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seeds: u64,
+    /// How often the server is killed, and how often it is upgraded
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) kills: u32,
     /// How often each short measurement is repeated

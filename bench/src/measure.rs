@@ -8,7 +8,9 @@ mod registry;
 mod rollback_time;
 mod sandbox;
 mod server_kills;
+mod sim;
 mod under_load;
+mod upgrades;
 
 use std::path::PathBuf;
 
@@ -31,6 +33,10 @@ pub(crate) enum Measurement {
     Deploys,
     /// Requests that fail while the server is killed
     ServerKills,
+    /// Requests that fail while server and gateway are replaced by `ward upgrade`
+    Upgrades,
+    /// Seeds and crash sweep in the simulator, and a pass over 10,000 environments
+    Sim,
     /// A deploy of an already built release, beyond the application's own start
     DeployTime,
     /// A rollback to a warm release, to the last request on the old one
@@ -104,6 +110,8 @@ impl Bench {
             Measurement::Memory => memory::measure(workshop).await,
             Measurement::Deploys => deploys::measure(workshop, args.rounds).await,
             Measurement::ServerKills => server_kills::measure(workshop, args.kills).await,
+            Measurement::Upgrades => upgrades::measure(workshop, args.kills).await,
+            Measurement::Sim => sim::measure(args.seeds),
             Measurement::DeployTime => deploy_time::measure(workshop, args.samples).await,
             Measurement::RollbackTime => rollback_time::measure(workshop, args.samples).await,
             Measurement::Sandbox => sandbox::measure(workshop, args.samples).await,
@@ -121,6 +129,8 @@ impl Measurement {
             Measurement::Memory => memory::BARS,
             Measurement::Deploys => deploys::BARS,
             Measurement::ServerKills => server_kills::BARS,
+            Measurement::Upgrades => upgrades::BARS,
+            Measurement::Sim => sim::BARS,
             Measurement::DeployTime => deploy_time::BARS,
             Measurement::RollbackTime => rollback_time::BARS,
             Measurement::Sandbox => sandbox::BARS,

@@ -1,10 +1,11 @@
-//! What a person or CI runs: `cargo xtask demo | test | bench | sim | docs`.
+//! What a person or CI runs: `cargo xtask demo | test | bench | sim | mutations | docs`.
 //!
 //! It is small on purpose, so that the first command on a fresh machine is not a long build: what is
 //! heavy is built by the commands that it runs.
 
 mod demo;
 mod docs;
+mod mutations;
 mod packages;
 mod promises;
 mod replay;
@@ -48,6 +49,8 @@ enum Task {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Remove each guard in turn, and see that a test notices
+    Mutations,
     /// Replay the README's session with the debug binary
     Replay,
     /// Write the reference pages anew from the tables that they come from
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Task::Test => test::test(),
         Task::Bench { names, output } => run::bench(&names, &output),
         Task::Sim { seeds, from, seed } => run::sim(seeds, from, seed),
+        Task::Mutations => mutations::mutations(),
         Task::Replay => test::documents(),
         Task::Docs => docs::write(),
     };

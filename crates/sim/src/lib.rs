@@ -17,9 +17,11 @@
 mod chaos;
 mod dice;
 mod engine;
+mod fleet;
 mod gateway;
 mod inner;
 mod promises;
+mod run;
 mod script;
 mod simulation;
 mod specs;
@@ -27,4 +29,6 @@ mod sweep;
 mod world;
 
 pub use chaos::{Outcome, try_seed};
+pub use fleet::Fleet;
+pub use run::Run;
 pub use sweep::{Swept, sweep};

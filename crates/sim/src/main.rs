@@ -2,11 +2,9 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use ward_sim::{Outcome, sweep, try_seed};
+use ward_sim::{Run, sweep, try_seed};
 
 const USAGE: &str = "usage: ward-sim [--seeds N] [--from FIRST] | --seed ONE";
 
@@ -91,48 +89,5 @@ fn tried(from: u64, seeds: u64) -> ExitCode {
     match broken.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
-    }
-}
-
-#[derive(Default)]
-struct Run {
-    simulated: u64,
-    deployments: u64,
-    broken: Vec<String>,
-}
-
-impl Run {
-    /// Every seed once, on all processors.
-    fn of(from: u64, seeds: u64) -> Self {
-        let next = AtomicU64::new(from);
-        let run = Mutex::new(Self::default());
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    loop {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= from + seeds {
-                            return;
-                        }
-                        let outcome = try_seed(seed, None);
-                        run.lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .count(seed, &outcome);
-                    }
-                });
-            }
-        });
-        run.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn count(&mut self, seed: u64, outcome: &Outcome) {
-        self.simulated += outcome.simulated;
-        self.deployments += outcome.deployments;
-        if let Some(violation) = &outcome.violation {
-            self.broken.push(format!(
-                "seed {seed}: {violation} (replay with --seed {seed})"
-            ));
-        }
     }
 }

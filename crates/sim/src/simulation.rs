@@ -75,6 +75,11 @@ impl Simulation {
         self.world().violate("the driver runs in circles");
     }
 
+    /// One turn; whether it found anything to do.
+    pub(crate) fn is_busy(&mut self) -> bool {
+        self.turn().is_none_or(|turn| turn.next == Next::Now)
+    }
+
     /// One turn; `None`: the driver was killed, and has forgotten what it knew.
     fn turn(&mut self) -> Option<Turn> {
         let turned = {

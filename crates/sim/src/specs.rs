@@ -168,6 +168,14 @@ fn strategy(dice: &mut Dice) -> Strategy {
     }
 }
 
+/// Five services: two that are reached, three that work.
+pub(crate) fn five() -> EnvSpec {
+    let workers = ["mail", "prices", "worker"].map(|name| (name, worker(1)));
+    let mut services = vec![("web", web(2)), ("api", inner(2))];
+    services.extend(workers);
+    spec(services, &[])
+}
+
 /// Any stack.
 pub(crate) fn any(dice: &mut Dice) -> EnvSpec {
     let mut services = vec![("web", web(1 + dice.small(3)))];

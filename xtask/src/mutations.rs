@@ -1,0 +1,283 @@
+//! Each guard removed in turn: a suite that stays green without it has a hole.
+//!
+//! The guards are removed from a copy of the sources, below `target`, one at a time; the tests that should
+//! notice are run there, and must fail. A guard whose text is not found any more is a failure too: then
+//! this list is to be mended.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::run::{cargo, root, run, say};
+
+/// One guard: what it is, where it stands, its text and what takes its place, and the crates whose tests
+/// should notice.
+struct Mutation {
+    guard: &'static str,
+    file: &'static str,
+    text: &'static str,
+    without: &'static str,
+    noticed_by: &'static [&'static str],
+}
+
+const PLANNED: &[&str] = &["ward-plan", "ward-sim"];
+
+const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        guard: "an instance is drained only when the table in force does not name it",
+        file: "crates/pure/plan/src/drain.rs",
+        text: "if scene.in_force(id) || named {",
+        without: "if named {",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "without the gateway nobody knows what is in rotation",
+        file: "crates/pure/plan/src/drain.rs",
+        text: "scene.gateway().is_none() && instance.is_routable() && !never_healthy",
+        without: "never_healthy && false",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "what is under way has its budget before it is cut",
+        file: "crates/pure/plan/src/drain.rs",
+        text: "None if scene.is_past(&budget) => {",
+        without: "None => {",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "a table that serves is not given up for one that does not",
+        file: "crates/pure/plan/src/route.rs",
+        text: "Some(serving) => pools::of(scene, serving),",
+        without: "Some(_) => wanted,",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "a release that was switched to keeps its requests",
+        file: "crates/pure/plan/src/roll.rs",
+        text: "Outcome::Done => scene.stage().map_or(Stand::Rest, Stand::At),",
+        without: "Outcome::Done => reached(scene, deployment),",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "one deployment at a time",
+        file: "crates/pure/plan/src/queue.rs",
+        text: "let mut before = scene.active();",
+        without: "let mut before: Option<&Deployment> = None;",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "an instance that does not become healthy in its time fails the deployment",
+        file: "crates/pure/plan/src/roll.rs",
+        text: ".or_else(|| never_healthy(scene, deployment, spec))",
+        without: "",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "a verdict says that the old release serves only if it does",
+        file: "crates/pure/plan/src/verdict.rs",
+        text: "Some(_) if !serves_in_full(scene, current) => Verdict::FailedDegraded,",
+        without: "",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "a release command that ended well is not run again",
+        file: "crates/pure/plan/src/prepare.rs",
+        text: ".filter(|name| !done.contains(name))",
+        without: ".filter(|name| done.len() < 100 || !done.contains(name))",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "releases that served are retained behind a row of failures",
+        file: "crates/pure/plan/src/retention.rs",
+        text: "let kept = newest_served.contains(id) || running.contains(id);",
+        without: "let kept = newest_served.len() > 1000 || running.contains(id);",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "the checker refuses to stop what is in rotation",
+        file: "crates/pure/plan/src/check/stopping.rs",
+        text: "if case.is_in_rotation(&id) {",
+        without: "if case.is_in_rotation(&id) && verb.is_empty() {",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "a stage is held for its time",
+        file: "crates/pure/plan/src/hold.rs",
+        text: "(!scene.is_past(&bound)).then_some((until, bound))",
+        without: "(scene.is_past(&bound) && bound.until < since).then_some((until, bound))",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "nothing moves while a deployment is paused",
+        file: "crates/pure/plan/src/roll.rs",
+        text: "held || (deployment.paused.is_none() && pools::is_complete(scene, deployment.to))",
+        without: "held || pools::is_complete(scene, deployment.to)",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "an instance on trial has no second chance",
+        file: "crates/pure/plan/src/roll.rs",
+        text: ".or_else(|| trial::breached(scene, deployment))",
+        without: "",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "batches and their way back stay below the surge",
+        file: "crates/pure/plan/src/roll.rs",
+        text: "(pace.most as usize).saturating_sub(running)",
+        without: "(pace.most as usize + 9).saturating_sub(running)",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "old instances become fewer only with the table that needs fewer",
+        file: "crates/pure/plan/src/pools.rs",
+        text: "Stand::At(stage) if rollout.from == Some(release) => Some(rollout.share(stage, name)?.old),",
+        without: "_ if rollout.from == Some(release) => Some(rollout.share(stage, name)?.old),",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "new instances stay in rotation while the old are too few",
+        file: "crates/pure/plan/src/tables.rs",
+        text: "let stays = *index < needed || matches!",
+        without: "let stays = matches!",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "what new instances call stays while they take requests",
+        file: "crates/pure/plan/src/route.rs",
+        text: "tables::with_what_is_called(scene, rollout, table)",
+        without: "table",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "a stage is left only when its table is in force",
+        file: "crates/pure/plan/src/roll.rs",
+        text: "let next = over && pools::is_complete(scene, deployment.to) && in_force();",
+        without: "let next = over && pools::is_complete(scene, deployment.to);",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "the verdict of a way back waits for all old instances",
+        file: "crates/pure/plan/src/revert.rs",
+        text: "!shrank || rest::is_unprepared(scene, old)",
+        without: "!shrank || old.0 > 0",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "the checker knows what share a step names",
+        file: "crates/pure/plan/src/check/course.rs",
+        text: "&& steps.any(|step| step.weight == split.percent)",
+        without: "&& steps.any(|step| step.weight <= 100)",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "the checker knows the floor of a rolling service",
+        file: "crates/pure/plan/src/check/routing.rs",
+        text: "(keeps < floor.min(has)).then(",
+        without: "(keeps + 99 < floor.min(has)).then(",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "the checker knows when a stage may follow",
+        file: "crates/pure/plan/src/check/moving.rs",
+        text: "stage < next && next <= farthest && known && begun",
+        without: "stage < next && next <= farthest && known",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "ordinals are durable before the first start",
+        file: "crates/base/drive/src/driver.rs",
+        text: "if plan.next_ordinal == plan.first_ordinal {",
+        without: "if plan.next_ordinal >= plan.first_ordinal {",
+        noticed_by: &["ward-sim"],
+    },
+    Mutation {
+        guard: "the gateway refuses a table of an older generation",
+        file: "crates/effects/gateway/src/routes.rs",
+        text: "if table.generation < current.table.generation {",
+        without: "if table.generation.0 == u64::MAX {",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
+        guard: "another writer to the log is noticed before it does harm",
+        file: "crates/base/store/src/writer.rs",
+        text: "if found != self.frontier.size() {",
+        without: "if found == u64::MAX {",
+        noticed_by: &["ward-store"],
+    },
+];
+
+/// Removes each guard in turn.
+pub(crate) fn mutations() -> Result<(), String> {
+    let tree = root().join("target/mutations/tree");
+    copy(&tree)?;
+    let mut unnoticed = Vec::new();
+    for mutation in MUTATIONS {
+        let noticed = mutation.is_noticed(&tree)?;
+        let word = if noticed { "noticed" } else { "NOT NOTICED" };
+        say(&format!("# without: {} … {word}", mutation.guard));
+        if !noticed {
+            unnoticed.push(mutation.guard);
+        }
+    }
+    say(&format!(
+        "{} guards removed, {} noticed",
+        MUTATIONS.len(),
+        MUTATIONS.len() - unnoticed.len()
+    ));
+    match unnoticed.is_empty() {
+        true => Ok(()),
+        false => Err(format!("no test notices: {}", unnoticed.join("; "))),
+    }
+}
+
+/// What is committed, and what is not yet.
+fn copy(tree: &Path) -> Result<(), String> {
+    fs::create_dir_all(tree).map_err(|error| format!("cannot make {}: {error}", tree.display()))?;
+    let mut copy = Command::new("sh");
+    copy.current_dir(root())
+        .args(["-c", "git ls-files -z | xargs -0 cp --parents -u -t \"$0\""])
+        .arg(tree);
+    run(&mut copy)
+}
+
+impl Mutation {
+    /// Whether any test fails without the guard, or the tests do not even build.
+    fn is_noticed(&self, tree: &Path) -> Result<bool, String> {
+        let path = tree.join(self.file);
+        let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+        let whole = fs::read_to_string(&path).map_err(failed)?;
+        if whole.matches(self.text).count() != 1 {
+            return Err(format!(
+                "{} does not hold this line once: {}",
+                self.file, self.text
+            ));
+        }
+        fs::write(&path, whole.replace(self.text, self.without)).map_err(failed)?;
+        let built = self.cargo(tree, &["--no-run"])?;
+        let passed = built && self.cargo(tree, &["--no-fail-fast"])?;
+        fs::write(&path, whole).map_err(failed)?;
+        match built {
+            true => Ok(!passed),
+            false => Err(format!("{} does not compile without it", self.guard)),
+        }
+    }
+
+    fn cargo(&self, tree: &Path, more: &[&str]) -> Result<bool, String> {
+        let mut test = cargo();
+        test.current_dir(tree)
+            .env("CARGO_TARGET_DIR", root().join("target"))
+            .env("INSTA_UPDATE", "no")
+            .env("PROPTEST_MAX_SHRINK_ITERS", "0")
+            .args(["test", "--locked", "--quiet"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .stdin(Stdio::null());
+        for package in self.noticed_by {
+            test.args(["--package", package]);
+        }
+        let status = test.args(more).status();
+        let status = status.map_err(|error| format!("cargo cannot be run: {error}"))?;
+        Ok(status.success())
+    }
+}
