@@ -137,7 +137,11 @@ impl Control {
     ) -> Result<(EnvId, Settled), Stop> {
         let admitted = self.admit()?;
         let dir = PathBuf::from(&request.dir);
-        let spec = resolved(&dir, &request.env)?;
+        let mut spec = resolved(&dir, &request.env)?;
+        if let Some(strategy) = &request.strategy {
+            let reachable = spec.services.values_mut().filter(|s| s.port.is_some());
+            reachable.for_each(|service| service.strategy.clone_from(strategy));
+        }
         let id = spec.id.clone();
         self.possible(&spec)?;
         let building = self.0.builds.begin(&id, actor, admitted);

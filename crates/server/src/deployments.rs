@@ -5,7 +5,9 @@ use ward_store::Log;
 use ward_types::event::{Event, State};
 use ward_types::id::{DeploymentId, EnvId};
 use ward_types::release::{Deployment, Environment, Phase, Verdict};
-use ward_types::view::{CancelRequest, DeploymentDetail, DeploymentQuery, Progress, ending};
+use ward_types::view::{
+    CancelRequest, DeploymentDetail, DeploymentQuery, Progress, Steer, SteerRequest, ending,
+};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::builds::{End, Over};
@@ -35,6 +37,7 @@ impl Control {
             started: deployment.started,
             phase_since: deployment.phase_since,
             cancelled: deployment.cancelled,
+            paused: deployment.paused.map(|pause| pause.by),
             waiting,
         })
     }
@@ -125,6 +128,24 @@ impl Control {
         over.ok_or_else(|| self.no_deployment(&env, request.deployment))
     }
 
+    /// Lets a deployment stay as it is, go on, or hold its stages no longer.
+    ///
+    /// # Errors
+    /// When there is none, when it has ended, and when it is already as it is told to be.
+    pub async fn steer(
+        &self,
+        actor: &Actor,
+        request: &SteerRequest,
+    ) -> Result<DeploymentDetail, Refusal> {
+        let (env, found) = self.found(request.env.as_ref(), request.deployment, unfinished)?;
+        let event = steered(&env, &found, request.steer, actor)?;
+        self.append(actor, &request.why, vec![event]).await?;
+        self.deployment(&DeploymentQuery {
+            env: Some(env),
+            deployment: Some(found.id),
+        })
+    }
+
     fn found(
         &self,
         env: Option<&EnvId>,
@@ -185,6 +206,53 @@ fn to_cancel(env: &EnvId, found: &Deployment, actor: &Actor) -> Result<Vec<Event
         by: actor.who.clone(),
     };
     Ok(found.cancelled.is_none().then(event).into_iter().collect())
+}
+
+fn steered(env: &EnvId, found: &Deployment, steer: Steer, actor: &Actor) -> Result<Event, Refusal> {
+    let (env, deployment) = (env.clone(), found.id);
+    let refused = |what: &str, hint: &'static str| {
+        let message = format!("{deployment} of {env} {what}");
+        Err(Refusal::new(RefusalKind::Conflict, message).hint(hint))
+    };
+    let (stage, ended) = match found.phase {
+        Phase::Rolling { stage } => (stage, false),
+        Phase::Queued | Phase::Preparing => (0, false),
+        Phase::Reverting { .. } | Phase::Finished { .. } => (0, true),
+    };
+    match (steer, &found.paused) {
+        _ if ended => refused(
+            "goes back or has ended already",
+            "`ward deployment show` says how it ends",
+        ),
+        (Steer::Pause, Some(pause)) => refused(
+            &format!("was paused by {} already", pause.by),
+            "`ward deployment resume` lets it go on",
+        ),
+        (Steer::Resume, None) => refused(
+            "is not paused",
+            "`ward deployment show` says what it waits for",
+        ),
+        (Steer::PromoteStage | Steer::Promote, Some(_)) => refused(
+            "is paused",
+            "`ward deployment resume` lets it go on, `ward deployment promote` then holds it no longer",
+        ),
+        (Steer::Pause, None) => Ok(Event::DeploymentPaused {
+            env,
+            deployment,
+            by: actor.who.clone(),
+        }),
+        (Steer::Resume, Some(_)) => Ok(Event::DeploymentResumed { env, deployment }),
+        (Steer::PromoteStage, None) => Ok(promoted(env, deployment, stage + 1)),
+        (Steer::Promote, None) => Ok(promoted(env, deployment, u32::MAX)),
+    }
+}
+
+fn promoted(env: EnvId, deployment: DeploymentId, to: u32) -> Event {
+    Event::DeploymentPromoted {
+        env,
+        deployment,
+        to,
+    }
 }
 
 /// A deployment that ends because it was cancelled has failed; cancelling it has not.

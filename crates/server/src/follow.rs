@@ -55,6 +55,8 @@ fn subject(sentence: &str) -> String {
 struct Said {
     phase: Option<&'static str>,
     healthy: BTreeMap<Name, (u32, u32)>,
+    /// What each stage was held for.
+    stages: BTreeSet<String>,
     waiting: Told,
     /// Since when it is this one's turn, though it has not begun.
     turn: Option<Timestamp>,
@@ -201,6 +203,7 @@ impl Said {
         self.phase(env, deployment, live, &mut news);
         if !matches!(deployment.phase, Phase::Queued | Phase::Finished { .. }) {
             self.counts(env, deployment, live, &mut news);
+            self.stage(live, &mut news);
         }
         let since = match (waits, ahead_of(env, deployment.id)) {
             // What the other one waits for is told to who follows that one.
@@ -209,7 +212,9 @@ impl Said {
             (false, _) => Some(deployment.phase_since),
         };
         if since.is_some_and(|since| now().since(since) > SLOW) {
-            let on = self.waiting.news(live.waits_on());
+            let stages = &self.stages;
+            let on = live.waits_on().filter(|on| !stages.contains(*on));
+            let on = self.waiting.news(on);
             if !on.is_empty() {
                 news.push(Progress::Waiting { on });
             }
@@ -232,7 +237,7 @@ impl Said {
                 None => return,
             },
             Phase::Preparing => ("preparing", format!("{id} to {to} begins")),
-            Phase::Rolling => ("rolling", rolling(env, deployment, live)),
+            Phase::Rolling { .. } => ("rolling", rolling(env, deployment, live)),
             Phase::Reverting { .. } => ("reverting", format!("taking {to} back")),
             Phase::Finished { .. } => return,
         };
@@ -242,6 +247,16 @@ impl Said {
                 message,
                 took: None,
             });
+        }
+    }
+
+    /// A stage is told as soon as it is held: that requests have moved is news.
+    fn stage(&mut self, live: &Live, news: &mut Vec<Progress>) {
+        let Some(sentence) = &live.stage else { return };
+        if self.stages.insert(sentence.clone()) {
+            let message = sentence.clone();
+            let took = None;
+            news.push(Progress::Step { message, took });
         }
     }
 

@@ -215,6 +215,8 @@ fn deployment(env: &Environment, actor: &Actor, to: ReleaseId, reason: Reason) -
         started: None,
         phase_since: now(),
         by: actor.who.clone(),
+        paused: None,
+        promoted: 0,
         cancelled: None,
         phase: Phase::Queued,
     }

@@ -177,7 +177,7 @@ pub(crate) fn deployment_view(deployment: &Deployment, now: Timestamp) -> Deploy
     let (phase, verdict, failure, until) = match &deployment.phase {
         Phase::Queued => ("queued", None, None, now),
         Phase::Preparing => ("preparing", None, None, now),
-        Phase::Rolling => ("rolling", None, None, now),
+        Phase::Rolling { .. } => ("rolling", None, None, now),
         Phase::Reverting { failure } => ("reverting", None, Some(failure.clone()), now),
         Phase::Finished {
             verdict,
@@ -204,7 +204,7 @@ fn cancellation(deployment: &Deployment) -> Option<Cancellation> {
     let waited = match deployment.phase {
         Phase::Queued => true,
         Phase::Finished { .. } => deployment.started == Some(deployment.phase_since),
-        Phase::Preparing | Phase::Rolling | Phase::Reverting { .. } => false,
+        Phase::Preparing | Phase::Rolling { .. } | Phase::Reverting { .. } => false,
     };
     let stage = match waited {
         true => CancelledStage::BeforeItBegan,

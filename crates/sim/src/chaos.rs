@@ -62,7 +62,7 @@ fn happens(world: &mut Inner, dice: &mut Dice) {
     if world.env().goal != Goal::Up && dice.chance(40) {
         world.goal(Goal::Up);
     }
-    match dice.below(26) {
+    match dice.below(30) {
         0..=3 => drop(world.deploy(specs::any(dice))),
         4..=6 => back_or_forth(world, dice),
         7 => {
@@ -85,6 +85,8 @@ fn happens(world: &mut Inner, dice: &mut Dice) {
             world.log_full_until = world.now + dice.below(20_000);
         }
         24 => cancel(world, dice),
+        25 => pause(world, dice),
+        26..=28 => world.go_on(),
         _ => world.set_clock(dice.below(7_200_000).cast_signed() - 3_600_000),
     }
 }
@@ -99,6 +101,12 @@ fn back_or_forth(world: &mut Inner, dice: &mut Dice) {
 fn cancel(world: &mut Inner, dice: &mut Dice) {
     if let Some(id) = dice.pick(&world.unfinished()) {
         world.cancel(id);
+    }
+}
+
+fn pause(world: &mut Inner, dice: &mut Dice) {
+    if let Some(id) = dice.pick(&world.unfinished()) {
+        world.pause(id);
     }
 }
 
@@ -145,6 +153,7 @@ fn calm(simulation: &mut Simulation) {
             copy.turn(true, now, wall);
         }
     }
+    simulation.world().go_on();
     simulation.run(45_000);
     simulation.world().goal(Goal::Up);
     simulation.settle();

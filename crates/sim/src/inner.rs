@@ -187,6 +187,7 @@ impl Inner {
         if self.engine.contains_key(&id) {
             return Ok(());
         }
+        self.must_have_room(&facts);
         let behaviour = match &mut self.behaviours {
             Behaviours::Good => Behaviour::good(facts.role),
             Behaviours::Any(dice) => Behaviour::any(dice, facts.role),
@@ -243,6 +244,7 @@ impl Inner {
 
     pub(crate) fn route(&mut self, pools: Vec<Pool>) -> Result<(), String> {
         self.must_go_on_serving(&pools);
+        self.must_keep_the_floor(&pools);
         self.say(|| {
             let endpoints = pools.iter().flat_map(|pool| &pool.endpoints);
             let names: Vec<_> = endpoints.map(|e| e.instance.to_string()).collect();

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use ward_types::id::{DeploymentId, InstanceId, ReleaseId};
-use ward_types::keeper::{InstanceState, Role};
-use ward_types::release::{Deployment, Goal, Phase, Verdict};
+use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId};
+use ward_types::keeper::{InstanceFacts, InstanceState, Role};
+use ward_types::release::{Deployment, Goal, Phase, Reason, Verdict};
+use ward_types::spec::Strategy;
 use ward_types::table::Pool;
 
 use crate::engine::Copy;
@@ -44,8 +45,13 @@ impl Inner {
             ids.any(|id| self.engine.get(id).is_some_and(Copy::is_healthy))
         };
         let env = self.env();
-        let first = table.iter().flat_map(|p| &p.endpoints).next();
-        let release = first.map(|e| e.release).or(env.current);
+        let mut releases: Vec<_> = table.iter().flat_map(|p| &p.endpoints).collect();
+        releases.sort_by_key(|e| e.release);
+        releases.dedup_by_key(|e| e.release);
+        let release = match releases.as_slice() {
+            [one] => Some(one.release),
+            _ => env.current,
+        };
         let spec = release.and_then(|r| env.releases.get(&r)).map(|r| &r.spec);
         let mut serving = self.gateway.table.iter().filter(|pool| healthy(pool));
         let broken = serving.find(|pool| {
@@ -59,6 +65,62 @@ impl Inner {
         let broken = broken.map(|pool| pool.service.clone());
         if let Some(service) = broken.filter(|_| env.goal == Goal::Up && self.lag == 0) {
             self.violate(format!("{service} stops being served"));
+        }
+    }
+
+    /// The bounds of a rolling service, while a release is deployed that never ran before: how many are in
+    /// rotation at least, and how many run at most. With a lag nobody can know better.
+    fn rolling(&self, service: &Name) -> Option<(usize, usize)> {
+        let env = self.env();
+        let moves = |d: &&Deployment| {
+            let moves = matches!(d.phase, Phase::Rolling { .. } | Phase::Reverting { .. });
+            moves && d.reason == Reason::Deploy && self.lag == 0
+        };
+        let active = env.active().filter(moves)?;
+        let first = env.deployments.values().filter(|d| d.to == active.to);
+        let old = env.current_release().filter(|r| r.id != active.to)?;
+        let old = old.spec.services.get(service)?;
+        let new = env.releases.get(&active.to)?.spec.services.get(service)?;
+        let Strategy::Rolling { surge, .. } = &new.strategy else {
+            return None;
+        };
+        let (a, b) = (old.instances, new.instances);
+        let most = a.max(b) + surge.of(b);
+        let shared = first.count() == 1 && a > 0 && b > 0;
+        shared.then_some((a.min(b) as usize, most as usize))
+    }
+
+    pub(crate) fn must_have_room(&mut self, facts: &InstanceFacts) {
+        let Some((_, most)) = self.rolling(&facts.component) else {
+            return;
+        };
+        let both = [self.env().current, self.env().active().map(|d| d.to)];
+        let running = self.engine.values().filter(|copy| {
+            let ours = copy.facts.component == facts.component && !copy.is_over();
+            ours && copy.facts.role == Role::Service && both.contains(&Some(copy.facts.release))
+        });
+        let running = running.count();
+        let room = running < most || facts.role != Role::Service;
+        let id = facts.id.clone();
+        self.must(room, || format!("{id} is started beside {running} others"));
+    }
+
+    /// A table of a rolling service has as many healthy instances as both releases declare, or as before.
+    pub(crate) fn must_keep_the_floor(&mut self, table: &[Pool]) {
+        let healthy = |pool: &Pool| {
+            let ids = pool.endpoints.iter().map(|e| &e.instance);
+            ids.filter(|id| self.engine.get(*id).is_some_and(Copy::is_healthy))
+                .count()
+        };
+        let below = table.iter().find(|pool| {
+            let before = self.gateway.table.iter();
+            let before = before.filter(|p| p.service == pool.service).map(healthy);
+            let before: usize = before.sum();
+            let floor = self.rolling(&pool.service);
+            floor.is_some_and(|(floor, _)| healthy(pool) < before.min(floor))
+        });
+        if let Some(service) = below.map(|pool| pool.service.clone()) {
+            self.violate(format!("{service} falls below its floor"));
         }
     }
 
@@ -132,7 +194,24 @@ impl Inner {
 
     fn one_release_serves(&mut self) {
         let releases = self.releases_in_table();
-        self.must(releases.len() <= 1, || format!("{releases:?} in one table"));
+        let specs = self.env().releases.values().map(|r| &r.spec);
+        let mut services = specs.flat_map(|s| &s.services);
+        let staged = services.any(|(_, s)| s.strategy != Strategy::default());
+        self.must(releases.len() <= 1 || staged, || {
+            format!("{releases:?} in one table")
+        });
+        let unsaid = self.gateway.table.iter().find(|pool| {
+            let mut releases: Vec<_> = pool.endpoints.iter().map(|e| e.release).collect();
+            releases.sort();
+            releases.dedup();
+            let specs = self.env().releases.values().map(|r| &r.spec);
+            let mut services = specs.filter_map(|s| s.services.get(&pool.service));
+            let rolls = services.any(|s| matches!(s.strategy, Strategy::Rolling { .. }));
+            releases.len() > 1 && pool.split.is_none() && !rolls
+        });
+        if let Some(service) = unsaid.map(|pool| pool.service.clone()) {
+            self.violate(format!("{service} is shared although nothing says so"));
+        }
     }
 
     /// An environment that is up and whose gateway is well has in each pool a healthy instance, if the
@@ -198,10 +277,16 @@ impl Inner {
         };
         let word = match active.phase {
             Phase::Preparing => "preparing",
-            Phase::Rolling => "rolling",
+            Phase::Rolling { .. } => "rolling",
             Phase::Reverting { .. } | Phase::Queued | Phase::Finished { .. } => "reverting",
         };
-        let limit = phase_limit(spec, word) + ROOM + self.lag;
+        let old = env.current_release().map(|r| &r.spec);
+        let day = if active.paused.is_some() {
+            24 * 3_600_000
+        } else {
+            0
+        };
+        let limit = phase_limit(spec, old, word) + ROOM + self.lag + day;
         let since = self.entered.get(&active.id).copied().unwrap_or(self.now);
         let (id, full) = (active.id, self.log_full_until + limit > self.now);
         let took = self.now - since;

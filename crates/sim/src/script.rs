@@ -38,6 +38,8 @@ impl Inner {
             started: None,
             phase_since: self.wall(),
             by: "anna".into(),
+            paused: None,
+            promoted: 0,
             cancelled: None,
             phase: Phase::Queued,
         };
@@ -45,6 +47,38 @@ impl Inner {
         let env = self.id.clone();
         self.append(&Event::DeploymentQueued { env, deployment });
         id
+    }
+
+    pub(crate) fn pause(&mut self, deployment: DeploymentId) {
+        self.say(|| format!("> {deployment} is paused"));
+        let (env, by) = (self.id.clone(), "anna".to_owned());
+        self.append(&Event::DeploymentPaused {
+            env,
+            deployment,
+            by,
+        });
+    }
+
+    /// Whatever waits for a word gets it.
+    pub(crate) fn go_on(&mut self) {
+        let active = self.env().active().map(|d| d.id);
+        for deployment in self.unfinished() {
+            let env = self.id.clone();
+            let paused = self.env().deployments.get(&deployment);
+            let paused = paused.is_some_and(|d| d.paused.is_some());
+            if paused {
+                self.say(|| format!("> {deployment} is resumed"));
+                self.append(&Event::DeploymentResumed { env, deployment });
+                self.begin_phase_again();
+            } else if Some(deployment) == active {
+                self.say(|| format!("> {deployment} is promoted"));
+                self.append(&Event::DeploymentPromoted {
+                    env,
+                    deployment,
+                    to: u32::MAX,
+                });
+            }
+        }
     }
 
     pub(crate) fn cancel(&mut self, deployment: DeploymentId) {

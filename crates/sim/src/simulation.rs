@@ -143,9 +143,13 @@ impl Simulation {
 
     /// Until no deployment is under way.
     pub(crate) fn settle(&mut self) {
-        for _ in 0..2000 {
+        for waited in 0..2000 {
             self.run(1000);
-            let world = self.world();
+            let mut world = self.world();
+            // Who is asked says yes, after a while.
+            if waited % 120 == 119 {
+                world.go_on();
+            }
             let env = world.env();
             let busy = env.active().is_some() || env.next_queued().is_some();
             if !busy || world.violation.is_some() {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use ward_types::id::{Digest, EnvId, Name, ReleaseId};
 use ward_types::release::{Build, Release};
 use ward_types::spec::{
-    DatabaseEngine, DatabaseSpec, EnvSpec, HealthSpec, ImageSource, ReleaseCommand, RouteSpec,
-    ServiceSpec,
+    Amount, CanaryStep, DatabaseEngine, DatabaseSpec, EnvSpec, HealthSpec, ImageSource,
+    ReleaseCommand, RouteSpec, ServiceSpec, Strategy,
 };
 use ward_types::time::{Millis, Timestamp};
 use ward_types::unit::ByteSize;
@@ -42,6 +42,7 @@ fn worker(instances: u32) -> ServiceSpec {
         start_timeout: Millis::secs(30),
         drain_timeout: Millis::secs(20),
         stop_timeout: Millis::secs(10),
+        strategy: Strategy::default(),
     }
 }
 
@@ -109,6 +110,64 @@ pub(crate) fn returns(instances: u32) -> EnvSpec {
     spec(vec![("web", web), ("worker", worker(1))], &["db"])
 }
 
+/// The same, in which `web` takes over so.
+pub(crate) fn returns_by(strategy: Strategy, instances: u32) -> EnvSpec {
+    let mut spec = returns(instances);
+    if let Some(web) = spec.services.get_mut(&name("web")) {
+        web.strategy = strategy;
+    }
+    spec
+}
+
+pub(crate) fn one_by_one() -> Strategy {
+    Strategy::Rolling {
+        batch: Amount::Count(1),
+        surge: Amount::Count(1),
+    }
+}
+
+/// Steps of weight and seconds; 0: until told.
+pub(crate) fn canary(steps: &[(u8, u64)], bake: u64) -> Strategy {
+    let steps = steps.iter().map(|(weight, seconds)| CanaryStep {
+        weight: *weight,
+        hold: (*seconds > 0).then_some(Millis::secs(*seconds)),
+    });
+    Strategy::Canary {
+        steps: steps.collect(),
+        sticky: None,
+        bake: Millis::secs(bake),
+    }
+}
+
+fn amount(dice: &mut Dice) -> Amount {
+    match dice.chance(50) {
+        true => Amount::Count(1 + dice.small(3)),
+        false => Amount::Percent(u8::try_from(1 + dice.below(100)).unwrap_or(100)),
+    }
+}
+
+/// Half as most people leave it.
+fn strategy(dice: &mut Dice) -> Strategy {
+    match dice.below(6) {
+        0 => Strategy::BlueGreen {
+            bake: Millis::secs(dice.below(3) * 20),
+        },
+        1 => Strategy::Rolling {
+            batch: amount(dice),
+            surge: amount(dice),
+        },
+        2 => {
+            let holds = [0, 1, 20, 40];
+            let mut hold = || dice.pick(&holds).unwrap_or_default();
+            let steps = [(5, hold()), (30, hold()), (60, hold())];
+            let number = 1 + dice.below(3);
+            let steps: Vec<_> = steps.into_iter().take(number as usize).collect();
+            canary(&steps, dice.below(3) * 20)
+        }
+        _ => Strategy::default(),
+    }
+}
+
 /// Five services: two that are reached, three that work.
 pub(crate) fn five() -> EnvSpec {
     let workers = ["mail", "prices", "worker"].map(|name| (name, worker(1)));
@@ -127,6 +186,9 @@ pub(crate) fn any(dice: &mut Dice) -> EnvSpec {
         services.push(("worker", worker(1 + dice.small(2))));
     }
     let databases: &[&str] = if dice.chance(70) { &["db"] } else { &[] };
+    for (_, service) in services.iter_mut().filter(|(_, s)| s.port.is_some()) {
+        service.strategy = strategy(dice);
+    }
     let mut spec = spec(services, databases);
     spec.keep_warm = Millis(dice.below(3) * 20_000);
     spec.keep_releases = 1 + dice.small(4);
@@ -148,15 +210,43 @@ pub(crate) fn release(id: ReleaseId, spec: EnvSpec, recorded: Timestamp) -> Rele
     }
 }
 
-/// How long a phase may take by the rules in the planner's documents, in milliseconds.
-pub(crate) fn phase_limit(spec: &EnvSpec, phase: &str) -> u64 {
+/// How long a phase may take by the rules in the planner's documents, in milliseconds. A stage that waits for
+/// a word has a day.
+pub(crate) fn phase_limit(spec: &EnvSpec, old: Option<&EnvSpec>, phase: &str) -> u64 {
     let services = spec.services.values();
+    let both = services
+        .clone()
+        .chain(old.iter().flat_map(|s| s.services.values()));
     let commands = services.clone().filter_map(|s| s.release.as_ref());
     let commands: u64 = commands.map(|c| c.timeout.0 + 10_000).sum();
-    let start = services.map(|s| s.start_timeout.0).max().unwrap_or(0);
+    let start = both.clone().map(|s| s.start_timeout.0).max().unwrap_or(0);
+    let held = services.clone().map(longest_hold).max().unwrap_or(0);
+    let leaving = both
+        .clone()
+        .map(|s| s.drain_timeout.0 + s.stop_timeout.0 + 1000);
+    let rolls = |s: &ServiceSpec| matches!(s.strategy, Strategy::Rolling { .. });
+    let leaving = match services.clone().any(rolls) {
+        true => leaving.max().unwrap_or(0),
+        false => 0,
+    };
+    let rounds = both.map(|s| u64::from(s.instances) + 3).max().unwrap_or(0);
     match phase {
         "preparing" => 70_000 + commands,
-        "rolling" => 2 * start + 10_000,
+        "rolling" if held > 0 => 4 * start + 20_000 + leaving + held,
+        "rolling" => 2 * start + 10_000 + leaving,
+        _ if leaving > 0 => 60_000 + rounds * (start + leaving),
         _ => 60_000,
+    }
+}
+
+fn longest_hold(service: &ServiceSpec) -> u64 {
+    const DAY: u64 = 24 * 3_600_000;
+    match &service.strategy {
+        Strategy::BlueGreen { bake } => bake.0,
+        Strategy::Rolling { .. } => 0,
+        Strategy::Canary { steps, bake, .. } => {
+            let holds = steps.iter().map(|s| s.hold.map_or(DAY, |hold| hold.0));
+            holds.max().unwrap_or(0).max(bake.0)
+        }
     }
 }

@@ -2,13 +2,15 @@
 //! record, and then once for each boundary with the driver killed there, and once with what is done there
 //! done twice because its answer is lost.
 
+use ward_types::id::DeploymentId;
 use ward_types::release::Goal;
+use ward_types::spec::Strategy;
 
 use crate::chaos::{ends_well, outcome};
 use crate::dice::Dice;
 use crate::inner::{Behaviours, Faults};
 use crate::simulation::Simulation;
-use crate::specs::returns;
+use crate::specs::{canary, one_by_one, returns, returns_by};
 
 /// What a scenario's sweep came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub struct Swept {
 
 type Scenario = (&'static str, fn(&mut Simulation));
 
-const SCENARIOS: [Scenario; 9] = [
+const SCENARIOS: [Scenario; 13] = [
     ("first deploy", |s| {
         s.world().deploy(returns(2));
         s.settle();
@@ -67,6 +69,33 @@ const SCENARIOS: [Scenario; 9] = [
         }
         s.settle();
     }),
+    ("rolling", |s| {
+        by_strategy(s, one_by_one(), 3);
+        s.settle();
+    }),
+    ("rolling, cancelled", |s| {
+        let id = by_strategy(s, one_by_one(), 3);
+        s.run(1700);
+        if s.world().unfinished().contains(&id) {
+            s.world().cancel(id);
+        }
+        s.settle();
+    }),
+    ("canary", |s| {
+        by_strategy(s, canary(&[(10, 5), (60, 5)], 5), 2);
+        s.settle();
+    }),
+    ("canary, aborted", |s| {
+        by_strategy(s, canary(&[(10, 60)], 0), 2);
+        s.run(5000);
+        {
+            let mut world = s.world();
+            let (now, wall) = (world.now, world.wall());
+            let canary = world.engine.values_mut().next_back();
+            canary.into_iter().for_each(|copy| copy.kill(now, wall));
+        }
+        s.settle();
+    }),
     ("two deploys at once", |s| {
         first(s);
         s.world().deploy(returns(2));
@@ -93,6 +122,14 @@ const SCENARIOS: [Scenario; 9] = [
         s.run(20_000);
     }),
 ];
+
+/// A second release beside the first, by a strategy.
+fn by_strategy(simulation: &mut Simulation, strategy: Strategy, instances: u32) -> DeploymentId {
+    simulation.world().deploy(returns(instances));
+    simulation.settle();
+    let next = returns_by(strategy, instances);
+    simulation.world().deploy(next)
+}
 
 fn first(simulation: &mut Simulation) {
     simulation.world().deploy(returns(2));

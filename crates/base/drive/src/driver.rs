@@ -241,6 +241,7 @@ impl<W: World> Driver<W> {
             service: planned.service.clone(),
             hosts: planned.hosts.clone(),
             endpoints: planned.endpoints.iter().filter_map(endpoint).collect(),
+            split: planned.split.clone(),
         }
     }
 }

@@ -9,6 +9,8 @@ pub struct Live {
     pub observed: Observed,
     /// What is waited for, in sentences.
     pub waiting: Vec<String>,
+    /// Of those, the one that says at which stage a deployment is held.
+    pub stage: Option<String>,
     /// Which deployments wait for another to end, in sentences.
     pub queued: Vec<String>,
     /// What only time will change, in sentences: releases that are kept warm.
@@ -42,6 +44,9 @@ impl Live {
                 _ => &mut live.waiting,
             };
             list.push(waiting.to_string());
+            if let Waiting::Stage { .. } = waiting {
+                live.stage = Some(waiting.to_string());
+            }
         }
         let idle = plan.actions.is_empty() && live.troubles.is_empty();
         live.at_rest = idle && live.waiting.is_empty() && live.queued.is_empty();

@@ -58,6 +58,23 @@ pub(crate) fn pick(endpoints: &[Arc<Instance>], tried: &[u64], lots: &Lots, now:
     }
 }
 
+/// Picks from the first side, or from the second where the first has none that can be tried: an instance
+/// that refused a connection lately counts only while the second side has nothing better.
+pub(crate) fn pick_of(sides: [&[Arc<Instance>]; 2], tried: &[u64], lots: &Lots, now: u64) -> Pick {
+    let [own, other] = sides;
+    let untried = |instance: &&Arc<Instance>| !tried.contains(&instance.serial);
+    let able = |side: &[Arc<Instance>]| side.iter().any(|instance| untried(&instance));
+    let good = |side: &[Arc<Instance>]| {
+        let mut untried = side.iter().filter(untried);
+        untried.any(|instance| !instance.is_avoided(now))
+    };
+    let own_first = good(own) || other.is_empty() || (able(own) && !good(other));
+    match own_first {
+        true => pick(own, tried, lots, now),
+        false => pick(other, tried, lots, now),
+    }
+}
+
 fn least<'a>(
     endpoints: &'a [Arc<Instance>],
     wanted: impl Fn(&&Arc<Instance>) -> bool,
@@ -128,6 +145,36 @@ mod tests {
             }
         }
         assert!(seen.iter().all(|count| *count > 50), "{seen:?}");
+    }
+
+    #[test]
+    fn the_other_side_takes_what_the_first_cannot() {
+        let (all, lots) = (names(4), Lots::new());
+        let (own, other) = all.split_at(2);
+        let picked = |sides, tried: &[u64], now| match pick_of(sides, tried, &lots, now) {
+            Pick::Placed(place) => Some(place.instance().serial),
+            Pick::Exhausted => None,
+            Pick::Stale => panic!("there are instances, and they are open"),
+        };
+        for _ in 0..20 {
+            assert!(picked([own, other], &[], 0).unwrap() < 2);
+            assert_eq!(picked([own, other], &[0], 0), Some(1));
+            assert!(picked([own, other], &[0, 1], 0).unwrap() >= 2);
+            assert!(picked([own, &[]], &[], 0).unwrap() < 2);
+            assert!(picked([&[], other], &[], 0).unwrap() >= 2);
+        }
+        assert_eq!(picked([own, other], &[0, 1, 2, 3], 0), None);
+        assert_eq!(picked([own, &[]], &[0, 1], 0), None);
+        assert_eq!(picked([&[], other], &[2, 3], 0), None);
+        assert!(matches!(
+            pick_of([&[], &[]], &[], &lots, 0),
+            Pick::Exhausted
+        ));
+        own.iter().for_each(|instance| assert!(instance.avoid(0)));
+        assert!(picked([own, other], &[], 500).unwrap() >= 2);
+        other.iter().for_each(|instance| assert!(instance.avoid(0)));
+        assert!(picked([own, other], &[], 500).unwrap() < 2);
+        assert!(picked([own, other], &[], 5000).unwrap() < 2);
     }
 
     #[test]

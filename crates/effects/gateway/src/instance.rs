@@ -76,6 +76,7 @@ impl Instance {
         taken.ok().map(|_| Place {
             instance: Arc::clone(self),
             weight: Cell::new(REQUEST),
+            outcome: Cell::new(Outcome::Open),
         })
     }
 
@@ -111,16 +112,6 @@ impl Instance {
         }
     }
 
-    /// Counts the head of a response.
-    pub(crate) fn count_answered(&self) {
-        self.answered.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts a 5xx of the instance's own making, or a request that it cut.
-    pub(crate) fn count_failed(&self) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Passes it over for a while, because it refused a connection at `now` (milliseconds). Whether it was
     /// not passed over already.
     pub(crate) fn avoid(&self, now: u64) -> bool {
@@ -151,6 +142,15 @@ impl Instance {
 pub(crate) struct Place {
     instance: Arc<Instance>,
     weight: Cell<u64>,
+    outcome: Cell<Outcome>,
+}
+
+/// How what is under way came out so far, so that it is counted once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    Open,
+    Answered,
+    Failed,
 }
 
 impl Place {
@@ -166,6 +166,31 @@ impl Place {
             self.instance
                 .word
                 .fetch_add(LONG - REQUEST, Ordering::AcqRel);
+        }
+    }
+
+    /// The head of an answer came.
+    pub(crate) fn answered(&self) {
+        self.came_to(Outcome::Answered);
+    }
+
+    /// A 5xx of the instance's own making came, or the instance broke off, took too long, or took no
+    /// connection. It counts as answered as well, whether a head came or not: what failed is a part of that.
+    pub(crate) fn failed(&self) {
+        self.came_to(Outcome::Failed);
+    }
+
+    fn came_to(&self, outcome: Outcome) {
+        let before = self.outcome.get();
+        if before >= outcome {
+            return;
+        }
+        self.outcome.set(outcome);
+        if before == Outcome::Open {
+            self.instance.answered.fetch_add(1, Ordering::Relaxed);
+        }
+        if outcome == Outcome::Failed {
+            self.instance.failed.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -212,6 +237,24 @@ pub(crate) mod tests {
         assert_eq!(instance.under_way(), 0);
         instance.open();
         assert!(instance.take().is_some());
+    }
+
+    #[test]
+    fn each_request_counts_once_and_what_failed_is_a_part_of_what_was_answered() {
+        let instance = instance("web-r1-1");
+        let good = instance.take().unwrap();
+        good.answered();
+        good.answered();
+        let bad = instance.take().unwrap();
+        bad.answered();
+        bad.failed();
+        bad.failed();
+        let lost = instance.take().unwrap();
+        lost.failed();
+        lost.answered();
+        drop(instance.take().unwrap());
+        let seen = instance.traffic();
+        assert_eq!((seen.answered, seen.failed), (3, 2));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! What a client sees beside the application's own answer:
 //!
 //! - `ward-instance` and `ward-release` say which instance of which release answered;
+//! - where a table divides a pool by a sticky cookie, a client that has none is sent one with its bucket;
 //! - `x-request-id` is the client's own (when it is well-formed) or a new one, and reaches the instance too;
 //! - an answer of the gateway's own making is a plain page with `ward-fault: client | upstream | ward`,
 //!   and for a gRPC call a status in trailers;
@@ -37,6 +38,7 @@ mod routes;
 mod serve;
 mod socket;
 mod spawn;
+mod split;
 mod table_file;
 mod tls;
 mod tunnel;

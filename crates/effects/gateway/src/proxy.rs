@@ -6,13 +6,14 @@
 //!    happened twice, take another place. When there is none, wait for one (see [`crate::gap`]).
 //! 4. Write the head of the answer anew and let the body flow.
 
+use std::cell::OnceCell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
@@ -22,7 +23,7 @@ use hyper::upgrade::OnUpgrade;
 use tokio_util::sync::CancellationToken;
 use ward_types::id::{EnvId, InstanceId, Name};
 
-use crate::balance::{Pick, pick};
+use crate::balance::{Pick, pick, pick_of};
 use crate::client::Client;
 use crate::clock;
 use crate::course::{Broken, Course};
@@ -32,6 +33,7 @@ use crate::head;
 use crate::instance::{Instance, Place};
 use crate::reply::{Held, Kind, Reply, Stream};
 use crate::routes::Pool;
+use crate::split::Ticket;
 use crate::tunnel;
 use crate::upload::{Attempt, Upload};
 use crate::upstream::{Lease, Reuse, SendError};
@@ -108,6 +110,8 @@ struct Exchange<'a> {
     method: Method,
     path: PathAndQuery,
     headers: HeaderMap,
+    scheme: &'static str,
+    ticket: OnceCell<Ticket>,
     upload: Rc<Upload>,
     grpc: bool,
     protocol: Option<HeaderValue>,
@@ -131,14 +135,14 @@ impl<'a> Exchange<'a> {
         head::strip_hop_by_hop(&mut headers);
         headers.insert(HOST, authority.clone());
         headers.insert(head::REQUEST_ID, id.clone());
-        let target = match &client.entry {
+        let (target, scheme) = match &client.entry {
             Entry::Front(outside) => {
                 head::set_forwarded(&mut headers, outside, &authority);
-                Target::Host(host)
+                (Target::Host(host), outside.scheme)
             }
             Entry::Link { from, service } => {
                 headers.insert("ward-from", from_header(from));
-                Target::Service(service)
+                (Target::Service(service), "http")
             }
         };
         let grpc = head::is_grpc(&headers);
@@ -157,6 +161,8 @@ impl<'a> Exchange<'a> {
             method: parts.method,
             path: origin_form(&parts.uri),
             headers,
+            scheme,
+            ticket: OnceCell::new(),
             upload: Upload::new(body),
             grpc,
             protocol,
@@ -293,7 +299,15 @@ impl<'a> Exchange<'a> {
         loop {
             let pool = self.pool()?;
             let now = clock::millis();
-            match pick(&pool.endpoints, tried, &self.worker.lots, now) {
+            let picked = match &pool.split {
+                None => pick(&pool.endpoints, tried, &self.worker.lots, now),
+                Some(split) => {
+                    let draw = || split.ticket(&self.headers, self.scheme);
+                    let sides = split.sides(self.ticket.get_or_init(draw));
+                    pick_of(sides, tried, &self.worker.lots, now)
+                }
+            };
+            match picked {
                 Pick::Placed(place) => return Ok(Some(place)),
                 Pick::Exhausted => return Ok(None),
                 // It was closed after the newer table was put in force, so the next look finds that.
@@ -314,14 +328,14 @@ impl<'a> Exchange<'a> {
             () = instance.cut.cancelled() => return Err(Broken::Perhaps(Failure::CUT)),
             failure = self.overdue() => {
                 if failure == Failure::LATE {
-                    instance.count_failed();
+                    place.failed();
                 }
                 return Err(Broken::Final(failure));
             }
         };
         match result {
             Ok((response, lease)) => {
-                instance.count_answered();
+                place.answered();
                 let upload = Rc::clone(&self.upload);
                 Ok((
                     response,
@@ -337,6 +351,9 @@ impl<'a> Exchange<'a> {
                 if instance.avoid(clock::millis()) {
                     tracing::info!(env = %instance.env, instance = %instance.endpoint.instance, %error, "cannot connect");
                 }
+                if !is_of_the_machine(&error) {
+                    place.failed();
+                }
                 Err(Broken::Unreachable)
             }
             Err(SendError::Lost(_)) if self.upload.is_broken() => {
@@ -344,7 +361,7 @@ impl<'a> Exchange<'a> {
             }
             Err(SendError::Lost(error)) => {
                 tracing::info!(env = %instance.env, instance = %instance.endpoint.instance, %error, "no answer");
-                instance.count_failed();
+                place.failed();
                 Err(Broken::Perhaps(Failure::LOST))
             }
         }
@@ -427,12 +444,15 @@ impl<'a> Exchange<'a> {
         switch: Option<OnUpgrade>,
     ) -> Result<Response<Reply>, Failure> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let switch = switch.ok_or(Failure::SWITCHED)?;
+            let Some(switch) = switch else {
+                held.place.failed();
+                return Err(Failure::SWITCHED);
+            };
             return self.deliver_switch(response, held, switch);
         }
         let instance = held.place.instance();
         if response.status().is_server_error() {
-            instance.count_failed();
+            held.place.failed();
         }
         let [name, release] = instance.names.clone();
         let headers = response.headers_mut();
@@ -442,6 +462,7 @@ impl<'a> Exchange<'a> {
         head::strip_hop_by_hop(headers);
         headers.insert("ward-instance", name);
         headers.insert("ward-release", release);
+        self.set_cookie(headers);
         let kind = match head::is_event_stream(headers) {
             true => Kind::Events,
             false => Kind::Ordinary,
@@ -453,6 +474,14 @@ impl<'a> Exchange<'a> {
         Ok(response.map(|body| Reply::Stream(Box::new(Stream::new(body, kind, held)))))
     }
 
+    /// Tells a client that has no bucket yet in which one it is.
+    fn set_cookie(&self, headers: &mut HeaderMap) {
+        let cookie = self.ticket.get().and_then(|ticket| ticket.cookie.clone());
+        if let Some(cookie) = cookie {
+            headers.append(SET_COOKIE, cookie);
+        }
+    }
+
     fn deliver_switch(
         &self,
         mut response: Response<Incoming>,
@@ -460,13 +489,17 @@ impl<'a> Exchange<'a> {
         client: OnUpgrade,
     ) -> Result<Response<Reply>, Failure> {
         let protocol = response.headers().get(UPGRADE).cloned();
-        let protocol = protocol.ok_or(Failure::SWITCHED)?;
+        let Some(protocol) = protocol else {
+            held.place.failed();
+            return Err(Failure::SWITCHED);
+        };
         let upstream = hyper::upgrade::on(&mut response);
         let [name, release] = held.place.instance().names.clone();
         let mut headers = std::mem::take(response.headers_mut());
         head::strip_hop_by_hop(&mut headers);
         headers.insert("ward-instance", name);
         headers.insert("ward-release", release);
+        self.set_cookie(&mut headers);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol.clone());
         held.place.lengthen();
@@ -477,6 +510,13 @@ impl<'a> Exchange<'a> {
         *switched.headers_mut() = headers;
         Ok(switched)
     }
+}
+
+/// Whether a connection failed because the gateway's machine has run out of something.
+fn is_of_the_machine(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+    Errno::from_io_error(error).is_some_and(|error| lacks.contains(&error))
 }
 
 /// The authority as the client wrote it, port and all; the checks have made sure that there is one.

@@ -120,8 +120,14 @@ impl Body for Stream {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
+        // First, because a body that always has more would never let it be seen.
+        if this.held.is_some()
+            && let Poll::Ready(end) = this.poll_cut(context)
+        {
+            return Poll::Ready(end);
+        }
         match Pin::new(&mut this.body).poll_frame(context) {
-            Poll::Pending => this.poll_cut(context),
+            Poll::Pending => Poll::Pending,
             Poll::Ready(None) => {
                 this.complete();
                 Poll::Ready(None)
@@ -129,7 +135,7 @@ impl Body for Stream {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
             Poll::Ready(Some(Err(error))) => {
                 if let Some(held) = this.held.take() {
-                    held.place.instance().count_failed();
+                    held.place.failed();
                 }
                 Poll::Ready(Some(Err(Error::Upstream(error))))
             }

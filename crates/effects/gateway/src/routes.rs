@@ -13,11 +13,17 @@ use crate::budget::Budget;
 use crate::clock;
 use crate::gap::Gap;
 use crate::instance::Instance;
+use crate::split::{self, Split};
+
+/// How many instances that are gone are remembered for their counts, in all.
+const REMEMBERED: usize = 256;
 
 /// The instances of one service that take new requests.
 pub(crate) struct Pool {
     /// The instances in rotation.
     pub(crate) endpoints: Vec<Arc<Instance>>,
+    /// How requests are divided between two releases.
+    pub(crate) split: Option<Split>,
     /// How many requests may be tried again; kept from table to table.
     pub(crate) budget: Arc<Budget>,
     /// Where requests wait while there is no instance; kept from table to table.
@@ -73,12 +79,19 @@ pub(crate) enum TableError {
     /// A service has two pools.
     #[error("{service} of {env} has two pools in the table; a service has one")]
     ServiceTwice { env: EnvId, service: Name },
+    /// A pool's requests cannot be divided as the table says.
+    #[error("the requests of {service} of {env} cannot be divided: {why}")]
+    BadSplit {
+        env: EnvId,
+        service: Name,
+        why: &'static str,
+    },
 }
 
 /// The table in force and every instance that still matters.
 pub(crate) struct Routing {
     current: ArcSwap<Routes>,
-    /// In rotation, or with something under way.
+    /// In rotation, with something under way, or replaced within a release that is in rotation.
     known: Mutex<BTreeMap<(EnvId, InstanceId), Arc<Instance>>>,
     serials: AtomicU64,
     changed: watch::Sender<Generation>,
@@ -120,7 +133,8 @@ impl Routing {
                 false => Err(TableError::SameGeneration(table.generation)),
             };
         }
-        unambiguous(table).map(|()| true)
+        unambiguous(table)?;
+        divisible(table).map(|()| true)
     }
 
     /// Puts a table that passed [`Routing::check`] in force. Callers take turns.
@@ -142,7 +156,7 @@ impl Routing {
                 instance.close();
             }
         }
-        known.retain(|_, instance| !instance.is_closed() || instance.under_way() > 0);
+        forget(&mut known);
         drop(known);
         // Also after the swap: who is told to look again must find the newer table.
         tell_who_waits(&before, &routes);
@@ -166,8 +180,12 @@ impl Routing {
                 instance.ends(&gap);
                 instance
             });
+            let endpoints: Vec<_> = endpoints.collect();
+            let split_before = kept.and_then(|pool| pool.split.as_ref());
+            let split = entry.split.as_ref();
             let pool = Arc::new(Pool {
-                endpoints: endpoints.collect(),
+                split: split.map(|split| Split::new(split, &endpoints, split_before)),
+                endpoints,
                 budget: budget.unwrap_or_else(|| Arc::new(Budget::new(clock::millis()))),
                 gap,
             });
@@ -225,7 +243,7 @@ impl Routing {
     /// What the gateway sees.
     pub(crate) fn observe(&self) -> GatewayObserved {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, instance| !instance.is_closed() || instance.under_way() > 0);
+        forget(&mut known);
         let mut observed = GatewayObserved {
             pid: std::process::id(),
             table: self.current().table.clone(),
@@ -292,6 +310,48 @@ fn unambiguous(table: &Table) -> Result<(), TableError> {
     Ok(())
 }
 
+fn divisible(table: &Table) -> Result<(), TableError> {
+    for pool in &table.pools {
+        let checked = pool.split.as_ref().map_or(Ok(()), split::check);
+        checked.map_err(|why| TableError::BadSplit {
+            env: pool.env.clone(),
+            service: pool.service.clone(),
+            why,
+        })?;
+    }
+    Ok(())
+}
+
+/// Forgets instances that are out of rotation with nothing under way. Of a release that is in rotation they
+/// are remembered, the newest of them, so that what went before on one that was replaced still counts.
+fn forget(known: &mut BTreeMap<(EnvId, InstanceId), Arc<Instance>>) {
+    let in_rotation: HashSet<(EnvId, String)> = known
+        .values()
+        .filter(|instance| !instance.is_closed())
+        .map(|instance| lineage(instance))
+        .collect();
+    let gone = |instance: &Instance| instance.is_closed() && instance.under_way() == 0;
+    known.retain(|_, instance| !gone(instance) || in_rotation.contains(&lineage(instance)));
+    let mut remembered: Vec<u64> = known
+        .values()
+        .filter(|instance| gone(instance))
+        .map(|instance| instance.serial)
+        .collect();
+    remembered.sort_unstable();
+    if let Some(oldest) = remembered.len().checked_sub(REMEMBERED)
+        && let Some(oldest) = remembered.get(oldest)
+    {
+        known.retain(|_, instance| !gone(instance) || instance.serial >= *oldest);
+    }
+}
+
+/// The environment, service and release of an instance.
+fn lineage(instance: &Instance) -> (EnvId, String) {
+    let id = instance.endpoint.instance.as_str();
+    let service_and_release = id.rsplit_once('-').map_or(id, |(before, _)| before);
+    (instance.env.clone(), service_and_release.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,6 +371,7 @@ mod tests {
                 service: Name::parse("web").unwrap(),
                 hosts: vec!["Shop.localhost".to_owned()],
                 endpoints: instances.iter().map(endpoint).collect(),
+                split: None,
             }],
         }
     }
@@ -355,6 +416,39 @@ mod tests {
         routing.swap(table(3, &["web-r1-1"]));
         assert_eq!(only(&routing).serial, first.serial);
         drop(place);
+    }
+
+    #[test]
+    fn a_replaced_instance_is_remembered_as_long_as_its_release_is_in_rotation() {
+        let routing = Routing::new();
+        let env = EnvId::parse("shop/dev").unwrap();
+        let seen = |id: &str| {
+            let traffic = routing.observe().traffic.remove(&env).unwrap_or_default();
+            traffic.get(&InstanceId::parse(id).unwrap()).copied()
+        };
+        routing.swap(table(1, &["web-r1-1"]));
+        only(&routing).take().unwrap().failed();
+        routing.swap(table(2, &["web-r1-2"]));
+        assert_eq!(seen("web-r1-1").unwrap().failed, 1);
+        routing.swap(table(3, &["web-r2-3"]));
+        assert!(seen("web-r1-1").is_none() && seen("web-r1-2").is_none());
+        for ordinal in 0..400 {
+            routing.swap(table(4 + ordinal, &[&format!("web-r3-{ordinal}")]));
+        }
+        assert_eq!(routing.observe().traffic[&env].len(), REMEMBERED + 1);
+        assert!(seen("web-r3-399").is_some() && seen("web-r3-0").is_none());
+    }
+
+    #[test]
+    fn a_table_whose_split_cannot_be_is_refused() {
+        let mut table = table(1, &["web-r1-1"]);
+        table.pools[0].split = Some(ward_types::table::Split {
+            release: ReleaseId(1),
+            percent: 101,
+            sticky: None,
+        });
+        let refused = Routing::new().check(&table);
+        assert!(matches!(refused, Err(TableError::BadSplit { .. })));
     }
 
     #[test]

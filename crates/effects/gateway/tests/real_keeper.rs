@@ -188,6 +188,7 @@ impl World {
                 service: Name::parse("web").unwrap(),
                 hosts: vec!["shop.localhost".to_owned()],
                 endpoints: specs.iter().map(endpoint).collect(),
+                split: None,
             }],
         }
     }

@@ -17,6 +17,7 @@ use ward_types::id::EnvId;
 use ward_types::view::{
     AuditView, CancelRequest, DeployRequest, DeploymentDetail, DeploymentQuery, DownRequest,
     ErrorView, EventsView, ExecRequest, ExecTarget, ReleaseView, RollbackRequest, StatusView,
+    SteerRequest,
 };
 
 /// The API as a router over `control`. Each request must carry an [`Actor`] extension.
@@ -30,6 +31,7 @@ pub fn router(control: Control) -> Router {
         .route("/v1/deployments", get(deployment))
         .route("/v1/deployments/watch", get(watch))
         .route("/v1/deployments/cancel", post(cancel))
+        .route("/v1/deployments/steer", post(steer))
         .route("/v1/down", post(down))
         .route("/v1/shutdown", post(shutdown))
         .route("/v1/handover", post(hand_over))
@@ -153,6 +155,14 @@ async fn cancel(
     Json(request): Json<CancelRequest>,
 ) -> Response {
     streamed(|progress| control.cancel(actor, request, progress))
+}
+
+async fn steer(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<SteerRequest>,
+) -> Answer<DeploymentDetail> {
+    Ok(Json(control.steer(&actor, &request).await?))
 }
 
 async fn down(

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ward_types::id::{DeploymentId, Name, ReleaseId};
+use ward_types::spec::Strategy;
 use ward_types::time::Millis;
 
 /// Builds, releases, runs and rolls back what one `ward.toml` describes.
@@ -82,7 +83,7 @@ pub(crate) enum Command {
     Rollback(GoTo),
     /// Go forward again to a release that was rolled back
     Rollforward(GoTo),
-    /// Show, watch or cancel a deployment
+    /// Show, watch, pause, promote or cancel a deployment
     #[command(subcommand)]
     Deployment(Deployment),
     /// List the releases of an environment, newest first
@@ -215,6 +216,8 @@ pub(crate) struct Deploy {
     /// Make a new release even when nothing changed
     #[arg(long)]
     pub(crate) force: bool,
+    #[arg(long, value_name = "STRATEGY", value_parser = crate::strategy::parse, help = crate::strategy::HELP)]
+    pub(crate) strategy: Option<Strategy>,
     #[command(flatten)]
     pub(crate) pace: Pace,
     /// Why, for the audit log
@@ -265,19 +268,35 @@ pub(crate) enum Deployment {
     Show(OfDeployment),
     /// Follow a deployment to its verdict
     Watch(OfDeployment),
-    /// Take a deployment back: the release before goes on serving; where none is under way, end a build
-    Cancel {
+    /// Let a deployment stay as it is: no request moves until it is resumed, for a day at most
+    Pause(Steered),
+    /// Let a deployment that is paused go on
+    Resume(Steered),
+    /// Hold a deployment no longer: the rest of its stages follow at once, and it does not bake
+    Promote {
         #[command(flatten)]
-        of: OfDeployment,
-        /// Why, for the audit log
-        #[arg(
-            long,
-            default_value = "",
-            hide_default_value = true,
-            value_name = "TEXT"
-        )]
-        why: String,
+        steered: Steered,
+        /// Only the stage that it is at; the next one is held as declared
+        #[arg(long)]
+        stage: bool,
     },
+    /// Take a deployment back: the release before goes on serving; where none is under way, end a build
+    Cancel(Steered),
+}
+
+/// A deployment that somebody decides about.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Steered {
+    #[command(flatten)]
+    pub(crate) of: OfDeployment,
+    /// Why, for the audit log
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TEXT"
+    )]
+    pub(crate) why: String,
 }
 
 /// Which deployment a command is about.

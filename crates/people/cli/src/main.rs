@@ -11,6 +11,7 @@ mod home;
 mod platform;
 mod printer;
 mod pty;
+mod strategy;
 
 use std::process::ExitCode;
 

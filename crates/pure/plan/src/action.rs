@@ -3,6 +3,7 @@
 use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::Role;
 use ward_types::release::Phase;
+use ward_types::table::Split;
 use ward_types::time::{Millis, Timestamp};
 
 use crate::memory::Memory;
@@ -95,4 +96,6 @@ pub struct PlannedPool {
     pub hosts: Vec<String>,
     /// The instances in rotation, by ordinal. May be empty: requests wait for a few seconds, then 503 with Retry-After.
     pub endpoints: Vec<InstanceId>,
+    /// How requests are divided where two releases are in rotation; `None`: by the instances alone.
+    pub split: Option<Split>,
 }

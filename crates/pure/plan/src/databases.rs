@@ -50,7 +50,7 @@ pub(crate) fn keep(scene: &Scene, draft: &mut Draft) {
 fn needed(scene: &Scene) -> BTreeSet<Name> {
     let deployed = scene
         .active()
-        .filter(|d| matches!(d.phase, Phase::Preparing | Phase::Rolling))
+        .filter(|d| matches!(d.phase, Phase::Preparing | Phase::Rolling { .. }))
         .map(|d| d.to);
     let releases = scene.current().into_iter().chain(deployed);
     let specs = releases.filter_map(|release| scene.spec(release));

@@ -34,7 +34,7 @@ fn end_deployments(scene: &Scene, draft: &mut Draft) {
         match &deployment.phase {
             Phase::Finished { .. } => {}
             Phase::Reverting { failure } => end(scene, draft, deployment, failure.clone()),
-            Phase::Queued | Phase::Preparing | Phase::Rolling => {
+            Phase::Queued | Phase::Preparing | Phase::Rolling { .. } => {
                 end(scene, draft, deployment, failure::went_down(deployment.to));
             }
         }

@@ -66,6 +66,12 @@ impl Draft {
         self.enter(deployment, Phase::Reverting { failure });
     }
 
+    /// How many instances of a service this plan starts, so far.
+    pub(crate) fn started(&self, service: &Name) -> usize {
+        let ours = |action: &&Action| matches!(action, Action::Start { component, role: Role::Service, .. } if component == service);
+        self.actions.iter().filter(ours).count()
+    }
+
     /// The pools that this plan routes to, if it routes.
     pub(crate) fn routed(&self) -> &[PlannedPool] {
         let pools = self.actions.iter().find_map(|action| match action {

@@ -7,7 +7,7 @@ use ward_types::spec::ServiceSpec;
 
 use crate::limits::OUTPUT_LINES;
 use crate::observed::{SeenGateway, SeenInstance};
-use crate::waiting::{Bound, Span};
+use crate::waiting::{Bound, Span, Takes, Until};
 
 fn of_instance(instance: &SeenInstance, message: String, hint: String) -> Failure {
     let skipped = instance.output.len().saturating_sub(OUTPUT_LINES);
@@ -42,6 +42,37 @@ pub(crate) fn ended_early(instance: &SeenInstance) -> Failure {
         _ => format!("{id} of service {service} {end} before it was healthy."),
     };
     of_instance(instance, message, see_logs(instance))
+}
+
+pub(crate) fn on_trial(
+    release: ReleaseId,
+    instance: &SeenInstance,
+    takes: &[(Name, u8)],
+) -> Failure {
+    let facts = &instance.facts;
+    let (id, service) = (&facts.id, &facts.component);
+    let how = match instance.is_over() {
+        true => end(&instance.status.state),
+        false => format!("failed its health check ({})", health(instance)),
+    };
+    let takes = Takes(takes);
+    let message = format!("{id} of service {service} {how} while {release} took {takes}.");
+    of_instance(instance, message, see_logs(instance))
+}
+
+/// Nobody said for a day what should become of it.
+pub(crate) fn forgotten(deployment: &Deployment, until: &Until, bound: &Bound) -> Failure {
+    let (id, to, limit) = (deployment.id, deployment.to, Span(bound.limit));
+    match until {
+        Until::Resumed { by } => plain(
+            format!("{id} to {to} was paused by {by} and not resumed within {limit}."),
+            "`ward deploy` makes it anew; `ward deployment resume` lets one that is paused go on.",
+        ),
+        Until::Told | Until::Time | Until::Baked { .. } => plain(
+            format!("{id} to {to} was not told to go on within {limit}."),
+            "`ward deploy` makes it anew; `ward deployment promote` lets one that is held go on.",
+        ),
+    }
 }
 
 pub(crate) fn keeps_ending(instance: &SeenInstance, times: usize) -> Failure {

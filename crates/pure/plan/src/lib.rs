@@ -11,6 +11,7 @@ mod draft;
 mod drain;
 mod endings;
 mod failure;
+mod hold;
 mod limits;
 mod memory;
 mod observed;
@@ -24,6 +25,9 @@ mod revert;
 mod roll;
 mod route;
 mod scene;
+mod stages;
+mod tables;
+mod trial;
 mod verdict;
 mod waiting;
 
@@ -31,10 +35,11 @@ pub use action::{Action, Plan, PlannedPool};
 pub use check::{Objection, check};
 pub use memory::Memory;
 pub use observed::{Observed, SeenGateway, SeenInstance};
-pub use waiting::{Bound, Waiting};
+pub use waiting::{Bound, Until, Waiting};
 
 use draft::Draft;
-use scene::Scene;
+use scene::{Scene, Stand};
+use stages::Rollout;
 use ward_types::release::{Environment, Goal, Phase};
 use ward_types::time::Timestamp;
 
@@ -50,16 +55,23 @@ pub fn plan(
     next_ordinal: u64,
     memory: &Memory,
 ) -> Plan {
+    let rollout = Rollout::of(env);
     let before = Scene {
         env,
         observed,
         now,
         memory,
+        rollout: rollout.as_ref(),
+        stand: Stand::Rest,
     };
     let noted = memory::note(&before);
     let scene = Scene {
         memory: &noted,
         ..before
+    };
+    let scene = Scene {
+        stand: roll::stand(&scene),
+        ..scene
     };
     let mut draft = Draft::new(next_ordinal, observed, noted.clone());
     endings::step(&scene, &mut draft);
@@ -77,7 +89,7 @@ fn up(scene: &Scene, draft: &mut Draft) {
     if let Some(deployment) = scene.active() {
         match &deployment.phase {
             Phase::Preparing => prepare::step(scene, draft, deployment),
-            Phase::Rolling => roll::step(scene, draft, deployment),
+            Phase::Rolling { .. } => roll::step(scene, draft, deployment),
             Phase::Reverting { failure } => revert::step(scene, draft, deployment, failure),
             // One that waits or has ended is not active.
             Phase::Queued | Phase::Finished { .. } => {}

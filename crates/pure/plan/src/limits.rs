@@ -22,6 +22,9 @@ pub(crate) const DATABASE_STOP_UNSTARTED: Millis = Millis::secs(10);
 pub(crate) const ACKNOWLEDGEMENT: Millis = Millis::secs(10);
 /// From a failure until its verdict. What still drains then goes on draining.
 pub(crate) const REVERT: Millis = Millis::secs(60);
+/// How long a deployment that is paused, or held until told, waits for a word: then it goes back. Two
+/// releases beside each other are no state to forget.
+pub(crate) const PATIENCE: Millis = Millis::secs(24 * 3600);
 /// For starting and clearing away release commands, beside their own timeouts.
 pub(crate) const CLEARING: Millis = Millis::secs(10);
 /// From cutting what is left on an instance until it is stopped whatever still runs: close frames.

@@ -13,9 +13,11 @@ use ward_types::time::Timestamp;
 
 use crate::action::Action;
 use crate::databases;
+use crate::hold;
 use crate::limits::WELL;
 use crate::pools;
-use crate::scene::Scene;
+use crate::scene::{Scene, Stand};
+use crate::tables;
 use crate::waiting::Bound;
 
 /// Opaque to the driver, which begins with `Memory::default()` and hands each plan's memory to the next.
@@ -29,14 +31,27 @@ pub struct Memory {
     pub(crate) given_up: BTreeSet<InstanceId>,
     /// The running instances that are out of rotation.
     pub(crate) out: BTreeMap<InstanceId, Out>,
-    /// Since when the active deployment is in its phase, by this planner's reading of the clock.
-    pub(crate) phase: Option<(DeploymentId, &'static str, Timestamp)>,
-    /// Since when all instances of the release that rolls out are healthy.
-    pub(crate) ready: Option<Timestamp>,
+    /// Since when the active deployment is in its phase, by this planner's reading of the clock; beside it
+    /// what the log says, which is another moment in each phase and stage.
+    pub(crate) phase: Option<(DeploymentId, Timestamp, Timestamp)>,
+    /// Since when all that the stage needs is healthy and waits for the gateway.
+    pub(crate) ready: Option<Reached>,
+    /// Since when the table of the stage is in force, whatever died since.
+    pub(crate) held: Option<Reached>,
+    /// Since when nothing holds the stage any more.
+    pub(crate) over: Option<Reached>,
     /// The deployment whose release was seen in rotation while it was taken back.
     pub(crate) switched: Option<DeploymentId>,
     /// Whether the data of an environment that is to be purged was.
     pub(crate) data: DataMemory,
+}
+
+/// Since when a deployment has come so far at one of its stages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reached {
+    deployment: DeploymentId,
+    stage: u32,
+    pub(crate) since: Timestamp,
 }
 
 /// Since when an instance is out of rotation, and when what it still did was cut.
@@ -78,13 +93,16 @@ impl Memory {
 
 /// What is remembered after this scene was seen.
 pub(crate) fn note(scene: &Scene) -> Memory {
+    let held = held(scene);
     Memory {
         proven: proven(scene),
         well: well(scene),
         given_up: given_up(scene),
         out: out(scene),
         phase: phase(scene),
-        ready: ready(scene),
+        ready: ready(scene, held),
+        held,
+        over: over(scene, held),
         switched: switched(scene),
         data: match scene.env.goal {
             Goal::Purged => scene.memory.data,
@@ -149,31 +167,67 @@ impl Out {
     }
 }
 
-fn phase(scene: &Scene) -> Option<(DeploymentId, &'static str, Timestamp)> {
+fn phase(scene: &Scene) -> Option<(DeploymentId, Timestamp, Timestamp)> {
     let active = scene.active()?;
-    Some((active.id, word(active), scene.phase_since(active)))
+    Some((active.id, active.phase_since, scene.phase_since(active)))
 }
 
-pub(crate) fn word(deployment: &Deployment) -> &'static str {
-    match deployment.phase {
-        Phase::Queued => "queued",
-        Phase::Preparing => "preparing",
-        Phase::Rolling => "rolling",
-        Phase::Reverting { .. } => "reverting",
-        Phase::Finished { .. } => "finished",
+fn ready(scene: &Scene, held: Option<Reached>) -> Option<Reached> {
+    let (active, stage) = (scene.active()?, scene.stage()?);
+    let waits = active.paused.is_none() && held.is_none();
+    let ready = waits && pools::is_complete(scene, active.to);
+    ready.then(|| reached(scene, scene.memory.ready, active, stage))
+}
+
+/// A table that came into force holds even if something dies: what to do then is decided by what died.
+fn held(scene: &Scene) -> Option<Reached> {
+    let (active, stage) = (scene.active()?, scene.stage()?);
+    let rollout = scene.rollout.filter(|rollout| !rollout.is_plain())?;
+    let before = scene.memory.held.filter(|held| held.is_at(active, stage));
+    let now = || {
+        let there = Scene {
+            stand: Stand::At(stage),
+            ..*scene
+        };
+        let table = tables::at(&there, rollout, Some(stage));
+        let gateway = scene.gateway();
+        let in_force = gateway.is_some_and(|g| pools::are_in_force(&g.pools, &table));
+        in_force && pools::is_complete(scene, active.to)
+    };
+    let holds = before.is_some() || now();
+    holds.then(|| reached(scene, before, active, stage))
+}
+
+fn over(scene: &Scene, held: Option<Reached>) -> Option<Reached> {
+    let (active, stage) = (scene.active()?, scene.stage()?);
+    let over = hold::until(scene, active, held).is_none();
+    (held.is_some() && over).then(|| reached(scene, scene.memory.over, active, stage))
+}
+
+fn reached(scene: &Scene, before: Option<Reached>, active: &Deployment, stage: u32) -> Reached {
+    let before = before.filter(|reached| reached.is_at(active, stage));
+    Reached {
+        deployment: active.id,
+        stage,
+        since: before.map_or(scene.now, |b| b.since.min(scene.now)),
     }
 }
 
-fn ready(scene: &Scene) -> Option<Timestamp> {
-    let complete = pools::is_complete(scene, scene.rolling()?);
-    let since = scene.memory.ready.unwrap_or(scene.now).min(scene.now);
-    complete.then_some(since)
+impl Reached {
+    fn is_at(&self, deployment: &Deployment, stage: u32) -> bool {
+        (self.deployment, self.stage) == (deployment.id, stage)
+    }
 }
 
 fn switched(scene: &Scene) -> Option<DeploymentId> {
     let active = scene.active()?;
     let changes = scene.current() != Some(active.to);
-    let under_way = matches!(active.phase, Phase::Rolling | Phase::Reverting { .. });
-    let seen = changes && under_way && scene.release_in_force(active.to);
+    let under_way = matches!(
+        active.phase,
+        Phase::Rolling { .. } | Phase::Reverting { .. }
+    );
+    // A stage after the first is reached only by the first one's table.
+    let later = scene.stage().is_some_and(|stage| stage > 0);
+    let seen = changes && under_way && (later || scene.release_in_force(active.to));
     (seen || scene.memory.switched == Some(active.id)).then_some(active.id)
 }

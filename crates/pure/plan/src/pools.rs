@@ -3,7 +3,7 @@
 //! The healthy ones. One that turns unhealthy leaves, unless that would leave none: a slow answer is
 //! better than none. One that stays ill is replaced: another is started first, and it goes when that one
 //! is in rotation. One that is over, or was asked to stop, leaves at once. Never more than declared,
-//! and never two releases in one table.
+//! and never two releases in one pool: where a deployment goes by stages, `tables` joins them.
 
 use ward_types::id::{InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
@@ -14,10 +14,48 @@ use ward_types::time::Millis;
 use crate::action::PlannedPool;
 use crate::limits::{ILL, ILL_CHECKS};
 use crate::observed::SeenInstance;
-use crate::scene::Scene;
+use crate::scene::{Scene, Stand};
 use crate::waiting::Bound;
 
-/// The instances of a service that are kept: as many as declared, the best first; and those that are to be
+/// How many instances of a service there should be now: as many as declared, or as the stage says.
+pub(crate) fn wanted(
+    scene: &Scene,
+    release: ReleaseId,
+    name: &Name,
+    service: &ServiceSpec,
+) -> usize {
+    staged(scene, release, name).unwrap_or(service.instances) as usize
+}
+
+/// The old ones become fewer only with the table that needs fewer of them.
+fn staged(scene: &Scene, release: ReleaseId, name: &Name) -> Option<u32> {
+    let rollout = scene.rollout?;
+    let stage = scene.stage()?;
+    if release == rollout.to {
+        return Some(rollout.share(stage, name)?.new);
+    }
+    match scene.stand {
+        Stand::At(stage) if rollout.from == Some(release) => Some(rollout.share(stage, name)?.old),
+        _ => None,
+    }
+}
+
+/// How many are kept of those that there are: while instances of the new release are missing, so many more
+/// of the old one.
+fn kept_at_most(scene: &Scene, release: ReleaseId, name: &Name, service: &ServiceSpec) -> usize {
+    let wanted = wanted(scene, release, name, service);
+    let beside = scene.rollout.filter(|r| r.from == Some(release));
+    let pace = beside.and_then(|rollout| Some((rollout.to, rollout.pace(name)?)));
+    let Some((to, pace)) = pace else {
+        return wanted;
+    };
+    let new = scene.service(to, name);
+    let new = new.map_or(0, |service| healthy(scene, to, name, service));
+    let needed = (pace.floor as usize).saturating_sub(new);
+    needed.clamp(wanted, wanted.max(service.instances as usize))
+}
+
+/// The instances of a service that are kept: as many as wanted, the best first; and those that are to be
 /// replaced, until their replacements are in rotation.
 pub(crate) fn kept<'a>(
     scene: &Scene<'a>,
@@ -30,10 +68,11 @@ pub(crate) fn kept<'a>(
     live.sort_by_cached_key(|i| (!i.is_healthy(), !scene.in_force(&i.facts.id)));
     let (ill, mut kept): (Vec<_>, Vec<_>) =
         live.into_iter().partition(|i| is_ill(scene, i, service));
-    kept.truncate(service.instances as usize);
+    let wanted = kept_at_most(scene, release, name, service);
+    kept.truncate(wanted);
     let takes_over =
         |i: &&&SeenInstance| i.is_healthy() && (!i.is_routable() || scene.in_force(&i.facts.id));
-    if kept.iter().filter(takes_over).count() < service.instances as usize {
+    if kept.iter().filter(takes_over).count() < wanted {
         kept.extend(ill);
     }
     kept
@@ -97,7 +136,12 @@ pub(crate) fn of(scene: &Scene, release: ReleaseId) -> Vec<PlannedPool> {
         .collect()
 }
 
-fn pool(scene: &Scene, release: ReleaseId, name: &Name, service: &ServiceSpec) -> PlannedPool {
+pub(crate) fn pool(
+    scene: &Scene,
+    release: ReleaseId,
+    name: &Name,
+    service: &ServiceSpec,
+) -> PlannedPool {
     let kept = kept(scene, release, name, service);
     let (healthy, others): (Vec<_>, Vec<_>) = kept.into_iter().partition(|i| i.is_healthy());
     let chosen = match healthy.is_empty() {
@@ -113,6 +157,7 @@ fn pool(scene: &Scene, release: ReleaseId, name: &Name, service: &ServiceSpec) -
         service: name.clone(),
         hosts: service.route.iter().map(|r| r.host.clone()).collect(),
         endpoints,
+        split: None,
     }
 }
 
@@ -124,6 +169,7 @@ pub(crate) fn are_in_force(pools: &[Pool], planned: &[PlannedPool]) -> bool {
 
 fn is_same(pool: &Pool, plan: &PlannedPool) -> bool {
     pool.service == plan.service
+        && pool.split == plan.split
         && same_set(pool.hosts.iter(), plan.hosts.iter())
         && same_set(
             pool.endpoints.iter().map(|e| &e.instance),
@@ -162,12 +208,13 @@ pub(crate) fn healthy(
     kept.iter().filter(|i| i.is_healthy()).count()
 }
 
-/// Whether every service of a release has as many healthy instances as declared.
+/// Whether every service of a release has as many healthy instances as it should have now.
 pub(crate) fn is_complete(scene: &Scene, release: ReleaseId) -> bool {
     let spec = scene.spec(release);
     let mut services = spec.into_iter().flat_map(|s| &s.services);
-    services
-        .all(|(name, service)| healthy(scene, release, name, service) >= service.instances as usize)
+    services.all(|(name, service)| {
+        healthy(scene, release, name, service) >= wanted(scene, release, name, service)
+    })
 }
 
 /// Whether the table in force sends every request to a release, and each of its pools to at least one

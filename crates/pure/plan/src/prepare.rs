@@ -18,6 +18,7 @@ use crate::cancel;
 use crate::databases;
 use crate::draft::Draft;
 use crate::failure;
+use crate::hold;
 use crate::limits::{CLEARING, DATABASE_START};
 use crate::observed::SeenInstance;
 use crate::scene::Scene;
@@ -31,11 +32,14 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
     if let Some(failure) = has_failed(scene, deployment, spec) {
         return draft.revert(deployment, failure);
     }
+    if let Some(waiting) = hold::holding(scene, deployment) {
+        return draft.wait(waiting);
+    }
     let ready = databases::missing(scene, deployment.to).is_empty()
         && commands_are_done(scene, draft, deployment, spec)
         && is_cleared(scene, draft, deployment.to);
     if ready {
-        draft.enter(deployment, Phase::Rolling);
+        draft.enter(deployment, Phase::Rolling { stage: 0 });
     }
 }
 
@@ -89,6 +93,10 @@ fn command_failed(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Opt
 }
 
 fn took_too_long(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Option<Failure> {
+    if let Some(Waiting::Stage { until, bound, .. }) = hold::holding(scene, deployment) {
+        let late = scene.is_past(&bound);
+        return late.then(|| failure::forgotten(deployment, &until, &bound));
+    }
     let bound = Bound::fixed(scene.phase_since(deployment), limit(spec));
     let late = scene.is_past(&bound);
     late.then(|| failure::preparing(deployment.to, &bound))

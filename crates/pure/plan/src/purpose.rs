@@ -49,7 +49,9 @@ fn of_service(scene: &Scene, instance: &SeenInstance) -> Purpose {
     };
     match scene.active() {
         Some(d) if d.to == release && d.phase == Phase::Preparing => needed_if_live(instance),
-        Some(d) if d.to == release && d.phase == Phase::Rolling => of_candidate(instance, d),
+        Some(d) if d.to == release && matches!(d.phase, Phase::Rolling { .. }) => {
+            of_candidate(instance, d)
+        }
         _ if scene.current() == Some(release) => of_serving(scene, instance, service),
         Some(d) if d.to == release => Purpose::Done,
         _ => of_previous(scene, instance, service),

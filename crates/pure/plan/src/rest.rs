@@ -15,6 +15,7 @@ use crate::databases;
 use crate::draft::Draft;
 use crate::observed::SeenInstance;
 use crate::pools;
+use crate::roll;
 use crate::scene::Scene;
 use crate::waiting::{Bound, Waiting};
 
@@ -33,14 +34,14 @@ pub(crate) fn keep(scene: &Scene, draft: &mut Draft) {
 }
 
 /// Whether a release would run on data that its release commands have not seen.
-fn is_unprepared(scene: &Scene, release: ReleaseId) -> bool {
+pub(crate) fn is_unprepared(scene: &Scene, release: ReleaseId) -> bool {
     let services = scene.spec(release).into_iter();
     let mut services = services.flat_map(|s| s.services.values());
     scene.env.data == DataState::New && services.any(|s| s.release.is_some())
 }
 
 fn comes_up(deployment: &Deployment, current: ReleaseId) -> bool {
-    let forward = matches!(deployment.phase, Phase::Preparing | Phase::Rolling);
+    let forward = matches!(deployment.phase, Phase::Preparing | Phase::Rolling { .. });
     forward && deployment.to == current
 }
 
@@ -60,8 +61,9 @@ fn keep_one(
     let group = scene.group(Role::Service, release, name);
     let live: Vec<_> = group.iter().filter(|i| i.is_live()).collect();
     let well = live.iter().filter(|i| !pools::is_ill(scene, i, service));
-    let wanted = service.instances as usize;
+    let wanted = pools::wanted(scene, release, name, service);
     let room = (2 * wanted).saturating_sub(live.len());
+    let room = room.min(roll::room(scene, draft, name));
     let missing = wanted.saturating_sub(well.count()).min(room);
     if missing == 0 || !databases::are_ready_for(scene, release, service) {
         return;
@@ -82,16 +84,18 @@ pub(crate) fn not_healthy(
 ) -> Option<Waiting> {
     let ill: Vec<_> = kept.iter().filter(|i| !i.is_healthy()).collect();
     let healthy = u32::try_from(kept.len() - ill.len()).unwrap_or(u32::MAX);
+    let wanted = pools::wanted(scene, release, name, service);
+    let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
     let bounds = ill.iter().filter_map(|i| match i.status.state {
         InstanceState::Starting => Some(pools::start_bound(i, service)),
         _ => pools::replaced_at(scene, i, service),
     });
     let bound: Option<Bound> = bounds.min_by_key(|b| b.until);
-    (healthy < service.instances).then(|| Waiting::Healthy {
+    (healthy < wanted).then(|| Waiting::Healthy {
         service: name.clone(),
         release,
         healthy,
-        wanted: service.instances,
+        wanted,
         last_failure: ill.iter().find_map(|i| i.status.last_failure.clone()),
         bound,
     })

@@ -3,17 +3,21 @@
 //! Nothing new is started for it. If the gateway was away when it failed and turns out to serve the new
 //! release in full while the old one cannot serve, the new release has succeeded after all: the verdict
 //! is what serves. While the old one cannot take over, the table keeps what is healthy of the new one.
-//! After a minute the verdict falls in any case, and what still drains goes on draining.
+//! Instances of a rolling service leave as the old ones come back. After a minute, and more for batches,
+//! the verdict falls in any case, and what still drains goes on draining.
 
 use ward_types::keeper::Role;
 use ward_types::release::{Deployment, Failure, Phase};
+use ward_types::time::Millis;
 
 use crate::draft::Draft;
 use crate::limits::REVERT;
 use crate::observed::SeenInstance;
 use crate::pools;
+use crate::rest;
 use crate::roll;
 use crate::scene::Scene;
+use crate::stages::Rollout;
 use crate::verdict;
 use crate::waiting::{Bound, Waiting};
 
@@ -24,7 +28,7 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment, fa
     }
     let bound = bound(scene, deployment);
     let known = scene.gateway().is_some() || scene.current().is_none();
-    let gone = known && !is_left(scene, deployment);
+    let gone = known && !is_left(scene, deployment) && is_back(scene, deployment);
     if gone || scene.is_past(&bound) {
         let phase = Phase::Finished {
             verdict: verdict::of_failure(scene, deployment),
@@ -46,9 +50,29 @@ fn is_without_successor(scene: &Scene, deployment: &Deployment) -> bool {
     scene.release_in_force(deployment.to) && !scene.current().is_some_and(can_serve)
 }
 
-/// How long a failed deployment may take to its verdict.
+/// The verdict is not spoken a moment too early: what is healthy of the old release is in force. Where its
+/// instances had become fewer they must all be back, if they can be started at all.
+fn is_back(scene: &Scene, deployment: &Deployment) -> bool {
+    let Some(old) = scene.current().filter(|old| *old != deployment.to) else {
+        return true;
+    };
+    if pools::is_complete(scene, old) {
+        return verdict::serves_in_full(scene, old);
+    }
+    let shrank = scene.rollout.is_some_and(Rollout::shrinks);
+    !shrank || rest::is_unprepared(scene, old)
+}
+
+/// How long a failed deployment may take to its verdict: with batches, so much more for each way back.
 pub(crate) fn bound(scene: &Scene, deployment: &Deployment) -> Bound {
-    Bound::fixed(scene.phase_since(deployment), REVERT)
+    let batches = scene.rollout.map_or(0, |rollout| {
+        let old = rollout.from.and_then(|old| scene.spec(old));
+        let start = old.map_or(0, |old| roll::longest_start(old).0);
+        let batch = start.saturating_add(roll::leaving(scene, rollout).0);
+        batch.saturating_mul(u64::from(rollout.rounds_back()))
+    });
+    let limit = Millis(REVERT.0.saturating_add(batches));
+    Bound::fixed(scene.phase_since(deployment), limit)
 }
 
 /// Whether the table in force serves the failed release in full and the one before cannot serve.

@@ -1,13 +1,13 @@
-//! Decision: all instances of the new release at once, all healthy, one switch, the gateway's word, done.
+//! Decision: the instances of a stage, all healthy, its table, the gateway's word, its time; then the next.
 //!
-//! The switch is one table for all services, so that no request sees one service of the new release and
-//! another of the old. Instances of the release that still run are used as they are, which makes a
+//! With one stage, which is what a stack file gets that asks for nothing else, the switch is one table for
+//! all services, so that no request sees one service of the new release and another of the old. Instances of the release that still run are used as they are, which makes a
 //! rollback a switch and not a start. An instance that ends before it was ever healthy fails the
 //! deployment at once; one that ends later is replaced, three times in all. The deployment succeeds by
 //! what the gateway shows: from the moment that it shows the new release in every pool, whatever dies
-//! afterwards is the business of the environment at rest.
+//! afterwards is the business of the environment at rest; unless it bakes, which ends with its time.
 
-use ward_types::id::ReleaseId;
+use ward_types::id::{Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
 use ward_types::release::{Deployment, Failure, Phase, Verdict};
 use ward_types::spec::{EnvSpec, ServiceSpec};
@@ -17,12 +17,17 @@ use crate::cancel;
 use crate::databases;
 use crate::draft::Draft;
 use crate::failure;
-use crate::limits::{ACKNOWLEDGEMENT, REPLACEMENTS};
+use crate::hold;
+use crate::limits::{ACKNOWLEDGEMENT, CUT_GRACE, REPLACEMENTS};
 use crate::observed::SeenInstance;
 use crate::pools;
 use crate::rest;
+use crate::revert;
 use crate::route;
-use crate::scene::Scene;
+use crate::scene::{Scene, Stand};
+use crate::stages::Rollout;
+use crate::tables;
+use crate::trial;
 use crate::waiting::{Bound, Waiting};
 
 /// One step of the rollout.
@@ -37,7 +42,10 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
     }
     for (name, service) in &spec.services {
         let kept = pools::kept(scene, deployment.to, name, service);
-        let missing = (service.instances as usize).saturating_sub(kept.len());
+        let wanted = pools::wanted(scene, deployment.to, name, service);
+        let missing = wanted
+            .saturating_sub(kept.len())
+            .min(room(scene, draft, name));
         if databases::are_ready_for(scene, deployment.to, service) {
             (0..missing).for_each(|_| draft.start(name, deployment.to, Role::Service));
         }
@@ -46,6 +54,85 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
             draft.wait(bounded(scene, deployment, spec, waiting));
         }
     }
+    if let Some(waiting) = hold::holding(scene, deployment) {
+        draft.wait(waiting);
+    } else if let Some(stage) = next_stage(scene, deployment) {
+        draft.enter(deployment, Phase::Rolling { stage });
+    }
+}
+
+/// How many more instances of a service may be started, of whichever release.
+pub(crate) fn room(scene: &Scene, draft: &Draft, service: &Name) -> usize {
+    let rollout = scene.rollout.filter(|_| scene.stand != Stand::Rest);
+    let limited = rollout.and_then(|rollout| Some((rollout, rollout.pace(service)?)));
+    limited.map_or(usize::MAX, |(rollout, pace)| {
+        let running = tables::running(scene, rollout, service) + draft.started(service);
+        (pace.most as usize).saturating_sub(running)
+    })
+}
+
+/// The stage to enter now: this one is complete, in force by the gateway's word, and held no longer.
+fn next_stage(scene: &Scene, deployment: &Deployment) -> Option<u32> {
+    let (rollout, stage) = (scene.rollout?, scene.stage()?);
+    let in_force = || {
+        let table = tables::at(scene, rollout, Some(stage));
+        let pools = scene.gateway().map(|g| &g.pools);
+        pools.is_some_and(|pools| pools::are_in_force(pools, &table))
+    };
+    let over = stage < rollout.last() && hold::is_over(scene, deployment);
+    let next = over && pools::is_complete(scene, deployment.to) && in_force();
+    next.then(|| hold::next(rollout, deployment, stage))
+}
+
+/// Where the table should stand. Once a rollout has failed, nothing more is routed to its release.
+pub(crate) fn stand(scene: &Scene) -> Stand {
+    let Some(deployment) = scene.active() else {
+        return Stand::Rest;
+    };
+    match (&deployment.phase, scene.spec(deployment.to)) {
+        (Phase::Rolling { .. }, Some(spec)) => match outcome(scene, deployment, spec) {
+            Outcome::Done => scene.stage().map_or(Stand::Rest, Stand::At),
+            Outcome::Underway => reached(scene, deployment),
+            Outcome::Failed(_) => Stand::Back,
+        },
+        // It serves whatever it has lost since: the verdict of this very plan says so.
+        (Phase::Reverting { .. }, _) if revert::serves_after_all(scene, deployment) => {
+            Stand::At(scene.rollout.map_or(0, Rollout::last))
+        }
+        (Phase::Rolling { .. }, None) | (Phase::Reverting { .. }, _) => Stand::Back,
+        _ => Stand::Rest,
+    }
+}
+
+/// The stage that a rollout has reached, as long as it goes on.
+pub(crate) fn reached(scene: &Scene, deployment: &Deployment) -> Stand {
+    match scene.stage() {
+        Some(stage) if has_reached(scene, deployment) => Stand::At(stage),
+        Some(stage) => before(scene, stage),
+        None => Stand::Rest,
+    }
+}
+
+/// The stage before. A promotion leaves stages out: then it is the one whose shares are in force; and the
+/// first, while the gateway has nothing of the release.
+fn before(scene: &Scene, stage: u32) -> Stand {
+    let (Some(rollout), Some(before)) = (scene.rollout, stage.checked_sub(1)) else {
+        return Stand::Before;
+    };
+    let known = !rollout.shrinks() && tables::is_split(scene.pools());
+    let mut stages = (0..stage).rev();
+    let in_force = stages.find(|stage| known && tables::has_shares(scene, rollout, *stage));
+    let fallback = match rollout.shrinks() || scene.release_in_force(rollout.to) {
+        true => before,
+        false => 0,
+    };
+    Stand::At(in_force.unwrap_or(fallback))
+}
+
+/// Whether requests may move as the stage says: no further while the deployment is paused.
+fn has_reached(scene: &Scene, deployment: &Deployment) -> bool {
+    let held = scene.memory.held.is_some() && scene.release_in_force(deployment.to);
+    held || (deployment.paused.is_none() && pools::is_complete(scene, deployment.to))
 }
 
 /// How far a rollout is.
@@ -57,16 +144,10 @@ enum Outcome {
 
 fn outcome(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Outcome {
     match has_failed(scene, deployment, spec) {
-        _ if is_done(scene, deployment.to) => Outcome::Done,
+        _ if is_done(scene, deployment) => Outcome::Done,
         Some(failure) => Outcome::Failed(failure),
         None => Outcome::Underway,
     }
-}
-
-/// Whether a rollout has not failed: once it has, nothing is routed to its release any more.
-pub(crate) fn goes_on(scene: &Scene, deployment: &Deployment) -> bool {
-    let spec = scene.spec(deployment.to);
-    spec.is_some_and(|spec| !matches!(outcome(scene, deployment, spec), Outcome::Failed(_)))
 }
 
 /// Without a limit of its own, waiting ends with the phase.
@@ -85,7 +166,7 @@ fn bounded(scene: &Scene, deployment: &Deployment, spec: &EnvSpec, waiting: Wait
             healthy,
             wanted,
             last_failure,
-            bound: Some(phase_bound(scene, deployment, spec)),
+            bound: Some(limit(scene, deployment, spec)),
         },
         bounded => bounded,
     }
@@ -103,7 +184,25 @@ pub(crate) fn succeed(scene: &Scene, draft: &mut Draft, deployment: &Deployment)
 
 /// The table shows the release, and either all of it is healthy or only its own switch, which was made
 /// when all of it was, can have put it there.
-pub(crate) fn is_done(scene: &Scene, to: ReleaseId) -> bool {
+fn is_done(scene: &Scene, deployment: &Deployment) -> bool {
+    let (Some(rollout), Some(stage)) = (scene.rollout, scene.stage()) else {
+        return false;
+    };
+    match rollout.is_plain() {
+        true => is_switched(scene, deployment.to),
+        false => stage == rollout.last() && has_proven_itself(scene, deployment),
+    }
+}
+
+/// The table of the last stage was in force when all of the release was healthy, and has been for long
+/// enough.
+fn has_proven_itself(scene: &Scene, deployment: &Deployment) -> bool {
+    hold::is_over(scene, deployment)
+        && pools::shows(scene, deployment.to)
+        && trial::breached(scene, deployment).is_none()
+}
+
+fn is_switched(scene: &Scene, to: ReleaseId) -> bool {
     let Some(gateway) = scene.gateway() else {
         return false;
     };
@@ -115,6 +214,7 @@ pub(crate) fn is_done(scene: &Scene, to: ReleaseId) -> bool {
 fn has_failed(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Option<Failure> {
     cancel::asked(deployment)
         .or_else(|| instance_ended(scene, deployment))
+        .or_else(|| trial::breached(scene, deployment))
         .or_else(|| not_acknowledged(scene, deployment))
         .or_else(|| never_healthy(scene, deployment, spec))
         .or_else(|| took_too_long(scene, deployment, spec))
@@ -165,7 +265,11 @@ fn never_healthy(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Opti
 }
 
 fn took_too_long(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Option<Failure> {
-    let bound = phase_bound(scene, deployment, spec);
+    if let Some(Waiting::Stage { until, bound, .. }) = hold::holding(scene, deployment) {
+        let late = scene.is_past(&bound);
+        return late.then(|| failure::forgotten(deployment, &until, &bound));
+    }
+    let bound = limit(scene, deployment, spec);
     scene.is_past(&bound).then(|| {
         let ill = scene.seen().find(|i| {
             let ours = i.facts.role == Role::Service && i.facts.release == deployment.to;
@@ -175,19 +279,42 @@ fn took_too_long(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Opti
     })
 }
 
-/// Twice the longest start, for what is replaced, and the gateway's word.
-fn phase_bound(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Bound {
-    let longest = longest_start(spec);
-    let limit = Millis(
-        longest
-            .0
-            .saturating_mul(2)
-            .saturating_add(ACKNOWLEDGEMENT.0),
-    );
-    Bound::setting(scene.phase_since(deployment), limit, "start_timeout")
+/// Twice the longest start, for what is replaced, and the gateway's word. Of a stage that was held, from
+/// the moment that nothing held it any more.
+fn limit(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Bound {
+    let work = longest_start(spec).0.saturating_mul(2);
+    let limit = work.saturating_add(ACKNOWLEDGEMENT.0);
+    match scene.memory.over {
+        Some(over) => Bound::setting(over.since, Millis(limit), "start_timeout"),
+        None => {
+            let leaving = scene.rollout.map_or(0, |rollout| leaving(scene, rollout).0);
+            let limit = Millis(limit.saturating_add(leaving));
+            Bound::setting(scene.phase_since(deployment), limit, "start_timeout")
+        }
+    }
 }
 
-fn longest_start(spec: &EnvSpec) -> Millis {
+/// How long the gateway is waited for at the end of a stage that was held.
+pub(crate) fn bound(scene: &Scene, deployment: &Deployment) -> Option<Bound> {
+    scene.memory.over?;
+    Some(limit(scene, deployment, scene.spec(deployment.to)?))
+}
+
+/// How long it may take until the last batch's old instances have made room for the next batch.
+pub(crate) fn leaving(scene: &Scene, rollout: &Rollout) -> Millis {
+    let releases = rollout.from.into_iter().chain([rollout.to]);
+    let services = releases
+        .filter_map(|r| scene.spec(r))
+        .flat_map(|s| &s.services);
+    let rolling = services.filter(|(name, _)| rollout.pace(name).is_some());
+    let budgets = rolling.map(|(_, s)| {
+        let drain = s.drain_timeout.0.saturating_add(CUT_GRACE.0);
+        drain.saturating_add(s.stop_timeout.0)
+    });
+    Millis(budgets.max().unwrap_or(0))
+}
+
+pub(crate) fn longest_start(spec: &EnvSpec) -> Millis {
     let services = spec.services.values();
     let longest = services.map(|s: &ServiceSpec| s.start_timeout).max();
     longest.unwrap_or_default()

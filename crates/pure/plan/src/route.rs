@@ -1,6 +1,6 @@
 //! Decision: which release the table should show.
 //!
-//! The release that serves, until every instance of the one that rolls out is healthy; then that one,
+//! In a deployment by stages what the stage says; else the release that serves, until every instance of the one that rolls out is healthy; then that one,
 //! all its services in one table. A table that serves is never given up for one that does not: whatever
 //! healthy instances it sends requests to stay in it, even of a release that failed, until the release
 //! that should serve can. An environment that should be down has no pools.
@@ -14,7 +14,9 @@ use crate::limits::ACKNOWLEDGEMENT;
 use crate::pools;
 use crate::revert;
 use crate::roll;
-use crate::scene::Scene;
+use crate::scene::{Scene, Stand};
+use crate::stages::Rollout;
+use crate::tables;
 use crate::waiting::{Bound, Waiting};
 
 /// Routes, if the table in force is not what it should be.
@@ -37,30 +39,59 @@ fn wanted(scene: &Scene) -> Vec<PlannedPool> {
     if scene.env.goal != Goal::Up {
         return Vec::new();
     }
+    if let Some(rollout) = scene.rollout.filter(|rollout| rollout.is_gradual()) {
+        match scene.stand {
+            Stand::Before => return by_stage(scene, rollout, None),
+            Stand::At(stage) => return by_stage(scene, rollout, Some(stage)),
+            Stand::Back => return back(scene, rollout),
+            Stand::Rest => {}
+        }
+    }
     let release = release(scene);
     let wanted = match release {
         Some(release) if is_cold_start(scene, release) => in_rotation(scene, release),
         Some(release) => pools::of(scene, release),
         None => Vec::new(),
     };
+    // What a deployment by stages left behind when its time was out.
+    if tables::is_mixed(scene.pools()) {
+        let gone = |name: &Name| release.is_some_and(|r| !pools::is_reachable(scene, r, name));
+        return tables::patched(scene, wanted, gone);
+    }
     match lost_by(scene, release, &wanted) {
         Some(serving) => pools::of(scene, serving),
         None => wanted,
     }
 }
 
-/// The release that should have the requests now. One that was switched to keeps them, whatever it has lost
-/// since: the verdict of this very plan says that it serves.
+/// A service is gone when neither release has it; at the last stage when the new one does not.
+fn by_stage(scene: &Scene, rollout: &Rollout, stage: Option<u32>) -> Vec<PlannedPool> {
+    let table = tables::at(scene, rollout, stage);
+    let has = |release: ReleaseId, name: &Name| pools::is_reachable(scene, release, name);
+    let last = stage == Some(rollout.last());
+    let old = rollout.from.filter(|_| !last);
+    tables::patched(scene, table, |name| {
+        !has(rollout.to, name) && !old.is_some_and(|old| has(old, name))
+    })
+}
+
+fn back(scene: &Scene, rollout: &Rollout) -> Vec<PlannedPool> {
+    let table = tables::back(scene, rollout);
+    let old = |name: &Name| {
+        rollout
+            .from
+            .is_some_and(|r| pools::is_reachable(scene, r, name))
+    };
+    let table = tables::patched(scene, table, |name| !old(name));
+    tables::with_what_is_called(scene, rollout, table)
+}
+
+/// The release that should have the requests now.
 fn release(scene: &Scene) -> Option<ReleaseId> {
-    let takes_over = scene.active().filter(|d| match d.phase {
-        Phase::Rolling => {
-            let ready = || pools::is_complete(scene, d.to) && roll::goes_on(scene, d);
-            roll::is_done(scene, d.to) || ready()
-        }
-        Phase::Reverting { .. } => revert::serves_after_all(scene, d),
-        Phase::Queued | Phase::Preparing | Phase::Finished { .. } => false,
-    });
-    takes_over.map(|d| d.to).or(scene.current())
+    let rolls = scene
+        .active()
+        .filter(|_| matches!(scene.stand, Stand::At(_)));
+    rolls.map(|d| d.to).or(scene.current())
 }
 
 /// The release in force, if a service that it serves would lose its last healthy instance.
@@ -94,7 +125,7 @@ fn in_rotation(scene: &Scene, release: ReleaseId) -> Vec<PlannedPool> {
 fn needs_gateway(scene: &Scene) -> bool {
     let judged = scene
         .active()
-        .is_some_and(|d| matches!(d.phase, Phase::Rolling | Phase::Reverting { .. }));
+        .is_some_and(|d| matches!(d.phase, Phase::Rolling { .. } | Phase::Reverting { .. }));
     judged || scene.seen().any(|i| i.is_routable())
 }
 
@@ -102,7 +133,7 @@ fn needs_gateway(scene: &Scene) -> bool {
 pub(crate) fn bound(scene: &Scene) -> Option<Bound> {
     let deployment = scene.active()?;
     match deployment.phase {
-        Phase::Rolling => acknowledgement(scene),
+        Phase::Rolling { .. } => acknowledgement(scene).or_else(|| roll::bound(scene, deployment)),
         Phase::Reverting { .. } => Some(revert::bound(scene, deployment)),
         Phase::Queued | Phase::Preparing | Phase::Finished { .. } => None,
     }
@@ -110,6 +141,6 @@ pub(crate) fn bound(scene: &Scene) -> Option<Bound> {
 
 /// How long a release that is healthy in full waits to be switched to.
 pub(crate) fn acknowledgement(scene: &Scene) -> Option<Bound> {
-    let since = scene.memory.ready?;
+    let since = scene.memory.ready?.since;
     Some(Bound::fixed(since, ACKNOWLEDGEMENT))
 }

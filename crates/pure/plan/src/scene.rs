@@ -9,16 +9,34 @@ use ward_types::table::{Pool, Traffic};
 use ward_types::time::{Millis, Timestamp};
 
 use crate::limits;
-use crate::memory::{self, Memory};
+use crate::memory::Memory;
 use crate::observed::{Observed, SeenGateway, SeenInstance};
+use crate::stages::Rollout;
 use crate::waiting::Bound;
 
 /// What a plan is made from.
+#[derive(Clone, Copy)]
 pub(crate) struct Scene<'a> {
     pub(crate) env: &'a Environment,
     pub(crate) observed: &'a Observed,
     pub(crate) now: Timestamp,
     pub(crate) memory: &'a Memory,
+    /// The stages of the deployment that is under way.
+    pub(crate) rollout: Option<&'a Rollout>,
+    pub(crate) stand: Stand,
+}
+
+/// Where the table should stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stand {
+    /// Nothing rolls out or back.
+    Rest,
+    /// The first stage is not ready.
+    Before,
+    /// At this stage: all that it needs is healthy, or was when it was reached.
+    At(u32),
+    /// On the way back.
+    Back,
 }
 
 impl<'a> Scene<'a> {
@@ -42,15 +60,20 @@ impl<'a> Scene<'a> {
     /// The release that rolls out now.
     pub(crate) fn rolling(&self) -> Option<ReleaseId> {
         let active = self.active()?;
-        matches!(active.phase, Phase::Rolling).then_some(active.to)
+        matches!(active.phase, Phase::Rolling { .. }).then_some(active.to)
+    }
+
+    /// The stage that the active deployment is at, if it rolls out.
+    pub(crate) fn stage(&self) -> Option<u32> {
+        self.rollout?.stage(self.active()?)
     }
 
     /// Since when the active deployment is in its phase. A clock that was set back cannot hide that it began.
     pub(crate) fn phase_since(&self, deployment: &Deployment) -> Timestamp {
         let seen = deployment.phase_since.min(self.now);
         match self.memory.phase {
-            Some((id, phase, noted))
-                if id == deployment.id && phase == memory::word(deployment) =>
+            Some((id, recorded, noted))
+                if id == deployment.id && recorded == deployment.phase_since =>
             {
                 seen.min(noted)
             }

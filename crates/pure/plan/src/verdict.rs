@@ -22,7 +22,7 @@ pub(crate) fn of_failure(scene: &Scene, deployment: &Deployment) -> Verdict {
     }
 }
 
-fn serves_in_full(scene: &Scene, release: ReleaseId) -> bool {
+pub(crate) fn serves_in_full(scene: &Scene, release: ReleaseId) -> bool {
     pools::is_complete(scene, release)
         && pools::are_in_force(scene.pools(), &pools::of(scene, release))
 }

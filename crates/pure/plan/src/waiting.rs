@@ -119,12 +119,44 @@ pub enum Waiting {
         /// When the verdict falls in any case.
         bound: Bound,
     },
+    /// A deployment stays at one of its stages.
+    Stage {
+        /// Which deployment.
+        deployment: DeploymentId,
+        /// Its release.
+        release: ReleaseId,
+        /// What that takes of each service's requests meanwhile, in percent.
+        takes: Vec<(Name, u8)>,
+        /// Until what.
+        until: Until,
+        /// When it goes on; when somebody must say so: when it goes back unless somebody did.
+        bound: Bound,
+    },
     /// The release before is kept running, so that a rollback is a switch.
     Warm {
         /// Which release.
         release: ReleaseId,
         /// When it is stopped.
         bound: Bound,
+    },
+}
+
+/// What ends a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Until {
+    /// Its time is over.
+    Time,
+    /// Somebody says so.
+    Told,
+    /// Somebody lets it go on.
+    Resumed {
+        /// Who paused it.
+        by: String,
+    },
+    /// Everything goes to the new release, and it has been well for long enough.
+    Baked {
+        /// The release that is kept beside it.
+        old: ReleaseId,
     },
 }
 
@@ -142,6 +174,7 @@ impl Waiting {
             | Waiting::Drain { bound, .. }
             | Waiting::Stopping { bound, .. }
             | Waiting::Successor { bound, .. }
+            | Waiting::Stage { bound, .. }
             | Waiting::Warm { bound, .. } => Some(bound),
             Waiting::Queue { .. } | Waiting::Removal { .. } | Waiting::ServicesToEnd { .. } => None,
         }
@@ -250,11 +283,59 @@ impl Waiting {
                 f,
                 "{release} failed and keeps its requests: nothing else can serve them yet."
             ),
+            Waiting::Stage {
+                deployment,
+                release,
+                takes,
+                until,
+                ..
+            } => stage(f, *deployment, *release, takes, until),
             Waiting::Warm { release, .. } => write!(
                 f,
                 "Keeping the instances of {release} running, so that a rollback is immediate."
             ),
         }
+    }
+}
+
+fn stage(
+    f: &mut fmt::Formatter<'_>,
+    deployment: DeploymentId,
+    release: ReleaseId,
+    takes: &[(Name, u8)],
+    until: &Until,
+) -> fmt::Result {
+    let takes = Takes(takes);
+    match until {
+        Until::Time => write!(f, "{release} takes {takes} for a while."),
+        Until::Told => write!(
+            f,
+            "{release} takes {takes} until `ward deployment promote` lets {deployment} go on."
+        ),
+        Until::Resumed { by } => write!(
+            f,
+            "{deployment} was paused by {by}: {release} takes {takes} until `ward deployment resume`."
+        ),
+        Until::Baked { old } => write!(
+            f,
+            "{release} serves; the instances of {old} are kept until it has proven itself."
+        ),
+    }
+}
+
+/// `10 % of the requests of web and 25 % of those of api`.
+pub(crate) struct Takes<'a>(pub(crate) &'a [(Name, u8)]);
+
+impl fmt::Display for Takes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(((first, percent), others)) = self.0.split_first() else {
+            return f.write_str("no requests");
+        };
+        write!(f, "{percent} % of the requests of {first}")?;
+        for (service, percent) in others {
+            write!(f, " and {percent} % of those of {service}")?;
+        }
+        Ok(())
     }
 }
 

@@ -15,8 +15,10 @@ use ward_plan::{Action, Memory, Objection, Observed, Plan, PlannedPool, check};
 use ward_types::id::{DeploymentId, Name, ReleaseId};
 use ward_types::keeper::Role;
 use ward_types::release::{Environment, Failure, Goal, Phase, Reason, Verdict};
+use ward_types::spec::{Amount, Sticky, Strategy};
+use ward_types::table::Split;
 use ward_types::time::{Millis, Timestamp};
-use world::{Behaviour, World, id, name, returns};
+use world::{Behaviour, World, blue_green, canary, deployed, id, name, returns, spec, web};
 
 /// What a bad plan is made for.
 struct Case {
@@ -107,6 +109,7 @@ fn route(service: &str, endpoints: &[&str]) -> Action {
             service: name(service),
             hosts: Vec::new(),
             endpoints: endpoints.iter().map(|e| id(e)).collect(),
+            split: None,
         }],
     }
 }
@@ -174,6 +177,8 @@ fn word(objection: &Objection) -> &'static str {
         Objection::WrongInstance { .. } => "wrong instance",
         Objection::EmptiesPool { .. } => "empties pool",
         Objection::MixesReleases => "mixes releases",
+        Objection::WrongSplit { .. } => "wrong split",
+        Objection::BelowFloor { .. } => "below floor",
         Objection::RoutesBlindly => "routes blindly",
         Objection::RoutesEarly => "routes early",
         Objection::RoutesDown => "routes down",
@@ -192,7 +197,7 @@ fn word(objection: &Objection) -> &'static str {
     }
 }
 
-const WORDS: usize = 27;
+const WORDS: usize = 29;
 
 /// One wrong plan: what is wrong with it, the world, the plan, and the objection that it must meet.
 type Wrong = (&'static str, Case, Vec<Action>, &'static str);
@@ -200,6 +205,7 @@ type Wrong = (&'static str, Case, Vec<Action>, &'static str);
 fn all() -> Vec<Wrong> {
     let mut all = stopping();
     all.extend(routing());
+    all.extend(staging());
     all.extend(starting());
     all.extend(moving());
     all.extend(data());
@@ -414,6 +420,210 @@ fn routing() -> Vec<Wrong> {
     ]
 }
 
+/// r2 of one web service is deployed beside r1; so many milliseconds have passed.
+fn staged(strategy: Strategy, instances: u32, millis: u64) -> World {
+    let mut world = world();
+    world.deploy(spec(&[("web", web(instances))], &[]));
+    world.settle();
+    world.deploy(spec(&[("web", deployed(strategy, web(instances)))], &[]));
+    world.run(millis);
+    world
+}
+
+/// web-r2-3 takes 10 % beside web-r1-1 and web-r1-2; the next step is 50 %.
+fn at_ten() -> World {
+    staged(canary(&[(10, 60), (50, 60)]), 2, 5000)
+}
+
+/// Two of three are of r2 and in rotation: web-r1-1, web-r2-4, web-r2-5; web-r2-6 starts.
+fn at_two_of_three() -> World {
+    staged(one_by_one(), 3, 950)
+}
+
+fn one_by_one() -> Strategy {
+    world::rolling(Amount::Count(1), Amount::Count(1))
+}
+
+fn split(endpoints: &[&str], percent: u8, sticky: Option<Sticky>) -> Action {
+    Action::Route {
+        pools: vec![PlannedPool {
+            service: name("web"),
+            hosts: Vec::new(),
+            endpoints: endpoints.iter().map(|e| id(e)).collect(),
+            split: Some(Split {
+                release: ReleaseId(2),
+                percent,
+                sticky,
+            }),
+        }],
+    }
+}
+
+fn paused(mut world: World) -> Case {
+    world.pause(DeploymentId(2));
+    Case::of(&world)
+}
+
+/// The canary's step ended and its instance fell out of rotation, though the log says nothing of it.
+fn without_canary() -> Case {
+    let mut case = Case::of(&at_ten());
+    let gateway = case.observed.gateway.as_mut().unwrap();
+    gateway.pools[0]
+        .endpoints
+        .retain(|e| e.release == ReleaseId(1));
+    case
+}
+
+/// The canary's instance fell ill just now.
+fn with_ill_canary() -> Case {
+    let mut world = at_ten();
+    let wall = world.wall();
+    world.sim(&id("web-r2-3")).turn(false, wall);
+    Case::of(&world)
+}
+
+fn staging() -> Vec<Wrong> {
+    let canary_case = || Case::of(&at_ten());
+    let all = ["web-r1-1", "web-r1-2", "web-r2-3"];
+    let to = |stage| vec![enter(2, Phase::Rolling { stage })];
+    let baking = || Case::of(&staged(blue_green(60), 2, 5000));
+    let cookie = Some(Sticky::Cookie("side".into()));
+    vec![
+        (
+            "more than the step's share",
+            canary_case(),
+            vec![split(&all, 50, None)],
+            "wrong split",
+        ),
+        (
+            "a share that no step names",
+            canary_case(),
+            vec![split(&all, 11, None)],
+            "wrong split",
+        ),
+        (
+            "a cookie that nobody declared",
+            canary_case(),
+            vec![split(&all, 10, cookie)],
+            "wrong split",
+        ),
+        (
+            "a split of a rolling service",
+            Case::of(&at_two_of_three()),
+            vec![split(&["web-r1-1", "web-r2-4", "web-r2-5"], 50, None)],
+            "wrong split",
+        ),
+        (
+            "a split on the way back",
+            canary_case(),
+            vec![split(&all, 10, None), enter(2, reverting())],
+            "wrong split",
+        ),
+        (
+            "a canary without its split",
+            canary_case(),
+            vec![route("web", &all)],
+            "mixes releases",
+        ),
+        (
+            "both at once, though one switch was declared",
+            baking(),
+            vec![route("web", &["web-r1-1", "web-r2-3"])],
+            "mixes releases",
+        ),
+        (
+            "everything to a canary that has one instance of two",
+            without_canary(),
+            vec![enter(2, Phase::Rolling { stage: 1 })],
+            "skips phase",
+        ),
+        (
+            "on with an ill one",
+            with_ill_canary(),
+            to(1),
+            "skips phase",
+        ),
+        ("a stage left out", canary_case(), to(2), "skips phase"),
+        (
+            "a stage that is not there",
+            canary_case(),
+            to(3),
+            "skips phase",
+        ),
+        (
+            "a stage back",
+            Case::of(&staged(canary(&[(10, 1), (50, 60)]), 2, 9000)),
+            to(0),
+            "skips phase",
+        ),
+        (
+            "on, though it is paused",
+            paused(at_ten()),
+            to(1),
+            "skips phase",
+        ),
+        (
+            "into the rollout, though it is paused",
+            paused({
+                let mut world = world();
+                world.deploy(returns());
+                world.settle();
+                world.deploy(returns());
+                world.plan();
+                world
+            }),
+            to(0),
+            "skips phase",
+        ),
+        (
+            "on before the batch is healthy",
+            Case::of(&staged(one_by_one(), 3, 100)),
+            to(1),
+            "skips phase",
+        ),
+        (
+            "success at a step",
+            canary_case(),
+            vec![enter(2, finished(Verdict::Succeeded))],
+            "skips phase",
+        ),
+        (
+            "back to the one that is left, in one table",
+            Case::of(&at_two_of_three()),
+            vec![route("web", &["web-r1-1"])],
+            "below floor",
+        ),
+        (
+            "on without what the last batch lacks",
+            Case::of(&at_two_of_three()),
+            vec![route("web", &["web-r2-4", "web-r2-5"])],
+            "below floor",
+        ),
+        (
+            "stop an old one while the new one bakes",
+            baking(),
+            vec![stop("web-r1-1")],
+            "below floor",
+        ),
+        (
+            "stop an old one that the table names",
+            canary_case(),
+            vec![stop("web-r1-1")],
+            "in rotation",
+        ),
+        (
+            "a batch before the last one's old instance is gone",
+            {
+                let mut world = staged(one_by_one(), 3, 320);
+                world.plan();
+                Case::of(&world)
+            },
+            vec![service("web-r2-5")],
+            "too many",
+        ),
+    ]
+}
+
 /// r1 serves with one of its web instances ill.
 fn ill() -> Case {
     let mut world = serving();
@@ -592,7 +802,7 @@ fn moving() -> Vec<Wrong> {
         (
             "from the queue to the rollout",
             queued(),
-            vec![enter(2, Phase::Rolling)],
+            vec![enter(2, Phase::Rolling { stage: 0 })],
             "skips phase",
         ),
         (
@@ -610,19 +820,19 @@ fn moving() -> Vec<Wrong> {
         (
             "before the command ended",
             preparing(),
-            vec![enter(2, Phase::Rolling)],
+            vec![enter(2, Phase::Rolling { stage: 0 })],
             "skips phase",
         ),
         (
             "before the database is healthy",
             up_without_database(),
-            vec![enter(2, Phase::Rolling)],
+            vec![enter(2, Phase::Rolling { stage: 0 })],
             "skips phase",
         ),
         (
             "one that ended",
             queued(),
-            vec![enter(1, Phase::Rolling)],
+            vec![enter(1, Phase::Rolling { stage: 0 })],
             "skips phase",
         ),
         (
@@ -869,6 +1079,32 @@ fn the_same_worlds_take_an_empty_plan() {
     for (what, case, _, _) in all() {
         assert_eq!(case.objections(&[]), vec![], "{what}");
     }
+}
+
+/// What is wrong above is right a moment later, or a little less of it.
+#[test]
+fn what_the_strategy_names_is_taken() {
+    let all = ["web-r1-1", "web-r1-2", "web-r2-3"];
+    let case = Case::of(&at_ten());
+    assert_eq!(case.objections(&[split(&all, 10, None)]), []);
+    assert_eq!(
+        case.objections(&[enter(2, Phase::Rolling { stage: 1 })]),
+        []
+    );
+    let mut promoted = at_ten();
+    promoted.promote(DeploymentId(2), 2);
+    let case = Case::of(&promoted);
+    assert_eq!(
+        case.objections(&[enter(2, Phase::Rolling { stage: 2 })]),
+        []
+    );
+    assert_eq!(
+        case.objections(&[route("web", &["web-r1-1", "web-r1-2"])]),
+        []
+    );
+    let rolling = ["web-r1-1", "web-r2-4", "web-r2-5"];
+    let case = Case::of(&at_two_of_three());
+    assert_eq!(case.objections(&[route("web", &rolling)]), []);
 }
 
 #[test]

@@ -13,9 +13,11 @@ mod world;
 use ward_types::id::ReleaseId;
 use ward_types::keeper::{Exit, Role};
 use ward_types::release::{Goal, Reason};
+use ward_types::spec::{Amount, EnvSpec, ServiceSpec, Sticky, Strategy};
 use ward_types::time::Millis;
 use world::{
-    Behaviour, Mishap, World, id, inner, linked, returns, spec, web, with_command, worker,
+    Behaviour, Mishap, World, blue_green, canary, deployed, id, inner, linked, returns, rolling,
+    spec, web, with_command, worker,
 };
 
 /// Release commands end well after 200 ms, databases take half a second, the rest is healthy after 300 ms.
@@ -627,5 +629,326 @@ fn cancelled_while_it_is_switched_to() {
     world.cancel(second);
     world.settle();
     world.run(5000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+/// A world in which r1 of one web service serves; what comes next is deployed by a strategy.
+fn served_web(instances: u32) -> World {
+    let mut world = fresh();
+    world.deploy(spec(&[("web", web(instances))], &[]));
+    world.settle();
+    world.run(15_000);
+    world.transcript.clear();
+    world
+}
+
+/// Nothing of the old release is kept afterwards: its end is part of the transcript.
+fn by(strategy: Strategy, instances: u32) -> EnvSpec {
+    let mut spec = spec(&[("web", deployed(strategy, web(instances)))], &[]);
+    spec.keep_warm = Millis(0);
+    spec
+}
+
+#[test]
+fn rolling_four_by_one() {
+    let mut world = served_web(4);
+    world.gateway.busy(&id("web-r1-2"), 1, 0);
+    world.deploy(by(rolling(Amount::Count(1), Amount::Count(1)), 4));
+    world.run(4000);
+    world.gateway.cut(&id("web-r1-2"));
+    world.settle();
+    world.run(1000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn rolling_by_percent_to_more_instances() {
+    let mut world = served_web(3);
+    world.deploy(by(rolling(Amount::Percent(40), Amount::Percent(40)), 5));
+    world.settle();
+    world.run(1000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn rolling_that_is_cancelled_goes_back_as_it_came() {
+    let mut world = served_web(3);
+    let second = world.deploy(by(rolling(Amount::Count(1), Amount::Count(1)), 3));
+    world.run(950);
+    world.cancel(second);
+    world.settle();
+    world.run(1000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn rolling_whose_third_batch_cannot_start() {
+    let mut world = served_web(3);
+    world.behave = Box::new(|start| match start.ordinal {
+        6 => Behaviour::exits(120, 101, &["out of licences"]),
+        _ => usual(start),
+    });
+    world.deploy(by(rolling(Amount::Count(1), Amount::Count(1)), 3));
+    world.settle();
+    world.run(1000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+/// The two that are left serve alone at once, because r2 declares no more; the verdict waits for all four.
+#[test]
+fn rolling_to_fewer_instances_that_is_cancelled() {
+    let mut world = served_web(4);
+    let second = world.deploy(by(rolling(Amount::Count(1), Amount::Count(1)), 2));
+    world.run(500);
+    world.cancel(second);
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn rolling_whose_old_instances_come_back_slowly() {
+    let mut world = served_web(4);
+    let second = world.deploy(by(rolling(Amount::Count(1), Amount::Count(1)), 4));
+    world.run(1400);
+    world.behave = Box::new(|_| Behaviour {
+        healthy_after: Some(25_000),
+        ..Behaviour::default()
+    });
+    world.cancel(second);
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+/// An instance that drains is back in rotation when one that took its place dies.
+#[test]
+fn rolling_whose_new_instance_dies_while_an_old_one_drains() {
+    let mut world = served_web(3);
+    world.gateway.busy(&id("web-r1-3"), 1, 0);
+    world.deploy(by(rolling(Amount::Count(1), Amount::Count(1)), 3));
+    world.run(2000);
+    let wall = world.wall();
+    world.sim(&id("web-r2-4")).kill(wall);
+    world.say("! web-r2-4 was killed");
+    world.run(1000);
+    world.gateway.cut(&id("web-r1-3"));
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn canary_whose_gateway_is_away_when_its_time_is_over() {
+    let mut world = served_web(2);
+    world.deploy(by(canary(&[(10, 30)]), 2));
+    world.run(28_000);
+    let now = world.now;
+    world.gateway.go_away(now, 8000);
+    world.say("! the gateway was killed");
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn canary_by_time() {
+    let mut world = served_web(4);
+    let strategy = match canary(&[(10, 30), (50, 60)]) {
+        Strategy::Canary { steps, .. } => Strategy::Canary {
+            steps,
+            sticky: Some(Sticky::Cookie("side".into())),
+            bake: Millis::secs(20),
+        },
+        other => other,
+    };
+    world.deploy(by(strategy, 4));
+    world.settle();
+    world.run(1000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn canary_until_told() {
+    let mut world = served_web(2);
+    let second = world.deploy(by(canary(&[(5, 0), (25, 600), (50, 600)]), 2));
+    world.looks = 60_000;
+    world.run(7_200_000);
+    world.promote(second, 3);
+    world.settle();
+    world.run(1000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn canary_that_nobody_promotes_goes_back() {
+    let mut world = served_web(2);
+    world.deploy(by(canary(&[(5, 0)]), 2));
+    world.looks = 600_000;
+    world.run(24 * 3_600_000);
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn canary_paused_and_resumed() {
+    let mut world = served_web(2);
+    let second = world.deploy(by(canary(&[(10, 60), (50, 60)]), 2));
+    world.run(20_000);
+    world.pause(second);
+    world.run(600_000);
+    world.resume(second);
+    world.settle();
+    world.run(1000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn paused_before_anything_moved_and_forgotten() {
+    let mut world = served_web(2);
+    let second = world.deploy(by(Strategy::default(), 2));
+    world.run(100);
+    world.pause(second);
+    world.looks = 600_000;
+    world.run(24 * 3_600_000);
+    world.settle();
+    world.run(1000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn canary_whose_instance_dies() {
+    let mut world = served_web(2);
+    world.deploy(by(canary(&[(10, 60), (50, 60)]), 2));
+    world.run(65_000);
+    let wall = world.wall();
+    world.sim(&id("web-r2-3")).kill(wall);
+    world.say("! web-r2-3 was killed");
+    world.settle();
+    world.run(1000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn canary_that_fails_its_health_check() {
+    let mut world = served_web(2);
+    world.deploy(by(canary(&[(10, 60)]), 2));
+    world.run(20_000);
+    let wall = world.wall();
+    world.sim(&id("web-r2-3")).turn(false, wall);
+    world.say("! web-r2-3 is ill");
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn canary_cancelled_at_a_step() {
+    let mut world = served_web(2);
+    world.gateway.takes = 200;
+    let second = world.deploy(by(canary(&[(10, 60), (50, 60)]), 2));
+    world.run(20_000);
+    world.gateway.busy(&id("web-r2-3"), 1, 0);
+    world.cancel(second);
+    world.run(2000);
+    world.gateway.cut(&id("web-r2-3"));
+    world.settle();
+    let left: Vec<_> = world
+        .engine
+        .keys()
+        .filter(|id| id.as_str().contains("-r2-"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn canary_while_the_planner_is_restarted() {
+    let mut world = served_web(2);
+    world.deploy(by(canary(&[(10, 60), (50, 60)]), 2));
+    world.run(80_000);
+    world.memory = ward_plan::Memory::default();
+    world.say("! the planner was restarted");
+    world.run(40_000);
+    world.memory = ward_plan::Memory::default();
+    let now = world.now;
+    world.gateway.go_away(now, 5000);
+    world.say("! the planner and the gateway were restarted");
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn blue_green_that_bakes() {
+    let mut world = served_web(2);
+    world.deploy(by(blue_green(60), 2));
+    world.settle();
+    world.run(1000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn blue_green_that_dies_while_it_bakes() {
+    let mut world = served_web(2);
+    world.deploy(by(blue_green(60), 2));
+    world.run(40_000);
+    let wall = world.wall();
+    world.sim(&id("web-r2-3")).kill(wall);
+    world.say("! web-r2-3 was killed");
+    world.settle();
+    world.run(1000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+fn three(api: Strategy, web_strategy: Strategy, others: &[(&str, ServiceSpec)]) -> EnvSpec {
+    let mut services = vec![
+        ("api", deployed(api, inner(2))),
+        ("web", deployed(web_strategy, linked(web(2), &["api"]))),
+        ("worker", worker(1)),
+    ];
+    services.extend(others.iter().cloned());
+    let mut spec = spec(&services, &[]);
+    spec.keep_warm = Millis(0);
+    spec
+}
+
+/// `api` rolls, `web` is a canary, the worker switches with the last table; `mail` comes, `fax` goes.
+#[test]
+fn services_with_different_strategies() {
+    let usual = Strategy::default;
+    let mut world = fresh();
+    world.deploy(three(usual(), usual(), &[("fax", inner(1))]));
+    world.settle();
+    world.transcript.clear();
+    let rolls = rolling(Amount::Count(1), Amount::Count(1));
+    let next = three(rolls, canary(&[(10, 30), (50, 30)]), &[("mail", inner(1))]);
+    world.deploy(next);
+    world.settle();
+    world.run(1000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn services_with_different_strategies_go_back_together() {
+    let usual = Strategy::default;
+    let mut world = fresh();
+    world.deploy(three(usual(), usual(), &[("fax", inner(1))]));
+    world.settle();
+    world.transcript.clear();
+    let rolls = rolling(Amount::Count(1), Amount::Count(1));
+    let next = three(rolls, canary(&[(50, 30)]), &[("mail", inner(1))]);
+    let second = world.deploy(next);
+    world.run(10_000);
+    world.cancel(second);
+    world.settle();
+    world.run(1000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn a_rollback_from_a_canary_release_is_one_switch() {
+    let mut world = served_web(2);
+    let mut next = by(canary(&[(10, 30)]), 2);
+    next.keep_warm = Millis::secs(600);
+    world.deploy(next);
+    world.settle();
+    world.transcript.clear();
+    world.queue(ReleaseId(1), Reason::Rollback);
+    world.settle();
     insta::assert_snapshot!(world.transcript);
 }

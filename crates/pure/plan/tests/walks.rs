@@ -13,14 +13,14 @@
 mod world;
 
 use proptest::prelude::*;
-use ward_types::id::InstanceId;
+use ward_types::id::{DeploymentId, InstanceId};
 use ward_types::keeper::{Exit, Role};
 use ward_types::release::{Goal, Phase, Reason, Verdict};
 use ward_types::spec::EnvSpec;
 use ward_types::time::Millis;
 use world::{
-    Behaviour, Dice, Mishap, Start, World, cases, inner, linked, seeds, spec, web, with_command,
-    worker,
+    Behaviour, Dice, Mishap, Start, World, any_strategy, cases, deployed, inner, linked, seeds,
+    spec, web, with_command, worker,
 };
 
 fn good(start: &Start) -> Behaviour {
@@ -68,6 +68,9 @@ fn any_spec(dice: &mut Dice) -> EnvSpec {
     for (_, service) in services.iter_mut().filter(|_| !databases.is_empty()) {
         *service = linked(service.clone(), databases);
     }
+    for (_, service) in services.iter_mut().filter(|(_, s)| s.port.is_some()) {
+        *service = deployed(any_strategy(dice), service.clone());
+    }
     let mut spec = spec(&services, databases);
     spec.keep_warm = Millis(dice.below(3) * 20_000);
     spec.keep_releases = u32::try_from(1 + dice.below(4)).unwrap();
@@ -78,7 +81,7 @@ fn step(world: &mut World, dice: &mut Dice) {
     if world.env().goal != Goal::Up && dice.chance(40) {
         world.goal(Goal::Up);
     }
-    match dice.below(23) {
+    match dice.below(27) {
         0..=3 => drop(world.deploy(any_spec(dice))),
         4..=6 => back_or_forth(world, dice),
         7 => world.goal(*dice.pick(&[Goal::Down, Goal::Up, Goal::Purged, Goal::Up])),
@@ -94,6 +97,8 @@ fn step(world: &mut World, dice: &mut Dice) {
         17 | 18 => busy(world, dice),
         19 | 20 => mishap(world, dice),
         21 => cancel(world, dice),
+        22 => pause(world, dice),
+        23..=25 => go_on(world),
         _ => world.set_clock(dice.below(7_200_000) as i64 - 3_600_000),
     }
     let time = *dice.pick(&[0, 50, 300, 1000, 5000, 20_000, 70_000]);
@@ -113,12 +118,36 @@ fn back_or_forth(world: &mut World, dice: &mut Dice) {
     }
 }
 
-fn cancel(world: &mut World, dice: &mut Dice) {
+fn unfinished(world: &World) -> Vec<DeploymentId> {
     let all = world.env().deployments.values();
     let unfinished = all.filter(|d| !matches!(d.phase, Phase::Finished { .. }));
-    let ids: Vec<_> = unfinished.map(|d| d.id).collect();
+    unfinished.map(|d| d.id).collect()
+}
+
+fn cancel(world: &mut World, dice: &mut Dice) {
+    let ids = unfinished(world);
     if !ids.is_empty() {
         world.cancel(*dice.pick(&ids));
+    }
+}
+
+fn pause(world: &mut World, dice: &mut Dice) {
+    let ids: Vec<_> = unfinished(world);
+    if !ids.is_empty() {
+        world.pause(*dice.pick(&ids));
+    }
+}
+
+/// Whatever waits for a word gets it.
+fn go_on(world: &mut World) {
+    for id in unfinished(world) {
+        let deployment = &world.env().deployments[&id];
+        let active = world.env().active().is_some_and(|d| d.id == id);
+        if deployment.paused.is_some() {
+            world.resume(id);
+        } else if active {
+            world.promote(id, 99);
+        }
     }
 }
 
@@ -184,13 +213,25 @@ fn calm(world: &mut World) {
     }
     world.run(45_000);
     world.goal(Goal::Up);
-    world.settle();
+    settle(world);
+}
+
+/// As `World::settle`, and whoever is asked says yes.
+fn settle(world: &mut World) {
+    for _ in 0..2000 {
+        go_on(world);
+        world.run(1000);
+        if unfinished(world).is_empty() {
+            return;
+        }
+    }
+    panic!("no end\n{}", world.transcript);
 }
 
 fn ends_well(world: &mut World, dice: &mut Dice) {
     calm(world);
     let id = world.deploy(any_spec(dice));
-    world.settle();
+    settle(world);
     let text = &world.transcript;
     let phase = &world.env().deployments[&id].phase;
     let succeeded = matches!(

@@ -1,6 +1,8 @@
 //! From the tree of one environment to its spec. Everything has been checked before: what is wrong here
 //! falls back to its default, and the spec is thrown away with the mistakes.
 
+mod strategy;
+
 use std::collections::BTreeMap;
 
 use toml::de::DeTable;
@@ -69,6 +71,7 @@ fn service(at: &At<'_>) -> Option<ServiceSpec> {
         start_timeout: at.duration("start_timeout"),
         drain_timeout: at.duration("drain_timeout"),
         stop_timeout: at.duration("stop_timeout"),
+        strategy: strategy::strategy(at)?,
     })
 }
 
@@ -159,6 +162,20 @@ impl<'a> At<'a> {
     fn below(&self, name: &str) -> Option<At<'a>> {
         let table = self.table.table(name)?;
         Some(At::new(table, keys::known(&self.pattern, name).path))
+    }
+
+    /// The tables in the list under `name`.
+    fn list(&self, name: &str) -> Vec<At<'a>> {
+        let pattern = keys::known(&self.pattern, name).path;
+        let list = match self.table.get(name).map(|entry| &entry.node.value) {
+            Some(Value::List(list)) => list.as_slice(),
+            _ => &[],
+        };
+        let tables = list.iter().filter_map(|node| match &node.value {
+            Value::Table(table) => Some(At::new(table, pattern)),
+            _ => None,
+        });
+        tables.collect()
     }
 
     /// The value under `name`, or else its default.

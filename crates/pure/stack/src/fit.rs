@@ -2,9 +2,11 @@
 //! fit each other?
 
 mod cycle;
+mod deploy;
 mod links;
 
-use crate::keys::{self, Need};
+use crate::keys::{self, Key, Need};
+use crate::kind::Kind;
 use crate::mistake::{Code, Mistake, Span};
 use crate::shape::intended;
 use crate::tree::{Entry, Table, Value};
@@ -17,6 +19,7 @@ pub(crate) fn check(env: &Table) -> Vec<Mistake> {
     for service in env.tables("service") {
         mistakes.extend(source(service));
         mistakes.extend(reachable(service));
+        mistakes.extend(deploy::check(service));
     }
     mistakes.extend(same_names(env));
     mistakes.extend(hosts(env));
@@ -35,16 +38,34 @@ fn missing(table: &Table, pattern: &str, shown: &str, place: Span) -> Vec<Mistak
         }
     }
     for (name, entry) in &table.entries {
-        if let (Some(key), Value::Table(below)) = (keys::child(pattern, name), &entry.node.value) {
-            let shown = if shown.is_empty() {
-                name.clone()
-            } else {
-                format!("{shown}.{name}")
-            };
-            mistakes.extend(missing(below, key.path, &shown, entry.key));
+        let Some(key) = keys::child(pattern, name) else {
+            continue;
+        };
+        let shown = if shown.is_empty() {
+            name.clone()
+        } else {
+            format!("{shown}.{name}")
+        };
+        for (below, place) in tables(entry, key) {
+            mistakes.extend(missing(below, key.path, &shown, place));
         }
     }
     mistakes
+}
+
+/// The table that is the value of a key, or the tables that it lists, each with the place that stands for it.
+fn tables<'a>(entry: &'a Entry, key: &Key) -> Vec<(&'a Table, Span)> {
+    match (&entry.node.value, key.kind) {
+        (Value::Table(table), _) => vec![(table, entry.key)],
+        (Value::List(list), Kind::Tables { .. }) => {
+            let tables = list.iter().filter_map(|node| match &node.value {
+                Value::Table(table) => Some((table, node.span)),
+                _ => None,
+            });
+            tables.collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn absent(path: &str, shown: &str, place: Span) -> Mistake {

@@ -42,6 +42,8 @@ pub struct Key {
     pub example: &'static str,
     /// What other tools call it; someone who writes that is pointed to this key.
     pub also: &'static [&'static str],
+    /// The values of the `strategy` beside it that it belongs to; none: to all.
+    pub strategies: &'static [&'static str],
 }
 
 impl Key {
@@ -54,6 +56,7 @@ impl Key {
             about: "",
             example,
             also: &[],
+            strategies: &[],
         }
     }
 
@@ -64,6 +67,11 @@ impl Key {
 
     const fn also(mut self, also: &'static [&'static str]) -> Self {
         self.also = also;
+        self
+    }
+
+    const fn of(mut self, strategies: &'static [&'static str]) -> Self {
+        self.strategies = strategies;
         self
     }
 
@@ -99,6 +107,12 @@ const MEMORY: Kind = Kind::Text(Rule::Size {
     least: "4MiB",
     most: "64TiB",
 });
+
+/// The names of the strategies, the default first.
+pub(crate) const STRATEGIES: &[&str] = &["blue_green", "rolling", "canary"];
+
+/// As many instances as a service can have.
+const AMOUNT: Kind = Kind::Amount { most: 100 };
 
 const FILES: &str = "a build by `files`";
 
@@ -218,6 +232,44 @@ pub const KEYS: &[Key] = &[
     Key::new("service.*.stop_timeout", duration("0s", "1h"), Need::Default(r#""10s""#), r#""30s""#)
         .about("From SIGTERM to SIGKILL.")
         .also(&["kill_timeout", "stop_wait_time", "stop_grace_period"]),
+    Key::new("service.*.deploy", Kind::Variant, Need::Default("{}"), r#"{ strategy = "canary", steps = [{ weight = 10, hold = "5m" }] }"#)
+        .about("How the instances of a new release take over from those of the one before. A rollback does not follow it: it is one switch. An environment that gives a `deploy` replaces the whole of it.")
+        .also(&["rollout", "update", "update_config", "deployment", "rolling_update"]),
+    Key::new("service.*.deploy.strategy", text(Rule::Choice(STRATEGIES)), Need::Default(r#""blue_green""#), r#""rolling""#)
+        .about("`\"blue_green\"`: all new instances beside the old ones, then one switch. `\"rolling\"`: a few instances at a time. `\"canary\"`: a growing share of the requests. Only `\"blue_green\"` suits a service without a port.")
+        .also(&["type", "kind", "mode"]),
+    Key::new("service.*.deploy.bake", duration("0s", "7d"), Need::Default(r#""0s""#), r#""10m""#)
+        .about("How long the new release serves everything, with the old instances kept beside it, before the deployment has succeeded.")
+        .also(&["bake_time", "soak", "monitor", "min_healthy_time", "scale_down_delay"])
+        .of(&["blue_green", "canary"]),
+    Key::new("service.*.deploy.batch", AMOUNT, Need::Default("1"), r#""25%""#)
+        .about("How many instances are replaced at a time; of a percentage of `instances`, rounded up.")
+        .also(&["parallelism", "max_parallel", "max_unavailable", "batch_size"])
+        .of(&["rolling"]),
+    Key::new("service.*.deploy.surge", AMOUNT, Need::Default("1"), "2")
+        .about("How many more than `instances` may run meanwhile, those that drain included; of a percentage of `instances`, rounded up.")
+        .also(&["max_surge"])
+        .of(&["rolling"]),
+    Key::new("service.*.deploy.steps", Kind::Tables { what: "step", most: 20 }, Need::RequiredIn("a canary"), r#"[{ weight = 10, hold = "2m" }, { weight = 50, hold = "until_told" }]"#)
+        .about("What comes before everything goes to the new release, in this order, each with a greater weight than the one before.")
+        .also(&["stages", "phases", "weights"])
+        .of(&["canary"]),
+    Key::new("service.*.deploy.steps.weight", Kind::Count { least: 1, most: 99, port: false }, Need::Required, "10")
+        .about("How many of any 100 requests in a row go to the new release.")
+        .also(&["percent", "percentage", "share", "set_weight", "traffic"]),
+    Key::new("service.*.deploy.steps.hold", text(Rule::DurationOr { word: "until_told", least: "1s", most: "7d" }), Need::Required, r#""2m""#)
+        .about("How long. `\"until_told\"`: until `ward deployment promote`.")
+        .also(&["duration", "pause", "wait", "interval"]),
+    Key::new("service.*.deploy.sticky", Kind::Variant, Need::Optional, r#"{ cookie = "side" }"#)
+        .about("What keeps a client with one release while the weight does not change, and never moves it back while weights grow. One of two shapes: `{ cookie }` or `{ header }`. Without it each request is its own.")
+        .also(&["affinity", "session_affinity", "stickiness"])
+        .of(&["canary"]),
+    Key::new("service.*.deploy.sticky.cookie", text(Rule::Token), Need::Optional, r#""side""#)
+        .about("The name of a cookie, which the gateway sets.")
+        .also(&["cookie_name"]),
+    Key::new("service.*.deploy.sticky.header", text(Rule::Token), Need::Optional, r#""x-patient""#)
+        .about("The name of a header, by whose value clients are divided. A request without it is its own.")
+        .also(&["header_name"]),
 
     Key::new("database", Kind::Each(100), Need::Optional, r#"{ db = { engine = "postgres" } }"#)
         .about("The databases, each under the name by which links reach it.")

@@ -18,6 +18,13 @@ pub enum Kind {
     Variant,
     /// A table of the keys below it, or this word.
     TableOr(&'static str),
+    /// A list of tables of the keys below it, at least one.
+    Tables {
+        /// What one of them is called.
+        what: &'static str,
+        /// How many there may be.
+        most: usize,
+    },
     /// A table whose keys are names that the author chooses, at most so many.
     Each(usize),
     /// A table of environment variables.
@@ -44,6 +51,11 @@ pub enum Kind {
         /// Whether it is a port, which has a code of its own.
         port: bool,
     },
+    /// A number of instances, from 1, or a percentage of those that are declared.
+    Amount {
+        /// The largest number.
+        most: i64,
+    },
 }
 
 /// What a text must be.
@@ -55,6 +67,15 @@ pub enum Rule {
     Version,
     /// A duration.
     Duration {
+        /// The shortest.
+        least: &'static str,
+        /// The longest.
+        most: &'static str,
+    },
+    /// A duration, or this word.
+    DurationOr {
+        /// The word.
+        word: &'static str,
         /// The shortest.
         least: &'static str,
         /// The longest.
@@ -81,12 +102,14 @@ pub enum Rule {
     FilePath,
     /// A Cargo package.
     Package,
+    /// The name of a cookie or a header.
+    Token,
     /// Any text that an environment variable can hold.
     Value,
 }
 
 impl Kind {
-    /// Whether the value is a table of the keys below it, always or sometimes.
+    /// Whether the value is a table of the keys below it, always or sometimes, or a list of such.
     #[must_use]
     pub fn is_table(self) -> bool {
         matches!(
@@ -94,6 +117,7 @@ impl Kind {
             Kind::Table
                 | Kind::Variant
                 | Kind::TableOr(_)
+                | Kind::Tables { .. }
                 | Kind::Each(_)
                 | Kind::Variables
                 | Kind::Overrides
@@ -106,6 +130,7 @@ impl Kind {
         match self {
             Kind::Table | Kind::Variant => "a table".to_owned(),
             Kind::TableOr(word) => format!("a table or `\"{word}\"`"),
+            Kind::Tables { most, .. } => format!("a list of 1 to {most} tables"),
             Kind::Each(most) => format!("a table for each name, at most {most}"),
             Kind::Variables => "a table of texts".to_owned(),
             Kind::Overrides => "a table of overrides".to_owned(),
@@ -114,6 +139,11 @@ impl Kind {
             Kind::List { of, .. } => format!("a list, each {}", of.describe()),
             Kind::Command => "a list of words: a program and its arguments".to_owned(),
             Kind::Count { least, most, .. } => format!("a whole number from {least} to {most}"),
+            Kind::Amount { most } => {
+                format!(
+                    "a whole number from 1 to {most}, or a percentage from `\"1%\"` to `\"100%\"`"
+                )
+            }
         }
     }
 }
@@ -128,6 +158,9 @@ impl Rule {
             Rule::Duration { least, most } => {
                 format!("{DURATION_RULE}, from {least} to {most}")
             }
+            Rule::DurationOr { word, least, most } => {
+                format!("{DURATION_RULE}, from {least} to {most}, or `\"{word}\"`")
+            }
             Rule::Size { least, most } => format!("{SIZE_RULE}, from {least} to {most}"),
             Rule::Choice(words) => {
                 let words: Vec<_> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
@@ -141,6 +174,7 @@ impl Rule {
             Rule::UrlPath => "a path that begins with `/`, such as `/healthz`".to_owned(),
             Rule::FilePath => "a path inside of the stack's folder, relative to it".to_owned(),
             Rule::Package => "the name of a Cargo package".to_owned(),
+            Rule::Token => "a name of letters, digits, `-` and `_`, at most 64".to_owned(),
             Rule::Value => "a text".to_owned(),
         }
     }
@@ -151,6 +185,13 @@ impl Rule {
             Rule::Name => name(text),
             Rule::Version => value::version(text),
             Rule::Duration { least, most } => duration(text, least, most),
+            Rule::DurationOr { word, .. } if text == word => Ok(()),
+            Rule::DurationOr { word, least, most } => {
+                duration(text, least, most).map_err(|wrong| {
+                    let meant = wrong.did_you_mean.clone();
+                    wrong.mean(meant.or_else(|| suggest::closest(text, [word])))
+                })
+            }
             Rule::Size { least, most } => size(text, least, most),
             Rule::Choice(words) => choice(text, words),
             Rule::Address => value::egress(text).map(drop),
@@ -159,6 +200,7 @@ impl Rule {
             Rule::UrlPath => value::url_path(text),
             Rule::FilePath => value::file_path(text),
             Rule::Package => value::package(text),
+            Rule::Token => value::token(text),
             Rule::Value => value::no_nul(text),
         }
         .map_err(|wrong| wrong.or_expected(|| self.describe()))
@@ -248,7 +290,9 @@ mod tests {
     fn every_bound_of_the_table_parses() {
         for key in KEYS {
             match key.kind {
-                Kind::Text(Rule::Duration { least, most }) => {
+                Kind::Text(
+                    Rule::Duration { least, most } | Rule::DurationOr { least, most, .. },
+                ) => {
                     assert!(parse_duration(least).unwrap() < parse_duration(most).unwrap());
                 }
                 Kind::Text(Rule::Size { least, most }) => {

@@ -69,6 +69,8 @@ codes! {
     NulCharacter "W0316" "A NUL character in a value" "Neither arguments nor environment variables can hold one."
     BadPackage "W0317" "A name that cannot be a Cargo package" "The `name` in the `[package]` of a Cargo.toml."
     Repeated "W0318" "A list that names the same thing twice" "Keep one of the two."
+    BadAmount "W0319" "A text that is not a percentage" "A whole number without quotes, or a percentage such as `\"25%\"`."
+    BadToken "W0320" "A name that cannot be a cookie's or a header's" "Letters, digits, `-` and `_`, at most 64."
 
     LinkToNothing "W0401" "A link to what the stack does not declare" "Link to a service or database of this file; outside addresses go into `egress`."
     LinkToItself "W0402" "A service that links to itself" "Remove the link; an instance reaches itself on localhost."
@@ -80,6 +82,9 @@ codes! {
     HealthWithoutPort "W0408" "A health check of a service without a port" "Say on which `port` the application listens, or remove the check."
     SameName "W0409" "A service and a database of one name" "Rename one; links name them without their kind."
     LinkCollision "W0410" "Two links, or a link and an outside address, that the instance could not tell apart" "Keep one of the two, or rename one."
+    KeyOfAnotherStrategy "W0411" "A key that does not belong to the strategy" "Remove the key, or choose the strategy that it belongs to."
+    WeightsDoNotGrow "W0412" "A canary whose weight does not grow from step to step" "Give each step a greater weight than the one before; less than before is a rollback."
+    StrategyWithoutPort "W0413" "A canary or a rolling deployment of a service without a port" "Say on which `port` the application listens, or leave `deploy` to `blue_green`."
 
     NoPackage "W0501" "A Cargo package that is not there, or has no binary" "Name a package of the Cargo workspace that the stack's folder is in."
     NoDockerfile "W0502" "A Dockerfile that is not there" "A path relative to the stack file."
@@ -165,6 +170,7 @@ impl Mistake {
                 | Code::RouteWithoutPort
                 | Code::NoHealthCheck
                 | Code::HealthWithoutPort
+                | Code::StrategyWithoutPort
         )
     }
 

@@ -1,8 +1,8 @@
 //! Lays an environment's overrides over the stack.
 //!
 //! Tables are merged and everything else is replaced. Two exceptions keep an override from adding up
-//! to nonsense: a `build` is replaced whole, because its shapes exclude each other, and an `image`
-//! takes a `build` away and the other way round.
+//! to nonsense: a `build` or a `deploy` is replaced whole, because its shapes exclude each other, and an
+//! `image` takes a `build` away and the other way round.
 
 use crate::keys;
 use crate::kind::Kind;

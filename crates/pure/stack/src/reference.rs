@@ -49,7 +49,7 @@ Inside `[environment.NAME]` stand the same keys as outside, with the values that
 
 - Tables are merged key by key, so `service.web.health.interval` leaves the rest of `health` as it is.
 - Everything else is replaced, lists included.
-- `build` is replaced whole, and a `build` replaces an `image` and the other way round.
+- `build` and `deploy` are replaced whole, and a `build` replaces an `image` and the other way round.
 - Nothing can be taken away, and no service or database can be added.
 - `stack.name`, `stack.version` and `environment` are the same in all environments.
 
@@ -121,13 +121,22 @@ fn row(page: &mut String, key: &Key) {
         Scope::Stack => " The same in all environments.",
         Scope::Everywhere => "",
     };
+    let strategies: Vec<String> = key
+        .strategies
+        .iter()
+        .map(|one| format!("`{one}`"))
+        .collect();
+    let only = match strategies.is_empty() {
+        true => String::new(),
+        false => format!(" Only of {}.", strategies.join(" and ")),
+    };
     line(
         page,
         &[
             &format!("`{name}`"),
             &key.kind.describe(),
             &need(key.need),
-            &format!("{}{fixed}", key.about),
+            &format!("{}{only}{fixed}", key.about),
             &format!("`{name} = {}`", key.example),
         ],
     );

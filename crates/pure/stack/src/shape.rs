@@ -77,11 +77,37 @@ impl Look<'_> {
                 self.table(table, "", shown);
                 self.scope = Scope::Stack;
             }
+            (Kind::Tables { most, .. }, Value::List(list)) => {
+                self.tables(key, most, list, entry.node.span, shown);
+            }
+            (Kind::Tables { .. }, _) => self.wrong_type(key.kind, &entry.node, shown),
             (kind, Value::Table(table)) if kind.is_table() => {
                 self.how_many(kind, table, shown);
                 self.table(table, key.path, shown);
             }
             (kind, _) => self.value(kind, &entry.node, shown),
+        }
+    }
+
+    fn tables(&mut self, key: &'static Key, most: usize, list: &[Node], span: Span, shown: &Shown) {
+        let Kind::Tables { what, .. } = key.kind else {
+            return;
+        };
+        if list.is_empty() {
+            let message = format!("`{}` is empty", shown.0);
+            let mistake = Mistake::at(span, Code::Empty, message);
+            self.push(mistake.expected(format!("at least one {what}")));
+        }
+        if let Some(beyond) = list.get(most) {
+            let message = format!("`{}` holds {} tables", shown.0, list.len());
+            let mistake = Mistake::at(beyond.span, Code::OutOfRange, message);
+            self.push(mistake.note("one too many").expected(key.kind.describe()));
+        }
+        for node in list {
+            match &node.value {
+                Value::Table(table) => self.table(table, key.path, shown),
+                _ => self.wrong_type(Kind::Table, node, shown),
+            }
         }
     }
 
@@ -118,17 +144,23 @@ impl Look<'_> {
             }
             (Kind::Command, Value::List(list)) => self.command(list, node.span, shown),
             (Kind::Count { least, most, port }, Value::Integer(number)) => {
-                let inside = number.is_some_and(|number| (least..=most).contains(&number));
-                if !inside {
-                    let code = if port {
-                        Code::BadPort
-                    } else {
-                        Code::OutOfRange
+                if !number.is_some_and(|number| (least..=most).contains(&number)) {
+                    let code = match port {
+                        true => Code::BadPort,
+                        false => Code::OutOfRange,
                     };
-                    let written = quote(self.written(node.span));
-                    let message = format!("{written} is out of range for `{}`", shown.0);
-                    self.push(Mistake::at(node.span, code, message).expected(kind.describe()));
+                    self.out_of_range(code, kind, node, shown);
                 }
+            }
+            (Kind::Amount { most }, Value::Integer(number)) => {
+                if !number.is_some_and(|number| (1..=most).contains(&number)) {
+                    self.out_of_range(Code::OutOfRange, kind, node, shown);
+                }
+            }
+            (Kind::Amount { .. }, Value::Text(text)) => {
+                let checked = value::percentage(text).map(drop);
+                let checked = checked.map_err(|wrong| wrong.or_expected(|| kind.describe()));
+                self.take(checked, node.span);
             }
             (Kind::TableOr(word), Value::Text(text)) if text == word => {}
             (Kind::TableOr(word), Value::Text(text)) => {
@@ -144,6 +176,12 @@ impl Look<'_> {
             }
             _ => self.wrong_type(kind, node, shown),
         }
+    }
+
+    fn out_of_range(&mut self, code: Code, kind: Kind, node: &Node, shown: &Shown) {
+        let written = quote(self.written(node.span));
+        let message = format!("{written} is out of range for `{}`", shown.0);
+        self.push(Mistake::at(node.span, code, message).expected(kind.describe()));
     }
 
     fn list(&mut self, of: Rule, at_least: usize, list: &[Node], span: Span, shown: &Shown) {
@@ -289,9 +327,10 @@ fn elsewhere(pattern: &str, name: &str) -> Option<String> {
 /// What would have been right: of a duration without quotes and unit, the units.
 fn expected(kind: Kind, node: &Node) -> String {
     let number = match (kind, &node.value) {
-        (Kind::Text(rule @ Rule::Duration { .. }), Value::Integer(Some(number))) => {
-            rule.check(&number.to_string()).err()
-        }
+        (
+            Kind::Text(rule @ (Rule::Duration { .. } | Rule::DurationOr { .. })),
+            Value::Integer(Some(number)),
+        ) => rule.check(&number.to_string()).err(),
         _ => None,
     };
     let units = number.and_then(|wrong| wrong.expected);
@@ -312,7 +351,9 @@ fn retyped(kind: Kind, node: &Node, written: &str) -> Option<String> {
         (Kind::Command, Value::Text(text)) => {
             format!("{:?}", text.split_whitespace().collect::<Vec<_>>())
         }
-        (Kind::List { .. }, Value::Text(_)) => format!("[{written}]"),
+        (Kind::List { .. }, Value::Text(_)) | (Kind::Tables { .. }, Value::Table(_)) => {
+            format!("[{written}]")
+        }
         (Kind::TableOr(word), Value::Boolean(false)) => format!("\"{word}\""),
         (Kind::Text(_), Value::List(list)) if list.len() == 1 => {
             written.trim_matches(['[', ']', ' ']).to_owned()

@@ -143,6 +143,47 @@ pub(crate) fn as_size(text: &str) -> Option<String> {
     ByteSize::parse(&meant).is_ok().then_some(meant)
 }
 
+/// Reads a percentage, `1%` to `100%`.
+pub(crate) fn percentage(text: &str) -> Checked<u8> {
+    let digits = text.trim().trim_end_matches('%').trim();
+    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    if !plain || digits.starts_with('0') && digits != "0" {
+        let message = format!("{} is neither a number nor a percentage", quote(text));
+        return Err(Wrong::new(Code::BadAmount, message));
+    }
+    if text != format!("{digits}%") {
+        let meant = match text.contains('%') {
+            true => format!("\"{digits}%\""),
+            false => digits.to_owned(),
+        };
+        let message = format!("{} is neither a number nor a percentage", quote(text));
+        return Err(Wrong::new(Code::BadAmount, message).mean(Some(meant)));
+    }
+    match digits.parse() {
+        Ok(percent @ 1..=100) => Ok(percent),
+        _ => {
+            let message = format!("{} is out of range", quote(text));
+            Err(Wrong::new(Code::OutOfRange, message))
+        }
+    }
+}
+
+/// The name of a cookie or header. RFC 9110 section 5.6.2 allows more characters, which serve nobody here.
+pub(crate) fn token(text: &str) -> Checked {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if (1..=64).contains(&text.len()) && text.bytes().all(plain) {
+        return Ok(());
+    }
+    let message = format!("{} cannot name a cookie or a header", quote(text));
+    let meant: String = text
+        .trim()
+        .chars()
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect();
+    let good = meant != text && (1..=64).contains(&meant.len()) && meant.bytes().all(plain);
+    Err(Wrong::new(Code::BadToken, message).mean(good.then_some(meant)))
+}
+
 /// Reads `HOST:PORT`.
 pub(crate) fn egress(text: &str) -> Checked<EgressSpec> {
     let wrong = |message: String| Wrong::new(Code::BadEgress, message);

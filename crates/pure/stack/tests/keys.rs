@@ -20,6 +20,14 @@ fn around(key: &Key) -> Table {
         }
         path if path.starts_with("service.*.build.") => "build = {}\nport = 80",
         "service.*.build" => "port = 80",
+        "service.*.deploy.batch" | "service.*.deploy.surge" => {
+            "image = 'a:1'\nport = 80\ndeploy = { strategy = 'rolling' }"
+        }
+        "service.*.deploy.steps" => "image = 'a:1'\nport = 80\ndeploy = { strategy = 'canary' }",
+        path if path.starts_with("service.*.deploy.st") && path != "service.*.deploy.strategy" => {
+            "image = 'a:1'\nport = 80\n\
+             deploy = { strategy = 'canary', steps = [{ weight = 1, hold = '1s' }] }"
+        }
         "service.*.release.timeout" => "image = 'a:1'\nport = 80\nrelease = { command = ['a'] }",
         "service.*.port" => "image = 'a:1'",
         _ => "image = 'a:1'\nport = 80",
@@ -59,6 +67,12 @@ fn parts(key: &Key) -> Vec<&'static str> {
 fn holder<'a>(table: &'a mut Table, parts: &[&str]) -> &'a mut Table {
     let mut at = table;
     for part in parts {
+        // Of a list of tables the first.
+        if at.get(*part).is_some_and(|value| value.is_array()) {
+            let first = at.get_mut(*part).and_then(|list| list.get_mut(0));
+            at = first.unwrap().as_table_mut().unwrap();
+            continue;
+        }
         let next = at
             .entry(*part)
             .or_insert_with(|| Value::Table(Table::new()));
@@ -95,11 +109,15 @@ fn every_key_but_those_of_the_stack_can_be_overridden() {
         let mut path = vec!["environment", "dev"];
         path.extend(parts(key));
         let (last, above) = path.split_last().unwrap();
-        if key.path.starts_with("service.*.build.") {
-            // A build is replaced whole, so a part of one cannot stand alone.
-            let build = table["service"]["web"]["build"].clone();
-            let web = holder(&mut table, &["environment", "dev", "service", "web"]);
-            web.insert("build".to_owned(), build);
+        for whole in ["build", "deploy"] {
+            let given = table["service"]["web"].get(whole).cloned();
+            // It is replaced whole, so a part of it cannot stand alone.
+            if let Some(given) = given
+                && key.path.starts_with(&format!("service.*.{whole}."))
+            {
+                let web = holder(&mut table, &["environment", "dev", "service", "web"]);
+                web.insert(whole.to_owned(), given);
+            }
         }
         holder(&mut table, above).insert((*last).to_owned(), example(key));
         let text = toml::to_string(&table).unwrap();

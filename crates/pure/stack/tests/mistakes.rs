@@ -339,6 +339,100 @@ fn cases() -> Vec<(Code, &'static str, String)> {
             service("links = [\"db\", \"db\"]\n[database.db]\nengine = \"postgres\""),
         ),
         (
+            Code::MissingKey,
+            "canary without steps",
+            deploy("strategy = \"canary\""),
+        ),
+        (
+            Code::MissingKey,
+            "step without hold",
+            canary("{ weight = 10 }, { weight = 50, hold = \"1m\" }"),
+        ),
+        (
+            Code::Conflict,
+            "sticky by both",
+            sticky("{ cookie = \"a\", header = \"b\" }"),
+        ),
+        (Code::Conflict, "sticky by nothing", sticky("{}")),
+        (
+            Code::BadChoice,
+            "strategy",
+            deploy("strategy = \"blue-green\""),
+        ),
+        (
+            Code::BadDuration,
+            "hold",
+            canary("{ weight = 10, hold = \"until told\" }"),
+        ),
+        (
+            Code::WrongType,
+            "hold as number",
+            canary("{ weight = 10, hold = 5 }"),
+        ),
+        (
+            Code::WrongType,
+            "one step",
+            deploy("strategy = \"canary\", steps = { weight = 10, hold = \"1m\" }"),
+        ),
+        (Code::WrongType, "weights alone", canary("10, 50")),
+        (
+            Code::OutOfRange,
+            "weight",
+            canary("{ weight = 100, hold = \"1m\" }"),
+        ),
+        (
+            Code::OutOfRange,
+            "hold",
+            canary("{ weight = 10, hold = \"8d\" }"),
+        ),
+        (Code::OutOfRange, "steps", canary(&many_steps(21))),
+        (
+            Code::OutOfRange,
+            "batch",
+            deploy("strategy = \"rolling\", batch = 0, surge = \"0%\""),
+        ),
+        (Code::Empty, "steps", canary("")),
+        (
+            Code::BadAmount,
+            "batch",
+            deploy("strategy = \"rolling\", batch = \"2\", surge = \"a quarter\""),
+        ),
+        (Code::BadToken, "cookie", sticky("{ cookie = \"my side\" }")),
+        (
+            Code::KeyOfAnotherStrategy,
+            "of none named",
+            deploy("batch = 1, sticky = { cookie = \"side\" }"),
+        ),
+        (
+            Code::KeyOfAnotherStrategy,
+            "of rolling",
+            deploy(
+                "strategy = \"rolling\", bake = \"1m\", steps = [{ weight = 1, hold = \"1m\" }]",
+            ),
+        ),
+        (
+            Code::KeyOfAnotherStrategy,
+            "of canary",
+            deploy("strategy = \"canary\", surge = 1, steps = [{ weight = 1, hold = \"1m\" }]"),
+        ),
+        (
+            Code::WeightsDoNotGrow,
+            "canary",
+            canary(
+                "{ weight = 10, hold = \"1m\" }, { weight = 10, hold = \"1m\" }, { weight = 5, hold = \"1m\" }",
+            ),
+        ),
+        (
+            Code::StrategyWithoutPort,
+            "rolling worker",
+            service("deploy = { strategy = \"rolling\" }"),
+        ),
+        (
+            Code::StrategyWithoutPort,
+            "canary worker",
+            service("deploy = { strategy = \"canary\", steps = [{ weight = 1, hold = \"1m\" }] }"),
+        ),
+        (
             Code::LinkToNothing,
             "slip",
             service("links = [\"bd\"]\n[database.db]\nengine = \"postgres\""),
@@ -391,6 +485,30 @@ fn cases() -> Vec<(Code, &'static str, String)> {
             ),
         ),
     ]
+}
+
+/// A file in which a service is deployed in this way.
+fn deploy(keys: &str) -> String {
+    service(&format!(
+        "port = 80\nhealth = \"none\"\ndeploy = {{ {keys} }}"
+    ))
+}
+
+fn canary(steps: &str) -> String {
+    deploy(&format!("strategy = \"canary\", steps = [{steps}]"))
+}
+
+fn sticky(by: &str) -> String {
+    service(&format!(
+        "port = 80\nhealth = \"none\"\n[service.web.deploy]\nstrategy = \"canary\"\n\
+         steps = [{{ weight = 1, hold = \"1m\" }}]\nsticky = {by}"
+    ))
+}
+
+fn many_steps(count: u32) -> String {
+    let step = |weight| format!("{{ weight = {weight}, hold = \"1s\" }}");
+    let steps: Vec<String> = (1..=count).map(step).collect();
+    steps.join(",\n")
 }
 
 fn cycle() -> String {

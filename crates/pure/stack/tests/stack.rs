@@ -9,7 +9,9 @@ use std::path::Path;
 
 use ward_stack::{Code, EXAMPLE, read, reference, too_large};
 use ward_types::id::Name;
-use ward_types::spec::{Base, EgressSpec, EnvSpec, ImageSource};
+use ward_types::spec::{
+    Amount, Base, CanaryStep, EgressSpec, EnvSpec, ImageSource, Sticky, Strategy,
+};
 use ward_types::time::Millis;
 use ward_types::unit::ByteSize;
 
@@ -127,6 +129,71 @@ fn an_environment_overrides_any_value() {
 fn health_none_opts_out_in_writing() {
     let text = EXAMPLE.replace("health = {", "health = \"none\" # {");
     assert_eq!(resolve(&text, "dev").services[&name("web")].health, None);
+}
+
+fn deployed(deploy: &str, env: &str) -> Strategy {
+    let text = format!(
+        "stack = {{ name = 's', version = '0.1' }}\n[service.w]\nimage = 'a:1'\nport = 80\n\
+         health = 'none'\n{deploy}\n"
+    );
+    resolve(&text, env).services[&name("w")].strategy.clone()
+}
+
+#[test]
+fn strategies_are_read_with_their_defaults() {
+    assert_eq!(deployed("", "dev"), Strategy::default());
+    assert_eq!(deployed("deploy = {}", "dev"), Strategy::default());
+    let baked = Strategy::BlueGreen {
+        bake: Millis::secs(600),
+    };
+    assert_eq!(deployed("deploy.bake = '10m'", "dev"), baked);
+    let rolling = |batch, surge| Strategy::Rolling { batch, surge };
+    assert_eq!(
+        deployed("[service.w.deploy]\nstrategy = 'rolling'", "dev"),
+        rolling(Amount::Count(1), Amount::Count(1))
+    );
+    assert_eq!(
+        deployed(
+            "deploy = { strategy = 'rolling', batch = '25%', surge = 3 }",
+            "dev"
+        ),
+        rolling(Amount::Percent(25), Amount::Count(3))
+    );
+}
+
+const CANARY: &str = "[service.w.deploy]
+strategy = 'canary'
+bake = '1h'
+steps = [{ weight = 10, hold = '2m' }, { weight = 50, hold = 'until_told' }]
+sticky = { cookie = 'side' }
+";
+
+#[test]
+fn a_canary_is_read_and_an_environment_replaces_it_whole() {
+    let step = |weight, hold| CanaryStep { weight, hold };
+    let canary = |sticky| Strategy::Canary {
+        steps: vec![step(10, Some(Millis::secs(120))), step(50, None)],
+        sticky,
+        bake: Millis::secs(3600),
+    };
+    let by_cookie = canary(Some(Sticky::Cookie("side".to_owned())));
+    assert_eq!(deployed(CANARY, "dev"), by_cookie);
+    let header = CANARY.replace("cookie = 'side'", "header = 'X-Patient'");
+    let by_header = canary(Some(Sticky::Header("X-Patient".to_owned())));
+    assert_eq!(deployed(&header, "dev"), by_header);
+    let alone = CANARY.replace("sticky", "#");
+    assert_eq!(deployed(&alone, "dev"), canary(None));
+    let listed = CANARY.replace("steps =", "#").replace("sticky", "#")
+        + "[[service.w.deploy.steps]]\nweight = 10\nhold = '2m'\n\
+           [[service.w.deploy.steps]]\nweight = 50\nhold = 'until_told'\n";
+    assert_eq!(deployed(&listed, "dev"), canary(None));
+    let prod = "[environment.dev]\n[environment.prod]\nservice.w.deploy.bake = '1s'\n";
+    let text = format!("{CANARY}{prod}");
+    let baked = Strategy::BlueGreen {
+        bake: Millis::secs(1),
+    };
+    assert_eq!(deployed(&text, "prod"), baked);
+    assert_eq!(deployed(&text, "dev"), by_cookie);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DeploymentId, EnvId, InstanceId, ReleaseId};
-use crate::release::{DataState, Deployment, Environment, Goal, Phase, Release, Verdict};
+use crate::release::{DataState, Deployment, Environment, Goal, Pause, Phase, Release, Verdict};
 use crate::time::Timestamp;
 
 /// One entry of the log.
@@ -63,6 +63,31 @@ pub enum Event {
         deployment: DeploymentId,
         /// Where it stands now.
         phase: Phase,
+    },
+    /// Somebody asked that a deployment stay where it is.
+    DeploymentPaused {
+        /// Which environment.
+        env: EnvId,
+        /// Which deployment.
+        deployment: DeploymentId,
+        /// Who.
+        by: String,
+    },
+    /// Somebody asked that a paused deployment go on. Its deadlines count from here.
+    DeploymentResumed {
+        /// Which environment.
+        env: EnvId,
+        /// Which deployment.
+        deployment: DeploymentId,
+    },
+    /// Somebody asked that stages of a deployment be held no longer.
+    DeploymentPromoted {
+        /// Which environment.
+        env: EnvId,
+        /// Which deployment.
+        deployment: DeploymentId,
+        /// The first stage that is still held.
+        to: u32,
     },
     /// Somebody asked that a deployment go no further.
     DeploymentCancelled {
@@ -138,6 +163,9 @@ impl Event {
             | Event::ReleaseRetired { env, .. }
             | Event::DeploymentQueued { env, .. }
             | Event::DeploymentMoved { env, .. }
+            | Event::DeploymentPaused { env, .. }
+            | Event::DeploymentResumed { env, .. }
+            | Event::DeploymentPromoted { env, .. }
             | Event::DeploymentCancelled { env, .. }
             | Event::GoalChanged { env, .. }
             | Event::InstanceEnded { env, .. }
@@ -158,6 +186,9 @@ impl Event {
             Event::ReleaseRetired { .. } => "release_retired",
             Event::DeploymentQueued { .. } => "deployment_queued",
             Event::DeploymentMoved { .. } => "deployment_moved",
+            Event::DeploymentPaused { .. } => "deployment_paused",
+            Event::DeploymentResumed { .. } => "deployment_resumed",
+            Event::DeploymentPromoted { .. } => "deployment_promoted",
             Event::DeploymentCancelled { .. } => "deployment_cancelled",
             Event::GoalChanged { .. } => "goal_changed",
             Event::InstanceEnded { .. } => "instance_ended",
@@ -273,7 +304,24 @@ impl Environment {
             Event::DeploymentMoved {
                 deployment, phase, ..
             } => self.move_deployment(at, *deployment, phase)?,
-            Event::DeploymentCancelled { deployment, by, .. } => self.cancel(*deployment, by)?,
+            Event::DeploymentPaused { deployment, by, .. } => {
+                let by = by.clone();
+                self.unfinished(*deployment)?.paused = Some(Pause { by, at });
+            }
+            Event::DeploymentResumed { deployment, .. } => {
+                let deployment = self.unfinished(*deployment)?;
+                deployment.paused = None;
+                deployment.phase_since = at;
+            }
+            Event::DeploymentPromoted { deployment, to, .. } => {
+                let deployment = self.unfinished(*deployment)?;
+                deployment.promoted = deployment.promoted.max(*to);
+            }
+            // Once: who asked first has cancelled it.
+            Event::DeploymentCancelled { deployment, by, .. } => {
+                let cancelled = &mut self.unfinished(*deployment)?.cancelled;
+                cancelled.get_or_insert_with(|| by.clone());
+            }
             Event::GoalChanged { goal, .. } => {
                 self.goal = *goal;
                 if *goal == Goal::Purged {
@@ -307,8 +355,7 @@ impl Environment {
         Ok(())
     }
 
-    /// Once: who asked first has cancelled it.
-    fn cancel(&mut self, id: DeploymentId, by: &str) -> Result<(), MisfitEvent> {
+    fn unfinished(&mut self, id: DeploymentId) -> Result<&mut Deployment, MisfitEvent> {
         let deployment = self
             .deployments
             .get_mut(&id)
@@ -316,8 +363,7 @@ impl Environment {
         if matches!(deployment.phase, Phase::Finished { .. }) {
             return Err(MisfitEvent::Ended(self.id.clone(), id));
         }
-        deployment.cancelled.get_or_insert_with(|| by.to_owned());
-        Ok(())
+        Ok(deployment)
     }
 
     fn move_deployment(
@@ -345,7 +391,7 @@ impl Environment {
         deployment.phase_since = at;
         deployment.phase = phase.clone();
         let to = deployment.to;
-        if matches!(phase, Phase::Rolling) {
+        if matches!(phase, Phase::Rolling { .. }) {
             self.data = DataState::Kept; // Its release commands have run.
         }
         let succeeded = matches!(

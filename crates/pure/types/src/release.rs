@@ -54,8 +54,12 @@ pub enum Phase {
     Queued,
     /// Databases come up, then release commands run.
     Preparing,
-    /// New instances start, become healthy and are switched to.
-    Rolling,
+    /// New instances start, become healthy and are switched to, stage by stage.
+    Rolling {
+        /// Which stage of the strategy, from 0.
+        #[serde(default, skip_serializing_if = "is_first")]
+        stage: u32,
+    },
     /// The new release failed: its instances are stopped, the old ones keep serving.
     Reverting {
         /// What went wrong.
@@ -70,6 +74,11 @@ pub enum Phase {
         /// When.
         at: Timestamp,
     },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_first(stage: &u32) -> bool {
+    *stage == 0
 }
 
 /// What went wrong with a deployment, for a person to read.
@@ -132,11 +141,26 @@ pub struct Deployment {
     pub phase_since: Timestamp,
     /// Who asked for it.
     pub by: String,
+    /// Who paused it, and when, while it is paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Pause>,
+    /// The stages below this number need not be held any more: somebody said so.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub promoted: u32,
     /// Who cancelled it, if somebody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled: Option<String>,
     /// Where it stands.
     pub phase: Phase,
+}
+
+/// That a deployment takes no further step until it is resumed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Who asked for it.
+    pub by: String,
+    /// Since when.
+    pub at: Timestamp,
 }
 
 /// Whether an environment should run at all.

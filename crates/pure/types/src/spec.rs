@@ -73,6 +73,88 @@ pub struct ServiceSpec {
     pub drain_timeout: Millis,
     /// From SIGTERM to SIGKILL.
     pub stop_timeout: Millis,
+    /// How a new release takes over.
+    #[serde(default)]
+    pub strategy: Strategy,
+}
+
+/// How the instances of a new release take over from those of the one before. Only a deploy follows it:
+/// a rollback is one switch, and so is the first release of an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Strategy {
+    /// All new instances beside the old ones, then one switch of all requests.
+    BlueGreen {
+        /// How long the new release serves everything, with the old instances beside it, before the
+        /// deployment has succeeded.
+        bake: Millis,
+    },
+    /// A few instances at a time.
+    Rolling {
+        /// How many are replaced at a time.
+        batch: Amount,
+        /// How many more than declared may run meanwhile, draining ones included; at least 1.
+        surge: Amount,
+    },
+    /// A small share of the requests first.
+    Canary {
+        /// The steps before everything goes to the new release, of growing weight.
+        steps: Vec<CanaryStep>,
+        /// What keeps a client on one side.
+        sticky: Option<Sticky>,
+        /// As of `BlueGreen`, after the last step.
+        bake: Millis,
+    },
+}
+
+impl Default for Strategy {
+    fn default() -> Self {
+        Self::BlueGreen { bake: Millis(0) }
+    }
+}
+
+/// A number of instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Amount {
+    /// So many.
+    Count(u32),
+    /// So many of a hundred that are declared, 1 to 100, rounded up.
+    Percent(u8),
+}
+
+impl Amount {
+    /// Of `declared` instances; at least 1.
+    #[must_use]
+    pub fn of(self, declared: u32) -> u32 {
+        let count = match self {
+            Self::Count(count) => count,
+            Self::Percent(percent) => {
+                let exact = u64::from(declared) * u64::from(percent);
+                u32::try_from(exact.div_ceil(100)).unwrap_or(u32::MAX)
+            }
+        };
+        count.max(1)
+    }
+}
+
+/// One step of a canary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CanaryStep {
+    /// How many of any 100 requests in a row go to the new release, 1 to 99.
+    pub weight: u8,
+    /// How long; `None`: until told (`ward deployment promote`).
+    pub hold: Option<Millis>,
+}
+
+/// What keeps a client with one release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sticky {
+    /// A cookie of this name, which the gateway sets.
+    Cookie(String),
+    /// The value of this header, which clients send.
+    Header(String),
 }
 
 impl ServiceSpec {

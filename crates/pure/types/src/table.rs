@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{EnvId, Generation, InstanceId, Name, ReleaseId};
+use crate::spec::Sticky;
 use crate::time::Millis;
 
 /// What the gateway serves. An immutable value that is swapped whole.
@@ -31,6 +32,22 @@ pub struct Pool {
     pub hosts: Vec<String>,
     /// The instances in rotation. May be empty: requests wait for a few seconds, then 503 with Retry-After.
     pub endpoints: Vec<Endpoint>,
+    /// How requests are divided while two releases are in rotation; `None`: by the instances alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
+}
+
+/// A release's share of a pool's requests. Where no instance of one of the two sides is in rotation, the
+/// other side takes all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    /// The release whose share this is.
+    pub release: ReleaseId,
+    /// How many of any 100 requests in a row go to it, 0 to 100.
+    pub percent: u8,
+    /// What keeps a client on one side; `None`: each request is its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
 }
 
 /// One instance in rotation.

@@ -8,6 +8,7 @@ use crate::event::Record;
 use crate::id::{DeploymentId, Digest, EnvId, InstanceId, Name, ReleaseId};
 use crate::keeper::{Exit, InstanceState};
 use crate::release::{Failure, Goal, Reason, Verdict};
+use crate::spec::Strategy;
 use crate::time::{Millis, Timestamp};
 
 /// `GET /v1/status?env=returns/dev`: the platform, and each environment (or the one asked for), also one that is
@@ -222,6 +223,9 @@ pub struct DeployRequest {
     /// What becomes of a rollback that holds.
     #[serde(default)]
     pub rollback: Held,
+    /// How services with a port take over, in place of what the stack file says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
 }
 
 /// What a deploy does where somebody rolled back.
@@ -278,6 +282,33 @@ pub struct CancelRequest {
     pub why: String,
 }
 
+/// The body of `POST /v1/deployments/steer`, which is answered by a [`DeploymentDetail`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SteerRequest {
+    /// The environment.
+    pub env: Option<EnvId>,
+    /// Which deployment; without it the one that is under way, else the one whose turn is next.
+    pub deployment: Option<DeploymentId>,
+    /// What it shall do.
+    pub steer: Steer,
+    /// Why, for the audit log.
+    pub why: String,
+}
+
+/// What a deployment that is under way can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Steer {
+    /// Stay as it is.
+    Pause,
+    /// Go on after a pause.
+    Resume,
+    /// Hold this stage no longer.
+    PromoteStage,
+    /// Hold no stage any longer, and do not bake.
+    Promote,
+}
+
 /// The answer of `GET /v1/deployments`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeploymentDetail {
@@ -295,6 +326,9 @@ pub struct DeploymentDetail {
     pub phase_since: Timestamp,
     /// Who cancelled it.
     pub cancelled: Option<String>,
+    /// Who paused it, while it is paused.
+    #[serde(default)]
+    pub paused: Option<String>,
     /// What it waits for, in sentences with their deadlines, none when it has ended; then what is being built for
     /// the environment.
     pub waiting: Vec<String>,

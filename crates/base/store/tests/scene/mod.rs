@@ -74,6 +74,8 @@ pub(crate) fn queued(env: &EnvId, id: u64) -> Event {
             started: None,
             phase_since: Timestamp(1000 + id),
             by: "anna".into(),
+            paused: None,
+            promoted: 0,
             cancelled: None,
             phase: Phase::Queued,
         },
@@ -99,7 +101,7 @@ pub(crate) fn release(env: &EnvId, id: u64) -> Vec<Entry> {
         recorded(env, id),
         queued(env, id),
         moved(env, id, Phase::Preparing),
-        moved(env, id, Phase::Rolling),
+        moved(env, id, Phase::Rolling { stage: 0 }),
         moved(env, id, finished),
         Event::GoalChanged {
             env: env.clone(),

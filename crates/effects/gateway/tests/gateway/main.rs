@@ -15,6 +15,7 @@ mod gaps;
 mod http;
 mod links;
 mod smuggling;
+mod splits;
 mod swaps;
 mod tls;
 mod upgrades;

@@ -14,7 +14,10 @@ use crate::app::App;
 use crate::clients::{body, get, get2, http1_over, http2_over};
 use crate::world::World;
 
-fn trusting(world: &World, versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
+pub(crate) fn trusting(
+    world: &World,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> ClientConfig {
     let pem = ward_gateway::ca::certificate_pem(world.home.path()).unwrap();
     let mut roots = RootCertStore::empty();
     roots
@@ -26,7 +29,7 @@ fn trusting(world: &World, versions: &[&'static rustls::SupportedProtocolVersion
     builder.with_root_certificates(roots).with_no_client_auth()
 }
 
-async fn connect(
+pub(crate) async fn connect(
     config: &Arc<ClientConfig>,
     address: SocketAddr,
     name: &str,

@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use ward_gateway::control::Control;
 use ward_gateway::{Limits, Options};
 use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId};
-use ward_types::table::{Endpoint, GatewayObserved, Pool, Table, Traffic};
+use ward_types::spec::Sticky;
+use ward_types::table::{Endpoint, GatewayObserved, Pool, Split, Table, Traffic};
 use ward_types::time::Millis;
 
 use crate::keeper::Keeper;
@@ -147,8 +148,25 @@ impl World {
                 service: Name::parse("web").unwrap(),
                 hosts: vec!["shop.localhost".to_owned()],
                 endpoints: instances.iter().map(|id| self.endpoint(id)).collect(),
+                split: None,
             }],
         }
+    }
+
+    /// Puts such a table in force, in which so many of 100 requests go to the release `r2`.
+    pub(crate) async fn split(
+        &mut self,
+        instances: &[&str],
+        percent: u8,
+        sticky: Option<Sticky>,
+    ) -> GatewayObserved {
+        let mut table = self.table(instances);
+        table.pools[0].split = Some(Split {
+            release: ReleaseId(2),
+            percent,
+            sticky,
+        });
+        self.control.apply(table).await.unwrap()
     }
 
     /// Puts such a table in force.

@@ -34,6 +34,7 @@ pub(crate) async fn up(context: &Context, up: args::Up) -> Result<Status, Troubl
                 others: Others::Wait,
                 until: Until::Verdict,
                 rollback: Held::Kept,
+                strategy: None,
             };
             send(context, &request).await
         }
@@ -68,6 +69,7 @@ pub(crate) async fn deploy(context: &Context, deploy: args::Deploy) -> Result<St
         others: deploy.pace.others(),
         until: deploy.pace.until(),
         rollback: Held::Superseded,
+        strategy: deploy.strategy,
     };
     send(context, &request).await
 }

@@ -1,8 +1,8 @@
-//! `deployment`: how one stands, how it goes, and that it shall go no further.
+//! `deployment`: how one stands, how it goes, and what it shall do.
 
 use owo_colors::OwoColorize;
 use ward_types::id::EnvId;
-use ward_types::view::{CancelRequest, DeploymentDetail, ending};
+use ward_types::view::{CancelRequest, DeploymentDetail, Steer, SteerRequest, ending};
 
 use super::deploy::follow;
 use super::status::moment;
@@ -21,7 +21,16 @@ pub(crate) async fn deployment(
             let path = format!("/v1/deployments/watch{query}");
             follow(context, context.client.get_lines(&path).await?).await
         }
-        args::Deployment::Cancel { of, why } => {
+        args::Deployment::Pause(steered) => steer(context, steered, Steer::Pause).await,
+        args::Deployment::Resume(steered) => steer(context, steered, Steer::Resume).await,
+        args::Deployment::Promote { steered, stage } => {
+            let steer_to = match stage {
+                true => Steer::PromoteStage,
+                false => Steer::Promote,
+            };
+            steer(context, steered, steer_to).await
+        }
+        args::Deployment::Cancel(args::Steered { of, why }) => {
             let request = CancelRequest {
                 env: Some(environment(context, &of).await?),
                 deployment: of.deployment,
@@ -32,6 +41,23 @@ pub(crate) async fn deployment(
             follow(context, lines).await
         }
     }
+}
+
+async fn steer(context: &Context, steered: args::Steered, steer: Steer) -> Result<Status, Trouble> {
+    let request = SteerRequest {
+        env: Some(environment(context, &steered.of).await?),
+        deployment: steered.of.deployment,
+        steer,
+        why: steered.why,
+    };
+    let path = "/v1/deployments/steer";
+    let detail: DeploymentDetail = context.client.post(path, &request).await?;
+    if context.printer.is_json() {
+        context.printer.json(&detail);
+    } else {
+        tell(context, &detail);
+    }
+    Ok(Status::Success)
 }
 
 async fn environment(context: &Context, of: &args::OfDeployment) -> Result<EnvId, Trouble> {
@@ -85,6 +111,9 @@ fn tell(context: &Context, detail: &DeploymentDetail) {
     let known = deployment.verdict.is_some() && deployment.cancelled.is_some();
     if let Some(by) = detail.cancelled.as_ref().filter(|_| !known) {
         data(&format!("  cancelled by {by}"));
+    }
+    if let Some(by) = &detail.paused {
+        data(&format!("  paused by {by}"));
     }
     if deployment.verdict.is_none() {
         data(&format!(

@@ -85,6 +85,11 @@ fn sentence(event: &Event) -> String {
         Event::DeploymentMoved {
             deployment, phase, ..
         } => format!("deployment {deployment} {}", word(phase)),
+        Event::DeploymentPaused { deployment, .. } => format!("deployment {deployment} paused"),
+        Event::DeploymentResumed { deployment, .. } => format!("deployment {deployment} resumed"),
+        Event::DeploymentPromoted { deployment, .. } => {
+            format!("deployment {deployment} promoted")
+        }
         Event::DeploymentCancelled { deployment, .. } => {
             format!("deployment {deployment} cancelled")
         }
@@ -111,7 +116,8 @@ fn word(phase: &Phase) -> String {
     match phase {
         Phase::Queued => "queued".to_owned(),
         Phase::Preparing => "preparing".to_owned(),
-        Phase::Rolling => "rolling".to_owned(),
+        Phase::Rolling { stage: 0 } => "rolling".to_owned(),
+        Phase::Rolling { stage } => format!("rolling: stage {}", stage + 1),
         Phase::Reverting { failure } => format!("reverting: {}", failure.message),
         Phase::Finished { verdict, .. } => Verdict::as_str(*verdict).to_owned(),
     }

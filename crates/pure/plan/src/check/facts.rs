@@ -40,7 +40,7 @@ impl<'a> Case<'a> {
     pub(super) fn active(&self) -> Option<&'a Deployment> {
         let mut deployments = self.env.deployments.values();
         deployments.find(|d| match d.phase {
-            Phase::Preparing | Phase::Rolling | Phase::Reverting { .. } => true,
+            Phase::Preparing | Phase::Rolling { .. } | Phase::Reverting { .. } => true,
             Phase::Queued | Phase::Finished { .. } => false,
         })
     }
@@ -55,10 +55,14 @@ impl<'a> Case<'a> {
 
     /// Whether the table in force, or the one that the plan asks for, names an instance.
     pub(super) fn is_in_rotation(&self, id: &InstanceId) -> bool {
-        let pools = self.observed.gateway.iter().flat_map(|g| &g.pools);
-        let in_force = pools.flat_map(|p| &p.endpoints).any(|e| e.instance == *id);
         let planned = self.routes().unwrap_or_default();
-        in_force || planned.iter().any(|p| p.endpoints.contains(id))
+        self.is_in_force(id) || planned.iter().any(|p| p.endpoints.contains(id))
+    }
+
+    pub(super) fn is_in_force(&self, id: &InstanceId) -> bool {
+        let pools = self.observed.gateway.iter().flat_map(|g| &g.pools);
+        let mut endpoints = pools.flat_map(|p| &p.endpoints);
+        endpoints.any(|e| e.instance == *id)
     }
 
     /// The instances in rotation for a service by the table in force.

@@ -5,6 +5,7 @@
 //! no moment and no memory: what it cannot judge from the environment, the observation and the plan, it
 //! leaves to the planner's own tests.
 
+mod course;
 mod data;
 mod ending;
 mod facts;

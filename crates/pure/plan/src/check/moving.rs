@@ -7,6 +7,7 @@ use ward_types::keeper::{Exit, InstanceState, Role};
 use ward_types::release::{DataState, Deployment, Phase, Reason, Verdict};
 
 use super::Objection;
+use super::course::Course;
 use super::facts::{Case, is_healthy};
 use crate::action::Action;
 
@@ -32,20 +33,63 @@ pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
 fn follows(case: &Case, deployment: &Deployment, next: &Phase) -> bool {
     match (&deployment.phase, next) {
         (Phase::Queued, Phase::Preparing) => case.is_up() && is_its_turn(case, deployment),
-        (Phase::Preparing, Phase::Rolling) => case.is_up() && is_prepared(case, deployment),
-        (Phase::Preparing | Phase::Rolling, Phase::Reverting { .. }) => true,
-        (Phase::Rolling | Phase::Reverting { .. }, Phase::Finished { verdict, .. })
+        (Phase::Preparing, Phase::Rolling { stage: 0 }) => {
+            case.is_up() && deployment.paused.is_none() && is_prepared(case, deployment)
+        }
+        (Phase::Rolling { stage }, Phase::Rolling { stage: next }) => {
+            case.is_up()
+                && deployment.paused.is_none()
+                && may_follow(case, deployment, *stage, *next)
+        }
+        (Phase::Preparing | Phase::Rolling { .. }, Phase::Reverting { .. }) => true,
+        (Phase::Rolling { .. }, Phase::Finished { verdict, .. })
+            if *verdict == Verdict::Succeeded =>
+        {
+            let last = |course: Course| course.stage() == Some(course.length() - 1);
+            Course::of(case).is_none_or(last)
+        }
+        (Phase::Reverting { .. }, Phase::Finished { verdict, .. })
             if *verdict == Verdict::Succeeded =>
         {
             true
         }
         (Phase::Reverting { .. }, Phase::Finished { .. }) => true,
-        (Phase::Queued | Phase::Preparing | Phase::Rolling, Phase::Finished { verdict, .. }) => {
+        (
+            Phase::Queued | Phase::Preparing | Phase::Rolling { .. },
+            Phase::Finished { verdict, .. },
+        ) => {
             let stopped = !case.is_up() || is_cancelled_in_queue(deployment);
             stopped && *verdict != Verdict::Succeeded
         }
         _ => false,
     }
+}
+
+/// The next stage, or one that somebody promoted it to; and only when the one before has begun in full:
+/// what it needs is well, and takes requests where it should.
+fn may_follow(case: &Case, deployment: &Deployment, stage: u32, next: u32) -> bool {
+    let Some(course) = Course::of(case) else {
+        return false;
+    };
+    let farthest = deployment.promoted.max(stage + 1).min(course.length() - 1);
+    let well = |name: &Name| {
+        let started = course.started(name, stage);
+        case.healthy_of(deployment.to, name).len() >= started
+    };
+    let routed = |name: &Name| {
+        let port = case
+            .declared(deployment.to, name)
+            .is_some_and(|s| s.port.is_some());
+        let mut in_force = case.in_force_for(name).into_iter();
+        let ours = in_force.any(|id| {
+            case.seen(id)
+                .is_some_and(|i| i.facts.release == deployment.to)
+        });
+        ours || !port || course.started(name, stage) == 0
+    };
+    let known = case.observed.gateway.is_some();
+    let begun = course.services().all(|name| well(name) && routed(name));
+    stage < next && next <= farthest && known && begun
 }
 
 fn is_cancelled_in_queue(deployment: &Deployment) -> bool {

@@ -101,6 +101,20 @@ pub enum Objection {
     /// One environment would serve two releases at once.
     #[error("it would have instances of more than one release in rotation")]
     MixesReleases,
+    /// It divides a service's requests in a way that no step of its strategy names.
+    #[error("it would divide the requests of {service} in a way that its strategy does not name")]
+    WrongSplit {
+        /// The service.
+        service: Name,
+    },
+    /// It leaves fewer healthy instances than a deployment may, although there are more (P1).
+    #[error("it would leave {service} fewer than {floor} healthy instances while it is deployed")]
+    BelowFloor {
+        /// The service.
+        service: Name,
+        /// How many there must be.
+        floor: usize,
+    },
     /// It routes although the gateway is not seen.
     #[error("it would route although the gateway is not seen")]
     RoutesBlindly,

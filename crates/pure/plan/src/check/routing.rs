@@ -1,4 +1,4 @@
-//! Routing: only to what is well, one release at a time, and never a serving pool emptied.
+//! Routing: only to what is well, two releases only as a strategy says, and never a serving pool emptied.
 
 use std::collections::BTreeSet;
 
@@ -7,6 +7,7 @@ use ward_types::keeper::{InstanceState, Role};
 use ward_types::release::Phase;
 
 use super::Objection;
+use super::course::Course;
 use super::facts::{Case, is_healthy};
 use crate::action::{Action, PlannedPool};
 use crate::observed::SeenInstance;
@@ -32,6 +33,8 @@ pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
         }
     }
     releases(case, pools, objections);
+    splits(case, pools, objections);
+    objections.extend(below_floor(case, pools));
     objections.extend(emptied(case, pools));
 }
 
@@ -77,12 +80,77 @@ fn releases(case: &Case, pools: &[PlannedPool], objections: &mut Vec<Objection>)
     if !case.is_up() {
         objections.push(Objection::RoutesDown);
     }
-    if routed.len() > 1 {
+    if routed.len() > 1 && !may_mix(case, pools) && !is_left_mixed(case, pools) {
         objections.push(Objection::MixesReleases);
     }
     if routed.iter().any(|r| !may_serve(case, *r)) {
         objections.push(Objection::RoutesEarly);
     }
+}
+
+/// Two releases beside each other, as stages are; in one pool only where its strategy shares requests.
+fn may_mix(case: &Case, pools: &[PlannedPool]) -> bool {
+    let Some(course) = Course::of(case).filter(Course::is_gradual) else {
+        return false;
+    };
+    let both = [course.old, course.new_release()];
+    // What neither is was left in rotation by an earlier one, because nothing else could serve.
+    let known = pools.iter().flat_map(|p| &p.endpoints).all(|id| {
+        let release = case.seen(id).map(|i| i.facts.release);
+        case.is_in_force(id) || release.is_none_or(|r| both.contains(&r))
+    });
+    let mut mixed = pools.iter().filter(|p| is_mixed(case, p));
+    known && mixed.all(|p| course.is_rolling(&p.service) || p.split.is_some())
+}
+
+/// What a deployment by stages left in rotation when its time was out: no pool of both, nothing added.
+fn is_left_mixed(case: &Case, pools: &[PlannedPool]) -> bool {
+    let other = |id: &&InstanceId| {
+        let seen = case.seen(id);
+        seen.is_some_and(|i| Some(i.facts.release) != case.env.current)
+    };
+    let mut others = pools.iter().flat_map(|p| &p.endpoints).filter(other);
+    others.all(|id| case.is_in_force(id)) && !pools.iter().any(|p| is_mixed(case, p))
+}
+
+fn is_mixed(case: &Case, pool: &PlannedPool) -> bool {
+    routed_releases(case, std::slice::from_ref(pool)).len() > 1
+}
+
+/// A split only as a canary names it, and one in each pool that a canary shares.
+fn splits(case: &Case, pools: &[PlannedPool], objections: &mut Vec<Objection>) {
+    let course = Course::of(case);
+    for pool in pools {
+        let named = pool.split.as_ref().is_none_or(|split| {
+            let course = course.as_ref().filter(|c| !c.goes_back(case));
+            course.is_some_and(|c| c.names(&pool.service, split))
+        });
+        if !named {
+            let service = pool.service.clone();
+            objections.push(Objection::WrongSplit { service });
+        }
+    }
+}
+
+/// A rolling service keeps its floor, or what it has of it.
+fn below_floor(case: &Case, pools: &[PlannedPool]) -> Vec<Objection> {
+    let Some(course) = Course::of(case) else {
+        return Vec::new();
+    };
+    let well = |ids: Vec<&InstanceId>| {
+        let seen = ids.into_iter().filter_map(|id| case.seen(id));
+        seen.filter(|i| is_healthy(i)).count()
+    };
+    let below = pools.iter().filter_map(|pool| {
+        let floor = course.floor(&pool.service)?;
+        let has = well(case.in_force_for(&pool.service));
+        let keeps = well(pool.endpoints.iter().collect());
+        (keeps < floor.min(has)).then(|| Objection::BelowFloor {
+            service: pool.service.clone(),
+            floor,
+        })
+    });
+    below.collect()
 }
 
 fn routed_releases(case: &Case, pools: &[PlannedPool]) -> BTreeSet<ReleaseId> {
@@ -92,16 +160,24 @@ fn routed_releases(case: &Case, pools: &[PlannedPool]) -> BTreeSet<ReleaseId> {
 }
 
 /// The release that serves; one that is in rotation already; or the one that rolls out, if all of it is
-/// well.
+/// well that its stage needs. It is at a later stage only because it was in rotation before.
 fn may_serve(case: &Case, release: ReleaseId) -> bool {
+    let started = || match Course::of(case) {
+        Some(course) => course.stage().is_some_and(|stage| {
+            let mut services = course.services();
+            let well = |name: &Name| case.healthy_of(release, name).len();
+            stage > 0 || services.all(|name| well(name) >= course.started(name, stage))
+        }),
+        None => case.has_started_in_full(release),
+    };
     let rolls = case
         .active()
-        .is_some_and(|d| d.to == release && d.phase == Phase::Rolling);
+        .is_some_and(|d| d.to == release && matches!(d.phase, Phase::Rolling { .. }));
     let pools = case.observed.gateway.iter().flat_map(|g| &g.pools);
     let mut endpoints = pools.flat_map(|p| &p.endpoints);
     case.env.current == Some(release)
         || endpoints.any(|e| e.release == release)
-        || (rolls && case.has_started_in_full(release))
+        || (rolls && started())
 }
 
 /// A pool may lose its healthy instances only to others, or with the service itself.
@@ -130,10 +206,19 @@ fn is_declared(case: &Case, pools: &[PlannedPool], service: &Name) -> bool {
         let declared = case.declared(release, service);
         declared.is_some_and(|s| s.port.is_some() && s.instances > 0)
     };
-    if let Some(routed) = routed_releases(case, pools).into_iter().next() {
+    let routed = routed_releases(case, pools);
+    if let Some(course) = Course::of(case).filter(|_| routed.len() > 1) {
+        return match course.goes_back(case) {
+            true => wants(course.old),
+            false => wants(course.old) || wants(course.new_release()),
+        };
+    }
+    if let Some(routed) = routed.into_iter().next() {
         return wants(routed);
     }
-    let rolls = case.active().filter(|d| d.phase == Phase::Rolling);
+    let rolls = case
+        .active()
+        .filter(|d| matches!(d.phase, Phase::Rolling { .. }));
     let started = rolls
         .map(|d| d.to)
         .filter(|to| case.has_started_in_full(*to));

@@ -1,12 +1,13 @@
 //! Starting: only what is asked for now, under a number of its own, and never too many.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ward_types::id::{InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
 use ward_types::release::{DataState, Phase, Reason};
 
 use super::Objection;
+use super::course::Course;
 use super::facts::{Case, is_copy_of, runs};
 use crate::action::Action;
 use crate::observed::SeenInstance;
@@ -32,6 +33,7 @@ pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
     }
     objections.extend(databases(case, &starts));
     objections.extend(too_many(case, &starts));
+    objections.extend(above_surge(case, &starts));
 }
 
 fn starts<'a>(case: &Case<'a>) -> Vec<Start<'a>> {
@@ -75,7 +77,7 @@ fn is_asked_for(case: &Case, start: &Start) -> bool {
             wanted && to == start.release && declared.is_some_and(|s| s.release.is_some())
         }
         (Role::ReleaseCommand, _) => false,
-        (Role::Service, Some((Phase::Rolling, to, _))) => {
+        (Role::Service, Some((Phase::Rolling { .. }, to, _))) => {
             declared.is_some() && (serves || to == start.release)
         }
         (Role::Service, _) => declared.is_some() && serves,
@@ -127,6 +129,31 @@ fn too_many(case: &Case, starts: &[Start]) -> Vec<Objection> {
         started.iter().any(over_own)
     });
     let names = crowded.map(|(name, _)| name.clone());
+    names
+        .map(|component| Objection::TooMany { component })
+        .collect()
+}
+
+/// Of a rolling service, of both releases, what drains and stops included.
+fn above_surge(case: &Case, starts: &[Start]) -> Vec<Objection> {
+    let Some(course) = Course::of(case) else {
+        return Vec::new();
+    };
+    let names: BTreeSet<&Name> = starts
+        .iter()
+        .filter(|s| s.role == Role::Service)
+        .map(|s| s.component)
+        .collect();
+    let crowded = names.into_iter().filter(|name| {
+        let both = [course.old, course.new_release()];
+        let ours = |i: &&SeenInstance| both.iter().any(|r| is_copy_of(i, *r, name)) && runs(i);
+        let started = starts.iter().filter(|s| s.component == *name).count();
+        let running = case.all().filter(ours).count();
+        course
+            .most(name)
+            .is_some_and(|most| running + started > most)
+    });
+    let names = crowded.cloned();
     names
         .map(|component| Objection::TooMany { component })
         .collect()

@@ -1,10 +1,13 @@
 //! Stopping, cutting, removing: never what takes requests, never work that was not cut, never a database
 //! in use, never the last that serves.
 
-use ward_types::id::InstanceId;
+use std::collections::BTreeSet;
+
+use ward_types::id::{InstanceId, Name};
 use ward_types::keeper::{InstanceState, Role};
 
 use super::Objection;
+use super::course::Course;
 use super::facts::{Case, is_healthy, runs};
 use crate::action::Action;
 use crate::observed::SeenInstance;
@@ -33,7 +36,36 @@ pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
             _ => {}
         }
     }
+    objections.extend(below_floor(case));
     objections.extend(conflicts(case));
+}
+
+/// While a release rolls out the one that serves stays ready to take everything back; of a rolling service,
+/// both together stay enough.
+fn below_floor(case: &Case) -> Vec<Objection> {
+    let Some(course) = Course::of(case).filter(|course| course.stage().is_some()) else {
+        return Vec::new();
+    };
+    let stops = |i: &&SeenInstance| is_healthy(i) && case.is_stopped_by_plan(&i.facts.id);
+    let stopped = case
+        .all()
+        .filter(stops)
+        .filter(|i| i.facts.role == Role::Service);
+    let services: BTreeSet<&Name> = stopped.map(|i| &i.facts.component).collect();
+    let below = services.into_iter().filter_map(|service| {
+        let mut well = case.healthy_of(course.old, service);
+        let floor = course.kept(service).or_else(|| course.floor(service))?;
+        if course.is_rolling(service) {
+            well.extend(case.healthy_of(course.new_release(), service));
+        }
+        let left = well
+            .iter()
+            .filter(|i| !case.is_stopped_by_plan(&i.facts.id))
+            .count();
+        let service = service.clone();
+        (left < floor.min(well.len())).then_some(Objection::BelowFloor { service, floor })
+    });
+    below.collect()
 }
 
 fn rotation(case: &Case, verb: &'static str, instance: &SeenInstance) -> Option<Objection> {

@@ -8,14 +8,14 @@ use ward_types::id::{Digest, EnvId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceFacts, Role};
 use ward_types::release::{Build, Release};
 use ward_types::spec::{
-    DatabaseEngine, DatabaseSpec, EnvSpec, HealthSpec, ImageSource, ReleaseCommand, RouteSpec,
-    ServiceSpec,
+    Amount, CanaryStep, DatabaseEngine, DatabaseSpec, EnvSpec, HealthSpec, ImageSource,
+    ReleaseCommand, RouteSpec, ServiceSpec, Sticky, Strategy,
 };
 use ward_types::table::{Endpoint, Pool};
 use ward_types::time::{Millis, Timestamp};
 use ward_types::unit::ByteSize;
 
-use super::World;
+use super::{Dice, World};
 
 pub fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
@@ -44,6 +44,7 @@ pub fn worker(instances: u32) -> ServiceSpec {
         start_timeout: Millis::secs(30),
         drain_timeout: Millis::secs(20),
         stop_timeout: Millis::secs(10),
+        strategy: Strategy::default(),
         processes: 4096,
         scratch: ByteSize(1 << 30),
     }
@@ -131,16 +132,116 @@ pub fn release_of(id: ReleaseId, spec: EnvSpec, recorded: Timestamp) -> Release 
     }
 }
 
+fn longest_hold(service: &ServiceSpec) -> u64 {
+    match &service.strategy {
+        Strategy::BlueGreen { bake } => bake.0,
+        Strategy::Rolling { .. } => 0,
+        Strategy::Canary { steps, bake, .. } => {
+            let holds = steps.iter().map(|s| s.hold.map_or(24 * 3_600_000, |h| h.0));
+            holds.max().unwrap_or(0).max(bake.0)
+        }
+    }
+}
+
+/// Whether anything in it takes over by other means than one switch at once.
+pub fn is_staged(spec: &EnvSpec) -> bool {
+    let mut services = spec.services.values();
+    services.any(|s| s.strategy != Strategy::default())
+}
+
+pub fn deployed(strategy: Strategy, service: ServiceSpec) -> ServiceSpec {
+    ServiceSpec {
+        strategy,
+        ..service
+    }
+}
+
+pub fn blue_green(bake: u64) -> Strategy {
+    Strategy::BlueGreen {
+        bake: Millis::secs(bake),
+    }
+}
+
+pub fn rolling(batch: Amount, surge: Amount) -> Strategy {
+    Strategy::Rolling { batch, surge }
+}
+
+/// Steps of weight and seconds; 0: until told.
+pub fn canary(steps: &[(u8, u64)]) -> Strategy {
+    let steps = steps.iter().map(|(weight, hold)| CanaryStep {
+        weight: *weight,
+        hold: (*hold > 0).then_some(Millis::secs(*hold)),
+    });
+    Strategy::Canary {
+        steps: steps.collect(),
+        sticky: None,
+        bake: Millis(0),
+    }
+}
+
+fn any_amount(dice: &mut Dice) -> Amount {
+    match dice.chance(50) {
+        true => Amount::Count(1 + dice.below(3) as u32),
+        false => Amount::Percent(1 + dice.below(100) as u8),
+    }
+}
+
+/// Half as most people leave it.
+pub fn any_strategy(dice: &mut Dice) -> Strategy {
+    let span = |dice: &mut Dice| Millis(dice.below(3) * 20_000);
+    match dice.below(6) {
+        0 => Strategy::BlueGreen { bake: span(dice) },
+        1 => rolling(any_amount(dice), any_amount(dice)),
+        2 => {
+            let mut weight = 0;
+            let steps = (0..1 + dice.below(3)).map(|_| {
+                weight += 1 + dice.below(30) as u8;
+                let hold = dice.chance(80).then(|| span(dice));
+                CanaryStep { weight, hold }
+            });
+            Strategy::Canary {
+                steps: steps.collect(),
+                sticky: dice.chance(30).then(|| Sticky::Cookie("side".into())),
+                bake: span(dice),
+            }
+        }
+        _ => Strategy::default(),
+    }
+}
+
 /// How long a phase may take by the rules in the planner's documents.
-pub fn phase_limit(spec: &EnvSpec, phase: &str) -> u64 {
+pub fn phase_limit(spec: &EnvSpec, old: Option<&EnvSpec>, phase: &str, patient: bool) -> u64 {
     let services = spec.services.values();
+    let both = services
+        .clone()
+        .chain(old.iter().flat_map(|s| s.services.values()));
+    let rolls = |s: &&ServiceSpec| matches!(s.strategy, Strategy::Rolling { .. });
+    let (leaving, rounds) = match services.clone().any(|s| rolls(&s)) {
+        true => {
+            let leaving = both
+                .clone()
+                .map(|s| s.drain_timeout.0 + s.stop_timeout.0 + 1000);
+            (
+                leaving.max().unwrap_or(0),
+                both.map(|s| s.instances + 1).max().unwrap_or(0),
+            )
+        }
+        false => (0, 0),
+    };
+    let held = match patient {
+        true => 24 * 3_600_000,
+        false => services.clone().map(longest_hold).max().unwrap_or(0),
+    };
     let commands = services.clone().filter_map(|s| s.release.as_ref());
     let commands: u64 = commands.map(|c| c.timeout.0 + 10_000).sum();
     let start = services.map(|s| s.start_timeout.0).max().unwrap_or(0);
     match phase {
+        "preparing" if patient => held,
         "preparing" => 70_000 + commands,
-        "rolling" => 2 * start + 10_000,
-        "reverting" => 60_000,
+        // Up to the table, held, and what died since.
+        "rolling" if held > 0 => 4 * start + 20_000 + leaving + held,
+        "rolling" => 2 * start + 10_000 + leaving,
+        "reverting" => 60_000 + u64::from(rounds) * (start + leaving),
         other => panic!("{other} is not under way"),
     }
 }
@@ -184,6 +285,7 @@ impl World {
                     port: 8080,
                 })
                 .collect(),
+            split: pool.split.clone(),
         });
         pools.collect()
     }

@@ -25,9 +25,10 @@ use std::collections::BTreeMap;
 
 use ward_plan::{Action, Memory, Observed, Plan};
 use ward_types::event::{Event, State};
-use ward_types::id::{DeploymentId, EnvId, InstanceId, ReleaseId};
+use ward_types::id::{DeploymentId, EnvId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::Role;
 use ward_types::release::{Deployment, Environment, Goal, Phase, Reason};
+use ward_types::spec::Strategy;
 use ward_types::time::Timestamp;
 
 /// What stops a driver in the middle of a plan.
@@ -54,6 +55,8 @@ pub struct World {
     pub transcript: String,
     pub purged: u32,
     pub plans: u64,
+    /// How often the driver looks at least, in milliseconds.
+    pub looks: u64,
     /// A mishap kept the driver from what it should have done just now.
     disturbed: bool,
     clock_was_set: bool,
@@ -99,6 +102,7 @@ impl World {
             transcript: String::new(),
             purged: 0,
             plans: 0,
+            looks: 1000,
             disturbed: false,
             clock_was_set: false,
             left: BTreeMap::new(),
@@ -145,6 +149,8 @@ impl World {
             started: None,
             phase_since: self.wall(),
             by: "anna".into(),
+            paused: None,
+            promoted: 0,
             cancelled: None,
             phase: Phase::Queued,
         };
@@ -182,6 +188,34 @@ impl World {
             env,
             deployment,
             by,
+        });
+    }
+
+    pub fn pause(&mut self, deployment: DeploymentId) {
+        self.say(&format!("> {deployment} is paused"));
+        let (env, by) = (self.id.clone(), "anna".to_owned());
+        self.append(&Event::DeploymentPaused {
+            env,
+            deployment,
+            by,
+        });
+    }
+
+    pub fn resume(&mut self, deployment: DeploymentId) {
+        self.say(&format!("> {deployment} is resumed"));
+        let env = self.id.clone();
+        self.append(&Event::DeploymentResumed { env, deployment });
+        self.begin_phase_again();
+    }
+
+    /// The stages before this one are held no longer.
+    pub fn promote(&mut self, deployment: DeploymentId, to: u32) {
+        self.say(&format!("> {deployment} is promoted"));
+        let env = self.id.clone();
+        self.append(&Event::DeploymentPromoted {
+            env,
+            deployment,
+            to,
         });
     }
 
@@ -272,7 +306,10 @@ impl World {
             self.say("! the driver was killed and is back");
             self.memory = Memory::default();
             let wall = self.wall();
-            if self.env().active().is_some_and(|d| d.phase_since > wall) {
+            let active = self.env().active();
+            let holds = active.is_some_and(|d| is_staged(&self.env().releases[&d.to].spec));
+            // How long a stage was held is forgotten.
+            if holds || active.is_some_and(|d| d.phase_since > wall) {
                 self.begin_phase_again();
             }
         }
@@ -288,6 +325,7 @@ impl World {
                 role,
             } => {
                 self.must_be_up(id);
+                self.must_have_room(component, *release);
                 let facts = self.facts(id, component, *release, *role);
                 let start = Start {
                     component: component.to_string(),
@@ -303,6 +341,7 @@ impl World {
             Action::Route { pools } => {
                 let table = self.table(pools);
                 self.must_go_on_serving(&table);
+                self.must_keep_the_floor(&table);
                 self.gateway.apply(table, self.now);
                 self.note_table();
             }
@@ -386,8 +425,14 @@ impl World {
         };
         let env = self.env();
         let up = env.goal == Goal::Up;
-        let mut endpoints = table.iter().flat_map(|p| &p.endpoints);
-        let release = endpoints.next().map(|e| e.release).or(env.current);
+        let endpoints = table.iter().flat_map(|p| &p.endpoints);
+        let mut releases: Vec<_> = endpoints.map(|e| e.release).collect();
+        releases.sort();
+        releases.dedup();
+        let release = match releases.as_slice() {
+            [one] => Some(*one),
+            _ => env.current,
+        };
         let spec = release.map(|r| &env.releases[&r].spec);
         for pool in self.gateway.table.iter().filter(|p| up && healthy(p)) {
             let wanted = spec.is_none_or(|s| {
@@ -398,6 +443,73 @@ impl World {
             let text = &self.transcript;
             let goes_on = !wanted || next.is_some_and(healthy);
             assert!(goes_on, "{} stops being served\n{text}", pool.service);
+        }
+    }
+
+    /// Both releases of a rolling service together, while one is deployed that never ran before.
+    fn rolling(&self, service: &Name) -> Option<(u32, u32, u32)> {
+        let env = self.env();
+        let active = env.active().filter(|d| d.reason == Reason::Deploy)?;
+        let old = env.current_release().filter(|r| r.id != active.to)?;
+        let old = old.spec.services.get(service)?;
+        let new = env.releases[&active.to].spec.services.get(service)?;
+        let Strategy::Rolling { surge, .. } = &new.strategy else {
+            return None;
+        };
+        let first = env
+            .deployments
+            .values()
+            .filter(|d| d.to == active.to)
+            .count()
+            == 1;
+        let (a, b) = (old.instances, new.instances);
+        let most = a.max(b) + surge.of(b);
+        (first && a > 0 && b > 0 && new.port.is_some()).then_some((a.min(b), a.max(b), most))
+    }
+
+    fn must_have_room(&self, service: &Name, release: ReleaseId) {
+        let active = self.env().active().map(|d| &d.phase);
+        let moves = matches!(
+            active,
+            Some(Phase::Rolling { .. } | Phase::Reverting { .. })
+        );
+        let Some((_, _, most)) = self.rolling(service).filter(|_| moves) else {
+            return;
+        };
+        let both = [self.env().current, self.env().active().map(|d| d.to)];
+        let running = self.engine.values().filter(|s| {
+            let facts = &s.facts;
+            let ours = facts.component == *service && both.contains(&Some(facts.release));
+            ours && facts.role == Role::Service && !s.is_over()
+        });
+        let (running, text) = (running.count(), &self.transcript);
+        let room = running < most as usize;
+        assert!(
+            room,
+            "{running} of {service}, and one of {release} more\n{text}"
+        );
+    }
+
+    /// A table of a rolling service has as many healthy instances as both releases declare, or as before.
+    fn must_keep_the_floor(&self, table: &[ward_types::table::Pool]) {
+        let healthy = |pool: &ward_types::table::Pool| {
+            let ids = pool.endpoints.iter().map(|e| &e.instance);
+            ids.filter(|id| self.engine.get(id).is_some_and(Sim::is_healthy))
+                .count()
+        };
+        for pool in table {
+            let Some((floor, _, _)) = self.rolling(&pool.service) else {
+                continue;
+            };
+            let before = self
+                .gateway
+                .table
+                .iter()
+                .find(|p| p.service == pool.service);
+            let before = before.map_or(0, healthy);
+            let text = &self.transcript;
+            let kept = healthy(pool) >= before.min(floor as usize);
+            assert!(kept, "{} falls below {floor}\n{text}", pool.service);
         }
     }
 
@@ -433,8 +545,7 @@ impl World {
             .filter_map(|sim| sim.next_event(self.now));
         let events = events.chain(self.gateway.next_event(self.now)).chain(wake);
         let next = events.filter(|t| *t > self.now).min();
-        // The driver also looks every second.
-        next.unwrap_or(end).min(self.now + 1000).min(end)
+        next.unwrap_or(end).min(self.now + self.looks).min(end)
     }
 
     fn advance(&mut self) {
@@ -472,9 +583,28 @@ impl World {
     fn holds_one_release(&self) {
         let endpoints = self.gateway.table.iter().flat_map(|p| &p.endpoints);
         let mut releases: Vec<_> = endpoints.map(|e| e.release).collect();
+        releases.sort();
         releases.dedup();
         let text = &self.transcript;
-        assert!(releases.len() <= 1, "{releases:?} in one table\n{text}");
+        let specs = self.env().releases.values().map(|r| &r.spec);
+        let staged = specs.clone().any(is_staged);
+        assert!(
+            releases.len() <= 1 || staged,
+            "{releases:?} in one table\n{text}"
+        );
+        for pool in &self.gateway.table {
+            let mut releases: Vec<_> = pool.endpoints.iter().map(|e| e.release).collect();
+            releases.sort();
+            releases.dedup();
+            let mut services = specs.clone().filter_map(|s| s.services.get(&pool.service));
+            let rolls = services.any(|s| matches!(s.strategy, Strategy::Rolling { .. }));
+            let may = releases.len() <= 1 || pool.split.is_some() || rolls;
+            assert!(
+                may && releases.len() <= 2,
+                "{releases:?} of {}\n{text}",
+                pool.service
+            );
+        }
     }
 
     /// An environment that is up and whose gateway is well has in each pool a healthy instance, if the
@@ -540,7 +670,10 @@ impl World {
             return;
         };
         let (since, word) = self.entered[&active.id];
-        let limit = phase_limit(&self.env().releases[&active.to].spec, word);
+        let releases = &self.env().releases;
+        let old = self.env().current.map(|current| &releases[&current].spec);
+        let patient = active.paused.is_some();
+        let limit = phase_limit(&releases[&active.to].spec, old, word, patient);
         let text = &self.transcript;
         let took = self.now - since;
         assert!(took <= limit + 5000, "{word} took {took} ms\n{text}");

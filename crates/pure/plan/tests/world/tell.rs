@@ -3,6 +3,7 @@
 use ward_plan::{Action, Plan, PlannedPool};
 use ward_types::id::InstanceId;
 use ward_types::release::{Failure, Phase};
+use ward_types::spec::Sticky;
 
 use super::World;
 
@@ -10,7 +11,7 @@ pub fn word(phase: &Phase) -> &'static str {
     match phase {
         Phase::Queued => "queued",
         Phase::Preparing => "preparing",
-        Phase::Rolling => "rolling",
+        Phase::Rolling { .. } => "rolling",
         Phase::Reverting { .. } => "reverting",
         Phase::Finished { .. } => "finished",
     }
@@ -57,6 +58,10 @@ impl World {
                         self.say(&format!("= {deployment} is {what}"));
                         self.tell_failure(Some(failure));
                     }
+                    Phase::Rolling { stage: 1.. } => {
+                        let number = stage_of(phase) + 1;
+                        self.say(&format!("= {deployment} is {what}: stage {number}"));
+                    }
                     _ => self.say(&format!("= {deployment} is {what}")),
                 }
             }
@@ -88,5 +93,20 @@ impl World {
 
 fn pool(pool: &PlannedPool) -> String {
     let ids: Vec<&str> = pool.endpoints.iter().map(InstanceId::as_str).collect();
-    format!("{}: [{}]", pool.service, ids.join(" "))
+    let split = pool.split.as_ref().map_or_else(String::new, |split| {
+        let sticky = match &split.sticky {
+            Some(Sticky::Cookie(name)) => format!(" by cookie {name}"),
+            Some(Sticky::Header(name)) => format!(" by header {name}"),
+            None => String::new(),
+        };
+        format!(" ({} % to {}{sticky})", split.percent, split.release)
+    });
+    format!("{}: [{}]{split}", pool.service, ids.join(" "))
+}
+
+fn stage_of(phase: &Phase) -> u32 {
+    match phase {
+        Phase::Rolling { stage } => *stage,
+        _ => 0,
+    }
 }

@@ -1,0 +1,141 @@
+//! Strategies through the real gateway: a canary's share is counted, what dies goes back, what rolls loses
+//! nothing.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that fails says what it saw"
+)]
+
+mod support;
+
+use serde_json::Value;
+use support::load::{Connection, Load, get};
+use support::{Ward, eventually, kill9};
+
+const HOST: &str = "shop.localhost";
+
+/// r1 answers `one`; what comes next is deployed so.
+fn up(strategy: &str) -> Ward {
+    let ward = Ward::new();
+    ward.stack(r#"ANSWER = "one""#, strategy);
+    ward.up();
+    ward
+}
+
+fn deploy_two(ward: &Ward, strategy: &str) {
+    ward.stack(r#"ANSWER = "two""#, strategy);
+    ward.ok(&["deploy", "--no-wait"]);
+}
+
+fn shown(ward: &Ward) -> Value {
+    let detail = ward.ok(&["deployment", "show", "d2", "--output", "json"]);
+    serde_json::from_str(&detail).unwrap()
+}
+
+fn waits_for(ward: &Ward, what: &str) {
+    eventually(what, || shown(ward)["waiting"].to_string().contains(what));
+}
+
+/// How many of 100 requests on one connection the new release answers.
+fn of_a_hundred(ward: &Ward) -> usize {
+    let mut connection = Connection::open(&ward.http(), HOST).unwrap();
+    let answers = (0..100).map(|_| connection.get("/").unwrap().body);
+    answers.filter(|body| body == "two").count()
+}
+
+const CANARY: &str = r#"deploy = { strategy = "canary", steps = [{ weight = 10, hold = "until_told" }, { weight = 50, hold = "until_told" }] }"#;
+
+#[test]
+fn a_canary_takes_exactly_its_share_until_it_is_told() {
+    let ward = up(CANARY);
+    deploy_two(&ward, CANARY);
+    waits_for(&ward, "r2 takes 10 % of the requests of web");
+    assert_eq!(of_a_hundred(&ward), 10);
+    assert_eq!(of_a_hundred(&ward), 10);
+    let paused = ward.ok(&["deployment", "pause", "--why", "a look at it"]);
+    assert!(paused.contains("paused by"), "{paused}");
+    waits_for(&ward, "ward deployment resume");
+    ward.run(&["deployment", "promote"])
+        .fails(1, &["is paused"]);
+    ward.run(&["deployment", "pause"]).fails(1, &["already"]);
+    ward.ok(&["deployment", "resume"]);
+    ward.run(&["deployment", "resume"])
+        .fails(1, &["is not paused"]);
+    assert_eq!(of_a_hundred(&ward), 10);
+    ward.ok(&["deployment", "promote", "--stage"]);
+    waits_for(&ward, "r2 takes 50 % of the requests of web");
+    assert_eq!(of_a_hundred(&ward), 50);
+    ward.ok(&["deployment", "promote"]);
+    ward.run(&["deployment", "watch"]).success();
+    assert_eq!(of_a_hundred(&ward), 100);
+    let events = ward.ok(&["events"]);
+    for said in ["d2 paused", "a look at it", "d2 resumed", "d2 promoted"] {
+        assert!(events.contains(said), "{said}: {events}");
+    }
+    ward.run(&["deployment", "promote"])
+        .fails(1, &["no deployment", "is under way"]);
+}
+
+#[test]
+fn a_canary_that_dies_gives_everything_back() {
+    let ward = up(CANARY);
+    deploy_two(&ward, CANARY);
+    waits_for(&ward, "r2 takes 10 %");
+    let instances = ward.instances("web");
+    let canary = instances.iter().find(|i| i["release"] == 2).unwrap();
+    kill9(i32::try_from(canary["pid"].as_i64().unwrap()).unwrap());
+    eventually("the verdict falls", || {
+        shown(&ward)["deployment"]["verdict"] == "rolled_back"
+    });
+    assert_eq!(of_a_hundred(&ward), 0);
+    let message = shown(&ward)["deployment"]["failure"]["message"].to_string();
+    assert!(
+        message.contains("while r2 took 10 % of the requests of web"),
+        "{message}"
+    );
+}
+
+#[test]
+fn p1_a_rolling_deploy_and_its_way_back_lose_nothing() {
+    let strategy = r#"deploy = { strategy = "rolling" }"#;
+    let ward = up(strategy);
+    let load = Load::start(&ward.http(), HOST);
+    deploy_two(&ward, strategy);
+    ward.run(&["deployment", "watch"]).success();
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "two");
+    ward.ok(&["rollback"]);
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "one");
+    let (asked, failures) = load.end();
+    assert!(asked > 100 && failures.is_empty(), "{asked}: {failures:?}");
+}
+
+#[test]
+fn p1_what_bakes_is_cancelled_without_a_loss() {
+    let strategy = r#"deploy = { strategy = "blue_green", bake = "10m" }"#;
+    let ward = up(strategy);
+    let load = Load::start(&ward.http(), HOST);
+    deploy_two(&ward, strategy);
+    waits_for(
+        &ward,
+        "the instances of r1 are kept until it has proven itself",
+    );
+    assert_eq!(of_a_hundred(&ward), 100);
+    ward.run(&["deployment", "cancel"]).success();
+    assert_eq!(of_a_hundred(&ward), 0);
+    assert_eq!(shown(&ward)["deployment"]["verdict"], "rolled_back");
+    let (asked, failures) = load.end();
+    assert!(asked > 100 && failures.is_empty(), "{asked}: {failures:?}");
+}
+
+#[test]
+fn a_flag_takes_the_place_of_what_the_stack_file_says() {
+    let ward = up("");
+    ward.stack(r#"ANSWER = "two""#, "");
+    ward.ok(&["deploy", "--no-wait", "--strategy", "canary:20=until_told"]);
+    waits_for(&ward, "r2 takes 20 % of the requests of web");
+    assert_eq!(of_a_hundred(&ward), 20);
+    ward.ok(&["deployment", "cancel"]);
+    ward.run(&["deploy", "--strategy", "canary:0=1m"])
+        .fails(2, &["--strategy", "no weight from 1 to 99"]);
+}
