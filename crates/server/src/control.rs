@@ -94,8 +94,23 @@ impl Control {
     /// Ends this server alone, so that another one takes over: gateway and instances go on.
     ///
     /// # Errors
-    /// While something is being built: that would be cut off.
+    /// While something is being built, which would be cut off; and where no other server could take over: the
+    /// disk is full, or the gateway does not answer.
     pub fn hand_over(&self) -> Result<(), Refusal> {
+        // A number that nothing else counts: whether the log takes anything at all.
+        let written = self.store().next_number("handover", 1);
+        written.map_err(|error| {
+            Refusal::failed(
+                "nothing was changed; another server could not start",
+                &error,
+            )
+        })?;
+        if let Some(pid) = self.0.world.routing.mute() {
+            let message =
+                format!("nothing was changed; the gateway (process {pid}) does not answer");
+            return Err(Refusal::new(RefusalKind::Conflict, message)
+                .hint("this server starts another one in a few seconds; then upgrade again"));
+        }
         self.0.admission.close(|changes| match changes {
             0 => Ok(()),
             _ => Err(Refusal::new(

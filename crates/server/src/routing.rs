@@ -53,6 +53,9 @@ pub enum RoutingError {
         /// Its process id, where that is known.
         pid: Option<i32>,
     },
+    /// It ended before it served.
+    #[error("the gateway that was started did not take over; its messages are in gateway.log")]
+    Ended,
     /// It started and does not answer.
     #[error("the gateway does not answer; its messages are in gateway.log")]
     Silent(#[source] ControlError),
@@ -90,8 +93,11 @@ pub(crate) enum Found {
 /// must not wait for a process that may never wake. Should it wake, the elder of two gateways leaves.
 const HANGS_AFTER: Duration = Duration::from_secs(3);
 
-/// How long a gateway that is replaced may take to finish what it has begun.
-const FINISHES_IN: Millis = Millis::secs(60);
+/// A gateway that leaves answers from memory; one that does not is not waited for.
+const LEAVING_ANSWERS_WITHIN: Duration = Duration::from_millis(500);
+
+/// A gateway looks for its successor five times a second.
+const LEAVES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Nobody listens on the control socket for so long: the gateway does not come back by itself. A successor
 /// is there within milliseconds, if it can be started at all.
@@ -187,7 +193,22 @@ impl Routing {
         };
         drop(tables);
         self.0.seen.send_replace(observed.clone());
-        observed
+        let mut observed = observed?;
+        self.add_leaving(&mut observed).await;
+        Some(observed)
+    }
+
+    /// Adds what is under way in gateways that were replaced: an instance is drained when nothing is left on
+    /// it anywhere. One that says nothing is not waited for.
+    async fn add_leaving(&self, observed: &mut GatewayObserved) {
+        for elder in Control::leaving(&self.0.place.home) {
+            match tokio::time::timeout(LEAVING_ANSWERS_WITHIN, elder.observe()).await {
+                Ok(Ok(seen)) if seen.pid != observed.pid => add_traffic(observed, seen),
+                Ok(Err(ControlError::Absent { .. })) => elder.forget(),
+                Ok(Ok(_) | Err(_)) => {}
+                Err(_late) => tracing::warn!("a gateway that leaves does not answer"),
+            }
+        }
     }
 
     /// What the gateway answers, when it answers before it counts as hanging.
@@ -283,6 +304,10 @@ impl Routing {
 
     /// Cuts what still runs on an instance that is out of rotation.
     pub(crate) async fn cut(&self, env: &EnvId, id: &InstanceId) -> Result<(), RoutingError> {
+        for elder in Control::leaving(&self.0.place.home) {
+            let cut = elder.cut(env.clone(), id.clone());
+            let _ = tokio::time::timeout(LEAVING_ANSWERS_WITHIN, cut).await;
+        }
         self.0
             .control
             .cut(env.clone(), id.clone())
@@ -297,6 +322,9 @@ impl Routing {
     /// When there is one, and it could not be asked.
     pub(crate) async fn quit(&self, grace: Millis) -> Result<(), Refusal> {
         *self.0.wanted.lock().await = Wanted::No;
+        for elder in Control::leaving(&self.0.place.home) {
+            let _ = tokio::time::timeout(LEAVING_ANSWERS_WITHIN, elder.quit(grace)).await;
+        }
         match self.0.control.quit(grace).await {
             Ok(_) | Err(ControlError::Absent { .. }) => Ok(()),
             // One with nothing under way may be gone before its answer is out.
@@ -373,14 +401,21 @@ impl Routing {
         self.succeed().await
     }
 
-    /// The view of a gateway of this binary. Connections wait in the sockets while none accepts them.
+    /// The view of a gateway of this binary. The one before serves until this one does, and longer when this
+    /// one cannot start; then it leaves by itself, and from there on can be seen leaving.
     async fn replace(&self) -> Result<GatewayObserved, RoutingError> {
-        match Control::new(&self.0.place.home).quit(FINISHES_IN).await {
-            Ok(_) | Err(ControlError::Absent { .. }) => {}
-            // It leaves when it sees its successor.
-            Err(error) => tracing::warn!(%error, "the gateway was not asked to finish"),
+        let home = &self.0.place.home;
+        let elder = Control::new(home).observe().await;
+        let observed = self.succeed().await?;
+        let elder = elder.ok().map(|elder| elder.pid);
+        let deadline = Instant::now() + LEAVES_WITHIN;
+        while elder.is_some_and(is_gateway)
+            && Control::leaving(home).is_empty()
+            && Instant::now() < deadline
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        self.succeed().await
+        Ok(observed)
     }
 
     /// The view of a gateway that is started now. One that still runs leaves when it sees its successor.
@@ -391,22 +426,37 @@ impl Routing {
             .map_err(RoutingError::Spawn)?;
         let pid = child.id();
         lock(&self.0.trace).pid = Some(pid);
-        std::thread::spawn(move || child.wait());
+        let (ended, end) = std::sync::mpsc::channel();
+        std::thread::spawn(move || ended.send(child.wait()));
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
         loop {
             // Not on a connection that is kept: its other end may be the predecessor.
             match Control::new(&place.home).observe().await {
                 Ok(observed) if observed.pid == pid => return Ok(observed),
-                Ok(_) if tokio::time::Instant::now() <= deadline => {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
+                _ if end.try_recv().is_ok() => return Err(RoutingError::Ended),
+                Ok(_) if tokio::time::Instant::now() > deadline => {
+                    return Err(RoutingError::Ended);
                 }
-                // Another one was faster, and is as good.
-                Ok(observed) => return Ok(observed),
                 Err(error) if tokio::time::Instant::now() > deadline => {
                     return Err(RoutingError::Silent(error));
                 }
-                Err(_not_yet) => tokio::time::sleep(Duration::from_millis(5)).await,
+                // Nobody answers yet, or still the one before.
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
             }
+        }
+    }
+}
+
+/// Adds what another gateway has under way.
+fn add_traffic(observed: &mut GatewayObserved, other: GatewayObserved) {
+    for (env, instances) in other.traffic {
+        let own = observed.traffic.entry(env).or_default();
+        for (id, more) in instances {
+            let traffic = own.entry(id).or_default();
+            traffic.requests += more.requests;
+            traffic.upgraded += more.upgraded;
+            traffic.answered += more.answered;
+            traffic.failed += more.failed;
         }
     }
 }

@@ -65,6 +65,28 @@ impl Control {
         }
     }
 
+    /// The gateways of the state folder `home` that were replaced and finish what they have begun: each can
+    /// be observed, asked to cut, and to quit sooner.
+    #[must_use]
+    pub fn leaving(home: &Path) -> Vec<Self> {
+        let items = std::fs::read_dir(crate::folder(home)).into_iter().flatten();
+        let paths = items.flatten().map(|item| item.path());
+        let of_one = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| name.starts_with("leaving-") && name.ends_with(".sock"))
+        };
+        let controls = paths.filter(of_one).map(|path| Self {
+            path,
+            connection: Arc::default(),
+        });
+        controls.collect()
+    }
+
+    /// Removes the socket of a gateway that leaves and is gone: one that was killed could not.
+    pub fn forget(&self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+
     /// Puts a table in force. When this returns, no new request goes to an instance that it does not name,
     /// and a restarted gateway begins with it. The same table again changes nothing.
     ///

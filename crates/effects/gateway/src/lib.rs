@@ -59,6 +59,12 @@ pub fn folder(home: &Path) -> PathBuf {
     home.join("gateway")
 }
 
+/// The control socket's name, in the gateway's folder, of a gateway that was replaced and finishes what it
+/// has begun.
+pub(crate) fn leaving_socket(pid: u32) -> String {
+    format!("leaving-{pid}.sock")
+}
+
 /// The Unix stream socket that keepers hand link and egress connections to
 /// ([`ward_types::keeper::InstanceSpec::gateway_links`]).
 #[must_use]

@@ -82,7 +82,7 @@ pub(crate) async fn take_over(
 ) {
     let workers = Rc::new(workers);
     let mut turn = 0;
-    while let Some(stream) = socket::accept_own(&listener, &shared.phase).await {
+    while let Some(stream) = socket::accept_own(&listener, &shared.phase, Phase::Quitting).await {
         turn += 1;
         let (shared, workers) = (Arc::clone(&shared), Rc::clone(&workers));
         tokio::task::spawn_local(async move {

@@ -37,6 +37,9 @@ const CONTROL: &str = "control.sock";
 const PASSED_WITHIN: Duration = Duration::from_secs(10);
 /// How long SIGTERM leaves to requests under way.
 const SIGTERM_GRACE: Millis = Millis::secs(30);
+/// How long requests under way have when another gateway took over. Deploys cut them by their own budgets,
+/// through the socket of a gateway that leaves; this only keeps the process from staying for ever.
+const TAKEN_OVER_GRACE: Millis = Millis::secs(600);
 /// How long a kept HTTP/1.1 connection may wait for its next request once the process quits.
 const LAME: Duration = Duration::from_secs(2);
 /// How often a quitting gateway looks for its successor's table.
@@ -251,14 +254,15 @@ fn lead(
             quit,
             applying: Mutex::default(),
         };
-        tokio::task::spawn_local(serve::accept(Rc::new(desk), control));
+        let desk = Rc::new(desk);
+        tokio::task::spawn_local(serve::accept(Rc::clone(&desk), control, Phase::Quitting));
         tokio::task::spawn_local(give_back(Arc::clone(shared)));
         tokio::task::spawn_local(links::take_over(links, Arc::clone(shared), workers));
         tokio::select! {
             result = worker::run(Arc::clone(shared), listeners, first) => {
                 result.map_err(StartError::Worker)
             }
-            result = until_the_end(shared, stored, &mut asked) => result.map_err(StartError::Worker),
+            result = until_the_end(shared, stored, desk, &mut asked) => result.map_err(StartError::Worker),
         }
     })
 }
@@ -288,6 +292,7 @@ fn bind(folder: &Path, name: &str) -> Result<tokio::net::UnixListener, StartErro
 async fn until_the_end(
     shared: &Arc<Shared>,
     folder: PathBuf,
+    desk: Rc<Desk>,
     asked: &mut mpsc::UnboundedReceiver<Millis>,
 ) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -301,23 +306,34 @@ async fn until_the_end(
             _ = interrupt.recv() => {}
             Some(grace) = asked.recv() => break grace,
             () = taken_over.as_mut() => {
-                tracing::warn!("another gateway took over");
-                break SIGTERM_GRACE;
+                tracing::info!("another gateway took over");
+                break TAKEN_OVER_GRACE;
             }
         }
     };
-    let end = Instant::now() + grace.duration();
+    let mut end = Instant::now() + grace.duration();
+    // Before anything else: whoever stops instances must see at every moment what is under way here.
+    let own = crate::leaving_socket(std::process::id());
+    match socket::bind(&folder, &own) {
+        Ok(listener) => drop(tokio::task::spawn_local(serve::accept(
+            desk,
+            listener,
+            Phase::Ended,
+        ))),
+        Err(error) => tracing::error!(%error, "nobody can see what is still under way here"),
+    }
     shared.phase.send_replace(Phase::Quitting);
-    tokio::task::spawn_local(follow_successor(Arc::clone(shared), folder));
+    tokio::task::spawn_local(follow_successor(Arc::clone(shared), folder.clone()));
     let lame = end.min(Instant::now() + LAME);
     if !all_closed(shared, lame).await {
         shared.phase.send_replace(Phase::Closing);
-        if !all_closed(shared, end).await {
+        if !closed_or_told(shared, &mut end, asked).await {
             shared.phase.send_replace(Phase::Cutting);
             shared.routing.cut_all();
             all_closed(shared, Instant::now() + FAREWELL).await;
         }
     }
+    let _ = std::fs::remove_file(folder.join(&own));
     shared.phase.send_replace(Phase::Ended);
     Ok(())
 }
@@ -331,6 +347,21 @@ async fn follow_successor(shared: Arc<Shared>, folder: PathBuf) {
                 shared.routing.swap(table);
             }
             _ => tokio::time::sleep(FOLLOW).await,
+        }
+    }
+}
+
+/// Waits until no client connection is left, at the longest until `end`, which whoever asks again brings
+/// nearer.
+async fn closed_or_told(
+    shared: &Shared,
+    end: &mut Instant,
+    asked: &mut mpsc::UnboundedReceiver<Millis>,
+) -> bool {
+    loop {
+        tokio::select! {
+            closed = all_closed(shared, *end) => return closed,
+            Some(grace) = asked.recv() => *end = (*end).min(Instant::now() + grace.duration()),
         }
     }
 }

@@ -31,12 +31,13 @@ pub(crate) struct Desk {
     pub(crate) applying: Mutex<()>,
 }
 
-/// Accepts until the process quits.
-pub(crate) async fn accept(desk: Rc<Desk>, listener: UnixListener) {
-    while let Some(stream) = socket::accept_own(&listener, &desk.shared.phase).await {
+/// Accepts until the process has come as far as `end`: the control socket is the successor's once this one
+/// quits, the one of a gateway that leaves is its own to the last.
+pub(crate) async fn accept(desk: Rc<Desk>, listener: UnixListener, end: Phase) {
+    while let Some(stream) = socket::accept_own(&listener, &desk.shared.phase, end).await {
         let desk = Rc::clone(&desk);
         tokio::task::spawn_local(async move {
-            if let Err(error) = desk.converse(stream).await {
+            if let Err(error) = desk.converse(stream, end).await {
                 tracing::warn!(%error, "a control connection ended badly");
             }
         });
@@ -44,14 +45,14 @@ pub(crate) async fn accept(desk: Rc<Desk>, listener: UnixListener) {
 }
 
 impl Desk {
-    async fn converse(&self, stream: UnixStream) -> io::Result<()> {
+    async fn converse(&self, stream: UnixStream, end: Phase) -> io::Result<()> {
         let mut lines = Lines::new(stream, LONGEST_LINE);
         loop {
             let received = tokio::select! {
                 biased;
                 received = lines.receive::<GatewayRequest>() => received?,
                 // Whoever asks from now on should ask the successor.
-                () = socket::reached(&self.shared.phase, Phase::Quitting) => None,
+                () = socket::reached(&self.shared.phase, end) => None,
             };
             let Some((request, _)) = received else {
                 return Ok(());

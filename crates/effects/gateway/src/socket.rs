@@ -44,15 +44,17 @@ pub(crate) async fn taken_over(path: &Path) {
     }
 }
 
-/// The next connection of the gateway's own user or of root; `None` when the process quits.
+/// The next connection of the gateway's own user or of root; `None` when the process has come as far as
+/// `end`.
 pub(crate) async fn accept_own(
     listener: &UnixListener,
     phase: &watch::Sender<Phase>,
+    end: Phase,
 ) -> Option<UnixStream> {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = reached(phase, Phase::Quitting) => return None,
+            () = reached(phase, end) => return None,
         };
         match accepted {
             Ok((stream, _)) if is_own(&stream) => return Some(stream),

@@ -8,6 +8,7 @@
 
 mod support;
 
+use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use support::load::{Load, get};
@@ -105,6 +106,78 @@ fn a_version_that_does_not_start_leaves_the_one_before_running() {
         binary_of(ward.server_pid()),
         PathBuf::from(env!("CARGO_BIN_EXE_ward"))
     );
+}
+
+#[test]
+fn p1_a_gateway_that_cannot_start_takes_nothing_over() {
+    let ward = Ward::new();
+    ward.stack(r#"ANSWER = "good""#, "");
+    ward.up();
+    let (server, gateway) = (ward.server_pid(), ward.gateway_pid());
+    let load = Load::start(&ward.http(), HOST);
+    let key = ward.home().join("ca/ca.key");
+    let kept = std::fs::read(&key).unwrap();
+    std::fs::write(&key, "no key").unwrap();
+    let upgrade = ward.run(&["upgrade"]);
+    std::fs::write(&key, kept).unwrap();
+    upgrade.fails(1, &["the upgrade failed", "runs again"]);
+    assert_eq!(ward.gateway_pid(), gateway, "it goes on");
+    assert!(ward.server_pid() != server);
+    let (asked, failures) = load.end();
+    assert!(failures.is_empty(), "of {asked}: {failures:#?}");
+}
+
+#[test]
+fn p1_what_is_under_way_in_the_gateway_before_is_drained_by_a_deploy() {
+    let ward = Ward::new();
+    ward.stack(r#"ANSWER = "good""#, "");
+    let text = std::fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    let slow = text
+        .replace("keep_warm = \"30s\"", "keep_warm = \"0s\"")
+        .replace(
+            "port = 8000",
+            "port = 8000\ndrain_timeout = \"60s\"\nstop_timeout = \"1s\"",
+        );
+    ward.write("ward.toml", &slow);
+    ward.up();
+    let http = ward.http();
+    // A body that ends only after the deploy has done all that it can do meanwhile.
+    let mut upload = std::net::TcpStream::connect(&http).unwrap();
+    let head = format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 4\r\n\r\nab");
+    upload.write_all(head.as_bytes()).unwrap();
+    ward.ok(&["upgrade"]);
+    ward.write("ward.toml", &slow.replace("good", "better"));
+    ward.ok(&["deploy"]);
+    eventually(
+        "what is under way in the gateway before is waited for",
+        || ward.ok(&["status"]).contains("to finish 1 request"),
+    );
+    upload.write_all(b"cd").unwrap();
+    let mut answer = [0; 15];
+    upload.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+}
+
+#[test]
+fn a_version_whose_file_was_replaced_is_started_again_when_the_next_does_not() {
+    let ward = Ward::new();
+    ward.stack(r#"ANSWER = "good""#, "");
+    let installed = version(&ward, "installed");
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    let exe = installed.to_str().unwrap();
+    let up = ward.command_of(exe, &["up", &dir]).output().unwrap();
+    assert!(up.status.success(), "{up:?}");
+    let next = ward.dir().join("installed.new");
+    std::fs::copy(&installed, &next).unwrap();
+    std::fs::rename(next, &installed).unwrap();
+    let key = ward.home().join("ca/ca.key");
+    let kept = std::fs::read(&key).unwrap();
+    std::fs::write(&key, "no key").unwrap();
+    let upgrade = ward.command_of(exe, &["upgrade"]).output().unwrap();
+    std::fs::write(&key, kept).unwrap();
+    let words = String::from_utf8_lossy(&upgrade.stderr).into_owned();
+    assert!(words.contains("runs again"), "{words}");
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "good");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! `upgrade`: this binary takes over from the one that runs.
 //!
 //! The order: the server that runs ends alone, while gateway and instances go on; a server of this binary
-//! finds them, and replaces the gateway by one of its own, which gets the listening sockets; the one before
-//! finishes what it has begun. Instances are not touched. When the new server does not start, the one before
-//! is started again.
+//! finds them, and starts a gateway of its own with the listening sockets; when that serves, the one before
+//! finishes what it has begun. Instances are not touched. When the new server or gateway does not start, the
+//! server before is started again, from its own binary even if its file was replaced.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ward_api::ClientError;
@@ -25,7 +26,7 @@ pub(crate) async fn upgrade(context: &Context, upgrade: &Upgrade) -> Result<Stat
         Err(error) => return Err(error.into()),
     };
     let before = status.server;
-    let binary = binary_of(before.pid);
+    let kept = Kept::of(before.pid, &context.home);
     let addresses = addresses_of(&before)?;
     context.client.post::<()>("/v1/handover", &()).await?;
     deploy::gone(context, before.pid).await?;
@@ -33,6 +34,9 @@ pub(crate) async fn upgrade(context: &Context, upgrade: &Upgrade) -> Result<Stat
     let taken = platform::started(&context.client, &context.home, &addresses, launch).await;
     match taken {
         Ok(after) => {
+            if let Kept::Copied(copy) = &kept {
+                let _ = std::fs::remove_file(copy);
+            }
             context.printer.done(&format!(
                 "upgraded from {} to {}: server {}, gateway {}",
                 before.version,
@@ -44,14 +48,47 @@ pub(crate) async fn upgrade(context: &Context, upgrade: &Upgrade) -> Result<Stat
             ));
             Ok(Status::Success)
         }
-        Err(trouble) => Err(taken_back(context, &addresses, binary.as_deref(), trouble).await),
+        Err(trouble) => Err(taken_back(context, &addresses, &kept, trouble).await),
     }
 }
 
-/// The binary that a process was started from, while it is still there.
-fn binary_of(pid: u32) -> Option<PathBuf> {
-    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    path.exists().then_some(path)
+/// The binary that runs, for the way back.
+enum Kept {
+    /// It is where it was started from.
+    There(PathBuf),
+    /// Its file was replaced, as one installs a new version; this is a copy of what runs.
+    Copied(PathBuf),
+    /// It could not be kept.
+    Lost,
+}
+
+impl Kept {
+    fn of(pid: u32, home: &Path) -> Self {
+        let exe = format!("/proc/{pid}/exe");
+        match std::fs::read_link(&exe) {
+            Ok(path) if is_same(&path, Path::new(&exe)) => Self::There(path),
+            _ => {
+                let copy = home.join(format!("ward.before-{pid}"));
+                let copied = std::fs::copy(&exe, &copy);
+                copied.map_or(Self::Lost, |_| Self::Copied(copy))
+            }
+        }
+    }
+
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::There(path) | Self::Copied(path) => Some(path),
+            Self::Lost => None,
+        }
+    }
+}
+
+fn is_same(path: &Path, exe: &Path) -> bool {
+    let identity = |path: &Path| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    identity(path).is_some_and(|own| identity(exe) == Some(own))
 }
 
 /// Where the new server listens: where the one before did, whatever this terminal's variables say.
@@ -71,10 +108,10 @@ fn addresses_of(server: &ServerView) -> Result<Addresses, Trouble> {
 async fn taken_back(
     context: &Context,
     addresses: &Addresses,
-    binary: Option<&Path>,
+    kept: &Kept,
     trouble: Trouble,
 ) -> Trouble {
-    let again = match binary {
+    let again = match kept.path() {
         Some(path) => {
             let launch = Launch::Other(path);
             let back = platform::started(&context.client, &context.home, addresses, launch).await;
