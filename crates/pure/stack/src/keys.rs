@@ -132,7 +132,7 @@ pub const KEYS: &[Key] = &[
         .about("How long the instances of the release before are kept running after a deployment, so that a rollback is a switch and not a start.")
         .also(&["retain_containers"]),
     Key::new("stack.keep_releases", Kind::Count { least: 1, most: 10_000, port: false }, Need::Default("10"), "30")
-        .about("How many of the newest releases are retained, each with its images and its output. What serves, what served before, and in the environment `prod` each release that ever served, are retained beside them.")
+        .about("How many releases are retained, each with its images and its output: so many of the newest, and so many of the newest that ever served, so that failures and cancellations take no way back. What serves, and in the environment `prod` each release that ever served, are retained beside them.")
         .also(&["retain", "keep", "revision_history_limit", "history"]),
 
     Key::new("service", Kind::Each(500), Need::Optional, r#"{ web = { image = "nginx:1.27" } }"#)

@@ -344,8 +344,11 @@ fn retyped(kind: Kind, node: &Node, written: &str) -> Option<String> {
         (Kind::Text(Rule::Size { .. }), Value::Integer(Some(number))) => {
             format!("\"{}\"", value::as_size(&number.to_string())?)
         }
+        (Kind::Text(Rule::Version), Value::Integer(_) | Value::Float) => {
+            format!("\"{}\"", value::as_version(written)?)
+        }
         (
-            Kind::Text(Rule::Version | Rule::Value),
+            Kind::Text(Rule::Value),
             Value::Integer(_) | Value::Float | Value::Boolean(_) | Value::Moment,
         ) => format!("\"{written}\""),
         (Kind::Command, Value::Text(text)) => {
@@ -360,5 +363,5 @@ fn retyped(kind: Kind, node: &Node, written: &str) -> Option<String> {
         }
         _ => return None,
     };
-    Some(meant).filter(|meant| meant.len() <= 200 && !meant.contains('\n'))
+    Some(meant).filter(|meant| meant.len() <= 200 && !meant.contains(char::is_control))
 }

@@ -64,28 +64,29 @@ type Checked<T = ()> = Result<T, Wrong>;
 
 /// `MAJOR.MINOR`, neither with a leading zero, each at most nine digits.
 pub(crate) fn version(text: &str) -> Checked {
+    if is_version(text) {
+        return Ok(());
+    }
+    let message = format!("{} is not a version", quote(text));
+    Err(Wrong::new(Code::BadVersion, message).mean(as_version(text)))
+}
+
+fn is_version(text: &str) -> bool {
     let number = |part: &str| {
         let digits = part.bytes().all(|b| b.is_ascii_digit());
         digits && (1..=9).contains(&part.len()) && (part == "0" || !part.starts_with('0'))
     };
-    match text.split_once('.') {
-        Some((major, minor)) if number(major) && number(minor) => Ok(()),
-        _ => {
-            let wrong = Wrong::new(
-                Code::BadVersion,
-                format!("{} is not a version", quote(text)),
-            );
-            Err(wrong.mean(as_version(text).filter(|meant| meant != text)))
-        }
-    }
+    text.split_once('.')
+        .is_some_and(|(major, minor)| number(major) && number(minor))
 }
 
-fn as_version(text: &str) -> Option<String> {
+/// The version that can have been meant by one with too few or too many parts, leading zeros or a `v`.
+pub(crate) fn as_version(text: &str) -> Option<String> {
     let text = text.strip_prefix('v').unwrap_or(text);
     let mut parts = text.split('.').map(|part| part.parse::<u32>().ok());
     let major = parts.next()??;
     let minor = parts.next().unwrap_or(Some(0))?;
-    Some(format!("{major}.{minor}"))
+    Some(format!("{major}.{minor}")).filter(|meant| is_version(meant))
 }
 
 /// A name that is like the text, where there is one.
@@ -454,6 +455,8 @@ mod tests {
             version("v2").unwrap_err().did_you_mean.as_deref(),
             Some("2.0")
         );
+        let too_long = version("4294967295").unwrap_err();
+        assert_eq!(too_long.did_you_mean, None);
     }
 
     #[test]

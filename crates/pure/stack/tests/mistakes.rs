@@ -93,6 +93,11 @@ fn cases() -> Vec<(Code, &'static str, String)> {
         (Code::WrongType, "version as number", stack("\"s\"", "1.0")),
         (
             Code::WrongType,
+            "version as whole number",
+            stack("\"s\"", "1"),
+        ),
+        (
+            Code::WrongType,
             "duration as number",
             service("stop_timeout = 30"),
         ),

@@ -43,6 +43,11 @@ fn holds(text: &str) -> Reading {
     reading
 }
 
+#[test]
+fn no_suggestion_steers_a_terminal() {
+    holds("[service.web]\nlinks = \"\u{80}\"\n");
+}
+
 /// Pieces of stack files, so that arbitrary sequences of them get further than arbitrary characters.
 fn piece() -> impl Strategy<Value = String> {
     let mut words: Vec<String> = KEYS
