@@ -7,13 +7,14 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::layer::open_file;
 use crate::{Error, Result};
 
 const PT_INTERP: u32 = 3;
 
 /// The dynamic loader of a binary; `None` when it is linked statically.
 pub(crate) fn interpreter(path: &Path) -> Result<Option<PathBuf>> {
-    let file = File::open(path).map_err(Error::file("read", path))?;
+    let file = open_file(path).map_err(Error::file("read", path))?;
     use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
     match read(&file) {
         // An offset that no file can have is invalid input for the kernel.
@@ -101,5 +102,9 @@ mod tests {
             std::fs::write(&path, content).unwrap();
             assert!(matches!(interpreter(&path), Err(Error::NotElf { .. })));
         }
+        std::fs::remove_file(&path).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode).unwrap();
+        assert!(matches!(interpreter(&path), Err(Error::File { .. })));
     }
 }

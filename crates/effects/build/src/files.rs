@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use ward_types::spec::Base;
 
-use crate::layer::{Content, Node, Tree, beneath};
+use crate::layer::{Content, Node, Tree, beneath, open_folder};
 use crate::{Error, Result};
 
 /// Where an image has the files, without the root's slash.
@@ -47,8 +47,8 @@ pub(crate) fn inside(name: &str) -> Result<PathBuf> {
 impl Selection {
     /// The named files and folders, below the image's folder for them.
     pub(crate) fn tree(&self, names: &[String]) -> Result<Tree> {
-        let folder = fs::File::open(&self.dir).map_err(Error::file("open", &self.dir))?;
-        let folder = Arc::new(OwnedFd::from(folder));
+        let folder = open_folder(&self.dir).map_err(Error::file("open", &self.dir))?;
+        let folder = Arc::new(folder);
         let mut tree = Tree::default();
         tree.insert(Path::new(PLACE), Node::Folder);
         for name in names {

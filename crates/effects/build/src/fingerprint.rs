@@ -5,7 +5,7 @@
 //! Dockerfile may copy anything. A build changes what it is a function of when it writes beside its
 //! source, so its image is remembered by the source before and after it.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use std::process::Stdio;
 use serde::{Deserialize, Serialize};
 use ward_types::id::Digest;
 
-use crate::layer::{digest_of, digest_of_reader};
+use crate::layer::{digest_of, digest_of_reader, open_file};
 use crate::work::blocking;
 use crate::{Error, ImageSink, Request, Result, files, image};
 
@@ -101,7 +101,7 @@ fn item(dir: &Path, path: &Path, items: &mut Vec<Vec<u8>>) -> Result<()> {
         }
         return Ok(());
     } else if metadata.is_file() {
-        let content = File::open(&full).and_then(digest_of_reader);
+        let content = open_file(&full).and_then(digest_of_reader);
         let (digest, _) = content.map_err(Error::file("read", &full))?;
         let executable = metadata.permissions().mode() & 0o100 != 0;
         (if executable { 'x' } else { 'f' }, digest)

@@ -49,6 +49,8 @@ pub async fn absent_inputs(dir: &Path, inputs: &[Input]) -> Vec<Mistake> {
 enum Workspace {
     /// There is no Cargo.toml.
     None,
+    /// The nearest Cargo.toml is no file. Cargo would wait for ever for one that is a pipe.
+    Odd(PathBuf),
     /// It cannot be found out.
     Unknown,
     /// These are its packages.
@@ -82,11 +84,11 @@ impl Package {
 impl Workspace {
     async fn around(dir: &Path) -> Self {
         // Where cargo looks, too.
-        if !dir
-            .ancestors()
-            .any(|folder| folder.join("Cargo.toml").exists())
-        {
-            return Self::None;
+        let mut manifests = dir.ancestors().map(|folder| folder.join("Cargo.toml"));
+        match manifests.find(|manifest| manifest.exists()) {
+            None => return Self::None,
+            Some(odd) if !odd.is_file() => return Self::Odd(odd),
+            Some(_) => {}
         }
         let args = ["metadata", "--no-deps", "--offline", "--format-version=1"];
         let step = Step {
@@ -112,6 +114,11 @@ impl Workspace {
         let name = input.shown();
         let packages = match self {
             Self::Unknown => return None,
+            Self::Odd(odd) => {
+                let message = format!("{} is no regular file", odd.display());
+                let expected = "a file that describes a package or a workspace";
+                return Some(input.absent(message, expected, []));
+            }
             Self::None => {
                 let message = format!("there is no Cargo workspace that could have {name}");
                 let expected = format!("a Cargo.toml in {} or above it", dir.display());

@@ -42,17 +42,37 @@ impl Content {
 
     fn open(&self) -> Result<File> {
         let opened = match self {
-            Self::Host(path) => File::open(path),
+            Self::Host(path) => open_file(path),
             Self::Beneath(folder, path) => beneath(folder, path, OFlags::RDONLY).map(File::from),
         };
         opened.map_err(Error::file("read", self.path()))
     }
 }
 
+// NONBLOCK: a pipe that took a file's place must not make Ward wait.
+const UNWAITING: OFlags = OFlags::CLOEXEC
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY);
+
+/// Opens a regular file to read; anything else is invalid input.
+pub(crate) fn open_file(path: &Path) -> std::io::Result<File> {
+    let file = File::from(rustix::fs::open(path, UNWAITING, Mode::empty())?);
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    let kind = std::io::ErrorKind::InvalidInput;
+    Err(std::io::Error::new(kind, "it is no regular file"))
+}
+
+/// Opens a folder to open what is in it.
+pub(crate) fn open_folder(path: &Path) -> std::io::Result<OwnedFd> {
+    let flags = UNWAITING | OFlags::DIRECTORY;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
 /// Opens a path below a folder; a symbolic link that leads out of it is an error.
 pub(crate) fn beneath(folder: &OwnedFd, path: &Path, flags: OFlags) -> std::io::Result<OwnedFd> {
-    // NONBLOCK: a pipe that took the file's place must not make Ward wait.
-    let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = flags | UNWAITING;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     Ok(openat2(folder, path, flags, Mode::empty(), resolve)?)
 }

@@ -91,9 +91,11 @@ impl Step<'_> {
         command
     }
 
+    /// The command as it can be pasted into a shell.
     fn text(&self) -> String {
         let args = self.args.iter().map(|arg| arg.to_string_lossy());
         let words = std::iter::once(self.program.into()).chain(args);
+        let words = words.map(|word| quoted(&word));
         words.collect::<Vec<_>>().join(" ")
     }
 
@@ -166,6 +168,15 @@ impl Step<'_> {
             output: tail.lines(),
         })
     }
+}
+
+/// A word as a POSIX shell reads it back (XCU 2.2.2): bare where nothing in it is special.
+fn quoted(word: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(bare) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Waits for the program, then for its output. What it left behind in its group is killed in between: it
@@ -257,4 +268,30 @@ fn text(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     let text = text.trim_end_matches(['\n', '\r']);
     text.rsplit('\r').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_needs_it() {
+        for bare in ["sh", "-c", "--config=a.b", "./build.sh", "a@1:2,3"] {
+            assert_eq!(quoted(bare), bare);
+        }
+        for (word, shown) in [
+            ("", "''"),
+            ("echo compiling; exit 3", "'echo compiling; exit 3'"),
+            ("it's", r"'it'\''s'"),
+            ("$HOME", "'$HOME'"),
+            ("~", "'~'"),
+        ] {
+            assert_eq!(quoted(word), shown);
+            let script = format!("printf %s {shown}");
+            let said = std::process::Command::new("sh")
+                .args(["-c", &script])
+                .output();
+            assert_eq!(said.unwrap().stdout, word.as_bytes(), "{shown}");
+        }
+    }
 }

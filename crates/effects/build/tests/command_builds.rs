@@ -159,9 +159,9 @@ async fn a_failing_command_is_named_with_its_status_and_its_last_lines() {
         .build(script("echo to stdout; echo to stderr >&2; exit 3", &["."]))
         .await
         .unwrap_err();
-    assert!(
-        error.to_string().ends_with("ended with exit status 3"),
-        "{error}"
+    assert_eq!(
+        error.to_string(),
+        "`sh -c 'echo to stdout; echo to stderr >&2; exit 3'` ended with exit status 3"
     );
     assert_eq!(error.output(), ["to stdout", "to stderr"]);
     assert!(bench.shelf.manifests.lock().unwrap().is_empty());
