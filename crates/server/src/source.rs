@@ -1,8 +1,10 @@
 //! Reads a stack file from its folder.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 /// The name of a stack file.
 pub const FILE: &str = "ward.toml";
@@ -17,6 +19,12 @@ pub enum SourceError {
         path: PathBuf,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// It is a folder, a pipe, a socket or a device.
+    #[error("{path} is no regular file")]
+    NotAFile {
+        /// The file.
+        path: PathBuf,
     },
     /// It is larger than a stack file may be.
     #[error("{path} is larger than {} KiB, which no stack file is", ward_stack::MAX_BYTES / 1024)]
@@ -43,6 +51,10 @@ impl SourceError {
                 Some(format!("name the folder that holds {FILE}"))
             }
             SourceError::Unreadable { .. } | SourceError::TooLarge { .. } => None,
+            SourceError::NotAFile { .. } => Some(
+                "a stack file is a regular file, or a symbolic link to one; not a folder, a pipe, a socket or a device"
+                    .to_owned(),
+            ),
             SourceError::NotText { .. } => Some("save it as UTF-8".to_owned()),
         }
     }
@@ -58,7 +70,9 @@ pub fn read(dir: &Path) -> Result<(String, String), SourceError> {
         path: path.clone(),
         source,
     };
-    let file = File::open(&path).map_err(unreadable)?;
+    let Some(file) = regular(&path).map_err(unreadable)? else {
+        return Err(SourceError::NotAFile { path });
+    };
     let mut bytes = Vec::new();
     file.take(ward_stack::MAX_BYTES as u64 + 1)
         .read_to_end(&mut bytes)
@@ -72,5 +86,51 @@ pub fn read(dir: &Path) -> Result<(String, String), SourceError> {
             at: error.utf8_error().valid_up_to(),
             path,
         }),
+    }
+}
+
+/// Opens a file without ever waiting; `None` when it is no regular file.
+fn regular(path: &Path) -> io::Result<Option<File>> {
+    // Asked first, because opening a device can do something to it.
+    if !fs::metadata(path)?.is_file() {
+        return Ok(None);
+    }
+    // NONBLOCK: a pipe that took the file's place meanwhile would make the server wait for ever.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let is_file = file.metadata()?.is_file();
+    Ok(is_file.then_some(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn only_a_regular_file_is_read_and_none_is_waited_for() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join(FILE);
+        let refused = |what: &str| {
+            let answer = read(dir.path());
+            let told =
+                matches!(&answer, Err(SourceError::NotAFile { path }) if path.ends_with(FILE));
+            assert!(told, "{what}: {answer:?}");
+            fs::remove_file(&path).expect("it was made");
+        };
+        let mode = Mode::from_raw_mode(0o600);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode).expect("a pipe");
+        refused("a pipe");
+        symlink("/dev/zero", &path).expect("a link");
+        refused("a device");
+        symlink("/", &path).expect("a link");
+        refused("a folder");
+        drop(UnixListener::bind(&path).expect("a socket"));
+        refused("a socket");
+        symlink("real.toml", &path).expect("a link");
+        fs::write(dir.path().join("real.toml"), "text").expect("a file");
+        assert_eq!(read(dir.path()).expect("a file").1, "text");
     }
 }

@@ -57,8 +57,8 @@ fn only(known: &[EnvId], asked: Option<&str>) -> Option<EnvId> {
 }
 
 fn stack_here() -> Option<Name> {
-    let text = std::fs::read_to_string(Path::new("ward.toml")).ok()?;
-    let reading = ward_stack::read("ward.toml", &text);
+    let (name, text) = ward_server::source::read(Path::new("")).ok()?;
+    let reading = ward_stack::read(&name, &text);
     reading.stack.map(|stack| stack.name)
 }
 
