@@ -40,6 +40,8 @@ pub(crate) enum ComposeError {
         #[source]
         source: Box<ward_postgres::Error>,
     },
+    #[error(transparent)]
+    Engine(#[from] ward_engine::Error),
     #[error("the data in {path} cannot be removed")]
     Purge {
         path: PathBuf,
@@ -259,11 +261,11 @@ impl Composer {
         ))
     }
 
-    /// Removes an environment's data and secrets, and the folders above that nothing else is in. Its releases
-    /// and logs stay.
+    /// Removes an environment's data and secrets, what its instances left where they ran, and the folders above
+    /// that nothing else is in. Its releases and logs stay.
     ///
     /// # Errors
-    /// [`ComposeError::Purge`].
+    /// [`ComposeError::Purge`], [`ComposeError::Engine`].
     pub(crate) fn purge(&self, env: &EnvId) -> Result<(), ComposeError> {
         for part in ["data", "secrets"] {
             let above = self.home.join(part);
@@ -278,6 +280,7 @@ impl Composer {
             let stack = above.join(env.stack().as_str());
             let _ = std::fs::remove_dir(stack).and_then(|()| std::fs::remove_dir(above));
         }
+        self.engine.clear(env)?;
         Ok(())
     }
 }

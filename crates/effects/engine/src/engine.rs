@@ -339,6 +339,19 @@ impl Engine {
             .map_err(file("write", &link))
     }
 
+    /// Removes what is left of an environment beside its output: the links to the present instances of its
+    /// databases, its folder, and that of its stack. A folder in which something else is stays.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn clear(&self, env: &EnvId) -> Result<(), Error> {
+        let folder = self.0.home.env_run(env);
+        folder::remove_links(&folder)?;
+        let stack = folder.parent().unwrap_or(&folder);
+        let _ = std::fs::remove_dir(&folder).and_then(|()| std::fs::remove_dir(stack));
+        Ok(())
+    }
+
     /// The user and group id that a component's instances have on the host. An ordinary user can only be
     /// itself; root gives each component an unprivileged id of its own in 1 000 000 000 to 1 999 999 999,
     /// always the same for the same names.

@@ -96,6 +96,21 @@ impl Home {
 
 /// The folders (not symbolic links) directly in `folder`; none when it does not exist.
 pub(crate) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    entries_that_are(folder, fs::FileType::is_dir)
+}
+
+/// Removes the symbolic links directly in `folder`.
+pub(crate) fn remove_links(folder: &Path) -> Result<(), Error> {
+    for link in entries_that_are(folder, fs::FileType::is_symlink)? {
+        fs::remove_file(&link).map_err(file("remove", &link))?;
+    }
+    Ok(())
+}
+
+fn entries_that_are(
+    folder: &Path,
+    wanted: impl Fn(&fs::FileType) -> bool,
+) -> Result<Vec<PathBuf>, Error> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -104,7 +119,7 @@ pub(crate) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry.map_err(file("read", folder))?;
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        if entry.file_type().is_ok_and(|kind| wanted(&kind)) {
             found.push(entry.path());
         }
     }
