@@ -59,6 +59,12 @@ impl Printer {
         self.output == Output::Json
     }
 
+    /// How many columns the terminal has that data goes to; `None` where it goes to a file or a pipe.
+    pub(crate) fn width(&self) -> Option<usize> {
+        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+        Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    }
+
     /// A line of data, to standard output. A reader that went away (`| head`) ends the program quietly.
     pub(crate) fn data(&self, line: &str) {
         if writeln!(anstream::stdout(), "{line}").is_err() {

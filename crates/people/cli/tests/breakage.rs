@@ -331,12 +331,64 @@ fn what_is_purged_leaves_no_empty_folders_and_nothing_of_others_goes_with_it() {
     ward.ok(&["up", ".", "--env", "qa"]);
     let there = |path: &str| ward.home().join(path).exists();
     ward.ok(&["down", "--purge", "--yes", "--env", "dev"]);
-    assert!(!there("data/shop/dev") && !there("secrets/shop/dev"));
+    assert!(!there("data/shop/dev") && !there("secrets/shop/dev") && !there("run/shop/dev"));
     assert!(there("data/shop/qa/db") && there("secrets/shop/qa/db"));
+    assert!(ward.home().join("run/shop/qa/db.current").is_symlink());
     ward.ok(&["down", "--purge", "--yes", "--env", "qa"]);
-    assert!(!there("data") && !there("secrets"));
+    assert!(!there("data") && !there("secrets") && !there("run/shop"));
     ward.up();
     assert!(there("data/shop/dev/db") && there("secrets/shop/dev/db"));
+}
+
+#[test]
+fn what_is_no_regular_file_is_no_stack_file_and_nobody_waits_for_it() {
+    let ward = Ward::new();
+    stack(&ward, "one");
+    ward.up();
+    let file = ward.dir().join("ward.toml");
+    let odd = |what: &str| {
+        for command in ["deploy", "check"] {
+            let ran = ward.run(&[command, ward.dir().to_str().unwrap()]);
+            ran.fails(1, &["ward.toml is no regular file", "not a folder, a pipe"]);
+        }
+        assert!(!ward.ok(&["status"]).is_empty(), "{what}");
+        // Whoever is in that folder and asks for something else is not kept waiting either.
+        ward.ok(&["releases"]);
+    };
+    let gone = || std::fs::remove_file(&file).unwrap();
+    gone();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, &file, mode).unwrap();
+    odd("a pipe");
+    gone();
+    std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
+    odd("a device");
+    gone();
+    drop(std::os::unix::net::UnixListener::bind(&file).unwrap());
+    odd("a socket");
+    gone();
+    std::fs::create_dir(&file).unwrap();
+    odd("a folder");
+    std::fs::remove_dir(&file).unwrap();
+    stack(&ward, "two");
+    std::fs::rename(&file, ward.dir().join("real.toml")).unwrap();
+    std::os::unix::fs::symlink("real.toml", &file).unwrap();
+    ward.ok(&["deploy"]);
+    serves(&ward, "two");
+}
+
+#[test]
+fn a_purge_that_cannot_be_confirmed_starts_nothing() {
+    let ward = Ward::new();
+    database(&ward);
+    ward.ok(&["down"]);
+    let purge = ward.run(&["down", "--purge"]);
+    purge.fails(1, &["no terminal to ask at", "--yes"]);
+    assert_eq!(ward.processes(), Vec::<String>::new());
+    assert!(ward.home().join("data/shop/dev/db").exists());
+    ward.ok(&["down", "--purge", "--yes"]);
+    assert!(!ward.home().join("data").exists());
+    assert_eq!(ward.processes(), Vec::<String>::new());
 }
 
 #[test]
@@ -488,6 +540,12 @@ fn what_a_build_takes_and_is_not_there_is_a_mistake_of_the_file() {
     // What cargo cannot read is left to the build.
     ward.write("Cargo.toml", "[workspace");
     assert_eq!(checked("web").0, Some(0));
+    // Cargo itself would wait for ever for somebody who writes.
+    let pipe = ward.dir().join("Cargo.toml");
+    std::fs::remove_file(&pipe).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+    says("web", &["Cargo.toml is no regular file"]);
 }
 
 #[test]

@@ -179,6 +179,9 @@ async fn reached(context: &Context, down: &args::Down) -> Result<Option<StatusVi
     if !data && !platform::left_behind(&context.home) && gateway.observe().await.is_err() {
         return Ok(None);
     }
+    if down.purge && !down.yes {
+        askable()?; // Before a server is started that nobody would stop.
+    }
     platform::ensure(&context.home, &args::Addresses::ANY, &context.printer).await?;
     Ok(Some(context.client.get("/v1/status").await?))
 }
@@ -200,14 +203,19 @@ pub(super) async fn gone(context: &Context, pid: u32) -> Result<(), Trouble> {
     Err(Trouble::failure(message, Some(hint)))
 }
 
-fn confirmed(env: Option<&str>, status: &StatusView) -> Result<bool, Trouble> {
-    if !std::io::stdin().is_terminal() {
-        let hint = "add --yes to remove the data without being asked".to_owned();
-        return Err(Trouble::failure(
-            "--purge removes data, and there is no terminal to ask at".to_owned(),
-            Some(hint),
-        ));
+/// Whether somebody is there to be asked.
+fn askable() -> Result<(), Trouble> {
+    if std::io::stdin().is_terminal() {
+        return Ok(());
     }
+    Err(Trouble::failure(
+        "--purge removes data, and there is no terminal to ask at".to_owned(),
+        Some("add --yes to remove the data without being asked".to_owned()),
+    ))
+}
+
+fn confirmed(env: Option<&str>, status: &StatusView) -> Result<bool, Trouble> {
+    askable()?;
     let all: Vec<&str> = status
         .environments
         .iter()

@@ -8,6 +8,7 @@ mod doctor;
 mod events;
 mod logs;
 pub(crate) mod processes;
+mod releases;
 mod status;
 mod trust;
 mod upgrade;
@@ -135,7 +136,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Status, Trouble
         Command::Down(down) => deploy::down(context, down).await,
         Command::Upgrade(upgrade) => upgrade::upgrade(context, &upgrade).await,
         Command::Check(check) => check::check(context, &check).await,
-        Command::Releases(env) => status::releases(context, env).await,
+        Command::Releases(env) => releases::releases(context, env).await,
         Command::Status(env) => status::status(context, env).await,
         Command::Logs(logs) => logs::logs(context, logs).await,
         Command::Exec(exec) => database::exec(context, exec).await,

@@ -1,19 +1,17 @@
-//! `status` and `releases`: what runs, and what could run.
+//! `status`: what runs.
 
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use owo_colors::OwoColorize;
-use ward_types::id::Digest;
 use ward_types::keeper::{Exit, InstanceState};
 use ward_types::release::Goal;
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::{
-    ComponentView, EnvironmentView, InstanceView, LogView, ReleaseView, ServerView, StatusView,
-    ending,
+    ComponentView, EnvironmentView, InstanceView, LogView, ServerView, StatusView,
 };
 
 use super::{Context, Trouble};
-use crate::args::{self, OfEnv};
+use crate::args;
 use crate::printer::{Printer, Status, seconds};
 
 pub(crate) async fn status(context: &Context, asked: args::Status) -> Result<Status, Trouble> {
@@ -169,39 +167,6 @@ fn age(since: Timestamp) -> String {
         s @ 7200..172_800 => format!("{}h", s / 3600),
         s => format!("{}d", s / 86_400),
     }
-}
-
-pub(crate) async fn releases(context: &Context, env: OfEnv) -> Result<Status, Trouble> {
-    let env = crate::env::find(&context.client, env.env.as_deref()).await?;
-    let releases: Vec<ReleaseView> = context
-        .client
-        .get(&format!("/v1/releases?env={env}"))
-        .await?;
-    if context.printer.is_json() {
-        context.printer.json(&releases);
-        return Ok(Status::Success);
-    }
-    let mut table = columns(&["RELEASE", "VERSION", "RECORDED", "BY", "VERDICT", "IMAGES"]);
-    for release in &releases {
-        let mark = if release.current { " (serves)" } else { "" };
-        let images: Vec<String> = release
-            .images
-            .iter()
-            .map(|(name, digest): (_, &Digest)| format!("{name}@{}", digest.short()))
-            .collect();
-        table.add_row(vec![
-            format!("{}{mark}", release.id),
-            release.version.clone(),
-            moment(release.recorded),
-            release.by.clone(),
-            release.verdict.map_or("-".to_owned(), |verdict| {
-                ending(verdict, release.cancelled.as_ref())
-            }),
-            images.join(" "),
-        ]);
-    }
-    context.printer.table(&table, "");
-    Ok(Status::Success)
 }
 
 /// A table without lines, its columns padded.

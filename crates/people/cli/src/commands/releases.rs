@@ -1,0 +1,170 @@
+//! `releases`: what could run. In a narrow terminal the columns that matter least give way: first the
+//! images, then the others break between words; what names a release never does.
+
+use std::collections::BTreeMap;
+
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
+use ward_types::id::{Digest, Name};
+use ward_types::view::{ReleaseView, ending};
+
+use super::status::{columns, moment};
+use super::{Context, Trouble};
+use crate::args::OfEnv;
+use crate::printer::Status;
+
+/// The columns, and whether each of them may break between words.
+const COLUMNS: [(&str, bool); 6] = [
+    ("RELEASE", false),
+    ("VERSION", false),
+    ("RECORDED", true),
+    ("BY", false),
+    ("VERDICT", true),
+    ("IMAGES", true),
+];
+
+type Row = [String; COLUMNS.len()];
+
+pub(crate) async fn releases(context: &Context, env: OfEnv) -> Result<Status, Trouble> {
+    let env = crate::env::find(&context.client, env.env.as_deref()).await?;
+    let releases: Vec<ReleaseView> = context
+        .client
+        .get(&format!("/v1/releases?env={env}"))
+        .await?;
+    let printer = &context.printer;
+    if printer.is_json() {
+        printer.json(&releases);
+        return Ok(Status::Success);
+    }
+    let rows: Vec<Row> = releases.iter().map(row).collect();
+    let (table, shown) = fitting(&rows, printer.width());
+    printer.table(&table, "");
+    if shown < COLUMNS.len() {
+        printer.say("the images need a wider terminal, or `--output json`");
+    }
+    Ok(Status::Success)
+}
+
+fn row(release: &ReleaseView) -> Row {
+    let mark = if release.current { " (serves)" } else { "" };
+    let verdict = release.verdict.map_or("-".to_owned(), |verdict| {
+        ending(verdict, release.cancelled.as_ref())
+    });
+    [
+        format!("{}{mark}", release.id),
+        release.version.clone(),
+        moment(release.recorded),
+        release.by.clone(),
+        verdict,
+        images(&release.images),
+    ]
+}
+
+fn images(images: &BTreeMap<Name, Digest>) -> String {
+    let images = images
+        .iter()
+        .map(|(name, digest)| format!("{name}@{}", digest.short()));
+    images.collect::<Vec<_>>().join(" ")
+}
+
+/// The table of as many columns as have room in a terminal of this width, and how many these are.
+fn fitting(rows: &[Row], width: Option<usize>) -> (Table, usize) {
+    let all = table(rows, COLUMNS.len());
+    let Some(width) = width.filter(|width| longest(&all) > *width) else {
+        return (all, COLUMNS.len());
+    };
+    let shown = COLUMNS.len() - 1;
+    let mut table = table(rows, shown);
+    if longest(&table) > width {
+        let words = (0..shown).map(|column| match COLUMNS[column].1 {
+            true => ColumnConstraint::LowerBoundary(Width::Fixed(longest_word(rows, column))),
+            false => ColumnConstraint::ContentWidth,
+        });
+        table.set_constraints(words.collect::<Vec<_>>());
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
+    }
+    (table, shown)
+}
+
+fn table(rows: &[Row], shown: usize) -> Table {
+    let mut table = columns(&COLUMNS.map(|(name, _)| name)[..shown]);
+    for row in rows {
+        table.add_row(row[..shown].to_vec());
+    }
+    table
+}
+
+fn longest(table: &Table) -> usize {
+    let text = table.to_string();
+    let lines = text.lines().map(|line| line.trim_end().chars().count());
+    lines.max().unwrap_or(0)
+}
+
+/// The width of a column that breaks no word, with the padding of both sides.
+fn longest_word(rows: &[Row], column: usize) -> u16 {
+    let cells = rows.iter().map(|row| row[column].as_str());
+    let words = cells
+        .chain([COLUMNS[column].0])
+        .flat_map(str::split_whitespace);
+    let longest = words.map(|word| word.chars().count()).max().unwrap_or(0);
+    u16::try_from(longest + 2).unwrap_or(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(by: &str, verdict: &str) -> Vec<Row> {
+        let images = "api@0123456789ab web@ba9876543210";
+        let cells = [
+            "r12 (serves)",
+            "1.0.12",
+            "2026-11-21 09:02:52",
+            by,
+            verdict,
+            images,
+        ];
+        vec![cells.map(str::to_owned)]
+    }
+
+    fn lines(rows: &[Row], width: Option<usize>) -> Vec<String> {
+        let text = fitting(rows, width).0.to_string();
+        text.lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn a_wide_terminal_and_a_pipe_show_everything_on_one_line_each() {
+        for width in [None, Some(200)] {
+            let shown = lines(&rows("uid:0(root)", "succeeded"), width);
+            assert_eq!(shown.len(), 2, "{shown:?}");
+            assert!(shown[1].ends_with("web@ba9876543210"), "{shown:?}");
+        }
+    }
+
+    #[test]
+    fn in_eighty_columns_the_images_give_way_and_no_word_is_broken() {
+        let short = lines(&rows("uid:0(root)", "failed_old_serving"), Some(80));
+        assert_eq!(short.len(), 2, "{short:?}");
+        assert!(
+            short[1].ends_with("uid:0(root)  failed_old_serving"),
+            "{short:?}"
+        );
+        let verdict = "cancelled by uid:1000(somebody) before it began";
+        for width in [60, 76, 80, 90] {
+            let rows = rows("uid:1000(somebody)", verdict);
+            let long = lines(&rows, Some(width));
+            let fits = |line: &String| width < 76 || line.chars().count() <= width;
+            assert!(long.len() > 2 && long.iter().all(fits), "{long:#?}");
+            let words: Vec<&str> = long
+                .iter()
+                .flat_map(|line| line.split_whitespace())
+                .collect();
+            let whole = rows[0][..5].iter().flat_map(|cell| cell.split_whitespace());
+            for word in whole {
+                assert!(words.contains(&word), "{word}: {long:#?}");
+            }
+        }
+    }
+}
