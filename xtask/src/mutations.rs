@@ -122,6 +122,27 @@ const MUTATIONS: &[Mutation] = &[
         noticed_by: PLANNED,
     },
     Mutation {
+        guard: "a release that fails its requests goes back",
+        file: "crates/pure/plan/src/trial.rs",
+        text: ".or_else(|| answers_worse(scene, deployment))",
+        without: "",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "a release of which too little was seen goes back",
+        file: "crates/pure/plan/src/trial.rs",
+        text: ".or_else(|| unproven(scene, deployment))",
+        without: "",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "what was answered before the stage's table is not counted",
+        file: "crates/pure/plan/src/watch.rs",
+        text: "let more = counted.since(last);",
+        without: "let more = counted.since(&Sample::default());",
+        noticed_by: PLANNED,
+    },
+    Mutation {
         guard: "batches and their way back stay below the surge",
         file: "crates/pure/plan/src/roll.rs",
         text: "(pace.most as usize).saturating_sub(running)",

@@ -9,6 +9,9 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 use support::load::{Connection, Load, get};
 use support::{Ward, eventually, kill9};
@@ -94,6 +97,87 @@ fn a_canary_that_dies_gives_everything_back() {
         message.contains("while r2 took 10 % of the requests of web"),
         "{message}"
     );
+}
+
+/// Clients that ask 200 times a second together; when each answer came, and its status.
+fn steadily(address: &str, until: &AtomicBool) -> Vec<(Instant, u16)> {
+    std::thread::scope(|scope| {
+        let clients = (0..20).map(|number| {
+            scope.spawn(move || {
+                let mut connection = Connection::open(address, HOST).unwrap();
+                let mut next = Instant::now() + Duration::from_millis(5 * number);
+                let mut seen = Vec::new();
+                while !until.load(Ordering::Relaxed) {
+                    std::thread::sleep(next.saturating_duration_since(Instant::now())); // The rate.
+                    next += Duration::from_millis(100);
+                    let answer = connection.get("/").unwrap();
+                    seen.push((Instant::now(), answer.status));
+                }
+                seen
+            })
+        });
+        let clients: Vec<_> = clients.collect();
+        let seen = clients.into_iter().map(|client| client.join().unwrap());
+        seen.flatten().collect()
+    })
+}
+
+#[test]
+fn a_canary_that_fails_its_requests_is_taken_back_within_two_seconds() {
+    let strategy =
+        r#"deploy = { strategy = "canary", steps = [{ weight = 10, hold = "5m" }], bake = "1m" }"#;
+    let ward = up(strategy);
+    let address = ward.http();
+    let over = AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let clients = scope.spawn(|| steadily(&address, &over));
+        ward.stack(r#"ANSWER = "two", MODE = "broken""#, strategy);
+        ward.ok(&["deploy", "--no-wait"]);
+        eventually("the verdict falls", || {
+            shown(&ward)["deployment"]["verdict"] == "rolled_back"
+        });
+        over.store(true, Ordering::Relaxed);
+        clients.join().unwrap()
+    });
+    let bad = seen.iter().filter(|(_, status)| *status != 200);
+    let mut bad: Vec<Instant> = bad.map(|(at, _)| *at).collect();
+    bad.sort();
+    let took = *bad.last().unwrap() - bad[0];
+    println!("{} bad of {}, for {took:?}", bad.len(), seen.len());
+    assert!(bad.len() >= 3 && took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(of_a_hundred(&ward), 0);
+    let events = ward.ok(&["events"]);
+    for said in ["reverting: r2 failed ", "d2 rolled_back"] {
+        assert!(events.contains(said), "{said}: {events}");
+    }
+    let failure = shown(&ward)["deployment"]["failure"].to_string();
+    for said in [
+        "r2 failed ",
+        " requests of web in ",
+        ", r1 0 of ",
+        "`analysis`",
+    ] {
+        assert!(failure.contains(said), "{said}: {failure}");
+    }
+}
+
+#[test]
+fn a_canary_that_nobody_asks_is_not_promoted() {
+    let strategy = r#"deploy = { strategy = "canary", steps = [{ weight = 10, hold = "1s" }], analysis = { requests = 20 } }"#;
+    let ward = up(strategy);
+    deploy_two(&ward, strategy);
+    eventually("the verdict falls", || {
+        shown(&ward)["deployment"]["verdict"] == "rolled_back"
+    });
+    let failure = shown(&ward)["deployment"]["failure"].to_string();
+    for said in [
+        "r2 had 0 requests of web",
+        "20 are asked for",
+        "inconclusive",
+    ] {
+        assert!(failure.contains(said), "{said}: {failure}");
+    }
+    assert_eq!(of_a_hundred(&ward), 0);
 }
 
 #[test]

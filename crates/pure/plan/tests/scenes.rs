@@ -352,7 +352,11 @@ fn gateway(
             },
         );
     }
-    SeenGateway { pools, traffic }
+    SeenGateway {
+        pools,
+        traffic,
+        latency: BTreeMap::new(),
+    }
 }
 
 fn plan_for(scene: &Scene, now: Timestamp, memory: &Memory) -> Plan {

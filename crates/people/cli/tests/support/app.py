@@ -41,6 +41,8 @@ class Handler(BaseHTTPRequestHandler):
             if MODE == "hang":
                 time.sleep(3600)
             return self.answer(200, "ok")
+        if MODE == "broken":
+            return self.answer(500, "out of order")
         if self.path == "/env":
             return self.answer(200, json.dumps({k: v for k, v in os.environ.items() if k.startswith("WARD_")}))
         if self.path == "/slow":

@@ -9,7 +9,7 @@ use ward_types::keeper::{InstanceFacts, Role};
 use ward_types::release::{Build, Release};
 use ward_types::spec::{
     Amount, CanaryStep, DatabaseEngine, DatabaseSpec, EnvSpec, HealthSpec, ImageSource,
-    ReleaseCommand, RouteSpec, ServiceSpec, Sticky, Strategy,
+    Inconclusive, ReleaseCommand, RouteSpec, ServiceSpec, Sticky, Strategy,
 };
 use ward_types::table::{Endpoint, Pool};
 use ward_types::time::{Millis, Timestamp};
@@ -45,6 +45,7 @@ pub fn worker(instances: u32) -> ServiceSpec {
         drain_timeout: Millis::secs(20),
         stop_timeout: Millis::secs(10),
         strategy: Strategy::default(),
+        analysis: None,
         processes: 4096,
         scratch: ByteSize(1 << 30),
     }
@@ -133,6 +134,15 @@ pub fn release_of(id: ReleaseId, spec: EnvSpec, recorded: Timestamp) -> Release 
 }
 
 fn longest_hold(service: &ServiceSpec) -> u64 {
+    let analysis = service.analysis.map(|a| a.inconclusive);
+    let patience = match analysis {
+        Some(Inconclusive::Hold) => 24 * 3_600_000,
+        _ => 0,
+    };
+    patience + longest_time(service)
+}
+
+fn longest_time(service: &ServiceSpec) -> u64 {
     match &service.strategy {
         Strategy::BlueGreen { bake } => bake.0,
         Strategy::Rolling { .. } => 0,
