@@ -143,6 +143,13 @@ const MUTATIONS: &[Mutation] = &[
         noticed_by: PLANNED,
     },
     Mutation {
+        guard: "what begins to fail late is seen at once",
+        file: "crates/pure/plan/src/watch.rs",
+        text: "analysis::judge_recent(&old.sound(), &new.sound())",
+        without: "analysis::judge_recent(&new.sound(), &new.sound())",
+        noticed_by: PLANNED,
+    },
+    Mutation {
         guard: "batches and their way back stay below the surge",
         file: "crates/pure/plan/src/roll.rs",
         text: "(pace.most as usize).saturating_sub(running)",

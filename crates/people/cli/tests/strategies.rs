@@ -99,6 +99,15 @@ fn a_canary_that_dies_gives_everything_back() {
     );
 }
 
+/// Ends the clients whatever becomes of the test.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Clients that ask 200 times a second together; when each answer came, and its status.
 fn steadily(address: &str, until: &AtomicBool) -> Vec<(Instant, u16)> {
     std::thread::scope(|scope| {
@@ -122,29 +131,46 @@ fn steadily(address: &str, until: &AtomicBool) -> Vec<(Instant, u16)> {
     })
 }
 
-#[test]
-fn a_canary_that_fails_its_requests_is_taken_back_within_two_seconds() {
-    let strategy =
-        r#"deploy = { strategy = "canary", steps = [{ weight = 10, hold = "5m" }], bake = "1m" }"#;
-    let ward = up(strategy);
+const JUDGED: &str =
+    r#"deploy = { strategy = "canary", steps = [{ weight = 10, hold = "5m" }], bake = "1m" }"#;
+
+/// Deploys the second release under such a load, until it is taken back: when the bad answers came.
+fn taken_back(ward: &Ward, mode: &str, meanwhile: impl FnOnce()) -> Vec<Instant> {
     let address = ward.http();
     let over = AtomicBool::new(false);
     let seen = std::thread::scope(|scope| {
         let clients = scope.spawn(|| steadily(&address, &over));
-        ward.stack(r#"ANSWER = "two", MODE = "broken""#, strategy);
+        let ends = Ends(&over);
+        ward.stack(&format!(r#"ANSWER = "two", MODE = "{mode}""#), JUDGED);
         ward.ok(&["deploy", "--no-wait"]);
+        meanwhile();
         eventually("the verdict falls", || {
-            shown(&ward)["deployment"]["verdict"] == "rolled_back"
+            shown(ward)["deployment"]["verdict"] == "rolled_back"
         });
-        over.store(true, Ordering::Relaxed);
+        drop(ends);
         clients.join().unwrap()
     });
     let bad = seen.iter().filter(|(_, status)| *status != 200);
     let mut bad: Vec<Instant> = bad.map(|(at, _)| *at).collect();
     bad.sort();
-    let took = *bad.last().unwrap() - bad[0];
-    println!("{} bad of {}, for {took:?}", bad.len(), seen.len());
-    assert!(bad.len() >= 3 && took < Duration::from_secs(2), "{took:?}");
+    let took = bad[bad.len() - 1] - bad[0];
+    println!("{mode}: {} bad of {}, for {took:?}", bad.len(), seen.len());
+    bad
+}
+
+fn must_be_short(bad: &[Instant]) {
+    let took = bad[bad.len() - 1] - bad[0];
+    assert!(
+        bad.len() >= 3 && took < Duration::from_secs(2),
+        "{} bad answers, for {took:?}",
+        bad.len()
+    );
+}
+
+#[test]
+fn a_canary_that_fails_its_requests_is_taken_back_within_two_seconds() {
+    let ward = up(JUDGED);
+    must_be_short(&taken_back(&ward, "broken", || {}));
     assert_eq!(of_a_hundred(&ward), 0);
     let events = ward.ok(&["events"]);
     for said in ["reverting: r2 failed ", "d2 rolled_back"] {
@@ -159,6 +185,27 @@ fn a_canary_that_fails_its_requests_is_taken_back_within_two_seconds() {
     ] {
         assert!(failure.contains(said), "{said}: {failure}");
     }
+}
+
+#[test]
+fn a_canary_that_begins_to_fail_later_is_taken_back_within_two_seconds() {
+    let ward = up(JUDGED);
+    let bad = taken_back(&ward, "frail", || {
+        waits_for(&ward, "r2 takes 10 %");
+        // It is well for a few seconds, in which it answers the load, too.
+        let mut connection = Connection::open(&ward.http(), HOST).unwrap();
+        let mut answered = 0;
+        eventually("it answers well", || {
+            answered += u32::from(connection.get("/").unwrap().body == "two");
+            answered >= 20
+        });
+        eventually("it breaks", || {
+            connection.get("/break").unwrap().body == "two"
+        });
+    });
+    must_be_short(&bad);
+    let failure = shown(&ward)["deployment"]["failure"].to_string();
+    assert!(failure.contains("r2 failed "), "{failure}");
 }
 
 #[test]

@@ -7,13 +7,19 @@
 //! significant among a million requests may be of no consequence.
 //!
 //! The question is asked again and again while a window grows, and each time is a chance to be wrong, so
-//! that a single answer must be wrong in no more than one of ten thousand cases ([`ALPHA`]).
+//! that a single answer must be wrong in no more than one of ten thousand cases ([`ALPHA`]). What begins
+//! to fail after an hour is lost among an hour's good answers, so that the last seconds are asked about,
+//! too; of those there are thousands in a day, and the answer must be so much more certain
+//! ([`ALPHA_RECENT`]).
 
 use ward_types::histogram::Histogram;
 use ward_types::time::Millis;
 
 /// How often a difference that is none may be taken for one, at a single look.
 const ALPHA: f64 = 1e-4;
+
+/// The same for one of the many short windows that a long one consists of.
+const ALPHA_RECENT: f64 = 1e-7;
 
 /// A difference of error ratios that matters: one of a hundred requests.
 const ERRORS: f64 = 0.01;
@@ -74,14 +80,8 @@ pub(crate) enum Judgement {
 /// the new release are needed to say that it is as good.
 #[must_use]
 pub(crate) fn judge(old: &Sample, new: &Sample, enough: u64) -> Judgement {
-    if fails_more(old, new) {
-        return Judgement::Fails {
-            new: (new.failed, new.requests),
-            old: (old.failed, old.requests),
-        };
-    }
-    if let Some(slower) = slower(&old.latency, &new.latency) {
-        return slower;
+    if let Some(worse) = worse(old, new, ALPHA) {
+        return worse;
     }
     match new.requests >= enough {
         true => Judgement::AsGood,
@@ -91,9 +91,24 @@ pub(crate) fn judge(old: &Sample, new: &Sample, enough: u64) -> Judgement {
     }
 }
 
+/// What the last seconds say of a release whose whole window says nothing.
+pub(crate) fn judge_recent(old: &Sample, new: &Sample) -> Option<Judgement> {
+    worse(old, new, ALPHA_RECENT)
+}
+
+fn worse(old: &Sample, new: &Sample, alpha: f64) -> Option<Judgement> {
+    if fails_more(old, new, alpha) {
+        return Some(Judgement::Fails {
+            new: (new.failed, new.requests),
+            old: (old.failed, old.requests),
+        });
+    }
+    slower(&old.latency, &new.latency, alpha)
+}
+
 /// Where the old release answered nothing in the window, it is taken to have failed as seldom as one that
 /// works does: one of a thousand.
-fn fails_more(old: &Sample, new: &Sample) -> bool {
+fn fails_more(old: &Sample, new: &Sample, alpha: f64) -> bool {
     if new.failed < FAILED {
         return false;
     }
@@ -102,11 +117,11 @@ fn fails_more(old: &Sample, new: &Sample) -> bool {
         requests => (old.failed, requests),
     };
     let more = ratio(new.failed, new.requests) - ratio(old_failed, old_requests);
-    more > ERRORS && fisher(old_failed, old_requests, new.failed, new.requests) < ALPHA
+    more > ERRORS && fisher(old_failed, old_requests, new.failed, new.requests) < alpha
 }
 
-fn slower(old: &Histogram, new: &Histogram) -> Option<Judgement> {
-    if old.total() < RANKED || new.total() < RANKED || mann_whitney(old, new) >= ALPHA {
+fn slower(old: &Histogram, new: &Histogram, alpha: f64) -> Option<Judgement> {
+    if old.total() < RANKED || new.total() < RANKED || mann_whitney(old, new) >= alpha {
         return None;
     }
     let matters = |percentile: u8| {

@@ -5,7 +5,8 @@
 //! that a stage's table is in force until the next one's is. A planner that has forgotten begins anew. At a
 //! step of a canary both releases answer at the same time, and are compared over that. While everything
 //! goes to the new release, it is compared with the old one's last step, or where that had few requests
-//! with everything that the old one was seen to answer.
+//! with everything that the old one was seen to answer. Beside all of a stage, its last seconds are judged by
+//! themselves: what begins to fail late is seen as soon as what fails from the start.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use ward_types::id::{DeploymentId, InstanceId, Name};
 use ward_types::keeper::Role;
 use ward_types::release::Deployment;
 use ward_types::spec::{Analysis, Inconclusive};
-use ward_types::time::Timestamp;
+use ward_types::time::{Millis, Timestamp};
 
 use crate::analysis::{self, Judgement, Sample};
 use crate::hold;
@@ -24,6 +25,9 @@ use crate::observed::{SeenGateway, SeenInstance};
 use crate::scene::Scene;
 use crate::stages::{Requests, Rollout};
 use crate::waiting::Bound;
+
+/// What is recent: between this and twice as long.
+const RECENT: Millis = Millis::secs(10);
 
 /// From so many requests on, a canary's last step alone stands for the old release.
 const TELLING: u64 = 200;
@@ -35,6 +39,8 @@ pub(crate) struct Watch {
     /// Whose table is in force, or was last; `None`: no stage's yet.
     stage: Option<u32>,
     since: Timestamp,
+    /// Since when the newer of the recent halves is counted, and since when the older.
+    parted: [Timestamp; 2],
     /// Each instance's counters at the last look.
     counters: BTreeMap<InstanceId, Sample>,
     windows: BTreeMap<Name, Window>,
@@ -43,10 +49,18 @@ pub(crate) struct Watch {
 /// One service.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Window {
-    new: Sample,
-    old: Sample,
+    whole: Both,
+    /// The last seconds: since `Watch::parted`, and as long again before that.
+    recent: [Both; 2],
     /// Of the old release, before this window.
     before: Sample,
+}
+
+/// What both releases answered over the same time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Both {
+    new: Sample,
+    old: Sample,
 }
 
 /// One service of a release on trial, judged.
@@ -84,19 +98,24 @@ impl Watch {
             deployment: active.id,
             stage: None,
             since: scene.now,
+            parted: [scene.now; 2],
             counters: BTreeMap::new(),
             windows: BTreeMap::new(),
         };
         watch.count(scene, rollout);
         for window in watch.windows.values_mut() {
-            window.before = std::mem::take(&mut window.old);
-            window.new = Sample::default();
+            let before = std::mem::take(&mut window.whole).old;
+            *window = Window {
+                before,
+                ..Window::default()
+            };
         }
         watch
     }
 
     /// Adds what came since the last look.
     fn count(&mut self, scene: &Scene, rollout: &Rollout) {
+        self.part(scene.now);
         let Some(gateway) = scene.gateway() else {
             return;
         };
@@ -108,12 +127,28 @@ impl Watch {
             let last = self.counters.entry(facts.id.clone()).or_default();
             let more = counted.since(last);
             *last = counted;
-            let window = self.windows.entry(facts.component.clone());
-            if facts.release == rollout.to {
-                window.or_default().new.merge(&more);
-            } else if Some(facts.release) == rollout.from {
-                window.or_default().old.merge(&more);
+            let ours = rollout.to == facts.release || rollout.from == Some(facts.release);
+            if ours && more != Sample::default() {
+                let window = self.windows.entry(facts.component.clone()).or_default();
+                let is_new = rollout.to == facts.release;
+                for both in [&mut window.whole, &mut window.recent[0]] {
+                    let side = if is_new { &mut both.new } else { &mut both.old };
+                    side.merge(&more);
+                }
             }
+        }
+    }
+
+    /// What is recent is forgotten by halves.
+    fn part(&mut self, now: Timestamp) {
+        let [newer, _] = self.parted.map(|since| since.min(now));
+        if now < newer + RECENT {
+            return;
+        }
+        self.parted = [now, newer];
+        for window in self.windows.values_mut() {
+            let newer = std::mem::take(&mut window.recent[0]);
+            window.recent[1] = newer;
         }
     }
 
@@ -122,15 +157,17 @@ impl Watch {
     fn turn(&mut self, held: Reached) {
         let first = self.stage.is_none();
         for window in self.windows.values_mut() {
-            let old = std::mem::take(&mut window.old);
-            match !first && old.requests >= TELLING {
-                true => window.before = old,
-                false => window.before.merge(&old),
+            let ended = std::mem::take(&mut window.whole);
+            window.recent = Default::default();
+            match !first && ended.old.requests >= TELLING {
+                true => window.before = ended.old,
+                false => window.before.merge(&ended.old),
             }
-            if !first {
-                window.new = Sample::default();
+            if first {
+                window.whole.new = ended.new;
             }
         }
+        self.parted = [held.since; 2];
         (self.stage, self.since) = (Some(held.stage), held.since);
     }
 
@@ -145,21 +182,19 @@ impl Watch {
             let nothing = Window::default();
             let window = self.windows.get(name).unwrap_or(&nothing);
             let bakes = stage == rollout.last() && hold::is_baking(rollout);
-            let old = match rollout.share(stage, name)?.requests {
-                Requests::Percent(_) => &window.old,
-                Requests::New if bakes => &window.before,
+            let beside = match rollout.share(stage, name)?.requests {
+                Requests::Percent(_) => Beside::Old,
+                Requests::New if bakes => Beside::Before,
                 Requests::Old | Requests::ByInstances | Requests::New => return None,
             };
-            let mut new = window.new.sound();
-            if !scene.is_past(&Bound::fixed(self.since, WARM_UP)) {
-                new.latency = Histogram::default();
-            }
+            let cold = !scene.is_past(&Bound::fixed(self.since, WARM_UP));
             let enough = service.analysis.map_or(0, |a| u64::from(a.requests));
+            let (judgement, recent) = window.judge(beside, cold, enough);
             Some(Judged {
                 service: name,
                 analysis: service.analysis,
-                judgement: analysis::judge(&old.sound(), &new, enough),
-                since: self.since,
+                judgement,
+                since: if recent { self.parted[1] } else { self.since },
             })
         });
         judged.collect()
@@ -184,6 +219,53 @@ impl Watch {
                 _ => None,
             }
         })
+    }
+}
+
+/// What the new release is compared with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    /// The old one over the same time.
+    Old,
+    /// The old one before.
+    Before,
+}
+
+impl Window {
+    /// By everything, or else by what is recent; which of the two it was.
+    fn judge(&self, beside: Beside, cold: bool, enough: u64) -> (Judgement, bool) {
+        let mut new = self.whole.new.sound();
+        let old = match beside {
+            Beside::Old => self.whole.old.sound(),
+            Beside::Before => self.before.sound(),
+        };
+        if cold {
+            new.latency = Histogram::default();
+        }
+        let judgement = analysis::judge(&old, &new, enough);
+        match judgement {
+            Judgement::Fails { .. } | Judgement::Slower { .. } => (judgement, false),
+            Judgement::AsGood | Judgement::Inconclusive { .. } => {
+                let recent = self.judge_recent(beside, cold);
+                let is_recent = recent.is_some();
+                (recent.unwrap_or(judgement), is_recent)
+            }
+        }
+    }
+
+    /// What was fast at another time says nothing of these seconds: latency is compared only over the same.
+    fn judge_recent(&self, beside: Beside, cold: bool) -> Option<Judgement> {
+        let [newer, older] = &self.recent;
+        let (mut new, mut old) = (newer.new.clone(), newer.old.clone());
+        new.merge(&older.new);
+        old.merge(&older.old);
+        if beside == Beside::Before {
+            old = self.before.clone();
+        }
+        if cold || beside == Beside::Before {
+            new.latency = Histogram::default();
+        }
+        analysis::judge_recent(&old.sound(), &new.sound())
     }
 }
 

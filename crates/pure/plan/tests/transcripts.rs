@@ -955,6 +955,21 @@ fn canary_that_fails_its_requests() {
     insta::assert_snapshot!(world.transcript);
 }
 
+/// It was well for a quarter of an hour: it goes back with the first look at that all the same.
+#[test]
+fn canary_that_begins_to_fail_late() {
+    let mut world = served_web(2);
+    world.deploy(by(canary(&[(10, 3600)]), 2));
+    asked(&mut world, 200, 900_000, well);
+    world.say("! r2 begins to fail");
+    asked(&mut world, 200, 5000, |release| match release {
+        ReleaseId(2) => (20, 1000),
+        _ => (0, 5000),
+    });
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
 #[test]
 fn canary_that_answers_later() {
     let mut world = served_web(2);

@@ -135,6 +135,24 @@ fn a_release_that_is_as_good_is_hardly_ever_taken_for_worse() {
     assert!(wrong <= 0.01, "{wrong}");
 }
 
+/// For an hour, in windows of 10 seconds, of which each is looked at 50 times while it grows.
+#[test]
+fn what_is_recent_is_hardly_ever_taken_for_worse() {
+    let wrong = |seed| {
+        let mut dice = Dice(seed);
+        (0..360).any(|_| {
+            let (mut old, mut new) = (Sample::default(), Sample::default());
+            (0..50).any(|_| {
+                (0..36).for_each(|_| dice.answer(&mut old, 0.02, 1.0));
+                (0..4).for_each(|_| dice.answer(&mut new, 0.02, 1.0));
+                judge_recent(&old, &new).is_some()
+            })
+        })
+    };
+    let wrong = share(20, wrong);
+    assert!(wrong <= 0.0, "{wrong}");
+}
+
 #[test]
 fn one_that_fails_everything_is_found_within_half_a_second_and_one_that_fails_a_tenth_in_half_a_minute()
  {

@@ -8,7 +8,7 @@ use ward_types::id::{Digest, EnvId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceFacts, Role};
 use ward_types::release::{Build, Release};
 use ward_types::spec::{
-    Amount, CanaryStep, DatabaseEngine, DatabaseSpec, EnvSpec, HealthSpec, ImageSource,
+    Amount, Analysis, CanaryStep, DatabaseEngine, DatabaseSpec, EnvSpec, HealthSpec, ImageSource,
     Inconclusive, ReleaseCommand, RouteSpec, ServiceSpec, Sticky, Strategy,
 };
 use ward_types::table::{Endpoint, Pool};
@@ -217,6 +217,21 @@ pub fn any_strategy(dice: &mut Dice) -> Strategy {
         }
         _ => Strategy::default(),
     }
+}
+
+/// Half as most people leave it.
+pub fn any_analysis(dice: &mut Dice) -> Option<Analysis> {
+    let inconclusive = dice.pick(&[
+        Inconclusive::Rollback,
+        Inconclusive::Promote,
+        Inconclusive::Hold,
+    ]);
+    let inconclusive = *inconclusive;
+    let requests = 1 + dice.below(100) as u32;
+    dice.chance(50).then_some(Analysis {
+        requests,
+        inconclusive,
+    })
 }
 
 /// How long a phase may take by the rules in the planner's documents.
