@@ -144,7 +144,7 @@ mod tests {
     fn it_is_read_back_as_it_was_written() {
         let written = of(&[100, 100, 9000]);
         let text = serde_json::to_string(&written).unwrap_or_default();
-        assert_eq!(text, "[[3,2],[30,1]]");
+        assert_eq!(text, "[[3,2],[29,1]]");
         assert_eq!(serde_json::from_str::<Histogram>(&text).ok(), Some(written));
         let beyond = serde_json::from_str::<Histogram>("[[200,1],[3,0]]");
         assert_eq!(beyond.ok(), Some(Histogram::default()));
