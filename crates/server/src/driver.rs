@@ -104,6 +104,7 @@ impl ward_drive::World for World {
         Some(SeenGateway {
             pools: pools.filter(|pool| pool.env == *env).collect(),
             traffic: observed.traffic.get(env).cloned().unwrap_or_default(),
+            latency: observed.latency.get(env).cloned().unwrap_or_default(),
         })
     }
 

@@ -29,6 +29,7 @@ impl Gateway {
         (!silent).then(|| SeenGateway {
             pools: self.table.clone(),
             traffic: self.traffic.clone(),
+            latency: BTreeMap::new(),
         })
     }
 

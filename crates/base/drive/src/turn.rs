@@ -11,6 +11,9 @@ use crate::live::Live;
 const TICK: Duration = Duration::from_secs(1);
 /// While something is waited for that nobody announces, such as the end of a drain.
 const WATCHFUL: Duration = Duration::from_millis(20);
+/// While a release on trial takes requests: what it answers is judged so often. A canary with a tenth of 200
+/// requests a second has been given four meanwhile, which is what it takes to see that it fails them all.
+const JUDGING: Duration = Duration::from_millis(200);
 /// After a step that failed.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -36,8 +39,8 @@ pub enum Next {
         at: Option<Timestamp>,
         /// How long what runs without a check still takes to count as well.
         settles: Option<Duration>,
-        /// Whether nobody announces what is waited for.
-        unannounced: bool,
+        /// How long at most, by what is waited for.
+        limit: Duration,
     },
 }
 
@@ -46,7 +49,7 @@ impl Turn {
         let next = Next::Alarm {
             at: None,
             settles: None,
-            unannounced: false,
+            limit: TICK,
         };
         Self { live, next }
     }
@@ -66,10 +69,15 @@ impl Next {
                 Waiting::Drain { .. } | Waiting::Acknowledgement { .. } | Waiting::Gateway { .. }
             )
         };
+        let judged = |waiting: &Waiting| matches!(waiting, Waiting::Stage { takes, .. } if !takes.is_empty());
         Self::Alarm {
             at: plan.wake,
             settles,
-            unannounced: plan.waiting.iter().any(unannounced),
+            limit: match () {
+                () if plan.waiting.iter().any(unannounced) => WATCHFUL,
+                () if plan.waiting.iter().any(judged) => JUDGING,
+                () => TICK,
+            },
         }
     }
 
@@ -79,13 +87,8 @@ impl Next {
         match self {
             Self::Now => Duration::ZERO,
             Self::Later => AGAIN,
-            Self::Alarm {
-                at,
-                settles,
-                unannounced,
-            } => {
+            Self::Alarm { at, settles, limit } => {
                 let alarm = at.map(|at| Duration::from_millis(at.since(now).0));
-                let limit = if unannounced { WATCHFUL } else { TICK };
                 let alarms = [alarm, settles].into_iter().flatten();
                 let soonest = alarms.min().unwrap_or(TICK);
                 limit.min(soonest.max(Duration::from_millis(1)))

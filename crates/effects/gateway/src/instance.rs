@@ -8,10 +8,12 @@
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
+use ward_types::histogram::{self, Histogram};
 use ward_types::id::EnvId;
 use ward_types::table::{Endpoint, Traffic};
 
@@ -39,6 +41,8 @@ pub(crate) struct Instance {
     word: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
+    /// How many answers took how long, by bucket.
+    latency: [AtomicU64; Histogram::BUCKETS],
     avoided_until: AtomicU64,
     gap: ArcSwap<Gap>,
 }
@@ -61,6 +65,7 @@ impl Instance {
             word: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            latency: [const { AtomicU64::new(0) }; Histogram::BUCKETS],
             avoided_until: AtomicU64::new(0),
             gap: ArcSwap::default(),
         }
@@ -77,6 +82,7 @@ impl Instance {
             instance: Arc::clone(self),
             weight: Cell::new(REQUEST),
             outcome: Cell::new(Outcome::Open),
+            began: Instant::now(),
         })
     }
 
@@ -112,6 +118,13 @@ impl Instance {
         }
     }
 
+    /// How long its answers took, from taking a place to the head.
+    pub(crate) fn latency(&self) -> Histogram {
+        let counts = self.latency.iter().map(|c| c.load(Ordering::Relaxed));
+        let counts = (0..).zip(counts).filter(|(_, count)| *count > 0);
+        counts.collect::<Vec<(u8, u64)>>().into()
+    }
+
     /// Passes it over for a while, because it refused a connection at `now` (milliseconds). Whether it was
     /// not passed over already.
     pub(crate) fn avoid(&self, now: u64) -> bool {
@@ -143,6 +156,7 @@ pub(crate) struct Place {
     instance: Arc<Instance>,
     weight: Cell<u64>,
     outcome: Cell<Outcome>,
+    began: Instant,
 }
 
 /// How what is under way came out so far, so that it is counted once.
@@ -186,6 +200,11 @@ impl Place {
             return;
         }
         self.outcome.set(outcome);
+        if outcome == Outcome::Answered {
+            let micros = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let bucket = usize::from(histogram::bucket(micros));
+            self.instance.latency[bucket].fetch_add(1, Ordering::Relaxed);
+        }
         if before == Outcome::Open {
             self.instance.answered.fetch_add(1, Ordering::Relaxed);
         }
@@ -255,6 +274,7 @@ pub(crate) mod tests {
         drop(instance.take().unwrap());
         let seen = instance.traffic();
         assert_eq!((seen.answered, seen.failed), (3, 2));
+        assert_eq!(instance.latency().total(), 2, "what had a head");
     }
 
     #[test]

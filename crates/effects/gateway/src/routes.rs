@@ -252,6 +252,11 @@ impl Routing {
         for ((env, id), instance) in known.iter() {
             let env = observed.traffic.entry(env.clone()).or_default();
             env.insert(id.clone(), instance.traffic());
+            let latency = instance.latency();
+            if latency.total() > 0 {
+                let env = observed.latency.entry(instance.env.clone()).or_default();
+                env.insert(id.clone(), latency);
+            }
         }
         observed
     }

@@ -9,6 +9,9 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 use support::load::{Connection, Load, get};
 use support::{Ward, eventually, kill9};
@@ -94,6 +97,134 @@ fn a_canary_that_dies_gives_everything_back() {
         message.contains("while r2 took 10 % of the requests of web"),
         "{message}"
     );
+}
+
+/// Ends the clients whatever becomes of the test.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Clients that ask 200 times a second together; when each answer came, and its status.
+fn steadily(address: &str, until: &AtomicBool) -> Vec<(Instant, u16)> {
+    std::thread::scope(|scope| {
+        let clients = (0..20).map(|number| {
+            scope.spawn(move || {
+                let mut connection = Connection::open(address, HOST).unwrap();
+                let mut next = Instant::now() + Duration::from_millis(5 * number);
+                let mut seen = Vec::new();
+                while !until.load(Ordering::Relaxed) {
+                    std::thread::sleep(next.saturating_duration_since(Instant::now())); // The rate.
+                    next += Duration::from_millis(100);
+                    let answer = connection.get("/").unwrap();
+                    seen.push((Instant::now(), answer.status));
+                }
+                seen
+            })
+        });
+        let clients: Vec<_> = clients.collect();
+        let seen = clients.into_iter().map(|client| client.join().unwrap());
+        seen.flatten().collect()
+    })
+}
+
+const JUDGED: &str =
+    r#"deploy = { strategy = "canary", steps = [{ weight = 10, hold = "5m" }], bake = "1m" }"#;
+
+/// Deploys the second release under such a load, until it is taken back: when the bad answers came.
+fn taken_back(ward: &Ward, mode: &str, meanwhile: impl FnOnce()) -> Vec<Instant> {
+    let address = ward.http();
+    let over = AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let clients = scope.spawn(|| steadily(&address, &over));
+        let ends = Ends(&over);
+        ward.stack(&format!(r#"ANSWER = "two", MODE = "{mode}""#), JUDGED);
+        ward.ok(&["deploy", "--no-wait"]);
+        meanwhile();
+        eventually("the verdict falls", || {
+            shown(ward)["deployment"]["verdict"] == "rolled_back"
+        });
+        drop(ends);
+        clients.join().unwrap()
+    });
+    let bad = seen.iter().filter(|(_, status)| *status != 200);
+    let mut bad: Vec<Instant> = bad.map(|(at, _)| *at).collect();
+    bad.sort();
+    let took = bad[bad.len() - 1] - bad[0];
+    println!("{mode}: {} bad of {}, for {took:?}", bad.len(), seen.len());
+    bad
+}
+
+fn must_be_short(bad: &[Instant]) {
+    let took = bad[bad.len() - 1] - bad[0];
+    assert!(
+        bad.len() >= 3 && took < Duration::from_secs(2),
+        "{} bad answers, for {took:?}",
+        bad.len()
+    );
+}
+
+#[test]
+fn a_canary_that_fails_its_requests_is_taken_back_within_two_seconds() {
+    let ward = up(JUDGED);
+    must_be_short(&taken_back(&ward, "broken", || {}));
+    assert_eq!(of_a_hundred(&ward), 0);
+    let events = ward.ok(&["events"]);
+    for said in ["reverting: r2 failed ", "d2 rolled_back"] {
+        assert!(events.contains(said), "{said}: {events}");
+    }
+    let failure = shown(&ward)["deployment"]["failure"].to_string();
+    for said in [
+        "r2 failed ",
+        " requests of web in ",
+        ", r1 0 of ",
+        "`analysis`",
+    ] {
+        assert!(failure.contains(said), "{said}: {failure}");
+    }
+}
+
+#[test]
+fn a_canary_that_begins_to_fail_later_is_taken_back_within_two_seconds() {
+    let ward = up(JUDGED);
+    let bad = taken_back(&ward, "frail", || {
+        waits_for(&ward, "r2 takes 10 %");
+        // It is well for a few seconds, in which it answers the load, too.
+        let mut connection = Connection::open(&ward.http(), HOST).unwrap();
+        let mut answered = 0;
+        eventually("it answers well", || {
+            answered += u32::from(connection.get("/").unwrap().body == "two");
+            answered >= 20
+        });
+        eventually("it breaks", || {
+            connection.get("/break").unwrap().body == "two"
+        });
+    });
+    must_be_short(&bad);
+    let failure = shown(&ward)["deployment"]["failure"].to_string();
+    assert!(failure.contains("r2 failed "), "{failure}");
+}
+
+#[test]
+fn a_canary_that_nobody_asks_is_not_promoted() {
+    let strategy = r#"deploy = { strategy = "canary", steps = [{ weight = 10, hold = "1s" }], analysis = { requests = 20 } }"#;
+    let ward = up(strategy);
+    deploy_two(&ward, strategy);
+    eventually("the verdict falls", || {
+        shown(&ward)["deployment"]["verdict"] == "rolled_back"
+    });
+    let failure = shown(&ward)["deployment"]["failure"].to_string();
+    for said in [
+        "r2 had 0 requests of web",
+        "20 are asked for",
+        "inconclusive",
+    ] {
+        assert!(failure.contains(said), "{said}: {failure}");
+    }
+    assert_eq!(of_a_hundred(&ward), 0);
 }
 
 #[test]

@@ -4,10 +4,13 @@ use ward_types::id::{Name, ReleaseId};
 use ward_types::keeper::{Exit, InstanceState, Role};
 use ward_types::release::{Deployment, Failure};
 use ward_types::spec::ServiceSpec;
+use ward_types::time::{Millis, Timestamp};
 
+use crate::analysis::Judgement;
 use crate::limits::OUTPUT_LINES;
 use crate::observed::{SeenGateway, SeenInstance};
 use crate::waiting::{Bound, Span, Takes, Until};
+use crate::watch::Judged;
 
 fn of_instance(instance: &SeenInstance, message: String, hint: String) -> Failure {
     let skipped = instance.output.len().saturating_sub(OUTPUT_LINES);
@@ -60,6 +63,58 @@ pub(crate) fn on_trial(
     of_instance(instance, message, see_logs(instance))
 }
 
+/// A release that fails more often or answers later than the one before.
+pub(crate) fn answers_worse(
+    (new, old): (ReleaseId, ReleaseId),
+    judged: &Judged<'_>,
+    now: Timestamp,
+) -> Option<Failure> {
+    let (service, span) = (judged.service, Span(now.since(judged.since)));
+    let message = match judged.judgement {
+        Judgement::Fails {
+            new: (failed, of),
+            old: (0, 0),
+        } => format!("{new} failed {failed} of {of} requests of {service} in {span}."),
+        Judgement::Fails {
+            new: (failed, of),
+            old: (before, of_before),
+        } => format!(
+            "{new} failed {failed} of {of} requests of {service} in {span}, {old} {before} of {of_before}."
+        ),
+        Judgement::Slower {
+            percentile,
+            new: later,
+            old: sooner,
+        } => format!(
+            "{percentile} % of the answers of {service} by {new} came within {} in {span}, by {old} within {}.",
+            Span(later),
+            Span(sooner)
+        ),
+        Judgement::AsGood | Judgement::Inconclusive { .. } => return None,
+    };
+    let hint = format!(
+        "`ward logs {service}` shows everything that it wrote; `analysis` in service.{service}.deploy says how it is compared."
+    );
+    Some(plain(message, &hint))
+}
+
+/// A release of which too little was seen.
+pub(crate) fn unproven(
+    release: ReleaseId,
+    service: &Name,
+    (requests, enough): (u64, u64),
+    span: Millis,
+) -> Failure {
+    let message = format!(
+        "{release} had {requests} requests of {service} in {}, too few to say whether it is as good as the one before: {enough} are asked for.",
+        Span(span)
+    );
+    let hint = format!(
+        "Set `inconclusive` or fewer `requests` in service.{service}.deploy.analysis, or give it more time or a greater weight."
+    );
+    plain(message, &hint)
+}
+
 /// Nobody said for a day what should become of it.
 pub(crate) fn forgotten(deployment: &Deployment, until: &Until, bound: &Bound) -> Failure {
     let (id, to, limit) = (deployment.id, deployment.to, Span(bound.limit));
@@ -67,6 +122,16 @@ pub(crate) fn forgotten(deployment: &Deployment, until: &Until, bound: &Bound) -
         Until::Resumed { by } => plain(
             format!("{id} to {to} was paused by {by} and not resumed within {limit}."),
             "`ward deploy` makes it anew; `ward deployment resume` lets one that is paused go on.",
+        ),
+        Until::Enough {
+            service,
+            requests,
+            enough,
+        } => plain(
+            format!(
+                "{to} had {requests} of the {enough} requests of {service} that are asked for within {limit}."
+            ),
+            "`ward deploy` makes it anew; `ward deployment promote` lets one that is held go on.",
         ),
         Until::Told | Until::Time | Until::Baked { .. } => plain(
             format!("{id} to {to} was not told to go on within {limit}."),

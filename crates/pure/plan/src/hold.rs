@@ -2,10 +2,12 @@
 //!
 //! A stage is held from the moment that its table is in force. A pause keeps a deployment where it is,
 //! wherever that is: what was begun may become healthy, but no request moves. Nobody is waited for longer
-//! than `PATIENCE`: then it goes back. A hold whose time passes during a pause has passed.
+//! than `PATIENCE`: then it goes back. One whose time is over is held on while too few requests say whether
+//! the new release is as good, where the stack file asks for that. A hold whose time passes during a pause has passed.
 
 use ward_types::id::Name;
 use ward_types::release::Deployment;
+use ward_types::spec::Inconclusive;
 use ward_types::time::{Millis, Timestamp};
 
 use crate::limits::PATIENCE;
@@ -13,10 +15,16 @@ use crate::memory::Reached;
 use crate::scene::{Scene, Stand};
 use crate::stages::{Hold, Requests, Rollout, Share};
 use crate::waiting::{Bound, Until, Waiting};
+use crate::watch::Watch;
 
 /// Why a deployment that prepares or rolls out stays where it is, if anything but its own work keeps it.
 pub(crate) fn holding(scene: &Scene, deployment: &Deployment) -> Option<Waiting> {
-    let (until, bound) = until(scene, deployment, scene.memory.held)?;
+    let (until, bound) = until(
+        scene,
+        deployment,
+        scene.memory.held,
+        scene.memory.watch.as_ref(),
+    )?;
     Some(Waiting::Stage {
         deployment: deployment.id,
         release: deployment.to,
@@ -31,8 +39,51 @@ pub(crate) fn until(
     scene: &Scene,
     deployment: &Deployment,
     reached: Option<Reached>,
+    watch: Option<&Watch>,
 ) -> Option<(Until, Bound)> {
-    paused(scene, deployment).or_else(|| held(scene, deployment, reached?.since))
+    paused(scene, deployment).or_else(|| {
+        let since = reached?.since;
+        held(scene, deployment, since).or_else(|| undecided(scene, deployment, watch?))
+    })
+}
+
+/// Its time is over, and it waits for requests.
+fn undecided(scene: &Scene, deployment: &Deployment, watch: &Watch) -> Option<(Until, Bound)> {
+    let (stage, time) = timed(scene, deployment)?;
+    let few = watch.inconclusive(scene, stage, Inconclusive::Hold)?;
+    let (service, requests, enough) = few;
+    let until = Until::Enough {
+        service: service.clone(),
+        requests,
+        enough,
+    };
+    // By the log, as of one that is held until told.
+    Some((
+        until,
+        Bound::fixed(scene.phase_since(deployment) + time, PATIENCE),
+    ))
+}
+
+/// The time of a stage that goes on by itself when it is over.
+fn timed(scene: &Scene, deployment: &Deployment) -> Option<(u32, Millis)> {
+    let (rollout, stage) = (scene.rollout?, scene.stage()?);
+    match rollout.hold(stage) {
+        Hold::For(time) if deployment.promoted <= stage => Some((stage, time)),
+        Hold::For(_) | Hold::UntilTold => None,
+    }
+}
+
+/// The service of which too few requests were seen when a stage's time was over, and how many, if the
+/// deployment is to go back for that.
+pub(crate) fn is_unproven<'a>(
+    scene: &Scene<'a>,
+    deployment: &Deployment,
+) -> Option<(&'a Name, u64, u64)> {
+    let reached = scene.memory.held?;
+    let (stage, time) = timed(scene, deployment)?;
+    let over = scene.is_past(&Bound::fixed(reached.since, time)) && deployment.paused.is_none();
+    let watch = scene.memory.watch.as_ref().filter(|_| over)?;
+    watch.inconclusive(scene, stage, Inconclusive::Rollback)
 }
 
 fn paused(scene: &Scene, deployment: &Deployment) -> Option<(Until, Bound)> {

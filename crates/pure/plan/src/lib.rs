@@ -2,6 +2,7 @@
 //! randomness. One loop carries it: observe, [`plan`], [`check`], act, and again.
 
 mod action;
+mod analysis;
 mod backoff;
 mod cancel;
 mod check;
@@ -30,6 +31,7 @@ mod tables;
 mod trial;
 mod verdict;
 mod waiting;
+mod watch;
 
 pub use action::{Action, Plan, PlannedPool};
 pub use check::{Objection, check};

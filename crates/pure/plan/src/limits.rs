@@ -25,6 +25,9 @@ pub(crate) const REVERT: Millis = Millis::secs(60);
 /// How long a deployment that is paused, or held until told, waits for a word: then it goes back. Two
 /// releases beside each other are no state to forget.
 pub(crate) const PATIENCE: Millis = Millis::secs(24 * 3600);
+/// A release's latency is judged when it has had so long at a stage: the first answers of a process are its
+/// slowest, because its caches are empty. Its errors are judged at once.
+pub(crate) const WARM_UP: Millis = Millis::secs(5);
 /// For starting and clearing away release commands, beside their own timeouts.
 pub(crate) const CLEARING: Millis = Millis::secs(10);
 /// From cutting what is left on an instance until it is stopped whatever still runs: close frames.

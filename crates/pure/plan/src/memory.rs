@@ -1,7 +1,7 @@
 //! What the planner remembers from one plan to the next.
 //!
 //! Only what cannot be seen: since when something is so. Losing it does no harm: budgets and deadlines
-//! count from then on again, an instance that ends during a rollout counts as never having been
+//! count from then on again, and so do the requests by which a release is judged; an instance that ends during a rollout counts as never having been
 //! healthy, one that ends later as a failure to start unless it ran for long, and data that is to be purged is purged once more.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +19,7 @@ use crate::pools;
 use crate::scene::{Scene, Stand};
 use crate::tables;
 use crate::waiting::Bound;
+use crate::watch::{self, Watch};
 
 /// Opaque to the driver, which begins with `Memory::default()` and hands each plan's memory to the next.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -40,6 +41,8 @@ pub struct Memory {
     pub(crate) held: Option<Reached>,
     /// Since when nothing holds the stage any more.
     pub(crate) over: Option<Reached>,
+    /// What both releases answered while the active deployment rolls out.
+    pub(crate) watch: Option<Watch>,
     /// The deployment whose release was seen in rotation while it was taken back.
     pub(crate) switched: Option<DeploymentId>,
     /// Whether the data of an environment that is to be purged was.
@@ -50,7 +53,7 @@ pub struct Memory {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reached {
     deployment: DeploymentId,
-    stage: u32,
+    pub(crate) stage: u32,
     pub(crate) since: Timestamp,
 }
 
@@ -94,6 +97,7 @@ impl Memory {
 /// What is remembered after this scene was seen.
 pub(crate) fn note(scene: &Scene) -> Memory {
     let held = held(scene);
+    let watch = watch::note(scene, held);
     Memory {
         proven: proven(scene),
         well: well(scene),
@@ -102,7 +106,8 @@ pub(crate) fn note(scene: &Scene) -> Memory {
         phase: phase(scene),
         ready: ready(scene, held),
         held,
-        over: over(scene, held),
+        over: over(scene, held, watch.as_ref()),
+        watch,
         switched: switched(scene),
         data: match scene.env.goal {
             Goal::Purged => scene.memory.data,
@@ -198,9 +203,9 @@ fn held(scene: &Scene) -> Option<Reached> {
     holds.then(|| reached(scene, before, active, stage))
 }
 
-fn over(scene: &Scene, held: Option<Reached>) -> Option<Reached> {
+fn over(scene: &Scene, held: Option<Reached>, watch: Option<&Watch>) -> Option<Reached> {
     let (active, stage) = (scene.active()?, scene.stage()?);
-    let over = hold::until(scene, active, held).is_none();
+    let over = hold::until(scene, active, held, watch).is_none();
     (held.is_some() && over).then(|| reached(scene, scene.memory.over, active, stage))
 }
 

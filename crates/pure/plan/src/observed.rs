@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use ward_types::histogram::Histogram;
 use ward_types::id::InstanceId;
 use ward_types::keeper::{InstanceFacts, InstanceStatus};
 use ward_types::table::{Pool, Traffic};
@@ -41,4 +42,6 @@ pub struct SeenGateway {
     pub pools: Vec<Pool>,
     /// What is under way per instance; an instance that is not named has nothing under way.
     pub traffic: BTreeMap<InstanceId, Traffic>,
+    /// How long the answers of each instance took; one that is not named has answered nothing.
+    pub latency: BTreeMap<InstanceId, Histogram>,
 }

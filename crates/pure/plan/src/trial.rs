@@ -1,6 +1,7 @@
 //! Decision: a release on trial has no second chance.
 //!
-//! On trial are the instances of a canary, from their start to the verdict, and those of every service
+//! The requests of a canary, and while the deployment bakes those of every service, are compared with the
+//! old release's: see `analysis` and `watch`. On trial are the instances of a canary, from their start to the verdict, and those of every service
 //! while the deployment bakes. One that ends by itself then, or fails its health check, sends all requests
 //! back to the old release, which is there in full: what a client notices is at most what that instance
 //! was doing. Of a rolling service, and before the switch of `blue_green`, what was healthy once is replaced.
@@ -19,9 +20,36 @@ use crate::scene::Scene;
 pub(crate) fn breached(scene: &Scene, deployment: &Deployment) -> Option<Failure> {
     let mut instances = scene.seen().filter(|i| has_breached(scene, deployment, i));
     let takes = || hold::takes(scene, roll::reached(scene, deployment));
-    instances
+    let ended = instances
         .next()
-        .map(|i| failure::on_trial(deployment.to, i, &takes()))
+        .map(|i| failure::on_trial(deployment.to, i, &takes()));
+    ended
+        .or_else(|| answers_worse(scene, deployment))
+        .or_else(|| unproven(scene, deployment))
+}
+
+/// By what it answered, compared with what the old release did.
+fn answers_worse(scene: &Scene, deployment: &Deployment) -> Option<Failure> {
+    let (watch, rollout) = (scene.memory.watch.as_ref()?, scene.rollout?);
+    scene.stage()?;
+    let judged = watch.judge(scene).into_iter();
+    let of = (deployment.to, rollout.from?);
+    judged
+        .filter_map(|judged| failure::answers_worse(of, &judged, scene.now))
+        .next()
+}
+
+/// Too few requests were seen in the time that they were given.
+fn unproven(scene: &Scene, deployment: &Deployment) -> Option<Failure> {
+    let (service, requests, enough) = hold::is_unproven(scene, deployment)?;
+    let reached = scene.memory.held?;
+    let span = scene.now.since(reached.since);
+    Some(failure::unproven(
+        deployment.to,
+        service,
+        (requests, enough),
+        span,
+    ))
 }
 
 fn has_breached(scene: &Scene, deployment: &Deployment, instance: &SeenInstance) -> bool {

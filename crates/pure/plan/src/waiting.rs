@@ -153,6 +153,15 @@ pub enum Until {
         /// Who paused it.
         by: String,
     },
+    /// There are requests enough to say whether it is as good, or somebody says that it is.
+    Enough {
+        /// Of which service.
+        service: Name,
+        /// How many there are.
+        requests: u64,
+        /// How many are asked for.
+        enough: u64,
+    },
     /// Everything goes to the new release, and it has been well for long enough.
     Baked {
         /// The release that is kept beside it.
@@ -316,6 +325,15 @@ fn stage(
             f,
             "{deployment} was paused by {by}: {release} takes {takes} until `ward deployment resume`."
         ),
+        Until::Enough {
+            service,
+            requests,
+            enough,
+        } => write!(
+            f,
+            "{release} takes {takes} until it has answered {enough} of those of {service}, so far {}; `ward deployment promote` lets {deployment} go on without.",
+            Tenths(*requests, *enough)
+        ),
         Until::Baked { old } => write!(
             f,
             "{release} serves; the instances of {old} are kept until it has proven itself."
@@ -347,6 +365,22 @@ impl fmt::Display for Count {
         let Count(number, noun) = self;
         let plural = if *number == 1 { "" } else { "s" };
         write!(f, "{number} {noun}{plural}")
+    }
+}
+
+/// So many tenths, in percent: what changes with each request is no news.
+struct Tenths(u64, u64);
+
+impl fmt::Display for Tenths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tenths(part, whole) = self;
+        match part {
+            0 => f.write_str("none"),
+            _ => match part.saturating_mul(10) / (*whole).max(1) {
+                0 => f.write_str("less than 10 %"),
+                tenths => write!(f, "{} %", tenths * 10),
+            },
+        }
     }
 }
 

@@ -22,12 +22,12 @@ use ward_types::keeper::{Exit, InstanceFacts, InstanceState, InstanceStatus, Rol
 use ward_types::release::{
     DataState, Deployment, Environment, Failure, Goal, Pause, Phase, Reason, Verdict,
 };
-use ward_types::spec::{EnvSpec, Strategy};
+use ward_types::spec::{EnvSpec, ServiceSpec, Strategy};
 use ward_types::table::{Endpoint, Pool, Split, Traffic};
 use ward_types::time::{Millis, Timestamp};
 use world::{
-    Dice, any_strategy, cases, deployed, inner, linked, name, release_of, seeds, spec, web,
-    with_command, worker,
+    Dice, any_analysis, any_strategy, cases, deployed, inner, linked, name, release_of, seeds,
+    spec, web, with_command, worker,
 };
 
 const NOW: Timestamp = Timestamp(10_000_000);
@@ -72,7 +72,10 @@ fn any_spec(dice: &mut Dice) -> EnvSpec {
         } else {
             service
         };
-        let service = deployed(any_strategy(dice), service);
+        let service = ServiceSpec {
+            analysis: any_analysis(dice),
+            ..deployed(any_strategy(dice), service)
+        };
         services.push((component, service));
     }
     let databases: &[&str] = if dice.chance(70) { &["db"] } else { &[] };
@@ -348,11 +351,16 @@ fn gateway(
             Traffic {
                 requests,
                 upgraded,
-                ..Traffic::default()
+                answered: dice.below(50),
+                failed: dice.below(60).saturating_sub(30),
             },
         );
     }
-    SeenGateway { pools, traffic }
+    SeenGateway {
+        pools,
+        traffic,
+        latency: BTreeMap::new(),
+    }
 }
 
 fn plan_for(scene: &Scene, now: Timestamp, memory: &Memory) -> Plan {

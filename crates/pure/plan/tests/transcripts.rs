@@ -13,11 +13,12 @@ mod world;
 use ward_types::id::ReleaseId;
 use ward_types::keeper::{Exit, Role};
 use ward_types::release::{Goal, Reason};
-use ward_types::spec::{Amount, EnvSpec, ServiceSpec, Sticky, Strategy};
+use ward_types::spec::{Amount, Analysis, EnvSpec, Inconclusive, ServiceSpec, Sticky, Strategy};
+use ward_types::table::Endpoint;
 use ward_types::time::Millis;
 use world::{
-    Behaviour, Mishap, World, blue_green, canary, deployed, id, inner, linked, returns, rolling,
-    spec, web, with_command, worker,
+    Behaviour, Mishap, World, blue_green, canary, deployed, id, inner, linked, name, returns,
+    rolling, spec, web, with_command, worker,
 };
 
 /// Release commands end well after 200 ms, databases take half a second, the rest is healthy after 300 ms.
@@ -892,6 +893,210 @@ fn blue_green_that_dies_while_it_bakes() {
     world.say("! web-r2-3 was killed");
     world.settle();
     world.run(1000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+/// The release answers so: how many of 20 requests it fails, and how many microseconds each takes.
+type Answers = fn(ReleaseId) -> (u64, u64);
+
+/// So many requests per second for a while, by the table in force, looked at five times a second.
+fn asked(world: &mut World, rate: u64, millis: u64, answers: Answers) {
+    for _ in 0..millis / 200 {
+        let pool = world.gateway.table.first().cloned();
+        let pool = pool.expect("a service is routed");
+        let all = rate / 5;
+        for endpoint in &pool.endpoints {
+            let ours = |e: &&Endpoint| e.release == endpoint.release;
+            let siblings = pool.endpoints.iter().filter(ours).count() as u64;
+            let requests = match &pool.split {
+                Some(split) if split.release == endpoint.release => {
+                    all * u64::from(split.percent) / 100
+                }
+                Some(split) => all * u64::from(100 - split.percent) / 100,
+                None => all,
+            };
+            let (failed, micros) = answers(endpoint.release);
+            let requests = requests / siblings;
+            let failed = requests * failed / 20;
+            world
+                .gateway
+                .answer(&endpoint.instance, requests, failed, micros);
+        }
+        world.run(200);
+    }
+}
+
+fn analysed(strategy: Strategy, requests: u32, inconclusive: Inconclusive) -> EnvSpec {
+    let mut spec = by(strategy, 2);
+    let web = spec.services.get_mut(&name("web"));
+    let web = web.expect("it is declared just above");
+    web.analysis = Some(Analysis {
+        requests,
+        inconclusive,
+    });
+    spec
+}
+
+fn well(_: ReleaseId) -> (u64, u64) {
+    (0, 5000)
+}
+
+/// It is out of the table with the look that sees it: a fifth of a second after its first bad answer.
+#[test]
+fn canary_that_fails_its_requests() {
+    let mut world = served_web(2);
+    asked(&mut world, 200, 10_000, well);
+    world.deploy(by(canary(&[(10, 60), (50, 60)]), 2));
+    asked(&mut world, 200, 20_000, |release| match release {
+        ReleaseId(2) => (20, 1000),
+        _ => (0, 5000),
+    });
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+/// It was well for a quarter of an hour: it goes back with the first look at that all the same.
+#[test]
+fn canary_that_begins_to_fail_late() {
+    let mut world = served_web(2);
+    world.deploy(by(canary(&[(10, 3600)]), 2));
+    asked(&mut world, 200, 900_000, well);
+    world.say("! r2 begins to fail");
+    asked(&mut world, 200, 5000, |release| match release {
+        ReleaseId(2) => (20, 1000),
+        _ => (0, 5000),
+    });
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn canary_that_answers_later() {
+    let mut world = served_web(2);
+    asked(&mut world, 200, 10_000, well);
+    world.deploy(by(canary(&[(10, 60), (50, 60)]), 2));
+    asked(&mut world, 200, 20_000, |release| match release {
+        ReleaseId(2) => (0, 12_000),
+        _ => (0, 5000),
+    });
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn canary_that_is_asked_enough_goes_on() {
+    let mut world = served_web(2);
+    let strategy = canary(&[(10, 20), (50, 20)]);
+    world.deploy(analysed(strategy, 50, Inconclusive::Rollback));
+    asked(&mut world, 200, 60_000, well);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn canary_of_which_too_little_is_seen_goes_back() {
+    let mut world = served_web(2);
+    world.deploy(analysed(canary(&[(10, 20)]), 50, Inconclusive::Rollback));
+    asked(&mut world, 50, 10_000, well);
+    world.run(50_000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn canary_of_which_too_little_is_seen_goes_on_where_that_is_said() {
+    let mut world = served_web(2);
+    world.deploy(analysed(canary(&[(10, 20)]), 50, Inconclusive::Promote));
+    asked(&mut world, 50, 5_000, well);
+    world.run(50_000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn canary_of_which_too_little_is_seen_is_held_until_there_is_enough() {
+    let mut world = served_web(2);
+    world.deploy(analysed(canary(&[(10, 20)]), 10, Inconclusive::Hold));
+    world.run(30_000);
+    asked(&mut world, 50, 10_000, well);
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn canary_that_is_held_for_requests_goes_back_after_a_day() {
+    let mut world = served_web(2);
+    world.deploy(analysed(canary(&[(10, 20)]), 10, Inconclusive::Hold));
+    world.looks = 600_000;
+    world.run(24 * 3_600_000);
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn canary_that_is_held_for_requests_is_promoted() {
+    let mut world = served_web(2);
+    let second = world.deploy(analysed(canary(&[(10, 20)]), 10, Inconclusive::Hold));
+    world.run(30_000);
+    world.promote(second, 1);
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+/// The old release takes nothing any more: what it answered before is what counts.
+#[test]
+fn blue_green_that_fails_its_requests_while_it_bakes() {
+    let mut world = served_web(2);
+    asked(&mut world, 200, 10_000, well);
+    world.deploy(by(blue_green(60), 2));
+    asked(&mut world, 200, 10_000, well);
+    asked(&mut world, 200, 20_000, |release| match release {
+        ReleaseId(2) => (2, 5000),
+        _ => (0, 5000),
+    });
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn blue_green_that_answers_later_while_it_bakes() {
+    let mut world = served_web(2);
+    asked(&mut world, 200, 10_000, well);
+    world.deploy(by(blue_green(60), 2));
+    asked(&mut world, 200, 30_000, |release| match release {
+        ReleaseId(2) => (0, 50_000),
+        _ => (0, 5000),
+    });
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn bake_of_which_too_little_is_seen_goes_back() {
+    let mut world = served_web(2);
+    world.deploy(analysed(blue_green(20), 50, Inconclusive::Rollback));
+    world.run(60_000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+/// A planner that has forgotten begins to count anew; what the gateway counted before is nobody's fault.
+#[test]
+fn canary_judged_anew_when_the_planner_and_the_gateway_are_restarted() {
+    let mut world = served_web(2);
+    asked(&mut world, 200, 10_000, well);
+    world.deploy(by(canary(&[(10, 60)]), 2));
+    asked(&mut world, 200, 15_000, well);
+    world.gateway.answer(&id("web-r2-3"), 20, 20, 1000);
+    world.memory = ward_plan::Memory::default();
+    world.say("! the planner was restarted while web-r2-3 failed 20 requests");
+    asked(&mut world, 200, 5000, well);
+    world.gateway.traffic.clear();
+    world.gateway.latency.clear();
+    world.say("! the gateway was restarted and counts from nothing");
+    asked(&mut world, 200, 5000, well);
+    world.say("! web-r2-3 fails everything");
+    asked(&mut world, 200, 5000, |release| match release {
+        ReleaseId(2) => (20, 1000),
+        _ => (0, 5000),
+    });
+    world.settle();
     insta::assert_snapshot!(world.transcript);
 }
 

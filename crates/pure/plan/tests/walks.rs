@@ -19,8 +19,8 @@ use ward_types::release::{Goal, Phase, Reason, Verdict};
 use ward_types::spec::EnvSpec;
 use ward_types::time::Millis;
 use world::{
-    Behaviour, Dice, Mishap, Start, World, any_strategy, cases, deployed, inner, linked, seeds,
-    spec, web, with_command, worker,
+    Behaviour, Dice, Mishap, Start, World, any_analysis, any_strategy, cases, deployed, inner,
+    linked, seeds, spec, web, with_command, worker,
 };
 
 fn good(start: &Start) -> Behaviour {
@@ -70,6 +70,7 @@ fn any_spec(dice: &mut Dice) -> EnvSpec {
     }
     for (_, service) in services.iter_mut().filter(|(_, s)| s.port.is_some()) {
         *service = deployed(any_strategy(dice), service.clone());
+        service.analysis = any_analysis(dice);
     }
     let mut spec = spec(&services, databases);
     spec.keep_warm = Millis(dice.below(3) * 20_000);
@@ -186,7 +187,14 @@ fn busy(world: &mut World, dice: &mut Dice) {
         .flat_map(|p| &p.endpoints)
         .any(|e| e.instance == id);
     match named && dice.chance(70) {
-        true => world.gateway.busy(&id, dice.below(3), dice.below(2)),
+        true => {
+            let (requests, failed) = (dice.below(40), dice.below(10));
+            let micros = 500 << dice.below(8);
+            world
+                .gateway
+                .answer(&id, requests, failed.saturating_sub(6), micros);
+            world.gateway.busy(&id, dice.below(3), dice.below(2));
+        }
         false => world.gateway.cut(&id),
     }
 }

@@ -72,6 +72,7 @@ fn service(at: &At<'_>) -> Option<ServiceSpec> {
         drain_timeout: at.duration("drain_timeout"),
         stop_timeout: at.duration("stop_timeout"),
         strategy: strategy::strategy(at)?,
+        analysis: strategy::analysis(at),
     })
 }
 

@@ -270,6 +270,16 @@ pub const KEYS: &[Key] = &[
     Key::new("service.*.deploy.sticky.header", text(Rule::Token), Need::Optional, r#""x-patient""#)
         .about("The name of a header, by whose value clients are divided. A request without it is its own.")
         .also(&["header_name"]),
+    Key::new("service.*.deploy.analysis", Kind::Table, Need::Optional, r#"{ requests = 200, inconclusive = "hold" }"#)
+        .about("How many requests a new release must have answered as well as the one before, at each step of a canary and while it bakes. Whether it fails more often, or answers later, is looked for in any case, and a breach sends everything back at once; without this table no number of requests is asked for.")
+        .also(&["metrics", "judge", "canary_analysis"])
+        .of(&["blue_green", "canary"]),
+    Key::new("service.*.deploy.analysis.requests", Kind::Count { least: 1, most: 1_000_000, port: false }, Need::Default("50"), "200")
+        .about("How many at least, at each step and during the bake.")
+        .also(&["min_requests", "sample", "samples", "minimum"]),
+    Key::new("service.*.deploy.analysis.inconclusive", text(Rule::Choice(&["rollback", "promote", "hold"])), Need::Default(r#""rollback""#), r#""hold""#)
+        .about("What becomes of a release that has not answered so many when its time is over: it goes back, it goes on, or it stays where it is until it has, for at most a day.")
+        .also(&["on_inconclusive", "otherwise", "insufficient"]),
 
     Key::new("database", Kind::Each(100), Need::Optional, r#"{ db = { engine = "postgres" } }"#)
         .about("The databases, each under the name by which links reach it.")

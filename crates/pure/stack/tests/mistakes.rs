@@ -417,6 +417,26 @@ fn cases() -> Vec<(Code, &'static str, String)> {
         ),
         (
             Code::KeyOfAnotherStrategy,
+            "analysis of rolling",
+            deploy("strategy = \"rolling\", analysis = { requests = 10 }"),
+        ),
+        (
+            Code::OutOfRange,
+            "analysis",
+            deploy("bake = \"1m\", analysis = { requests = 0 }"),
+        ),
+        (
+            Code::BadChoice,
+            "inconclusive",
+            deploy("bake = \"1m\", analysis = { inconclusive = \"promot\" }"),
+        ),
+        (
+            Code::UnknownKey,
+            "analysis",
+            deploy("bake = \"1m\", analysis = { min_requests = 20 }"),
+        ),
+        (
+            Code::KeyOfAnotherStrategy,
             "of canary",
             deploy("strategy = \"canary\", surge = 1, steps = [{ weight = 1, hold = \"1m\" }]"),
         ),

@@ -10,7 +10,8 @@ use std::path::Path;
 use ward_stack::{Code, EXAMPLE, read, reference, too_large};
 use ward_types::id::Name;
 use ward_types::spec::{
-    Amount, Base, CanaryStep, EgressSpec, EnvSpec, ImageSource, Sticky, Strategy,
+    Amount, Analysis, Base, CanaryStep, EgressSpec, EnvSpec, ImageSource, Inconclusive, Sticky,
+    Strategy,
 };
 use ward_types::time::Millis;
 use ward_types::unit::ByteSize;
@@ -159,6 +160,32 @@ fn strategies_are_read_with_their_defaults() {
         ),
         rolling(Amount::Percent(25), Amount::Count(3))
     );
+}
+
+fn analysed(deploy: &str) -> Option<Analysis> {
+    let text = format!(
+        "stack = {{ name = 's', version = '0.1' }}\n[service.w]\nimage = 'a:1'\nport = 80\n\
+         health = 'none'\n{deploy}\n"
+    );
+    resolve(&text, "dev").services[&name("w")].analysis
+}
+
+#[test]
+fn an_analysis_is_read_with_its_defaults() {
+    let analysis = |requests, inconclusive| {
+        Some(Analysis {
+            requests,
+            inconclusive,
+        })
+    };
+    assert_eq!(analysed(""), None);
+    assert_eq!(analysed("deploy.bake = '1m'"), None);
+    let usual = analysis(50, Inconclusive::Rollback);
+    assert_eq!(analysed("deploy.analysis = {}"), usual);
+    let held = "deploy = { bake = '1m', analysis = { requests = 1000000, inconclusive = 'hold' } }";
+    assert_eq!(analysed(held), analysis(1_000_000, Inconclusive::Hold));
+    let promoted = format!("{CANARY}analysis = {{ requests = 1, inconclusive = 'promote' }}");
+    assert_eq!(analysed(&promoted), analysis(1, Inconclusive::Promote));
 }
 
 const CANARY: &str = "[service.w.deploy]

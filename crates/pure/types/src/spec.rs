@@ -76,6 +76,10 @@ pub struct ServiceSpec {
     /// How a new release takes over.
     #[serde(default)]
     pub strategy: Strategy,
+    /// What a new release must show while a step of a canary is held or it bakes. Without it a breach sends
+    /// it back as well, but no number of requests is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Analysis>,
 }
 
 /// How the instances of a new release take over from those of the one before. Only a deploy follows it:
@@ -145,6 +149,28 @@ pub struct CanaryStep {
     pub weight: u8,
     /// How long; `None`: until told (`ward deployment promote`).
     pub hold: Option<Millis>,
+}
+
+/// How many requests a new release must have answered as well as the one before, before it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Analysis {
+    /// How many at each step, and while it bakes; 1 to 1000000.
+    pub requests: u32,
+    /// What becomes of one that has not answered so many when its time is over.
+    pub inconclusive: Inconclusive,
+}
+
+/// What becomes of a release of which too few requests say whether it is as good as the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Inconclusive {
+    /// It goes back.
+    #[default]
+    Rollback,
+    /// It goes on.
+    Promote,
+    /// It stays where it is until there are enough, or somebody promotes it.
+    Hold,
 }
 
 /// What keeps a client with one release.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::histogram::Histogram;
 use crate::id::{EnvId, Generation, InstanceId, Name, ReleaseId};
 use crate::spec::Sticky;
 use crate::time::Millis;
@@ -117,6 +118,10 @@ pub struct GatewayObserved {
     pub table: Table,
     /// Per environment and instance with anything under way, in rotation or not.
     pub traffic: BTreeMap<EnvId, BTreeMap<InstanceId, Traffic>>,
+    /// How long those that answered anything took since the gateway started, from the moment that a
+    /// request was given to the instance to the head of its answer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub latency: BTreeMap<EnvId, BTreeMap<InstanceId, Histogram>>,
 }
 
 /// What is under way on one instance, and what went before.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -329,6 +330,41 @@ async fn where_one_side_is_empty_the_other_takes_all() {
     world.split(&BOTH, 40, None).await;
     assert_eq!(count(&clients.ask(&world, 100).await), 40);
 }
+
+#[tokio::test]
+async fn how_long_answers_took_is_counted_for_each_release() {
+    let old = App::http("old").await;
+    let new = App::raw(|mut stream, _| async move {
+        let _ = stream.read(&mut [0; 4096]).await;
+        tokio::time::sleep(SLOW).await; // Slowness is what is tried here.
+        let answer = b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let _ = stream.write_all(answer).await;
+    })
+    .await;
+    let mut world = World::new().await;
+    world.instance(OLD, old.address);
+    world.instance(NEW, new.address);
+    let observed = world.split(&BOTH, 20, None).await;
+    assert!(observed.latency.is_empty(), "nothing was answered yet");
+    for _ in 0..20 {
+        let response = fetch(world.http, get("/")).await;
+        response.into_body().collect().await.unwrap();
+    }
+    let took = async |id: &str| {
+        let observed = world.control.observe().await.unwrap();
+        let id = InstanceId::parse(id).unwrap();
+        observed.latency[&env()][&id].clone()
+    };
+    let (old, new) = (took(OLD).await, took(NEW).await);
+    assert_eq!((old.total(), new.total()), (16, 4));
+    let least = |percent| u128::from(new.quantile(percent).unwrap());
+    assert!(least(1) >= SLOW.as_micros(), "{new:?}");
+    assert!(old.quantile(50) < new.quantile(1), "{old:?} {new:?}");
+    let traffic = world.traffic(NEW).await;
+    assert_eq!((traffic.answered, traffic.failed), (4, 4));
+}
+
+const SLOW: Duration = Duration::from_millis(60);
 
 #[tokio::test]
 async fn p1_a_side_that_dies_is_taken_over_by_the_other() {

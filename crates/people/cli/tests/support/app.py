@@ -24,6 +24,7 @@ if MODE == "fork":
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    broken = False
 
     def answer(self, status, body, headers=()):
         data = body.encode()
@@ -41,6 +42,11 @@ class Handler(BaseHTTPRequestHandler):
             if MODE == "hang":
                 time.sleep(3600)
             return self.answer(200, "ok")
+        if MODE == "frail" and self.path == "/break":
+            Handler.broken = True
+            return self.answer(200, BODY)
+        if MODE == "broken" or Handler.broken:
+            return self.answer(500, "out of order")
         if self.path == "/env":
             return self.answer(200, json.dumps({k: v for k, v in os.environ.items() if k.startswith("WARD_")}))
         if self.path == "/slow":

@@ -8,8 +8,8 @@ use ward_types::id::{Digest, EnvId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceFacts, Role};
 use ward_types::release::{Build, Release};
 use ward_types::spec::{
-    Amount, CanaryStep, DatabaseEngine, DatabaseSpec, EnvSpec, HealthSpec, ImageSource,
-    ReleaseCommand, RouteSpec, ServiceSpec, Sticky, Strategy,
+    Amount, Analysis, CanaryStep, DatabaseEngine, DatabaseSpec, EnvSpec, HealthSpec, ImageSource,
+    Inconclusive, ReleaseCommand, RouteSpec, ServiceSpec, Sticky, Strategy,
 };
 use ward_types::table::{Endpoint, Pool};
 use ward_types::time::{Millis, Timestamp};
@@ -45,6 +45,7 @@ pub fn worker(instances: u32) -> ServiceSpec {
         drain_timeout: Millis::secs(20),
         stop_timeout: Millis::secs(10),
         strategy: Strategy::default(),
+        analysis: None,
         processes: 4096,
         scratch: ByteSize(1 << 30),
     }
@@ -133,6 +134,15 @@ pub fn release_of(id: ReleaseId, spec: EnvSpec, recorded: Timestamp) -> Release 
 }
 
 fn longest_hold(service: &ServiceSpec) -> u64 {
+    let analysis = service.analysis.map(|a| a.inconclusive);
+    let patience = match analysis {
+        Some(Inconclusive::Hold) => 24 * 3_600_000,
+        _ => 0,
+    };
+    patience + longest_time(service)
+}
+
+fn longest_time(service: &ServiceSpec) -> u64 {
     match &service.strategy {
         Strategy::BlueGreen { bake } => bake.0,
         Strategy::Rolling { .. } => 0,
@@ -207,6 +217,21 @@ pub fn any_strategy(dice: &mut Dice) -> Strategy {
         }
         _ => Strategy::default(),
     }
+}
+
+/// Half as most people leave it.
+pub fn any_analysis(dice: &mut Dice) -> Option<Analysis> {
+    let inconclusive = dice.pick(&[
+        Inconclusive::Rollback,
+        Inconclusive::Promote,
+        Inconclusive::Hold,
+    ]);
+    let inconclusive = *inconclusive;
+    let requests = 1 + dice.below(100) as u32;
+    dice.chance(50).then_some(Analysis {
+        requests,
+        inconclusive,
+    })
 }
 
 /// How long a phase may take by the rules in the planner's documents.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ward_plan::SeenGateway;
+use ward_types::histogram::Histogram;
 use ward_types::id::InstanceId;
 use ward_types::table::{Pool, Traffic};
 
@@ -10,6 +11,7 @@ use ward_types::table::{Pool, Traffic};
 pub struct Gateway {
     pub table: Vec<Pool>,
     pub traffic: BTreeMap<InstanceId, Traffic>,
+    pub latency: BTreeMap<InstanceId, Histogram>,
     /// From a route until it is in force.
     pub takes: u64,
     /// Refuses routes until then.
@@ -31,6 +33,7 @@ impl Gateway {
         (!away).then(|| SeenGateway {
             pools: self.table.clone(),
             traffic: self.traffic.clone(),
+            latency: self.latency.clone(),
         })
     }
 
@@ -56,12 +59,17 @@ impl Gateway {
     }
 
     pub fn busy(&mut self, id: &InstanceId, requests: u64, upgraded: u64) {
-        let traffic = Traffic {
-            requests,
-            upgraded,
-            ..Traffic::default()
-        };
-        self.traffic.insert(id.clone(), traffic);
+        let traffic = self.traffic.entry(id.clone()).or_default();
+        (traffic.requests, traffic.upgraded) = (requests, upgraded);
+    }
+
+    /// An instance answers so many requests, some of them badly, and takes so long for each.
+    pub fn answer(&mut self, id: &InstanceId, requests: u64, failed: u64, micros: u64) {
+        let traffic = self.traffic.entry(id.clone()).or_default();
+        traffic.answered += requests;
+        traffic.failed += failed;
+        let latency = self.latency.entry(id.clone()).or_default();
+        (0..requests).for_each(|_| latency.record(micros));
     }
 
     pub fn is_busy(&self, id: &InstanceId) -> bool {
@@ -75,6 +83,7 @@ impl Gateway {
 
     pub fn forget(&mut self, id: &InstanceId) {
         self.traffic.remove(id);
+        self.latency.remove(id);
     }
 
     pub fn next_event(&self, now: u64) -> Option<u64> {

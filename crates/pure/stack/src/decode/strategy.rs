@@ -1,6 +1,6 @@
 //! How a new release of a service takes over.
 
-use ward_types::spec::{Amount, CanaryStep, Sticky, Strategy};
+use ward_types::spec::{Amount, Analysis, CanaryStep, Inconclusive, Sticky, Strategy};
 use ward_types::unit::parse_duration;
 
 use super::At;
@@ -30,6 +30,19 @@ pub(super) fn strategy(service: &At<'_>) -> Option<Strategy> {
         },
         _ => Strategy::BlueGreen {
             bake: deploy.duration("bake"),
+        },
+    })
+}
+
+/// What a new release of a service must show.
+pub(super) fn analysis(service: &At<'_>) -> Option<Analysis> {
+    let analysis = service.below("deploy")?.below("analysis")?;
+    Some(Analysis {
+        requests: analysis.count("requests"),
+        inconclusive: match analysis.text("inconclusive")?.as_str() {
+            "promote" => Inconclusive::Promote,
+            "hold" => Inconclusive::Hold,
+            _ => Inconclusive::Rollback,
         },
     })
 }
