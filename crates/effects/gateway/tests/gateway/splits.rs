@@ -409,10 +409,10 @@ async fn a_request_is_sent_again_on_its_own_side_first() {
     world.instance(NEW, dumb.address);
     world.instance("web-r2-3", new.address);
     world.split(&[OLD, NEW, "web-r2-3"], 100, None).await;
-    for _ in 0..10 {
+    // Not more often than the budget for repetitions allows within a second.
+    while dumb.seen.requests() == 0 {
         assert!(is_new(&fetch(world.http, get("/")).await));
     }
-    assert!(dumb.seen.requests() > 0);
     assert_eq!(old.seen.requests(), 0, "a request changed sides in vain");
     // Where the side has nobody else the other one helps out.
     world.split(&[OLD, NEW], 100, None).await;
