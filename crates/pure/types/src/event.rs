@@ -343,14 +343,15 @@ impl Environment {
         Ok(())
     }
 
-    /// Only the newest are remembered: what ended long ago has been removed.
+    /// Those that were recorded first are forgotten: they have been removed long ago, whatever their numbers.
     fn end(&mut self, instance: &InstanceId) -> Result<(), MisfitEvent> {
-        if !self.ended.insert(instance.ordinal()) {
+        if self.ended.contains(&instance.ordinal()) {
             let what = format!("the end of {instance}");
             return Err(MisfitEvent::Repeated(self.id.clone(), what));
         }
+        self.ended.push_back(instance.ordinal());
         if self.ended.len() > ENDS {
-            self.ended.pop_first();
+            self.ended.pop_front();
         }
         Ok(())
     }
@@ -452,5 +453,30 @@ impl Environment {
             newest,
         ];
         named.contains(&Some(release)) || led_to.any(|d| d.to == release || d.from == Some(release))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_an_old_instance_is_remembered_after_many_of_newer_ones() {
+        let id = EnvId::parse("returns/dev").unwrap();
+        let mut env = Environment::new(id);
+        let instance = |ordinal: u64| InstanceId::parse(&format!("web-r1-{ordinal}")).unwrap();
+        for ordinal in 2..5000 {
+            env.end(&instance(ordinal)).unwrap();
+        }
+        env.end(&instance(1)).unwrap();
+        assert!(
+            env.ended.contains(&1),
+            "it would be recorded again and again"
+        );
+        assert!(matches!(
+            env.end(&instance(1)),
+            Err(MisfitEvent::Repeated(..))
+        ));
+        assert_eq!(env.ended.len(), ENDS);
     }
 }

@@ -1,6 +1,6 @@
 //! Builds, releases, deployments, and an environment as the fold of its events.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -206,9 +206,9 @@ pub struct Environment {
     pub previous: Option<ReleaseId>,
     /// Every deployment, by number.
     pub deployments: BTreeMap<DeploymentId, Deployment>,
-    /// The ordinals of the instances whose ends were recorded, the newest of them.
+    /// The ordinals of the instances whose ends were recorded last, in that order.
     #[serde(default)]
-    pub ended: BTreeSet<u64>,
+    pub ended: VecDeque<u64>,
 }
 
 impl Environment {
@@ -224,7 +224,7 @@ impl Environment {
             current: None,
             previous: None,
             deployments: BTreeMap::new(),
-            ended: BTreeSet::new(),
+            ended: VecDeque::new(),
         }
     }
 
