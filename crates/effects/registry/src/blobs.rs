@@ -41,7 +41,7 @@ pub(crate) struct Found {
     pub(crate) size: u64,
     pub(crate) bytes: Bytestream,
     /// Changes whenever the stored object does: what was verified under one stamp need not be again
-    /// for a part of it to be served. `None` when the store cannot tell.
+    /// right away. `None` when the store cannot tell.
     pub(crate) stamp: Option<String>,
 }
 

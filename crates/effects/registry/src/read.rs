@@ -3,7 +3,8 @@
 //! The last piece of a blob is held back until the digest of all of it is known to be right. Where
 //! it is wrong the stream ends in an error and the body stays short of its announced length, which
 //! no HTTP client takes for a success. A part of a blob cannot be checked by itself; so before one is
-//! delivered the whole blob is verified, once for as long as the stored object does not change.
+//! delivered the whole blob is verified. What was verified within the hour, and has not been written to
+//! since, is delivered as it is: see `Registry::whole`.
 //!
 //! A piece that the kernel has in memory is read and hashed right where it is asked for: that takes
 //! less than a tenth of a millisecond, and handing it to a thread and back would cost as much as reading
@@ -54,7 +55,7 @@ pub(crate) fn whole(found: Found, digest: ContentDigest) -> Verified {
     }
 }
 
-/// Some bytes of a blob that is known to be right.
+/// Some bytes, or all, of a blob that is known to be right.
 pub(crate) fn part(found: Found, digest: &ContentDigest, range: Range<u64>) -> Verified {
     match found.bytes {
         Bytestream::File(file) => {

@@ -219,6 +219,7 @@ async fn an_upload_under_way_protects_what_it_may_refer_to() {
     let served = Served::with(folder.path(), at_once()).await;
     let http = served.http();
     let before = http.push_blob("u", b"before").await;
+    wait_for_a_later_file(folder.path());
     let place = http.begin("u").await;
     let meanwhile = http.push_blob("u", b"meanwhile").await;
     let collected = served.registry.collect(&BTreeSet::new()).await.unwrap();
@@ -246,6 +247,19 @@ async fn an_upload_under_way_protects_what_it_may_refer_to() {
     served.registry.collect(&BTreeSet::new()).await.unwrap();
     assert!(!is_there(folder.path(), &young));
     served.stop().await;
+}
+
+/// Files are stamped with the clock's last tick: one that is made right after an event may seem older.
+fn wait_for_a_later_file(folder: &Path) {
+    let (event, probe) = (std::time::SystemTime::now(), folder.join("probe"));
+    let is_later = || {
+        std::fs::write(&probe, b"").unwrap();
+        std::fs::metadata(&probe).unwrap().modified().unwrap() > event
+    };
+    while !is_later() {
+        std::thread::yield_now();
+    }
+    std::fs::remove_file(probe).unwrap();
 }
 
 /// Makes everything in a folder two hours older than it is.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use ward_types::id::Digest;
 
 use super::Registry;
@@ -38,8 +38,8 @@ impl Registry {
         Ok(size)
     }
 
-    /// Whether a manifest and every blob that it names are here as they were pushed. Each is read once for
-    /// as long as the stored object does not change; what turns out damaged counts as absent from then on.
+    /// Whether a manifest and every blob that it names are here as they were pushed. Each is read once an
+    /// hour at most for as long as the stored object does not change; what turns out damaged counts as absent from then on.
     ///
     /// # Errors
     /// [`Error::File`] and [`Error::Store`].
@@ -90,13 +90,11 @@ impl Registry {
     }
 
     pub(crate) async fn verify(&self, digest: &ContentDigest) -> Result<()> {
-        let (_, stamp, pieces) = self.open_content(digest).await?;
+        let found = self.found(digest).await?;
+        let pieces = self.hashed(found, digest);
         pieces.try_for_each(async |_| Ok(())).await?;
         // A disk's moment of weakness is no damage.
         self.note(|notes| notes.damaged.remove(digest));
-        if let Some(stamp) = stamp {
-            self.note_verified(digest, stamp);
-        }
         Ok(())
     }
 
@@ -110,26 +108,25 @@ impl Registry {
     }
 
     pub(crate) async fn small(&self, digest: &ContentDigest) -> Result<Bytes> {
-        let (size, _, pieces) = self.open_content(digest).await?;
+        let found = self.found(digest).await?;
+        let size = found.size;
         if size > manifest::LARGEST as u64 {
             let reason = format!("{digest} has {size} bytes, too many to read at once");
             return Err(Error::Size { reason });
         }
-        let pieces: Vec<Bytes> = pieces.try_collect().await?;
+        let pieces: Vec<Bytes> = self.whole(found, digest).try_collect().await?;
         Ok(match <[Bytes; 1]>::try_from(pieces) {
             Ok([only]) => only,
             Err(pieces) => pieces.concat().into(),
         })
     }
 
-    /// Size, stamp and verified content of a blob. That it turns out damaged is remembered.
-    async fn open_content(
-        &self,
-        digest: &ContentDigest,
-    ) -> Result<(u64, Option<String>, Verified)> {
-        let found = self.found(digest).await?;
-        let (size, stamp) = (found.size, found.stamp.clone());
-        Ok((size, stamp, self.whole(found, digest)))
+    /// What was hashed on its way in, and put in its place just now.
+    pub(super) async fn note_published(&self, digest: &ContentDigest) -> Result<()> {
+        if let Some(stamp) = self.found(digest).await?.stamp {
+            self.note_verified(digest, stamp);
+        }
+        Ok(())
     }
 
     pub(crate) async fn found(&self, digest: &ContentDigest) -> Result<Found> {
@@ -139,13 +136,34 @@ impl Registry {
         })
     }
 
+    /// All of a blob. Every byte goes through the hash, unless it has done so a short while ago and the
+    /// object has not been touched since: an image is pulled right after it was pushed, and by many.
     pub(crate) fn whole(&self, found: Found, digest: &ContentDigest) -> Verified {
-        let (registry, digest) = (self.clone(), digest.clone());
-        let pieces = read::whole(found, digest.clone()).inspect_err(move |error| {
-            if matches!(error, Error::Damaged { .. }) {
-                registry.note(|notes| notes.damaged.insert(digest.clone()));
+        if self.is_verified(&found, digest) {
+            let all = 0..found.size;
+            return read::part(found, digest, all);
+        }
+        self.hashed(found, digest)
+    }
+
+    /// All of a blob, hashed on the way. How that ends is remembered.
+    fn hashed(&self, found: Found, digest: &ContentDigest) -> Verified {
+        let (mut left, mut stamp) = (found.size, found.stamp.clone());
+        let (registry, of) = (self.clone(), digest.clone());
+        let pieces = read::whole(found, digest.clone()).inspect(move |piece| match piece {
+            Ok(piece) => {
+                left = left.saturating_sub(piece.len() as u64);
+                // The last piece comes only where the digest is right.
+                let stamp = stamp.take_if(|_| left == 0);
+                stamp
+                    .into_iter()
+                    .for_each(|stamp| registry.note_verified(&of, stamp));
             }
+            Err(Error::Damaged { .. }) => {
+                registry.note(|notes| notes.damaged.insert(of.clone()));
+            }
+            Err(_) => {}
         });
-        Box::pin(pieces)
+        pieces.boxed()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::PoisonError;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::Registry;
 use crate::blobs::Found;
@@ -11,14 +11,18 @@ use crate::digest::ContentDigest;
 
 /// Remembered verifications and promises; beyond that the old ones are forgotten.
 const MEMORY: usize = 16 * 1024;
+/// How long an object that has not changed since it was verified is delivered as it is. What changes
+/// without anybody writing to it, a disk's decay, is found when this is over at the latest; and by every
+/// client, which compares the digest as well.
+const TRUSTED: Duration = Duration::from_secs(60 * 60);
 
 /// What is known in this process only, and may be forgotten.
 #[derive(Default)]
 pub(super) struct Notes {
     /// Blobs that somebody was told are here.
     pub(super) vouched: HashMap<ContentDigest, SystemTime>,
-    /// The stamp under which a blob was verified.
-    pub(super) verified: HashMap<ContentDigest, String>,
+    /// The stamp under which a blob was verified last, and when.
+    pub(super) verified: HashMap<ContentDigest, (String, Instant)>,
     /// Blobs that were found damaged: they count as absent until they are pushed again.
     pub(super) damaged: HashSet<ContentDigest>,
     /// When each writer that is open was opened.
@@ -63,12 +67,12 @@ impl Registry {
         self.note(|notes| notes.damaged.contains(digest))
     }
 
-    /// Whether the object as it is now was verified before in this process.
+    /// Whether the object as it is now was verified a short while ago in this process.
     pub(crate) fn is_verified(&self, found: &Found, digest: &ContentDigest) -> bool {
-        let Some(stamp) = &found.stamp else {
-            return false;
-        };
-        self.note(|notes| notes.verified.get(digest) == Some(stamp))
+        let known = self.note(|notes| notes.verified.get(digest).cloned());
+        known.is_some_and(|(stamp, at)| {
+            found.stamp.as_ref() == Some(&stamp) && at.elapsed() < TRUSTED
+        })
     }
 
     pub(super) fn note_verified(&self, digest: &ContentDigest, stamp: String) {
@@ -76,7 +80,9 @@ impl Registry {
             if notes.verified.len() >= MEMORY {
                 notes.verified.clear();
             }
-            notes.verified.insert(digest.clone(), stamp);
+            notes
+                .verified
+                .insert(digest.clone(), (stamp, Instant::now()));
         });
     }
 

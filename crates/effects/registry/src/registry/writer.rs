@@ -184,6 +184,7 @@ impl Sealed {
         } = self;
         registry.inner.blobs.publish(aside, &digest).await?;
         registry.note(|notes| notes.damaged.remove(&digest));
+        registry.note_published(&digest).await?;
         registry.vouch(&digest);
         Ok(digest)
     }
