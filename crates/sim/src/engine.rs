@@ -73,6 +73,8 @@ pub(crate) struct Copy {
     /// When it ends because it was asked to.
     ends: Option<u64>,
     ill: bool,
+    /// Another was started in its place while it was ill.
+    replaced: bool,
     /// Its states so far: when each began in the world's own time, and by the clock.
     states: Vec<(u64, Timestamp, InstanceState)>,
 }
@@ -96,6 +98,7 @@ impl Copy {
             started: now,
             ends: None,
             ill: false,
+            replaced: false,
             states: vec![(now, wall, state)],
         }
     }
@@ -153,6 +156,22 @@ impl Copy {
     /// Runs, and was not asked to stop.
     pub(crate) fn is_live(&self) -> bool {
         !self.is_over() && *self.state() != InstanceState::Stopping
+    }
+
+    /// Another of its release and service is started: it makes up for this one where this one is ill, as far
+    /// as is seen.
+    pub(crate) fn beside(&mut self, another: &InstanceFacts, now: u64, lag: u64) {
+        let alike =
+            self.facts.release == another.release && self.facts.component == another.component;
+        let seen = self.seen(now, lag).status.state;
+        let ill = [self.state(), &seen].contains(&&InstanceState::Unhealthy);
+        self.replaced |= alike && ill;
+    }
+
+    /// Whether it counts among those that a release declares. One that was replaced because it was ill is
+    /// to leave as soon as the gateway says that it may, also if it is well again by then.
+    pub(crate) fn is_declared(&self) -> bool {
+        self.is_live() && !self.replaced && *self.state() != InstanceState::Unhealthy
     }
 
     /// Whether Ward asked it to stop.

@@ -195,6 +195,10 @@ impl Inner {
         self.say(|| format!("+ start {id}"));
         let (now, wall) = (self.now, self.wall());
         let facts = self.with_port(facts);
+        let lag = self.lag;
+        self.engine
+            .values_mut()
+            .for_each(|copy| copy.beside(&facts, now, lag));
         self.engine
             .insert(id, Copy::new(facts, behaviour, now, wall));
         Ok(())

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId};
-use ward_types::keeper::{InstanceFacts, InstanceState, Role};
+use ward_types::keeper::{InstanceFacts, Role};
 use ward_types::release::{Deployment, Goal, Phase, Reason, Verdict};
 use ward_types::spec::Strategy;
 use ward_types::table::Pool;
@@ -247,9 +247,7 @@ impl Inner {
         let to = to.filter(|to| env.current != Some(*to));
         let releases: Vec<ReleaseId> = env.current.into_iter().chain(to).collect();
         let mut running: BTreeMap<_, usize> = BTreeMap::new();
-        // One that is ill is being replaced, and goes as soon as the gateway says that it may.
-        let well = |copy: &&Copy| copy.is_live() && *copy.state() != InstanceState::Unhealthy;
-        let services = self.engine.values().filter(well);
+        let services = self.engine.values().filter(|copy| copy.is_declared());
         for copy in services.filter(|copy| copy.facts.role == Role::Service) {
             if releases.contains(&copy.facts.release) {
                 *running.entry(&copy.facts.component).or_default() += 1;
