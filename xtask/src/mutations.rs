@@ -213,6 +213,27 @@ const MUTATIONS: &[Mutation] = &[
         noticed_by: PLANNED,
     },
     Mutation {
+        guard: "that a release took requests is recorded before it is taken back",
+        file: "crates/pure/plan/src/serve.rs",
+        text: "if stage.is_some() || goes_back(scene, draft, deployment) {",
+        without: "if stage.is_some() {",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "a planner that has forgotten knows by the log since when a stage is held",
+        file: "crates/pure/plan/src/memory.rs",
+        text: "let before = before.or_else(|| recorded(scene, active, stage));",
+        without: "",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "the checker refuses a verdict that denies what the log says",
+        file: "crates/pure/plan/src/check/moving.rs",
+        text: "Verdict::FailedOldServing if has_served(case, deployment) => false,",
+        without: "Verdict::FailedOldServing if has_served(case, deployment) && !told => false,",
+        noticed_by: PLANNED,
+    },
+    Mutation {
         guard: "ordinals are durable before the first start",
         file: "crates/base/drive/src/driver.rs",
         text: "if plan.next_ordinal == plan.first_ordinal {",

@@ -217,6 +217,7 @@ fn deployment(env: &Environment, actor: &Actor, to: ReleaseId, reason: Reason) -
         by: actor.who.clone(),
         paused: None,
         promoted: 0,
+        served: None,
         cancelled: None,
         phase: Phase::Queued,
     }

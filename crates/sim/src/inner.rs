@@ -1,6 +1,6 @@
 //! The made-up world itself: everything that exists outside the driver.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -61,6 +61,8 @@ pub(crate) struct Inner {
     /// When each deployment entered its phase, in the world's own time.
     pub(crate) entered: BTreeMap<DeploymentId, u64>,
     pub(crate) ended: BTreeMap<DeploymentId, u32>,
+    /// The deployments whose release was in the gateway's table, and did not serve before.
+    pub(crate) served: BTreeSet<DeploymentId>,
     /// The first promise that was broken.
     pub(crate) violation: Option<String>,
     /// What happened, line by line, when somebody wants to read it.
@@ -91,6 +93,7 @@ impl Inner {
             left: BTreeMap::new(),
             entered: BTreeMap::new(),
             ended: BTreeMap::new(),
+            served: BTreeSet::new(),
             violation: None,
             transcript,
         };
@@ -274,7 +277,14 @@ impl Inner {
             if let Phase::Finished { .. } = phase {
                 *self.ended.entry(id).or_default() += 1;
                 self.must_be_true(id, phase);
+                self.must_tell_that_it_served(id, phase);
             }
+        }
+        if let Event::DeploymentServed {
+            deployment, stage, ..
+        } = event
+        {
+            self.say(|| format!("= {deployment} takes requests, at stage {stage:?}"));
         }
         self.append(event);
         Ok(())
@@ -288,6 +298,15 @@ impl Inner {
     }
 
     pub(crate) fn note_table(&mut self) {
+        let env = self.env();
+        // What cannot be written down nobody remembers.
+        let can_be_told = self.log_full_until <= self.now;
+        let changes = env
+            .active()
+            .filter(|d| can_be_told && env.current != Some(d.to));
+        let served = changes.filter(|d| self.releases_in_table().contains(&d.to));
+        let served = served.map(|d| d.id);
+        self.served.extend(served);
         for id in self.engine.keys() {
             match self.gateway.may_name(id) {
                 true => self.left.remove(id),

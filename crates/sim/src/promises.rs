@@ -151,6 +151,17 @@ impl Inner {
         }
     }
 
+    /// Whoever was answered by a release is not told later that it never served.
+    pub(crate) fn must_tell_that_it_served(&mut self, id: DeploymentId, phase: &Phase) {
+        let Phase::Finished { verdict, .. } = phase else {
+            return;
+        };
+        let denied = *verdict == Verdict::FailedOldServing && self.served.contains(&id);
+        self.must(!denied, || {
+            format!("{id} ends as {}, and had served", verdict.as_str())
+        });
+    }
+
     /// Every request goes to a release, and each of its reachable services has an instance in the table
     /// that was healthy when that could last be seen.
     fn serves(&self, release: ReleaseId) -> bool {

@@ -40,6 +40,7 @@ impl Inner {
             by: "anna".into(),
             paused: None,
             promoted: 0,
+            served: None,
             cancelled: None,
             phase: Phase::Queued,
         };

@@ -189,7 +189,10 @@ impl<W: World> Driver<W> {
                 world.remove(id, instance).await
             }
             Action::PurgeData => world.purge(id).await,
-            Action::Move { .. } | Action::Report { .. } | Action::Retire { .. } => {
+            Action::Move { .. }
+            | Action::Serve { .. }
+            | Action::Report { .. }
+            | Action::Retire { .. } => {
                 match self.event(action) {
                     Some(event) => world.record(event).await,
                     None => Ok(()),
@@ -206,6 +209,11 @@ impl<W: World> Driver<W> {
                 env,
                 deployment: *deployment,
                 phase: phase.clone(),
+            }),
+            Action::Serve { deployment, stage } => Some(Event::DeploymentServed {
+                env,
+                deployment: *deployment,
+                stage: *stage,
             }),
             Action::Report { id, how } => Some(Event::InstanceEnded {
                 env,

@@ -38,6 +38,13 @@ pub enum Action {
         /// Its next phase.
         phase: Phase,
     },
+    /// The gateway shows a deployment's release: becomes the event `DeploymentServed`.
+    Serve {
+        /// Which deployment.
+        deployment: DeploymentId,
+        /// By the table of which stage, which stays in force; `None`: by what is left of one.
+        stage: Option<u32>,
+    },
     /// Start an instance.
     Start {
         /// Its id, never used before.

@@ -66,6 +66,17 @@ impl Draft {
         self.enter(deployment, Phase::Reverting { failure });
     }
 
+    /// The phase that this plan moves a deployment to, if it does.
+    pub(crate) fn entered(&self, deployment: &Deployment) -> Option<&Phase> {
+        self.actions.iter().find_map(|action| match action {
+            Action::Move {
+                deployment: id,
+                phase,
+            } if *id == deployment.id => Some(phase),
+            _ => None,
+        })
+    }
+
     /// How many instances of a service this plan starts, so far.
     pub(crate) fn started(&self, service: &Name) -> usize {
         let ours = |action: &&Action| matches!(action, Action::Start { component, role: Role::Service, .. } if component == service);
@@ -112,18 +123,20 @@ impl Draft {
     }
 }
 
-/// Routes first, because clients wait for them. Moves after what they do not depend on, so that a log
+/// Routes first, because clients wait for them; but what is seen to serve is recorded before a route can
+/// change it, or a server that is killed in between would not know. Moves after what they do not depend on, so that a log
 /// that cannot be written keeps nothing from being served. Starts before stops, purging last.
 fn rank(action: &Action) -> u8 {
     match action {
-        Action::Route { .. } => 0,
-        Action::Start { .. } => 1,
-        Action::Cut { .. } => 2,
-        Action::Stop { .. } => 3,
-        Action::Remove { .. } => 4,
-        Action::PurgeData => 5,
-        Action::Report { .. } => 6,
-        Action::Move { .. } => 7,
-        Action::Retire { .. } => 8,
+        Action::Serve { .. } => 0,
+        Action::Route { .. } => 1,
+        Action::Start { .. } => 2,
+        Action::Cut { .. } => 3,
+        Action::Stop { .. } => 4,
+        Action::Remove { .. } => 5,
+        Action::PurgeData => 6,
+        Action::Report { .. } => 7,
+        Action::Move { .. } => 8,
+        Action::Retire { .. } => 9,
     }
 }

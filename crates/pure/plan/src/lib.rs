@@ -26,6 +26,7 @@ mod revert;
 mod roll;
 mod route;
 mod scene;
+mod serve;
 mod stages;
 mod tables;
 mod trial;
@@ -96,6 +97,7 @@ fn up(scene: &Scene, draft: &mut Draft) {
             // One that waits or has ended is not active.
             Phase::Queued | Phase::Finished { .. } => {}
         }
+        serve::record(scene, draft, deployment);
     }
     queue::step(scene, draft);
     route::step(scene, draft);

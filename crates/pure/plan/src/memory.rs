@@ -1,8 +1,8 @@
 //! What the planner remembers from one plan to the next.
 //!
-//! Only what cannot be seen: since when something is so. Losing it does no harm: budgets and deadlines
-//! count from then on again, and so do the requests by which a release is judged; an instance that ends during a rollout counts as never having been
-//! healthy, one that ends later as a failure to start unless it ran for long, and data that is to be purged is purged once more.
+//! Only what cannot be seen: since when something is so. Losing it does no harm: budgets count from then
+//! on again, and so do the requests by which a release is judged, and the time of a stage that asks for
+//! them; an instance that ends during a rollout counts as never having been healthy, one that ends later as a failure to start unless it ran for long, and data that is to be purged is purged once more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -84,6 +84,7 @@ impl Memory {
                 }
             }
             Action::Move { .. }
+            | Action::Serve { .. }
             | Action::Start { .. }
             | Action::Route { .. }
             | Action::Stop { .. }
@@ -189,6 +190,7 @@ fn held(scene: &Scene) -> Option<Reached> {
     let (active, stage) = (scene.active()?, scene.stage()?);
     let rollout = scene.rollout.filter(|rollout| !rollout.is_plain())?;
     let before = scene.memory.held.filter(|held| held.is_at(active, stage));
+    let before = before.or_else(|| recorded(scene, active, stage));
     let now = || {
         let there = Scene {
             stand: Stand::At(stage),
@@ -201,6 +203,18 @@ fn held(scene: &Scene) -> Option<Reached> {
     };
     let holds = before.is_some() || now();
     holds.then(|| reached(scene, before, active, stage))
+}
+
+/// By the log, for a planner that has forgotten: unless requests are asked for, which it counts anew.
+fn recorded(scene: &Scene, active: &Deployment, stage: u32) -> Option<Reached> {
+    let served = active.served.filter(|served| served.stage == Some(stage))?;
+    let mut services = scene.spec(active.to)?.services.values();
+    let counts = services.any(|service| service.analysis.is_some());
+    (!counts).then_some(Reached {
+        deployment: active.id,
+        stage,
+        since: served.at,
+    })
 }
 
 fn over(scene: &Scene, held: Option<Reached>, watch: Option<&Watch>) -> Option<Reached> {
@@ -233,6 +247,7 @@ fn switched(scene: &Scene) -> Option<DeploymentId> {
     );
     // A stage after the first is reached only by the first one's table.
     let later = scene.stage().is_some_and(|stage| stage > 0);
-    let seen = changes && under_way && (later || scene.release_in_force(active.to));
+    let shown = later || active.served.is_some() || scene.release_in_force(active.to);
+    let seen = changes && under_way && shown;
     (seen || scene.memory.switched == Some(active.id)).then_some(active.id)
 }

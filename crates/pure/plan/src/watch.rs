@@ -167,8 +167,10 @@ impl Watch {
                 window.whole.new = ended.new;
             }
         }
-        self.parted = [held.since; 2];
-        (self.stage, self.since) = (Some(held.stage), held.since);
+        // By the log it may have been in force before this was watched.
+        let since = held.since.max(self.since);
+        self.parted = [since; 2];
+        (self.stage, self.since) = (Some(held.stage), since);
     }
 
     /// Every service on trial.

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use ward_plan::{Action, Memory, Objection, Observed, Plan, PlannedPool, check};
 use ward_types::id::{DeploymentId, Name, ReleaseId};
 use ward_types::keeper::Role;
-use ward_types::release::{Environment, Failure, Goal, Phase, Reason, Verdict};
+use ward_types::release::{Environment, Failure, Goal, Phase, Reason, Served, Verdict};
 use ward_types::spec::{Amount, Sticky, Strategy};
 use ward_types::table::Split;
 use ward_types::time::{Millis, Timestamp};
@@ -793,6 +793,16 @@ fn moving() -> Vec<Wrong> {
         case.observed.instances.remove(&id("db-r0-1"));
         case
     };
+    let denied = || {
+        let mut case = Case::of(&rolling());
+        let deployment = case.env.deployments.get_mut(&DeploymentId(2)).unwrap();
+        deployment.phase = reverting();
+        deployment.served = Some(Served {
+            stage: None,
+            at: Timestamp(0),
+        });
+        case
+    };
     let told_twice = Phase::Finished {
         verdict: Verdict::FailedDegraded,
         failure: None,
@@ -866,6 +876,12 @@ fn moving() -> Vec<Wrong> {
                 route("web", &["web-r2-7", "web-r2-8"]),
                 enter(2, finished(Verdict::FailedOldServing)),
             ],
+            "false verdict",
+        ),
+        (
+            "the old alone served, though the log says otherwise",
+            denied(),
+            vec![enter(2, finished(Verdict::FailedOldServing))],
             "false verdict",
         ),
         (

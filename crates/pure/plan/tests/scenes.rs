@@ -20,7 +20,7 @@ use ward_plan::{Action, Memory, Observed, Plan, SeenGateway, SeenInstance, check
 use ward_types::id::{DeploymentId, EnvId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::{Exit, InstanceFacts, InstanceState, InstanceStatus, Role};
 use ward_types::release::{
-    DataState, Deployment, Environment, Failure, Goal, Pause, Phase, Reason, Verdict,
+    DataState, Deployment, Environment, Failure, Goal, Pause, Phase, Reason, Served, Verdict,
 };
 use ward_types::spec::{EnvSpec, ServiceSpec, Strategy};
 use ward_types::table::{Endpoint, Pool, Split, Traffic};
@@ -156,6 +156,11 @@ fn deployment(dice: &mut Dice, id: DeploymentId, phase: Phase) -> Deployment {
         Reason::Rollforward,
         Reason::Up,
     ];
+    let rolls = matches!(phase, Phase::Rolling { .. } | Phase::Reverting { .. });
+    let served = (rolls && dice.chance(20)).then(|| Served {
+        stage: dice.chance(70).then(|| dice.below(3) as u32),
+        at: moment(dice),
+    });
     Deployment {
         id,
         reason: *dice.pick(&reasons),
@@ -173,6 +178,7 @@ fn deployment(dice: &mut Dice, id: DeploymentId, phase: Phase) -> Deployment {
             true => dice.below(6) as u32,
             false => 0,
         },
+        served,
         cancelled: dice.chance(10).then(|| "anna".into()),
         phase,
     }

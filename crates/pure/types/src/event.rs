@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DeploymentId, EnvId, InstanceId, ReleaseId};
-use crate::release::{DataState, Deployment, Environment, Goal, Pause, Phase, Release, Verdict};
+use crate::release::{
+    DataState, Deployment, Environment, Goal, Pause, Phase, Release, Served, Verdict,
+};
 use crate::time::Timestamp;
 
 /// One entry of the log.
@@ -63,6 +65,15 @@ pub enum Event {
         deployment: DeploymentId,
         /// Where it stands now.
         phase: Phase,
+    },
+    /// The gateway was seen to send requests to a deployment's release.
+    DeploymentServed {
+        /// Which environment.
+        env: EnvId,
+        /// Which deployment.
+        deployment: DeploymentId,
+        /// By the table of which stage, which stays in force; `None`: by what is left of one, on the way back.
+        stage: Option<u32>,
     },
     /// Somebody asked that a deployment stay where it is.
     DeploymentPaused {
@@ -163,6 +174,7 @@ impl Event {
             | Event::ReleaseRetired { env, .. }
             | Event::DeploymentQueued { env, .. }
             | Event::DeploymentMoved { env, .. }
+            | Event::DeploymentServed { env, .. }
             | Event::DeploymentPaused { env, .. }
             | Event::DeploymentResumed { env, .. }
             | Event::DeploymentPromoted { env, .. }
@@ -186,6 +198,7 @@ impl Event {
             Event::ReleaseRetired { .. } => "release_retired",
             Event::DeploymentQueued { .. } => "deployment_queued",
             Event::DeploymentMoved { .. } => "deployment_moved",
+            Event::DeploymentServed { .. } => "deployment_served",
             Event::DeploymentPaused { .. } => "deployment_paused",
             Event::DeploymentResumed { .. } => "deployment_resumed",
             Event::DeploymentPromoted { .. } => "deployment_promoted",
@@ -304,6 +317,16 @@ impl Environment {
             Event::DeploymentMoved {
                 deployment, phase, ..
             } => self.move_deployment(at, *deployment, phase)?,
+            // Once for each stage: its time counts from the first.
+            Event::DeploymentServed {
+                deployment, stage, ..
+            } => {
+                let served = &mut self.unfinished(*deployment)?.served;
+                if served.is_none_or(|served| served.stage != *stage) {
+                    let stage = *stage;
+                    *served = Some(Served { stage, at });
+                }
+            }
             Event::DeploymentPaused { deployment, by, .. } => {
                 let by = by.clone();
                 self.unfinished(*deployment)?.paused = Some(Pause { by, at });

@@ -147,11 +147,24 @@ pub struct Deployment {
     /// The stages below this number need not be held any more: somebody said so.
     #[serde(default, skip_serializing_if = "is_first")]
     pub promoted: u32,
+    /// The last stage whose table the gateway was seen to have in force, where that was recorded: a deployment
+    /// that stays at no stage is told by its verdict alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<Served>,
     /// Who cancelled it, if somebody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled: Option<String>,
     /// Where it stands.
     pub phase: Phase,
+}
+
+/// That a deployment's release takes requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Served {
+    /// By the table of which stage; `None`: by what is left of one, on the way back.
+    pub stage: Option<u32>,
+    /// Since when.
+    pub at: Timestamp,
 }
 
 /// That a deployment takes no further step until it is resumed.

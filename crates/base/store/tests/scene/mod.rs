@@ -76,6 +76,7 @@ pub(crate) fn queued(env: &EnvId, id: u64) -> Event {
             by: "anna".into(),
             paused: None,
             promoted: 0,
+            served: None,
             cancelled: None,
             phase: Phase::Queued,
         },

@@ -113,6 +113,13 @@ fn sentence(event: &Event) -> String {
         Event::DeploymentMoved {
             deployment, phase, ..
         } => format!("deployment {deployment} {}", word(phase)),
+        Event::DeploymentServed {
+            deployment, stage, ..
+        } => {
+            let stage = stage.map(|stage| format!(", at stage {}", stage + 1));
+            let stage = stage.unwrap_or_default();
+            format!("the release of deployment {deployment} takes requests{stage}")
+        }
         Event::DeploymentPaused { deployment, .. } => format!("deployment {deployment} paused"),
         Event::DeploymentResumed { deployment, .. } => format!("deployment {deployment} resumed"),
         Event::DeploymentPromoted { deployment, .. } => {

@@ -144,6 +144,8 @@ fn is_borne_out(case: &Case, deployment: &Deployment, next: &Phase) -> bool {
     let told = (*verdict == Verdict::Succeeded) == failure.is_none();
     told && match verdict {
         Verdict::Succeeded => goes_on_serving(case, deployment.to),
+        // Those who were answered by the new release are not told that it never served.
+        Verdict::FailedOldServing if has_served(case, deployment) => false,
         Verdict::RolledBack | Verdict::FailedOldServing => {
             case.env
                 .current
@@ -156,6 +158,10 @@ fn is_borne_out(case: &Case, deployment: &Deployment, next: &Phase) -> bool {
         Verdict::FailedDegraded => true,
         Verdict::Unknown => case.observed.gateway.is_none(),
     }
+}
+
+fn has_served(case: &Case, deployment: &Deployment) -> bool {
+    deployment.served.is_some() && case.env.current != Some(deployment.to)
 }
 
 /// It serves, and this very plan does not route away from it.

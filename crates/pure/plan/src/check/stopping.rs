@@ -145,6 +145,7 @@ fn conflicts(case: &Case) -> Vec<Objection> {
             | Action::Report { id, .. }
             | Action::Remove { id } => id,
             Action::Move { .. }
+            | Action::Serve { .. }
             | Action::Route { .. }
             | Action::PurgeData
             | Action::Retire { .. } => continue,

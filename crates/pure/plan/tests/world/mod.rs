@@ -151,6 +151,7 @@ impl World {
             by: "anna".into(),
             paused: None,
             promoted: 0,
+            served: None,
             cancelled: None,
             phase: Phase::Queued,
         };
@@ -371,6 +372,13 @@ impl World {
             Action::PurgeData => {
                 assert!(self.engine.is_empty());
                 self.purged += 1;
+            }
+            Action::Serve { deployment, stage } => {
+                self.append(&Event::DeploymentServed {
+                    env: self.id.clone(),
+                    deployment: *deployment,
+                    stage: *stage,
+                });
             }
             Action::Retire { release } => {
                 let (env, release) = (self.id.clone(), *release);

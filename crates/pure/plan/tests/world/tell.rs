@@ -65,6 +65,11 @@ impl World {
                     _ => self.say(&format!("= {deployment} is {what}")),
                 }
             }
+            Action::Serve { deployment, stage } => {
+                let stage = stage.map(|stage| format!(": stage {}", stage + 1));
+                let stage = stage.unwrap_or_default();
+                self.say(&format!("= {deployment} takes requests{stage}"));
+            }
             Action::Start { id, role, .. } => self.say(&format!("+ start {id} ({role:?})")),
             Action::Route { pools } => {
                 let pools: Vec<String> = pools.iter().map(pool).collect();
