@@ -192,12 +192,10 @@ impl<W: World> Driver<W> {
             Action::Move { .. }
             | Action::Serve { .. }
             | Action::Report { .. }
-            | Action::Retire { .. } => {
-                match self.event(action) {
-                    Some(event) => world.record(event).await,
-                    None => Ok(()),
-                }
-            }
+            | Action::Retire { .. } => match self.event(action) {
+                Some(event) => world.record(event).await,
+                None => Ok(()),
+            },
         }
     }
 
