@@ -50,7 +50,11 @@ enum Task {
         seed: Option<u64>,
     },
     /// Remove each guard in turn, and see that a test notices
-    Mutations,
+    Mutations {
+        /// The first of them, by the number that is shown
+        #[arg(long, default_value_t = 0)]
+        from: usize,
+    },
     /// Replay the README's session with the debug binary
     Replay,
     /// Write the reference pages anew from the tables that they come from
@@ -63,7 +67,7 @@ fn main() -> ExitCode {
         Task::Test => test::test(),
         Task::Bench { names, output } => run::bench(&names, &output),
         Task::Sim { seeds, from, seed } => run::sim(seeds, from, seed),
-        Task::Mutations => mutations::mutations(),
+        Task::Mutations { from } => mutations::mutations(from),
         Task::Replay => test::documents(),
         Task::Docs => docs::write(),
     };
