@@ -283,12 +283,12 @@ pub(crate) fn mutations(from: usize) -> Result<(), String> {
     }
 }
 
-/// What is committed, and what is not yet.
+/// What is committed, and what is not yet; over what a run that was stopped left changed.
 fn copy(tree: &Path) -> Result<(), String> {
     fs::create_dir_all(tree).map_err(|error| format!("cannot make {}: {error}", tree.display()))?;
     let mut copy = Command::new("sh");
     copy.current_dir(root())
-        .args(["-c", "git ls-files -z | xargs -0 cp --parents -u -t \"$0\""])
+        .args(["-c", "git ls-files -z | xargs -0 cp --parents -t \"$0\""])
         .arg(tree);
     run(&mut copy)
 }
