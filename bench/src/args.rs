@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
-use crate::measure::Measurement;
+use crate::measure::{Length, Measurement};
 
 /// Measures the platform, and prints a table of what was measured and which bar it has.
 #[derive(Debug, Parser)]
@@ -31,6 +31,18 @@ pub(crate) struct Args {
     /// How often the server is killed, and how often it is upgraded
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) kills: u32,
+    /// Deploys and rollbacks of the soak, counted together
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) moves: u32,
+    /// How many requests the soak asks at least
+    #[arg(long, default_value_t = 1_000_000, value_name = "N")]
+    pub(crate) requests: u64,
+    /// The soak without examples/returns, which takes minutes to compile
+    #[arg(long)]
+    pub(crate) short: bool,
+    /// Where the soak's random numbers begin
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) seed: u64,
     /// How often each short measurement is repeated
     #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) samples: u32,
@@ -47,6 +59,17 @@ pub(crate) struct Args {
     /// Start sandboxes in turn, as this JSON says, and print how long each took (the bench does this itself)
     #[arg(long, hide = true, value_name = "JSON")]
     pub(crate) turns: Option<String>,
+}
+
+impl Args {
+    pub(crate) fn soak(&self) -> Length {
+        Length {
+            moves: self.moves,
+            requests: self.requests,
+            short: self.short,
+            seed: self.seed,
+        }
+    }
 }
 
 /// The form of the report.

@@ -80,6 +80,8 @@ fn client_config(pem: &str) -> Result<rustls::ClientConfig, Error> {
 
 /// Load that runs until it is ended.
 pub(crate) struct Load {
+    /// The stack that it asks.
+    stack: &'static str,
     tally: Arc<Tally>,
     stop: watch::Sender<bool>,
     clients: Vec<JoinHandle<()>>,
@@ -94,7 +96,7 @@ impl Load {
         let path = upload::place(target).await.map_err(|why| {
             Error::Unexpected(format!("cannot open a return to upload to: {why}"))
         })?;
-        let mut load = Self::idle();
+        let mut load = Self::idle("returns");
         load.add(Duration::from_millis(10), KeepAlive::new(target, "/"));
         load.add(
             Duration::from_millis(25),
@@ -115,9 +117,35 @@ impl Load {
         Ok(load)
     }
 
+    /// More of the same, for millions of requests.
+    ///
+    /// # Errors
+    /// As [`Load::returns`].
+    pub(crate) async fn returns_for_long(target: &Target) -> Result<Self, Error> {
+        let mut load = Self::returns(target).await?;
+        load.add(Duration::from_micros(1800), KeepAlive::new(target, "/"));
+        load.add(
+            Duration::from_millis(4),
+            doing("set HTTP/2 up", http2::Http2::new(target, "/"))?,
+        );
+        Ok(load)
+    }
+
+    /// One page, on connections that are kept and on new ones.
+    pub(crate) fn page(stack: &'static str, target: &Target) -> Self {
+        let mut load = Self::idle(stack);
+        load.add(Duration::from_millis(5), KeepAlive::new(target, "/"));
+        load.add(
+            Duration::from_millis(20),
+            new_connection::NewConnection::new(target, "/"),
+        );
+        load
+    }
+
     /// No client yet.
-    fn idle() -> Self {
+    fn idle(stack: &'static str) -> Self {
         Self {
+            stack,
             tally: Arc::default(),
             stop: watch::channel(false).0,
             clients: Vec::new(),
@@ -137,6 +165,26 @@ impl Load {
     /// Failures so far.
     pub(crate) fn failed(&self) -> u64 {
         self.tally.failed()
+    }
+
+    /// Requests that were under way in what was killed, so far.
+    pub(crate) fn lost(&self) -> u64 {
+        self.tally.lost()
+    }
+
+    /// The stack that it asks.
+    pub(crate) fn stack(&self) -> &'static str {
+        self.stack
+    }
+
+    /// Requests so far.
+    pub(crate) fn asked(&self) -> u64 {
+        self.tally.asked_in_all()
+    }
+
+    /// An instance that takes these requests was killed just now: those under way in it are lost.
+    pub(crate) fn something_was_killed(&self) {
+        self.tally.something_was_killed();
     }
 
     /// Begins no request any more, waits for those under way, and counts.

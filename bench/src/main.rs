@@ -5,6 +5,7 @@
 //! failure or Ctrl-C.
 
 mod args;
+mod clerk;
 mod error;
 mod load;
 mod machine;

@@ -1,5 +1,6 @@
 //! What can be measured: a module each.
 
+mod canary;
 mod cold;
 mod deploy_time;
 mod deploys;
@@ -9,6 +10,7 @@ mod rollback_time;
 mod sandbox;
 mod server_kills;
 mod sim;
+mod soak;
 mod under_load;
 mod upgrades;
 
@@ -21,6 +23,7 @@ use crate::error::{Error, doing};
 use crate::machine::Machine;
 use crate::report::{Bar, Report, Row, data, say};
 use crate::workshop::Workshop;
+pub(crate) use soak::Length;
 
 /// Groups of rows, in the order in which they are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -37,6 +40,10 @@ pub(crate) enum Measurement {
     Upgrades,
     /// Seeds and crash sweep in the simulator, and a pass over 10,000 environments
     Sim,
+    /// A canary that begins to fail, to zero weight
+    Canary,
+    /// Deploys and rollbacks of two applications for long, while things are killed and stopped
+    Soak,
     /// A deploy of an already built release, beyond the application's own start
     DeployTime,
     /// A rollback to a warm release, to the last request on the old one
@@ -112,6 +119,8 @@ impl Bench {
             Measurement::ServerKills => server_kills::measure(workshop, args.kills).await,
             Measurement::Upgrades => upgrades::measure(workshop, args.kills).await,
             Measurement::Sim => sim::measure(args.seeds),
+            Measurement::Canary => canary::measure(workshop).await,
+            Measurement::Soak => soak::measure(workshop, args.soak()).await,
             Measurement::DeployTime => deploy_time::measure(workshop, args.samples).await,
             Measurement::RollbackTime => rollback_time::measure(workshop, args.samples).await,
             Measurement::Sandbox => sandbox::measure(workshop, args.samples).await,
@@ -131,6 +140,8 @@ impl Measurement {
             Measurement::ServerKills => server_kills::BARS,
             Measurement::Upgrades => upgrades::BARS,
             Measurement::Sim => sim::BARS,
+            Measurement::Canary => canary::BARS,
+            Measurement::Soak => soak::BARS,
             Measurement::DeployTime => deploy_time::BARS,
             Measurement::RollbackTime => rollback_time::BARS,
             Measurement::Sandbox => sandbox::BARS,

@@ -53,9 +53,34 @@ pub(crate) fn kill_all(pids: &[u32]) {
 
 /// Kills a process, if it lives.
 pub(crate) fn kill9(pid: u32) {
+    send(pid, Signal::KILL);
+}
+
+/// Stops a process (SIGSTOP) until [`go_on`].
+pub(crate) fn stop(pid: u32) {
+    send(pid, Signal::STOP);
+}
+
+/// Lets a stopped process go on.
+pub(crate) fn go_on(pid: u32) {
+    send(pid, Signal::CONT);
+}
+
+fn send(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(pid, Signal::KILL);
+        let _ = kill_process(pid, signal);
     }
+}
+
+/// A process, and all that it started, directly or not.
+pub(crate) fn descendants(pid: u32) -> Vec<u32> {
+    let mut all = vec![pid];
+    let mut next = 0;
+    while let Some(pid) = all.get(next) {
+        all.extend(children(*pid));
+        next += 1;
+    }
+    all
 }
 
 /// Whether it runs. One that has ended and was not yet waited for does not.

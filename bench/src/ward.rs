@@ -60,7 +60,12 @@ impl Ward {
         self.run_in(&self.stack, arguments).await
     }
 
-    async fn run_in(&self, dir: &Path, arguments: &[&str]) -> Result<(String, Duration), Error> {
+    /// The same in another folder, whose stack file counts.
+    pub(crate) async fn run_in(
+        &self,
+        dir: &Path,
+        arguments: &[&str],
+    ) -> Result<(String, Duration), Error> {
         let line = format!("ward {}", arguments.join(" "));
         let mut command = Command::from(self.command(arguments));
         command.current_dir(dir).kill_on_drop(true);
@@ -141,21 +146,7 @@ impl Ward {
 
     /// Replaces a text in the stack file; it must be there exactly once.
     pub(crate) fn edit(&self, old: &str, new: &str) -> Result<(), Error> {
-        let path = self.stack.join("ward.toml");
-        let text = doing(
-            format!("read {}", path.display()),
-            fs::read_to_string(&path),
-        )?;
-        if text.matches(old).count() != 1 {
-            return Err(Error::Unexpected(format!(
-                "{} does not hold `{old}` once",
-                path.display()
-            )));
-        }
-        doing(
-            format!("write {}", path.display()),
-            fs::write(&path, text.replace(old, new)),
-        )
+        replace(&self.stack.join("ward.toml"), old, new)
     }
 
     /// Stops everything in the platform's own way. What had to be killed is an error.
@@ -210,6 +201,20 @@ fn clear(home: &Path) {
             fs::remove_file(&path)
         };
     }
+}
+
+/// Replaces a text in a file; it must be there exactly once.
+pub(crate) fn replace(path: &Path, old: &str, new: &str) -> Result<(), Error> {
+    let shown = path.display();
+    let text = doing(format!("read {shown}"), fs::read_to_string(path))?;
+    if text.matches(old).count() != 1 {
+        let why = format!("{shown} does not hold `{old}` once");
+        return Err(Error::Unexpected(why));
+    }
+    doing(
+        format!("write {shown}"),
+        fs::write(path, text.replace(old, new)),
+    )
 }
 
 /// An address that `ward status` shows.

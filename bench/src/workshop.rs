@@ -66,6 +66,18 @@ impl Workshop {
         )
     }
 
+    /// A folder for a stack; what was in it is not looked at.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf, Error> {
+        let folder = self.dir.join(name);
+        let made = fs::create_dir_all(&folder);
+        doing(format!("make {}", folder.display()), made).map(|()| folder)
+    }
+
+    /// A platform for a stack of which cargo builds nothing.
+    pub(crate) fn of(&self, stack: &Path) -> Ward {
+        Ward::new(&self.exe, self.dir.join("home"), stack.to_owned())
+    }
+
     /// A platform for examples/returns. Nothing of it runs yet, and cargo has nothing to compile.
     pub(crate) async fn returns(&self) -> Result<Ward, Error> {
         self.first_build().await?;
@@ -143,7 +155,7 @@ env = {{ START_DELAY_MS = "{start}", MARK = "a" }}
 impl Drop for Workshop {
     fn drop(&mut self) {
         if self.own.is_none() {
-            for name in ["returns", "tiny"] {
+            for name in ["returns", "tiny", "clerk"] {
                 let _ = fs::remove_dir_all(self.dir.join(name));
             }
         }

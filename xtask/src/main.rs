@@ -31,7 +31,7 @@ enum Task {
     Test,
     /// Measure, and compare with the programs that people use today
     Bench {
-        /// Which measurements; all without a name
+        /// Which measurements; all without a name. `sim` means all of rollouts: sim, canary, upgrades, soak
         names: Vec<String>,
         /// `text` for a table, `json` for programs
         #[arg(long, default_value = "text")]

@@ -72,5 +72,11 @@ pub(crate) fn bench(names: &[String], output: &str) -> Result<(), String> {
         "ward-bench",
         "--",
     ]);
+    // What concerns rollouts: the simulator, and the real thing.
+    let rollouts = ["sim", "canary", "upgrades", "soak"].map(str::to_owned);
+    let names = match names {
+        [only] if only == "sim" => &rollouts,
+        names => names,
+    };
     run(bench.args(["--output", output]).args(names))
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that CI runs. One list, in the order in which a failure is cheapest.
 
+use std::process::Command;
 use std::time::Instant;
 
 use crate::packages;
@@ -10,13 +11,14 @@ use crate::{docs, packages::TEST};
 pub(crate) fn test() -> Result<(), String> {
     packages::install(TEST)?;
     type Step = (&'static str, fn() -> Result<(), String>);
-    let steps: [Step; 6] = [
+    let steps: [Step; 7] = [
         ("formatting", formatting),
         ("lints", lints),
         ("pages from their tables", docs::check),
         ("Ward's tests", wards_tests),
         ("the example's tests", example_tests),
         ("the documents' commands", documents),
+        ("a short soak", soak),
     ];
     let (mut passed, mut failed) = (0, Vec::new());
     for (name, step) in steps {
@@ -82,6 +84,13 @@ fn example_tests() -> Result<(), String> {
         "--manifest-path",
         "examples/returns/Cargo.toml",
     ]))
+}
+
+/// Some minutes of the bench's soak in half a minute: it fails where a request does.
+fn soak() -> Result<(), String> {
+    run(cargo().args(["build", "--locked", "--package", "ward-bench"]))?;
+    let bench = root().join("target/debug/ward-bench");
+    run(Command::new(bench).args(["soak", "--short", "--moves", "45", "--requests", "5000"]))
 }
 
 /// Replays the sessions of the documents.

@@ -57,9 +57,10 @@ async fn once<C: Client>(client: Arc<C>, due: Instant, tally: Arc<Tally>) {
     tally.asked(C::KIND);
     match tokio::time::timeout_at(due + C::LIMIT, client.ask()).await {
         Ok(Ok(answered)) => tally.good(C::KIND, answered.saturating_duration_since(due)),
-        Ok(Err(why)) => tally.bad(C::KIND, why),
+        Ok(Err(why)) => tally.bad(C::KIND, due, why),
         Err(_) => tally.bad(
             C::KIND,
+            due,
             format!("no whole answer within {} s", C::LIMIT.as_secs()),
         ),
     }

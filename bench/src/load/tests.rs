@@ -72,7 +72,7 @@ async fn raw(answer: impl Fn(u64) -> Vec<&'static str> + Send + 'static) -> Sock
 
 /// Runs one kind of client until so many requests were begun.
 async fn run(client: impl Client, period: Duration, requests: u64) -> Summary {
-    let mut load = Load::idle();
+    let mut load = Load::idle("tests");
     load.add(period, client);
     begun(&load, requests).await;
     load.end().await
@@ -201,7 +201,7 @@ async fn a_stream_may_end_in_order_and_may_not_break_off() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stall_shows_in_the_latency_of_every_request_that_it_delayed() {
     let (listener, address) = listener().await;
-    let mut load = Load::idle();
+    let mut load = Load::idle("tests");
     load.add(
         Duration::from_millis(10),
         NewConnection::at(address, "h", "/"),

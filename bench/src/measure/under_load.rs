@@ -46,6 +46,18 @@ pub(super) fn rows(group: &str, load: &Summary) -> Vec<Row> {
     rows
 }
 
+/// The first failures, if there are any.
+pub(super) fn failures(load: &Summary) -> Option<String> {
+    let failures = load.failures();
+    let told = || {
+        format!(
+            "the first failures of each kind:\n  {}",
+            failures.join("\n  ")
+        )
+    };
+    (!failures.is_empty()).then(told)
+}
+
 /// How it was measured, and the first failures.
 pub(super) fn notes(load: &Summary) -> Vec<String> {
     let mut notes = vec![
@@ -54,12 +66,6 @@ pub(super) fn notes(load: &Summary) -> Vec<String> {
          due. An event stream that ends in order did not fail; one that breaks off, or is silent for 5 s, did."
             .to_owned(),
     ];
-    let failures = load.failures();
-    if !failures.is_empty() {
-        notes.push(format!(
-            "the first failures of each kind:\n  {}",
-            failures.join("\n  ")
-        ));
-    }
+    notes.extend(failures(load));
     notes
 }
