@@ -237,11 +237,32 @@ const MUTATIONS: &[Mutation] = &[
         noticed_by: PLANNED,
     },
     Mutation {
+        guard: "a driver that was succeeded does nothing any more",
+        file: "crates/base/drive/src/driver.rs",
+        text: "world.holds().await?;",
+        without: "",
+        noticed_by: &["ward-sim"],
+    },
+    Mutation {
         guard: "ordinals are durable before the first start",
         file: "crates/base/drive/src/driver.rs",
         text: "if plan.next_ordinal == plan.first_ordinal {",
         without: "if plan.next_ordinal >= plan.first_ordinal {",
         noticed_by: &["ward-sim"],
+    },
+    Mutation {
+        guard: "the gateway refuses a table of a server that was succeeded",
+        file: "crates/effects/gateway/src/routes.rs",
+        text: "if table.term < current.table.term {",
+        without: "if table.term.0 == u64::MAX {",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
+        guard: "who takes the lease fences whoever had it",
+        file: "crates/base/store/src/lease.rs",
+        text: "match found == Some(self.term()) {",
+        without: "match found.is_some() {",
+        noticed_by: &["ward-store"],
     },
     Mutation {
         guard: "the gateway refuses a table of an older generation",

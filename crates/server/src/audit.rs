@@ -251,6 +251,7 @@ mod tests {
             event: Event::ServerStarted {
                 version: version.to_owned(),
                 upgraded: false,
+                term: ward_types::id::Term(1),
             },
         };
         let store = Store::open(&path).expect("a log");

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use ward_drive::Log as LogState;
 use ward_engine::Engine;
 use ward_plan::{SeenGateway, SeenInstance};
-use ward_store::{Entry, Log, Store};
+use ward_store::{Entry, Lease, Log, Store};
 use ward_types::event::Event;
 use ward_types::id::{EnvId, InstanceId};
 use ward_types::keeper::{InstanceFacts, InstanceState, Role};
@@ -31,6 +31,7 @@ const OUTPUT_LINES: usize = 20;
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) store: Store,
+    pub(crate) lease: Lease,
     pub(crate) engine: Engine,
     pub(crate) routing: Routing,
     pub(crate) composer: Arc<Composer>,
@@ -72,6 +73,10 @@ impl ward_drive::World for World {
     fn next_number(&self, series: &str, count: u32) -> Result<u64, String> {
         let taken = self.store.next_number(series, count);
         taken.map_err(|error| causes(&error))
+    }
+
+    async fn holds(&self) -> Result<(), String> {
+        self.lease.check().map_err(|error| causes(&error))
     }
 
     fn instances(&self, env: &EnvId) -> BTreeMap<InstanceId, SeenInstance> {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, watch};
 use ward_gateway::control::{Control, ControlError};
-use ward_store::{Entry, Log, Store};
+use ward_store::{Entry, Lease, Log, Store};
 use ward_types::event::Event;
 use ward_types::id::{EnvId, Generation, InstanceId};
 use ward_types::table::{GatewayObserved, Pool, Table};
@@ -59,7 +59,7 @@ pub enum RoutingError {
     /// It started and does not answer.
     #[error("the gateway does not answer; its messages are in gateway.log")]
     Silent(#[source] ControlError),
-    /// The table's generation could not be made durable.
+    /// The table's generation, or the server's fencing number, could not be made durable.
     #[error("cannot number a routing table")]
     Number(#[source] ward_store::Error),
     /// The gateway did not take the table.
@@ -109,6 +109,7 @@ struct Inner {
     /// The watch's own connection: a table that takes long on the other is no gateway that hangs.
     pulse: Control,
     store: Store,
+    lease: Lease,
     /// The listening sockets outlive the gateway here, so that connections wait for its successor.
     listeners: (TcpListener, TcpListener),
     tables: Mutex<Tables>,
@@ -152,7 +153,11 @@ impl Routing {
     ///
     /// # Errors
     /// [`RoutingError`], as it says.
-    pub(crate) async fn start(place: GatewayPlace, store: Store) -> Result<Self, RoutingError> {
+    pub(crate) async fn start(
+        place: GatewayPlace,
+        store: Store,
+        lease: Lease,
+    ) -> Result<Self, RoutingError> {
         let control = Control::new(&place.home);
         let listeners = match found(&control, &place).await? {
             Some(listeners) => listeners,
@@ -165,6 +170,7 @@ impl Routing {
             control,
             pulse,
             store,
+            lease,
             listeners,
             tables: Mutex::default(),
             wanted: Mutex::new(Wanted::Yes),
@@ -176,6 +182,9 @@ impl Routing {
             Found::Kept => routing.revive().await?,
             Found::Replaced => routing.replace().await?,
         };
+        // It may have outlived the files that the number is taken from.
+        let raised = routing.0.lease.raise_above(observed.table.term);
+        raised.map_err(RoutingError::Number)?;
         routing.0.tables.lock().await.in_force = observed.table.clone();
         routing.0.seen.send_replace(Some(observed));
         tokio::spawn(routing.clone().watch());
@@ -296,7 +305,12 @@ impl Routing {
             .map_err(RoutingError::Number)?;
         // A gateway that outlived its server's database may be ahead of the numbers in it.
         let generation = Generation(number.max(tables.in_force.generation.0 + 1));
-        let sent = self.send(&mut tables, Table { generation, pools }).await;
+        let table = Table {
+            term: self.0.lease.term(),
+            generation,
+            pools,
+        };
+        let sent = self.send(&mut tables, table).await;
         let observed = sent.map_err(RoutingError::Apply)?;
         self.0.seen.send_replace(Some(observed));
         Ok(())
@@ -360,7 +374,7 @@ impl Routing {
         loop {
             tick.tick().await;
             let wanted = self.0.wanted.lock().await;
-            if *wanted == Wanted::No {
+            if *wanted == Wanted::No || self.0.lease.check().is_err() {
                 return;
             }
             if let Some(observed) = self.ask(&self.0.pulse).await {

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use ward_engine::Engine;
 use ward_postgres::Postgres;
 use ward_registry::Registry;
-use ward_store::{Entry, Lock, Log, Store};
+use ward_store::{Entry, Lease, Lock, Log, Store};
 use ward_types::event::Event;
 
 use crate::actor::Actor;
@@ -112,6 +112,7 @@ impl Server {
         let lock = ward_store::lock(&options.home)?;
         // 2. The log, because it says what should be.
         let store = Store::open(&options.home.join("ward.db"))?;
+        let lease = Lease::take(&options.home, &store)?;
         let auditor = Auditor::start(options.home.clone(), store.clone());
         // 3. The registry, because releases are run from it.
         let registry = Registry::open(options.home.join("registry"))?;
@@ -138,7 +139,7 @@ impl Server {
                 None => Found::Kept,
             },
         };
-        let routing = Routing::start(place, store.clone()).await?;
+        let routing = Routing::start(place, store.clone(), lease.clone()).await?;
         let (http, https) = routing.addresses();
         let bound = Addresses {
             http: Some(http),
@@ -146,11 +147,11 @@ impl Server {
             registry: Some(registry_address),
         };
         bound.keep(&options.home);
-        store.append(starting(&store, options.upgrade))?;
+        store.append(starting(&store, &lease, options.upgrade))?;
         // 6. The drivers, last, when all that they act on is there.
         let control = control(
             options.home,
-            store,
+            (store, lease),
             registry.clone(),
             registry_address.to_string(),
             engine,
@@ -165,6 +166,7 @@ impl Server {
         let end = async move { drop(ending.wait_for(|end| *end).await) };
         let registry = tokio::spawn(ward_registry::serve(listener, registry, end));
         end_on_signals(&control)?;
+        tokio::spawn(give_signs_of_life(control.clone()));
         // Whoever started the platform shall learn at once that its log was altered.
         control.0.auditor.first().await;
         Ok(Self {
@@ -182,7 +184,7 @@ impl Server {
 
 fn control(
     home: PathBuf,
-    store: Store,
+    (store, lease): (Store, Lease),
     registry: Registry,
     registry_address: String,
     engine: Engine,
@@ -199,6 +201,7 @@ fn control(
     };
     let world = World {
         store,
+        lease,
         engine,
         routing,
         composer: Arc::new(composer),
@@ -221,7 +224,7 @@ fn control(
 }
 
 /// What the log is told of a start, and of what somebody had done to it meanwhile.
-fn starting(store: &Store, upgrade: Option<Upgrade>) -> Vec<Entry> {
+fn starting(store: &Store, lease: &Lease, upgrade: Option<Upgrade>) -> Vec<Entry> {
     let upgraded = upgrade.is_some();
     let (by, why) = match upgrade {
         Some(Upgrade { by, why }) => (by, why),
@@ -249,12 +252,35 @@ fn starting(store: &Store, upgrade: Option<Upgrade>) -> Vec<Entry> {
     let started = Event::ServerStarted {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         upgraded,
+        term: lease.term(),
     };
     [Some(started), altered]
         .into_iter()
         .flatten()
         .map(entry)
         .collect()
+}
+
+/// One that was succeeded ends; what it started goes on, and is its successor's.
+async fn give_signs_of_life(control: Control) {
+    let mut tick = tokio::time::interval(ward_store::HEARTBEAT);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        match control.0.world.lease.beat() {
+            Err(error @ ward_store::Error::Fenced { .. }) => {
+                let error = crate::actor::causes(&error);
+                tracing::error!(error, "another server has taken over: this one ends");
+                control.0.ending.send_replace(true);
+                return;
+            }
+            Err(error) => {
+                let error = crate::actor::causes(&error);
+                tracing::warn!(error, "no sign of life could be given");
+            }
+            Ok(()) => {}
+        }
+    }
 }
 
 fn make_home(home: &Path) -> Result<(), StartError> {

@@ -70,6 +70,7 @@ impl Control {
         ServerView {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
+            term: self.0.world.lease.term(),
             gateway_pid: self.0.world.routing.last_seen().map(|seen| seen.pid),
             home: self.0.home.display().to_string(),
             http: http.to_string(),

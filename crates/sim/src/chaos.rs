@@ -62,7 +62,7 @@ fn happens(world: &mut Inner, dice: &mut Dice) {
     if world.env().goal != Goal::Up && dice.chance(40) {
         world.goal(Goal::Up);
     }
-    match dice.below(30) {
+    match dice.below(32) {
         0..=3 => drop(world.deploy(specs::any(dice))),
         4..=6 => back_or_forth(world, dice),
         7 => {
@@ -87,6 +87,7 @@ fn happens(world: &mut Inner, dice: &mut Dice) {
         24 => cancel(world, dice),
         25 => pause(world, dice),
         26..=28 => world.go_on(),
+        29 | 30 => world.faults.stall_at = Some(world.boundary + 1 + dice.below(30)),
         _ => world.set_clock(dice.below(7_200_000).cast_signed() - 3_600_000),
     }
 }

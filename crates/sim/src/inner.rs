@@ -26,6 +26,8 @@ pub(crate) struct Faults {
     pub(crate) crash_at: Option<u64>,
     /// At this boundary something is done, and the answer is lost: it will be done again.
     pub(crate) lose_at: Option<u64>,
+    /// Before this boundary the driver is stopped, and wakes when another has taken over.
+    pub(crate) stall_at: Option<u64>,
 }
 
 /// How instances behave that are started from now on.
@@ -53,6 +55,10 @@ pub(crate) struct Inner {
     pub(crate) faults: Faults,
     pub(crate) boundary: u64,
     pub(crate) crashed: bool,
+    /// The driver was stopped just now.
+    pub(crate) stalled: bool,
+    /// The fencing number of the driver that acts.
+    pub(crate) term: u64,
     /// Something kept the driver from what it should have done just now.
     pub(crate) disturbed: bool,
     pub(crate) purged: u32,
@@ -88,6 +94,8 @@ impl Inner {
             faults: Faults::default(),
             boundary: 0,
             crashed: false,
+            stalled: false,
+            term: 0,
             disturbed: false,
             purged: 0,
             left: BTreeMap::new(),
@@ -169,6 +177,18 @@ impl Inner {
             }
         }
         self.crashed
+    }
+
+    /// Whether the driver is stopped here.
+    pub(crate) fn stalls(&mut self) -> bool {
+        let stalls = self.faults.stall_at == Some(self.boundary + 1);
+        if stalls {
+            self.faults.stall_at = None;
+            self.stalled = true;
+            self.disturbed = true;
+            self.say(|| "! the driver is stopped".into());
+        }
+        stalls
     }
 
     pub(crate) fn loses_answer(&mut self) -> bool {

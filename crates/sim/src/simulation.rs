@@ -1,6 +1,6 @@
 //! Time: the driver turns whenever something happens, and the world is held against the promises.
 
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::MutexGuard;
 use std::task::{Context, Poll, Waker};
 
@@ -19,9 +19,15 @@ const TICK: u64 = 5000;
 /// A world and its driver.
 pub(crate) struct Simulation {
     world: Shared,
-    driver: Driver<Shared>,
+    /// It is at work elsewhere only during a turn.
+    driver: Option<Driver<Shared>>,
+    /// Those that were stopped in the middle of a turn, and succeeded since.
+    elders: Vec<Turning>,
     next: Option<u64>,
 }
+
+/// A driver's turn, under way.
+type Turning = Pin<Box<dyn Future<Output = (Driver<Shared>, Turn)> + Send>>;
 
 impl Simulation {
     pub(crate) fn new(env: &str, transcript: Option<String>) -> Self {
@@ -29,7 +35,8 @@ impl Simulation {
         let id = inner.id.clone();
         let world = Shared::new(inner);
         Self {
-            driver: Driver::new(id, world.clone()),
+            driver: Some(Driver::new(id, world.clone())),
+            elders: Vec::new(),
             world,
             next: None,
         }
@@ -80,27 +87,53 @@ impl Simulation {
         self.turn().is_none_or(|turn| turn.next == Next::Now)
     }
 
-    /// One turn; `None`: the driver was killed, and has forgotten what it knew.
+    /// One turn; `None`: the driver was killed or stopped, and another one takes over, which knows nothing.
     fn turn(&mut self) -> Option<Turn> {
-        let turned = {
-            let mut turn = pin!(self.driver.turn());
-            turn.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-        };
-        if self.world().crashed {
-            let id = self.world().id.clone();
-            self.driver = Driver::new(id, self.world.clone());
+        let mut driver = self.driver.take().unwrap_or_else(|| self.successor());
+        let mut turning: Turning = Box::pin(async move {
+            let turn = driver.turn().await;
+            (driver, turn)
+        });
+        let turned = look(&mut turning);
+        let (crashed, stalled) = {
             let mut world = self.world();
-            world.crashed = false;
-            world.begin_phase_again();
+            let was = (world.crashed, world.stalled);
+            (world.crashed, world.stalled) = (false, false);
+            was
+        };
+        if stalled && !crashed {
+            self.elders.push(turning);
+        }
+        if crashed || stalled {
+            self.driver = Some(self.successor());
+            self.world().begin_phase_again();
             return None;
         }
         match turned {
-            Poll::Ready(turn) => Some(turn),
+            Poll::Ready((driver, turn)) => {
+                self.driver = Some(driver);
+                Some(turn)
+            }
             Poll::Pending => {
                 self.world()
                     .violate("a turn waits for what nobody announces");
                 None
             }
+        }
+    }
+
+    fn successor(&self) -> Driver<Shared> {
+        let id = self.world().id.clone();
+        Driver::new(id, self.world.succeeded())
+    }
+
+    /// Those who were stopped go on with what they had begun. Nothing of it may come to anything.
+    fn wake_elders(&mut self) {
+        for mut elder in std::mem::take(&mut self.elders) {
+            self.world()
+                .say(|| "~ a driver that was succeeded wakes".into());
+            let _ = look(&mut elder);
+            self.world().crashed = false;
         }
     }
 
@@ -122,6 +155,7 @@ impl Simulation {
     pub(crate) fn run(&mut self, millis: u64) {
         let end = self.world().now + millis;
         self.drive();
+        self.wake_elders();
         while self.world().now < end && self.world().violation.is_none() {
             self.advance(end);
             self.drive();
@@ -158,6 +192,12 @@ impl Simulation {
         }
         self.world().violate("a deployment does not end");
     }
+}
+
+fn look(turning: &mut Turning) -> Poll<(Driver<Shared>, Turn)> {
+    turning
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
 }
 
 impl Inner {

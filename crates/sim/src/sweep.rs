@@ -1,6 +1,6 @@
 //! The crash sweep: each scenario is run once to count the boundaries between an intent, its effect and its
-//! record, and then once for each boundary with the driver killed there, and once with what is done there
-//! done twice because its answer is lost.
+//! record, and then for each boundary once with the driver killed there, once with what is done there done
+//! twice because its answer is lost, and once with the driver stopped before it until another has taken over.
 
 use ward_types::id::DeploymentId;
 use ward_types::release::Goal;
@@ -156,13 +156,17 @@ fn sweep_one(scenario: &Scenario) -> Swept {
     for boundary in 1..=boundaries {
         let crash = Faults {
             crash_at: Some(boundary),
-            lose_at: None,
+            ..Faults::default()
         };
         let repeat = Faults {
-            crash_at: None,
             lose_at: Some(boundary),
+            ..Faults::default()
         };
-        for (what, faults) in [("killed", crash), ("repeated", repeat)] {
+        let stall = Faults {
+            stall_at: Some(boundary),
+            ..Faults::default()
+        };
+        for (what, faults) in [("killed", crash), ("repeated", repeat), ("stopped", stall)] {
             swept.runs += 1;
             if let Some(violation) = broken(*play, faults, None) {
                 let transcript = broken(*play, faults, Some(String::new()));

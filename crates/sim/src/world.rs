@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use ward_drive::{Log, World};
 use ward_plan::{SeenGateway, SeenInstance};
@@ -16,17 +17,33 @@ use ward_types::time::{Millis, Timestamp};
 
 use crate::inner::Inner;
 
-/// Shared by the driver and whoever makes things happen.
+/// Shared by the drivers and whoever makes things happen; each driver has a fencing number of its own.
 #[derive(Clone)]
-pub(crate) struct Shared(Arc<Mutex<Inner>>);
+pub(crate) struct Shared {
+    inner: Arc<Mutex<Inner>>,
+    term: u64,
+}
 
 impl Shared {
     pub(crate) fn new(inner: Inner) -> Self {
-        Self(Arc::new(Mutex::new(inner)))
+        Self {
+            inner: Arc::new(Mutex::new(inner)),
+            term: 0,
+        }
+    }
+
+    /// For the driver that takes over.
+    pub(crate) fn succeeded(&self) -> Self {
+        let mut world = self.lock();
+        world.term += 1;
+        Self {
+            inner: Arc::clone(&self.inner),
+            term: world.term,
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn effect(
@@ -34,7 +51,12 @@ impl Shared {
         act: impl FnOnce(&mut Inner) -> Result<(), String> + Send,
     ) -> Result<(), String> {
         self.boundary().await;
-        let done = act(&mut self.lock());
+        let done = {
+            let mut world = self.lock();
+            let current = world.term == self.term;
+            world.must(current, || "a driver that was succeeded acts".into());
+            act(&mut world)
+        };
         self.boundary().await;
         match self.lock().loses_answer() {
             true => Err("the answer was lost".into()),
@@ -48,6 +70,16 @@ impl Shared {
             std::future::pending().await
         }
     }
+}
+
+/// Not now, but when it is looked at the next time.
+async fn once_later() {
+    let mut is_later = false;
+    std::future::poll_fn(|_| match std::mem::replace(&mut is_later, true) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
 }
 
 impl World for Shared {
@@ -76,6 +108,16 @@ impl World for Shared {
             return Err("the number is not durable".into());
         }
         Ok(first)
+    }
+
+    async fn holds(&self) -> Result<(), String> {
+        if self.lock().stalls() {
+            once_later().await;
+        }
+        match self.lock().term == self.term {
+            true => Ok(()),
+            false => Err("another driver has taken over".into()),
+        }
     }
 
     fn instances(&self, _env: &EnvId) -> BTreeMap<InstanceId, SeenInstance> {

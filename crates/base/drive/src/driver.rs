@@ -96,7 +96,11 @@ impl<W: World> Driver<W> {
         observed: &Observed,
         plan: &mut Plan,
     ) -> Vec<String> {
-        if let Err(trouble) = self.take_ordinals(plan) {
+        let ready = match self.world.holds().await {
+            Ok(()) => self.take_ordinals(plan),
+            fenced => fenced,
+        };
+        if let Err(trouble) = ready {
             for action in &plan.actions {
                 plan.memory.was_not_done(action);
             }
@@ -173,6 +177,7 @@ impl<W: World> Driver<W> {
         action: &Action,
     ) -> Result<(), String> {
         let (world, id) = (&self.world, &self.env);
+        world.holds().await?;
         match action {
             Action::Start { .. } => Ok(()), // Done before, all at once.
             Action::Route { pools } => {

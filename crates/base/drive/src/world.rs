@@ -37,6 +37,13 @@ pub trait World: Send + Sync {
     /// When that could not be made durable.
     fn next_number(&self, series: &str, count: u32) -> Result<u64, String>;
 
+    /// Whether this is still the one that acts here, by its fencing number: asked before every effect. One
+    /// that was stopped, and wakes after another has taken over, must do nothing any more.
+    ///
+    /// # Errors
+    /// When another has taken over, or nobody can tell.
+    fn holds(&self) -> impl Future<Output = Result<(), String>> + Send;
+
     /// The instances of an environment, running and over; with each that is over or starting the last
     /// lines that it wrote.
     fn instances(&self, env: &EnvId) -> BTreeMap<InstanceId, SeenInstance>;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 use ward_types::event::MisfitEvent;
+use ward_types::id::Term;
 
 /// A store operation that did not succeed. Nothing was changed by it.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +116,19 @@ pub enum Error {
         found: u64,
         /// Events that this process knows.
         known: u64,
+    },
+    /// Another server has taken over.
+    #[error(
+        "this server, with the fencing number {term}, was succeeded{}: it changes nothing any more; {} says by whom. Where no other server runs, `ward up` starts one",
+        found.map(|found| format!(" by {found}")).unwrap_or_default(), path.display()
+    )]
+    Fenced {
+        /// The lease's file.
+        path: PathBuf,
+        /// The number that is not good any more.
+        term: Term,
+        /// The number that is; `None`: nobody can tell.
+        found: Option<Term>,
     },
     /// An event is not what was appended.
     #[error("event {event} of the log was altered or moved")]

@@ -12,6 +12,7 @@
 pub mod canonical;
 pub mod checkpoint;
 mod error;
+mod lease;
 mod lock;
 pub mod merkle;
 mod opening;
@@ -31,6 +32,7 @@ use ward_types::view::AuditView;
 
 pub use checkpoint::Checkpoint;
 pub use error::Error;
+pub use lease::{HEARTBEAT, Holder, Lease};
 pub use lock::{Lock, lock};
 pub use sqlite::Store;
 pub use verify::verify_file;

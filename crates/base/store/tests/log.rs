@@ -41,6 +41,7 @@ fn records_are_read_in_pages_and_by_environment() {
     let started = Event::ServerStarted {
         version: "0.1.0".into(),
         upgraded: false,
+        term: ward_types::id::Term(1),
     };
     store
         .append(vec![entry(50, created(&other)), entry(51, started)])

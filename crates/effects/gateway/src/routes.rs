@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
-use ward_types::id::{EnvId, Generation, InstanceId, Name};
+use ward_types::id::{EnvId, Generation, InstanceId, Name, Term};
 use ward_types::table::{Endpoint, GatewayObserved, Pool as PoolEntry, Table};
 
 use crate::budget::Budget;
@@ -66,6 +66,16 @@ pub(crate) enum TableError {
         offered: Generation,
         current: Generation,
     },
+    /// It is of a server that was succeeded.
+    #[error(
+        "the table is of a server with the fencing number {offered}, and one with {current} has taken over"
+    )]
+    Fenced {
+        /// Of the server that offers it.
+        offered: Term,
+        /// Of the server that acts.
+        current: Term,
+    },
     /// Another one of the same generation is in force.
     #[error("another table {0} is in force already; a changed table needs a new generation")]
     SameGeneration(Generation),
@@ -121,6 +131,12 @@ impl Routing {
     /// Whether a table may follow the one in force; `Ok(false)` when it is the one in force.
     pub(crate) fn check(&self, table: &Table) -> Result<bool, TableError> {
         let current = self.current();
+        if table.term < current.table.term {
+            return Err(TableError::Fenced {
+                offered: table.term,
+                current: current.table.term,
+            });
+        }
         if table.generation < current.table.generation {
             return Err(TableError::Older {
                 offered: table.generation,
@@ -370,6 +386,7 @@ mod tests {
             port: 8080,
         };
         Table {
+            term: Term(1),
             generation: Generation(generation),
             pools: vec![PoolEntry {
                 env: EnvId::parse("shop/dev").unwrap(),

@@ -34,7 +34,7 @@ pub(crate) fn load(folder: &Path) -> io::Result<Option<Table>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ward_types::id::Generation;
+    use ward_types::id::{Generation, Term};
 
     #[test]
     fn the_last_table_comes_back_and_a_broken_one_is_an_error() {
@@ -42,6 +42,7 @@ mod tests {
         assert_eq!(load(folder.path()).unwrap(), None);
         for generation in [1, 2] {
             let table = Table {
+                term: Term(1),
                 generation: Generation(generation),
                 pools: Vec::new(),
             };

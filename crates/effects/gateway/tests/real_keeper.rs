@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use ward_engine::Engine;
 use ward_gateway::control::Control;
-use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId};
+use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId, Term};
 use ward_types::keeper::{
     InstanceFacts, InstanceSpec, Limits, LinkSpec, LinkTarget, LogSpec, Role, RootSpec, UserSpec,
 };
@@ -182,6 +182,7 @@ impl World {
             port: 8080,
         };
         Table {
+            term: Term(1),
             generation: Generation(generation),
             pools: vec![Pool {
                 env: self.env.clone(),

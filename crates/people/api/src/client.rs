@@ -21,6 +21,9 @@ const ATTEMPTS: u32 = 5;
 /// From one attempt to the next.
 const BETWEEN: Duration = Duration::from_millis(20);
 
+/// A server that has given no sign of life for so long is not waited for; it gives one a second.
+const SILENT: Duration = Duration::from_secs(10);
+
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -41,6 +44,19 @@ pub enum ClientError {
         /// What happened.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It took the call and is silent. Work that takes long is no silence: a server gives signs of life.
+    #[error(
+        "the Ward server{} of the state folder {} has given no sign of life for {} s",
+        pid.as_deref().map(|pid| format!(" (process {pid})")).unwrap_or_default(), home.display(), silent.as_secs()
+    )]
+    Silent {
+        /// The state folder.
+        home: PathBuf,
+        /// Its process, as its lock says.
+        pid: Option<String>,
+        /// For how long.
+        silent: Duration,
     },
     /// The server said no.
     #[error("{}", .0.message)]
@@ -79,7 +95,7 @@ impl Client {
 
     async fn get_once<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let body = self.call(Method::GET, path, Bytes::new()).await?;
-        let bytes = collect(path, body).await?;
+        let bytes = self.unless_silent(collect(path, body)).await?;
         parse(path, &bytes)
     }
 
@@ -93,7 +109,7 @@ impl Client {
         value: &impl Serialize,
     ) -> Result<T, ClientError> {
         let body = self.call(Method::POST, path, encode(path, value)?).await?;
-        let bytes = collect(path, body).await?;
+        let bytes = self.unless_silent(collect(path, body)).await?;
         parse(path, &bytes)
     }
 
@@ -107,7 +123,7 @@ impl Client {
         value: &impl Serialize,
     ) -> Result<Lines, ClientError> {
         let body = self.call(Method::POST, path, encode(path, value)?).await?;
-        Ok(Lines::new(path, body))
+        Ok(Lines::new(self, path, body))
     }
 
     /// Reads a stream of values, one a line.
@@ -116,7 +132,7 @@ impl Client {
     /// [`ClientError`], as it says.
     pub async fn get_lines(&self, path: &str) -> Result<Lines, ClientError> {
         let body = self.call(Method::GET, path, Bytes::new()).await?;
-        Ok(Lines::new(path, body))
+        Ok(Lines::new(self, path, body))
     }
 
     async fn call(&self, method: Method, path: &str, body: Bytes) -> Result<Incoming, ClientError> {
@@ -133,10 +149,11 @@ impl Client {
             .header("content-type", "application/json")
             .body(Full::new(body))
             .map_err(|error| broken(error.into()))?;
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| broken(error.into()))?;
+        let answer = async {
+            let response = sender.send_request(request).await;
+            response.map_err(|error| broken(error.into()))
+        };
+        let response = self.unless_silent(answer).await?;
         let status = response.status();
         let body = response.into_body();
         if status == StatusCode::OK {
@@ -144,6 +161,35 @@ impl Client {
         }
         let bytes = collect(path, body).await?;
         Err(ClientError::Refused(parse(path, &bytes)?))
+    }
+
+    /// Waits for an answer, for as long as the server gives signs of life.
+    async fn unless_silent<T>(
+        &self,
+        answer: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        tokio::select! {
+            answer = answer => answer,
+            silent = self.silence() => Err(silent),
+        }
+    }
+
+    async fn silence(&self) -> ClientError {
+        loop {
+            tokio::time::sleep(ward_store::HEARTBEAT).await;
+            // One of an older Ward, which gives none, is waited for.
+            let Some(holder) = ward_store::Lease::holder(&self.home) else {
+                continue;
+            };
+            if holder.silent > SILENT {
+                let pid = std::fs::read_to_string(self.home.join("lock")).ok();
+                return ClientError::Silent {
+                    home: self.home.clone(),
+                    pid: pid.map(|pid| pid.trim().to_owned()),
+                    silent: holder.silent,
+                };
+            }
+        }
     }
 
     async fn connect(&self) -> Result<UnixStream, ClientError> {
@@ -159,14 +205,16 @@ impl Client {
 /// A stream of JSON values, one a line.
 #[derive(Debug)]
 pub struct Lines {
+    client: Client,
     call: String,
     body: Incoming,
     buffer: Vec<u8>,
 }
 
 impl Lines {
-    fn new(path: &str, body: Incoming) -> Self {
+    fn new(client: &Client, path: &str, body: Incoming) -> Self {
         Self {
+            client: client.clone(),
             call: path.to_owned(),
             body,
             buffer: Vec::new(),
@@ -183,10 +231,14 @@ impl Lines {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
                 return parse(&self.call, &line).map(Some);
             }
-            match self.body.frame().await {
+            let (call, body) = (&self.call, &mut self.body);
+            let frame = async {
+                let frame = body.frame().await.transpose();
+                frame.map_err(|error| broken(call, error.into()))
+            };
+            match self.client.unless_silent(frame).await? {
                 None => return Ok(None),
-                Some(Err(error)) => return Err(broken(&self.call, error.into())),
-                Some(Ok(frame)) => self
+                Some(frame) => self
                     .buffer
                     .extend_from_slice(frame.data_ref().map_or(&[][..], |d| d)),
             }

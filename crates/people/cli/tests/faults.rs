@@ -9,10 +9,11 @@
 mod support;
 
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use support::load::{Connection, Load, get};
-use support::{Ward, alive, eventually, kill9};
+use support::{Ward, alive, eventually, go_on, kill9, pause};
 
 const HOST: &str = "shop.localhost";
 const GOOD: &str = r#"ANSWER = "good""#;
@@ -213,6 +214,41 @@ fn p4_p10_the_server_is_killed_and_serving_goes_on() {
     let (asked, failures) = load.end();
     assert!(failures.is_empty(), "of {asked}: {failures:#?}");
     assert!(ward.ok(&["audit", "verify"]).contains("none altered"));
+}
+
+/// Its locks were removed while it slept, and so another one could start.
+#[test]
+fn p4_a_server_that_was_succeeded_does_nothing_when_it_wakes() {
+    let ward = up();
+    let http = ward.http();
+    let load = Load::start(&http, HOST);
+    let sleeper = ward.server_pid();
+    pause(sleeper);
+    for lock in ["lock", "registry/lock"] {
+        std::fs::remove_file(ward.home().join(lock)).unwrap();
+    }
+    ward.run(&["status"])
+        .fails(1, &["no sign of life", "kill -9", "ward up"]);
+    let mut serve = ward.command(&["serve"]).spawn().unwrap();
+    let socket = || std::fs::metadata(ward.home().join("ward.sock")).map(|m| m.ino());
+    let before = socket().unwrap();
+    eventually("its successor listens", || {
+        socket().is_ok_and(|ino| ino != before)
+    });
+    assert!(ward.ok(&["events"]).contains(", t2)"));
+    ward.stack(r#"ANSWER = "better""#, "");
+    ward.ok(&["deploy"]);
+    go_on(sleeper);
+    eventually("the one that slept has ended", || !alive(sleeper));
+    let log = std::fs::read_to_string(ward.home().join("server.log")).unwrap();
+    assert!(log.contains("another server has taken over"), "{log}");
+    assert_eq!(ward.server_pid(), i32::try_from(serve.id()).unwrap());
+    assert_eq!(get(&http, HOST, "/").unwrap().body, "better");
+    let (asked, failures) = load.end();
+    assert!(failures.is_empty(), "of {asked}: {failures:#?}");
+    assert!(ward.ok(&["audit", "verify"]).contains("none altered"));
+    ward.ok(&["down", "--purge", "--yes"]);
+    serve.wait().unwrap();
 }
 
 #[test]

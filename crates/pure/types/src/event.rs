@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{DeploymentId, EnvId, InstanceId, ReleaseId};
+use crate::id::{DeploymentId, EnvId, InstanceId, ReleaseId, Term};
 use crate::release::{
     DataState, Deployment, Environment, Goal, Pause, Phase, Release, Served, Verdict,
 };
@@ -148,6 +148,9 @@ pub enum Event {
         /// Whether it took over from another version (`ward upgrade`).
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         upgraded: bool,
+        /// Its fencing number; 0 of servers that had none yet.
+        #[serde(default, skip_serializing_if = "is_none_yet")]
+        term: Term,
     },
     /// A gateway was started, because the one before had ended by itself or did not answer.
     GatewayStarted {
@@ -212,6 +215,11 @@ impl Event {
             Event::LogFoundAltered { .. } => "log_found_altered",
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_none_yet(term: &Term) -> bool {
+    *term == Term(0)
 }
 
 /// How many ends of instances an environment remembers: far more than there are instances that are over

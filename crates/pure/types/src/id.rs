@@ -280,6 +280,11 @@ number_id!(
     /// The order of plans and routing tables: an action of an older generation is refused. `g1`, `g2`, …
     Generation, "g", "a generation such as g12"
 );
+number_id!(
+    /// A server's fencing number: each start of one takes a greater one, and what has heard of a greater one
+    /// obeys no smaller one. `t1`, `t2`, …
+    Term, "t", "a fencing number such as t3"
+);
 
 #[cfg(test)]
 mod tests {

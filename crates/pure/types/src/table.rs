@@ -9,13 +9,16 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::histogram::Histogram;
-use crate::id::{EnvId, Generation, InstanceId, Name, ReleaseId};
+use crate::id::{EnvId, Generation, InstanceId, Name, ReleaseId, Term};
 use crate::spec::Sticky;
 use crate::time::Millis;
 
 /// What the gateway serves. An immutable value that is swapped whole.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Table {
+    /// The fencing number of the server that made it: a table of a server that was succeeded is refused.
+    #[serde(default)]
+    pub term: Term,
     /// A table of an older generation is refused.
     pub generation: Generation,
     /// The pools, each named by its environment and service.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Record;
-use crate::id::{DeploymentId, Digest, EnvId, InstanceId, Name, ReleaseId};
+use crate::id::{DeploymentId, Digest, EnvId, InstanceId, Name, ReleaseId, Term};
 use crate::keeper::{Exit, InstanceState};
 use crate::release::{Failure, Goal, Reason, Verdict};
 use crate::spec::Strategy;
@@ -29,6 +29,9 @@ pub struct ServerView {
     pub version: String,
     /// The server's process id.
     pub pid: u32,
+    /// Its fencing number.
+    #[serde(default)]
+    pub term: Term,
     /// The gateway's process id, when it answers.
     pub gateway_pid: Option<u32>,
     /// The state folder.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use ward_gateway::control::ControlError;
+use ward_types::id::Term;
 use ward_types::table::Table;
 use ward_types::time::Millis;
 
@@ -30,6 +31,10 @@ async fn an_older_table_is_refused_and_changes_nothing() {
     assert_eq!(observed.table, table);
     let message = refusal(world.control.apply(older).await);
     assert!(message.contains("g1 is older than g2"), "{message}");
+    let mut fenced = world.table(&[]);
+    fenced.term = Term(0);
+    let message = refusal(world.control.apply(fenced).await);
+    assert!(message.contains("t0, and one with t1"), "{message}");
     let changed = Table {
         pools: Vec::new(),
         ..table.clone()

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use ward_types::id::Term;
 use ward_types::table::Table;
 use ward_types::time::Millis;
 
@@ -291,6 +292,7 @@ async fn those_who_wait_for_what_is_served_no_more_are_told_at_once() {
     let waiting = waits(fetch(world.http, get("/"))).await;
     let generation = world.table(&[]).generation;
     let table = Table {
+        term: Term(1),
         generation,
         pools: Vec::new(),
     };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use ward_gateway::control::Control;
 use ward_gateway::{Limits, Options};
-use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId};
+use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId, Term};
 use ward_types::spec::Sticky;
 use ward_types::table::{Endpoint, GatewayObserved, Pool, Split, Table, Traffic};
 use ward_types::time::Millis;
@@ -142,6 +142,7 @@ impl World {
     pub(crate) fn table(&mut self, instances: &[&str]) -> Table {
         self.generation += 1;
         Table {
+            term: Term(1),
             generation: Generation(self.generation),
             pools: vec![Pool {
                 env: env(),

@@ -134,9 +134,13 @@ fn sentence(event: &Event) -> String {
             instance, program, ..
         } => format!("{program} run in {instance}"),
         Event::BuildEnded { message, .. } => message.clone(),
-        Event::ServerStarted { version, upgraded } => match upgraded {
-            true => format!("server upgraded ({version})"),
-            false => format!("server started ({version})"),
+        Event::ServerStarted {
+            version,
+            upgraded,
+            term,
+        } => match upgraded {
+            true => format!("server upgraded ({version}, {term})"),
+            false => format!("server started ({version}, {term})"),
         },
         Event::GatewayStarted { pid } => {
             format!("gateway started again (process {pid}): the one before was gone")

@@ -63,6 +63,14 @@ impl From<ClientError> for Trouble {
                 error.to_string(),
                 Some("start it with `ward up --platform`, which deploys nothing".to_owned()),
             ),
+            ClientError::Silent { ref pid, .. } => {
+                let pid = pid.as_deref().unwrap_or("PID");
+                let hint = format!(
+                    "it is stopped or hangs, and what it started goes on serving: `kill -CONT {pid}` lets a stopped \
+                     one go on; `kill -9 {pid}` and `ward up --platform` put another in its place"
+                );
+                Self::failure(error.to_string(), Some(hint))
+            }
             ClientError::Broken { ref source, .. } => Self::failure(
                 format!("{error}: {source}"),
                 Some(

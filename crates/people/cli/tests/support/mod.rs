@@ -308,6 +308,17 @@ pub fn kill9(pid: i32) {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
+/// Stops a process until [`go_on`].
+pub fn pause(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+}
+
+pub fn go_on(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+}
+
 pub fn alive(pid: i32) -> bool {
     PathBuf::from(format!("/proc/{pid}/exe")).exists()
 }
