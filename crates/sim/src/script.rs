@@ -41,6 +41,7 @@ impl Inner {
             paused: None,
             promoted: 0,
             cancelled: None,
+            despite_schema: None,
             phase: Phase::Queued,
         };
         self.say(|| format!("> {reason:?} {to} is asked for as {id}"));

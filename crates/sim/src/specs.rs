@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use ward_types::id::{Digest, EnvId, Name, ReleaseId};
 use ward_types::release::{Build, Release};
 use ward_types::spec::{
-    Amount, CanaryStep, DatabaseEngine, DatabaseSpec, EnvSpec, HealthSpec, ImageSource,
-    ReleaseCommand, RouteSpec, ServiceSpec, Strategy,
+    Amount, CanaryStep, DatabaseEngine, Deadlines, DatabaseSpec, EnvSpec, HealthSpec, ImageSource,
+    ReleaseCommand, RouteSpec, Schema, ServiceSpec, Strategy,
 };
 use ward_types::time::{Millis, Timestamp};
 use ward_types::unit::ByteSize;
@@ -77,6 +77,7 @@ fn with_command(service: ServiceSpec) -> ServiceSpec {
         release: Some(ReleaseCommand {
             command: vec!["migrate".into()],
             timeout: Millis::secs(60),
+            schema: Schema::Expand,
         }),
         ..service
     }
@@ -102,6 +103,7 @@ fn spec(services: Vec<(&str, ServiceSpec)>, databases: &[&str]) -> EnvSpec {
             .collect(),
         keep_warm: Millis::secs(60),
         keep_releases: 3,
+        deadlines: Deadlines::default(),
     }
 }
 

@@ -189,12 +189,13 @@ impl<W: World> Driver<W> {
                 world.remove(id, instance).await
             }
             Action::PurgeData => world.purge(id).await,
-            Action::Move { .. } | Action::Report { .. } | Action::Retire { .. } => {
-                match self.event(action) {
-                    Some(event) => world.record(event).await,
-                    None => Ok(()),
-                }
-            }
+            Action::Move { .. }
+            | Action::Report { .. }
+            | Action::ChangeSchema { .. }
+            | Action::Retire { .. } => match self.event(action) {
+                Some(event) => world.record(event).await,
+                None => Ok(()),
+            },
         }
     }
 
@@ -211,6 +212,16 @@ impl<W: World> Driver<W> {
                 env,
                 instance: id.clone(),
                 how: how.clone(),
+            }),
+            Action::ChangeSchema {
+                deployment,
+                service,
+                schema,
+            } => Some(Event::SchemaChanging {
+                env,
+                deployment: *deployment,
+                service: service.clone(),
+                schema: *schema,
             }),
             Action::Retire { release } => Some(Event::ReleaseRetired {
                 env,

@@ -16,7 +16,7 @@ use crate::canonical::{self, NotCanonical};
 
 /// The number of the fold: raised when `State::apply` gives another state for the same events, or a row's
 /// body changes. A database written by another fold has its rows made anew at the start.
-pub(crate) const FOLD: i64 = 6;
+pub(crate) const FOLD: i64 = 7;
 
 /// One row of the projections.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +55,7 @@ pub(crate) fn touched(event: &Event) -> Vec<Row> {
     match event {
         Event::EnvironmentCreated { env }
         | Event::GoalChanged { env, .. }
+        | Event::SchemaChanging { env, .. }
         | Event::InstanceEnded { env, .. } => {
             vec![Row::Environment(env.clone())]
         }
@@ -105,6 +106,7 @@ fn head(environment: &Environment) -> Environment {
         current: environment.current,
         previous: environment.previous,
         ended: environment.ended.clone(),
+        schema: environment.schema.clone(),
     }
 }
 

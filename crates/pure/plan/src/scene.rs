@@ -4,7 +4,7 @@
 use ward_types::id::{InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
 use ward_types::release::{Deployment, Environment, Phase};
-use ward_types::spec::{EnvSpec, ServiceSpec};
+use ward_types::spec::{Deadlines, EnvSpec, ServiceSpec};
 use ward_types::table::{Pool, Traffic};
 use ward_types::time::{Millis, Timestamp};
 
@@ -46,6 +46,11 @@ impl<'a> Scene<'a> {
 
     pub(crate) fn service(&self, release: ReleaseId, name: &Name) -> Option<&'a ServiceSpec> {
         self.spec(release)?.services.get(name)
+    }
+
+    /// How long is waited for what belongs to no service.
+    pub(crate) fn deadlines(&self, release: ReleaseId) -> Deadlines {
+        self.spec(release).map(|s| s.deadlines).unwrap_or_default()
     }
 
     /// The release that serves, if it is retained.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DeploymentId, Digest, EnvId, Name, ReleaseId};
+use crate::schema::SchemaChange;
 use crate::spec::EnvSpec;
 use crate::time::Timestamp;
 
@@ -150,6 +151,9 @@ pub struct Deployment {
     /// Who cancelled it, if somebody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled: Option<String>,
+    /// Why it goes to a release that the schema cannot take, by the one who asked for it all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub despite_schema: Option<String>,
     /// Where it stands.
     pub phase: Phase,
 }
@@ -209,6 +213,9 @@ pub struct Environment {
     /// The ordinals of the instances whose ends were recorded last, in that order.
     #[serde(default)]
     pub ended: VecDeque<u64>,
+    /// The release commands that took away what earlier releases needed, since its data is new.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schema: Vec<SchemaChange>,
 }
 
 impl Environment {
@@ -225,6 +232,7 @@ impl Environment {
             previous: None,
             deployments: BTreeMap::new(),
             ended: VecDeque::new(),
+            schema: Vec::new(),
         }
     }
 

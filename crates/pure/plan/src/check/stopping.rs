@@ -146,6 +146,7 @@ fn conflicts(case: &Case) -> Vec<Objection> {
             | Action::Remove { id } => id,
             Action::Move { .. }
             | Action::Route { .. }
+            | Action::ChangeSchema { .. }
             | Action::PurgeData
             | Action::Retire { .. } => continue,
         };

@@ -139,6 +139,16 @@ impl World {
     }
 
     pub fn queue(&mut self, to: ReleaseId, reason: Reason) -> DeploymentId {
+        self.queue_despite(to, reason, None)
+    }
+
+    /// Where the log refuses that, somebody says that it shall be all the same.
+    pub fn queue_despite(
+        &mut self,
+        to: ReleaseId,
+        reason: Reason,
+        despite_schema: Option<&str>,
+    ) -> DeploymentId {
         let id = self.env().next_deployment();
         let deployment = Deployment {
             id,
@@ -152,6 +162,7 @@ impl World {
             paused: None,
             promoted: 0,
             cancelled: None,
+            despite_schema: despite_schema.map(str::to_owned),
             phase: Phase::Queued,
         };
         self.say(&format!("> {reason:?} {to} is asked for as {id}"));
@@ -361,6 +372,19 @@ impl World {
                 assert!(self.sim(id).is_over(), "{id} {how}, and runs");
                 let (env, instance, how) = (self.id.clone(), id.clone(), how.clone());
                 self.append(&Event::InstanceEnded { env, instance, how });
+            }
+            Action::ChangeSchema {
+                deployment,
+                service,
+                schema,
+            } => {
+                let (env, service) = (self.id.clone(), service.clone());
+                self.append(&Event::SchemaChanging {
+                    env,
+                    deployment: *deployment,
+                    service,
+                    schema: *schema,
+                });
             }
             Action::Remove { id } => {
                 self.must_be_out(id);
