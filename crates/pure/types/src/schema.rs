@@ -85,11 +85,8 @@ impl Environment {
     /// nobody said that it shall all the same.
     #[must_use]
     pub fn schema_refuses(&self, deployment: &Deployment) -> Option<&SchemaChange> {
-        let goes_back = match deployment.reason {
-            Reason::Rollback | Reason::Rollforward => deployment.despite_schema.is_none(),
-            Reason::Deploy | Reason::Up => false,
-        };
-        self.barred(deployment.to).filter(|_| goes_back)
+        let asks = deployment.reason != Reason::Deploy && deployment.despite_schema.is_none();
+        self.barred(deployment.to).filter(|_| asks)
     }
 
     /// The newest release below the current that once served, and that the schema can take.

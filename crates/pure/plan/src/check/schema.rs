@@ -72,7 +72,10 @@ fn changes(case: &Case, id: DeploymentId, service: &Name, schema: Schema) -> boo
 /// Written out anew: an older release than any command leaves a schema for, which does not serve.
 pub(super) fn is_barred(case: &Case, id: DeploymentId) -> bool {
     case.env.deployments.get(&id).is_some_and(|d| {
-        let goes_back = matches!(d.reason, Reason::Rollback | Reason::Rollforward);
+        let goes_back = matches!(
+            d.reason,
+            Reason::Rollback | Reason::Rollforward | Reason::Up
+        );
         let oldest = case.env.schema.iter().map(|change| change.oldest).max();
         let older = oldest.is_some_and(|oldest| d.to < oldest);
         let serves = case.env.current == Some(d.to);

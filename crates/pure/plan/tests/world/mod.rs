@@ -337,6 +337,7 @@ impl World {
             } => {
                 self.must_be_up(id);
                 self.must_have_room(component, *release);
+                self.must_run_on_the_schema(id, *release, *role);
                 let facts = self.facts(id, component, *release, *role);
                 let start = Start {
                     component: component.to_string(),
@@ -423,6 +424,15 @@ impl World {
     fn must_be_up(&self, id: &InstanceId) {
         let up = self.env().goal == Goal::Up;
         assert!(up, "{id} was started although down\n{}", self.transcript);
+    }
+
+    /// What serves, what was never barred, or what somebody wanted all the same.
+    fn must_run_on_the_schema(&self, id: &InstanceId, release: ReleaseId, role: Role) {
+        let barred = role == Role::Service && self.env().barred(release).is_some();
+        let active = self.env().active().filter(|d| d.to == release);
+        let wanted = active.is_some_and(|d| d.despite_schema.is_some());
+        let text = &self.transcript;
+        assert!(!barred || wanted, "{id} cannot run\n{text}");
     }
 
     fn must_be_out(&self, id: &InstanceId) {
