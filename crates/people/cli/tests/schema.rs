@@ -80,7 +80,7 @@ fn a_contraction_lets_one_release_back_and_no_more() {
     let barred = &releases(&ward)[2]["barred"];
     assert_eq!(
         (&barred["schema"], &barred["oldest"]),
-        (&"contract".into(), &"r3".into())
+        (&"contract".into(), &3.into())
     );
     ward.ok(&["rollback"]);
     serves(&ward, "three");
@@ -179,14 +179,27 @@ fn what_fails_half_way_counts_and_the_release_before_serves_on() {
     deploy_forced(&ward, "four");
 }
 
+/// Whether any process has this in its arguments.
+fn runs(mark: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut lines = processes.map(|entry| std::fs::read(entry.path().join("cmdline")));
+    lines.any(|line| line.is_ok_and(|line| String::from_utf8_lossy(&line).contains(mark)))
+}
+
 /// With a real database, and a server that is killed in the middle of the command, and once more before it has seen
 /// what became of it.
 #[test]
 fn p4_a_release_command_runs_once_although_the_server_is_killed() {
     let ward = Ward::new();
-    let sql = "insert into runs select 1 where not exists (select pg_sleep(2))";
+    let mark = ward
+        .home()
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned();
     let migrate = format!(
-        "create table if not exists runs (n int); insert into runs values (1); {sql}; insert into runs values (10)"
+        "create table if not exists runs (n int); insert into runs values (1); select pg_sleep(2), '{mark}'; insert into runs values (10)"
     );
     let database = "[database.db]\nengine = \"postgres\"\n";
     let command = format!(
@@ -203,11 +216,12 @@ fn p4_a_release_command_runs_once_although_the_server_is_killed() {
     eventually("the command runs", || {
         waits(&ward).contains("release command of web")
     });
+    assert!(runs(&format!("'{mark}'")), "it is over already");
     kill9(ward.server_pid());
     ward.ok(&["up", "--platform"]);
     // The command ends while no server looks.
     kill9(ward.server_pid());
-    std::thread::sleep(std::time::Duration::from_millis(2500));
+    eventually("the command has ended", || !runs(&format!("'{mark}'")));
     ward.ok(&["up", "--platform"]);
     ward.run(&["deployment", "watch", "d2"]).success();
     serves(&ward, "two");
