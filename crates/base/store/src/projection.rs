@@ -102,6 +102,7 @@ fn head(environment: &Environment) -> Environment {
         id: environment.id.clone(),
         goal: environment.goal,
         data: environment.data,
+        prepared: environment.prepared,
         builds: environment.builds,
         current: environment.current,
         previous: environment.previous,

@@ -1,6 +1,6 @@
 //! Decision: databases first, then the release commands, one at a time, then the rollout.
 //!
-//! Commands run for a new release (`Reason::Deploy`), and for any on data that is new. A service that is linked, over whatever
+//! Commands run for a new release (`Reason::Deploy`), and for any on data that was not prepared for it. A service that is linked, over whatever
 //! services between, to another one with a command waits for that one. A command that is seen to have
 //! ended well is never run again; its instance is kept until the deployment leaves this phase. If what
 //! was observed is lost it does run again: release commands must bear that. One that takes something away from
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use ward_types::id::{Name, ReleaseId};
 use ward_types::keeper::{Exit, InstanceState, Role};
-use ward_types::release::{DataState, Deployment, Failure, Phase, Reason};
+use ward_types::release::{Deployment, Failure, Phase};
 use ward_types::spec::{EnvSpec, ReleaseCommand};
 use ward_types::time::Millis;
 
@@ -139,7 +139,7 @@ fn commands_are_done(
     deployment: &Deployment,
     spec: &EnvSpec,
 ) -> bool {
-    if deployment.reason != Reason::Deploy && scene.env.data == DataState::Kept {
+    if !scene.env.runs_commands(deployment) {
         return true;
     }
     let seen = scene.seen().filter(|i| is_command_of(i, deployment.to));

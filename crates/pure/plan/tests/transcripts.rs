@@ -1240,6 +1240,24 @@ fn schema_that_changes_while_a_rollback_waits_its_turn() {
 }
 
 #[test]
+fn schema_that_was_never_prepared_for_a_release_is_before_it_serves() {
+    let mut world = served();
+    world.behave = Box::new(|start| match (start.role, start.release) {
+        (Role::ReleaseCommand, 2) => Behaviour::exits(90, 3, &["a lock was held"]),
+        _ => usual(start),
+    });
+    world.deploy(returns());
+    world.settle();
+    world.behave = Box::new(usual);
+    world.queue(ReleaseId(2), Reason::Rollforward);
+    world.settle();
+    world.queue(ReleaseId(1), Reason::Rollback);
+    world.queue(ReleaseId(2), Reason::Rollforward);
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
 fn schema_is_forgotten_with_the_data() {
     let mut world = served();
     world.deploy(with_schema(returns(), Schema::Irreversible));

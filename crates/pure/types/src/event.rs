@@ -353,6 +353,7 @@ impl Environment {
                     self.current = None;
                     self.previous = None;
                     self.schema.clear();
+                    self.prepared = None;
                 }
             }
             Event::SchemaChanging {
@@ -476,6 +477,7 @@ impl Environment {
         let to = deployment.to;
         if matches!(phase, Phase::Rolling { .. }) {
             self.data = DataState::Kept; // Its release commands have run.
+            self.prepared = self.prepared.max(Some(to));
         }
         let end = match phase {
             Phase::Rolling { .. } => ChangeEnd::Ended,

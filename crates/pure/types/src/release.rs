@@ -37,7 +37,8 @@ pub struct Release {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// A new release: its release commands run. For every other reason they run only on data that is new.
+    /// A new release: its release commands run. For every other reason they run only where the data has not
+    /// been prepared for the release.
     Deploy,
     /// Back to an earlier release.
     Rollback,
@@ -200,6 +201,9 @@ pub struct Environment {
     /// Whether its data has been prepared for a release.
     #[serde(default)]
     pub data: DataState,
+    /// The newest release whose release commands have all ended well on its data.
+    #[serde(default)]
+    pub prepared: Option<ReleaseId>,
     /// The last build number given out for its stack in this environment.
     pub builds: u64,
     /// Every retained release.
@@ -226,6 +230,7 @@ impl Environment {
             id,
             goal: Goal::Up,
             data: DataState::New,
+            prepared: None,
             builds: 0,
             releases: BTreeMap::new(),
             current: None,

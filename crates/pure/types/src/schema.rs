@@ -12,7 +12,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DeploymentId, Name, ReleaseId};
-use crate::release::{Deployment, Environment, Reason};
+use crate::release::{DataState, Deployment, Environment, Reason};
 use crate::spec::Schema;
 use crate::time::Timestamp;
 
@@ -79,6 +79,15 @@ impl Environment {
         }
         let bars = self.schema.iter().filter(|change| to < change.oldest);
         bars.max_by_key(|change| (change.oldest, std::cmp::Reverse(change.deployment)))
+    }
+
+    /// Whether a deployment runs release commands: for a new release, on data that is new, and for a release that
+    /// is newer than all that the data was prepared for, because its commands failed or the data is newer than
+    /// it. The commands of a newer release have done what those of an older one do.
+    #[must_use]
+    pub fn runs_commands(&self, deployment: &Deployment) -> bool {
+        let newer = self.prepared < Some(deployment.to);
+        deployment.reason == Reason::Deploy || self.data == DataState::New || newer
     }
 
     /// Why a deployment must not begin: it goes back to a release that the schema cannot take any more, and

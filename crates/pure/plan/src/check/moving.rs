@@ -120,8 +120,8 @@ fn is_prepared(case: &Case, deployment: &Deployment) -> bool {
         })
     };
     let mut commands = spec.services.iter().filter(|(_, s)| s.release.is_some());
-    let kept = case.env.data == DataState::Kept;
-    let done = (deployment.reason != Reason::Deploy && kept)
+    let prepared = case.env.data == DataState::Kept && case.env.prepared >= Some(deployment.to);
+    let done = (deployment.reason != Reason::Deploy && prepared)
         || commands.all(|(name, _)| has_run(case, deployment.to, name));
     spec.databases.keys().all(healthy) && done
 }
