@@ -19,12 +19,12 @@ use ward_types::spec::Schema;
 use ward_types::time::Timestamp;
 use world::{Dice, cases, name, release_of, returns, seeds, with_schema};
 
-/// How far a deployment comes.
+/// How far a deployment comes: it fails at its command, while it rolls out, or not.
 #[derive(Clone, Copy, PartialEq)]
 enum Comes {
-    ToTheCommand,
-    ToTheRollout,
-    ToTheEnd,
+    Command,
+    Rollout,
+    End,
 }
 
 /// The log of one environment, and beside it what runs.
@@ -135,12 +135,12 @@ impl History {
             Schema::Irreversible => false,
         });
         self.run.insert(to);
-        if comes == Comes::ToTheCommand {
+        if comes == Comes::Command {
             return self.ends(id, Verdict::FailedOldServing);
         }
         self.moved(id, Phase::Rolling { stage: 0 });
         match comes {
-            Comes::ToTheEnd => self.ends(id, Verdict::Succeeded),
+            Comes::End => self.ends(id, Verdict::Succeeded),
             _ => self.ends(id, Verdict::FailedOldServing),
         }
     }
@@ -195,7 +195,7 @@ fn walk(seed: u64) -> Result<(), TestCaseError> {
         Schema::Contract,
         Schema::Irreversible,
     ];
-    let comes = [Comes::ToTheCommand, Comes::ToTheRollout, Comes::ToTheEnd];
+    let comes = [Comes::Command, Comes::Rollout, Comes::End];
     for _ in 0..30 {
         let releases: Vec<ReleaseId> = history.env().releases.keys().copied().collect();
         match dice.below(10) {
@@ -226,11 +226,11 @@ proptest! {
 #[test]
 fn a_rollback_that_was_asked_for_before_does_not_begin() {
     let mut history = History::new();
-    history.deploy(Schema::Expand, Comes::ToTheEnd);
-    history.deploy(Schema::Expand, Comes::ToTheEnd);
+    history.deploy(Schema::Expand, Comes::End);
+    history.deploy(Schema::Expand, Comes::End);
     let wish = history.wish(ReleaseId(1), Reason::Rollback, None);
     let id = history.queue(wish).unwrap();
-    history.deploy(Schema::Irreversible, Comes::ToTheEnd);
+    history.deploy(Schema::Irreversible, Comes::End);
     let begins = Event::DeploymentMoved {
         env: history.id.clone(),
         deployment: id,
