@@ -71,16 +71,9 @@ fn start_bound(scene: &Scene, instance: &SeenInstance) -> Bound {
     let group = scene.group(Role::Database, RELEASE, &instance.facts.component);
     let doublings = u32::try_from(backoff::given_up(scene, &group)).unwrap_or(u32::MAX);
     let factor = 2u64.checked_pow(doublings).unwrap_or(u64::MAX);
-    let first = start(scene);
+    let first = scene.in_charge().database_start;
     let limit = first.0.saturating_mul(factor).min(DATABASE_START_MOST.0);
     Bound::setting(instance.since, Millis(limit.max(first.0)), START)
-}
-
-/// By the release that it is started with.
-fn start(scene: &Scene) -> Millis {
-    let release = scene.active().map(|d| d.to).or(scene.current());
-    let deadlines = release.map(|release| scene.deadlines(release));
-    deadlines.unwrap_or_default().database_start
 }
 
 fn keep_one(scene: &Scene, draft: &mut Draft, database: &Name) {

@@ -11,9 +11,8 @@ pub(crate) const DATABASE_START_MOST: Millis = Millis::secs(3600);
 pub(crate) const ILL: Millis = Millis::secs(60);
 /// It has failed so many more checks by then, at least.
 pub(crate) const ILL_CHECKS: u64 = 3;
-/// From SIGINT to SIGKILL of a database: its last checkpoint. Killing it is safe, only slow to repair.
-pub(crate) const DATABASE_STOP: Millis = Millis::secs(60);
-/// The same of one that never came up: it has no checkpoint to write, and is what a person waits for.
+/// From SIGINT to SIGKILL of a database that never came up: it has no checkpoint to write, and is what a person
+/// waits for. That of the others is a setting.
 pub(crate) const DATABASE_STOP_UNSTARTED: Millis = Millis::secs(10);
 /// A release's latency is judged when it has had so long at a stage: the first answers of a process are its
 /// slowest, because its caches are empty. Its errors are judged at once.

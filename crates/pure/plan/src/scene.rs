@@ -53,6 +53,15 @@ impl<'a> Scene<'a> {
         self.spec(release).map(|s| s.deadlines).unwrap_or_default()
     }
 
+    /// Those of the release that databases run with: the one that is deployed, or that serves, or the newest.
+    pub(crate) fn in_charge(&self) -> Deadlines {
+        let newest = || self.env.releases.keys().next_back().copied();
+        let release = self.active().map(|d| d.to).or(self.current());
+        let release = release.or_else(newest);
+        let deadlines = release.map(|release| self.deadlines(release));
+        deadlines.unwrap_or_default()
+    }
+
     /// The release that serves, if it is retained.
     pub(crate) fn current(&self) -> Option<ReleaseId> {
         self.env.current_release().map(|r| r.id)
@@ -142,7 +151,7 @@ impl<'a> Scene<'a> {
             let starts = instance.status.state == InstanceState::Starting;
             return match given_up || starts {
                 true => limits::DATABASE_STOP_UNSTARTED,
-                false => limits::DATABASE_STOP,
+                false => self.in_charge().database_stop,
             };
         }
         let service = self.service(instance.facts.release, &instance.facts.component);

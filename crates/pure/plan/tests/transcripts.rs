@@ -1287,6 +1287,7 @@ fn in_a_hurry() -> EnvSpec {
     let deadlines = Deadlines {
         queue: Millis::secs(30),
         database_start: Millis::secs(3),
+        database_stop: Millis::secs(4),
         acknowledge: Millis::secs(2),
         promote: Millis::secs(20),
         revert: Millis::secs(5),
@@ -1329,6 +1330,25 @@ fn database_that_does_not_start_in_the_time_that_the_stack_file_gives_it() {
     });
     world.deploy(in_a_hurry());
     world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn database_that_does_not_stop_in_the_time_that_the_stack_file_gives_it() {
+    let mut world = fresh();
+    world.behave = Box::new(|start| match start.role {
+        Role::Database => Behaviour {
+            stop_takes: 60_000,
+            ..usual(start)
+        },
+        _ => usual(start),
+    });
+    world.deploy(in_a_hurry());
+    world.settle();
+    world.run(5000);
+    world.transcript.clear();
+    world.goal(Goal::Purged);
+    world.run(20_000);
     insta::assert_snapshot!(world.transcript);
 }
 

@@ -40,6 +40,7 @@ fn deadlines(stack: &At<'_>) -> Deadlines {
     Deadlines {
         queue: at.duration("queue"),
         database_start: at.duration("database_start"),
+        database_stop: at.duration("database_stop"),
         acknowledge: at.duration("acknowledge"),
         promote: at.duration("promote"),
         revert: at.duration("revert"),

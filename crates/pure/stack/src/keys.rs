@@ -146,6 +146,9 @@ pub const KEYS: &[Key] = &[
     Key::new("stack.deadlines.database_start", duration("1s", "1h"), Need::Default(r#""60s""#), r#""5m""#)
         .about("From a deployment's start until its databases are healthy, and from a database's own start until it is stopped and started again, which then may take twice as long, at most an hour.")
         .also(&["database", "database_timeout", "start_timeout"]),
+    Key::new("stack.deadlines.database_stop", duration("1s", "1h"), Need::Default(r#""60s""#), r#""5m""#)
+        .about("From SIGINT to SIGKILL of a database, for its last checkpoint. One that is killed loses nothing, and takes longer to start.")
+        .also(&["shutdown_timeout", "stop_timeout"]),
     Key::new("stack.deadlines.acknowledge", duration("1s", "10m"), Need::Default(r#""10s""#), r#""30s""#)
         .about("From the wish for a new routing table until the gateway has put it into force; then the deployment goes back.")
         .also(&["acknowledgement", "ack", "gateway", "switch"]),
@@ -231,7 +234,7 @@ pub const KEYS: &[Key] = &[
         .about("The most that each scratch folder of an instance (`/tmp`, `/run` and `/dev/shm`) holds; writing more fails with ENOSPC. They are memory: what is in them counts towards `memory`, and where that is less, they hold no more than it.")
         .also(&["tmpfs", "shm_size", "tmp", "ephemeral_disk", "ephemeral_storage", "disk"]),
     Key::new("service.*.release", Kind::Table, Need::Optional, r#"{ command = ["returns-web", "migrate"] }"#)
-        .about("Work to do before a release serves, such as migrations, run once in an instance of the new release with its links.")
+        .about("Work to do before a release serves, such as migrations, run in an instance of the new release with its links: once in a deployment, also when Ward is killed meanwhile. A deployment that is made anew runs it anew. What it writes is kept: `ward logs NAME --release rN`.")
         .also(&["release_command", "predeploy", "migrate", "hooks"]),
     Key::new("service.*.release.command", Kind::Command, Need::Required, r#"["returns-web", "migrate"]"#)
         .about("The command. The deployment goes on when it exits with 0.")

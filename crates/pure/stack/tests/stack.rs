@@ -148,7 +148,7 @@ fn deadlines_are_read_and_what_is_not_said_is_as_it_always_was() {
     };
     assert_eq!(spec("deadlines.queue = '12h'"), queue);
     let all = spec(
-        "deadlines = { queue = '1s', database_start = '2s', acknowledge = '3s', promote = '4s', revert = '5s' }",
+        "deadlines = { queue = '1s', database_start = '2s', database_stop = '6s', acknowledge = '3s', promote = '4s', revert = '5s' }",
     );
     let each = [
         all.queue,
@@ -156,8 +156,9 @@ fn deadlines_are_read_and_what_is_not_said_is_as_it_always_was() {
         all.acknowledge,
         all.promote,
         all.revert,
+        all.database_stop,
     ];
-    assert_eq!(each, [1, 2, 3, 4, 5].map(Millis::secs));
+    assert_eq!(each, [1, 2, 3, 4, 5, 6].map(Millis::secs));
 }
 
 #[test]

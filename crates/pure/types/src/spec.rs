@@ -33,12 +33,15 @@ pub struct EnvSpec {
 
 /// How long Ward waits for what belongs to no service: then a deployment goes back, or ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Deadlines {
     /// From a deployment's request until its turn.
     pub queue: Millis,
     /// From a deployment's start until its databases are healthy, and from a database's own start until it is
     /// given up.
     pub database_start: Millis,
+    /// From SIGINT to SIGKILL of a database that has come up: its last checkpoint.
+    pub database_stop: Millis,
     /// From the wish for a new routing table until the gateway has put it into force.
     pub acknowledge: Millis,
     /// While a deployment is paused, or held until told: for a word.
@@ -53,6 +56,7 @@ impl Default for Deadlines {
         Self {
             queue: Millis::secs(3600),
             database_start: Millis::secs(60),
+            database_stop: Millis::secs(60),
             acknowledge: Millis::secs(10),
             promote: Millis::secs(24 * 3600),
             revert: Millis::secs(60),
