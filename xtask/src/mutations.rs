@@ -255,6 +255,13 @@ const MUTATIONS: &[Mutation] = &[
         noticed_by: PLANNED,
     },
     Mutation {
+        guard: "a release that the data was never prepared for runs its commands",
+        file: "crates/pure/types/src/schema.rs",
+        text: "self.data == DataState::New || newer",
+        without: "self.data == DataState::New || (newer && self.builds == 0)",
+        noticed_by: PLANNED,
+    },
+    Mutation {
         guard: "nobody waits for ever for its turn",
         file: "crates/pure/plan/src/queue.rs",
         text: "    let bound = bound(scene, waiting);\n    if scene.is_past(&bound) {",

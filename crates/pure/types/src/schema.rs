@@ -115,3 +115,22 @@ impl Environment {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{Deadlines, ReleaseCommand};
+
+    #[test]
+    fn what_an_older_ward_wrote_down_is_read() {
+        let command = r#"{"command":["migrate"],"timeout":1000}"#;
+        let command: ReleaseCommand = serde_json::from_str(command).unwrap();
+        assert_eq!(command.schema, Schema::Expand);
+        let deadlines: Deadlines = serde_json::from_str("{}").unwrap();
+        assert_eq!(deadlines, Deadlines::default());
+        let environment = r#"{"id":"returns/dev","goal":"up","builds":0,"releases":{},
+            "current":null,"previous":null,"deployments":{}}"#;
+        let environment: Environment = serde_json::from_str(environment).unwrap();
+        assert_eq!((environment.schema, environment.prepared), (vec![], None));
+    }
+}
