@@ -11,7 +11,7 @@ use ward_stack::Look;
 use ward_types::event::Event;
 use ward_types::id::{DeploymentId, EnvId, Name, ReleaseId};
 use ward_types::release::{Environment, Goal};
-use ward_types::spec::EnvSpec;
+use ward_types::spec::{EnvSpec, Schema};
 use ward_types::view::{DeployRequest, LogView, Others, Progress, Until};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
@@ -141,6 +141,7 @@ impl Control {
         if let Some(strategy) = &request.strategy {
             let reachable = spec.services.values_mut().filter(|s| s.port.is_some());
             reachable.for_each(|service| service.strategy.clone_from(strategy));
+            schema_suits(&spec)?;
         }
         let id = spec.id.clone();
         self.possible(&spec)?;
@@ -281,4 +282,22 @@ fn resolved(dir: &Path, env: &Name) -> Result<EnvSpec, Stop> {
         count: mistakes.len(),
         mistakes: ward_stack::views(&name, &text, &mistakes),
     })))
+}
+
+/// What a stack file is checked for (W0414), where the strategy comes from elsewhere.
+fn schema_suits(spec: &EnvSpec) -> Result<(), Refusal> {
+    let irreversible = spec.services.iter().find(|(_, service)| {
+        let release = service.release.as_ref();
+        release.is_some_and(|release| release.schema == Schema::Irreversible)
+    });
+    let beside = spec.services.values().find_map(|s| s.strategy.beside());
+    let (Some((name, _)), Some(beside)) = (irreversible, beside) else {
+        return Ok(());
+    };
+    let message = format!(
+        "the release command of {name} is irreversible, but {beside} keeps the release before serving beside the new one"
+    );
+    Err(Refusal::new(RefusalKind::Invalid, message).hint(
+        "split it into a command that expands and, in a later release, one that contracts; or deploy with `--strategy blue_green`",
+    ))
 }

@@ -3,8 +3,8 @@
 use tokio::sync::mpsc;
 use ward_store::Log;
 use ward_types::event::{Event, State};
-use ward_types::id::{DeploymentId, EnvId};
-use ward_types::release::{Deployment, Environment, Phase, Verdict};
+use ward_types::id::{DeploymentId, EnvId, Name};
+use ward_types::release::{Deployment, Environment, Phase, Reason, Verdict};
 use ward_types::view::{
     CancelRequest, DeploymentDetail, DeploymentQuery, Progress, Steer, SteerRequest, ending,
 };
@@ -29,7 +29,9 @@ impl Control {
             _ => live.borrow().waits_on().cloned().collect(),
         };
         waiting.extend(self.0.builds.sentences(&env));
+        let release_commands = self.release_commands(&env, &deployment);
         Ok(DeploymentDetail {
+            release_commands,
             env,
             deployment: deployment_view(&deployment, now()),
             by: deployment.by,
@@ -38,8 +40,23 @@ impl Control {
             phase_since: deployment.phase_since,
             cancelled: deployment.cancelled,
             paused: deployment.paused.map(|pause| pause.by),
+            despite_schema: deployment.despite_schema,
             waiting,
         })
+    }
+
+    fn release_commands(&self, env: &EnvId, deployment: &Deployment) -> Vec<Name> {
+        let known = self
+            .known(env)
+            .filter(|_| deployment.reason == Reason::Deploy);
+        let release = known
+            .as_ref()
+            .and_then(|env| env.releases.get(&deployment.to));
+        let services = release
+            .into_iter()
+            .flat_map(|release| &release.spec.services);
+        let with = services.filter(|(_, service)| service.release.is_some());
+        with.map(|(name, _)| name.clone()).collect()
     }
 
     /// Tells how a deployment goes, to its verdict.

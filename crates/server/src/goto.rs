@@ -36,6 +36,10 @@ impl Control {
         steps: &Steps,
     ) -> Result<(EnvId, DeploymentId), Refusal> {
         let _admitted = self.admit()?;
+        if let Some("") = request.despite_schema.as_deref().map(str::trim) {
+            let message = "`--despite-schema` needs a reason: it is recorded with your name";
+            return Err(Refusal::new(RefusalKind::Invalid, message));
+        }
         let id = self.environment(request.env.as_ref())?;
         let reason = match direction {
             Direction::Back => Reason::Rollback,
@@ -47,11 +51,15 @@ impl Control {
             let known = state.environments.get(&id).cloned();
             let env = known.unwrap_or_else(unknown);
             let to = target(&env, direction, request.to)?;
+            if request.despite_schema.is_none() {
+                fits(&env, to)?;
+            }
             self.possible(&env.releases[&to].spec)?;
             let wish = Wish {
                 to,
                 reason,
                 others: request.others,
+                despite_schema: request.despite_schema.clone(),
             };
             Ok(wish.events(&env, actor, Vec::new()))
         });
@@ -67,6 +75,24 @@ impl Control {
         self.live(&id);
         Ok((id, queued.id))
     }
+}
+
+/// The schema takes the release, or it serves already.
+fn fits(env: &Environment, to: ReleaseId) -> Result<(), Refusal> {
+    let Some(change) = env.barred(to) else {
+        return Ok(());
+    };
+    let message = format!(
+        "{} cannot go to {to}: it does not run on the schema since {change}",
+        env.id
+    );
+    let back = match env.newest_way_back() {
+        Some(back) => format!("`ward rollback --to {back}` goes to the newest release that does"),
+        None => "no release before the one that serves does".to_owned(),
+    };
+    Err(Refusal::new(RefusalKind::Conflict, message).hint(format!(
+        "{back}; `ward deploy` brings a fix forward; `--despite-schema REASON` goes to {to} all the same, which is recorded"
+    )))
 }
 
 fn target(

@@ -22,6 +22,8 @@ pub(crate) struct Wish {
     pub(crate) to: ReleaseId,
     pub(crate) reason: Reason,
     pub(crate) others: Others,
+    /// Why it goes there even if the schema cannot take that.
+    pub(crate) despite_schema: Option<String>,
 }
 
 /// A deployment that is in the log, and those that were cancelled for it.
@@ -89,7 +91,12 @@ impl Control {
                 }
             };
             let others = request.others;
-            let wish = Wish { to, reason, others };
+            let wish = Wish {
+                to,
+                reason,
+                others,
+                despite_schema: None,
+            };
             let (queued, events) = wish.events(&env, actor, events);
             Ok((Settled::Queued(queued), events))
         });
@@ -121,13 +128,32 @@ impl Wish {
             by: actor.who.clone(),
         });
         events.extend(cancelled);
-        let deployment = deployment(env, actor, self.to, self.reason);
+        let deployment = self.deployment(env, actor);
         let id = deployment.id;
         events.push(Event::DeploymentQueued {
             env: env.id.clone(),
             deployment,
         });
         (Queued { id, superseded }, events)
+    }
+
+    fn deployment(&self, env: &Environment, actor: &Actor) -> Deployment {
+        Deployment {
+            id: env.next_deployment(),
+            reason: self.reason,
+            from: env.current,
+            to: self.to,
+            requested: now(),
+            started: None,
+            phase_since: now(),
+            by: actor.who.clone(),
+            paused: None,
+            promoted: 0,
+            served: None,
+            cancelled: None,
+            despite_schema: self.despite_schema.clone(),
+            phase: Phase::Queued,
+        }
     }
 }
 
@@ -202,23 +228,5 @@ fn release(
         spec,
         recorded: now(),
         by: actor.who.clone(),
-    }
-}
-
-fn deployment(env: &Environment, actor: &Actor, to: ReleaseId, reason: Reason) -> Deployment {
-    Deployment {
-        id: env.next_deployment(),
-        reason,
-        from: env.current,
-        to,
-        requested: now(),
-        started: None,
-        phase_since: now(),
-        by: actor.who.clone(),
-        paused: None,
-        promoted: 0,
-        served: None,
-        cancelled: None,
-        phase: Phase::Queued,
     }
 }

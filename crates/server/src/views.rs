@@ -166,6 +166,7 @@ impl Control {
                 current: env.current == Some(release.id),
                 verdict,
                 cancelled: cancelled.flatten(),
+                barred: env.barred(release.id).cloned(),
                 images: release.build.images.clone(),
             }
         };

@@ -94,8 +94,13 @@ fn happens(world: &mut Inner, dice: &mut Dice) {
 
 fn back_or_forth(world: &mut Inner, dice: &mut Dice) {
     let releases: Vec<_> = world.env().releases.keys().copied().collect();
-    if let Some(to) = dice.pick(&releases) {
-        world.go_to(to);
+    let Some(to) = dice.pick(&releases) else {
+        return;
+    };
+    match (world.env().barred(to), dice.chance(50)) {
+        (None, _) => drop(world.go_to(to)),
+        (Some(_), true) => drop(world.go_to_despite(to, "I said so")),
+        (Some(_), false) => {}
     }
 }
 

@@ -211,6 +211,7 @@ impl Inner {
             return Ok(());
         }
         self.must_have_room(&facts);
+        self.must_fit_the_schema(&facts);
         let behaviour = match &mut self.behaviours {
             Behaviours::Good => Behaviour::good(facts.role),
             Behaviours::Any(dice) => Behaviour::any(dice, facts.role),

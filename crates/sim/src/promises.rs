@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceFacts, Role};
 use ward_types::release::{Deployment, Goal, Phase, Reason, Verdict};
-use ward_types::spec::Strategy;
+use ward_types::spec::{Schema, Strategy};
 use ward_types::table::Pool;
 
 use crate::engine::Copy;
@@ -103,6 +103,31 @@ impl Inner {
         let room = running < most || facts.role != Role::Service;
         let id = facts.id.clone();
         self.must(room, || format!("{id} is started beside {running} others"));
+    }
+
+    /// A release that the schema cannot take is started only where somebody wants it all the same, or it serves;
+    /// and what takes something away from earlier ones is in the log before it runs.
+    pub(crate) fn must_fit_the_schema(&mut self, facts: &InstanceFacts) {
+        let env = self.env();
+        let active = env.active().filter(|d| d.to == facts.release);
+        let release = env.releases.get(&facts.release);
+        let service = release.and_then(|r| r.spec.services.get(&facts.component));
+        let schema = service.and_then(|s| Some(s.release.as_ref()?.schema));
+        let fits = match facts.role {
+            Role::Database => true,
+            Role::Service => {
+                let wanted = active.is_some_and(|d| d.despite_schema.is_some());
+                wanted || env.barred(facts.release).is_none()
+            }
+            Role::ReleaseCommand => {
+                let recorded = |d: &Deployment| env.schema_change(d.id, &facts.component).is_some();
+                !schema.is_some_and(Schema::takes_away) || active.is_some_and(recorded)
+            }
+        };
+        let id = facts.id.clone();
+        self.must(fits, || {
+            format!("{id} is started, and the schema does not let it")
+        });
     }
 
     /// A table of a rolling service has as many healthy instances as both releases declare, or as before.

@@ -14,7 +14,7 @@ impl Inner {
         let to = release.id;
         let (env, release) = (self.id.clone(), Box::new(release));
         self.append(&Event::ReleaseRecorded { env, release });
-        self.queue(to, Reason::Deploy)
+        self.queue(to, Reason::Deploy, None)
     }
 
     /// To a release that is there, whatever way that is.
@@ -24,10 +24,21 @@ impl Inner {
             Some(current) if current < to => Reason::Rollforward,
             _ => Reason::Up,
         };
-        self.queue(to, reason)
+        self.queue(to, reason, None)
     }
 
-    fn queue(&mut self, to: ReleaseId, reason: Reason) -> DeploymentId {
+    /// The same, although the schema cannot take it.
+    pub(crate) fn go_to_despite(&mut self, to: ReleaseId, why: &str) -> DeploymentId {
+        let despite_schema = Some(why.to_owned());
+        self.queue(to, Reason::Rollback, despite_schema)
+    }
+
+    fn queue(
+        &mut self,
+        to: ReleaseId,
+        reason: Reason,
+        despite_schema: Option<String>,
+    ) -> DeploymentId {
         let id = self.env().next_deployment();
         let deployment = Deployment {
             id,
@@ -42,6 +53,7 @@ impl Inner {
             promoted: 0,
             served: None,
             cancelled: None,
+            despite_schema,
             phase: Phase::Queued,
         };
         self.say(|| format!("> {reason:?} {to} is asked for as {id}"));

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use ward_types::id::{Digest, EnvId, Name, ReleaseId};
 use ward_types::release::{Build, Release};
 use ward_types::spec::{
-    Amount, CanaryStep, DatabaseEngine, DatabaseSpec, EnvSpec, HealthSpec, ImageSource,
-    ReleaseCommand, RouteSpec, ServiceSpec, Strategy,
+    Amount, CanaryStep, DatabaseEngine, DatabaseSpec, Deadlines, EnvSpec, HealthSpec, ImageSource,
+    ReleaseCommand, RouteSpec, Schema, ServiceSpec, Strategy,
 };
 use ward_types::time::{Millis, Timestamp};
 use ward_types::unit::ByteSize;
@@ -77,6 +77,7 @@ fn with_command(service: ServiceSpec) -> ServiceSpec {
         release: Some(ReleaseCommand {
             command: vec!["migrate".into()],
             timeout: Millis::secs(60),
+            schema: Schema::Expand,
         }),
         ..service
     }
@@ -102,6 +103,7 @@ fn spec(services: Vec<(&str, ServiceSpec)>, databases: &[&str]) -> EnvSpec {
             .collect(),
         keep_warm: Millis::secs(60),
         keep_releases: 3,
+        deadlines: Deadlines::default(),
     }
 }
 
@@ -109,6 +111,16 @@ fn spec(services: Vec<(&str, ServiceSpec)>, databases: &[&str]) -> EnvSpec {
 pub(crate) fn returns(instances: u32) -> EnvSpec {
     let web = with_command(web(instances));
     spec(vec![("web", web), ("worker", worker(1))], &["db"])
+}
+
+/// The same, its release command of that kind.
+pub(crate) fn with_schema(mut spec: EnvSpec, schema: Schema) -> EnvSpec {
+    let commands = spec
+        .services
+        .values_mut()
+        .filter_map(|s| s.release.as_mut());
+    commands.for_each(|command| command.schema = schema);
+    spec
 }
 
 /// The same, in which `web` takes over so.
@@ -191,6 +203,15 @@ pub(crate) fn any(dice: &mut Dice) -> EnvSpec {
         service.strategy = strategy(dice);
     }
     let mut spec = spec(services, databases);
+    let beside = spec
+        .services
+        .values()
+        .any(|s| s.strategy.beside().is_some());
+    spec = match dice.below(6) {
+        0 => with_schema(spec, Schema::Contract),
+        1 if !beside => with_schema(spec, Schema::Irreversible),
+        _ => spec,
+    };
     spec.keep_warm = Millis(dice.below(3) * 20_000);
     spec.keep_releases = 1 + dice.small(4);
     spec

@@ -4,13 +4,13 @@
 
 use ward_types::id::DeploymentId;
 use ward_types::release::Goal;
-use ward_types::spec::Strategy;
+use ward_types::spec::{Schema, Strategy};
 
 use crate::chaos::{ends_well, outcome};
 use crate::dice::Dice;
 use crate::inner::{Behaviours, Faults};
 use crate::simulation::Simulation;
-use crate::specs::{canary, one_by_one, returns, returns_by};
+use crate::specs::{canary, one_by_one, returns, returns_by, with_schema};
 
 /// What a scenario's sweep came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Swept {
 
 type Scenario = (&'static str, fn(&mut Simulation));
 
-const SCENARIOS: [Scenario; 13] = [
+const SCENARIOS: [Scenario; 14] = [
     ("first deploy", |s| {
         s.world().deploy(returns(2));
         s.settle();
@@ -52,6 +52,15 @@ const SCENARIOS: [Scenario; 13] = [
         s.world().go_to(ward_types::id::ReleaseId(1));
         s.settle();
         s.world().go_to(ward_types::id::ReleaseId(2));
+        s.settle();
+    }),
+    ("irreversible, and back all the same", |s| {
+        first(s);
+        s.world()
+            .deploy(with_schema(returns(2), Schema::Irreversible));
+        s.settle();
+        let back = ward_types::id::ReleaseId(1);
+        s.world().go_to_despite(back, "restored by hand");
         s.settle();
     }),
     ("failing deploy", |s| {

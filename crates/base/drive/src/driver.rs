@@ -197,6 +197,7 @@ impl<W: World> Driver<W> {
             Action::Move { .. }
             | Action::Serve { .. }
             | Action::Report { .. }
+            | Action::ChangeSchema { .. }
             | Action::Retire { .. } => match self.event(action) {
                 Some(event) => world.record(event).await,
                 None => Ok(()),
@@ -222,6 +223,16 @@ impl<W: World> Driver<W> {
                 env,
                 instance: id.clone(),
                 how: how.clone(),
+            }),
+            Action::ChangeSchema {
+                deployment,
+                service,
+                schema,
+            } => Some(Event::SchemaChanging {
+                env,
+                deployment: *deployment,
+                service: service.clone(),
+                schema: *schema,
             }),
             Action::Retire { release } => Some(Event::ReleaseRetired {
                 env,

@@ -55,6 +55,7 @@ pub(crate) fn touched(event: &Event) -> Vec<Row> {
     match event {
         Event::EnvironmentCreated { env }
         | Event::GoalChanged { env, .. }
+        | Event::SchemaChanging { env, .. }
         | Event::InstanceEnded { env, .. } => {
             vec![Row::Environment(env.clone())]
         }
@@ -104,10 +105,12 @@ fn head(environment: &Environment) -> Environment {
         id: environment.id.clone(),
         goal: environment.goal,
         data: environment.data,
+        prepared: environment.prepared,
         builds: environment.builds,
         current: environment.current,
         previous: environment.previous,
         ended: environment.ended.clone(),
+        schema: environment.schema.clone(),
     }
 }
 

@@ -9,7 +9,9 @@ use std::os::unix::fs::PermissionsExt;
 use scene::{created, entry, env, executed, filled, queued, release};
 use ward_store::{Error, Log, Store, lock};
 use ward_types::event::{Event, State};
-use ward_types::id::{EnvId, ReleaseId};
+use ward_types::id::{DeploymentId, EnvId, Name, ReleaseId};
+use ward_types::release::{Deployment, Reason};
+use ward_types::spec::Schema;
 
 #[test]
 fn what_was_appended_is_there_after_a_restart() {
@@ -55,6 +57,52 @@ fn records_are_read_in_pages_and_by_environment() {
     assert_eq!(seqs(Some(u64::MAX), usize::MAX, None), [0u64; 0]);
     assert_eq!(seqs(None, 100, Some(&other)), [7]);
     assert_eq!(seqs(Some(6), 100, None), [7, 8]);
+}
+
+/// r2's release command, which is irreversible, ran: the log itself takes no way back to r1 any more, after a
+/// restart neither, unless somebody said that it shall be all the same.
+#[test]
+fn a_way_back_that_the_schema_cannot_take_is_refused() {
+    let (_dir, path) = filled(1);
+    let store = Store::open(&path).unwrap();
+    let changing = Event::SchemaChanging {
+        env: env(),
+        deployment: DeploymentId(2),
+        service: Name::parse("web").unwrap(),
+        schema: Schema::Irreversible,
+    };
+    let mut second = release(&env(), 2);
+    let early = store.append(vec![entry(20, changing.clone())]);
+    assert!(matches!(early, Err(Error::Misfit { .. })), "{early:?}");
+    second.insert(3, entry(20, changing));
+    store.append(second).unwrap();
+    let back = |id: u64, despite: Option<&str>| {
+        let Event::DeploymentQueued { env, deployment } = queued(&env(), 1) else {
+            unreachable!("it is what was asked for")
+        };
+        let deployment = Deployment {
+            id: DeploymentId(id),
+            reason: Reason::Rollback,
+            despite_schema: despite.map(str::to_owned),
+            ..deployment
+        };
+        vec![entry(30, Event::DeploymentQueued { env, deployment })]
+    };
+    drop(store);
+    let store = Store::open(&path).unwrap();
+    let refused = store.append(back(3, None));
+    let Err(Error::Misfit { source, .. }) = refused else {
+        panic!("it was taken: {refused:?}");
+    };
+    let said = source.to_string();
+    let cause =
+        "which the schema cannot take since the release command of web of r2 (irreversible)";
+    assert!(said.contains(cause), "{said}");
+    store.append(back(3, Some("restored"))).unwrap();
+    let env = store.state().environments[&env()].clone();
+    let why = env.deployments[&DeploymentId(3)].despite_schema.clone();
+    assert_eq!(why.as_deref(), Some("restored"));
+    assert_eq!(store.verify(None).unwrap().breaks, [""; 0]);
 }
 
 #[test]

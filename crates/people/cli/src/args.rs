@@ -239,6 +239,9 @@ pub(crate) struct GoTo {
     /// Which release, such as r3
     #[arg(long, value_name = "RELEASE")]
     pub(crate) to: Option<ReleaseId>,
+    /// Go there even if a release command has left a schema that it does not run on; the reason is recorded
+    #[arg(long, value_name = "REASON")]
+    pub(crate) despite_schema: Option<String>,
     #[command(flatten)]
     pub(crate) pace: Pace,
     /// Why, for the audit log

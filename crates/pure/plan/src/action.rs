@@ -3,6 +3,7 @@
 use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::Role;
 use ward_types::release::Phase;
+use ward_types::spec::Schema;
 use ward_types::table::Split;
 use ward_types::time::{Millis, Timestamp};
 
@@ -79,6 +80,16 @@ pub enum Action {
         id: InstanceId,
         /// How, as a predicate.
         how: String,
+    },
+    /// Record that a release command begins after which earlier releases do not run any more: becomes the event
+    /// `SchemaChanging`.
+    ChangeSchema {
+        /// In which deployment.
+        deployment: DeploymentId,
+        /// Whose command.
+        service: Name,
+        /// What it does.
+        schema: Schema,
     },
     /// Remove what is left of an instance that is over.
     Remove {

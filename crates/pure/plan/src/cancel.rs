@@ -7,8 +7,8 @@ use ward_types::release::{Deployment, Failure, Phase};
 
 use crate::draft::Draft;
 use crate::failure;
+use crate::queue;
 use crate::scene::Scene;
-use crate::verdict;
 
 /// Why a deployment goes no further, if somebody cancelled it.
 pub(crate) fn asked(deployment: &Deployment) -> Option<Failure> {
@@ -23,12 +23,7 @@ pub(crate) fn end_queued(scene: &Scene, draft: &mut Draft) -> bool {
     let mut any = false;
     for deployment in queued {
         if let Some(failure) = asked(deployment) {
-            let phase = Phase::Finished {
-                verdict: verdict::of_failure(scene, deployment),
-                failure: Some(failure),
-                at: scene.now,
-            };
-            draft.enter(deployment, phase);
+            queue::end(scene, draft, deployment, failure);
             any = true;
         }
     }

@@ -18,7 +18,7 @@ use crate::action::Action;
 use crate::backoff;
 use crate::draft::Draft;
 use crate::drain;
-use crate::limits::{DATABASE_START, DATABASE_START_MOST};
+use crate::limits::DATABASE_START_MOST;
 use crate::observed::SeenInstance;
 use crate::prepare;
 use crate::scene::Scene;
@@ -26,6 +26,9 @@ use crate::waiting::{Bound, Waiting};
 
 /// The release that database instances belong to.
 pub(crate) const RELEASE: ReleaseId = ReleaseId(0);
+
+/// What says how long a database may start.
+pub(crate) const START: &str = "stack.deadlines.database_start";
 
 /// Starts what is missing, clears away what no longer counts.
 pub(crate) fn keep(scene: &Scene, draft: &mut Draft) {
@@ -68,8 +71,9 @@ fn start_bound(scene: &Scene, instance: &SeenInstance) -> Bound {
     let group = scene.group(Role::Database, RELEASE, &instance.facts.component);
     let doublings = u32::try_from(backoff::given_up(scene, &group)).unwrap_or(u32::MAX);
     let factor = 2u64.checked_pow(doublings).unwrap_or(u64::MAX);
-    let limit = DATABASE_START.0.saturating_mul(factor);
-    Bound::fixed(instance.since, Millis(limit.min(DATABASE_START_MOST.0)))
+    let first = scene.in_charge().database_start;
+    let limit = first.0.saturating_mul(factor).min(DATABASE_START_MOST.0);
+    Bound::setting(instance.since, Millis(limit.max(first.0)), START)
 }
 
 fn keep_one(scene: &Scene, draft: &mut Draft, database: &Name) {

@@ -11,7 +11,7 @@ use ward_types::table::Traffic;
 
 use crate::action::Action;
 use crate::draft::Draft;
-use crate::limits::CUT_GRACE;
+use crate::limits::{CUT_GRACE, DATABASE_STOP_UNSTARTED};
 use crate::memory::Out;
 use crate::observed::SeenInstance;
 use crate::purpose::{self, Purpose};
@@ -74,7 +74,12 @@ pub(crate) fn stopping(scene: &Scene, instance: &SeenInstance) -> Waiting {
     Waiting::Stopping {
         instance: instance.facts.id.clone(),
         bound: match instance.facts.role {
-            Role::Database => Bound::fixed(instance.since, grace),
+            Role::Database if grace == DATABASE_STOP_UNSTARTED => {
+                Bound::fixed(instance.since, grace)
+            }
+            Role::Database => {
+                Bound::setting(instance.since, grace, "stack.deadlines.database_stop")
+            }
             Role::Service | Role::ReleaseCommand => {
                 Bound::setting(instance.since, grace, "stop_timeout")
             }

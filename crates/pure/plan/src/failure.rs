@@ -1,14 +1,17 @@
 //! What a person reads when a deployment fails: what, where, and which setting or command comes next.
 
-use ward_types::id::{Name, ReleaseId};
+use ward_types::id::{DeploymentId, Name, ReleaseId};
 use ward_types::keeper::{Exit, InstanceState, Role};
-use ward_types::release::{Deployment, Failure};
-use ward_types::spec::ServiceSpec;
+use ward_types::release::{Deployment, Failure, Phase};
+use ward_types::schema::{ChangeEnd, SchemaChange};
+use ward_types::spec::{Schema, ServiceSpec};
 use ward_types::time::{Millis, Timestamp};
 
 use crate::analysis::Judgement;
+use crate::databases;
 use crate::limits::OUTPUT_LINES;
 use crate::observed::{SeenGateway, SeenInstance};
+use crate::scene::Scene;
 use crate::waiting::{Bound, Span, Takes, Until};
 use crate::watch::Judged;
 
@@ -121,7 +124,7 @@ pub(crate) fn forgotten(deployment: &Deployment, until: &Until, bound: &Bound) -
     match until {
         Until::Resumed { by } => plain(
             format!("{id} to {to} was paused by {by} and not resumed within {limit}."),
-            "`ward deploy` makes it anew; `ward deployment resume` lets one that is paused go on.",
+            "`ward deploy` makes it anew; `ward deployment resume` lets one that is paused go on; `stack.deadlines.promote` says how long it waits.",
         ),
         Until::Enough {
             service,
@@ -131,11 +134,11 @@ pub(crate) fn forgotten(deployment: &Deployment, until: &Until, bound: &Bound) -
             format!(
                 "{to} had {requests} of the {enough} requests of {service} that are asked for within {limit}."
             ),
-            "`ward deploy` makes it anew; `ward deployment promote` lets one that is held go on.",
+            "`ward deploy` makes it anew; `ward deployment promote` lets one that is held go on; `stack.deadlines.promote` says how long it waits.",
         ),
         Until::Told | Until::Time | Until::Baked { .. } => plain(
             format!("{id} to {to} was not told to go on within {limit}."),
-            "`ward deploy` makes it anew; `ward deployment promote` lets one that is held go on.",
+            "`ward deploy` makes it anew; `ward deployment promote` lets one that is held go on; `stack.deadlines.promote` says how long it waits.",
         ),
     }
 }
@@ -202,7 +205,7 @@ pub(crate) fn not_acknowledged(
     };
     plain(
         format!("All instances of {release} are healthy, but the gateway {how} within {limit}."),
-        "See `ward status` for the gateway and gateway.log in the state folder, then deploy again.",
+        "See `ward status` for the gateway and gateway.log in the state folder, then deploy again; `stack.deadlines.acknowledge` says how long it may take.",
     )
 }
 
@@ -229,20 +232,28 @@ pub(crate) fn database(database: &Name, newest: Option<&SeenInstance>, bound: &B
         return plain(message, "See server.log in the state folder.");
     };
     let id = &instance.facts.id;
-    let message = match &instance.status.state {
+    match &instance.status.state {
         InstanceState::Failed { message } => {
-            format!(
+            let message = format!(
                 "The database {database} ({id}) could not be started: {}.",
                 trimmed(message)
-            )
+            );
+            of_instance(instance, message, see_logs(instance))
         }
-        _ => format!(
-            "The database {database} ({id}) was not healthy within {}: {}.",
-            Span(bound.limit),
-            health(instance)
-        ),
-    };
-    of_instance(instance, message, see_logs(instance))
+        _ => {
+            let message = format!(
+                "The database {database} ({id}) was not healthy within {}: {}.",
+                Span(bound.limit),
+                health(instance)
+            );
+            let hint = format!(
+                "{} Raise `{}` if it needs longer.",
+                see_logs(instance),
+                databases::START
+            );
+            of_instance(instance, message, hint)
+        }
+    }
 }
 
 pub(crate) fn preparing(release: ReleaseId, bound: &Bound) -> Failure {
@@ -251,8 +262,86 @@ pub(crate) fn preparing(release: ReleaseId, bound: &Bound) -> Failure {
             "{release} was not ready to start within {}.",
             Span(bound.limit)
         ),
-        "Raise `release.timeout` of its services if their release commands need longer.",
+        "Raise `release.timeout` of its services if their release commands need longer, or `stack.deadlines.database_start` if its databases do.",
     )
+}
+
+/// It waited too long for its turn.
+pub(crate) fn not_its_turn(
+    deployment: &Deployment,
+    behind: Option<DeploymentId>,
+    bound: &Bound,
+) -> Failure {
+    let (id, to, limit) = (deployment.id, deployment.to, Span(bound.limit));
+    let message = match behind {
+        Some(behind) => {
+            format!("{id} to {to} waited for {behind} to end for {limit}, and never began.")
+        }
+        None => format!(
+            "{id} to {to} waited for what is left of earlier deployments to be removed for {limit}, and never began."
+        ),
+    };
+    plain(
+        message,
+        "`--supersede` cancels what is before it; `stack.deadlines.queue` says how long it waits.",
+    )
+}
+
+/// The same failure, of one that was not taken back in full in its time.
+pub(crate) fn not_cleared(failure: &Failure, release: ReleaseId, bound: &Bound) -> Failure {
+    let late = format!(
+        "{release} was not taken back in full within {} (`stack.deadlines.revert`); `ward status` shows what is left of it.",
+        Span(bound.limit)
+    );
+    with_more(failure, &late)
+}
+
+/// The same failure, with another sentence for what to do.
+fn with_more(failure: &Failure, more: &str) -> Failure {
+    let hint = match &failure.hint {
+        Some(hint) => format!("{hint} {more}"),
+        None => more.to_owned(),
+    };
+    Failure {
+        hint: Some(hint),
+        ..failure.clone()
+    }
+}
+
+/// A way back that the schema cannot take.
+pub(crate) fn barred(scene: &Scene, deployment: &Deployment, change: &SchemaChange) -> Failure {
+    let (id, to) = (deployment.id, deployment.to);
+    let message =
+        format!("{id} cannot go to {to}, which does not run on the schema since {change}.");
+    let back = scene.env.newest_way_back();
+    let back = back
+        .map(|back| format!("`ward rollback --to {back}` goes to the newest release that does; "));
+    let hint = format!(
+        "{}`ward deploy` brings a fix forward; `--despite-schema REASON` goes there all the same.",
+        back.unwrap_or_default()
+    );
+    plain(message, &hint)
+}
+
+/// The same failure, where the data has moved on and what serves has not.
+pub(crate) fn on_moved_data(scene: &Scene, deployment: &Deployment, failure: Failure) -> Failure {
+    let mut changes = scene.env.schema.iter();
+    let change = changes
+        .find(|change| change.deployment == deployment.id && change.schema == Schema::Irreversible);
+    let (Some(change), Some(serves)) = (change, scene.current()) else {
+        return failure;
+    };
+    let (service, to) = (&change.service, deployment.to);
+    let moved = match (&deployment.phase, change.end) {
+        (Phase::Preparing, _) | (_, ChangeEnd::Begun | ChangeEnd::Failed) => {
+            "has begun and may have changed the data"
+        }
+        (_, ChangeEnd::Ended) => "has changed the data",
+    };
+    let more = format!(
+        "The irreversible release command of {service} {moved}: {serves} serves on what is meant for {to}; see whether it does, and deploy a fix forward."
+    );
+    with_more(&failure, &more)
 }
 
 pub(crate) fn not_retained(release: ReleaseId) -> Failure {

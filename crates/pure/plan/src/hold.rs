@@ -2,7 +2,7 @@
 //!
 //! A stage is held from the moment that its table is in force. A pause keeps a deployment where it is,
 //! wherever that is: what was begun may become healthy, but no request moves. Nobody is waited for longer
-//! than `PATIENCE`: then it goes back. One whose time is over is held on while too few requests say whether
+//! than `stack.deadlines.promote`: then it goes back. One whose time is over is held on while too few requests say whether
 //! the new release is as good, where the stack file asks for that. A hold whose time passes during a pause has passed.
 
 use ward_types::id::Name;
@@ -10,7 +10,6 @@ use ward_types::release::Deployment;
 use ward_types::spec::Inconclusive;
 use ward_types::time::{Millis, Timestamp};
 
-use crate::limits::PATIENCE;
 use crate::memory::Reached;
 use crate::scene::{Scene, Stand};
 use crate::stages::{Hold, Requests, Rollout, Share};
@@ -60,7 +59,7 @@ fn undecided(scene: &Scene, deployment: &Deployment, watch: &Watch) -> Option<(U
     // By the log, as of one that is held until told.
     Some((
         until,
-        Bound::fixed(scene.phase_since(deployment) + time, PATIENCE),
+        patience(scene, deployment, scene.phase_since(deployment) + time),
     ))
 }
 
@@ -89,8 +88,14 @@ pub(crate) fn is_unproven<'a>(
 fn paused(scene: &Scene, deployment: &Deployment) -> Option<(Until, Bound)> {
     let pause = deployment.paused.as_ref()?;
     let by = pause.by.clone();
-    let bound = Bound::fixed(pause.at.min(scene.now), PATIENCE);
+    let bound = patience(scene, deployment, pause.at.min(scene.now));
     Some((Until::Resumed { by }, bound))
+}
+
+/// How long somebody is waited for. Two releases beside each other are no state to forget.
+fn patience(scene: &Scene, deployment: &Deployment, since: Timestamp) -> Bound {
+    let limit = scene.deadlines(deployment.to).promote;
+    Bound::setting(since, limit, "stack.deadlines.promote")
 }
 
 fn held(scene: &Scene, deployment: &Deployment, since: Timestamp) -> Option<(Until, Bound)> {
@@ -102,7 +107,7 @@ fn held(scene: &Scene, deployment: &Deployment, since: Timestamp) -> Option<(Unt
         // By the log, so that a planner that forgets does not wait for another day.
         (Hold::UntilTold, _) => {
             let begun = scene.phase_since(deployment);
-            return Some((Until::Told, Bound::fixed(begun, PATIENCE)));
+            return Some((Until::Told, patience(scene, deployment, begun)));
         }
         (Hold::For(bake), Some(old)) if stage == rollout.last() => {
             (Until::Baked { old }, Bound::setting(since, bake, "bake"))

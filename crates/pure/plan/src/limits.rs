@@ -1,30 +1,19 @@
-//! The limits that are Ward's own and no setting, each with its reason.
+//! The limits that are Ward's own and no setting, each with its reason. Those that a stack file changes are
+//! `stack.deadlines` and the timeouts of services.
 
 use ward_types::time::Millis;
 
-/// From a deployment's start until its databases are healthy, and from a database's own start until it is
-/// given up: a cold PostgreSQL that replays its log. Each start after one that was given up may take twice as
-/// long as that, so that a replay which takes long comes to its end.
-pub(crate) const DATABASE_START: Millis = Millis::secs(60);
-/// What a database's start may take at most, however often it was given up before.
+/// What a database's start may take at most, however often it was given up before: each start after one that
+/// was given up may take twice as long, so that a replay of its log which takes long comes to its end.
 pub(crate) const DATABASE_START_MOST: Millis = Millis::secs(3600);
 /// An instance that stays ill for so long is replaced; see also `ILL_CHECKS`. Long enough for what it depends
 /// on to come back, when that is what made it ill.
 pub(crate) const ILL: Millis = Millis::secs(60);
 /// It has failed so many more checks by then, at least.
 pub(crate) const ILL_CHECKS: u64 = 3;
-/// From SIGINT to SIGKILL of a database: its last checkpoint. Killing it is safe, only slow to repair.
-pub(crate) const DATABASE_STOP: Millis = Millis::secs(60);
-/// The same of one that never came up: it has no checkpoint to write, and is what a person waits for.
+/// From SIGINT to SIGKILL of a database that never came up: it has no checkpoint to write, and is what a person
+/// waits for. That of the others is a setting.
 pub(crate) const DATABASE_STOP_UNSTARTED: Millis = Millis::secs(10);
-/// From the wish for new routes until the gateway shows them. It takes milliseconds; a gateway that is
-/// away this long is not coming back by itself.
-pub(crate) const ACKNOWLEDGEMENT: Millis = Millis::secs(10);
-/// From a failure until its verdict. What still drains then goes on draining.
-pub(crate) const REVERT: Millis = Millis::secs(60);
-/// How long a deployment that is paused, or held until told, waits for a word: then it goes back. Two
-/// releases beside each other are no state to forget.
-pub(crate) const PATIENCE: Millis = Millis::secs(24 * 3600);
 /// A release's latency is judged when it has had so long at a stage: the first answers of a process are its
 /// slowest, because its caches are empty. Its errors are judged at once.
 pub(crate) const WARM_UP: Millis = Millis::secs(5);

@@ -89,6 +89,7 @@ impl Memory {
             | Action::Route { .. }
             | Action::Stop { .. }
             | Action::Report { .. }
+            | Action::ChangeSchema { .. }
             | Action::Remove { .. }
             | Action::Retire { .. } => {}
         }

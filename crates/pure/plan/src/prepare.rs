@@ -1,25 +1,27 @@
 //! Decision: databases first, then the release commands, one at a time, then the rollout.
 //!
-//! Commands run for a new release (`Reason::Deploy`), and for any on data that is new. A service that is linked, over whatever
+//! Commands run for a new release (`Reason::Deploy`), and for any on data that was not prepared for it. A service that is linked, over whatever
 //! services between, to another one with a command waits for that one. A command that is seen to have
 //! ended well is never run again; its instance is kept until the deployment leaves this phase. If what
-//! was observed is lost it does run again: release commands must bear that. Anything but exit code 0
+//! was observed is lost it does run again: release commands must bear that. One that takes something away from
+//! earlier releases is recorded before it is started. Anything but exit code 0
 //! is a failure, and so is a sandbox for a database that cannot be made.
 
 use std::collections::BTreeSet;
 
 use ward_types::id::{Name, ReleaseId};
 use ward_types::keeper::{Exit, InstanceState, Role};
-use ward_types::release::{DataState, Deployment, Failure, Phase, Reason};
+use ward_types::release::{Deployment, Failure, Phase};
 use ward_types::spec::{EnvSpec, ReleaseCommand};
 use ward_types::time::Millis;
 
+use crate::action::Action;
 use crate::cancel;
 use crate::databases;
 use crate::draft::Draft;
 use crate::failure;
 use crate::hold;
-use crate::limits::{CLEARING, DATABASE_START};
+use crate::limits::CLEARING;
 use crate::observed::SeenInstance;
 use crate::scene::Scene;
 use crate::waiting::{Bound, Waiting};
@@ -30,6 +32,7 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
         return draft.revert(deployment, failure::not_retained(deployment.to));
     };
     if let Some(failure) = has_failed(scene, deployment, spec) {
+        let failure = failure::on_moved_data(scene, deployment, failure);
         return draft.revert(deployment, failure);
     }
     if let Some(waiting) = hold::holding(scene, deployment) {
@@ -68,9 +71,9 @@ fn database_failed(scene: &Scene, deployment: &Deployment) -> Option<Failure> {
 pub(crate) fn databases_bound(scene: &Scene, deployment: &Deployment) -> Bound {
     let limit = match scene.spec(deployment.to) {
         Some(spec) if any_command_seen(scene, deployment.to) => limit(spec),
-        _ => DATABASE_START,
+        _ => scene.deadlines(deployment.to).database_start,
     };
-    Bound::fixed(scene.phase_since(deployment), limit)
+    Bound::setting(scene.phase_since(deployment), limit, databases::START)
 }
 
 fn any_command_seen(scene: &Scene, release: ReleaseId) -> bool {
@@ -108,7 +111,7 @@ fn limit(spec: &EnvSpec) -> Millis {
     let commands: u64 = commands
         .map(|c| c.timeout.0.saturating_add(CLEARING.0))
         .sum();
-    Millis(DATABASE_START.0 + CLEARING.0 + commands)
+    Millis(spec.deadlines.database_start.0 + CLEARING.0 + commands)
 }
 
 fn command_of<'a>(spec: &'a EnvSpec, service: &Name) -> Option<&'a ReleaseCommand> {
@@ -136,7 +139,7 @@ fn commands_are_done(
     deployment: &Deployment,
     spec: &EnvSpec,
 ) -> bool {
-    if deployment.reason != Reason::Deploy && scene.env.data == DataState::Kept {
+    if !scene.env.runs_commands(deployment) {
         return true;
     }
     let seen = scene.seen().filter(|i| is_command_of(i, deployment.to));
@@ -148,9 +151,25 @@ fn commands_are_done(
     let done = over.iter().map(|i| &i.facts.component).collect();
     let next = next_command(spec, &done);
     if let (Some(service), true) = (next, running.is_empty()) {
-        draft.start(service, deployment.to, Role::ReleaseCommand);
+        begin(scene, draft, deployment, service);
     }
     next.is_none() && running.is_empty()
+}
+
+/// What takes something away from earlier releases is in the log before it starts: it may have done that
+/// however it ends.
+fn begin(scene: &Scene, draft: &mut Draft, deployment: &Deployment, service: &Name) {
+    let declared = scene.service(deployment.to, service);
+    let schema = declared.and_then(|s| Some(s.release.as_ref()?.schema));
+    let recorded = scene.env.schema_change(deployment.id, service).is_some();
+    match schema.filter(|schema| schema.takes_away() && !recorded) {
+        Some(schema) => draft.act(Action::ChangeSchema {
+            deployment: deployment.id,
+            service: service.clone(),
+            schema,
+        }),
+        None => draft.start(service, deployment.to, Role::ReleaseCommand),
+    }
 }
 
 fn wait_for(draft: &mut Draft, spec: &EnvSpec, instance: &SeenInstance) {

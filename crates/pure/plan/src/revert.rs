@@ -3,7 +3,7 @@
 //! Nothing new is started for it. If the gateway was away when it failed and turns out to serve the new
 //! release in full while the old one cannot serve, the new release has succeeded after all: the verdict
 //! is what serves. While the old one cannot take over, the table keeps what is healthy of the new one.
-//! Instances of a rolling service leave as the old ones come back. After a minute, and more for batches,
+//! Instances of a rolling service leave as the old ones come back. After `stack.deadlines.revert`, and more for batches,
 //! the verdict falls in any case, and what still drains goes on draining.
 
 use ward_types::keeper::Role;
@@ -11,7 +11,7 @@ use ward_types::release::{Deployment, Failure, Phase};
 use ward_types::time::Millis;
 
 use crate::draft::Draft;
-use crate::limits::REVERT;
+use crate::failure;
 use crate::observed::SeenInstance;
 use crate::pools;
 use crate::rest;
@@ -32,7 +32,10 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment, fa
     if gone || scene.is_past(&bound) {
         let phase = Phase::Finished {
             verdict: verdict::of_failure(scene, deployment),
-            failure: Some(failure.clone()),
+            failure: Some(match gone {
+                true => failure.clone(),
+                false => failure::not_cleared(failure, deployment.to, &bound),
+            }),
             at: scene.now,
         };
         draft.enter(deployment, phase);
@@ -71,8 +74,13 @@ pub(crate) fn bound(scene: &Scene, deployment: &Deployment) -> Bound {
         let batch = start.saturating_add(roll::leaving(scene, rollout).0);
         batch.saturating_mul(u64::from(rollout.rounds_back()))
     });
-    let limit = Millis(REVERT.0.saturating_add(batches));
-    Bound::fixed(scene.phase_since(deployment), limit)
+    let first = scene.deadlines(deployment.to).revert;
+    let limit = Millis(first.0.saturating_add(batches));
+    Bound::setting(
+        scene.phase_since(deployment),
+        limit,
+        "stack.deadlines.revert",
+    )
 }
 
 /// Whether the table in force serves the failed release in full and the one before cannot serve.

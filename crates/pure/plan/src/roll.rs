@@ -18,7 +18,7 @@ use crate::databases;
 use crate::draft::Draft;
 use crate::failure;
 use crate::hold;
-use crate::limits::{ACKNOWLEDGEMENT, CUT_GRACE, REPLACEMENTS};
+use crate::limits::{CUT_GRACE, REPLACEMENTS};
 use crate::observed::SeenInstance;
 use crate::pools;
 use crate::rest;
@@ -37,7 +37,10 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
     };
     match outcome(scene, deployment, spec) {
         Outcome::Done => return succeed(scene, draft, deployment),
-        Outcome::Failed(failure) => return draft.revert(deployment, failure),
+        Outcome::Failed(failure) => {
+            let failure = failure::on_moved_data(scene, deployment, failure);
+            return draft.revert(deployment, failure);
+        }
         Outcome::Underway => {}
     }
     for (name, service) in &spec.services {
@@ -283,7 +286,7 @@ fn took_too_long(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Opti
 /// the moment that nothing held it any more.
 fn limit(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Bound {
     let work = longest_start(spec).0.saturating_mul(2);
-    let limit = work.saturating_add(ACKNOWLEDGEMENT.0);
+    let limit = work.saturating_add(spec.deadlines.acknowledge.0);
     match scene.memory.over {
         Some(over) => Bound::setting(over.since, Millis(limit), "start_timeout"),
         None => {

@@ -10,7 +10,6 @@ use ward_types::release::{Goal, Phase};
 
 use crate::action::{Action, PlannedPool};
 use crate::draft::Draft;
-use crate::limits::ACKNOWLEDGEMENT;
 use crate::pools;
 use crate::revert;
 use crate::roll;
@@ -142,5 +141,6 @@ pub(crate) fn bound(scene: &Scene) -> Option<Bound> {
 /// How long a release that is healthy in full waits to be switched to.
 pub(crate) fn acknowledgement(scene: &Scene) -> Option<Bound> {
     let since = scene.memory.ready?.since;
-    Some(Bound::fixed(since, ACKNOWLEDGEMENT))
+    let limit = scene.deadlines(scene.active()?.to).acknowledge;
+    Some(Bound::setting(since, limit, "stack.deadlines.acknowledge"))
 }

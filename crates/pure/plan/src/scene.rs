@@ -4,7 +4,7 @@
 use ward_types::id::{InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
 use ward_types::release::{Deployment, Environment, Phase};
-use ward_types::spec::{EnvSpec, ServiceSpec};
+use ward_types::spec::{Deadlines, EnvSpec, ServiceSpec};
 use ward_types::table::{Pool, Traffic};
 use ward_types::time::{Millis, Timestamp};
 
@@ -46,6 +46,20 @@ impl<'a> Scene<'a> {
 
     pub(crate) fn service(&self, release: ReleaseId, name: &Name) -> Option<&'a ServiceSpec> {
         self.spec(release)?.services.get(name)
+    }
+
+    /// How long is waited for what belongs to no service.
+    pub(crate) fn deadlines(&self, release: ReleaseId) -> Deadlines {
+        self.spec(release).map(|s| s.deadlines).unwrap_or_default()
+    }
+
+    /// Those of the release that databases run with: the one that is deployed, or that serves, or the newest.
+    pub(crate) fn in_charge(&self) -> Deadlines {
+        let newest = || self.env.releases.keys().next_back().copied();
+        let release = self.active().map(|d| d.to).or(self.current());
+        let release = release.or_else(newest);
+        let deadlines = release.map(|release| self.deadlines(release));
+        deadlines.unwrap_or_default()
     }
 
     /// The release that serves, if it is retained.
@@ -137,7 +151,7 @@ impl<'a> Scene<'a> {
             let starts = instance.status.state == InstanceState::Starting;
             return match given_up || starts {
                 true => limits::DATABASE_STOP_UNSTARTED,
-                false => limits::DATABASE_STOP,
+                false => self.in_charge().database_stop,
             };
         }
         let service = self.service(instance.facts.release, &instance.facts.component);

@@ -1,7 +1,7 @@
 //! Decision: the verdict over a deployment that failed, from what serves (promise P3).
 
-use ward_types::id::ReleaseId;
-use ward_types::release::{Deployment, Verdict};
+use ward_types::id::{Name, ReleaseId};
+use ward_types::release::{Deployment, Phase, Verdict};
 
 use crate::pools;
 use crate::scene::Scene;
@@ -16,10 +16,33 @@ pub(crate) fn of_failure(scene: &Scene, deployment: &Deployment) -> Verdict {
     };
     match scene.gateway() {
         None => Verdict::Unknown,
+        // It never began: what another one shifts meanwhile is not its doing.
+        Some(_) if is_queued(deployment) && is_served(scene, current) => Verdict::FailedOldServing,
         Some(_) if !serves_in_full(scene, current) => Verdict::FailedDegraded,
         Some(_) if scene.memory.switched == Some(deployment.id) => Verdict::RolledBack,
         Some(_) => Verdict::FailedOldServing,
     }
+}
+
+fn is_queued(deployment: &Deployment) -> bool {
+    deployment.phase == Phase::Queued
+}
+
+/// Whether another deployment is under way, and each service has a healthy instance in rotation, of the release
+/// that serves or of the one that takes over.
+fn is_served(scene: &Scene, current: ReleaseId) -> bool {
+    let Some(active) = scene.active() else {
+        return false;
+    };
+    let services = scene.spec(current).into_iter().flat_map(|s| &s.services);
+    let mut reachable = services.filter(|(_, s)| s.port.is_some() && s.instances > 0);
+    let releases = [current, active.to];
+    let is_healthy = |name: &Name| {
+        let pools = scene.pools().iter().filter(|p| p.service == *name);
+        let mut endpoints = pools.flat_map(|p| &p.endpoints);
+        endpoints.any(|e| releases.contains(&e.release) && pools::is_healthy(scene, &e.instance))
+    };
+    reachable.all(|(name, _)| is_healthy(name))
 }
 
 pub(crate) fn serves_in_full(scene: &Scene, release: ReleaseId) -> bool {

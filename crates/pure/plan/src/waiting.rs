@@ -25,6 +25,8 @@ pub enum Waiting {
         deployment: DeploymentId,
         /// The one before it.
         behind: DeploymentId,
+        /// When it ends without having begun.
+        bound: Bound,
     },
     /// A database is not healthy yet.
     Database {
@@ -178,14 +180,15 @@ impl Waiting {
             | Waiting::Healthy { bound, .. }
             | Waiting::Gateway { bound }
             | Waiting::Acknowledgement { bound } => bound.as_ref(),
-            Waiting::ReleaseCommand { bound, .. }
+            Waiting::Queue { bound, .. }
+            | Waiting::ReleaseCommand { bound, .. }
             | Waiting::Backoff { bound, .. }
             | Waiting::Drain { bound, .. }
             | Waiting::Stopping { bound, .. }
             | Waiting::Successor { bound, .. }
             | Waiting::Stage { bound, .. }
             | Waiting::Warm { bound, .. } => Some(bound),
-            Waiting::Queue { .. } | Waiting::Removal { .. } | Waiting::ServicesToEnd { .. } => None,
+            Waiting::Removal { .. } | Waiting::ServicesToEnd { .. } => None,
         }
     }
 }
@@ -203,7 +206,9 @@ impl fmt::Display for Waiting {
 impl Waiting {
     fn sentence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Waiting::Queue { deployment, behind } => {
+            Waiting::Queue {
+                deployment, behind, ..
+            } => {
                 write!(f, "Deployment {deployment} waits for {behind} to end.")
             }
             Waiting::Database {

@@ -15,10 +15,12 @@ use ward_plan::{Action, Memory, Objection, Observed, Plan, PlannedPool, check};
 use ward_types::id::{DeploymentId, Name, ReleaseId};
 use ward_types::keeper::Role;
 use ward_types::release::{Environment, Failure, Goal, Phase, Reason, Served, Verdict};
-use ward_types::spec::{Amount, Sticky, Strategy};
+use ward_types::spec::{Amount, Schema, Sticky, Strategy};
 use ward_types::table::Split;
 use ward_types::time::{Millis, Timestamp};
-use world::{Behaviour, World, blue_green, canary, deployed, id, name, returns, spec, web};
+use world::{
+    Behaviour, World, blue_green, canary, deployed, id, name, returns, spec, web, with_schema,
+};
 
 /// What a bad plan is made for.
 struct Case {
@@ -194,10 +196,13 @@ fn word(objection: &Objection) -> &'static str {
         Objection::RetiresNeeded { .. } => "retires needed",
         Objection::FalseEnd { .. } => "false end",
         Objection::RemovesUnrecorded { .. } => "removes unrecorded",
+        Objection::UnrecordedSchema { .. } => "unrecorded schema",
+        Objection::FalseSchema { .. } => "false schema",
+        Objection::SchemaCannotTake { .. } => "schema cannot take",
     }
 }
 
-const WORDS: usize = 29;
+const WORDS: usize = 32;
 
 /// One wrong plan: what is wrong with it, the world, the plan, and the objection that it must meet.
 type Wrong = (&'static str, Case, Vec<Action>, &'static str);
@@ -211,7 +216,113 @@ fn all() -> Vec<Wrong> {
     all.extend(data());
     all.extend(retiring());
     all.extend(ending());
+    all.extend(schema());
     all
+}
+
+/// r2 prepares, and its release command takes something away: next is web-r2-6.
+fn preparing(schema: Schema) -> World {
+    let mut world = serving();
+    world.deploy(with_schema(returns(), schema));
+    world.run(0);
+    assert!(world.env().schema.len() <= 1, "{}", world.transcript);
+    world
+}
+
+/// The same, before anything was recorded or started.
+fn unrecorded(schema: Schema) -> Case {
+    let mut case = Case::of(&preparing(schema));
+    case.env.schema.clear();
+    case.observed.instances.remove(&id("web-r2-6"));
+    case.ordinal = 6;
+    case
+}
+
+/// r2 serves, after which r1 does not run, and a rollback to r1 waits its turn: it was asked for before.
+fn barred() -> Case {
+    let mut world = serving();
+    world.deploy(with_schema(returns(), Schema::Irreversible));
+    world.queue(ReleaseId(1), Reason::Rollback);
+    for _ in 0..100 {
+        world.run(100);
+        if world.env().active().is_none() && world.env().current == Some(ReleaseId(2)) {
+            break;
+        }
+    }
+    let mut case = Case::of(&world);
+    let rollback = case.env.deployments.get_mut(&DeploymentId(3)).unwrap();
+    rollback.phase = Phase::Queued;
+    case
+}
+
+fn schema() -> Vec<Wrong> {
+    let change = |service: &str, schema: Schema| Action::ChangeSchema {
+        deployment: DeploymentId(2),
+        service: name(service),
+        schema,
+    };
+    let command = || vec![start("web-r2-6", Role::ReleaseCommand)];
+    let contract = Schema::Contract;
+    vec![
+        (
+            "a command that takes away, unrecorded",
+            unrecorded(contract),
+            command(),
+            "unrecorded schema",
+        ),
+        (
+            "one for which nothing can come back, unrecorded",
+            unrecorded(Schema::Irreversible),
+            command(),
+            "unrecorded schema",
+        ),
+        (
+            "the same command again",
+            Case::of(&preparing(contract)),
+            vec![change("web", contract)],
+            "false schema",
+        ),
+        (
+            "a service without a command",
+            unrecorded(contract),
+            vec![change("worker", contract)],
+            "false schema",
+        ),
+        (
+            "another kind than is declared",
+            unrecorded(contract),
+            vec![change("web", Schema::Irreversible)],
+            "false schema",
+        ),
+        (
+            "back to what does not run any more",
+            barred(),
+            vec![enter(3, Phase::Preparing)],
+            "schema cannot take",
+        ),
+    ]
+}
+
+#[test]
+fn what_the_schema_takes_is_taken() {
+    let contract = Action::ChangeSchema {
+        deployment: DeploymentId(2),
+        service: name("web"),
+        schema: Schema::Contract,
+    };
+    assert_eq!(unrecorded(Schema::Contract).objections(&[contract]), []);
+    let begins = [enter(3, Phase::Preparing)];
+    let mut asked_for = barred();
+    let rollback = asked_for.env.deployments.get_mut(&DeploymentId(3)).unwrap();
+    rollback.despite_schema = Some("the data was restored".into());
+    assert_eq!(asked_for.objections(&begins), []);
+    let mut ends = barred();
+    assert_eq!(
+        ends.objections(&[enter(3, finished(Verdict::FailedOldServing))]),
+        []
+    );
+    ends.env.schema.clear();
+    assert_eq!(ends.objections(&begins), []);
 }
 
 fn stopping() -> Vec<Wrong> {

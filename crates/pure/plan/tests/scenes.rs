@@ -89,6 +89,7 @@ fn environment(dice: &mut Dice) -> Environment {
     let mut env = Environment::new(EnvId::parse("returns/dev").unwrap());
     env.goal = *dice.pick(&[Goal::Up, Goal::Up, Goal::Up, Goal::Down, Goal::Purged]);
     env.data = *dice.pick(&[DataState::Kept, DataState::Kept, DataState::New]);
+    env.prepared = (env.data == DataState::Kept && dice.chance(80)).then(|| release(dice));
     for number in 1..=4 {
         let release = release_of(ReleaseId(number), any_spec(dice), Timestamp(1));
         env.releases.insert(release.id, release);
@@ -180,6 +181,7 @@ fn deployment(dice: &mut Dice, id: DeploymentId, phase: Phase) -> Deployment {
         },
         served,
         cancelled: dice.chance(10).then(|| "anna".into()),
+        despite_schema: dice.chance(5).then(|| "anna".into()),
         phase,
     }
 }

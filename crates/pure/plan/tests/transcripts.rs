@@ -13,12 +13,14 @@ mod world;
 use ward_types::id::ReleaseId;
 use ward_types::keeper::{Exit, Role};
 use ward_types::release::{Goal, Reason};
-use ward_types::spec::{Amount, Analysis, EnvSpec, Inconclusive, ServiceSpec, Sticky, Strategy};
+use ward_types::spec::{
+    Amount, Analysis, Deadlines, EnvSpec, Inconclusive, Schema, ServiceSpec, Sticky, Strategy,
+};
 use ward_types::table::Endpoint;
 use ward_types::time::Millis;
 use world::{
     Behaviour, Mishap, World, blue_green, canary, deployed, id, inner, linked, name, returns,
-    rolling, spec, web, with_command, worker,
+    rolling, spec, web, with_command, with_schema, worker,
 };
 
 /// Release commands end well after 200 ms, databases take half a second, the rest is healthy after 300 ms.
@@ -1154,6 +1156,219 @@ fn a_rollback_from_a_canary_release_is_one_switch() {
     world.settle();
     world.transcript.clear();
     world.queue(ReleaseId(1), Reason::Rollback);
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+/// What the log says of a release that is asked for, if it refuses that.
+fn refused(world: &mut World, to: u64) -> String {
+    let to = ReleaseId(to);
+    let change = world.env().barred(to).expect("it is barred").to_string();
+    let says = format!("! a rollback to {to} is refused: {change}");
+    world.say(&says);
+    says
+}
+
+#[test]
+fn schema_that_contracts_lets_one_release_back() {
+    let mut world = served();
+    for _ in 0..2 {
+        world.deploy(returns());
+        world.settle();
+    }
+    world.run(1_000_000);
+    world.transcript.clear();
+    world.deploy(with_schema(returns(), Schema::Contract));
+    world.settle();
+    refused(&mut world, 2);
+    refused(&mut world, 1);
+    world.queue(ReleaseId(3), Reason::Rollback);
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn schema_that_is_irreversible_lets_nothing_back_but_what_is_asked_for_all_the_same() {
+    let mut world = served();
+    world.deploy(with_schema(returns(), Schema::Irreversible));
+    world.settle();
+    world.run(1_000_000);
+    refused(&mut world, 1);
+    let why = Some("the data was restored");
+    world.queue_despite(ReleaseId(1), Reason::Rollback, why);
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn schema_command_that_fails_half_way_counts_and_what_serves_goes_on() {
+    let mut world = served();
+    world.deploy(returns());
+    world.settle();
+    world.run(1_000_000);
+    world.transcript.clear();
+    world.behave = Box::new(|start| match (start.role, start.release) {
+        (Role::ReleaseCommand, 3) => Behaviour::exits(90, 3, &["half of the rows are gone"]),
+        _ => usual(start),
+    });
+    world.deploy(with_schema(returns(), Schema::Irreversible));
+    world.settle();
+    refused(&mut world, 1);
+    let wall = world.wall();
+    let serves: Vec<_> = world.engine.keys().cloned().collect();
+    let web = serves.iter().find(|id| id.as_str().starts_with("web-r2"));
+    world.sim(web.expect("r2 serves")).kill(wall);
+    world.say("! an instance of what serves is killed, and comes back");
+    world.run(5000);
+    world.deploy(returns());
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn schema_that_changes_while_a_rollback_waits_its_turn() {
+    let mut world = served();
+    world.deploy(returns());
+    world.settle();
+    world.run(1_000_000);
+    world.transcript.clear();
+    world.deploy(with_schema(returns(), Schema::Irreversible));
+    world.queue(ReleaseId(1), Reason::Rollback);
+    world.settle();
+    world.run(1000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn schema_that_was_never_prepared_for_a_release_is_before_it_serves() {
+    let mut world = served();
+    world.behave = Box::new(|start| match (start.role, start.release) {
+        (Role::ReleaseCommand, 2) => Behaviour::exits(90, 3, &["a lock was held"]),
+        _ => usual(start),
+    });
+    world.deploy(returns());
+    world.settle();
+    world.behave = Box::new(usual);
+    world.queue(ReleaseId(2), Reason::Rollforward);
+    world.settle();
+    world.queue(ReleaseId(1), Reason::Rollback);
+    world.queue(ReleaseId(2), Reason::Rollforward);
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn schema_is_forgotten_with_the_data() {
+    let mut world = served();
+    world.deploy(with_schema(returns(), Schema::Irreversible));
+    world.settle();
+    assert!(world.env().barred(ReleaseId(1)).is_some());
+    world.goal(Goal::Purged);
+    world.run(60_000);
+    assert!(world.env().barred(ReleaseId(1)).is_none());
+    world.goal(Goal::Up);
+    world.queue(ReleaseId(1), Reason::Rollback);
+    world.settle();
+    assert_eq!(world.env().current, Some(ReleaseId(1)));
+}
+
+#[test]
+fn waits_too_long_for_its_turn() {
+    let mut world = served();
+    world.deploy(by(canary(&[(10, 7200)]), 2));
+    world.run(60_000);
+    world.deploy(returns());
+    world.run(3_700_000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+/// Each of them shorter than usual.
+fn in_a_hurry() -> EnvSpec {
+    let deadlines = Deadlines {
+        queue: Millis::secs(30),
+        database_start: Millis::secs(3),
+        database_stop: Millis::secs(4),
+        acknowledge: Millis::secs(2),
+        promote: Millis::secs(20),
+        revert: Millis::secs(5),
+    };
+    EnvSpec {
+        deadlines,
+        ..returns()
+    }
+}
+
+#[test]
+fn deadlines_of_the_stack_file_are_kept_and_named() {
+    let mut world = served();
+    let now = world.now;
+    world.gateway.refuses_until = now + 60_000;
+    world.deploy(in_a_hurry());
+    world.settle();
+    world.run(60_000);
+    let mut held = in_a_hurry();
+    for (name, service) in &mut held.services {
+        if name.as_str() == "web" {
+            service.strategy = canary(&[(10, 0)]);
+        }
+    }
+    world.deploy(held.clone());
+    world.deploy(in_a_hurry());
+    world.settle();
+    world.run(1000);
+    world.deploy(held);
+    world.run(25_000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn database_that_does_not_start_in_the_time_that_the_stack_file_gives_it() {
+    let mut world = fresh();
+    world.behave = Box::new(|start| match start.role {
+        Role::Database => Behaviour::hangs(),
+        _ => usual(start),
+    });
+    world.deploy(in_a_hurry());
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn database_that_does_not_stop_in_the_time_that_the_stack_file_gives_it() {
+    let mut world = fresh();
+    world.behave = Box::new(|start| match start.role {
+        Role::Database => Behaviour {
+            stop_takes: 60_000,
+            ..usual(start)
+        },
+        _ => usual(start),
+    });
+    world.deploy(in_a_hurry());
+    world.settle();
+    world.run(5000);
+    world.transcript.clear();
+    world.goal(Goal::Purged);
+    world.run(20_000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn a_way_back_that_takes_too_long_says_so() {
+    let mut world = served();
+    world.behave = Box::new(|start| match (start.role, start.release) {
+        (Role::ReleaseCommand, 2) => Behaviour {
+            stop_takes: 60_000,
+            ..Behaviour::hangs()
+        },
+        _ => usual(start),
+    });
+    let mut spec = in_a_hurry();
+    for service in spec.services.values_mut() {
+        service.stop_timeout = Millis::secs(120);
+    }
+    let deployment = world.deploy(spec);
+    world.run(2000);
+    world.cancel(deployment);
     world.settle();
     insta::assert_snapshot!(world.transcript);
 }

@@ -16,11 +16,11 @@ use proptest::prelude::*;
 use ward_types::id::{DeploymentId, InstanceId};
 use ward_types::keeper::{Exit, Role};
 use ward_types::release::{Goal, Phase, Reason, Verdict};
-use ward_types::spec::EnvSpec;
+use ward_types::spec::{EnvSpec, Schema};
 use ward_types::time::Millis;
 use world::{
     Behaviour, Dice, Mishap, Start, World, any_analysis, any_strategy, cases, deployed, inner,
-    linked, seeds, spec, web, with_command, worker,
+    linked, seeds, spec, web, with_command, with_schema, worker,
 };
 
 fn good(start: &Start) -> Behaviour {
@@ -73,6 +73,17 @@ fn any_spec(dice: &mut Dice) -> EnvSpec {
         service.analysis = any_analysis(dice);
     }
     let mut spec = spec(&services, databases);
+    let kinds = [Schema::None, Schema::Expand, Schema::Contract];
+    let beside = spec
+        .services
+        .values()
+        .any(|s| s.strategy.beside().is_some());
+    let kind = match dice.below(8) {
+        0..4 => Schema::Expand,
+        4 | 5 if !beside => Schema::Irreversible,
+        _ => *dice.pick(&kinds),
+    };
+    spec = with_schema(spec, kind);
     spec.keep_warm = Millis(dice.below(3) * 20_000);
     spec.keep_releases = u32::try_from(1 + dice.below(4)).unwrap();
     spec
@@ -115,7 +126,11 @@ fn back_or_forth(world: &mut World, dice: &mut Dice) {
             Some(current) if current < to => Reason::Rollforward,
             _ => Reason::Up,
         };
-        world.queue(to, reason);
+        match world.env().barred(to).is_some() || dice.chance(3) {
+            true if dice.chance(50) => {}
+            true => drop(world.queue_despite(to, reason, Some("I said so"))),
+            false => drop(world.queue(to, reason)),
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use toml::de::DeTable;
 use ward_types::id::{EnvId, Name};
 use ward_types::spec::{
-    Base, DatabaseEngine, DatabaseSpec, EgressSpec, EnvSpec, HealthSpec, ImageSource,
-    ReleaseCommand, RouteSpec, ServiceSpec,
+    Base, DatabaseEngine, DatabaseSpec, Deadlines, EgressSpec, EnvSpec, HealthSpec, ImageSource,
+    ReleaseCommand, RouteSpec, Schema, ServiceSpec,
 };
 use ward_types::time::Millis;
 use ward_types::unit::{ByteSize, parse_duration};
@@ -29,7 +29,22 @@ pub(crate) fn spec(id: EnvId, env: &Table) -> Option<EnvSpec> {
         databases: each(env, "database", database)?,
         keep_warm: stack.duration("keep_warm"),
         keep_releases: stack.count("keep_releases"),
+        deadlines: deadlines(&stack),
     })
+}
+
+fn deadlines(stack: &At<'_>) -> Deadlines {
+    let Some(at) = stack.below("deadlines") else {
+        return Deadlines::default();
+    };
+    Deadlines {
+        queue: at.duration("queue"),
+        database_start: at.duration("database_start"),
+        database_stop: at.duration("database_stop"),
+        acknowledge: at.duration("acknowledge"),
+        promote: at.duration("promote"),
+        revert: at.duration("revert"),
+    }
 }
 
 fn each<T>(
@@ -112,6 +127,12 @@ fn release(at: &At<'_>) -> Option<ReleaseCommand> {
     Some(ReleaseCommand {
         command: at.words("command")?,
         timeout: at.duration("timeout"),
+        schema: match at.text("schema")?.as_str() {
+            "none" => Schema::None,
+            "contract" => Schema::Contract,
+            "irreversible" => Schema::Irreversible,
+            _ => Schema::Expand,
+        },
     })
 }
 

@@ -4,6 +4,7 @@
 mod cycle;
 mod deploy;
 mod links;
+mod schema;
 
 use crate::keys::{self, Key, Need};
 use crate::kind::Kind;
@@ -21,6 +22,7 @@ pub(crate) fn check(env: &Table) -> Vec<Mistake> {
         mistakes.extend(reachable(service));
         mistakes.extend(deploy::check(service));
     }
+    mistakes.extend(schema::check(env));
     mistakes.extend(same_names(env));
     mistakes.extend(hosts(env));
     mistakes.extend(links::check(env));

@@ -111,6 +111,9 @@ const MEMORY: Kind = Kind::Text(Rule::Size {
 /// The names of the strategies, the default first.
 pub(crate) const STRATEGIES: &[&str] = &["blue_green", "rolling", "canary"];
 
+/// What a release command does to the schema, the mildest first.
+pub(crate) const SCHEMAS: &[&str] = &["none", "expand", "contract", "irreversible"];
+
 /// As many instances as a service can have.
 const AMOUNT: Kind = Kind::Amount { most: 100 };
 
@@ -134,6 +137,27 @@ pub const KEYS: &[Key] = &[
     Key::new("stack.keep_releases", Kind::Count { least: 1, most: 10_000, port: false }, Need::Default("10"), "30")
         .about("How many releases are retained, each with its images and its output: so many of the newest, and so many of the newest that ever served, so that failures and cancellations take no way back. What serves, and in the environment `prod` each release that ever served, are retained beside them.")
         .also(&["retain", "keep", "revision_history_limit", "history"]),
+    Key::new("stack.deadlines", Kind::Table, Need::Optional, r#"{ queue = "2h", acknowledge = "20s" }"#)
+        .about("How long Ward waits for what belongs to no service. What runs out is named, and ends or takes back the deployment; nobody waits for ever.")
+        .also(&["timeouts", "deadline", "limits"]),
+    Key::new("stack.deadlines.queue", duration("1s", "30d"), Need::Default(r#""1h""#), r#""12h""#)
+        .about("From a deployment's request until its turn, while others before it are under way; then it ends, and what serves goes on serving.")
+        .also(&["queued", "wait", "lock_timeout", "lock"]),
+    Key::new("stack.deadlines.database_start", duration("1s", "1h"), Need::Default(r#""60s""#), r#""5m""#)
+        .about("From a deployment's start until its databases are healthy, and from a database's own start until it is stopped and started again, which then may take twice as long, at most an hour.")
+        .also(&["database", "database_timeout", "start_timeout"]),
+    Key::new("stack.deadlines.database_stop", duration("1s", "1h"), Need::Default(r#""60s""#), r#""5m""#)
+        .about("From SIGINT to SIGKILL of a database, for its last checkpoint. One that is killed loses nothing, and takes longer to start.")
+        .also(&["shutdown_timeout", "stop_timeout"]),
+    Key::new("stack.deadlines.acknowledge", duration("1s", "10m"), Need::Default(r#""10s""#), r#""30s""#)
+        .about("From the wish for a new routing table until the gateway has put it into force; then the deployment goes back.")
+        .also(&["acknowledgement", "ack", "gateway", "switch"]),
+    Key::new("stack.deadlines.promote", duration("1s", "30d"), Need::Default(r#""1d""#), r#""4h""#)
+        .about("How long a deployment that is paused, or held until told or until it was asked enough, waits for a word; then it goes back.")
+        .also(&["hold", "pause", "patience", "until_told", "approve", "approval"]),
+    Key::new("stack.deadlines.revert", duration("1s", "1h"), Need::Default(r#""60s""#), r#""2m""#)
+        .about("From a failure until the verdict, and longer by each batch of a rolling deployment; what still drains then goes on draining.")
+        .also(&["rollback", "abort", "back"]),
 
     Key::new("service", Kind::Each(500), Need::Optional, r#"{ web = { image = "nginx:1.27" } }"#)
         .about("The services, each under the name by which links reach it.")
@@ -210,13 +234,16 @@ pub const KEYS: &[Key] = &[
         .about("The most that each scratch folder of an instance (`/tmp`, `/run` and `/dev/shm`) holds; writing more fails with ENOSPC. They are memory: what is in them counts towards `memory`, and where that is less, they hold no more than it.")
         .also(&["tmpfs", "shm_size", "tmp", "ephemeral_disk", "ephemeral_storage", "disk"]),
     Key::new("service.*.release", Kind::Table, Need::Optional, r#"{ command = ["returns-web", "migrate"] }"#)
-        .about("Work to do before a release serves, such as migrations, run once in an instance of the new release with its links.")
+        .about("Work to do before a release serves, such as migrations, run in an instance of the new release with its links: once in a deployment, also when Ward is killed meanwhile. A deployment that is made anew runs it anew. What it writes is kept: `ward logs NAME --release rN`.")
         .also(&["release_command", "predeploy", "migrate", "hooks"]),
     Key::new("service.*.release.command", Kind::Command, Need::Required, r#"["returns-web", "migrate"]"#)
         .about("The command. The deployment goes on when it exits with 0.")
         .also(&["cmd", "run", "script"]),
     Key::new("service.*.release.timeout", duration("1s", "24h"), Need::Default(r#""5m""#), r#""15m""#)
         .about("How long it may take; then it is stopped and the deployment fails."),
+    Key::new("service.*.release.schema", text(Rule::Choice(SCHEMAS)), Need::Default(r#""expand""#), r#""contract""#)
+        .about("What it does to the schema that releases before run on. `\"none\"`: nothing. `\"expand\"`: it only adds; every release before runs on it. `\"contract\"`: it takes away what older releases needed; the release that serves meanwhile still runs on it, those before that do not. `\"irreversible\"`: no release before runs on it; the one that serves goes on serving until the switch. What a command of the last two kinds has begun counts, even if it fails; `ward rollback` then refuses what cannot run any more.")
+        .also(&["migration", "migrations", "kind", "type", "reversible", "compatibility"]),
     Key::new("service.*.route", Kind::Table, Need::Optional, r#"{ host = "returns.localhost" }"#)
         .about("How clients reach it through the gateway.")
         .also(&["routes", "proxy", "ingress", "domain", "domains", "http_service"]),

@@ -272,7 +272,7 @@ fn not_overridable(span: Span, shown: &Shown) -> Mistake {
     );
     Mistake::at(span, Code::NotOverridable, message)
         .note("set inside of an environment")
-        .expected("keys of `service`, `database`, `stack.keep_warm` or `stack.keep_releases`")
+        .expected("keys of `service`, `database`, `stack.keep_warm`, `stack.keep_releases` or `stack.deadlines`")
 }
 
 fn unknown(pattern: &str, name: &str, entry: &Entry, shown: &Shown) -> Mistake {

@@ -12,7 +12,7 @@ pub(crate) fn closest<'a>(
     let lower = text.to_ascii_lowercase();
     candidates
         .into_iter()
-        .filter(|candidate| *candidate != text)
+        .filter(|candidate| *candidate != text && !is_opposite(&lower, candidate))
         .map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= allowed(candidate))
         .min_by(|(a, left), (b, right)| {
@@ -21,6 +21,12 @@ pub(crate) fn closest<'a>(
                 .then_with(|| likeness(right).total_cmp(&likeness(left)))
         })
         .map(|(_, candidate)| candidate.to_owned())
+}
+
+/// `reversible` is no slip for `irreversible`.
+fn is_opposite(text: &str, candidate: &str) -> bool {
+    let prefix = candidate.strip_suffix(text).unwrap_or_default();
+    ["ir", "in", "un", "non"].contains(&prefix)
 }
 
 fn allowed(candidate: &str) -> usize {
@@ -53,6 +59,11 @@ mod tests {
         assert_eq!(closest("Instances", keys).as_deref(), Some("instances"));
         assert_eq!(closest("en", keys).as_deref(), Some("env"));
         assert_eq!(closest("volume", keys), None);
+        assert_eq!(closest("reversible", ["irreversible"]), None);
+        assert_eq!(
+            closest("irreversibel", ["irreversible"]).as_deref(),
+            Some("irreversible")
+        );
         assert_eq!(closest(&"x".repeat(100_000), keys), None);
     }
 

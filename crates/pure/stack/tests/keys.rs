@@ -28,7 +28,9 @@ fn around(key: &Key) -> Table {
             "image = 'a:1'\nport = 80\n\
              deploy = { strategy = 'canary', steps = [{ weight = 1, hold = '1s' }] }"
         }
-        "service.*.release.timeout" => "image = 'a:1'\nport = 80\nrelease = { command = ['a'] }",
+        "service.*.release.timeout" | "service.*.release.schema" => {
+            "image = 'a:1'\nport = 80\nrelease = { command = ['a'] }"
+        }
         "service.*.port" => "image = 'a:1'",
         _ => "image = 'a:1'\nport = 80",
     };

@@ -491,6 +491,46 @@ fn cases() -> Vec<(Code, &'static str, String)> {
             service("health = { path = \"/\" }"),
         ),
         (
+            Code::IrreversibleBeside,
+            "rolling",
+            irreversible("strategy = \"rolling\""),
+        ),
+        (
+            Code::IrreversibleBeside,
+            "bake",
+            irreversible("bake = \"10m\""),
+        ),
+        (
+            Code::IrreversibleBeside,
+            "canary of another service",
+            format!(
+                "{}[service.api]\nimage = \"a:1\"\nport = 80\nhealth = \"none\"\n\
+                 deploy = {{ strategy = \"canary\", steps = [{{ weight = 10, hold = \"1m\" }}] }}\n",
+                irreversible("")
+            ),
+        ),
+        (
+            Code::BadChoice,
+            "schema",
+            service("release = { command = [\"migrate\"], schema = \"reversible\" }"),
+        ),
+        (
+            Code::OutOfRange,
+            "deadline",
+            service("").replace(
+                "version = \"1.0\"",
+                "version = \"1.0\", deadlines = { revert = \"2h\" }",
+            ),
+        ),
+        (
+            Code::UnknownKey,
+            "deadline of another tool",
+            service("").replace(
+                "version = \"1.0\"",
+                "version = \"1.0\", deadlines = { approval = \"2h\" }",
+            ),
+        ),
+        (
             Code::SameName,
             "both",
             service("[database.web]\nengine = \"postgres\""),
@@ -510,6 +550,12 @@ fn cases() -> Vec<(Code, &'static str, String)> {
             ),
         ),
     ]
+}
+
+/// A file in which a service with an irreversible command is deployed in this way.
+fn irreversible(keys: &str) -> String {
+    let release = "release = { command = [\"migrate\"], schema = \"irreversible\" }";
+    format!("{}{release}\n", deploy(keys))
 }
 
 /// A file in which a service is deployed in this way.

@@ -10,8 +10,8 @@ use std::path::Path;
 use ward_stack::{Code, EXAMPLE, read, reference, too_large};
 use ward_types::id::Name;
 use ward_types::spec::{
-    Amount, Analysis, Base, CanaryStep, EgressSpec, EnvSpec, ImageSource, Inconclusive, Sticky,
-    Strategy,
+    Amount, Analysis, Base, CanaryStep, Deadlines, EgressSpec, EnvSpec, ImageSource, Inconclusive,
+    Schema, Sticky, Strategy,
 };
 use ward_types::time::Millis;
 use ward_types::unit::ByteSize;
@@ -130,6 +130,70 @@ fn an_environment_overrides_any_value() {
 fn health_none_opts_out_in_writing() {
     let text = EXAMPLE.replace("health = {", "health = \"none\" # {");
     assert_eq!(resolve(&text, "dev").services[&name("web")].health, None);
+}
+
+#[test]
+fn deadlines_are_read_and_what_is_not_said_is_as_it_always_was() {
+    let spec = |deadlines: &str| {
+        let text = format!(
+            "[stack]\nname = 's'\nversion = '0.1'\n{deadlines}\n[service.w]\nimage = 'a:1'\n"
+        );
+        resolve(&text, "dev").deadlines
+    };
+    assert_eq!(spec(""), Deadlines::default());
+    assert_eq!(spec("deadlines = {}"), Deadlines::default());
+    let queue = Deadlines {
+        queue: Millis::secs(12 * 3600),
+        ..Deadlines::default()
+    };
+    assert_eq!(spec("deadlines.queue = '12h'"), queue);
+    let all = spec(
+        "deadlines = { queue = '1s', database_start = '2s', database_stop = '6s', acknowledge = '3s', promote = '4s', revert = '5s' }",
+    );
+    let each = [
+        all.queue,
+        all.database_start,
+        all.acknowledge,
+        all.promote,
+        all.revert,
+        all.database_stop,
+    ];
+    assert_eq!(each, [1, 2, 3, 4, 5, 6].map(Millis::secs));
+}
+
+#[test]
+fn what_a_release_command_does_to_the_schema_is_read() {
+    let schema = |said: &str| {
+        let text = format!(
+            "stack = {{ name = 's', version = '0.1' }}\n[service.w]\nimage = 'a:1'\n\
+             release = {{ command = ['migrate']{said} }}\n"
+        );
+        let spec = resolve(&text, "dev");
+        spec.services[&name("w")].release.as_ref().unwrap().schema
+    };
+    assert_eq!(schema(""), Schema::Expand);
+    let kinds = [
+        Schema::None,
+        Schema::Expand,
+        Schema::Contract,
+        Schema::Irreversible,
+    ];
+    for kind in kinds {
+        assert_eq!(schema(&format!(", schema = '{}'", kind.as_str())), kind);
+    }
+}
+
+#[test]
+fn an_irreversible_command_is_no_mistake_where_the_switch_is_one() {
+    let text = |deploy: &str| {
+        format!(
+            "stack = {{ name = 's', version = '0.1' }}\n[service.w]\nimage = 'a:1'\nport = 80\n\
+             health = 'none'\n{deploy}\nrelease = {{ command = ['m'], schema = 'irreversible' }}\n"
+        )
+    };
+    for deploy in ["", "deploy.strategy = 'blue_green'", "deploy.bake = '0s'"] {
+        assert_eq!(read("ward.toml", &text(deploy)).mistakes, [], "{deploy}");
+    }
 }
 
 fn deployed(deploy: &str, env: &str) -> Strategy {

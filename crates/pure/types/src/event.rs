@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{DeploymentId, EnvId, InstanceId, ReleaseId, Term};
+use crate::id::{DeploymentId, EnvId, InstanceId, Name, ReleaseId, Term};
 use crate::release::{
     DataState, Deployment, Environment, Goal, Pause, Phase, Release, Served, Verdict,
 };
+use crate::schema::{ChangeEnd, SchemaChange};
+use crate::spec::Schema;
 use crate::time::Timestamp;
 
 /// One entry of the log.
@@ -109,6 +111,17 @@ pub enum Event {
         /// Who.
         by: String,
     },
+    /// A release command begins after which earlier releases do not run any more. Recorded before it is started.
+    SchemaChanging {
+        /// Which environment.
+        env: EnvId,
+        /// In which deployment.
+        deployment: DeploymentId,
+        /// The service that the command belongs to.
+        service: Name,
+        /// What it does to the schema.
+        schema: Schema,
+    },
     /// Somebody asked for an environment to be up, down or purged.
     GoalChanged {
         /// Which environment.
@@ -182,6 +195,7 @@ impl Event {
             | Event::DeploymentResumed { env, .. }
             | Event::DeploymentPromoted { env, .. }
             | Event::DeploymentCancelled { env, .. }
+            | Event::SchemaChanging { env, .. }
             | Event::GoalChanged { env, .. }
             | Event::InstanceEnded { env, .. }
             | Event::BuildEnded { env, .. }
@@ -206,6 +220,7 @@ impl Event {
             Event::DeploymentResumed { .. } => "deployment_resumed",
             Event::DeploymentPromoted { .. } => "deployment_promoted",
             Event::DeploymentCancelled { .. } => "deployment_cancelled",
+            Event::SchemaChanging { .. } => "schema_changing",
             Event::GoalChanged { .. } => "goal_changed",
             Event::InstanceEnded { .. } => "instance_ended",
             Event::BuildEnded { .. } => "build_ended",
@@ -256,6 +271,12 @@ pub enum MisfitEvent {
     /// a deployment leads to.
     #[error("it retires {1} of {0}, which is not retained or still needed")]
     Needed(EnvId, ReleaseId),
+    /// It goes back to a release that the schema cannot take, and nobody said that it shall all the same.
+    #[error("it leads {0} to {1}, which the schema cannot take since {2}")]
+    Barred(EnvId, ReleaseId, Box<SchemaChange>),
+    /// It records that a release command begins in a deployment that is not preparing.
+    #[error("it begins a release command of the deployment {1} of {0}, which is not preparing")]
+    NotPreparing(EnvId, DeploymentId),
     /// It records something under a number that is taken.
     #[error("it records {1} of {0} again")]
     Repeated(EnvId, String),
@@ -320,6 +341,7 @@ impl Environment {
                 if !self.releases.contains_key(&deployment.to) {
                     return Err(MisfitEvent::NoRelease(self.id.clone(), deployment.to));
                 }
+                self.takes(deployment)?;
                 self.deployments.insert(deployment.id, deployment.clone());
             }
             Event::DeploymentMoved {
@@ -361,8 +383,16 @@ impl Environment {
                     self.data = DataState::New;
                     self.current = None;
                     self.previous = None;
+                    self.schema.clear();
+                    self.prepared = None;
                 }
             }
+            Event::SchemaChanging {
+                deployment,
+                service,
+                schema,
+                ..
+            } => self.change_schema(at, *deployment, service, *schema)?,
             Event::InstanceEnded { instance, .. } => self.end(instance)?,
             Event::EnvironmentCreated { .. }
             | Event::BuildEnded { .. }
@@ -372,6 +402,54 @@ impl Environment {
             | Event::LogFoundAltered { .. } => {}
         }
         Ok(())
+    }
+
+    /// As a deployment that goes back needs it.
+    fn takes(&self, deployment: &Deployment) -> Result<(), MisfitEvent> {
+        match self.schema_refuses(deployment) {
+            None => Ok(()),
+            Some(change) => Err(MisfitEvent::Barred(
+                self.id.clone(),
+                deployment.to,
+                Box::new(change.clone()),
+            )),
+        }
+    }
+
+    /// It counts from here, whatever becomes of it.
+    fn change_schema(
+        &mut self,
+        at: Timestamp,
+        id: DeploymentId,
+        service: &Name,
+        schema: Schema,
+    ) -> Result<(), MisfitEvent> {
+        let deployment = self.unfinished(id)?.clone();
+        if deployment.phase != Phase::Preparing {
+            return Err(MisfitEvent::NotPreparing(self.id.clone(), id));
+        }
+        if self.schema_change(id, service).is_some() {
+            let what = format!("the release command of {service} in {id}");
+            return Err(MisfitEvent::Repeated(self.id.clone(), what));
+        }
+        self.schema.push(SchemaChange {
+            release: deployment.to,
+            deployment: id,
+            service: service.clone(),
+            schema,
+            oldest: self.oldest_after(schema, deployment.to),
+            at,
+            by: deployment.by,
+            end: ChangeEnd::Begun,
+        });
+        Ok(())
+    }
+
+    /// What is recorded of a service's release command in a deployment.
+    #[must_use]
+    pub fn schema_change(&self, id: DeploymentId, service: &Name) -> Option<&SchemaChange> {
+        let mut changes = self.schema.iter();
+        changes.find(|change| change.deployment == id && change.service == *service)
     }
 
     /// Those that were recorded first are forgotten: they have been removed long ago, whatever their numbers.
@@ -416,6 +494,11 @@ impl Environment {
         if other_active && !matches!(phase, Phase::Finished { .. }) {
             return Err(MisfitEvent::TwoActive(self.id.clone(), id));
         }
+        if matches!(phase, Phase::Preparing) {
+            let begins = deployment.clone();
+            self.takes(&begins)?;
+        }
+        let deployment = self.unfinished(id)?;
         if deployment.started.is_none() {
             deployment.started = Some(at);
             deployment.from = current;
@@ -425,6 +508,18 @@ impl Environment {
         let to = deployment.to;
         if matches!(phase, Phase::Rolling { .. }) {
             self.data = DataState::Kept; // Its release commands have run.
+            self.prepared = self.prepared.max(Some(to));
+        }
+        let end = match phase {
+            Phase::Rolling { .. } => ChangeEnd::Ended,
+            _ => ChangeEnd::Failed,
+        };
+        let begun = self
+            .schema
+            .iter_mut()
+            .filter(|change| change.deployment == id);
+        for change in begun.filter(|change| change.end == ChangeEnd::Begun) {
+            change.end = end;
         }
         let succeeded = matches!(
             phase,

@@ -8,6 +8,7 @@ pub mod histogram;
 pub mod id;
 pub mod keeper;
 pub mod release;
+pub mod schema;
 pub mod secret;
 pub mod spec;
 pub mod table;

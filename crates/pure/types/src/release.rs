@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DeploymentId, Digest, EnvId, Name, ReleaseId};
+use crate::schema::SchemaChange;
 use crate::spec::EnvSpec;
 use crate::time::Timestamp;
 
@@ -36,7 +37,8 @@ pub struct Release {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// A new release: its release commands run. For every other reason they run only on data that is new.
+    /// A new release: its release commands run. For every other reason they run only where the data has not
+    /// been prepared for the release.
     Deploy,
     /// Back to an earlier release.
     Rollback,
@@ -154,6 +156,9 @@ pub struct Deployment {
     /// Who cancelled it, if somebody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled: Option<String>,
+    /// Why it goes to a release that the schema cannot take, by the one who asked for it all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub despite_schema: Option<String>,
     /// Where it stands.
     pub phase: Phase,
 }
@@ -209,6 +214,9 @@ pub struct Environment {
     /// Whether its data has been prepared for a release.
     #[serde(default)]
     pub data: DataState,
+    /// The newest release whose release commands have all ended well on its data.
+    #[serde(default)]
+    pub prepared: Option<ReleaseId>,
     /// The last build number given out for its stack in this environment.
     pub builds: u64,
     /// Every retained release.
@@ -222,6 +230,9 @@ pub struct Environment {
     /// The ordinals of the instances whose ends were recorded last, in that order.
     #[serde(default)]
     pub ended: VecDeque<u64>,
+    /// The release commands that took away what earlier releases needed, since its data is new.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schema: Vec<SchemaChange>,
 }
 
 impl Environment {
@@ -232,12 +243,14 @@ impl Environment {
             id,
             goal: Goal::Up,
             data: DataState::New,
+            prepared: None,
             builds: 0,
             releases: BTreeMap::new(),
             current: None,
             previous: None,
             deployments: BTreeMap::new(),
             ended: VecDeque::new(),
+            schema: Vec::new(),
         }
     }
 

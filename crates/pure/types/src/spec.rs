@@ -26,6 +26,42 @@ pub struct EnvSpec {
     /// How many of the newest releases are retained, at least 1. Those that can be needed are beside them.
     #[serde(default = "EnvSpec::keep_releases")]
     pub keep_releases: u32,
+    /// How long Ward waits for what has no limit of its own.
+    #[serde(default)]
+    pub deadlines: Deadlines,
+}
+
+/// How long Ward waits for what belongs to no service: then a deployment goes back, or ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Deadlines {
+    /// From a deployment's request until its turn.
+    pub queue: Millis,
+    /// From a deployment's start until its databases are healthy, and from a database's own start until it is
+    /// given up.
+    pub database_start: Millis,
+    /// From SIGINT to SIGKILL of a database that has come up: its last checkpoint.
+    pub database_stop: Millis,
+    /// From the wish for a new routing table until the gateway has put it into force.
+    pub acknowledge: Millis,
+    /// While a deployment is paused, or held until told: for a word.
+    pub promote: Millis,
+    /// From a failure until its verdict.
+    pub revert: Millis,
+}
+
+/// Of a stack file that names none, and of releases that were recorded before there were such settings.
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            queue: Millis::secs(3600),
+            database_start: Millis::secs(60),
+            database_stop: Millis::secs(60),
+            acknowledge: Millis::secs(10),
+            promote: Millis::secs(24 * 3600),
+            revert: Millis::secs(60),
+        }
+    }
 }
 
 impl EnvSpec {
@@ -269,6 +305,60 @@ pub struct ReleaseCommand {
     pub command: Vec<String>,
     /// How long it may take.
     pub timeout: Millis,
+    /// What it does to the schema that earlier releases run on.
+    #[serde(default)]
+    pub schema: Schema,
+}
+
+/// What a release command does to the schema of the data, the mildest first.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Schema {
+    /// It changes none.
+    None,
+    /// It only adds: every earlier release runs on it. What an older Ward wrote down says nothing else.
+    #[default]
+    Expand,
+    /// It takes away what older releases needed: the release that served meanwhile still runs on it, those
+    /// before that do not.
+    Contract,
+    /// No earlier release runs on it.
+    Irreversible,
+}
+
+impl Schema {
+    /// The word of the stack file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Expand => "expand",
+            Self::Contract => "contract",
+            Self::Irreversible => "irreversible",
+        }
+    }
+
+    /// Whether there are earlier releases that do not run on what it leaves.
+    #[must_use]
+    pub fn takes_away(self) -> bool {
+        self >= Self::Contract
+    }
+}
+
+impl Strategy {
+    /// The key of the stack file, and its value, by which the release before and the new one are kept
+    /// serving or ready beside each other for longer than one switch takes.
+    #[must_use]
+    pub fn beside(&self) -> Option<&'static str> {
+        match self {
+            Self::Rolling { .. } => Some("rolling"),
+            Self::Canary { .. } => Some("canary"),
+            Self::BlueGreen { bake } if *bake > Millis(0) => Some("bake"),
+            Self::BlueGreen { .. } => None,
+        }
+    }
 }
 
 /// How clients reach a service.

@@ -8,6 +8,7 @@ use crate::event::Record;
 use crate::id::{DeploymentId, Digest, EnvId, InstanceId, Name, ReleaseId, Term};
 use crate::keeper::{Exit, InstanceState};
 use crate::release::{Failure, Goal, Reason, Verdict};
+use crate::schema::SchemaChange;
 use crate::spec::Strategy;
 use crate::time::{Millis, Timestamp};
 
@@ -145,6 +146,9 @@ pub struct ReleaseView {
     /// Who cancelled that deployment, if somebody did.
     #[serde(default)]
     pub cancelled: Option<Cancellation>,
+    /// The release command after which it does not run any more, if there was one: `ward rollback` refuses it.
+    #[serde(default)]
+    pub barred: Option<SchemaChange>,
     /// The images.
     pub images: BTreeMap<Name, Digest>,
 }
@@ -332,6 +336,12 @@ pub struct DeploymentDetail {
     /// Who paused it, while it is paused.
     #[serde(default)]
     pub paused: Option<String>,
+    /// Why it goes to a release that the schema cannot take, if somebody said so.
+    #[serde(default)]
+    pub despite_schema: Option<String>,
+    /// The services whose release commands it runs; what they wrote is kept with the service's output.
+    #[serde(default)]
+    pub release_commands: Vec<Name>,
     /// What it waits for, in sentences with their deadlines, none when it has ended; then what is being built for
     /// the environment.
     pub waiting: Vec<String>,
@@ -354,6 +364,9 @@ pub struct RollbackRequest {
     pub env: Option<EnvId>,
     /// To which release; else the one before (after).
     pub to: Option<ReleaseId>,
+    /// Why it goes there even if the schema cannot take that release any more; without it that is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub despite_schema: Option<String>,
     /// Why, for the audit log.
     pub why: String,
     /// What happens to deployments of the environment that have not ended.

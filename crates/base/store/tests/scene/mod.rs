@@ -8,7 +8,7 @@ use ward_store::{Entry, Store};
 use ward_types::event::Event;
 use ward_types::id::{DeploymentId, EnvId, ReleaseId};
 use ward_types::release::{Build, Deployment, Goal, Phase, Reason, Release, Verdict};
-use ward_types::spec::EnvSpec;
+use ward_types::spec::{Deadlines, EnvSpec};
 use ward_types::time::{Millis, Timestamp};
 
 pub(crate) fn env() -> EnvId {
@@ -45,6 +45,7 @@ pub(crate) fn recorded(env: &EnvId, id: u64) -> Event {
         databases: BTreeMap::new(),
         keep_warm: Millis::secs(600),
         keep_releases: 10,
+        deadlines: Deadlines::default(),
     };
     let build = Build {
         version: format!("1.0.{id}"),
@@ -78,6 +79,7 @@ pub(crate) fn queued(env: &EnvId, id: u64) -> Event {
             promoted: 0,
             served: None,
             cancelled: None,
+            despite_schema: None,
             phase: Phase::Queued,
         },
     }

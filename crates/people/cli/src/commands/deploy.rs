@@ -117,6 +117,7 @@ pub(crate) async fn go_to(
     let request = RollbackRequest {
         env: Some(env),
         to: to.to,
+        despite_schema: to.despite_schema,
         why: to.why,
         others: to.pace.others(),
         until: to.pace.until(),

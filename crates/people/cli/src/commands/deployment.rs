@@ -115,6 +115,15 @@ fn tell(context: &Context, detail: &DeploymentDetail) {
     if let Some(by) = &detail.paused {
         data(&format!("  paused by {by}"));
     }
+    if let Some(why) = &detail.despite_schema {
+        data(&format!("  despite the schema: {why}"));
+    }
+    for service in &detail.release_commands {
+        data(&format!(
+            "  `ward logs {service} --release {}` shows what its release command wrote",
+            deployment.to
+        ));
+    }
     if deployment.verdict.is_none() {
         data(&format!(
             "  {} since {}",

@@ -108,7 +108,13 @@ fn sentence(event: &Event) -> String {
         ),
         Event::ReleaseRetired { release, .. } => format!("release {release} retired"),
         Event::DeploymentQueued { deployment, .. } => {
-            format!("deployment {} to {} queued", deployment.id, deployment.to)
+            let despite = deployment.despite_schema.as_ref();
+            let despite = despite.map(|why| format!(" despite the schema (“{why}”)"));
+            let (id, to) = (deployment.id, deployment.to);
+            format!(
+                "deployment {id} to {to} queued{}",
+                despite.unwrap_or_default()
+            )
         }
         Event::DeploymentMoved {
             deployment, phase, ..
@@ -128,6 +134,15 @@ fn sentence(event: &Event) -> String {
         Event::DeploymentCancelled { deployment, .. } => {
             format!("deployment {deployment} cancelled")
         }
+        Event::SchemaChanging {
+            deployment,
+            service,
+            schema,
+            ..
+        } => format!(
+            "the release command of {service} in {deployment} begins ({}): releases that need what it takes away do not run from here on",
+            schema.as_str()
+        ),
         Event::GoalChanged { goal, .. } => format!("goal {goal:?}").to_lowercase(),
         Event::InstanceEnded { instance, how, .. } => format!("{instance} {how}"),
         Event::CommandExecuted {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
 use ward_types::id::{Digest, Name};
+use ward_types::schema::SchemaChange;
 use ward_types::view::{ReleaseView, ending};
 
 use super::status::{columns, moment};
@@ -38,10 +39,35 @@ pub(crate) async fn releases(context: &Context, env: OfEnv) -> Result<Status, Tr
     let rows: Vec<Row> = releases.iter().map(row).collect();
     let (table, shown) = fitting(&rows, printer.width());
     printer.table(&table, "");
+    for sentence in barred(&releases) {
+        printer.say(&sentence);
+    }
     if shown < COLUMNS.len() {
         printer.say("the images need a wider terminal, or `--output json`");
     }
     Ok(Status::Success)
+}
+
+/// What no longer runs, one sentence for each release command that is the cause.
+fn barred(releases: &[ReleaseView]) -> Vec<String> {
+    let mut causes: Vec<(&SchemaChange, Vec<String>)> = Vec::new();
+    for release in releases {
+        let Some(change) = &release.barred else {
+            continue;
+        };
+        match causes.iter_mut().find(|(cause, _)| *cause == change) {
+            Some((_, ids)) => ids.push(release.id.to_string()),
+            None => causes.push((change, vec![release.id.to_string()])),
+        }
+    }
+    let sentence = |(change, ids): (&SchemaChange, Vec<String>)| {
+        let run = match ids.len() {
+            1 => "does not run",
+            _ => "do not run",
+        };
+        format!("{} {run} on the schema since {change}", ids.join(", "))
+    };
+    causes.into_iter().map(sentence).collect()
 }
 
 fn row(release: &ReleaseView) -> Row {
@@ -49,6 +75,10 @@ fn row(release: &ReleaseView) -> Row {
     let verdict = release.verdict.map_or("-".to_owned(), |verdict| {
         ending(verdict, release.cancelled.as_ref())
     });
+    let mark = match &release.barred {
+        Some(_) => " (barred)",
+        None => mark,
+    };
     [
         format!("{}{mark}", release.id),
         release.version.clone(),

@@ -13,6 +13,7 @@ mod moving;
 mod objection;
 mod retiring;
 mod routing;
+mod schema;
 mod starting;
 mod stopping;
 
@@ -40,5 +41,6 @@ pub fn check(env: &Environment, observed: &Observed, plan: &Plan) -> Vec<Objecti
     data::examine(&case, &mut objections);
     ending::examine(&case, &mut objections);
     retiring::examine(&case, &mut objections);
+    schema::examine(&case, &mut objections);
     objections
 }

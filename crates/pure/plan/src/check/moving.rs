@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 use ward_types::id::{Name, ReleaseId};
 use ward_types::keeper::{Exit, InstanceState, Role};
 use ward_types::release::{DataState, Deployment, Phase, Reason, Verdict};
+use ward_types::time::Timestamp;
 
 use super::Objection;
 use super::course::Course;
 use super::facts::{Case, is_healthy};
+use super::schema;
 use crate::action::Action;
+use crate::observed::SeenInstance;
 
 pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
     let mut moved = BTreeSet::new();
@@ -56,9 +59,9 @@ fn follows(case: &Case, deployment: &Deployment, next: &Phase) -> bool {
         (Phase::Reverting { .. }, Phase::Finished { .. }) => true,
         (
             Phase::Queued | Phase::Preparing | Phase::Rolling { .. },
-            Phase::Finished { verdict, .. },
+            Phase::Finished { verdict, at, .. },
         ) => {
-            let stopped = !case.is_up() || is_cancelled_in_queue(deployment);
+            let stopped = !case.is_up() || never_begins(case, deployment, *at);
             stopped && *verdict != Verdict::Succeeded
         }
         _ => false,
@@ -92,8 +95,12 @@ fn may_follow(case: &Case, deployment: &Deployment, stage: u32, next: u32) -> bo
     stage < next && next <= farthest && known && begun
 }
 
-fn is_cancelled_in_queue(deployment: &Deployment) -> bool {
-    deployment.phase == Phase::Queued && deployment.cancelled.is_some()
+/// It waits, and was cancelled, goes where the schema does not let it, or has waited for long enough.
+fn never_begins(case: &Case, deployment: &Deployment, at: Timestamp) -> bool {
+    let limit = case.spec(deployment.to).map(|s| s.deadlines.queue);
+    let waited = at.since(deployment.requested) >= limit.unwrap_or_default();
+    let barred = schema::is_barred(case, deployment.id);
+    deployment.phase == Phase::Queued && (deployment.cancelled.is_some() || barred || waited)
 }
 
 fn is_its_turn(case: &Case, deployment: &Deployment) -> bool {
@@ -113,8 +120,8 @@ fn is_prepared(case: &Case, deployment: &Deployment) -> bool {
         })
     };
     let mut commands = spec.services.iter().filter(|(_, s)| s.release.is_some());
-    let kept = case.env.data == DataState::Kept;
-    let done = (deployment.reason != Reason::Deploy && kept)
+    let prepared = case.env.data == DataState::Kept && case.env.prepared >= Some(deployment.to);
+    let done = (deployment.reason != Reason::Deploy && prepared)
         || commands.all(|(name, _)| has_run(case, deployment.to, name));
     spec.databases.keys().all(healthy) && done
 }
@@ -151,7 +158,7 @@ fn is_borne_out(case: &Case, deployment: &Deployment, next: &Phase) -> bool {
                 .current
                 .is_some_and(|current| match deployment.phase {
                     // It never began: what another one switches to at this moment is not its doing.
-                    Phase::Queued => serves(case, current),
+                    Phase::Queued => serves(case, current) || is_taken_over(case, current),
                     _ => goes_on_serving(case, current),
                 })
         }
@@ -162,6 +169,21 @@ fn is_borne_out(case: &Case, deployment: &Deployment, next: &Phase) -> bool {
 
 fn has_served(case: &Case, deployment: &Deployment) -> bool {
     deployment.served.is_some() && case.env.current != Some(deployment.to)
+}
+
+/// Another deployment is under way, and each service of this release has a healthy instance in rotation, of it
+/// or of the one that takes over.
+fn is_taken_over(case: &Case, release: ReleaseId) -> bool {
+    let (Some(active), Some(spec)) = (case.active(), case.spec(release)) else {
+        return false;
+    };
+    let mut reachable = spec.services.iter().filter(|(_, s)| s.port.is_some());
+    reachable.all(|(name, service)| {
+        let in_force = case.in_force_for(name);
+        let seen = in_force.iter().filter_map(|id| case.seen(id));
+        let ours = |i: &&SeenInstance| [release, active.to].contains(&i.facts.release);
+        service.instances == 0 || seen.filter(ours).any(is_healthy)
+    })
 }
 
 /// It serves, and this very plan does not route away from it.

@@ -162,6 +162,28 @@ pub enum Objection {
         /// The service.
         component: Name,
     },
+    /// It starts a release command that takes something away from earlier releases before that is recorded (P7).
+    #[error(
+        "it would start {id}, after which earlier releases do not run, before that is recorded"
+    )]
+    UnrecordedSchema {
+        /// Which instance.
+        id: InstanceId,
+    },
+    /// It records a change of the schema that no release command makes now, or that is recorded.
+    #[error(
+        "it would record that a release command of {service} begins, which is not so or was recorded"
+    )]
+    FalseSchema {
+        /// The service.
+        service: Name,
+    },
+    /// It lets a deployment begin that goes back to a release that the schema cannot take.
+    #[error("it would let {deployment} begin, which goes to a release that the schema cannot take")]
+    SchemaCannotTake {
+        /// Which deployment.
+        deployment: DeploymentId,
+    },
     /// It moves a deployment past a phase, or out of one that it cannot leave yet.
     #[error("it would move {deployment} where it cannot go from where it is")]
     SkipsPhase {

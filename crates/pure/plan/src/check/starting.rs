@@ -73,7 +73,8 @@ fn is_asked_for(case: &Case, start: &Start) -> bool {
     let asked = match (start.role, phase) {
         (Role::Database, _) => is_declared_database(case, start),
         (Role::ReleaseCommand, Some((Phase::Preparing, to, reason))) => {
-            let wanted = reason == Reason::Deploy || case.env.data == DataState::New;
+            let prepared = case.env.data == DataState::Kept && case.env.prepared >= Some(to);
+            let wanted = reason == Reason::Deploy || !prepared;
             wanted && to == start.release && declared.is_some_and(|s| s.release.is_some())
         }
         (Role::ReleaseCommand, _) => false,

@@ -147,6 +147,7 @@ fn conflicts(case: &Case) -> Vec<Objection> {
             Action::Move { .. }
             | Action::Serve { .. }
             | Action::Route { .. }
+            | Action::ChangeSchema { .. }
             | Action::PurgeData
             | Action::Retire { .. } => continue,
         };

@@ -8,8 +8,8 @@ use ward_types::id::{Digest, EnvId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceFacts, Role};
 use ward_types::release::{Build, Release};
 use ward_types::spec::{
-    Amount, Analysis, CanaryStep, DatabaseEngine, DatabaseSpec, EnvSpec, HealthSpec, ImageSource,
-    Inconclusive, ReleaseCommand, RouteSpec, ServiceSpec, Sticky, Strategy,
+    Amount, Analysis, CanaryStep, DatabaseEngine, DatabaseSpec, Deadlines, EnvSpec, HealthSpec,
+    ImageSource, Inconclusive, ReleaseCommand, RouteSpec, Schema, ServiceSpec, Sticky, Strategy,
 };
 use ward_types::table::{Endpoint, Pool};
 use ward_types::time::{Millis, Timestamp};
@@ -89,9 +89,20 @@ pub fn with_command(service: ServiceSpec) -> ServiceSpec {
         release: Some(ReleaseCommand {
             command: vec!["migrate".into()],
             timeout: Millis::secs(60),
+            schema: Schema::Expand,
         }),
         ..service
     }
+}
+
+/// The same, its release commands of that kind.
+pub fn with_schema(mut spec: EnvSpec, schema: Schema) -> EnvSpec {
+    let commands = spec
+        .services
+        .values_mut()
+        .filter_map(|s| s.release.as_mut());
+    commands.for_each(|command| command.schema = schema);
+    spec
 }
 
 pub fn spec(services: &[(&str, ServiceSpec)], databases: &[&str]) -> EnvSpec {
@@ -108,6 +119,7 @@ pub fn spec(services: &[(&str, ServiceSpec)], databases: &[&str]) -> EnvSpec {
         databases: databases.collect(),
         keep_warm: Millis::secs(600),
         keep_releases: 10,
+        deadlines: Deadlines::default(),
     }
 }
 

@@ -139,6 +139,16 @@ impl World {
     }
 
     pub fn queue(&mut self, to: ReleaseId, reason: Reason) -> DeploymentId {
+        self.queue_despite(to, reason, None)
+    }
+
+    /// Where the log refuses that, somebody says that it shall be all the same.
+    pub fn queue_despite(
+        &mut self,
+        to: ReleaseId,
+        reason: Reason,
+        despite_schema: Option<&str>,
+    ) -> DeploymentId {
         let id = self.env().next_deployment();
         let deployment = Deployment {
             id,
@@ -153,6 +163,7 @@ impl World {
             promoted: 0,
             served: None,
             cancelled: None,
+            despite_schema: despite_schema.map(str::to_owned),
             phase: Phase::Queued,
         };
         self.say(&format!("> {reason:?} {to} is asked for as {id}"));
@@ -327,6 +338,7 @@ impl World {
             } => {
                 self.must_be_up(id);
                 self.must_have_room(component, *release);
+                self.must_run_on_the_schema(id, *release, *role);
                 let facts = self.facts(id, component, *release, *role);
                 let start = Start {
                     component: component.to_string(),
@@ -362,6 +374,19 @@ impl World {
                 assert!(self.sim(id).is_over(), "{id} {how}, and runs");
                 let (env, instance, how) = (self.id.clone(), id.clone(), how.clone());
                 self.append(&Event::InstanceEnded { env, instance, how });
+            }
+            Action::ChangeSchema {
+                deployment,
+                service,
+                schema,
+            } => {
+                let (env, service) = (self.id.clone(), service.clone());
+                self.append(&Event::SchemaChanging {
+                    env,
+                    deployment: *deployment,
+                    service,
+                    schema: *schema,
+                });
             }
             Action::Remove { id } => {
                 self.must_be_out(id);
@@ -407,6 +432,15 @@ impl World {
     fn must_be_up(&self, id: &InstanceId) {
         let up = self.env().goal == Goal::Up;
         assert!(up, "{id} was started although down\n{}", self.transcript);
+    }
+
+    /// What serves, what was never barred, or what somebody wanted all the same.
+    fn must_run_on_the_schema(&self, id: &InstanceId, release: ReleaseId, role: Role) {
+        let barred = role == Role::Service && self.env().barred(release).is_some();
+        let active = self.env().active().filter(|d| d.to == release);
+        let wanted = active.is_some_and(|d| d.despite_schema.is_some());
+        let text = &self.transcript;
+        assert!(!barred || wanted, "{id} cannot run\n{text}");
     }
 
     fn must_be_out(&self, id: &InstanceId) {

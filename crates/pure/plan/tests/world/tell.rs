@@ -77,6 +77,12 @@ impl World {
             }
             Action::Cut { id } => self.say(&format!("- cut {id}")),
             Action::Stop { id, grace } => self.say(&format!("- stop {id} within {} ms", grace.0)),
+            Action::ChangeSchema {
+                service, schema, ..
+            } => self.say(&format!(
+                "= the release command of {service} begins: {}",
+                schema.as_str()
+            )),
             Action::Report { id, how } => self.say(&format!("= {id} {how}")),
             Action::Remove { id } => self.say(&format!("- remove {id}")),
             Action::PurgeData => self.say("- purge the data"),

@@ -1,0 +1,245 @@
+//! Which releases can be gone back to, for any history: the fold of the events against a set of the releases that
+//! run on the data as it is.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that is skipped or fails says why"
+)]
+
+mod world;
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use ward_types::event::{Event, MisfitEvent, State};
+use ward_types::id::{DeploymentId, EnvId, ReleaseId};
+use ward_types::release::{Deployment, Failure, Goal, Phase, Reason, Verdict};
+use ward_types::spec::Schema;
+use ward_types::time::Timestamp;
+use world::{Dice, cases, name, release_of, returns, seeds, with_schema};
+
+/// How far a deployment comes: it fails at its command, while it rolls out, or not.
+#[derive(Clone, Copy, PartialEq)]
+enum Comes {
+    Command,
+    Rollout,
+    End,
+}
+
+/// The log of one environment, and beside it what runs.
+struct History {
+    state: State,
+    id: EnvId,
+    /// The releases that run on the data as it is.
+    run: BTreeSet<ReleaseId>,
+}
+
+impl History {
+    fn new() -> Self {
+        let id = EnvId::parse("returns/dev").unwrap();
+        let mut state = State::default();
+        let created = Event::EnvironmentCreated { env: id.clone() };
+        state.apply(Timestamp(0), &created).unwrap();
+        let run = BTreeSet::new();
+        Self { state, id, run }
+    }
+
+    fn env(&self) -> &ward_types::release::Environment {
+        &self.state.environments[&self.id]
+    }
+
+    fn say(&mut self, event: &Event) {
+        self.state.apply(Timestamp(1), event).unwrap();
+    }
+
+    fn moved(&mut self, deployment: DeploymentId, phase: Phase) {
+        let env = self.id.clone();
+        self.say(&Event::DeploymentMoved {
+            env,
+            deployment,
+            phase,
+        });
+    }
+
+    fn wish(&self, to: ReleaseId, reason: Reason, despite: Option<&str>) -> Deployment {
+        Deployment {
+            id: self.env().next_deployment(),
+            reason,
+            from: self.env().current,
+            to,
+            requested: Timestamp(1),
+            started: None,
+            phase_since: Timestamp(1),
+            by: "anna".into(),
+            paused: None,
+            promoted: 0,
+            served: None,
+            cancelled: None,
+            despite_schema: despite.map(str::to_owned),
+            phase: Phase::Queued,
+        }
+    }
+
+    fn queue(&mut self, deployment: Deployment) -> Result<DeploymentId, MisfitEvent> {
+        let (env, id) = (self.id.clone(), deployment.id);
+        let queued = Event::DeploymentQueued { env, deployment };
+        self.state.apply(Timestamp(1), &queued).map(|_| id)
+    }
+
+    fn ends(&mut self, deployment: DeploymentId, verdict: Verdict) {
+        let failure = Failure {
+            message: "It failed.".into(),
+            output: Vec::new(),
+            hint: None,
+        };
+        let failure = (verdict != Verdict::Succeeded).then_some(failure);
+        let at = Timestamp(1);
+        self.moved(
+            deployment,
+            Phase::Finished {
+                verdict,
+                failure,
+                at,
+            },
+        );
+    }
+
+    fn deploy(&mut self, schema: Schema, comes: Comes) {
+        let to = self.env().next_release();
+        let spec = with_schema(returns(), schema);
+        let (env, release) = (
+            self.id.clone(),
+            Box::new(release_of(to, spec, Timestamp(1))),
+        );
+        self.say(&Event::ReleaseRecorded { env, release });
+        let up = self.id.clone();
+        self.say(&Event::GoalChanged {
+            env: up,
+            goal: Goal::Up,
+        });
+        let id = self.queue(self.wish(to, Reason::Deploy, None)).unwrap();
+        self.moved(id, Phase::Preparing);
+        if schema.takes_away() {
+            let (env, service) = (self.id.clone(), name("web"));
+            self.say(&Event::SchemaChanging {
+                env,
+                deployment: id,
+                service,
+                schema,
+            });
+        }
+        let serves = self.env().current;
+        self.run.retain(|other| match schema {
+            Schema::None | Schema::Expand => true,
+            Schema::Contract => serves.is_some_and(|serves| *other >= serves),
+            Schema::Irreversible => false,
+        });
+        self.run.insert(to);
+        if comes == Comes::Command {
+            return self.ends(id, Verdict::FailedOldServing);
+        }
+        self.moved(id, Phase::Rolling { stage: 0 });
+        match comes {
+            Comes::End => self.ends(id, Verdict::Succeeded),
+            _ => self.ends(id, Verdict::FailedOldServing),
+        }
+    }
+
+    /// By the log, and by whoever is asked before: both say the same.
+    fn go_back(&mut self, to: ReleaseId, dice: &mut Dice) -> Result<(), TestCaseError> {
+        let reason = match self.env().current < Some(to) {
+            true => Reason::Rollforward,
+            false => Reason::Rollback,
+        };
+        let serves = self.env().current == Some(to);
+        let may = serves || self.run.contains(&to);
+        prop_assert_eq!(self.env().barred(to).is_none(), may, "{}", to);
+        let wish = self.wish(to, reason, None);
+        prop_assert_eq!(self.env().schema_refuses(&wish).is_none(), may);
+        let queued = match (self.queue(wish), dice.chance(30)) {
+            (Ok(id), _) => {
+                prop_assert!(may, "{} is taken", to);
+                id
+            }
+            (Err(misfit), again) => {
+                prop_assert!(!may, "{} is refused: {}", to, misfit);
+                prop_assert!(matches!(misfit, MisfitEvent::Barred(..)), "{}", misfit);
+                if !again {
+                    return Ok(());
+                }
+                let despite = self.wish(to, reason, Some("I said so"));
+                self.queue(despite).unwrap()
+            }
+        };
+        self.moved(queued, Phase::Preparing);
+        self.moved(queued, Phase::Rolling { stage: 0 });
+        self.ends(queued, Verdict::Succeeded);
+        Ok(())
+    }
+
+    fn purge(&mut self) {
+        let env = self.id.clone();
+        let goal = Goal::Purged;
+        self.say(&Event::GoalChanged { env, goal });
+        self.run = self.env().releases.keys().copied().collect();
+    }
+}
+
+fn walk(seed: u64) -> Result<(), TestCaseError> {
+    let mut dice = Dice::new(seed);
+    let mut history = History::new();
+    let kinds = [
+        Schema::None,
+        Schema::Expand,
+        Schema::Expand,
+        Schema::Contract,
+        Schema::Irreversible,
+    ];
+    let comes = [Comes::Command, Comes::Rollout, Comes::End];
+    for _ in 0..30 {
+        let releases: Vec<ReleaseId> = history.env().releases.keys().copied().collect();
+        match dice.below(10) {
+            0 => history.purge(),
+            1..5 if !releases.is_empty() => {
+                let to = *dice.pick(&releases);
+                history.go_back(to, &mut dice)?;
+            }
+            _ => history.deploy(*dice.pick(&kinds), *dice.pick(&comes)),
+        }
+        let env = history.env();
+        if let Some(back) = env.newest_way_back() {
+            prop_assert!(history.run.contains(&back) && Some(back) < env.current);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(cases(500))]
+
+    #[test]
+    fn what_runs_can_be_gone_back_to_and_nothing_else(seed in seeds()) {
+        walk(seed)?;
+    }
+}
+
+#[test]
+fn a_rollback_that_was_asked_for_before_does_not_begin() {
+    let mut history = History::new();
+    history.deploy(Schema::Expand, Comes::End);
+    history.deploy(Schema::Expand, Comes::End);
+    let wish = history.wish(ReleaseId(1), Reason::Rollback, None);
+    let id = history.queue(wish).unwrap();
+    history.deploy(Schema::Irreversible, Comes::End);
+    let begins = Event::DeploymentMoved {
+        env: history.id.clone(),
+        deployment: id,
+        phase: Phase::Preparing,
+    };
+    let refused = history.state.apply(Timestamp(1), &begins);
+    assert!(
+        matches!(refused, Err(MisfitEvent::Barred(..))),
+        "{refused:?}"
+    );
+}
