@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::proxy::Entry;
 
@@ -32,6 +33,8 @@ impl Socket for TlsStream<TcpStream> {
 pub(crate) struct Client {
     /// Where the connection comes from.
     pub(crate) entry: Entry,
+    /// Cancelled when this connection should take no further request, because the process leaves.
+    pub(crate) leave: CancellationToken,
     duplicate: Box<dyn Fn() -> io::Result<TcpStream>>,
 }
 
@@ -41,6 +44,7 @@ impl Client {
         let stream = Arc::downgrade(&stream.0);
         Self {
             entry,
+            leave: CancellationToken::new(),
             duplicate: Box::new(move || duplicate(&stream)),
         }
     }

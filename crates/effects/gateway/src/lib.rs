@@ -31,6 +31,8 @@ mod limits;
 mod lines;
 mod links;
 mod local;
+mod marks;
+mod parting;
 mod process;
 mod proxy;
 mod reply;

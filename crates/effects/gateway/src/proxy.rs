@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, HOST, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
@@ -337,12 +339,14 @@ impl<'a> Exchange<'a> {
             Ok((response, lease)) => {
                 place.answered();
                 let upload = Rc::clone(&self.upload);
+                let leave = self.client.leave.clone();
                 Ok((
                     response,
                     Held {
                         place,
                         lease,
                         upload,
+                        leave,
                     },
                 ))
             }
@@ -463,13 +467,7 @@ impl<'a> Exchange<'a> {
         headers.insert("ward-instance", name);
         headers.insert("ward-release", release);
         self.set_cookie(headers);
-        let kind = match head::is_event_stream(headers) {
-            true => Kind::Events,
-            false => Kind::Ordinary,
-        };
-        if kind == Kind::Events {
-            held.place.lengthen();
-        }
+        let kind = kind(headers);
         *response.version_mut() = Version::HTTP_11;
         Ok(response.map(|body| Reply::Stream(Box::new(Stream::new(body, kind, held)))))
     }
@@ -509,6 +507,17 @@ impl<'a> Exchange<'a> {
         *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *switched.headers_mut() = headers;
         Ok(switched)
+    }
+}
+
+/// How an answer is drained, by its head.
+fn kind(headers: &HeaderMap) -> Kind {
+    let compressed = headers.contains_key(CONTENT_ENCODING);
+    match head::is_event_stream(headers) {
+        true if compressed => Kind::CompressedEvents,
+        true => Kind::Events,
+        false if head::is_grpc(headers) => Kind::Call,
+        false => Kind::Ordinary,
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -18,6 +18,7 @@ use crate::connection;
 use crate::egress;
 use crate::limits::Limits;
 use crate::links::Handed;
+use crate::parting::Parting;
 use crate::routes::Routing;
 use crate::upstream::Upstreams;
 
@@ -48,6 +49,10 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     /// One permit per client connection.
     pub(crate) connections: Arc<Semaphore>,
+    /// HTTP/2 connections of clients that are told to go away when the process leaves.
+    pub(crate) clients: Parting,
+    /// How many client connections there were so far.
+    pub(crate) served: AtomicU64,
     /// The most client connections at once since it was last looked at.
     pub(crate) peak: AtomicUsize,
     /// How far the process has come.

@@ -180,6 +180,7 @@ impl World {
             release: spec.facts.release,
             dir: spec.dir.clone(),
             port: 8080,
+            long_drain: None,
         };
         Table {
             generation: Generation(generation),

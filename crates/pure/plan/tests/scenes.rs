@@ -320,6 +320,7 @@ fn gateway(
             instance,
             dir: PathBuf::new(),
             port: 8080,
+            long_drain: None,
         });
         let endpoints: Vec<_> = endpoints.collect();
         let split = endpoints.iter().any(|e| Some(e.release) == other);

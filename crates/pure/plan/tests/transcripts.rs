@@ -448,6 +448,24 @@ fn long_connections_are_cut_when_their_budget_is_out() {
     insta::assert_snapshot!(world.transcript);
 }
 
+/// What is left decides: a request whose own budget is out is not cut under the long connections beside it.
+#[test]
+fn requests_and_long_connections_have_budgets_of_their_own() {
+    let mut world = served();
+    let mut next = returns();
+    next.keep_warm = Millis(0);
+    world.deploy(next.clone());
+    world.settle();
+    world.transcript.clear();
+    world.gateway.busy(&id("web-r2-7"), 1, 0);
+    world.gateway.busy(&id("web-r2-8"), 1, 3);
+    world.deploy(next);
+    world.run(35_000);
+    world.gateway.busy(&id("web-r2-8"), 1, 0);
+    world.run(10_000);
+    insta::assert_snapshot!(world.transcript);
+}
+
 #[test]
 fn down() {
     let mut world = served();

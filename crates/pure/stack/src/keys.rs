@@ -229,6 +229,9 @@ pub const KEYS: &[Key] = &[
     Key::new("service.*.drain_timeout", duration("0s", "24h"), Need::Default(r#""30s""#), r#""1m""#)
         .about("From the routing switch until requests that are still under way in an old instance are cut off.")
         .also(&["drain"]),
+    Key::new("service.*.long_drain_timeout", duration("0s", "24h"), Need::Default(r#""60s""#), r#""10m""#)
+        .about("From the routing switch until the last long connection of an old instance is told to go away: websockets (close frame 1012), server-sent events (end of stream) and gRPC calls that are being answered (status 14). They are told one after the other, evenly over this time; `\"0s\"`: all at once. An instance that comes back into rotation keeps those that are left.")
+        .also(&["websocket_drain_timeout", "stream_drain_timeout", "close_grace_period", "stream_close_delay"]),
     Key::new("service.*.stop_timeout", duration("0s", "1h"), Need::Default(r#""10s""#), r#""30s""#)
         .about("From SIGTERM to SIGKILL.")
         .also(&["kill_timeout", "stop_wait_time", "stop_grace_period"]),

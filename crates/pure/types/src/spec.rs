@@ -71,6 +71,10 @@ pub struct ServiceSpec {
     pub start_timeout: Millis,
     /// From the routing switch until requests under way are cut off.
     pub drain_timeout: Millis,
+    /// From the routing switch until the last long connection is told to go away. `None`: a release that was
+    /// recorded before there was such a setting; see [`ServiceSpec::long_drain`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long_drain_timeout: Option<Millis>,
     /// From SIGTERM to SIGKILL.
     pub stop_timeout: Millis,
     /// How a new release takes over.
@@ -184,6 +188,12 @@ pub enum Sticky {
 }
 
 impl ServiceSpec {
+    /// How long its long connections have: websockets, event streams, gRPC calls that are being answered.
+    #[must_use]
+    pub fn long_drain(&self) -> Millis {
+        self.long_drain_timeout.unwrap_or(self.drain_timeout)
+    }
+
     /// Of releases that were recorded before there was such a setting.
     fn processes() -> u32 {
         4096

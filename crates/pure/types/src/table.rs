@@ -62,6 +62,10 @@ pub struct Endpoint {
     pub dir: PathBuf,
     /// The port inside its sandbox.
     pub port: u16,
+    /// From the table that does not name it any more until the last of its long connections is told to go
+    /// away; they are told one after the other, evenly over this time. `None`: the gateway tells none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long_drain: Option<Millis>,
 }
 
 /// What the gateway can be asked.
@@ -129,7 +133,7 @@ pub struct GatewayObserved {
 pub struct Traffic {
     /// Requests under way.
     pub requests: u64,
-    /// Upgraded and long connections under way.
+    /// Long connections under way: upgraded ones, event streams and gRPC calls that are being answered.
     pub upgraded: u64,
     /// Requests answered since the gateway started.
     pub answered: u64,

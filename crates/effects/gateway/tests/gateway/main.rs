@@ -14,6 +14,7 @@ mod edges;
 mod gaps;
 mod http;
 mod links;
+mod partings;
 mod smuggling;
 mod splits;
 mod swaps;

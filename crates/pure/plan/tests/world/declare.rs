@@ -43,6 +43,7 @@ pub fn worker(instances: u32) -> ServiceSpec {
         route: None,
         start_timeout: Millis::secs(30),
         drain_timeout: Millis::secs(20),
+        long_drain_timeout: Some(Millis::secs(40)),
         stop_timeout: Millis::secs(10),
         strategy: Strategy::default(),
         analysis: None,
@@ -245,7 +246,7 @@ pub fn phase_limit(spec: &EnvSpec, old: Option<&EnvSpec>, phase: &str, patient: 
         true => {
             let leaving = both
                 .clone()
-                .map(|s| s.drain_timeout.0 + s.stop_timeout.0 + 1000);
+                .map(|s| s.drain_timeout.0.max(s.long_drain().0 + 5000) + s.stop_timeout.0 + 1000);
             (
                 leaving.max().unwrap_or(0),
                 both.map(|s| s.instances + 1).max().unwrap_or(0),
@@ -308,6 +309,7 @@ impl World {
                     release: self.engine[id].facts.release,
                     dir: PathBuf::from(id.as_str()),
                     port: 8080,
+                    long_drain: None,
                 })
                 .collect(),
             split: pool.split.clone(),
