@@ -45,6 +45,7 @@ fn worker(instances: u32) -> ServiceSpec {
         stop_timeout: Millis::secs(10),
         strategy: Strategy::default(),
         analysis: None,
+        probe: None,
     }
 }
 

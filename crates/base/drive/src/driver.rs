@@ -244,6 +244,7 @@ impl<W: World> Driver<W> {
             hosts: planned.hosts.clone(),
             endpoints: planned.endpoints.iter().filter_map(endpoint).collect(),
             split: planned.split.clone(),
+            probe: planned.probe.clone(),
         }
     }
 }

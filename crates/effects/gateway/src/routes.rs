@@ -432,6 +432,7 @@ mod tests {
                 hosts: vec!["Shop.localhost".to_owned()],
                 endpoints: instances.iter().map(endpoint).collect(),
                 split: None,
+                probe: None,
             }],
         }
     }

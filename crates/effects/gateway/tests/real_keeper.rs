@@ -190,6 +190,7 @@ impl World {
                 hosts: vec!["shop.localhost".to_owned()],
                 endpoints: specs.iter().map(endpoint).collect(),
                 split: None,
+                probe: None,
             }],
         }
     }

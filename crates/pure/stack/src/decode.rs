@@ -74,6 +74,7 @@ fn service(at: &At<'_>) -> Option<ServiceSpec> {
         stop_timeout: at.duration("stop_timeout"),
         strategy: strategy::strategy(at)?,
         analysis: strategy::analysis(at),
+        probe: strategy::probe(at),
     })
 }
 

@@ -84,6 +84,9 @@ pub struct ServiceSpec {
     /// it back as well, but no number of requests is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Analysis>,
+    /// Requests that the gateway makes itself meanwhile, so that there is something to judge by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
 }
 
 /// How the instances of a new release take over from those of the one before. Only a deploy follows it:
@@ -162,6 +165,16 @@ pub struct Analysis {
     pub requests: u32,
     /// What becomes of one that has not answered so many when its time is over.
     pub inconclusive: Inconclusive,
+}
+
+/// GET requests that the gateway makes while a new release is on trial, to both releases in turn where both
+/// are in rotation, through the same way as clients' and counted like them. They carry `ward-probe: 1`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The path.
+    pub path: String,
+    /// From one request to the next, 10 ms to 1 minute.
+    pub every: Millis,
 }
 
 /// What becomes of a release of which too few requests say whether it is as good as the one before.

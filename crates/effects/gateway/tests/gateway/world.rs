@@ -153,6 +153,7 @@ impl World {
                 hosts: vec!["shop.localhost".to_owned()],
                 endpoints: instances.iter().map(|id| self.endpoint(id)).collect(),
                 split: None,
+                probe: None,
             }],
         }
     }

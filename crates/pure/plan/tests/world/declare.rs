@@ -9,7 +9,7 @@ use ward_types::keeper::{InstanceFacts, Role};
 use ward_types::release::{Build, Release};
 use ward_types::spec::{
     Amount, Analysis, CanaryStep, DatabaseEngine, DatabaseSpec, EnvSpec, HealthSpec, ImageSource,
-    Inconclusive, ReleaseCommand, RouteSpec, ServiceSpec, Sticky, Strategy,
+    Inconclusive, Probe, ReleaseCommand, RouteSpec, ServiceSpec, Sticky, Strategy,
 };
 use ward_types::table::{Endpoint, Pool};
 use ward_types::time::{Millis, Timestamp};
@@ -47,6 +47,7 @@ pub fn worker(instances: u32) -> ServiceSpec {
         stop_timeout: Millis::secs(10),
         strategy: Strategy::default(),
         analysis: None,
+        probe: None,
         processes: 4096,
         scratch: ByteSize(1 << 30),
     }
@@ -235,6 +236,19 @@ pub fn any_analysis(dice: &mut Dice) -> Option<Analysis> {
     })
 }
 
+/// Ten requests per second of a path.
+pub fn probe(path: &str) -> Probe {
+    Probe {
+        path: path.to_owned(),
+        every: Millis(100),
+    }
+}
+
+/// Most have none.
+pub fn any_probe(dice: &mut Dice) -> Option<Probe> {
+    dice.chance(30).then(|| probe("/healthz"))
+}
+
 /// How long a phase may take by the rules in the planner's documents.
 pub fn phase_limit(spec: &EnvSpec, old: Option<&EnvSpec>, phase: &str, patient: bool) -> u64 {
     let services = spec.services.values();
@@ -313,6 +327,7 @@ impl World {
                 })
                 .collect(),
             split: pool.split.clone(),
+            probe: pool.probe.clone(),
         });
         pools.collect()
     }
