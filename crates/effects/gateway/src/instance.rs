@@ -44,6 +44,7 @@ pub(crate) struct Instance {
     word: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
+    probes: AtomicU64,
     /// How many answers took how long, by bucket.
     latency: [AtomicU64; Histogram::BUCKETS],
     avoided_until: AtomicU64,
@@ -71,6 +72,7 @@ impl Instance {
             word: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            probes: AtomicU64::new(0),
             latency: [const { AtomicU64::new(0) }; Histogram::BUCKETS],
             avoided_until: AtomicU64::new(0),
             gap: ArcSwap::default(),
@@ -88,6 +90,7 @@ impl Instance {
             instance: Arc::clone(self),
             weight: Cell::new(REQUEST),
             outcome: Cell::new(Outcome::Open),
+            origin: Cell::new(Origin::Client),
             turn: OnceCell::new(),
             began: Instant::now(),
         })
@@ -126,6 +129,7 @@ impl Instance {
             upgraded: word / LONG,
             answered: self.answered.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
+            probes: self.probes.load(Ordering::Relaxed),
         }
     }
 
@@ -167,6 +171,7 @@ pub(crate) struct Place {
     instance: Arc<Instance>,
     weight: Cell<u64>,
     outcome: Cell<Outcome>,
+    origin: Cell<Origin>,
     /// A long connection's turn to go.
     turn: OnceCell<(u64, CancellationToken)>,
     began: Instant,
@@ -178,6 +183,13 @@ enum Outcome {
     Open,
     Answered,
     Failed,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Client,
+    Probe,
 }
 
 impl Place {
@@ -196,6 +208,11 @@ impl Place {
         }
         let (_, token) = self.turn.get_or_init(|| self.instance.parting.enter());
         token.clone()
+    }
+
+    /// The request is one of the gateway's own.
+    pub(crate) fn counts_as_probe(&self) {
+        self.origin.set(Origin::Probe);
     }
 
     /// The head of an answer came.
@@ -222,6 +239,8 @@ impl Place {
         }
         if before == Outcome::Open {
             self.instance.answered.fetch_add(1, Ordering::Relaxed);
+            let probes = u64::from(self.origin.get() == Origin::Probe);
+            self.instance.probes.fetch_add(probes, Ordering::Relaxed);
         }
         if outcome == Outcome::Failed {
             self.instance.failed.fetch_add(1, Ordering::Relaxed);

@@ -31,7 +31,7 @@ use crate::serve::{self, Desk};
 use crate::socket;
 use crate::table_file;
 use crate::tls::{self, TlsError};
-use crate::worker::{self, Listeners, Phase, Shared};
+use crate::worker::{self, Listeners, Phase, Rank, Shared};
 
 const CONTROL: &str = "control.sock";
 /// How long whoever starts the gateway may take to pass the listening sockets.
@@ -232,7 +232,7 @@ fn start_worker(
     std::thread::Builder::new()
         .name("ward-worker".to_owned())
         .spawn(move || {
-            let running = worker::run(shared, listeners, handed);
+            let running = worker::run(Rank::Other, shared, listeners, handed);
             if let Err(error) = LocalSet::new().block_on(&runtime, running) {
                 tracing::error!(%error, "a worker ended");
             }
@@ -266,7 +266,7 @@ fn lead(
         tokio::task::spawn_local(parting::tell_all(Arc::clone(shared)));
         tokio::task::spawn_local(links::take_over(links, Arc::clone(shared), workers));
         tokio::select! {
-            result = worker::run(Arc::clone(shared), listeners, first) => {
+            result = worker::run(Rank::First, Arc::clone(shared), listeners, first) => {
                 result.map_err(StartError::Worker)
             }
             result = until_the_end(shared, stored, desk, &mut asked) => result.map_err(StartError::Worker),

@@ -19,6 +19,7 @@ use crate::egress;
 use crate::limits::Limits;
 use crate::links::Handed;
 use crate::parting::Parting;
+use crate::probe;
 use crate::routes::Routing;
 use crate::upstream::Upstreams;
 
@@ -139,8 +140,18 @@ impl Worker {
     }
 }
 
+/// Which worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rank {
+    /// The one that makes probes.
+    First,
+    /// Any other.
+    Other,
+}
+
 /// Runs a worker until the process ends. `main` runs beside it, on the first worker only.
 pub(crate) async fn run(
+    rank: Rank,
     shared: Arc<Shared>,
     listeners: Listeners,
     mut handed: mpsc::UnboundedReceiver<Handed>,
@@ -149,6 +160,9 @@ pub(crate) async fn run(
     listen(&worker, listeners.http, Speak::Plain)?;
     listen(&worker, listeners.https, Speak::Tls)?;
     tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+    if rank == Rank::First {
+        tokio::task::spawn_local(probe::all(Rc::clone(&worker)));
+    }
     loop {
         tokio::select! {
             () = worker.reached(Phase::Ended) => return Ok(()),

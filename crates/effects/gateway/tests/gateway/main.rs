@@ -15,6 +15,7 @@ mod gaps;
 mod http;
 mod links;
 mod partings;
+mod probes;
 mod smuggling;
 mod splits;
 mod swaps;
