@@ -227,6 +227,32 @@ fn a_canary_that_nobody_asks_is_not_promoted() {
     assert_eq!(of_a_hundred(&ward), 0);
 }
 
+const PROBED: &str = r#"deploy = { strategy = "canary", steps = [{ weight = 10, hold = "2s" }], bake = "1s", analysis = { requests = 20, inconclusive = "hold", probe = { path = "/", every = "10ms" } } }"#;
+
+#[test]
+fn a_canary_that_nobody_asks_is_promoted_by_probes() {
+    let ward = up(PROBED);
+    deploy_two(&ward, PROBED);
+    ward.run(&["deployment", "watch"]).success();
+    assert_eq!(shown(&ward)["deployment"]["verdict"], "succeeded");
+    assert_eq!(of_a_hundred(&ward), 100);
+}
+
+#[test]
+fn a_canary_that_nobody_asks_and_that_fails_its_probes_goes_back() {
+    let ward = up(PROBED);
+    ward.stack(r#"ANSWER = "two", MODE = "broken""#, PROBED);
+    ward.ok(&["deploy", "--no-wait"]);
+    eventually("the verdict falls", || {
+        shown(&ward)["deployment"]["verdict"] == "rolled_back"
+    });
+    let failure = shown(&ward)["deployment"]["failure"].to_string();
+    for said in ["r2 failed ", " requests of web in ", ", r1 0 of "] {
+        assert!(failure.contains(said), "{said}: {failure}");
+    }
+    assert_eq!(of_a_hundred(&ward), 0);
+}
+
 #[test]
 fn p1_a_rolling_deploy_and_its_way_back_lose_nothing() {
     let strategy = r#"deploy = { strategy = "rolling" }"#;
