@@ -80,6 +80,27 @@ const MUTATIONS: &[Mutation] = &[
         noticed_by: &["ward-gateway"],
     },
     Mutation {
+        guard: "probes end with the trial",
+        file: "crates/pure/plan/src/trial.rs",
+        text: "pool.probe = probe.filter(|_| rollout.from.is_some() && (bakes || pool.split.is_some()));",
+        without: "pool.probe = probe;",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "the checker refuses probes of what is not on trial",
+        file: "crates/pure/plan/src/check/course.rs",
+        text: "asks && (on_trial || pool.split.is_some())",
+        without: "asks",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "both releases are probed in turn",
+        file: "crates/effects/gateway/src/probe.rs",
+        text: "turn = (turn + 1) % releases.len();",
+        without: "",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
         guard: "a table that serves is not given up for one that does not",
         file: "crates/pure/plan/src/route.rs",
         text: "Some(serving) => pools::of(scene, serving),",
