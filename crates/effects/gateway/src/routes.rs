@@ -480,6 +480,33 @@ mod tests {
     }
 
     #[test]
+    fn an_instance_that_comes_back_keeps_its_long_connections_and_has_a_new_budget_the_next_time() {
+        let routing = Routing::new();
+        let with_budget = |generation, instances: &[&str]| {
+            let mut table = table(generation, instances);
+            let endpoints = &mut table.pools[0].endpoints;
+            endpoints
+                .iter_mut()
+                .for_each(|one| one.long_drain = Some(ward_types::time::Millis::secs(60)));
+            table
+        };
+        routing.swap(with_budget(1, &["web-r1-1"]));
+        let place = only(&routing).take().unwrap();
+        let told = place.lengthen();
+        routing.swap(with_budget(2, &[]));
+        routing.swap(with_budget(3, &["web-r1-1"]));
+        let much_later = Instant::now() + Duration::from_secs(999);
+        assert_eq!(only(&routing).parting.tell(much_later), None);
+        assert_eq!(routing.tell(much_later), None);
+        routing.swap(with_budget(4, &[]));
+        let next = routing.tell(Instant::now()).unwrap();
+        assert!(next > Instant::now() + Duration::from_secs(30));
+        assert!(!told.is_cancelled());
+        routing.tell(much_later);
+        assert!(told.is_cancelled());
+    }
+
+    #[test]
     fn a_replaced_instance_is_remembered_as_long_as_its_release_is_in_rotation() {
         let routing = Routing::new();
         let env = EnvId::parse("shop/dev").unwrap();

@@ -297,6 +297,41 @@ async fn frames_are_whole_on_both_sides_of_a_websocket_that_is_told_in_the_middl
 }
 
 #[tokio::test]
+async fn the_frame_that_is_under_way_comes_before_the_close_frame() {
+    let old = App::raw(|mut stream, seen| async move {
+        head(&mut stream).await;
+        stream.write_all(SWITCH.as_bytes()).await.unwrap();
+        stream.write_all(b"\x82\x08half").await.unwrap();
+        seen.release.notified().await;
+        stream.write_all(b"rest\x82\x05never").await.unwrap();
+        std::future::pending().await
+    })
+    .await;
+    let other = App::http("other").await;
+    let mut world = World::new().await;
+    world.long_drain = Some(Millis(0));
+    world.instance("web-r1-1", old.address);
+    world.instance("web-r2-2", other.address);
+    world.route(&["web-r1-1"]).await;
+    let mut client = TcpStream::connect(world.http).await.unwrap();
+    client.write_all(ASK.as_bytes()).await.unwrap();
+    head(&mut client).await;
+    let mut half = [0; 6];
+    client.read_exact(&mut half).await.unwrap();
+    world.route(&["web-r2-2"]).await;
+    let witness = connect(&world).await;
+    world.route(&[]).await;
+    // This one was told after the other.
+    assert_eq!(closed(witness).await.0, CloseCode::Restart);
+    old.seen.release.notify_one();
+    let mut rest = [0; 4];
+    client.read_exact(&mut rest).await.unwrap();
+    assert_eq!((&half[2..], &rest), (&b"half"[..], b"rest"));
+    let (first, close) = frame(&mut client).await.unwrap();
+    assert_eq!((first, &close[..]), (0x88, &b"\x03\xf4service restart"[..]));
+}
+
+#[tokio::test]
 async fn a_cut_leaves_frames_whole_too() {
     let (app, _hears) = talkative().await;
     let mut world = World::new().await;
