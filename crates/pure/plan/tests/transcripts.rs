@@ -954,7 +954,8 @@ fn probed(world: &mut World, millis: u64, answers: Answers) {
             releases.dedup();
             let release = releases[turn as usize % releases.len()];
             let of_it = |e: &&Endpoint| e.release == release;
-            let endpoint = pool.endpoints.iter().find(of_it).unwrap();
+            let endpoint = pool.endpoints.iter().find(of_it);
+            let endpoint = endpoint.expect("it has one of each of its releases");
             let (failed, micros) = answers(release);
             let gateway = &mut world.gateway;
             gateway.answer(&endpoint.instance, 1, failed / 20, micros);
