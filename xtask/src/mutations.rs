@@ -82,7 +82,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         guard: "probes end with the trial",
         file: "crates/pure/plan/src/trial.rs",
-        text: "pool.probe = probe.filter(|_| rollout.from.is_some() && (bakes || pool.split.is_some()));",
+        text: "pool.probe = probe.filter(|_| on_trial && (bakes || pool.split.is_some()));",
         without: "pool.probe = probe;",
         noticed_by: PLANNED,
     },

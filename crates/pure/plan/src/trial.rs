@@ -27,10 +27,12 @@ pub(crate) fn probed(
     mut pools: Vec<PlannedPool>,
 ) -> Vec<PlannedPool> {
     let bakes = stage == Some(rollout.last()) && hold::is_baking(rollout);
+    // Also one that goes back may keep its requests, because nothing else can serve them.
+    let on_trial = rollout.from.is_some() && scene.rolling() == Some(rollout.to);
     for pool in &mut pools {
         let service = scene.service(rollout.to, &pool.service);
         let probe = service.and_then(|service| service.probe.clone());
-        pool.probe = probe.filter(|_| rollout.from.is_some() && (bakes || pool.split.is_some()));
+        pool.probe = probe.filter(|_| on_trial && (bakes || pool.split.is_some()));
     }
     pools
 }
