@@ -471,6 +471,7 @@ fn add_traffic(observed: &mut GatewayObserved, other: GatewayObserved) {
             traffic.upgraded += more.upgraded;
             traffic.answered += more.answered;
             traffic.failed += more.failed;
+            traffic.probes += more.probes;
         }
     }
 }

@@ -68,6 +68,12 @@ impl Gateway {
         }
     }
 
+    /// Requests and long connections.
+    pub(crate) fn under_way(&self, id: &InstanceId) -> (u64, u64) {
+        let traffic = self.traffic.get(id).copied().unwrap_or_default();
+        (traffic.requests, traffic.upgraded)
+    }
+
     pub(crate) fn is_busy(&self, id: &InstanceId) -> bool {
         let traffic = self.traffic.get(id);
         traffic.is_some_and(|t| t.requests + t.upgraded > 0)

@@ -25,13 +25,16 @@ impl Inner {
         });
     }
 
-    /// What is under way on an instance may take `drain_timeout`, from when it left the table.
+    /// Requests may take `drain_timeout`, from when their instance left the table, and long connections
+    /// `long_drain_timeout` and a little for their end.
     pub(crate) fn must_have_had_its_budget(&mut self, id: &InstanceId) {
         let left = self.left.get(id).copied().unwrap_or(0);
         let budget = self.engine.get(id).and_then(|copy| {
             let release = self.env().releases.get(&copy.facts.release)?;
             let service = release.spec.services.get(&copy.facts.component)?;
-            Some(service.drain_timeout.0)
+            let (requests, long) = self.gateway.under_way(id);
+            let ordinary = u64::from(requests > 0) * service.drain_timeout.0;
+            Some(ordinary.max(u64::from(long > 0) * (service.long_drain().0 + 5000)))
         });
         let had = self.clock_was_set || self.now - left >= budget.unwrap_or(0);
         self.must(had, || format!("{id} is cut before its time"));

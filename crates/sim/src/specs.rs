@@ -41,9 +41,11 @@ fn worker(instances: u32) -> ServiceSpec {
         route: None,
         start_timeout: Millis::secs(30),
         drain_timeout: Millis::secs(20),
+        long_drain_timeout: Some(Millis::secs(40)),
         stop_timeout: Millis::secs(10),
         strategy: Strategy::default(),
         analysis: None,
+        probe: None,
     }
 }
 
@@ -245,7 +247,7 @@ pub(crate) fn phase_limit(spec: &EnvSpec, old: Option<&EnvSpec>, phase: &str) ->
     let held = services.clone().map(longest_hold).max().unwrap_or(0);
     let leaving = both
         .clone()
-        .map(|s| s.drain_timeout.0 + s.stop_timeout.0 + 1000);
+        .map(|s| s.drain_timeout.0.max(s.long_drain().0 + 5000) + s.stop_timeout.0 + 1000);
     let rolls = |s: &ServiceSpec| matches!(s.strategy, Strategy::Rolling { .. });
     let leaving = match services.clone().any(rolls) {
         true => leaving.max().unwrap_or(0),

@@ -251,11 +251,13 @@ impl<W: World> Driver<W> {
         let endpoint = |id: &InstanceId| {
             let facts = &observed.instances.get(id)?.facts;
             let spec = &env.releases.get(&facts.release)?.spec;
+            let service = spec.services.get(&facts.component)?;
             Some(Endpoint {
                 instance: id.clone(),
                 release: facts.release,
                 dir: self.world.instance_dir(&self.env, id),
-                port: spec.services.get(&facts.component)?.port?,
+                port: service.port?,
+                long_drain: Some(service.long_drain()),
             })
         };
         Pool {
@@ -264,6 +266,7 @@ impl<W: World> Driver<W> {
             hosts: planned.hosts.clone(),
             endpoints: planned.endpoints.iter().filter_map(endpoint).collect(),
             split: planned.split.clone(),
+            probe: planned.probe.clone(),
         }
     }
 }

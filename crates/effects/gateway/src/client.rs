@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::io::Interest;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::proxy::Entry;
 
@@ -22,6 +23,12 @@ impl Socket for TcpStream {
     }
 }
 
+impl Socket for UnixStream {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+}
+
 impl Socket for TlsStream<TcpStream> {
     fn socket(&self) -> BorrowedFd<'_> {
         self.get_ref().0.as_fd()
@@ -32,6 +39,8 @@ impl Socket for TlsStream<TcpStream> {
 pub(crate) struct Client {
     /// Where the connection comes from.
     pub(crate) entry: Entry,
+    /// Cancelled when this connection should take no further request, because the process leaves.
+    pub(crate) leave: CancellationToken,
     duplicate: Box<dyn Fn() -> io::Result<TcpStream>>,
 }
 
@@ -41,6 +50,7 @@ impl Client {
         let stream = Arc::downgrade(&stream.0);
         Self {
             entry,
+            leave: CancellationToken::new(),
             duplicate: Box::new(move || duplicate(&stream)),
         }
     }

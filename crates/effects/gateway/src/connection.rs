@@ -31,6 +31,7 @@ use crate::clock;
 use crate::head::Outside;
 use crate::limits::Limits;
 use crate::local::Local;
+use crate::parting::Turn;
 use crate::proxy::{self, Entry};
 use crate::reply::{self, Reply};
 use crate::worker::{Phase, Worker};
@@ -83,6 +84,7 @@ pub(crate) async fn serve<I>(
 ) where
     I: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
 {
+    let number = worker.shared.served.fetch_add(1, Ordering::Relaxed);
     let activity = Arc::new(Activity::new());
     let stream = Shared::new(stream);
     let client = Rc::new(Client::new(entry, &stream));
@@ -91,6 +93,7 @@ pub(crate) async fn serve<I>(
         activity: Arc::clone(&activity),
         _permit: permit,
     };
+    let leave = client.leave.clone();
     let service = {
         let (worker, activity) = (Rc::clone(&worker), Arc::clone(&activity));
         service_fn(move |request: Request<Incoming>| {
@@ -113,7 +116,9 @@ pub(crate) async fn serve<I>(
                 return;
             }
         }
-        () = time_to_go(&worker, &activity) => {}
+        () = time_to_go(&worker, &activity, number) => {}
+        // A long answer has ended so that its client may go elsewhere; it must not ask here again.
+        () = leave.cancelled() => {}
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
@@ -122,13 +127,18 @@ pub(crate) async fn serve<I>(
     }
 }
 
-/// HTTP/2 is told at once that the process ends (GOAWAY lets the client begin its next request elsewhere).
+/// HTTP/2 is told when its turn comes that the process ends (GOAWAY lets the client begin its next request
+/// elsewhere).
 /// An HTTP/1.1 connection is not closed under a client that may just be sending: it is closed by the
 /// answer to its next request, or when nothing came for a while.
-async fn time_to_go(worker: &Worker, activity: &Activity) {
+async fn time_to_go(worker: &Worker, activity: &Activity, number: u64) {
     worker.reached(Phase::Quitting).await;
     if !activity.is_http2() {
         worker.reached(Phase::Closing).await;
+    }
+    // Also one whose first request has come only now.
+    if activity.is_http2() {
+        Turn::new(&worker.shared.clients, number).comes().await;
     }
 }
 

@@ -131,6 +131,9 @@ pub(crate) fn wanted_upgrade(parts: &Parts) -> Option<HeaderValue> {
     wanted.then(|| protocol.clone())
 }
 
+/// On requests that the gateway makes itself, and on no others.
+pub(crate) const PROBE: &str = "ward-probe";
+
 /// Whether a request is a gRPC call, which needs HTTP/2 all the way. gRPC-Web does not.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let content = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);

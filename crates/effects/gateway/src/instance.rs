@@ -5,7 +5,7 @@
 //! of what is under way and the closed bit share one word: taking a place fails once the bit is set, and
 //! the worker picks again from the newest table. Whoever got a place before is in the count, and is drained.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -18,6 +18,7 @@ use ward_types::id::EnvId;
 use ward_types::table::{Endpoint, Traffic};
 
 use crate::gap::Gap;
+use crate::parting::Parting;
 
 const REQUEST: u64 = 1;
 const LONG: u64 = 1 << 32;
@@ -38,9 +39,12 @@ pub(crate) struct Instance {
     pub(crate) names: [HeaderValue; 2],
     /// Cancelled to end what is under way.
     pub(crate) cut: CancellationToken,
+    /// Its long connections, which are told to go away when it leaves rotation.
+    pub(crate) parting: Parting,
     word: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
+    probes: AtomicU64,
     /// How many answers took how long, by bucket.
     latency: [AtomicU64; Histogram::BUCKETS],
     avoided_until: AtomicU64,
@@ -54,9 +58,12 @@ impl Instance {
             endpoint.instance.as_str().to_owned(),
             endpoint.release.to_string(),
         ];
+        let parting = Parting::default();
+        parting.set_budget(endpoint.long_drain.map(|budget| budget.duration()));
         Self {
             env,
             endpoint,
+            parting,
             serial,
             names: names.map(|text| {
                 HeaderValue::try_from(text).expect("ids are letters, digits and hyphens")
@@ -65,6 +72,7 @@ impl Instance {
             word: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            probes: AtomicU64::new(0),
             latency: [const { AtomicU64::new(0) }; Histogram::BUCKETS],
             avoided_until: AtomicU64::new(0),
             gap: ArcSwap::default(),
@@ -82,18 +90,24 @@ impl Instance {
             instance: Arc::clone(self),
             weight: Cell::new(REQUEST),
             outcome: Cell::new(Outcome::Open),
+            origin: Cell::new(Origin::Client),
+            turn: OnceCell::new(),
             began: Instant::now(),
         })
     }
 
-    /// From now on [`Instance::take`] fails.
+    /// From now on [`Instance::take`] fails, and its long connections are told to go away.
     pub(crate) fn close(&self) {
-        self.word.fetch_or(CLOSED, Ordering::AcqRel);
+        if self.word.fetch_or(CLOSED, Ordering::AcqRel) & CLOSED == 0 {
+            self.parting.begin(Instant::now());
+        }
     }
 
     /// It is in rotation again.
     pub(crate) fn open(&self) {
-        self.word.fetch_and(!CLOSED, Ordering::AcqRel);
+        if self.word.fetch_and(!CLOSED, Ordering::AcqRel) & CLOSED != 0 {
+            self.parting.stop();
+        }
     }
 
     /// Whether it is out of rotation.
@@ -115,6 +129,7 @@ impl Instance {
             upgraded: word / LONG,
             answered: self.answered.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
+            probes: self.probes.load(Ordering::Relaxed),
         }
     }
 
@@ -156,6 +171,9 @@ pub(crate) struct Place {
     instance: Arc<Instance>,
     weight: Cell<u64>,
     outcome: Cell<Outcome>,
+    origin: Cell<Origin>,
+    /// A long connection's turn to go.
+    turn: OnceCell<(u64, CancellationToken)>,
     began: Instant,
 }
 
@@ -167,20 +185,34 @@ enum Outcome {
     Failed,
 }
 
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Client,
+    Probe,
+}
+
 impl Place {
     /// Whose place it is.
     pub(crate) fn instance(&self) -> &Arc<Instance> {
         &self.instance
     }
 
-    /// Counts as a long connection (upgraded, or an event stream) from now on, whose drain has a budget of
-    /// its own.
-    pub(crate) fn lengthen(&self) {
+    /// Counts as a long connection (upgraded, an event stream, or a gRPC call) from now on, whose drain has
+    /// a budget of its own. Cancelled when it is told to go away.
+    pub(crate) fn lengthen(&self) -> CancellationToken {
         if self.weight.replace(LONG) == REQUEST {
             self.instance
                 .word
                 .fetch_add(LONG - REQUEST, Ordering::AcqRel);
         }
+        let (_, token) = self.turn.get_or_init(|| self.instance.parting.enter());
+        token.clone()
+    }
+
+    /// The request is one of the gateway's own.
+    pub(crate) fn counts_as_probe(&self) {
+        self.origin.set(Origin::Probe);
     }
 
     /// The head of an answer came.
@@ -207,6 +239,8 @@ impl Place {
         }
         if before == Outcome::Open {
             self.instance.answered.fetch_add(1, Ordering::Relaxed);
+            let probes = u64::from(self.origin.get() == Origin::Probe);
+            self.instance.probes.fetch_add(probes, Ordering::Relaxed);
         }
         if outcome == Outcome::Failed {
             self.instance.failed.fetch_add(1, Ordering::Relaxed);
@@ -216,6 +250,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        if let Some((number, _)) = self.turn.get() {
+            self.instance.parting.exit(*number);
+        }
         self.instance
             .word
             .fetch_sub(self.weight.get(), Ordering::AcqRel);
@@ -233,6 +270,7 @@ pub(crate) mod tests {
             release: ReleaseId(1),
             dir: "/nowhere".into(),
             port: 1,
+            long_drain: None,
         };
         Arc::new(Instance::new(
             EnvId::parse("shop/dev").unwrap(),

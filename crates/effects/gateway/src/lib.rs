@@ -11,6 +11,8 @@
 //! - `x-request-id` is the client's own (when it is well-formed) or a new one, and reaches the instance too;
 //! - an answer of the gateway's own making is a plain page with `ward-fault: client | upstream | ward`,
 //!   and for a gRPC call a status in trailers;
+//! - a request with `ward-probe: 1` is one of the gateway's own, made while a release is on trial; nobody
+//!   else's request reaches an instance with that header;
 //! - when a service's instances are all gone at once, requests wait a moment for the next one instead of
 //!   failing: also those over links, of any method, and those that switch protocols.
 
@@ -31,6 +33,9 @@ mod limits;
 mod lines;
 mod links;
 mod local;
+mod marks;
+mod parting;
+mod probe;
 mod process;
 mod proxy;
 mod reply;

@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -25,12 +25,13 @@ use ward_types::time::Millis;
 use crate::egress::Record;
 use crate::limits::Limits;
 use crate::links::{self, Handed};
+use crate::parting::{self, Parting};
 use crate::routes::Routing;
 use crate::serve::{self, Desk};
 use crate::socket;
 use crate::table_file;
 use crate::tls::{self, TlsError};
-use crate::worker::{self, Listeners, Phase, Shared};
+use crate::worker::{self, Listeners, Phase, Rank, Shared};
 
 const CONTROL: &str = "control.sock";
 /// How long whoever starts the gateway may take to pass the listening sockets.
@@ -40,6 +41,9 @@ const SIGTERM_GRACE: Millis = Millis::secs(30);
 /// How long requests under way have when another gateway took over. Deploys cut them by their own budgets,
 /// through the socket of a gateway that leaves; this only keeps the process from staying for ever.
 const TAKEN_OVER_GRACE: Millis = Millis::secs(600);
+/// Over how long HTTP/2 connections are told to go to the gateway that took over. Where there is none they
+/// are told at once.
+const CLIENTS_LEAVE_OVER: Duration = Duration::from_secs(60);
 /// How long a kept HTTP/1.1 connection may wait for its next request once the process quits.
 const LAME: Duration = Duration::from_secs(2);
 /// How often a quitting gateway looks for its successor's table.
@@ -127,6 +131,8 @@ fn serve(options: Options) -> Result<(), StartError> {
     let shared = Arc::new(Shared {
         routing: Arc::new(Routing::new()),
         connections: Arc::new(Semaphore::new(options.limits.connections)),
+        clients: Parting::default(),
+        served: AtomicU64::new(0),
         peak: AtomicUsize::new(0),
         limits: options.limits,
         phase: watch::Sender::new(Phase::Serving),
@@ -226,7 +232,7 @@ fn start_worker(
     std::thread::Builder::new()
         .name("ward-worker".to_owned())
         .spawn(move || {
-            let running = worker::run(shared, listeners, handed);
+            let running = worker::run(Rank::Other, shared, listeners, handed);
             if let Err(error) = LocalSet::new().block_on(&runtime, running) {
                 tracing::error!(%error, "a worker ended");
             }
@@ -257,9 +263,10 @@ fn lead(
         let desk = Rc::new(desk);
         tokio::task::spawn_local(serve::accept(Rc::clone(&desk), control, Phase::Quitting));
         tokio::task::spawn_local(give_back(Arc::clone(shared)));
+        tokio::task::spawn_local(parting::tell_all(Arc::clone(shared)));
         tokio::task::spawn_local(links::take_over(links, Arc::clone(shared), workers));
         tokio::select! {
-            result = worker::run(Arc::clone(shared), listeners, first) => {
+            result = worker::run(Rank::First, Arc::clone(shared), listeners, first) => {
                 result.map_err(StartError::Worker)
             }
             result = until_the_end(shared, stored, desk, &mut asked) => result.map_err(StartError::Worker),
@@ -300,14 +307,14 @@ async fn until_the_end(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let control = folder.join(CONTROL);
     let mut taken_over = pin!(socket::taken_over(&control));
-    let grace = loop {
+    let (grace, clients_over) = loop {
         tokio::select! {
-            _ = terminate.recv() => break SIGTERM_GRACE,
+            _ = terminate.recv() => break (SIGTERM_GRACE, Duration::ZERO),
             _ = interrupt.recv() => {}
-            Some(grace) = asked.recv() => break grace,
+            Some(grace) = asked.recv() => break (grace, Duration::ZERO),
             () = taken_over.as_mut() => {
                 tracing::info!("another gateway took over");
-                break TAKEN_OVER_GRACE;
+                break (TAKEN_OVER_GRACE, CLIENTS_LEAVE_OVER);
             }
         }
     };
@@ -322,6 +329,10 @@ async fn until_the_end(
         ))),
         Err(error) => tracing::error!(%error, "nobody can see what is still under way here"),
     }
+    shared
+        .clients
+        .leave(std::time::Instant::now(), clients_over);
+    shared.routing.leave(grace.duration());
     shared.phase.send_replace(Phase::Quitting);
     tokio::task::spawn_local(follow_successor(Arc::clone(shared), folder.clone()));
     let lame = end.min(Instant::now() + LAME);

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, HOST, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
@@ -21,7 +23,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio_util::sync::CancellationToken;
-use ward_types::id::{EnvId, InstanceId, Name};
+use ward_types::id::{EnvId, InstanceId, Name, ReleaseId};
 
 use crate::balance::{Pick, pick, pick_of};
 use crate::client::Client;
@@ -31,6 +33,7 @@ use crate::failure::{Asked, Failure};
 use crate::gap::Gap;
 use crate::head;
 use crate::instance::{Instance, Place};
+use crate::probe;
 use crate::reply::{Held, Kind, Reply, Stream};
 use crate::routes::Pool;
 use crate::split::Ticket;
@@ -49,6 +52,13 @@ pub(crate) enum Entry {
         from: InstanceId,
         /// Where it leads.
         service: (EnvId, Name),
+    },
+    /// The gateway itself, to see how a release answers.
+    Probe {
+        /// Which service.
+        service: (EnvId, Name),
+        /// Which release's instances.
+        release: ReleaseId,
     },
 }
 
@@ -99,6 +109,7 @@ async fn forward(
 enum Target<'a> {
     Host(String),
     Service(&'a (EnvId, Name)),
+    Release(&'a (EnvId, Name), ReleaseId),
 }
 
 /// A request that passed the checks.
@@ -141,8 +152,13 @@ impl<'a> Exchange<'a> {
                 (Target::Host(host), outside.scheme)
             }
             Entry::Link { from, service } => {
+                headers.remove(head::PROBE);
                 headers.insert("ward-from", from_header(from));
                 (Target::Service(service), "http")
+            }
+            Entry::Probe { service, release } => {
+                headers.insert(head::PROBE, HeaderValue::from_static("1"));
+                (Target::Release(service, *release), "http")
             }
         };
         let grpc = head::is_grpc(&headers);
@@ -172,9 +188,14 @@ impl<'a> Exchange<'a> {
     /// Sends until there is a response or nothing more may be tried.
     async fn send(&self) -> Result<(Response<Incoming>, Held), Failure> {
         let mut course = Course::default();
-        self.pool()?.budget.earn();
+        if !self.is_probe() {
+            self.pool()?.budget.earn();
+        }
         loop {
             let Some(place) = self.place(&course.tried)? else {
+                if self.is_probe() {
+                    return Err(Failure::UNREACHABLE);
+                }
                 if !course.asks_again() {
                     self.wait(&mut course).await?;
                 }
@@ -266,11 +287,20 @@ impl<'a> Exchange<'a> {
 
     /// Whether a request that an instance may have seen may be sent again.
     fn may_repeat(&self) -> bool {
-        let harmless = self.method.is_idempotent() && self.upload.is_whole();
+        let harmless = !self.is_probe() && self.method.is_idempotent() && self.upload.is_whole();
         harmless
             && self
                 .pool()
                 .is_ok_and(|pool| pool.budget.spend(clock::millis()))
+    }
+
+    fn is_probe(&self) -> bool {
+        matches!(self.target, Target::Release(..))
+    }
+
+    fn probes(&self, instance: &Instance) -> bool {
+        let release = instance.endpoint.release;
+        matches!(self.target, Target::Release(_, probed) if probed == release)
     }
 
     fn first_reuse(&self) -> Reuse {
@@ -284,13 +314,13 @@ impl<'a> Exchange<'a> {
         let routes = self.worker.routing.current();
         let found = match &self.target {
             Target::Host(host) => routes.by_host(host),
-            Target::Service(service) => routes.by_service(service),
+            Target::Service(service) | Target::Release(service, _) => routes.by_service(service),
         };
         match found {
             Some(pool) => Ok(Arc::clone(pool)),
             None if routes.table.generation.0 == 0 => Err(Failure::NO_TABLE),
-            None if matches!(self.target, Target::Service(_)) => Err(Failure::NO_INSTANCE),
-            None => Err(Failure::UNKNOWN_HOST),
+            None if matches!(self.target, Target::Host(_)) => Err(Failure::UNKNOWN_HOST),
+            None => Err(Failure::NO_INSTANCE),
         }
     }
 
@@ -300,6 +330,11 @@ impl<'a> Exchange<'a> {
             let pool = self.pool()?;
             let now = clock::millis();
             let picked = match &pool.split {
+                _ if self.is_probe() => {
+                    let own = pool.endpoints.iter().filter(|one| self.probes(one));
+                    let own: Vec<_> = own.map(Arc::clone).collect();
+                    pick(&own, tried, &self.worker.lots, now)
+                }
                 None => pick(&pool.endpoints, tried, &self.worker.lots, now),
                 Some(split) => {
                     let draw = || split.ticket(&self.headers, self.scheme);
@@ -322,6 +357,9 @@ impl<'a> Exchange<'a> {
         reuse: Reuse,
     ) -> Result<(Response<Incoming>, Held), Broken> {
         let instance = Arc::clone(place.instance());
+        if self.is_probe() {
+            place.counts_as_probe();
+        }
         let result = tokio::select! {
             biased;
             result = self.send_to(&place, reuse) => result,
@@ -337,12 +375,14 @@ impl<'a> Exchange<'a> {
             Ok((response, lease)) => {
                 place.answered();
                 let upload = Rc::clone(&self.upload);
+                let leave = self.client.leave.clone();
                 Ok((
                     response,
                     Held {
                         place,
                         lease,
                         upload,
+                        leave,
                     },
                 ))
             }
@@ -426,7 +466,11 @@ impl<'a> Exchange<'a> {
         if self.grpc {
             return std::future::pending().await;
         }
-        let patience = self.worker.limits.response_timeout.as_millis() as u64;
+        let patience = match self.is_probe() {
+            true => self.worker.limits.response_timeout.min(probe::WITHIN),
+            false => self.worker.limits.response_timeout,
+        };
+        let patience = patience.as_millis() as u64;
         loop {
             let waited = clock::millis().saturating_sub(self.upload.progress());
             match patience.checked_sub(waited).filter(|left| *left > 0) {
@@ -463,13 +507,7 @@ impl<'a> Exchange<'a> {
         headers.insert("ward-instance", name);
         headers.insert("ward-release", release);
         self.set_cookie(headers);
-        let kind = match head::is_event_stream(headers) {
-            true => Kind::Events,
-            false => Kind::Ordinary,
-        };
-        if kind == Kind::Events {
-            held.place.lengthen();
-        }
+        let kind = kind(headers);
         *response.version_mut() = Version::HTTP_11;
         Ok(response.map(|body| Reply::Stream(Box::new(Stream::new(body, kind, held)))))
     }
@@ -509,6 +547,17 @@ impl<'a> Exchange<'a> {
         *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *switched.headers_mut() = headers;
         Ok(switched)
+    }
+}
+
+/// How an answer is drained, by its head.
+fn kind(headers: &HeaderMap) -> Kind {
+    let compressed = headers.contains_key(CONTENT_ENCODING);
+    match head::is_event_stream(headers) {
+        true if compressed => Kind::CompressedEvents,
+        true => Kind::Events,
+        false if head::is_grpc(headers) => Kind::Call,
+        false => Kind::Ordinary,
     }
 }
 

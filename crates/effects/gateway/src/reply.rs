@@ -1,18 +1,30 @@
 //! The body of an answer on its way to a client.
+//!
+//! A long answer, an event stream or a gRPC call's, is told to go away when its instance leaves rotation. It
+//! ends as its protocol ends: an event stream as if it were complete, because its client connects again by
+//! itself (HTML Living Standard, section 9.2.3), a gRPC call with status 14, "unavailable", which clients may
+//! try again. Neither is cut within an event or a message, where the next end of one is near.
 
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio::time::{Sleep, sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::instance::Place;
+use crate::marks::Marks;
 use crate::upload::Upload;
 use crate::upstream::Lease;
+
+/// How long a long answer that is told to go away may take to the end of its event or message.
+const NEAR: Duration = Duration::from_secs(5);
 
 /// The body of an answer.
 pub(crate) enum Reply {
@@ -37,18 +49,93 @@ pub(crate) enum Error {
 pub(crate) struct Stream {
     body: Incoming,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    kind: Kind,
+    long: Option<Box<Long>>,
     /// Gone when the answer came to its end.
     held: Option<Held>,
 }
 
-/// What a cut looks like to the client.
+/// How an answer is drained, and what its early end looks like to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Server-sent events may end at any time; the client connects again.
     Events,
+    /// Events that are compressed.
+    CompressedEvents,
+    /// A gRPC call ends with a status.
+    Call,
     /// Anything else must not look complete.
     Ordinary,
+}
+
+/// What a long answer needs for its end.
+struct Long {
+    kind: Kind,
+    marks: Marks,
+    told: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Once it is told.
+    patience: Option<Pin<Box<Sleep>>>,
+    /// Its end was sent.
+    ended: bool,
+}
+
+impl Long {
+    /// `None` of what is no long answer.
+    fn new(kind: Kind, place: &Place) -> Option<Box<Self>> {
+        let marks = match kind {
+            Kind::Events => Marks::EVENTS,
+            Kind::CompressedEvents => Marks::Anywhere,
+            Kind::Call => Marks::MESSAGES,
+            Kind::Ordinary => return None,
+        };
+        let told = place.lengthen().cancelled_owned();
+        Some(Box::new(Self {
+            kind,
+            marks,
+            told: Box::pin(told),
+            patience: None,
+            ended: false,
+        }))
+    }
+
+    /// Ready when it should end here.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.patience.is_none() {
+            if self.told.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            self.patience = Some(Box::pin(sleep(NEAR)));
+        }
+        let late = self
+            .patience
+            .as_mut()
+            .map(|late| late.as_mut().poll(context));
+        match self.marks.may_end() || late.is_some_and(|late| late.is_ready()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    /// What of this goes on to the client: all, or when it was told, what comes before the next good end.
+    fn pass(&mut self, mut bytes: Bytes) -> Bytes {
+        if self.patience.is_none() {
+            self.marks.pass(&bytes);
+        } else if let Some(end) = self.marks.pass_to_end(&bytes) {
+            bytes.truncate(end);
+        }
+        bytes
+    }
+
+    /// The end that the client sees.
+    fn end(&mut self) -> Option<Frame<Bytes>> {
+        let again = std::mem::replace(&mut self.ended, true);
+        (self.kind == Kind::Call && !again).then(|| {
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", HeaderValue::from_static("14"));
+            let message = "the instance that answers has to stop; ask again";
+            trailers.insert("grpc-message", HeaderValue::from_static(message));
+            Frame::trailers(trailers)
+        })
+    }
 }
 
 /// What an answer holds on to.
@@ -59,6 +146,8 @@ pub(crate) struct Held {
     pub(crate) lease: Option<Lease>,
     /// The request's body, which an early answer may have overtaken.
     pub(crate) upload: Rc<Upload>,
+    /// Cancelled to let the client's connection take no further request.
+    pub(crate) leave: CancellationToken,
 }
 
 impl Stream {
@@ -68,7 +157,7 @@ impl Stream {
         let mut stream = Self {
             body,
             cut: Box::pin(cut),
-            kind,
+            long: Long::new(kind, &held.place),
             held: Some(held),
         };
         if stream.body.is_end_stream() {
@@ -91,11 +180,35 @@ impl Stream {
         if self.cut.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
-        self.held = None;
-        Poll::Ready(match self.kind {
-            Kind::Events => None,
-            Kind::Ordinary => Some(Err(Error::Cut)),
+        Poll::Ready(match &self.long {
+            // Between two messages a call may end as it should.
+            Some(long) if long.kind != Kind::Call || long.marks.may_end() => self.end_early(),
+            Some(_) | None => {
+                self.held = None;
+                Some(Err(Error::Cut))
+            }
         })
+    }
+
+    fn poll_told(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match self.long.as_mut().map(|long| long.poll_end(context)) {
+            Some(Poll::Ready(())) => Poll::Ready(self.end_early()),
+            Some(Poll::Pending) | None => Poll::Pending,
+        }
+    }
+
+    /// Ends as the protocol does, and lets the instance know.
+    fn end_early(&mut self) -> Option<Result<Frame<Bytes>, Error>> {
+        if let Some(held) = self.held.take() {
+            held.upload.give_up();
+            if held.place.instance().parting.is_leaving() {
+                held.leave.cancel();
+            }
+        }
+        self.long.as_mut()?.end().map(Ok)
     }
 }
 
@@ -126,13 +239,26 @@ impl Body for Stream {
         {
             return Poll::Ready(end);
         }
+        if this.held.is_some()
+            && let Poll::Ready(end) = this.poll_told(context)
+        {
+            return Poll::Ready(end);
+        }
+        if this.long.as_ref().is_some_and(|long| long.ended) {
+            return Poll::Ready(None);
+        }
         match Pin::new(&mut this.body).poll_frame(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => {
                 this.complete();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
+            Poll::Ready(Some(Ok(frame))) => {
+                let Some(long) = &mut this.long else {
+                    return Poll::Ready(Some(Ok(frame)));
+                };
+                Poll::Ready(Some(Ok(frame.map_data(|bytes| long.pass(bytes)))))
+            }
             Poll::Ready(Some(Err(error))) => {
                 if let Some(held) = this.held.take() {
                     held.place.failed();

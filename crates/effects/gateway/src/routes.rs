@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use ward_types::id::{EnvId, Generation, InstanceId, Name, Term};
 use ward_types::table::{Endpoint, GatewayObserved, Pool as PoolEntry, Table};
 
@@ -105,6 +106,10 @@ pub(crate) struct Routing {
     known: Mutex<BTreeMap<(EnvId, InstanceId), Arc<Instance>>>,
     serials: AtomicU64,
     changed: watch::Sender<Generation>,
+    /// Notified when long connections may have to be told to go away.
+    teller: Arc<Notify>,
+    /// When the process ends at the latest, once that is known.
+    leaves: Mutex<Option<Instant>>,
 }
 
 impl Routing {
@@ -115,7 +120,36 @@ impl Routing {
             known: Mutex::default(),
             serials: AtomicU64::new(0),
             changed: watch::Sender::new(Generation(0)),
+            teller: Arc::default(),
+            leaves: Mutex::default(),
         }
+    }
+
+    /// Notified when long connections may have to be told to go away.
+    pub(crate) fn teller(&self) -> &Arc<Notify> {
+        &self.teller
+    }
+
+    /// Tells the long connections whose turn has come by `now`; when the next one's comes.
+    pub(crate) fn tell(&self, now: Instant) -> Option<Instant> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let leaves = self.leaves().is_some();
+        let leaving = known.values().filter(|one| leaves || one.is_closed());
+        leaving.filter_map(|one| one.parting.tell(now)).min()
+    }
+
+    /// The process ends within `grace`: long connections are told to go away, in rotation or not.
+    pub(crate) fn leave(&self, grace: Duration) {
+        let now = Instant::now();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        *self.leaves.lock().unwrap_or_else(PoisonError::into_inner) = Some(now + grace);
+        let instances = known.values();
+        instances.for_each(|instance| instance.parting.leave(now, grace));
+        self.teller.notify_one();
+    }
+
+    fn leaves(&self) -> Option<Instant> {
+        *self.leaves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The table in force.
@@ -177,6 +211,7 @@ impl Routing {
         // Also after the swap: who is told to look again must find the newer table.
         tell_who_waits(&before, &routes);
         self.changed.send_replace(generation);
+        self.teller.notify_one();
     }
 
     fn compile(
@@ -223,7 +258,9 @@ impl Routing {
         let key = (env.clone(), endpoint.instance.clone());
         if let Some(instance) = known.get(&key) {
             // One that was cut ends what is under way on it, so it cannot be the same object again.
-            if instance.endpoint == *endpoint && !instance.cut.is_cancelled() {
+            if is_same(&instance.endpoint, endpoint) && !instance.cut.is_cancelled() {
+                let budget = endpoint.long_drain.map(|budget| budget.duration());
+                instance.parting.set_budget(budget);
                 instance.open();
                 return Arc::clone(instance);
             }
@@ -231,6 +268,13 @@ impl Routing {
         }
         let serial = self.serials.fetch_add(1, Ordering::Relaxed);
         let instance = Arc::new(Instance::new(env.clone(), endpoint.clone(), serial));
+        instance.parting.told_by(&self.teller);
+        if let Some(end) = self.leaves() {
+            let now = Instant::now();
+            instance
+                .parting
+                .leave(now, end.saturating_duration_since(now));
+        }
         known.insert(key, Arc::clone(&instance));
         instance
     }
@@ -276,6 +320,16 @@ impl Routing {
         }
         observed
     }
+}
+
+/// A budget may change with the table; everything else is another instance.
+fn is_same(one: &Endpoint, other: &Endpoint) -> bool {
+    let long_drain = one.long_drain;
+    let other = Endpoint {
+        long_drain,
+        ..other.clone()
+    };
+    *one == other
 }
 
 /// Ends the gaps of services that have a new instance, begins those of services that have none left, and
@@ -384,6 +438,7 @@ mod tests {
             release: ReleaseId(1),
             dir: "/nowhere".into(),
             port: 8080,
+            long_drain: None,
         };
         Table {
             term: Term(1),
@@ -394,6 +449,7 @@ mod tests {
                 hosts: vec!["Shop.localhost".to_owned()],
                 endpoints: instances.iter().map(endpoint).collect(),
                 split: None,
+                probe: None,
             }],
         }
     }
@@ -438,6 +494,33 @@ mod tests {
         routing.swap(table(3, &["web-r1-1"]));
         assert_eq!(only(&routing).serial, first.serial);
         drop(place);
+    }
+
+    #[test]
+    fn an_instance_that_comes_back_keeps_its_long_connections_and_has_a_new_budget_the_next_time() {
+        let routing = Routing::new();
+        let with_budget = |generation, instances: &[&str]| {
+            let mut table = table(generation, instances);
+            let endpoints = &mut table.pools[0].endpoints;
+            endpoints
+                .iter_mut()
+                .for_each(|one| one.long_drain = Some(ward_types::time::Millis::secs(60)));
+            table
+        };
+        routing.swap(with_budget(1, &["web-r1-1"]));
+        let place = only(&routing).take().unwrap();
+        let told = place.lengthen();
+        routing.swap(with_budget(2, &[]));
+        routing.swap(with_budget(3, &["web-r1-1"]));
+        let much_later = Instant::now() + Duration::from_secs(999);
+        assert_eq!(only(&routing).parting.tell(much_later), None);
+        assert_eq!(routing.tell(much_later), None);
+        routing.swap(with_budget(4, &[]));
+        let next = routing.tell(Instant::now()).unwrap();
+        assert!(next > Instant::now() + Duration::from_secs(30));
+        assert!(!told.is_cancelled());
+        routing.tell(much_later);
+        assert!(told.is_cancelled());
     }
 
     #[test]

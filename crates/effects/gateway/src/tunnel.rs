@@ -1,8 +1,10 @@
 //! Bytes in both directions: upgraded connections and egress.
 //!
 //! Each direction ends by itself, and its end is passed on as the end of writing, so that half-closed
-//! connections work. A websocket that has to be cut gets a close frame 1012 "service restart"
-//! (RFC 6455 section 7.4, IANA's registry of close codes), between two frames of the instance's.
+//! connections work. A websocket that is told to go away, or has to be cut, gets a close frame 1012 "service
+//! restart" (RFC 6455 section 7.4, IANA's registry of close codes), between two frames of the instance's;
+//! what the client sends until its answer still reaches the instance. Of any other protocol nothing is known
+//! but its end.
 
 use std::cell::Cell;
 use std::io;
@@ -60,14 +62,23 @@ pub(crate) async fn switched(
     if speech == Speech::Websocket {
         tunnel.half_closed = WEBSOCKET_CLOSED;
     }
-    let cut = &place.instance().cut;
+    let (cut, farewell) = (&place.instance().cut, place.lengthen());
     tokio::select! {
-        _ = tunnel.carry() => {}
-        () = cut.cancelled() => {
-            if speech == Speech::Websocket {
-                let _ = tokio::time::timeout(FAREWELL * 2, tunnel.say_goodbye()).await;
-            }
-        }
+        _ = tunnel.carry() => return,
+        () = farewell.cancelled() => {}
+        () = cut.cancelled() => {}
+    }
+    if speech == Speech::Other {
+        return;
+    }
+    // Who is told has the time that the end of a frame takes; who is cut has not.
+    let cut = async {
+        cut.cancelled().await;
+        tokio::time::sleep(FAREWELL * 2).await;
+    };
+    tokio::select! {
+        _ = tunnel.say_goodbye() => {}
+        () = cut => {}
     }
 }
 
@@ -115,24 +126,50 @@ where
     }
 
     /// Ends a websocket whose near side is the client: the rest of the frame that is under way, then a
-    /// close frame to both, then a moment for the client to answer it.
+    /// close frame to both, then a moment for each to answer it.
     async fn say_goodbye(&mut self) -> io::Result<()> {
-        let inward = &mut self.inward;
-        inward
-            .finish_frame(&mut self.far.0, &mut self.near.1)
-            .await?;
-        self.near.1.write_all(&CLOSE_TO_CLIENT).await?;
-        self.near.1.flush().await?;
-        if self.outward.borders.at_border() && self.outward.is_empty() {
-            self.far.1.write_all(&CLOSE_TO_INSTANCE).await?;
+        self.finish_frame().await?;
+        if !self.inward.borders.is_closed() {
+            self.near.1.write_all(&CLOSE_TO_CLIENT).await?;
+            self.near.1.flush().await?;
         }
-        self.far.1.shutdown().await?;
         let mut ignored = [0; 1024];
-        let read_out = async {
-            while matches!(self.near.0.read(&mut ignored).await, Ok(count) if count > 0) {}
+        let near = async {
+            let outward = &mut self.outward;
+            let heard = outward.carry_to_close(&mut self.near.0, &mut self.far.1);
+            let _ = tokio::time::timeout(FAREWELL, heard).await;
+            if outward.borders.at_border() && !outward.borders.is_closed() {
+                self.far.1.write_all(&CLOSE_TO_INSTANCE).await?;
+                self.far.1.flush().await?;
+            }
+            // The client waits for the end of the connection (RFC 6455 section 7.1.1).
+            self.near.1.shutdown().await
         };
-        let _ = tokio::time::timeout(FAREWELL, read_out).await;
-        self.near.1.shutdown().await
+        let far = async {
+            while matches!(self.far.0.read(&mut ignored).await, Ok(count) if count > 0) {}
+        };
+        let both = async { tokio::join!(near, far).0 };
+        let ended = tokio::time::timeout(FAREWELL * 2, both).await;
+        ended.unwrap_or(Ok(()))
+    }
+
+    /// To the end of the frame that the instance has begun. The client is still heard: that end may depend
+    /// on what it says.
+    async fn finish_frame(&mut self) -> io::Result<()> {
+        let pulse = Pulse::default();
+        let outward = self.outward.run(&mut self.near.0, &mut self.far.1, &pulse);
+        let heard = async {
+            match outward.await {
+                Ok(()) => std::future::pending().await,
+                Err(error) => error,
+            }
+        };
+        let frame = self.inward.finish_frame(&mut self.far.0, &mut self.near.1);
+        tokio::select! {
+            biased;
+            finished = frame => finished,
+            error = heard => Err(error),
+        }
     }
 }
 
@@ -240,5 +277,20 @@ impl Direction {
             self.write_some(to, self.start + rest).await?;
         }
         to.flush().await
+    }
+
+    /// Carries whole frames on until a close frame or the end.
+    async fn carry_to_close(
+        &mut self,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> io::Result<()> {
+        while !self.borders.is_closed() && self.fill(from).await? {
+            let held = &self.buffer[self.start..self.end];
+            let rest = self.borders.rest_of_frame(held);
+            self.write_some(to, self.start + rest).await?;
+            to.flush().await?;
+        }
+        Ok(())
     }
 }

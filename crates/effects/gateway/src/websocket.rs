@@ -6,18 +6,27 @@ pub(crate) const CLOSE_TO_CLIENT: [u8; 19] = *b"\x88\x11\x03\xf4service restart"
 /// The same as a client sends it: masked, with a key of zeros.
 pub(crate) const CLOSE_TO_INSTANCE: [u8; 23] = *b"\x88\x91\0\0\0\0\x03\xf4service restart";
 
+/// The opcode of a close frame.
+const CLOSE: u8 = 0x8;
+
 /// Follows the frames of one direction.
 #[derive(Debug, Default)]
 pub(crate) struct Borders {
     head: [u8; 14],
     read: usize,
     payload: u64,
+    closed: bool,
 }
 
 impl Borders {
     /// Whether a new frame may begin here.
     pub(crate) fn at_border(&self) -> bool {
         self.read == 0 && self.payload == 0
+    }
+
+    /// Whether a close frame went by: nothing may follow it.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// These bytes went by.
@@ -50,6 +59,7 @@ impl Borders {
             let left = usize::try_from(self.payload).unwrap_or(usize::MAX);
             let step = left.min(bytes.len());
             self.payload -= step as u64;
+            self.note_end();
             return step;
         }
         self.head[self.read] = bytes[0];
@@ -57,8 +67,13 @@ impl Borders {
         if self.read >= 2 && self.read == self.head_length() {
             self.payload = self.payload_length();
             self.read = 0;
+            self.note_end();
         }
         1
+    }
+
+    fn note_end(&mut self) {
+        self.closed |= self.payload == 0 && self.head[0] & 0x0f == CLOSE;
     }
 
     fn head_length(&self) -> usize {
@@ -140,8 +155,22 @@ mod tests {
         for frame in [&CLOSE_TO_CLIENT[..], &CLOSE_TO_INSTANCE[..]] {
             let mut borders = Borders::default();
             assert_eq!(borders.rest_of_frame(frame), frame.len());
-            borders.pass(frame);
-            assert!(borders.at_border());
+            borders.pass(&frame[..frame.len() - 1]);
+            assert!(!borders.is_closed());
+            borders.pass(&frame[frame.len() - 1..]);
+            assert!(borders.at_border() && borders.is_closed());
         }
+        let mut borders = Borders::default();
+        borders.pass(&frame(70000, 0x80));
+        assert!(!borders.is_closed());
+        borders.pass(b"\x88\0");
+        assert!(borders.is_closed());
+    }
+
+    #[test]
+    fn the_rest_of_a_frame_at_a_border_is_the_next_frame() {
+        let two = [frame(5, 0x80), frame(9, 0x80)].concat();
+        assert_eq!(Borders::default().rest_of_frame(&two), 11);
+        {}
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -18,6 +18,8 @@ use crate::connection;
 use crate::egress;
 use crate::limits::Limits;
 use crate::links::Handed;
+use crate::parting::Parting;
+use crate::probe;
 use crate::routes::Routing;
 use crate::upstream::Upstreams;
 
@@ -48,6 +50,10 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     /// One permit per client connection.
     pub(crate) connections: Arc<Semaphore>,
+    /// HTTP/2 connections of clients that are told to go away when the process leaves.
+    pub(crate) clients: Parting,
+    /// How many client connections there were so far.
+    pub(crate) served: AtomicU64,
     /// The most client connections at once since it was last looked at.
     pub(crate) peak: AtomicUsize,
     /// How far the process has come.
@@ -134,8 +140,18 @@ impl Worker {
     }
 }
 
+/// Which worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rank {
+    /// The one that makes probes.
+    First,
+    /// Any other.
+    Other,
+}
+
 /// Runs a worker until the process ends. `main` runs beside it, on the first worker only.
 pub(crate) async fn run(
+    rank: Rank,
     shared: Arc<Shared>,
     listeners: Listeners,
     mut handed: mpsc::UnboundedReceiver<Handed>,
@@ -144,6 +160,9 @@ pub(crate) async fn run(
     listen(&worker, listeners.http, Speak::Plain)?;
     listen(&worker, listeners.https, Speak::Tls)?;
     tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+    if rank == Rank::First {
+        tokio::task::spawn_local(probe::all(Rc::clone(&worker)));
+    }
     loop {
         tokio::select! {
             () = worker.reached(Phase::Ended) => return Ok(()),

@@ -180,6 +180,7 @@ impl World {
             release: spec.facts.release,
             dir: spec.dir.clone(),
             port: 8080,
+            long_drain: None,
         };
         Table {
             term: Term(1),
@@ -190,6 +191,7 @@ impl World {
                 hosts: vec!["shop.localhost".to_owned()],
                 endpoints: specs.iter().map(endpoint).collect(),
                 split: None,
+                probe: None,
             }],
         }
     }

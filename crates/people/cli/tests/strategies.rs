@@ -9,7 +9,7 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -225,6 +225,78 @@ fn a_canary_that_nobody_asks_is_not_promoted() {
         assert!(failure.contains(said), "{said}: {failure}");
     }
     assert_eq!(of_a_hundred(&ward), 0);
+}
+
+const PROBED: &str = r#"deploy = { strategy = "canary", steps = [{ weight = 10, hold = "2s" }], bake = "1s", analysis = { requests = 20, inconclusive = "hold", probe = { path = "/", every = "10ms" } } }"#;
+
+#[test]
+fn a_canary_that_nobody_asks_is_promoted_by_probes() {
+    let ward = up(PROBED);
+    deploy_two(&ward, PROBED);
+    ward.run(&["deployment", "watch"]).success();
+    assert_eq!(shown(&ward)["deployment"]["verdict"], "succeeded");
+    assert_eq!(of_a_hundred(&ward), 100);
+}
+
+#[test]
+fn a_canary_that_nobody_asks_and_that_fails_its_probes_goes_back() {
+    let ward = up(PROBED);
+    ward.stack(r#"ANSWER = "two", MODE = "broken""#, PROBED);
+    ward.ok(&["deploy", "--no-wait"]);
+    eventually("the verdict falls", || {
+        shown(&ward)["deployment"]["verdict"] == "rolled_back"
+    });
+    let failure = shown(&ward)["deployment"]["failure"].to_string();
+    for said in ["r2 failed ", " requests of web in ", ", r1 0 of "] {
+        assert!(failure.contains(said), "{said}: {failure}");
+    }
+    assert_eq!(of_a_hundred(&ward), 0);
+}
+
+/// An event stream of its own connection, from its first event to its end: how many events, and the rest.
+fn listen(address: &str, heard: &AtomicUsize) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let limit = Some(Duration::from_secs(60));
+    stream.set_read_timeout(limit).unwrap();
+    let ask = format!("GET /events HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n\r\n");
+    stream.write_all(ask.as_bytes()).unwrap();
+    let (mut text, mut buffer) = (String::new(), [0; 4096]);
+    loop {
+        let count = stream.read(&mut buffer).unwrap();
+        if count == 0 {
+            return text;
+        }
+        let before = text.contains("data: 0");
+        text.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
+        let first = !before && text.contains("data: 0");
+        heard.fetch_add(usize::from(first), Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn event_streams_of_the_release_before_are_told_to_go_within_their_own_budget() {
+    let long = "long_drain_timeout = \"3s\"\nstop_timeout = \"1s\"";
+    let ward = up(long);
+    let (address, heard) = (ward.http(), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..6)
+            .map(|_| scope.spawn(|| (listen(&address, &heard), Instant::now())))
+            .collect();
+        eventually("all listen", || heard.load(Ordering::SeqCst) >= 6);
+        ward.stack(r#"ANSWER = "two""#, long);
+        ward.ok(&["deploy"]);
+        let ends: Vec<_> = clients.into_iter().map(|c| c.join().unwrap()).collect();
+        for (text, _) in &ends {
+            // Whole events, and the end of a chunked body: nothing was cut.
+            assert!(text.contains("ward-release: r1"), "{text}");
+            assert!(text.ends_with("\n\n\r\n0\r\n\r\n"), "{text:?}");
+        }
+        let times = ends.iter().map(|(_, at)| *at);
+        let (first, last) = (times.clone().min().unwrap(), times.max().unwrap());
+        assert!(last - first > Duration::from_millis(750), "all at once");
+    });
+    assert_eq!(of_a_hundred(&ward), 100);
 }
 
 #[test]

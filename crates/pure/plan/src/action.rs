@@ -3,7 +3,7 @@
 use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::Role;
 use ward_types::release::Phase;
-use ward_types::spec::Schema;
+use ward_types::spec::{Probe, Schema};
 use ward_types::table::Split;
 use ward_types::time::{Millis, Timestamp};
 
@@ -116,4 +116,6 @@ pub struct PlannedPool {
     pub endpoints: Vec<InstanceId>,
     /// How requests are divided where two releases are in rotation; `None`: by the instances alone.
     pub split: Option<Split>,
+    /// Requests that the gateway makes itself, while a release is on trial.
+    pub probe: Option<Probe>,
 }

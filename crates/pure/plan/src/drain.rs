@@ -1,17 +1,20 @@
 //! Decision: out of the table, by the gateway's word; nothing under way; stop; remove. Strictly so.
 //!
 //! While the table in force, or the one that this plan asks for, names an instance, nothing happens to
-//! it. Then what is under way may finish within `drain_timeout`, is cut, and has a second for its close
-//! frames. Without the gateway nobody knows what is in force, so an instance that a table may name is
+//! it. Then requests may finish within `drain_timeout`; long connections are told to go away by the gateway
+//! itself, spread over `long_drain_timeout`, and have a moment longer to do so. When the budget of whatever is
+//! left is out, all of it is cut, and has a second for its close frames: one cut for both, so that where both
+//! are left the longer budget counts. Without the gateway nobody knows what is in force, so an instance that a table may name is
 //! left alone; one that was never healthy, or has no port, is in no table.
 
 use ward_types::id::InstanceId;
 use ward_types::keeper::{InstanceState, Role};
 use ward_types::table::Traffic;
+use ward_types::time::{Millis, Timestamp};
 
 use crate::action::Action;
 use crate::draft::Draft;
-use crate::limits::{CUT_GRACE, DATABASE_STOP_UNSTARTED};
+use crate::limits::{CUT_GRACE, DATABASE_STOP_UNSTARTED, LONG_GRACE};
 use crate::memory::Out;
 use crate::observed::SeenInstance;
 use crate::purpose::{self, Purpose};
@@ -104,7 +107,7 @@ pub(crate) fn finish(scene: &Scene, draft: &mut Draft, instance: &SeenInstance) 
         return stop(scene, draft, instance);
     }
     let out = out_of(scene, draft, id);
-    let budget = Bound::setting(out.since, scene.drain_timeout(instance), "drain_timeout");
+    let budget = budget(scene, instance, out.since);
     let cut = out.cut.map(|at| Bound::fixed(at, CUT_GRACE));
     let draining = |bound| Waiting::Drain {
         instance: id.clone(),
@@ -123,6 +126,19 @@ pub(crate) fn finish(scene: &Scene, draft: &mut Draft, instance: &SeenInstance) 
             draft.wait(draining(Bound::fixed(scene.now, CUT_GRACE)));
         }
         None => draft.wait(draining(budget)),
+    }
+}
+
+/// How long what is left may take: the longer one's budget, where both are.
+fn budget(scene: &Scene, instance: &SeenInstance, since: Timestamp) -> Bound {
+    let left = scene.traffic(&instance.facts.id);
+    let ordinary = Bound::setting(since, scene.drain_timeout(instance), "drain_timeout");
+    let long = Millis(scene.long_drain(instance).0.saturating_add(LONG_GRACE.0));
+    let long = Bound::setting(since, long, "long_drain_timeout");
+    match (left.requests, left.upgraded) {
+        (_, 0) => ordinary,
+        (1.., _) if ordinary.until > long.until => ordinary,
+        _ => long,
     }
 }
 

@@ -19,6 +19,9 @@ pub(crate) const DATABASE_STOP_UNSTARTED: Millis = Millis::secs(10);
 pub(crate) const WARM_UP: Millis = Millis::secs(5);
 /// For starting and clearing away release commands, beside their own timeouts.
 pub(crate) const CLEARING: Millis = Millis::secs(10);
+/// From telling the last long connection to go away until it is cut: the end of a frame, of an event or of a
+/// message, and the answer to a close frame.
+pub(crate) const LONG_GRACE: Millis = Millis::secs(5);
 /// From cutting what is left on an instance until it is stopped whatever still runs: close frames.
 pub(crate) const CUT_GRACE: Millis = Millis::secs(1);
 /// An instance that was healthy for this long has started well: what ends it then, a crash or an operator,
@@ -38,5 +41,7 @@ pub(crate) const REPLACEMENTS: usize = 3;
 pub(crate) const OUTPUT_LINES: usize = 20;
 /// The budgets of an instance whose release is not retained any more.
 pub(crate) const DRAIN_DEFAULT: Millis = Millis::secs(30);
+/// See [`DRAIN_DEFAULT`].
+pub(crate) const LONG_DRAIN_DEFAULT: Millis = Millis::secs(60);
 /// See [`DRAIN_DEFAULT`].
 pub(crate) const STOP_DEFAULT: Millis = Millis::secs(10);

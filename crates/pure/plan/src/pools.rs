@@ -158,6 +158,7 @@ pub(crate) fn pool(
         hosts: service.route.iter().map(|r| r.host.clone()).collect(),
         endpoints,
         split: None,
+        probe: None,
     }
 }
 
@@ -170,6 +171,7 @@ pub(crate) fn are_in_force(pools: &[Pool], planned: &[PlannedPool]) -> bool {
 fn is_same(pool: &Pool, plan: &PlannedPool) -> bool {
     pool.service == plan.service
         && pool.split == plan.split
+        && pool.probe == plan.probe
         && same_set(pool.hosts.iter(), plan.hosts.iter())
         && same_set(
             pool.endpoints.iter().map(|e| &e.instance),

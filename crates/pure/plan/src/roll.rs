@@ -18,7 +18,7 @@ use crate::databases;
 use crate::draft::Draft;
 use crate::failure;
 use crate::hold;
-use crate::limits::{CUT_GRACE, REPLACEMENTS};
+use crate::limits::{CUT_GRACE, LONG_GRACE, REPLACEMENTS};
 use crate::observed::SeenInstance;
 use crate::pools;
 use crate::rest;
@@ -311,7 +311,8 @@ pub(crate) fn leaving(scene: &Scene, rollout: &Rollout) -> Millis {
         .flat_map(|s| &s.services);
     let rolling = services.filter(|(name, _)| rollout.pace(name).is_some());
     let budgets = rolling.map(|(_, s)| {
-        let drain = s.drain_timeout.0.saturating_add(CUT_GRACE.0);
+        let long = s.long_drain().0.saturating_add(LONG_GRACE.0);
+        let drain = s.drain_timeout.0.max(long).saturating_add(CUT_GRACE.0);
         drain.saturating_add(s.stop_timeout.0)
     });
     Millis(budgets.max().unwrap_or(0))

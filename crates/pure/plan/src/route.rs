@@ -16,6 +16,7 @@ use crate::roll;
 use crate::scene::{Scene, Stand};
 use crate::stages::Rollout;
 use crate::tables;
+use crate::trial;
 use crate::waiting::{Bound, Waiting};
 
 /// Routes, if the table in force is not what it should be.
@@ -51,6 +52,10 @@ fn wanted(scene: &Scene) -> Vec<PlannedPool> {
         Some(release) if is_cold_start(scene, release) => in_rotation(scene, release),
         Some(release) => pools::of(scene, release),
         None => Vec::new(),
+    };
+    let wanted = match (scene.rollout, scene.stand) {
+        (Some(rollout), Stand::At(stage)) => trial::probed(scene, rollout, Some(stage), wanted),
+        _ => wanted,
     };
     // What a deployment by stages left behind when its time was out.
     if tables::is_mixed(scene.pools()) {

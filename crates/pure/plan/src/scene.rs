@@ -145,6 +145,11 @@ impl<'a> Scene<'a> {
         service.map_or(limits::DRAIN_DEFAULT, |s| s.drain_timeout)
     }
 
+    pub(crate) fn long_drain(&self, instance: &SeenInstance) -> Millis {
+        let service = self.service(instance.facts.release, &instance.facts.component);
+        service.map_or(limits::LONG_DRAIN_DEFAULT, ServiceSpec::long_drain)
+    }
+
     pub(crate) fn stop_timeout(&self, instance: &SeenInstance) -> Millis {
         if instance.facts.role == Role::Database {
             let given_up = self.memory.given_up.contains(&instance.facts.id);

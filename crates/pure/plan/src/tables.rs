@@ -19,6 +19,7 @@ use crate::observed::SeenInstance;
 use crate::pools;
 use crate::scene::Scene;
 use crate::stages::{Requests, Rollout, Share};
+use crate::trial;
 
 /// All pools at a stage, or before the first one.
 pub(crate) fn at(scene: &Scene, rollout: &Rollout, stage: Option<u32>) -> Vec<PlannedPool> {
@@ -31,7 +32,7 @@ pub(crate) fn at(scene: &Scene, rollout: &Rollout, stage: Option<u32>) -> Vec<Pl
             None => shared(scene, rollout, name, NOTHING),
         }
     });
-    pools.collect()
+    trial::probed(scene, rollout, stage, pools.collect())
 }
 
 /// The old release's pools on the way back.
@@ -211,6 +212,7 @@ fn staying(pool: &Pool, left: Vec<InstanceId>) -> PlannedPool {
         hosts: pool.hosts.clone(),
         endpoints: left,
         split: None,
+        probe: None,
     }
 }
 

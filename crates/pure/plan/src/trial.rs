@@ -10,11 +10,32 @@ use ward_types::keeper::{InstanceState, Role};
 use ward_types::release::{Deployment, Failure};
 use ward_types::time::Timestamp;
 
+use crate::action::PlannedPool;
 use crate::failure;
 use crate::hold;
 use crate::observed::SeenInstance;
 use crate::roll;
 use crate::scene::Scene;
+use crate::stages::Rollout;
+
+/// The pools of a stage, with probes where a service's new release is compared with the old one and asks for
+/// them.
+pub(crate) fn probed(
+    scene: &Scene,
+    rollout: &Rollout,
+    stage: Option<u32>,
+    mut pools: Vec<PlannedPool>,
+) -> Vec<PlannedPool> {
+    let bakes = stage == Some(rollout.last()) && hold::is_baking(rollout);
+    // Also one that goes back may keep its requests, because nothing else can serve them.
+    let on_trial = rollout.from.is_some() && scene.rolling() == Some(rollout.to);
+    for pool in &mut pools {
+        let service = scene.service(rollout.to, &pool.service);
+        let probe = service.and_then(|service| service.probe.clone());
+        pool.probe = probe.filter(|_| on_trial && (bakes || pool.split.is_some()));
+    }
+    pools
+}
 
 /// What went wrong on trial.
 pub(crate) fn breached(scene: &Scene, deployment: &Deployment) -> Option<Failure> {

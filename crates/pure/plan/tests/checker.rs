@@ -112,6 +112,7 @@ fn route(service: &str, endpoints: &[&str]) -> Action {
             hosts: Vec::new(),
             endpoints: endpoints.iter().map(|e| id(e)).collect(),
             split: None,
+            probe: None,
         }],
     }
 }
@@ -180,6 +181,7 @@ fn word(objection: &Objection) -> &'static str {
         Objection::EmptiesPool { .. } => "empties pool",
         Objection::MixesReleases => "mixes releases",
         Objection::WrongSplit { .. } => "wrong split",
+        Objection::UnaskedProbe { .. } => "unasked probe",
         Objection::BelowFloor { .. } => "below floor",
         Objection::RoutesBlindly => "routes blindly",
         Objection::RoutesEarly => "routes early",
@@ -202,7 +204,7 @@ fn word(objection: &Objection) -> &'static str {
     }
 }
 
-const WORDS: usize = 32;
+const WORDS: usize = 33;
 
 /// One wrong plan: what is wrong with it, the world, the plan, and the objection that it must meet.
 type Wrong = (&'static str, Case, Vec<Action>, &'static str);
@@ -566,8 +568,29 @@ fn split(endpoints: &[&str], percent: u8, sticky: Option<Sticky>) -> Action {
                 percent,
                 sticky,
             }),
+            probe: None,
         }],
     }
+}
+
+/// The same table with a probe of this path.
+fn probing(mut action: Action, path: &str) -> Action {
+    if let Action::Route { pools } = &mut action {
+        pools[0].probe = Some(world::probe(path));
+    }
+    action
+}
+
+/// As `at_ten`, and it asks for probes of `/healthz`.
+fn probed_at_ten() -> World {
+    let mut service = deployed(canary(&[(10, 60), (50, 60)]), web(2));
+    service.probe = Some(world::probe("/healthz"));
+    let mut world = world();
+    world.deploy(spec(&[("web", web(2))], &[]));
+    world.settle();
+    world.deploy(spec(&[("web", service)], &[]));
+    world.run(5000);
+    world
 }
 
 fn paused(mut world: World) -> Case {
@@ -629,6 +652,33 @@ fn staging() -> Vec<Wrong> {
             canary_case(),
             vec![split(&all, 10, None), enter(2, reverting())],
             "wrong split",
+        ),
+        (
+            "a probe that nobody asked for",
+            canary_case(),
+            vec![probing(split(&all, 10, None), "/healthz")],
+            "unasked probe",
+        ),
+        (
+            "a probe of another path",
+            Case::of(&probed_at_ten()),
+            vec![probing(split(&all, 10, None), "/other")],
+            "unasked probe",
+        ),
+        (
+            "a probe of what is not on trial any more",
+            Case::of(&probed_at_ten()),
+            vec![probing(route("web", &all[..2]), "/healthz")],
+            "unasked probe",
+        ),
+        (
+            "a probe on the way back",
+            Case::of(&probed_at_ten()),
+            vec![
+                probing(route("web", &all[..2]), "/healthz"),
+                enter(2, reverting()),
+            ],
+            "unasked probe",
         ),
         (
             "a canary without its split",
@@ -1213,6 +1263,9 @@ fn the_same_worlds_take_an_empty_plan() {
 fn what_the_strategy_names_is_taken() {
     let all = ["web-r1-1", "web-r1-2", "web-r2-3"];
     let case = Case::of(&at_ten());
+    let probed = Case::of(&probed_at_ten());
+    let asked = probing(split(&all, 10, None), "/healthz");
+    assert_eq!(probed.objections(&[asked]), []);
     assert_eq!(case.objections(&[split(&all, 10, None)]), []);
     assert_eq!(
         case.objections(&[enter(2, Phase::Rolling { stage: 1 })]),

@@ -26,8 +26,8 @@ use ward_types::spec::{EnvSpec, ServiceSpec, Strategy};
 use ward_types::table::{Endpoint, Pool, Split, Traffic};
 use ward_types::time::{Millis, Timestamp};
 use world::{
-    Dice, any_analysis, any_strategy, cases, deployed, inner, linked, name, release_of, seeds,
-    spec, web, with_command, worker,
+    Dice, any_analysis, any_probe, any_strategy, cases, deployed, inner, linked, name, release_of,
+    seeds, spec, web, with_command, worker,
 };
 
 const NOW: Timestamp = Timestamp(10_000_000);
@@ -74,6 +74,7 @@ fn any_spec(dice: &mut Dice) -> EnvSpec {
         };
         let service = ServiceSpec {
             analysis: any_analysis(dice),
+            probe: any_probe(dice),
             ..deployed(any_strategy(dice), service)
         };
         services.push((component, service));
@@ -328,6 +329,7 @@ fn gateway(
             instance,
             dir: PathBuf::new(),
             port: 8080,
+            long_drain: None,
         });
         let endpoints: Vec<_> = endpoints.collect();
         let split = endpoints.iter().any(|e| Some(e.release) == other);
@@ -345,6 +347,7 @@ fn gateway(
             hosts: declared.route.iter().map(|r| r.host.clone()).collect(),
             endpoints,
             split,
+            probe: any_probe(dice),
         });
     }
     let mut traffic = BTreeMap::new();
@@ -361,6 +364,7 @@ fn gateway(
                 upgraded,
                 answered: dice.below(50),
                 failed: dice.below(60).saturating_sub(30),
+                probes: 0,
             },
         );
     }

@@ -450,6 +450,24 @@ fn long_connections_are_cut_when_their_budget_is_out() {
     insta::assert_snapshot!(world.transcript);
 }
 
+/// What is left decides: a request whose own budget is out is not cut under the long connections beside it.
+#[test]
+fn requests_and_long_connections_have_budgets_of_their_own() {
+    let mut world = served();
+    let mut next = returns();
+    next.keep_warm = Millis(0);
+    world.deploy(next.clone());
+    world.settle();
+    world.transcript.clear();
+    world.gateway.busy(&id("web-r2-7"), 1, 0);
+    world.gateway.busy(&id("web-r2-8"), 1, 3);
+    world.deploy(next);
+    world.run(35_000);
+    world.gateway.busy(&id("web-r2-8"), 1, 0);
+    world.run(10_000);
+    insta::assert_snapshot!(world.transcript);
+}
+
 #[test]
 fn down() {
     let mut world = served();
@@ -928,6 +946,33 @@ fn asked(world: &mut World, rate: u64, millis: u64, answers: Answers) {
     }
 }
 
+/// The gateway's own requests for a while, where the table asks for them, to each release in turn.
+fn probed(world: &mut World, millis: u64, answers: Answers) {
+    for turn in 0..millis / 100 {
+        let pools = world.gateway.table.clone();
+        for pool in pools.iter().filter(|pool| pool.probe.is_some()) {
+            let mut releases: Vec<_> = pool.endpoints.iter().map(|e| e.release).collect();
+            releases.sort();
+            releases.dedup();
+            let release = releases[turn as usize % releases.len()];
+            let of_it = |e: &&Endpoint| e.release == release;
+            let endpoint = pool.endpoints.iter().find(of_it);
+            let endpoint = endpoint.expect("it has one of each of its releases");
+            let (failed, micros) = answers(release);
+            let gateway = &mut world.gateway;
+            gateway.answer(&endpoint.instance, 1, failed / 20, micros);
+        }
+        world.run(100);
+    }
+}
+
+fn probing(strategy: Strategy, requests: u32) -> EnvSpec {
+    let mut spec = analysed(strategy, requests, Inconclusive::Rollback);
+    let web = spec.services.get_mut(&name("web"));
+    web.expect("it is declared").probe = Some(world::probe("/healthz"));
+    spec
+}
+
 fn analysed(strategy: Strategy, requests: u32, inconclusive: Inconclusive) -> EnvSpec {
     let mut spec = by(strategy, 2);
     let web = spec.services.get_mut(&name("web"));
@@ -991,6 +1036,38 @@ fn canary_that_is_asked_enough_goes_on() {
     let strategy = canary(&[(10, 20), (50, 20)]);
     world.deploy(analysed(strategy, 50, Inconclusive::Rollback));
     asked(&mut world, 200, 60_000, well);
+    insta::assert_snapshot!(world.transcript);
+}
+
+/// Nobody asks it anything but the gateway: at ten percent and at fifty alike, and nothing afterwards.
+#[test]
+fn canary_without_clients_is_judged_by_probes() {
+    let mut world = served_web(2);
+    world.deploy(probing(canary(&[(10, 20), (50, 20)]), 50));
+    probed(&mut world, 60_000, well);
+    assert!(world.gateway.table.iter().all(|pool| pool.probe.is_none()));
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn canary_without_clients_that_fails_its_probes_goes_back() {
+    let mut world = served_web(2);
+    world.deploy(probing(canary(&[(10, 20), (50, 20)]), 50));
+    probed(&mut world, 60_000, |release| match release {
+        ReleaseId(2) => (20, 1000),
+        _ => (0, 5000),
+    });
+    assert!(world.gateway.table.iter().all(|pool| pool.probe.is_none()));
+    insta::assert_snapshot!(world.transcript);
+}
+
+/// While it bakes the old release is out of rotation: only the new one is probed.
+#[test]
+fn bake_without_clients_is_judged_by_probes() {
+    let mut world = served_web(2);
+    world.deploy(probing(blue_green(20), 50));
+    probed(&mut world, 30_000, well);
+    assert!(world.gateway.table.iter().all(|pool| pool.probe.is_none()));
     insta::assert_snapshot!(world.transcript);
 }
 

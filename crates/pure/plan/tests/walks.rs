@@ -19,8 +19,8 @@ use ward_types::release::{Goal, Phase, Reason, Verdict};
 use ward_types::spec::{EnvSpec, Schema};
 use ward_types::time::Millis;
 use world::{
-    Behaviour, Dice, Mishap, Start, World, any_analysis, any_strategy, cases, deployed, inner,
-    linked, seeds, spec, web, with_command, with_schema, worker,
+    Behaviour, Dice, Mishap, Start, World, any_analysis, any_probe, any_strategy, cases, deployed,
+    inner, linked, seeds, spec, web, with_command, with_schema, worker,
 };
 
 fn good(start: &Start) -> Behaviour {
@@ -71,6 +71,7 @@ fn any_spec(dice: &mut Dice) -> EnvSpec {
     for (_, service) in services.iter_mut().filter(|(_, s)| s.port.is_some()) {
         *service = deployed(any_strategy(dice), service.clone());
         service.analysis = any_analysis(dice);
+        service.probe = any_probe(dice);
     }
     let mut spec = spec(&services, databases);
     let kinds = [Schema::None, Schema::Expand, Schema::Contract];

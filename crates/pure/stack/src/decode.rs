@@ -85,9 +85,11 @@ fn service(at: &At<'_>) -> Option<ServiceSpec> {
         }),
         start_timeout: at.duration("start_timeout"),
         drain_timeout: at.duration("drain_timeout"),
+        long_drain_timeout: Some(at.duration("long_drain_timeout")),
         stop_timeout: at.duration("stop_timeout"),
         strategy: strategy::strategy(at)?,
         analysis: strategy::analysis(at),
+        probe: strategy::probe(at),
     })
 }
 

@@ -256,6 +256,9 @@ pub const KEYS: &[Key] = &[
     Key::new("service.*.drain_timeout", duration("0s", "24h"), Need::Default(r#""30s""#), r#""1m""#)
         .about("From the routing switch until requests that are still under way in an old instance are cut off.")
         .also(&["drain"]),
+    Key::new("service.*.long_drain_timeout", duration("0s", "24h"), Need::Default(r#""60s""#), r#""10m""#)
+        .about("From the routing switch until the last long connection of an old instance is told to go away: websockets (close frame 1012), server-sent events (end of stream) and gRPC calls that are being answered (status 14). They are told one after the other, evenly over this time; `\"0s\"`: all at once. An instance that comes back into rotation keeps those that are left.")
+        .also(&["websocket_drain_timeout", "stream_drain_timeout", "close_grace_period", "stream_close_delay"]),
     Key::new("service.*.stop_timeout", duration("0s", "1h"), Need::Default(r#""10s""#), r#""30s""#)
         .about("From SIGTERM to SIGKILL.")
         .also(&["kill_timeout", "stop_wait_time", "stop_grace_period"]),
@@ -307,6 +310,15 @@ pub const KEYS: &[Key] = &[
     Key::new("service.*.deploy.analysis.inconclusive", text(Rule::Choice(&["rollback", "promote", "hold"])), Need::Default(r#""rollback""#), r#""hold""#)
         .about("What becomes of a release that has not answered so many when its time is over: it goes back, it goes on, or it stays where it is until it has, for at most a day.")
         .also(&["on_inconclusive", "otherwise", "insufficient"]),
+    Key::new("service.*.deploy.analysis.probe", Kind::Table, Need::Optional, r#"{ path = "/healthz", every = "100ms" }"#)
+        .about("GET requests that the gateway makes itself while the new release is compared, for services that have too few of their clients: to an instance of either release in turn at a step of a canary, to the new release while it bakes. They go the same way as clients' requests and count like them, are marked by the header `ward-probe: 1`, and have failed when there is no answer within 10 seconds.")
+        .also(&["probes", "synthetic", "synthetics", "load_test", "smoke_test"]),
+    Key::new("service.*.deploy.analysis.probe.path", text(Rule::UrlPath), Need::Required, r#""/returns?status=open""#)
+        .about("The path. It should do what clients do, and change nothing.")
+        .also(&["url", "uri", "endpoint"]),
+    Key::new("service.*.deploy.analysis.probe.every", duration("10ms", "1m"), Need::Default(r#""100ms""#), r#""50ms""#)
+        .about("From one request to the next.")
+        .also(&["interval", "period", "rate"]),
 
     Key::new("database", Kind::Each(100), Need::Optional, r#"{ db = { engine = "postgres" } }"#)
         .about("The databases, each under the name by which links reach it.")

@@ -23,6 +23,9 @@ fn around(key: &Key) -> Table {
         "service.*.deploy.batch" | "service.*.deploy.surge" => {
             "image = 'a:1'\nport = 80\ndeploy = { strategy = 'rolling' }"
         }
+        "service.*.deploy.analysis.probe.every" => {
+            "image = 'a:1'\nport = 80\ndeploy = { analysis = { probe = { path = '/' } } }"
+        }
         "service.*.deploy.steps" => "image = 'a:1'\nport = 80\ndeploy = { strategy = 'canary' }",
         path if path.starts_with("service.*.deploy.st") && path != "service.*.deploy.strategy" => {
             "image = 'a:1'\nport = 80\n\

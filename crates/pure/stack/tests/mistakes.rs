@@ -436,6 +436,26 @@ fn cases() -> Vec<(Code, &'static str, String)> {
             deploy("bake = \"1m\", analysis = { min_requests = 20 }"),
         ),
         (
+            Code::BadUrlPath,
+            "probe",
+            deploy("bake = \"1m\", analysis = { probe = { path = \"healthz\" } }"),
+        ),
+        (
+            Code::MissingKey,
+            "probe without a path",
+            deploy("bake = \"1m\", analysis = { probe = { every = \"1s\" } }"),
+        ),
+        (
+            Code::OutOfRange,
+            "probe too often",
+            deploy("bake = \"1m\", analysis = { probe = { path = \"/\", every = \"9ms\" } }"),
+        ),
+        (
+            Code::OutOfRange,
+            "probe too seldom",
+            deploy("bake = \"1m\", analysis = { probe = { path = \"/\", every = \"2m\" } }"),
+        ),
+        (
             Code::KeyOfAnotherStrategy,
             "of canary",
             deploy("strategy = \"canary\", surge = 1, steps = [{ weight = 1, hold = \"1m\" }]"),

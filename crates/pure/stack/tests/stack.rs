@@ -83,11 +83,41 @@ fn what_is_not_said_has_the_documented_default() {
     assert_eq!((service.instances, service.port), (1, None));
     assert_eq!(service.start_timeout, Millis::secs(60));
     assert_eq!(service.drain_timeout, Millis::secs(30));
+    assert_eq!(service.long_drain_timeout, Some(Millis::secs(60)));
     assert_eq!(service.stop_timeout, Millis::secs(10));
     assert_eq!(
         (&service.health, &service.memory, &service.command),
         (&None, &None, &None)
     );
+}
+
+#[test]
+fn a_probe_is_of_its_path_ten_times_a_second_unless_it_says_otherwise() {
+    let with = |probe: &str| {
+        let text = format!(
+            "stack = {{ name = 's', version = '0.1' }}\n[service.w]\nimage = 'a:1'\nport = 80\n\
+             health = 'none'\ndeploy = {{ bake = '1m', analysis = {{ {probe} }} }}\n"
+        );
+        resolve(&text, "dev").services[&name("w")].probe.clone()
+    };
+    assert_eq!(with(""), None);
+    let probe = with("probe = { path = '/x?y' }").unwrap();
+    assert_eq!((probe.path.as_str(), probe.every), ("/x?y", Millis(100)));
+    let probe = with("probe = { path = '/', every = '1m' }").unwrap();
+    assert_eq!(probe.every, Millis::secs(60));
+}
+
+/// A release that was recorded before long connections had a budget of their own.
+#[test]
+fn long_connections_of_an_old_record_have_what_requests_have() {
+    let spec = resolve(
+        "stack = { name = 's', version = '0.1' }\n[service.w]\nimage = 'a:1'\n",
+        "dev",
+    );
+    let mut service = spec.services[&name("w")].clone();
+    assert_eq!(service.long_drain(), Millis::secs(60));
+    service.long_drain_timeout = None;
+    assert_eq!(service.long_drain(), Millis::secs(30));
 }
 
 #[test]

@@ -107,6 +107,10 @@ pub struct ServiceSpec {
     pub start_timeout: Millis,
     /// From the routing switch until requests under way are cut off.
     pub drain_timeout: Millis,
+    /// From the routing switch until the last long connection is told to go away. `None`: a release that was
+    /// recorded before there was such a setting; see [`ServiceSpec::long_drain`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long_drain_timeout: Option<Millis>,
     /// From SIGTERM to SIGKILL.
     pub stop_timeout: Millis,
     /// How a new release takes over.
@@ -116,6 +120,9 @@ pub struct ServiceSpec {
     /// it back as well, but no number of requests is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Analysis>,
+    /// Requests that the gateway makes itself meanwhile, so that there is something to judge by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
 }
 
 /// How the instances of a new release take over from those of the one before. Only a deploy follows it:
@@ -196,6 +203,16 @@ pub struct Analysis {
     pub inconclusive: Inconclusive,
 }
 
+/// GET requests that the gateway makes while a new release is on trial, to both releases in turn where both
+/// are in rotation, through the same way as clients' and counted like them. They carry `ward-probe: 1`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The path.
+    pub path: String,
+    /// From one request to the next, 10 ms to 1 minute.
+    pub every: Millis,
+}
+
 /// What becomes of a release of which too few requests say whether it is as good as the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -220,6 +237,12 @@ pub enum Sticky {
 }
 
 impl ServiceSpec {
+    /// How long its long connections have: websockets, event streams, gRPC calls that are being answered.
+    #[must_use]
+    pub fn long_drain(&self) -> Millis {
+        self.long_drain_timeout.unwrap_or(self.drain_timeout)
+    }
+
     /// Of releases that were recorded before there was such a setting.
     fn processes() -> u32 {
         4096

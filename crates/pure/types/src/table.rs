@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::histogram::Histogram;
 use crate::id::{EnvId, Generation, InstanceId, Name, ReleaseId, Term};
-use crate::spec::Sticky;
+use crate::spec::{Probe, Sticky};
 use crate::time::Millis;
 
 /// What the gateway serves. An immutable value that is swapped whole.
@@ -39,6 +39,9 @@ pub struct Pool {
     /// How requests are divided while two releases are in rotation; `None`: by the instances alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<Split>,
+    /// Requests that the gateway makes itself, while a release in rotation is on trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
 }
 
 /// A release's share of a pool's requests. Where no instance of one of the two sides is in rotation, the
@@ -65,6 +68,10 @@ pub struct Endpoint {
     pub dir: PathBuf,
     /// The port inside its sandbox.
     pub port: u16,
+    /// From the table that does not name it any more until the last of its long connections is told to go
+    /// away; they are told one after the other, evenly over this time. `None`: the gateway tells none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long_drain: Option<Millis>,
 }
 
 /// What the gateway can be asked.
@@ -132,10 +139,18 @@ pub struct GatewayObserved {
 pub struct Traffic {
     /// Requests under way.
     pub requests: u64,
-    /// Upgraded and long connections under way.
+    /// Long connections under way: upgraded ones, event streams and gRPC calls that are being answered.
     pub upgraded: u64,
     /// Requests answered since the gateway started.
     pub answered: u64,
     /// Of those, answered with a 5xx of the instance's own making or cut by it.
     pub failed: u64,
+    /// Of those answered, the gateway's own probes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub probes: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

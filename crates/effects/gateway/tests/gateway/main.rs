@@ -14,6 +14,8 @@ mod edges;
 mod gaps;
 mod http;
 mod links;
+mod partings;
+mod probes;
 mod smuggling;
 mod splits;
 mod swaps;

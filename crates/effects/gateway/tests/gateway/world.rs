@@ -67,6 +67,8 @@ pub(crate) struct World {
     pub(crate) listeners: (TcpListener, TcpListener),
     pub(crate) child: Child,
     generation: u64,
+    /// Of every instance in the next table.
+    pub(crate) long_drain: Option<Millis>,
     keepers: BTreeMap<String, Keeper>,
 }
 
@@ -90,6 +92,7 @@ impl World {
             child,
             home,
             generation: 0,
+            long_drain: None,
             keepers: BTreeMap::new(),
         };
         world.answers(world.child.id()).await;
@@ -135,6 +138,7 @@ impl World {
             instance,
             release,
             port: 8080,
+            long_drain: self.long_drain,
         }
     }
 
@@ -150,6 +154,7 @@ impl World {
                 hosts: vec!["shop.localhost".to_owned()],
                 endpoints: instances.iter().map(|id| self.endpoint(id)).collect(),
                 split: None,
+                probe: None,
             }],
         }
     }

@@ -6,7 +6,7 @@ use ward_types::spec::{EnvSpec, ServiceSpec, Strategy};
 use ward_types::table::Split;
 
 use super::facts::Case;
-use crate::action::Action;
+use crate::action::{Action, PlannedPool};
 
 /// A new release that is deployed beside the one that serves.
 pub(super) struct Course<'a> {
@@ -145,6 +145,19 @@ impl<'a> Course<'a> {
         split.release == self.new_release()
             && split.sticky == *sticky
             && steps.any(|step| step.weight == split.percent)
+    }
+
+    /// Whether the new release asks for a pool's probes, and is on trial: at a step, or while it bakes.
+    pub(super) fn probes(&self, pool: &PlannedPool) -> bool {
+        let new = self.new_spec.services.get(&pool.service);
+        let asks = new.is_some_and(|service| service.probe == pool.probe);
+        let bakes = |service: &ServiceSpec| match service.strategy {
+            Strategy::BlueGreen { bake } | Strategy::Canary { bake, .. } => bake.0 > 0,
+            Strategy::Rolling { .. } => false,
+        };
+        let last = self.stage() == Some(self.length() - 1);
+        let on_trial = last && self.new_spec.services.values().any(bakes);
+        asks && (on_trial || pool.split.is_some())
     }
 
     /// Whether a service's instances of both releases may share its requests without a split.

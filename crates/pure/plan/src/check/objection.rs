@@ -101,6 +101,12 @@ pub enum Objection {
     /// One environment would serve two releases at once.
     #[error("it would have instances of more than one release in rotation")]
     MixesReleases,
+    /// It makes the gateway probe a release that is not on trial, or otherwise than that asks for.
+    #[error("it would probe {service}, which is not on trial or does not ask for that")]
+    UnaskedProbe {
+        /// The service.
+        service: Name,
+    },
     /// It divides a service's requests in a way that no step of its strategy names.
     #[error("it would divide the requests of {service} in a way that its strategy does not name")]
     WrongSplit {

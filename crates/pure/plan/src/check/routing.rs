@@ -117,7 +117,7 @@ fn is_mixed(case: &Case, pool: &PlannedPool) -> bool {
     routed_releases(case, std::slice::from_ref(pool)).len() > 1
 }
 
-/// A split only as a canary names it, and one in each pool that a canary shares.
+/// A split only as a canary names it, and probes only of a release on trial.
 fn splits(case: &Case, pools: &[PlannedPool], objections: &mut Vec<Objection>) {
     let course = Course::of(case);
     for pool in pools {
@@ -128,6 +128,14 @@ fn splits(case: &Case, pools: &[PlannedPool], objections: &mut Vec<Objection>) {
         if !named {
             let service = pool.service.clone();
             objections.push(Objection::WrongSplit { service });
+        }
+        let asked = pool.probe.is_none() || {
+            let course = course.as_ref().filter(|c| !c.goes_back(case));
+            course.is_some_and(|c| c.probes(pool))
+        };
+        if !asked {
+            let service = pool.service.clone();
+            objections.push(Objection::UnaskedProbe { service });
         }
     }
 }

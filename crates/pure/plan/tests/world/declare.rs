@@ -9,7 +9,8 @@ use ward_types::keeper::{InstanceFacts, Role};
 use ward_types::release::{Build, Release};
 use ward_types::spec::{
     Amount, Analysis, CanaryStep, DatabaseEngine, DatabaseSpec, Deadlines, EnvSpec, HealthSpec,
-    ImageSource, Inconclusive, ReleaseCommand, RouteSpec, Schema, ServiceSpec, Sticky, Strategy,
+    ImageSource, Inconclusive, Probe, ReleaseCommand, RouteSpec, Schema, ServiceSpec, Sticky,
+    Strategy,
 };
 use ward_types::table::{Endpoint, Pool};
 use ward_types::time::{Millis, Timestamp};
@@ -43,9 +44,11 @@ pub fn worker(instances: u32) -> ServiceSpec {
         route: None,
         start_timeout: Millis::secs(30),
         drain_timeout: Millis::secs(20),
+        long_drain_timeout: Some(Millis::secs(40)),
         stop_timeout: Millis::secs(10),
         strategy: Strategy::default(),
         analysis: None,
+        probe: None,
         processes: 4096,
         scratch: ByteSize(1 << 30),
     }
@@ -246,6 +249,19 @@ pub fn any_analysis(dice: &mut Dice) -> Option<Analysis> {
     })
 }
 
+/// Ten requests per second of a path.
+pub fn probe(path: &str) -> Probe {
+    Probe {
+        path: path.to_owned(),
+        every: Millis(100),
+    }
+}
+
+/// Most have none.
+pub fn any_probe(dice: &mut Dice) -> Option<Probe> {
+    dice.chance(30).then(|| probe("/healthz"))
+}
+
 /// How long a phase may take by the rules in the planner's documents.
 pub fn phase_limit(spec: &EnvSpec, old: Option<&EnvSpec>, phase: &str, patient: bool) -> u64 {
     let services = spec.services.values();
@@ -257,7 +273,7 @@ pub fn phase_limit(spec: &EnvSpec, old: Option<&EnvSpec>, phase: &str, patient: 
         true => {
             let leaving = both
                 .clone()
-                .map(|s| s.drain_timeout.0 + s.stop_timeout.0 + 1000);
+                .map(|s| s.drain_timeout.0.max(s.long_drain().0 + 5000) + s.stop_timeout.0 + 1000);
             (
                 leaving.max().unwrap_or(0),
                 both.map(|s| s.instances + 1).max().unwrap_or(0),
@@ -320,9 +336,11 @@ impl World {
                     release: self.engine[id].facts.release,
                     dir: PathBuf::from(id.as_str()),
                     port: 8080,
+                    long_drain: None,
                 })
                 .collect(),
             split: pool.split.clone(),
+            probe: pool.probe.clone(),
         });
         pools.collect()
     }

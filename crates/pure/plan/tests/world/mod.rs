@@ -448,12 +448,17 @@ impl World {
         assert!(!names, "{id} may get requests\n{}", self.transcript);
     }
 
-    /// What is under way on an instance may take `drain_timeout`, from when it left the table.
+    /// Requests may take `drain_timeout`, from when their instance left the table, and long connections
+    /// `long_drain_timeout` and a little for their end.
     fn must_have_had_its_budget(&self, id: &InstanceId) {
         let left = self.left.get(id).copied().unwrap_or(0);
         let facts = &self.engine[id].facts;
         let spec = &self.env().releases[&facts.release].spec;
-        let budget = spec.services[&facts.component].drain_timeout.0;
+        let service = &spec.services[&facts.component];
+        let under_way = self.gateway.traffic.get(id).copied().unwrap_or_default();
+        let ordinary = u64::from(under_way.requests > 0) * service.drain_timeout.0;
+        let long = u64::from(under_way.upgraded > 0) * (service.long_drain().0 + 5000);
+        let budget = ordinary.max(long);
         let text = &self.transcript;
         let had = self.clock_was_set || self.now - left >= budget;
         assert!(had, "{id} is cut before its time\n{text}");

@@ -112,7 +112,10 @@ fn pool(pool: &PlannedPool) -> String {
         };
         format!(" ({} % to {}{sticky})", split.percent, split.release)
     });
-    format!("{}: [{}]{split}", pool.service, ids.join(" "))
+    let probe = pool.probe.as_ref().map_or_else(String::new, |probe| {
+        format!(" (probes of {} every {} ms)", probe.path, probe.every.0)
+    });
+    format!("{}: [{}]{split}{probe}", pool.service, ids.join(" "))
 }
 
 fn stage_of(phase: &Phase) -> u32 {

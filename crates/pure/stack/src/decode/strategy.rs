@@ -1,6 +1,6 @@
 //! How a new release of a service takes over.
 
-use ward_types::spec::{Amount, Analysis, CanaryStep, Inconclusive, Sticky, Strategy};
+use ward_types::spec::{Amount, Analysis, CanaryStep, Inconclusive, Probe, Sticky, Strategy};
 use ward_types::unit::parse_duration;
 
 use super::At;
@@ -44,6 +44,16 @@ pub(super) fn analysis(service: &At<'_>) -> Option<Analysis> {
             "hold" => Inconclusive::Hold,
             _ => Inconclusive::Rollback,
         },
+    })
+}
+
+/// What makes requests while it must.
+pub(super) fn probe(service: &At<'_>) -> Option<Probe> {
+    let analysis = service.below("deploy")?.below("analysis")?;
+    let probe = analysis.below("probe")?;
+    Some(Probe {
+        path: probe.text("path")?,
+        every: probe.duration("every"),
     })
 }
 
