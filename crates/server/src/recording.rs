@@ -218,6 +218,7 @@ fn deployment(env: &Environment, actor: &Actor, to: ReleaseId, reason: Reason) -
         paused: None,
         promoted: 0,
         cancelled: None,
+        gaps: Vec::new(),
         phase: Phase::Queued,
     }
 }

@@ -41,6 +41,7 @@ impl Inner {
             paused: None,
             promoted: 0,
             cancelled: None,
+            gaps: Vec::new(),
             phase: Phase::Queued,
         };
         self.say(|| format!("> {reason:?} {to} is asked for as {id}"));

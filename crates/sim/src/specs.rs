@@ -43,6 +43,7 @@ fn worker(instances: u32) -> ServiceSpec {
         drain_timeout: Millis::secs(20),
         stop_timeout: Millis::secs(10),
         strategy: Strategy::default(),
+        overlap: true,
         analysis: None,
     }
 }

@@ -189,7 +189,10 @@ impl<W: World> Driver<W> {
                 world.remove(id, instance).await
             }
             Action::PurgeData => world.purge(id).await,
-            Action::Move { .. } | Action::Report { .. } | Action::Retire { .. } => {
+            Action::Move { .. }
+            | Action::Report { .. }
+            | Action::Exchanged { .. }
+            | Action::Retire { .. } => {
                 match self.event(action) {
                     Some(event) => world.record(event).await,
                     None => Ok(()),
@@ -211,6 +214,11 @@ impl<W: World> Driver<W> {
                 env,
                 instance: id.clone(),
                 how: how.clone(),
+            }),
+            Action::Exchanged { deployment, gap } => Some(Event::ServiceExchanged {
+                env,
+                deployment: *deployment,
+                gap: gap.clone(),
             }),
             Action::Retire { release } => Some(Event::ReleaseRetired {
                 env,

@@ -16,7 +16,7 @@ use crate::canonical::{self, NotCanonical};
 
 /// The number of the fold: raised when `State::apply` gives another state for the same events, or a row's
 /// body changes. A database written by another fold has its rows made anew at the start.
-pub(crate) const FOLD: i64 = 6;
+pub(crate) const FOLD: i64 = 7;
 
 /// One row of the projections.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,6 +81,9 @@ pub(crate) fn touched(event: &Event) -> Vec<Row> {
             env, deployment, ..
         }
         | Event::DeploymentCancelled {
+            env, deployment, ..
+        }
+        | Event::ServiceExchanged {
             env, deployment, ..
         } => vec![
             Row::Environment(env.clone()),

@@ -122,7 +122,7 @@ fn rank(action: &Action) -> u8 {
         Action::Stop { .. } => 3,
         Action::Remove { .. } => 4,
         Action::PurgeData => 5,
-        Action::Report { .. } => 6,
+        Action::Report { .. } | Action::Exchanged { .. } => 6,
         Action::Move { .. } => 7,
         Action::Retire { .. } => 8,
     }

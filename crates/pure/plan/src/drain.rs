@@ -11,6 +11,7 @@ use ward_types::table::Traffic;
 
 use crate::action::Action;
 use crate::draft::Draft;
+use crate::exchange;
 use crate::limits::CUT_GRACE;
 use crate::memory::Out;
 use crate::observed::SeenInstance;
@@ -71,14 +72,18 @@ fn is_rotation_unknown(scene: &Scene, instance: &SeenInstance) -> bool {
 
 pub(crate) fn stopping(scene: &Scene, instance: &SeenInstance) -> Waiting {
     let grace = scene.stop_timeout(instance);
-    Waiting::Stopping {
-        instance: instance.facts.id.clone(),
-        bound: match instance.facts.role {
-            Role::Database => Bound::fixed(instance.since, grace),
-            Role::Service | Role::ReleaseCommand => {
-                Bound::setting(instance.since, grace, "stop_timeout")
-            }
-        },
+    let bound = match instance.facts.role {
+        Role::Database => Bound::fixed(instance.since, grace),
+        Role::Service | Role::ReleaseCommand => {
+            Bound::setting(instance.since, grace, "stop_timeout")
+        }
+    };
+    let role = instance.facts.role;
+    let finishes = role == Role::Service && exchange::is_finishing(scene, instance);
+    let instance = instance.facts.id.clone();
+    match finishes {
+        true => Waiting::Finishing { instance, bound },
+        false => Waiting::Stopping { instance, bound },
     }
 }
 

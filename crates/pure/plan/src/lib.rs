@@ -11,6 +11,7 @@ mod down;
 mod draft;
 mod drain;
 mod endings;
+mod exchange;
 mod failure;
 mod hold;
 mod limits;
@@ -97,6 +98,7 @@ fn up(scene: &Scene, draft: &mut Draft) {
             Phase::Queued | Phase::Finished { .. } => {}
         }
     }
+    exchange::step(scene, draft);
     queue::step(scene, draft);
     route::step(scene, draft);
     drain::services(scene, draft);

@@ -11,6 +11,7 @@ use ward_types::release::{Deployment, Failure, Phase};
 use ward_types::time::Millis;
 
 use crate::draft::Draft;
+use crate::exchange;
 use crate::limits::REVERT;
 use crate::observed::SeenInstance;
 use crate::pools;
@@ -59,8 +60,8 @@ fn is_back(scene: &Scene, deployment: &Deployment) -> bool {
     if pools::is_complete(scene, old) {
         return verdict::serves_in_full(scene, old);
     }
-    let shrank = scene.rollout.is_some_and(Rollout::shrinks);
-    !shrank || rest::is_unprepared(scene, old)
+    let shrank = |rollout: &Rollout| rollout.shrinks() || rollout.exchanges_any();
+    !scene.rollout.is_some_and(shrank) || rest::is_unprepared(scene, old)
 }
 
 /// How long a failed deployment may take to its verdict: with batches, so much more for each way back.
@@ -71,8 +72,12 @@ pub(crate) fn bound(scene: &Scene, deployment: &Deployment) -> Bound {
         let batch = start.saturating_add(roll::leaving(scene, rollout).0);
         batch.saturating_mul(u64::from(rollout.rounds_back()))
     });
-    let limit = Millis(REVERT.0.saturating_add(batches));
-    Bound::fixed(scene.phase_since(deployment), limit)
+    let rollout = scene.rollout.filter(|rollout| rollout.exchanges_any());
+    let old = rollout.and_then(|rollout| scene.spec(rollout.from?));
+    let exchange = old.map_or(0, |old| roll::longest_start(old).0);
+    let limit = Millis(REVERT.0.saturating_add(batches).saturating_add(exchange));
+    let since = scene.phase_since(deployment);
+    Bound::fixed(exchange::counted_from(scene, deployment, since), limit)
 }
 
 /// Whether the table in force serves the failed release in full and the one before cannot serve.

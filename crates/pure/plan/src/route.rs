@@ -10,6 +10,7 @@ use ward_types::release::{Goal, Phase};
 
 use crate::action::{Action, PlannedPool};
 use crate::draft::Draft;
+use crate::exchange;
 use crate::limits::ACKNOWLEDGEMENT;
 use crate::pools;
 use crate::revert;
@@ -55,7 +56,10 @@ fn wanted(scene: &Scene) -> Vec<PlannedPool> {
     };
     // What a deployment by stages left behind when its time was out.
     if tables::is_mixed(scene.pools()) {
-        let gone = |name: &Name| release.is_some_and(|r| !pools::is_reachable(scene, r, name));
+        let gone = |name: &Name| {
+            let gone = release.is_some_and(|r| !pools::is_reachable(scene, r, name));
+            gone || exchange::gives_way(scene, name, release)
+        };
         return tables::patched(scene, wanted, gone);
     }
     match lost_by(scene, release, &wanted) {
@@ -71,7 +75,8 @@ fn by_stage(scene: &Scene, rollout: &Rollout, stage: Option<u32>) -> Vec<Planned
     let last = stage == Some(rollout.last());
     let old = rollout.from.filter(|_| !last);
     tables::patched(scene, table, |name| {
-        !has(rollout.to, name) && !old.is_some_and(|old| has(old, name))
+        let gone = !has(rollout.to, name) && !old.is_some_and(|old| has(old, name));
+        gone || rollout.exchanges(name)
     })
 }
 
@@ -82,7 +87,7 @@ fn back(scene: &Scene, rollout: &Rollout) -> Vec<PlannedPool> {
             .from
             .is_some_and(|r| pools::is_reachable(scene, r, name))
     };
-    let table = tables::patched(scene, table, |name| !old(name));
+    let table = tables::patched(scene, table, |name| !old(name) || rollout.exchanges(name));
     tables::with_what_is_called(scene, rollout, table)
 }
 
@@ -99,7 +104,8 @@ fn lost_by(scene: &Scene, release: Option<ReleaseId>, wanted: &[PlannedPool]) ->
     let goes_on = |service: &Name| {
         let gone = release.is_some_and(|r| !pools::is_reachable(scene, r, service));
         let planned = wanted.iter().find(|p| p.service == *service);
-        gone || planned.is_some_and(|p| !p.endpoints.is_empty())
+        let planned = planned.is_some_and(|p| !p.endpoints.is_empty());
+        gone || planned || exchange::gives_way(scene, service, release)
     };
     let lost = scene.pools().iter().filter(|p| !goes_on(&p.service));
     let mut endpoints = lost.flat_map(|p| &p.endpoints);

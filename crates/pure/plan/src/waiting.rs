@@ -100,6 +100,13 @@ pub enum Waiting {
         /// When it is killed.
         bound: Bound,
     },
+    /// An instance was asked to stop, and those of another release start when it is gone.
+    Finishing {
+        /// Which instance.
+        instance: InstanceId,
+        /// When it is killed.
+        bound: Bound,
+    },
     /// An instance that is over must be cleared away first.
     Removal {
         /// Which instance.
@@ -182,6 +189,7 @@ impl Waiting {
             | Waiting::Backoff { bound, .. }
             | Waiting::Drain { bound, .. }
             | Waiting::Stopping { bound, .. }
+            | Waiting::Finishing { bound, .. }
             | Waiting::Successor { bound, .. }
             | Waiting::Stage { bound, .. }
             | Waiting::Warm { bound, .. } => Some(bound),
@@ -276,6 +284,10 @@ impl Waiting {
                 Count(*upgraded, "long connection")
             ),
             Waiting::Stopping { instance, .. } => write!(f, "Waiting for {instance} to stop."),
+            Waiting::Finishing { instance, .. } => write!(
+                f,
+                "Waiting for {instance} to finish what it has begun: the next release of it starts when it is gone."
+            ),
             Waiting::Removal { instance } => {
                 write!(f, "Waiting for what is left of {instance} to be removed.")
             }

@@ -174,6 +174,7 @@ fn deployment(dice: &mut Dice, id: DeploymentId, phase: Phase) -> Deployment {
             false => 0,
         },
         cancelled: dice.chance(10).then(|| "anna".into()),
+        gaps: Vec::new(),
         phase,
     }
 }

@@ -17,7 +17,7 @@ use ward_types::spec::{Amount, Analysis, EnvSpec, Inconclusive, ServiceSpec, Sti
 use ward_types::table::Endpoint;
 use ward_types::time::Millis;
 use world::{
-    Behaviour, Mishap, World, blue_green, canary, deployed, id, inner, linked, name, returns,
+    Behaviour, Mishap, World, alone, blue_green, canary, deployed, id, inner, linked, name, returns,
     rolling, spec, web, with_command, worker,
 };
 
@@ -1155,5 +1155,43 @@ fn a_rollback_from_a_canary_release_is_one_switch() {
     world.transcript.clear();
     world.queue(ReleaseId(1), Reason::Rollback);
     world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+/// A web service and a worker that must never run twice.
+fn with_worker() -> EnvSpec {
+    let worker = ServiceSpec {
+        stop_timeout: Millis::secs(600),
+        ..alone(worker(1))
+    };
+    spec(&[("web", web(2)), ("worker", worker)], &[])
+}
+
+/// Its release r1 serves.
+fn working() -> World {
+    let mut world = fresh();
+    world.deploy(with_worker());
+    world.settle();
+    world.run(5000);
+    world.transcript.clear();
+    world
+}
+
+/// The worker of a release is so.
+fn worker_of(release: u64, other: fn() -> Behaviour) -> Box<dyn Fn(&world::Start) -> Behaviour> {
+    Box::new(move |start| {
+        match start.release == release && start.component == "worker" {
+            true => other(),
+            false => usual(start),
+        }
+    })
+}
+
+#[test]
+fn worker_is_gone_before_the_next_one_starts() {
+    let mut world = working();
+    world.deploy(with_worker());
+    world.settle();
+    world.run(2000);
     insta::assert_snapshot!(world.transcript);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DeploymentId, EnvId, InstanceId, ReleaseId};
-use crate::release::{DataState, Deployment, Environment, Goal, Pause, Phase, Release, Verdict};
+use crate::release::{DataState, Deployment, Environment, Gap, Goal, Pause, Phase, Release, Verdict};
 use crate::time::Timestamp;
 
 /// One entry of the log.
@@ -98,6 +98,16 @@ pub enum Event {
         /// Who.
         by: String,
     },
+    /// The instances of a service were exchanged for those of another release, and nothing of it ran meanwhile.
+    /// Recorded once for each direction.
+    ServiceExchanged {
+        /// Which environment.
+        env: EnvId,
+        /// By which deployment.
+        deployment: DeploymentId,
+        /// Which service, and how long.
+        gap: Gap,
+    },
     /// Somebody asked for an environment to be up, down or purged.
     GoalChanged {
         /// Which environment.
@@ -167,6 +177,7 @@ impl Event {
             | Event::DeploymentResumed { env, .. }
             | Event::DeploymentPromoted { env, .. }
             | Event::DeploymentCancelled { env, .. }
+            | Event::ServiceExchanged { env, .. }
             | Event::GoalChanged { env, .. }
             | Event::InstanceEnded { env, .. }
             | Event::BuildEnded { env, .. }
@@ -190,6 +201,7 @@ impl Event {
             Event::DeploymentResumed { .. } => "deployment_resumed",
             Event::DeploymentPromoted { .. } => "deployment_promoted",
             Event::DeploymentCancelled { .. } => "deployment_cancelled",
+            Event::ServiceExchanged { .. } => "service_exchanged",
             Event::GoalChanged { .. } => "goal_changed",
             Event::InstanceEnded { .. } => "instance_ended",
             Event::BuildEnded { .. } => "build_ended",
@@ -321,6 +333,17 @@ impl Environment {
             Event::DeploymentCancelled { deployment, by, .. } => {
                 let cancelled = &mut self.unfinished(*deployment)?.cancelled;
                 cancelled.get_or_insert_with(|| by.clone());
+            }
+            Event::ServiceExchanged {
+                deployment, gap, ..
+            } => {
+                let gaps = &mut self.unfinished(*deployment)?.gaps;
+                let same = |g: &Gap| (&g.service, g.release) == (&gap.service, gap.release);
+                if gaps.iter().any(same) {
+                    let what = format!("the exchange of {} for {}", gap.service, gap.release);
+                    return Err(MisfitEvent::Repeated(self.id.clone(), what));
+                }
+                gaps.push(gap.clone());
             }
             Event::GoalChanged { goal, .. } => {
                 self.goal = *goal;

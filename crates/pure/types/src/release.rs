@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{DeploymentId, Digest, EnvId, Name, ReleaseId};
 use crate::spec::EnvSpec;
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 
 /// The immutable output of one source state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,6 +150,9 @@ pub struct Deployment {
     /// Who cancelled it, if somebody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled: Option<String>,
+    /// How long nothing ran of services whose releases do not overlap, in the order in which that was seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Gap>,
     /// Where it stands.
     pub phase: Phase,
 }
@@ -161,6 +164,18 @@ pub struct Pause {
     pub by: String,
     /// Since when.
     pub at: Timestamp,
+}
+
+/// That nothing ran of a service, because the instances of one release were gone before those of the other
+/// started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// Which service.
+    pub service: Name,
+    /// The release that was started after it.
+    pub release: ReleaseId,
+    /// From the end of the last instance before to the start of the first one after, in milliseconds.
+    pub lasted: Millis,
 }
 
 /// Whether an environment should run at all.

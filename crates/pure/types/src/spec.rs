@@ -73,6 +73,10 @@ pub struct ServiceSpec {
     pub drain_timeout: Millis,
     /// From SIGTERM to SIGKILL.
     pub stop_timeout: Millis,
+    /// Whether instances of two releases may run beside each other. Where they may not, the old ones are
+    /// gone before a new one starts.
+    #[serde(default = "ServiceSpec::overlap")]
+    pub overlap: bool,
     /// How a new release takes over.
     #[serde(default)]
     pub strategy: Strategy,
@@ -192,6 +196,11 @@ impl ServiceSpec {
     /// Of releases that were recorded before there was such a setting.
     fn scratch() -> ByteSize {
         ByteSize(1 << 30)
+    }
+
+    /// Of releases that were recorded before there was such a setting: they ran that way.
+    fn overlap() -> bool {
+        true
     }
 }
 

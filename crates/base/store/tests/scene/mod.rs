@@ -77,6 +77,7 @@ pub(crate) fn queued(env: &EnvId, id: u64) -> Event {
             paused: None,
             promoted: 0,
             cancelled: None,
+            gaps: Vec::new(),
             phase: Phase::Queued,
         },
     }

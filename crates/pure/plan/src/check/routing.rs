@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use ward_types::id::{InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
 use ward_types::release::Phase;
+use ward_types::table::Pool;
 
 use super::Objection;
 use super::course::Course;
@@ -191,12 +192,26 @@ fn emptied(case: &Case, pools: &[PlannedPool]) -> Vec<Objection> {
         let planned = pools.iter().find(|p| p.service == pool.service);
         let stays = planned.is_some_and(|p| !p.endpoints.is_empty());
         let served = endpoints.any(is_healthy);
-        served && !stays && is_declared(case, pools, &pool.service)
+        served && !stays && !gives_way(case, pool) && is_declared(case, pools, &pool.service)
     });
     let services = emptied.map(|pool| pool.service.clone());
     services
         .map(|service| Objection::EmptiesPool { service })
         .collect()
+}
+
+/// What is in a pool must leave before what takes its place may start.
+fn gives_way(case: &Case, pool: &Pool) -> bool {
+    let name = &pool.service;
+    if Course::of(case).is_some_and(|course| course.stage().is_some()) {
+        return Course::of(case).is_some_and(|course| course.is_exchanging(name));
+    }
+    let current = case.env.current;
+    let apart = |release: ReleaseId| case.declared(release, name).is_some_and(|s| !s.overlap);
+    let mut others = pool.endpoints.iter().map(|e| e.release);
+    let left = others.all(|release| Some(release) != current);
+    let releases = pool.endpoints.iter().map(|e| e.release).chain(current);
+    left && releases.into_iter().any(apart)
 }
 
 /// Whether the release that is routed to wants such a service. With no endpoint to tell which one that

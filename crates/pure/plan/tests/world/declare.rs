@@ -45,6 +45,7 @@ pub fn worker(instances: u32) -> ServiceSpec {
         drain_timeout: Millis::secs(20),
         stop_timeout: Millis::secs(10),
         strategy: Strategy::default(),
+        overlap: true,
         analysis: None,
         processes: 4096,
         scratch: ByteSize(1 << 30),
@@ -130,6 +131,14 @@ pub fn release_of(id: ReleaseId, spec: EnvSpec, recorded: Timestamp) -> Release 
         spec,
         recorded,
         by: "anna".into(),
+    }
+}
+
+/// One whose releases must not run at the same time.
+pub fn alone(service: ServiceSpec) -> ServiceSpec {
+    ServiceSpec {
+        overlap: false,
+        ..service
     }
 }
 

@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use ward_plan::{Action, Memory, Observed, Plan};
 use ward_types::event::{Event, State};
 use ward_types::id::{DeploymentId, EnvId, InstanceId, Name, ReleaseId};
-use ward_types::keeper::Role;
+use ward_types::keeper::{InstanceFacts, Role};
 use ward_types::release::{Deployment, Environment, Goal, Phase, Reason};
 use ward_types::spec::Strategy;
 use ward_types::time::Timestamp;
@@ -152,6 +152,7 @@ impl World {
             paused: None,
             promoted: 0,
             cancelled: None,
+            gaps: Vec::new(),
             phase: Phase::Queued,
         };
         self.say(&format!("> {reason:?} {to} is asked for as {id}"));
@@ -327,6 +328,7 @@ impl World {
                 self.must_be_up(id);
                 self.must_have_room(component, *release);
                 let facts = self.facts(id, component, *release, *role);
+                self.must_be_alone(&facts);
                 let start = Start {
                     component: component.to_string(),
                     release: release.0,
@@ -361,6 +363,14 @@ impl World {
                 assert!(self.sim(id).is_over(), "{id} {how}, and runs");
                 let (env, instance, how) = (self.id.clone(), id.clone(), how.clone());
                 self.append(&Event::InstanceEnded { env, instance, how });
+            }
+            Action::Exchanged { deployment, gap } => {
+                let (env, deployment, gap) = (self.id.clone(), *deployment, gap.clone());
+                self.append(&Event::ServiceExchanged {
+                    env,
+                    deployment,
+                    gap,
+                });
             }
             Action::Remove { id } => {
                 self.must_be_out(id);
@@ -399,6 +409,24 @@ impl World {
     fn must_be_up(&self, id: &InstanceId) {
         let up = self.env().goal == Goal::Up;
         assert!(up, "{id} was started although down\n{}", self.transcript);
+    }
+
+    /// Where releases do not overlap, nothing of another one runs.
+    fn must_be_alone(&self, facts: &InstanceFacts) {
+        let apart = |release: &ReleaseId| {
+            let spec = self.env().releases.get(release).map(|r| &r.spec);
+            let service = spec.and_then(|s| s.services.get(&facts.component));
+            service.is_some_and(|s| !s.overlap)
+        };
+        let other = self.engine.values().find(|sim| {
+            let (it, of) = (&sim.facts, sim.facts.release);
+            let runs = it.component == facts.component && !sim.is_over();
+            runs && of != facts.release && (apart(&of) || apart(&facts.release))
+        });
+        let text = &self.transcript;
+        if let Some(other) = other.filter(|_| facts.role == Role::Service) {
+            panic!("{} starts beside {}\n{text}", facts.id, other.facts.id);
+        }
     }
 
     fn must_be_out(&self, id: &InstanceId) {
