@@ -197,6 +197,7 @@ impl Inner {
         let facts = self.with_port(facts);
         self.engine
             .insert(id, Copy::new(facts, behaviour, now, wall));
+        self.no_two_releases_overlap();
         Ok(())
     }
 

@@ -175,12 +175,37 @@ impl Inner {
 
     /// Everything that must hold at any moment.
     pub(crate) fn hold_promises(&mut self) {
+        self.no_two_releases_overlap();
         self.nobody_asks_what_was_stopped();
         self.one_release_serves();
         self.what_can_serve_serves();
         self.surge_is_bounded();
         self.each_phase_ends();
         self.each_deployment_ends_once();
+    }
+
+    /// Counted from what really runs, whatever the driver was shown of it: where releases of a service do not
+    /// overlap, all that runs of it is of one release, and no more than that declares.
+    pub(crate) fn no_two_releases_overlap(&mut self) {
+        let mut running: BTreeMap<&Name, BTreeMap<ReleaseId, u32>> = BTreeMap::new();
+        let services = self.engine.values().filter(|c| c.facts.role == Role::Service);
+        for copy in services.filter(|copy| !copy.is_over()) {
+            let of_it = running.entry(&copy.facts.component).or_default();
+            *of_it.entry(copy.facts.release).or_default() += 1;
+        }
+        let declared = |release: &ReleaseId, name: &Name| {
+            let release = self.env().releases.get(release);
+            release.and_then(|r| r.spec.services.get(name))
+        };
+        let broken = running.into_iter().find(|(name, releases)| {
+            let specs = releases.iter().map(|(r, count)| (declared(r, name), *count));
+            let mut apart = specs.filter_map(|(s, count)| Some((s?, count)));
+            apart.any(|(s, count)| !s.overlap && (releases.len() > 1 || count > s.instances))
+        });
+        let broken = broken.map(|(name, releases)| (name.clone(), releases));
+        if let Some((service, releases)) = broken {
+            self.violate(format!("{service} runs {releases:?} at once"));
+        }
     }
 
     fn nobody_asks_what_was_stopped(&mut self) {

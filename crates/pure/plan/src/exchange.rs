@@ -47,9 +47,14 @@ fn in_the_way<'a>(
     })
 }
 
+/// Whether nothing else has to be gone first.
+pub(crate) fn may_start(scene: &Scene, release: ReleaseId, service: &Name) -> bool {
+    in_the_way(scene, release, service).next().is_none()
+}
+
 /// How many more instances of a service may be started now, of this release.
 pub(crate) fn room(scene: &Scene, draft: &Draft, release: ReleaseId, service: &Name) -> usize {
-    if in_the_way(scene, release, service).next().is_some() {
+    if !may_start(scene, release, service) {
         return 0;
     }
     let Some(spec) = scene.service(release, service).filter(|s| !s.overlap) else {
@@ -79,11 +84,14 @@ pub(crate) fn is_exchanged(scene: &Scene, service: &Name) -> bool {
     rollout.is_some_and(|rollout| rollout.exchanges(service))
 }
 
-/// Whether a service's instances of any release but this one are to leave whatever takes their place.
+/// Whether what is in rotation of a service must leave before anything of this release can take its place.
 pub(crate) fn gives_way(scene: &Scene, service: &Name, release: Option<ReleaseId>) -> bool {
-    let others = scene.seen().map(|i| i.facts.release);
-    let mut others = others.filter(|other| Some(*other) != release);
-    release.is_some_and(|release| others.any(|other| excludes(scene, service, [release, other])))
+    let Some(release) = release.filter(|r| scene.service(*r, service).is_some()) else {
+        return false;
+    };
+    let pools = scene.pools().iter().filter(|p| p.service == *service);
+    let mut in_force = pools.flat_map(|p| &p.endpoints).map(|e| e.release);
+    in_force.any(|other| excludes(scene, service, [release, other]))
 }
 
 /// Whether the exchange is under way, one way or the other.

@@ -51,6 +51,7 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
             (0..missing).for_each(|_| draft.start(name, deployment.to, Role::Service));
         }
         let waiting = rest::not_healthy(scene, deployment.to, name, service, &kept);
+        let waiting = waiting.filter(|_| exchange::may_start(scene, deployment.to, name));
         if let Some(waiting) = waiting {
             draft.wait(bounded(scene, deployment, spec, waiting));
         }

@@ -16,7 +16,7 @@ use crate::pools;
 use crate::revert;
 use crate::roll;
 use crate::scene::{Scene, Stand};
-use crate::stages::Rollout;
+use crate::stages::{Requests, Rollout};
 use crate::tables;
 use crate::waiting::{Bound, Waiting};
 
@@ -68,14 +68,17 @@ fn wanted(scene: &Scene) -> Vec<PlannedPool> {
     }
 }
 
-/// A service is gone when neither release has it; at the last stage when the new one does not.
+/// A service is gone when neither release has it; when its requests have moved, if the new one does not.
 fn by_stage(scene: &Scene, rollout: &Rollout, stage: Option<u32>) -> Vec<PlannedPool> {
     let table = tables::at(scene, rollout, stage);
     let has = |release: ReleaseId, name: &Name| pools::is_reachable(scene, release, name);
-    let last = stage == Some(rollout.last());
-    let old = rollout.from.filter(|_| !last);
+    let moved = |name: &Name| {
+        let share = stage.and_then(|stage| rollout.share(stage, name));
+        stage == Some(rollout.last()) || share.is_some_and(|s| s.requests == Requests::New)
+    };
+    let old = |name: &Name| rollout.from.is_some_and(|old| has(old, name) && !moved(name));
     tables::patched(scene, table, |name| {
-        let gone = !has(rollout.to, name) && !old.is_some_and(|old| has(old, name));
+        let gone = !has(rollout.to, name) && !old(name);
         gone || rollout.exchanges(name)
     })
 }

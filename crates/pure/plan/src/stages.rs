@@ -344,12 +344,14 @@ fn taken_over<'a>(
 fn exchanged(new: &EnvSpec, old: &EnvSpec) -> BTreeSet<Name> {
     let both = new.services.iter().filter(|(name, new)| {
         let old = old.services.get(*name);
-        old.is_some_and(|old| {
-            let run = old.instances > 0 && new.instances > 0;
-            run && !(old.overlap && new.overlap)
-        })
+        old.is_some_and(|old| is_exchanged(new, old))
     });
     both.map(|(name, _)| name.clone()).collect()
+}
+
+fn is_exchanged(new: &ServiceSpec, old: &ServiceSpec) -> bool {
+    let run = old.instances > 0 && new.instances > 0;
+    run && !(old.overlap && new.overlap)
 }
 
 fn alone(service: &ServiceSpec) -> Share {
@@ -380,6 +382,9 @@ fn course(new: &ServiceSpec, old: &ServiceSpec) -> Vec<(Share, Hold)> {
         requests: Requests::New,
     };
     match &new.strategy {
+        Strategy::Canary { .. } | Strategy::Rolling { .. } if is_exchanged(new, old) => {
+            vec![(whole, Hold::For(Millis(0)))]
+        }
         Strategy::BlueGreen { bake } => vec![(whole, Hold::For(*bake))],
         Strategy::Canary { steps, bake, .. } => {
             let steps = steps.iter().filter(|_| can_share(new, old));
@@ -412,6 +417,9 @@ fn pace(new: &ServiceSpec, old: &ServiceSpec) -> Option<Pace> {
     let Strategy::Rolling { batch, surge } = &new.strategy else {
         return None;
     };
+    if is_exchanged(new, old) {
+        return None;
+    }
     let surge = surge.of(new.instances);
     let most = new.instances.max(old.instances);
     can_share(new, old).then(|| Pace {

@@ -74,6 +74,7 @@ fn any_spec(dice: &mut Dice) -> EnvSpec {
         };
         let service = ServiceSpec {
             analysis: any_analysis(dice),
+            overlap: dice.chance(60),
             ..deployed(any_strategy(dice), service)
         };
         services.push((component, service));

@@ -1195,3 +1195,142 @@ fn worker_is_gone_before_the_next_one_starts() {
     world.run(2000);
     insta::assert_snapshot!(world.transcript);
 }
+
+#[test]
+fn worker_that_is_let_finish_its_job() {
+    let mut world = working();
+    world.behave = worker_of(2, || Behaviour {
+        stop_takes: 250_000,
+        ..Behaviour::default()
+    });
+    world.deploy(with_worker());
+    world.settle();
+    world.run(2000);
+    world.transcript.clear();
+    world.deploy(with_worker());
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn worker_that_does_not_heed_the_signal_is_killed_when_its_time_is_over() {
+    let stack = || {
+        let mut stack = with_worker();
+        let worker = stack.services.get_mut(&name("worker"));
+        worker.unwrap().stop_timeout = Millis::secs(10);
+        stack
+    };
+    let mut world = fresh();
+    world.behave = worker_of(1, || Behaviour {
+        stop_takes: u64::MAX,
+        ..Behaviour::default()
+    });
+    world.deploy(stack());
+    world.settle();
+    world.run(5000);
+    world.transcript.clear();
+    world.deploy(stack());
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn worker_that_cannot_start_gives_way_to_the_one_before() {
+    let mut world = working();
+    world.behave = worker_of(2, || Behaviour::exits(150, 1, &["no queue"]));
+    world.deploy(with_worker());
+    world.settle();
+    world.run(2000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn worker_that_cannot_even_be_started() {
+    let mut world = working();
+    world.behave = worker_of(2, || Behaviour::refused("no room"));
+    world.deploy(with_worker());
+    world.settle();
+    world.run(2000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn worker_is_exchanged_after_a_rollback_has_switched() {
+    let mut world = working();
+    world.deploy(with_worker());
+    world.settle();
+    world.run(5000);
+    world.transcript.clear();
+    world.queue(ReleaseId(1), Reason::Rollback);
+    world.settle();
+    world.run(2000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn worker_is_exchanged_after_a_canary() {
+    let stack = || {
+        let mut stack = with_worker();
+        let web = stack.services.get_mut(&name("web")).unwrap();
+        web.strategy = canary(&[(20, 5)]);
+        stack
+    };
+    let mut world = fresh();
+    world.deploy(stack());
+    world.settle();
+    world.run(5000);
+    world.transcript.clear();
+    world.deploy(stack());
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+/// d2 waits for the worker of r1, which takes a minute to finish what it has begun.
+fn finishing() -> World {
+    let mut world = fresh();
+    world.behave = worker_of(1, || Behaviour {
+        stop_takes: 60_000,
+        ..Behaviour::default()
+    });
+    world.deploy(with_worker());
+    world.settle();
+    world.run(5000);
+    world.transcript.clear();
+    world.deploy(with_worker());
+    world.run(5000);
+    world
+}
+
+#[test]
+fn cancelled_while_the_worker_finishes() {
+    let mut world = finishing();
+    world.cancel(ward_types::id::DeploymentId(2));
+    world.settle();
+    world.run(2000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn planner_killed_while_the_worker_finishes() {
+    let mut world = finishing();
+    world.memory = ward_plan::Memory::default();
+    // Something else of the new release is ill meanwhile: the old worker is not started for that.
+    let wall = world.wall();
+    world.sim(&id("web-r2-4")).turn(false, wall);
+    world.run(10_000);
+    let wall = world.wall();
+    world.sim(&id("web-r2-4")).turn(true, wall);
+    world.memory = ward_plan::Memory::default();
+    world.settle();
+    world.run(2000);
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn worker_that_dies_at_rest_is_replaced_when_it_is_gone() {
+    let mut world = working();
+    let wall = world.wall();
+    world.sim(&id("worker-r1-3")).kill(wall);
+    world.run(2000);
+    insta::assert_snapshot!(world.transcript);
+}

@@ -36,7 +36,7 @@ impl<'a> Course<'a> {
     }
 
     /// A rollback does not.
-    fn follows_strategies(&self) -> bool {
+    pub(super) fn follows_strategies(&self) -> bool {
         self.deployment.reason == Reason::Deploy
     }
 
@@ -92,8 +92,8 @@ impl<'a> Course<'a> {
     /// Both releases, where clients reach both.
     fn shared(&self, service: &Name) -> Option<(&'a ServiceSpec, &'a ServiceSpec)> {
         let serves = |s: &ServiceSpec| s.port.is_some() && s.instances > 0;
-        self.pair(service)
-            .filter(|(old, new)| serves(old) && serves(new))
+        let pair = self.pair(service).filter(|_| !self.exchanges(service));
+        pair.filter(|(old, new)| serves(old) && serves(new))
     }
 
     /// How many stages there are in all.

@@ -164,11 +164,7 @@ fn routed_releases(case: &Case, pools: &[PlannedPool]) -> BTreeSet<ReleaseId> {
 /// well that its stage needs. It is at a later stage only because it was in rotation before.
 fn may_serve(case: &Case, release: ReleaseId) -> bool {
     let started = || match Course::of(case) {
-        Some(course) => course.stage().is_some_and(|stage| {
-            let mut services = course.services();
-            let well = |name: &Name| case.healthy_of(release, name).len();
-            stage > 0 || services.all(|name| well(name) >= course.started(name, stage))
-        }),
+        Some(course) => has_started(case, &course),
         None => case.has_started_in_full(release),
     };
     let rolls = case
@@ -179,6 +175,14 @@ fn may_serve(case: &Case, release: ReleaseId) -> bool {
     case.env.current == Some(release)
         || endpoints.any(|e| e.release == release)
         || (rolls && started())
+}
+
+fn has_started(case: &Case, course: &Course) -> bool {
+    course.stage().is_some_and(|stage| {
+        let mut services = course.services();
+        let well = |name: &Name| case.healthy_of(course.new_release(), name).len();
+        stage > 0 || services.all(|name| well(name) >= course.started(name, stage))
+    })
 }
 
 /// A pool may lose its healthy instances only to others, or with the service itself.
@@ -203,15 +207,15 @@ fn emptied(case: &Case, pools: &[PlannedPool]) -> Vec<Objection> {
 /// What is in a pool must leave before what takes its place may start.
 fn gives_way(case: &Case, pool: &Pool) -> bool {
     let name = &pool.service;
-    if Course::of(case).is_some_and(|course| course.stage().is_some()) {
-        return Course::of(case).is_some_and(|course| course.is_exchanging(name));
+    if Course::of(case).is_some_and(|course| course.is_exchanging(name)) {
+        return true;
     }
-    let current = case.env.current;
+    let Some(current) = case.env.current else {
+        return false;
+    };
     let apart = |release: ReleaseId| case.declared(release, name).is_some_and(|s| !s.overlap);
-    let mut others = pool.endpoints.iter().map(|e| e.release);
-    let left = others.all(|release| Some(release) != current);
-    let releases = pool.endpoints.iter().map(|e| e.release).chain(current);
-    left && releases.into_iter().any(apart)
+    let mut in_force = pool.endpoints.iter().map(|e| e.release);
+    in_force.any(|release| release != current && (apart(release) || apart(current)))
 }
 
 /// Whether the release that is routed to wants such a service. With no endpoint to tell which one that
@@ -228,14 +232,21 @@ fn is_declared(case: &Case, pools: &[PlannedPool], service: &Name) -> bool {
             false => wants(course.old) || wants(course.new_release()),
         };
     }
+    // A rollback has moved everything else while a service that is exchanged is still the old one's.
+    let switched = Course::of(case).filter(|course| !course.follows_strategies());
+    let switched = switched.filter(|course| !course.goes_back(case) && has_started(case, course));
+    if let Some(course) = switched {
+        return wants(course.new_release());
+    }
     if let Some(routed) = routed.into_iter().next() {
         return wants(routed);
     }
     let rolls = case
         .active()
         .filter(|d| matches!(d.phase, Phase::Rolling { .. }));
-    let started = rolls
-        .map(|d| d.to)
-        .filter(|to| case.has_started_in_full(*to));
+    let started = rolls.map(|d| d.to).filter(|to| match Course::of(case) {
+        Some(course) => has_started(case, &course),
+        None => case.has_started_in_full(*to),
+    });
     started.into_iter().chain(case.env.current).all(wants)
 }

@@ -257,7 +257,7 @@ pub fn phase_limit(spec: &EnvSpec, old: Option<&EnvSpec>, phase: &str, patient: 
                 .map(|s| s.drain_timeout.0 + s.stop_timeout.0 + 1000);
             (
                 leaving.max().unwrap_or(0),
-                both.map(|s| s.instances + 1).max().unwrap_or(0),
+                both.clone().map(|s| s.instances + 1).max().unwrap_or(0),
             )
         }
         false => (0, 0),
@@ -268,8 +268,12 @@ pub fn phase_limit(spec: &EnvSpec, old: Option<&EnvSpec>, phase: &str, patient: 
     };
     let commands = services.clone().filter_map(|s| s.release.as_ref());
     let commands: u64 = commands.map(|c| c.timeout.0 + 10_000).sum();
+    let again = both.clone().map(|s| s.start_timeout.0).max().unwrap_or(0);
     let start = services.map(|s| s.start_timeout.0).max().unwrap_or(0);
-    match phase {
+    let apart = both.clone().filter(|s| !s.overlap);
+    let finishing = apart.map(|s| s.drain_timeout.0 + s.stop_timeout.0 + 1000);
+    let finishing = finishing.max().unwrap_or(0);
+    let phase_limit = match phase {
         "preparing" if patient => held,
         "preparing" => 70_000 + commands,
         // Up to the table, held, and what died since.
@@ -277,6 +281,11 @@ pub fn phase_limit(spec: &EnvSpec, old: Option<&EnvSpec>, phase: &str, patient: 
         "rolling" => 2 * start + 10_000 + leaving,
         "reverting" => 60_000 + u64::from(rounds) * (start + leaving),
         other => panic!("{other} is not under way"),
+    };
+    // What is exchanged has all the time that it was given to end, and then starts.
+    match finishing {
+        0 => phase_limit,
+        _ => phase_limit + 2 * (finishing + again),
     }
 }
 
