@@ -84,6 +84,14 @@ pub(crate) fn is_exchanged(scene: &Scene, service: &Name) -> bool {
     rollout.is_some_and(|rollout| rollout.exchanges(service))
 }
 
+/// The release whose instances are to be there of what is exchanged.
+pub(crate) fn wanted(scene: &Scene) -> Option<ReleaseId> {
+    match exchanging(scene) {
+        Some((_, _, starts)) => Some(starts),
+        None => scene.current(),
+    }
+}
+
 /// Whether what is in rotation of a service must leave before anything of this release can take its place.
 pub(crate) fn gives_way(scene: &Scene, service: &Name, release: Option<ReleaseId>) -> bool {
     let Some(release) = release.filter(|r| scene.service(*r, service).is_some()) else {

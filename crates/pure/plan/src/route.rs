@@ -79,7 +79,7 @@ fn by_stage(scene: &Scene, rollout: &Rollout, stage: Option<u32>) -> Vec<Planned
     let old = |name: &Name| rollout.from.is_some_and(|old| has(old, name) && !moved(name));
     tables::patched(scene, table, |name| {
         let gone = !has(rollout.to, name) && !old(name);
-        gone || rollout.exchanges(name)
+        gone || exchange::gives_way(scene, name, exchange::wanted(scene))
     })
 }
 
@@ -90,7 +90,9 @@ fn back(scene: &Scene, rollout: &Rollout) -> Vec<PlannedPool> {
             .from
             .is_some_and(|r| pools::is_reachable(scene, r, name))
     };
-    let table = tables::patched(scene, table, |name| !old(name) || rollout.exchanges(name));
+    let table = tables::patched(scene, table, |name| {
+        !old(name) || exchange::gives_way(scene, name, rollout.from)
+    });
     tables::with_what_is_called(scene, rollout, table)
 }
 

@@ -15,6 +15,7 @@ use ward_types::spec::{Sticky, Strategy};
 use ward_types::table::{Pool, Split};
 
 use crate::action::PlannedPool;
+use crate::exchange;
 use crate::observed::SeenInstance;
 use crate::pools;
 use crate::scene::Scene;
@@ -56,7 +57,8 @@ pub(crate) fn with_what_is_called(
         let place = pools.iter().position(|p| p.service == called.service);
         let serves = place.is_some_and(|place| !pools[place].endpoints.is_empty());
         let left = healthy_of(scene, called, Some(rollout.to));
-        if serves || left.is_empty() || rollout.exchanges(&called.service) {
+        let gives_way = exchange::gives_way(scene, &called.service, rollout.from);
+        if serves || left.is_empty() || gives_way {
             continue;
         }
         match place {
