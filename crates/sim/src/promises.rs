@@ -248,9 +248,14 @@ impl Inner {
             return;
         }
         let cold = env.active().is_some_and(|d| Some(d.to) == env.current);
+        // A rollback that has switched, and exchanges its workers.
+        let switched = env.active().filter(|d| {
+            d.reason != Reason::Deploy && matches!(d.phase, Phase::Rolling { stage: 1.. })
+        });
+        let switched = switched.map(|d| d.to);
         let idle = self.gateway.table.iter().find(|pool| {
             let releases = pool.endpoints.iter().map(|e| e.release);
-            let shown = releases.max().or(env.current);
+            let shown = releases.max().or(switched).or(env.current);
             let could = self.engine.values().any(|copy| {
                 let fits =
                     Some(copy.facts.release) == shown && copy.facts.component == pool.service;

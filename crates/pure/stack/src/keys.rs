@@ -229,9 +229,12 @@ pub const KEYS: &[Key] = &[
     Key::new("service.*.drain_timeout", duration("0s", "24h"), Need::Default(r#""30s""#), r#""1m""#)
         .about("From the routing switch until requests that are still under way in an old instance are cut off.")
         .also(&["drain"]),
-    Key::new("service.*.stop_timeout", duration("0s", "1h"), Need::Default(r#""10s""#), r#""30s""#)
-        .about("From SIGTERM to SIGKILL.")
+    Key::new("service.*.stop_timeout", duration("0s", "24h"), Need::Default(r#""10s""#), r#""30s""#)
+        .about("From SIGTERM to SIGKILL: how long a worker may take to finish what it has begun. No other limit runs out meanwhile.")
         .also(&["kill_timeout", "stop_wait_time", "stop_grace_period"]),
+    Key::new("service.*.overlap", Kind::Flag, Need::Optional, "true")
+        .about("Whether instances of two releases of it may run at the same time. `false`: the old ones are asked to stop when everything else of the new release is healthy, and are seen to be gone before a new one starts, in a rollback too; Ward says how long nothing ran. Without it `false` for a service without a `port`, which takes no requests, and `true` for any other. With a port, requests wait in the gateway meanwhile, for up to 5 seconds.")
+        .also(&["singleton", "exclusive", "recreate"]),
     Key::new("service.*.deploy", Kind::Variant, Need::Default("{}"), r#"{ strategy = "canary", steps = [{ weight = 10, hold = "5m" }] }"#)
         .about("How the instances of a new release take over from those of the one before. A rollback does not follow it: it is one switch. An environment that gives a `deploy` replaces the whole of it.")
         .also(&["rollout", "update", "update_config", "deployment", "rolling_update"]),

@@ -85,6 +85,7 @@ codes! {
     KeyOfAnotherStrategy "W0411" "A key that does not belong to the strategy" "Remove the key, or choose the strategy that it belongs to."
     WeightsDoNotGrow "W0412" "A canary whose weight does not grow from step to step" "Give each step a greater weight than the one before; less than before is a rollback."
     StrategyWithoutPort "W0413" "A canary or a rolling deployment of a service without a port" "Say on which `port` the application listens, or leave `deploy` to `blue_green`."
+    StrategyWithoutOverlap "W0414" "A canary or a rolling deployment of a service whose releases do not overlap" "Remove `overlap = false`, or leave `deploy` to `blue_green`: two releases cannot share requests without running at the same time."
 
     NoPackage "W0501" "A Cargo package that is not there, or has no binary" "Name a package of the Cargo workspace that the stack's folder is in."
     NoDockerfile "W0502" "A Dockerfile that is not there" "A path relative to the stack file."

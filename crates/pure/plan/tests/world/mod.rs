@@ -642,9 +642,14 @@ impl World {
         if self.env().goal != Goal::Up || !quiet {
             return;
         }
+        // A rollback that has switched, and exchanges its workers.
+        let switched = self.env().active().filter(|d| {
+            d.reason != Reason::Deploy && matches!(d.phase, Phase::Rolling { stage: 1.. })
+        });
+        let switched = switched.map(|d| d.to);
         for pool in &self.gateway.table {
             let releases = pool.endpoints.iter().map(|e| e.release);
-            let shown = releases.max().or(self.env().current);
+            let shown = releases.max().or(switched).or(self.env().current);
             let healthy = |sim: &&Sim| {
                 sim.is_healthy()
                     && Some(sim.facts.release) == shown
