@@ -1,6 +1,7 @@
 //! Builds, releases, deployments, and an environment as the fold of its events.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -176,6 +177,19 @@ pub struct Gap {
     pub release: ReleaseId,
     /// From the end of the last instance before to the start of the first one after, in milliseconds.
     pub lasted: Millis,
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Gap {
+            service,
+            release,
+            lasted,
+        } = self;
+        let tenths = lasted.0.div_ceil(100);
+        let (seconds, tenth) = (tenths / 10, tenths % 10);
+        write!(f, "{service}: nothing ran for {seconds}.{tenth} s, then {release}")
+    }
 }
 
 /// Whether an environment should run at all.

@@ -121,6 +121,9 @@ fn sentence(event: &Event) -> String {
         Event::DeploymentCancelled { deployment, .. } => {
             format!("deployment {deployment} cancelled")
         }
+        Event::ServiceExchanged {
+            deployment, gap, ..
+        } => format!("deployment {deployment}: {gap}"),
         Event::GoalChanged { goal, .. } => format!("goal {goal:?}").to_lowercase(),
         Event::InstanceEnded { instance, how, .. } => format!("{instance} {how}"),
         Event::CommandExecuted {
