@@ -188,7 +188,10 @@ impl Inner {
     /// overlap, all that runs of it is of one release, and no more than that declares.
     pub(crate) fn no_two_releases_overlap(&mut self) {
         let mut running: BTreeMap<&Name, BTreeMap<ReleaseId, u32>> = BTreeMap::new();
-        let services = self.engine.values().filter(|c| c.facts.role == Role::Service);
+        let services = self
+            .engine
+            .values()
+            .filter(|c| c.facts.role == Role::Service);
         for copy in services.filter(|copy| !copy.is_over()) {
             let of_it = running.entry(&copy.facts.component).or_default();
             *of_it.entry(copy.facts.release).or_default() += 1;
@@ -198,7 +201,9 @@ impl Inner {
             release.and_then(|r| r.spec.services.get(name))
         };
         let broken = running.into_iter().find(|(name, releases)| {
-            let specs = releases.iter().map(|(r, count)| (declared(r, name), *count));
+            let specs = releases
+                .iter()
+                .map(|(r, count)| (declared(r, name), *count));
             let mut apart = specs.filter_map(|(s, count)| Some((s?, count)));
             apart.any(|(s, count)| !s.overlap && (releases.len() > 1 || count > s.instances))
         });

@@ -248,7 +248,9 @@ pub(crate) fn phase_limit(spec: &EnvSpec, old: Option<&EnvSpec>, phase: &str) ->
     let apart = both.clone().filter(|s| !s.overlap);
     let finishing = apart.map(|s| s.drain_timeout.0 + s.stop_timeout.0 + 1000);
     // What is exchanged has all the time that it was given to end, and then starts.
-    let exchange = finishing.max().map_or(0, |finishing| 2 * (finishing + start));
+    let exchange = finishing
+        .max()
+        .map_or(0, |finishing| 2 * (finishing + start));
     let rounds = both.map(|s| u64::from(s.instances) + 3).max().unwrap_or(0);
     let limit = match phase {
         "preparing" => 70_000 + commands,

@@ -192,12 +192,10 @@ impl<W: World> Driver<W> {
             Action::Move { .. }
             | Action::Report { .. }
             | Action::Exchanged { .. }
-            | Action::Retire { .. } => {
-                match self.event(action) {
-                    Some(event) => world.record(event).await,
-                    None => Ok(()),
-                }
-            }
+            | Action::Retire { .. } => match self.event(action) {
+                Some(event) => world.record(event).await,
+                None => Ok(()),
+            },
         }
     }
 

@@ -110,7 +110,9 @@ fn exchanging<'a>(scene: &Scene<'a>) -> Option<(&'a Deployment, &'a Rollout, Rel
         Phase::Reverting { .. } => scene.current()?,
         _ => return None,
     };
-    rollout.exchanges_any().then_some((deployment, rollout, starts))
+    rollout
+        .exchanges_any()
+        .then_some((deployment, rollout, starts))
 }
 
 /// Until when nothing could be started, as far as one remembers; a planner that forgets counts anew.
@@ -130,14 +132,20 @@ pub(crate) fn barred(scene: &Scene) -> Option<Barred> {
     });
     let is_barred = lacking.any(|(name, service)| {
         let group = scene.group(Role::Service, starts, name);
-        let own = group.iter().any(|i| i.status.state == InstanceState::Stopping);
+        let own = group
+            .iter()
+            .any(|i| i.status.state == InstanceState::Stopping);
         in_the_way(scene, starts, name).next().is_some() || (own && !service.overlap)
     });
     let known = scene.memory.phase;
     let anew = known.is_none_or(|(id, recorded, _)| (id, recorded) != (deployment.id, phase));
     let now = is_barred || (anew && exchanging(scene).is_some());
     let before = scene.memory.barred.filter(|b| b.phase == phase);
-    let since = if now { Some(scene.now) } else { before.map(|b| b.until.min(scene.now)) };
+    let since = if now {
+        Some(scene.now)
+    } else {
+        before.map(|b| b.until.min(scene.now))
+    };
     since.map(|until| Barred { phase, until })
 }
 
@@ -189,7 +197,10 @@ fn gap(scene: &Scene, service: &Name, starts: ReleaseId) -> Option<Gap> {
     let ours = |i: &&SeenInstance| i.facts.role == Role::Service && i.facts.component == *service;
     let asked = scene.seen().filter(ours).filter(|i| is_asked(i));
     let ended = asked.map(|i| i.since).max()?;
-    let of_it = scene.seen().filter(ours).filter(|i| i.facts.release == starts);
+    let of_it = scene
+        .seen()
+        .filter(ours)
+        .filter(|i| i.facts.release == starts);
     let ran = |i: &&SeenInstance| !matches!(i.status.state, InstanceState::Failed { .. });
     let started = of_it.filter(ran).map(|i| i.facts.started);
     let started = started.filter(|started| *started >= ended).min()?;

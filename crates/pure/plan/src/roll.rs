@@ -44,9 +44,10 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
     for (name, service) in &spec.services {
         let kept = pools::kept(scene, deployment.to, name, service);
         let wanted = pools::wanted(scene, deployment.to, name, service);
-        let missing = wanted
-            .saturating_sub(kept.len())
-            .min(room(scene, draft, deployment.to, name));
+        let missing =
+            wanted
+                .saturating_sub(kept.len())
+                .min(room(scene, draft, deployment.to, name));
         if databases::are_ready_for(scene, deployment.to, service) {
             (0..missing).for_each(|_| draft.start(name, deployment.to, Role::Service));
         }

@@ -76,7 +76,11 @@ fn by_stage(scene: &Scene, rollout: &Rollout, stage: Option<u32>) -> Vec<Planned
         let share = stage.and_then(|stage| rollout.share(stage, name));
         stage == Some(rollout.last()) || share.is_some_and(|s| s.requests == Requests::New)
     };
-    let old = |name: &Name| rollout.from.is_some_and(|old| has(old, name) && !moved(name));
+    let old = |name: &Name| {
+        rollout
+            .from
+            .is_some_and(|old| has(old, name) && !moved(name))
+    };
     tables::patched(scene, table, |name| {
         let gone = !has(rollout.to, name) && !old(name);
         gone || exchange::gives_way(scene, name, exchange::wanted(scene))

@@ -130,11 +130,7 @@ impl Rollout {
     }
 
     /// A deploy: when all else is ready, and then the last table.
-    fn with_exchange_before_the_switch(
-        mut self,
-        exchanged: BTreeSet<Name>,
-        old: &EnvSpec,
-    ) -> Self {
+    fn with_exchange_before_the_switch(mut self, exchanged: BTreeSet<Name>, old: &EnvSpec) -> Self {
         if exchanged.is_empty() {
             return self;
         }

@@ -17,8 +17,8 @@ use ward_types::spec::{Amount, Analysis, EnvSpec, Inconclusive, ServiceSpec, Sti
 use ward_types::table::Endpoint;
 use ward_types::time::Millis;
 use world::{
-    Behaviour, Mishap, World, alone, blue_green, canary, deployed, id, inner, linked, name, returns,
-    rolling, spec, web, with_command, worker,
+    Behaviour, Mishap, World, alone, blue_green, canary, deployed, id, inner, linked, name,
+    returns, rolling, spec, web, with_command, worker,
 };
 
 /// Release commands end well after 200 ms, databases take half a second, the rest is healthy after 300 ms.
@@ -1179,12 +1179,12 @@ fn working() -> World {
 
 /// The worker of a release is so.
 fn worker_of(release: u64, other: fn() -> Behaviour) -> Box<dyn Fn(&world::Start) -> Behaviour> {
-    Box::new(move |start| {
-        match start.release == release && start.component == "worker" {
+    Box::new(
+        move |start| match start.release == release && start.component == "worker" {
             true => other(),
             false => usual(start),
-        }
-    })
+        },
+    )
 }
 
 #[test]

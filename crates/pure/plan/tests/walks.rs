@@ -19,8 +19,8 @@ use ward_types::release::{Goal, Phase, Reason, Verdict};
 use ward_types::spec::{EnvSpec, ServiceSpec};
 use ward_types::time::Millis;
 use world::{
-    Behaviour, Dice, Mishap, Start, World, alone, any_analysis, any_strategy, cases, deployed, inner,
-    linked, seeds, spec, web, with_command, worker,
+    Behaviour, Dice, Mishap, Start, World, alone, any_analysis, any_strategy, cases, deployed,
+    inner, linked, seeds, spec, web, with_command, worker,
 };
 
 fn good(start: &Start) -> Behaviour {

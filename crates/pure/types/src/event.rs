@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DeploymentId, EnvId, InstanceId, ReleaseId};
-use crate::release::{DataState, Deployment, Environment, Gap, Goal, Pause, Phase, Release, Verdict};
+use crate::release::{
+    DataState, Deployment, Environment, Gap, Goal, Pause, Phase, Release, Verdict,
+};
 use crate::time::Timestamp;
 
 /// One entry of the log.

@@ -188,7 +188,10 @@ impl fmt::Display for Gap {
         } = self;
         let tenths = lasted.0.div_ceil(100);
         let (seconds, tenth) = (tenths / 10, tenths % 10);
-        write!(f, "{service}: nothing ran for {seconds}.{tenth} s, then {release}")
+        write!(
+            f,
+            "{service}: nothing ran for {seconds}.{tenth} s, then {release}"
+        )
     }
 }
 

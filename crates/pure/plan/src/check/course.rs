@@ -128,7 +128,9 @@ impl<'a> Course<'a> {
         }
         // Of a deploy the stage before the exchange moves nothing.
         let moved = match self.follows_strategies() {
-            true => stage.min(self.stages() - 1).checked_sub(u32::from(stage + 1 == self.stages())),
+            true => stage
+                .min(self.stages() - 1)
+                .checked_sub(u32::from(stage + 1 == self.stages())),
             false => Some(stage),
         };
         moved.is_some_and(|moved| self.started(service, moved) > 0)

@@ -71,7 +71,10 @@ fn may_follow(case: &Case, deployment: &Deployment, stage: u32, next: u32) -> bo
     let Some(course) = Course::of(case) else {
         return false;
     };
-    let farthest = deployment.promoted.max(stage + 1).min(course.farthest(stage));
+    let farthest = deployment
+        .promoted
+        .max(stage + 1)
+        .min(course.farthest(stage));
     let well = |name: &Name| {
         let started = course.started(name, stage);
         case.healthy_of(deployment.to, name).len() >= started

@@ -174,7 +174,9 @@ fn beside_others(case: &Case, starts: &[Start]) -> Vec<Objection> {
         let (same, others): (Vec<_>, Vec<_>) = all.partition(|i| i.facts.release == release);
         let mut others = others.into_iter();
         let other = others.find(|i| apart(i.facts.release, name) || apart(release, name));
-        let begun = starts.iter().filter(|s| s.role == Role::Service && s.component == name);
+        let begun = starts
+            .iter()
+            .filter(|s| s.role == Role::Service && s.component == name);
         let mixed = begun.clone().any(|s| s.release != release);
         let running = same.len() + begun.count();
         let crowded = apart(release, name) && (mixed || running > wanted(case, release, name));
