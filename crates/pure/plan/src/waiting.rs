@@ -286,7 +286,7 @@ impl Waiting {
             Waiting::Stopping { instance, .. } => write!(f, "Waiting for {instance} to stop."),
             Waiting::Finishing { instance, .. } => write!(
                 f,
-                "Waiting for {instance} to finish what it has begun: the next release of it starts when it is gone."
+                "Waiting for {instance} to finish what it has begun: another release of it starts when it is gone."
             ),
             Waiting::Removal { instance } => {
                 write!(f, "Waiting for what is left of {instance} to be removed.")

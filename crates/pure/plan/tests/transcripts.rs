@@ -1334,3 +1334,42 @@ fn worker_that_dies_at_rest_is_replaced_when_it_is_gone() {
     world.run(2000);
     insta::assert_snapshot!(world.transcript);
 }
+
+/// `jobs` is reached by links and must not run twice: its requests wait while nothing is there.
+fn with_jobs() -> EnvSpec {
+    spec(&[("jobs", alone(inner(1))), ("web", web(1))], &[])
+}
+
+#[test]
+fn service_with_a_port_is_gone_before_the_next_one_starts() {
+    let mut world = fresh();
+    world.deploy(with_jobs());
+    world.settle();
+    world.run(5000);
+    world.transcript.clear();
+    world.gateway.busy(&id("jobs-r1-1"), 1, 0);
+    world.deploy(with_jobs());
+    world.run(2000);
+    world.gateway.cut(&id("jobs-r1-1"));
+    world.settle();
+    world.run(2000);
+    world.queue(ReleaseId(1), Reason::Rollback);
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
+
+#[test]
+fn service_with_a_port_that_cannot_start_gives_way_to_the_one_before() {
+    let mut world = fresh();
+    world.deploy(with_jobs());
+    world.settle();
+    world.run(5000);
+    world.transcript.clear();
+    world.behave = Box::new(|start| match start.component == "jobs" && start.release == 2 {
+        true => Behaviour::hangs(),
+        false => usual(start),
+    });
+    world.deploy(with_jobs());
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}

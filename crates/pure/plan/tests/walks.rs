@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use ward_types::id::{DeploymentId, InstanceId};
 use ward_types::keeper::{Exit, Role};
 use ward_types::release::{Goal, Phase, Reason, Verdict};
-use ward_types::spec::{EnvSpec, ServiceSpec};
+use ward_types::spec::{EnvSpec, ServiceSpec, Strategy};
 use ward_types::time::Millis;
 use world::{
     Behaviour, Dice, Mishap, Start, World, alone, any_analysis, any_strategy, cases, deployed,
@@ -71,6 +71,8 @@ fn any_spec(dice: &mut Dice) -> EnvSpec {
     for (_, service) in services.iter_mut().filter(|(_, s)| s.port.is_some()) {
         *service = deployed(any_strategy(dice), service.clone());
         service.analysis = any_analysis(dice);
+        let alone = matches!(service.strategy, Strategy::BlueGreen { .. }) && dice.chance(20);
+        service.overlap = !alone;
     }
     let mut spec = spec(&services, databases);
     spec.keep_warm = Millis(dice.below(3) * 20_000);

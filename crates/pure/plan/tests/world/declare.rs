@@ -165,7 +165,7 @@ fn longest_time(service: &ServiceSpec) -> u64 {
 /// Whether anything in it takes over by other means than one switch at once.
 pub fn is_staged(spec: &EnvSpec) -> bool {
     let mut services = spec.services.values();
-    services.any(|s| s.strategy != Strategy::default())
+    services.any(|s| s.strategy != Strategy::default() || !s.overlap)
 }
 
 pub fn deployed(strategy: Strategy, service: ServiceSpec) -> ServiceSpec {

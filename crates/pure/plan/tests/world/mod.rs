@@ -411,6 +411,13 @@ impl World {
         assert!(up, "{id} was started although down\n{}", self.transcript);
     }
 
+    /// Whether any release has such a service that must not overlap: its requests may have to wait.
+    fn is_apart(&self, service: &Name) -> bool {
+        let specs = self.env().releases.values().map(|r| &r.spec);
+        let mut services = specs.filter_map(|s| s.services.get(service));
+        services.any(|s| !s.overlap)
+    }
+
     /// Where releases do not overlap, nothing of another one runs.
     fn must_be_alone(&self, facts: &InstanceFacts) {
         let apart = |release: &ReleaseId| {
@@ -462,7 +469,8 @@ impl World {
             _ => env.current,
         };
         let spec = release.map(|r| &env.releases[&r].spec);
-        for pool in self.gateway.table.iter().filter(|p| up && healthy(p)) {
+        let serving = self.gateway.table.iter().filter(|p| up && healthy(p));
+        for pool in serving.filter(|pool| !self.is_apart(&pool.service)) {
             let wanted = spec.is_none_or(|s| {
                 let service = s.services.get(&pool.service);
                 service.is_some_and(|s| s.port.is_some())
@@ -647,7 +655,8 @@ impl World {
             d.reason != Reason::Deploy && matches!(d.phase, Phase::Rolling { stage: 1.. })
         });
         let switched = switched.map(|d| d.to);
-        for pool in &self.gateway.table {
+        let pools = self.gateway.table.iter();
+        for pool in pools.filter(|pool| !self.is_apart(&pool.service)) {
             let releases = pool.endpoints.iter().map(|e| e.release);
             let shown = releases.max().or(switched).or(self.env().current);
             let healthy = |sim: &&Sim| {
