@@ -53,7 +53,8 @@ impl Inner {
             _ => env.current,
         };
         let spec = release.and_then(|r| env.releases.get(&r)).map(|r| &r.spec);
-        let mut serving = self.gateway.table.iter().filter(|pool| healthy(pool));
+        let serving = self.gateway.table.iter().filter(|pool| healthy(pool));
+        let mut serving = serving.filter(|pool| !self.is_apart(&pool.service));
         let broken = serving.find(|pool| {
             let wanted = spec.is_none_or(|s| {
                 let service = s.services.get(&pool.service);
@@ -66,6 +67,13 @@ impl Inner {
         if let Some(service) = broken.filter(|_| env.goal == Goal::Up && self.lag == 0) {
             self.violate(format!("{service} stops being served"));
         }
+    }
+
+    /// Whether any release has such a service that must not overlap: its requests may have to wait.
+    fn is_apart(&self, service: &Name) -> bool {
+        let specs = self.env().releases.values().map(|r| &r.spec);
+        let mut services = specs.filter_map(|s| s.services.get(service));
+        services.any(|s| !s.overlap)
     }
 
     /// The bounds of a rolling service, while a release is deployed that never ran before: how many are in
@@ -86,7 +94,7 @@ impl Inner {
         };
         let (a, b) = (old.instances, new.instances);
         let most = a.max(b) + surge.of(b);
-        let shared = first.count() == 1 && a > 0 && b > 0;
+        let shared = first.count() == 1 && a > 0 && b > 0 && old.overlap && new.overlap;
         shared.then_some((a.min(b) as usize, most as usize))
     }
 
@@ -226,7 +234,7 @@ impl Inner {
         let releases = self.releases_in_table();
         let specs = self.env().releases.values().map(|r| &r.spec);
         let mut services = specs.flat_map(|s| &s.services);
-        let staged = services.any(|(_, s)| s.strategy != Strategy::default());
+        let staged = services.any(|(_, s)| s.strategy != Strategy::default() || !s.overlap);
         self.must(releases.len() <= 1 || staged, || {
             format!("{releases:?} in one table")
         });
@@ -258,7 +266,11 @@ impl Inner {
             d.reason != Reason::Deploy && matches!(d.phase, Phase::Rolling { stage: 1.. })
         });
         let switched = switched.map(|d| d.to);
-        let idle = self.gateway.table.iter().find(|pool| {
+        let mut pools = self.gateway.table.iter();
+        let idle = pools.find(|pool| {
+            if self.is_apart(&pool.service) {
+                return false;
+            }
             let releases = pool.endpoints.iter().map(|e| e.release);
             let shown = releases.max().or(switched).or(env.current);
             let could = self.engine.values().any(|copy| {

@@ -204,6 +204,8 @@ pub(crate) fn any(dice: &mut Dice) -> EnvSpec {
     let databases: &[&str] = if dice.chance(70) { &["db"] } else { &[] };
     for (_, service) in services.iter_mut().filter(|(_, s)| s.port.is_some()) {
         service.strategy = strategy(dice);
+        let suits = matches!(service.strategy, Strategy::BlueGreen { .. });
+        service.overlap = !(suits && dice.chance(20));
     }
     let mut spec = spec(services, databases);
     spec.keep_warm = Millis(dice.below(3) * 20_000);

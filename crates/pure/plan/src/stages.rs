@@ -111,7 +111,7 @@ impl Rollout {
             }
             Reason::Rollback | Reason::Rollforward | Reason::Up => {
                 let rollout = Self::switched(deployment.to, new, from, old);
-                Some(rollout.with_exchange_after_the_switch(exchanged, old))
+                Some(rollout.with_exchange_after_the_switch(exchanged, new, old))
             }
         }
     }
@@ -155,10 +155,21 @@ impl Rollout {
         self.exchange(exchanged, old)
     }
 
-    /// Requests do not wait for it.
-    fn with_exchange_after_the_switch(mut self, exchanged: BTreeSet<Name>, old: &EnvSpec) -> Self {
-        let switch = self.stages[0].clone();
-        self.stages.push(switch);
+    /// Requests do not wait for it. What only the old release has stays for as long as an instance that may
+    /// call it.
+    fn with_exchange_after_the_switch(
+        mut self,
+        exchanged: BTreeSet<Name>,
+        new: &EnvSpec,
+        old: &EnvSpec,
+    ) -> Self {
+        let last = self.stages[0].clone();
+        for (name, share) in &mut self.stages[0].shares {
+            if !new.services.contains_key(name) {
+                share.requests = Requests::Old;
+            }
+        }
+        self.stages.push(last);
         self.exchange(exchanged, old)
     }
 

@@ -500,6 +500,7 @@ impl World {
             == 1;
         let (a, b) = (old.instances, new.instances);
         let most = a.max(b) + surge.of(b);
+        let first = first && old.overlap && new.overlap;
         (first && a > 0 && b > 0 && new.port.is_some()).then_some((a.min(b), a.max(b), most))
     }
 
