@@ -428,6 +428,7 @@ impl World {
         let other = self.engine.values().find(|sim| {
             let (it, of) = (&sim.facts, sim.facts.release);
             let runs = it.component == facts.component && !sim.is_over();
+            let runs = runs && it.role == Role::Service;
             runs && of != facts.release && (apart(&of) || apart(&facts.release))
         });
         let text = &self.transcript;
