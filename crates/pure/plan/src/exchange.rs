@@ -92,6 +92,11 @@ pub(crate) fn wanted(scene: &Scene) -> Option<ReleaseId> {
     }
 }
 
+/// Whether instances of one release must be gone before another's can take their place.
+pub(crate) fn bars(scene: &Scene, service: &Name, there: ReleaseId, next: ReleaseId) -> bool {
+    scene.service(next, service).is_some() && excludes(scene, service, [next, there])
+}
+
 /// Whether what is in rotation of a service must leave before anything of this release can take its place.
 pub(crate) fn gives_way(scene: &Scene, service: &Name, release: Option<ReleaseId>) -> bool {
     let Some(release) = release.filter(|r| scene.service(*r, service).is_some()) else {

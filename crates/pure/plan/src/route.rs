@@ -58,14 +58,34 @@ fn wanted(scene: &Scene) -> Vec<PlannedPool> {
     if tables::is_mixed(scene.pools()) {
         let gone = |name: &Name| {
             let gone = release.is_some_and(|r| !pools::is_reachable(scene, r, name));
-            gone || exchange::gives_way(scene, name, release)
+            gone || gives_way(scene, name, release)
         };
         return tables::patched(scene, wanted, gone);
     }
     match lost_by(scene, release, &wanted) {
-        Some(serving) => pools::of(scene, serving),
+        Some(serving) => without_what_gives_way(scene, serving, release),
         None => wanted,
     }
+}
+
+/// Where nothing served yet, what rolls out is what takes its place.
+fn gives_way(scene: &Scene, service: &Name, release: Option<ReleaseId>) -> bool {
+    exchange::gives_way(scene, service, release.or(scene.rolling()))
+}
+
+fn without_what_gives_way(
+    scene: &Scene,
+    serving: ReleaseId,
+    release: Option<ReleaseId>,
+) -> Vec<PlannedPool> {
+    let next = release.or(scene.rolling());
+    let mut pools = pools::of(scene, serving);
+    for pool in &mut pools {
+        if next.is_some_and(|next| exchange::bars(scene, &pool.service, serving, next)) {
+            pool.endpoints.clear();
+        }
+    }
+    pools
 }
 
 /// A service is gone when neither release has it; when its requests have moved, if the new one does not.
@@ -114,7 +134,7 @@ fn lost_by(scene: &Scene, release: Option<ReleaseId>, wanted: &[PlannedPool]) ->
         let gone = release.is_some_and(|r| !pools::is_reachable(scene, r, service));
         let planned = wanted.iter().find(|p| p.service == *service);
         let planned = planned.is_some_and(|p| !p.endpoints.is_empty());
-        gone || planned || exchange::gives_way(scene, service, release)
+        gone || planned || gives_way(scene, service, release)
     };
     let lost = scene.pools().iter().filter(|p| !goes_on(&p.service));
     let mut endpoints = lost.flat_map(|p| &p.endpoints);

@@ -210,7 +210,8 @@ fn gives_way(case: &Case, pool: &Pool) -> bool {
     if Course::of(case).is_some_and(|course| course.is_exchanging(name)) {
         return true;
     }
-    let Some(current) = case.env.current else {
+    let rolling = case.active().map(|d| d.to);
+    let Some(current) = case.env.current.or(rolling) else {
         return false;
     };
     let apart = |release: ReleaseId| case.declared(release, name).is_some_and(|s| !s.overlap);
