@@ -1365,10 +1365,12 @@ fn service_with_a_port_that_cannot_start_gives_way_to_the_one_before() {
     world.settle();
     world.run(5000);
     world.transcript.clear();
-    world.behave = Box::new(|start| match start.component == "jobs" && start.release == 2 {
-        true => Behaviour::hangs(),
-        false => usual(start),
-    });
+    world.behave = Box::new(
+        |start| match start.component == "jobs" && start.release == 2 {
+            true => Behaviour::hangs(),
+            false => usual(start),
+        },
+    );
     world.deploy(with_jobs());
     world.settle();
     insta::assert_snapshot!(world.transcript);
