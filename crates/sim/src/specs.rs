@@ -109,7 +109,11 @@ fn spec(services: Vec<(&str, ServiceSpec)>, databases: &[&str]) -> EnvSpec {
 /// The stack of the examples: a web service with migrations, a worker, a database.
 pub(crate) fn returns(instances: u32) -> EnvSpec {
     let web = with_command(web(instances));
-    spec(vec![("web", web), ("worker", worker(1))], &["db"])
+    let worker = ServiceSpec {
+        overlap: false,
+        ..worker(1)
+    };
+    spec(vec![("web", web), ("worker", worker)], &["db"])
 }
 
 /// The same, in which `web` takes over so.

@@ -201,8 +201,15 @@ fn is_done(scene: &Scene, deployment: &Deployment) -> bool {
 /// The table of the last stage was in force when all of the release was healthy, and has been for long
 /// enough.
 fn has_proven_itself(scene: &Scene, deployment: &Deployment) -> bool {
+    // A release that takes no requests is never shown.
+    let exact = || {
+        let pools = scene.gateway().map(|g| &g.pools);
+        let table = pools::of(scene, deployment.to);
+        let in_force = pools.is_some_and(|pools| pools::are_in_force(pools, &table));
+        in_force && pools::is_complete(scene, deployment.to)
+    };
     hold::is_over(scene, deployment)
-        && pools::shows(scene, deployment.to)
+        && (pools::shows(scene, deployment.to) || exact())
         && trial::breached(scene, deployment).is_none()
 }
 

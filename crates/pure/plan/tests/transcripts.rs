@@ -1375,3 +1375,17 @@ fn service_with_a_port_that_cannot_start_gives_way_to_the_one_before() {
     world.settle();
     insta::assert_snapshot!(world.transcript);
 }
+
+#[test]
+fn worker_that_is_all_there_is() {
+    let stack = || spec(&[("worker", alone(worker(1)))], &[]);
+    let mut world = fresh();
+    world.deploy(stack());
+    world.settle();
+    world.transcript.clear();
+    world.deploy(stack());
+    world.settle();
+    world.queue(ReleaseId(1), Reason::Rollback);
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
