@@ -390,6 +390,48 @@ const MUTATIONS: &[Mutation] = &[
         without: "if found == u64::MAX {",
         noticed_by: &["ward-store"],
     },
+    Mutation {
+        guard: "the checker refuses a worker beside one of another release",
+        file: "crates/pure/plan/src/check/starting.rs",
+        text: "let other = others.find(|i| apart(i.facts.release, name) || apart(release, name));",
+        without: "let other = others.find(|i| apart(i.facts.release, name) && i.facts.component != *name);",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "a worker starts when that of the other release is gone",
+        file: "crates/pure/plan/src/exchange.rs",
+        text: "if !may_start(scene, release, service) {",
+        without: "if !may_start(scene, release, service) && draft.started(service) > 1000 {",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "a worker is replaced when it is gone",
+        file: "crates/pure/plan/src/exchange.rs",
+        text: "wanted.saturating_sub(running + draft.started(service))",
+        without: "wanted.saturating_sub(running.min(0) + draft.started(service))",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "no limit of a deployment runs while a worker finishes what it has begun",
+        file: "crates/pure/plan/src/exchange.rs",
+        text: "barred.map_or(since, |barred| since.max(barred.until))",
+        without: "barred.map_or(since, |barred| since.min(barred.until))",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "no promotion leaves out the stage in which everything gets ready for an exchange",
+        file: "crates/pure/plan/src/hold.rs",
+        text: "let ready = rollout.ready().filter(|ready| stage < *ready);",
+        without: "let ready = rollout.ready().filter(|ready| stage > *ready);",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "a release whose worker has left does not serve in full",
+        file: "crates/pure/plan/src/verdict.rs",
+        text: "serve >= service.instances as usize",
+        without: "serve <= service.instances as usize",
+        noticed_by: PLANNED,
+    },
 ];
 
 /// Removes each guard in turn.

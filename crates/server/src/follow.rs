@@ -58,6 +58,8 @@ struct Said {
     /// What each stage was held for.
     stages: BTreeSet<String>,
     waiting: Told,
+    /// How many exchanges.
+    gaps: usize,
     /// Since when it is this one's turn, though it has not begun.
     turn: Option<Timestamp>,
 }
@@ -201,6 +203,12 @@ impl Said {
             return news;
         }
         self.phase(env, deployment, live, &mut news);
+        for gap in deployment.gaps.iter().skip(self.gaps) {
+            let message = gap.to_string();
+            let took = None;
+            news.push(Progress::Step { message, took });
+        }
+        self.gaps = deployment.gaps.len();
         if !matches!(deployment.phase, Phase::Queued | Phase::Finished { .. }) {
             self.counts(env, deployment, live, &mut news);
             self.stage(live, &mut news);

@@ -151,6 +151,7 @@ impl Wish {
             promoted: 0,
             served: None,
             cancelled: None,
+            gaps: Vec::new(),
             despite_schema: self.despite_schema.clone(),
             phase: Phase::Queued,
         }

@@ -196,6 +196,7 @@ pub(crate) fn deployment_view(deployment: &Deployment, now: Timestamp) -> Deploy
         verdict,
         cancelled: cancellation(deployment),
         failure,
+        gaps: deployment.gaps.clone(),
         took: until.since(deployment.requested),
     }
 }

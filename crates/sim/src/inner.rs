@@ -225,6 +225,7 @@ impl Inner {
             .for_each(|copy| copy.beside(&facts, now, lag));
         self.engine
             .insert(id, Copy::new(facts, behaviour, now, wall));
+        self.no_two_releases_overlap();
         Ok(())
     }
 

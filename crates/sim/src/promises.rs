@@ -56,7 +56,8 @@ impl Inner {
             _ => env.current,
         };
         let spec = release.and_then(|r| env.releases.get(&r)).map(|r| &r.spec);
-        let mut serving = self.gateway.table.iter().filter(|pool| healthy(pool));
+        let serving = self.gateway.table.iter().filter(|pool| healthy(pool));
+        let mut serving = serving.filter(|pool| !self.is_apart(&pool.service));
         let broken = serving.find(|pool| {
             let wanted = spec.is_none_or(|s| {
                 let service = s.services.get(&pool.service);
@@ -69,6 +70,13 @@ impl Inner {
         if let Some(service) = broken.filter(|_| env.goal == Goal::Up && self.lag == 0) {
             self.violate(format!("{service} stops being served"));
         }
+    }
+
+    /// Whether any release has such a service that must not overlap: its requests may have to wait.
+    fn is_apart(&self, service: &Name) -> bool {
+        let specs = self.env().releases.values().map(|r| &r.spec);
+        let mut services = specs.filter_map(|s| s.services.get(service));
+        services.any(|s| !s.overlap)
     }
 
     /// The bounds of a rolling service, while a release is deployed that never ran before: how many are in
@@ -89,7 +97,7 @@ impl Inner {
         };
         let (a, b) = (old.instances, new.instances);
         let most = a.max(b) + surge.of(b);
-        let shared = first.count() == 1 && a > 0 && b > 0;
+        let shared = first.count() == 1 && a > 0 && b > 0 && old.overlap && new.overlap;
         shared.then_some((a.min(b) as usize, most as usize))
     }
 
@@ -214,12 +222,42 @@ impl Inner {
 
     /// Everything that must hold at any moment.
     pub(crate) fn hold_promises(&mut self) {
+        self.no_two_releases_overlap();
         self.nobody_asks_what_was_stopped();
         self.one_release_serves();
         self.what_can_serve_serves();
         self.surge_is_bounded();
         self.each_phase_ends();
         self.each_deployment_ends_once();
+    }
+
+    /// Counted from what really runs, whatever the driver was shown of it: where releases of a service do not
+    /// overlap, all that runs of it is of one release, and no more than that declares.
+    pub(crate) fn no_two_releases_overlap(&mut self) {
+        let mut running: BTreeMap<&Name, BTreeMap<ReleaseId, u32>> = BTreeMap::new();
+        let services = self
+            .engine
+            .values()
+            .filter(|c| c.facts.role == Role::Service);
+        for copy in services.filter(|copy| !copy.is_over()) {
+            let of_it = running.entry(&copy.facts.component).or_default();
+            *of_it.entry(copy.facts.release).or_default() += 1;
+        }
+        let declared = |release: &ReleaseId, name: &Name| {
+            let release = self.env().releases.get(release);
+            release.and_then(|r| r.spec.services.get(name))
+        };
+        let broken = running.into_iter().find(|(name, releases)| {
+            let specs = releases
+                .iter()
+                .map(|(r, count)| (declared(r, name), *count));
+            let mut apart = specs.filter_map(|(s, count)| Some((s?, count)));
+            apart.any(|(s, count)| !s.overlap && (releases.len() > 1 || count > s.instances))
+        });
+        let broken = broken.map(|(name, releases)| (name.clone(), releases));
+        if let Some((service, releases)) = broken {
+            self.violate(format!("{service} runs {releases:?} at once"));
+        }
     }
 
     fn nobody_asks_what_was_stopped(&mut self) {
@@ -235,7 +273,7 @@ impl Inner {
         let releases = self.releases_in_table();
         let specs = self.env().releases.values().map(|r| &r.spec);
         let mut services = specs.flat_map(|s| &s.services);
-        let staged = services.any(|(_, s)| s.strategy != Strategy::default());
+        let staged = services.any(|(_, s)| s.strategy != Strategy::default() || !s.overlap);
         self.must(releases.len() <= 1 || staged, || {
             format!("{releases:?} in one table")
         });
@@ -262,9 +300,18 @@ impl Inner {
             return;
         }
         let cold = env.active().is_some_and(|d| Some(d.to) == env.current);
-        let idle = self.gateway.table.iter().find(|pool| {
+        // A rollback that has switched, and exchanges its workers.
+        let switched = env.active().filter(|d| {
+            d.reason != Reason::Deploy && matches!(d.phase, Phase::Rolling { stage: 1.. })
+        });
+        let switched = switched.map(|d| d.to);
+        let mut pools = self.gateway.table.iter();
+        let idle = pools.find(|pool| {
+            if self.is_apart(&pool.service) {
+                return false;
+            }
             let releases = pool.endpoints.iter().map(|e| e.release);
-            let shown = releases.max().or(env.current);
+            let shown = releases.max().or(switched).or(env.current);
             let could = self.engine.values().any(|copy| {
                 let fits =
                     Some(copy.facts.release) == shown && copy.facts.component == pool.service;

@@ -54,6 +54,7 @@ impl Inner {
             served: None,
             cancelled: None,
             despite_schema,
+            gaps: Vec::new(),
             phase: Phase::Queued,
         };
         self.say(|| format!("> {reason:?} {to} is asked for as {id}"));

@@ -44,6 +44,7 @@ fn worker(instances: u32) -> ServiceSpec {
         long_drain_timeout: Some(Millis::secs(40)),
         stop_timeout: Millis::secs(10),
         strategy: Strategy::default(),
+        overlap: true,
         analysis: None,
         probe: None,
     }
@@ -112,7 +113,11 @@ fn spec(services: Vec<(&str, ServiceSpec)>, databases: &[&str]) -> EnvSpec {
 /// The stack of the examples: a web service with migrations, a worker, a database.
 pub(crate) fn returns(instances: u32) -> EnvSpec {
     let web = with_command(web(instances));
-    spec(vec![("web", web), ("worker", worker(1))], &["db"])
+    let worker = ServiceSpec {
+        overlap: false,
+        ..worker(1)
+    };
+    spec(vec![("web", web), ("worker", worker)], &["db"])
 }
 
 /// The same, its release command of that kind.
@@ -191,6 +196,20 @@ pub(crate) fn five() -> EnvSpec {
     spec(services, &[])
 }
 
+/// Most must not run beside another release's, and some of those have long to finish what they have begun.
+fn any_worker(dice: &mut Dice) -> ServiceSpec {
+    let worker = worker(1 + dice.small(2));
+    if dice.chance(25) {
+        return worker;
+    }
+    let seconds = dice.pick(&[1, 10, 600]).unwrap_or(10);
+    ServiceSpec {
+        overlap: false,
+        stop_timeout: Millis::secs(seconds),
+        ..worker
+    }
+}
+
 /// Any stack.
 pub(crate) fn any(dice: &mut Dice) -> EnvSpec {
     let mut services = vec![("web", web(1 + dice.small(3)))];
@@ -198,11 +217,13 @@ pub(crate) fn any(dice: &mut Dice) -> EnvSpec {
         services.push(("api", with_command(inner(1 + dice.small(2)))));
     }
     if dice.chance(60) {
-        services.push(("worker", worker(1 + dice.small(2))));
+        services.push(("worker", any_worker(dice)));
     }
     let databases: &[&str] = if dice.chance(70) { &["db"] } else { &[] };
     for (_, service) in services.iter_mut().filter(|(_, s)| s.port.is_some()) {
         service.strategy = strategy(dice);
+        let suits = matches!(service.strategy, Strategy::BlueGreen { .. });
+        service.overlap = !(suits && dice.chance(20));
     }
     let mut spec = spec(services, databases);
     let beside = spec
@@ -253,14 +274,21 @@ pub(crate) fn phase_limit(spec: &EnvSpec, old: Option<&EnvSpec>, phase: &str) ->
         true => leaving.max().unwrap_or(0),
         false => 0,
     };
+    let apart = both.clone().filter(|s| !s.overlap);
+    let finishing = apart.map(|s| s.drain_timeout.0 + s.stop_timeout.0 + 1000);
+    // What is exchanged has all the time that it was given to end, and then starts.
+    let exchange = finishing
+        .max()
+        .map_or(0, |finishing| 2 * (finishing + start));
     let rounds = both.map(|s| u64::from(s.instances) + 3).max().unwrap_or(0);
-    match phase {
+    let limit = match phase {
         "preparing" => 70_000 + commands,
         "rolling" if held > 0 => 4 * start + 20_000 + leaving + held,
         "rolling" => 2 * start + 10_000 + leaving,
         _ if leaving > 0 => 60_000 + rounds * (start + leaving),
         _ => 60_000,
-    }
+    };
+    limit + exchange
 }
 
 fn longest_hold(service: &ServiceSpec) -> u64 {

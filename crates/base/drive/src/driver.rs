@@ -198,6 +198,7 @@ impl<W: World> Driver<W> {
             | Action::Serve { .. }
             | Action::Report { .. }
             | Action::ChangeSchema { .. }
+            | Action::Exchanged { .. }
             | Action::Retire { .. } => match self.event(action) {
                 Some(event) => world.record(event).await,
                 None => Ok(()),
@@ -233,6 +234,11 @@ impl<W: World> Driver<W> {
                 deployment: *deployment,
                 service: service.clone(),
                 schema: *schema,
+            }),
+            Action::Exchanged { deployment, gap } => Some(Event::ServiceExchanged {
+                env,
+                deployment: *deployment,
+                gap: gap.clone(),
             }),
             Action::Retire { release } => Some(Event::ReleaseRetired {
                 env,

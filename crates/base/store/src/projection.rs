@@ -86,6 +86,9 @@ pub(crate) fn touched(event: &Event) -> Vec<Row> {
         }
         | Event::DeploymentCancelled {
             env, deployment, ..
+        }
+        | Event::ServiceExchanged {
+            env, deployment, ..
         } => vec![
             Row::Environment(env.clone()),
             Row::Deployment(env.clone(), *deployment),

@@ -204,6 +204,9 @@ impl Printer {
             Style::new().red().bold()
         };
         self.say(&line.style(style).to_string());
+        for gap in &deployment.gaps {
+            self.say(&format!("  {gap}"));
+        }
         if let Some(failure) = &deployment.failure {
             self.error(&failure.message, None);
             // Part of the error: shown also when only errors were asked for.
@@ -234,6 +237,9 @@ fn aftermath(deployment: &ward_types::view::DeploymentView) -> Option<String> {
         return None; // It left nothing behind, and does not know what serves by now.
     }
     match (deployment.verdict?, deployment.from) {
+        (Verdict::FailedOldServing, Some(from)) if !deployment.gaps.is_empty() => {
+            Some(format!("{from} serves as before"))
+        }
         (Verdict::FailedOldServing, Some(from)) => {
             Some(format!("{from} serves as before; it never stopped"))
         }

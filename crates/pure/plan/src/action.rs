@@ -2,7 +2,7 @@
 
 use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::Role;
-use ward_types::release::Phase;
+use ward_types::release::{Gap, Phase};
 use ward_types::spec::{Probe, Schema};
 use ward_types::table::Split;
 use ward_types::time::{Millis, Timestamp};
@@ -90,6 +90,14 @@ pub enum Action {
         service: Name,
         /// What it does.
         schema: Schema,
+    },
+    /// Record how long nothing ran of a service, because two releases of it do not overlap: becomes the event
+    /// `ServiceExchanged`.
+    Exchanged {
+        /// By which deployment.
+        deployment: DeploymentId,
+        /// Which service, and how long.
+        gap: Gap,
     },
     /// Remove what is left of an instance that is over.
     Remove {

@@ -135,7 +135,7 @@ fn rank(action: &Action) -> u8 {
         Action::Stop { .. } => 4,
         Action::Remove { .. } => 5,
         Action::PurgeData => 6,
-        Action::Report { .. } | Action::ChangeSchema { .. } => 7,
+        Action::Report { .. } | Action::ChangeSchema { .. } | Action::Exchanged { .. } => 7,
         Action::Move { .. } => 8,
         Action::Retire { .. } => 9,
     }

@@ -14,6 +14,7 @@ use ward_types::time::{Millis, Timestamp};
 
 use crate::action::Action;
 use crate::draft::Draft;
+use crate::exchange;
 use crate::limits::{CUT_GRACE, DATABASE_STOP_UNSTARTED, LONG_GRACE};
 use crate::memory::Out;
 use crate::observed::SeenInstance;
@@ -74,19 +75,19 @@ fn is_rotation_unknown(scene: &Scene, instance: &SeenInstance) -> bool {
 
 pub(crate) fn stopping(scene: &Scene, instance: &SeenInstance) -> Waiting {
     let grace = scene.stop_timeout(instance);
-    Waiting::Stopping {
-        instance: instance.facts.id.clone(),
-        bound: match instance.facts.role {
-            Role::Database if grace == DATABASE_STOP_UNSTARTED => {
-                Bound::fixed(instance.since, grace)
-            }
-            Role::Database => {
-                Bound::setting(instance.since, grace, "stack.deadlines.database_stop")
-            }
-            Role::Service | Role::ReleaseCommand => {
-                Bound::setting(instance.since, grace, "stop_timeout")
-            }
-        },
+    let bound = match instance.facts.role {
+        Role::Database if grace == DATABASE_STOP_UNSTARTED => Bound::fixed(instance.since, grace),
+        Role::Database => Bound::setting(instance.since, grace, "stack.deadlines.database_stop"),
+        Role::Service | Role::ReleaseCommand => {
+            Bound::setting(instance.since, grace, "stop_timeout")
+        }
+    };
+    let role = instance.facts.role;
+    let finishes = role == Role::Service && exchange::is_finishing(scene, instance);
+    let instance = instance.facts.id.clone();
+    match finishes {
+        true => Waiting::Finishing { instance, bound },
+        false => Waiting::Stopping { instance, bound },
     }
 }
 

@@ -66,6 +66,9 @@ fn undecided(scene: &Scene, deployment: &Deployment, watch: &Watch) -> Option<(U
 /// The time of a stage that goes on by itself when it is over.
 fn timed(scene: &Scene, deployment: &Deployment) -> Option<(u32, Millis)> {
     let (rollout, stage) = (scene.rollout?, scene.stage()?);
+    if rollout.ready() == Some(stage) {
+        return None;
+    }
     match rollout.hold(stage) {
         Hold::For(time) if deployment.promoted <= stage => Some((stage, time)),
         Hold::For(_) | Hold::UntilTold => None,
@@ -151,11 +154,15 @@ fn percent(share: Share) -> u8 {
 }
 
 /// The stage after this one. A promotion leaves out the stages before the one that it leads to, unless
-/// that would start more than the surge allows.
+/// that would start more than the surge allows; never the one that makes ready for an exchange.
 pub(crate) fn next(rollout: &Rollout, deployment: &Deployment, stage: u32) -> u32 {
     match rollout.shrinks() {
         true => stage + 1,
-        false => deployment.promoted.clamp(stage + 1, rollout.last()),
+        false => {
+            let ready = rollout.ready().filter(|ready| stage < *ready);
+            let farthest = ready.unwrap_or(rollout.last());
+            deployment.promoted.clamp(stage + 1, farthest)
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod down;
 mod draft;
 mod drain;
 mod endings;
+mod exchange;
 mod failure;
 mod hold;
 mod limits;
@@ -99,6 +100,7 @@ fn up(scene: &Scene, draft: &mut Draft) {
         }
         serve::record(scene, draft, deployment);
     }
+    exchange::step(scene, draft);
     queue::step(scene, draft);
     route::step(scene, draft);
     drain::services(scene, draft);

@@ -13,10 +13,12 @@ use ward_types::time::Timestamp;
 
 use crate::action::Action;
 use crate::databases;
+use crate::exchange;
 use crate::hold;
 use crate::limits::WELL;
 use crate::pools;
 use crate::scene::{Scene, Stand};
+use crate::stages::Rollout;
 use crate::tables;
 use crate::waiting::Bound;
 use crate::watch::{self, Watch};
@@ -43,10 +45,21 @@ pub struct Memory {
     pub(crate) over: Option<Reached>,
     /// What both releases answered while the active deployment rolls out.
     pub(crate) watch: Option<Watch>,
-    /// The deployment whose release was seen in rotation while it was taken back.
+    /// The deployment whose release was seen in rotation, or to work, before it was taken back.
     pub(crate) switched: Option<DeploymentId>,
+    /// Until when the deployment's phase could start nothing, because something else had to be gone first.
+    pub(crate) barred: Option<Barred>,
     /// Whether the data of an environment that is to be purged was.
     pub(crate) data: DataMemory,
+}
+
+/// That something had to be gone before anything could be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Barred {
+    /// In the phase or stage that began then, by the log.
+    pub(crate) phase: Timestamp,
+    /// When that was last so.
+    pub(crate) until: Timestamp,
 }
 
 /// Since when a deployment has come so far at one of its stages.
@@ -90,6 +103,7 @@ impl Memory {
             | Action::Stop { .. }
             | Action::Report { .. }
             | Action::ChangeSchema { .. }
+            | Action::Exchanged { .. }
             | Action::Remove { .. }
             | Action::Retire { .. } => {}
         }
@@ -111,6 +125,7 @@ pub(crate) fn note(scene: &Scene) -> Memory {
         over: over(scene, held, watch.as_ref()),
         watch,
         switched: switched(scene),
+        barred: exchange::barred(scene),
         data: match scene.env.goal {
             Goal::Purged => scene.memory.data,
             Goal::Up | Goal::Down => DataMemory::Kept,
@@ -246,9 +261,14 @@ fn switched(scene: &Scene) -> Option<DeploymentId> {
         active.phase,
         Phase::Rolling { .. } | Phase::Reverting { .. }
     );
-    // A stage after the first is reached only by the first one's table.
-    let later = scene.stage().is_some_and(|stage| stage > 0);
-    let shown = later || active.served.is_some() || scene.release_in_force(active.to);
-    let seen = changes && under_way && shown;
+    // A later stage is reached only by the tables of those before it.
+    let moved = |rollout: &Rollout| {
+        let stage = scene.stage();
+        stage.is_some_and(|stage| rollout.has_moved_before(stage))
+    };
+    let served = scene.rollout.is_some_and(moved)
+        || active.served.is_some()
+        || scene.release_in_force(active.to);
+    let seen = changes && under_way && (served || exchange::has_begun(scene, active));
     (seen || scene.memory.switched == Some(active.id)).then_some(active.id)
 }

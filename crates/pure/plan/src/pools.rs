@@ -2,7 +2,7 @@
 //!
 //! The healthy ones. One that turns unhealthy leaves, unless that would leave none: a slow answer is
 //! better than none. One that stays ill is replaced: another is started first, and it goes when that one
-//! is in rotation. One that is over, or was asked to stop, leaves at once. Never more than declared,
+//! is in rotation; where instances do not overlap it goes first. One that is over, or was asked to stop, leaves at once. Never more than declared,
 //! and never two releases in one pool: where a deployment goes by stages, `tables` joins them.
 
 use ward_types::id::{InstanceId, Name, ReleaseId};
@@ -12,6 +12,7 @@ use ward_types::table::Pool;
 use ward_types::time::Millis;
 
 use crate::action::PlannedPool;
+use crate::exchange;
 use crate::limits::{ILL, ILL_CHECKS};
 use crate::observed::SeenInstance;
 use crate::scene::{Scene, Stand};
@@ -35,6 +36,10 @@ fn staged(scene: &Scene, release: ReleaseId, name: &Name) -> Option<u32> {
         return Some(rollout.share(stage, name)?.new);
     }
     match scene.stand {
+        // Where the old ones leave first, no table is waited for.
+        _ if rollout.from == Some(release) && rollout.exchanges(name) => {
+            Some(rollout.share(stage, name)?.old)
+        }
         Stand::At(stage) if rollout.from == Some(release) => Some(rollout.share(stage, name)?.old),
         _ => None,
     }
@@ -72,7 +77,7 @@ pub(crate) fn kept<'a>(
     kept.truncate(wanted);
     let takes_over =
         |i: &&&SeenInstance| i.is_healthy() && (!i.is_routable() || scene.in_force(&i.facts.id));
-    if kept.iter().filter(takes_over).count() < wanted {
+    if service.overlap && kept.iter().filter(takes_over).count() < wanted {
         kept.extend(ill);
     }
     kept
@@ -195,8 +200,12 @@ pub(crate) fn can_serve(scene: &Scene, release: ReleaseId) -> bool {
         return false;
     };
     let mut reachable = spec.services.iter().filter(|(_, s)| s.port.is_some());
-    reachable
-        .all(|(name, service)| service.instances == 0 || healthy(scene, release, name, service) > 0)
+    // One that is exchanged can be there only when what is there is gone: that is no reason to keep it.
+    reachable.all(|(name, service)| {
+        service.instances == 0
+            || exchange::is_exchanged(scene, name)
+            || healthy(scene, release, name, service) > 0
+    })
 }
 
 /// How many of a service's instances are healthy, of those that count.

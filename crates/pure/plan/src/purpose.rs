@@ -6,6 +6,7 @@ use ward_types::release::{Deployment, Goal, Phase, Verdict};
 use ward_types::spec::ServiceSpec;
 
 use crate::backoff;
+use crate::exchange;
 use crate::observed::SeenInstance;
 use crate::pools;
 use crate::roll;
@@ -30,6 +31,7 @@ pub(crate) fn of(scene: &Scene, instance: &SeenInstance) -> Purpose {
         (Goal::Down | Goal::Purged, _) => Purpose::Done,
         (Goal::Up, Role::Database) => Purpose::Needed,
         (Goal::Up, Role::ReleaseCommand) => of_command(scene, instance),
+        (Goal::Up, Role::Service) if exchange::is_remembered(scene, instance) => Purpose::History,
         (Goal::Up, Role::Service) => of_service(scene, instance),
     }
 }
@@ -91,6 +93,7 @@ fn of_previous(scene: &Scene, instance: &SeenInstance, service: &ServiceSpec) ->
     let release = instance.facts.release;
     let is_previous = scene.env.previous == Some(release) && scene.current().is_some();
     let warm = is_previous && service.port.is_some() && instance.is_live();
+    let warm = warm && service.overlap && !exchange::is_in_the_way(scene, instance);
     let bound = warm.then(|| warm_bound(scene, release)).flatten();
     match bound {
         Some(bound) if !scene.is_past(&bound) => Purpose::Warm(bound),

@@ -63,7 +63,7 @@ fn keep_one(
     let well = live.iter().filter(|i| !pools::is_ill(scene, i, service));
     let wanted = pools::wanted(scene, release, name, service);
     let room = (2 * wanted).saturating_sub(live.len());
-    let room = room.min(roll::room(scene, draft, name));
+    let room = room.min(roll::room(scene, draft, release, name));
     let missing = wanted.saturating_sub(well.count()).min(room);
     if missing == 0 || !databases::are_ready_for(scene, release, service) {
         return;

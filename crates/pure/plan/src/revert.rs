@@ -11,7 +11,6 @@ use ward_types::release::{Deployment, Failure, Phase};
 use ward_types::time::Millis;
 
 use crate::draft::Draft;
-use crate::failure;
 use crate::observed::SeenInstance;
 use crate::pools;
 use crate::rest;
@@ -20,6 +19,7 @@ use crate::scene::Scene;
 use crate::stages::Rollout;
 use crate::verdict;
 use crate::waiting::{Bound, Waiting};
+use crate::{exchange, failure};
 
 /// One step back.
 pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment, failure: &Failure) {
@@ -62,8 +62,8 @@ fn is_back(scene: &Scene, deployment: &Deployment) -> bool {
     if pools::is_complete(scene, old) {
         return verdict::serves_in_full(scene, old);
     }
-    let shrank = scene.rollout.is_some_and(Rollout::shrinks);
-    !shrank || rest::is_unprepared(scene, old)
+    let shrank = |rollout: &Rollout| rollout.shrinks() || rollout.exchanges_any();
+    !scene.rollout.is_some_and(shrank) || rest::is_unprepared(scene, old)
 }
 
 /// How long a failed deployment may take to its verdict: with batches, so much more for each way back.
@@ -74,10 +74,14 @@ pub(crate) fn bound(scene: &Scene, deployment: &Deployment) -> Bound {
         let batch = start.saturating_add(roll::leaving(scene, rollout).0);
         batch.saturating_mul(u64::from(rollout.rounds_back()))
     });
+    let rollout = scene.rollout.filter(|rollout| rollout.exchanges_any());
+    let old = rollout.and_then(|rollout| scene.spec(rollout.from?));
+    let exchange = old.map_or(0, |old| roll::longest_start(old).0);
     let first = scene.deadlines(deployment.to).revert;
-    let limit = Millis(first.0.saturating_add(batches));
+    let limit = Millis(first.0.saturating_add(batches).saturating_add(exchange));
+    let since = scene.phase_since(deployment);
     Bound::setting(
-        scene.phase_since(deployment),
+        exchange::counted_from(scene, deployment, since),
         limit,
         "stack.deadlines.revert",
     )

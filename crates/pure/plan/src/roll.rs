@@ -16,6 +16,7 @@ use ward_types::time::Millis;
 use crate::cancel;
 use crate::databases;
 use crate::draft::Draft;
+use crate::exchange;
 use crate::failure;
 use crate::hold;
 use crate::limits::{CUT_GRACE, LONG_GRACE, REPLACEMENTS};
@@ -46,13 +47,15 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
     for (name, service) in &spec.services {
         let kept = pools::kept(scene, deployment.to, name, service);
         let wanted = pools::wanted(scene, deployment.to, name, service);
-        let missing = wanted
-            .saturating_sub(kept.len())
-            .min(room(scene, draft, name));
+        let missing =
+            wanted
+                .saturating_sub(kept.len())
+                .min(room(scene, draft, deployment.to, name));
         if databases::are_ready_for(scene, deployment.to, service) {
             (0..missing).for_each(|_| draft.start(name, deployment.to, Role::Service));
         }
         let waiting = rest::not_healthy(scene, deployment.to, name, service, &kept);
+        let waiting = waiting.filter(|_| exchange::may_start(scene, deployment.to, name));
         if let Some(waiting) = waiting {
             draft.wait(bounded(scene, deployment, spec, waiting));
         }
@@ -64,13 +67,14 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
     }
 }
 
-/// How many more instances of a service may be started, of whichever release.
-pub(crate) fn room(scene: &Scene, draft: &Draft, service: &Name) -> usize {
+/// How many more instances of a service may be started, of this release.
+pub(crate) fn room(scene: &Scene, draft: &Draft, release: ReleaseId, service: &Name) -> usize {
+    let free = exchange::room(scene, draft, release, service);
     let rollout = scene.rollout.filter(|_| scene.stand != Stand::Rest);
     let limited = rollout.and_then(|rollout| Some((rollout, rollout.pace(service)?)));
-    limited.map_or(usize::MAX, |(rollout, pace)| {
+    limited.map_or(free, |(rollout, pace)| {
         let running = tables::running(scene, rollout, service) + draft.started(service);
-        (pace.most as usize).saturating_sub(running)
+        (pace.most as usize).saturating_sub(running).min(free)
     })
 }
 
@@ -200,8 +204,15 @@ fn is_done(scene: &Scene, deployment: &Deployment) -> bool {
 /// The table of the last stage was in force when all of the release was healthy, and has been for long
 /// enough.
 fn has_proven_itself(scene: &Scene, deployment: &Deployment) -> bool {
+    // A release that takes no requests is never shown.
+    let exact = || {
+        let pools = scene.gateway().map(|g| &g.pools);
+        let table = pools::of(scene, deployment.to);
+        let in_force = pools.is_some_and(|pools| pools::are_in_force(pools, &table));
+        in_force && pools::is_complete(scene, deployment.to)
+    };
     hold::is_over(scene, deployment)
-        && pools::shows(scene, deployment.to)
+        && (pools::shows(scene, deployment.to) || exact())
         && trial::breached(scene, deployment).is_none()
 }
 
@@ -288,11 +299,16 @@ fn limit(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Bound {
     let work = longest_start(spec).0.saturating_mul(2);
     let limit = work.saturating_add(spec.deadlines.acknowledge.0);
     match scene.memory.over {
-        Some(over) => Bound::setting(over.since, Millis(limit), "start_timeout"),
+        Some(over) => {
+            let since = exchange::counted_from(scene, deployment, over.since);
+            Bound::setting(since, Millis(limit), "start_timeout")
+        }
         None => {
             let leaving = scene.rollout.map_or(0, |rollout| leaving(scene, rollout).0);
             let limit = Millis(limit.saturating_add(leaving));
-            Bound::setting(scene.phase_since(deployment), limit, "start_timeout")
+            let since = scene.phase_since(deployment);
+            let since = exchange::counted_from(scene, deployment, since);
+            Bound::setting(since, limit, "start_timeout")
         }
     }
 }

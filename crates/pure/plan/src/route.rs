@@ -10,11 +10,12 @@ use ward_types::release::{Goal, Phase};
 
 use crate::action::{Action, PlannedPool};
 use crate::draft::Draft;
+use crate::exchange;
 use crate::pools;
 use crate::revert;
 use crate::roll;
 use crate::scene::{Scene, Stand};
-use crate::stages::Rollout;
+use crate::stages::{Requests, Rollout};
 use crate::tables;
 use crate::trial;
 use crate::waiting::{Bound, Waiting};
@@ -59,23 +60,54 @@ fn wanted(scene: &Scene) -> Vec<PlannedPool> {
     };
     // What a deployment by stages left behind when its time was out.
     if tables::is_mixed(scene.pools()) {
-        let gone = |name: &Name| release.is_some_and(|r| !pools::is_reachable(scene, r, name));
+        let gone = |name: &Name| {
+            let gone = release.is_some_and(|r| !pools::is_reachable(scene, r, name));
+            gone || gives_way(scene, name, release)
+        };
         return tables::patched(scene, wanted, gone);
     }
     match lost_by(scene, release, &wanted) {
-        Some(serving) => pools::of(scene, serving),
+        Some(serving) => without_what_gives_way(scene, serving, release),
         None => wanted,
     }
 }
 
-/// A service is gone when neither release has it; at the last stage when the new one does not.
+/// Where nothing served yet, what rolls out is what takes its place.
+fn gives_way(scene: &Scene, service: &Name, release: Option<ReleaseId>) -> bool {
+    exchange::gives_way(scene, service, release.or(scene.rolling()))
+}
+
+fn without_what_gives_way(
+    scene: &Scene,
+    serving: ReleaseId,
+    release: Option<ReleaseId>,
+) -> Vec<PlannedPool> {
+    let next = release.or(scene.rolling());
+    let mut pools = pools::of(scene, serving);
+    for pool in &mut pools {
+        if next.is_some_and(|next| exchange::bars(scene, &pool.service, serving, next)) {
+            pool.endpoints.clear();
+        }
+    }
+    pools
+}
+
+/// A service is gone when neither release has it; when its requests have moved, if the new one does not.
 fn by_stage(scene: &Scene, rollout: &Rollout, stage: Option<u32>) -> Vec<PlannedPool> {
     let table = tables::at(scene, rollout, stage);
     let has = |release: ReleaseId, name: &Name| pools::is_reachable(scene, release, name);
-    let last = stage == Some(rollout.last());
-    let old = rollout.from.filter(|_| !last);
+    let moved = |name: &Name| {
+        let share = stage.and_then(|stage| rollout.share(stage, name));
+        stage == Some(rollout.last()) || share.is_some_and(|s| s.requests == Requests::New)
+    };
+    let old = |name: &Name| {
+        rollout
+            .from
+            .is_some_and(|old| has(old, name) && !moved(name))
+    };
     tables::patched(scene, table, |name| {
-        !has(rollout.to, name) && !old.is_some_and(|old| has(old, name))
+        let gone = !has(rollout.to, name) && !old(name);
+        gone || exchange::gives_way(scene, name, exchange::wanted(scene))
     })
 }
 
@@ -86,7 +118,9 @@ fn back(scene: &Scene, rollout: &Rollout) -> Vec<PlannedPool> {
             .from
             .is_some_and(|r| pools::is_reachable(scene, r, name))
     };
-    let table = tables::patched(scene, table, |name| !old(name));
+    let table = tables::patched(scene, table, |name| {
+        !old(name) || exchange::gives_way(scene, name, rollout.from)
+    });
     tables::with_what_is_called(scene, rollout, table)
 }
 
@@ -103,7 +137,8 @@ fn lost_by(scene: &Scene, release: Option<ReleaseId>, wanted: &[PlannedPool]) ->
     let goes_on = |service: &Name| {
         let gone = release.is_some_and(|r| !pools::is_reachable(scene, r, service));
         let planned = wanted.iter().find(|p| p.service == *service);
-        gone || planned.is_some_and(|p| !p.endpoints.is_empty())
+        let planned = planned.is_some_and(|p| !p.endpoints.is_empty());
+        gone || planned || gives_way(scene, service, release)
     };
     let lost = scene.pools().iter().filter(|p| !goes_on(&p.service));
     let mut endpoints = lost.flat_map(|p| &p.endpoints);

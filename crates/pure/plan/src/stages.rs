@@ -18,10 +18,13 @@
 //! with it. A batch is never larger than the surge, so that with `instances` declared by both releases, as
 //! many are healthy and in rotation at each moment: `Pace::floor`.
 //!
+//! Where the releases of a service do not overlap, its instances are exchanged at the last stage, and the one
+//! before that, which moves no requests, has everything else ready.
+//!
 //! Only a deploy beside a release that serves is gradual. What is to be quick, a rollback above all, has
-//! one stage and is not held.
+//! one stage and is not held; where instances are exchanged a second one follows the switch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ward_types::id::{Name, ReleaseId};
 use ward_types::release::{Deployment, Environment, Phase, Reason};
@@ -37,9 +40,13 @@ pub(crate) struct Rollout {
     /// At least one.
     stages: Vec<Stage>,
     paces: BTreeMap<Name, Pace>,
+    /// The services whose old instances are gone before the new ones start.
+    exchanged: BTreeSet<Name>,
+    /// The stage that moves no requests, and waits until everything else is ready for the exchange.
+    ready: Option<u32>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Stage {
     shares: BTreeMap<Name, Share>,
     hold: Hold,
@@ -90,10 +97,102 @@ impl Rollout {
     pub(crate) fn of(env: &Environment) -> Option<Self> {
         let deployment = env.active()?;
         let new = &env.releases.get(&deployment.to)?.spec;
-        match taken_over(env, deployment) {
-            Some((from, old)) => Some(Self::beside(deployment.to, new, from, old)),
-            None => Some(Self::at_once(deployment.to, new)),
+        let Some((from, old)) = taken_over(env, deployment) else {
+            return Some(Self::at_once(deployment.to, new));
+        };
+        let exchanged = exchanged(new, old);
+        match deployment.reason {
+            Reason::Deploy => {
+                let rollout = Self::beside(deployment.to, new, from, old);
+                Some(rollout.with_exchange_before_the_switch(exchanged, old))
+            }
+            Reason::Rollback | Reason::Rollforward | Reason::Up if exchanged.is_empty() => {
+                Some(Self::at_once(deployment.to, new))
+            }
+            Reason::Rollback | Reason::Rollforward | Reason::Up => {
+                let rollout = Self::switched(deployment.to, new, from, old);
+                Some(rollout.with_exchange_after_the_switch(exchanged, new, old))
+            }
         }
+    }
+
+    /// One switch beside the old release, whatever the strategies.
+    fn switched(to: ReleaseId, new: &EnvSpec, from: ReleaseId, old: &EnvSpec) -> Self {
+        let mut rollout = Self::at_once(to, new);
+        rollout.from = Some(from);
+        let shares = &mut rollout.stages[0].shares;
+        for (name, before) in &old.services {
+            let share = shares.entry(name.clone());
+            let share = share.or_insert_with(|| left_alone(before, 1));
+            share.old = before.instances;
+        }
+        rollout
+    }
+
+    /// A deploy: when all else is ready, and then the last table.
+    fn with_exchange_before_the_switch(mut self, exchanged: BTreeSet<Name>, old: &EnvSpec) -> Self {
+        if exchanged.is_empty() {
+            return self;
+        }
+        let Some(last) = self.stages.pop() else {
+            return self;
+        };
+        let before = self.stages.last();
+        let requests = |name: &Name| {
+            let share = before.and_then(|stage| stage.shares.get(name));
+            share.map_or(Requests::Old, |share| share.requests)
+        };
+        let shares = last.shares.iter().map(|(name, share)| {
+            let requests = requests(name);
+            (name.clone(), Share { requests, ..*share })
+        });
+        let ready = Stage {
+            shares: shares.collect(),
+            hold: Hold::For(Millis(0)),
+        };
+        self.ready = u32::try_from(self.stages.len()).ok();
+        self.stages.extend([ready, last]);
+        self.exchange(exchanged, old)
+    }
+
+    /// Requests do not wait for it. What only the old release has stays for as long as an instance that may
+    /// call it.
+    fn with_exchange_after_the_switch(
+        mut self,
+        exchanged: BTreeSet<Name>,
+        new: &EnvSpec,
+        old: &EnvSpec,
+    ) -> Self {
+        let last = self.stages[0].clone();
+        for (name, share) in &mut self.stages[0].shares {
+            if !new.services.contains_key(name) {
+                share.requests = Requests::Old;
+            }
+        }
+        self.stages.push(last);
+        self.exchange(exchanged, old)
+    }
+
+    /// At the last stage, and not before.
+    fn exchange(mut self, exchanged: BTreeSet<Name>, old: &EnvSpec) -> Self {
+        let last = self.stages.len() - 1;
+        for (index, stage) in self.stages.iter_mut().enumerate() {
+            for name in &exchanged {
+                let before = &old.services[name];
+                match stage.shares.get_mut(name) {
+                    Some(share) if index == last => share.old = 0,
+                    Some(share) => {
+                        *share = Share {
+                            requests: Requests::Old,
+                            ..left_alone(before, 2)
+                        }
+                    }
+                    None => {}
+                }
+            }
+        }
+        self.exchanged = exchanged;
+        self
     }
 
     fn at_once(to: ReleaseId, new: &EnvSpec) -> Self {
@@ -108,6 +207,8 @@ impl Rollout {
             from: None,
             stages: vec![stage],
             paces: BTreeMap::new(),
+            exchanged: BTreeSet::new(),
+            ready: None,
         }
     }
 
@@ -149,6 +250,8 @@ impl Rollout {
             from: Some(from),
             stages: stages.collect(),
             paces,
+            exchanged: BTreeSet::new(),
+            ready: None,
         }
     }
 
@@ -191,6 +294,31 @@ impl Rollout {
         rounds.max().unwrap_or(0)
     }
 
+    /// Whether a service's old instances are gone before the new ones start.
+    pub(crate) fn exchanges(&self, service: &Name) -> bool {
+        self.exchanged.contains(service)
+    }
+
+    pub(crate) fn exchanges_any(&self) -> bool {
+        !self.exchanged.is_empty()
+    }
+
+    pub(crate) fn exchanged(&self) -> impl Iterator<Item = &Name> {
+        self.exchanged.iter()
+    }
+
+    /// The stage that only waits until everything is ready for an exchange.
+    pub(crate) fn ready(&self) -> Option<u32> {
+        self.ready
+    }
+
+    /// Whether some of the requests have moved when a stage begins.
+    pub(crate) fn has_moved_before(&self, stage: u32) -> bool {
+        let before = self.stages.iter().take(stage as usize);
+        let mut shares = before.flat_map(|stage| stage.shares.values());
+        shares.any(|share| share.requests != Requests::Old)
+    }
+
     /// Whether a share of a service's requests comes first.
     pub(crate) fn is_canary(&self, service: &Name) -> bool {
         let shares = self.stages.iter().filter_map(|s| s.shares.get(service));
@@ -215,8 +343,22 @@ fn taken_over<'a>(
     deployment: &Deployment,
 ) -> Option<(ReleaseId, &'a EnvSpec)> {
     let current = env.current_release()?;
-    let gradual = deployment.reason == Reason::Deploy && current.id != deployment.to;
-    gradual.then_some((current.id, &current.spec))
+    let other = current.id != deployment.to;
+    other.then_some((current.id, &current.spec))
+}
+
+/// The services that both releases run, and that one of them does not want beside the other.
+fn exchanged(new: &EnvSpec, old: &EnvSpec) -> BTreeSet<Name> {
+    let both = new.services.iter().filter(|(name, new)| {
+        let old = old.services.get(*name);
+        old.is_some_and(|old| is_exchanged(new, old))
+    });
+    both.map(|(name, _)| name.clone()).collect()
+}
+
+fn is_exchanged(new: &ServiceSpec, old: &ServiceSpec) -> bool {
+    let run = old.instances > 0 && new.instances > 0;
+    run && !(old.overlap && new.overlap)
 }
 
 fn alone(service: &ServiceSpec) -> Share {
@@ -247,6 +389,9 @@ fn course(new: &ServiceSpec, old: &ServiceSpec) -> Vec<(Share, Hold)> {
         requests: Requests::New,
     };
     match &new.strategy {
+        Strategy::Canary { .. } | Strategy::Rolling { .. } if is_exchanged(new, old) => {
+            vec![(whole, Hold::For(Millis(0)))]
+        }
         Strategy::BlueGreen { bake } => vec![(whole, Hold::For(*bake))],
         Strategy::Canary { steps, bake, .. } => {
             let steps = steps.iter().filter(|_| can_share(new, old));
@@ -279,6 +424,9 @@ fn pace(new: &ServiceSpec, old: &ServiceSpec) -> Option<Pace> {
     let Strategy::Rolling { batch, surge } = &new.strategy else {
         return None;
     };
+    if is_exchanged(new, old) {
+        return None;
+    }
     let surge = surge.of(new.instances);
     let most = new.instances.max(old.instances);
     can_share(new, old).then(|| Pace {

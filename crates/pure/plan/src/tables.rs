@@ -15,6 +15,7 @@ use ward_types::spec::{Sticky, Strategy};
 use ward_types::table::{Pool, Split};
 
 use crate::action::PlannedPool;
+use crate::exchange;
 use crate::observed::SeenInstance;
 use crate::pools;
 use crate::scene::Scene;
@@ -57,7 +58,8 @@ pub(crate) fn with_what_is_called(
         let place = pools.iter().position(|p| p.service == called.service);
         let serves = place.is_some_and(|place| !pools[place].endpoints.is_empty());
         let left = healthy_of(scene, called, Some(rollout.to));
-        if serves || left.is_empty() {
+        let gives_way = exchange::gives_way(scene, &called.service, rollout.from);
+        if serves || left.is_empty() || gives_way {
             continue;
         }
         match place {
@@ -143,8 +145,12 @@ fn joining(
     let mut healthy = scene.group(Role::Service, rollout.to, name);
     healthy.retain(|i| i.is_healthy());
     healthy.sort_by_cached_key(|i| !scene.in_force(&i.facts.id));
+    let joins = match share.requests {
+        Requests::Old => 0,
+        Requests::ByInstances | Requests::Percent(_) | Requests::New => share.new as usize,
+    };
     let chosen = healthy.into_iter().enumerate().filter(|(index, i)| {
-        let staged = *index < share.new as usize;
+        let staged = *index < joins;
         let stays = *index < needed || matches!(share.requests, Requests::Percent(_));
         staged || (stays && scene.in_force(&i.facts.id))
     });

@@ -1,8 +1,11 @@
 //! Decision: the verdict over a deployment that failed, from what serves (promise P3).
 
 use ward_types::id::{Name, ReleaseId};
+use ward_types::keeper::Role;
 use ward_types::release::{Deployment, Phase, Verdict};
 
+use crate::exchange;
+use crate::observed::SeenInstance;
 use crate::pools;
 use crate::scene::Scene;
 
@@ -46,6 +49,16 @@ fn is_served(scene: &Scene, current: ReleaseId) -> bool {
 }
 
 pub(crate) fn serves_in_full(scene: &Scene, release: ReleaseId) -> bool {
-    pools::is_complete(scene, release)
+    let services = scene.spec(release).into_iter().flat_map(|s| &s.services);
+    let mut exchanged = services.filter(|(name, _)| exchange::is_exchanged(scene, name));
+    // Whatever is wanted of them at this stage.
+    let there = exchanged.all(|(name, service)| {
+        let group = scene.group(Role::Service, release, name);
+        let routed = |i: &SeenInstance| !i.is_routable() || scene.in_force(&i.facts.id);
+        let serve = group.iter().filter(|i| i.is_healthy() && routed(i)).count();
+        serve >= service.instances as usize
+    });
+    there
+        && pools::is_complete(scene, release)
         && pools::are_in_force(scene.pools(), &pools::of(scene, release))
 }

@@ -102,6 +102,13 @@ pub enum Waiting {
         /// When it is killed.
         bound: Bound,
     },
+    /// An instance was asked to stop, and those of another release start when it is gone.
+    Finishing {
+        /// Which instance.
+        instance: InstanceId,
+        /// When it is killed.
+        bound: Bound,
+    },
     /// An instance that is over must be cleared away first.
     Removal {
         /// Which instance.
@@ -185,6 +192,7 @@ impl Waiting {
             | Waiting::Backoff { bound, .. }
             | Waiting::Drain { bound, .. }
             | Waiting::Stopping { bound, .. }
+            | Waiting::Finishing { bound, .. }
             | Waiting::Successor { bound, .. }
             | Waiting::Stage { bound, .. }
             | Waiting::Warm { bound, .. } => Some(bound),
@@ -281,6 +289,10 @@ impl Waiting {
                 Count(*upgraded, "long connection")
             ),
             Waiting::Stopping { instance, .. } => write!(f, "Waiting for {instance} to stop."),
+            Waiting::Finishing { instance, .. } => write!(
+                f,
+                "Waiting for {instance} to finish what it has begun: another release of it starts when it is gone."
+            ),
             Waiting::Removal { instance } => {
                 write!(f, "Waiting for what is left of {instance} to be removed.")
             }

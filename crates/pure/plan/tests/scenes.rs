@@ -75,6 +75,7 @@ fn any_spec(dice: &mut Dice) -> EnvSpec {
         let service = ServiceSpec {
             analysis: any_analysis(dice),
             probe: any_probe(dice),
+            overlap: dice.chance(60),
             ..deployed(any_strategy(dice), service)
         };
         services.push((component, service));
@@ -183,6 +184,7 @@ fn deployment(dice: &mut Dice, id: DeploymentId, phase: Phase) -> Deployment {
         served,
         cancelled: dice.chance(10).then(|| "anna".into()),
         despite_schema: dice.chance(5).then(|| "anna".into()),
+        gaps: Vec::new(),
         phase,
     }
 }

@@ -75,6 +75,7 @@ impl History {
             paused: None,
             promoted: 0,
             served: None,
+            gaps: Vec::new(),
             cancelled: None,
             despite_schema: despite.map(str::to_owned),
             phase: Phase::Queued,

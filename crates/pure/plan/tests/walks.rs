@@ -16,11 +16,11 @@ use proptest::prelude::*;
 use ward_types::id::{DeploymentId, InstanceId};
 use ward_types::keeper::{Exit, Role};
 use ward_types::release::{Goal, Phase, Reason, Verdict};
-use ward_types::spec::{EnvSpec, Schema};
+use ward_types::spec::{EnvSpec, Schema, ServiceSpec, Strategy};
 use ward_types::time::Millis;
 use world::{
-    Behaviour, Dice, Mishap, Start, World, any_analysis, any_probe, any_strategy, cases, deployed,
-    inner, linked, seeds, spec, web, with_command, with_schema, worker,
+    Behaviour, Dice, Mishap, Start, World, alone, any_analysis, any_probe, any_strategy, cases,
+    deployed, inner, linked, seeds, spec, web, with_command, with_schema, worker,
 };
 
 fn good(start: &Start) -> Behaviour {
@@ -62,7 +62,7 @@ fn any_spec(dice: &mut Dice) -> EnvSpec {
         services.push(("api", with_command(inner(1 + dice.below(2) as u32))));
     }
     if dice.chance(60) {
-        services.push(("worker", worker(1 + dice.below(2) as u32)));
+        services.push(("worker", any_worker(dice)));
     }
     let databases: &[&str] = if dice.chance(70) { &["db"] } else { &[] };
     for (_, service) in services.iter_mut().filter(|_| !databases.is_empty()) {
@@ -72,6 +72,8 @@ fn any_spec(dice: &mut Dice) -> EnvSpec {
         *service = deployed(any_strategy(dice), service.clone());
         service.analysis = any_analysis(dice);
         service.probe = any_probe(dice);
+        let alone = matches!(service.strategy, Strategy::BlueGreen { .. }) && dice.chance(20);
+        service.overlap = !alone;
     }
     let mut spec = spec(&services, databases);
     let kinds = [Schema::None, Schema::Expand, Schema::Contract];
@@ -88,6 +90,19 @@ fn any_spec(dice: &mut Dice) -> EnvSpec {
     spec.keep_warm = Millis(dice.below(3) * 20_000);
     spec.keep_releases = u32::try_from(1 + dice.below(4)).unwrap();
     spec
+}
+
+/// Most must not run beside another release's, and many of those have long to finish what they have begun.
+fn any_worker(dice: &mut Dice) -> ServiceSpec {
+    let worker = worker(1 + dice.below(2) as u32);
+    if dice.chance(25) {
+        return worker;
+    }
+    let seconds = *dice.pick(&[1, 10, 600]);
+    ServiceSpec {
+        stop_timeout: Millis::secs(seconds),
+        ..alone(worker)
+    }
 }
 
 fn step(world: &mut World, dice: &mut Dice) {

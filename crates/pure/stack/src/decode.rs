@@ -60,10 +60,12 @@ fn each<T>(
 }
 
 fn service(at: &At<'_>) -> Option<ServiceSpec> {
+    let port = at.number("port");
+    let port = port.and_then(|port| u16::try_from(port).ok());
     Some(ServiceSpec {
         source: source(at)?,
         command: at.words("command"),
-        port: at.number("port").and_then(|port| u16::try_from(port).ok()),
+        port,
         health: at.below("health").and_then(|health| self::health(&health)),
         instances: at.count("instances"),
         links: at
@@ -87,6 +89,7 @@ fn service(at: &At<'_>) -> Option<ServiceSpec> {
         drain_timeout: at.duration("drain_timeout"),
         long_drain_timeout: Some(at.duration("long_drain_timeout")),
         stop_timeout: at.duration("stop_timeout"),
+        overlap: at.flag("overlap").unwrap_or(port.is_some()),
         strategy: strategy::strategy(at)?,
         analysis: strategy::analysis(at),
         probe: strategy::probe(at),
@@ -221,6 +224,13 @@ impl<'a> At<'a> {
     fn number(&self, name: &str) -> Option<i64> {
         self.value(name, |value| match value {
             Value::Integer(number) => *number,
+            _ => None,
+        })
+    }
+
+    fn flag(&self, name: &str) -> Option<bool> {
+        self.value(name, |value| match value {
+            Value::Boolean(flag) => Some(*flag),
             _ => None,
         })
     }

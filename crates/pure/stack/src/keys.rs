@@ -259,9 +259,12 @@ pub const KEYS: &[Key] = &[
     Key::new("service.*.long_drain_timeout", duration("0s", "24h"), Need::Default(r#""60s""#), r#""10m""#)
         .about("From the routing switch until the last long connection of an old instance is told to go away: websockets (close frame 1012), server-sent events (end of stream) and gRPC calls that are being answered (status 14). They are told one after the other, evenly over this time; `\"0s\"`: all at once. An instance that comes back into rotation keeps those that are left.")
         .also(&["websocket_drain_timeout", "stream_drain_timeout", "close_grace_period", "stream_close_delay"]),
-    Key::new("service.*.stop_timeout", duration("0s", "1h"), Need::Default(r#""10s""#), r#""30s""#)
-        .about("From SIGTERM to SIGKILL.")
+    Key::new("service.*.stop_timeout", duration("0s", "24h"), Need::Default(r#""10s""#), r#""30s""#)
+        .about("From SIGTERM to SIGKILL: how long a worker may take to finish what it has begun. No other limit runs out meanwhile.")
         .also(&["kill_timeout", "stop_wait_time", "stop_grace_period"]),
+    Key::new("service.*.overlap", Kind::Flag, Need::Optional, "true")
+        .about("Whether instances of two releases of it may run at the same time. `false`: the old ones are asked to stop when everything else of the new release is healthy, and are seen to be gone before a new one starts, in a rollback too; Ward says how long nothing ran. Without it `false` for a service without a `port`, which takes no requests, and `true` for any other. With a port, requests wait in the gateway meanwhile, for up to 5 seconds.")
+        .also(&["singleton", "exclusive", "recreate"]),
     Key::new("service.*.deploy", Kind::Variant, Need::Default("{}"), r#"{ strategy = "canary", steps = [{ weight = 10, hold = "5m" }] }"#)
         .about("How the instances of a new release take over from those of the one before. A rollback does not follow it: it is one switch. An environment that gives a `deploy` replaces the whole of it.")
         .also(&["rollout", "update", "update_config", "deployment", "rolling_update"]),

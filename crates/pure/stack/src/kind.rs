@@ -51,6 +51,8 @@ pub enum Kind {
         /// Whether it is a port, which has a code of its own.
         port: bool,
     },
+    /// `true` or `false`.
+    Flag,
     /// A number of instances, from 1, or a percentage of those that are declared.
     Amount {
         /// The largest number.
@@ -138,6 +140,7 @@ impl Kind {
             Kind::List { of: Rule::Name, .. } => "a list of names".to_owned(),
             Kind::List { of, .. } => format!("a list, each {}", of.describe()),
             Kind::Command => "a list of words: a program and its arguments".to_owned(),
+            Kind::Flag => "`true` or `false`".to_owned(),
             Kind::Count { least, most, .. } => format!("a whole number from {least} to {most}"),
             Kind::Amount { most } => {
                 format!(

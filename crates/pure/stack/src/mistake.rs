@@ -86,6 +86,7 @@ codes! {
     WeightsDoNotGrow "W0412" "A canary whose weight does not grow from step to step" "Give each step a greater weight than the one before; less than before is a rollback."
     StrategyWithoutPort "W0413" "A canary or a rolling deployment of a service without a port" "Say on which `port` the application listens, or leave `deploy` to `blue_green`."
     IrreversibleBeside "W0414" "An irreversible release command where the release before goes on serving beside the new one" "Split the change into one that expands the schema and, in a later release, one that contracts it; or deploy by `blue_green` without `bake`."
+    StrategyWithoutOverlap "W0415" "A canary or a rolling deployment of a service whose releases do not overlap" "Remove `overlap = false`, or leave `deploy` to `blue_green`: two releases cannot share requests without running at the same time."
 
     NoPackage "W0501" "A Cargo package that is not there, or has no binary" "Name a package of the Cargo workspace that the stack's folder is in."
     NoDockerfile "W0502" "A Dockerfile that is not there" "A path relative to the stack file."

@@ -152,6 +152,7 @@ impl Look<'_> {
                     self.out_of_range(code, kind, node, shown);
                 }
             }
+            (Kind::Flag, Value::Boolean(_)) => {}
             (Kind::Amount { most }, Value::Integer(number)) => {
                 if !number.is_some_and(|number| (1..=most).contains(&number)) {
                     self.out_of_range(Code::OutOfRange, kind, node, shown);
@@ -341,6 +342,11 @@ fn expected(kind: Kind, node: &Node) -> String {
 fn retyped(kind: Kind, node: &Node, written: &str) -> Option<String> {
     let meant = match (kind, &node.value) {
         (Kind::Count { .. }, Value::Text(text)) => text.trim().parse::<i64>().ok()?.to_string(),
+        (Kind::Flag, Value::Text(text)) => match text.trim() {
+            "true" | "yes" | "on" => "true".to_owned(),
+            "false" | "no" | "off" => "false".to_owned(),
+            _ => return None,
+        },
         (Kind::Text(Rule::Size { .. }), Value::Integer(Some(number))) => {
             format!("\"{}\"", value::as_size(&number.to_string())?)
         }

@@ -473,6 +473,26 @@ fn cases() -> Vec<(Code, &'static str, String)> {
             service("deploy = { strategy = \"rolling\" }"),
         ),
         (
+            Code::StrategyWithoutOverlap,
+            "canary",
+            service(
+                "port = 80\nhealth = \"none\"\noverlap = false\ndeploy = { strategy = \"canary\", steps = [{ weight = 1, hold = \"1m\" }] }",
+            ),
+        ),
+        (
+            Code::StrategyWithoutOverlap,
+            "rolling in one environment",
+            format!(
+                "{}[environment.dev]\n[environment.prod]\nservice.web.deploy.strategy = \"rolling\"\n",
+                service("port = 80\nhealth = \"none\"\noverlap = false")
+            ),
+        ),
+        (
+            Code::WrongType,
+            "overlap as text",
+            service("overlap = \"no\""),
+        ),
+        (
             Code::StrategyWithoutPort,
             "canary worker",
             service("deploy = { strategy = \"canary\", steps = [{ weight = 1, hold = \"1m\" }] }"),

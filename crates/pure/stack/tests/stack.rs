@@ -382,6 +382,24 @@ fn limits_have_defaults_and_releases_from_before_they_could_be_set_have_the_same
 }
 
 #[test]
+fn releases_overlap_where_they_take_requests_or_that_is_said_or_they_are_from_before() {
+    let web = |more: &str| {
+        let text = "[stack]\nname = \"s\"\nversion = \"1.0\"\n[service.web]\nimage = \"a:1\"\n";
+        resolve(&format!("{text}{more}"), "dev")
+    };
+    let overlaps = |more: &str| web(more).services[&name("web")].overlap;
+    let port = "port = 80\nhealth = \"none\"\n";
+    assert!(!overlaps("") && overlaps("overlap = true\n"));
+    assert!(overlaps(port) && !overlaps(&format!("{port}overlap = false\n")));
+
+    let mut recorded = serde_json::to_value(web("")).unwrap();
+    let before = recorded["services"]["web"].as_object_mut().unwrap();
+    assert_eq!(before.remove("overlap"), Some(false.into()));
+    let read: EnvSpec = serde_json::from_value(recorded).unwrap();
+    assert!(read.services[&name("web")].overlap);
+}
+
+#[test]
 fn what_builds_take_is_told_with_its_place_and_by_environment() {
     let text = r#"[stack]
 name = "s"

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{DeploymentId, EnvId, InstanceId, Name, ReleaseId, Term};
 use crate::release::{
-    DataState, Deployment, Environment, Goal, Pause, Phase, Release, Served, Verdict,
+    DataState, Deployment, Environment, Gap, Goal, Pause, Phase, Release, Served, Verdict,
 };
 use crate::schema::{ChangeEnd, SchemaChange};
 use crate::spec::Schema;
@@ -122,6 +122,16 @@ pub enum Event {
         /// What it does to the schema.
         schema: Schema,
     },
+    /// The instances of a service were exchanged for those of another release, and nothing of it ran meanwhile.
+    /// Recorded once for each direction.
+    ServiceExchanged {
+        /// Which environment.
+        env: EnvId,
+        /// By which deployment.
+        deployment: DeploymentId,
+        /// Which service, and how long.
+        gap: Gap,
+    },
     /// Somebody asked for an environment to be up, down or purged.
     GoalChanged {
         /// Which environment.
@@ -196,6 +206,7 @@ impl Event {
             | Event::DeploymentPromoted { env, .. }
             | Event::DeploymentCancelled { env, .. }
             | Event::SchemaChanging { env, .. }
+            | Event::ServiceExchanged { env, .. }
             | Event::GoalChanged { env, .. }
             | Event::InstanceEnded { env, .. }
             | Event::BuildEnded { env, .. }
@@ -221,6 +232,7 @@ impl Event {
             Event::DeploymentPromoted { .. } => "deployment_promoted",
             Event::DeploymentCancelled { .. } => "deployment_cancelled",
             Event::SchemaChanging { .. } => "schema_changing",
+            Event::ServiceExchanged { .. } => "service_exchanged",
             Event::GoalChanged { .. } => "goal_changed",
             Event::InstanceEnded { .. } => "instance_ended",
             Event::BuildEnded { .. } => "build_ended",
@@ -374,6 +386,17 @@ impl Environment {
             Event::DeploymentCancelled { deployment, by, .. } => {
                 let cancelled = &mut self.unfinished(*deployment)?.cancelled;
                 cancelled.get_or_insert_with(|| by.clone());
+            }
+            Event::ServiceExchanged {
+                deployment, gap, ..
+            } => {
+                let gaps = &mut self.unfinished(*deployment)?.gaps;
+                let same = |g: &Gap| (&g.service, g.release) == (&gap.service, gap.release);
+                if gaps.iter().any(same) {
+                    let what = format!("the exchange of {} for {}", gap.service, gap.release);
+                    return Err(MisfitEvent::Repeated(self.id.clone(), what));
+                }
+                gaps.push(gap.clone());
             }
             Event::GoalChanged { goal, .. } => {
                 self.goal = *goal;

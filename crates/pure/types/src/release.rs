@@ -1,13 +1,14 @@
 //! Builds, releases, deployments, and an environment as the fold of its events.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DeploymentId, Digest, EnvId, Name, ReleaseId};
 use crate::schema::SchemaChange;
 use crate::spec::EnvSpec;
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 
 /// The immutable output of one source state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,6 +160,9 @@ pub struct Deployment {
     /// Why it goes to a release that the schema cannot take, by the one who asked for it all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub despite_schema: Option<String>,
+    /// How long nothing ran of services whose releases do not overlap, in the order in which that was seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Gap>,
     /// Where it stands.
     pub phase: Phase,
 }
@@ -179,6 +183,34 @@ pub struct Pause {
     pub by: String,
     /// Since when.
     pub at: Timestamp,
+}
+
+/// That nothing ran of a service, because the instances of one release were gone before those of the other
+/// started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// Which service.
+    pub service: Name,
+    /// The release that was started after it.
+    pub release: ReleaseId,
+    /// From the end of the last instance before to the start of the first one after, in milliseconds.
+    pub lasted: Millis,
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Gap {
+            service,
+            release,
+            lasted,
+        } = self;
+        let tenths = lasted.0.div_ceil(100);
+        let (seconds, tenth) = (tenths / 10, tenths % 10);
+        write!(
+            f,
+            "{service}: nothing ran for {seconds}.{tenth} s, then {release}"
+        )
+    }
 }
 
 /// Whether an environment should run at all.

@@ -113,6 +113,10 @@ pub struct ServiceSpec {
     pub long_drain_timeout: Option<Millis>,
     /// From SIGTERM to SIGKILL.
     pub stop_timeout: Millis,
+    /// Whether instances of two releases may run beside each other. Where they may not, the old ones are
+    /// gone before a new one starts.
+    #[serde(default = "ServiceSpec::overlap")]
+    pub overlap: bool,
     /// How a new release takes over.
     #[serde(default)]
     pub strategy: Strategy,
@@ -251,6 +255,11 @@ impl ServiceSpec {
     /// Of releases that were recorded before there was such a setting.
     fn scratch() -> ByteSize {
         ByteSize(1 << 30)
+    }
+
+    /// Of releases that were recorded before there was such a setting: they ran that way.
+    fn overlap() -> bool {
+        true
     }
 }
 

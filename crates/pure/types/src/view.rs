@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::Record;
 use crate::id::{DeploymentId, Digest, EnvId, InstanceId, Name, ReleaseId, Term};
 use crate::keeper::{Exit, InstanceState};
-use crate::release::{Failure, Goal, Reason, Verdict};
+use crate::release::{Failure, Gap, Goal, Reason, Verdict};
 use crate::schema::SchemaChange;
 use crate::spec::Strategy;
 use crate::time::{Millis, Timestamp};
@@ -173,6 +173,9 @@ pub struct DeploymentView {
     pub cancelled: Option<Cancellation>,
     /// What went wrong.
     pub failure: Option<Failure>,
+    /// How long nothing ran of services whose releases do not overlap.
+    #[serde(default)]
+    pub gaps: Vec<Gap>,
     /// Since it was asked for.
     pub took: Millis,
 }

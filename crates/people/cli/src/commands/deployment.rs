@@ -131,6 +131,9 @@ fn tell(context: &Context, detail: &DeploymentDetail) {
             moment(detail.phase_since)
         ));
     }
+    for gap in &deployment.gaps {
+        data(&format!("  {gap}"));
+    }
     for sentence in &detail.waiting {
         data(&format!("  {sentence}"));
     }

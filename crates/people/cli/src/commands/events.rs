@@ -143,6 +143,9 @@ fn sentence(event: &Event) -> String {
             "the release command of {service} in {deployment} begins ({}): releases that need what it takes away do not run from here on",
             schema.as_str()
         ),
+        Event::ServiceExchanged {
+            deployment, gap, ..
+        } => format!("deployment {deployment}: {gap}"),
         Event::GoalChanged { goal, .. } => format!("goal {goal:?}").to_lowercase(),
         Event::InstanceEnded { instance, how, .. } => format!("{instance} {how}"),
         Event::CommandExecuted {

@@ -25,13 +25,37 @@ impl<'a> Course<'a> {
             Phase::Rolling { .. } | Phase::Reverting { .. }
         );
         let old = case.env.current.filter(|old| *old != deployment.to)?;
-        let beside = moves && deployment.reason == Reason::Deploy;
-        beside.then_some(Self {
+        let course = Self {
             deployment,
             old,
             old_spec: case.spec(old)?,
             new_spec: case.spec(deployment.to)?,
+        };
+        let beside = course.follows_strategies() || course.exchanges_any();
+        (moves && beside).then_some(course)
+    }
+
+    /// A rollback does not.
+    pub(super) fn follows_strategies(&self) -> bool {
+        self.deployment.reason == Reason::Deploy
+    }
+
+    /// Whether the old instances of a service must be gone before the new ones start.
+    pub(super) fn exchanges(&self, service: &Name) -> bool {
+        self.pair(service).is_some_and(|(old, new)| {
+            let run = old.instances > 0 && new.instances > 0;
+            run && (!old.overlap || !new.overlap)
         })
+    }
+
+    fn exchanges_any(&self) -> bool {
+        self.services().any(|name| self.exchanges(name))
+    }
+
+    /// Whether the old instances of a service may be stopped: at the last stage, and not before.
+    pub(super) fn is_exchanging(&self, service: &Name) -> bool {
+        let last = self.stage() == Some(self.length() - 1);
+        self.exchanges(service) && last
     }
 
     pub(super) fn new_release(&self) -> ReleaseId {
@@ -68,15 +92,48 @@ impl<'a> Course<'a> {
     /// Both releases, where clients reach both.
     fn shared(&self, service: &Name) -> Option<(&'a ServiceSpec, &'a ServiceSpec)> {
         let serves = |s: &ServiceSpec| s.port.is_some() && s.instances > 0;
-        self.pair(service)
-            .filter(|(old, new)| serves(old) && serves(new))
+        let pair = self.pair(service).filter(|_| !self.exchanges(service));
+        pair.filter(|(old, new)| serves(old) && serves(new))
     }
 
     /// How many stages there are in all.
     pub(super) fn length(&self) -> u32 {
+        self.stages() + u32::from(self.exchanges_any())
+    }
+
+    /// How many there are of the strategies alone: an exchange adds one.
+    fn stages(&self) -> u32 {
         let services = self.new_spec.services.keys();
         let lengths = services.map(|name| self.length_of(name));
         lengths.max().unwrap_or(1).max(1)
+    }
+
+    /// How many stages must have been left at least before a stage may be entered. No promotion leaves out
+    /// the one in which everything but the exchange gets ready.
+    pub(super) fn farthest(&self, stage: u32) -> u32 {
+        let last = self.length() - 1;
+        match self.exchanges_any() && stage + 1 < last {
+            true => last - 1,
+            false => last,
+        }
+    }
+
+    /// Whether a service's new instances must take requests before a stage is left.
+    pub(super) fn takes_requests(&self, service: &Name, stage: u32) -> bool {
+        if !self.exchanges_any() {
+            return self.started(service, stage) > 0;
+        }
+        if self.exchanges(service) {
+            return false;
+        }
+        // Of a deploy the stage before the exchange moves nothing.
+        let moved = match self.follows_strategies() {
+            true => stage
+                .min(self.stages() - 1)
+                .checked_sub(u32::from(stage + 1 == self.stages())),
+            false => Some(stage),
+        };
+        moved.is_some_and(|moved| self.started(service, moved) > 0)
     }
 
     /// Whether both releases may serve at the same time.
@@ -85,7 +142,7 @@ impl<'a> Course<'a> {
     }
 
     fn length_of(&self, service: &Name) -> u32 {
-        let Some((_, new)) = self.shared(service) else {
+        let Some((_, new)) = self.shared(service).filter(|_| self.follows_strategies()) else {
             return 1;
         };
         match &new.strategy {
@@ -100,7 +157,8 @@ impl<'a> Course<'a> {
 
     /// How many of a service's own stages have begun at a stage of all.
     fn own(&self, service: &Name, stage: u32) -> u32 {
-        (stage + 1 + self.length_of(service)).saturating_sub(self.length())
+        let stage = stage.min(self.stages() - 1);
+        (stage + 1 + self.length_of(service)).saturating_sub(self.stages())
     }
 
     /// How many new instances a stage has of a service.
@@ -110,6 +168,9 @@ impl<'a> Course<'a> {
         };
         let own = self.own(service, stage);
         let all = new.instances as usize;
+        if self.exchanges(service) && stage + 1 < self.length() {
+            return 0;
+        }
         let share = match (&new.strategy, self.shared(service)) {
             _ if self.pair(service).is_none() || own >= self.length_of(service) => all,
             _ if own == 0 => 0,
@@ -169,6 +230,7 @@ impl<'a> Course<'a> {
     pub(super) fn floor(&self, service: &Name) -> Option<usize> {
         let (old, new) = self.shared(service)?;
         let rolling = matches!(new.strategy, Strategy::Rolling { .. });
+        let rolling = rolling && self.follows_strategies();
         rolling.then(|| old.instances.min(new.instances) as usize)
     }
 
@@ -178,6 +240,9 @@ impl<'a> Course<'a> {
         let Strategy::Rolling { surge, .. } = new.strategy else {
             return None;
         };
+        if !self.follows_strategies() {
+            return None;
+        }
         let more = old.instances.max(new.instances);
         Some((more + surge.of(new.instances)) as usize)
     }
@@ -185,6 +250,9 @@ impl<'a> Course<'a> {
     /// How many old instances a service that does not roll keeps until the verdict.
     pub(super) fn kept(&self, service: &Name) -> Option<usize> {
         let old = self.old_spec.services.get(service)?;
+        if self.is_exchanging(service) {
+            return Some(0);
+        }
         (!self.is_rolling(service)).then_some(old.instances as usize)
     }
 }

@@ -3,6 +3,8 @@
 
 use ward_types::keeper::{InstanceState, Role};
 
+use ward_types::release::Gap;
+
 use super::Objection;
 use super::facts::{Case, runs};
 use crate::action::Action;
@@ -15,6 +17,15 @@ pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
                 let ended = case.seen(id).is_some_and(ended_by_itself);
                 if !ended || case.env.ended.contains(&id.ordinal()) {
                     objections.push(Objection::FalseEnd { id: id.clone() });
+                }
+            }
+            Action::Exchanged { deployment, gap } => {
+                let active = case.active().filter(|d| d.id == *deployment);
+                let same = |g: &&Gap| (&g.service, g.release) == (&gap.service, gap.release);
+                let told = active.is_some_and(|d| d.gaps.iter().any(|g| same(&g)));
+                if active.is_none() || told {
+                    let service = gap.service.clone();
+                    objections.push(Objection::FalseGap { service });
                 }
             }
             Action::Remove { id } => {

@@ -74,7 +74,10 @@ fn may_follow(case: &Case, deployment: &Deployment, stage: u32, next: u32) -> bo
     let Some(course) = Course::of(case) else {
         return false;
     };
-    let farthest = deployment.promoted.max(stage + 1).min(course.length() - 1);
+    let farthest = deployment
+        .promoted
+        .max(stage + 1)
+        .min(course.farthest(stage));
     let well = |name: &Name| {
         let started = course.started(name, stage);
         case.healthy_of(deployment.to, name).len() >= started
@@ -88,7 +91,7 @@ fn may_follow(case: &Case, deployment: &Deployment, stage: u32, next: u32) -> bo
             case.seen(id)
                 .is_some_and(|i| i.facts.release == deployment.to)
         });
-        ours || !port || course.started(name, stage) == 0
+        ours || !port || !course.takes_requests(name, stage)
     };
     let known = case.observed.gateway.is_some();
     let begun = course.services().all(|name| well(name) && routed(name));

@@ -190,6 +190,20 @@ pub enum Objection {
         /// Which deployment.
         deployment: DeploymentId,
     },
+    /// It starts an instance beside one of another release, and one of the two does not want that.
+    #[error("it would start {id} beside {other}, and releases of that service must not overlap")]
+    Overlaps {
+        /// Which instance.
+        id: InstanceId,
+        /// The one that is not proven gone.
+        other: InstanceId,
+    },
+    /// It records again, or of a deployment that is not under way, how long nothing ran of a service.
+    #[error("it would record again how long nothing ran of {service}, or at the wrong time")]
+    FalseGap {
+        /// The service.
+        service: Name,
+    },
     /// It moves a deployment past a phase, or out of one that it cannot leave yet.
     #[error("it would move {deployment} where it cannot go from where it is")]
     SkipsPhase {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use ward_types::id::{InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
 use ward_types::release::Phase;
+use ward_types::table::Pool;
 
 use super::Objection;
 use super::course::Course;
@@ -171,11 +172,7 @@ fn routed_releases(case: &Case, pools: &[PlannedPool]) -> BTreeSet<ReleaseId> {
 /// well that its stage needs. It is at a later stage only because it was in rotation before.
 fn may_serve(case: &Case, release: ReleaseId) -> bool {
     let started = || match Course::of(case) {
-        Some(course) => course.stage().is_some_and(|stage| {
-            let mut services = course.services();
-            let well = |name: &Name| case.healthy_of(release, name).len();
-            stage > 0 || services.all(|name| well(name) >= course.started(name, stage))
-        }),
+        Some(course) => has_started(case, &course),
         None => case.has_started_in_full(release),
     };
     let rolls = case
@@ -186,6 +183,14 @@ fn may_serve(case: &Case, release: ReleaseId) -> bool {
     case.env.current == Some(release)
         || endpoints.any(|e| e.release == release)
         || (rolls && started())
+}
+
+fn has_started(case: &Case, course: &Course) -> bool {
+    course.stage().is_some_and(|stage| {
+        let mut services = course.services();
+        let well = |name: &Name| case.healthy_of(course.new_release(), name).len();
+        stage > 0 || services.all(|name| well(name) >= course.started(name, stage))
+    })
 }
 
 /// A pool may lose its healthy instances only to others, or with the service itself.
@@ -199,12 +204,27 @@ fn emptied(case: &Case, pools: &[PlannedPool]) -> Vec<Objection> {
         let planned = pools.iter().find(|p| p.service == pool.service);
         let stays = planned.is_some_and(|p| !p.endpoints.is_empty());
         let served = endpoints.any(is_healthy);
-        served && !stays && is_declared(case, pools, &pool.service)
+        served && !stays && !gives_way(case, pool) && is_declared(case, pools, &pool.service)
     });
     let services = emptied.map(|pool| pool.service.clone());
     services
         .map(|service| Objection::EmptiesPool { service })
         .collect()
+}
+
+/// What is in a pool must leave before what takes its place may start.
+fn gives_way(case: &Case, pool: &Pool) -> bool {
+    let name = &pool.service;
+    if Course::of(case).is_some_and(|course| course.is_exchanging(name)) {
+        return true;
+    }
+    let rolling = case.active().map(|d| d.to);
+    let Some(current) = case.env.current.or(rolling) else {
+        return false;
+    };
+    let apart = |release: ReleaseId| case.declared(release, name).is_some_and(|s| !s.overlap);
+    let mut in_force = pool.endpoints.iter().map(|e| e.release);
+    in_force.any(|release| release != current && (apart(release) || apart(current)))
 }
 
 /// Whether the release that is routed to wants such a service. With no endpoint to tell which one that
@@ -221,14 +241,21 @@ fn is_declared(case: &Case, pools: &[PlannedPool], service: &Name) -> bool {
             false => wants(course.old) || wants(course.new_release()),
         };
     }
+    // A rollback has moved everything else while a service that is exchanged is still the old one's.
+    let switched = Course::of(case).filter(|course| !course.follows_strategies());
+    let switched = switched.filter(|course| !course.goes_back(case) && has_started(case, course));
+    if let Some(course) = switched {
+        return wants(course.new_release());
+    }
     if let Some(routed) = routed.into_iter().next() {
         return wants(routed);
     }
     let rolls = case
         .active()
         .filter(|d| matches!(d.phase, Phase::Rolling { .. }));
-    let started = rolls
-        .map(|d| d.to)
-        .filter(|to| case.has_started_in_full(*to));
+    let started = rolls.map(|d| d.to).filter(|to| match Course::of(case) {
+        Some(course) => has_started(case, &course),
+        None => case.has_started_in_full(*to),
+    });
     started.into_iter().chain(case.env.current).all(wants)
 }

@@ -34,6 +34,7 @@ pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
     objections.extend(databases(case, &starts));
     objections.extend(too_many(case, &starts));
     objections.extend(above_surge(case, &starts));
+    objections.extend(beside_others(case, &starts));
 }
 
 fn starts<'a>(case: &Case<'a>) -> Vec<Start<'a>> {
@@ -158,6 +159,44 @@ fn above_surge(case: &Case, starts: &[Start]) -> Vec<Objection> {
     names
         .map(|component| Objection::TooMany { component })
         .collect()
+}
+
+/// Where releases do not overlap, nothing starts before what another one runs is over; and no more run than
+/// declared, what is ill or stops included.
+fn beside_others(case: &Case, starts: &[Start]) -> Vec<Objection> {
+    let apart = |release: ReleaseId, name: &Name| {
+        let declared = case.declared(release, name);
+        declared.is_some_and(|service| !service.overlap)
+    };
+    let mut objections = Vec::new();
+    for start in starts.iter().filter(|s| s.role == Role::Service) {
+        let (name, release) = (start.component, start.release);
+        let all = case.all().filter(|i| runs(i) && is_service(i, name));
+        let (same, others): (Vec<_>, Vec<_>) = all.partition(|i| i.facts.release == release);
+        let mut others = others.into_iter();
+        let other = others.find(|i| apart(i.facts.release, name) || apart(release, name));
+        let begun = starts
+            .iter()
+            .filter(|s| s.role == Role::Service && s.component == name);
+        let mixed = begun.clone().any(|s| s.release != release);
+        let running = same.len() + begun.count();
+        let crowded = apart(release, name) && (mixed || running > wanted(case, release, name));
+        match other {
+            Some(other) => objections.push(Objection::Overlaps {
+                id: start.id.clone(),
+                other: other.facts.id.clone(),
+            }),
+            None if crowded => objections.push(Objection::TooMany {
+                component: name.clone(),
+            }),
+            None => {}
+        }
+    }
+    objections
+}
+
+fn is_service(instance: &SeenInstance, name: &Name) -> bool {
+    instance.facts.role == Role::Service && instance.facts.component == *name
 }
 
 fn wanted(case: &Case, release: ReleaseId, name: &Name) -> usize {

@@ -123,6 +123,10 @@ fn last_healthy(case: &Case, instance: &SeenInstance) -> Option<Objection> {
     if !serves || facts.role != Role::Service || !is_healthy(instance) {
         return None;
     }
+    let course = Course::of(case);
+    if course.is_some_and(|course| course.is_exchanging(&facts.component)) {
+        return None;
+    }
     let healthy = case.healthy_of(facts.release, &facts.component);
     let remains = healthy
         .iter()
@@ -148,6 +152,7 @@ fn conflicts(case: &Case) -> Vec<Objection> {
             | Action::Serve { .. }
             | Action::Route { .. }
             | Action::ChangeSchema { .. }
+            | Action::Exchanged { .. }
             | Action::PurgeData
             | Action::Retire { .. } => continue,
         };

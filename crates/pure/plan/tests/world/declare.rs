@@ -47,6 +47,7 @@ pub fn worker(instances: u32) -> ServiceSpec {
         long_drain_timeout: Some(Millis::secs(40)),
         stop_timeout: Millis::secs(10),
         strategy: Strategy::default(),
+        overlap: true,
         analysis: None,
         probe: None,
         processes: 4096,
@@ -148,6 +149,14 @@ pub fn release_of(id: ReleaseId, spec: EnvSpec, recorded: Timestamp) -> Release 
     }
 }
 
+/// One whose releases must not run at the same time.
+pub fn alone(service: ServiceSpec) -> ServiceSpec {
+    ServiceSpec {
+        overlap: false,
+        ..service
+    }
+}
+
 fn longest_hold(service: &ServiceSpec) -> u64 {
     let analysis = service.analysis.map(|a| a.inconclusive);
     let patience = match analysis {
@@ -171,7 +180,7 @@ fn longest_time(service: &ServiceSpec) -> u64 {
 /// Whether anything in it takes over by other means than one switch at once.
 pub fn is_staged(spec: &EnvSpec) -> bool {
     let mut services = spec.services.values();
-    services.any(|s| s.strategy != Strategy::default())
+    services.any(|s| s.strategy != Strategy::default() || !s.overlap)
 }
 
 pub fn deployed(strategy: Strategy, service: ServiceSpec) -> ServiceSpec {
@@ -276,7 +285,7 @@ pub fn phase_limit(spec: &EnvSpec, old: Option<&EnvSpec>, phase: &str, patient: 
                 .map(|s| s.drain_timeout.0.max(s.long_drain().0 + 5000) + s.stop_timeout.0 + 1000);
             (
                 leaving.max().unwrap_or(0),
-                both.map(|s| s.instances + 1).max().unwrap_or(0),
+                both.clone().map(|s| s.instances + 1).max().unwrap_or(0),
             )
         }
         false => (0, 0),
@@ -287,8 +296,12 @@ pub fn phase_limit(spec: &EnvSpec, old: Option<&EnvSpec>, phase: &str, patient: 
     };
     let commands = services.clone().filter_map(|s| s.release.as_ref());
     let commands: u64 = commands.map(|c| c.timeout.0 + 10_000).sum();
+    let again = both.clone().map(|s| s.start_timeout.0).max().unwrap_or(0);
     let start = services.map(|s| s.start_timeout.0).max().unwrap_or(0);
-    match phase {
+    let apart = both.clone().filter(|s| !s.overlap);
+    let finishing = apart.map(|s| s.drain_timeout.0 + s.stop_timeout.0 + 1000);
+    let finishing = finishing.max().unwrap_or(0);
+    let phase_limit = match phase {
         "preparing" if patient => held,
         "preparing" => 70_000 + commands,
         // Up to the table, held, and what died since.
@@ -296,6 +309,11 @@ pub fn phase_limit(spec: &EnvSpec, old: Option<&EnvSpec>, phase: &str, patient: 
         "rolling" => 2 * start + 10_000 + leaving,
         "reverting" => 60_000 + u64::from(rounds) * (start + leaving),
         other => panic!("{other} is not under way"),
+    };
+    // What is exchanged has all the time that it was given to end, and then starts.
+    match finishing {
+        0 => phase_limit,
+        _ => phase_limit + 2 * (finishing + again),
     }
 }
 

@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use ward_plan::{Action, Memory, Observed, Plan};
 use ward_types::event::{Event, State};
 use ward_types::id::{DeploymentId, EnvId, InstanceId, Name, ReleaseId};
-use ward_types::keeper::Role;
+use ward_types::keeper::{InstanceFacts, Role};
 use ward_types::release::{Deployment, Environment, Goal, Phase, Reason};
 use ward_types::spec::Strategy;
 use ward_types::time::Timestamp;
@@ -164,6 +164,7 @@ impl World {
             served: None,
             cancelled: None,
             despite_schema: despite_schema.map(str::to_owned),
+            gaps: Vec::new(),
             phase: Phase::Queued,
         };
         self.say(&format!("> {reason:?} {to} is asked for as {id}"));
@@ -340,6 +341,7 @@ impl World {
                 self.must_have_room(component, *release);
                 self.must_run_on_the_schema(id, *release, *role);
                 let facts = self.facts(id, component, *release, *role);
+                self.must_be_alone(&facts);
                 let start = Start {
                     component: component.to_string(),
                     release: release.0,
@@ -386,6 +388,14 @@ impl World {
                     deployment: *deployment,
                     service,
                     schema: *schema,
+                });
+            }
+            Action::Exchanged { deployment, gap } => {
+                let (env, deployment, gap) = (self.id.clone(), *deployment, gap.clone());
+                self.append(&Event::ServiceExchanged {
+                    env,
+                    deployment,
+                    gap,
                 });
             }
             Action::Remove { id } => {
@@ -443,6 +453,32 @@ impl World {
         assert!(!barred || wanted, "{id} cannot run\n{text}");
     }
 
+    /// Whether any release has such a service that must not overlap: its requests may have to wait.
+    fn is_apart(&self, service: &Name) -> bool {
+        let specs = self.env().releases.values().map(|r| &r.spec);
+        let mut services = specs.filter_map(|s| s.services.get(service));
+        services.any(|s| !s.overlap)
+    }
+
+    /// Where releases do not overlap, nothing of another one runs.
+    fn must_be_alone(&self, facts: &InstanceFacts) {
+        let apart = |release: &ReleaseId| {
+            let spec = self.env().releases.get(release).map(|r| &r.spec);
+            let service = spec.and_then(|s| s.services.get(&facts.component));
+            service.is_some_and(|s| !s.overlap)
+        };
+        let other = self.engine.values().find(|sim| {
+            let (it, of) = (&sim.facts, sim.facts.release);
+            let runs = it.component == facts.component && !sim.is_over();
+            let runs = runs && it.role == Role::Service;
+            runs && of != facts.release && (apart(&of) || apart(&facts.release))
+        });
+        let text = &self.transcript;
+        if let Some(other) = other.filter(|_| facts.role == Role::Service) {
+            panic!("{} starts beside {}\n{text}", facts.id, other.facts.id);
+        }
+    }
+
     fn must_be_out(&self, id: &InstanceId) {
         let names = self.gateway.may_name(id);
         assert!(!names, "{id} may get requests\n{}", self.transcript);
@@ -481,7 +517,8 @@ impl World {
             _ => env.current,
         };
         let spec = release.map(|r| &env.releases[&r].spec);
-        for pool in self.gateway.table.iter().filter(|p| up && healthy(p)) {
+        let serving = self.gateway.table.iter().filter(|p| up && healthy(p));
+        for pool in serving.filter(|pool| !self.is_apart(&pool.service)) {
             let wanted = spec.is_none_or(|s| {
                 let service = s.services.get(&pool.service);
                 service.is_some_and(|s| s.port.is_some())
@@ -511,6 +548,7 @@ impl World {
             == 1;
         let (a, b) = (old.instances, new.instances);
         let most = a.max(b) + surge.of(b);
+        let first = first && old.overlap && new.overlap;
         (first && a > 0 && b > 0 && new.port.is_some()).then_some((a.min(b), a.max(b), most))
     }
 
@@ -661,9 +699,15 @@ impl World {
         if self.env().goal != Goal::Up || !quiet {
             return;
         }
-        for pool in &self.gateway.table {
+        // A rollback that has switched, and exchanges its workers.
+        let switched = self.env().active().filter(|d| {
+            d.reason != Reason::Deploy && matches!(d.phase, Phase::Rolling { stage: 1.. })
+        });
+        let switched = switched.map(|d| d.to);
+        let pools = self.gateway.table.iter();
+        for pool in pools.filter(|pool| !self.is_apart(&pool.service)) {
             let releases = pool.endpoints.iter().map(|e| e.release);
-            let shown = releases.max().or(self.env().current);
+            let shown = releases.max().or(switched).or(self.env().current);
             let healthy = |sim: &&Sim| {
                 sim.is_healthy()
                     && Some(sim.facts.release) == shown

@@ -84,6 +84,12 @@ impl World {
                 schema.as_str()
             )),
             Action::Report { id, how } => self.say(&format!("= {id} {how}")),
+            Action::Exchanged { gap, .. } => {
+                let (service, release, lasted) = (&gap.service, gap.release, gap.lasted.0);
+                self.say(&format!(
+                    "= nothing of {service} ran for {lasted} ms before {release}"
+                ));
+            }
             Action::Remove { id } => self.say(&format!("- remove {id}")),
             Action::PurgeData => self.say("- purge the data"),
             Action::Retire { release } => self.say(&format!("- retire {release}")),

@@ -31,6 +31,9 @@ pub(super) fn check((name, _, service): Part<'_>) -> Vec<Mistake> {
     if strategy != default && !intended(service, "service.*", "port") {
         mistakes.push(without_port(name, strategy, written, entry));
     }
+    if strategy != default {
+        mistakes.extend(without_overlap(name, strategy, written, service, entry));
+    }
     if strategy == "canary" {
         if !intended(deploy, DEPLOY, "steps") {
             let shown = format!("service.{name}.deploy");
@@ -83,6 +86,30 @@ fn without_port(
     Mistake::at(place, Code::StrategyWithoutPort, message)
         .note("divides requests, of which there are none")
         .expected(format!("`strategy = \"blue_green\"`, or {SOME_PORT}"))
+}
+
+/// Requests cannot be shared by what must not run at the same time.
+fn without_overlap(
+    name: &str,
+    strategy: &str,
+    written: Option<(&str, Span)>,
+    service: &Table,
+    deploy: &Entry,
+) -> Option<Mistake> {
+    let overlap = service.get("overlap")?;
+    if !matches!(overlap.node.value, Value::Boolean(false)) {
+        return None;
+    }
+    let message = format!(
+        "the service {} is deployed by {}, but its releases do not overlap",
+        quote(name),
+        quote(strategy)
+    );
+    let place = written.map_or(deploy.key, |(_, place)| place);
+    let mistake = Mistake::at(overlap.node.span, Code::StrategyWithoutOverlap, message)
+        .note("the old release is gone before the new one starts")
+        .label(place, "needs both at the same time");
+    Some(mistake.expected("`overlap = true`, or `strategy = \"blue_green\"`"))
 }
 
 /// Each weight is greater than the one before.
