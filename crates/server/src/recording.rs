@@ -132,7 +132,7 @@ impl Wish {
         let id = deployment.id;
         events.push(Event::DeploymentQueued {
             env: env.id.clone(),
-            deployment,
+            deployment: Box::new(deployment),
         });
         (Queued { id, superseded }, events)
     }

@@ -84,8 +84,9 @@ fn a_way_back_that_the_schema_cannot_take_is_refused() {
             id: DeploymentId(id),
             reason: Reason::Rollback,
             despite_schema: despite.map(str::to_owned),
-            ..deployment
+            ..*deployment
         };
+        let deployment = Box::new(deployment);
         vec![entry(30, Event::DeploymentQueued { env, deployment })]
     };
     drop(store);

@@ -84,6 +84,7 @@ impl History {
 
     fn queue(&mut self, deployment: Deployment) -> Result<DeploymentId, MisfitEvent> {
         let (env, id) = (self.id.clone(), deployment.id);
+        let deployment = Box::new(deployment);
         let queued = Event::DeploymentQueued { env, deployment };
         self.state.apply(Timestamp(1), &queued).map(|_| id)
     }

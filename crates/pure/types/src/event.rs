@@ -57,7 +57,7 @@ pub enum Event {
         /// Which environment.
         env: EnvId,
         /// The deployment, its phase `Queued`.
-        deployment: Deployment,
+        deployment: Box<Deployment>,
     },
     /// A deployment entered another phase; `Finished` carries the verdict.
     DeploymentMoved {
@@ -354,7 +354,8 @@ impl Environment {
                     return Err(MisfitEvent::NoRelease(self.id.clone(), deployment.to));
                 }
                 self.takes(deployment)?;
-                self.deployments.insert(deployment.id, deployment.clone());
+                self.deployments
+                    .insert(deployment.id, (**deployment).clone());
             }
             Event::DeploymentMoved {
                 deployment, phase, ..

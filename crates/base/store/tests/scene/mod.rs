@@ -66,7 +66,7 @@ pub(crate) fn recorded(env: &EnvId, id: u64) -> Event {
 pub(crate) fn queued(env: &EnvId, id: u64) -> Event {
     Event::DeploymentQueued {
         env: env.clone(),
-        deployment: Deployment {
+        deployment: Box::new(Deployment {
             id: DeploymentId(id),
             reason: Reason::Deploy,
             from: None,
@@ -82,7 +82,7 @@ pub(crate) fn queued(env: &EnvId, id: u64) -> Event {
             despite_schema: None,
             gaps: Vec::new(),
             phase: Phase::Queued,
-        },
+        }),
     }
 }
 

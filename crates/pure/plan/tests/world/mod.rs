@@ -169,6 +169,7 @@ impl World {
         };
         self.say(&format!("> {reason:?} {to} is asked for as {id}"));
         let env = self.id.clone();
+        let deployment = Box::new(deployment);
         self.append(&Event::DeploymentQueued { env, deployment });
         id
     }
