@@ -58,18 +58,31 @@ fn wanted(scene: &Scene) -> Vec<PlannedPool> {
         (Some(rollout), Stand::At(stage)) => trial::probed(scene, rollout, Some(stage), wanted),
         _ => wanted,
     };
+    let gone = |name: &Name| {
+        let gone = release.is_some_and(|r| !pools::is_reachable(scene, r, name));
+        gone || gives_way(scene, name, release)
+    };
     // What a deployment by stages left behind when its time was out.
     if tables::is_mixed(scene.pools()) {
-        let gone = |name: &Name| {
-            let gone = release.is_some_and(|r| !pools::is_reachable(scene, r, name));
-            gone || gives_way(scene, name, release)
-        };
         return tables::patched(scene, wanted, gone);
     }
-    match lost_by(scene, release, &wanted) {
-        Some(serving) => without_what_gives_way(scene, serving, release),
-        None => wanted,
+    let Some(serving) = lost_by(scene, release, &wanted) else {
+        return wanted;
+    };
+    let whole = without_what_gives_way(scene, serving, release);
+    // Of two releases that both have lost something, each serves what it can.
+    match scene.rollout.is_some_and(|rollout| !rollout.is_plain())
+        && wanted.iter().any(|pool| is_lost(&whole, pool))
+    {
+        true => tables::patched(scene, wanted, gone),
+        false => whole,
     }
+}
+
+/// Whether a pool that could serve has nothing in another table.
+fn is_lost(table: &[PlannedPool], pool: &PlannedPool) -> bool {
+    let mut others = table.iter().filter(|other| other.service == pool.service);
+    !pool.endpoints.is_empty() && others.all(|other| other.endpoints.is_empty())
 }
 
 /// Where nothing served yet, what rolls out is what takes its place.

@@ -1224,6 +1224,41 @@ fn services_with_different_strategies_go_back_together() {
     insta::assert_snapshot!(world.transcript);
 }
 
+/// r1 has no `api` any more, and r2 loses its `web` while it bakes: `web` goes back and `api` stays.
+#[test]
+fn two_releases_that_have_both_lost_something_each_serve_what_they_can() {
+    let small = || {
+        let web = deployed(blue_green(60), web(1));
+        spec(&[("api", inner(1)), ("web", web)], &[])
+    };
+    let mut world = fresh();
+    world.deploy(small());
+    world.settle();
+    world.behave = Box::new(
+        |start| match start.release == 1 && start.component == "api" {
+            true => Behaviour::hangs(),
+            false => usual(start),
+        },
+    );
+    world.transcript.clear();
+    let wall = world.wall();
+    world.sim(&id("api-r1-1")).kill(wall);
+    world.say("! api-r1-1 was killed, and no other of its kind comes up");
+    world.run(2000);
+    world.deploy(small());
+    world.run(5000);
+    let wall = world.wall();
+    let web = world
+        .engine
+        .keys()
+        .find(|id| id.as_str().starts_with("web-r2"));
+    let web = web.cloned().expect("r2 runs");
+    world.sim(&web).kill(wall);
+    world.say(&format!("! {web} was killed"));
+    world.run(2000);
+    insta::assert_snapshot!(world.transcript);
+}
+
 #[test]
 fn a_rollback_from_a_canary_release_is_one_switch() {
     let mut world = served_web(2);
