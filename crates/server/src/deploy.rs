@@ -139,7 +139,8 @@ impl Control {
         let dir = PathBuf::from(&request.dir);
         let mut spec = resolved(&dir, &request.env)?;
         if let Some(strategy) = &request.strategy {
-            let reachable = spec.services.values_mut().filter(|s| s.port.is_some());
+            let services = spec.services.values_mut();
+            let reachable = services.filter(|s| s.port.is_some() && s.overlap);
             reachable.for_each(|service| service.strategy.clone_from(strategy));
             schema_suits(&spec)?;
         }

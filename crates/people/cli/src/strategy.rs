@@ -5,7 +5,7 @@ use ward_types::time::Millis;
 use ward_types::unit::parse_duration;
 
 /// What `--help` says of it.
-pub(crate) const HELP: &str = "How services with a port take over, whatever the stack file says: \
+pub(crate) const HELP: &str = "How services with a port take over (but for those with `overlap = false`), whatever the stack file says: \
 blue_green[:BAKE], rolling[:BATCH[/SURGE]] or canary:WEIGHT=HOLD,… such as canary:10=2m,50=until_told";
 
 const UNTIL_TOLD: &str = "until_told";

@@ -38,6 +38,10 @@ pub(crate) fn databases(scene: &Scene, draft: &mut Draft) {
 fn each<'a>(scene: &Scene, draft: &mut Draft, instances: impl Iterator<Item = &'a SeenInstance>) {
     for instance in instances {
         match purpose::of(scene, instance) {
+            // One that was given up: its end will count, and may be what another one waits for.
+            Purpose::History if instance.status.state == InstanceState::Stopping => {
+                draft.wait(stopping(scene, instance));
+            }
             Purpose::Needed | Purpose::History => {}
             Purpose::Warm(bound) => draft.wait(Waiting::Warm {
                 release: instance.facts.release,
