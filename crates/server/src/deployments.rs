@@ -1,12 +1,14 @@
 //! Deployments that were asked for: shown, watched, cancelled.
 
 use tokio::sync::mpsc;
-use ward_store::Log;
+use ward_store::{Holder, Lease, Log};
 use ward_types::event::{Event, State};
 use ward_types::id::{DeploymentId, EnvId, Name};
 use ward_types::release::{Deployment, Environment, Phase, Reason, Verdict};
+use ward_types::time::Millis;
 use ward_types::view::{
-    CancelRequest, DeploymentDetail, DeploymentQuery, Progress, Steer, SteerRequest, ending,
+    CancelRequest, DeploymentDetail, DeploymentQuery, LeaseView, Progress, Steer, SteerRequest,
+    ending,
 };
 
 use crate::actor::{Actor, Refusal, RefusalKind};
@@ -30,8 +32,13 @@ impl Control {
         };
         waiting.extend(self.0.builds.sentences(&env));
         let release_commands = self.release_commands(&env, &deployment);
+        let lease = match deployment.phase {
+            Phase::Queued | Phase::Finished { .. } => None,
+            _ => Lease::holder(&self.0.home).map(lease_view),
+        };
         Ok(DeploymentDetail {
             release_commands,
+            lease,
             env,
             deployment: deployment_view(&deployment, now()),
             by: deployment.by,
@@ -310,4 +317,12 @@ fn unfinished(env: &Environment) -> Option<&Deployment> {
 /// The same, else the last that ended.
 fn newest(env: &Environment) -> Option<&Deployment> {
     unfinished(env).or_else(|| env.deployments.values().next_back())
+}
+
+fn lease_view(holder: Holder) -> LeaseView {
+    LeaseView {
+        term: holder.term,
+        pid: std::process::id(),
+        silent: Millis(u64::try_from(holder.silent.as_millis()).unwrap_or(u64::MAX)),
+    }
 }

@@ -106,6 +106,11 @@ fn shown(ward: &Ward, deployment: &str) -> Value {
 #[test]
 fn a_deployment_is_cancelled_with_proof_that_nothing_of_it_runs() {
     let ward = stuck();
+    let shown_to_people = ward.ok(&["deployment", "show"]);
+    assert!(
+        shown_to_people.contains("carried on by the server t1 (process"),
+        "{shown_to_people}"
+    );
     eventually("it says what it waits for, and until when", || {
         let waiting = shown(&ward, "d2")["waiting"].to_string();
         waiting.contains("web of r2") && waiting.contains("start_timeout")

@@ -345,9 +345,23 @@ pub struct DeploymentDetail {
     /// The services whose release commands it runs; what they wrote is kept with the service's output.
     #[serde(default)]
     pub release_commands: Vec<Name>,
+    /// Who carries it on, while it is under way.
+    #[serde(default)]
+    pub lease: Option<LeaseView>,
     /// What it waits for, in sentences with their deadlines, none when it has ended; then what is being built for
     /// the environment.
     pub waiting: Vec<String>,
+}
+
+/// The server that acts, as its lease says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseView {
+    /// Its fencing number.
+    pub term: Term,
+    /// Its process id.
+    pub pid: u32,
+    /// Since its last sign of life, which it gives once a second.
+    pub silent: Millis,
 }
 
 /// What a deploy does when nothing differs from the current release.

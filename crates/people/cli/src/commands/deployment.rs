@@ -118,6 +118,14 @@ fn tell(context: &Context, detail: &DeploymentDetail) {
     if let Some(why) = &detail.despite_schema {
         data(&format!("  despite the schema: {why}"));
     }
+    if let Some(lease) = &detail.lease {
+        data(&format!(
+            "  carried on by the server {} (process {}), which gave its last sign of life {:.1} s ago",
+            lease.term,
+            lease.pid,
+            lease.silent.duration().as_secs_f64()
+        ));
+    }
     for service in &detail.release_commands {
         data(&format!(
             "  `ward logs {service} --release {}` shows what its release command wrote",
