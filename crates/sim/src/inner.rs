@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ward_types::event::{Event, State};
 use ward_types::id::{DeploymentId, EnvId, InstanceId, ReleaseId};
 use ward_types::keeper::{InstanceFacts, Role};
-use ward_types::release::{Environment, Phase};
+use ward_types::release::{Deployment, Environment, Phase};
 use ward_types::table::Pool;
 use ward_types::time::Timestamp;
 
@@ -326,7 +326,11 @@ impl Inner {
         let changes = env
             .active()
             .filter(|d| can_be_told && env.current != Some(d.to));
-        let served = changes.filter(|d| self.releases_in_table().contains(&d.to));
+        // What an earlier one left in the table is not its doing.
+        let moves =
+            |d: &&Deployment| matches!(d.phase, Phase::Rolling { .. } | Phase::Reverting { .. });
+        let served = changes.filter(moves);
+        let served = served.filter(|d| self.releases_in_table().contains(&d.to));
         let served = served.map(|d| d.id);
         self.served.extend(served);
         for id in self.engine.keys() {

@@ -364,13 +364,12 @@ impl Inner {
             Phase::Rolling { .. } => "rolling",
             Phase::Reverting { .. } | Phase::Queued | Phase::Finished { .. } => "reverting",
         };
-        let old = env.current_release().map(|r| &r.spec);
         let day = if active.paused.is_some() {
             24 * 3_600_000
         } else {
             0
         };
-        let limit = phase_limit(spec, old, word) + ROOM + self.lag + day;
+        let limit = phase_limit(env, spec, word) + ROOM + self.lag + day;
         let since = self.entered.get(&active.id).copied().unwrap_or(self.now);
         let (id, full) = (active.id, self.log_full_until + limit > self.now);
         let took = self.now - since;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ward_types::id::{Digest, EnvId, Name, ReleaseId};
-use ward_types::release::{Build, Release};
+use ward_types::release::{Build, Environment, Release};
 use ward_types::spec::{
     Amount, CanaryStep, DatabaseEngine, DatabaseSpec, Deadlines, EnvSpec, HealthSpec, ImageSource,
     ReleaseCommand, RouteSpec, Schema, ServiceSpec, Strategy,
@@ -257,7 +257,8 @@ pub(crate) fn release(id: ReleaseId, spec: EnvSpec, recorded: Timestamp) -> Rele
 
 /// How long a phase may take by the rules in the planner's documents, in milliseconds. A stage that waits for
 /// a word has a day.
-pub(crate) fn phase_limit(spec: &EnvSpec, old: Option<&EnvSpec>, phase: &str) -> u64 {
+pub(crate) fn phase_limit(env: &Environment, spec: &EnvSpec, phase: &str) -> u64 {
+    let old = env.current_release().map(|release| &release.spec);
     let services = spec.services.values();
     let both = services
         .clone()
@@ -274,7 +275,9 @@ pub(crate) fn phase_limit(spec: &EnvSpec, old: Option<&EnvSpec>, phase: &str) ->
         true => leaving.max().unwrap_or(0),
         false => 0,
     };
-    let apart = both.clone().filter(|s| !s.overlap);
+    // Of whichever release it is that still runs.
+    let all = env.releases.values().flat_map(|r| r.spec.services.values());
+    let apart = all.filter(|s| both.clone().any(|s| !s.overlap) || !s.overlap);
     let finishing = apart.map(|s| s.drain_timeout.0 + s.stop_timeout.0 + 1000);
     // What is exchanged has all the time that it was given to end, and then starts.
     let exchange = finishing
