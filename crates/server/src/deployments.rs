@@ -1,5 +1,7 @@
 //! Deployments that were asked for: shown, watched, cancelled.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 use ward_store::{Holder, Lease, Log};
 use ward_types::event::{Event, State};
@@ -15,6 +17,7 @@ use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::builds::{End, Over};
 use crate::clock::now;
 use crate::control::Control;
+use crate::driver::Live;
 use crate::recording::is_over;
 use crate::views::deployment_view;
 
@@ -23,12 +26,13 @@ impl Control {
     ///
     /// # Errors
     /// When there is none.
-    pub fn deployment(&self, query: &DeploymentQuery) -> Result<DeploymentDetail, Refusal> {
+    pub async fn deployment(&self, query: &DeploymentQuery) -> Result<DeploymentDetail, Refusal> {
         let (env, deployment) = self.found(query.env.as_ref(), query.deployment, newest)?;
-        let live = self.live(&env);
+        let live = self.seen_lately(&env).await;
         let mut waiting: Vec<String> = match deployment.phase {
             Phase::Finished { .. } => Vec::new(),
-            _ => live.borrow().waits_on().cloned().collect(),
+            Phase::Queued => live.queued.clone(),
+            _ => live.waits_on().cloned().collect(),
         };
         waiting.extend(self.0.builds.sentences(&env));
         let release_commands = self.release_commands(&env, &deployment);
@@ -50,6 +54,16 @@ impl Control {
             despite_schema: deployment.despite_schema,
             waiting,
         })
+    }
+
+    /// What the driver saw since the log was last changed; what it saw before, where it is busy for longer than
+    /// anybody waits.
+    async fn seen_lately(&self, env: &EnvId) -> Live {
+        let events = *self.store().changed().borrow();
+        let mut live = self.live(env);
+        let later = live.wait_for(|live| live.events >= events);
+        let _ = tokio::time::timeout(Duration::from_secs(1), later).await;
+        live.borrow().clone()
     }
 
     fn release_commands(&self, env: &EnvId, deployment: &Deployment) -> Vec<Name> {
@@ -168,6 +182,7 @@ impl Control {
             env: Some(env),
             deployment: Some(found.id),
         })
+        .await
     }
 
     fn found(

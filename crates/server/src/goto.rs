@@ -88,7 +88,12 @@ fn fits(env: &Environment, to: ReleaseId) -> Result<(), Refusal> {
     );
     let back = match env.newest_way_back() {
         Some(back) => format!("`ward rollback --to {back}` goes to the newest release that does"),
-        None => "no release before the one that serves does".to_owned(),
+        None => match env.rollforward_target() {
+            Some(next) if env.current.is_some_and(|current| env.is_barred(current)) => {
+                format!("`ward rollforward` goes to {next}, which does")
+            }
+            _ => "no release before the one that serves does".to_owned(),
+        },
     };
     Err(Refusal::new(RefusalKind::Conflict, message).hint(format!(
         "{back}; `ward deploy` brings a fix forward; `--despite-schema REASON` goes to {to} all the same, which is recorded"

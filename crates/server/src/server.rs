@@ -270,7 +270,7 @@ async fn give_signs_of_life(control: Control) {
         match control.0.world.lease.beat() {
             Err(error @ ward_store::Error::Fenced { .. }) => {
                 let error = crate::actor::causes(&error);
-                tracing::error!(error, "another server has taken over: this one ends");
+                tracing::error!(error, "this server ends");
                 control.0.ending.send_replace(true);
                 return;
             }

@@ -193,7 +193,11 @@ impl<W: World> Driver<W> {
                 self.stillborn.remove(instance);
                 world.remove(id, instance).await
             }
-            Action::PurgeData => world.purge(id).await,
+            // One step: what is recorded as gone is gone, and nothing else begins in between.
+            Action::PurgeData => {
+                world.purge(id).await?;
+                world.record(Event::DataPurged { env: id.clone() }).await
+            }
             Action::Move { .. }
             | Action::Serve { .. }
             | Action::Report { .. }

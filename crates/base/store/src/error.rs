@@ -119,8 +119,11 @@ pub enum Error {
     },
     /// Another server has taken over.
     #[error(
-        "this server, with the fencing number {term}, was succeeded{}: it changes nothing any more; {} says by whom. Where no other server runs, `ward up` starts one",
-        found.map(|found| format!(" by {found}")).unwrap_or_default(), path.display()
+        "this server, with the fencing number {term}, {}",
+        found.map_or_else(
+            || format!("cannot tell whether it was succeeded: {} holds no number any more, and it changes nothing without; `ward up --platform` starts another", path.display()),
+            |found| format!("was succeeded by {found}, as {} says, and changes nothing any more", path.display()),
+        )
     )]
     Fenced {
         /// The lease's file.

@@ -50,14 +50,14 @@ impl Lease {
     pub fn take(home: &Path, store: &Store) -> Result<Self> {
         let path = home.join(FILE);
         // The file may be of a database that is gone, and the database older than the file.
-        let known = read(&path).unwrap_or_default();
+        let known = read(&path)?.unwrap_or_default();
         let counted = store.next_number("term", 1)?;
         let lease = Self {
             term: Arc::default(),
             home: home.to_owned(),
             path,
         };
-        lease.write(Term(counted.max(known.0 + 1)))?;
+        lease.write(Term(counted.max(lease.after(known)?)))?;
         Ok(lease)
     }
 
@@ -68,8 +68,14 @@ impl Lease {
     pub fn raise_above(&self, other: Term) -> Result<()> {
         match other < self.term() {
             true => Ok(()),
-            false => self.write(other.next()),
+            false => self.write(Term(self.after(other)?)),
         }
+    }
+
+    fn after(&self, other: Term) -> Result<u64> {
+        let garbled = || std::io::Error::other("it holds the greatest number there is: remove it");
+        let next = other.0.checked_add(1);
+        next.ok_or_else(|| Error::file("go on from", &self.path)(garbled()))
     }
 
     fn write(&self, term: Term) -> Result<()> {
@@ -93,9 +99,10 @@ impl Lease {
     /// Whether it is still held.
     ///
     /// # Errors
-    /// [`Error::Fenced`] when another one was taken since, or the file is gone: then nobody can tell.
+    /// [`Error::Fenced`] when another one was taken since, or the file is gone or garbled: then nobody can
+    /// tell. [`Error::File`] when it cannot be read at the moment, which says nothing.
     pub fn check(&self) -> Result<()> {
-        let found = read(&self.path);
+        let found = read(&self.path)?;
         match found == Some(self.term()) {
             true => Ok(()),
             false => Err(Error::Fenced {
@@ -122,7 +129,7 @@ impl Lease {
     #[must_use]
     pub fn holder(home: &Path) -> Option<Holder> {
         let path = home.join(FILE);
-        let term = read(&path)?;
+        let term = read(&path).ok()??;
         let touched = fs::metadata(&path).and_then(|m| m.modified()).ok()?;
         Some(Holder {
             term,
@@ -131,8 +138,13 @@ impl Lease {
     }
 }
 
-fn read(path: &Path) -> Option<Term> {
-    fs::read_to_string(path).ok()?.trim().parse().ok().map(Term)
+/// `None`: there is no number.
+fn read(path: &Path) -> Result<Option<Term>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(text.trim().parse().ok().map(Term)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::file("read", path)(error)),
+    }
 }
 
 #[cfg(test)]
@@ -164,6 +176,28 @@ mod tests {
         assert!(second.term() > first.term());
         fs::remove_file(home.path().join("lease")).unwrap();
         assert!(second.check().is_err(), "nobody can tell");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_fences_nobody_and_a_garbled_one_is_an_error() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(&home.path().join("ward.db")).unwrap();
+        let path = home.path().join("lease");
+        let lease = Lease::take(home.path(), &store).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let unread = lease.check().unwrap_err();
+        assert!(matches!(unread, Error::File { .. }), "{unread}");
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, u64::MAX.to_string()).unwrap();
+        let garbled = Lease::take(home.path(), &store).unwrap_err();
+        assert!(matches!(garbled, Error::File { .. }), "{garbled}");
+        fs::write(&path, "what?").unwrap();
+        assert!(matches!(
+            lease.check(),
+            Err(Error::Fenced { found: None, .. })
+        ));
+        Lease::take(home.path(), &store).unwrap().check().unwrap();
     }
 
     #[test]

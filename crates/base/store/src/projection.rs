@@ -55,6 +55,7 @@ pub(crate) fn touched(event: &Event) -> Vec<Row> {
     match event {
         Event::EnvironmentCreated { env }
         | Event::GoalChanged { env, .. }
+        | Event::DataPurged { env }
         | Event::SchemaChanging { env, .. }
         | Event::InstanceEnded { env, .. } => {
             vec![Row::Environment(env.clone())]
@@ -108,6 +109,7 @@ fn head(environment: &Environment) -> Environment {
         id: environment.id.clone(),
         goal: environment.goal,
         data: environment.data,
+        data_gone: environment.data_gone,
         prepared: environment.prepared,
         builds: environment.builds,
         current: environment.current,

@@ -22,6 +22,9 @@ use crate::websocket::{Borders, CLOSE_TO_CLIENT, CLOSE_TO_INSTANCE};
 const BUFFER: usize = 16 * 1024;
 /// How long a cut may wait for the end of the frame that is under way, and then for the client's answer.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The end of a frame that has begun is near if it comes within this time; else the connection ends in it.
+const NEAR: Duration = Duration::from_secs(5);
 /// How long the other direction may stay silent after one has ended.
 const HALF_CLOSED: Duration = Duration::from_secs(300);
 /// The same for websockets, where neither side has anything to say after the other's end.
@@ -128,7 +131,8 @@ where
     /// Ends a websocket whose near side is the client: the rest of the frame that is under way, then a
     /// close frame to both, then a moment for each to answer it.
     async fn say_goodbye(&mut self) -> io::Result<()> {
-        self.finish_frame().await?;
+        let finished = tokio::time::timeout(NEAR, self.finish_frame()).await;
+        finished.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         if !self.inward.borders.is_closed() {
             self.near.1.write_all(&CLOSE_TO_CLIENT).await?;
             self.near.1.flush().await?;

@@ -137,7 +137,7 @@ async fn deployment(
     State(control): State<Control>,
     Query(query): Query<DeploymentQuery>,
 ) -> Answer<DeploymentDetail> {
-    Ok(Json(control.deployment(&query)?))
+    Ok(Json(control.deployment(&query).await?))
 }
 
 async fn watch(

@@ -257,7 +257,7 @@ pub(crate) struct GoTo {
 /// What a new deployment waits for, and who waits for it.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Pace {
-    /// Cancel the environment's deployments and builds that have not ended, and do not wait for them
+    /// Cancel the environment's deployments and builds that have not ended: it begins when they have gone back
     #[arg(long)]
     pub(crate) supersede: bool,
     /// Return as soon as the deployment is recorded; `ward deployment watch` follows it

@@ -241,7 +241,7 @@ fn p4_a_server_that_was_succeeded_does_nothing_when_it_wakes() {
     go_on(sleeper);
     eventually("the one that slept has ended", || !alive(sleeper));
     let log = std::fs::read_to_string(ward.home().join("server.log")).unwrap();
-    assert!(log.contains("another server has taken over"), "{log}");
+    assert!(log.contains("was succeeded by t2"), "{log}");
     assert_eq!(ward.server_pid(), i32::try_from(serve.id()).unwrap());
     assert_eq!(get(&http, HOST, "/").unwrap().body, "better");
     let (asked, failures) = load.end();

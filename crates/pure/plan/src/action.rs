@@ -104,7 +104,7 @@ pub enum Action {
         /// Which instance.
         id: InstanceId,
     },
-    /// Remove the environment's data.
+    /// Remove the environment's data, and record that it is gone: the event `DataPurged`.
     PurgeData,
     /// Retain a release no longer: becomes the event `ReleaseRetired`.
     Retire {

@@ -69,9 +69,10 @@ fn stop_databases(scene: &Scene, draft: &mut Draft) {
     }
 }
 
-/// Once, as far as one remembers; doing it again does no harm.
+/// Once, as far as the log says and one remembers; doing it again does no harm.
 fn purge(scene: &Scene, draft: &mut Draft) {
-    let asked = scene.env.goal == Goal::Purged && draft.memory.data == DataMemory::Kept;
+    let known = scene.env.data_gone || draft.memory.data == DataMemory::Purged;
+    let asked = scene.env.goal == Goal::Purged && !known;
     if asked && scene.observed.instances.is_empty() && scene.pools().is_empty() {
         draft.act(Action::PurgeData);
         draft.memory.data = DataMemory::Purged;

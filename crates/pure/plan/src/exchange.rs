@@ -161,14 +161,23 @@ pub(crate) fn counted_from(scene: &Scene, deployment: &Deployment, since: Timest
     barred.map_or(since, |barred| since.max(barred.until))
 }
 
-/// Whether an instance that was asked to end and has ended is kept to say since when nothing runs.
+/// Whether an instance that has ended is kept to say since when nothing runs.
 pub(crate) fn is_remembered(scene: &Scene, instance: &SeenInstance) -> bool {
     let name = &instance.facts.component;
     let Some((deployment, rollout, starts)) = exchanging(scene) else {
         return false;
     };
-    let asked = is_asked(instance);
-    asked && rollout.exchanges(name) && !is_told(deployment, name, starts)
+    let ended = has_left(instance, starts);
+    ended && rollout.exchanges(name) && !is_told(deployment, name, starts)
+}
+
+/// Whether it ran and makes way: it was asked to, or is of another release than the one that starts.
+fn has_left(instance: &SeenInstance, starts: ReleaseId) -> bool {
+    let ran = matches!(
+        instance.status.state,
+        InstanceState::Exited { .. } | InstanceState::Lost
+    );
+    is_asked(instance) || (ran && instance.facts.release != starts)
 }
 
 fn is_asked(instance: &SeenInstance) -> bool {
@@ -200,8 +209,8 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft) {
 /// From the last end to the first start after it; `None` while either is out.
 fn gap(scene: &Scene, service: &Name, starts: ReleaseId) -> Option<Gap> {
     let ours = |i: &&SeenInstance| i.facts.role == Role::Service && i.facts.component == *service;
-    let asked = scene.seen().filter(ours).filter(|i| is_asked(i));
-    let ended = asked.map(|i| i.since).max()?;
+    let left = scene.seen().filter(ours).filter(|i| has_left(i, starts));
+    let ended = left.map(|i| i.since).max()?;
     let of_it = scene
         .seen()
         .filter(ours)

@@ -325,11 +325,18 @@ pub(crate) fn barred(scene: &Scene, deployment: &Deployment, change: &SchemaChan
 
 /// The same failure, where the data has moved on and what serves has not.
 pub(crate) fn on_moved_data(scene: &Scene, deployment: &Deployment, failure: Failure) -> Failure {
-    let mut changes = scene.env.schema.iter();
-    let change = changes
-        .find(|change| change.deployment == deployment.id && change.schema == Schema::Irreversible);
+    let ours = |change: &&SchemaChange| change.deployment == deployment.id;
+    let changes = || scene.env.schema.iter().filter(ours);
+    let change = changes().find(|change| change.schema == Schema::Irreversible);
     let (Some(change), Some(serves)) = (change, scene.current()) else {
-        return failure;
+        let Some(change) = changes().max_by_key(|change| change.oldest) else {
+            return failure;
+        };
+        let (service, oldest) = (&change.service, change.oldest);
+        let more = format!(
+            "The contracting release command of {service} has begun: no release before {oldest} can be gone back to any more."
+        );
+        return with_more(&failure, &more);
     };
     let (service, to) = (&change.service, deployment.to);
     let moved = match (&deployment.phase, change.end) {

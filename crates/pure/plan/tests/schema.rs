@@ -183,7 +183,13 @@ impl History {
     fn purge(&mut self) {
         let env = self.id.clone();
         let goal = Goal::Purged;
-        self.say(&Event::GoalChanged { env, goal });
+        let before = self.env().schema.clone();
+        self.say(&Event::GoalChanged {
+            env: env.clone(),
+            goal,
+        });
+        assert_eq!(self.env().schema, before, "the data is not gone yet");
+        self.say(&Event::DataPurged { env });
         self.run = self.env().releases.keys().copied().collect();
     }
 }

@@ -68,13 +68,14 @@ pub enum Event {
         /// Where it stands now.
         phase: Phase,
     },
-    /// The gateway was seen to send requests to a deployment's release.
+    /// A deployment's release was seen at work: the gateway sends it requests, or a worker of it ran.
     DeploymentServed {
         /// Which environment.
         env: EnvId,
         /// Which deployment.
         deployment: DeploymentId,
-        /// By the table of which stage, which stays in force; `None`: by what is left of one, on the way back.
+        /// By the table of which stage, which stays in force; `None`: by what is left of one, or by a worker, on
+        /// the way back.
         stage: Option<u32>,
     },
     /// Somebody asked that a deployment stay where it is.
@@ -138,6 +139,11 @@ pub enum Event {
         env: EnvId,
         /// What it should be.
         goal: Goal,
+    },
+    /// The data of an environment was removed, as `GoalChanged` asked for.
+    DataPurged {
+        /// Which environment.
+        env: EnvId,
     },
     /// An instance ended without being asked to. Recorded once, before what is left of it is removed.
     InstanceEnded {
@@ -208,6 +214,7 @@ impl Event {
             | Event::SchemaChanging { env, .. }
             | Event::ServiceExchanged { env, .. }
             | Event::GoalChanged { env, .. }
+            | Event::DataPurged { env }
             | Event::InstanceEnded { env, .. }
             | Event::BuildEnded { env, .. }
             | Event::CommandExecuted { env, .. } => Some(env),
@@ -234,6 +241,7 @@ impl Event {
             Event::SchemaChanging { .. } => "schema_changing",
             Event::ServiceExchanged { .. } => "service_exchanged",
             Event::GoalChanged { .. } => "goal_changed",
+            Event::DataPurged { .. } => "data_purged",
             Event::InstanceEnded { .. } => "instance_ended",
             Event::BuildEnded { .. } => "build_ended",
             Event::CommandExecuted { .. } => "command_executed",
@@ -403,13 +411,16 @@ impl Environment {
                 self.goal = *goal;
                 if *goal == Goal::Purged {
                     // What served did so on data that goes: nothing serves from here on, and no release
-                    // leads back.
-                    self.data = DataState::New;
+                    // leads back. The data is there until it is gone.
                     self.current = None;
                     self.previous = None;
-                    self.schema.clear();
-                    self.prepared = None;
                 }
+            }
+            Event::DataPurged { .. } => {
+                self.data = DataState::New;
+                self.schema.clear();
+                self.prepared = None;
+                self.data_gone = true;
             }
             Event::SchemaChanging {
                 deployment,
@@ -530,6 +541,9 @@ impl Environment {
         deployment.phase_since = at;
         deployment.phase = phase.clone();
         let to = deployment.to;
+        if !matches!(phase, Phase::Finished { .. }) {
+            self.data_gone = false; // Databases come up.
+        }
         if matches!(phase, Phase::Rolling { .. }) {
             self.data = DataState::Kept; // Its release commands have run.
             self.prepared = self.prepared.max(Some(to));

@@ -246,6 +246,9 @@ pub struct Environment {
     /// Whether its data has been prepared for a release.
     #[serde(default)]
     pub data: DataState,
+    /// Whether its data was removed, and nothing has made new data since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub data_gone: bool,
     /// The newest release whose release commands have all ended well on its data.
     #[serde(default)]
     pub prepared: Option<ReleaseId>,
@@ -275,6 +278,7 @@ impl Environment {
             id,
             goal: Goal::Up,
             data: DataState::New,
+            data_gone: false,
             prepared: None,
             builds: 0,
             releases: BTreeMap::new(),

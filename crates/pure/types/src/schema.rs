@@ -81,6 +81,12 @@ impl Environment {
         bars.max_by_key(|change| (change.oldest, std::cmp::Reverse(change.deployment)))
     }
 
+    /// Whether a release does not run on the schema, though it may serve: somebody wanted it all the same.
+    #[must_use]
+    pub fn is_barred(&self, release: ReleaseId) -> bool {
+        self.schema.iter().any(|change| release < change.oldest)
+    }
+
     /// Whether a deployment runs release commands: for a new release, on data that is new, and for a release that
     /// is newer than all that the data was prepared for, because its commands failed or the data is newer than
     /// it. The commands of a newer release have done what those of an older one do.

@@ -121,11 +121,13 @@ fn sentence(event: &Event) -> String {
         } => format!("deployment {deployment} {}", word(phase)),
         Event::DeploymentServed {
             deployment, stage, ..
-        } => {
-            let stage = stage.map(|stage| format!(", at stage {}", stage + 1));
-            let stage = stage.unwrap_or_default();
-            format!("the release of deployment {deployment} takes requests{stage}")
-        }
+        } => match stage {
+            Some(stage) => format!(
+                "the release of deployment {deployment} takes requests, at stage {}",
+                stage + 1
+            ),
+            None => format!("something of the release of deployment {deployment} was at work"),
+        },
         Event::DeploymentPaused { deployment, .. } => format!("deployment {deployment} paused"),
         Event::DeploymentResumed { deployment, .. } => format!("deployment {deployment} resumed"),
         Event::DeploymentPromoted { deployment, .. } => {
@@ -147,6 +149,7 @@ fn sentence(event: &Event) -> String {
             deployment, gap, ..
         } => format!("deployment {deployment}: {gap}"),
         Event::GoalChanged { goal, .. } => format!("goal {goal:?}").to_lowercase(),
+        Event::DataPurged { .. } => "its data is removed".to_owned(),
         Event::InstanceEnded { instance, how, .. } => format!("{instance} {how}"),
         Event::CommandExecuted {
             instance, program, ..

@@ -408,6 +408,8 @@ impl World {
             Action::PurgeData => {
                 assert!(self.engine.is_empty());
                 self.purged += 1;
+                let env = self.id.clone();
+                self.append(&Event::DataPurged { env });
             }
             Action::Serve { deployment, stage } => {
                 self.append(&Event::DeploymentServed {
