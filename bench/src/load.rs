@@ -162,6 +162,11 @@ impl Load {
         )));
     }
 
+    /// For how long it has run, in seconds.
+    pub(crate) fn age(&self) -> f64 {
+        self.tally.age()
+    }
+
     /// Failures so far.
     pub(crate) fn failed(&self) -> u64 {
         self.tally.failed()

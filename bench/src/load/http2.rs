@@ -47,6 +47,13 @@ impl Http2 {
         })
     }
 
+    /// What is under way on the connections ends there; the next request has a new one.
+    async fn begin_anew(&self) {
+        for kept in &self.connections {
+            kept.lock().await.take();
+        }
+    }
+
     /// The next connection, made anew when the other side has ended it.
     async fn sender(&self) -> Result<Sender, String> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % CONNECTIONS;
@@ -77,6 +84,16 @@ impl Http2 {
     }
 }
 
+/// Whether the gateway was going away and has not processed the request (RFC 9113 section 6.8): every client
+/// asks again then, on another connection.
+fn was_refused(error: &hyper::Error) -> bool {
+    let cause =
+        std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| {
+        cause.is_go_away() && cause.is_remote() && cause.reason() == Some(h2::Reason::NO_ERROR)
+    })
+}
+
 impl Client for Http2 {
     const KIND: &'static str = "HTTP/2";
 
@@ -88,11 +105,17 @@ impl Client for Http2 {
                 .map_err(|error| error.to_string())?;
             let response = match sender.try_send_request(request).await {
                 Ok(response) => response,
-                Err(mut error) => match error.take_message() {
-                    // The connection was closed before anything was written.
-                    Some(_) => continue,
-                    None => return Err(words(&error.into_error())),
-                },
+                Err(mut error) => {
+                    // The connection was closed before anything was written, or the gateway said that it did
+                    // nothing with the request.
+                    let unwritten = error.take_message().is_some();
+                    let error = error.into_error();
+                    if unwritten || was_refused(&error) {
+                        self.begin_anew().await;
+                        continue;
+                    }
+                    return Err(words(&error));
+                }
             };
             whole(response, StatusCode::OK).await?;
             return Ok(Instant::now());

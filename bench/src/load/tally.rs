@@ -69,6 +69,10 @@ impl Tally {
         }
         kind.failed += 1;
         if kind.failures.len() < TOLD {
+            crate::report::say(&format!(
+                "  failed after {at:.2} s: {}",
+                why.lines().next().unwrap_or_default()
+            ));
             kind.failures.push(format!("after {at:.2} s: {why}"));
         }
     }
@@ -91,6 +95,10 @@ impl Tally {
 
     pub(super) fn lost(&self) -> u64 {
         self.lock().values().map(|kind| kind.lost).sum()
+    }
+
+    pub(super) fn age(&self) -> f64 {
+        self.begun.elapsed().as_secs_f64()
     }
 
     pub(super) fn asked_in_all(&self) -> u64 {

@@ -58,7 +58,7 @@ impl Control {
 
     /// What the driver saw since the log was last changed; what it saw before, where it is busy for longer than
     /// anybody waits.
-    async fn seen_lately(&self, env: &EnvId) -> Live {
+    pub(crate) async fn seen_lately(&self, env: &EnvId) -> Live {
         let events = *self.store().changed().borrow();
         let mut live = self.live(env);
         let later = live.wait_for(|live| live.events >= events);

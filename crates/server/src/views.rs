@@ -44,6 +44,11 @@ impl Control {
                 .cloned()
                 .collect(),
         };
+        // Whoever was told the end of something shall not be shown what was before it.
+        let recorded = wanted
+            .iter()
+            .filter(|id| state.environments.contains_key(id));
+        futures_util::future::join_all(recorded.map(|id| self.seen_lately(id))).await;
         let shown = |known: &Environment| {
             let asked = env.is_some() || purged == Purged::Shown;
             asked || building.contains(&known.id) || !self.is_gone(known)

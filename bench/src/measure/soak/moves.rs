@@ -153,6 +153,8 @@ async fn inflict(
     tokio::time::sleep(planned.after).await;
     let status = ward.status().await?;
     let (fault, server) = (planned.fault, status.server.pid);
+    let at = loads.first().map_or(0.0, Load::age);
+    say(&format!("  {fault:?} after {at:.2} s"));
     match fault {
         Fault::KillServer => process::kill9(server),
         Fault::StopServer => faults::pause(vec![server], planned.time).await,
@@ -173,7 +175,8 @@ async fn inflict(
 
 /// What was under way there is lost, from this moment on.
 fn kill(pid: u32, env: &str, loads: &[Load]) {
-    process::kill9(pid);
+    // First, because they may fail before anything else can be said.
     let hit = loads.iter().filter(|load| env.starts_with(load.stack()));
     hit.for_each(Load::something_was_killed);
+    process::kill9(pid);
 }
