@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that CI runs. One list, in the order in which a failure is cheapest.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::packages;
@@ -90,7 +90,18 @@ fn example_tests() -> Result<(), String> {
 fn soak() -> Result<(), String> {
     run(cargo().args(["build", "--locked", "--package", "ward-bench"]))?;
     let bench = root().join("target/debug/ward-bench");
-    run(Command::new(bench).args(["soak", "--short", "--moves", "45", "--requests", "5000"]))
+    let mut soak = Command::new(bench);
+    soak.args(["soak", "--short", "--moves", "45", "--requests", "5000"]);
+    let report = soak.args(["--output", "json"]).stderr(Stdio::inherit());
+    let report = report
+        .output()
+        .map_err(|error| format!("the soak cannot be run: {error}"))?;
+    let text = String::from_utf8_lossy(&report.stdout);
+    say(&text);
+    match report.status.success() && !text.contains("\"holds\": false") {
+        true => Ok(()),
+        false => Err("a bar of the soak does not hold".to_owned()),
+    }
 }
 
 /// Replays the sessions of the documents.

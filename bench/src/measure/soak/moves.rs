@@ -16,6 +16,9 @@ use crate::ward::Ward;
 /// How long a move may take to its verdict when something was killed in it.
 const SETTLES: Duration = Duration::from_secs(120);
 
+/// What was killed with -9 is gone so soon, with all that it started.
+const DIES_WITHIN: Duration = Duration::from_millis(500);
+
 /// What became of the moves.
 #[derive(Default)]
 pub(super) struct Moves {
@@ -173,10 +176,16 @@ async fn inflict(
     Ok(Some(fault))
 }
 
-/// What was under way there is lost, from this moment on.
+/// What is under way there is lost, until the last of it is dead.
 fn kill(pid: u32, env: &str, loads: &[Load]) {
+    let hit = || loads.iter().filter(|load| env.starts_with(load.stack()));
+    let all = process::descendants(pid);
     // First, because they may fail before anything else can be said.
-    let hit = loads.iter().filter(|load| env.starts_with(load.stack()));
-    hit.for_each(Load::something_was_killed);
+    hit().for_each(Load::something_was_killed);
     process::kill9(pid);
+    let deadline = Instant::now() + DIES_WITHIN;
+    while all.iter().any(|pid| process::lives(*pid)) && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    hit().for_each(Load::something_was_killed);
 }
