@@ -374,7 +374,9 @@ impl Routing {
         loop {
             tick.tick().await;
             let wanted = self.0.wanted.lock().await;
-            if *wanted == Wanted::No || self.0.lease.check().is_err() {
+            // A lease that cannot be read at the moment says nothing.
+            let fenced = matches!(self.0.lease.check(), Err(ward_store::Error::Fenced { .. }));
+            if *wanted == Wanted::No || fenced {
                 return;
             }
             if let Some(observed) = self.ask(&self.0.pulse).await {
