@@ -14,7 +14,6 @@ use crate::action::Action;
 use crate::draft::Draft;
 use crate::drain;
 use crate::failure;
-use crate::memory::DataMemory;
 use crate::route;
 use crate::scene::Scene;
 use crate::verdict;
@@ -69,12 +68,10 @@ fn stop_databases(scene: &Scene, draft: &mut Draft) {
     }
 }
 
-/// Once, as far as the log says and one remembers; doing it again does no harm.
+/// Until the log says that it was done; doing it again does no harm.
 fn purge(scene: &Scene, draft: &mut Draft) {
-    let known = scene.env.data_gone || draft.memory.data == DataMemory::Purged;
-    let asked = scene.env.goal == Goal::Purged && !known;
+    let asked = scene.env.goal == Goal::Purged && !scene.env.data_gone;
     if asked && scene.observed.instances.is_empty() && scene.pools().is_empty() {
         draft.act(Action::PurgeData);
-        draft.memory.data = DataMemory::Purged;
     }
 }

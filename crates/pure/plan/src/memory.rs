@@ -2,13 +2,14 @@
 //!
 //! Only what cannot be seen: since when something is so. Losing it does no harm: budgets count from then
 //! on again, and so do the requests by which a release is judged, and the time of a stage that asks for
-//! them; an instance that ends during a rollout counts as never having been healthy, one that ends later as a failure to start unless it ran for long, and data that is to be purged is purged once more.
+//! them; an instance that ends during a rollout counts as never having been healthy, one that ends later as
+//! a failure to start unless it ran for long.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ward_types::id::{DeploymentId, InstanceId};
 use ward_types::keeper::InstanceState;
-use ward_types::release::{Deployment, Goal, Phase};
+use ward_types::release::{Deployment, Phase};
 use ward_types::time::Timestamp;
 
 use crate::action::Action;
@@ -49,8 +50,6 @@ pub struct Memory {
     pub(crate) switched: Option<DeploymentId>,
     /// Until when the deployment's phase could start nothing, because something else had to be gone first.
     pub(crate) barred: Option<Barred>,
-    /// Whether the data of an environment that is to be purged was.
-    pub(crate) data: DataMemory,
 }
 
 /// That something had to be gone before anything could be started.
@@ -77,35 +76,14 @@ pub(crate) struct Out {
     pub(crate) cut: Option<Timestamp>,
 }
 
-/// Whether data was purged since the goal became `Purged`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum DataMemory {
-    #[default]
-    Kept,
-    Purged,
-}
-
 impl Memory {
     /// The driver says that an action of the plan that this memory came with failed: so that it is not
-    /// remembered as done. Only `PurgeData` and `Cut` are remembered at all.
+    /// remembered as done. Only `Cut` is remembered at all.
     pub fn was_not_done(&mut self, action: &Action) {
-        match action {
-            Action::PurgeData => self.data = DataMemory::Kept,
-            Action::Cut { id } => {
-                if let Some(out) = self.out.get_mut(id) {
-                    out.cut = None;
-                }
-            }
-            Action::Move { .. }
-            | Action::Serve { .. }
-            | Action::Start { .. }
-            | Action::Route { .. }
-            | Action::Stop { .. }
-            | Action::Report { .. }
-            | Action::ChangeSchema { .. }
-            | Action::Exchanged { .. }
-            | Action::Remove { .. }
-            | Action::Retire { .. } => {}
+        if let Action::Cut { id } = action
+            && let Some(out) = self.out.get_mut(id)
+        {
+            out.cut = None;
         }
     }
 }
@@ -126,10 +104,6 @@ pub(crate) fn note(scene: &Scene) -> Memory {
         watch,
         switched: switched(scene),
         barred: exchange::barred(scene),
-        data: match scene.env.goal {
-            Goal::Purged => scene.memory.data,
-            Goal::Up | Goal::Down => DataMemory::Kept,
-        },
     }
 }
 
