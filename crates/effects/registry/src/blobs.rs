@@ -105,17 +105,25 @@ impl Blobs {
     }
 
     /// Puts a complete, verified file, which is on the disk already, in its place. It goes over what
-    /// was there: either the same bytes, or damaged ones that this mends.
-    pub(crate) async fn publish(&self, staged: Aside, digest: &ContentDigest) -> Result<()> {
-        match self.path(digest) {
-            Some(place) => spawn_blocking(move || {
-                durable::make_folder(place.parent().unwrap_or(Path::new("/")))?;
-                staged.publish(&place)
-            })
-            .await
-            .map_err(Error::ShuttingDown)?,
-            None => self.send(&staged.path, digest).await,
-        }
+    /// was there: either the same bytes, or damaged ones that this mends. Returns the stamp under which
+    /// it is stored, where this store can tell without reading it again.
+    pub(crate) async fn publish(
+        &self,
+        staged: Aside,
+        digest: &ContentDigest,
+    ) -> Result<Option<String>> {
+        let Some(place) = self.path(digest) else {
+            self.send(&staged.path, digest).await?;
+            return Ok(None);
+        };
+        spawn_blocking(move || {
+            durable::make_folder(place.parent().unwrap_or(Path::new("/")))?;
+            staged.publish(&place)?;
+            let file = File::open(&place).and_then(|file| file_stamp(&file));
+            file.map(Some).map_err(|e| Error::file("read", &place, e))
+        })
+        .await
+        .map_err(Error::ShuttingDown)?
     }
 
     /// The object appears when all its parts have arrived, not before.

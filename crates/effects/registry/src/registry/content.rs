@@ -121,14 +121,6 @@ impl Registry {
         })
     }
 
-    /// What was hashed on its way in, and put in its place just now.
-    pub(super) async fn note_published(&self, digest: &ContentDigest) -> Result<()> {
-        if let Some(stamp) = self.found(digest).await?.stamp {
-            self.note_verified(digest, stamp);
-        }
-        Ok(())
-    }
-
     pub(crate) async fn found(&self, digest: &ContentDigest) -> Result<Found> {
         let found = self.inner.blobs.open(digest).await?;
         found.ok_or_else(|| Error::BlobUnknown {

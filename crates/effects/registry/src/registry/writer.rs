@@ -182,9 +182,11 @@ impl Sealed {
             aside,
             digest,
         } = self;
-        registry.inner.blobs.publish(aside, &digest).await?;
+        let stamp = registry.inner.blobs.publish(aside, &digest).await?;
         registry.note(|notes| notes.damaged.remove(&digest));
-        registry.note_published(&digest).await?;
+        if let Some(stamp) = stamp {
+            registry.note_verified(&digest, stamp);
+        }
         registry.vouch(&digest);
         Ok(digest)
     }
