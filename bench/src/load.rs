@@ -3,8 +3,10 @@
 //! when the request was due.
 //!
 //! What fails is any request that does not get its whole, right answer: another status, a connection refused or
-//! reset, a body that breaks off, silence. Nothing is asked twice, with one exception that every HTTP client
-//! makes: a kept connection that the other side had closed before the first byte was written is replaced.
+//! reset, a body that breaks off, silence. Nothing is asked twice, but for what nothing was done with and every
+//! HTTP client asks again: a request on a kept connection that the other side had closed before the first byte
+//! was written, and one on an HTTP/2 connection whose other side said GOAWAY and that it did not process it
+//! (RFC 9113 section 6.8).
 
 mod answer;
 mod connection;

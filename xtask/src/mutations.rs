@@ -71,8 +71,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         guard: "a close frame stands between two frames",
         file: "crates/effects/gateway/src/tunnel.rs",
-        text: "self.finish_frame().await?;",
-        without: "",
+        text: "tokio::time::timeout(NEAR, self.finish_frame())",
+        without: "tokio::time::timeout(NEAR, async { Ok::<(), io::Error>(()) })",
         noticed_by: &["ward-gateway"],
     },
     Mutation {
@@ -106,8 +106,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         guard: "a table that serves is not given up for one that does not",
         file: "crates/pure/plan/src/route.rs",
-        text: "Some(serving) => pools::of(scene, serving),",
-        without: "Some(_) => wanted,",
+        text: "false => whole,",
+        without: "false => wanted,",
         noticed_by: PLANNED,
     },
     Mutation {
@@ -246,8 +246,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         guard: "the verdict of a way back waits for all old instances",
         file: "crates/pure/plan/src/revert.rs",
-        text: "!shrank || rest::is_unprepared(scene, old)",
-        without: "!shrank || old.0 > 0",
+        text: "!scene.rollout.is_some_and(shrank) || rest::is_unprepared(scene, old)",
+        without: "!scene.rollout.is_some_and(shrank) || old.0 > 0",
         noticed_by: PLANNED,
     },
     Mutation {
@@ -473,13 +473,7 @@ impl Mutation {
     fn is_noticed(&self, tree: &Path) -> Result<bool, String> {
         let path = tree.join(self.file);
         let failed = |error: std::io::Error| format!("{}: {error}", path.display());
-        let whole = fs::read_to_string(&path).map_err(failed)?;
-        if whole.matches(self.text).count() != 1 {
-            return Err(format!(
-                "{} does not hold this line once: {}",
-                self.file, self.text
-            ));
-        }
+        let whole = self.found_in(tree)?;
         fs::write(&path, whole.replace(self.text, self.without)).map_err(failed)?;
         let built = self.cargo(tree, &["--no-run"])?;
         let passed = built && self.cargo(tree, &[])?;
@@ -487,6 +481,20 @@ impl Mutation {
         match built {
             true => Ok(!passed),
             false => Err(format!("{} does not compile without it", self.guard)),
+        }
+    }
+
+    /// The file that the guard stands in, once.
+    fn found_in(&self, tree: &Path) -> Result<String, String> {
+        let path = tree.join(self.file);
+        let whole =
+            fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        match whole.matches(self.text).count() {
+            1 => Ok(whole),
+            times => Err(format!(
+                "{} holds this guard {times} times and not once: {}",
+                self.file, self.text
+            )),
         }
     }
 
@@ -508,5 +516,19 @@ impl Mutation {
         let status = test.args(more).status();
         let status = status.map_err(|error| format!("cargo cannot be run: {error}"))?;
         Ok(status.success())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_guard_stands_where_the_list_says() {
+        let wrong: Vec<String> = MUTATIONS
+            .iter()
+            .filter_map(|mutation| mutation.found_in(&root()).err())
+            .collect();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 }

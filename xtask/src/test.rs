@@ -86,7 +86,7 @@ fn example_tests() -> Result<(), String> {
     ]))
 }
 
-/// Some minutes of the bench's soak in half a minute: it fails where a request does.
+/// The bench's soak, shortened to about a minute: it fails where a bar does not hold.
 fn soak() -> Result<(), String> {
     run(cargo().args(["build", "--locked", "--package", "ward-bench"]))?;
     let bench = root().join("target/debug/ward-bench");

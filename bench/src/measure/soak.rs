@@ -2,7 +2,8 @@
 //!
 //! Server, keepers and instances are killed with -9 and stopped (SIGSTOP) at random moments of the moves, and
 //! server and gateway are replaced by `ward upgrade` again and again. What was under way in an instance when
-//! that was killed is lost and is counted apart; anything else that fails is a failure of Ward's. A move that
+//! that was killed is lost and is counted apart: what was due before the last of its processes was dead, and
+//! failed within two seconds of that. Anything else that fails is a failure of Ward's. A move that
 //! something of its own was killed in may fail, but has a verdict, and the verdict is true: what answers is
 //! the release that is said to serve.
 
