@@ -1,9 +1,9 @@
 //! The event log (a Merkle log) and its projections in SQLite.
 //!
-//! The log is the only truth: a projection (a row per environment, release and deployment) is the fold
-//! of its events, written in the same transaction. Each start folds the events again and makes anew what
-//! differs from them (0.6 s per 100 000 events), and [`Log::verify`] compares. One thread writes (`BEGIN IMMEDIATE`); reads have
-//! connections of their own. What is acknowledged is on disk (`synchronous=FULL`).
+//! The log is the only truth: a projection (a row per environment, release and deployment) is the fold of
+//! its events, written in the same transaction. Each start folds the events again and makes anew what
+//! differs from them (0.6 s per 100 000 events), and [`Log::verify`] compares. One thread writes (`BEGIN
+//! IMMEDIATE`); reads have connections of their own. What is acknowledged is on disk (`synchronous=FULL`).
 //!
 //! Each event is a leaf of a Merkle tree (RFC 6962). After each append the tree's head is signed and kept
 //! as a [checkpoint] beside the database, because the tree alone cannot tell a log whose tail was

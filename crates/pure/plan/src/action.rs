@@ -120,7 +120,8 @@ pub struct PlannedPool {
     pub service: Name,
     /// The host names that lead to it; none when only links do.
     pub hosts: Vec<String>,
-    /// The instances in rotation, by ordinal. May be empty: requests wait for a few seconds, then 503 with Retry-After.
+    /// The instances in rotation, by ordinal. May be empty: requests wait for a few seconds, then 503 with
+    /// Retry-After.
     pub endpoints: Vec<InstanceId>,
     /// How requests are divided where two releases are in rotation; `None`: by the instances alone.
     pub split: Option<Split>,

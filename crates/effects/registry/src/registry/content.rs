@@ -39,7 +39,8 @@ impl Registry {
     }
 
     /// Whether a manifest and every blob that it names are here as they were pushed. Each is read once an
-    /// hour at most for as long as the stored object does not change; what turns out damaged counts as absent from then on.
+    /// hour at most for as long as the stored object does not change; what turns out damaged counts as
+    /// absent from then on.
     ///
     /// # Errors
     /// [`Error::File`] and [`Error::Store`].
