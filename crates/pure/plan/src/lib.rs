@@ -3,6 +3,7 @@
 
 mod action;
 mod analysis;
+mod apart;
 mod backoff;
 mod cancel;
 mod check;
