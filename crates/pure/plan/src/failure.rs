@@ -323,32 +323,48 @@ pub(crate) fn barred(scene: &Scene, deployment: &Deployment, change: &SchemaChan
     plain(message, &hint)
 }
 
-/// The same failure, where the data has moved on and what serves has not.
+/// The same failure, where release commands have taken something away from earlier releases.
 pub(crate) fn on_moved_data(scene: &Scene, deployment: &Deployment, failure: Failure) -> Failure {
-    let ours = |change: &&SchemaChange| change.deployment == deployment.id;
-    let changes = || scene.env.schema.iter().filter(ours);
-    let change = changes().find(|change| change.schema == Schema::Irreversible);
-    let (Some(change), Some(serves)) = (change, scene.current()) else {
-        let Some(change) = changes().max_by_key(|change| change.oldest) else {
-            return failure;
-        };
-        let (service, oldest) = (&change.service, change.oldest);
-        let more = format!(
-            "The contracting release command of {service} has begun: no release before {oldest} can be gone back to any more."
-        );
-        return with_more(&failure, &more);
+    let ours = scene.env.schema.iter();
+    let ours = ours.filter(|change| change.deployment == deployment.id);
+    let Some(change) =
+        ours.max_by_key(|change| (change.schema == Schema::Irreversible, change.oldest))
+    else {
+        return failure;
     };
-    let (service, to) = (&change.service, deployment.to);
-    let moved = match (&deployment.phase, change.end) {
+    let (service, oldest, to) = (&change.service, change.oldest, deployment.to);
+    let how = done(deployment, change);
+    let behind = scene.current().filter(|serves| *serves < oldest);
+    let earlier = scene.env.releases.range(..oldest).next().is_some();
+    let more = match (change.schema, behind) {
+        (Schema::Irreversible, Some(serves)) => format!(
+            "The irreversible release command of {service} {how}: {serves} serves on what is meant for {to}; see whether it does, and deploy a fix forward."
+        ),
+        (Schema::Irreversible, None) => format!(
+            "The irreversible release command of {service} {how}: {}deploy a fix forward.",
+            match earlier {
+                true => format!("no release before {oldest} can be gone back to any more; "),
+                false => String::new(),
+            }
+        ),
+        // What is the oldest bars nothing.
+        (Schema::Contract, _) if !earlier => return failure,
+        (Schema::Contract, _) => format!(
+            "The contracting release command of {service} {how}: no release before {oldest} can be gone back to any more."
+        ),
+        (Schema::None | Schema::Expand, _) => return failure,
+    };
+    with_more(&failure, &more)
+}
+
+/// What a release command has done, by the log.
+fn done(deployment: &Deployment, change: &SchemaChange) -> &'static str {
+    match (&deployment.phase, change.end) {
         (Phase::Preparing, _) | (_, ChangeEnd::Begun | ChangeEnd::Failed) => {
             "has begun and may have changed the data"
         }
         (_, ChangeEnd::Ended) => "has changed the data",
-    };
-    let more = format!(
-        "The irreversible release command of {service} {moved}: {serves} serves on what is meant for {to}; see whether it does, and deploy a fix forward."
-    );
-    with_more(&failure, &more)
+    }
 }
 
 pub(crate) fn not_retained(release: ReleaseId) -> Failure {
