@@ -12,6 +12,7 @@ mod world;
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
+use ward_plan::Waiting;
 use ward_types::event::{Event, MisfitEvent, State};
 use ward_types::id::{DeploymentId, EnvId, ReleaseId};
 use ward_types::keeper::Role;
@@ -356,4 +357,29 @@ fn new_data_is_meant_for_the_release_that_comes_up_on_it() {
     let hint = failure.clone().unwrap().hint.unwrap();
     let says = "has changed the data: deploy a fix forward.";
     assert!(hint.ends_with(says), "{hint}");
+}
+
+#[test]
+fn what_is_kept_warm_says_whether_a_rollback_may_lead_to_it() {
+    let sentence = |schema| {
+        let mut world = World::new();
+        world.behave = Box::new(|start| match start.role {
+            Role::ReleaseCommand => Behaviour::exits(50, 0, &[]),
+            _ => Behaviour::default(),
+        });
+        world.deploy(returns());
+        world.settle();
+        world.deploy(with_schema(returns(), schema));
+        world.settle();
+        let waiting = world.plan().waiting;
+        let warm = waiting.iter().find(|w| matches!(w, Waiting::Warm { .. }));
+        warm.expect("r1 is kept warm").to_string()
+    };
+    let open = "Keeping the instances of r1 running, so that a rollback is immediate. (";
+    for schema in [Schema::Expand, Schema::Contract] {
+        assert!(sentence(schema).starts_with(open), "{}", sentence(schema));
+    }
+    let barred = "Keeping the instances of r1 running; it does not run on the schema any more: only `ward rollback --to r1 --despite-schema REASON` goes back to it. (";
+    let said = sentence(Schema::Irreversible);
+    assert!(said.starts_with(barred), "{said}");
 }
