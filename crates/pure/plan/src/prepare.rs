@@ -1,10 +1,10 @@
 //! Decision: databases first, then the release commands, one at a time, then the rollout.
 //!
-//! Commands run for a new release (`Reason::Deploy`), and for any on data that was not prepared for it. A service that is linked, over whatever
-//! services between, to another one with a command waits for that one. A command that is seen to have
-//! ended well is never run again; its instance is kept until the deployment leaves this phase. If what
-//! was observed is lost it does run again: release commands must bear that. One that takes something away from
-//! earlier releases is recorded before it is started. Anything but exit code 0
+//! Commands run for a new release (`Reason::Deploy`), and for any on data that was not prepared for it. A
+//! service that is linked, over whatever services between, to another one with a command waits for that one.
+//! A command that is seen to have ended well is never run again; its instance is kept until the deployment
+//! leaves this phase. If what was observed is lost it does run again: release commands must bear that. One
+//! that takes something away from earlier releases is recorded before it is started. Anything but exit code 0
 //! is a failure, and so is a sandbox for a database that cannot be made.
 
 use std::collections::BTreeSet;

@@ -1,10 +1,10 @@
 //! Decision: a failed release leaves the table, then its instances are stopped, then the verdict falls.
 //!
 //! Nothing new is started for it. If the gateway was away when it failed and turns out to serve the new
-//! release in full while the old one cannot serve, the new release has succeeded after all: the verdict
-//! is what serves. While the old one cannot take over, the table keeps what is healthy of the new one.
-//! Instances of a rolling service leave as the old ones come back. After `stack.deadlines.revert`, and more for batches,
-//! the verdict falls in any case, and what still drains goes on draining.
+//! release in full while the old one cannot serve, the new release has succeeded after all: the verdict is
+//! what serves. While the old one cannot take over, the table keeps what is healthy of the new one. Instances
+//! of a rolling service leave as the old ones come back. After `stack.deadlines.revert`, and more for
+//! batches, the verdict falls in any case, and what still drains goes on draining.
 
 use ward_types::keeper::Role;
 use ward_types::release::{Deployment, Failure, Phase};

@@ -1,11 +1,12 @@
 //! Decision: the instances of a stage, all healthy, its table, the gateway's word, its time; then the next.
 //!
 //! With one stage, which is what a stack file gets that asks for nothing else, the switch is one table for
-//! all services, so that no request sees one service of the new release and another of the old. Instances of the release that still run are used as they are, which makes a
-//! rollback a switch and not a start. An instance that ends before it was ever healthy fails the
-//! deployment at once; one that ends later is replaced, three times in all. The deployment succeeds by
-//! what the gateway shows: from the moment that it shows the new release in every pool, whatever dies
-//! afterwards is the business of the environment at rest; unless it bakes, which ends with its time.
+//! all services, so that no request sees one service of the new release and another of the old. Instances of
+//! the release that still run are used as they are, which makes a rollback a switch and not a start. An
+//! instance that ends before it was ever healthy fails the deployment at once; one that ends later is
+//! replaced, three times in all. The deployment succeeds by what the gateway shows: from the moment that it
+//! shows the new release in every pool, whatever dies afterwards is the business of the environment at rest;
+//! unless it bakes, which ends with its time.
 
 use ward_types::id::{Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};

@@ -1,9 +1,10 @@
 //! Decision: which release the table should show.
 //!
-//! In a deployment by stages what the stage says; else the release that serves, until every instance of the one that rolls out is healthy; then that one,
-//! all its services in one table. A table that serves is never given up for one that does not: whatever
-//! healthy instances it sends requests to stay in it, even of a release that failed, until the release
-//! that should serve can. An environment that should be down has no pools.
+//! In a deployment by stages what the stage says; else the release that serves, until every instance of the
+//! one that rolls out is healthy; then that one, all its services in one table. A table that serves is never
+//! given up for one that does not: whatever healthy instances it sends requests to stay in it, even of a
+//! release that failed, until the release that should serve can. An environment that should be down has no
+//! pools.
 
 use ward_types::id::{Name, ReleaseId};
 use ward_types::release::{Goal, Phase};
