@@ -11,6 +11,7 @@ use crate::analysis::Judgement;
 use crate::databases;
 use crate::limits::OUTPUT_LINES;
 use crate::observed::{SeenGateway, SeenInstance};
+use crate::roll::Lacking;
 use crate::scene::Scene;
 use crate::waiting::{Bound, Span, Takes, Until};
 use crate::watch::Judged;
@@ -177,21 +178,54 @@ pub(crate) fn never_healthy(
     of_instance(instance, message, hint)
 }
 
-pub(crate) fn rolling(release: ReleaseId, ill: Option<&SeenInstance>, bound: &Bound) -> Failure {
-    let limit = Span(bound.limit);
-    let hint = "Raise `start_timeout` of the service if it needs longer.";
-    match ill {
-        Some(instance) => {
+/// A rollout whose time was out: what it lacked, and the setting that gives that more time.
+pub(crate) fn rolling(release: ReleaseId, lacking: &Lacking<'_>, bound: &Bound) -> Failure {
+    let late = format!("{release} was not complete within {}", whole(bound));
+    match lacking {
+        Lacking::Healthy(instance) => {
             let (id, service) = (&instance.facts.id, &instance.facts.component);
             let why = health(instance);
-            let message = format!(
-                "{release} was not complete within {limit}: {id} of service {service} was not healthy: {why}."
-            );
-            of_instance(instance, message, hint.to_owned())
+            let message = format!("{late}: {id} of service {service} was not healthy: {why}.");
+            let hint = format!("Raise `start_timeout` of service.{service} if it needs longer.");
+            of_instance(instance, message, hint)
         }
-        None => plain(format!("{release} was not complete within {limit}."), hint),
+        Lacking::Room(instance) => {
+            let (id, service) = (&instance.facts.id, &instance.facts.component);
+            let message = format!("{late}: {id} of service {service} had not made room.");
+            let hint = format!(
+                "`drain_timeout`, `long_drain_timeout` and `stop_timeout` of service.{service} say how long it may take to leave; `ward status` shows it."
+            );
+            plain(message, &hint)
+        }
+        Lacking::Acknowledgement => plain(
+            format!("{late}: the gateway had not put its routes into force."),
+            GATEWAY,
+        ),
+        Lacking::Database(database) => plain(
+            format!("{late}: the database {database} was not healthy."),
+            &format!(
+                "`ward logs {database}` shows everything that it wrote. Raise `{}` if it needs longer.",
+                databases::START
+            ),
+        ),
+        Lacking::Instances => plain(
+            format!("{late}: not all of its instances were started."),
+            "See `ward status`, and server.log in the state folder for what could not be done.",
+        ),
     }
 }
+
+/// A limit, and what it is the sum of.
+fn whole(bound: &Bound) -> String {
+    let limit = Span(bound.limit);
+    match bound.setting {
+        Some(setting) => format!("{limit} (`{setting}`)"),
+        None => limit.to_string(),
+    }
+}
+
+/// What may be wrong with a gateway that does not do as it is told.
+const GATEWAY: &str = "See `ward status` for the gateway and gateway.log in the state folder, then deploy again; `stack.deadlines.acknowledge` says how long it may take.";
 
 pub(crate) fn not_acknowledged(
     release: ReleaseId,
@@ -205,7 +239,7 @@ pub(crate) fn not_acknowledged(
     };
     plain(
         format!("All instances of {release} are healthy, but the gateway {how} within {limit}."),
-        "See `ward status` for the gateway and gateway.log in the state folder, then deploy again; `stack.deadlines.acknowledge` says how long it may take.",
+        GATEWAY,
     )
 }
 
@@ -256,14 +290,22 @@ pub(crate) fn database(database: &Name, newest: Option<&SeenInstance>, bound: &B
     }
 }
 
-pub(crate) fn preparing(release: ReleaseId, bound: &Bound) -> Failure {
-    plain(
-        format!(
-            "{release} was not ready to start within {}.",
-            Span(bound.limit)
+/// A deployment that was not ready in all of its time; `left` is what had to be removed first.
+pub(crate) fn preparing(release: ReleaseId, left: Option<&SeenInstance>, bound: &Bound) -> Failure {
+    let late = format!("{release} was not ready to start within {}", whole(bound));
+    match left {
+        Some(instance) => plain(
+            format!(
+                "{late}: what is left of {} was not removed.",
+                instance.facts.id
+            ),
+            "See server.log in the state folder for what keeps it, then deploy again.",
         ),
-        "Raise `release.timeout` of its services if their release commands need longer, or `stack.deadlines.database_start` if its databases do.",
-    )
+        None => plain(
+            format!("{late}."),
+            "Raise `release.timeout` of its services if their release commands need longer, or `stack.deadlines.database_start` if its databases do.",
+        ),
+    }
 }
 
 /// It waited too long for its turn.
@@ -290,8 +332,8 @@ pub(crate) fn not_its_turn(
 /// The same failure, of one that was not taken back in full in its time.
 pub(crate) fn not_cleared(failure: &Failure, release: ReleaseId, bound: &Bound) -> Failure {
     let late = format!(
-        "{release} was not taken back in full within {} (`stack.deadlines.revert`); `ward status` shows what is left of it.",
-        Span(bound.limit)
+        "{release} was not taken back in full within {}; `ward status` shows what is left of it.",
+        whole(bound)
     );
     with_more(failure, &late)
 }

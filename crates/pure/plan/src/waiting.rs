@@ -12,7 +12,8 @@ pub struct Bound {
     pub until: Timestamp,
     /// How long in all.
     pub limit: Millis,
-    /// The setting of the stack file that changes the limit; `None` for a fixed limit of Ward's own.
+    /// The setting of the stack file that changes the limit, or the sum of settings that it is; `None` for a fixed
+    /// limit of Ward's own.
     pub setting: Option<&'static str>,
 }
 
