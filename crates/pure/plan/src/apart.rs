@@ -1,4 +1,4 @@
-//! Decision: where the releases of a service do not overlap, what is in rotation gives way to what takes its place.
+//! Where the releases of a service do not overlap, what is in rotation gives way to what takes its place.
 //!
 //! Planner and checker both ask this, because it is no decision of theirs but what the releases declare. Which
 //! release takes the place each of them works out anew.
