@@ -114,7 +114,7 @@ pub(crate) fn unproven(
         Span(span)
     );
     let hint = format!(
-        "Set `inconclusive` or fewer `requests` in service.{service}.deploy.analysis, or give it more time or a greater weight."
+        "Let the gateway make requests of its own with `analysis.probe` in service.{service}.deploy; or set `inconclusive` or fewer `requests` in its `analysis`, or give it more time or a greater weight."
     );
     plain(message, &hint)
 }
