@@ -127,7 +127,22 @@ fn had_release(
             let message = format!("{asked} of {} has no service called {name}", env.id);
             Err(there_are(message, spec.services.keys()))
         }
-        _ => Ok(()),
+        _ => began(env, asked),
+    }
+}
+
+/// Whether a release can have written anything: a deployment that ended while it waited its turn started nothing.
+fn began(env: &Environment, release: ReleaseId) -> Result<(), Refusal> {
+    let to = || env.deployments.values().filter(|d| d.to == release);
+    let began = to().any(|deployment| deployment.started.is_some());
+    match to().next_back().filter(|_| !began) {
+        Some(last) => {
+            let (id, env) = (last.id, &env.id);
+            let message = format!("no instance of {release} of {env} was ever started");
+            let hint = format!("`ward deployment show {id} --env {env}` says how far it came");
+            Err(Refusal::new(RefusalKind::NotFound, message).hint(hint))
+        }
+        None => Ok(()),
     }
 }
 
