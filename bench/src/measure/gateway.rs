@@ -184,9 +184,9 @@ fn at_saturation(
     }
     let mut taken: Vec<Taken> = proxies.iter().map(|_| Taken::default()).collect();
     for (one, proxy) in in_turn(proxies) {
-        let before = proxy.processor_time();
+        let before = proxy.processor_time()?;
         let run = clients::saturate(proxy, way, SATURATED_FOR)?;
-        let spent = proxy.processor_time().saturating_sub(before);
+        let spent = proxy.processor_time()?.saturating_sub(before);
         if run.failed > 0.0 {
             let (name, failed, of) = (proxy.name, run.failed, run.requests);
             return Err(Error::Unexpected(format!(
@@ -276,9 +276,9 @@ fn handshakes(proxies: &[Proxy], sessions: Sessions) -> Result<Vec<Row>, Error> 
     };
     let mut taken: Vec<Taken> = proxies.iter().map(|_| Taken::default()).collect();
     for (one, proxy) in in_turn(proxies) {
-        let (before, started) = (proxy.processor_time(), std::time::Instant::now());
+        let (before, started) = (proxy.processor_time()?, std::time::Instant::now());
         connections::connect(proxy.https, sessions, HANDSHAKES)?;
-        let spent = proxy.processor_time().saturating_sub(before);
+        let spent = proxy.processor_time()?.saturating_sub(before);
         taken[one].note(
             spent,
             f64::from(HANDSHAKES),
@@ -300,9 +300,9 @@ fn large(proxies: &[Proxy], direction: Direction, bar: Bar) -> Result<Vec<Row>, 
     let megabytes = LARGE as f64 / 1e6;
     let mut taken: Vec<Taken> = proxies.iter().map(|_| Taken::default()).collect();
     for (one, proxy) in in_turn(proxies) {
-        let before = proxy.processor_time();
+        let before = proxy.processor_time()?;
         let seconds = connections::carry(proxy.http, direction)?;
-        let spent = proxy.processor_time().saturating_sub(before);
+        let spent = proxy.processor_time()?.saturating_sub(before);
         taken[one].note(spent, megabytes, seconds);
     }
     let costs: Vec<&Sample> = taken.iter().map(|taken| &taken.cost).collect();
@@ -315,9 +315,9 @@ fn large(proxies: &[Proxy], direction: Direction, bar: Bar) -> Result<Vec<Row>, 
 fn idle(proxies: &[Proxy]) -> Result<Vec<Row>, Error> {
     let mut rows = Vec::new();
     for proxy in proxies {
-        let before = proxy.memory();
+        let before = proxy.memory()?;
         let idle = Idle::open(proxy.https, IDLE_CONNECTIONS)?;
-        let more = proxy.memory().saturating_sub(before) as f64;
+        let more = proxy.memory()?.saturating_sub(before) as f64;
         let each = more / 1e3 / idle.len() as f64;
         if rows.is_empty() {
             rows.push(IDLE.row(each));

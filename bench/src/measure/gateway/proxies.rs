@@ -31,15 +31,29 @@ pub(super) struct Proxy {
 
 impl Proxy {
     /// Processor time since it was started, user and system, all its processes together.
-    pub(super) fn processor_time(&self) -> Duration {
-        let all = process::descendants(self.pid).into_iter();
-        all.filter_map(process::processor_time).sum()
+    ///
+    /// # Errors
+    /// When the process that was started first has ended: what was measured is of another one.
+    pub(super) fn processor_time(&self) -> Result<Duration, Error> {
+        let all = self.processes()?.into_iter();
+        Ok(all.filter_map(process::processor_time).sum())
     }
 
     /// Memory of all its processes, in bytes.
-    pub(super) fn memory(&self) -> u64 {
-        let all = process::descendants(self.pid).into_iter();
-        all.filter_map(process::proportional_set_size).sum()
+    ///
+    /// # Errors
+    /// As [`Proxy::processor_time`].
+    pub(super) fn memory(&self) -> Result<u64, Error> {
+        let all = self.processes()?.into_iter();
+        Ok(all.filter_map(process::proportional_set_size).sum())
+    }
+
+    fn processes(&self) -> Result<Vec<u32>, Error> {
+        let (name, pid) = (self.name, self.pid);
+        match process::lives(pid) {
+            true => Ok(process::descendants(pid)),
+            false => Err(Error::Unexpected(format!("{name}'s process {pid} is gone"))),
+        }
     }
 }
 
