@@ -159,3 +159,39 @@ fn there_are(message: String, list: impl IntoIterator<Item = impl ToString>) -> 
     };
     Refusal::new(RefusalKind::NotFound, message).hint(hint)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ward_types::release::Deployment;
+
+    /// An environment with one deployment to r2, which began then.
+    fn with_one(started: Option<u64>) -> Environment {
+        let started = started.map_or("null".to_owned(), |at| at.to_string());
+        let text = format!(
+            r#"{{"id":7,"reason":"deploy","from":1,"to":2,"requested":1,"started":{started},"phase_since":1,
+            "by":"anna","phase":{{"state":"queued"}}}}"#
+        );
+        let deployment: Deployment = serde_json::from_str(&text).unwrap();
+        let mut env = Environment::new(EnvId::parse("shop/dev").unwrap());
+        env.deployments.insert(deployment.id, deployment);
+        env
+    }
+
+    #[test]
+    fn a_release_that_never_began_has_written_nothing_and_the_refusal_says_where_to_look() {
+        let refused = began(&with_one(None), ReleaseId(2)).unwrap_err();
+        assert_eq!(
+            refused.message,
+            "no instance of r2 of shop/dev was ever started"
+        );
+        let hint = refused.hint.unwrap_or_default();
+        assert!(
+            hint.contains("`ward deployment show d7 --env shop/dev`"),
+            "{hint}"
+        );
+        began(&with_one(Some(3)), ReleaseId(2)).unwrap();
+        // Of a release without a deployment that is known, nothing is known.
+        began(&with_one(None), ReleaseId(1)).unwrap();
+    }
+}
