@@ -239,6 +239,9 @@ impl Said {
         self.gaps = deployment.gaps.len();
         if !matches!(deployment.phase, Phase::Queued | Phase::Finished { .. }) {
             self.counts(env, deployment, live, &mut news);
+        }
+        // What goes back is held no more, whatever was seen of it last.
+        if matches!(deployment.phase, Phase::Rolling { .. }) {
             self.stage(live, &mut news);
         }
         let since = match (waits, ahead_of(env, deployment.id)) {
