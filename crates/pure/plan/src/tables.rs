@@ -64,7 +64,7 @@ pub(crate) fn with_what_is_called(
         }
         match place {
             Some(place) => pools[place].endpoints = left,
-            None => pools.push(staying(called, left)),
+            None => pools.push(staying(scene, called, left)),
         }
     }
     pools.sort_by(|a, b| a.service.cmp(&b.service));
@@ -205,20 +205,21 @@ pub(crate) fn patched(
             continue;
         }
         match place {
-            Some(place) => planned[place] = staying(pool, left),
-            None => planned.push(staying(pool, left)),
+            Some(place) => planned[place] = staying(scene, pool, left),
+            None => planned.push(staying(scene, pool, left)),
         }
     }
     planned
 }
 
-fn staying(pool: &Pool, left: Vec<InstanceId>) -> PlannedPool {
+fn staying(scene: &Scene, pool: &Pool, left: Vec<InstanceId>) -> PlannedPool {
     PlannedPool {
         service: pool.service.clone(),
-        hosts: pool.hosts.clone(),
+        routes: pool.routes.clone(),
         endpoints: left,
         split: None,
         probe: None,
+        maintenance: scene.env.maintained.of(&pool.service).cloned(),
     }
 }
 

@@ -110,10 +110,11 @@ fn route(service: &str, endpoints: &[&str]) -> Action {
     Action::Route {
         pools: vec![PlannedPool {
             service: name(service),
-            hosts: Vec::new(),
+            routes: Vec::new(),
             endpoints: endpoints.iter().map(|e| id(e)).collect(),
             split: None,
             probe: None,
+            maintenance: None,
         }],
     }
 }
@@ -186,6 +187,7 @@ fn word(objection: &Objection) -> &'static str {
         Objection::BelowFloor { .. } => "below floor",
         Objection::RoutesBlindly => "routes blindly",
         Objection::RoutesEarly => "routes early",
+        Objection::WrongMaintenance { .. } => "wrong maintenance",
         Objection::RoutesDown => "routes down",
         Objection::StopsDatabase { .. } => "stops database",
         Objection::SecondDatabase { .. } => "second database",
@@ -207,7 +209,7 @@ fn word(objection: &Objection) -> &'static str {
     }
 }
 
-const WORDS: usize = 35;
+const WORDS: usize = 36;
 
 /// One wrong plan: what is wrong with it, the world, the plan, and the objection that it must meet.
 type Wrong = (&'static str, Case, Vec<Action>, &'static str);
@@ -458,6 +460,12 @@ fn half_started() -> Case {
     Case::of(&world)
 }
 
+fn maintained() -> World {
+    let mut world = serving();
+    world.maintain(Some("back at noon"));
+    world
+}
+
 fn routing() -> Vec<Wrong> {
     let rest = || Case::of(&serving());
     let both = ["web-r1-3", "web-r1-4"];
@@ -467,6 +475,12 @@ fn routing() -> Vec<Wrong> {
             rest(),
             vec![route("web", &both), route("web", &both)],
             "routes twice",
+        ),
+        (
+            "end a maintenance that nobody ended",
+            Case::of(&maintained()),
+            vec![route("web", &both)],
+            "wrong maintenance",
         ),
         (
             "route to what starts",
@@ -565,7 +579,7 @@ fn split(endpoints: &[&str], percent: u8, sticky: Option<Sticky>) -> Action {
     Action::Route {
         pools: vec![PlannedPool {
             service: name("web"),
-            hosts: Vec::new(),
+            routes: Vec::new(),
             endpoints: endpoints.iter().map(|e| id(e)).collect(),
             split: Some(Split {
                 release: ReleaseId(2),
@@ -573,6 +587,7 @@ fn split(endpoints: &[&str], percent: u8, sticky: Option<Sticky>) -> Action {
                 sticky,
             }),
             probe: None,
+            maintenance: None,
         }],
     }
 }

@@ -1716,3 +1716,15 @@ fn worker_that_is_all_there_is() {
     world.settle();
     insta::assert_snapshot!(world.transcript);
 }
+
+#[test]
+fn maintenance_goes_on_while_a_release_rolls_out() {
+    let mut world = served();
+    world.maintain(Some("back at noon"));
+    world.settle();
+    world.deploy(returns());
+    world.settle();
+    world.maintain(None);
+    world.settle();
+    insta::assert_snapshot!(world.transcript);
+}
