@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ward_types::id::{DeploymentId, Name, ReleaseId};
+use ward_types::range::AddressRange;
 use ward_types::spec::Strategy;
 use ward_types::time::Millis;
 
@@ -86,6 +87,9 @@ pub(crate) enum Command {
     /// Show, watch, pause, promote or cancel a deployment
     #[command(subcommand)]
     Deployment(Deployment),
+    /// Let clients get a page instead of answers, for a while
+    #[command(subcommand)]
+    Maintenance(Maintenance),
     /// List the releases of an environment, newest first
     Releases(OfEnv),
     /// Show what runs, and what Ward is waiting for
@@ -285,6 +289,46 @@ pub(crate) enum Deployment {
     },
     /// Take a deployment back: the release before goes on serving; where none is under way, end a build
     Cancel(Steered),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Maintenance {
+    /// Answer every request of the outside with a page (503); links are served all the same
+    On {
+        #[command(flatten)]
+        of: Maintained,
+        /// What clients read
+        #[arg(short, long, value_name = "TEXT")]
+        message: String,
+        /// Addresses whose requests go through all the same, such as 10.0.0.0/8; may be given again
+        #[arg(long, value_name = "RANGE")]
+        allow: Vec<AddressRange>,
+        /// When clients are told to come back
+        #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5m")]
+        retry_after: Millis,
+    },
+    /// Answer them as usual again
+    Off {
+        #[command(flatten)]
+        of: Maintained,
+    },
+}
+
+/// What a maintenance is about.
+#[derive(Debug, Args)]
+pub(crate) struct Maintained {
+    /// Only this service [default: the whole environment]
+    pub(crate) service: Option<Name>,
+    #[command(flatten)]
+    pub(crate) env: OfEnv,
+    /// Why, for the audit log
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TEXT"
+    )]
+    pub(crate) why: String,
 }
 
 /// A deployment that somebody decides about.
