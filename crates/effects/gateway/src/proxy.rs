@@ -107,7 +107,11 @@ async fn forward(
     let host = head::check(&parts)?;
     let exchange = Exchange::new(worker, client, host, parts, body, id);
     let turned_away = exchange.at_the_gate(asked, id);
-    if !matches!(turned_away, Ok(None)) {
+    let heard = match &turned_away {
+        Ok(page) => page.is_some(),
+        Err(failure) => [Failure::TOO_LARGE, Failure::FORBIDDEN].contains(failure),
+    };
+    if heard {
         exchange.linger();
     }
     if let Some(page) = turned_away? {

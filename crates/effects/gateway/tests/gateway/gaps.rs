@@ -51,7 +51,7 @@ fn call() -> Request<Payload> {
 }
 
 /// Asks, and sees that no answer comes for a while.
-async fn waits(
+pub(crate) async fn waits(
     asked: impl Future<Output = Response<Incoming>> + Send + 'static,
 ) -> JoinHandle<Response<Incoming>> {
     let mut asked = tokio::spawn(asked);

@@ -21,8 +21,9 @@ use ward_types::unit::ByteSize;
 
 use crate::app::{App, Payload, slow_body};
 use crate::clients::{body, empty, fetch, get, get2, http1, http1_over, http2, raw};
+use crate::gaps::waits;
 use crate::tls::{connect, trusting};
-use crate::world::{World, eventually};
+use crate::world::{Start, World, eventually};
 
 /// Two services: `web`, whose instance answers "web", and `api`, whose instance answers "api".
 struct Shop {
@@ -33,8 +34,12 @@ struct Shop {
 
 impl Shop {
     async fn new(web: Vec<Route>, api: Vec<Route>) -> Self {
+        Self::start(Start::Usual, web, api).await
+    }
+
+    async fn start(start: Start, web: Vec<Route>, api: Vec<Route>) -> Self {
         let (web_app, api_app) = (App::http("web").await, App::http("api").await);
-        let mut world = World::new().await;
+        let mut world = World::start(start).await;
         world.instance("web-r1-1", web_app.address);
         world.instance("api-r1-2", api_app.address);
         let mut shop = Self {
@@ -590,4 +595,27 @@ async fn tables_that_cannot_be_say_why() {
         assert!(refused.contains(says), "{refused}");
     }
     assert_eq!(shop.who(HOST, "/").await, "web");
+}
+
+#[tokio::test]
+async fn who_waits_for_an_instance_goes_by_the_newest_routes() {
+    let mut shop = Shop::start(Start::Patient, vec![Route::plain(HOST)], Vec::new()).await;
+    let mut table = shop.table(vec![Route::plain(HOST)], Vec::new());
+    table.pools[0].endpoints.clear();
+    shop.world.control.apply(table).await.unwrap();
+    let http = shop.world.http;
+    let waiting = [
+        waits(fetch(http, get("/x"))).await,
+        waits(fetch(http, get("/api/x"))).await,
+    ];
+    let closed = RouteSettings {
+        allow: vec!["192.0.2.0/24".parse().unwrap()],
+        ..RouteSettings::default()
+    };
+    shop.apply(with(closed), vec![at("/api")]).await.unwrap();
+    let mut answers = Vec::new();
+    for one in waiting {
+        answers.push(who(one.await.unwrap()).await);
+    }
+    assert_eq!(answers, ["403", "api"]);
 }
