@@ -72,6 +72,7 @@ goes on to the last one. 1 and 2 are psql's own: it could not do what it was tol
 // Usage is spelt out where arguments are required: of one that is missing clap would show each option that a
 // variable such as WARD_HOME sets as if it were required, too.
 const EXEC_USAGE: &str = "ward exec [OPTIONS] <COMPONENT> <COMMAND>...";
+const MAINTENANCE_USAGE: &str = "ward maintenance on [OPTIONS] --message <TEXT> [SERVICE]";
 const PSQL_USAGE: &str = "ward db psql [OPTIONS] <DATABASE> [-- <ARGUMENTS>...]";
 
 #[derive(Debug, Subcommand)]
@@ -294,6 +295,7 @@ pub(crate) enum Deployment {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Maintenance {
     /// Answer every request of the outside with a page (503); links are served all the same
+    #[command(override_usage = MAINTENANCE_USAGE)]
     On {
         #[command(flatten)]
         of: Maintained,

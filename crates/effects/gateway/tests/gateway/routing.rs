@@ -22,6 +22,7 @@ use ward_types::unit::ByteSize;
 use crate::app::{App, Payload, slow_body};
 use crate::clients::{body, empty, fetch, get, get2, http1, http1_over, http2, raw};
 use crate::gaps::waits;
+use crate::links::{handed_over, service};
 use crate::tls::{connect, trusting};
 use crate::world::{Start, World, eventually};
 
@@ -84,6 +85,17 @@ impl Shop {
             request = request.header(*name, *value);
         }
         fetch(self.world.http, request.body(empty()).unwrap()).await
+    }
+
+    /// A GET over a link to `web`.
+    async fn by_link(&self, path: &str) -> Response<Incoming> {
+        let (stream, taken) = handed_over(&self.world, service("web")).await;
+        assert!(taken);
+        http1_over(stream)
+            .await
+            .send_request(get(path))
+            .await
+            .unwrap()
     }
 
     /// The service that answers, or the status of what the gateway says.
@@ -207,7 +219,12 @@ async fn no_other_form_of_a_path_leads_past_a_prefix() {
         assert_eq!(answer.status(), 400, "{path}");
         assert_eq!(answer.headers()["ward-fault"], "client");
     }
-    // What leads nowhere else goes on as it was written.
+    assert_eq!(
+        who(shop.by_link("/admin").await).await,
+        "web",
+        "links lead there"
+    );
+    // What leads nowhere else goes on.
     assert_eq!(shop.who(HOST, "/x/a%2Fb;c//d").await, "api");
 }
 
@@ -537,6 +554,11 @@ async fn maintenance_is_a_page_for_all_but_those_who_are_let_in() {
         shop.who(HOST, "/api").await,
         "api",
         "another service is served"
+    );
+    assert_eq!(
+        who(shop.by_link("/").await).await,
+        "web",
+        "links are served"
     );
     // A connection is kept, and a request with a body has its answer.
     let mut kept = http1(shop.world.http).await;
