@@ -3,7 +3,7 @@
 use ward_store::Log;
 use ward_types::id::Name;
 use ward_types::release::{Environment, Goal};
-use ward_types::spec::EnvSpec;
+use ward_types::spec::{EnvSpec, ServiceSpec};
 
 use crate::actor::{Refusal, RefusalKind, causes};
 use crate::control::Control;
@@ -36,24 +36,40 @@ impl Control {
 /// The service of `spec` whose host another environment has, and that host.
 fn shared_host<'a>(env: &Environment, spec: &'a EnvSpec) -> Option<(&'a Name, &'a str)> {
     let hosts = |spec: &EnvSpec| -> Vec<String> {
-        let routes = spec.services.values().filter_map(|s| s.route.as_ref());
-        routes.map(|route| route.host.to_lowercase()).collect()
+        let routes = spec.services.values().flat_map(|s| &s.routes);
+        let hosts = routes.filter_map(|route| route.host.as_ref());
+        hosts.map(|host| host.to_lowercase()).collect()
     };
     let releases = env
         .current_release()
         .into_iter()
         .chain(env.active().and_then(|d| env.releases.get(&d.to)));
     let taken: Vec<String> = releases.flat_map(|release| hosts(&release.spec)).collect();
-    let mut wanted = spec
-        .services
-        .iter()
-        .filter_map(|(name, service)| Some((name, service.route.as_ref()?.host.as_str())));
+    let routes = |(name, service): (&'a Name, &'a ServiceSpec)| {
+        let hosts = service
+            .routes
+            .iter()
+            .filter_map(|route| route.host.as_deref());
+        hosts.map(move |host| (name, host))
+    };
+    let mut wanted = spec.services.iter().flat_map(routes);
     wanted.find(|(_, host)| taken.contains(&host.to_lowercase()))
 }
 
 /// The lines that give an environment a host of its own.
 fn own_host(spec: &EnvSpec, service: &Name, host: &str) -> String {
     let env = spec.id.env();
+    let alone = spec
+        .services
+        .get(service)
+        .is_some_and(|s| s.routes.len() == 1);
+    if !alone || host.starts_with('*') {
+        return format!(
+            "give {} hosts of its own: `service.{service}.route` under [environment.{env}] in ward.toml replaces the \
+             list of its routes",
+            spec.id
+        );
+    }
     format!(
         "give {} a host of its own in ward.toml, such as:\n[environment.{env}]\nservice.{service}.route.host = \"{env}.{host}\"",
         spec.id

@@ -23,6 +23,7 @@ mod goto;
 mod hosts;
 mod images;
 mod logs;
+mod maintenance;
 mod making;
 mod recording;
 mod routing;

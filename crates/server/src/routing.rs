@@ -282,6 +282,13 @@ impl Routing {
         self.0.seen.borrow().clone()
     }
 
+    /// Waits until it was seen to have a table of which something is so; whether it came to that in time.
+    pub(crate) async fn shows(&self, within: Duration, so: impl Fn(&Table) -> bool) -> bool {
+        let mut seen = self.0.seen.subscribe();
+        let shown = seen.wait_for(|seen| seen.as_ref().is_some_and(|seen| so(&seen.table)));
+        matches!(tokio::time::timeout(within, shown).await, Ok(Ok(_)))
+    }
+
     /// The addresses it listens on.
     pub(crate) fn addresses(&self) -> (SocketAddr, SocketAddr) {
         let of = |listener: &TcpListener, asked| listener.local_addr().unwrap_or(asked);

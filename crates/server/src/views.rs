@@ -6,6 +6,7 @@ use ward_store::Log;
 use ward_types::id::{EnvId, InstanceId, Name};
 use ward_types::keeper::Role;
 use ward_types::release::{Deployment, Environment, Goal, Phase, Release};
+use ward_types::route::{Audience, Https, RouteSpec};
 use ward_types::time::Timestamp;
 use ward_types::view::{
     Cancellation, CancelledStage, ComponentView, DeploymentView, EnvironmentView, InstanceView,
@@ -16,6 +17,7 @@ use crate::actor::Refusal;
 use crate::clock::now;
 use crate::control::Control;
 use crate::driver::Live;
+use crate::maintenance;
 
 /// Whether environments are shown that were purged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,6 +104,7 @@ impl Control {
                 .current_release()
                 .map(|release| self.addresses(release))
                 .unwrap_or_default(),
+            maintenance: maintenance::views(&env.maintained),
             components: components(env, &live),
             deployment,
             waiting: live
@@ -122,6 +125,7 @@ impl Control {
             current: None,
             version: None,
             addresses: Vec::new(),
+            maintenance: Vec::new(),
             components: Vec::new(),
             deployment: None,
             waiting: self.0.builds.sentences(env),
@@ -131,19 +135,25 @@ impl Control {
     /// The URLs by which a release is reached.
     pub(crate) fn addresses(&self, release: &Release) -> Vec<String> {
         let (http, https) = self.0.world.routing.addresses();
-        let routes = release
-            .spec
-            .services
-            .values()
-            .filter_map(|service| service.route.as_ref());
-        routes
-            .flat_map(|route| {
-                [
-                    format!("http://{}:{}", route.host, http.port()),
-                    format!("https://{}:{}", route.host, https.port()),
-                ]
-            })
-            .collect()
+        let services = release.spec.services.values();
+        let routes = services.flat_map(|service| &service.routes);
+        let public = routes.filter(|route| route.settings.audience == Audience::Public);
+        let mut addresses: Vec<String> = Vec::new();
+        for route in public.filter_map(RouteSpec::route) {
+            let path = route.path.trim_end_matches('/');
+            let schemes = match route.settings.https {
+                Https::Optional => &[("http", http.port()), ("https", https.port())][..],
+                Https::Redirect => &[("https", https.port())],
+            };
+            for (scheme, port) in schemes {
+                let address = format!("{scheme}://{}:{port}{path}", route.host);
+                // Two routes may differ in a header alone.
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+        }
+        addresses
     }
 
     /// The releases of an environment, newest first.

@@ -273,10 +273,11 @@ impl<W: World> Driver<W> {
         Pool {
             env: self.env.clone(),
             service: planned.service.clone(),
-            hosts: planned.hosts.clone(),
+            routes: planned.routes.clone(),
             endpoints: planned.endpoints.iter().filter_map(endpoint).collect(),
             split: planned.split.clone(),
             probe: planned.probe.clone(),
+            maintenance: planned.maintenance.clone(),
         }
     }
 }

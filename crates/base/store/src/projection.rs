@@ -16,7 +16,7 @@ use crate::canonical::{self, NotCanonical};
 
 /// The number of the fold: raised when `State::apply` gives another state for the same events, or a row's
 /// body changes. A database written by another fold has its rows made anew at the start.
-pub(crate) const FOLD: i64 = 7;
+pub(crate) const FOLD: i64 = 8;
 
 /// One row of the projections.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +57,8 @@ pub(crate) fn touched(event: &Event) -> Vec<Row> {
         | Event::GoalChanged { env, .. }
         | Event::DataPurged { env }
         | Event::SchemaChanging { env, .. }
+        | Event::MaintenanceBegan { env, .. }
+        | Event::MaintenanceEnded { env, .. }
         | Event::InstanceEnded { env, .. } => {
             vec![Row::Environment(env.clone())]
         }
@@ -116,6 +118,7 @@ fn head(environment: &Environment) -> Environment {
         previous: environment.previous,
         ended: environment.ended.clone(),
         schema: environment.schema.clone(),
+        maintained: environment.maintained.clone(),
     }
 }
 

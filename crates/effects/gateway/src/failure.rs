@@ -100,6 +100,37 @@ impl Failure {
         Retry::Unsaid,
         "It is not served here. Check the name in the address.",
     );
+    /// No route of the host takes such requests.
+    pub(crate) const UNKNOWN_PATH: Self = Self::new(
+        StatusCode::NOT_FOUND,
+        Fault::Client,
+        Retry::Unsaid,
+        "Nothing is served at this address.",
+    );
+    /// The instance could take the path for another one than the gateway does.
+    pub(crate) const AMBIGUOUS_PATH: Self =
+        Self::bad_request("The path can be read in more than one way.");
+    /// The client's address is not among those that may ask.
+    pub(crate) const FORBIDDEN: Self = Self::new(
+        StatusCode::FORBIDDEN,
+        Fault::Client,
+        Retry::Unsaid,
+        "This is not open to the address that you ask from.",
+    );
+    /// The body is larger than the route takes.
+    pub(crate) const TOO_LARGE: Self = Self::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        Fault::Client,
+        Retry::Unsaid,
+        "The request's body is larger than is taken here.",
+    );
+    /// Somebody wants it so, and says why.
+    pub(crate) const MAINTENANCE: Self = Self::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Fault::Ward,
+        Retry::Soon,
+        "This is being worked on.",
+    );
     /// A gateway that was started without a table and has not been given one yet.
     pub(crate) const NO_TABLE: Self = Self::new(
         StatusCode::SERVICE_UNAVAILABLE,
@@ -164,15 +195,25 @@ impl Failure {
 
     /// The answer to whoever asked.
     pub(crate) fn answer(self, asked: &Asked, request_id: &HeaderValue) -> Response<Bytes> {
+        self.answer_saying(&self.words(asked), asked, request_id)
+    }
+
+    /// The same in other words.
+    pub(crate) fn answer_saying(
+        self,
+        words: &str,
+        asked: &Asked,
+        request_id: &HeaderValue,
+    ) -> Response<Bytes> {
         let id = request_id.to_str().unwrap_or("");
         let (body, content_type, status) = match asked.form() {
             Form::Page => (
-                self.page(asked, id),
+                self.page(words, id),
                 "text/html; charset=utf-8",
                 self.status,
             ),
             Form::Text => (
-                self.text(asked, id),
+                self.text(words, id),
                 "text/plain; charset=utf-8",
                 self.status,
             ),
@@ -182,7 +223,7 @@ impl Failure {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         if asked.form() == Form::Call {
-            self.grpc_status(asked, headers);
+            self.grpc_status(words, headers);
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -197,29 +238,31 @@ impl Failure {
         response
     }
 
-    fn page(self, asked: &Asked, id: &str) -> String {
+    fn page(self, words: &str, id: &str) -> String {
         let (status, id) = (self.status, escaped(id));
-        let sentence = escaped(&self.words(asked));
+        let sentence = escaped(words);
         format!(
             "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{status}</title>\n\
              <h1>{status}</h1>\n<p>{sentence}</p>\n<p>Request {id}</p>\n</html>\n"
         )
     }
 
-    fn text(self, asked: &Asked, id: &str) -> String {
-        format!("{}\n{}\nRequest {id}\n", self.status, self.words(asked))
+    fn text(self, words: &str, id: &str) -> String {
+        format!("{}\n{words}\nRequest {id}\n", self.status)
     }
 
     /// The codes that gRPC's http-grpc-status-mapping.md gives these statuses.
-    fn grpc_status(self, asked: &Asked, headers: &mut HeaderMap) {
+    fn grpc_status(self, words: &str, headers: &mut HeaderMap) {
         let code = match self.status {
             StatusCode::BAD_REQUEST => "13",
             StatusCode::NOT_FOUND => "12",
+            StatusCode::FORBIDDEN => "7",
+            StatusCode::PAYLOAD_TOO_LARGE => "8",
             status if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED => "14",
             _ => "2",
         };
         headers.insert("grpc-status", HeaderValue::from_static(code));
-        let words = percent_encoded(&self.words(asked));
+        let words = percent_encoded(words);
         if let Ok(words) = HeaderValue::try_from(words) {
             headers.insert("grpc-message", words);
         }

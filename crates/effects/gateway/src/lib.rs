@@ -9,6 +9,7 @@
 //! - `ward-instance` and `ward-release` say which instance of which release answered;
 //! - where a table divides a pool by a sticky cookie, a client that has none is sent one with its bucket;
 //! - `x-request-id` is the client's own (when it is well-formed) or a new one, and reaches the instance too;
+//! - where a route has response headers to add, they are there unless the application sent its own;
 //! - an answer of the gateway's own making is a plain page with `ward-fault: client | upstream | ward`,
 //!   and for a gRPC call a status in trailers;
 //! - a request with `ward-probe: 1` is one of the gateway's own, made while a release is on trial; nobody
@@ -27,6 +28,7 @@ mod course;
 mod egress;
 mod failure;
 mod gap;
+mod gate;
 mod head;
 mod instance;
 mod limits;
@@ -35,12 +37,15 @@ mod links;
 mod local;
 mod marks;
 mod parting;
+mod path;
 mod probe;
 mod process;
 mod proxy;
 mod reply;
 mod routes;
 mod serve;
+mod settings;
+mod site;
 mod socket;
 mod spawn;
 mod split;

@@ -141,8 +141,9 @@ fn host(worker: &Worker, (env, service): &Service) -> String {
     let routes = worker.routing.current();
     let mut pools = routes.table.pools.iter();
     let pool = pools.find(|pool| pool.env == *env && pool.service == *service);
-    let host = pool.and_then(|pool| pool.hosts.first());
-    host.cloned().unwrap_or_else(|| service.to_string())
+    let mut hosts = pool.into_iter().flat_map(|pool| &pool.routes);
+    let named = hosts.find(|route| !route.host.starts_with('*'));
+    named.map_or_else(|| service.to_string(), |route| route.host.clone())
 }
 
 /// A probe under way.

@@ -23,6 +23,7 @@ use ward_sandbox::keeper_socket;
 use ward_types::time::Millis;
 
 use crate::egress::Record;
+use crate::gate::Ports;
 use crate::limits::Limits;
 use crate::links::{self, Handed};
 use crate::parting::{self, Parting};
@@ -138,6 +139,7 @@ fn serve(options: Options) -> Result<(), StartError> {
         phase: watch::Sender::new(Phase::Serving),
         accepting: watch::Sender::new(0),
         egress: Record::new(&folder),
+        ports: ports(&listeners),
         tls: tls::configuration(&options.home).map_err(StartError::Tls)?,
     });
     load_table(&shared, &folder);
@@ -178,6 +180,17 @@ fn receive_listeners() -> io::Result<Listeners> {
         http: TcpListener::from(http),
         https: TcpListener::from(https),
     })
+}
+
+fn ports(listeners: &Listeners) -> Ports {
+    let port = |listener: &TcpListener, usual| {
+        let address = listener.local_addr();
+        address.map_or(usual, |address| address.port())
+    };
+    Ports {
+        http: port(&listeners.http, 80),
+        https: port(&listeners.https, 443),
+    }
 }
 
 /// Each request needs up to three descriptors; the soft limit is often 1024.

@@ -6,12 +6,13 @@
 //!    happened twice, take another place. When there is none, wait for one (see [`crate::gap`]).
 //! 4. Write the head of the answer anew and let the body flow.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use http::header::{
     CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, HOST, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE,
@@ -23,7 +24,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio_util::sync::CancellationToken;
-use ward_types::id::{EnvId, InstanceId, Name, ReleaseId};
+use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId};
 
 use crate::balance::{Pick, pick, pick_of};
 use crate::client::Client;
@@ -31,11 +32,14 @@ use crate::clock;
 use crate::course::{Broken, Course};
 use crate::failure::{Asked, Failure};
 use crate::gap::Gap;
+use crate::gate::{self, Visit};
 use crate::head;
 use crate::instance::{Instance, Place};
 use crate::probe;
-use crate::reply::{Held, Kind, Reply, Stream};
-use crate::routes::Pool;
+use crate::reply::{Held, Kind, Pace, Reply, Stream};
+use crate::routes::{Pool, Routes};
+use crate::settings::Settings;
+use crate::site::Route;
 use crate::split::Ticket;
 use crate::tunnel;
 use crate::upload::{Attempt, Upload};
@@ -71,7 +75,7 @@ pub(crate) async fn answer(
     let version = request.version();
     let id = head::request_id(request.headers()).unwrap_or_else(|| worker.new_request_id());
     let asked = Asked::of(&request);
-    let answer = forward(worker, client, request, &id).await;
+    let answer = forward(worker, client, request, &asked, &id).await;
     let mut response = answer.unwrap_or_else(|failure| {
         tracing::debug!(request = ?id, status = %failure.status, "{}", failure.sentence);
         failure
@@ -95,14 +99,30 @@ async fn forward(
     worker: &Rc<Worker>,
     client: &Client,
     mut request: Request<Incoming>,
+    asked: &Asked,
     id: &HeaderValue,
 ) -> Result<Response<Reply>, Failure> {
     let switch = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let host = head::check(&parts)?;
     let exchange = Exchange::new(worker, client, host, parts, body, id);
+    let turned_away = exchange.at_the_gate(asked, id);
+    let heard = match &turned_away {
+        Ok(page) => page.is_some(),
+        Err(failure) => [Failure::TOO_LARGE, Failure::FORBIDDEN].contains(failure),
+    };
+    if heard {
+        exchange.linger();
+    }
+    if let Some(page) = turned_away? {
+        return Ok(page.map(|page| Reply::Page(Full::new(page))));
+    }
     let switch = exchange.protocol.is_some().then_some(switch);
-    let (response, held) = exchange.send().await?;
+    let (response, held) = exchange.send().await.inspect_err(|failure| {
+        if *failure == Failure::TOO_LARGE {
+            exchange.linger();
+        }
+    })?;
     exchange.deliver(response, held, switch)
 }
 
@@ -122,6 +142,10 @@ struct Exchange<'a> {
     path: PathAndQuery,
     headers: HeaderMap,
     scheme: &'static str,
+    /// Of a request of the outside: the route that it takes in the newest table that it has seen.
+    route: RefCell<Option<(Generation, Arc<Route>)>>,
+    /// When it came (milliseconds); 0 where nobody asks.
+    came: Cell<u64>,
     ticket: OnceCell<Ticket>,
     upload: Rc<Upload>,
     grpc: bool,
@@ -178,11 +202,90 @@ impl<'a> Exchange<'a> {
             path: origin_form(&parts.uri),
             headers,
             scheme,
+            route: RefCell::default(),
+            came: Cell::new(0),
             ticket: OnceCell::new(),
             upload: Upload::new(body),
             grpc,
             protocol,
         }
+    }
+
+    /// Finds the route of a request of the outside, and its answer if it does not go on to an instance.
+    fn at_the_gate(
+        &self,
+        asked: &Asked,
+        id: &HeaderValue,
+    ) -> Result<Option<Response<Bytes>>, Failure> {
+        let (Entry::Front(outside), Target::Host(host)) = (&self.client.entry, &self.target) else {
+            return Ok(None);
+        };
+        self.find_route(&self.worker.routing.current(), host)?;
+        let found = self.route.borrow();
+        let Some((_, route)) = found.as_ref() else {
+            return Ok(None);
+        };
+        if let Some(limit) = route.settings.body_limit {
+            self.upload.limit(limit);
+        }
+        if route.settings.timeout.is_some() {
+            self.came.set(clock::millis());
+        }
+        let visit = Visit {
+            route,
+            client: outside,
+            target: &self.path,
+            headers: &self.headers,
+            ports: self.worker.shared.ports,
+        };
+        visit.answer(asked, id)
+    }
+
+    /// Finds the newest table's route, once for each table.
+    fn find_route(&self, routes: &Routes, host: &str) -> Result<(), Failure> {
+        let generation = routes.table.generation;
+        let found = self.route.borrow().as_ref().map(|(seen, _)| *seen);
+        if found == Some(generation) {
+            return Ok(());
+        }
+        let route = routes.sites.find(host, &self.path, &self.headers);
+        let route = route.map_err(|failure| match generation.0 {
+            0 => Failure::NO_TABLE,
+            _ => failure,
+        })?;
+        if let Entry::Front(outside) = &self.client.entry {
+            gate::admit(route, outside)?;
+        }
+        *self.route.borrow_mut() = Some((generation, Arc::clone(route)));
+        Ok(())
+    }
+
+    fn by_route(&self, routes: &Routes, host: &str) -> Result<Arc<Pool>, Failure> {
+        self.find_route(routes, host)?;
+        let route = self.route.borrow();
+        let pool = route.as_ref().map(|(_, route)| Arc::clone(&route.pool));
+        pool.ok_or(Failure::UNKNOWN_HOST)
+    }
+
+    /// A limit that its route has.
+    fn limit(&self, of: fn(&Settings) -> Option<Duration>) -> Option<Duration> {
+        let route = self.route.borrow();
+        route.as_ref().and_then(|(_, route)| of(&route.settings))
+    }
+
+    /// A client that sends more than it may is listened to for a moment, so that it hears why not.
+    fn linger(&self) {
+        let waits = head::expects_continue(&self.headers);
+        if self.version < Version::HTTP_2 && !waits && !self.upload.is_empty() {
+            tokio::task::spawn_local(Rc::clone(&self.upload).linger());
+        }
+    }
+
+    /// How much of its route's whole time is left.
+    fn time_left(&self) -> Option<Duration> {
+        let whole = self.limit(|settings| settings.timeout)?;
+        let gone = clock::millis().saturating_sub(self.came.get());
+        Some(whole.saturating_sub(Duration::from_millis(gone)))
     }
 
     /// Sends until there is a response or nothing more may be tried.
@@ -248,6 +351,8 @@ impl<'a> Exchange<'a> {
         let gap_until = gap.begin(now)? + hold;
         let own_until = *course.waits_until.get_or_insert(now + hold);
         let left = gap_until.min(own_until).saturating_sub(now);
+        let whole = self.time_left().map(|whole| whole.as_millis() as u64);
+        let left = whole.map_or(left, |whole| left.min(whole));
         (left > 0).then(|| Duration::from_millis(left))
     }
 
@@ -312,14 +417,13 @@ impl<'a> Exchange<'a> {
 
     fn pool(&self) -> Result<Arc<Pool>, Failure> {
         let routes = self.worker.routing.current();
-        let found = match &self.target {
-            Target::Host(host) => routes.by_host(host),
-            Target::Service(service) | Target::Release(service, _) => routes.by_service(service),
+        let service = match &self.target {
+            Target::Host(host) => return self.by_route(&routes, host),
+            Target::Service(service) | Target::Release(service, _) => service,
         };
-        match found {
+        match routes.by_service(service) {
             Some(pool) => Ok(Arc::clone(pool)),
             None if routes.table.generation.0 == 0 => Err(Failure::NO_TABLE),
-            None if matches!(self.target, Target::Host(_)) => Err(Failure::UNKNOWN_HOST),
             None => Err(Failure::NO_INSTANCE),
         }
     }
@@ -396,6 +500,9 @@ impl<'a> Exchange<'a> {
                 }
                 Err(Broken::Unreachable)
             }
+            Err(SendError::Lost(_)) if self.upload.is_too_large() => {
+                Err(Broken::Final(Failure::TOO_LARGE))
+            }
             Err(SendError::Lost(_)) if self.upload.is_broken() => {
                 Err(Broken::Final(Failure::BROKEN_BODY))
             }
@@ -438,41 +545,39 @@ impl<'a> Exchange<'a> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = self.headers.clone();
-        *request.uri_mut() = Uri::from(self.path.clone());
+        let route = self.route.borrow();
+        let (path, prefix) = match route.as_ref() {
+            Some((_, route)) => route.target(&self.path),
+            None => (self.path.clone(), None),
+        };
+        if let Some(prefix) = prefix {
+            request.headers_mut().insert("x-forwarded-prefix", prefix);
+        }
+        *request.uri_mut() = Uri::from(path);
         if self.grpc {
-            self.make_http2(&mut request);
+            make_http2(&mut request);
         }
         request
     }
 
-    /// HTTP/2 names scheme and authority beside the path (RFC 9113 section 8.3.1).
-    fn make_http2(&self, request: &mut Request<Attempt>) {
-        *request.version_mut() = Version::HTTP_2;
-        let Some(host) = request.headers_mut().remove(HOST) else {
-            return;
-        };
-        let absolute = Uri::builder()
-            .scheme("http")
-            .authority(host.as_bytes())
-            .path_and_query(self.path.clone())
-            .build();
-        if let Ok(absolute) = absolute {
-            *request.uri_mut() = absolute;
-        }
-    }
-
     /// Ends when nothing has moved for too long before there was a response.
     async fn overdue(&self) -> Failure {
-        if self.grpc {
+        let own = self.limit(|settings| settings.response_timeout);
+        if self.grpc && own.is_none() {
             return std::future::pending().await;
         }
+        let patience = own.unwrap_or(self.worker.limits.response_timeout);
         let patience = match self.is_probe() {
-            true => self.worker.limits.response_timeout.min(probe::WITHIN),
-            false => self.worker.limits.response_timeout,
+            true => patience.min(probe::WITHIN),
+            false => patience,
         };
         let patience = patience.as_millis() as u64;
         loop {
             let waited = clock::millis().saturating_sub(self.upload.progress());
+            let left = self.time_left().filter(|_| !self.grpc);
+            let waited = left.map_or(waited, |left| {
+                waited.max(patience.saturating_sub(left.as_millis() as u64))
+            });
             match patience.checked_sub(waited).filter(|left| *left > 0) {
                 Some(left) => tokio::time::sleep(Duration::from_millis(left)).await,
                 None if self.upload.is_owed() => return Failure::SLOW_CLIENT,
@@ -508,8 +613,16 @@ impl<'a> Exchange<'a> {
         headers.insert("ward-release", release);
         self.set_cookie(headers);
         let kind = kind(headers);
+        let pace = self.route.borrow().as_ref().and_then(|(_, route)| {
+            route.settings.dress(headers, self.scheme);
+            let within = self.time_left().filter(|_| kind == Kind::Ordinary);
+            Pace::new(route.settings.idle_timeout, within)
+        });
         *response.version_mut() = Version::HTTP_11;
-        Ok(response.map(|body| Reply::Stream(Box::new(Stream::new(body, kind, held)))))
+        Ok(response.map(|body| {
+            let stream = Stream::new(body, kind, held).paced(pace);
+            Reply::Stream(Box::new(stream))
+        }))
     }
 
     /// Tells a client that has no bucket yet in which one it is.
@@ -547,6 +660,22 @@ impl<'a> Exchange<'a> {
         *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *switched.headers_mut() = headers;
         Ok(switched)
+    }
+}
+
+/// HTTP/2 names scheme and authority beside the path (RFC 9113 section 8.3.1).
+fn make_http2(request: &mut Request<Attempt>) {
+    *request.version_mut() = Version::HTTP_2;
+    let Some(host) = request.headers_mut().remove(HOST) else {
+        return;
+    };
+    let absolute = Uri::builder()
+        .scheme("http")
+        .authority(host.as_bytes())
+        .path_and_query(origin_form(request.uri()))
+        .build();
+    if let Ok(absolute) = absolute {
+        *request.uri_mut() = absolute;
     }
 }
 

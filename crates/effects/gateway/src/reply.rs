@@ -7,7 +7,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,6 +40,9 @@ pub(crate) enum Error {
     /// The instance broke it off.
     #[error("the instance broke the answer off")]
     Upstream(#[source] hyper::Error),
+    /// It took longer than its route allows.
+    #[error("the answer took longer than its route allows")]
+    Late,
     /// Its drain took too long.
     #[error("the answer was cut because its instance has to stop")]
     Cut,
@@ -50,6 +53,7 @@ pub(crate) struct Stream {
     body: Incoming,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     long: Option<Box<Long>>,
+    pace: Option<Box<Pace>>,
     /// Gone when the answer came to its end.
     held: Option<Held>,
 }
@@ -138,6 +142,54 @@ impl Long {
     }
 }
 
+/// The limits in time of an answer, as its route has them.
+pub(crate) struct Pace {
+    idle: Option<Duration>,
+    /// Since nothing came last, if nothing does.
+    stall: Pin<Box<Sleep>>,
+    waits: bool,
+    end: Option<Pin<Box<Sleep>>>,
+}
+
+/// Why an answer is late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Late {
+    /// Its instance sends nothing.
+    Instance,
+    /// All of it takes too long, whoever is slow.
+    Whole,
+}
+
+impl Pace {
+    /// Nothing may come for so long, and its end must come within so long; `None` without either.
+    pub(crate) fn new(idle: Option<Duration>, within: Option<Duration>) -> Option<Self> {
+        (idle.is_some() || within.is_some()).then(|| Self {
+            idle,
+            stall: Box::pin(sleep(idle.unwrap_or_default())),
+            waits: false,
+            end: within.map(|within| Box::pin(sleep(within))),
+        })
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Late> {
+        if let Some(end) = &mut self.end
+            && end.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(Late::Whole);
+        }
+        let Some(idle) = self.idle else {
+            return Poll::Pending;
+        };
+        // It begins when something is waited for: while the client does not read, nothing is.
+        if !std::mem::replace(&mut self.waits, true) {
+            self.stall
+                .as_mut()
+                .reset(tokio::time::Instant::now() + idle);
+        }
+        self.stall.as_mut().poll(context).map(|()| Late::Instance)
+    }
+}
+
 /// What an answer holds on to.
 pub(crate) struct Held {
     /// The place on the instance.
@@ -158,12 +210,37 @@ impl Stream {
             body,
             cut: Box::pin(cut),
             long: Long::new(kind, &held.place),
+            pace: None,
             held: Some(held),
         };
         if stream.body.is_end_stream() {
             stream.complete();
         }
         stream
+    }
+
+    /// The same, with limits in time.
+    pub(crate) fn paced(mut self, pace: Option<Pace>) -> Self {
+        self.pace = pace.map(Box::new);
+        self
+    }
+
+    /// Nothing comes at the moment: ready when that lasts too long.
+    fn poll_late(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let late = match &mut self.pace {
+            Some(pace) => ready!(pace.poll(context)),
+            None => return Poll::Pending,
+        };
+        if let Some(held) = self.held.take() {
+            if late == Late::Instance {
+                held.place.failed();
+            }
+            held.upload.give_up();
+        }
+        Poll::Ready(Some(Err(Error::Late)))
     }
 
     fn complete(&mut self) {
@@ -248,12 +325,16 @@ impl Body for Stream {
             return Poll::Ready(None);
         }
         match Pin::new(&mut this.body).poll_frame(context) {
+            Poll::Pending if this.held.is_some() => this.poll_late(context),
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => {
                 this.complete();
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Ok(frame))) => {
+                if let Some(pace) = &mut this.pace {
+                    pace.waits = false;
+                }
                 let Some(long) = &mut this.long else {
                     return Poll::Ready(Some(Ok(frame)));
                 };

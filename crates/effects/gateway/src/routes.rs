@@ -8,12 +8,16 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 use ward_types::id::{EnvId, Generation, InstanceId, Name, Term};
+use ward_types::maintenance::Maintenance;
+use ward_types::route::{Route, RouteSettings};
 use ward_types::table::{Endpoint, GatewayObserved, Pool as PoolEntry, Table};
 
 use crate::budget::Budget;
 use crate::clock;
 use crate::gap::Gap;
 use crate::instance::Instance;
+use crate::settings::{Locality, Settings};
+use crate::site::{self, Sites};
 use crate::split::{self, Split};
 
 /// How many instances that are gone are remembered for their counts, in all.
@@ -29,6 +33,8 @@ pub(crate) struct Pool {
     pub(crate) budget: Arc<Budget>,
     /// Where requests wait while there is no instance; kept from table to table.
     pub(crate) gap: Arc<Gap>,
+    /// What clients of the outside get instead of answers.
+    pub(crate) maintenance: Option<Maintenance>,
 }
 
 impl Pool {
@@ -42,16 +48,12 @@ impl Pool {
 pub(crate) struct Routes {
     /// The table as it came.
     pub(crate) table: Table,
-    hosts: HashMap<String, Arc<Pool>>,
+    /// What clients of the outside find.
+    pub(crate) sites: Sites,
     services: HashMap<(EnvId, Name), Arc<Pool>>,
 }
 
 impl Routes {
-    /// The pool of a host name, given in lower case and without port.
-    pub(crate) fn by_host(&self, host: &str) -> Option<&Arc<Pool>> {
-        self.hosts.get(host)
-    }
-
     /// The pool of a service.
     pub(crate) fn by_service(&self, service: &(EnvId, Name)) -> Option<&Arc<Pool>> {
         self.services.get(service)
@@ -80,12 +82,27 @@ pub(crate) enum TableError {
     /// Another one of the same generation is in force.
     #[error("another table {0} is in force already; a changed table needs a new generation")]
     SameGeneration(Generation),
-    /// A host leads to two pools.
+    /// Two environments have routes at one host.
     #[error("host {host} is claimed by {first} and by {second}; one of them must give it up")]
     HostTwice {
         host: String,
         first: String,
         second: String,
+    },
+    /// The same requests lead to two pools, or twice to one.
+    #[error("{requests} lead to {first} and to {second}; one of the routes must go")]
+    RouteTwice {
+        requests: String,
+        first: String,
+        second: String,
+    },
+    /// A route cannot be.
+    #[error("a route to {service} of {env} at {host} cannot be: {why}")]
+    BadRoute {
+        env: EnvId,
+        service: Name,
+        host: String,
+        why: &'static str,
     },
     /// A service has two pools.
     #[error("{service} of {env} has two pools in the table; a service has one")]
@@ -184,6 +201,7 @@ impl Routing {
             };
         }
         unambiguous(table)?;
+        passable(table)?;
         divisible(table).map(|()| true)
     }
 
@@ -221,6 +239,7 @@ impl Routing {
     ) -> Routes {
         let before = self.current();
         let mut routes = Routes::default();
+        let mut shared = Shared::default();
         for entry in &table.pools {
             let service = (entry.env.clone(), entry.service.clone());
             let kept = before.by_service(&service);
@@ -239,12 +258,17 @@ impl Routing {
                 endpoints,
                 budget: budget.unwrap_or_else(|| Arc::new(Budget::new(clock::millis()))),
                 gap,
+                maintenance: entry.maintenance.clone(),
             });
-            for host in &entry.hosts {
-                routes.hosts.insert(canonical(host), Arc::clone(&pool));
+            for route in &entry.routes {
+                let Ok(settings) = shared.settings(route) else {
+                    continue; // The check has refused it.
+                };
+                routes.sites.add(route, Arc::clone(&pool), settings);
             }
             routes.services.insert(service, pool);
         }
+        routes.sites.sort();
         routes.table = table;
         routes
     }
@@ -349,11 +373,9 @@ fn tell_who_waits(before: &Routes, after: &Routes) {
     };
     let services = before.services.iter();
     let services = services.filter(|(service, pool)| !leads_on(pool, after.by_service(service)));
-    let hosts = before.hosts.iter();
-    let hosts = hosts.filter(|(host, pool)| !leads_on(pool, after.by_host(host)));
     let gone = services
         .map(|(_, pool)| pool)
-        .chain(hosts.map(|(_, pool)| pool));
+        .chain(before.sites.changed(&after.sites));
     gone.for_each(|pool| pool.gap.wake());
 }
 
@@ -364,25 +386,85 @@ pub(crate) fn canonical(host: &str) -> String {
 }
 
 fn unambiguous(table: &Table) -> Result<(), TableError> {
-    let mut claimed: BTreeMap<String, &PoolEntry> = BTreeMap::new();
+    let name = |pool: &PoolEntry| format!("{} of {}", pool.service, pool.env);
+    let mut owners: HashMap<String, &PoolEntry> = HashMap::new();
+    let mut claimed: HashMap<_, &PoolEntry> = HashMap::new();
     let mut services = HashSet::new();
     for pool in &table.pools {
         if !services.insert((&pool.env, &pool.service)) {
             let (env, service) = (pool.env.clone(), pool.service.clone());
             return Err(TableError::ServiceTwice { env, service });
         }
-        for host in &pool.hosts {
-            let Some(first) = claimed.insert(canonical(host), pool) else {
-                continue;
-            };
-            return Err(TableError::HostTwice {
-                host: host.clone(),
-                first: format!("{} of {}", first.service, first.env),
-                second: format!("{} of {}", pool.service, pool.env),
-            });
+        for route in &pool.routes {
+            let host = canonical(&route.host);
+            let owner = *owners.entry(host.clone()).or_insert(pool);
+            if owner.env != pool.env {
+                let (first, second) = (name(owner), name(pool));
+                let host = route.host.clone();
+                return Err(TableError::HostTwice {
+                    host,
+                    first,
+                    second,
+                });
+            }
+            // Of two paths that differ in case alone, no request could be told which it takes.
+            let asked = (host, route.path.to_ascii_lowercase(), route.header.as_ref());
+            if let Some(other) = claimed.insert(asked, pool) {
+                let (first, second) = (name(other), name(pool));
+                let requests = requests(route);
+                return Err(TableError::RouteTwice {
+                    requests,
+                    first,
+                    second,
+                });
+            }
         }
     }
     Ok(())
+}
+
+/// What a route takes, in words.
+fn requests(route: &Route) -> String {
+    let header = route.header.as_ref().map(|header| match &header.value {
+        Some(value) => format!(" with the header {}: {value}", header.name),
+        None => format!(" with a header {}", header.name),
+    });
+    let header = header.unwrap_or_default();
+    format!("requests for {}{}{header}", route.host, route.path)
+}
+
+fn passable(table: &Table) -> Result<(), TableError> {
+    let mut shared = Shared::default();
+    for pool in &table.pools {
+        for route in &pool.routes {
+            site::check(route)
+                .and_then(|()| shared.settings(route).map(drop))
+                .map_err(|why| TableError::BadRoute {
+                    env: pool.env.clone(),
+                    service: pool.service.clone(),
+                    host: route.host.clone(),
+                    why,
+                })?;
+        }
+    }
+    Ok(())
+}
+
+/// Settings that are equal are one value: most of ten thousand routes have the same.
+#[derive(Default)]
+struct Shared<'a>(HashMap<(&'a RouteSettings, Locality), Arc<Settings>>);
+
+impl<'a> Shared<'a> {
+    fn settings(&mut self, route: &'a Route) -> Result<Arc<Settings>, &'static str> {
+        let locality = Locality::of(&route.host);
+        if let Some(settings) = self.0.get(&(&route.settings, locality)) {
+            return Ok(Arc::clone(settings));
+        }
+        let settings = Arc::new(Settings::new(&route.settings, locality)?);
+        let kept = Arc::clone(&settings);
+        self.0.insert((&route.settings, locality), kept);
+        Ok(settings)
+    }
 }
 
 fn divisible(table: &Table) -> Result<(), TableError> {
@@ -430,6 +512,8 @@ fn lineage(instance: &Instance) -> (EnvId, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderMap;
+    use http::uri::PathAndQuery;
     use ward_types::id::ReleaseId;
 
     fn table(generation: u64, instances: &[&str]) -> Table {
@@ -446,17 +530,22 @@ mod tests {
             pools: vec![PoolEntry {
                 env: EnvId::parse("shop/dev").unwrap(),
                 service: Name::parse("web").unwrap(),
-                hosts: vec!["Shop.localhost".to_owned()],
+                routes: vec![Route::plain("Shop.localhost")],
                 endpoints: instances.iter().map(endpoint).collect(),
                 split: None,
                 probe: None,
+                maintenance: None,
             }],
         }
     }
 
     fn only(routing: &Routing) -> Arc<Instance> {
         let current = routing.current();
-        Arc::clone(&current.by_host("shop.localhost").unwrap().endpoints[0])
+        let target = PathAndQuery::from_static("/");
+        let route = current
+            .sites
+            .find("shop.localhost", &target, &HeaderMap::new());
+        Arc::clone(&route.unwrap_or_else(|f| panic!("{f:?}")).pool.endpoints[0])
     }
 
     #[test]
@@ -470,11 +559,27 @@ mod tests {
         let mut twice = table(6, &[]);
         let mut second = twice.pools[0].clone();
         second.service = Name::parse("api").unwrap();
-        second.hosts = vec!["shop.localhost.".to_owned()];
-        twice.pools.push(second);
+        second.routes = vec![Route::plain("shop.localhost.")];
+        twice.pools.push(second.clone());
+        assert!(matches!(
+            routing.check(&twice),
+            Err(TableError::RouteTwice { .. })
+        ));
+        second.routes[0].path = "/api".to_owned();
+        twice.pools[1] = second.clone();
+        assert!(routing.check(&twice).unwrap());
+        twice.pools[1].env = EnvId::parse("shop/test").unwrap();
         assert!(matches!(
             routing.check(&twice),
             Err(TableError::HostTwice { .. })
+        ));
+        let mut cases = second.clone();
+        cases.routes[0].path = "/API".to_owned();
+        cases.routes.extend(second.routes);
+        twice.pools[1] = cases;
+        assert!(matches!(
+            routing.check(&twice),
+            Err(TableError::RouteTwice { .. })
         ));
     }
 

@@ -23,6 +23,9 @@ use crate::instance::Place;
 /// (RFC 9110 section 10.1.1: not indefinitely).
 const CONTINUE_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long a body that is not wanted is still taken.
+const LINGER: Duration = Duration::from_secs(5);
+
 /// A client's body, and how far it got.
 pub(crate) struct Upload {
     body: RefCell<Incoming>,
@@ -30,6 +33,8 @@ pub(crate) struct Upload {
     state: Cell<State>,
     progress: Cell<u64>,
     held_back: Cell<bool>,
+    /// How many bytes may still come.
+    room: Cell<u64>,
     reader: RefCell<Option<Waker>>,
 }
 
@@ -40,6 +45,7 @@ enum State {
     Begun,
     Ended,
     Broken,
+    TooLarge,
 }
 
 impl Upload {
@@ -55,8 +61,14 @@ impl Upload {
             state: Cell::new(state),
             progress: Cell::new(clock::millis()),
             held_back: Cell::new(false),
+            room: Cell::new(u64::MAX),
             reader: RefCell::default(),
         })
+    }
+
+    /// It may have so many bytes.
+    pub(crate) fn limit(&self, bytes: u64) {
+        self.room.set(bytes);
     }
 
     /// Whether there is a body at all.
@@ -72,6 +84,23 @@ impl Upload {
     /// Whether the client broke it off.
     pub(crate) fn is_broken(&self) -> bool {
         self.state.get() == State::Broken
+    }
+
+    /// Whether it has more bytes than it may have.
+    pub(crate) fn is_too_large(&self) -> bool {
+        self.state.get() == State::TooLarge
+    }
+
+    /// Takes what still comes, and drops it, for a moment: a connection that is closed with bytes unread is
+    /// reset, and the reset may overtake the answer. A client that waits to be told to go on is not.
+    pub(crate) async fn linger(self: Rc<Self>) {
+        self.give_up();
+        let rest = std::future::poll_fn(|context| {
+            let mut body = self.body.borrow_mut();
+            while let Some(Ok(_)) = ready!(Pin::new(&mut *body).poll_frame(context)) {}
+            Poll::Ready(())
+        });
+        let _ = tokio::time::timeout(LINGER, rest).await;
     }
 
     /// Whether the client still has to send some of it.
@@ -117,6 +146,20 @@ impl Upload {
             return Poll::Pending;
         };
         self.progress.set(clock::millis());
+        let bytes = frame
+            .as_ref()
+            .and_then(|frame| frame.as_ref().ok()?.data_ref());
+        match self
+            .room
+            .get()
+            .checked_sub(bytes.map_or(0, |bytes| bytes.len() as u64))
+        {
+            Some(room) => self.room.set(room),
+            None => {
+                self.state.set(State::TooLarge);
+                return Poll::Ready(Some(Err(Error::TooLarge)));
+            }
+        }
         self.state.set(match &frame {
             Some(Ok(_)) if body.is_end_stream() => State::Ended,
             Some(Ok(_)) => State::Begun,
@@ -133,6 +176,9 @@ pub(crate) enum Error {
     /// The client broke it off.
     #[error("the client broke the body off")]
     Client(#[source] hyper::Error),
+    /// It has more bytes than it may have.
+    #[error("the body is larger than the route takes")]
+    TooLarge,
     /// Another attempt took over, or none is wanted any more.
     #[error("the attempt was given up")]
     GivenUp,

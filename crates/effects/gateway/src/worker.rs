@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::balance::Lots;
 use crate::connection;
 use crate::egress;
+use crate::gate::Ports;
 use crate::limits::Limits;
 use crate::links::Handed;
 use crate::parting::Parting;
@@ -62,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) accepting: watch::Sender<usize>,
     /// Where egress connections are recorded.
     pub(crate) egress: egress::Record,
+    /// The ports that are listened on.
+    pub(crate) ports: Ports,
     /// How TLS is spoken.
     pub(crate) tls: Arc<rustls::ServerConfig>,
 }

@@ -15,6 +15,7 @@ use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId, Term};
 use ward_types::keeper::{
     InstanceFacts, InstanceSpec, Limits, LinkSpec, LinkTarget, LogSpec, Role, RootSpec, UserSpec,
 };
+use ward_types::route::Route;
 use ward_types::secret::Secret;
 use ward_types::table::{Endpoint, Pool, Table};
 use ward_types::time::{Millis, Timestamp};
@@ -188,10 +189,11 @@ impl World {
             pools: vec![Pool {
                 env: self.env.clone(),
                 service: Name::parse("web").unwrap(),
-                hosts: vec!["shop.localhost".to_owned()],
+                routes: vec![Route::plain("shop.localhost")],
                 endpoints: specs.iter().map(endpoint).collect(),
                 split: None,
                 probe: None,
+                maintenance: None,
             }],
         }
     }

@@ -16,8 +16,8 @@ use ward_server::{Actor, Control, Direction, LogQuery, Purged, Refusal, RefusalK
 use ward_types::id::EnvId;
 use ward_types::view::{
     AuditView, CancelRequest, DeployRequest, DeploymentDetail, DeploymentQuery, DownRequest,
-    ErrorView, EventsView, ExecRequest, ExecTarget, ReleaseView, RollbackRequest, StatusView,
-    SteerRequest,
+    ErrorView, EventsView, ExecRequest, ExecTarget, MaintenanceAnswer, MaintenanceRequest,
+    ReleaseView, RollbackRequest, StatusView, SteerRequest,
 };
 
 /// The API as a router over `control`. Each request must carry an [`Actor`] extension.
@@ -32,6 +32,7 @@ pub fn router(control: Control) -> Router {
         .route("/v1/deployments/watch", get(watch))
         .route("/v1/deployments/cancel", post(cancel))
         .route("/v1/deployments/steer", post(steer))
+        .route("/v1/maintenance", post(maintain))
         .route("/v1/down", post(down))
         .route("/v1/shutdown", post(shutdown))
         .route("/v1/handover", post(hand_over))
@@ -163,6 +164,14 @@ async fn steer(
     Json(request): Json<SteerRequest>,
 ) -> Answer<DeploymentDetail> {
     Ok(Json(control.steer(&actor, &request).await?))
+}
+
+async fn maintain(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<MaintenanceRequest>,
+) -> Answer<MaintenanceAnswer> {
+    Ok(Json(control.maintain(&actor, &request).await?))
 }
 
 async fn down(

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ward_types::id::{DeploymentId, Name, ReleaseId};
+use ward_types::range::AddressRange;
 use ward_types::spec::Strategy;
 use ward_types::time::Millis;
 
@@ -71,6 +72,7 @@ goes on to the last one. 1 and 2 are psql's own: it could not do what it was tol
 // Usage is spelt out where arguments are required: of one that is missing clap would show each option that a
 // variable such as WARD_HOME sets as if it were required, too.
 const EXEC_USAGE: &str = "ward exec [OPTIONS] <COMPONENT> <COMMAND>...";
+const MAINTENANCE_USAGE: &str = "ward maintenance on [OPTIONS] --message <TEXT> [SERVICE]";
 const PSQL_USAGE: &str = "ward db psql [OPTIONS] <DATABASE> [-- <ARGUMENTS>...]";
 
 #[derive(Debug, Subcommand)]
@@ -86,6 +88,9 @@ pub(crate) enum Command {
     /// Show, watch, pause, promote or cancel a deployment
     #[command(subcommand)]
     Deployment(Deployment),
+    /// Let clients get a page instead of answers, for a while
+    #[command(subcommand)]
+    Maintenance(Maintenance),
     /// List the releases of an environment, newest first
     Releases(OfEnv),
     /// Show what runs, and what Ward is waiting for
@@ -285,6 +290,47 @@ pub(crate) enum Deployment {
     },
     /// Take a deployment back: the release before goes on serving; where none is under way, end a build
     Cancel(Steered),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Maintenance {
+    /// Answer every request of the outside with a page (503); links are served all the same
+    #[command(override_usage = MAINTENANCE_USAGE)]
+    On {
+        #[command(flatten)]
+        of: Maintained,
+        /// What clients read
+        #[arg(short, long, value_name = "TEXT")]
+        message: String,
+        /// Addresses whose requests go through all the same, such as 10.0.0.0/8; may be given again
+        #[arg(long, value_name = "RANGE")]
+        allow: Vec<AddressRange>,
+        /// When clients are told to come back
+        #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5m")]
+        retry_after: Millis,
+    },
+    /// Answer them as usual again
+    Off {
+        #[command(flatten)]
+        of: Maintained,
+    },
+}
+
+/// What a maintenance is about.
+#[derive(Debug, Args)]
+pub(crate) struct Maintained {
+    /// Only this service [default: the whole environment]
+    pub(crate) service: Option<Name>,
+    #[command(flatten)]
+    pub(crate) env: OfEnv,
+    /// Why, for the audit log
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TEXT"
+    )]
+    pub(crate) why: String,
 }
 
 /// A deployment that somebody decides about.

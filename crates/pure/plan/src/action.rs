@@ -2,7 +2,9 @@
 
 use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::Role;
+use ward_types::maintenance::Maintenance;
 use ward_types::release::{Gap, Phase};
+use ward_types::route::Route;
 use ward_types::spec::{Probe, Schema};
 use ward_types::table::Split;
 use ward_types::time::{Millis, Timestamp};
@@ -118,8 +120,8 @@ pub enum Action {
 pub struct PlannedPool {
     /// The service.
     pub service: Name,
-    /// The host names that lead to it; none when only links do.
-    pub hosts: Vec<String>,
+    /// The requests that lead to it; none when only links do.
+    pub routes: Vec<Route>,
     /// The instances in rotation, by ordinal. May be empty: requests wait for a few seconds, then 503 with
     /// Retry-After.
     pub endpoints: Vec<InstanceId>,
@@ -127,4 +129,6 @@ pub struct PlannedPool {
     pub split: Option<Split>,
     /// Requests that the gateway makes itself, while a release is on trial.
     pub probe: Option<Probe>,
+    /// What clients get instead of answers, for now.
+    pub maintenance: Option<Maintenance>,
 }

@@ -8,7 +8,7 @@
 
 use ward_types::id::{InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
-use ward_types::spec::ServiceSpec;
+use ward_types::spec::{RouteSpec, ServiceSpec};
 use ward_types::table::Pool;
 use ward_types::time::Millis;
 
@@ -161,10 +161,11 @@ pub(crate) fn pool(
     endpoints.sort_by_key(InstanceId::ordinal);
     PlannedPool {
         service: name.clone(),
-        hosts: service.route.iter().map(|r| r.host.clone()).collect(),
+        routes: service.routes.iter().filter_map(RouteSpec::route).collect(),
         endpoints,
         split: None,
         probe: None,
+        maintenance: scene.env.maintained.of(name).cloned(),
     }
 }
 
@@ -178,7 +179,8 @@ fn is_same(pool: &Pool, plan: &PlannedPool) -> bool {
     pool.service == plan.service
         && pool.split == plan.split
         && pool.probe == plan.probe
-        && same_set(pool.hosts.iter(), plan.hosts.iter())
+        && pool.maintenance == plan.maintenance
+        && same_set(pool.routes.iter(), plan.routes.iter())
         && same_set(
             pool.endpoints.iter().map(|e| &e.instance),
             plan.endpoints.iter(),

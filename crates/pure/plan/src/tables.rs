@@ -60,7 +60,7 @@ pub(crate) fn with_what_is_called(
         let left = left.filter(|_| !exchange::gives_way(scene, &called.service));
         match (left, place) {
             (Some(left), Some(place)) if !serves => pools[place].endpoints = left,
-            (Some(left), None) => pools.push(staying(called, left)),
+            (Some(left), None) => pools.push(staying(scene, called, left)),
             _ => {}
         }
     }
@@ -208,20 +208,21 @@ pub(crate) fn patched(
             continue;
         }
         match place {
-            Some(place) => planned[place] = staying(pool, left),
-            None => planned.push(staying(pool, left)),
+            Some(place) => planned[place] = staying(scene, pool, left),
+            None => planned.push(staying(scene, pool, left)),
         }
     }
     planned
 }
 
-fn staying(pool: &Pool, left: Vec<InstanceId>) -> PlannedPool {
+fn staying(scene: &Scene, pool: &Pool, left: Vec<InstanceId>) -> PlannedPool {
     PlannedPool {
         service: pool.service.clone(),
-        hosts: pool.hosts.clone(),
+        routes: pool.routes.clone(),
         endpoints: left,
         split: None,
         probe: None,
+        maintenance: scene.env.maintained.of(&pool.service).cloned(),
     }
 }
 

@@ -134,10 +134,11 @@ fn route(service: &str, endpoints: &[&str]) -> Action {
     Action::Route {
         pools: vec![PlannedPool {
             service: name(service),
-            hosts: Vec::new(),
+            routes: Vec::new(),
             endpoints: endpoints.iter().map(|e| id(e)).collect(),
             split: None,
             probe: None,
+            maintenance: None,
         }],
     }
 }
@@ -210,6 +211,7 @@ fn word(objection: &Objection) -> &'static str {
         Objection::BelowFloor { .. } => "below floor",
         Objection::RoutesBlindly => "routes blindly",
         Objection::RoutesEarly => "routes early",
+        Objection::WrongMaintenance { .. } => "wrong maintenance",
         Objection::RoutesDown => "routes down",
         Objection::StopsDatabase { .. } => "stops database",
         Objection::SecondDatabase { .. } => "second database",
@@ -231,7 +233,7 @@ fn word(objection: &Objection) -> &'static str {
     }
 }
 
-const WORDS: usize = 35;
+const WORDS: usize = 36;
 
 /// One wrong plan: what is wrong with it, the world, the plan, and the objection that it must meet.
 type Wrong = (&'static str, Case, Vec<Action>, &'static str);
@@ -291,7 +293,7 @@ fn split(endpoints: &[&str], percent: u8, sticky: Option<Sticky>) -> Action {
     Action::Route {
         pools: vec![PlannedPool {
             service: name("web"),
-            hosts: Vec::new(),
+            routes: Vec::new(),
             endpoints: endpoints.iter().map(|e| id(e)).collect(),
             split: Some(Split {
                 release: ReleaseId(2),
@@ -299,6 +301,7 @@ fn split(endpoints: &[&str], percent: u8, sticky: Option<Sticky>) -> Action {
                 sticky,
             }),
             probe: None,
+            maintenance: None,
         }],
     }
 }

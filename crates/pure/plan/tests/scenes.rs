@@ -22,7 +22,7 @@ use ward_types::keeper::{Exit, InstanceFacts, InstanceState, InstanceStatus, Rol
 use ward_types::release::{
     DataState, Deployment, Environment, Failure, Goal, Pause, Phase, Reason, Served, Verdict,
 };
-use ward_types::spec::{Amount, EnvSpec, ServiceSpec, Strategy};
+use ward_types::spec::{Amount, EnvSpec, RouteSpec, ServiceSpec, Strategy};
 use ward_types::table::{Endpoint, Pool, Split, Traffic};
 use ward_types::time::{Millis, Timestamp};
 use world::{
@@ -346,10 +346,15 @@ fn gateway(
         pools.push(Pool {
             env: env.id.clone(),
             service: service.clone(),
-            hosts: declared.route.iter().map(|r| r.host.clone()).collect(),
+            routes: declared
+                .routes
+                .iter()
+                .filter_map(RouteSpec::route)
+                .collect(),
             endpoints,
             split,
             probe: any_probe(dice),
+            maintenance: None,
         });
     }
     let mut traffic = BTreeMap::new();
@@ -415,7 +420,7 @@ fn left_by_r2(specs: [EnvSpec; 3], reason: Reason, phase: Phase, left: &[&str]) 
         pools.push(Pool {
             env: env.id.clone(),
             service,
-            hosts: Vec::new(),
+            routes: Vec::new(),
             endpoints: vec![Endpoint {
                 release: r2,
                 instance,
@@ -425,6 +430,7 @@ fn left_by_r2(specs: [EnvSpec; 3], reason: Reason, phase: Phase, left: &[&str]) 
             }],
             split: None,
             probe: None,
+            maintenance: None,
         });
     }
     let gateway = Some(SeenGateway {

@@ -1,6 +1,7 @@
 //! From the tree of one environment to its spec. Everything has been checked before: what is wrong here
 //! falls back to its default, and the spec is thrown away with the mistakes.
 
+mod route;
 mod strategy;
 
 use std::collections::BTreeMap;
@@ -9,7 +10,7 @@ use toml::de::DeTable;
 use ward_types::id::{EnvId, Name};
 use ward_types::spec::{
     Base, DatabaseEngine, DatabaseSpec, Deadlines, EgressSpec, EnvSpec, HealthSpec, ImageSource,
-    ReleaseCommand, RouteSpec, Schema, ServiceSpec,
+    ReleaseCommand, Schema, ServiceSpec,
 };
 use ward_types::time::Millis;
 use ward_types::unit::{ByteSize, parse_duration};
@@ -73,18 +74,14 @@ fn service(at: &At<'_>) -> Option<ServiceSpec> {
             .filter_map(|link| Name::parse(link).ok())
             .collect(),
         egress: egress(at),
-        env: variables(at),
+        env: at.pairs("env"),
         memory: at.size("memory"),
         processes: at.count("processes"),
         scratch: at.size("scratch")?,
         release: at
             .below("release")
             .and_then(|release| self::release(&release)),
-        route: at.below("route").and_then(|route| {
-            Some(RouteSpec {
-                host: route.text("host")?,
-            })
-        }),
+        routes: at.list("route").iter().filter_map(route::spec).collect(),
         start_timeout: at.duration("start_timeout"),
         drain_timeout: at.duration("drain_timeout"),
         long_drain_timeout: Some(at.duration("long_drain_timeout")),
@@ -147,20 +144,6 @@ fn egress(at: &At<'_>) -> Vec<EgressSpec> {
         .collect()
 }
 
-fn variables(at: &At<'_>) -> BTreeMap<String, String> {
-    let entries = at
-        .table
-        .table("env")
-        .into_iter()
-        .flat_map(|env| &env.entries);
-    entries
-        .filter_map(|(name, entry)| match &entry.node.value {
-            Value::Text(text) => Some((name.clone(), text.clone())),
-            _ => None,
-        })
-        .collect()
-}
-
 fn database(at: &At<'_>) -> Option<DatabaseSpec> {
     let engine = match at.text("engine")?.as_str() {
         "postgres" => DatabaseEngine::Postgres,
@@ -191,12 +174,16 @@ impl<'a> At<'a> {
         Some(At::new(table, keys::known(&self.pattern, name).path))
     }
 
-    /// The tables in the list under `name`.
+    /// The tables in the list under `name`, or the table that stands there alone.
     fn list(&self, name: &str) -> Vec<At<'a>> {
         let pattern = keys::known(&self.pattern, name).path;
-        let list = match self.table.get(name).map(|entry| &entry.node.value) {
-            Some(Value::List(list)) => list.as_slice(),
-            _ => &[],
+        let list = match self.table.get(name).map(|entry| &entry.node) {
+            Some(Node {
+                value: Value::List(list),
+                ..
+            }) => list.as_slice(),
+            Some(one) => std::slice::from_ref(one),
+            None => &[],
         };
         let tables = list.iter().filter_map(|node| match &node.value {
             Value::Table(table) => Some(At::new(table, pattern)),
@@ -233,6 +220,23 @@ impl<'a> At<'a> {
             Value::Boolean(flag) => Some(*flag),
             _ => None,
         })
+    }
+
+    /// The duration under `name`, which has no default.
+    fn limit(&self, name: &str) -> Option<Millis> {
+        let text = self.text(name)?;
+        parse_duration(&text).ok()
+    }
+
+    /// The texts in the table under `name`.
+    fn pairs(&self, name: &str) -> BTreeMap<String, String> {
+        let table = self.table.table(name);
+        let entries = table.into_iter().flat_map(|table| &table.entries);
+        let texts = entries.filter_map(|(name, entry)| match &entry.node.value {
+            Value::Text(text) => Some((name.clone(), text.clone())),
+            _ => None,
+        });
+        texts.collect()
     }
 
     fn count(&self, name: &str) -> u32 {

@@ -4,6 +4,7 @@
 mod cycle;
 mod deploy;
 mod links;
+mod routes;
 mod schema;
 
 use crate::keys::{self, Key, Need};
@@ -24,7 +25,7 @@ pub(crate) fn check(env: &Table) -> Vec<Mistake> {
     }
     mistakes.extend(schema::check(env));
     mistakes.extend(same_names(env));
-    mistakes.extend(hosts(env));
+    mistakes.extend(routes::check(env));
     mistakes.extend(links::check(env));
     mistakes.extend(cycle::check(env));
     mistakes
@@ -59,7 +60,7 @@ fn missing(table: &Table, pattern: &str, shown: &str, place: Span) -> Vec<Mistak
 fn tables<'a>(entry: &'a Entry, key: &Key) -> Vec<(&'a Table, Span)> {
     match (&entry.node.value, key.kind) {
         (Value::Table(table), _) => vec![(table, entry.key)],
-        (Value::List(list), Kind::Tables { .. }) => {
+        (Value::List(list), Kind::Tables { .. } | Kind::TableOrTables { .. }) => {
             let tables = list.iter().filter_map(|node| match &node.value {
                 Value::Table(table) => Some((table, node.span)),
                 _ => None,
@@ -242,37 +243,4 @@ fn same_names(env: &Table) -> Vec<Mistake> {
             .expected("names that differ")
     })
     .collect()
-}
-
-fn hosts(env: &Table) -> Vec<Mistake> {
-    let mut hosts: Vec<(&str, Span, &str)> = env
-        .tables("service")
-        .filter_map(|(service, _, table)| {
-            let (host, span) = table.table("route")?.text("host")?;
-            Some((host, span, service))
-        })
-        .collect();
-    hosts.sort_by_key(|(_, span, _)| *span);
-    let mut mistakes = Vec::new();
-    let mut taken = std::collections::BTreeMap::new();
-    for (host, span, service) in hosts {
-        let Some((first, other)) = taken.insert(host, (span, service)) else {
-            continue;
-        };
-        taken.insert(host, (first, other));
-        let message = format!(
-            "{} leads both to {} and to {}",
-            quote(host),
-            quote(other),
-            quote(service)
-        );
-        let mistake =
-            Mistake::at(span, Code::HostTaken, message).note(format!("and to {}", quote(service)));
-        mistakes.push(
-            mistake
-                .label(first, format!("to {}", quote(other)))
-                .expected("one service for each host"),
-        );
-    }
-    mistakes
 }

@@ -244,12 +244,56 @@ pub const KEYS: &[Key] = &[
     Key::new("service.*.release.schema", text(Rule::Choice(SCHEMAS)), Need::Default(r#""expand""#), r#""contract""#)
         .about("What it does to the schema that releases before run on. `\"none\"`: nothing. `\"expand\"`: it only adds; every release before runs on it. `\"contract\"`: it takes away what older releases needed; the release that serves meanwhile still runs on it, those before that do not. `\"irreversible\"`: no release before runs on it; the one that serves goes on serving until the switch. What a command of the last two kinds has begun counts, even if it fails; `ward rollback` then refuses what cannot run any more.")
         .also(&["migration", "migrations", "kind", "type", "reversible", "compatibility"]),
-    Key::new("service.*.route", Kind::Table, Need::Optional, r#"{ host = "returns.localhost" }"#)
-        .about("How clients reach it through the gateway.")
+    Key::new("service.*.route", Kind::TableOrTables { what: "route", most: 50 }, Need::Optional, r#"{ host = "returns.localhost" }"#)
+        .about("How clients reach it through the gateway. Several routes are tables of a list, each under `[[service.NAME.route]]`. Services of one environment may share a host, each with a path or a header of its own. A service without a route is reached by links alone.")
         .also(&["routes", "proxy", "ingress", "domain", "domains", "http_service"]),
-    Key::new("service.*.route.host", text(Rule::Host), Need::Required, r#""returns.localhost""#)
-        .about("The host name of its URLs.")
+    Key::new("service.*.route.host", text(Rule::Host), Need::RequiredIn("a route that is not private"), r#""returns.localhost""#)
+        .about("The host name of its URLs. `*.example.org` is every name of one label more that no other route names in full.")
         .also(&["hosts", "hostname", "domain", "name"]),
+    Key::new("service.*.route.path", text(Rule::Prefix), Need::Default(r#""/""#), r#""/api""#)
+        .about("What the path of its URLs begins with, in whole segments: `/api` is also `/api/v1`, and not `/apis`. Of several that fit the longest counts. A host with such routes refuses paths that could be read in two ways (400): `..` in whatever form, and within the first segments `//`, `;` and slashes in escapes.")
+        .also(&["prefix", "path_prefix", "location", "paths"]),
+    Key::new("service.*.route.strip", Kind::Flag, Need::Default("false"), "true")
+        .about("Whether the application sees the path without `path`, which is then in `x-forwarded-prefix`.")
+        .also(&["strip_prefix", "strip_path", "rewrite"]),
+    Key::new("service.*.route.header", Kind::Table, Need::Optional, r#"{ name = "x-beta", value = "1" }"#)
+        .about("A header that requests must have. Of routes with one host and path that with a `value` counts before that with a `name` alone, and both before that without a header.")
+        .also(&["headers", "match", "when"]),
+    Key::new("service.*.route.header.name", text(Rule::Token), Need::Required, r#""x-beta""#)
+        .about("Its name.")
+        .also(&["header", "key"]),
+    Key::new("service.*.route.header.value", text(Rule::HeaderValue { empty: false }), Need::Optional, r#""1""#)
+        .about("Its whole value. Without it the header must only be there.")
+        .also(&["equals", "exact"]),
+    Key::new("service.*.route.private", Kind::Flag, Need::Default("false"), "true")
+        .about("Whether it is there for links alone: clients of the outside get 404, and it needs no host. So `path = \"/admin\"` beside a route for everything else takes that path away from the outside.")
+        .also(&["internal", "hidden"]),
+    Key::new("service.*.route.allow", Kind::List { of: Rule::Range, at_least: 1 }, Need::Optional, r#"["10.0.0.0/8", "2001:db8::/32"]"#)
+        .about("The addresses that may ask; all others get 403. What counts is the address of the connection, not what a request says of it.")
+        .also(&["allow_from", "whitelist", "allowlist", "ip_allow", "ranges", "source_range"]),
+    Key::new("service.*.route.https", text(Rule::Choice(&["optional", "redirect"])), Need::Default(r#""optional""#), r#""redirect""#)
+        .about("`\"redirect\"`: requests without TLS are told to come again over HTTPS (308), but for ACME's challenges.")
+        .also(&["tls", "ssl", "force_https", "redirect", "https_redirect"]),
+    Key::new("service.*.route.response_timeout", duration("10ms", "24h"), Need::Optional, r#""10m""#)
+        .about("How long the application may take to the head of its answer, and a client to the next bytes of its request before that; then 504 or 408. Without it 2 minutes, and gRPC calls as long as they like.")
+        .also(&["read_timeout", "header_timeout", "proxy_read_timeout"]),
+    Key::new("service.*.route.idle_timeout", duration("10ms", "24h"), Need::Optional, r#""30s""#)
+        .about("How long nothing may come of an answer that has begun; then it is broken off. Websockets have none.")
+        .also(&["stream_idle_timeout", "send_timeout"]),
+    Key::new("service.*.route.timeout", duration("10ms", "24h"), Need::Optional, r#""1m""#)
+        .about("From the head of a request to the end of its answer, at most. Not of server-sent events, gRPC calls and websockets.")
+        .also(&["request_timeout", "total_timeout"]),
+    Key::new("service.*.route.body_limit", text(Rule::Size { least: "1KiB", most: "64TiB" }), Need::Optional, r#""10MiB""#)
+        .about("The most bytes of a request's body; then 413, before any of it is read where its length is said. Without it there is no limit.")
+        .also(&["max_body", "max_body_size", "client_max_body_size", "max_request_body_size", "request_body_limit"]),
+    Key::new("service.*.route.standard_headers", Kind::Flag, Need::Default("true"), "false")
+        .about("Whether answers get these headers, each where the application sent none of that name: `strict-transport-security: max-age=31536000` (over TLS, and not of `localhost` and names below it), `x-content-type-options: nosniff`, `referrer-policy: strict-origin-when-cross-origin`, `x-frame-options: SAMEORIGIN` (not where a `content-security-policy` names `frame-ancestors`).")
+        .also(&["security_headers", "secure_headers"]),
+    Key::new("service.*.route.response_headers", Kind::Headers, Need::Default("{}"), r#"{ x-frame-options = "DENY", referrer-policy = "" }"#)
+        .about("Response headers by name, in place of the standard ones or beside them, each where the application sent none. An empty text: not that one.")
+        .also(&["add_headers", "set_headers", "response_header"]),
+    Key::new("service.*.route.response_headers.*", text(Rule::HeaderValue { empty: true }), Need::Optional, r#""DENY""#)
+        .about("One header, its name in lower case."),
     Key::new("service.*.start_timeout", duration("1s", "1h"), Need::Default(r#""60s""#), r#""2m""#)
         .about("From start to healthy, at most; then the deployment goes back.")
         .also(&["deploy_timeout", "grace_period", "boot_timeout"]),

@@ -25,6 +25,15 @@ pub enum Kind {
         /// How many there may be.
         most: usize,
     },
+    /// A table of the keys below it, or a list of such tables.
+    TableOrTables {
+        /// What one of them is called.
+        what: &'static str,
+        /// How many there may be.
+        most: usize,
+    },
+    /// A table of response headers.
+    Headers,
     /// A table whose keys are names that the author chooses, at most so many.
     Each(usize),
     /// A table of environment variables.
@@ -96,8 +105,17 @@ pub enum Rule {
     Address,
     /// An image reference.
     Image,
-    /// A host name.
+    /// A host name, or `*.` and a host name.
     Host,
+    /// What the path of a URL begins with.
+    Prefix,
+    /// A range of addresses.
+    Range,
+    /// The value of a header.
+    HeaderValue {
+        /// Whether it may be empty.
+        empty: bool,
+    },
     /// The path of a URL.
     UrlPath,
     /// A relative path inside of the stack's folder.
@@ -120,6 +138,8 @@ impl Kind {
                 | Kind::Variant
                 | Kind::TableOr(_)
                 | Kind::Tables { .. }
+                | Kind::TableOrTables { .. }
+                | Kind::Headers
                 | Kind::Each(_)
                 | Kind::Variables
                 | Kind::Overrides
@@ -133,6 +153,8 @@ impl Kind {
             Kind::Table | Kind::Variant => "a table".to_owned(),
             Kind::TableOr(word) => format!("a table or `\"{word}\"`"),
             Kind::Tables { most, .. } => format!("a list of 1 to {most} tables"),
+            Kind::TableOrTables { most, .. } => format!("a table, or a list of 1 to {most} tables"),
+            Kind::Headers => "a table of texts".to_owned(),
             Kind::Each(most) => format!("a table for each name, at most {most}"),
             Kind::Variables => "a table of texts".to_owned(),
             Kind::Overrides => "a table of overrides".to_owned(),
@@ -173,7 +195,17 @@ impl Rule {
                 "`HOST:PORT`, the host a DNS name in lower case or an IPv4 address".to_owned()
             }
             Rule::Image => "`name:tag` or `host/name@sha256:…`".to_owned(),
-            Rule::Host => "a host name in lower case, such as `returns.localhost`".to_owned(),
+            Rule::Host => {
+                "a host name in lower case, such as `returns.localhost` or `*.example.org`"
+                    .to_owned()
+            }
+            Rule::Prefix => "a path of whole segments, such as `/api/v1`".to_owned(),
+            Rule::Range => {
+                "a range of addresses, such as `10.0.0.0/8` or `2001:db8::/32`".to_owned()
+            }
+            Rule::HeaderValue { .. } => {
+                "visible ASCII characters and spaces between them".to_owned()
+            }
             Rule::UrlPath => "a path that begins with `/`, such as `/healthz`".to_owned(),
             Rule::FilePath => "a path inside of the stack's folder, relative to it".to_owned(),
             Rule::Package => "the name of a Cargo package".to_owned(),
@@ -200,6 +232,9 @@ impl Rule {
             Rule::Address => value::egress(text).map(drop),
             Rule::Image => value::image(text),
             Rule::Host => value::host(text),
+            Rule::Prefix => value::prefix(text),
+            Rule::Range => value::range(text),
+            Rule::HeaderValue { empty } => value::header_value(text, empty),
             Rule::UrlPath => value::url_path(text),
             Rule::FilePath => value::file_path(text),
             Rule::Package => value::package(text),

@@ -77,7 +77,7 @@ impl Look<'_> {
                 self.table(table, "", shown);
                 self.scope = Scope::Stack;
             }
-            (Kind::Tables { most, .. }, Value::List(list)) => {
+            (Kind::Tables { most, .. } | Kind::TableOrTables { most, .. }, Value::List(list)) => {
                 self.tables(key, most, list, entry.node.span, shown);
             }
             (Kind::Tables { .. }, _) => self.wrong_type(key.kind, &entry.node, shown),
@@ -90,7 +90,7 @@ impl Look<'_> {
     }
 
     fn tables(&mut self, key: &'static Key, most: usize, list: &[Node], span: Span, shown: &Shown) {
-        let Kind::Tables { what, .. } = key.kind else {
+        let (Kind::Tables { what, .. } | Kind::TableOrTables { what, .. }) = key.kind else {
             return;
         };
         if list.is_empty() {
@@ -125,13 +125,11 @@ impl Look<'_> {
 
     /// Checks a name that the author chose.
     fn chosen_name(&mut self, parent: &str, name: &str, span: Span) {
-        let variables = keys::KEYS
-            .iter()
-            .any(|key| key.path == parent && key.kind == Kind::Variables);
-        let checked = if variables {
-            value::variable(name).and_then(|()| ours(name))
-        } else {
-            Rule::Name.check(name)
+        let mut keys = keys::KEYS.iter();
+        let checked = match keys.find(|key| key.path == parent).map(|key| key.kind) {
+            Some(Kind::Variables) => value::variable(name).and_then(|()| ours(name)),
+            Some(Kind::Headers) => value::response_header(name),
+            _ => Rule::Name.check(name),
         };
         self.take(checked, span);
     }
@@ -187,7 +185,11 @@ impl Look<'_> {
 
     fn list(&mut self, of: Rule, at_least: usize, list: &[Node], span: Span, shown: &Shown) {
         if list.len() < at_least {
-            self.push(empty(span, &format!("`{}`", shown.0)));
+            let mistake = empty(span, &format!("`{}`", shown.0));
+            self.push(match of {
+                Rule::Range => mistake.expected("at least one range, or no such key"),
+                _ => mistake,
+            });
         }
         let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
         for node in list {
@@ -364,6 +366,7 @@ fn retyped(kind: Kind, node: &Node, written: &str) -> Option<String> {
             format!("[{written}]")
         }
         (Kind::TableOr(word), Value::Boolean(false)) => format!("\"{word}\""),
+        (Kind::TableOrTables { .. }, Value::Text(_)) => format!("{{ host = {written} }}"),
         (Kind::Text(_), Value::List(list)) if list.len() == 1 => {
             written.trim_matches(['[', ']', ' ']).to_owned()
         }

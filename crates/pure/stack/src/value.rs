@@ -6,6 +6,8 @@
 use std::net::Ipv4Addr;
 
 use ward_types::id::{Digest, Name};
+use ward_types::range::{AddressRange, InvalidRange};
+use ward_types::route::is_reserved;
 use ward_types::spec::EgressSpec;
 use ward_types::unit::{ByteSize, parse_duration};
 
@@ -258,9 +260,10 @@ fn is_host(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(label) && !last.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// A route's host.
+/// A route's host. A wildcard stands for one label, and not for all that there is below a top-level domain.
 pub(crate) fn host(text: &str) -> Checked {
-    if is_host(text) {
+    let wide = |above: &str| is_host(above) && (above.contains('.') || above == "localhost");
+    if is_host(text) || text.strip_prefix("*.").is_some_and(wide) {
         return Ok(());
     }
     let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
@@ -269,12 +272,9 @@ pub(crate) fn host(text: &str) -> Checked {
         .next()
         .unwrap_or("")
         .to_ascii_lowercase();
-    let bare = bare
-        .trim_start_matches("*.")
-        .trim_end_matches('.')
-        .to_owned();
+    let bare = bare.trim_end_matches('.').to_owned();
     let wrong = Wrong::new(Code::BadHost, format!("{} is not a host name", quote(text)));
-    Err(wrong.mean(Some(bare).filter(|bare| is_host(bare))))
+    Err(wrong.mean(Some(bare).filter(|bare| *bare != text && host(bare).is_ok())))
 }
 
 /// `[HOST[:PORT]/]PATH` and `:TAG`, `@DIGEST` or both (OCI distribution specification 1.1, pulling manifests).
@@ -362,6 +362,81 @@ pub(crate) fn url_path(text: &str) -> Checked {
         Ok(())
     } else {
         Err(wrong(format!("{} is not the path of a URL", quote(text))))
+    }
+}
+
+/// What the path of a route begins with. Only what can be written in one way, so that nobody asks what it means.
+pub(crate) fn prefix(text: &str) -> Checked {
+    let wrong = |message: String| Wrong::new(Code::BadPrefix, message);
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()+,=:@".contains(&b);
+    let segment = |s: &str| !matches!(s, "" | "." | "..") && s.bytes().all(plain);
+    let good = |text: &str| {
+        let segments = text.strip_prefix('/');
+        text.len() <= 1024
+            && segments.is_some_and(|all| all.is_empty() || all.split('/').all(segment))
+    };
+    if good(text) {
+        return Ok(());
+    }
+    let meant = format!("/{}", text.trim_end_matches("/*").trim_matches('/'));
+    let meant = Some(meant).filter(|meant| good(meant));
+    let message = match text.starts_with('/') {
+        false => format!("{} does not begin with `/`", quote(text)),
+        true if text.ends_with('/') => format!("{} ends with `/`", quote(text)),
+        true => format!("{} is not a path of whole, plain segments", quote(text)),
+    };
+    Err(wrong(message).mean(meant))
+}
+
+/// A range of addresses.
+pub(crate) fn range(text: &str) -> Checked {
+    let (message, meant) = match text.parse::<AddressRange>() {
+        Ok(_) => return Ok(()),
+        Err(InvalidRange::LooseBits { bits, meant, .. }) => {
+            let message = format!("{} has bits set behind its first {bits}", quote(text));
+            (message, Some(meant.to_string()))
+        }
+        Err(InvalidRange::Unreadable(_)) => {
+            let message = format!("{} is not a range of addresses", quote(text));
+            (message, None)
+        }
+    };
+    Err(Wrong::new(Code::BadRange, message).mean(meant))
+}
+
+/// The value of a header (RFC 9110 section 5.5, without what is obsolete).
+pub(crate) fn header_value(text: &str, empty: bool) -> Checked {
+    let visible = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    if visible && text.trim() == text && text.len() <= 1000 && (empty || !text.is_empty()) {
+        return Ok(());
+    }
+    let message = match text {
+        "" => "the value of a header is empty".to_owned(),
+        text => format!("{} cannot be the value of a header", quote(text)),
+    };
+    let meant =
+        Some(text.trim()).filter(|meant| *meant != text && header_value(meant, empty).is_ok());
+    Err(Wrong::new(Code::BadHeaderValue, message).mean(meant.map(str::to_owned)))
+}
+
+/// The name of a response header that a route adds.
+pub(crate) fn response_header(text: &str) -> Checked {
+    token(text)?;
+    let lower = text.to_ascii_lowercase();
+    if is_reserved(&lower) {
+        let message = format!("{} is not for a route to set", quote(text));
+        let wrong = Wrong::new(Code::ReservedHeader, message);
+        return Err(
+            wrong.expected("a header that neither frames nor describes the answer's content")
+        );
+    }
+    match lower == text {
+        true => Ok(()),
+        false => {
+            let message = format!("{} is not in lower case", quote(text));
+            let wrong = Wrong::new(Code::BadToken, message);
+            Err(wrong.expected("a name in lower case").mean(Some(lower)))
+        }
     }
 }
 
@@ -561,6 +636,10 @@ mod tests {
             ".de",
             "a..de",
             "*.de",
+            "*",
+            "*.*.example.org",
+            "w*.example.org",
+            "www.*.org",
             "a.de:80",
             "http://a.de",
             "a.de/x",
@@ -575,6 +654,8 @@ mod tests {
                 "a",
                 "1.de",
                 "xn--bcher-kva.de",
+                "*.example.org",
+                "*.localhost",
             ],
             &bad,
         );
@@ -595,6 +676,76 @@ mod tests {
         all(
             file_path,
             &[".", "a", "a/b", "./a", "..a", "a..", "a b", "é"],
+            &bad,
+        );
+    }
+
+    #[test]
+    fn prefixes() {
+        let bad = [
+            "",
+            "api",
+            "/api/",
+            "//",
+            "/a//b",
+            "/a/../b",
+            "/.",
+            "/a%20b",
+            "/a b",
+            "/a;b",
+            "/a?b",
+            "/a#b",
+            "/a*",
+            "/é",
+            "/a\\b",
+            "*",
+            "http://a/b",
+        ];
+        all(
+            prefix,
+            &[
+                "/",
+                "/api",
+                "/api/v1.2",
+                "/.well-known/x",
+                "/~anna",
+                "/a:b@c",
+            ],
+            &bad,
+        );
+        let meant = |text: &str| prefix(text).unwrap_err().did_you_mean;
+        assert_eq!(meant("api").as_deref(), Some("/api"));
+        assert_eq!(meant("/api/").as_deref(), Some("/api"));
+        assert_eq!(meant("/api/*").as_deref(), Some("/api"));
+        assert_eq!(meant("/a/../b"), None);
+    }
+
+    #[test]
+    fn ranges_and_headers() {
+        all(
+            range,
+            &["10.0.0.0/8", "192.0.2.1", "2001:db8::/32"],
+            &["", "10.0.0.0/33", "office"],
+        );
+        let meant = range("10.1.2.3/8").unwrap_err().did_you_mean;
+        assert_eq!(meant.as_deref(), Some("10.0.0.0/8"));
+        all(
+            |text| header_value(text, false),
+            &["a", "max-age=1; b"],
+            &["", " a", "a ", "a\nb", "é", "a\tb"],
+        );
+        assert!(header_value("", true).is_ok());
+        let bad = [
+            "Content-Length",
+            "ward-release",
+            "X-Frame-Options",
+            "a b",
+            "",
+            "set-cookie",
+        ];
+        all(
+            response_header,
+            &["x-frame-options", "permissions-policy"],
             &bad,
         );
     }

@@ -34,6 +34,13 @@ fn around(key: &Key) -> Table {
         "service.*.release.timeout" | "service.*.release.schema" => {
             "image = 'a:1'\nport = 80\nrelease = { command = ['a'] }"
         }
+        "service.*.route.host" => "image = 'a:1'\nport = 80",
+        path if path.starts_with("service.*.route.header.") => {
+            "image = 'a:1'\nport = 80\nroute = { host = 'a.localhost', header = { name = 'x' } }"
+        }
+        path if path.starts_with("service.*.route.") => {
+            "image = 'a:1'\nport = 80\nroute = { host = 'a.localhost', path = '/a' }"
+        }
         "service.*.port" => "image = 'a:1'",
         _ => "image = 'a:1'\nport = 80",
     };
@@ -62,6 +69,7 @@ fn parts(key: &Key) -> Vec<&'static str> {
                 "service" => "web",
                 "database" => "db",
                 "environment" => "dev",
+                "response_headers" => "x-some",
                 _ => "SOME",
             };
         }

@@ -303,8 +303,110 @@ fn cases() -> Vec<(Code, &'static str, String)> {
         ),
         (
             Code::BadHost,
-            "wildcard",
-            service("port = 80\nhealth = \"none\"\nroute = { host = \"*.example.com\" }"),
+            "wildcard within",
+            routed("host = \"www.*.example.com\""),
+        ),
+        (
+            Code::BadHost,
+            "wildcard of everything",
+            routed("host = \"*.com\""),
+        ),
+        (
+            Code::BadPrefix,
+            "no slash at the beginning",
+            routed("host = \"a.localhost\", path = \"api\""),
+        ),
+        (
+            Code::BadPrefix,
+            "slash at the end",
+            routed("host = \"a.localhost\", path = \"/api/\""),
+        ),
+        (
+            Code::BadPrefix,
+            "dots",
+            routed("host = \"a.localhost\", path = \"/a/../b\""),
+        ),
+        (
+            Code::BadRange,
+            "name",
+            routed("host = \"a.localhost\", allow = [\"office\"]"),
+        ),
+        (
+            Code::BadRange,
+            "loose bits",
+            routed("host = \"a.localhost\", allow = [\"10.1.2.3/8\"]"),
+        ),
+        (
+            Code::Repeated,
+            "range twice",
+            routed("host = \"a.localhost\", allow = [\"10.0.0.0/8\", \"10.0.0.0/8\"]"),
+        ),
+        (
+            Code::Empty,
+            "no ranges",
+            routed("host = \"a.localhost\", allow = []"),
+        ),
+        (
+            Code::BadHeaderValue,
+            "condition",
+            routed("host = \"a.localhost\", header = { name = \"x-beta\", value = \"\" }"),
+        ),
+        (
+            Code::BadHeaderValue,
+            "line",
+            routed("host = \"a.localhost\", response_headers = { x-a = \"b\\nc\" }"),
+        ),
+        (
+            Code::BadToken,
+            "header in capitals of a route",
+            routed("host = \"a.localhost\", response_headers = { X-Frame-Options = \"DENY\" }"),
+        ),
+        (
+            Code::ReservedHeader,
+            "length",
+            routed("host = \"a.localhost\", response_headers = { content-length = \"1\" }"),
+        ),
+        (
+            Code::BadChoice,
+            "https",
+            routed("host = \"a.localhost\", https = \"force\""),
+        ),
+        (
+            Code::OutOfRange,
+            "timeout of a route",
+            routed("host = \"a.localhost\", timeout = \"2d\""),
+        ),
+        (Code::MissingKey, "host", routed("path = \"/api\"")),
+        (
+            Code::NothingToStrip,
+            "no path",
+            routed("host = \"a.localhost\", strip = true"),
+        ),
+        (
+            Code::WrongType,
+            "route as a text",
+            service("port = 80\nhealth = \"none\"\nroute = \"a.localhost\""),
+        ),
+        (
+            Code::UnknownKey,
+            "routes",
+            service("port = 80\nhealth = \"none\"\nroutes = [{ host = \"a.localhost\" }]"),
+        ),
+        (
+            Code::HostTaken,
+            "path in another case",
+            two_routes(
+                "host = \"s.localhost\", path = \"/api\"",
+                "host = \"s.localhost\", path = \"/API\"",
+            ),
+        ),
+        (
+            Code::HostTaken,
+            "header",
+            two_routes(
+                "host = \"s.localhost\", header = { name = \"x-beta\" }",
+                "host = \"s.localhost\", header = { name = \"X-Beta\" }",
+            ),
         ),
         (
             Code::BadUrlPath,
@@ -642,6 +744,19 @@ fn two_hosts() -> String {
         "{}[service.api]\nimage = \"a:1\"\n{lines}\n",
         service(lines)
     )
+}
+
+/// A file in which a service has this route.
+fn routed(keys: &str) -> String {
+    service(&format!(
+        "port = 80\nhealth = \"none\"\nroute = {{ {keys} }}"
+    ))
+}
+
+/// A file in which a service has these two.
+fn two_routes(one: &str, two: &str) -> String {
+    let routes = format!("route = [\n  {{ {one} }},\n  {{ {two} }},\n]");
+    service(&format!("port = 80\nhealth = \"none\"\n{routes}"))
 }
 
 fn show(text: &str, mistakes: &[Mistake]) -> String {

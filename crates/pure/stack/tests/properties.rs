@@ -271,7 +271,7 @@ fn compare(wanted: &Wanted, scale: &BTreeMap<String, u32>, spec: &EnvSpec) {
             scale.get(name).copied().unwrap_or(service.instances)
         );
         assert_eq!(got.port, service.port);
-        assert_eq!(got.route.is_some(), service.port.is_some());
+        assert_eq!(got.routes.len(), usize::from(service.port.is_some()));
         let healthy = service.port.map(|_| service.healthy.unwrap_or(2));
         assert_eq!(got.health.as_ref().map(|health| health.healthy), healthy);
         assert_eq!(got.links.len(), usize::from(service.linked));

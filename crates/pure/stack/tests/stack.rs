@@ -9,6 +9,7 @@ use std::path::Path;
 
 use ward_stack::{Code, EXAMPLE, read, reference, too_large};
 use ward_types::id::Name;
+use ward_types::route::{Audience, Https, Prefix, RouteSettings, StandardHeaders};
 use ward_types::spec::{
     Amount, Analysis, Base, CanaryStep, Deadlines, EgressSpec, EnvSpec, ImageSource, Inconclusive,
     Schema, Sticky, Strategy,
@@ -60,7 +61,7 @@ fn the_example_is_taken_as_it_stands() {
         ["returns-web", "migrate"]
     );
     assert_eq!(web.release.as_ref().unwrap().timeout, Millis::secs(300));
-    assert_eq!(web.route.as_ref().unwrap().host, "returns.localhost");
+    assert_eq!(web.routes[0].host.as_deref(), Some("returns.localhost"));
     let prod = stack.resolve(&name("prod")).unwrap();
     assert_eq!(prod.services[&name("web")].instances, 4);
     assert_eq!(prod.databases, dev.databases);
@@ -89,6 +90,102 @@ fn what_is_not_said_has_the_documented_default() {
         (&service.health, &service.memory, &service.command),
         (&None, &None, &None)
     );
+}
+
+const ROUTES: &str = r#"
+stack = { name = "s", version = "0.1" }
+[service.api]
+image = "a:1"
+port = 80
+health = "none"
+
+[[service.api.route]]
+host = "s.localhost"
+path = "/api"
+strip = true
+https = "redirect"
+allow = ["10.0.0.0/8", "::1"]
+timeout = "1m"
+idle_timeout = "30s"
+response_timeout = "10s"
+body_limit = "10MiB"
+response_headers = { x-frame-options = "DENY", referrer-policy = "" }
+
+[[service.api.route]]
+host = "*.s.localhost"
+header = { name = "X-Beta", value = "1" }
+standard_headers = false
+
+[[service.api.route]]
+path = "/admin"
+private = true
+
+[service.web]
+image = "a:1"
+port = 80
+health = "none"
+route = { host = "s.localhost" }
+
+[environment.dev]
+[environment.prod]
+service.web.route.host = "s.example.org"
+service.api.route = { host = "api.example.org" }
+"#;
+
+#[test]
+fn routes_are_a_table_or_a_list_of_tables() {
+    let dev = resolve(ROUTES, "dev");
+    let routes = &dev.services[&name("api")].routes;
+    let [first, second, third] = routes.as_slice() else {
+        panic!("{routes:#?}");
+    };
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        (&first.host, first.path.as_str()),
+        (&text("s.localhost"), "/api")
+    );
+    let settings = &first.settings;
+    assert_eq!(
+        (settings.prefix, settings.https),
+        (Prefix::Stripped, Https::Redirect)
+    );
+    let ranges: Vec<String> = settings.allow.iter().map(ToString::to_string).collect();
+    assert_eq!(ranges, ["10.0.0.0/8", "::1"]);
+    assert_eq!(
+        [
+            settings.timeout,
+            settings.idle_timeout,
+            settings.response_timeout
+        ],
+        [60, 30, 10].map(|seconds| Some(Millis::secs(seconds)))
+    );
+    assert_eq!(settings.body_limit, Some(ByteSize(10 << 20)));
+    assert_eq!(settings.standard_headers, StandardHeaders::Added);
+    assert_eq!(settings.headers["x-frame-options"], "DENY");
+    assert_eq!(settings.headers["referrer-policy"], "");
+    let header = second.header.as_ref().unwrap();
+    assert_eq!(
+        (header.name.as_str(), &header.value),
+        ("x-beta", &text("1"))
+    );
+    assert_eq!(second.settings, RouteSettings::bare());
+    assert_eq!(
+        (&third.host, third.settings.audience),
+        (&None, Audience::Links)
+    );
+    let web = &dev.services[&name("web")].routes;
+    assert_eq!(web[0].settings, RouteSettings::default());
+}
+
+#[test]
+fn an_environment_changes_a_route_or_replaces_the_list() {
+    let prod = resolve(ROUTES, "prod");
+    let hosts = |service: &str| -> Vec<String> {
+        let routes = prod.services[&name(service)].routes.iter();
+        routes.filter_map(|route| route.host.clone()).collect()
+    };
+    assert_eq!(hosts("web"), ["s.example.org"]);
+    assert_eq!(hosts("api"), ["api.example.org"]);
 }
 
 #[test]

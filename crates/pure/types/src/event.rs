@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DeploymentId, EnvId, InstanceId, Name, ReleaseId, Term};
+use crate::maintenance::{Begun, Maintained, Maintenance};
 use crate::release::{
     DataState, Deployment, Environment, Gap, Goal, Pause, Phase, Release, Served, Verdict,
 };
@@ -133,6 +134,27 @@ pub enum Event {
         /// Which service, and how long.
         gap: Gap,
     },
+    /// Clients of an environment, or of one service, get a page from here on, in place of what they were told
+    /// before.
+    MaintenanceBegan {
+        /// Which environment.
+        env: EnvId,
+        /// Which service; `None`: all of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<Name>,
+        /// What they are told.
+        maintenance: Maintenance,
+        /// Who began it.
+        by: String,
+    },
+    /// They get answers again.
+    MaintenanceEnded {
+        /// Which environment.
+        env: EnvId,
+        /// Which service; `None`: all of them, also those that were named alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<Name>,
+    },
     /// Somebody asked for an environment to be up, down or purged.
     GoalChanged {
         /// Which environment.
@@ -213,6 +235,8 @@ impl Event {
             | Event::DeploymentCancelled { env, .. }
             | Event::SchemaChanging { env, .. }
             | Event::ServiceExchanged { env, .. }
+            | Event::MaintenanceBegan { env, .. }
+            | Event::MaintenanceEnded { env, .. }
             | Event::GoalChanged { env, .. }
             | Event::DataPurged { env }
             | Event::InstanceEnded { env, .. }
@@ -240,6 +264,8 @@ impl Event {
             Event::DeploymentCancelled { .. } => "deployment_cancelled",
             Event::SchemaChanging { .. } => "schema_changing",
             Event::ServiceExchanged { .. } => "service_exchanged",
+            Event::MaintenanceBegan { .. } => "maintenance_began",
+            Event::MaintenanceEnded { .. } => "maintenance_ended",
             Event::GoalChanged { .. } => "goal_changed",
             Event::DataPurged { .. } => "data_purged",
             Event::InstanceEnded { .. } => "instance_ended",
@@ -407,6 +433,20 @@ impl Environment {
                 }
                 gaps.push(gap.clone());
             }
+            Event::MaintenanceBegan {
+                service,
+                maintenance,
+                by,
+                ..
+            } => {
+                let begun = Begun {
+                    maintenance: maintenance.clone(),
+                    by: by.clone(),
+                    at,
+                };
+                self.maintained.begin(service.as_ref(), begun);
+            }
+            Event::MaintenanceEnded { service, .. } => self.maintained.end(service.as_ref()),
             Event::GoalChanged { goal, .. } => {
                 self.goal = *goal;
                 if *goal == Goal::Purged {
@@ -414,6 +454,7 @@ impl Environment {
                     // leads back. The data is there until it is gone.
                     self.current = None;
                     self.previous = None;
+                    self.maintained = Maintained::default();
                 }
             }
             Event::DataPurged { .. } => {

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DeploymentId, Digest, EnvId, Name, ReleaseId};
+use crate::maintenance::Maintained;
 use crate::schema::SchemaChange;
 use crate::spec::EnvSpec;
 use crate::time::{Millis, Timestamp};
@@ -268,6 +269,9 @@ pub struct Environment {
     /// The release commands that took away what earlier releases needed, since its data is new.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schema: Vec<SchemaChange>,
+    /// What of it is in maintenance.
+    #[serde(default, skip_serializing_if = "Maintained::is_empty")]
+    pub maintained: Maintained,
 }
 
 impl Environment {
@@ -287,6 +291,7 @@ impl Environment {
             deployments: BTreeMap::new(),
             ended: VecDeque::new(),
             schema: Vec::new(),
+            maintained: Maintained::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{EnvId, Name};
+pub use crate::route::RouteSpec;
 use crate::time::Millis;
 use crate::unit::ByteSize;
 
@@ -102,7 +103,12 @@ pub struct ServiceSpec {
     /// Work to do before a release serves, such as migrations.
     pub release: Option<ReleaseCommand>,
     /// How clients reach it.
-    pub route: Option<RouteSpec>,
+    #[serde(
+        default,
+        rename = "route",
+        deserialize_with = "crate::route::one_or_several"
+    )]
+    pub routes: Vec<RouteSpec>,
     /// From start to healthy, at most.
     pub start_timeout: Millis,
     /// From the routing switch until requests under way are cut off.
@@ -391,13 +397,6 @@ impl Strategy {
             Self::BlueGreen { .. } => None,
         }
     }
-}
-
-/// How clients reach a service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RouteSpec {
-    /// The host name that requests name.
-    pub host: String,
 }
 
 /// A database, resolved.

@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::histogram::Histogram;
 use crate::id::{EnvId, Generation, InstanceId, Name, ReleaseId, Term};
+use crate::maintenance::Maintenance;
+use crate::route::Route;
 use crate::spec::{Probe, Sticky};
 use crate::time::Millis;
 
@@ -26,22 +28,89 @@ pub struct Table {
 }
 
 /// The instances of one service that take new requests.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "Written")]
 pub struct Pool {
     /// The environment.
     pub env: EnvId,
     /// The service.
     pub service: Name,
-    /// The host names that lead here; none when only links do.
-    pub hosts: Vec<String>,
+    /// The requests that lead here; none when only links do.
+    pub routes: Vec<Route>,
     /// The instances in rotation. May be empty: requests wait for a few seconds, then 503 with Retry-After.
     pub endpoints: Vec<Endpoint>,
     /// How requests are divided while two releases are in rotation; `None`: by the instances alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<Split>,
     /// Requests that the gateway makes itself, while a release in rotation is on trial.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
+    /// What clients get instead of answers, for now.
+    pub maintenance: Option<Maintenance>,
+}
+
+/// A pool as it stands in a table. One without `routes` leads there by its `hosts` alone: so did all of a Ward
+/// that knew no others, whose gateway follows the tables of its successor until it has ended.
+#[derive(Deserialize)]
+struct Written {
+    env: EnvId,
+    service: Name,
+    hosts: Vec<String>,
+    #[serde(default)]
+    routes: Option<Vec<Route>>,
+    endpoints: Vec<Endpoint>,
+    #[serde(default)]
+    split: Option<Split>,
+    #[serde(default)]
+    probe: Option<Probe>,
+    #[serde(default)]
+    maintenance: Option<Maintenance>,
+}
+
+impl From<Written> for Pool {
+    fn from(written: Written) -> Self {
+        let hosts = || written.hosts.iter().map(|host| Route::plain(host));
+        Self {
+            env: written.env,
+            service: written.service,
+            routes: written.routes.unwrap_or_else(|| hosts().collect()),
+            endpoints: written.endpoints,
+            split: written.split,
+            probe: written.probe,
+            maintenance: written.maintenance,
+        }
+    }
+}
+
+impl Serialize for Pool {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Written<'a> {
+            env: &'a EnvId,
+            service: &'a Name,
+            hosts: Vec<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            routes: Option<&'a [Route]>,
+            endpoints: &'a [Endpoint],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            split: Option<&'a Split>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            probe: Option<&'a Probe>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            maintenance: Option<&'a Maintenance>,
+        }
+        let whole = self.routes.iter().filter(|route| route.is_whole_host());
+        let plain = self.routes.iter().all(Route::is_plain);
+        let written = Written {
+            env: &self.env,
+            service: &self.service,
+            hosts: whole.map(|route| route.host.as_str()).collect(),
+            routes: (!plain).then_some(&self.routes),
+            endpoints: &self.endpoints,
+            split: self.split.as_ref(),
+            probe: self.probe.as_ref(),
+            maintenance: self.maintenance.as_ref(),
+        };
+        written.serialize(serializer)
+    }
 }
 
 /// A release's share of a pool's requests. Where no instance of one of the two sides is in rotation, the
@@ -153,4 +222,62 @@ pub struct Traffic {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::{HeaderCondition, RouteSettings};
+
+    fn pool(routes: Vec<Route>) -> Pool {
+        Pool {
+            env: EnvId::parse("shop/dev").unwrap(),
+            service: Name::parse("web").unwrap(),
+            routes,
+            endpoints: Vec::new(),
+            split: None,
+            probe: None,
+            maintenance: None,
+        }
+    }
+
+    fn again(pool: &Pool) -> (serde_json::Value, Pool) {
+        let json = serde_json::to_value(pool).unwrap();
+        (json.clone(), serde_json::from_value(json).unwrap())
+    }
+
+    #[test]
+    fn a_table_of_a_ward_that_knew_hosts_alone_is_read() {
+        let old = r#"{"env":"shop/dev","service":"web","hosts":["a.example","b.example"],"endpoints":[]}"#;
+        let read: Pool = serde_json::from_str(old).unwrap();
+        let plain = ["a.example", "b.example"].map(Route::plain);
+        assert_eq!(read, pool(plain.to_vec()));
+        assert_eq!(serde_json::to_string(&read).unwrap(), old);
+    }
+
+    #[test]
+    fn such_a_ward_still_finds_the_hosts_that_lead_to_one_service_alone() {
+        let header = HeaderCondition {
+            name: "x-beta".to_owned(),
+            value: None,
+        };
+        let routes = vec![
+            Route::plain("a.example"),
+            Route {
+                path: "/api".to_owned(),
+                ..Route::plain("a.example")
+            },
+            Route {
+                header: Some(header),
+                settings: RouteSettings::bare(),
+                ..Route::plain("b.example")
+            },
+            Route::plain("*.c.example"),
+        ];
+        let (json, read) = again(&pool(routes.clone()));
+        assert_eq!(json["hosts"], serde_json::json!(["a.example"]));
+        assert_eq!(read, pool(routes));
+        let inner = pool(Vec::new());
+        assert_eq!(again(&inner).1, inner);
+    }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::Record;
 use crate::id::{DeploymentId, Digest, EnvId, InstanceId, Name, ReleaseId, Term};
 use crate::keeper::{Exit, InstanceState};
+use crate::maintenance::Maintenance;
 use crate::release::{Failure, Gap, Goal, Reason, Verdict};
 use crate::schema::SchemaChange;
 use crate::spec::Strategy;
@@ -84,12 +85,53 @@ pub struct EnvironmentView {
     pub version: Option<String>,
     /// The URLs by which it is reached.
     pub addresses: Vec<String>,
+    /// What of it is in maintenance.
+    #[serde(default)]
+    pub maintenance: Vec<MaintenanceView>,
     /// Its services and databases.
     pub components: Vec<ComponentView>,
     /// The deployment under way, if one is.
     pub deployment: Option<DeploymentView>,
     /// What Ward is waiting for, in sentences (promise P12); empty when nothing moves.
     pub waiting: Vec<String>,
+}
+
+/// What clients get instead of answers, and who wants it so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaintenanceView {
+    /// Of which service; `None`: of all of the environment.
+    pub service: Option<Name>,
+    /// What clients are told.
+    pub maintenance: Maintenance,
+    /// Who began it.
+    pub by: String,
+    /// When.
+    pub since: Timestamp,
+}
+
+/// The body of `POST /v1/maintenance`, which is answered by a [`MaintenanceAnswer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaintenanceRequest {
+    /// The environment; may be left out where there is one.
+    pub env: Option<EnvId>,
+    /// Which service; `None`: all of them.
+    pub service: Option<Name>,
+    /// What clients are told from now on; `None`: they get answers again.
+    pub begin: Option<Maintenance>,
+    /// Why, for the audit log.
+    pub why: String,
+}
+
+/// What of an environment is in maintenance now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaintenanceAnswer {
+    /// The environment.
+    pub env: EnvId,
+    /// What is in maintenance.
+    pub maintenance: Vec<MaintenanceView>,
+    /// Whether the gateway was seen to do so. It is in the log in any case, and comes into force with the
+    /// gateway's next table.
+    pub in_force: bool,
 }
 
 /// One service or database.

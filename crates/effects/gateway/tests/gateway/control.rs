@@ -47,7 +47,12 @@ async fn an_older_table_is_refused_and_changes_nothing() {
     other.service = ward_types::id::Name::parse("api").unwrap();
     ambiguous.pools.push(other);
     let message = refusal(world.control.apply(ambiguous).await);
-    assert!(message.contains("shop.localhost is claimed"), "{message}");
+    assert!(
+        message.contains(
+            "requests for shop.localhost/ lead to web of shop/dev and to api of shop/dev"
+        ),
+        "{message}"
+    );
     assert_eq!(world.control.observe().await.unwrap().table, table);
     assert_eq!(body(fetch(world.http, get("/")).await).await, "one");
 }

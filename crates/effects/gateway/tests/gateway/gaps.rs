@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use ward_types::id::Term;
+use ward_types::route::Route;
 use ward_types::table::Table;
 use ward_types::time::Millis;
 
@@ -50,7 +51,7 @@ fn call() -> Request<Payload> {
 }
 
 /// Asks, and sees that no answer comes for a while.
-async fn waits(
+pub(crate) async fn waits(
     asked: impl Future<Output = Response<Incoming>> + Send + 'static,
 ) -> JoinHandle<Response<Incoming>> {
     let mut asked = tokio::spawn(asked);
@@ -284,7 +285,7 @@ async fn those_who_wait_for_what_is_served_no_more_are_told_at_once() {
     let mut world = orphaned(Start::Patient, &app).await;
     let waiting = waits(fetch(world.http, get("/"))).await;
     let mut table = world.table(&[]);
-    table.pools[0].hosts = vec!["elsewhere.localhost".to_owned()];
+    table.pools[0].routes = vec![Route::plain("elsewhere.localhost")];
     world.control.apply(table).await.unwrap();
     assert_eq!(waiting.await.unwrap().status(), 404);
 

@@ -16,6 +16,7 @@ mod http;
 mod links;
 mod partings;
 mod probes;
+mod routing;
 mod smuggling;
 mod splits;
 mod swaps;

@@ -67,7 +67,7 @@ async fn both_releases_get_as_many_and_only_where_the_table_asks_for_it() {
     let api = |table: &mut Table, world: &World| {
         let mut api = table.pools[0].clone();
         api.service = Name::parse("api").unwrap();
-        api.hosts = Vec::new();
+        api.routes = Vec::new();
         api.endpoints = vec![world.endpoint("api-r1-3")];
         (api.split, api.probe) = (None, probe("/"));
         table.pools.push(api);

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use ward_gateway::control::Control;
 use ward_gateway::{Limits, Options};
 use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId, Term};
+use ward_types::route::Route;
 use ward_types::spec::Sticky;
 use ward_types::table::{Endpoint, GatewayObserved, Pool, Split, Table, Traffic};
 use ward_types::time::Millis;
@@ -151,10 +152,11 @@ impl World {
             pools: vec![Pool {
                 env: env(),
                 service: Name::parse("web").unwrap(),
-                hosts: vec!["shop.localhost".to_owned()],
+                routes: vec![Route::plain("shop.localhost")],
                 endpoints: instances.iter().map(|id| self.endpoint(id)).collect(),
                 split: None,
                 probe: None,
+                maintenance: None,
             }],
         }
     }

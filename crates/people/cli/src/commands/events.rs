@@ -148,6 +148,19 @@ fn sentence(event: &Event) -> String {
         Event::ServiceExchanged {
             deployment, gap, ..
         } => format!("deployment {deployment}: {gap}"),
+        Event::MaintenanceBegan {
+            service,
+            maintenance,
+            ..
+        } => {
+            let of = service.as_ref().map(|service| format!(" of {service}"));
+            let of = of.unwrap_or_default();
+            format!("maintenance{of} begins: “{}”", maintenance.message)
+        }
+        Event::MaintenanceEnded { service, .. } => match service {
+            Some(service) => format!("maintenance of {service} ends"),
+            None => "maintenance ends".to_owned(),
+        },
         Event::GoalChanged { goal, .. } => format!("goal {goal:?}").to_lowercase(),
         Event::DataPurged { .. } => "its data is removed".to_owned(),
         Event::InstanceEnded { instance, how, .. } => format!("{instance} {how}"),

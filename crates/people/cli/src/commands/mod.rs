@@ -7,6 +7,7 @@ mod deployment;
 mod doctor;
 mod events;
 mod logs;
+mod maintenance;
 pub(crate) mod processes;
 mod releases;
 mod status;
@@ -144,6 +145,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Status, Trouble
         Command::Rollback(to) => deploy::go_to(context, "/v1/rollback", to).await,
         Command::Rollforward(to) => deploy::go_to(context, "/v1/rollforward", to).await,
         Command::Deployment(deployment) => deployment::deployment(context, deployment).await,
+        Command::Maintenance(asked) => maintenance::maintenance(context, asked).await,
         Command::Down(down) => deploy::down(context, down).await,
         Command::Upgrade(upgrade) => upgrade::upgrade(context, &upgrade).await,
         Command::Check(check) => check::check(context, &check).await,

@@ -76,6 +76,9 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
     for address in addresses {
         printer.data(&format!("  {address}"));
     }
+    for one in &env.maintenance {
+        printer.data(&format!("  {}", super::maintenance::sentence(one).yellow()));
+    }
     let some = env.components.iter().any(|c| !c.instances.is_empty());
     let declared = env.goal == Goal::Up && !env.components.is_empty();
     if declared || some {

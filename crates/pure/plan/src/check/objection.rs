@@ -127,6 +127,12 @@ pub enum Objection {
     /// It routes to a release that is neither the one that serves nor one that has started in full.
     #[error("it would route to a release that has not started in full")]
     RoutesEarly,
+    /// It puts a service into maintenance, or takes it out of it, other than the log says.
+    #[error("it would put {service} into or out of maintenance, which nobody asked for")]
+    WrongMaintenance {
+        /// Which service.
+        service: Name,
+    },
     /// It routes an environment that should be down.
     #[error("it would route requests to an environment that should be down")]
     RoutesDown,

@@ -29,6 +29,10 @@ pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
         objections.push(Objection::RoutesBlindly);
     }
     for pool in pools {
+        if pool.maintenance.as_ref() != case.env.maintained.of(&pool.service) {
+            let service = pool.service.clone();
+            objections.push(Objection::WrongMaintenance { service });
+        }
         for id in &pool.endpoints {
             objections.extend(endpoint(case, pool, id));
         }

@@ -15,6 +15,12 @@ fn half_started() -> Case {
     Case::of(&world)
 }
 
+fn maintained() -> World {
+    let mut world = serving();
+    world.maintain(Some("back at noon"));
+    world
+}
+
 pub(super) fn routing() -> Vec<Wrong> {
     let rest = || Case::of(&serving());
     let both = ["web-r1-3", "web-r1-4"];
@@ -24,6 +30,12 @@ pub(super) fn routing() -> Vec<Wrong> {
             rest(),
             vec![route("web", &both), route("web", &both)],
             "routes twice",
+        ),
+        (
+            "end a maintenance that nobody ended",
+            Case::of(&maintained()),
+            vec![route("web", &both)],
+            "wrong maintenance",
         ),
         (
             "route to what starts",

@@ -129,3 +129,15 @@ fn a_service_comes_and_a_service_goes() {
     world.run(3000);
     golden!(world.transcript);
 }
+
+#[test]
+fn maintenance_goes_on_while_a_release_rolls_out() {
+    let mut world = served();
+    world.maintain(Some("back at noon"));
+    world.settle();
+    world.deploy(returns());
+    world.settle();
+    world.maintain(None);
+    world.settle();
+    golden!(world.transcript);
+}

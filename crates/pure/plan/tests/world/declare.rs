@@ -7,6 +7,7 @@ use ward_plan::PlannedPool;
 use ward_types::id::{Digest, EnvId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceFacts, Role};
 use ward_types::release::{Build, Release};
+use ward_types::route::RouteSettings;
 use ward_types::spec::{
     Amount, Analysis, CanaryStep, DatabaseEngine, DatabaseSpec, Deadlines, EnvSpec, HealthSpec,
     ImageSource, Inconclusive, Probe, ReleaseCommand, RouteSpec, Schema, ServiceSpec, Sticky,
@@ -41,7 +42,7 @@ pub fn worker(instances: u32) -> ServiceSpec {
         env: BTreeMap::new(),
         memory: None,
         release: None,
-        route: None,
+        routes: Vec::new(),
         start_timeout: Millis::secs(30),
         drain_timeout: Millis::secs(20),
         long_drain_timeout: Some(Millis::secs(40)),
@@ -66,9 +67,12 @@ pub fn web(instances: u32) -> ServiceSpec {
             healthy: 2,
             unhealthy: 3,
         }),
-        route: Some(RouteSpec {
-            host: "returns.localhost".into(),
-        }),
+        routes: vec![RouteSpec {
+            host: Some("returns.localhost".into()),
+            path: "/".into(),
+            header: None,
+            settings: RouteSettings::default(),
+        }],
         ..worker(instances)
     }
 }
@@ -76,7 +80,7 @@ pub fn web(instances: u32) -> ServiceSpec {
 /// A service that only links reach.
 pub fn inner(instances: u32) -> ServiceSpec {
     ServiceSpec {
-        route: None,
+        routes: Vec::new(),
         ..web(instances)
     }
 }
@@ -345,7 +349,7 @@ impl World {
         let pools = pools.iter().map(|pool| Pool {
             env: self.id.clone(),
             service: pool.service.clone(),
-            hosts: pool.hosts.clone(),
+            routes: pool.routes.clone(),
             endpoints: pool
                 .endpoints
                 .iter()
@@ -359,6 +363,7 @@ impl World {
                 .collect(),
             split: pool.split.clone(),
             probe: pool.probe.clone(),
+            maintenance: pool.maintenance.clone(),
         });
         pools.collect()
     }

@@ -27,9 +27,10 @@ use ward_plan::{Action, Memory, Observed, Plan};
 use ward_types::event::{Event, State};
 use ward_types::id::{DeploymentId, EnvId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceFacts, Role};
+use ward_types::maintenance::Maintenance;
 use ward_types::release::{Deployment, Environment, Goal, Phase, Reason};
 use ward_types::spec::Strategy;
-use ward_types::time::Timestamp;
+use ward_types::time::{Millis, Timestamp};
 
 /// What stops a driver in the middle of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,6 +231,28 @@ impl World {
             env,
             deployment,
             to,
+        });
+    }
+
+    /// Clients get a page with these words, or answers again.
+    pub fn maintain(&mut self, words: Option<&str>) {
+        let (env, service) = (self.id.clone(), None);
+        let Some(words) = words else {
+            self.say("> the maintenance is over");
+            return self.append(&Event::MaintenanceEnded { env, service });
+        };
+        self.say(&format!("> maintenance: {words}"));
+        let maintenance = Maintenance {
+            message: words.to_owned(),
+            allow: Vec::new(),
+            retry_after: Millis::secs(300),
+        };
+        let by = "anna".to_owned();
+        self.append(&Event::MaintenanceBegan {
+            env,
+            service,
+            maintenance,
+            by,
         });
     }
 

@@ -121,7 +121,9 @@ fn pool(pool: &PlannedPool) -> String {
     let probe = pool.probe.as_ref().map_or_else(String::new, |probe| {
         format!(" (probes of {} every {} ms)", probe.path, probe.every.0)
     });
-    format!("{}: [{}]{split}{probe}", pool.service, ids.join(" "))
+    let maintenance = pool.maintenance.as_ref();
+    let page = maintenance.map_or_else(String::new, |it| format!(" (a page: {})", it.message));
+    format!("{}: [{}]{split}{probe}{page}", pool.service, ids.join(" "))
 }
 
 fn stage_of(phase: &Phase) -> u32 {

@@ -1,0 +1,276 @@
+//! Which route a request of the outside takes.
+//!
+//! The host decides first: one that is named in full goes before a wildcard, which stands for one label. Of a
+//! host's routes the longest prefix that covers the path goes first, and of those with one prefix the one that
+//! asks for a header's value, then the one that asks for a header. No other host is tried when none of them fits.
+//! A host that has one route, for all of its requests, costs one look-up and no look at the path.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use ward_types::route::{HeaderCondition, Prefix, Route as RouteEntry};
+
+use crate::failure::Failure;
+use crate::path;
+use crate::routes::{Pool, canonical};
+use crate::settings::Settings;
+
+/// One route, ready for requests.
+pub(crate) struct Route {
+    /// Where it leads.
+    pub(crate) pool: Arc<Pool>,
+    /// What holds for its requests.
+    pub(crate) settings: Arc<Settings>,
+    /// What a path begins with; empty: every path.
+    prefix: String,
+    depth: usize,
+    header: Option<Condition>,
+}
+
+struct Condition {
+    name: HeaderName,
+    value: Option<HeaderValue>,
+}
+
+impl Condition {
+    fn of(entry: &HeaderCondition) -> Result<Self, &'static str> {
+        let name = HeaderName::try_from(entry.name.as_str());
+        let value = entry.value.as_deref().map(HeaderValue::try_from);
+        Ok(Self {
+            name: name.map_err(|_| "its header's name is not one")?,
+            value: value
+                .transpose()
+                .map_err(|_| "its header's value is not one")?,
+        })
+    }
+
+    fn holds(&self, headers: &HeaderMap) -> bool {
+        match &self.value {
+            None => headers.contains_key(&self.name),
+            Some(value) => headers.get_all(&self.name).iter().any(|one| one == value),
+        }
+    }
+}
+
+impl Route {
+    /// A route that passed [`check`].
+    fn new(entry: &RouteEntry, pool: Arc<Pool>, settings: Arc<Settings>) -> Self {
+        let prefix = entry.path.trim_end_matches('/').to_owned();
+        Self {
+            pool,
+            settings,
+            depth: prefix.matches('/').count(),
+            prefix,
+            header: entry
+                .header
+                .as_ref()
+                .and_then(|header| Condition::of(header).ok()),
+        }
+    }
+
+    fn is_for_all(&self) -> bool {
+        self.depth == 0 && self.header.is_none()
+    }
+
+    fn takes(&self, headers: &HeaderMap) -> bool {
+        self.header
+            .as_ref()
+            .is_none_or(|header| header.holds(headers))
+    }
+
+    /// Whether it is the same requests of the same service, in another table.
+    fn is_same(&self, other: &Self) -> bool {
+        let header = |route: &Self| {
+            let header = route.header.as_ref();
+            header.map(|header| (header.name.clone(), header.value.clone()))
+        };
+        Arc::ptr_eq(&self.pool.gap, &other.pool.gap)
+            && self.prefix == other.prefix
+            && header(self) == header(other)
+    }
+
+    /// What it asks for, the most first.
+    fn rank(&self) -> impl Ord + use<> {
+        let header = match &self.header {
+            Some(header) if header.value.is_some() => 0,
+            Some(_) => 1,
+            None => 2,
+        };
+        let name = self.header.as_ref().map(|header| header.name.to_string());
+        (
+            std::cmp::Reverse(self.prefix.len()),
+            header,
+            name,
+            self.prefix.clone(),
+        )
+    }
+
+    /// The target that the instance sees, and the prefix that was taken off, if one was.
+    pub(crate) fn target(&self, asked: &PathAndQuery) -> (PathAndQuery, Option<HeaderValue>) {
+        if self.settings.prefix == Prefix::Kept || self.depth == 0 {
+            return (asked.clone(), None);
+        }
+        let rest = path::without(asked.as_str(), self.depth);
+        let rest = rest.and_then(|rest| PathAndQuery::try_from(rest.as_ref()).ok());
+        let rest = rest.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        (rest, HeaderValue::try_from(self.prefix.as_str()).ok())
+    }
+}
+
+/// What is served at one host.
+#[derive(Default)]
+struct Site {
+    /// In the order in which they are tried.
+    routes: Vec<Arc<Route>>,
+    /// How many segments the longest prefix has.
+    depth: usize,
+}
+
+impl Site {
+    fn add(&mut self, route: Route) {
+        self.depth = self.depth.max(route.depth);
+        self.routes.push(Arc::new(route));
+    }
+
+    fn find(&self, target: &PathAndQuery, headers: &HeaderMap) -> Result<&Arc<Route>, Failure> {
+        if let [only] = self.routes.as_slice()
+            && only.is_for_all()
+        {
+            return Ok(only);
+        }
+        let found = match self.depth {
+            0 => self.routes.iter().find(|route| route.takes(headers)),
+            depth => self.by_path(target, depth, headers)?,
+        };
+        found.ok_or(Failure::UNKNOWN_PATH)
+    }
+
+    fn by_path(
+        &self,
+        target: &PathAndQuery,
+        depth: usize,
+        headers: &HeaderMap,
+    ) -> Result<Option<&Arc<Route>>, Failure> {
+        let asked = target.path();
+        // `OPTIONS *` asks about the host as a whole (RFC 9110 section 9.3.7).
+        let leading = match asked {
+            "*" => "/".into(),
+            asked => path::leading(asked, depth).ok_or(Failure::AMBIGUOUS_PATH)?,
+        };
+        let first = |same: fn(&[u8], &[u8]) -> bool| {
+            let mut routes = self.routes.iter();
+            let covers = |route: &Route| path::covers(&route.prefix, &leading, same);
+            routes.find(|route| covers(route) && route.takes(headers))
+        };
+        let found = first(|one, other| one == other);
+        let folded = first(<[u8]>::eq_ignore_ascii_case);
+        let same = match (found, folded) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        let strips = |route: &&Arc<Route>| route.settings.prefix == Prefix::Stripped;
+        let left = |route: &Arc<Route>| path::without(target.as_str(), route.depth);
+        match same
+            && found
+                .filter(strips)
+                .is_none_or(|route| left(route).is_some())
+        {
+            true => Ok(found),
+            false => Err(Failure::AMBIGUOUS_PATH),
+        }
+    }
+}
+
+/// Everything that is served to the outside.
+#[derive(Default)]
+pub(crate) struct Sites {
+    named: HashMap<String, Site>,
+    /// By what is behind `*.`.
+    wildcards: HashMap<String, Site>,
+}
+
+impl Sites {
+    /// One more route, which passed [`check`].
+    pub(crate) fn add(&mut self, entry: &RouteEntry, pool: Arc<Pool>, settings: Arc<Settings>) {
+        let host = canonical(&entry.host);
+        let (sites, host) = match host.strip_prefix("*.") {
+            Some(above) => (&mut self.wildcards, above.to_owned()),
+            None => (&mut self.named, host),
+        };
+        sites
+            .entry(host)
+            .or_default()
+            .add(Route::new(entry, pool, settings));
+    }
+
+    /// Puts routes in the order in which they are tried; after the last one was added.
+    pub(crate) fn sort(&mut self) {
+        let sites = self.named.values_mut().chain(self.wildcards.values_mut());
+        for site in sites.filter(|site| site.routes.len() > 1) {
+            site.routes.sort_by_cached_key(|route| route.rank());
+        }
+    }
+
+    /// The route of a request for a host, given in lower case and without port.
+    ///
+    /// # Errors
+    /// When nothing is served there, or the path can be read in two ways.
+    pub(crate) fn find(
+        &self,
+        host: &str,
+        target: &PathAndQuery,
+        headers: &HeaderMap,
+    ) -> Result<&Arc<Route>, Failure> {
+        let site = self.named.get(host).or_else(|| {
+            let (label, above) = host
+                .split_once('.')
+                .filter(|_| !self.wildcards.is_empty())?;
+            self.wildcards.get(above).filter(|_| !label.is_empty())
+        });
+        site.ok_or(Failure::UNKNOWN_HOST)?.find(target, headers)
+    }
+
+    /// The pools of which a host's requests may have to find their way anew, because `after` has other routes.
+    pub(crate) fn changed<'a>(&'a self, after: &'a Self) -> impl Iterator<Item = &'a Arc<Pool>> {
+        let is_same = |site: &Site, now: Option<&Site>| {
+            let now = now.map_or(&[][..], |now| &now.routes);
+            let mut pairs = site.routes.iter().zip(now);
+            site.routes.len() == now.len() && pairs.all(|(one, other)| one.is_same(other))
+        };
+        let named = self.named.iter();
+        let named = named.map(|(host, site)| (site, after.named.get(host)));
+        let wildcards = self.wildcards.iter();
+        let wildcards = wildcards.map(|(host, site)| (site, after.wildcards.get(host)));
+        // A host that is named now was a wildcard's before.
+        let more_names = after.named.len() > self.named.len();
+        let changed = named
+            .filter(move |(site, now)| !is_same(site, *now))
+            .chain(wildcards.filter(move |(site, now)| more_names || !is_same(site, *now)));
+        changed
+            .flat_map(|(site, _)| &site.routes)
+            .map(|route| &route.pool)
+    }
+}
+
+/// Why a route of a table cannot be, if so.
+pub(crate) fn check(route: &RouteEntry) -> Result<(), &'static str> {
+    let host = route.host.strip_prefix("*.").unwrap_or(&route.host);
+    if canonical(host).is_empty() || host.contains(['*', '/', ':', '@', ' ']) {
+        return Err("its host is neither a name nor `*.` and a name");
+    }
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"%;\\?#*".contains(&byte);
+    let segment = |segment: &str| !matches!(segment, "" | "." | "..");
+    let segments = route
+        .path
+        .strip_prefix('/')
+        .ok_or("its path does not begin with a slash")?;
+    if !route.path.bytes().all(plain) || (route.path != "/" && !segments.split('/').all(segment)) {
+        return Err("its path is not a plain one of whole segments");
+    }
+    route
+        .header
+        .as_ref()
+        .map_or(Ok(()), |header| Condition::of(header).map(drop))
+}

@@ -1,0 +1,145 @@
+//! Routes: each has a host or is private, and no two take the same requests.
+
+use std::collections::BTreeMap;
+
+use super::{Part, absent, tables};
+use crate::keys;
+use crate::mistake::{Code, Mistake, Span};
+use crate::shape::intended;
+use crate::tree::{Table, Value};
+use crate::value::quote;
+
+const KEY: &str = "service.*.route";
+
+pub(super) fn check(env: &Table) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let mut asked = Vec::new();
+    for service in env.tables("service") {
+        for (route, place) in of(service) {
+            mistakes.extend(without_host(service.0, route, place));
+            mistakes.extend(strips_nothing(service.0, route));
+            asked.extend(Asked::by(service.0, route));
+        }
+    }
+    mistakes.extend(taken(asked));
+    mistakes
+}
+
+/// The routes of a service, each with the place that stands for it.
+fn of((_, _, service): Part<'_>) -> Vec<(&Table, Span)> {
+    let entry = service.get("route");
+    entry.map_or_else(Vec::new, |entry| {
+        tables(entry, keys::known("service.*", "route"))
+    })
+}
+
+fn is_true(route: &Table, key: &str) -> bool {
+    let entry = route.get(key);
+    entry.is_some_and(|entry| matches!(entry.node.value, Value::Boolean(true)))
+}
+
+fn without_host(service: &str, route: &Table, place: Span) -> Option<Mistake> {
+    let private = is_true(route, "private");
+    let missing = !private && !intended(route, KEY, "host");
+    missing.then(|| {
+        absent(
+            "service.*.route.host",
+            &format!("service.{service}.route"),
+            place,
+        )
+    })
+}
+
+fn strips_nothing(service: &str, route: &Table) -> Option<Mistake> {
+    let entry = route.get("strip").filter(|_| is_true(route, "strip"))?;
+    let path = route.text("path").map(|(path, _)| path);
+    let nothing = path == Some("/") || !intended(route, KEY, "path");
+    nothing.then(|| {
+        let message = format!(
+            "a route to {} strips its path, but has none",
+            quote(service)
+        );
+        let mistake = Mistake::at(entry.key, Code::NothingToStrip, message);
+        mistake
+            .note("strips nothing")
+            .expected("a `path` such as `/api` beside it")
+    })
+}
+
+/// What a route takes.
+struct Asked<'a> {
+    service: &'a str,
+    host: &'a str,
+    path: &'a str,
+    header: Option<(String, Option<&'a str>)>,
+    place: Span,
+}
+
+impl<'a> Asked<'a> {
+    fn by(service: &'a str, route: &'a Table) -> Option<Self> {
+        let (host, place) = route.text("host")?;
+        let header = route.table("header").and_then(|header| {
+            let (name, _) = header.text("name")?;
+            Some((
+                name.to_ascii_lowercase(),
+                header.text("value").map(|(value, _)| value),
+            ))
+        });
+        let path = route.text("path");
+        Some(Self {
+            service,
+            host,
+            path: path.map_or("/", |(path, _)| path),
+            header,
+            // Of two routes with one host it is the path that says the rest.
+            place: path.map_or(place, |(_, place)| place),
+        })
+    }
+
+    fn words(&self) -> String {
+        let path = match self.path {
+            "/" => "",
+            path => path,
+        };
+        let asked = quote(&format!("{}{path}", self.host));
+        match &self.header {
+            None => asked,
+            Some((name, None)) => format!("{asked} with a header {}", quote(name)),
+            Some((name, Some(value))) => {
+                format!(
+                    "{asked} with the header {}",
+                    quote(&format!("{name}: {value}"))
+                )
+            }
+        }
+    }
+}
+
+/// Paths that differ in case alone are one: no request could be told which of them it takes.
+fn taken(mut asked: Vec<Asked<'_>>) -> Vec<Mistake> {
+    asked.sort_by_key(|asked| asked.place);
+    let mut mistakes = Vec::new();
+    let mut first: BTreeMap<_, &Asked<'_>> = BTreeMap::new();
+    for asked in &asked {
+        let key = (asked.host, asked.path.to_ascii_lowercase(), &asked.header);
+        let Some(other) = first.get(&key) else {
+            first.insert(key, asked);
+            continue;
+        };
+        let (one, two) = (quote(other.service), quote(asked.service));
+        let (message, again) = match one == two {
+            true => (
+                format!("{} leads to {one} twice", asked.words()),
+                "again".to_owned(),
+            ),
+            false => (
+                format!("{} leads both to {one} and to {two}", asked.words()),
+                format!("and to {two}"),
+            ),
+        };
+        let mistake = Mistake::at(asked.place, Code::HostTaken, message).note(again);
+        let mistake = mistake.label(other.place, format!("to {one}"));
+        mistakes.push(mistake.expected("a host, a `path` or a `header` of its own for each"));
+    }
+    mistakes
+}
