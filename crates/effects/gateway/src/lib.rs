@@ -16,6 +16,8 @@
 //! - when a service's instances are all gone at once, requests wait a moment for the next one instead of
 //!   failing: also those over links, of any method, and those that switch protocols.
 
+pub mod access;
+mod account;
 mod balance;
 mod budget;
 pub mod ca;
@@ -25,26 +27,31 @@ mod connection;
 pub mod control;
 mod course;
 mod egress;
+mod exposition;
 mod failure;
 mod gap;
 mod head;
 mod instance;
+mod journal;
 mod limits;
 mod lines;
 mod links;
 mod local;
 mod marks;
+mod metrics;
 mod parting;
 mod probe;
 mod process;
 mod proxy;
 mod reply;
 mod routes;
+mod scribe;
 mod serve;
 mod socket;
 mod spawn;
 mod split;
 mod table_file;
+mod tally;
 mod tls;
 mod tunnel;
 mod upload;
@@ -54,7 +61,7 @@ mod worker;
 
 pub use limits::Limits;
 pub use process::{Options, run};
-pub use spawn::{SpawnError, spawn, start};
+pub use spawn::{Sockets, SpawnError, spawn, start};
 
 use std::path::{Path, PathBuf};
 

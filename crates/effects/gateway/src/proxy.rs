@@ -25,6 +25,7 @@ use hyper::upgrade::OnUpgrade;
 use tokio_util::sync::CancellationToken;
 use ward_types::id::{EnvId, InstanceId, Name, ReleaseId};
 
+use crate::account::Account;
 use crate::balance::{Pick, pick, pick_of};
 use crate::client::Client;
 use crate::clock;
@@ -37,6 +38,7 @@ use crate::probe;
 use crate::reply::{Held, Kind, Reply, Stream};
 use crate::routes::Pool;
 use crate::split::Ticket;
+use crate::tally::Door;
 use crate::tunnel;
 use crate::upload::{Attempt, Upload};
 use crate::upstream::{Lease, Reuse, SendError};
@@ -62,22 +64,38 @@ pub(crate) enum Entry {
     },
 }
 
+impl Entry {
+    /// Which way in it is.
+    pub(crate) fn door(&self) -> Door {
+        match self {
+            Entry::Front(outside) if outside.scheme == "https" => Door::Https,
+            Entry::Front(_) => Door::Http,
+            Entry::Link { .. } => Door::Link,
+            Entry::Probe { .. } => Door::Probe,
+        }
+    }
+}
+
 /// Answers one request, with a page when the application cannot.
 pub(crate) async fn answer(
     worker: &Rc<Worker>,
     client: &Client,
     request: Request<Incoming>,
+    account: &Account,
 ) -> Response<Reply> {
     let version = request.version();
     let id = head::request_id(request.headers()).unwrap_or_else(|| worker.new_request_id());
+    account.asked(&request, &id);
     let asked = Asked::of(&request);
-    let answer = forward(worker, client, request, &id).await;
+    let answer = forward(worker, client, request, &id, account).await;
     let mut response = answer.unwrap_or_else(|failure| {
         tracing::debug!(request = ?id, status = %failure.status, "{}", failure.sentence);
+        account.failed(&failure);
         failure
             .answer(&asked, &id)
             .map(|page| Reply::Page(Full::new(page)))
     });
+    account.begins(response.status());
     let headers = response.headers_mut();
     headers.insert(head::REQUEST_ID, id);
     if version == Version::HTTP_2 {
@@ -96,13 +114,16 @@ async fn forward(
     client: &Client,
     mut request: Request<Incoming>,
     id: &HeaderValue,
+    account: &Account,
 ) -> Result<Response<Reply>, Failure> {
     let switch = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let host = head::check(&parts)?;
-    let exchange = Exchange::new(worker, client, host, parts, body, id);
+    let upload = Upload::new(body, Rc::clone(account.entry()));
+    let exchange = Exchange::new(worker, (client, account), host, parts, upload, id);
     let switch = exchange.protocol.is_some().then_some(switch);
-    let (response, held) = exchange.send().await?;
+    let sent = exchange.send().await;
+    let (response, held) = sent.inspect_err(|_| exchange.note_service())?;
     exchange.deliver(response, held, switch)
 }
 
@@ -116,6 +137,7 @@ enum Target<'a> {
 struct Exchange<'a> {
     worker: &'a Rc<Worker>,
     client: &'a Client,
+    account: &'a Account,
     version: Version,
     target: Target<'a>,
     method: Method,
@@ -131,10 +153,10 @@ struct Exchange<'a> {
 impl<'a> Exchange<'a> {
     fn new(
         worker: &'a Rc<Worker>,
-        client: &'a Client,
+        (client, account): (&'a Client, &'a Account),
         host: String,
         parts: Parts,
-        body: Incoming,
+        upload: Rc<Upload>,
         id: &HeaderValue,
     ) -> Self {
         let protocol = head::wanted_upgrade(&parts);
@@ -172,6 +194,7 @@ impl<'a> Exchange<'a> {
         Self {
             worker,
             client,
+            account,
             version: parts.version,
             target,
             method: parts.method,
@@ -179,9 +202,16 @@ impl<'a> Exchange<'a> {
             headers,
             scheme,
             ticket: OnceCell::new(),
-            upload: Upload::new(body),
+            upload,
             grpc,
             protocol,
+        }
+    }
+
+    /// For whoever asks where a request led that was answered by no instance.
+    fn note_service(&self) {
+        if let Ok(pool) = self.pool() {
+            self.account.leads_to(&pool.service);
         }
     }
 
@@ -374,6 +404,7 @@ impl<'a> Exchange<'a> {
         match result {
             Ok((response, lease)) => {
                 place.answered();
+                self.account.answered(&place);
                 let upload = Rc::clone(&self.upload);
                 let leave = self.client.leave.clone();
                 Ok((
@@ -413,6 +444,7 @@ impl<'a> Exchange<'a> {
         reuse: Reuse,
     ) -> Result<(Response<Incoming>, Option<Lease>), SendError> {
         let upstream = self.worker.upstreams.of(place.instance());
+        self.account.tries(&upstream, place);
         let mut attempt = self.upload.attempt(Rc::clone(place));
         if self.grpc {
             let response = upstream.http2(self.request(attempt)).await?;
@@ -508,6 +540,9 @@ impl<'a> Exchange<'a> {
         headers.insert("ward-release", release);
         self.set_cookie(headers);
         let kind = kind(headers);
+        if matches!(kind, Kind::Events | Kind::CompressedEvents) {
+            self.account.lasts();
+        }
         *response.version_mut() = Version::HTTP_11;
         Ok(response.map(|body| Reply::Stream(Box::new(Stream::new(body, kind, held)))))
     }
@@ -542,7 +577,10 @@ impl<'a> Exchange<'a> {
         headers.insert(UPGRADE, protocol.clone());
         held.place.lengthen();
         let speech = tunnel::Speech::of(&protocol);
-        tokio::task::spawn_local(tunnel::switched(client, upstream, speech, held.place));
+        let account = self.account.clone();
+        account.lasts();
+        let carrying = tunnel::switched(client, upstream, speech, held.place, account);
+        tokio::task::spawn_local(carrying);
         let mut switched = Response::new(Reply::Page(Full::default()));
         *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *switched.headers_mut() = headers;

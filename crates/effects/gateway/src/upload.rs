@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::account::Entry;
 use crate::clock;
 use crate::instance::Place;
 
@@ -31,6 +32,7 @@ pub(crate) struct Upload {
     progress: Cell<u64>,
     held_back: Cell<bool>,
     reader: RefCell<Option<Waker>>,
+    entry: Rc<Entry>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +46,7 @@ enum State {
 
 impl Upload {
     /// A body of which nothing has been read.
-    pub(crate) fn new(body: Incoming) -> Rc<Self> {
+    pub(crate) fn new(body: Incoming, entry: Rc<Entry>) -> Rc<Self> {
         let state = match body.is_end_stream() {
             true => State::Empty,
             false => State::Untouched,
@@ -53,9 +55,10 @@ impl Upload {
             body: RefCell::new(body),
             attempt: Cell::new(0),
             state: Cell::new(state),
-            progress: Cell::new(clock::millis()),
+            progress: Cell::new(clock::millis_at(entry.began.get())),
             held_back: Cell::new(false),
             reader: RefCell::default(),
+            entry,
         })
     }
 
@@ -117,6 +120,11 @@ impl Upload {
             return Poll::Pending;
         };
         self.progress.set(clock::millis());
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            self.entry.received(data.len());
+        }
         self.state.set(match &frame {
             Some(Ok(_)) if body.is_end_stream() => State::Ended,
             Some(Ok(_)) => State::Begun,
@@ -153,6 +161,11 @@ struct Gate {
 }
 
 impl Attempt {
+    /// A connection was made for it, from `began` on.
+    pub(crate) fn connected(&self, began: Instant) {
+        self.upload.entry.connected(began);
+    }
+
     /// Holds the body back until `open` is cancelled or the patience of a client is over.
     pub(crate) fn hold_until(&mut self, open: CancellationToken) {
         self.upload.held_back.set(true);
