@@ -173,17 +173,8 @@ fn malformed(
 ) -> Option<(Option<StatusCode>, &'static str)> {
     let error = error.downcast_ref::<hyper::Error>()?;
     if error.is_parse_too_large() {
-        // hyper has one question for both, and answers them differently.
-        return Some(match error.to_string().contains("URI") {
-            true => (
-                Some(StatusCode::URI_TOO_LONG),
-                "The address of the request is too long.",
-            ),
-            false => (
-                Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
-                "The head of the request is too large.",
-            ),
-        });
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Some((Some(status), "The head of the request is too large."));
     }
     if error.is_parse() {
         return Some((

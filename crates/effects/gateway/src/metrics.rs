@@ -23,7 +23,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 use ward_types::tally::GatewayTally;
+use ward_types::time::Millis;
 
+use crate::clock;
 use crate::exposition::{self, Process};
 use crate::socket;
 use crate::worker::{Phase, Shared};
@@ -43,6 +45,7 @@ pub(crate) fn tally(shared: &Shared) -> GatewayTally {
     let tallies = &shared.tallies;
     GatewayTally {
         pid: std::process::id(),
+        uptime: Millis(clock::millis()),
         generation: shared.routing.current().table.generation,
         series: tallies.requests(),
         handshakes: tallies.handshakes(),

@@ -260,7 +260,7 @@ fn lock(file: &File) -> Hold {
         match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Hold::Locked,
             Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::sleep(Duration::from_micros(100));
             }
             Err(_) => return Hold::Shared,
         }
@@ -315,7 +315,8 @@ mod tests {
         let mut files = 0;
         for item in std::fs::read_dir(folder.path()).unwrap() {
             let text = std::fs::read_to_string(item.unwrap().path()).unwrap();
-            assert!(text.len() <= 40_000, "{}", text.len());
+            // Who does not get its turn with the lock appends to what is long enough already.
+            assert!(text.len() <= 80_000, "{}", text.len());
             files += 1;
             for line in text.lines() {
                 let parts: Vec<&str> = line.split(' ').collect();

@@ -48,7 +48,7 @@ pub struct Sockets<'a> {
     pub metrics: Option<&'a TcpListener>,
 }
 
-/// Starts `exe gateway` for the state folder `home` (told as `WARD_HOME`), with duplicates of the
+/// Starts `exe gateway ARGUMENTS` for the state folder `home` (told as `WARD_HOME`), with duplicates of the
 /// listening sockets; its messages go to `gateway.log`. It serves as soon as it has read its table; poll
 /// [`crate::control::Control::observe`] to know.
 ///
@@ -57,9 +57,17 @@ pub struct Sockets<'a> {
 ///
 /// # Errors
 /// [`SpawnError`], by step.
-pub fn spawn(exe: &Path, home: &Path, sockets: Sockets<'_>) -> Result<Child, SpawnError> {
+pub fn spawn(
+    exe: &Path,
+    home: &Path,
+    arguments: &[String],
+    sockets: Sockets<'_>,
+) -> Result<Child, SpawnError> {
     let mut command = Command::new(exe);
-    command.arg("gateway").env("WARD_HOME", home);
+    command
+        .arg("gateway")
+        .args(arguments)
+        .env("WARD_HOME", home);
     command.stdout(log(home)?).stderr(log(home)?);
     start(command, sockets)
 }

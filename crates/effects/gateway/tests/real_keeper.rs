@@ -127,7 +127,7 @@ impl World {
         Self {
             engine: Engine::open(options).await.unwrap(),
             env: EnvId::parse("shop/dev").unwrap(),
-            gateway: ward_gateway::spawn(&exe, home.path(), sockets(&http, &https)).unwrap(),
+            gateway: ward_gateway::spawn(&exe, home.path(), &[], sockets(&http, &https)).unwrap(),
             control: Control::new(home.path()),
             http: http.local_addr().unwrap(),
             home,

@@ -18,6 +18,7 @@ pub struct AccessLine {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
     /// Where it came in: `http`, `https`, `link` (an instance asked), `probe` (the gateway itself did).
+    #[serde(default)]
     pub entry: String,
     /// The instance that asked over a link.
     #[serde(default, skip_serializing_if = "Option::is_none")]

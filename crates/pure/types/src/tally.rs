@@ -4,12 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::histogram::Histogram;
 use crate::id::{EnvId, Generation, Name, ReleaseId};
+use crate::time::Millis;
 
 /// Everything that one gateway process has counted since it began.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct GatewayTally {
     /// The gateway's process id: another one has begun to count anew.
     pub pid: u32,
+    /// Since it began.
+    pub uptime: Millis,
     /// The table in force.
     pub generation: Generation,
     /// Requests, by where they led.
