@@ -136,11 +136,13 @@ impl Journal {
         if let Some((outbox, _)) = &self.outbox {
             self.log(outbox, entry, now);
         }
-        let mut spare = self.spare.borrow_mut();
         // Whoever writes in it still, such as the rest of an upload, keeps it from being used again.
-        if Rc::strong_count(entry) == 1 && spare.len() < SPARE {
+        if Rc::strong_count(entry) == 1 {
             entry.clear();
-            spare.push(Rc::clone(entry));
+            let mut spare = self.spare.borrow_mut();
+            if spare.len() < SPARE {
+                spare.push(Rc::clone(entry));
+            }
         }
     }
 
