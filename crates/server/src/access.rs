@@ -1,8 +1,11 @@
 //! Shows the gateway's access log.
 
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use ward_gateway::access::Follow;
 use ward_types::access::AccessLine;
 use ward_types::id::ReleaseId;
 
@@ -31,61 +34,69 @@ impl Control {
         if let Some(env) = &query.env {
             self.environment(Some(env))?;
         }
-        let failed = |error: &(dyn std::error::Error + 'static)| {
-            Refusal::failed("the access log cannot be read", error)
-        };
         let (home, asked) = (self.0.home.clone(), query.clone());
-        let micros = |millis: u64| i64::try_from(millis.saturating_mul(1000)).unwrap_or(i64::MAX);
-        let since = query
-            .since
-            .map(|millis| micros(now().0).saturating_sub(micros(millis)));
-        let reading = tokio::task::spawn_blocking(move || {
-            let late = |line: &AccessLine| since.is_none_or(|since| ended(line) >= since);
-            ward_gateway::access::tail(
-                &home,
-                asked.tail.unwrap_or(usize::MAX),
-                |line| fits(&asked, line) && late(line),
-                |line| since.is_some_and(|since| ended(line) < since - OUT_OF_ORDER),
-            )
-        });
-        let read = reading.await.map_err(|error| failed(&error))?;
-        let (found, mut follow) = read.map_err(|error| failed(&error))?;
+        let reading = tokio::task::spawn_blocking(move || newest(&home, &asked));
+        let doing = "the access log cannot be read";
+        let read = reading
+            .await
+            .map_err(|error| Refusal::failed(doing, &error))?;
+        let (found, follow) = read.map_err(|error| Refusal::failed(doing, &error))?;
         tokio::spawn(async move {
             for line in found {
                 if lines.send(line).await.is_err() {
                     return;
                 }
             }
-            while query.follow {
-                let reading = tokio::task::spawn_blocking(move || (follow.more(), follow));
-                let Ok((more, again)) = reading.await else {
-                    return;
-                };
-                follow = again;
-                let more = more.unwrap_or_else(|error| {
-                    tracing::warn!(error = causes(&error), "the access log cannot be read");
-                    Vec::new()
-                });
-                for line in more.into_iter().filter(|line| fits(&query, line)) {
-                    if lines.send(line).await.is_err() {
-                        return;
-                    }
-                }
-                tokio::select! {
-                    () = tokio::time::sleep(AGAIN) => {}
-                    () = lines.closed() => return,
-                }
+            if query.follow {
+                send_more(&query, follow, lines).await;
             }
         });
         Ok(())
     }
 }
 
+/// What is there already, and where to go on.
+fn newest(home: &Path, query: &LogQuery) -> io::Result<(Vec<AccessLine>, Follow)> {
+    let micros = |millis: u64| i64::try_from(millis.saturating_mul(1000)).unwrap_or(i64::MAX);
+    let since = query
+        .since
+        .map(|millis| micros(now().0).saturating_sub(micros(millis)));
+    let late = |line: &AccessLine| since.is_none_or(|since| ended(line) >= since);
+    ward_gateway::access::tail(
+        home,
+        query.tail.unwrap_or(usize::MAX),
+        |line| fits(query, line) && late(line),
+        |line| since.is_some_and(|since| ended(line) < since.saturating_sub(OUT_OF_ORDER)),
+    )
+}
+
+/// Sends what comes until the receiver goes away.
+async fn send_more(query: &LogQuery, mut follow: Follow, lines: mpsc::Sender<AccessLine>) {
+    loop {
+        let reading = tokio::task::spawn_blocking(move || (follow.more(), follow)).await;
+        let Ok((more, again)) = reading else { return };
+        follow = again;
+        let more = more.unwrap_or_else(|error| {
+            tracing::warn!(error = causes(&error), "the access log cannot be read");
+            Vec::new()
+        });
+        for line in more.into_iter().filter(|line| fits(query, line)) {
+            if lines.send(line).await.is_err() {
+                return;
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(AGAIN) => {}
+            () = lines.closed() => return,
+        }
+    }
+}
+
 fn fits(query: &LogQuery, line: &AccessLine) -> bool {
     let release = query.release.map(ReleaseId);
-    query.env.is_none() | (query.env == line.env)
-        && query.component.is_none() | (query.component == line.service)
-        && release.is_none() | (release == line.release)
+    (query.env.is_none() || query.env == line.env)
+        && (query.component.is_none() || query.component == line.service)
+        && (release.is_none() || release == line.release)
 }
 
 /// When its answer had ended, in microseconds since the epoch; never for a time that is none.

@@ -282,6 +282,33 @@ async fn what_is_refused_has_a_line_that_says_whose_fault_it_was() {
 }
 
 #[tokio::test]
+async fn a_connection_that_breaks_the_rules_of_http2_has_a_line_and_one_that_is_dropped_has_none() {
+    let (world, _app) = world(Start::Usual).await;
+    let mut client = http2(world.http).await;
+    body(client.send_request(get2("/good")).await.unwrap()).await;
+    drop(client);
+    drop(TcpStream::connect(world.http).await.unwrap());
+    of_path(&world, "/good").await;
+    // Settings, then data on the connection itself (RFC 9113 section 6.1).
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let frames = [
+        &[0, 0, 0, 4, 0, 0, 0, 0, 0][..],
+        &[0, 0, 1, 0, 0, 0, 0, 0, 0, b'x'],
+    ]
+    .concat();
+    raw(world.http, &[&preface[..], &frames].concat()).await;
+    let broken = line(&world, |line| line.path.is_empty()).await;
+    assert_eq!(
+        (broken.status, broken.fault.as_deref()),
+        (None, Some("client"))
+    );
+    assert_eq!(
+        broken.reason.as_deref(),
+        Some("The connection broke the rules of HTTP/2.")
+    );
+}
+
+#[tokio::test]
 async fn clients_that_go_away_and_instances_that_break_off() {
     let (mut world, _app) = world(Start::Usual).await;
     let broken = App::raw(|mut stream, _| async move {
@@ -475,7 +502,9 @@ async fn a_successor_answers_at_the_same_address_and_no_line_is_lost() {
             .await
             .contains_key("ward_routing_table_generation")
     );
-    world.quit(Millis::secs(1)).await;
+    // One with nothing under way may be gone before its answer is out.
+    let _ = world.control.quit(Millis::secs(1)).await;
+    crate::world::exit_status(&mut world.child).await;
     let lines = lines(&world);
     for number in 0..asked {
         let path = format!("/asked/{number}");

@@ -24,7 +24,7 @@ pub(crate) const TAKEN: u8 = 3;
 pub(crate) fn gateway(context: &Context, asked: &AccessLog) -> ExitCode {
     log();
     let mut options = ward_gateway::Options::new(context.home.clone());
-    options.access = (asked.access_log == Switch::On).then(|| access::AccessLog {
+    options.access = (asked.access_log == Switch::On).then_some(access::AccessLog {
         bytes: asked.access_log_size.0,
         files: asked.access_log_files,
         query: match asked.access_log_query {
