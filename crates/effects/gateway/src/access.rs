@@ -87,19 +87,33 @@ pub fn tail(
         Some(file) => backwards(file.try_clone()?, follow.read, &mut take)?,
         None => true,
     };
-    let mut number = 1;
-    while goes_on && most > 0 {
-        match File::open(rotated(&path, number)) {
-            Ok(file) => {
-                let length = file.metadata()?.len();
-                goes_on = backwards(file, length, &mut take)?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-            Err(error) => return Err(error),
+    for number in numbers(&path) {
+        if !goes_on || most == 0 {
+            break;
         }
-        number += 1;
+        // It may have been renamed or removed just now.
+        if let Some(file) = open(&rotated(&path, number))? {
+            let length = file.metadata()?.len();
+            goes_on = backwards(file, length, &mut take)?;
+        }
     }
     Ok((found.into(), follow))
+}
+
+/// Of the files that were put away, the newest first. One may be missing, where a gateway died while it renamed
+/// them.
+fn numbers(path: &Path) -> Vec<u32> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let start = format!("{}.", name.unwrap_or_default());
+    let items = path.parent().map(std::fs::read_dir);
+    let items = items.into_iter().flatten().flatten().flatten();
+    let number = |item: std::fs::DirEntry| {
+        let name = item.file_name();
+        name.to_str()?.strip_prefix(&start)?.parse().ok()
+    };
+    let mut numbers: Vec<u32> = items.filter_map(number).collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 /// Gives the whole lines of a file's first `length` bytes, the last one first, until `take` wants no more.
@@ -272,7 +286,7 @@ mod tests {
         }
 
         fn tail(&self, most: usize) -> Vec<u64> {
-            numbers(tail(self.0.path(), most, |_| true, |_| false).unwrap().0)
+            told(tail(self.0.path(), most, |_| true, |_| false).unwrap().0)
         }
     }
 
@@ -290,7 +304,7 @@ mod tests {
         serde_json::to_string(&line).unwrap() + "\n"
     }
 
-    fn numbers(lines: Vec<AccessLine>) -> Vec<u64> {
+    fn told(lines: Vec<AccessLine>) -> Vec<u64> {
         lines.into_iter().map(|line| line.total_us).collect()
     }
 
@@ -307,11 +321,19 @@ mod tests {
         folder.append("no line\n{\"half");
         assert_eq!(folder.tail(5), [25, 26, 27, 28, 29]);
         assert_eq!(folder.tail(usize::MAX), (0..30).collect::<Vec<_>>());
+        std::fs::rename(rotated(&folder.path(), 1), rotated(&folder.path(), 7)).unwrap();
+        let all = (20..30).chain(0..10).chain(10..20);
+        assert_eq!(
+            folder.tail(usize::MAX).len(),
+            all.count(),
+            "a number is missing"
+        );
+        std::fs::rename(rotated(&folder.path(), 7), rotated(&folder.path(), 1)).unwrap();
         assert!(folder.tail(0).is_empty());
         let (even, _) = tail(folder.0.path(), 3, |line| line.total_us % 2 == 0, |_| false).unwrap();
-        assert_eq!(numbers(even), [24, 26, 28]);
+        assert_eq!(told(even), [24, 26, 28]);
         let (late, _) = tail(folder.0.path(), 100, |_| true, |line| line.total_us < 17).unwrap();
-        assert_eq!(numbers(late), (17..30).collect::<Vec<_>>());
+        assert_eq!(told(late), (17..30).collect::<Vec<_>>());
     }
 
     #[test]
@@ -320,7 +342,7 @@ mod tests {
         let (_, mut follow) = tail(folder.0.path(), 0, |_| true, |_| false).unwrap();
         assert!(follow.more().unwrap().is_empty());
         folder.lines(0..2);
-        assert_eq!(numbers(follow.more().unwrap()), [0, 1]);
+        assert_eq!(told(follow.more().unwrap()), [0, 1]);
         let text = line(2);
         let (half, rest) = text.split_at(20);
         folder.append(half);
@@ -328,9 +350,9 @@ mod tests {
         folder.append(rest);
         folder.lines(3..5);
         folder.rotate();
-        assert_eq!(numbers(follow.more().unwrap()), [2, 3, 4]);
+        assert_eq!(told(follow.more().unwrap()), [2, 3, 4]);
         folder.lines(5..6);
-        assert_eq!(numbers(follow.more().unwrap()), [5]);
+        assert_eq!(told(follow.more().unwrap()), [5]);
         assert!(follow.more().unwrap().is_empty());
     }
 }

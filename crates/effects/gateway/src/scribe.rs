@@ -250,7 +250,13 @@ impl Book {
                 _ => {}
             }
         }
-        std::fs::rename(&self.path, rotated(&self.path, 1))
+        std::fs::rename(&self.path, rotated(&self.path, 1))?;
+        // More were kept once.
+        let mut beyond = last + 1;
+        while std::fs::remove_file(rotated(&self.path, beyond)).is_ok() {
+            beyond += 1;
+        }
+        Ok(())
     }
 }
 
@@ -341,6 +347,10 @@ mod tests {
         assert_eq!(read(&rotated(&path, 1)), "line 4\n");
         assert_eq!(read(&rotated(&path, 2)), "line 3\n");
         assert!(!rotated(&path, 3).exists());
+        let mut book = Book::new(folder.path(), &small(10, 1));
+        book.append(b"line 6\n").unwrap();
+        assert_eq!(read(&rotated(&path, 1)), "line 5\n");
+        assert!(!rotated(&path, 2).exists(), "what is beyond goes too");
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
     }
 
