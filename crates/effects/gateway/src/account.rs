@@ -95,7 +95,7 @@ impl Entry {
     pub(crate) fn clear(&self) {
         let mut words = self.words.borrow_mut();
         words.clear();
-        words.shrink_to(4096);
+        words.shrink_to(1024);
         self.client.take();
         self.version.set(None);
         self.placed.set(None);
