@@ -117,11 +117,11 @@ pub(crate) async fn serve<I>(
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(watched), service);
     let mut connection = pin!(connection);
     tokio::select! {
-        result = connection.as_mut() => return note_end(&worker, &client, result),
+        result = connection.as_mut() => return note_end(&worker, &client, &activity, result),
         () = activity.overstayed(&worker.limits) => {
             if !activity.is_idle() {
                 // The head of a request did not come in time: there is nothing to say goodbye to.
-                if activity.spoke.load(Ordering::Relaxed) {
+                if activity.owes_head() {
                     let account = Account::open(&worker.journal, &client);
                     account.malformed(None, "The head of the request did not come in time.");
                 }
@@ -134,7 +134,7 @@ pub(crate) async fn serve<I>(
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
-        result = connection.as_mut() => note_end(&worker, &client, result),
+        result = connection.as_mut() => note_end(&worker, &client, &activity, result),
         () = activity.idle_for(GOODBYE) => {}
     }
 }
@@ -158,11 +158,12 @@ async fn time_to_go(worker: &Worker, activity: &Activity, number: u64) {
 fn note_end(
     worker: &Worker,
     client: &Rc<Client>,
+    activity: &Activity,
     result: Result<(), Box<dyn std::error::Error + Send + Sync>>,
 ) {
     let Err(error) = result else { return };
     tracing::debug!(%error, "a client connection ended badly");
-    if let Some((status, why)) = malformed(error.as_ref()) {
+    if let Some((status, why)) = malformed(error.as_ref(), activity) {
         Account::open(&worker.journal, client).malformed(status, why);
     }
 }
@@ -170,6 +171,7 @@ fn note_end(
 /// What was wrong with a request that hyper could not read, and what it answered.
 fn malformed(
     error: &(dyn std::error::Error + 'static),
+    activity: &Activity,
 ) -> Option<(Option<StatusCode>, &'static str)> {
     let error = error.downcast_ref::<hyper::Error>()?;
     if error.is_parse_too_large() {
@@ -182,7 +184,8 @@ fn malformed(
             "The head of the request is malformed.",
         ));
     }
-    if error.is_incomplete_message() {
+    // Within a body it is the request's own affair.
+    if error.is_incomplete_message() && activity.owes_head() {
         return Some((
             None,
             "The connection was closed within the head of a request.",
@@ -252,6 +255,13 @@ impl Activity {
                 self.since.store(clock::millis(), Ordering::Relaxed);
             }
         }
+    }
+
+    /// Whether a part of a head has come, and not the rest.
+    fn owes_head(&self) -> bool {
+        let idle = self.requests.load(Ordering::Relaxed) == 0;
+        let spoke = self.spoke.load(Ordering::Relaxed);
+        idle && spoke && self.head_begun.load(Ordering::Relaxed)
     }
 
     fn is_http2(&self) -> bool {

@@ -349,7 +349,8 @@ fn key(out: &mut Vec<u8>, name: &str) {
 /// digits too.
 fn escape(out: &mut Vec<u8>, text: &[u8]) {
     let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-    if text.iter().all(is_plain) {
+    // Without a way out in the middle many bytes are looked at at once.
+    if text.iter().fold(true, |all, byte| all & is_plain(byte)) {
         return out.extend_from_slice(text);
     }
     for chunk in text.utf8_chunks() {

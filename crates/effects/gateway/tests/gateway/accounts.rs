@@ -212,12 +212,19 @@ async fn what_is_refused_has_a_line_that_says_whose_fault_it_was() {
     let answer = raw(world.http, long.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     raw(world.http, b"GET /slow HTTP/1.1\r\nhost:").await;
-    eventually("four heads were found wanting", async || {
+    let mut stream = TcpStream::connect(world.http).await.unwrap();
+    stream
+        .write_all(b"GET /closed HTTP/1.1\r\nho")
+        .await
+        .unwrap();
+    stream.shutdown().await.unwrap();
+    drop(stream);
+    eventually("five heads were found wanting", async || {
         lines(&world)
             .iter()
             .filter(|line| line.path.is_empty())
             .count()
-            == 4
+            == 5
     })
     .await;
     let mut reasons: Vec<_> = lines(&world)
@@ -234,6 +241,10 @@ async fn what_is_refused_has_a_line_that_says_whose_fault_it_was() {
     assert_eq!(
         reasons,
         [
+            of(
+                None,
+                "The connection was closed within the head of a request."
+            ),
             of(None, "The head of the request did not come in time."),
             of(Some(400), "The head of the request is malformed."),
             of(Some(400), "The head of the request is malformed."),
@@ -262,7 +273,7 @@ async fn what_is_refused_has_a_line_that_says_whose_fault_it_was() {
         ),
         (
             r#"{env="",service="",release="",class="none",fault="client",by="gateway"}"#,
-            1.0,
+            2.0,
         ),
         (
             r#"{env="shop/dev",service="web",release="r1",class="5xx",fault="upstream",by="instance"}"#,
@@ -310,7 +321,7 @@ async fn a_connection_that_breaks_the_rules_of_http2_has_a_line_and_one_that_is_
 
 #[tokio::test]
 async fn clients_that_go_away_and_instances_that_break_off() {
-    let (mut world, _app) = world(Start::Usual).await;
+    let (mut world, app) = world(Start::Usual).await;
     let broken = App::raw(|mut stream, _| async move {
         let _ = stream.read(&mut [0; 1024]).await;
         let _ = stream
@@ -352,6 +363,20 @@ async fn clients_that_go_away_and_instances_that_break_off() {
         (Some(200), Some("client"))
     );
 
+    let mut stream = TcpStream::connect(world.http).await.unwrap();
+    let head = b"POST /count HTTP/1.1\r\nhost: shop.localhost\r\ncontent-length: 9\r\n\r\nhalf";
+    stream.write_all(head).await.unwrap();
+    eventually("the instance has the half", async || {
+        app.seen.body_bytes() >= 4
+    })
+    .await;
+    drop(stream);
+    let short = of_path(&world, "/count").await;
+    assert_eq!(
+        (short.fault.as_deref(), short.bytes_in),
+        (Some("client"), 4)
+    );
+
     world.route(&["web-r2-2"]).await;
     let response = fetch(world.http, get("/half")).await;
     assert!(response.into_body().collect().await.is_err());
@@ -361,6 +386,8 @@ async fn clients_that_go_away_and_instances_that_break_off() {
         (Some(200), Some("upstream"))
     );
     assert_eq!((half.bytes_out, half.release), (4, Some(ReleaseId(2))));
+    let lines = lines(&world);
+    assert!(lines.iter().all(|line| !line.path.is_empty()), "{lines:#?}");
 }
 
 #[tokio::test]
