@@ -351,7 +351,7 @@ pub(crate) struct Logs {
     pub(crate) component: Option<Name>,
     #[command(flatten)]
     pub(crate) env: OfEnv,
-    /// Show the gateway's access log instead, a line for each request; without --env of all environments, and \
+    /// Show the gateway's access log instead, a line for each request; without --env of all environments, and
     /// what led nowhere
     #[arg(long)]
     pub(crate) access: bool,
