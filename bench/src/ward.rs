@@ -49,7 +49,12 @@ impl Ward {
             .current_dir(&self.stack)
             .stdin(Stdio::null())
             .env("WARD_HOME", &self.home);
-        for name in ["WARD_HTTP_ADDR", "WARD_HTTPS_ADDR", "WARD_REGISTRY_ADDR"] {
+        for name in [
+            "WARD_HTTP_ADDR",
+            "WARD_HTTPS_ADDR",
+            "WARD_REGISTRY_ADDR",
+            "WARD_METRICS_ADDR",
+        ] {
             command.env(name, "127.0.0.1:0");
         }
         command

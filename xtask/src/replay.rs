@@ -80,6 +80,7 @@ fn shell(command: &str, bin: &Path, home: &Path) -> Result<String, String> {
         .env("WARD_HTTP_ADDR", "127.0.0.1:18080")
         .env("WARD_HTTPS_ADDR", "127.0.0.1:18443")
         .env("WARD_REGISTRY_ADDR", "127.0.0.1:15050")
+        .env("WARD_METRICS_ADDR", "127.0.0.1:18090")
         .env("NO_COLOR", "1")
         .stdin(Stdio::null())
         .output()

@@ -17,6 +17,8 @@ pub(crate) struct Addresses {
     pub(crate) http: Option<SocketAddr>,
     pub(crate) https: Option<SocketAddr>,
     pub(crate) registry: Option<SocketAddr>,
+    #[serde(default)]
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 impl Addresses {
@@ -43,6 +45,7 @@ impl Addresses {
             http: self.http.filter(|kept| free(*kept)),
             https: self.https.filter(|kept| free(*kept)),
             registry: self.registry.filter(|kept| free(*kept)),
+            metrics: self.metrics.filter(|kept| free(*kept)),
         }
     }
 }
@@ -56,6 +59,15 @@ pub(crate) fn bind(asked: SocketAddr, kept: Option<SocketAddr>) -> io::Result<Tc
         return Ok(listener);
     }
     TcpListener::bind(asked)
+}
+
+/// Binds what was bound last, else `usual`, else any port of that address: for what nobody asked for, and what
+/// must keep nobody from starting.
+pub(crate) fn bind_any(usual: SocketAddr, kept: Option<SocketAddr>) -> io::Result<TcpListener> {
+    let any = SocketAddr::new(usual.ip(), 0);
+    let bound = kept.and_then(|kept| TcpListener::bind(kept).ok());
+    let bound = bound.or_else(|| TcpListener::bind(usual).ok());
+    bound.map_or_else(|| TcpListener::bind(any), Ok)
 }
 
 #[cfg(test)]
@@ -82,5 +94,17 @@ mod tests {
         let again = bind(ANY, read.http).expect("the same port");
         assert_eq!(again.local_addr().expect("its address"), address);
         assert_eq!(read.without(&[address]), Addresses::default());
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_somewhere_else_where_its_port_is_taken() {
+        let taken = bind(ANY, None).expect("a port");
+        let taken = (taken.local_addr().expect("its address"), taken);
+        let other = bind_any(taken.0, Some(taken.0)).expect("another port");
+        let address = other.local_addr().expect("its address");
+        assert_ne!(address, taken.0);
+        drop(other);
+        let again = bind_any(taken.0, Some(address)).expect("the one that was kept");
+        assert_eq!(again.local_addr().expect("its address"), address);
     }
 }

@@ -4,6 +4,7 @@
 //! One loop per environment ([`driver`]) observes, plans, has the plan checked, and acts. Everything
 //! else here brings requests to the log, or shows what is there.
 
+mod access;
 mod actor;
 mod addresses;
 mod admission;
@@ -29,10 +30,11 @@ mod recording;
 mod routing;
 mod server;
 pub mod source;
+mod traffic;
 mod views;
 
 pub use actor::{Actor, Refusal, RefusalKind};
 pub use control::{Control, Direction};
 pub use logs::LogQuery;
-pub use server::{Options, Server, StartError, Upgrade};
+pub use server::{METRICS, Options, Server, StartError, Upgrade};
 pub use views::Purged;

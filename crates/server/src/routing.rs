@@ -16,6 +16,7 @@ use ward_store::{Entry, Lease, Log, Store};
 use ward_types::event::Event;
 use ward_types::id::{EnvId, Generation, InstanceId};
 use ward_types::table::{GatewayObserved, Pool, Table};
+use ward_types::tally::GatewayTally;
 use ward_types::time::Millis;
 
 use crate::actor::Refusal;
@@ -74,6 +75,10 @@ pub(crate) struct GatewayPlace {
     pub(crate) exe: PathBuf,
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
+    /// `None`: nobody cares.
+    pub(crate) metrics: Option<SocketAddr>,
+    /// What it is told beside that.
+    pub(crate) arguments: Vec<String>,
     /// What was bound at the last start.
     pub(crate) kept: Addresses,
     /// What becomes of a gateway that runs.
@@ -112,6 +117,8 @@ struct Inner {
     lease: Lease,
     /// The listening sockets outlive the gateway here, so that connections wait for its successor.
     listeners: (TcpListener, TcpListener),
+    /// The operators' address; `None` while a gateway is kept that was given none.
+    metrics: Option<TcpListener>,
     tables: Mutex<Tables>,
     /// Held while a gateway is looked after, so that none is started behind the back of an ending.
     wanted: Mutex<Wanted>,
@@ -159,9 +166,9 @@ impl Routing {
         lease: Lease,
     ) -> Result<Self, RoutingError> {
         let control = Control::new(&place.home);
-        let listeners = match found(&control, &place).await? {
-            Some(listeners) => listeners,
-            None => bind(&place)?,
+        let (listeners, metrics) = match found(&control, &place).await? {
+            Some(listeners) => (listeners, handed_metrics(&control, &place).await?),
+            None => (bind(&place)?, bind_metrics(&place)?),
         };
         // Anew: whoever answers on these is the gateway from now on.
         let (control, pulse) = (Control::new(&place.home), Control::new(&place.home));
@@ -172,6 +179,7 @@ impl Routing {
             store,
             lease,
             listeners,
+            metrics,
             tables: Mutex::default(),
             wanted: Mutex::new(Wanted::Yes),
             seen: watch::Sender::new(None),
@@ -296,6 +304,26 @@ impl Routing {
             of(&self.0.listeners.0, self.0.place.http),
             of(&self.0.listeners.1, self.0.place.https),
         )
+    }
+
+    /// Where its metrics are had.
+    pub(crate) fn metrics_address(&self) -> Option<SocketAddr> {
+        self.0.metrics.as_ref()?.local_addr().ok()
+    }
+
+    /// What the gateway has counted, and those that were replaced and have not ended.
+    ///
+    /// # Errors
+    /// When the gateway does not say.
+    pub(crate) async fn tallies(&self) -> Result<Vec<GatewayTally>, ControlError> {
+        let mut tallies = vec![self.0.control.tally().await?];
+        for elder in Control::leaving(&self.0.place.home) {
+            let seen = tokio::time::timeout(LEAVING_ANSWERS_WITHIN, elder.tally()).await;
+            // One of a version that cannot say has counted what nobody knows.
+            tallies.extend(seen.into_iter().flatten());
+        }
+        tallies.dedup_by_key(|tally| tally.pid);
+        Ok(tallies)
     }
 
     /// Puts these pools in force in place of all pools of `env`. When it returns, no new request goes to an
@@ -445,7 +473,12 @@ impl Routing {
     async fn succeed(&self) -> Result<GatewayObserved, RoutingError> {
         let place = &self.0.place;
         let (http, https) = &self.0.listeners;
-        let mut child = ward_gateway::spawn(&place.exe, &place.home, http, https)
+        let sockets = ward_gateway::Sockets {
+            http,
+            https,
+            metrics: self.0.metrics.as_ref(),
+        };
+        let mut child = ward_gateway::spawn(&place.exe, &place.home, &place.arguments, sockets)
             .map_err(RoutingError::Spawn)?;
         let pid = child.id();
         lock(&self.0.trace).pid = Some(pid);
@@ -506,6 +539,38 @@ async fn found(
     let peer = socket.and_then(|socket| socket.peer_cred());
     let pid = peer.ok().and_then(|peer| peer.pid());
     Err(RoutingError::Hung { pid })
+}
+
+/// The operators' socket of the gateway that runs. One that has none gets none, because nobody would answer
+/// there, unless it is replaced.
+async fn handed_metrics(
+    control: &Control,
+    place: &GatewayPlace,
+) -> Result<Option<TcpListener>, RoutingError> {
+    let handed = tokio::time::timeout(HANGS_AFTER, control.metrics_listener()).await;
+    match (handed, place.found) {
+        (Ok(Ok(Some(listener))), _) => Ok(Some(listener)),
+        (_, Found::Replaced) => bind_metrics(place),
+        (_, Found::Kept) => Ok(None),
+    }
+}
+
+/// Where somebody asked for an address it must be that one; else any will do.
+fn bind_metrics(place: &GatewayPlace) -> Result<Option<TcpListener>, RoutingError> {
+    let Some(address) = place.metrics else {
+        let bound = addresses::bind_any(crate::server::METRICS, place.kept.metrics);
+        return Ok(bound
+            .inspect_err(|error| tracing::warn!(%error, "metrics are not served"))
+            .ok());
+    };
+    let bound = addresses::bind(address, place.kept.metrics);
+    bound.map(Some).map_err(|source| RoutingError::Listen {
+        address,
+        what: "metrics",
+        flag: "--metrics-addr",
+        variable: "WARD_METRICS_ADDR",
+        source,
+    })
 }
 
 /// Whether a process is a gateway: its number may be another's by now. One that has ended and was not

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::net::{SocketAddr, TcpListener as BlockingListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as BlockingListener};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -43,9 +43,16 @@ pub struct Options {
     pub https: SocketAddr,
     /// Where the registry listens.
     pub registry: SocketAddr,
+    /// Where the gateway's metrics are had; `None`: at [`METRICS`], or elsewhere where that is taken.
+    pub metrics: Option<SocketAddr>,
+    /// What `exe gateway` is told beside the state folder.
+    pub gateway: Vec<String>,
     /// Whether it takes over from another version of the binary.
     pub upgrade: Option<Upgrade>,
 }
+
+/// Where the gateway's metrics are had unless somebody says otherwise.
+pub const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8090);
 
 /// A server takes over from another version of the binary: it replaces the gateway too.
 #[derive(Debug, Clone)]
@@ -116,7 +123,8 @@ impl Server {
         let auditor = Auditor::start(options.home.clone(), store.clone());
         // 3. The registry, because releases are run from it.
         let registry = Registry::open(options.home.join("registry"))?;
-        let asked = [options.http, options.https, options.registry];
+        let asked = [options.http, options.https, options.registry].into_iter();
+        let asked: Vec<SocketAddr> = asked.chain(options.metrics).collect();
         let kept = Addresses::read(&options.home).without(&asked);
         let listener = listen(options.registry, kept.registry)?;
         let registry_address = listener.local_addr().unwrap_or(options.registry);
@@ -133,6 +141,8 @@ impl Server {
             exe: options.exe,
             http: options.http,
             https: options.https,
+            metrics: options.metrics,
+            arguments: options.gateway,
             kept,
             found: match options.upgrade {
                 Some(_) => Found::Replaced,
@@ -145,6 +155,7 @@ impl Server {
             http: Some(http),
             https: Some(https),
             registry: Some(registry_address),
+            metrics: routing.metrics_address(),
         };
         bound.keep(&options.home);
         store.append(starting(&store, &lease, options.upgrade))?;

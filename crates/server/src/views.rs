@@ -83,11 +83,18 @@ impl Control {
             http: http.to_string(),
             https: https.to_string(),
             registry: self.0.registry_address.clone(),
+            metrics: self
+                .0
+                .world
+                .routing
+                .metrics_address()
+                .map(|address| address.to_string())
+                .unwrap_or_default(),
             log: self.0.auditor.view(),
         }
     }
 
-    fn environment_view(&self, env: &Environment) -> EnvironmentView {
+    pub(crate) fn environment_view(&self, env: &Environment) -> EnvironmentView {
         let live = self.live(&env.id).borrow().clone();
         let deployment = env
             .active()

@@ -9,12 +9,18 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::journal;
 use crate::proxy::Entry;
 
 /// A stream over a socket.
 pub(crate) trait Socket {
     /// The socket.
     fn socket(&self) -> BorrowedFd<'_>;
+
+    /// What TLS it speaks, such as `TLSv1.3`.
+    fn tls_version(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 impl Socket for TcpStream {
@@ -33,6 +39,10 @@ impl Socket for TlsStream<TcpStream> {
     fn socket(&self) -> BorrowedFd<'_> {
         self.get_ref().0.as_fd()
     }
+
+    fn tls_version(&self) -> Option<&'static str> {
+        self.get_ref().1.protocol_version()?.as_str()
+    }
 }
 
 /// Who asks.
@@ -41,18 +51,27 @@ pub(crate) struct Client {
     pub(crate) entry: Entry,
     /// Cancelled when this connection should take no further request, because the process leaves.
     pub(crate) leave: CancellationToken,
+    /// What the access log says of it: fields of a line, each with a comma behind it.
+    pub(crate) stamp: Vec<u8>,
     duplicate: Box<dyn Fn() -> io::Result<TcpStream>>,
 }
 
 impl Client {
     /// The client at the other end of `stream`, which something else reads and writes.
     pub(crate) fn new<I: Socket + 'static>(entry: Entry, stream: &Shared<I>) -> Self {
+        let stamp = stamp(&entry, stream.lock().tls_version());
         let stream = Arc::downgrade(&stream.0);
         Self {
             entry,
             leave: CancellationToken::new(),
+            stamp,
             duplicate: Box::new(move || duplicate(&stream)),
         }
+    }
+
+    /// Whether it is the gateway itself.
+    pub(crate) fn is_probe(&self) -> bool {
+        matches!(self.entry, Entry::Probe { .. })
     }
 
     /// Ends when the client closes its end, or its half of it. Sees that also behind bytes that nobody has
@@ -70,6 +89,22 @@ impl Client {
         }
         std::future::pending().await
     }
+}
+
+fn stamp(entry: &Entry, tls: Option<&'static str>) -> Vec<u8> {
+    let mut stamp = Vec::new();
+    let mut say = |name, what: &str| journal::text(&mut stamp, name, what.as_bytes(), usize::MAX);
+    match entry {
+        Entry::Front(outside) => say("client", &outside.address.to_canonical().to_string()),
+        Entry::Link { from, .. } => say("from", from.as_str()),
+        Entry::Probe { .. } => {}
+    }
+    say("entry", entry.door().name());
+    if let Some(version) = tls {
+        // rustls writes a protocol's name with an underscore, everybody else with a point.
+        say("tls", &version.replace('_', "."));
+    }
+    stamp
 }
 
 fn duplicate<I: Socket>(stream: &Weak<Mutex<I>>) -> io::Result<TcpStream> {

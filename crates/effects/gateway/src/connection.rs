@@ -12,10 +12,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, Version};
+use http::{Request, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -26,6 +26,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::server::TlsStream;
 
+use crate::account::Account;
 use crate::client::{Client, Shared, Socket};
 use crate::clock;
 use crate::head::Outside;
@@ -34,6 +35,7 @@ use crate::local::Local;
 use crate::parting::Turn;
 use crate::proxy::{self, Entry};
 use crate::reply::{self, Reply};
+use crate::tally::{Open, Speech};
 use crate::worker::{Phase, Worker};
 
 /// How long a client may take to end a connection that it was asked to end.
@@ -85,7 +87,8 @@ pub(crate) async fn serve<I>(
     I: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
 {
     let number = worker.shared.served.fetch_add(1, Ordering::Relaxed);
-    let activity = Arc::new(Activity::new());
+    let keeper = Arc::clone(&worker.journal.doorkeeper);
+    let activity = Arc::new(Activity::new(Open::new(keeper, entry.door())));
     let stream = Shared::new(stream);
     let client = Rc::new(Client::new(entry, &stream));
     let watched = Watched {
@@ -95,13 +98,18 @@ pub(crate) async fn serve<I>(
     };
     let leave = client.leave.clone();
     let service = {
-        let (worker, activity) = (Rc::clone(&worker), Arc::clone(&activity));
+        let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
+        let activity = Arc::clone(&activity);
         service_fn(move |request: Request<Incoming>| {
             let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
-            let busy = Busy::new(&activity, request.version());
+            let account = Account::open(&worker.journal, &client);
+            let busy = Busy::new(&activity, request.version(), account);
             async move {
-                let response = proxy::answer(&worker, &client, request).await;
-                Ok::<_, Infallible>(response.map(|reply| Answer { reply, _busy: busy }))
+                let response = proxy::answer(&worker, &client, request, &busy.account).await;
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    busy.activity.open.speaks(Speech::Upgraded);
+                }
+                Ok::<_, Infallible>(response.map(|reply| Answer { reply, busy }))
             }
         })
     };
@@ -109,10 +117,14 @@ pub(crate) async fn serve<I>(
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(watched), service);
     let mut connection = pin!(connection);
     tokio::select! {
-        result = connection.as_mut() => return log_end(result),
+        result = connection.as_mut() => return note_end(&worker, &client, &activity, result),
         () = activity.overstayed(&worker.limits) => {
             if !activity.is_idle() {
                 // The head of a request did not come in time: there is nothing to say goodbye to.
+                if activity.owes_head() {
+                    let account = Account::open(&worker.journal, &client);
+                    account.malformed(None, "The head of the request did not come in time.");
+                }
                 return;
             }
         }
@@ -122,7 +134,7 @@ pub(crate) async fn serve<I>(
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
-        result = connection.as_mut() => log_end(result),
+        result = connection.as_mut() => note_end(&worker, &client, &activity, result),
         () = activity.idle_for(GOODBYE) => {}
     }
 }
@@ -142,10 +154,48 @@ async fn time_to_go(worker: &Worker, activity: &Activity, number: u64) {
     }
 }
 
-fn log_end(result: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
-    if let Err(error) = result {
-        tracing::debug!(%error, "a client connection ended badly");
+/// What hyper refused by itself has no request that could say so.
+fn note_end(
+    worker: &Worker,
+    client: &Rc<Client>,
+    activity: &Activity,
+    result: Result<(), Box<dyn std::error::Error + Send + Sync>>,
+) {
+    let Err(error) = result else { return };
+    tracing::debug!(%error, "a client connection ended badly");
+    if let Some((status, why)) = malformed(error.as_ref(), activity) {
+        Account::open(&worker.journal, client).malformed(status, why);
     }
+}
+
+/// What was wrong with a request that hyper could not read, and what it answered.
+fn malformed(
+    error: &(dyn std::error::Error + 'static),
+    activity: &Activity,
+) -> Option<(Option<StatusCode>, &'static str)> {
+    let error = error.downcast_ref::<hyper::Error>()?;
+    if error.is_parse_too_large() {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Some((Some(status), "The head of the request is too large."));
+    }
+    if error.is_parse() {
+        return Some((
+            Some(StatusCode::BAD_REQUEST),
+            "The head of the request is malformed.",
+        ));
+    }
+    // Within a body it is the request's own affair.
+    if error.is_incomplete_message() && activity.owes_head() {
+        return Some((
+            None,
+            "The connection was closed within the head of a request.",
+        ));
+    }
+    let broken = std::error::Error::source(error).is_some_and(|source| {
+        let text = source.to_string();
+        text.starts_with("connection error") && !text.contains("not a result of an error")
+    });
+    broken.then_some((None, "The connection broke the rules of HTTP/2."))
 }
 
 fn builder(limits: &Limits) -> auto::Builder<Local> {
@@ -177,26 +227,41 @@ struct Activity {
     /// When it became idle, or when the first byte of a head came (milliseconds).
     since: AtomicU64,
     head_begun: AtomicBool,
+    /// Whether anything of a head has come.
+    spoke: AtomicBool,
     http2: AtomicBool,
+    open: Open,
 }
 
 impl Activity {
     /// A new connection owes a head.
-    fn new() -> Self {
+    fn new(open: Open) -> Self {
         Self {
             requests: AtomicUsize::new(0),
             since: AtomicU64::new(clock::millis()),
             head_begun: AtomicBool::new(true),
+            spoke: AtomicBool::new(false),
             http2: AtomicBool::new(false),
+            open,
         }
     }
 
     fn saw_bytes(&self) {
         // HTTP/2 has frames that belong to no request, so bytes do not begin a head there.
         let idle = self.requests.load(Ordering::Relaxed) == 0 && !self.is_http2();
-        if idle && !self.head_begun.swap(true, Ordering::Relaxed) {
-            self.since.store(clock::millis(), Ordering::Relaxed);
+        if idle {
+            self.spoke.store(true, Ordering::Relaxed);
+            if !self.head_begun.swap(true, Ordering::Relaxed) {
+                self.since.store(clock::millis(), Ordering::Relaxed);
+            }
         }
+    }
+
+    /// Whether a part of a head has come, and not the rest.
+    fn owes_head(&self) -> bool {
+        let idle = self.requests.load(Ordering::Relaxed) == 0;
+        let spoke = self.spoke.load(Ordering::Relaxed);
+        idle && spoke && self.head_begun.load(Ordering::Relaxed)
     }
 
     fn is_http2(&self) -> bool {
@@ -241,30 +306,52 @@ impl Activity {
 }
 
 /// A request under way, from its head to the end of its answer.
-struct Busy(Arc<Activity>);
+struct Busy {
+    activity: Arc<Activity>,
+    account: Account,
+}
 
 impl Busy {
-    fn new(activity: &Arc<Activity>, version: Version) -> Self {
+    fn new(activity: &Arc<Activity>, version: Version, account: Account) -> Self {
         activity.requests.fetch_add(1, Ordering::Relaxed);
         activity.head_begun.store(false, Ordering::Relaxed);
         if version == Version::HTTP_2 {
             activity.http2.store(true, Ordering::Relaxed);
         }
-        Self(Arc::clone(activity))
+        activity.open.hears(version);
+        Self {
+            activity: Arc::clone(activity),
+            account,
+        }
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.since.store(clock::millis(), Ordering::Relaxed);
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        let now = Instant::now();
+        self.account.close(now);
+        let activity = &self.activity;
+        activity
+            .since
+            .store(clock::millis_at(now), Ordering::Relaxed);
+        activity.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// An answer whose connection is busy until it has been sent.
 struct Answer {
     reply: Reply,
-    _busy: Busy,
+    busy: Busy,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // hyper does not ask again once the body says that it is over, and of a page never where there is no
+        // place for one.
+        if matches!(self.reply, Reply::Page(_)) || self.reply.is_end_stream() {
+            self.busy.account.complete();
+        }
+    }
 }
 
 impl Body for Answer {
@@ -275,7 +362,18 @@ impl Body for Answer {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, reply::Error>>> {
-        Pin::new(&mut self.get_mut().reply).poll_frame(context)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.reply).poll_frame(context);
+        let account = &this.busy.account;
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                account.sent(frame.data_ref().map_or(0, Bytes::len));
+            }
+            Poll::Ready(Some(Err(error))) => account.broke(error),
+            Poll::Ready(None) => account.complete(),
+            Poll::Pending => {}
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use ward_types::id::{EnvId, InstanceId};
 use ward_types::table::{GatewayObserved, GatewayReply, GatewayRequest, Table};
+use ward_types::tally::GatewayTally;
 use ward_types::time::Millis;
 
 use crate::lines::Lines;
@@ -131,6 +132,26 @@ impl Control {
         Ok((http.into(), https.into()))
     }
 
+    /// A duplicate of the operators' listening socket; `None` where the gateway was given none.
+    ///
+    /// # Errors
+    /// [`ControlError`]; a gateway of an older version does not understand the question.
+    pub async fn metrics_listener(&self) -> Result<Option<TcpListener>, ControlError> {
+        let (_, descriptors) = self.exchange(GatewayRequest::MetricsListener).await?;
+        Ok(descriptors.into_iter().next().map(TcpListener::from))
+    }
+
+    /// What the gateway has counted since it began.
+    ///
+    /// # Errors
+    /// [`ControlError`]; a gateway of an older version does not understand the question.
+    pub async fn tally(&self) -> Result<GatewayTally, ControlError> {
+        match self.answer(GatewayRequest::Tally).await?.0 {
+            GatewayReply::Tallied { tally } => Ok(tally),
+            _ => Err(self.broken(io::ErrorKind::InvalidData.into())),
+        }
+    }
+
     /// Asks the gateway to stop accepting, finish what is under way within `grace`, and exit. This returns
     /// when it has stopped accepting; the process ends later, and follows the tables that its successor
     /// stores until then.
@@ -152,6 +173,16 @@ impl Control {
         &self,
         request: GatewayRequest,
     ) -> Result<(GatewayObserved, Vec<OwnedFd>), ControlError> {
+        match self.answer(request).await? {
+            (GatewayReply::Observed { observed }, descriptors) => Ok((observed, descriptors)),
+            _ => Err(self.broken(io::ErrorKind::InvalidData.into())),
+        }
+    }
+
+    async fn answer(
+        &self,
+        request: GatewayRequest,
+    ) -> Result<(GatewayReply, Vec<OwnedFd>), ControlError> {
         let mut slot = self.connection.lock().await;
         // A kept connection may belong to a gateway that is gone. Every request may be repeated, so the
         // second try goes to whoever listens now.
@@ -198,9 +229,9 @@ async fn converse(
 fn understood(
     reply: GatewayReply,
     descriptors: Vec<OwnedFd>,
-) -> Result<(GatewayObserved, Vec<OwnedFd>), ControlError> {
+) -> Result<(GatewayReply, Vec<OwnedFd>), ControlError> {
     match reply {
-        GatewayReply::Observed { observed } => Ok((observed, descriptors)),
         GatewayReply::Refused { message } => Err(ControlError::Refused(message)),
+        answer => Ok((answer, descriptors)),
     }
 }

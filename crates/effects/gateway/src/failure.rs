@@ -30,7 +30,8 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    fn as_str(self) -> &'static str {
+    /// Its word in the log and in headers.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Fault::Client => "client",
             Fault::Upstream => "upstream",

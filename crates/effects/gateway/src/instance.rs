@@ -8,7 +8,7 @@
 use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
@@ -93,6 +93,7 @@ impl Instance {
             origin: Cell::new(Origin::Client),
             turn: OnceCell::new(),
             began: Instant::now(),
+            took: Cell::new(Duration::ZERO),
         })
     }
 
@@ -175,6 +176,8 @@ pub(crate) struct Place {
     /// A long connection's turn to go.
     turn: OnceCell<(u64, CancellationToken)>,
     began: Instant,
+    /// To the head of the answer.
+    took: Cell<Duration>,
 }
 
 /// How what is under way came out so far, so that it is counted once.
@@ -196,6 +199,16 @@ impl Place {
     /// Whose place it is.
     pub(crate) fn instance(&self) -> &Arc<Instance> {
         &self.instance
+    }
+
+    /// When it was taken.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// How long it took to the head of the answer, once that has come.
+    pub(crate) fn took(&self) -> Duration {
+        self.took.get()
     }
 
     /// Counts as a long connection (upgraded, an event stream, or a gRPC call) from now on, whose drain has
@@ -233,7 +246,9 @@ impl Place {
         }
         self.outcome.set(outcome);
         if outcome == Outcome::Answered {
-            let micros = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let took = self.began.elapsed();
+            self.took.set(took);
+            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
             let bucket = usize::from(histogram::bucket(micros));
             self.instance.latency[bucket].fetch_add(1, Ordering::Relaxed);
         }

@@ -17,6 +17,8 @@
 //! - when a service's instances are all gone at once, requests wait a moment for the next one instead of
 //!   failing: also those over links, of any method, and those that switch protocols.
 
+pub mod access;
+mod account;
 mod balance;
 mod budget;
 pub mod ca;
@@ -26,16 +28,19 @@ mod connection;
 pub mod control;
 mod course;
 mod egress;
+mod exposition;
 mod failure;
 mod gap;
 mod gate;
 mod head;
 mod instance;
+mod journal;
 mod limits;
 mod lines;
 mod links;
 mod local;
 mod marks;
+mod metrics;
 mod parting;
 mod path;
 mod probe;
@@ -43,6 +48,7 @@ mod process;
 mod proxy;
 mod reply;
 mod routes;
+mod scribe;
 mod serve;
 mod settings;
 mod site;
@@ -50,6 +56,7 @@ mod socket;
 mod spawn;
 mod split;
 mod table_file;
+mod tally;
 mod tls;
 mod tunnel;
 mod upload;
@@ -59,7 +66,7 @@ mod worker;
 
 pub use limits::Limits;
 pub use process::{Options, run};
-pub use spawn::{SpawnError, spawn, start};
+pub use spawn::{Sockets, SpawnError, spawn, start};
 
 use std::path::{Path, PathBuf};
 

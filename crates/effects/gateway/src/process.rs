@@ -3,7 +3,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -22,12 +22,16 @@ use tokio::time::Instant;
 use ward_sandbox::keeper_socket;
 use ward_types::time::Millis;
 
+use crate::access::AccessLog;
+use crate::clock;
 use crate::egress::Record;
 use crate::gate::Ports;
 use crate::limits::Limits;
 use crate::links::{self, Handed};
+use crate::metrics;
 use crate::parting::{self, Parting};
 use crate::routes::Routing;
+use crate::scribe::Scribe;
 use crate::serve::{self, Desk};
 use crate::socket;
 use crate::table_file;
@@ -65,6 +69,8 @@ pub struct Options {
     pub workers: Option<NonZeroUsize>,
     /// How much a client may take.
     pub limits: Limits,
+    /// How the access log is kept; `None`: not at all.
+    pub access: Option<AccessLog>,
 }
 
 impl Options {
@@ -75,6 +81,7 @@ impl Options {
             home,
             workers: None,
             limits: Limits::default(),
+            access: Some(AccessLog::default()),
         }
     }
 }
@@ -94,9 +101,15 @@ enum StartError {
     Tls(#[source] TlsError),
     #[error("cannot start a worker")]
     Worker(#[source] io::Error),
+    #[error("cannot start the thread that {what}")]
+    Thread {
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
 }
 
-/// Runs a gateway until it is told to quit. Blocks. Descriptor 0 must be a Unix socket on which the two
+/// Runs a gateway until it is told to quit. Blocks. Descriptor 0 must be a Unix socket on which the
 /// listening sockets come, as [`crate::spawn`] sends them. It makes a session of its own, so that it
 /// outlives whoever started it. Exit status 0 after `Quit` or SIGTERM, 2 when it could not start.
 #[must_use]
@@ -129,6 +142,16 @@ fn serve(options: Options) -> Result<(), StartError> {
     // 2. What is served, before anybody is accepted.
     let folder = crate::folder(&options.home);
     make_folder(&folder)?;
+    let tallies = Arc::default();
+    let scribe = options
+        .access
+        .as_ref()
+        .map(|log| Scribe::start(&folder, log, &tallies));
+    let scribe = scribe.transpose().map_err(|source| StartError::Thread {
+        what: "writes the access log",
+        source,
+    })?;
+    let query = options.access.map(|log| log.query);
     let shared = Arc::new(Shared {
         routing: Arc::new(Routing::new()),
         connections: Arc::new(Semaphore::new(options.limits.connections)),
@@ -141,6 +164,8 @@ fn serve(options: Options) -> Result<(), StartError> {
         egress: Record::new(&folder),
         ports: ports(&listeners),
         tls: tls::configuration(&options.home).map_err(StartError::Tls)?,
+        tallies,
+        access: scribe.as_ref().map(Scribe::outbox).zip(query),
     });
     load_table(&shared, &folder);
     // 3. The workers. This thread has the control sockets alone: however busy the workers are, whoever asks
@@ -155,10 +180,18 @@ fn serve(options: Options) -> Result<(), StartError> {
         .map(|(handed, rank)| start_worker(rank, &shared, &listeners, handed))
         .collect::<io::Result<Vec<_>>>();
     let threads = threads.map_err(StartError::Worker)?;
+    let metrics = start_metrics(&shared, &listeners);
     lead(&shared, listeners, folder, senders)?;
     // 4. They end when this thread has told them to.
     for thread in threads {
         let _ = thread.join();
+    }
+    if let Some(thread) = metrics {
+        let _ = thread.join();
+    }
+    // 5. Last, what the threads have left to be written.
+    if let Some(scribe) = scribe {
+        scribe.finish();
     }
     Ok(())
 }
@@ -169,16 +202,20 @@ fn receive_listeners() -> io::Result<Listeners> {
     let socket = stdin.as_fd();
     set_socket_timeout(socket, Timeout::Recv, Some(PASSED_WITHIN))?;
     let (_, descriptors) = keeper_socket::recv_packet(socket, &mut [0; 64])?;
-    let passed = <[OwnedFd; 2]>::try_from(descriptors);
-    let [http, https] = passed.map_err(|got| {
-        let message = format!("{} descriptors came instead of two", got.len());
-        io::Error::new(io::ErrorKind::InvalidData, message)
-    })?;
+    let count = descriptors.len();
+    let mut passed = descriptors.into_iter();
+    let (Some(http), Some(https), metrics, None) =
+        (passed.next(), passed.next(), passed.next(), passed.next())
+    else {
+        let message = format!("{count} descriptors came instead of two or three");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    };
     // Whoever passed them sees that they arrived.
     rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
     Ok(Listeners {
         http: TcpListener::from(http),
         https: TcpListener::from(https),
+        metrics: metrics.map(TcpListener::from),
     })
 }
 
@@ -228,6 +265,20 @@ fn load_table(shared: &Shared, folder: &Path) {
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// A gateway whose operators see nothing serves all the same.
+fn start_metrics(shared: &Arc<Shared>, listeners: &Listeners) -> Option<JoinHandle<()>> {
+    let listener = listeners.metrics.as_ref()?;
+    let started =
+        runtime().and_then(|runtime| metrics::start(shared, listener.try_clone()?, runtime));
+    match started {
+        Ok(thread) => Some(thread),
+        Err(error) => {
+            tracing::error!(%error, "metrics are not served");
+            None
+        }
+    }
 }
 
 fn runtime() -> io::Result<Runtime> {
@@ -290,6 +341,7 @@ async fn give_back(shared: Arc<Shared>) {
     let mut regular = tokio::time::interval(LULL);
     loop {
         regular.tick().await;
+        shared.tallies.prune(clock::millis());
         let now = shared.open();
         // A burst may have come and gone since the last look.
         most = shared.peak.swap(now, Ordering::Relaxed).max(most);

@@ -26,6 +26,7 @@ use hyper::upgrade::OnUpgrade;
 use tokio_util::sync::CancellationToken;
 use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId};
 
+use crate::account::Account;
 use crate::balance::{Pick, pick, pick_of};
 use crate::client::Client;
 use crate::clock;
@@ -41,6 +42,7 @@ use crate::routes::{Pool, Routes};
 use crate::settings::Settings;
 use crate::site::Route;
 use crate::split::Ticket;
+use crate::tally::Door;
 use crate::tunnel;
 use crate::upload::{Attempt, Upload};
 use crate::upstream::{Lease, Reuse, SendError};
@@ -66,22 +68,38 @@ pub(crate) enum Entry {
     },
 }
 
+impl Entry {
+    /// Which way in it is.
+    pub(crate) fn door(&self) -> Door {
+        match self {
+            Entry::Front(outside) if outside.scheme == "https" => Door::Https,
+            Entry::Front(_) => Door::Http,
+            Entry::Link { .. } => Door::Link,
+            Entry::Probe { .. } => Door::Probe,
+        }
+    }
+}
+
 /// Answers one request, with a page when the application cannot.
 pub(crate) async fn answer(
     worker: &Rc<Worker>,
     client: &Client,
     request: Request<Incoming>,
+    account: &Account,
 ) -> Response<Reply> {
     let version = request.version();
     let id = head::request_id(request.headers()).unwrap_or_else(|| worker.new_request_id());
+    account.asked(&request, &id);
     let asked = Asked::of(&request);
-    let answer = forward(worker, client, request, &asked, &id).await;
+    let answer = forward(worker, client, request, &asked, &id, account).await;
     let mut response = answer.unwrap_or_else(|failure| {
         tracing::debug!(request = ?id, status = %failure.status, "{}", failure.sentence);
+        account.failed(&failure);
         failure
             .answer(&asked, &id)
             .map(|page| Reply::Page(Full::new(page)))
     });
+    account.begins(response.status());
     let headers = response.headers_mut();
     headers.insert(head::REQUEST_ID, id);
     if version == Version::HTTP_2 {
@@ -101,11 +119,13 @@ async fn forward(
     mut request: Request<Incoming>,
     asked: &Asked,
     id: &HeaderValue,
+    account: &Account,
 ) -> Result<Response<Reply>, Failure> {
     let switch = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let host = head::check(&parts)?;
-    let exchange = Exchange::new(worker, client, host, parts, body, id);
+    let upload = Upload::new(body, Rc::clone(account.entry()));
+    let exchange = Exchange::new(worker, (client, account), host, parts, upload, id);
     let turned_away = exchange.at_the_gate(asked, id);
     let heard = match &turned_away {
         Ok(page) => page.is_some(),
@@ -114,7 +134,8 @@ async fn forward(
     if heard {
         exchange.linger();
     }
-    if let Some(page) = turned_away? {
+    if let Some(page) = turned_away.inspect_err(|_| exchange.note_service())? {
+        exchange.note_page(&page);
         return Ok(page.map(|page| Reply::Page(Full::new(page))));
     }
     let switch = exchange.protocol.is_some().then_some(switch);
@@ -122,6 +143,7 @@ async fn forward(
         if *failure == Failure::TOO_LARGE {
             exchange.linger();
         }
+        exchange.note_service();
     })?;
     exchange.deliver(response, held, switch)
 }
@@ -136,6 +158,7 @@ enum Target<'a> {
 struct Exchange<'a> {
     worker: &'a Rc<Worker>,
     client: &'a Client,
+    account: &'a Account,
     version: Version,
     target: Target<'a>,
     method: Method,
@@ -155,10 +178,10 @@ struct Exchange<'a> {
 impl<'a> Exchange<'a> {
     fn new(
         worker: &'a Rc<Worker>,
-        client: &'a Client,
+        (client, account): (&'a Client, &'a Account),
         host: String,
         parts: Parts,
-        body: Incoming,
+        upload: Rc<Upload>,
         id: &HeaderValue,
     ) -> Self {
         let protocol = head::wanted_upgrade(&parts);
@@ -196,6 +219,7 @@ impl<'a> Exchange<'a> {
         Self {
             worker,
             client,
+            account,
             version: parts.version,
             target,
             method: parts.method,
@@ -205,7 +229,7 @@ impl<'a> Exchange<'a> {
             route: RefCell::default(),
             came: Cell::new(0),
             ticket: OnceCell::new(),
-            upload: Upload::new(body),
+            upload,
             grpc,
             protocol,
         }
@@ -286,6 +310,21 @@ impl<'a> Exchange<'a> {
         let whole = self.limit(|settings| settings.timeout)?;
         let gone = clock::millis().saturating_sub(self.came.get());
         Some(whole.saturating_sub(Duration::from_millis(gone)))
+    }
+
+    /// For whoever asks where a request led that was answered by no instance.
+    fn note_service(&self) {
+        if let Ok(pool) = self.pool() {
+            self.account.leads_to(&pool.service);
+        }
+    }
+
+    /// The gateway's own page, which stands in for the service's answers.
+    fn note_page(&self, page: &Response<Bytes>) {
+        if page.status().is_server_error() {
+            self.account.failed(&Failure::MAINTENANCE);
+        }
+        self.note_service();
     }
 
     /// Sends until there is a response or nothing more may be tried.
@@ -478,6 +517,7 @@ impl<'a> Exchange<'a> {
         match result {
             Ok((response, lease)) => {
                 place.answered();
+                self.account.answered(&place);
                 let upload = Rc::clone(&self.upload);
                 let leave = self.client.leave.clone();
                 Ok((
@@ -520,6 +560,7 @@ impl<'a> Exchange<'a> {
         reuse: Reuse,
     ) -> Result<(Response<Incoming>, Option<Lease>), SendError> {
         let upstream = self.worker.upstreams.of(place.instance());
+        self.account.tries(&upstream, place);
         let mut attempt = self.upload.attempt(Rc::clone(place));
         if self.grpc {
             let response = upstream.http2(self.request(attempt)).await?;
@@ -618,6 +659,9 @@ impl<'a> Exchange<'a> {
             let within = self.time_left().filter(|_| kind == Kind::Ordinary);
             Pace::new(route.settings.idle_timeout, within)
         });
+        if matches!(kind, Kind::Events | Kind::CompressedEvents) {
+            self.account.lasts();
+        }
         *response.version_mut() = Version::HTTP_11;
         Ok(response.map(|body| {
             let stream = Stream::new(body, kind, held).paced(pace);
@@ -655,7 +699,10 @@ impl<'a> Exchange<'a> {
         headers.insert(UPGRADE, protocol.clone());
         held.place.lengthen();
         let speech = tunnel::Speech::of(&protocol);
-        tokio::task::spawn_local(tunnel::switched(client, upstream, speech, held.place));
+        let account = self.account.clone();
+        account.lasts();
+        let carrying = tunnel::switched(client, upstream, speech, held.place, account);
+        tokio::task::spawn_local(carrying);
         let mut switched = Response::new(Reply::Page(Full::default()));
         *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *switched.headers_mut() = headers;

@@ -25,6 +25,8 @@ const REMEMBERED: usize = 256;
 
 /// The instances of one service that take new requests.
 pub(crate) struct Pool {
+    /// Whose they are.
+    pub(crate) service: (EnvId, Name),
     /// The instances in rotation.
     pub(crate) endpoints: Vec<Arc<Instance>>,
     /// How requests are divided between two releases.
@@ -254,6 +256,7 @@ impl Routing {
             let split_before = kept.and_then(|pool| pool.split.as_ref());
             let split = entry.split.as_ref();
             let pool = Arc::new(Pool {
+                service: service.clone(),
                 split: split.map(|split| Split::new(split, &endpoints, split_before)),
                 endpoints,
                 budget: budget.unwrap_or_else(|| Arc::new(Budget::new(clock::millis()))),

@@ -13,6 +13,7 @@ use ward_types::time::Millis;
 
 use crate::control::LONGEST_LINE;
 use crate::lines::Lines;
+use crate::metrics;
 use crate::socket;
 use crate::table_file;
 use crate::worker::{Listeners, Phase, Shared};
@@ -58,11 +59,17 @@ impl Desk {
                 return Ok(());
             };
             let both = [self.listeners.http.as_fd(), self.listeners.https.as_fd()];
+            let metrics: Vec<_> = self.listeners.metrics.iter().map(AsFd::as_fd).collect();
             let descriptors = match &request {
                 GatewayRequest::Listeners => &both[..],
+                GatewayRequest::MetricsListener => &metrics,
                 _ => &[],
             };
+            let tallies = matches!(request, GatewayRequest::Tally);
             let reply = match self.handle(request).await {
+                Ok(()) if tallies => GatewayReply::Tallied {
+                    tally: metrics::tally(&self.shared),
+                },
                 Ok(()) => GatewayReply::Observed {
                     observed: self.shared.routing.observe(),
                 },
@@ -75,7 +82,10 @@ impl Desk {
     async fn handle(&self, request: GatewayRequest) -> Result<(), String> {
         match request {
             GatewayRequest::Apply { table } => self.apply(table).await,
-            GatewayRequest::Observe | GatewayRequest::Listeners => Ok(()),
+            GatewayRequest::Observe
+            | GatewayRequest::Listeners
+            | GatewayRequest::MetricsListener
+            | GatewayRequest::Tally => Ok(()),
             GatewayRequest::Cut { env, instance } => self.shared.routing.cut(&env, &instance),
             GatewayRequest::Quit { grace } => {
                 let _ = self.quit.send(grace);

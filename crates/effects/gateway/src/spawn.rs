@@ -37,7 +37,18 @@ pub enum SpawnError {
     },
 }
 
-/// Starts `exe gateway` for the state folder `home` (told as `WARD_HOME`), with duplicates of the two
+/// The listening sockets that a gateway is given duplicates of.
+#[derive(Debug, Clone, Copy)]
+pub struct Sockets<'a> {
+    /// Plain HTTP.
+    pub http: &'a TcpListener,
+    /// HTTP over TLS.
+    pub https: &'a TcpListener,
+    /// The operators' address, where metrics are had; `None`: nowhere.
+    pub metrics: Option<&'a TcpListener>,
+}
+
+/// Starts `exe gateway ARGUMENTS` for the state folder `home` (told as `WARD_HOME`), with duplicates of the
 /// listening sockets; its messages go to `gateway.log`. It serves as soon as it has read its table; poll
 /// [`crate::control::Control::observe`] to know.
 ///
@@ -49,26 +60,26 @@ pub enum SpawnError {
 pub fn spawn(
     exe: &Path,
     home: &Path,
-    http: &TcpListener,
-    https: &TcpListener,
+    arguments: &[String],
+    sockets: Sockets<'_>,
 ) -> Result<Child, SpawnError> {
     let mut command = Command::new(exe);
-    command.arg("gateway").env("WARD_HOME", home);
+    command
+        .arg("gateway")
+        .args(arguments)
+        .env("WARD_HOME", home);
     command.stdout(log(home)?).stderr(log(home)?);
-    start(command, http, https)
+    start(command, sockets)
 }
 
 /// As [`spawn`], with a command of the caller's own that ends in [`crate::run`].
 ///
 /// # Errors
 /// [`SpawnError`], by step.
-pub fn start(
-    mut command: Command,
-    http: &TcpListener,
-    https: &TcpListener,
-) -> Result<Child, SpawnError> {
+pub fn start(mut command: Command, sockets: Sockets<'_>) -> Result<Child, SpawnError> {
     let (ours, theirs) = UnixStream::pair().map_err(SpawnError::Pass)?;
-    let descriptors = [http.as_fd(), https.as_fd()];
+    let both = [sockets.http, sockets.https].into_iter();
+    let descriptors: Vec<_> = both.chain(sockets.metrics).map(AsFd::as_fd).collect();
     keeper_socket::send_packet(ours.as_fd(), b"listeners\n", &descriptors)
         .map_err(SpawnError::Pass)?;
     command.stdin(Stdio::from(OwnedFd::from(theirs)));

@@ -16,6 +16,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::sync::Notify;
 
+use crate::account::Account;
+use crate::failure::Fault;
 use crate::instance::Place;
 use crate::websocket::{Borders, CLOSE_TO_CLIENT, CLOSE_TO_INSTANCE};
 
@@ -55,13 +57,21 @@ pub(crate) async fn switched(
     upstream: OnUpgrade,
     speech: Speech,
     place: Rc<Place>,
+    account: Account,
 ) {
     let (client, upstream) = match tokio::try_join!(client, upstream) {
         Ok(both) => both,
-        Err(error) => return tracing::info!(%error, "a switch of protocols was not completed"),
+        Err(error) => {
+            account.blame(Fault::Client, "The switch of protocols was not completed.");
+            return tracing::info!(%error, "a switch of protocols was not completed");
+        }
     };
     let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-    let mut tunnel = Tunnel::new(client, upstream);
+    let mut told = Told {
+        tunnel: Tunnel::new(client, upstream),
+        account,
+    };
+    let tunnel = &mut told.tunnel;
     if speech == Speech::Websocket {
         tunnel.half_closed = WEBSOCKET_CLOSED;
     }
@@ -82,6 +92,26 @@ pub(crate) async fn switched(
     tokio::select! {
         _ = tunnel.say_goodbye() => {}
         () = cut => {}
+    }
+}
+
+/// A tunnel whose account is told what it carried, however it ends.
+struct Told<A, B>
+where
+    A: AsyncRead + AsyncWrite,
+    B: AsyncRead + AsyncWrite,
+{
+    tunnel: Tunnel<A, B>,
+    account: Account,
+}
+
+impl<A, B> Drop for Told<A, B>
+where
+    A: AsyncRead + AsyncWrite,
+    B: AsyncRead + AsyncWrite,
+{
+    fn drop(&mut self) {
+        self.account.carried(self.tunnel.carried());
     }
 }
 

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::account::Entry;
 use crate::clock;
 use crate::instance::Place;
 
@@ -36,6 +37,7 @@ pub(crate) struct Upload {
     /// How many bytes may still come.
     room: Cell<u64>,
     reader: RefCell<Option<Waker>>,
+    entry: Rc<Entry>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +52,7 @@ enum State {
 
 impl Upload {
     /// A body of which nothing has been read.
-    pub(crate) fn new(body: Incoming) -> Rc<Self> {
+    pub(crate) fn new(body: Incoming, entry: Rc<Entry>) -> Rc<Self> {
         let state = match body.is_end_stream() {
             true => State::Empty,
             false => State::Untouched,
@@ -59,10 +61,11 @@ impl Upload {
             body: RefCell::new(body),
             attempt: Cell::new(0),
             state: Cell::new(state),
-            progress: Cell::new(clock::millis()),
+            progress: Cell::new(clock::millis_at(entry.began.get())),
             held_back: Cell::new(false),
             room: Cell::new(u64::MAX),
             reader: RefCell::default(),
+            entry,
         })
     }
 
@@ -146,19 +149,15 @@ impl Upload {
             return Poll::Pending;
         };
         self.progress.set(clock::millis());
-        let bytes = frame
-            .as_ref()
-            .and_then(|frame| frame.as_ref().ok()?.data_ref());
-        match self
-            .room
-            .get()
-            .checked_sub(bytes.map_or(0, |bytes| bytes.len() as u64))
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
         {
-            Some(room) => self.room.set(room),
-            None => {
+            self.entry.received(data.len());
+            let Some(room) = self.room.get().checked_sub(data.len() as u64) else {
                 self.state.set(State::TooLarge);
                 return Poll::Ready(Some(Err(Error::TooLarge)));
-            }
+            };
+            self.room.set(room);
         }
         self.state.set(match &frame {
             Some(Ok(_)) if body.is_end_stream() => State::Ended,
@@ -199,6 +198,11 @@ struct Gate {
 }
 
 impl Attempt {
+    /// A connection was made for it, from `began` on.
+    pub(crate) fn connected(&self, began: Instant) {
+        self.upload.entry.connected(began);
+    }
+
     /// Holds the body back until `open` is cancelled or the patience of a client is over.
     pub(crate) fn hold_until(&mut self, open: CancellationToken) {
         self.upload.held_back.set(true);

@@ -13,15 +13,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
+use crate::access::Query;
 use crate::balance::Lots;
 use crate::connection;
 use crate::egress;
 use crate::gate::Ports;
+use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::links::Handed;
 use crate::parting::Parting;
 use crate::probe;
 use crate::routes::Routing;
+use crate::scribe::Outbox;
+use crate::tally::{Handshake, Tallies};
 use crate::upstream::Upstreams;
 
 const SWEEP: Duration = Duration::from_secs(5);
@@ -67,6 +71,10 @@ pub(crate) struct Shared {
     pub(crate) ports: Ports,
     /// How TLS is spoken.
     pub(crate) tls: Arc<rustls::ServerConfig>,
+    /// What is counted.
+    pub(crate) tallies: Arc<Tallies>,
+    /// Where lines of the access log are put, and whether they have query strings.
+    pub(crate) access: Option<(Outbox, Query)>,
 }
 
 impl Shared {
@@ -82,6 +90,8 @@ pub(crate) struct Listeners {
     pub(crate) http: StdListener,
     /// HTTP over TLS.
     pub(crate) https: StdListener,
+    /// The operators' address, where there is one.
+    pub(crate) metrics: Option<StdListener>,
 }
 
 impl Listeners {
@@ -90,6 +100,11 @@ impl Listeners {
         Ok(Self {
             http: self.http.try_clone()?,
             https: self.https.try_clone()?,
+            metrics: self
+                .metrics
+                .as_ref()
+                .map(StdListener::try_clone)
+                .transpose()?,
         })
     }
 }
@@ -106,6 +121,8 @@ pub(crate) struct Worker {
     pub(crate) upstreams: Upstreams,
     /// Lots.
     pub(crate) lots: Lots,
+    /// Where its requests are counted and logged.
+    pub(crate) journal: Rc<Journal>,
     /// TLS handshakes under way.
     handshakes: Semaphore,
     phase: watch::Receiver<Phase>,
@@ -114,12 +131,15 @@ pub(crate) struct Worker {
 impl Worker {
     fn new(shared: Arc<Shared>) -> Rc<Self> {
         let limits = Rc::new(shared.limits.clone());
+        let phase = shared.phase.subscribe();
+        let journal = Journal::new(&shared.tallies, shared.access.clone(), phase);
         Rc::new(Self {
             routing: Arc::clone(&shared.routing),
-            upstreams: Upstreams::new(Rc::clone(&limits)),
+            upstreams: Upstreams::new(Rc::clone(&limits), Rc::clone(&journal)),
             lots: Lots::new(),
             handshakes: Semaphore::new(limits.handshakes),
             phase: shared.phase.subscribe(),
+            journal,
             limits,
             shared,
         })
@@ -163,6 +183,7 @@ pub(crate) async fn run(
     listen(&worker, listeners.http, Speak::Plain)?;
     listen(&worker, listeners.https, Speak::Tls)?;
     tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+    tokio::task::spawn_local(Rc::clone(&worker.journal).keep_flushing());
     if rank == Rank::First {
         tokio::task::spawn_local(probe::all(Rc::clone(&worker)));
     }
@@ -237,7 +258,13 @@ async fn handshake(
     let _turn = worker.handshakes.acquire().await.ok()?;
     let acceptor = TlsAcceptor::from(Arc::clone(&worker.shared.tls));
     let accepted = tokio::time::timeout(worker.limits.header_timeout, acceptor.accept(stream));
-    match accepted.await {
+    let accepted = accepted.await;
+    worker.journal.doorkeeper.shook(match &accepted {
+        Ok(Ok(_)) => Handshake::Done,
+        Ok(Err(_)) => Handshake::Failed,
+        Err(_) => Handshake::Late,
+    });
+    match accepted {
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {
             tracing::debug!(%error, "a TLS handshake failed");
@@ -266,5 +293,6 @@ async fn sweep(worker: Rc<Worker>) {
             _ = changes.changed() => {}
         }
         worker.upstreams.sweep();
+        worker.journal.sweep();
     }
 }

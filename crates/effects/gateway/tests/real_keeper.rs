@@ -106,6 +106,14 @@ struct World {
     home: TempDir,
 }
 
+fn sockets<'a>(http: &'a TcpListener, https: &'a TcpListener) -> ward_gateway::Sockets<'a> {
+    ward_gateway::Sockets {
+        http,
+        https,
+        metrics: None,
+    }
+}
+
 impl World {
     async fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
@@ -120,7 +128,7 @@ impl World {
         Self {
             engine: Engine::open(options).await.unwrap(),
             env: EnvId::parse("shop/dev").unwrap(),
-            gateway: ward_gateway::spawn(&exe, home.path(), &http, &https).unwrap(),
+            gateway: ward_gateway::spawn(&exe, home.path(), &[], sockets(&http, &https)).unwrap(),
             control: Control::new(home.path()),
             http: http.local_addr().unwrap(),
             home,

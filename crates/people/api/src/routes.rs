@@ -17,7 +17,7 @@ use ward_types::id::EnvId;
 use ward_types::view::{
     AuditView, CancelRequest, DeployRequest, DeploymentDetail, DeploymentQuery, DownRequest,
     ErrorView, EventsView, ExecRequest, ExecTarget, MaintenanceAnswer, MaintenanceRequest,
-    ReleaseView, RollbackRequest, StatusView, SteerRequest,
+    ReleaseView, RollbackRequest, StatusView, SteerRequest, TrafficView,
 };
 
 /// The API as a router over `control`. Each request must carry an [`Actor`] extension.
@@ -38,6 +38,8 @@ pub fn router(control: Control) -> Router {
         .route("/v1/handover", post(hand_over))
         .route("/v1/events", get(events))
         .route("/v1/logs", get(logs))
+        .route("/v1/access", get(access))
+        .route("/v1/traffic", get(traffic))
         .route("/v1/exec", post(exec))
         .route("/v1/audit/verify", get(verify))
         .with_state(control)
@@ -217,6 +219,22 @@ async fn logs(
     let (sender, receiver) = mpsc::channel(256);
     control.logs(query, sender)?;
     Ok(lines(receiver))
+}
+
+async fn access(
+    State(control): State<Control>,
+    Query(query): Query<LogQuery>,
+) -> Result<Response, Refused> {
+    let (sender, receiver) = mpsc::channel(256);
+    control.access(query, sender).await?;
+    Ok(lines(receiver))
+}
+
+async fn traffic(
+    State(control): State<Control>,
+    Query(query): Query<OfEnv>,
+) -> Answer<TrafficView> {
+    Ok(Json(control.traffic(query.env.as_ref()).await?))
 }
 
 async fn exec(

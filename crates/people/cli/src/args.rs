@@ -8,6 +8,7 @@ use ward_types::id::{DeploymentId, Name, ReleaseId};
 use ward_types::range::AddressRange;
 use ward_types::spec::Strategy;
 use ward_types::time::Millis;
+use ward_types::unit::ByteSize;
 
 /// Builds, releases, runs and rolls back what one `ward.toml` describes.
 #[derive(Debug, Parser)]
@@ -95,8 +96,10 @@ pub(crate) enum Command {
     Releases(OfEnv),
     /// Show what runs, and what Ward is waiting for
     Status(Status),
-    /// Show the output of instances
+    /// Show the output of instances, or the requests that the gateway served
     Logs(Logs),
+    /// Show how much is asked, how fast it is answered and what fails, per service
+    Top(Top),
     /// Run a program beside an instance, in its sandbox
     #[command(after_help = EXEC_ENDS, override_usage = EXEC_USAGE)]
     Exec(Exec),
@@ -122,7 +125,7 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Run the data plane (Ward does this itself)
     #[command(hide = true)]
-    Gateway,
+    Gateway(AccessLog),
     /// Run one instance (Ward does this itself)
     #[command(hide = true)]
     Keeper,
@@ -132,6 +135,8 @@ pub(crate) enum Command {
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) addresses: Addresses,
+    #[command(flatten)]
+    pub(crate) access_log: AccessLog,
     /// Take over from another version, for this reason (`ward upgrade` does this itself)
     #[arg(long, hide = true, value_name = "WHY")]
     pub(crate) upgrade: Option<String>,
@@ -161,6 +166,9 @@ pub(crate) struct Addresses {
     /// Where the registry listens [default: 127.0.0.1:5050]
     #[arg(long, env = "WARD_REGISTRY_ADDR", value_name = "IP:PORT")]
     pub(crate) registry_addr: Option<SocketAddr>,
+    /// Where the gateway's metrics are had [default: 127.0.0.1:8090, or another port where that is taken]
+    #[arg(long, env = "WARD_METRICS_ADDR", value_name = "IP:PORT")]
+    pub(crate) metrics_addr: Option<SocketAddr>,
 }
 
 impl Addresses {
@@ -169,6 +177,7 @@ impl Addresses {
         http_addr: Some(SocketAddr::new(LOOPBACK, 0)),
         https_addr: Some(SocketAddr::new(LOOPBACK, 0)),
         registry_addr: Some(SocketAddr::new(LOOPBACK, 0)),
+        metrics_addr: Some(SocketAddr::new(LOOPBACK, 0)),
     };
 
     pub(crate) fn http(&self) -> SocketAddr {
@@ -388,6 +397,10 @@ pub(crate) struct Logs {
     pub(crate) component: Option<Name>,
     #[command(flatten)]
     pub(crate) env: OfEnv,
+    /// Show the gateway's access log instead, a line for each request; without --env of all environments, and
+    /// what led nowhere
+    #[arg(long)]
+    pub(crate) access: bool,
     /// Go on showing lines as they come
     #[arg(short, long)]
     pub(crate) follow: bool,
@@ -404,6 +417,86 @@ pub(crate) struct Logs {
 
 fn duration(text: &str) -> Result<Millis, ward_types::unit::InvalidUnit> {
     ward_types::unit::parse_duration(text)
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    #[command(flatten)]
+    pub(crate) env: AnyEnv,
+    /// Show one second and end, as without a terminal
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+/// How the gateway keeps its access log, `gateway/access.log` in the state folder.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AccessLog {
+    /// Whether the gateway has an access log
+    #[arg(
+        long,
+        env = "WARD_ACCESS_LOG",
+        value_enum,
+        default_value = "on",
+        hide_env_values = true
+    )]
+    pub(crate) access_log: Switch,
+    /// How long a file of it grows before the next one begins
+    #[arg(long, env = "WARD_ACCESS_LOG_SIZE", value_name = "SIZE", value_parser = file_size, default_value = "64MiB")]
+    pub(crate) access_log_size: ByteSize,
+    /// How many of its files are kept beside the newest
+    #[arg(
+        long,
+        env = "WARD_ACCESS_LOG_FILES",
+        value_name = "FILES",
+        value_parser = clap::value_parser!(u32).range(1..=1000),
+        default_value_t = 8
+    )]
+    pub(crate) access_log_files: u32,
+    /// Whether it has query strings, in which there may be what nobody else should read
+    #[arg(
+        long,
+        env = "WARD_ACCESS_LOG_QUERY",
+        value_enum,
+        default_value = "off",
+        hide_env_values = true
+    )]
+    pub(crate) access_log_query: Switch,
+}
+
+impl AccessLog {
+    /// The same for another process of this binary.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let word = |switch: Switch| match switch {
+            Switch::On => "on",
+            Switch::Off => "off",
+        };
+        vec![
+            format!("--access-log={}", word(self.access_log)),
+            format!("--access-log-size={}", self.access_log_size),
+            format!("--access-log-files={}", self.access_log_files),
+            format!("--access-log-query={}", word(self.access_log_query)),
+        ]
+    }
+}
+
+/// A file shorter than what is written at once would never be long enough.
+const SHORTEST_FILE: ByteSize = ByteSize(256 * 1024);
+
+fn file_size(text: &str) -> Result<ByteSize, String> {
+    let size = ByteSize::parse(text).map_err(|error| error.to_string())?;
+    match size < SHORTEST_FILE {
+        true => Err(format!("it must be {SHORTEST_FILE} at least")),
+        false => Ok(size),
+    }
+}
+
+/// Whether something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
 }
 
 #[derive(Debug, Args)]

@@ -53,9 +53,14 @@ fn elsewhere(server: &ServerView, addresses: &Addresses, printer: &Printer) {
         ("HTTP", addresses.http_addr, &server.http),
         ("HTTPS", addresses.https_addr, &server.https),
         ("the registry", addresses.registry_addr, &server.registry),
+        ("metrics", addresses.metrics_addr, &server.metrics),
     ];
     for (what, asked, real) in asked {
         let other = asked.filter(|asked| asked.port() != 0 && asked.to_string() != *real);
+        let real = match real.as_str() {
+            "" => "no address",
+            real => real,
+        };
         if let Some(asked) = other {
             printer.say(&format!(
                 "the platform runs already, with {what} on {real}; {asked} takes effect after `ward down`"
@@ -112,6 +117,9 @@ fn start(home: &Path, addresses: &Addresses, launch: Launch<'_>) -> Result<Child
         Launch::Upgrade { why } => vec![format!("--upgrade={why}")],
         Launch::Own | Launch::Other(_) => Vec::new(),
     };
+    let metrics = addresses
+        .metrics_addr
+        .map(|address| format!("--metrics-addr={address}"));
     Command::new(exe)
         .arg("serve")
         .args(upgrade)
@@ -120,6 +128,7 @@ fn start(home: &Path, addresses: &Addresses, launch: Launch<'_>) -> Result<Child
         .args(["--http-addr", &addresses.http().to_string()])
         .args(["--https-addr", &addresses.https().to_string()])
         .args(["--registry-addr", &addresses.registry().to_string()])
+        .args(metrics)
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -65,6 +65,21 @@ impl Printer {
         Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
     }
 
+    /// How many lines the terminal has that data goes to.
+    pub(crate) fn height(&self) -> Option<usize> {
+        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+        Some(usize::from(size.ws_row)).filter(|rows| *rows > 0)
+    }
+
+    /// What a terminal obeys, to standard output as it is.
+    pub(crate) fn raw(&self, text: &str) {
+        let mut terminal = std::io::stdout().lock();
+        let written = terminal.write_all(text.as_bytes());
+        if written.and_then(|()| terminal.flush()).is_err() {
+            std::process::exit(0);
+        }
+    }
+
     /// A line of data, to standard output. A reader that went away (`| head`) ends the program quietly.
     pub(crate) fn data(&self, line: &str) {
         if writeln!(anstream::stdout(), "{line}").is_err() {

@@ -253,7 +253,8 @@ fn ports_that_the_kernel_chose_stay_when_everything_is_started_again() {
     ward.up();
     let addresses = |ward: &Ward| {
         let server = ward.status()["server"].clone();
-        ["http", "https", "registry"].map(|name| server[name].as_str().unwrap().to_owned())
+        ["http", "https", "registry", "metrics"]
+            .map(|name| server[name].as_str().unwrap().to_owned())
     };
     let before = addresses(&ward);
     let (server, gateway) = (ward.server_pid(), ward.gateway_pid());

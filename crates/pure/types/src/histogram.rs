@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// Buckets per doubling: the edges are 19 % apart, so that a change of a fifth is seen.
-const PER_DOUBLING: u32 = 4;
+pub const PER_DOUBLING: u32 = 4;
 
 /// What is shorter than this, in microseconds, is in the first bucket.
 const SHORTEST: u64 = 64;
@@ -108,8 +108,10 @@ pub fn bucket(micros: u64) -> u8 {
     u8::try_from(above).map_or(LAST, |bucket| bucket.min(LAST))
 }
 
-/// In microseconds. Between two doublings in equal steps, which needs no fractions.
-fn upper_edge(bucket: u8) -> u64 {
+/// What is in a bucket is shorter than this, in microseconds. Between two doublings in equal steps, which needs
+/// no fractions.
+#[must_use]
+pub fn upper_edge(bucket: u8) -> u64 {
     let quarters = u32::from(bucket);
     let base = SHORTEST << (quarters / PER_DOUBLING);
     base + base / u64::from(PER_DOUBLING) * u64::from(quarters % PER_DOUBLING)

@@ -184,6 +184,18 @@ impl InstanceId {
         &self.0
     }
 
+    /// The service whose instance it is; every id that was read or made names one.
+    #[must_use]
+    pub fn service(&self) -> Option<Name> {
+        self.parts().map(|(service, _, _)| service)
+    }
+
+    /// The release that it runs.
+    #[must_use]
+    pub fn release(&self) -> Option<ReleaseId> {
+        self.parts().map(|(_, release, _)| release)
+    }
+
     /// The number that is given out once per environment.
     #[must_use]
     pub fn ordinal(&self) -> u64 {

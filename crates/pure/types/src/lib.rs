@@ -3,6 +3,7 @@
 //! Pure: nothing here does I/O, reads a clock or draws a random number. Time and ids come in as
 //! arguments, which is what lets the whole control plane run in a simulator.
 
+pub mod access;
 pub mod event;
 pub mod histogram;
 pub mod id;
@@ -15,6 +16,7 @@ pub mod schema;
 pub mod secret;
 pub mod spec;
 pub mod table;
+pub mod tally;
 pub mod time;
 pub mod unit;
 pub mod view;

@@ -13,6 +13,7 @@ use crate::id::{EnvId, Generation, InstanceId, Name, ReleaseId, Term};
 use crate::maintenance::Maintenance;
 use crate::route::Route;
 use crate::spec::{Probe, Sticky};
+use crate::tally::GatewayTally;
 use crate::time::Millis;
 
 /// What the gateway serves. An immutable value that is swapped whole.
@@ -165,6 +166,12 @@ pub enum GatewayRequest {
     },
     /// The listening sockets, as descriptors beside an `Observed` (HTTP first, then HTTPS).
     Listeners,
+    /// The listening socket of the operators' address, as a descriptor beside an `Observed`; none where it
+    /// was given none. A request of its own, so that gateways and servers of other versions understand the
+    /// one above.
+    MetricsListener,
+    /// What has been counted so far; the answer is a `Tallied`.
+    Tally,
     /// Stop accepting, finish what is under way within the budget, then exit.
     Quit {
         /// How long requests under way may take.
@@ -180,6 +187,11 @@ pub enum GatewayReply {
     Observed {
         /// What it sees.
         observed: GatewayObserved,
+    },
+    /// What it has counted.
+    Tallied {
+        /// What it has counted.
+        tally: GatewayTally,
     },
     /// It cannot be done.
     Refused {

@@ -11,6 +11,7 @@ use crate::maintenance::Maintenance;
 use crate::release::{Failure, Gap, Goal, Reason, Verdict};
 use crate::schema::SchemaChange;
 use crate::spec::Strategy;
+use crate::tally::GatewayTally;
 use crate::time::{Millis, Timestamp};
 
 /// `GET /v1/status?env=returns/dev`: the platform, and each environment (or the one asked for), also one that is
@@ -44,6 +45,9 @@ pub struct ServerView {
     pub https: String,
     /// `127.0.0.1:5050`.
     pub registry: String,
+    /// Where the gateway's metrics are had, `127.0.0.1:8090`; empty where nowhere.
+    #[serde(default)]
+    pub metrics: String,
     /// What the last audit of the log found.
     pub log: LogView,
 }
@@ -610,6 +614,36 @@ pub struct LogLine {
     pub stream: String,
     /// The text.
     pub text: String,
+}
+
+/// `GET /v1/traffic?env=…`: what the gateways have counted so far, and what serves now. Whoever wants to know how
+/// much that is in a second asks twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficView {
+    /// The gateway, and those that were replaced and finish what they have begun. Of the environment that was
+    /// asked for, or of all and of what led nowhere.
+    pub gateways: Vec<GatewayTally>,
+    /// The services that take requests.
+    pub services: Vec<ServiceTraffic>,
+}
+
+/// One service that takes requests, now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceTraffic {
+    /// Its environment.
+    pub env: EnvId,
+    /// Its name.
+    pub service: Name,
+    /// The releases in rotation.
+    pub releases: Vec<ReleaseId>,
+    /// Instances that are healthy.
+    pub healthy: u32,
+    /// Instances that there are, or should be where that is more.
+    pub instances: u32,
+    /// Requests under way.
+    pub in_flight: u64,
+    /// Upgraded connections, event streams and gRPC calls under way.
+    pub long: u64,
 }
 
 /// The body of `POST /v1/exec`: the CLI wants to run a program in an instance. It is recorded.

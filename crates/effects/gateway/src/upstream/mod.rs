@@ -3,4 +3,4 @@
 mod keeper;
 mod pool;
 
-pub(crate) use pool::{Lease, Reuse, SendError, Upstreams};
+pub(crate) use pool::{Lease, Reuse, SendError, Upstream, Upstreams};

@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 use super::keeper::Keeper;
 use crate::clock;
 use crate::instance::Instance;
+use crate::journal::{Journal, Ledger};
 use crate::limits::Limits;
 use crate::local::Local;
 use crate::upload::Attempt;
@@ -55,14 +56,16 @@ pub(crate) enum SendError {
 /// All of a worker's connections to instances.
 pub(crate) struct Upstreams {
     limits: Rc<Limits>,
+    journal: Rc<Journal>,
     by_serial: RefCell<HashMap<u64, Rc<Upstream>>>,
 }
 
 impl Upstreams {
     /// None yet.
-    pub(crate) fn new(limits: Rc<Limits>) -> Self {
+    pub(crate) fn new(limits: Rc<Limits>, journal: Rc<Journal>) -> Self {
         Self {
             limits,
+            journal,
             by_serial: RefCell::default(),
         }
     }
@@ -78,6 +81,7 @@ impl Upstreams {
                 keeper: Keeper::new(&endpoint.dir, endpoint.port),
                 idle: RefCell::default(),
                 shared: RefCell::default(),
+                ledger: self.journal.ledger(instance),
             })
         });
         Rc::clone(upstream)
@@ -102,6 +106,8 @@ pub(crate) struct Upstream {
     keeper: Keeper,
     idle: RefCell<Vec<Connection>>,
     shared: RefCell<Option<http2::SendRequest<Attempt>>>,
+    /// Where its requests are counted.
+    pub(crate) ledger: Ledger,
 }
 
 struct Connection {
@@ -142,7 +148,12 @@ impl Upstream {
             let fresh = kept.is_none();
             let mut connection = match kept {
                 Some(connection) => connection,
-                None => self.new_connection(self.connect_http1()).await?,
+                None => {
+                    let began = Instant::now();
+                    let made = self.new_connection(self.connect_http1()).await;
+                    request.body().connected(began);
+                    made?
+                }
             };
             let mut error = match connection.sender.try_send_request(request).await {
                 Ok(response) => {
@@ -174,7 +185,12 @@ impl Upstream {
             let fresh = kept.is_none();
             let mut sender = match kept {
                 Some(sender) => sender,
-                None => self.new_connection(self.connect_http2()).await?,
+                None => {
+                    let began = Instant::now();
+                    let made = self.new_connection(self.connect_http2()).await;
+                    request.body().connected(began);
+                    made?
+                }
             };
             let mut error = match sender.try_send_request(request).await {
                 Ok(response) => return Ok(response),

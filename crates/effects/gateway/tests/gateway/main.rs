@@ -8,6 +8,7 @@ mod clients;
 mod keeper;
 mod world;
 
+mod accounts;
 mod control;
 mod draining;
 mod edges;

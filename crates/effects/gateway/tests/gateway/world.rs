@@ -65,6 +65,7 @@ pub(crate) struct World {
     pub(crate) control: Control,
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
+    pub(crate) metrics: TcpListener,
     pub(crate) listeners: (TcpListener, TcpListener),
     pub(crate) child: Child,
     generation: u64,
@@ -84,11 +85,13 @@ impl World {
             TcpListener::bind("127.0.0.1:0").unwrap(),
             TcpListener::bind("127.0.0.1:0").unwrap(),
         );
-        let child = launch(home.path(), &listeners, start);
+        let metrics = TcpListener::bind("127.0.0.1:0").unwrap();
+        let child = launch(home.path(), (&listeners, &metrics), start);
         let world = Self {
             control: Control::new(home.path()),
             http: listeners.0.local_addr().unwrap(),
             https: listeners.1.local_addr().unwrap(),
+            metrics,
             listeners,
             child,
             home,
@@ -102,7 +105,8 @@ impl World {
 
     /// Starts another gateway on the same sockets and folder; the one before is the caller's.
     pub(crate) async fn succeed(&mut self) -> Child {
-        let child = launch(self.home.path(), &self.listeners, Start::Usual);
+        let sockets = (&self.listeners, &self.metrics);
+        let child = launch(self.home.path(), sockets, Start::Usual);
         self.answers(child.id()).await;
         std::mem::replace(&mut self.child, child)
     }
@@ -209,7 +213,11 @@ pub(crate) fn env() -> EnvId {
     EnvId::parse("shop/dev").unwrap()
 }
 
-fn launch(home: &Path, listeners: &(TcpListener, TcpListener), start: Start) -> Child {
+fn launch(
+    home: &Path,
+    (listeners, metrics): (&(TcpListener, TcpListener), &TcpListener),
+    start: Start,
+) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args(["--exact", "gateway_process", "--nocapture", "--quiet"])
@@ -220,7 +228,12 @@ fn launch(home: &Path, listeners: &(TcpListener, TcpListener), start: Start) -> 
         Start::ShortLimits => command.env(LIMITS, SHORT),
         Start::Patient => command.env(LIMITS, PATIENT),
     };
-    ward_gateway::start(command, &listeners.0, &listeners.1).unwrap()
+    let sockets = ward_gateway::Sockets {
+        http: &listeners.0,
+        https: &listeners.1,
+        metrics: Some(metrics),
+    };
+    ward_gateway::start(command, sockets).unwrap()
 }
 
 /// The exit status of a process that ends by itself soon.

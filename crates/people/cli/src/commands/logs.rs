@@ -4,25 +4,16 @@ use owo_colors::OwoColorize;
 use ward_types::view::LogLine;
 
 use super::status::moment;
-use super::{Context, Trouble};
+use super::{Context, Trouble, access};
 use crate::args::Logs;
 use crate::printer::Status;
 
 pub(crate) async fn logs(context: &Context, logs: Logs) -> Result<Status, Trouble> {
+    if logs.access {
+        return access::access(context, &logs).await;
+    }
     let env = crate::env::find(&context.client, logs.env.env.as_deref()).await?;
-    let mut path = format!(
-        "/v1/logs?env={env}&tail={}&follow={}",
-        logs.tail, logs.follow
-    );
-    if let Some(component) = &logs.component {
-        path.push_str(&format!("&component={component}"));
-    }
-    if let Some(release) = logs.release {
-        path.push_str(&format!("&release={}", release.0));
-    }
-    if let Some(since) = logs.since {
-        path.push_str(&format!("&since={}", since.0));
-    }
+    let path = format!("/v1/logs?env={env}&{}", query(&logs));
     let mut lines = context.client.get_lines(&path).await?;
     let mut any = false;
     while let Some(line) = lines.next::<LogLine>().await? {
@@ -40,4 +31,19 @@ pub(crate) async fn logs(context: &Context, logs: Logs) -> Result<Status, Troubl
         ));
     }
     Ok(Status::Success)
+}
+
+/// Which lines, of whatever environment.
+pub(super) fn query(logs: &Logs) -> String {
+    let mut path = format!("tail={}&follow={}", logs.tail, logs.follow);
+    if let Some(component) = &logs.component {
+        path.push_str(&format!("&component={component}"));
+    }
+    if let Some(release) = logs.release {
+        path.push_str(&format!("&release={}", release.0));
+    }
+    if let Some(since) = logs.since {
+        path.push_str(&format!("&since={}", since.0));
+    }
+    path
 }

@@ -1,5 +1,6 @@
 //! What each command does: it reads its arguments, asks the server, and prints. No rule lives here.
 
+mod access;
 mod check;
 mod database;
 mod deploy;
@@ -11,6 +12,7 @@ mod maintenance;
 pub(crate) mod processes;
 mod releases;
 mod status;
+mod top;
 mod trust;
 mod upgrade;
 
@@ -113,7 +115,7 @@ pub(crate) fn main() -> ExitCode {
         printer: printer.clone(),
     };
     match cli.command {
-        Command::Gateway => processes::gateway(&context),
+        Command::Gateway(log) => processes::gateway(&context, &log),
         Command::Serve(serve) => processes::serve(&context, serve),
         other => match run(&context, other) {
             Ok(status) => status.into(),
@@ -152,12 +154,13 @@ async fn dispatch(context: &Context, command: Command) -> Result<Status, Trouble
         Command::Releases(env) => releases::releases(context, env).await,
         Command::Status(env) => status::status(context, env).await,
         Command::Logs(logs) => logs::logs(context, logs).await,
+        Command::Top(top) => top::top(context, top).await,
         Command::Exec(exec) => database::exec(context, exec).await,
         Command::Db(db) => database::database(context, db).await,
         Command::Events(events) => events::events(context, events).await,
         Command::Audit(audit) => events::audit(context, &audit).await,
         Command::Doctor => doctor::doctor(context).await,
         Command::Trust(trust) => trust::trust(context, &trust),
-        Command::Serve(_) | Command::Gateway | Command::Keeper => Ok(Status::Usage),
+        Command::Serve(_) | Command::Gateway(_) | Command::Keeper => Ok(Status::Usage),
     }
 }

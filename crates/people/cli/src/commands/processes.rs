@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
+use ward_gateway::access;
 use ward_server::{Actor, Options, Server, StartError, Upgrade};
 
 use super::Context;
-use crate::args::Serve;
+use crate::args::{AccessLog, Serve, Switch};
 
 fn log() {
     let filter = EnvFilter::try_from_env("WARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
@@ -20,9 +21,18 @@ fn log() {
 /// How `ward serve` ends when another server has the state folder already.
 pub(crate) const TAKEN: u8 = 3;
 
-pub(crate) fn gateway(context: &Context) -> ExitCode {
+pub(crate) fn gateway(context: &Context, asked: &AccessLog) -> ExitCode {
     log();
-    ward_gateway::run(ward_gateway::Options::new(context.home.clone()))
+    let mut options = ward_gateway::Options::new(context.home.clone());
+    options.access = (asked.access_log == Switch::On).then_some(access::AccessLog {
+        bytes: asked.access_log_size.0,
+        files: asked.access_log_files,
+        query: match asked.access_log_query {
+            Switch::On => access::Query::Logged,
+            Switch::Off => access::Query::Omitted,
+        },
+    });
+    ward_gateway::run(options)
 }
 
 pub(crate) fn serve(context: &Context, serve: Serve) -> ExitCode {
@@ -52,6 +62,8 @@ fn run(context: &Context, serve: Serve) -> Result<(), Box<dyn std::error::Error>
         http: addresses.http(),
         https: addresses.https(),
         registry: addresses.registry(),
+        metrics: addresses.metrics_addr,
+        gateway: serve.access_log.arguments(),
         upgrade: serve.upgrade.map(|why| Upgrade {
             by: Actor::of_uid(rustix::process::geteuid().as_raw()),
             why,

@@ -40,12 +40,16 @@ fn platform(printer: &Printer, status: &StatusView) {
     let gateway = server
         .gateway_pid
         .map_or("does not answer".to_owned(), |pid| format!("pid {pid}"));
+    let metrics = match server.metrics.as_str() {
+        "" => String::new(),
+        address => format!("   metrics {address}"),
+    };
     printer.data(&format!(
         "ward {}   server pid {}   gateway {gateway}",
         server.version, server.pid
     ));
     printer.data(&format!(
-        "  http {}   https {}   registry {}",
+        "  http {}   https {}   registry {}{metrics}",
         server.http, server.https, server.registry
     ));
     printer.data(&format!("  state {}", server.home));

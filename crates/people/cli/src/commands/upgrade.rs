@@ -98,7 +98,13 @@ fn addresses_of(server: &ServerView) -> Result<Addresses, Trouble> {
             Trouble::failure(format!("the server listens on {text}: {error}"), None)
         })
     };
+    // One of an older version has none, and gets what this one would.
+    let metrics_addr = match server.metrics.is_empty() {
+        true => None,
+        false => parsed(&server.metrics)?,
+    };
     Ok(Addresses {
+        metrics_addr,
         http_addr: parsed(&server.http)?,
         https_addr: parsed(&server.https)?,
         registry_addr: parsed(&server.registry)?,

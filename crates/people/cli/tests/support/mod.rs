@@ -110,6 +110,7 @@ env = {{ {env} }}
             .env("WARD_HTTP_ADDR", "127.0.0.1:0")
             .env("WARD_HTTPS_ADDR", "127.0.0.1:0")
             .env("WARD_REGISTRY_ADDR", "127.0.0.1:0")
+            .env("WARD_METRICS_ADDR", "127.0.0.1:0")
             .stdin(Stdio::null());
         command
     }
