@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ward_types::id::{Digest, EnvId, Name, ReleaseId};
 use ward_types::release::{Build, Environment, Release};
+use ward_types::route::RouteSettings;
 use ward_types::spec::{
     Amount, CanaryStep, DatabaseEngine, DatabaseSpec, Deadlines, EnvSpec, HealthSpec, ImageSource,
     ReleaseCommand, RouteSpec, Schema, ServiceSpec, Strategy,
@@ -38,7 +39,7 @@ fn worker(instances: u32) -> ServiceSpec {
         processes: 4096,
         scratch: ByteSize(1 << 30),
         release: None,
-        route: None,
+        routes: Vec::new(),
         start_timeout: Millis::secs(30),
         drain_timeout: Millis::secs(20),
         long_drain_timeout: Some(Millis::secs(40)),
@@ -68,9 +69,12 @@ fn inner(instances: u32) -> ServiceSpec {
 /// A service with a port, a health check and a host name.
 fn web(instances: u32) -> ServiceSpec {
     ServiceSpec {
-        route: Some(RouteSpec {
-            host: "returns.localhost".into(),
-        }),
+        routes: vec![RouteSpec {
+            host: Some("returns.localhost".into()),
+            path: "/".into(),
+            header: None,
+            settings: RouteSettings::default(),
+        }],
         ..inner(instances)
     }
 }

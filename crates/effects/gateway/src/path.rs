@@ -32,7 +32,11 @@ fn is_simple(path: &str) -> bool {
     let mut before = 0;
     path.bytes().all(|byte| {
         let segment_begins = std::mem::replace(&mut before, byte) == b'/';
-        !matches!(byte, b'%' | b';' | b'\\') && !(segment_begins && matches!(byte, b'/' | b'.'))
+        match byte {
+            b'%' | b';' | b'\\' => false,
+            b'/' | b'.' => !segment_begins,
+            _ => true,
+        }
     })
 }
 
