@@ -4,6 +4,7 @@ mod canary;
 mod cold;
 mod deploy_time;
 mod deploys;
+mod gateway;
 mod memory;
 mod registry;
 mod rollback_time;
@@ -42,6 +43,8 @@ pub(crate) enum Measurement {
     Sim,
     /// A canary that begins to fail, to zero weight
     Canary,
+    /// The gateway beside nginx and HAProxy: processor time, rates, latencies, memory
+    Gateway,
     /// Deploys and rollbacks of two applications for long, while things are killed and stopped
     Soak,
     /// A deploy of an already built release, beyond the application's own start
@@ -120,6 +123,7 @@ impl Bench {
             Measurement::Upgrades => upgrades::measure(workshop, args.kills).await,
             Measurement::Sim => sim::measure(args.seeds),
             Measurement::Canary => canary::measure(workshop).await,
+            Measurement::Gateway => gateway::measure(workshop).await,
             Measurement::Soak => soak::measure(workshop, args.soak()).await,
             Measurement::DeployTime => deploy_time::measure(workshop, args.samples).await,
             Measurement::RollbackTime => rollback_time::measure(workshop, args.samples).await,
@@ -141,6 +145,7 @@ impl Measurement {
             Measurement::Upgrades => upgrades::BARS,
             Measurement::Sim => sim::BARS,
             Measurement::Canary => canary::BARS,
+            Measurement::Gateway => gateway::BARS,
             Measurement::Soak => soak::BARS,
             Measurement::DeployTime => deploy_time::BARS,
             Measurement::RollbackTime => rollback_time::BARS,

@@ -1,4 +1,5 @@
-//! The tiny server (`src/bin/tiny-server.rs`): compiled as a static binary, and started on the host itself.
+//! The tiny server (`src/bin/tiny-server.rs`): compiled as a static binary, and started on the host itself; and so
+//! the origin that proxies are compared with (`src/bin/origin.rs`).
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, doing};
 
 const SOURCE: &str = include_str!("bin/tiny-server.rs");
+const ORIGIN: &str = include_str!("bin/origin.rs");
 
 /// The host that the tiny stack's route has.
 pub(crate) const HOST: &str = "tiny.localhost";
@@ -21,12 +23,21 @@ pub(crate) const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: tiny.localhost\r\n\r
 
 /// Compiles the server to a static binary that any image can hold alone.
 pub(crate) fn compile(binary: &Path) -> Result<(), Error> {
+    compile_source(SOURCE, binary)
+}
+
+/// The same with the origin.
+pub(crate) fn compile_origin(binary: &Path) -> Result<(), Error> {
+    compile_source(ORIGIN, binary)
+}
+
+fn compile_source(source: &str, binary: &Path) -> Result<(), Error> {
     let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     rustc.args([
         "--edition",
         "2024",
         "--crate-name",
-        "tiny_server",
+        "server",
         "-O",
         "-C",
         "target-feature=+crt-static",
@@ -41,7 +52,7 @@ pub(crate) fn compile(binary: &Path) -> Result<(), Error> {
         .stderr(Stdio::piped());
     let mut child = doing("run rustc", rustc.spawn())?;
     if let Some(mut stdin) = child.stdin.take() {
-        doing("give rustc its source", stdin.write_all(SOURCE.as_bytes()))?;
+        doing("give rustc its source", stdin.write_all(source.as_bytes()))?;
     }
     let output = doing("run rustc", child.wait_with_output())?;
     if output.status.success() {
@@ -49,7 +60,7 @@ pub(crate) fn compile(binary: &Path) -> Result<(), Error> {
     }
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     Err(Error::Command {
-        line: "rustc tiny-server.rs".to_owned(),
+        line: format!("rustc, to make {}", binary.display()),
         how: output.status.to_string(),
         output: said,
     })
@@ -86,6 +97,19 @@ pub(crate) fn own_start(binary: &Path, servers: u32, delay: Duration) -> Result<
         doing("ask the tiny server", stream.and_then(first_answer))?;
     }
     Ok(started.elapsed())
+}
+
+/// Starts a server on the host, and the address that it names.
+pub(crate) fn start(binary: &Path) -> Result<(Killed, SocketAddr), Error> {
+    let mut command = Command::new(binary);
+    command.env_clear().env("PORT", "0").stdin(Stdio::null());
+    let child = doing(
+        format!("start {}", binary.display()),
+        command.stdout(Stdio::piped()).spawn(),
+    )?;
+    let mut server = Killed(child);
+    let address = doing("read a server's address", listening(&mut server))?;
+    Ok((server, address))
 }
 
 fn listening(server: &mut Killed) -> std::io::Result<SocketAddr> {

@@ -155,7 +155,7 @@ env = {{ START_DELAY_MS = "{start}", MARK = "a" }}
 impl Drop for Workshop {
     fn drop(&mut self) {
         if self.own.is_none() {
-            for name in ["returns", "tiny", "clerk"] {
+            for name in ["returns", "tiny", "clerk", "origin"] {
                 let _ = fs::remove_dir_all(self.dir.join(name));
             }
         }

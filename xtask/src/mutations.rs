@@ -146,6 +146,13 @@ const MUTATIONS: &[Mutation] = &[
         noticed_by: PLANNED,
     },
     Mutation {
+        guard: "what does not overlap gives way to what takes its place",
+        file: "crates/pure/plan/src/apart.rs",
+        text: "&& others.any(|other| excludes(env, service, [next, other]))",
+        without: "&& others.any(|other| other.0 == u64::MAX)",
+        noticed_by: PLANNED,
+    },
+    Mutation {
         guard: "a release that was switched to keeps its requests",
         file: "crates/pure/plan/src/roll.rs",
         text: "Outcome::Done => scene.stage().map_or(Stand::Rest, Stand::At),",

@@ -69,6 +69,15 @@ pub(crate) const BENCH: &[Package] = &[
         "/usr/bin/crun",
         "the container runtime to compare with",
     ),
+    package("nginx-core", "/usr/sbin/nginx", "a proxy to compare with"),
+    package("haproxy", "/usr/sbin/haproxy", "a proxy to compare with"),
+    package("openssl", "/usr/bin/openssl", "a certificate for them"),
+    package("wrk", "/usr/bin/wrk", "asks the proxies over HTTP/1.1"),
+    package(
+        "nghttp2-client",
+        "/usr/bin/h2load",
+        "asks the proxies over TLS and HTTP/2, and at a given rate",
+    ),
 ];
 
 /// Installs the packages that are missing: as root, or through sudo without a password. Otherwise it
@@ -107,10 +116,19 @@ pub(crate) fn install(packages: &[Package]) -> Result<(), String> {
     run(&mut apt(become_root, &arguments))
 }
 
+/// It asks nothing, and does not start the daemons that packages bring: the programs are run as they are needed.
+/// Through `env`, because sudo drops variables.
+const APT: &[&str] = &[
+    "env",
+    "DEBIAN_FRONTEND=noninteractive",
+    "RUNLEVEL=1",
+    "apt-get",
+];
+
 fn apt(become_root: &[&str], arguments: &[&str]) -> Command {
-    let mut words = become_root.iter().chain(&["apt-get"]).chain(arguments);
-    let mut command = Command::new(words.next().unwrap_or(&"apt-get"));
-    command.args(words).env("DEBIAN_FRONTEND", "noninteractive");
+    let mut words = become_root.iter().chain(APT).chain(arguments);
+    let mut command = Command::new(words.next().unwrap_or(&"env"));
+    command.args(words);
     command
 }
 

@@ -17,6 +17,7 @@ use ward_types::view::{DeployRequest, LogView, Others, Progress, Until};
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::builds::{Building, End, Over};
 use crate::control::Control;
+use crate::follow::Follows;
 use crate::recording::{Queued, Settled};
 use crate::source;
 
@@ -112,7 +113,10 @@ impl Control {
         steps: &Steps,
     ) -> Progress {
         match until {
-            Until::Verdict => self.follow_deployment(env, id, steps).await,
+            Until::Verdict => {
+                let follows = Follows::FromTheRequest;
+                self.follow_deployment(env, id, follows, steps).await
+            }
             Until::Queued => Progress::Done {
                 message: format!(
                     "{id} is recorded; `ward deployment watch {id} --env {env}` shows how it goes"

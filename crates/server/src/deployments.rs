@@ -18,6 +18,7 @@ use crate::builds::{End, Over};
 use crate::clock::now;
 use crate::control::Control;
 use crate::driver::Live;
+use crate::follow::Follows;
 use crate::recording::is_over;
 use crate::views::deployment_view;
 
@@ -40,6 +41,7 @@ impl Control {
             Phase::Queued | Phase::Finished { .. } => None,
             _ => Lease::holder(&self.0.home).map(lease_view),
         };
+        let paused = paused_by(&deployment);
         Ok(DeploymentDetail {
             release_commands,
             lease,
@@ -50,7 +52,7 @@ impl Control {
             started: deployment.started,
             phase_since: deployment.phase_since,
             cancelled: deployment.cancelled,
-            paused: deployment.paused.map(|pause| pause.by),
+            paused,
             despite_schema: deployment.despite_schema,
             waiting,
         })
@@ -67,9 +69,8 @@ impl Control {
     }
 
     fn release_commands(&self, env: &EnvId, deployment: &Deployment) -> Vec<Name> {
-        let known = self
-            .known(env)
-            .filter(|_| deployment.reason == Reason::Deploy);
+        let ran = deployment.reason == Reason::Deploy && deployment.started.is_some();
+        let known = self.known(env).filter(|_| ran);
         let release = known
             .as_ref()
             .and_then(|env| env.releases.get(&deployment.to));
@@ -94,7 +95,7 @@ impl Control {
         tokio::spawn(async move {
             control.say_builds(&env, &progress).await;
             let last = control
-                .follow_deployment(&env, deployment.id, &progress)
+                .follow_deployment(&env, deployment.id, Follows::FromNow, &progress)
                 .await;
             let _ = progress.send(last).await;
         });
@@ -112,7 +113,8 @@ impl Control {
             Ok(Cancelled::Deployment(env, id)) => {
                 // They were not meant, and go on.
                 self.say_builds(&env, &progress).await;
-                outcome(self.follow_deployment(&env, id, &progress).await)
+                let follows = Follows::FromNow;
+                outcome(self.follow_deployment(&env, id, follows, &progress).await)
             }
             Ok(Cancelled::Build(over)) => self.build_cancelled(over).await,
             Err(refusal) => Progress::Failed {
@@ -294,6 +296,16 @@ fn promoted(env: EnvId, deployment: DeploymentId, to: u32) -> Event {
     }
 }
 
+/// Who keeps it where it is: one that goes back or has ended is kept by nobody.
+fn paused_by(deployment: &Deployment) -> Option<String> {
+    let over = matches!(
+        deployment.phase,
+        Phase::Reverting { .. } | Phase::Finished { .. }
+    );
+    let pause = deployment.paused.as_ref().filter(|_| !over);
+    pause.map(|pause| pause.by.clone())
+}
+
 /// A deployment that ends because it was cancelled has failed; cancelling it has not.
 fn outcome(ended: Progress) -> Progress {
     let Progress::Ended {
@@ -339,5 +351,27 @@ fn lease_view(holder: Holder) -> LeaseView {
         term: holder.term,
         pid: std::process::id(),
         silent: Millis(u64::try_from(holder.silent.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_ended_is_kept_by_nobody() {
+        let in_phase = |phase: &str| {
+            let text = format!(
+                r#"{{"id":2,"reason":"deploy","from":1,"to":2,"requested":1,"started":1,"phase_since":1,
+                "by":"anna","paused":{{"by":"bob","at":1}},"phase":{phase}}}"#
+            );
+            paused_by(&serde_json::from_str(&text).unwrap())
+        };
+        assert_eq!(in_phase(r#"{"state":"preparing"}"#).as_deref(), Some("bob"));
+        let failure = r#"{"message":"It failed.","output":[],"hint":null}"#;
+        let reverting = format!(r#"{{"state":"reverting","failure":{failure}}}"#);
+        assert_eq!(in_phase(&reverting), None);
+        let ended = r#"{"state":"finished","verdict":"succeeded","failure":null,"at":2}"#;
+        assert_eq!(in_phase(ended), None);
     }
 }

@@ -51,6 +51,12 @@ impl Control {
             Some(id) => vec![self.environment(Some(id))?],
             None => self.there(),
         };
+        // Before the goal is known: every driver sets out at once, and the first may be done before the last.
+        let with_data: BTreeSet<EnvId> = all
+            .iter()
+            .filter(|env| self.has_data(env))
+            .cloned()
+            .collect();
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             let changes = |id: &&EnvId| {
                 let env = state.environments.get(*id);
@@ -73,11 +79,10 @@ impl Control {
         let since = std::time::Instant::now();
         // One that was never recorded has nothing to stop.
         for env in all.iter().filter(|env| self.known(env).is_some()) {
-            let has_data = self.has_data(env);
             // One deadline for all: they stop at the same time.
             let left = DEADLINE.saturating_sub(since.elapsed());
             self.stopped(env, left, progress).await?;
-            let message = match (goal, has_data) {
+            let message = match (goal, with_data.contains(env)) {
                 (_, false) => format!("{env} is stopped"),
                 (Goal::Purged, true) => format!("{env} is stopped, its data removed"),
                 (Goal::Up | Goal::Down, true) => format!("{env} is stopped, its data kept"),

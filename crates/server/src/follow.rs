@@ -50,9 +50,21 @@ fn subject(sentence: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// From when on somebody follows a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Follows {
+    /// Since it was asked for: all that it did is news.
+    FromTheRequest,
+    /// Only now, as who watches or cancels it, again after the server was started anew too: what it did before
+    /// was told then.
+    FromNow,
+}
+
 /// What was said already.
 #[derive(Default)]
 struct Said {
+    /// What was seen to become healthy before is no news.
+    since: Timestamp,
     phase: Option<&'static str>,
     healthy: BTreeMap<Name, (u32, u32)>,
     /// What each stage was held for.
@@ -70,11 +82,12 @@ impl Control {
         &self,
         env: &EnvId,
         id: DeploymentId,
+        follows: Follows,
         progress: &mpsc::Sender<Progress>,
     ) -> Progress {
         let mut live = self.live(env);
         let mut log = self.store().changed();
-        let mut said = Said::default();
+        let mut said: Option<Said> = None;
         loop {
             log.mark_unchanged();
             let state = self.store().state();
@@ -85,6 +98,7 @@ impl Control {
                 return gone();
             };
             let seen = live.borrow_and_update().clone();
+            let said = said.get_or_insert_with(|| Said::before(deployment, follows, now()));
             for step in said.news(environment, deployment, &seen) {
                 // Nobody may be listening any more; the deployment goes on.
                 let _ = progress.send(step).await;
@@ -188,6 +202,20 @@ fn gone() -> Progress {
 }
 
 impl Said {
+    fn before(deployment: &Deployment, follows: Follows, now: Timestamp) -> Self {
+        match follows {
+            Follows::FromTheRequest => Self {
+                since: deployment.requested,
+                ..Self::default()
+            },
+            Follows::FromNow => Self {
+                since: now,
+                gaps: deployment.gaps.len(),
+                ..Self::default()
+            },
+        }
+    }
+
     fn news(&mut self, env: &Environment, deployment: &Deployment, live: &Live) -> Vec<Progress> {
         let mut news = Vec::new();
         let waits = deployment.phase == Phase::Queued;
@@ -211,6 +239,9 @@ impl Said {
         self.gaps = deployment.gaps.len();
         if !matches!(deployment.phase, Phase::Queued | Phase::Finished { .. }) {
             self.counts(env, deployment, live, &mut news);
+        }
+        // What goes back is held no more, whatever was seen of it last.
+        if matches!(deployment.phase, Phase::Rolling { .. }) {
             self.stage(live, &mut news);
         }
         let since = match (waits, ahead_of(env, deployment.id)) {
@@ -291,7 +322,7 @@ impl Said {
         for (name, wanted, of) in databases.chain(services) {
             let (healthy, since) = healthy(live, name, of);
             let before = self.healthy.insert(name.clone(), (healthy, wanted));
-            let during = since.is_some_and(|(_, at)| at >= deployment.requested);
+            let during = since.is_some_and(|(_, at)| at >= self.since);
             if healthy > 0 && during && before != Some((healthy, wanted)) {
                 news.push(Progress::Step {
                     message: format!("{name}: {healthy}/{wanted} healthy"),
@@ -388,5 +419,27 @@ mod tests {
         let status =
             "Waiting for web of r3: 1 of 2 instances are healthy; last health check: status 500.";
         assert_eq!(news(&mut told, &[refused, status]), [refused]);
+    }
+
+    #[test]
+    fn who_comes_later_is_not_told_what_was_before() {
+        let deployment = r#"{"id":2,"reason":"deploy","from":1,"to":2,"requested":1000,"started":1000,
+            "phase_since":1000,"by":"anna","phase":{"state":"rolling","stage":0},
+            "gaps":[{"service":"worker","release":2,"lasted":40}]}"#;
+        let deployment: Deployment = serde_json::from_str(deployment).unwrap();
+        let env = Environment::new("returns/dev".parse().unwrap());
+        let live = Live::default();
+        let pauses = |follows| {
+            let mut said = Said::before(&deployment, follows, Timestamp(5000));
+            let news = said.news(&env, &deployment, &live);
+            let steps = news.iter().filter_map(|news| match news {
+                Progress::Step { message, .. } => Some(message.as_str()),
+                _ => None,
+            });
+            let told = steps.filter(|message| message.contains("worker")).count();
+            (said.since, told)
+        };
+        assert_eq!(pauses(Follows::FromTheRequest), (Timestamp(1000), 1));
+        assert_eq!(pauses(Follows::FromNow), (Timestamp(5000), 0));
     }
 }

@@ -127,7 +127,22 @@ fn had_release(
             let message = format!("{asked} of {} has no service called {name}", env.id);
             Err(there_are(message, spec.services.keys()))
         }
-        _ => Ok(()),
+        _ => began(env, asked),
+    }
+}
+
+/// Whether a release can have written anything: a deployment that ended while it waited its turn started nothing.
+fn began(env: &Environment, release: ReleaseId) -> Result<(), Refusal> {
+    let to = || env.deployments.values().filter(|d| d.to == release);
+    let began = to().any(|deployment| deployment.started.is_some());
+    match to().next_back().filter(|_| !began) {
+        Some(last) => {
+            let (id, env) = (last.id, &env.id);
+            let message = format!("no instance of {release} of {env} was ever started");
+            let hint = format!("`ward deployment show {id} --env {env}` says how far it came");
+            Err(Refusal::new(RefusalKind::NotFound, message).hint(hint))
+        }
+        None => Ok(()),
     }
 }
 
@@ -143,4 +158,40 @@ fn there_are(message: String, list: impl IntoIterator<Item = impl ToString>) -> 
         false => format!("there are: {}", list.join(", ")),
     };
     Refusal::new(RefusalKind::NotFound, message).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ward_types::release::Deployment;
+
+    /// An environment with one deployment to r2, which began then.
+    fn with_one(started: Option<u64>) -> Environment {
+        let started = started.map_or("null".to_owned(), |at| at.to_string());
+        let text = format!(
+            r#"{{"id":7,"reason":"deploy","from":1,"to":2,"requested":1,"started":{started},"phase_since":1,
+            "by":"anna","phase":{{"state":"queued"}}}}"#
+        );
+        let deployment: Deployment = serde_json::from_str(&text).unwrap();
+        let mut env = Environment::new(EnvId::parse("shop/dev").unwrap());
+        env.deployments.insert(deployment.id, deployment);
+        env
+    }
+
+    #[test]
+    fn a_release_that_never_began_has_written_nothing_and_the_refusal_says_where_to_look() {
+        let refused = began(&with_one(None), ReleaseId(2)).unwrap_err();
+        assert_eq!(
+            refused.message,
+            "no instance of r2 of shop/dev was ever started"
+        );
+        let hint = refused.hint.unwrap_or_default();
+        assert!(
+            hint.contains("`ward deployment show d7 --env shop/dev`"),
+            "{hint}"
+        );
+        began(&with_one(Some(3)), ReleaseId(2)).unwrap();
+        // Of a release without a deployment that is known, nothing is known.
+        began(&with_one(None), ReleaseId(1)).unwrap();
+    }
 }

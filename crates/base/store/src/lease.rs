@@ -3,7 +3,8 @@
 //! The lock keeps a second server from starting; it is bound to a file, and a file can be removed. So each
 //! start takes the next fencing number and writes it beside the lock, where every later one writes a
 //! greater one: a server that finds another number there than its own has been succeeded, does nothing any
-//! more and ends. The same number goes with each table and order to the gateway, which refuses a smaller one.
+//! more and ends. The same number goes with each table to the gateway, which refuses a smaller one; what else
+//! the gateway is asked for carries none.
 //! While a server lives it touches the file once a second: that is its heartbeat, derived from the file's
 //! time and stored nowhere else.
 

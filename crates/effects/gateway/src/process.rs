@@ -143,18 +143,20 @@ fn serve(options: Options) -> Result<(), StartError> {
         tls: tls::configuration(&options.home).map_err(StartError::Tls)?,
     });
     load_table(&shared, &folder);
-    // 3. The workers; the first is this thread, and has the control sockets.
+    // 3. The workers. This thread has the control sockets alone: however busy the workers are, whoever asks
+    //    is answered, and a gateway that has much to do is not taken for one that hangs.
     let count = options.workers.map_or_else(cores, NonZeroUsize::get);
-    let (senders, mut receivers): (Vec<_>, Vec<_>) =
+    let (senders, receivers): (Vec<_>, Vec<_>) =
         (0..count).map(|_| mpsc::unbounded_channel()).unzip();
-    let first = receivers.remove(0);
+    let ranks = std::iter::once(Rank::First).chain(std::iter::repeat(Rank::Other));
     let threads = receivers
         .into_iter()
-        .map(|handed| start_worker(&shared, &listeners, handed))
+        .zip(ranks)
+        .map(|(handed, rank)| start_worker(rank, &shared, &listeners, handed))
         .collect::<io::Result<Vec<_>>>();
     let threads = threads.map_err(StartError::Worker)?;
-    lead(&shared, listeners, folder, senders, first)?;
-    // 4. The others end when the first has told them to.
+    lead(&shared, listeners, folder, senders)?;
+    // 4. They end when this thread has told them to.
     for thread in threads {
         let _ = thread.join();
     }
@@ -237,6 +239,7 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 fn start_worker(
+    rank: Rank,
     shared: &Arc<Shared>,
     listeners: &Listeners,
     handed: mpsc::UnboundedReceiver<Handed>,
@@ -245,7 +248,7 @@ fn start_worker(
     std::thread::Builder::new()
         .name("ward-worker".to_owned())
         .spawn(move || {
-            let running = worker::run(Rank::Other, shared, listeners, handed);
+            let running = worker::run(rank, shared, listeners, handed);
             if let Err(error) = LocalSet::new().block_on(&runtime, running) {
                 tracing::error!(%error, "a worker ended");
             }
@@ -257,11 +260,9 @@ fn lead(
     listeners: Listeners,
     folder: PathBuf,
     workers: Vec<mpsc::UnboundedSender<Handed>>,
-    first: mpsc::UnboundedReceiver<Handed>,
 ) -> Result<(), StartError> {
     let runtime = runtime().map_err(StartError::Worker)?;
     LocalSet::new().block_on(&runtime, async {
-        let own = listeners.duplicate().map_err(StartError::Worker)?;
         let links = bind(&folder, "links.sock")?;
         let control = bind(&folder, CONTROL)?;
         let (quit, mut asked) = mpsc::unbounded_channel();
@@ -269,7 +270,7 @@ fn lead(
         let desk = Desk {
             shared: Arc::clone(shared),
             folder,
-            listeners: own,
+            listeners,
             quit,
             applying: Mutex::default(),
         };
@@ -278,12 +279,8 @@ fn lead(
         tokio::task::spawn_local(give_back(Arc::clone(shared)));
         tokio::task::spawn_local(parting::tell_all(Arc::clone(shared)));
         tokio::task::spawn_local(links::take_over(links, Arc::clone(shared), workers));
-        tokio::select! {
-            result = worker::run(Rank::First, Arc::clone(shared), listeners, first) => {
-                result.map_err(StartError::Worker)
-            }
-            result = until_the_end(shared, stored, desk, &mut asked) => result.map_err(StartError::Worker),
-        }
+        let ended = until_the_end(shared, stored, desk, &mut asked).await;
+        ended.map_err(StartError::Worker)
     })
 }
 

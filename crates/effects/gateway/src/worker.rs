@@ -152,7 +152,7 @@ pub(crate) enum Rank {
     Other,
 }
 
-/// Runs a worker until the process ends. `main` runs beside it, on the first worker only.
+/// Runs a worker until the process ends.
 pub(crate) async fn run(
     rank: Rank,
     shared: Arc<Shared>,

@@ -1,10 +1,10 @@
 //! Decision: each declared database has exactly one instance, of release `r0`, whichever release serves.
 //!
-//! It is started first and again whenever it is over, after a pause that grows. A second one is never
-//! started while the first one's process could still write. One that does not become healthy is given up
-//! after a while, whoever needs it: it is stopped, and started again with more time. A database that no
-//! release in force declares any more runs on, and its data is never touched. A change of its memory limit
-//! waits for the next start.
+//! It is started first and again whenever it is over, after a pause that grows. A second one is never started
+//! while the first one's process could still write. One that does not become healthy is given up after a
+//! while, whoever needs it: it is stopped, and started again with more time. A database that no release in
+//! force declares any more runs on, and its data is never touched. A change of its memory limit waits for the
+//! next start.
 
 use std::collections::BTreeSet;
 

@@ -124,8 +124,8 @@ impl Draft {
 }
 
 /// Routes first, because clients wait for them; but what is seen to serve is recorded before a route can
-/// change it, or a server that is killed in between would not know. Moves after what they do not depend on, so that a log
-/// that cannot be written keeps nothing from being served. Starts before stops, purging last.
+/// change it, or a server that is killed in between would not know. Moves after what they do not depend on,
+/// so that a log that cannot be written keeps nothing from being served. Starts before stops, purging last.
 fn rank(action: &Action) -> u8 {
     match action {
         Action::Serve { .. } => 0,

@@ -4,10 +4,10 @@
 //! it. Then requests may finish within `drain_timeout`; long connections are told to go away by the gateway
 //! itself, spread over `long_drain_timeout`, and have a moment longer to do so. When the budget of whatever is
 //! left is out, all of it is cut, and has a second for its close frames: one cut for both, so that where both
-//! are left the longer budget counts. Without the gateway nobody knows what is in force, so an instance that a table may name is
-//! left alone; one that was never healthy, or has no port, is in no table.
+//! are left the longer budget counts. Without the gateway nobody knows what is in force, so an instance that
+//! a table may name is left alone; one that was never healthy, or has no port, is in no table.
 
-use ward_types::id::InstanceId;
+use ward_types::id::{InstanceId, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
 use ward_types::table::Traffic;
 use ward_types::time::{Millis, Timestamp};
@@ -21,7 +21,7 @@ use crate::observed::SeenInstance;
 use crate::purpose::{self, Purpose};
 use crate::route;
 use crate::scene::Scene;
-use crate::waiting::{Bound, Waiting};
+use crate::waiting::{Bound, Waiting, WayBack};
 
 /// Goes one step on with every instance of services and release commands that nothing needs.
 pub(crate) fn services(scene: &Scene, draft: &mut Draft) {
@@ -43,12 +43,21 @@ fn each<'a>(scene: &Scene, draft: &mut Draft, instances: impl Iterator<Item = &'
                 draft.wait(stopping(scene, instance));
             }
             Purpose::Needed | Purpose::History => {}
-            Purpose::Warm(bound) => draft.wait(Waiting::Warm {
-                release: instance.facts.release,
-                bound,
-            }),
+            Purpose::Warm(bound) => draft.wait(warm(scene, instance.facts.release, bound)),
             Purpose::Done => drain(scene, draft, instance),
         }
+    }
+}
+
+fn warm(scene: &Scene, release: ReleaseId, bound: Bound) -> Waiting {
+    let way_back = match scene.env.is_barred(release) {
+        true => WayBack::Barred,
+        false => WayBack::Open,
+    };
+    Waiting::Warm {
+        release,
+        way_back,
+        bound,
     }
 }
 

@@ -15,23 +15,17 @@ use ward_types::release::{Deployment, Gap, Phase};
 use ward_types::time::Timestamp;
 
 use crate::action::Action;
+use crate::apart;
 use crate::draft::Draft;
 use crate::memory::Barred;
 use crate::observed::SeenInstance;
 use crate::pools;
-use crate::scene::Scene;
+use crate::scene::{Scene, Stand};
 use crate::stages::Rollout;
-
-/// What a release that is not retained any more declared nobody knows: it counts as the other one says.
-fn overlaps(scene: &Scene, release: ReleaseId, service: &Name) -> bool {
-    let service = scene.service(release, service);
-    service.is_none_or(|service| service.overlap)
-}
 
 /// Whether instances of two releases of a service must not run at the same time.
 fn excludes(scene: &Scene, service: &Name, releases: [ReleaseId; 2]) -> bool {
-    let [one, other] = releases;
-    one != other && !releases.iter().all(|r| overlaps(scene, *r, service))
+    apart::excludes(scene.env, service, releases)
 }
 
 /// The instances that must be gone before one of this release may start.
@@ -84,11 +78,13 @@ pub(crate) fn is_exchanged(scene: &Scene, service: &Name) -> bool {
     rollout.is_some_and(|rollout| rollout.exchanges(service))
 }
 
-/// The release whose instances are to be there of what is exchanged.
-pub(crate) fn wanted(scene: &Scene) -> Option<ReleaseId> {
-    match exchanging(scene) {
-        Some((_, _, starts)) => Some(starts),
-        None => scene.current(),
+/// The release whose instances take the place of what is in rotation and must not run beside them.
+pub(crate) fn successor(scene: &Scene) -> Option<ReleaseId> {
+    let first = || scene.current().or(scene.rolling());
+    match (scene.stand, scene.rollout) {
+        (Stand::Back, _) => first(),
+        (Stand::At(_), Some(rollout)) if !rollout.is_gradual() => Some(rollout.to),
+        _ => exchanging(scene).map_or_else(first, |(_, _, starts)| Some(starts)),
     }
 }
 
@@ -97,14 +93,10 @@ pub(crate) fn bars(scene: &Scene, service: &Name, there: ReleaseId, next: Releas
     scene.service(next, service).is_some() && excludes(scene, service, [next, there])
 }
 
-/// Whether what is in rotation of a service must leave before anything of this release can take its place.
-pub(crate) fn gives_way(scene: &Scene, service: &Name, release: Option<ReleaseId>) -> bool {
-    let Some(release) = release.filter(|r| scene.service(*r, service).is_some()) else {
-        return false;
-    };
-    let pools = scene.pools().iter().filter(|p| p.service == *service);
-    let mut in_force = pools.flat_map(|p| &p.endpoints).map(|e| e.release);
-    in_force.any(|other| excludes(scene, service, [release, other]))
+/// Whether what is in rotation of a service must leave before anything can take its place.
+pub(crate) fn gives_way(scene: &Scene, service: &Name) -> bool {
+    let next = successor(scene);
+    next.is_some_and(|next| apart::gives_way(scene.env, scene.pools(), service, next))
 }
 
 /// Whether the exchange is under way, one way or the other.

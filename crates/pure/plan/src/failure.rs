@@ -11,6 +11,7 @@ use crate::analysis::Judgement;
 use crate::databases;
 use crate::limits::OUTPUT_LINES;
 use crate::observed::{SeenGateway, SeenInstance};
+use crate::roll::Lacking;
 use crate::scene::Scene;
 use crate::waiting::{Bound, Span, Takes, Until};
 use crate::watch::Judged;
@@ -113,7 +114,7 @@ pub(crate) fn unproven(
         Span(span)
     );
     let hint = format!(
-        "Set `inconclusive` or fewer `requests` in service.{service}.deploy.analysis, or give it more time or a greater weight."
+        "Let the gateway make requests of its own with `analysis.probe` in service.{service}.deploy; or set `inconclusive` or fewer `requests` in its `analysis`, or give it more time or a greater weight."
     );
     plain(message, &hint)
 }
@@ -177,21 +178,54 @@ pub(crate) fn never_healthy(
     of_instance(instance, message, hint)
 }
 
-pub(crate) fn rolling(release: ReleaseId, ill: Option<&SeenInstance>, bound: &Bound) -> Failure {
-    let limit = Span(bound.limit);
-    let hint = "Raise `start_timeout` of the service if it needs longer.";
-    match ill {
-        Some(instance) => {
+/// A rollout whose time was out: what it lacked, and the setting that gives that more time.
+pub(crate) fn rolling(release: ReleaseId, lacking: &Lacking<'_>, bound: &Bound) -> Failure {
+    let late = format!("{release} was not complete within {}", whole(bound));
+    match lacking {
+        Lacking::Healthy(instance) => {
             let (id, service) = (&instance.facts.id, &instance.facts.component);
             let why = health(instance);
-            let message = format!(
-                "{release} was not complete within {limit}: {id} of service {service} was not healthy: {why}."
-            );
-            of_instance(instance, message, hint.to_owned())
+            let message = format!("{late}: {id} of service {service} was not healthy: {why}.");
+            let hint = format!("Raise `start_timeout` of service.{service} if it needs longer.");
+            of_instance(instance, message, hint)
         }
-        None => plain(format!("{release} was not complete within {limit}."), hint),
+        Lacking::Room(instance) => {
+            let (id, service) = (&instance.facts.id, &instance.facts.component);
+            let message = format!("{late}: {id} of service {service} had not made room.");
+            let hint = format!(
+                "`drain_timeout`, `long_drain_timeout` and `stop_timeout` of service.{service} say how long it may take to leave; `ward status` shows it."
+            );
+            plain(message, &hint)
+        }
+        Lacking::Acknowledgement => plain(
+            format!("{late}: the gateway had not put its routes into force."),
+            GATEWAY,
+        ),
+        Lacking::Database(database) => plain(
+            format!("{late}: the database {database} was not healthy."),
+            &format!(
+                "`ward logs {database}` shows everything that it wrote. Raise `{}` if it needs longer.",
+                databases::START
+            ),
+        ),
+        Lacking::Instances => plain(
+            format!("{late}: not all of its instances were started."),
+            "See `ward status`, and server.log in the state folder for what could not be done.",
+        ),
     }
 }
+
+/// A limit, and what it is the sum of.
+fn whole(bound: &Bound) -> String {
+    let limit = Span(bound.limit);
+    match bound.setting {
+        Some(setting) => format!("{limit} (`{setting}`)"),
+        None => limit.to_string(),
+    }
+}
+
+/// What may be wrong with a gateway that does not do as it is told.
+const GATEWAY: &str = "See `ward status` for the gateway and gateway.log in the state folder, then deploy again; `stack.deadlines.acknowledge` says how long it may take.";
 
 pub(crate) fn not_acknowledged(
     release: ReleaseId,
@@ -205,7 +239,7 @@ pub(crate) fn not_acknowledged(
     };
     plain(
         format!("All instances of {release} are healthy, but the gateway {how} within {limit}."),
-        "See `ward status` for the gateway and gateway.log in the state folder, then deploy again; `stack.deadlines.acknowledge` says how long it may take.",
+        GATEWAY,
     )
 }
 
@@ -256,14 +290,22 @@ pub(crate) fn database(database: &Name, newest: Option<&SeenInstance>, bound: &B
     }
 }
 
-pub(crate) fn preparing(release: ReleaseId, bound: &Bound) -> Failure {
-    plain(
-        format!(
-            "{release} was not ready to start within {}.",
-            Span(bound.limit)
+/// A deployment that was not ready in all of its time; `left` is what had to be removed first.
+pub(crate) fn preparing(release: ReleaseId, left: Option<&SeenInstance>, bound: &Bound) -> Failure {
+    let late = format!("{release} was not ready to start within {}", whole(bound));
+    match left {
+        Some(instance) => plain(
+            format!(
+                "{late}: what is left of {} was not removed.",
+                instance.facts.id
+            ),
+            "See server.log in the state folder for what keeps it, then deploy again.",
         ),
-        "Raise `release.timeout` of its services if their release commands need longer, or `stack.deadlines.database_start` if its databases do.",
-    )
+        None => plain(
+            format!("{late}."),
+            "Raise `release.timeout` of its services if their release commands need longer, or `stack.deadlines.database_start` if its databases do.",
+        ),
+    }
 }
 
 /// It waited too long for its turn.
@@ -290,8 +332,8 @@ pub(crate) fn not_its_turn(
 /// The same failure, of one that was not taken back in full in its time.
 pub(crate) fn not_cleared(failure: &Failure, release: ReleaseId, bound: &Bound) -> Failure {
     let late = format!(
-        "{release} was not taken back in full within {} (`stack.deadlines.revert`); `ward status` shows what is left of it.",
-        Span(bound.limit)
+        "{release} was not taken back in full within {}; `ward status` shows what is left of it.",
+        whole(bound)
     );
     with_more(failure, &late)
 }
@@ -323,32 +365,48 @@ pub(crate) fn barred(scene: &Scene, deployment: &Deployment, change: &SchemaChan
     plain(message, &hint)
 }
 
-/// The same failure, where the data has moved on and what serves has not.
+/// The same failure, where release commands have taken something away from earlier releases.
 pub(crate) fn on_moved_data(scene: &Scene, deployment: &Deployment, failure: Failure) -> Failure {
-    let ours = |change: &&SchemaChange| change.deployment == deployment.id;
-    let changes = || scene.env.schema.iter().filter(ours);
-    let change = changes().find(|change| change.schema == Schema::Irreversible);
-    let (Some(change), Some(serves)) = (change, scene.current()) else {
-        let Some(change) = changes().max_by_key(|change| change.oldest) else {
-            return failure;
-        };
-        let (service, oldest) = (&change.service, change.oldest);
-        let more = format!(
-            "The contracting release command of {service} has begun: no release before {oldest} can be gone back to any more."
-        );
-        return with_more(&failure, &more);
+    let ours = scene.env.schema.iter();
+    let ours = ours.filter(|change| change.deployment == deployment.id);
+    let Some(change) =
+        ours.max_by_key(|change| (change.schema == Schema::Irreversible, change.oldest))
+    else {
+        return failure;
     };
-    let (service, to) = (&change.service, deployment.to);
-    let moved = match (&deployment.phase, change.end) {
+    let (service, oldest, to) = (&change.service, change.oldest, deployment.to);
+    let how = done(deployment, change);
+    let behind = scene.current().filter(|serves| *serves < oldest);
+    let earlier = scene.env.releases.range(..oldest).next().is_some();
+    let more = match (change.schema, behind) {
+        (Schema::Irreversible, Some(serves)) => format!(
+            "The irreversible release command of {service} {how}: {serves} serves on what is meant for {to}; see whether it does, and deploy a fix forward."
+        ),
+        (Schema::Irreversible, None) => format!(
+            "The irreversible release command of {service} {how}: {}deploy a fix forward.",
+            match earlier {
+                true => format!("no release before {oldest} can be gone back to any more; "),
+                false => String::new(),
+            }
+        ),
+        // What is the oldest bars nothing.
+        (Schema::Contract, _) if !earlier => return failure,
+        (Schema::Contract, _) => format!(
+            "The contracting release command of {service} {how}: no release before {oldest} can be gone back to any more."
+        ),
+        (Schema::None | Schema::Expand, _) => return failure,
+    };
+    with_more(&failure, &more)
+}
+
+/// What a release command has done, by the log.
+fn done(deployment: &Deployment, change: &SchemaChange) -> &'static str {
+    match (&deployment.phase, change.end) {
         (Phase::Preparing, _) | (_, ChangeEnd::Begun | ChangeEnd::Failed) => {
             "has begun and may have changed the data"
         }
         (_, ChangeEnd::Ended) => "has changed the data",
-    };
-    let more = format!(
-        "The irreversible release command of {service} {moved}: {serves} serves on what is meant for {to}; see whether it does, and deploy a fix forward."
-    );
-    with_more(&failure, &more)
+    }
 }
 
 pub(crate) fn not_retained(release: ReleaseId) -> Failure {

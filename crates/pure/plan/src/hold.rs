@@ -2,8 +2,9 @@
 //!
 //! A stage is held from the moment that its table is in force. A pause keeps a deployment where it is,
 //! wherever that is: what was begun may become healthy, but no request moves. Nobody is waited for longer
-//! than `stack.deadlines.promote`: then it goes back. One whose time is over is held on while too few requests say whether
-//! the new release is as good, where the stack file asks for that. A hold whose time passes during a pause has passed.
+//! than `stack.deadlines.promote`: then it goes back. One whose time is over is held on while too few
+//! requests say whether the new release is as good, where the stack file asks for that. A hold whose time
+//! passes during a pause has passed.
 
 use ward_types::id::Name;
 use ward_types::release::Deployment;

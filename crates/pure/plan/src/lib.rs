@@ -3,6 +3,7 @@
 
 mod action;
 mod analysis;
+mod apart;
 mod backoff;
 mod cancel;
 mod check;
@@ -39,7 +40,7 @@ pub use action::{Action, Plan, PlannedPool};
 pub use check::{Objection, check};
 pub use memory::Memory;
 pub use observed::{Observed, SeenGateway, SeenInstance};
-pub use waiting::{Bound, Until, Waiting};
+pub use waiting::{Bound, Until, Waiting, WayBack};
 
 use draft::Draft;
 use scene::{Scene, Stand};

@@ -2,9 +2,9 @@
 //!
 //! The healthy ones. One that turns unhealthy leaves, unless that would leave none: a slow answer is better
 //! than none. One that stays ill is replaced: another is started first, and it goes when that one is in
-//! rotation; where instances do not overlap it goes first. One that is over, or was asked to stop, leaves
-//! at once. Never more than declared, and never two releases in one pool: where a deployment goes by
-//! stages, `tables` joins them.
+//! rotation; where instances do not overlap it goes first. One that is over, or was asked to stop, leaves at
+//! once. Never more than declared, and never two releases in one pool: where a deployment goes by stages,
+//! `tables` joins them.
 
 use ward_types::id::{InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};

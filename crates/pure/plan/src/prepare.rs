@@ -1,11 +1,11 @@
 //! Decision: databases first, then the release commands, one at a time, then the rollout.
 //!
 //! Commands run for a new release (`Reason::Deploy`), and for any on data that was not prepared for it. A
-//! service that is linked, over whatever services between, to another one with a command waits for that
-//! one. A command that is seen to have ended well is never run again; its instance is kept until the
-//! deployment leaves this phase. If what was observed is lost it does run again: release commands must bear
-//! that. One that takes something away from earlier releases is recorded before it is started. Anything but
-//! exit code 0 is a failure, and so is a sandbox for a database that cannot be made.
+//! service that is linked, over whatever services between, to another one with a command waits for that one.
+//! A command that is seen to have ended well is never run again; its instance is kept until the deployment
+//! leaves this phase. If what was observed is lost it does run again: release commands must bear that. One
+//! that takes something away from earlier releases is recorded before it is started. Anything but exit code 0
+//! is a failure, and so is a sandbox for a database that cannot be made.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use ward_types::id::{Name, ReleaseId};
 use ward_types::keeper::{Exit, InstanceState, Role};
 use ward_types::release::{Deployment, Failure, Phase};
 use ward_types::spec::{EnvSpec, ReleaseCommand};
-use ward_types::time::Millis;
+use ward_types::time::{Millis, Timestamp};
 
 use crate::action::Action;
 use crate::cancel;
@@ -69,11 +69,14 @@ fn database_failed(scene: &Scene, deployment: &Deployment) -> Option<Failure> {
 /// How long a deployment waits for its databases. Once a command was started they had been healthy; then
 /// the whole phase's limit counts.
 pub(crate) fn databases_bound(scene: &Scene, deployment: &Deployment) -> Bound {
-    let limit = match scene.spec(deployment.to) {
-        Some(spec) if any_command_seen(scene, deployment.to) => limit(spec),
-        _ => scene.deadlines(deployment.to).database_start,
-    };
-    Bound::setting(scene.phase_since(deployment), limit, databases::START)
+    let since = scene.phase_since(deployment);
+    match scene.spec(deployment.to) {
+        Some(spec) if any_command_seen(scene, deployment.to) => whole(since, spec),
+        _ => {
+            let limit = scene.deadlines(deployment.to).database_start;
+            Bound::setting(since, limit, databases::START)
+        }
+    }
 }
 
 fn any_command_seen(scene: &Scene, release: ReleaseId) -> bool {
@@ -100,18 +103,27 @@ fn took_too_long(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Opti
         let late = scene.is_past(&bound);
         return late.then(|| failure::forgotten(deployment, &until, &bound));
     }
-    let bound = Bound::fixed(scene.phase_since(deployment), limit(spec));
+    let bound = whole(scene.phase_since(deployment), spec);
     let late = scene.is_past(&bound);
-    late.then(|| failure::preparing(deployment.to, &bound))
+    let ours = |i: &&SeenInstance| i.facts.release == deployment.to;
+    let mut left = scene.seen().filter(ours);
+    let left = left.find(|i| i.facts.role == Role::Service && i.is_over());
+    late.then(|| failure::preparing(deployment.to, left, &bound))
 }
 
 /// The databases, each command's own timeout, and the time to clear away.
-fn limit(spec: &EnvSpec) -> Millis {
+fn whole(since: Timestamp, spec: &EnvSpec) -> Bound {
     let commands = spec.services.values().filter_map(|s| s.release.as_ref());
     let commands: u64 = commands
         .map(|c| c.timeout.0.saturating_add(CLEARING.0))
         .sum();
-    Millis(spec.deadlines.database_start.0 + CLEARING.0 + commands)
+    let limit = Millis(spec.deadlines.database_start.0 + CLEARING.0 + commands);
+    let commands = spec.services.values().any(|s| s.release.is_some());
+    let setting = match commands {
+        true => "stack.deadlines.database_start + release.timeout of each service",
+        false => databases::START,
+    };
+    Bound::setting(since, limit, setting)
 }
 
 fn command_of<'a>(spec: &'a EnvSpec, service: &Name) -> Option<&'a ReleaseCommand> {

@@ -2,9 +2,9 @@
 //!
 //! Nothing new is started for it. If the gateway was away when it failed and turns out to serve the new
 //! release in full while the old one cannot serve, the new release has succeeded after all: the verdict is
-//! what serves. While the old one cannot take over, the table keeps what is healthy of the new one.
-//! Instances of a rolling service leave as the old ones come back. After `stack.deadlines.revert`, and more
-//! for batches, the verdict falls in any case, and what still drains goes on draining.
+//! what serves. While the old one cannot take over, the table keeps what is healthy of the new one. Instances
+//! of a rolling service leave as the old ones come back. After `stack.deadlines.revert`, and more for
+//! batches, the verdict falls in any case, and what still drains goes on draining.
 
 use ward_types::keeper::Role;
 use ward_types::release::{Deployment, Failure, Phase};
@@ -14,7 +14,7 @@ use crate::draft::Draft;
 use crate::observed::SeenInstance;
 use crate::pools;
 use crate::rest;
-use crate::roll;
+use crate::roll::{self, Leaving};
 use crate::scene::Scene;
 use crate::stages::Rollout;
 use crate::verdict;
@@ -66,25 +66,40 @@ fn is_back(scene: &Scene, deployment: &Deployment) -> bool {
     !scene.rollout.is_some_and(shrank) || rest::is_unprepared(scene, old)
 }
 
+const BACK: &str = "stack.deadlines.revert";
+/// And the start of what was exchanged.
+const BACK_BY_EXCHANGE: &str = "stack.deadlines.revert + start_timeout";
+/// And for each batch that comes back its start, and what the other one's instances take to make room.
+const BACK_IN_BATCHES: &str =
+    "stack.deadlines.revert + start_timeout, drain_timeout and stop_timeout of each batch";
+/// The same where long connections take longer than requests.
+const BACK_IN_LONG_BATCHES: &str =
+    "stack.deadlines.revert + start_timeout, long_drain_timeout and stop_timeout of each batch";
+
 /// How long a failed deployment may take to its verdict: with batches, so much more for each way back.
 pub(crate) fn bound(scene: &Scene, deployment: &Deployment) -> Bound {
-    let batches = scene.rollout.map_or(0, |rollout| {
+    let start = |rollout: &Rollout| {
         let old = rollout.from.and_then(|old| scene.spec(old));
-        let start = old.map_or(0, |old| roll::longest_start(old).0);
-        let batch = start.saturating_add(roll::leaving(scene, rollout).0);
+        old.map_or(0, |old| roll::longest_start(old).0)
+    };
+    let leaving = scene
+        .rollout
+        .and_then(|rollout| roll::leaving(scene, rollout));
+    let batches = scene.rollout.map_or(0, |rollout| {
+        let batch = start(rollout).saturating_add(leaving.map_or(0, |leaving| leaving.most.0));
         batch.saturating_mul(u64::from(rollout.rounds_back()))
     });
-    let rollout = scene.rollout.filter(|rollout| rollout.exchanges_any());
-    let old = rollout.and_then(|rollout| scene.spec(rollout.from?));
-    let exchange = old.map_or(0, |old| roll::longest_start(old).0);
+    let exchange = scene.rollout.filter(|rollout| rollout.exchanges_any());
+    let setting = match (leaving, exchange) {
+        (Some(Leaving { long: true, .. }), _) => BACK_IN_LONG_BATCHES,
+        (Some(Leaving { long: false, .. }), _) => BACK_IN_BATCHES,
+        (None, Some(_)) => BACK_BY_EXCHANGE,
+        (None, None) => BACK,
+    };
     let first = scene.deadlines(deployment.to).revert;
-    let limit = Millis(first.0.saturating_add(batches).saturating_add(exchange));
-    let since = scene.phase_since(deployment);
-    Bound::setting(
-        exchange::counted_from(scene, deployment, since),
-        limit,
-        "stack.deadlines.revert",
-    )
+    let more = batches.saturating_add(exchange.map_or(0, start));
+    let since = exchange::counted_from(scene, deployment, scene.phase_since(deployment));
+    Bound::setting(since, Millis(first.0.saturating_add(more)), setting)
 }
 
 /// Whether the table in force serves the failed release in full and the one before cannot serve.

@@ -1,15 +1,15 @@
 //! Decision: the instances of a stage, all healthy, its table, the gateway's word, its time; then the next.
 //!
 //! With one stage, which is what a stack file gets that asks for nothing else, the switch is one table for
-//! all services, so that no request sees one service of the new release and another of the old. Instances
-//! of the release that still run are used as they are, which makes a rollback a switch and not a start. An
+//! all services, so that no request sees one service of the new release and another of the old. Instances of
+//! the release that still run are used as they are, which makes a rollback a switch and not a start. An
 //! instance that ends before it was ever healthy fails the deployment at once; one that ends later is
 //! replaced, three times in all. The deployment succeeds by what the gateway shows: from the moment that it
-//! shows the new release in every pool, whatever dies afterwards is the business of the environment at
-//! rest; unless it bakes, which ends with its time.
+//! shows the new release in every pool, whatever dies afterwards is the business of the environment at rest;
+//! unless it bakes, which ends with its time.
 
 use ward_types::id::{Name, ReleaseId};
-use ward_types::keeper::{InstanceState, Role};
+use ward_types::keeper::Role;
 use ward_types::release::{Deployment, Failure, Phase, Verdict};
 use ward_types::spec::{EnvSpec, ServiceSpec};
 use ward_types::time::Millis;
@@ -285,31 +285,71 @@ fn took_too_long(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Opti
         return late.then(|| failure::forgotten(deployment, &until, &bound));
     }
     let bound = limit(scene, deployment, spec);
-    scene.is_past(&bound).then(|| {
-        let ill = scene.seen().find(|i| {
-            let ours = i.facts.role == Role::Service && i.facts.release == deployment.to;
-            ours && !matches!(i.status.state, InstanceState::Healthy)
-        });
-        failure::rolling(deployment.to, ill, &bound)
-    })
+    let late = scene.is_past(&bound);
+    late.then(|| failure::rolling(deployment.to, &lacking(scene, deployment), &bound))
 }
 
-/// Twice the longest start, for what is replaced, and the gateway's word. Of a stage that was held, from
-/// the moment that nothing held it any more.
+/// What a rollout still lacked when its time was out.
+pub(crate) enum Lacking<'a> {
+    /// A database, so that what is linked to it was not started.
+    Database(Name),
+    /// An instance of the new release that is healthy.
+    Healthy(&'a SeenInstance),
+    /// The place of an old one, which has not left.
+    Room(&'a SeenInstance),
+    /// The gateway's word.
+    Acknowledgement,
+    /// Instances that were not even started.
+    Instances,
+}
+
+fn lacking<'a>(scene: &Scene<'a>, deployment: &Deployment) -> Lacking<'a> {
+    let services = || scene.seen().filter(|i| i.facts.role == Role::Service);
+    let ours = |i: &&SeenInstance| i.facts.release == deployment.to;
+    if let Some(ill) = services().filter(ours).find(|i| !i.is_healthy()) {
+        return Lacking::Healthy(ill);
+    }
+    if pools::is_complete(scene, deployment.to) {
+        return Lacking::Acknowledgement;
+    }
+    if let Some(database) = databases::missing(scene, deployment.to).pop() {
+        return Lacking::Database(database);
+    }
+    let mut old = services().filter(|i| !ours(i) && !i.is_over());
+    let leaves = |i: &&SeenInstance| !scene.in_force(&i.facts.id);
+    old.find(leaves).map_or(Lacking::Instances, Lacking::Room)
+}
+
+/// Twice the longest start, for what is replaced, and the gateway's word.
+const FORWARD: &str = "2 × start_timeout + stack.deadlines.acknowledge";
+/// And what the old instances of a batch take to make room.
+const FORWARD_IN_BATCHES: &str =
+    "2 × start_timeout + stack.deadlines.acknowledge + drain_timeout + stop_timeout";
+/// The same where long connections take longer than requests.
+const FORWARD_IN_LONG_BATCHES: &str =
+    "2 × start_timeout + stack.deadlines.acknowledge + long_drain_timeout + stop_timeout";
+
+/// Of a stage that was held, from the moment that nothing held it any more.
 fn limit(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Bound {
     let work = longest_start(spec).0.saturating_mul(2);
     let limit = work.saturating_add(spec.deadlines.acknowledge.0);
     match scene.memory.over {
         Some(over) => {
             let since = exchange::counted_from(scene, deployment, over.since);
-            Bound::setting(since, Millis(limit), "start_timeout")
+            Bound::setting(since, Millis(limit), FORWARD)
         }
         None => {
-            let leaving = scene.rollout.map_or(0, |rollout| leaving(scene, rollout).0);
+            let leaving = scene.rollout.and_then(|rollout| leaving(scene, rollout));
+            let setting = match leaving {
+                None => FORWARD,
+                Some(Leaving { long: false, .. }) => FORWARD_IN_BATCHES,
+                Some(Leaving { long: true, .. }) => FORWARD_IN_LONG_BATCHES,
+            };
+            let leaving = leaving.map_or(0, |leaving| leaving.most.0);
             let limit = Millis(limit.saturating_add(leaving));
             let since = scene.phase_since(deployment);
             let since = exchange::counted_from(scene, deployment, since);
-            Bound::setting(since, limit, "start_timeout")
+            Bound::setting(since, limit, setting)
         }
     }
 }
@@ -320,8 +360,16 @@ pub(crate) fn bound(scene: &Scene, deployment: &Deployment) -> Option<Bound> {
     Some(limit(scene, deployment, scene.spec(deployment.to)?))
 }
 
-/// How long it may take until the last batch's old instances have made room for the next batch.
-pub(crate) fn leaving(scene: &Scene, rollout: &Rollout) -> Millis {
+/// What the last batch's old instances take to make room for the next batch.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Leaving {
+    pub(crate) most: Millis,
+    /// Whether long connections have more time than requests.
+    pub(crate) long: bool,
+}
+
+/// The longest of all services that leave in batches, if any does.
+pub(crate) fn leaving(scene: &Scene, rollout: &Rollout) -> Option<Leaving> {
     let releases = rollout.from.into_iter().chain([rollout.to]);
     let services = releases
         .filter_map(|r| scene.spec(r))
@@ -330,9 +378,12 @@ pub(crate) fn leaving(scene: &Scene, rollout: &Rollout) -> Millis {
     let budgets = rolling.map(|(_, s)| {
         let long = s.long_drain().0.saturating_add(LONG_GRACE.0);
         let drain = s.drain_timeout.0.max(long).saturating_add(CUT_GRACE.0);
-        drain.saturating_add(s.stop_timeout.0)
+        Leaving {
+            most: Millis(drain.saturating_add(s.stop_timeout.0)),
+            long: long > s.drain_timeout.0,
+        }
     });
-    Millis(budgets.max().unwrap_or(0))
+    budgets.max()
 }
 
 pub(crate) fn longest_start(spec: &EnvSpec) -> Millis {

@@ -1,10 +1,10 @@
 //! Decision: which release the table should show.
 //!
 //! In a deployment by stages what the stage says; else the release that serves, until every instance of the
-//! one that rolls out is healthy; then that one, all its services in one table. A table that serves is
-//! never given up for one that does not: whatever healthy instances it sends requests to stay in it, even
-//! of a release that failed, until the release that should serve can. An environment that should be down
-//! has no pools.
+//! one that rolls out is healthy; then that one, all its services in one table. A table that serves is never
+//! given up for one that does not: whatever healthy instances it sends requests to stay in it, even of a
+//! release that failed, until the release that should serve can. An environment that should be down has no
+//! pools.
 
 use ward_types::id::{Name, ReleaseId};
 use ward_types::release::{Goal, Phase};
@@ -61,7 +61,7 @@ fn wanted(scene: &Scene) -> Vec<PlannedPool> {
     };
     let gone = |name: &Name| {
         let gone = release.is_some_and(|r| !pools::is_reachable(scene, r, name));
-        gone || gives_way(scene, name, release)
+        gone || exchange::gives_way(scene, name)
     };
     // What a deployment by stages left behind when its time was out.
     if tables::is_mixed(scene.pools()) {
@@ -70,7 +70,7 @@ fn wanted(scene: &Scene) -> Vec<PlannedPool> {
     let Some(serving) = lost_by(scene, release, &wanted) else {
         return wanted;
     };
-    let whole = without_what_gives_way(scene, serving, release);
+    let whole = without_what_gives_way(scene, serving);
     // Of two releases that both have lost something, each serves what it can.
     match scene.rollout.is_some_and(|rollout| !rollout.is_plain())
         && wanted.iter().any(|pool| is_lost(&whole, pool))
@@ -86,17 +86,8 @@ fn is_lost(table: &[PlannedPool], pool: &PlannedPool) -> bool {
     !pool.endpoints.is_empty() && others.all(|other| other.endpoints.is_empty())
 }
 
-/// Where nothing served yet, what rolls out is what takes its place.
-fn gives_way(scene: &Scene, service: &Name, release: Option<ReleaseId>) -> bool {
-    exchange::gives_way(scene, service, release.or(scene.rolling()))
-}
-
-fn without_what_gives_way(
-    scene: &Scene,
-    serving: ReleaseId,
-    release: Option<ReleaseId>,
-) -> Vec<PlannedPool> {
-    let next = release.or(scene.rolling());
+fn without_what_gives_way(scene: &Scene, serving: ReleaseId) -> Vec<PlannedPool> {
+    let next = exchange::successor(scene);
     let mut pools = pools::of(scene, serving);
     for pool in &mut pools {
         if next.is_some_and(|next| exchange::bars(scene, &pool.service, serving, next)) {
@@ -121,7 +112,7 @@ fn by_stage(scene: &Scene, rollout: &Rollout, stage: Option<u32>) -> Vec<Planned
     };
     tables::patched(scene, table, |name| {
         let gone = !has(rollout.to, name) && !old(name);
-        gone || exchange::gives_way(scene, name, exchange::wanted(scene))
+        gone || exchange::gives_way(scene, name)
     })
 }
 
@@ -133,7 +124,7 @@ fn back(scene: &Scene, rollout: &Rollout) -> Vec<PlannedPool> {
             .is_some_and(|r| pools::is_reachable(scene, r, name))
     };
     let table = tables::patched(scene, table, |name| {
-        !old(name) || exchange::gives_way(scene, name, rollout.from)
+        !old(name) || exchange::gives_way(scene, name)
     });
     tables::with_what_is_called(scene, rollout, table)
 }
@@ -152,7 +143,7 @@ fn lost_by(scene: &Scene, release: Option<ReleaseId>, wanted: &[PlannedPool]) ->
         let gone = release.is_some_and(|r| !pools::is_reachable(scene, r, service));
         let planned = wanted.iter().find(|p| p.service == *service);
         let planned = planned.is_some_and(|p| !p.endpoints.is_empty());
-        gone || planned || gives_way(scene, service, release)
+        gone || planned || exchange::gives_way(scene, service)
     };
     let lost = scene.pools().iter().filter(|p| !goes_on(&p.service));
     let mut endpoints = lost.flat_map(|p| &p.endpoints);

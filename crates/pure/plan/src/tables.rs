@@ -44,36 +44,39 @@ pub(crate) fn back(scene: &Scene, rollout: &Rollout) -> Vec<PlannedPool> {
         .collect()
 }
 
-/// Beside them what only the new release has, while any of its instances that may call it is in rotation.
+/// Beside them what the release that serves does not have, while any instance that may call it is in rotation: of
+/// the new release, or of an earlier one that was left there because nothing else could serve.
 pub(crate) fn with_what_is_called(
     scene: &Scene,
     rollout: &Rollout,
     mut pools: Vec<PlannedPool>,
 ) -> Vec<PlannedPool> {
-    let mut endpoints = pools.iter().flat_map(|p| &p.endpoints);
-    if !endpoints.any(|id| is_of(scene, id, rollout.to)) {
-        return pools;
-    }
+    let callers = callers(scene, rollout, &pools);
     for called in scene.pools() {
         let place = pools.iter().position(|p| p.service == called.service);
         let serves = place.is_some_and(|place| !pools[place].endpoints.is_empty());
-        let left = healthy_of(scene, called, Some(rollout.to));
-        let gives_way = exchange::gives_way(scene, &called.service, rollout.from);
-        if serves || left.is_empty() || gives_way {
-            continue;
-        }
-        match place {
-            Some(place) => pools[place].endpoints = left,
-            None => pools.push(staying(scene, called, left)),
+        let mut left = callers.iter().map(|r| healthy_of(scene, called, Some(*r)));
+        let left = left.find(|left| !left.is_empty());
+        let left = left.filter(|_| !exchange::gives_way(scene, &called.service));
+        match (left, place) {
+            (Some(left), Some(place)) if !serves => pools[place].endpoints = left,
+            (Some(left), None) => pools.push(staying(scene, called, left)),
+            _ => {}
         }
     }
     pools.sort_by(|a, b| a.service.cmp(&b.service));
     pools
 }
 
-fn is_of(scene: &Scene, id: &InstanceId, release: ReleaseId) -> bool {
-    let seen = scene.observed.instances.get(id);
-    seen.is_some_and(|i| i.facts.release == release)
+/// The releases in a table that is planned, but for the one that serves; the new one first.
+fn callers(scene: &Scene, rollout: &Rollout, pools: &[PlannedPool]) -> Vec<ReleaseId> {
+    let ids = pools.iter().flat_map(|p| &p.endpoints);
+    let seen = ids.filter_map(|id| scene.observed.instances.get(id));
+    let releases: BTreeSet<_> = seen.map(|i| i.facts.release).collect();
+    let serves = |release: &ReleaseId| rollout.from == Some(*release);
+    let mut callers: Vec<_> = releases.into_iter().filter(|r| !serves(r)).collect();
+    callers.sort_by_key(|release| *release != rollout.to);
+    callers
 }
 
 /// Nothing of the new release.

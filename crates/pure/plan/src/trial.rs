@@ -1,11 +1,11 @@
 //! Decision: a release on trial has no second chance.
 //!
-//! The requests of a canary, and while the deployment bakes those of every service, are compared with the
-//! old release's: see `analysis` and `watch`. On trial are the instances of a canary, from their start to
-//! the verdict, and those of every service while the deployment bakes. One that ends by itself then, or
-//! fails its health check, sends all requests back to the old release, which is there in full: what a
-//! client notices is at most what that instance was doing. Of a rolling service, and before the switch of
-//! `blue_green`, what was healthy once is replaced.
+//! The requests of a canary, and while the deployment bakes those of every service, are compared with the old
+//! release's: see `analysis` and `watch`. On trial are the instances of a canary, from their start to the
+//! verdict, and those of every service while the deployment bakes. One that ends by itself then, or fails its
+//! health check, sends all requests back to the old release, which is there in full: what a client notices is
+//! at most what that instance was doing. Of a rolling service, and before the switch of `blue_green`, what
+//! was healthy once is replaced.
 
 use ward_types::keeper::{InstanceState, Role};
 use ward_types::release::{Deployment, Failure};

@@ -12,7 +12,8 @@ pub struct Bound {
     pub until: Timestamp,
     /// How long in all.
     pub limit: Millis,
-    /// The setting of the stack file that changes the limit; `None` for a fixed limit of Ward's own.
+    /// The setting of the stack file that changes the limit, or the sum of settings that it is; `None` for a fixed
+    /// limit of Ward's own.
     pub setting: Option<&'static str>,
 }
 
@@ -145,9 +146,20 @@ pub enum Waiting {
     Warm {
         /// Which release.
         release: ReleaseId,
+        /// Whether the schema takes a rollback to it.
+        way_back: WayBack,
         /// When it is stopped.
         bound: Bound,
     },
+}
+
+/// Whether a rollback can lead to a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WayBack {
+    /// As far as the schema is concerned.
+    Open,
+    /// A release command has taken away what it needs.
+    Barred,
 }
 
 /// What ends a stage.
@@ -316,9 +328,17 @@ impl Waiting {
                 until,
                 ..
             } => stage(f, *deployment, *release, takes, until),
-            Waiting::Warm { release, .. } => write!(
+            Waiting::Warm {
+                release,
+                way_back: WayBack::Open,
+                ..
+            } => write!(
                 f,
                 "Keeping the instances of {release} running, so that a rollback is immediate."
+            ),
+            Waiting::Warm { release, .. } => write!(
+                f,
+                "Keeping the instances of {release} running; it does not run on the schema any more: only `ward rollback --to {release} --despite-schema REASON` goes back to it."
             ),
         }
     }

@@ -12,12 +12,14 @@ mod world;
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
+use ward_plan::Waiting;
 use ward_types::event::{Event, MisfitEvent, State};
 use ward_types::id::{DeploymentId, EnvId, ReleaseId};
+use ward_types::keeper::Role;
 use ward_types::release::{Deployment, Failure, Goal, Phase, Reason, Verdict};
 use ward_types::spec::Schema;
 use ward_types::time::Timestamp;
-use world::{Dice, cases, name, release_of, returns, seeds, with_schema};
+use world::{Behaviour, Dice, World, cases, name, release_of, returns, seeds, with_schema};
 
 /// How far a deployment comes: it fails at its command, while it rolls out, or not.
 #[derive(Clone, Copy, PartialEq)]
@@ -250,4 +252,134 @@ fn a_rollback_that_was_asked_for_before_does_not_begin() {
         matches!(refused, Err(MisfitEvent::Barred(..))),
         "{refused:?}"
     );
+}
+
+/// What the release of a deployment does to the schema, and who ends badly in it: its command or its service.
+fn hint_of(kinds: &[(Schema, Role)]) -> String {
+    let mut world = World::new();
+    let mut last = None;
+    for (number, (schema, fails)) in (1..).zip(kinds.to_vec()) {
+        world.behave = Box::new(move |start| match start.role {
+            role if role == fails && start.release == number => Behaviour::exits(50, 1, &[]),
+            Role::ReleaseCommand => Behaviour::exits(50, 0, &[]),
+            _ => Behaviour::default(),
+        });
+        last = Some(world.deploy(with_schema(returns(), schema)));
+        world.settle();
+    }
+    match &world.env().deployments[&last.unwrap()].phase {
+        Phase::Finished { failure, .. } => failure.clone().unwrap().hint.unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A database has the role of nothing that ends here.
+const WELL: Role = Role::Database;
+const COMMAND: Role = Role::ReleaseCommand;
+const SERVICE: Role = Role::Service;
+
+fn says(kinds: &[(Schema, Role)], sentence: &str) {
+    let hint = hint_of(kinds);
+    assert!(hint.ends_with(sentence), "{hint}");
+}
+
+fn says_nothing(kinds: &[(Schema, Role)]) {
+    let hint = hint_of(kinds);
+    let said = hint.contains("no release before") || hint.contains("release command of");
+    assert!(!said, "{hint}");
+}
+
+#[test]
+fn a_contraction_that_failed_says_what_can_be_gone_back_to() {
+    let well = (Schema::Expand, WELL);
+    says(
+        &[well, well, (Schema::Contract, COMMAND)],
+        "The contracting release command of web has begun and may have changed the data: no release before r2 can be gone back to any more.",
+    );
+    says(
+        &[well, well, (Schema::Contract, SERVICE)],
+        "The contracting release command of web has changed the data: no release before r2 can be gone back to any more.",
+    );
+    // Nothing serves; r1 never did.
+    says(
+        &[(Schema::Expand, SERVICE), (Schema::Contract, COMMAND)],
+        "The contracting release command of web has begun and may have changed the data: no release before r2 can be gone back to any more.",
+    );
+}
+
+#[test]
+fn a_contraction_before_which_there_is_nothing_takes_nothing_away() {
+    says_nothing(&[(Schema::Contract, COMMAND)]);
+    // r1 serves meanwhile, and goes on running.
+    says_nothing(&[(Schema::Expand, WELL), (Schema::Contract, SERVICE)]);
+    says_nothing(&[(Schema::Expand, WELL), (Schema::Expand, SERVICE)]);
+}
+
+#[test]
+fn what_is_irreversible_says_what_serves_if_anything_does() {
+    let well = (Schema::Expand, WELL);
+    says(
+        &[well, (Schema::Irreversible, COMMAND)],
+        "The irreversible release command of web has begun and may have changed the data: r1 serves on what is meant for r2; see whether it does, and deploy a fix forward.",
+    );
+    says(
+        &[(Schema::Expand, SERVICE), (Schema::Irreversible, SERVICE)],
+        "The irreversible release command of web has changed the data: no release before r2 can be gone back to any more; deploy a fix forward.",
+    );
+    says(
+        &[(Schema::Irreversible, COMMAND)],
+        "The irreversible release command of web has begun and may have changed the data: deploy a fix forward.",
+    );
+}
+
+#[test]
+fn new_data_is_meant_for_the_release_that_comes_up_on_it() {
+    let mut world = World::new();
+    let good = |start: &world::Start| match start.role {
+        Role::ReleaseCommand => Behaviour::exits(50, 0, &[]),
+        _ => Behaviour::default(),
+    };
+    world.behave = Box::new(good);
+    world.deploy(with_schema(returns(), Schema::Irreversible));
+    world.settle();
+    world.goal(Goal::Purged);
+    world.run(60_000);
+    world.behave = Box::new(move |start| match start.role {
+        Role::Service => Behaviour::exits(50, 1, &[]),
+        _ => good(start),
+    });
+    world.goal(Goal::Up);
+    let id = world.queue(ReleaseId(1), Reason::Up);
+    world.settle();
+    let Phase::Finished { failure, .. } = &world.env().deployments[&id].phase else {
+        panic!("it has ended");
+    };
+    let hint = failure.clone().unwrap().hint.unwrap();
+    let says = "has changed the data: deploy a fix forward.";
+    assert!(hint.ends_with(says), "{hint}");
+}
+
+#[test]
+fn what_is_kept_warm_says_whether_a_rollback_may_lead_to_it() {
+    let sentence = |schema| {
+        let mut world = World::new();
+        world.behave = Box::new(|start| match start.role {
+            Role::ReleaseCommand => Behaviour::exits(50, 0, &[]),
+            _ => Behaviour::default(),
+        });
+        world.deploy(returns());
+        world.settle();
+        world.deploy(with_schema(returns(), schema));
+        world.settle();
+        let waiting = world.plan().waiting;
+        let warm = waiting.iter().find(|w| matches!(w, Waiting::Warm { .. }));
+        warm.expect("r1 is kept warm").to_string()
+    };
+    let open = "Keeping the instances of r1 running, so that a rollback is immediate. (";
+    for schema in [Schema::Expand, Schema::Contract] {
+        assert!(sentence(schema).starts_with(open), "{}", sentence(schema));
+    }
+    let barred = "Keeping the instances of r1 running; it does not run on the schema any more: only `ward rollback --to r1 --despite-schema REASON` goes back to it. (";
+    let said = sentence(Schema::Irreversible);
+    assert!(said.starts_with(barred), "{said}");
 }

@@ -194,7 +194,7 @@ pub const KEYS: &[Key] = &[
         .about("The TCP port on which the application listens inside of its instance. It is given to it as `PORT`.")
         .also(&["ports", "internal_port", "target_port", "app_port", "listen", "expose"]),
     Key::new("service.*.health", Kind::TableOr("none"), Need::RequiredIn("a service with `port`"), r#"{ path = "/healthz", interval = "200ms", healthy = 2 }"#)
-        .about("How Ward knows that an instance is well: only a 2xx answer to a GET request counts. `health = \"none\"` opts out, in writing: an instance then counts as healthy as soon as it runs.")
+        .about("How Ward knows that an instance is well: only a 2xx answer to a GET request counts. `health = \"none\"` opts out, in writing: an instance then counts as healthy as soon as it runs, and so does one of a service without a `port`: there is no time that it must live to count as started. One that ends later, while its release is deployed, is replaced, three times in all; the fourth end fails the deployment.")
         .also(&["healthcheck", "health_check", "check", "checks", "probe"]),
     Key::new("service.*.health.path", text(Rule::UrlPath), Need::Required, r#""/healthz""#)
         .about("The path of the GET request.")
@@ -316,7 +316,7 @@ pub const KEYS: &[Key] = &[
         .about("`\"blue_green\"`: all new instances beside the old ones, then one switch. `\"rolling\"`: a few instances at a time. `\"canary\"`: a growing share of the requests. Only `\"blue_green\"` suits a service without a port.")
         .also(&["type", "kind", "mode"]),
     Key::new("service.*.deploy.bake", duration("0s", "7d"), Need::Default(r#""0s""#), r#""10m""#)
-        .about("How long the new release serves everything, with the old instances kept beside it, before the deployment has succeeded.")
+        .about("How long the new release serves everything, with the old instances kept beside it, before the deployment has succeeded. It counts from the moment that the gateway has put its routes into force, and a pause does not stop that clock: what has baked for long enough meanwhile has succeeded when it is resumed.")
         .also(&["bake_time", "soak", "monitor", "min_healthy_time", "scale_down_delay"])
         .of(&["blue_green", "canary"]),
     Key::new("service.*.deploy.batch", AMOUNT, Need::Default("1"), r#""25%""#)

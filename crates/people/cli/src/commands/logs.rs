@@ -24,13 +24,20 @@ pub(crate) async fn logs(context: &Context, logs: Logs) -> Result<Status, Troubl
         path.push_str(&format!("&since={}", since.0));
     }
     let mut lines = context.client.get_lines(&path).await?;
+    let mut any = false;
     while let Some(line) = lines.next::<LogLine>().await? {
+        any = true;
         if context.printer.is_json() {
             context.printer.json(&line);
         } else {
             let head = format!("{} {}", moment(line.at).dimmed(), line.instance.cyan());
             context.printer.data(&format!("{head} {}", line.text));
         }
+    }
+    if let (false, Some(release)) = (any, logs.release) {
+        context.printer.say(&format!(
+            "nothing is kept of what {release} wrote: it wrote nothing, or started no instance; `ward deployment show` says how far a deployment came"
+        ));
     }
     Ok(Status::Success)
 }

@@ -62,7 +62,10 @@ impl From<ClientError> for Trouble {
             ClientError::Refused(view) => Self::failure(view.message, view.hint),
             ClientError::NotRunning { .. } => Self::failure(
                 error.to_string(),
-                Some("start it with `ward up --platform`, which deploys nothing".to_owned()),
+                Some(
+                    "start it with `ward up --platform`, which deploys nothing; what runs goes on serving without it"
+                        .to_owned(),
+                ),
             ),
             ClientError::Silent { ref pid, .. } => {
                 let pid = pid.as_deref().unwrap_or("PID");

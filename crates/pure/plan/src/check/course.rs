@@ -6,7 +6,7 @@ use ward_types::spec::{EnvSpec, ServiceSpec, Strategy};
 use ward_types::table::Split;
 
 use super::facts::Case;
-use crate::action::{Action, PlannedPool};
+use crate::action::PlannedPool;
 
 /// A new release that is deployed beside the one that serves.
 pub(super) struct Course<'a> {
@@ -54,8 +54,12 @@ impl<'a> Course<'a> {
 
     /// Whether the old instances of a service may be stopped: at the last stage, and not before.
     pub(super) fn is_exchanging(&self, service: &Name) -> bool {
-        let last = self.stage() == Some(self.length() - 1);
-        self.exchanges(service) && last
+        self.exchanges(service) && self.is_at_the_exchange()
+    }
+
+    /// Whether it is at the stage at which all that does not overlap is exchanged.
+    pub(super) fn is_at_the_exchange(&self) -> bool {
+        self.exchanges_any() && self.stage() == Some(self.length() - 1)
     }
 
     pub(super) fn new_release(&self) -> ReleaseId {
@@ -72,16 +76,7 @@ impl<'a> Course<'a> {
 
     /// Whether the deployment goes back, or would by this plan.
     pub(super) fn goes_back(&self, case: &Case) -> bool {
-        let back = |action: &Action| {
-            matches!(
-                action,
-                Action::Move {
-                    phase: Phase::Reverting { .. },
-                    ..
-                }
-            )
-        };
-        self.stage().is_none() || case.plan.actions.iter().any(back)
+        self.stage().is_none() || case.plan_goes_back()
     }
 
     fn pair(&self, service: &Name) -> Option<(&'a ServiceSpec, &'a ServiceSpec)> {

@@ -2,7 +2,6 @@
 //! meant to end.
 
 use ward_types::keeper::{InstanceState, Role};
-
 use ward_types::release::Gap;
 
 use super::Objection;

@@ -45,6 +45,20 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// Whether the plan ends a rollout that was under way.
+    pub(super) fn plan_goes_back(&self) -> bool {
+        let mut actions = self.plan.actions.iter();
+        actions.any(|action| {
+            matches!(
+                action,
+                Action::Move {
+                    phase: Phase::Reverting { .. },
+                    ..
+                }
+            )
+        })
+    }
+
     /// The pools that the plan routes to.
     pub(super) fn routes(&self) -> Option<&'a [PlannedPool]> {
         self.plan.actions.iter().find_map(|action| match action {

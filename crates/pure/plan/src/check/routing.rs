@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use ward_types::id::{InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
 use ward_types::release::Phase;
-use ward_types::table::Pool;
 
 use super::Objection;
 use super::course::Course;
 use super::facts::{Case, is_healthy};
 use crate::action::{Action, PlannedPool};
+use crate::apart;
 use crate::observed::SeenInstance;
 
 pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
@@ -145,7 +145,7 @@ fn splits(case: &Case, pools: &[PlannedPool], objections: &mut Vec<Objection>) {
     }
 }
 
-/// A rolling service keeps its floor, or what it has of it.
+/// A rolling service keeps its floor, or what it has of it; unless that is of a third release and must leave first.
 fn below_floor(case: &Case, pools: &[PlannedPool]) -> Vec<Objection> {
     let Some(course) = Course::of(case) else {
         return Vec::new();
@@ -155,7 +155,8 @@ fn below_floor(case: &Case, pools: &[PlannedPool]) -> Vec<Objection> {
         seen.filter(|i| is_healthy(i)).count()
     };
     let below = pools.iter().filter_map(|pool| {
-        let floor = course.floor(&pool.service)?;
+        let floor = course.floor(&pool.service);
+        let floor = floor.filter(|_| !gives_way(case, &pool.service))?;
         let has = well(case.in_force_for(&pool.service));
         let keeps = well(pool.endpoints.iter().collect());
         (keeps < floor.min(has)).then(|| Objection::BelowFloor {
@@ -182,11 +183,7 @@ fn may_serve(case: &Case, release: ReleaseId) -> bool {
     let rolls = case
         .active()
         .is_some_and(|d| d.to == release && matches!(d.phase, Phase::Rolling { .. }));
-    let pools = case.observed.gateway.iter().flat_map(|g| &g.pools);
-    let mut endpoints = pools.flat_map(|p| &p.endpoints);
-    case.env.current == Some(release)
-        || endpoints.any(|e| e.release == release)
-        || (rolls && started())
+    case.env.current == Some(release) || takes_requests(case, release) || (rolls && started())
 }
 
 fn has_started(case: &Case, course: &Course) -> bool {
@@ -208,7 +205,10 @@ fn emptied(case: &Case, pools: &[PlannedPool]) -> Vec<Objection> {
         let planned = pools.iter().find(|p| p.service == pool.service);
         let stays = planned.is_some_and(|p| !p.endpoints.is_empty());
         let served = endpoints.any(is_healthy);
-        served && !stays && !gives_way(case, pool) && is_declared(case, pools, &pool.service)
+        served
+            && !stays
+            && !gives_way(case, &pool.service)
+            && is_declared(case, pools, &pool.service)
     });
     let services = emptied.map(|pool| pool.service.clone());
     services
@@ -217,18 +217,38 @@ fn emptied(case: &Case, pools: &[PlannedPool]) -> Vec<Objection> {
 }
 
 /// What is in a pool must leave before what takes its place may start.
-fn gives_way(case: &Case, pool: &Pool) -> bool {
-    let name = &pool.service;
-    if Course::of(case).is_some_and(|course| course.is_exchanging(name)) {
-        return true;
+fn gives_way(case: &Case, service: &Name) -> bool {
+    let gateway = case.observed.gateway.as_ref();
+    let pools = gateway.map_or(&[][..], |gateway| &gateway.pools);
+    let mut next = successors(case).into_iter();
+    next.any(|next| apart::gives_way(case.env, pools, service, next))
+}
+
+/// The release whose instances take the place of what is in rotation: at an exchange the new one. Else the one
+/// that serves, and the new one while it takes requests after its only switch.
+fn successors(case: &Case) -> Vec<ReleaseId> {
+    let current = case.env.current_release().map(|release| release.id);
+    let rolls = case
+        .active()
+        .filter(|d| matches!(d.phase, Phase::Rolling { .. }));
+    let rolling = rolls.map(|d| d.to);
+    let first = || current.or(rolling).into_iter();
+    if case.plan_goes_back() {
+        return first().collect();
     }
-    let rolling = case.active().map(|d| d.to);
-    let Some(current) = case.env.current.or(rolling) else {
-        return false;
-    };
-    let apart = |release: ReleaseId| case.declared(release, name).is_some_and(|s| !s.overlap);
-    let mut in_force = pool.endpoints.iter().map(|e| e.release);
-    in_force.any(|release| release != current && (apart(release) || apart(current)))
+    match Course::of(case) {
+        Some(course) if course.is_at_the_exchange() => vec![course.new_release()],
+        Some(course) if course.is_gradual() => first().collect(),
+        _ => first()
+            .chain(rolling.filter(|to| takes_requests(case, *to)))
+            .collect(),
+    }
+}
+
+fn takes_requests(case: &Case, release: ReleaseId) -> bool {
+    let pools = case.observed.gateway.iter().flat_map(|g| &g.pools);
+    let mut endpoints = pools.flat_map(|p| &p.endpoints);
+    endpoints.any(|e| e.release == release)
 }
 
 /// Whether the release that is routed to wants such a service. With no endpoint to tell which one that

@@ -1,0 +1,329 @@
+//! The gateway beside nginx and HAProxy: the same origin, the same certificates' kind, the same two cores, in turn
+//! and in one run.
+//!
+//! Everything that Ward's gateway does is on; the peers have their best public settings, without an access log.
+//! Processor time is what the kernel accounts to the proxy's own processes, user and system, divided by what was
+//! answered. Latencies are of requests at a rate that every proxy can bear: half of, and four fifths of, what the
+//! slowest one can. Each ratio is of Ward's median to the better peer's.
+
+mod clients;
+mod connections;
+mod proxies;
+
+use std::time::Duration;
+
+use super::{Measured, blocking};
+use crate::error::Error;
+use crate::report::{Bar, Row, informs, say};
+use crate::sample::Sample;
+use crate::workshop::Workshop;
+use clients::{Speaks, Way};
+use connections::{Direction, Idle, LARGE, Sessions};
+use proxies::{Proxies, Proxy};
+
+const PER_REQUEST: Bar = Bar {
+    name: "gateway: processor time per 1 KB HTTP/1.1 request, against the better peer",
+    unit: "ratio",
+    most: 0.9,
+};
+const PER_TLS: Bar = Bar {
+    name: "gateway: the same over TLS",
+    unit: "ratio",
+    most: 1.0,
+};
+const PER_HTTP2: Bar = Bar {
+    name: "gateway: the same over HTTP/2",
+    unit: "ratio",
+    most: 1.0,
+};
+const TAIL: Bar = Bar {
+    name: "gateway: p99 at 80 % of the slowest's saturation, 1 KB over HTTP/1.1, against the better peer",
+    unit: "ratio",
+    most: 1.0,
+};
+const DOWNLOAD: Bar = Bar {
+    name: "gateway: processor time per byte of a 1 GB download, against the better peer",
+    unit: "ratio",
+    most: 1.0,
+};
+const UPLOAD: Bar = Bar {
+    name: "gateway: processor time per byte of a 1 GB upload, against the better peer",
+    unit: "ratio",
+    most: 1.0,
+};
+const IDLE: Bar = Bar {
+    name: "gateway: memory per idle TLS connection",
+    unit: "KB",
+    most: 24.0,
+};
+pub(super) const BARS: &[Bar] = &[
+    PER_REQUEST,
+    PER_TLS,
+    PER_HTTP2,
+    TAIL,
+    DOWNLOAD,
+    UPLOAD,
+    IDLE,
+];
+
+const SMALL: &str = "/bytes/1000";
+const MEDIUM: &str = "/bytes/100000";
+const WAYS: &[(Way, Option<Bar>)] = &[
+    (
+        way("1 KB over HTTP/1.1", SMALL, Speaks::Http1),
+        Some(PER_REQUEST),
+    ),
+    (way("1 KB over TLS 1.3", SMALL, Speaks::Tls), Some(PER_TLS)),
+    (
+        way("1 KB over HTTP/2", SMALL, Speaks::Http2),
+        Some(PER_HTTP2),
+    ),
+    (way("100 KB over HTTP/1.1", MEDIUM, Speaks::Http1), None),
+    (
+        way("1 KB on new connections", SMALL, Speaks::NewConnections),
+        None,
+    ),
+];
+
+const fn way(name: &'static str, path: &'static str, speaks: Speaks) -> Way {
+    Way { name, path, speaks }
+}
+
+/// How often each is measured, in turn.
+const ROUNDS: u32 = 3;
+const WARM_UP: Duration = Duration::from_secs(1);
+const SATURATED_FOR: Duration = Duration::from_secs(4);
+const AT_RATE_FOR: Duration = Duration::from_secs(4);
+/// How many handshakes one measurement is of.
+const HANDSHAKES: u32 = 2000;
+const IDLE_CONNECTIONS: u32 = 1000;
+
+pub(super) async fn measure(workshop: &Workshop) -> Measured {
+    allow_connections();
+    let proxies = Proxies::start(workshop).await?;
+    let folder = workshop.scratch("gateway-")?;
+    let (measured, proxies) = blocking(move || {
+        let measured = all(&proxies.all, folder.path());
+        (measured, proxies)
+    })
+    .await;
+    proxies.stop().await?;
+    let note = format!(
+        "{ROUNDS} rounds of each in turn, medians; {} s at saturation (wrk with 64 connections; h2load over TLS, and \
+         with 4 connections of 100 streams over HTTP/2), {} s at a rate. One origin, a thread per connection; Ward \
+         reaches another process of the same binary in a sandbox.",
+        SATURATED_FOR.as_secs(),
+        AT_RATE_FOR.as_secs()
+    );
+    measured.map(|rows| (rows, vec![note]))
+}
+
+/// A connection is a descriptor.
+fn allow_connections() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // What is too little shows as an error of its own.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
+fn all(proxies: &[Proxy], folder: &std::path::Path) -> Result<Vec<Row>, Error> {
+    let mut rows = Vec::new();
+    for (way, bar) in WAYS {
+        rows.extend(at_saturation(proxies, *way, *bar, folder)?);
+    }
+    for sessions in [Sessions::Forgotten, Sessions::Resumed] {
+        rows.extend(handshakes(proxies, sessions)?);
+    }
+    for (direction, bar) in [(Direction::Download, DOWNLOAD), (Direction::Upload, UPLOAD)] {
+        rows.extend(large(proxies, direction, bar)?);
+    }
+    rows.extend(idle(proxies)?);
+    Ok(rows)
+}
+
+/// What was measured of one proxy, in rounds.
+#[derive(Default)]
+struct Taken {
+    /// Microseconds of processor time for each.
+    cost: Sample,
+    /// How many a second.
+    rate: Sample,
+}
+
+impl Taken {
+    fn note(&mut self, processor: Duration, count: f64, seconds: f64) {
+        self.cost.add(processor.as_secs_f64() * 1e6 / count);
+        self.rate.add(count / seconds);
+    }
+}
+
+/// The median of the first to the least median of the others.
+fn against_the_better(samples: &[&Sample]) -> Option<f64> {
+    let (own, others) = samples.split_first()?;
+    let others = others.iter().filter_map(|sample| sample.median());
+    Some(own.median()? / others.min_by(f64::total_cmp)?)
+}
+
+/// Each proxy in turn, another one first in each round.
+fn in_turn(proxies: &[Proxy]) -> impl Iterator<Item = (usize, &Proxy)> {
+    (0..ROUNDS as usize).flat_map(move |round| {
+        let order = (0..proxies.len()).map(move |at| (at + round) % proxies.len());
+        order.map(|one| (one, &proxies[one]))
+    })
+}
+
+fn at_saturation(
+    proxies: &[Proxy],
+    way: Way,
+    bar: Option<Bar>,
+    folder: &std::path::Path,
+) -> Result<Vec<Row>, Error> {
+    for proxy in proxies {
+        clients::saturate(proxy, way, WARM_UP)?;
+    }
+    let mut taken: Vec<Taken> = proxies.iter().map(|_| Taken::default()).collect();
+    for (one, proxy) in in_turn(proxies) {
+        let before = proxy.processor_time()?;
+        let run = clients::saturate(proxy, way, SATURATED_FOR)?;
+        let spent = proxy.processor_time()?.saturating_sub(before);
+        if run.failed > 0.0 {
+            let (name, failed, of) = (proxy.name, run.failed, run.requests);
+            return Err(Error::Unexpected(format!(
+                "{name}, {}: {failed} of {of} requests failed",
+                way.name
+            )));
+        }
+        taken[one].note(spent, run.requests, run.seconds);
+    }
+    let costs: Vec<&Sample> = taken.iter().map(|taken| &taken.cost).collect();
+    let mut rows = vec![match bar {
+        Some(bar) => bar.row(against_the_better(&costs)),
+        None => informs(
+            format!(
+                "gateway: {}: processor time, against the better peer",
+                way.name
+            ),
+            against_the_better(&costs),
+            "ratio",
+        ),
+    }];
+    rows.extend(rows_of(proxies, &taken, way.name, "requests/s"));
+    if way.speaks != Speaks::NewConnections {
+        let rates = taken.iter().filter_map(|taken| taken.rate.median());
+        let slowest = rates.min_by(f64::total_cmp).unwrap_or(0.0);
+        rows.extend(latencies(proxies, way, slowest, folder)?);
+    }
+    Ok(rows)
+}
+
+fn rows_of(proxies: &[Proxy], taken: &[Taken], what: &str, per_second: &'static str) -> Vec<Row> {
+    let rows = proxies.iter().zip(taken).flat_map(|(proxy, taken)| {
+        let (cost, rate) = (taken.cost.median(), taken.rate.median());
+        let named = |measured: &str| format!("gateway: {what}: {measured}, {}", proxy.name);
+        say(&format!(
+            "  {what}, {}: {:.1} µs, {:.0} {per_second}",
+            proxy.name,
+            cost.unwrap_or(f64::NAN),
+            rate.unwrap_or(f64::NAN)
+        ));
+        [
+            informs(named("processor time"), cost, "µs"),
+            informs(named("most"), rate, per_second),
+        ]
+    });
+    rows.collect()
+}
+
+fn latencies(
+    proxies: &[Proxy],
+    way: Way,
+    slowest: f64,
+    folder: &std::path::Path,
+) -> Result<Vec<Row>, Error> {
+    let mut rows = Vec::new();
+    for percent in [50, 80] {
+        let rate = slowest * f64::from(percent) / 100.0;
+        let mut taken: Vec<[Sample; 3]> = proxies.iter().map(|_| Default::default()).collect();
+        for (one, proxy) in in_turn(proxies) {
+            let sample = clients::at_rate(proxy, way, rate, AT_RATE_FOR, folder)?;
+            for (into, share) in taken[one].iter_mut().zip([0.5, 0.99, 0.999]) {
+                into.extend(sample.quantile(share));
+            }
+        }
+        let tails: Vec<&Sample> = taken.iter().map(|[_, tail, _]| tail).collect();
+        let ratio = against_the_better(&tails);
+        if percent == 80 && way.name == WAYS[0].0.name {
+            rows.push(TAIL.row(ratio));
+        }
+        for (proxy, taken) in proxies.iter().zip(&taken) {
+            for (sample, what) in taken.iter().zip(["p50", "p99", "p99.9"]) {
+                let name = format!(
+                    "gateway: {}: {what} at {percent} %, {}",
+                    way.name, proxy.name
+                );
+                rows.push(informs(name, sample.median(), "µs"));
+            }
+        }
+    }
+    Ok(rows)
+}
+
+fn handshakes(proxies: &[Proxy], sessions: Sessions) -> Result<Vec<Row>, Error> {
+    let what = match sessions {
+        Sessions::Forgotten => "TLS 1.3 connections",
+        Sessions::Resumed => "resumed TLS 1.3 connections",
+    };
+    let mut taken: Vec<Taken> = proxies.iter().map(|_| Taken::default()).collect();
+    for (one, proxy) in in_turn(proxies) {
+        let (before, started) = (proxy.processor_time()?, std::time::Instant::now());
+        connections::connect(proxy.https, sessions, HANDSHAKES)?;
+        let spent = proxy.processor_time()?.saturating_sub(before);
+        taken[one].note(
+            spent,
+            f64::from(HANDSHAKES),
+            started.elapsed().as_secs_f64(),
+        );
+    }
+    let costs: Vec<&Sample> = taken.iter().map(|taken| &taken.cost).collect();
+    let name = format!("gateway: {what}: processor time, against the better peer");
+    let mut rows = vec![informs(name, against_the_better(&costs), "ratio")];
+    rows.extend(rows_of(proxies, &taken, what, "connections/s"));
+    Ok(rows)
+}
+
+fn large(proxies: &[Proxy], direction: Direction, bar: Bar) -> Result<Vec<Row>, Error> {
+    let what = match direction {
+        Direction::Download => "1 GB download",
+        Direction::Upload => "1 GB upload",
+    };
+    let megabytes = LARGE as f64 / 1e6;
+    let mut taken: Vec<Taken> = proxies.iter().map(|_| Taken::default()).collect();
+    for (one, proxy) in in_turn(proxies) {
+        let before = proxy.processor_time()?;
+        let seconds = connections::carry(proxy.http, direction)?;
+        let spent = proxy.processor_time()?.saturating_sub(before);
+        taken[one].note(spent, megabytes, seconds);
+    }
+    let costs: Vec<&Sample> = taken.iter().map(|taken| &taken.cost).collect();
+    let mut rows = vec![bar.row(against_the_better(&costs))];
+    let name = format!("{what}, each MB");
+    rows.extend(rows_of(proxies, &taken, &name, "MB/s"));
+    Ok(rows)
+}
+
+fn idle(proxies: &[Proxy]) -> Result<Vec<Row>, Error> {
+    let mut rows = Vec::new();
+    for proxy in proxies {
+        let before = proxy.memory()?;
+        let idle = Idle::open(proxy.https, IDLE_CONNECTIONS)?;
+        let more = proxy.memory()?.saturating_sub(before) as f64;
+        let each = more / 1e3 / idle.len() as f64;
+        if rows.is_empty() {
+            rows.push(IDLE.row(each));
+        }
+        let name = format!("gateway: memory per idle TLS connection, {}", proxy.name);
+        rows.push(informs(name, each, "KB"));
+    }
+    Ok(rows)
+}

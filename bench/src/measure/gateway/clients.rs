@@ -1,0 +1,175 @@
+//! Who asks: wrk and h2load, and what they say.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::proxies::{HOST, Proxy, program};
+use crate::error::{Error, doing};
+use crate::sample::Sample;
+
+/// What is asked, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Way {
+    pub(super) name: &'static str,
+    pub(super) path: &'static str,
+    pub(super) speaks: Speaks,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// HTTP/1.1 on connections that are kept.
+    Http1,
+    /// HTTP/1.1 with a connection for each request.
+    NewConnections,
+    /// HTTP/1.1 over TLS 1.3, on connections that are kept.
+    Tls,
+    /// HTTP/2 over TLS 1.3, 100 requests at once on each connection.
+    Http2,
+}
+
+/// How many connections ask at once over HTTP/1.1, and over HTTP/2.
+const CONNECTIONS: u32 = 64;
+const CONNECTIONS_OF_2: u32 = 4;
+
+/// What a run at saturation gave.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Saturated {
+    pub(super) requests: f64,
+    pub(super) seconds: f64,
+    /// Those that were not answered with 2xx.
+    pub(super) failed: f64,
+}
+
+/// As many requests as there can be, for so long.
+pub(super) fn saturate(proxy: &Proxy, way: Way, time: Duration) -> Result<Saturated, Error> {
+    let plain = matches!(way.speaks, Speaks::Http1 | Speaks::NewConnections);
+    match plain {
+        true => wrk(proxy.http, way, time),
+        false => {
+            let mut h2load = h2load(proxy, way)?;
+            h2load.arg(format!("--duration={}", time.as_secs()));
+            of_h2load(&output(h2load)?, time)
+        }
+    }
+}
+
+fn wrk(address: SocketAddr, way: Way, time: Duration) -> Result<Saturated, Error> {
+    let mut wrk = program("wrk", "wrk", &["/usr/bin/wrk"])?;
+    wrk.args(["--threads", "1", "--connections"]);
+    wrk.arg(CONNECTIONS.to_string());
+    wrk.arg("--duration").arg(format!("{}s", time.as_secs()));
+    wrk.args(["--header", &format!("Host: {HOST}")]);
+    if way.speaks == Speaks::NewConnections {
+        wrk.args(["--header", "Connection: close"]);
+    }
+    wrk.arg(format!("http://{address}{}", way.path));
+    let text = output(wrk)?;
+    let number = |after: &str, before: &str| {
+        let line = text.lines().find(|line| line.contains(before))?;
+        let words = line.replace([',', ':'], " ");
+        let mut words = words.split_whitespace();
+        match after {
+            "" => words.next()?.parse::<f64>().ok(),
+            _ => words
+                .find(|word| *word == after)
+                .and(words.next()?.parse().ok()),
+        }
+    };
+    let requests = number("", "requests in").ok_or_else(|| strange("wrk", &text))?;
+    let errors = ["connect", "read", "write", "timeout"].iter();
+    let errors = errors
+        .filter_map(|kind| number(kind, "Socket errors"))
+        .sum::<f64>();
+    Ok(Saturated {
+        requests,
+        seconds: time.as_secs_f64(),
+        failed: errors + number("responses", "Non-2xx").unwrap_or(0.0),
+    })
+}
+
+fn h2load(proxy: &Proxy, way: Way) -> Result<Command, Error> {
+    let mut h2load = program("h2load", "nghttp2-client", &["/usr/bin/h2load"])?;
+    let (scheme, address) = match way.speaks {
+        Speaks::Http1 | Speaks::NewConnections => ("http", proxy.http),
+        Speaks::Tls | Speaks::Http2 => ("https", proxy.https),
+    };
+    h2load.args(["--threads=1", &format!("--connect-to={address}")]);
+    match way.speaks {
+        Speaks::Http2 => h2load.args([
+            &format!("--clients={CONNECTIONS_OF_2}"),
+            "--max-concurrent-streams=100",
+        ]),
+        _ => h2load.args(["--h1", &format!("--clients={CONNECTIONS}")]),
+    };
+    h2load.arg(format!("{scheme}://{HOST}{}", way.path));
+    Ok(h2load)
+}
+
+fn of_h2load(text: &str, time: Duration) -> Result<Saturated, Error> {
+    let line = text.lines().find(|line| line.starts_with("requests:"));
+    let line = line.ok_or_else(|| strange("h2load", text))?;
+    let of = |word: &str| {
+        let parts: Vec<&str> = line.split([' ', ',']).filter(|w| !w.is_empty()).collect();
+        let at = parts.iter().position(|part| *part == word)?;
+        parts.get(at.checked_sub(1)?)?.parse::<f64>().ok()
+    };
+    let statuses = text.lines().find(|line| line.starts_with("status codes:"));
+    let good = statuses.and_then(|line| line.split_whitespace().nth(2)?.parse::<f64>().ok());
+    let done = of("done").ok_or_else(|| strange("h2load", text))?;
+    Ok(Saturated {
+        requests: done,
+        seconds: time.as_secs_f64(),
+        failed: done - good.unwrap_or(0.0).min(done),
+    })
+}
+
+/// So many requests a second, evenly; how long each took, in microseconds.
+pub(super) fn at_rate(
+    proxy: &Proxy,
+    way: Way,
+    rate: f64,
+    time: Duration,
+    folder: &Path,
+) -> Result<Sample, Error> {
+    let clients = match way.speaks {
+        Speaks::Http2 => CONNECTIONS_OF_2,
+        _ => CONNECTIONS,
+    };
+    let log = folder.join("requests.log");
+    let _ = fs::remove_file(&log);
+    let mut h2load = h2load(proxy, way)?;
+    h2load.arg(format!("--rps={:.2}", rate / f64::from(clients)));
+    h2load.arg(format!("--duration={}", time.as_secs()));
+    h2load.arg("--log-file").arg(&log);
+    output(h2load)?;
+    let text = doing("read h2load's log", fs::read_to_string(&log))?;
+    let took = text.lines().filter_map(|line| {
+        let mut fields = line.split('\t');
+        let status = fields.nth(1)?;
+        let took = fields.next()?.parse::<f64>().ok()?;
+        status.starts_with('2').then_some(took)
+    });
+    let mut sample = Sample::default();
+    sample.extend(took);
+    Ok(sample)
+}
+
+fn output(mut command: Command) -> Result<String, Error> {
+    let line = format!("{command:?}");
+    let output = doing(format!("run {line}"), command.output())?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(Error::Command {
+            line,
+            how: output.status.to_string(),
+            output: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }),
+    }
+}
+
+fn strange(program: &str, text: &str) -> Error {
+    Error::Unexpected(format!("{program} said what is not understood: {text}"))
+}
