@@ -92,8 +92,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         guard: "what the application sent is never replaced",
         file: "crates/effects/gateway/src/settings.rs",
-        text: "if suits && let Entry::Vacant(place) = headers.entry(name) {\n                place.insert(value.clone());",
-        without: "if suits {\n                headers.insert(name.clone(), value.clone());",
+        text: "if suits && let Entry::Vacant(place)",
+        without: "if suits { headers.remove(name); } if suits && let Entry::Vacant(place)",
         noticed_by: &["ward-gateway"],
     },
     Mutation {
