@@ -16,6 +16,8 @@ use crate::logs::LogQuery;
 
 /// How often a log that is followed is looked at.
 const AGAIN: Duration = Duration::from_millis(100);
+/// So many lines more than were asked for are looked at, to put them in order.
+const MARGIN: usize = 1000;
 /// Lines are written in the order in which answers ended, up to this long before or after each other: two
 /// gateways and their threads have buffers of their own.
 const OUT_OF_ORDER: i64 = 10_000_000;
@@ -62,12 +64,16 @@ fn newest(home: &Path, query: &LogQuery) -> io::Result<(Vec<AccessLine>, Follow)
         .since
         .map(|millis| micros(now().0).saturating_sub(micros(millis)));
     let late = |line: &AccessLine| since.is_none_or(|since| ended(line) >= since);
-    ward_gateway::access::tail(
+    let wanted = query.tail.unwrap_or(usize::MAX);
+    let (mut found, follow) = ward_gateway::access::tail(
         home,
-        query.tail.unwrap_or(usize::MAX),
+        wanted.saturating_add(MARGIN),
         |line| fits(query, line) && late(line),
         |line| since.is_some_and(|since| ended(line) < since.saturating_sub(OUT_OF_ORDER)),
-    )
+    )?;
+    found.sort_by_key(ended);
+    found.drain(..found.len().saturating_sub(wanted));
+    Ok((found, follow))
 }
 
 /// Sends what comes until the receiver goes away.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
@@ -22,6 +23,17 @@ use crate::inner::Inner;
 pub(crate) struct Shared {
     inner: Arc<Mutex<Inner>>,
     term: u64,
+    /// Whether its driver has asked if it still holds the lease, and done nothing since.
+    asked: Arc<AtomicBool>,
+}
+
+/// Whether the driver has to ask again before its next effect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// It has: it may sleep in between.
+    Asks,
+    /// What follows is done in the same breath: the starts of a plan, the record of a purge.
+    GoesOn,
 }
 
 impl Shared {
@@ -29,6 +41,7 @@ impl Shared {
         Self {
             inner: Arc::new(Mutex::new(inner)),
             term: 0,
+            asked: Arc::default(),
         }
     }
 
@@ -39,6 +52,7 @@ impl Shared {
         Self {
             inner: Arc::clone(&self.inner),
             term: world.term,
+            asked: Arc::default(),
         }
     }
 
@@ -48,6 +62,7 @@ impl Shared {
 
     async fn effect(
         &self,
+        then: Then,
         act: impl FnOnce(&mut Inner) -> Result<(), String> + Send,
     ) -> Result<(), String> {
         self.boundary().await;
@@ -55,6 +70,13 @@ impl Shared {
             let mut world = self.lock();
             let current = world.term == self.term;
             world.must(current, || "a driver that was succeeded acts".into());
+            let asked = match then {
+                Then::Asks => self.asked.swap(false, Ordering::Relaxed),
+                Then::GoesOn => self.asked.load(Ordering::Relaxed),
+            };
+            world.must(asked, || {
+                "a driver acts and has not asked whether it may".into()
+            });
             act(&mut world)
         };
         self.boundary().await;
@@ -114,6 +136,7 @@ impl World for Shared {
         if self.lock().stalls() {
             once_later().await;
         }
+        self.asked.store(true, Ordering::Relaxed);
         match self.lock().term == self.term {
             true => Ok(()),
             false => Err("another driver has taken over".into()),
@@ -135,23 +158,24 @@ impl World for Shared {
     }
 
     async fn start(&self, facts: InstanceFacts, _release: &Release) -> Result<(), String> {
-        self.effect(|world| world.start(facts)).await
+        self.effect(Then::GoesOn, |world| world.start(facts)).await
     }
 
     async fn stop(&self, _env: &EnvId, id: &InstanceId, grace: Millis) -> Result<(), String> {
-        self.effect(|world| world.stop(id, grace.0)).await
+        self.effect(Then::Asks, |world| world.stop(id, grace.0))
+            .await
     }
 
     async fn remove(&self, _env: &EnvId, id: &InstanceId) -> Result<(), String> {
-        self.effect(|world| world.remove(id)).await
+        self.effect(Then::Asks, |world| world.remove(id)).await
     }
 
     async fn route(&self, _env: &EnvId, pools: Vec<Pool>) -> Result<(), String> {
-        self.effect(|world| world.route(pools)).await
+        self.effect(Then::Asks, |world| world.route(pools)).await
     }
 
     async fn cut(&self, _env: &EnvId, id: &InstanceId) -> Result<(), String> {
-        self.effect(|world| world.cut(id)).await
+        self.effect(Then::Asks, |world| world.cut(id)).await
     }
 
     fn instance_dir(&self, _env: &EnvId, id: &InstanceId) -> PathBuf {
@@ -159,10 +183,10 @@ impl World for Shared {
     }
 
     async fn record(&self, event: Event) -> Result<(), String> {
-        self.effect(|world| world.record(&event)).await
+        self.effect(Then::Asks, |world| world.record(&event)).await
     }
 
     async fn purge(&self, _env: &EnvId) -> Result<(), String> {
-        self.effect(Inner::purge).await
+        self.effect(Then::GoesOn, Inner::purge).await
     }
 }
