@@ -16,6 +16,8 @@
 //! - when a service's instances are all gone at once, requests wait a moment for the next one instead of
 //!   failing: also those over links, of any method, and those that switch protocols.
 
+mod adapt;
+mod admission;
 mod balance;
 mod budget;
 pub mod ca;
@@ -26,7 +28,9 @@ pub mod control;
 mod course;
 mod egress;
 mod failure;
+mod flood;
 mod gap;
+mod guard;
 mod head;
 mod instance;
 mod limits;
@@ -38,6 +42,7 @@ mod parting;
 mod probe;
 mod process;
 mod proxy;
+mod rate;
 mod reply;
 mod routes;
 mod serve;
@@ -45,6 +50,8 @@ mod socket;
 mod spawn;
 mod split;
 mod table_file;
+mod tally;
+mod throttle;
 mod tls;
 mod tunnel;
 mod upload;

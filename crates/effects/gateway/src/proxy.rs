@@ -24,6 +24,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio_util::sync::CancellationToken;
 use ward_types::id::{EnvId, InstanceId, Name, ReleaseId};
+use ward_types::table::Refusal;
 
 use crate::balance::{Pick, pick, pick_of};
 use crate::client::Client;
@@ -37,6 +38,7 @@ use crate::probe;
 use crate::reply::{Held, Kind, Reply, Stream};
 use crate::routes::Pool;
 use crate::split::Ticket;
+use crate::throttle::Slot;
 use crate::tunnel;
 use crate::upload::{Attempt, Upload};
 use crate::upstream::{Lease, Reuse, SendError};
@@ -100,6 +102,10 @@ async fn forward(
     let switch = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let host = head::check(&parts)?;
+    worker
+        .limits
+        .head(&parts)
+        .inspect_err(|_| worker.shared.tally.count(Refusal::Head))?;
     let exchange = Exchange::new(worker, client, host, parts, body, id);
     let switch = exchange.protocol.is_some().then_some(switch);
     let (response, held) = exchange.send().await?;
@@ -188,15 +194,23 @@ impl<'a> Exchange<'a> {
     /// Sends until there is a response or nothing more may be tried.
     async fn send(&self) -> Result<(Response<Incoming>, Held), Failure> {
         let mut course = Course::default();
+        let pool = self.pool()?;
         if !self.is_probe() {
-            self.pool()?.budget.earn();
+            pool.budget.earn();
+            self.meter(&pool)?;
         }
+        let mut slot = None;
         loop {
+            if slot.is_none() {
+                slot = self.slot(&pool).await?;
+            }
             let Some(place) = self.place(&course.tried)? else {
                 if self.is_probe() {
                     return Err(Failure::UNREACHABLE);
                 }
                 if !course.asks_again() {
+                    // Who waits for an instance keeps none busy.
+                    slot = None;
                     self.wait(&mut course).await?;
                 }
                 continue;
@@ -207,8 +221,42 @@ impl<'a> Exchange<'a> {
                 true => Reuse::Never,
             };
             match self.attempt(Rc::new(place), reuse).await {
-                Ok(answered) => return Ok(answered),
+                Ok(answered) => {
+                    if let Some(slot) = &slot {
+                        slot.answered();
+                    }
+                    return Ok(answered);
+                }
                 Err(broken) => course.failed(serial, broken, || self.may_repeat())?,
+            }
+        }
+    }
+
+    /// Counts it to its client's rate. Links are the stack's own.
+    fn meter(&self, pool: &Pool) -> Result<(), Failure> {
+        let Entry::Front(outside) = &self.client.entry else {
+            return Ok(());
+        };
+        let metered = pool.guard.meter(outside.address, &self.headers);
+        metered.inspect_err(|_| self.worker.shared.tally.count(Refusal::Rate))
+    }
+
+    /// A place among those that the service works on; `None` of what does not count.
+    async fn slot<'b>(&'b self, pool: &'b Pool) -> Result<Option<Slot<'b>>, Failure> {
+        if self.grpc || self.protocol.is_some() || self.is_probe() || pool.endpoints.is_empty() {
+            return Ok(None);
+        }
+        let upload = (!self.upload.is_empty()).then_some(&*self.upload);
+        let slot = tokio::select! {
+            biased;
+            slot = pool.guard.throttle.enter(upload) => slot,
+            () = self.hung_up() => return Err(Failure::HUNG_UP),
+        };
+        match slot {
+            Some(slot) => Ok(Some(slot)),
+            None => {
+                self.worker.shared.tally.count(Refusal::Overload);
+                Err(Failure::OVERLOADED)
             }
         }
     }
@@ -472,9 +520,18 @@ impl<'a> Exchange<'a> {
         };
         let patience = patience.as_millis() as u64;
         loop {
-            let waited = clock::millis().saturating_sub(self.upload.progress());
+            let (limits, now) = (&self.worker.limits, clock::millis());
+            let grace = limits.body_grace.as_millis() as u64;
+            let Some(in_rate) = self.upload.keeps_up(limits.body_rate, grace, now) else {
+                self.worker.shared.tally.count(Refusal::SlowBody);
+                return Failure::SLOW_CLIENT;
+            };
+            let waited = now.saturating_sub(self.upload.progress());
             match patience.checked_sub(waited).filter(|left| *left > 0) {
-                Some(left) => tokio::time::sleep(Duration::from_millis(left)).await,
+                Some(left) => {
+                    let left = Duration::from_millis(left.min(in_rate));
+                    tokio::time::sleep(left).await;
+                }
                 None if self.upload.is_owed() => return Failure::SLOW_CLIENT,
                 None => return Failure::LATE,
             }
@@ -508,6 +565,9 @@ impl<'a> Exchange<'a> {
         headers.insert("ward-release", release);
         self.set_cookie(headers);
         let kind = kind(headers);
+        if kind != Kind::Ordinary {
+            self.client.may_pause();
+        }
         *response.version_mut() = Version::HTTP_11;
         Ok(response.map(|body| Reply::Stream(Box::new(Stream::new(body, kind, held)))))
     }
@@ -541,6 +601,7 @@ impl<'a> Exchange<'a> {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol.clone());
         held.place.lengthen();
+        self.client.may_pause();
         let speech = tunnel::Speech::of(&protocol);
         tokio::task::spawn_local(tunnel::switched(client, upstream, speech, held.place));
         let mut switched = Response::new(Reply::Page(Full::default()));

@@ -13,6 +13,7 @@ use ward_types::table::{Endpoint, GatewayObserved, Pool as PoolEntry, Table};
 use crate::budget::Budget;
 use crate::clock;
 use crate::gap::Gap;
+use crate::guard::Guard;
 use crate::instance::Instance;
 use crate::split::{self, Split};
 
@@ -29,6 +30,8 @@ pub(crate) struct Pool {
     pub(crate) budget: Arc<Budget>,
     /// Where requests wait while there is no instance; kept from table to table.
     pub(crate) gap: Arc<Gap>,
+    /// What its clients may take.
+    pub(crate) guard: Guard,
 }
 
 impl Pool {
@@ -50,6 +53,11 @@ impl Routes {
     /// The pool of a host name, given in lower case and without port.
     pub(crate) fn by_host(&self, host: &str) -> Option<&Arc<Pool>> {
         self.hosts.get(host)
+    }
+
+    /// All services.
+    pub(crate) fn services(&self) -> impl Iterator<Item = (&(EnvId, Name), &Arc<Pool>)> {
+        self.services.iter()
     }
 
     /// The pool of a service.
@@ -234,7 +242,9 @@ impl Routing {
             let endpoints: Vec<_> = endpoints.collect();
             let split_before = kept.and_then(|pool| pool.split.as_ref());
             let split = entry.split.as_ref();
+            let guard = kept.map(|pool| &pool.guard);
             let pool = Arc::new(Pool {
+                guard: Guard::new(&entry.guard, endpoints.len(), guard),
                 split: split.map(|split| Split::new(split, &endpoints, split_before)),
                 endpoints,
                 budget: budget.unwrap_or_else(|| Arc::new(Budget::new(clock::millis()))),
@@ -450,6 +460,7 @@ mod tests {
                 endpoints: instances.iter().map(endpoint).collect(),
                 split: None,
                 probe: None,
+                guard: ward_types::guard::Guard::default(),
             }],
         }
     }

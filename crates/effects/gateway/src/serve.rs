@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, mpsc};
-use ward_types::table::{GatewayReply, GatewayRequest, Table};
+use ward_types::table::{GatewayObserved, GatewayReply, GatewayRequest, Table};
 use ward_types::time::Millis;
 
 use crate::control::LONGEST_LINE;
@@ -64,11 +64,18 @@ impl Desk {
             };
             let reply = match self.handle(request).await {
                 Ok(()) => GatewayReply::Observed {
-                    observed: self.shared.routing.observe(),
+                    observed: self.observe(),
                 },
                 Err(message) => GatewayReply::Refused { message },
             };
             lines.send(&reply, descriptors).await?;
+        }
+    }
+
+    fn observe(&self) -> GatewayObserved {
+        GatewayObserved {
+            refused: self.shared.tally.all(),
+            ..self.shared.routing.observe()
         }
     }
 

@@ -192,6 +192,7 @@ impl World {
                 endpoints: specs.iter().map(endpoint).collect(),
                 split: None,
                 probe: None,
+                guard: Default::default(),
             }],
         }
     }

@@ -71,6 +71,7 @@ codes! {
     Repeated "W0318" "A list that names the same thing twice" "Keep one of the two."
     BadAmount "W0319" "A text that is not a percentage" "A whole number without quotes, or a percentage such as `\"25%\"`."
     BadToken "W0320" "A name that cannot be a cookie's or a header's" "Letters, digits, `-` and `_`, at most 64."
+    BadRate "W0325" "A rate that does not parse" "A whole number and `/s`, `/m` or `/h`."
 
     LinkToNothing "W0401" "A link to what the stack does not declare" "Link to a service or database of this file; outside addresses go into `egress`."
     LinkToItself "W0402" "A service that links to itself" "Remove the link; an instance reaches itself on localhost."

@@ -108,8 +108,10 @@ pub fn bucket(micros: u64) -> u8 {
     u8::try_from(above).map_or(LAST, |bucket| bucket.min(LAST))
 }
 
-/// In microseconds. Between two doublings in equal steps, which needs no fractions.
-fn upper_edge(bucket: u8) -> u64 {
+/// What the durations in a bucket are shorter than, in microseconds. Between two doublings in equal steps,
+/// which needs no fractions.
+#[must_use]
+pub fn upper_edge(bucket: u8) -> u64 {
     let quarters = u32::from(bucket);
     let base = SHORTEST << (quarters / PER_DOUBLING);
     base + base / u64::from(PER_DOUBLING) * u64::from(quarters % PER_DOUBLING)

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::guard::Guard;
 use crate::histogram::Histogram;
 use crate::id::{EnvId, Generation, InstanceId, Name, ReleaseId, Term};
 use crate::spec::{Probe, Sticky};
@@ -42,6 +43,9 @@ pub struct Pool {
     /// Requests that the gateway makes itself, while a release in rotation is on trial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
+    /// What its clients may take.
+    #[serde(default, skip_serializing_if = "Guard::is_default")]
+    pub guard: Guard,
 }
 
 /// A release's share of a pool's requests. Where no instance of one of the two sides is in rotation, the
@@ -132,6 +136,48 @@ pub struct GatewayObserved {
     /// request was given to the instance to the head of its answer.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub latency: BTreeMap<EnvId, BTreeMap<InstanceId, Histogram>>,
+    /// What was refused or cut since the gateway started, by the limit that did it; none that did nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<Refusal, u64>,
+}
+
+/// A limit of the gateway's that refuses connections or requests, or cuts connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// Connections that were closed because their address had too many.
+    Address,
+    /// TLS handshakes that did not come to their end in time, or not to their turn.
+    Handshake,
+    /// Requests whose header section was too large (431).
+    Head,
+    /// Requests whose body came too slowly (408).
+    SlowBody,
+    /// Connections that were cut because the client did not read on.
+    SlowReader,
+    /// HTTP/2 connections that were cut because of frames that serve nothing.
+    Flood,
+    /// HTTP/2 connections that were cut because of requests that were taken back.
+    Churn,
+    /// Requests over their rate (429).
+    Rate,
+    /// Requests that were shed because their service had too many under way (503).
+    Overload,
+}
+
+impl Refusal {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Address,
+        Self::Handshake,
+        Self::Head,
+        Self::SlowBody,
+        Self::SlowReader,
+        Self::Flood,
+        Self::Churn,
+        Self::Rate,
+        Self::Overload,
+    ];
 }
 
 /// What is under way on one instance, and what went before.

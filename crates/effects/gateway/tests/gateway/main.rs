@@ -14,6 +14,7 @@ mod edges;
 mod gaps;
 mod http;
 mod links;
+mod overload;
 mod partings;
 mod probes;
 mod smuggling;
