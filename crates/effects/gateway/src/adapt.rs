@@ -13,9 +13,10 @@
 //! - enough is known of how it used to be.
 //!
 //! The limit then goes down step by step, while answers stay as slow, to 32 for each instance at the lowest.
+//! Where most are given up it is a few at once, until what was begun for nobody has ended.
 //! It is an experiment with a known outcome: an overloaded service answers as many as before. One that
 //! answers fewer because of the limit was not overloaded: the limit is given up at once, for some minutes, and
-//! what is usual is learned anew. So is one that worked for nobody, and after ten seconds still does. A limit that nobody reaches any more is given up as well.
+//! what is usual is learned anew. So is one that worked for nobody, and after twenty seconds still does. A limit that nobody reaches any more is given up as well.
 //!
 //! A service of which nothing is known, because it always had more to do than that, keeps having no limit.
 //!
@@ -41,8 +42,9 @@ const FLOOR: usize = 32;
 /// How often a service is looked at that has much to do, and how many looks come between those at the others.
 const LOOK: Duration = Duration::from_millis(250);
 const SELDOM: u64 = 20;
-/// How many signs in a row, one each look, make a limit; and how many end one.
+/// Over how many looks the signs must be there, and at how many of them at the least; and how many end a limit.
 const SURE: u32 = 4;
+const TWICE: u32 = 2;
 /// So many answers say something.
 const ENOUGH: f64 = 20.0;
 /// So many are known of how it used to be.
@@ -50,7 +52,9 @@ const KNOWN: f64 = 100.0;
 /// How long no limit is tried after one that did harm, in milliseconds.
 const ONCE_BITTEN: u64 = 600_000;
 /// How many looks a service has to get over what it has begun for clients who have gone.
-const RECOVERS: u32 = 40;
+const RECOVERS: u32 = 80;
+/// The part of the floor that it gets meanwhile: enough to see when it is over.
+const MEANWHILE: usize = 8;
 /// How much of what was learned is left after a second: half after five minutes.
 const KEPT: f64 = 0.9977;
 
@@ -78,7 +82,9 @@ pub(crate) struct Adapt {
     /// Answers a second: lately, and the most.
     pace: f64,
     best: f64,
+    /// For how many looks nothing spoke against a limit, and at how many of them something spoke for one.
     signs: u32,
+    seen: u32,
     limit: Option<Tried>,
     /// No limit is tried before that.
     not_before: u64,
@@ -88,7 +94,8 @@ pub(crate) struct Adapt {
 struct Tried {
     limit: usize,
     least: f64,
-    grace: u32,
+    /// Whether it began because the service worked for nobody.
+    for_nobody: bool,
     harms: u32,
     idle: u32,
 }
@@ -102,6 +109,7 @@ impl Default for Adapt {
             pace: 0.0,
             best: 0.0,
             signs: 0,
+            seen: 0,
             limit: None,
             not_before: 0,
         }
@@ -118,7 +126,7 @@ impl Adapt {
         }
         self.recent[BUCKETS - 1] += seen.given_up as f64;
         self.lost += seen.given_up as f64;
-        let for_nobody = self.lost * 2.0 > total(&self.recent);
+        let for_nobody = self.is_for_nobody();
         if let Some(mut tried) = self.limit.take() {
             if self.goes_on(&mut tried, seen, floor, now) {
                 let limit = tried.limit;
@@ -138,23 +146,24 @@ impl Adapt {
         match slow {
             Some(true) if pressed && (for_nobody || self.pace >= self.best / 2.0) => {
                 self.signs += 1;
+                self.seen += 1;
             }
-            // Too few answers to tell are no sign of anything.
-            None if pressed => {}
-            _ => self.signs = 0,
+            // Too few answers to tell speak neither for nor against.
+            None if pressed && self.signs > 0 => self.signs += 1,
+            _ => (self.signs, self.seen) = (0, 0),
         }
-        if self.signs < SURE || now < self.not_before {
+        if self.signs < SURE || self.seen < TWICE || now < self.not_before {
             return UNLIMITED;
         }
-        let limit = lower(seen.under_way, floor);
-        let (least, grace) = match for_nobody {
-            true => (self.best / 2.0, RECOVERS),
-            false => (self.pace * 0.8, 0),
+        let (limit, least) = match for_nobody {
+            // Each more would be work for nobody, too.
+            true => (floor / MEANWHILE, self.best / 2.0),
+            false => (lower(seen.under_way, floor), self.pace * 0.8),
         };
         self.limit = Some(Tried {
             limit,
             least,
-            grace,
+            for_nobody,
             harms: 0,
             idle: 0,
         });
@@ -162,13 +171,17 @@ impl Adapt {
     }
 
     fn goes_on(&mut self, tried: &mut Tried, seen: &Seen<'_>, floor: usize, now: u64) -> bool {
+        let for_nobody = self.is_for_nobody();
         let reached = seen.waiting > 0 || seen.under_way * 10 >= tried.limit * 9;
         tried.idle = if reached { 0 } else { tried.idle + 1 };
-        let waits = tried.grace > 0;
-        tried.grace = tried.grace.saturating_sub(1);
-        let harms = reached && !waits && self.pace < tried.least;
+        let harms = reached && self.pace < tried.least;
         tried.harms = if harms { tried.harms + 1 } else { 0 };
-        if tried.harms >= SURE {
+        // What was begun for clients who have gone has to end first.
+        let patience = match tried.for_nobody || for_nobody {
+            true => RECOVERS,
+            false => SURE,
+        };
+        if tried.harms >= patience {
             // It answers fewer for the limit: so what it does is no queue.
             *self = Self {
                 not_before: now + ONCE_BITTEN,
@@ -177,16 +190,17 @@ impl Adapt {
             return false;
         }
         if tried.idle >= 2 * SURE {
-            self.signs = 0;
+            (self.signs, self.seen) = (0, 0);
             self.forget();
             return false;
         }
         match self.is_slow() {
-            Some(true) => tried.limit = lower(tried.limit, floor),
+            Some(true) if for_nobody => tried.limit = floor / MEANWHILE,
+            Some(true) if tried.limit > floor => tried.limit = lower(tried.limit, floor),
+            Some(false) if tried.limit < floor => tried.limit = floor,
             Some(false) if reached => tried.limit += tried.limit / 20 + 1,
-            Some(false) | None => {}
+            Some(_) | None => {}
         }
-        tried.limit = tried.limit.max(floor);
         if total(&self.recent) >= ENOUGH {
             self.forget();
         }
@@ -208,6 +222,11 @@ impl Adapt {
             return None;
         }
         Some(faster_fifth(&self.recent) > 2 * faster_fifth(&self.usual) + 5_000)
+    }
+
+    /// Whether most of those who asked have gone before they were answered.
+    fn is_for_nobody(&self) -> bool {
+        self.lost * 2.0 > total(&self.recent)
     }
 
     fn is_known(&self) -> bool {
@@ -466,7 +485,7 @@ mod tests {
             let crowd = |_: usize| (300, 200, 500_000);
             let look = world.runs(1, crowd);
             assert!(is_free(&look[..3]));
-            world.adapt.signs = 0;
+            (world.adapt.signs, world.adapt.seen) = (0, 0);
             world.runs(2, queue(1));
         }
     }

@@ -9,9 +9,9 @@
 //!   own client to send on does not count, nor does one that waits for an instance ([`crate::gap`]). gRPC
 //!   calls, switches of protocols and the gateway's probes neither count nor wait: calls bring deadlines of
 //!   their own, and many are streams.
-//! - The line is served in the order of coming. A request may wait for a second in a line that was empty a
-//!   moment ago, because a burst is no overload; in one that has stood for longer only for a tenth of that,
-//!   because then waiting helps nobody (after CoDel, RFC 8289: what tells is how long a line stands, not how
+//! - The line is served in the order of coming. A request may wait for half a second in a line that was empty a
+//!   moment ago, because a burst is no overload; in one that stands only for a fifth of that, because then
+//!   waiting helps nobody, and who has waited long is about to go (after CoDel, RFC 8289: what tells is how long a line stands, not how
 //!   long it is).
 //! - The limit is what the stack file says, or is found by [`crate::adapt`], and is none until something
 //!   speaks for one. Without one a request costs a step up and a step down of one number.
@@ -27,9 +27,9 @@ use tokio::sync::oneshot;
 use crate::clock;
 use crate::upload::Upload;
 
-/// How long a request waits in a line that has not stood for long, and after how long it has.
-const BURST: u64 = 1_000;
-/// How long one waits in a line that has, in milliseconds.
+/// How long a request waits in a line that has only begun, in milliseconds.
+const BURST: u64 = 500;
+/// After how long a line stands, and how long a request waits in one that does.
 const STANDING: u64 = 100;
 /// How many may wait. At any rate that is worth speaking of they have waited too long before.
 const LONGEST: usize = 2_000;
@@ -151,7 +151,7 @@ impl Throttle {
         drop(line);
         // Whoever left before that did not see it wait.
         self.admit();
-        Some((comes, if stood > BURST { STANDING } else { BURST }))
+        Some((comes, if stood > STANDING { STANDING } else { BURST }))
     }
 
     /// It waits for its client: another one may go on.
@@ -290,8 +290,8 @@ mod tests {
         let throttle = throttle(0);
         let (_first, patience) = throttle.line_up().unwrap();
         assert_eq!(patience, BURST);
-        throttle.line().empty = clock::millis().saturating_sub(BURST + 1);
-        let stood = clock::millis() > BURST;
+        throttle.line().empty = clock::millis().saturating_sub(STANDING + 1);
+        let stood = clock::millis() > STANDING;
         let (_second, patience) = throttle.line_up().unwrap();
         assert_eq!(patience, if stood { STANDING } else { BURST });
     }

@@ -350,6 +350,7 @@ fn gateway(
             endpoints,
             split,
             probe: any_probe(dice),
+            guard: ward_types::guard::Guard::default(),
         });
     }
     let mut traffic = BTreeMap::new();

@@ -161,8 +161,8 @@ fn concurrency(at: &At<'_>) -> Concurrency {
     let number = at.number("concurrency");
     match number.and_then(|number| u32::try_from(number).ok()) {
         Some(number) => Concurrency::PerInstance(number),
-        None if at.text("concurrency").as_deref() == Some("unlimited") => Concurrency::Unlimited,
-        None => Concurrency::Adaptive,
+        None if at.text("concurrency").as_deref() == Some("adaptive") => Concurrency::Adaptive,
+        None => Concurrency::Unlimited,
     }
 }
 

@@ -111,11 +111,11 @@ impl LimitBy {
 #[serde(rename_all = "snake_case")]
 pub enum Concurrency {
     /// As many as the service shows that it can take.
-    #[default]
     Adaptive,
     /// So many for each instance, at least 1.
     PerInstance(u32),
     /// Any number.
+    #[default]
     Unlimited,
 }
 

@@ -50,6 +50,7 @@ pub fn worker(instances: u32) -> ServiceSpec {
         overlap: true,
         analysis: None,
         probe: None,
+        guard: ward_types::guard::Guard::default(),
         processes: 4096,
         scratch: ByteSize(1 << 30),
     }
@@ -359,6 +360,7 @@ impl World {
                 .collect(),
             split: pool.split.clone(),
             probe: pool.probe.clone(),
+            guard: ward_types::guard::Guard::default(),
         });
         pools.collect()
     }
