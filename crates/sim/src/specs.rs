@@ -48,6 +48,7 @@ fn worker(instances: u32) -> ServiceSpec {
         overlap: true,
         analysis: None,
         probe: None,
+        guard: ward_types::guard::Guard::default(),
     }
 }
 

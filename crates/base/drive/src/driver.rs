@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 use std::collections::BTreeMap;
 use ward_plan::{Action, Memory, Observed, Plan, PlannedPool, SeenInstance};
 use ward_types::event::Event;
+use ward_types::guard::Guard;
 use ward_types::id::{EnvId, InstanceId, ReleaseId};
 use ward_types::keeper::{InstanceFacts, InstanceState, InstanceStatus, Role};
 use ward_types::release::{Environment, Goal, Release};
@@ -278,8 +279,21 @@ impl<W: World> Driver<W> {
             split: planned.split.clone(),
             probe: planned.probe.clone(),
             maintenance: planned.maintenance.clone(),
+            guard: guard(env, observed, planned),
         }
     }
+}
+
+/// What the newest release of those in a pool says. A table changes with each release that enters or leaves
+/// it, so that nothing else has to look after this.
+fn guard(env: &Environment, observed: &Observed, planned: &PlannedPool) -> Guard {
+    let endpoints = planned.endpoints.iter();
+    let releases = endpoints.filter_map(|id| Some(observed.instances.get(id)?.facts.release));
+    let newest = releases.max().and_then(|newest| env.releases.get(&newest));
+    let service = newest.and_then(|release| release.spec.services.get(&planned.service));
+    service
+        .map(|service| service.guard.clone())
+        .unwrap_or_default()
 }
 
 /// Which release's configuration an instance runs with. A database belongs to no release (`r0`): it runs

@@ -1,7 +1,7 @@
 //! A client's connection as its requests see it.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::io::Interest;
@@ -53,7 +53,7 @@ pub(crate) struct Client {
     pub(crate) leave: CancellationToken,
     /// What the access log says of it: fields of a line, each with a comma behind it.
     pub(crate) stamp: Vec<u8>,
-    duplicate: Box<dyn Fn() -> io::Result<TcpStream>>,
+    duplicate: Box<dyn Fn() -> io::Result<OwnedFd>>,
 }
 
 impl Client {
@@ -77,7 +77,7 @@ impl Client {
     /// Ends when the client closes its end, or its half of it. Sees that also behind bytes that nobody has
     /// read, where whoever reads the connection does not look: a duplicate of the socket is watched.
     pub(crate) async fn hung_up(&self) {
-        if let Ok(watched) = (self.duplicate)() {
+        if let Ok(watched) = (self.duplicate)().and_then(watched) {
             while let Ok(ready) = watched.ready(Interest::READABLE).await {
                 if ready.is_read_closed() {
                     return;
@@ -88,6 +88,14 @@ impl Client {
             }
         }
         std::future::pending().await
+    }
+
+    /// A long answer or a switched protocol has begun: the client may stop reading for as long as it likes.
+    pub(crate) fn may_pause(&self) {
+        if let Ok(socket) = (self.duplicate)() {
+            // A probe's is no TCP socket, and has no such limit.
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(&socket, 0);
+        }
     }
 }
 
@@ -107,10 +115,13 @@ fn stamp(entry: &Entry, tls: Option<&'static str>) -> Vec<u8> {
     stamp
 }
 
-fn duplicate<I: Socket>(stream: &Weak<Mutex<I>>) -> io::Result<TcpStream> {
+fn duplicate<I: Socket>(stream: &Weak<Mutex<I>>) -> io::Result<OwnedFd> {
     let stream = stream.upgrade().ok_or(io::ErrorKind::NotConnected)?;
     let stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
-    let socket = rustix::io::fcntl_dupfd_cloexec(stream.socket(), 0)?;
+    Ok(rustix::io::fcntl_dupfd_cloexec(stream.socket(), 0)?)
+}
+
+fn watched(socket: OwnedFd) -> io::Result<TcpStream> {
     TcpStream::from_std(socket.into())
 }
 

@@ -3,6 +3,8 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
+static BEGAN: OnceLock<Instant> = OnceLock::new();
+
 /// Now. Never goes back.
 pub(crate) fn millis() -> u64 {
     millis_at(Instant::now())
@@ -10,7 +12,11 @@ pub(crate) fn millis() -> u64 {
 
 /// The same for a moment that is known already.
 pub(crate) fn millis_at(now: Instant) -> u64 {
-    static BEGAN: OnceLock<Instant> = OnceLock::new();
     let began = *BEGAN.get_or_init(|| now);
     u64::try_from(now.saturating_duration_since(began).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The same in nanoseconds: enough for five hundred years.
+pub(crate) fn nanos() -> u64 {
+    u64::try_from(BEGAN.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
 }

@@ -15,7 +15,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, StatusCode, Version};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -23,12 +24,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::server::TlsStream;
+use ward_types::table::Refusal;
 
 use crate::account::Account;
+use crate::admission::Seat;
 use crate::client::{Client, Shared, Socket};
 use crate::clock;
+use crate::flood::{Earned, Guard};
 use crate::head::Outside;
 use crate::limits::Limits;
 use crate::local::Local;
@@ -36,7 +39,7 @@ use crate::parting::Turn;
 use crate::proxy::{self, Entry};
 use crate::reply::{self, Reply};
 use crate::tally::{Open, Speech};
-use crate::worker::{Phase, Worker};
+use crate::worker::{self, Phase, Worker};
 
 /// How long a client may take to end a connection that it was asked to end.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -46,7 +49,7 @@ pub(crate) async fn serve_plain(
     worker: Rc<Worker>,
     stream: TcpStream,
     peer: SocketAddr,
-    permit: OwnedSemaphorePermit,
+    seat: Seat,
 ) {
     let address = peer.ip();
     let scheme = "http";
@@ -54,7 +57,7 @@ pub(crate) async fn serve_plain(
         worker,
         stream,
         Entry::Front(Outside { address, scheme }),
-        permit,
+        seat,
     )
     .await;
 }
@@ -64,7 +67,7 @@ pub(crate) async fn serve_tls(
     worker: Rc<Worker>,
     stream: TlsStream<TcpStream>,
     peer: SocketAddr,
-    permit: OwnedSemaphorePermit,
+    seat: Seat,
 ) {
     let address = peer.ip();
     let scheme = "https";
@@ -72,21 +75,17 @@ pub(crate) async fn serve_tls(
         worker,
         stream,
         Entry::Front(Outside { address, scheme }),
-        permit,
+        seat,
     )
     .await;
 }
 
 /// Serves one connection to its end, or to the switch of its protocol.
-pub(crate) async fn serve<I>(
-    worker: Rc<Worker>,
-    stream: I,
-    entry: Entry,
-    permit: OwnedSemaphorePermit,
-) where
+pub(crate) async fn serve<I>(worker: Rc<Worker>, stream: I, entry: Entry, seat: Seat)
+where
     I: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
 {
-    let number = worker.shared.served.fetch_add(1, Ordering::Relaxed);
+    let number = worker.shared.admission.number();
     let keeper = Arc::clone(&worker.journal.doorkeeper);
     let activity = Arc::new(Activity::new(Open::new(keeper, entry.door())));
     let stream = Shared::new(stream);
@@ -94,7 +93,9 @@ pub(crate) async fn serve<I>(
     let watched = Watched {
         stream,
         activity: Arc::clone(&activity),
-        _permit: permit,
+        guard: Guard::default(),
+        shared: Arc::clone(&worker.shared),
+        _seat: seat,
     };
     let leave = client.leave.clone();
     let service = {
@@ -104,12 +105,16 @@ pub(crate) async fn serve<I>(
             let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
             let account = Account::open(&worker.journal, &client);
             let busy = Busy::new(&activity, request.version(), account);
+            let last = busy.number >= worker.limits.requests;
             async move {
-                let response = proxy::answer(&worker, &client, request, &busy.account).await;
+                let mut response = proxy::answer(&worker, &client, request, &busy.account).await;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     busy.activity.open.speaks(Speech::Upgraded);
                 }
-                Ok::<_, Infallible>(response.map(|reply| Answer { reply, busy }))
+                if last {
+                    tell_to_go(&client, &mut response, &busy);
+                }
+                Ok::<_, Infallible>(response.map(|reply| Answer::new(reply, busy)))
             }
         })
     };
@@ -118,7 +123,10 @@ pub(crate) async fn serve<I>(
     let mut connection = pin!(connection);
     tokio::select! {
         result = connection.as_mut() => return note_end(&worker, &client, &activity, result),
-        () = activity.overstayed(&worker.limits) => {
+        overstayed = activity.overstayed(&worker.limits) => {
+            if overstayed == Overstayed::TakesNothing {
+                return worker.shared.refusals.count(Refusal::SlowReader);
+            }
             if !activity.is_idle() {
                 // The head of a request did not come in time: there is nothing to say goodbye to.
                 if activity.owes_head() {
@@ -128,6 +136,7 @@ pub(crate) async fn serve<I>(
                 return;
             }
         }
+
         () = time_to_go(&worker, &activity, number) => {}
         // A long answer has ended so that its client may go elsewhere; it must not ask here again.
         () = leave.cancelled() => {}
@@ -151,6 +160,17 @@ async fn time_to_go(worker: &Worker, activity: &Activity, number: u64) {
     // Also one whose first request has come only now.
     if activity.is_http2() {
         Turn::new(&worker.shared.clients, number).comes().await;
+    }
+}
+
+/// This connection has had as many requests as one may have.
+fn tell_to_go(client: &Client, response: &mut Response<Reply>, busy: &Busy) {
+    if busy.activity.is_http2() {
+        // GOAWAY; what is under way comes to its end.
+        client.leave.cancel();
+    } else if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
     }
 }
 
@@ -203,8 +223,12 @@ fn builder(limits: &Limits) -> auto::Builder<Local> {
     let mut http1 = builder.http1();
     // The timeouts of `Activity` tell a slow head from an unused connection; hyper's cannot.
     http1.timer(TokioTimer::new()).header_read_timeout(None);
-    http1.max_buf_size(limits.header_bytes).max_headers(128);
-    let header_bytes = u32::try_from(limits.header_bytes).unwrap_or(u32::MAX);
+    http1
+        .max_buf_size(limits.buffer)
+        .max_headers(limits.headers);
+    // What HTTP/2 counts for each line beside its bytes (RFC 9113 section 6.5.2).
+    let header_bytes = limits.header_bytes + 32 * limits.headers;
+    let header_bytes = u32::try_from(header_bytes).unwrap_or(u32::MAX);
     let mut http2 = builder.http2();
     http2
         .timer(TokioTimer::new())
@@ -231,6 +255,14 @@ struct Activity {
     spoke: AtomicBool,
     http2: AtomicBool,
     open: Open,
+    /// Requests so far.
+    total: AtomicUsize,
+    /// Answers of which the client has yet to take a piece that is there for it, and how many pieces it took.
+    owing: AtomicUsize,
+    taken: AtomicU64,
+    /// Whether it is TCP that takes no more.
+    full: AtomicBool,
+    earned: Earned,
 }
 
 impl Activity {
@@ -243,7 +275,23 @@ impl Activity {
             spoke: AtomicBool::new(false),
             http2: AtomicBool::new(false),
             open,
+            total: AtomicUsize::new(0),
+            owing: AtomicUsize::new(0),
+            taken: AtomicU64::new(0),
+            full: AtomicBool::new(false),
+            earned: Earned::default(),
         }
+    }
+
+    /// Whether the client has taken nothing for this long of answers that are there for it, though TCP would
+    /// carry more: it does not open its HTTP/2 windows. Of what TCP does not carry the kernel keeps the time.
+    fn takes_nothing(&self, seen: &mut (u64, u64), patience: Duration) -> bool {
+        let (taken, now) = (self.taken.load(Ordering::Relaxed), clock::millis());
+        let owing = self.owing.load(Ordering::Relaxed) > 0;
+        if !owing || self.full.load(Ordering::Relaxed) || seen.0 != taken {
+            *seen = (taken, now);
+        }
+        now.saturating_sub(seen.1) >= patience.as_millis() as u64
     }
 
     fn saw_bytes(&self) {
@@ -272,8 +320,10 @@ impl Activity {
         self.requests.load(Ordering::Relaxed) == 0 && !self.head_begun.load(Ordering::Relaxed)
     }
 
-    /// Ends when the head of a request took too long, or the connection was idle too long.
-    async fn overstayed(&self, limits: &Limits) {
+    /// Ends when the head of a request took too long, the connection was idle too long, or its client takes
+    /// no answer.
+    async fn overstayed(&self, limits: &Limits) -> Overstayed {
+        let mut seen = (u64::MAX, 0);
         loop {
             let patience = match self.head_begun.load(Ordering::Relaxed) {
                 true => limits.header_timeout,
@@ -281,7 +331,10 @@ impl Activity {
             };
             match self.left(patience) {
                 Some(left) => tokio::time::sleep(left.min(limits.header_timeout)).await,
-                None => return,
+                None => return Overstayed::AsksNothing,
+            }
+            if self.takes_nothing(&mut seen, limits.stalled) {
+                return Overstayed::TakesNothing;
             }
         }
     }
@@ -305,10 +358,21 @@ impl Activity {
     }
 }
 
+/// What a connection has done for too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Overstayed {
+    /// The head of a request did not come.
+    AsksNothing,
+    /// An answer is not taken.
+    TakesNothing,
+}
+
 /// A request under way, from its head to the end of its answer.
 struct Busy {
     activity: Arc<Activity>,
     account: Account,
+    /// The how manieth of its connection.
+    number: usize,
 }
 
 impl Busy {
@@ -322,6 +386,7 @@ impl Busy {
         Self {
             activity: Arc::clone(activity),
             account,
+            number: activity.total.fetch_add(1, Ordering::Relaxed) + 1,
         }
     }
 }
@@ -342,13 +407,51 @@ impl Drop for Busy {
 struct Answer {
     reply: Reply,
     busy: Busy,
+    /// Whether a piece of it was handed out and the next one not asked for yet.
+    owed: bool,
+    ended: bool,
+}
+
+impl Answer {
+    fn new(reply: Reply, busy: Busy) -> Self {
+        Self {
+            reply,
+            busy,
+            owed: false,
+            ended: false,
+        }
+    }
+
+    /// The piece before was taken.
+    fn taken(&mut self) {
+        if std::mem::take(&mut self.owed) {
+            let activity = &self.busy.activity;
+            activity.owing.fetch_sub(1, Ordering::Relaxed);
+            activity.taken.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A piece is handed out.
+    fn hands_out(&mut self, bytes: usize) {
+        let activity = &self.busy.activity;
+        activity.earned.piece(bytes);
+        self.owed = !self.reply.is_end_stream() && !self.reply.is_long();
+        activity
+            .owing
+            .fetch_add(usize::from(self.owed), Ordering::Relaxed);
+    }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
+        self.taken();
+        let ended = self.ended || self.reply.is_end_stream();
+        if ended {
+            self.busy.activity.earned.answer();
+        }
         // hyper does not ask again once the body says that it is over, and of a page never where there is no
         // place for one.
-        if matches!(self.reply, Reply::Page(_)) || self.reply.is_end_stream() {
+        if ended || matches!(self.reply, Reply::Page(_)) {
             self.busy.account.complete();
         }
     }
@@ -363,14 +466,21 @@ impl Body for Answer {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, reply::Error>>> {
         let this = self.get_mut();
+        this.taken();
         let polled = Pin::new(&mut this.reply).poll_frame(context);
-        let account = &this.busy.account;
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                account.sent(frame.data_ref().map_or(0, Bytes::len));
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                this.busy.account.sent(bytes);
+                if this.busy.activity.is_http2() {
+                    this.hands_out(bytes);
+                }
             }
-            Poll::Ready(Some(Err(error))) => account.broke(error),
-            Poll::Ready(None) => account.complete(),
+            Poll::Ready(Some(Err(error))) => this.busy.account.broke(error),
+            Poll::Ready(None) => {
+                this.ended = true;
+                this.busy.account.complete();
+            }
             Poll::Pending => {}
         }
         polled
@@ -385,12 +495,14 @@ impl Body for Answer {
     }
 }
 
-/// A client's stream that tells when bytes come. It holds the connection's permit, because it goes on
+/// A client's stream that tells when bytes come. It holds the connection's place, because it goes on
 /// living in the tunnel when the protocol is switched.
 struct Watched<I> {
     stream: Shared<I>,
     activity: Arc<Activity>,
-    _permit: OwnedSemaphorePermit,
+    guard: Guard,
+    shared: Arc<worker::Shared>,
+    _seat: Seat,
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
@@ -402,7 +514,15 @@ impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut *self.stream.lock()).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.activity.saw_bytes();
+            let this = self.get_mut();
+            this.activity.saw_bytes();
+            let bytes = &buffer.filled()[before..];
+            let flood = this.guard.pass(bytes, &this.activity.earned, clock::millis);
+            if let Some(refusal) = flood {
+                this.shared.refusals.count(refusal);
+                let why = "the client sends frames that serve nothing";
+                return Poll::Ready(Err(io::Error::other(why)));
+            }
         }
         polled
     }
@@ -414,7 +534,11 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream.lock()).poll_write(context, bytes)
+        let polled = Pin::new(&mut *self.stream.lock()).poll_write(context, bytes);
+        self.activity
+            .full
+            .store(polled.is_pending(), Ordering::Relaxed);
+        polled
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -430,7 +554,11 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream.lock()).poll_write_vectored(context, parts)
+        let polled = Pin::new(&mut *self.stream.lock()).poll_write_vectored(context, parts);
+        self.activity
+            .full
+            .store(polled.is_pending(), Ordering::Relaxed);
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {

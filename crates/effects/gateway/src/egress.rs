@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use ward_types::id::{EnvId, InstanceId};
 
+use crate::admission::Seat;
 use crate::clock;
 use crate::tunnel::Tunnel;
 use crate::worker::Shared;
@@ -111,12 +111,7 @@ impl Drop for Way {
 }
 
 /// Connects, carries bytes both ways, and records it.
-pub(crate) async fn carry(
-    shared: Arc<Shared>,
-    errand: Errand,
-    near: TcpStream,
-    _permit: OwnedSemaphorePermit,
-) {
+pub(crate) async fn carry(shared: Arc<Shared>, errand: Errand, near: TcpStream, _seat: Seat) {
     Way::new(shared, errand).go(near).await;
 }
 

@@ -5,6 +5,7 @@
 //! the host that was asked for and no other: which hosts are served is nobody's business who has to guess.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
@@ -56,6 +57,8 @@ pub(crate) struct Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Retry {
     Soon,
+    /// In so many seconds.
+    After(u32),
     Unsaid,
 }
 
@@ -86,6 +89,32 @@ impl Failure {
         Fault::Client,
         Retry::Unsaid,
         "CONNECT is not served here.",
+    );
+    /// The client asks more often than it may; its next request may come after `wait`.
+    pub(crate) fn too_many(wait: Duration) -> Self {
+        // Rounded up: a second that is not over yet is refused again.
+        let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            Fault::Client,
+            Retry::After(seconds.max(1)),
+            "You ask more often than this application allows. Try again later.",
+        )
+    }
+
+    /// The service has more to do than it can.
+    pub(crate) const OVERLOADED: Self = Self::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Fault::Upstream,
+        Retry::Soon,
+        "The application has more to do than it can. Try again in a moment.",
+    );
+    /// A header section that is too large.
+    pub(crate) const HEAD: Self = Self::new(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Fault::Client,
+        Retry::Unsaid,
+        "The request's header section is too large, or has too many lines.",
     );
     /// A transfer coding other than chunked.
     pub(crate) const CODING: Self = Self::new(
@@ -230,10 +259,14 @@ impl Failure {
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert("ward-fault", HeaderValue::from_static(self.fault.as_str()));
-        if self.retry == Retry::Soon {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        match self.retry {
+            Retry::Soon => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
+            Retry::After(seconds) => drop(headers.insert(RETRY_AFTER, seconds.into())),
+            Retry::Unsaid => {}
         }
-        if self.fault == Fault::Client && self.status != StatusCode::NOT_FOUND {
+        // A new connection would cost more than the next refusal.
+        let harmless = [StatusCode::NOT_FOUND, StatusCode::TOO_MANY_REQUESTS];
+        if self.fault == Fault::Client && !harmless.contains(&self.status) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -259,6 +292,7 @@ impl Failure {
             StatusCode::NOT_FOUND => "12",
             StatusCode::FORBIDDEN => "7",
             StatusCode::PAYLOAD_TOO_LARGE => "8",
+            StatusCode::TOO_MANY_REQUESTS => "14",
             status if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED => "14",
             _ => "2",
         };

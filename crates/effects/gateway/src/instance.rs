@@ -141,6 +141,13 @@ impl Instance {
         counts.collect::<Vec<(u8, u64)>>().into()
     }
 
+    /// Adds the same to `counts`.
+    pub(crate) fn add_latency(&self, counts: &mut [u64; Histogram::BUCKETS]) {
+        for (sum, count) in counts.iter_mut().zip(&self.latency) {
+            *sum += count.load(Ordering::Relaxed);
+        }
+    }
+
     /// Passes it over for a while, because it refused a connection at `now` (milliseconds). Whether it was
     /// not passed over already.
     pub(crate) fn avoid(&self, now: u64) -> bool {

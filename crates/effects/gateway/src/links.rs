@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use ward_types::keeper::{LinkHello, LinkTarget};
 
+use crate::admission::Seat;
 use crate::connection;
 use crate::egress::{self, Errand};
 use crate::lines::Lines;
@@ -26,7 +27,7 @@ const TURN_WITHIN: Duration = Duration::from_secs(2);
 pub(crate) struct Handed {
     stream: StdStream,
     hello: LinkHello,
-    permit: OwnedSemaphorePermit,
+    seat: Seat,
 }
 
 impl Handed {
@@ -44,14 +45,14 @@ impl Handed {
         };
         if let Some(errand) = errand(&self.hello) {
             let shared = Arc::clone(&worker.shared);
-            return egress::carry(shared, errand, stream, self.permit).await;
+            return egress::carry(shared, errand, stream, self.seat).await;
         }
         let LinkHello { from, target, .. } = self.hello;
         match target {
             LinkTarget::Service { env, service } => {
                 let service = (env, service);
                 let entry = Entry::Link { from, service };
-                connection::serve(worker, stream, entry, self.permit).await;
+                connection::serve(worker, stream, entry, self.seat).await;
             }
             // Served above.
             LinkTarget::Egress { .. } => {}
@@ -135,13 +136,12 @@ async fn handed(
     let stream = StdStream::from(descriptor);
     stream.set_nonblocking(true)?;
     let _ = stream.set_nodelay(true);
-    let permit = Arc::clone(&shared.connections).acquire_owned();
-    let permit = tokio::time::timeout(TURN_WITHIN, permit).await;
-    match permit {
-        Ok(Ok(permit)) => Ok(Handed {
+    let seat = tokio::time::timeout(TURN_WITHIN, shared.admission.inner()).await;
+    match seat {
+        Ok(Some(seat)) => Ok(Handed {
             stream,
             hello,
-            permit,
+            seat,
         }),
         _ => {
             let why = "there are too many connections already";

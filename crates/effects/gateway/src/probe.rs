@@ -9,7 +9,6 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -121,11 +120,10 @@ async fn ask(
     path: &str,
 ) -> Option<StatusCode> {
     let (near, far) = UnixStream::pair().ok()?;
-    // Where clients have no place left there is none for probes.
-    let permit = Arc::clone(&worker.shared.connections).try_acquire_owned();
+    let seat = worker.shared.admission.inner_now();
     let host = host(&worker, &service);
     let entry = Entry::Probe { service, release };
-    tokio::task::spawn_local(connection::serve(worker, far, entry, permit.ok()?));
+    tokio::task::spawn_local(connection::serve(worker, far, entry, seat?));
     let (mut sender, connection) = http1::handshake(TokioIo::new(near)).await.ok()?;
     tokio::task::spawn_local(connection);
     let request = Request::get(path).header(HOST, host);

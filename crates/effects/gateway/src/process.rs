@@ -10,19 +10,21 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, Semaphore, mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 use ward_sandbox::keeper_socket;
 use ward_types::time::Millis;
 
 use crate::access::AccessLog;
+use crate::adapt;
+use crate::admission::Admission;
 use crate::clock;
 use crate::egress::Record;
 use crate::gate::Ports;
@@ -30,6 +32,7 @@ use crate::limits::Limits;
 use crate::links::{self, Handed};
 use crate::metrics;
 use crate::parting::{self, Parting};
+use crate::refusals::Refusals;
 use crate::routes::Routing;
 use crate::scribe::Scribe;
 use crate::serve::{self, Desk};
@@ -138,7 +141,7 @@ fn serve(options: Options) -> Result<(), StartError> {
     // 1. The sockets first: while they are held, connections wait instead of being refused.
     let listeners = receive_listeners().map_err(StartError::Listeners)?;
     let _ = rustix::process::setsid();
-    raise_descriptor_limit();
+    let descriptors = raise_descriptor_limit();
     // 2. What is served, before anybody is accepted.
     let folder = crate::folder(&options.home);
     make_folder(&folder)?;
@@ -154,9 +157,9 @@ fn serve(options: Options) -> Result<(), StartError> {
     let query = options.access.map(|log| log.query);
     let shared = Arc::new(Shared {
         routing: Arc::new(Routing::new()),
-        connections: Arc::new(Semaphore::new(options.limits.connections)),
+        admission: Admission::new(&options.limits, descriptors),
+        refusals: Refusals::default(),
         clients: Parting::default(),
-        served: AtomicU64::new(0),
         peak: AtomicUsize::new(0),
         limits: options.limits,
         phase: watch::Sender::new(Phase::Serving),
@@ -230,13 +233,19 @@ fn ports(listeners: &Listeners) -> Ports {
     }
 }
 
-/// Each request needs up to three descriptors; the soft limit is often 1024.
-fn raise_descriptor_limit() {
+/// Each request needs up to three descriptors; the soft limit is often 1024. How many there may be; `None`:
+/// any number.
+fn raise_descriptor_limit() -> Option<u64> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
+    let before = limit.current;
     limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit on open files stays low");
+    match setrlimit(Resource::Nofile, limit) {
+        Ok(()) => limit.maximum,
+        Err(error) => {
+            tracing::warn!(%error, "the limit on open files stays low");
+            before
+        }
     }
 }
 
@@ -329,6 +338,7 @@ fn lead(
         tokio::task::spawn_local(serve::accept(Rc::clone(&desk), control, Phase::Quitting));
         tokio::task::spawn_local(give_back(Arc::clone(shared)));
         tokio::task::spawn_local(parting::tell_all(Arc::clone(shared)));
+        tokio::task::spawn_local(adapt::watch(Arc::clone(shared)));
         tokio::task::spawn_local(links::take_over(links, Arc::clone(shared), workers));
         let ended = until_the_end(shared, stored, desk, &mut asked).await;
         ended.map_err(StartError::Worker)
@@ -342,7 +352,7 @@ async fn give_back(shared: Arc<Shared>) {
     loop {
         regular.tick().await;
         shared.tallies.prune(clock::millis());
-        let now = shared.open();
+        let now = shared.admission.open();
         // A burst may have come and gone since the last look.
         most = shared.peak.swap(now, Ordering::Relaxed).max(most);
         if most.saturating_sub(now) >= MANY {
@@ -441,7 +451,6 @@ async fn closed_or_told(
 
 /// Waits until no client connection is left, at the longest until `end`.
 async fn all_closed(shared: &Shared, end: Instant) -> bool {
-    let all = u32::try_from(shared.limits.connections).unwrap_or(u32::MAX);
-    let closed = shared.connections.acquire_many(all);
+    let closed = shared.admission.all_gone();
     tokio::time::timeout_at(end, closed).await.is_ok()
 }

@@ -25,6 +25,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio_util::sync::CancellationToken;
 use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId};
+use ward_types::table::Refusal;
 
 use crate::account::Account;
 use crate::balance::{Pick, pick, pick_of};
@@ -43,6 +44,7 @@ use crate::settings::Settings;
 use crate::site::Route;
 use crate::split::Ticket;
 use crate::tally::Door;
+use crate::throttle::Slot;
 use crate::tunnel;
 use crate::upload::{Attempt, Upload};
 use crate::upstream::{Lease, Reuse, SendError};
@@ -124,6 +126,10 @@ async fn forward(
     let switch = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let host = head::check(&parts)?;
+    worker
+        .limits
+        .head(&parts)
+        .inspect_err(|_| worker.shared.refusals.count(Refusal::Head))?;
     let upload = Upload::new(body, Rc::clone(account.entry()));
     let exchange = Exchange::new(worker, (client, account), host, parts, upload, id);
     let turned_away = exchange.at_the_gate(asked, id);
@@ -330,15 +336,23 @@ impl<'a> Exchange<'a> {
     /// Sends until there is a response or nothing more may be tried.
     async fn send(&self) -> Result<(Response<Incoming>, Held), Failure> {
         let mut course = Course::default();
+        let pool = self.pool()?;
         if !self.is_probe() {
-            self.pool()?.budget.earn();
+            pool.budget.earn();
+            self.meter(&pool)?;
         }
+        let mut slot = None;
         loop {
+            if slot.is_none() {
+                slot = self.slot(&pool).await?;
+            }
             let Some(place) = self.place(&course.tried)? else {
                 if self.is_probe() {
                     return Err(Failure::UNREACHABLE);
                 }
                 if !course.asks_again() {
+                    // Who waits for an instance keeps none busy.
+                    slot = None;
                     self.wait(&mut course).await?;
                 }
                 continue;
@@ -349,8 +363,42 @@ impl<'a> Exchange<'a> {
                 true => Reuse::Never,
             };
             match self.attempt(Rc::new(place), reuse).await {
-                Ok(answered) => return Ok(answered),
+                Ok(answered) => {
+                    if let Some(slot) = &slot {
+                        slot.answered();
+                    }
+                    return Ok(answered);
+                }
                 Err(broken) => course.failed(serial, broken, || self.may_repeat())?,
+            }
+        }
+    }
+
+    /// Counts it to its client's rate. Links are the stack's own.
+    fn meter(&self, pool: &Pool) -> Result<(), Failure> {
+        let Entry::Front(outside) = &self.client.entry else {
+            return Ok(());
+        };
+        let metered = pool.guard.meter(outside.address, &self.headers);
+        metered.inspect_err(|_| self.worker.shared.refusals.count(Refusal::Rate))
+    }
+
+    /// A place among those that the service works on; `None` of what does not count.
+    async fn slot<'b>(&'b self, pool: &'b Pool) -> Result<Option<Slot<'b>>, Failure> {
+        if self.grpc || self.protocol.is_some() || self.is_probe() || pool.endpoints.is_empty() {
+            return Ok(None);
+        }
+        let upload = (!self.upload.is_empty()).then_some(&*self.upload);
+        let slot = tokio::select! {
+            biased;
+            slot = pool.guard.throttle.enter(upload) => slot,
+            () = self.hung_up() => return Err(Failure::HUNG_UP),
+        };
+        match slot {
+            Some(slot) => Ok(Some(slot)),
+            None => {
+                self.worker.shared.refusals.count(Refusal::Overload);
+                Err(Failure::OVERLOADED)
             }
         }
     }
@@ -614,13 +662,22 @@ impl<'a> Exchange<'a> {
         };
         let patience = patience.as_millis() as u64;
         loop {
-            let waited = clock::millis().saturating_sub(self.upload.progress());
+            let (limits, now) = (&self.worker.limits, clock::millis());
+            let grace = limits.body_grace.as_millis() as u64;
+            let Some(in_rate) = self.upload.keeps_up(limits.body_rate, grace, now) else {
+                self.worker.shared.refusals.count(Refusal::SlowBody);
+                return Failure::SLOW_CLIENT;
+            };
+            let waited = now.saturating_sub(self.upload.progress());
             let left = self.time_left().filter(|_| !self.grpc);
             let waited = left.map_or(waited, |left| {
                 waited.max(patience.saturating_sub(left.as_millis() as u64))
             });
             match patience.checked_sub(waited).filter(|left| *left > 0) {
-                Some(left) => tokio::time::sleep(Duration::from_millis(left)).await,
+                Some(left) => {
+                    let left = Duration::from_millis(left.min(in_rate));
+                    tokio::time::sleep(left).await;
+                }
                 None if self.upload.is_owed() => return Failure::SLOW_CLIENT,
                 None => return Failure::LATE,
             }
@@ -662,6 +719,9 @@ impl<'a> Exchange<'a> {
         if matches!(kind, Kind::Events | Kind::CompressedEvents) {
             self.account.lasts();
         }
+        if kind != Kind::Ordinary {
+            self.client.may_pause();
+        }
         *response.version_mut() = Version::HTTP_11;
         Ok(response.map(|body| {
             let stream = Stream::new(body, kind, held).paced(pace);
@@ -698,6 +758,7 @@ impl<'a> Exchange<'a> {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol.clone());
         held.place.lengthen();
+        self.client.may_pause();
         let speech = tunnel::Speech::of(&protocol);
         let account = self.account.clone();
         account.lasts();

@@ -358,6 +358,13 @@ impl Body for Stream {
     }
 }
 
+impl Reply {
+    /// Whether its client may take its time.
+    pub(crate) fn is_long(&self) -> bool {
+        matches!(self, Reply::Stream(stream) if stream.long.is_some())
+    }
+}
+
 impl Body for Reply {
     type Data = Bytes;
     type Error = Error;

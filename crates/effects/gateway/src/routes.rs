@@ -15,6 +15,7 @@ use ward_types::table::{Endpoint, GatewayObserved, Pool as PoolEntry, Table};
 use crate::budget::Budget;
 use crate::clock;
 use crate::gap::Gap;
+use crate::guard::Guard;
 use crate::instance::Instance;
 use crate::settings::{Locality, Settings};
 use crate::site::{self, Sites};
@@ -37,6 +38,8 @@ pub(crate) struct Pool {
     pub(crate) gap: Arc<Gap>,
     /// What clients of the outside get instead of answers.
     pub(crate) maintenance: Option<Maintenance>,
+    /// What its clients may take.
+    pub(crate) guard: Guard,
 }
 
 impl Pool {
@@ -56,6 +59,11 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
+    /// All services.
+    pub(crate) fn services(&self) -> impl Iterator<Item = (&(EnvId, Name), &Arc<Pool>)> {
+        self.services.iter()
+    }
+
     /// The pool of a service.
     pub(crate) fn by_service(&self, service: &(EnvId, Name)) -> Option<&Arc<Pool>> {
         self.services.get(service)
@@ -255,8 +263,10 @@ impl Routing {
             let endpoints: Vec<_> = endpoints.collect();
             let split_before = kept.and_then(|pool| pool.split.as_ref());
             let split = entry.split.as_ref();
+            let guard = kept.map(|pool| &pool.guard);
             let pool = Arc::new(Pool {
                 service: service.clone(),
+                guard: Guard::new(&entry.guard, endpoints.len(), guard),
                 split: split.map(|split| Split::new(split, &endpoints, split_before)),
                 endpoints,
                 budget: budget.unwrap_or_else(|| Arc::new(Budget::new(clock::millis()))),
@@ -538,6 +548,7 @@ mod tests {
                 split: None,
                 probe: None,
                 maintenance: None,
+                guard: ward_types::guard::Guard::default(),
             }],
         }
     }

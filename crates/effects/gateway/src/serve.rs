@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, mpsc};
-use ward_types::table::{GatewayReply, GatewayRequest, Table};
+use ward_types::table::{GatewayObserved, GatewayReply, GatewayRequest, Table};
 use ward_types::time::Millis;
 
 use crate::control::LONGEST_LINE;
@@ -71,11 +71,18 @@ impl Desk {
                     tally: metrics::tally(&self.shared),
                 },
                 Ok(()) => GatewayReply::Observed {
-                    observed: self.shared.routing.observe(),
+                    observed: self.observe(),
                 },
                 Err(message) => GatewayReply::Refused { message },
             };
             lines.send(&reply, descriptors).await?;
+        }
+    }
+
+    fn observe(&self) -> GatewayObserved {
+        GatewayObserved {
+            refused: self.shared.refusals.all(),
+            ..self.shared.routing.observe()
         }
     }
 

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::account::Entry;
 use crate::clock;
 use crate::instance::Place;
+use crate::throttle::Throttle;
 
 /// How long a client that waits for 100 Continue waits for an instance that does not say it
 /// (RFC 9110 section 10.1.1: not indefinitely).
@@ -33,11 +35,17 @@ pub(crate) struct Upload {
     attempt: Cell<u32>,
     state: Cell<State>,
     progress: Cell<u64>,
+    received: Cell<u64>,
+    /// How long it was waited for the client in all, and since when it is.
+    waited: Cell<u64>,
+    waits_since: Cell<Option<u64>>,
     held_back: Cell<bool>,
     /// How many bytes may still come.
     room: Cell<u64>,
     reader: RefCell<Option<Waker>>,
     entry: Rc<Entry>,
+    /// Where its request counts while it does not wait for its client.
+    counts: RefCell<Option<Arc<Throttle>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,10 +70,14 @@ impl Upload {
             attempt: Cell::new(0),
             state: Cell::new(state),
             progress: Cell::new(clock::millis_at(entry.began.get())),
+            received: Cell::new(0),
+            waited: Cell::new(0),
+            waits_since: Cell::new(None),
             held_back: Cell::new(false),
             room: Cell::new(u64::MAX),
             reader: RefCell::default(),
             entry,
+            counts: RefCell::default(),
         })
     }
 
@@ -135,9 +147,50 @@ impl Upload {
 
     /// Ends the newest attempt: its connection is closed when it still waits for more.
     pub(crate) fn give_up(&self) {
+        // Nobody waits for it now.
+        self.settle(clock::millis());
         self.attempt.set(self.attempt.get() + 1);
         if let Some(reader) = self.reader.take() {
             reader.wake();
+        }
+    }
+
+    /// How long at the least, in milliseconds, until the client has sent less than `rate` bytes a second of
+    /// all the time in which it was waited for but the first `grace` milliseconds; `None` when it has.
+    pub(crate) fn keeps_up(&self, rate: u64, grace: u64, now: u64) -> Option<u64> {
+        if !self.is_owed() {
+            return Some(u64::MAX);
+        }
+        let paid_for = grace + self.received.get().saturating_mul(1000) / rate.max(1);
+        let waits = self
+            .waits_since
+            .get()
+            .map_or(0, |since| now.saturating_sub(since));
+        let left = paid_for.checked_sub(self.waited.get() + waits)?;
+        (left > 0).then_some(left)
+    }
+
+    /// Its request counts from now on.
+    pub(crate) fn counts(&self, throttle: &Arc<Throttle>) {
+        *self.counts.borrow_mut() = Some(Arc::clone(throttle));
+    }
+
+    /// Its request is not counted any more, once it steps down.
+    pub(crate) fn counts_no_more(&self) {
+        if self.counts.borrow().is_some() {
+            self.settle(clock::millis());
+            self.counts.take();
+        }
+    }
+
+    /// What it waits for the client from now on is another wait.
+    fn settle(&self, now: u64) {
+        if let Some(since) = self.waits_since.take() {
+            self.waited
+                .set(self.waited.get() + now.saturating_sub(since));
+            if let Some(throttle) = &*self.counts.borrow() {
+                throttle.resume();
+            }
         }
     }
 
@@ -146,14 +199,24 @@ impl Upload {
         let polled = Pin::new(&mut *body).poll_frame(context);
         let Poll::Ready(frame) = polled else {
             *self.reader.borrow_mut() = Some(context.waker().clone());
+            if self.waits_since.get().is_none() {
+                self.waits_since.set(Some(clock::millis()));
+                if let Some(throttle) = &*self.counts.borrow() {
+                    throttle.release();
+                }
+            }
             return Poll::Pending;
         };
-        self.progress.set(clock::millis());
+        let now = clock::millis();
+        self.progress.set(now);
+        self.settle(now);
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
+            let bytes = data.len() as u64;
             self.entry.received(data.len());
-            let Some(room) = self.room.get().checked_sub(data.len() as u64) else {
+            self.received.set(self.received.get() + bytes);
+            let Some(room) = self.room.get().checked_sub(bytes) else {
                 self.state.set(State::TooLarge);
                 return Poll::Ready(Some(Err(Error::TooLarge)));
             };

@@ -5,15 +5,16 @@ use std::io;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::access::Query;
+use crate::admission::{Admission, Seat};
 use crate::balance::Lots;
 use crate::connection;
 use crate::egress;
@@ -23,6 +24,7 @@ use crate::limits::Limits;
 use crate::links::Handed;
 use crate::parting::Parting;
 use crate::probe;
+use crate::refusals::Refusals;
 use crate::routes::Routing;
 use crate::scribe::Outbox;
 use crate::tally::{Handshake, Tallies};
@@ -53,12 +55,12 @@ pub(crate) struct Shared {
     pub(crate) routing: Arc<Routing>,
     /// How much a client may take.
     pub(crate) limits: Limits,
-    /// One permit per client connection.
-    pub(crate) connections: Arc<Semaphore>,
+    /// The places for connections.
+    pub(crate) admission: Arc<Admission>,
+    /// How often each limit was met.
+    pub(crate) refusals: Refusals,
     /// HTTP/2 connections of clients that are told to go away when the process leaves.
     pub(crate) clients: Parting,
-    /// How many client connections there were so far.
-    pub(crate) served: AtomicU64,
     /// The most client connections at once since it was last looked at.
     pub(crate) peak: AtomicUsize,
     /// How far the process has come.
@@ -75,13 +77,6 @@ pub(crate) struct Shared {
     pub(crate) tallies: Arc<Tallies>,
     /// Where lines of the access log are put, and whether they have query strings.
     pub(crate) access: Option<(Outbox, Query)>,
-}
-
-impl Shared {
-    /// Client connections that are open, and those that the accept loops have a place for.
-    pub(crate) fn open(&self) -> usize {
-        self.limits.connections - self.connections.available_permits()
-    }
 }
 
 /// The listening sockets, as they come.
@@ -123,8 +118,6 @@ pub(crate) struct Worker {
     pub(crate) lots: Lots,
     /// Where its requests are counted and logged.
     pub(crate) journal: Rc<Journal>,
-    /// TLS handshakes under way.
-    handshakes: Semaphore,
     phase: watch::Receiver<Phase>,
 }
 
@@ -137,7 +130,6 @@ impl Worker {
             routing: Arc::clone(&shared.routing),
             upstreams: Upstreams::new(Rc::clone(&limits), Rc::clone(&journal)),
             lots: Lots::new(),
-            handshakes: Semaphore::new(limits.handshakes),
             phase: shared.phase.subscribe(),
             journal,
             limits,
@@ -223,8 +215,9 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, speak: Speak) {
 async fn accept_all(worker: &Rc<Worker>, listener: &TcpListener, speak: Speak) {
     loop {
         // Above the limit nobody is accepted: connections wait in the kernel's queue.
-        let permit = Arc::clone(&worker.shared.connections).acquire_owned().await;
-        let Ok(permit) = permit else { return };
+        let Ok(permit) = worker.shared.admission.next().await else {
+            return;
+        };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
@@ -234,16 +227,20 @@ async fn accept_all(worker: &Rc<Worker>, listener: &TcpListener, speak: Speak) {
                 continue;
             }
         };
-        let open = worker.shared.open();
-        worker.shared.peak.fetch_max(open, Ordering::Relaxed);
+        let shared = &worker.shared;
+        let seat = shared.admission.seat(permit, peer.ip(), &shared.refusals);
+        // Closed without a word: one would cost more than the connection did.
+        let Some(seat) = seat else { continue };
+        let open = shared.admission.open();
+        shared.peak.fetch_max(open, Ordering::Relaxed);
         let worker = Rc::clone(worker);
         tokio::task::spawn_local(async move {
-            prepare(&stream);
+            prepare(&stream, worker.limits.stalled);
             match speak {
-                Speak::Plain => connection::serve_plain(worker, stream, peer, permit).await,
+                Speak::Plain => connection::serve_plain(worker, stream, peer, seat).await,
                 Speak::Tls => {
-                    if let Some(stream) = handshake(&worker, stream).await {
-                        connection::serve_tls(worker, stream, peer, permit).await;
+                    if let Some(stream) = handshake(&worker, stream, &seat).await {
+                        connection::serve_tls(worker, stream, peer, seat).await;
                     }
                 }
             }
@@ -254,34 +251,41 @@ async fn accept_all(worker: &Rc<Worker>, listener: &TcpListener, speak: Speak) {
 async fn handshake(
     worker: &Worker,
     stream: TcpStream,
+    seat: &Seat,
 ) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
-    let _turn = worker.handshakes.acquire().await.ok()?;
-    let acceptor = TlsAcceptor::from(Arc::clone(&worker.shared.tls));
-    let accepted = tokio::time::timeout(worker.limits.header_timeout, acceptor.accept(stream));
-    let accepted = accepted.await;
+    let shared = &worker.shared;
+    let accepted = TlsAcceptor::from(Arc::clone(&shared.tls)).accept(stream);
+    let within = worker.limits.header_timeout;
+    let accepted = shared
+        .admission
+        .handshake(seat, within, &shared.refusals, accepted)
+        .await;
     worker.journal.doorkeeper.shook(match &accepted {
-        Ok(Ok(_)) => Handshake::Done,
-        Ok(Err(_)) => Handshake::Failed,
-        Err(_) => Handshake::Late,
+        Some(Ok(_)) => Handshake::Done,
+        Some(Err(_)) => Handshake::Failed,
+        None => Handshake::Late,
     });
-    match accepted {
-        Ok(Ok(stream)) => Some(stream),
-        Ok(Err(error)) => {
+    match accepted? {
+        Ok(stream) => Some(stream),
+        Err(error) => {
             tracing::debug!(%error, "a TLS handshake failed");
             None
         }
-        Err(_) => None,
     }
 }
 
-/// A client that vanished without a word is found out, and small writes are not held back.
-fn prepare(stream: &TcpStream) {
+/// A client that vanished without a word is found out, and so is one that takes nothing of what it is sent;
+/// small writes are not held back.
+fn prepare(stream: &TcpStream, stalled: Duration) {
     use rustix::net::sockopt;
     let _ = stream.set_nodelay(true);
     let _ = sockopt::set_socket_keepalive(stream, true);
     let _ = sockopt::set_tcp_keepidle(stream, Duration::from_secs(60));
     let _ = sockopt::set_tcp_keepintvl(stream, Duration::from_secs(15));
     let _ = sockopt::set_tcp_keepcnt(stream, 4);
+    // The kernel knows what a client has taken; here it is only known what the kernel has.
+    let stalled = u32::try_from(stalled.as_millis()).unwrap_or(u32::MAX);
+    let _ = sockopt::set_tcp_user_timeout(stream, stalled);
 }
 
 async fn sweep(worker: Rc<Worker>) {

@@ -202,6 +202,7 @@ impl World {
                 split: None,
                 probe: None,
                 maintenance: None,
+                guard: Default::default(),
             }],
         }
     }

@@ -355,6 +355,7 @@ fn gateway(
             split,
             probe: any_probe(dice),
             maintenance: None,
+            guard: ward_types::guard::Guard::default(),
         });
     }
     let mut traffic = BTreeMap::new();
@@ -431,6 +432,7 @@ fn left_by_r2(specs: [EnvSpec; 3], reason: Reason, phase: Phase, left: &[&str]) 
             split: None,
             probe: None,
             maintenance: None,
+            guard: ward_types::guard::Guard::default(),
         });
     }
     let gateway = Some(SeenGateway {

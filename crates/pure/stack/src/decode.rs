@@ -7,6 +7,7 @@ mod strategy;
 use std::collections::BTreeMap;
 
 use toml::de::DeTable;
+use ward_types::guard::{Concurrency, Guard, LimitBy, Rate, RateLimit};
 use ward_types::id::{EnvId, Name};
 use ward_types::spec::{
     Base, DatabaseEngine, DatabaseSpec, Deadlines, EgressSpec, EnvSpec, HealthSpec, ImageSource,
@@ -90,6 +91,10 @@ fn service(at: &At<'_>) -> Option<ServiceSpec> {
         strategy: strategy::strategy(at)?,
         analysis: strategy::analysis(at),
         probe: strategy::probe(at),
+        guard: Guard {
+            limit: at.below("limit").and_then(|limit| self::limit(&limit)),
+            concurrency: concurrency(at),
+        },
     })
 }
 
@@ -136,6 +141,26 @@ fn release(at: &At<'_>) -> Option<ReleaseCommand> {
             _ => Schema::Expand,
         },
     })
+}
+
+fn limit(at: &At<'_>) -> Option<RateLimit> {
+    let rate = Rate::parse(&at.text("rate")?)?;
+    let burst = at.number("burst");
+    let burst = burst.and_then(|burst| u32::try_from(burst).ok());
+    Some(RateLimit {
+        rate,
+        burst: burst.unwrap_or(rate.requests),
+        by: LimitBy::parse(&at.text("by")?)?,
+    })
+}
+
+fn concurrency(at: &At<'_>) -> Concurrency {
+    let number = at.number("concurrency");
+    match number.and_then(|number| u32::try_from(number).ok()) {
+        Some(number) => Concurrency::PerInstance(number),
+        None if at.text("concurrency").as_deref() == Some("adaptive") => Concurrency::Adaptive,
+        None => Concurrency::Unlimited,
+    }
 }
 
 fn egress(at: &At<'_>) -> Vec<EgressSpec> {

@@ -294,6 +294,21 @@ pub const KEYS: &[Key] = &[
         .also(&["add_headers", "set_headers", "response_header"]),
     Key::new("service.*.route.response_headers.*", text(Rule::HeaderValue { empty: true }), Need::Optional, r#""DENY""#)
         .about("One header, its name in lower case."),
+    Key::new("service.*.limit", Kind::Table, Need::Optional, r#"{ rate = "100/s", burst = 200, by = "address" }"#)
+        .about("How many requests each client may make. One more is answered with 429, and with `Retry-After`. Requests over links are not limited.")
+        .also(&["rate_limit", "ratelimit", "limits", "throttle", "limit_req"]),
+    Key::new("service.*.limit.rate", text(Rule::Rate), Need::Required, r#""100/s""#)
+        .about("How many in the long run, evenly.")
+        .also(&["requests", "rps", "average", "per_second"]),
+    Key::new("service.*.limit.burst", Kind::Count { least: 1, most: 1_000_000, port: false }, Need::Optional, "200")
+        .about("How many at once, after a pause. Without it as many as `rate` names.")
+        .also(&["bucket", "capacity"]),
+    Key::new("service.*.limit.by", text(Rule::LimitBy), Need::Default(r#""address""#), r#""header:authorization""#)
+        .about("Whose requests are counted together: those of one address (of IPv6, of one network of 64 bits), or those with one value of a header, such as a token. Without the header the address counts. The value itself is kept nowhere.")
+        .also(&["key", "per", "source", "zone"]),
+    Key::new("service.*.concurrency", Kind::CountOr { least: 1, most: 100_000, words: &["adaptive", "unlimited"] }, Need::Default(r#""unlimited""#), "32")
+        .about("How many requests each instance may have that it has not begun to answer; more wait in the gateway for up to half a second, and are then shed with 503 and `Retry-After`. `\"adaptive\"`: any number up to 32, and more as long as it is not seen that more at once are answered no sooner. Websockets, gRPC calls, event streams and uploads that wait for their client do not count.")
+        .also(&["max_concurrent", "max_connections", "maxconn", "concurrency_limit", "hard_limit", "soft_limit"]),
     Key::new("service.*.start_timeout", duration("1s", "1h"), Need::Default(r#""60s""#), r#""2m""#)
         .about("From start to healthy, at most; then the deployment goes back.")
         .also(&["deploy_timeout", "grace_period", "boot_timeout"]),

@@ -1,6 +1,7 @@
 //! What a value may be. Each kind can describe itself and check a value; the descriptions stand in
 //! error messages and on the reference page alike.
 
+use ward_types::guard::RATE_RULE;
 use ward_types::id::{NAME_RULE, Name};
 use ward_types::time::Millis;
 use ward_types::unit::{ByteSize, DURATION_RULE, SIZE_RULE, parse_duration};
@@ -59,6 +60,15 @@ pub enum Kind {
         most: i64,
         /// Whether it is a port, which has a code of its own.
         port: bool,
+    },
+    /// A whole number, or one of these words.
+    CountOr {
+        /// The smallest.
+        least: i64,
+        /// The largest.
+        most: i64,
+        /// The words.
+        words: &'static [&'static str],
     },
     /// `true` or `false`.
     Flag,
@@ -124,6 +134,10 @@ pub enum Rule {
     Package,
     /// The name of a cookie or a header.
     Token,
+    /// So many requests in a time.
+    Rate,
+    /// Whose requests are counted together.
+    LimitBy,
     /// Any text that an environment variable can hold.
     Value,
 }
@@ -164,6 +178,10 @@ impl Kind {
             Kind::Command => "a list of words: a program and its arguments".to_owned(),
             Kind::Flag => "`true` or `false`".to_owned(),
             Kind::Count { least, most, .. } => format!("a whole number from {least} to {most}"),
+            Kind::CountOr { least, most, words } => {
+                let words = Rule::Choice(words).describe();
+                format!("a whole number from {least} to {most}, or {words}")
+            }
             Kind::Amount { most } => {
                 format!(
                     "a whole number from 1 to {most}, or a percentage from `\"1%\"` to `\"100%\"`"
@@ -210,6 +228,8 @@ impl Rule {
             Rule::FilePath => "a path inside of the stack's folder, relative to it".to_owned(),
             Rule::Package => "the name of a Cargo package".to_owned(),
             Rule::Token => "a name of letters, digits, `-` and `_`, at most 64".to_owned(),
+            Rule::Rate => RATE_RULE.to_owned(),
+            Rule::LimitBy => "`\"address\"`, or `\"header:NAME\"`".to_owned(),
             Rule::Value => "a text".to_owned(),
         }
     }
@@ -239,6 +259,8 @@ impl Rule {
             Rule::FilePath => value::file_path(text),
             Rule::Package => value::package(text),
             Rule::Token => value::token(text),
+            Rule::Rate => value::rate(text),
+            Rule::LimitBy => value::limit_by(text),
             Rule::Value => value::no_nul(text),
         }
         .map_err(|wrong| wrong.or_expected(|| self.describe()))

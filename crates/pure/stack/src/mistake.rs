@@ -75,6 +75,7 @@ codes! {
     BadHeaderValue "W0322" "A text that cannot be a header's value" "Visible ASCII characters and spaces between them, at most 1000."
     BadPrefix "W0323" "A route's path that is not one" "Whole segments of plain letters, such as `/api/v1`: no escapes, no `..`, no slash at the end."
     ReservedHeader "W0324" "A response header that is not for a route to set" "Remove it; Ward or the application sends it."
+    BadRate "W0325" "A rate that does not parse" "A whole number and `/s`, `/m` or `/h`."
 
     LinkToNothing "W0401" "A link to what the stack does not declare" "Link to a service or database of this file; outside addresses go into `egress`."
     LinkToItself "W0402" "A service that links to itself" "Remove the link; an instance reaches itself on localhost."

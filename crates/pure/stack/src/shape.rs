@@ -156,6 +156,16 @@ impl Look<'_> {
                     self.out_of_range(Code::OutOfRange, kind, node, shown);
                 }
             }
+            (Kind::CountOr { least, most, .. }, Value::Integer(number)) => {
+                if !number.is_some_and(|number| (least..=most).contains(&number)) {
+                    self.out_of_range(Code::OutOfRange, kind, node, shown);
+                }
+            }
+            (Kind::CountOr { words, .. }, Value::Text(text)) => {
+                let checked = Rule::Choice(words).check(text);
+                let checked = checked.map_err(|wrong| wrong.expected(kind.describe()));
+                self.take(checked, node.span);
+            }
             (Kind::Amount { .. }, Value::Text(text)) => {
                 let checked = value::percentage(text).map(drop);
                 let checked = checked.map_err(|wrong| wrong.or_expected(|| kind.describe()));

@@ -5,6 +5,7 @@
 
 use std::net::Ipv4Addr;
 
+use ward_types::guard::{LimitBy, Rate};
 use ward_types::id::{Digest, Name};
 use ward_types::range::{AddressRange, InvalidRange};
 use ward_types::route::is_reserved;
@@ -12,6 +13,7 @@ use ward_types::spec::EgressSpec;
 use ward_types::unit::{ByteSize, parse_duration};
 
 use crate::mistake::Code;
+use crate::suggest;
 
 /// Why a text is not what it should be; the place is added by whoever knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,6 +187,40 @@ pub(crate) fn token(text: &str) -> Checked {
         .collect();
     let good = meant != text && (1..=64).contains(&meant.len()) && meant.bytes().all(plain);
     Err(Wrong::new(Code::BadToken, message).mean(good.then_some(meant)))
+}
+
+/// So many requests in a time.
+pub(crate) fn rate(text: &str) -> Checked {
+    if Rate::parse(text).is_some() {
+        return Ok(());
+    }
+    let message = format!("{} is not a rate", quote(text));
+    let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+    let rest = text[digits.len()..].trim_matches(|c: char| !c.is_ascii_alphabetic());
+    let unit = match rest.to_ascii_lowercase().as_str() {
+        "" | "s" | "sec" | "second" | "seconds" | "rps" | "r/s" | "per second" => "s",
+        "m" | "min" | "minute" | "minutes" | "r/m" | "rpm" | "per minute" => "m",
+        "h" | "hour" | "hours" | "per hour" => "h",
+        _ => return Err(Wrong::new(Code::BadRate, message)),
+    };
+    let meant = Some(format!("{digits}/{unit}")).filter(|meant| Rate::parse(meant).is_some());
+    Err(Wrong::new(Code::BadRate, message).mean(meant))
+}
+
+/// Whose requests are counted together.
+pub(crate) fn limit_by(text: &str) -> Checked {
+    match LimitBy::parse(text) {
+        Some(LimitBy::Address) => Ok(()),
+        Some(LimitBy::Header(name)) => token(&name),
+        None => {
+            let message = format!("{} is not one of the choices", quote(text));
+            let alike = matches!(text, "ip" | "client" | "remote_addr" | "addr");
+            let meant = suggest::closest(text, ["address"]);
+            let meant = meant.or_else(|| alike.then(|| "address".to_owned()));
+            let header = token(text).is_ok().then(|| format!("header:{text}"));
+            Err(Wrong::new(Code::BadChoice, message).mean(meant.or(header)))
+        }
+    }
 }
 
 /// Reads `HOST:PORT`.

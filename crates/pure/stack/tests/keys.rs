@@ -31,6 +31,9 @@ fn around(key: &Key) -> Table {
             "image = 'a:1'\nport = 80\n\
              deploy = { strategy = 'canary', steps = [{ weight = 1, hold = '1s' }] }"
         }
+        "service.*.limit.burst" | "service.*.limit.by" => {
+            "image = 'a:1'\nport = 80\nlimit = { rate = '1/s' }"
+        }
         "service.*.release.timeout" | "service.*.release.schema" => {
             "image = 'a:1'\nport = 80\nrelease = { command = ['a'] }"
         }

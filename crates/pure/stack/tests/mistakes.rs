@@ -600,6 +600,28 @@ fn cases() -> Vec<(Code, &'static str, String)> {
             service("deploy = { strategy = \"canary\", steps = [{ weight = 1, hold = \"1m\" }] }"),
         ),
         (
+            Code::BadRate,
+            "unit of another tool",
+            service("limit = { rate = \"10 r/s\" }"),
+        ),
+        (Code::BadRate, "none", service("limit = { rate = \"0/s\" }")),
+        (
+            Code::BadChoice,
+            "limit by ip",
+            service("limit = { rate = \"10/s\", by = \"ip\" }"),
+        ),
+        (
+            Code::BadToken,
+            "header of a limit",
+            service("limit = { rate = \"10/s\", by = \"header:x key\" }"),
+        ),
+        (Code::OutOfRange, "concurrency", service("concurrency = 0")),
+        (
+            Code::BadChoice,
+            "concurrency in words",
+            service("concurrency = \"adaptiv\""),
+        ),
+        (
             Code::LinkToNothing,
             "slip",
             service("links = [\"bd\"]\n[database.db]\nengine = \"postgres\""),

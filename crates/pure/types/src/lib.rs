@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod event;
+pub mod guard;
 pub mod histogram;
 pub mod id;
 pub mod keeper;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::guard::Guard;
 use crate::id::{EnvId, Name};
 pub use crate::route::RouteSpec;
 use crate::time::Millis;
@@ -133,6 +134,9 @@ pub struct ServiceSpec {
     /// Requests that the gateway makes itself meanwhile, so that there is something to judge by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
+    /// What its clients may take.
+    #[serde(default, skip_serializing_if = "Guard::is_default")]
+    pub guard: Guard,
 }
 
 /// How the instances of a new release take over from those of the one before. Only a deploy follows it:

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::guard::Guard;
 use crate::histogram::Histogram;
 use crate::id::{EnvId, Generation, InstanceId, Name, ReleaseId, Term};
 use crate::maintenance::Maintenance;
@@ -46,6 +47,8 @@ pub struct Pool {
     pub probe: Option<Probe>,
     /// What clients get instead of answers, for now.
     pub maintenance: Option<Maintenance>,
+    /// What its clients may take.
+    pub guard: Guard,
 }
 
 /// A pool as it stands in a table. One without `routes` leads there by its `hosts` alone: so did all of a Ward
@@ -64,6 +67,8 @@ struct Written {
     probe: Option<Probe>,
     #[serde(default)]
     maintenance: Option<Maintenance>,
+    #[serde(default)]
+    guard: Guard,
 }
 
 impl From<Written> for Pool {
@@ -77,6 +82,7 @@ impl From<Written> for Pool {
             split: written.split,
             probe: written.probe,
             maintenance: written.maintenance,
+            guard: written.guard,
         }
     }
 }
@@ -97,6 +103,8 @@ impl Serialize for Pool {
             probe: Option<&'a Probe>,
             #[serde(skip_serializing_if = "Option::is_none")]
             maintenance: Option<&'a Maintenance>,
+            #[serde(skip_serializing_if = "Guard::is_default")]
+            guard: &'a Guard,
         }
         let whole = self.routes.iter().filter(|route| route.is_whole_host());
         let plain = self.routes.iter().all(Route::is_plain);
@@ -109,6 +117,7 @@ impl Serialize for Pool {
             split: self.split.as_ref(),
             probe: self.probe.as_ref(),
             maintenance: self.maintenance.as_ref(),
+            guard: &self.guard,
         };
         written.serialize(serializer)
     }
@@ -213,6 +222,48 @@ pub struct GatewayObserved {
     /// request was given to the instance to the head of its answer.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub latency: BTreeMap<EnvId, BTreeMap<InstanceId, Histogram>>,
+    /// What was refused or cut since the gateway started, by the limit that did it; none that did nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<Refusal, u64>,
+}
+
+/// A limit of the gateway's that refuses connections or requests, or cuts connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// Connections that were closed because their address had too many.
+    Address,
+    /// TLS handshakes that did not come to their end in time, or not to their turn.
+    Handshake,
+    /// Requests whose header section was too large (431).
+    Head,
+    /// Requests whose body came too slowly (408).
+    SlowBody,
+    /// Connections that were cut because the client did not read on.
+    SlowReader,
+    /// HTTP/2 connections that were cut because of frames that serve nothing.
+    Flood,
+    /// HTTP/2 connections that were cut because of requests that were taken back.
+    Churn,
+    /// Requests over their rate (429).
+    Rate,
+    /// Requests that were shed because their service had too many under way (503).
+    Overload,
+}
+
+impl Refusal {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Address,
+        Self::Handshake,
+        Self::Head,
+        Self::SlowBody,
+        Self::SlowReader,
+        Self::Flood,
+        Self::Churn,
+        Self::Rate,
+        Self::Overload,
+    ];
 }
 
 /// What is under way on one instance, and what went before.
@@ -250,6 +301,7 @@ mod tests {
             split: None,
             probe: None,
             maintenance: None,
+            guard: Guard::default(),
         }
     }
 

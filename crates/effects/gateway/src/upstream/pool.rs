@@ -273,7 +273,7 @@ impl Upstream {
     async fn connect_http1(&self) -> io::Result<Connection> {
         let (stream, socket) = self.connect().await?;
         let (sender, connection) = http1::Builder::new()
-            .max_buf_size(self.limits.header_bytes)
+            .max_buf_size(self.limits.buffer)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
@@ -292,7 +292,7 @@ impl Upstream {
             .initial_stream_window_size(256 * 1024)
             .initial_connection_window_size(1024 * 1024)
             .max_send_buf_size(64 * 1024)
-            .max_header_list_size(self.limits.header_bytes as u32)
+            .max_header_list_size(self.limits.buffer as u32)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;

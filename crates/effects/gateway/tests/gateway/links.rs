@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +12,7 @@ use ward_types::keeper::{LinkHello, LinkTarget};
 use ward_types::time::Millis;
 
 use crate::app::App;
-use crate::clients::{body, get, http1_over};
+use crate::clients::{body, fetch, get, http1_over};
 use crate::world::{Start, World, env, eventually};
 
 /// Makes a connection as an application would, and hands its other end over as a keeper does.
@@ -164,20 +163,21 @@ async fn egress_that_cannot_connect_is_closed_and_recorded() {
 async fn egress_that_finds_no_room_is_refused_and_recorded() {
     let mut world = World::start(Start::ShortLimits).await;
     world.route(&[]).await;
-    let mut clients = Vec::new();
-    // Each accept loop holds a place for whoever comes next; the clients take all others.
-    let full = async |clients: &mut Vec<_>| {
-        let mut client = http1_over(TcpStream::connect(world.http).await.unwrap()).await;
-        let asked = client.send_request(get("/"));
-        let answered = tokio::time::timeout(Duration::from_millis(500), asked).await;
-        clients.push(client);
-        answered.is_err()
-    };
-    while !full(&mut clients).await {
-        assert!(clients.len() <= 40, "the limit is not kept");
-    }
     let outside = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = outside.local_addr().unwrap();
+    // Links and egress have places of their own, which clients do not take.
+    let mut others = Vec::new();
+    for _ in 0..10 {
+        let (other, taken) = handed_over(&world, egress(address)).await;
+        assert!(taken);
+        others.push((other, outside.accept().await.unwrap()));
+    }
+    let unserved = fetch(world.http, get("/")).await;
+    assert_eq!(
+        unserved.status(),
+        503,
+        "nobody serves, and a client has a place"
+    );
     assert!(!handed_over(&world, egress(address)).await.1);
     let record = &records(&world)[0];
     let outcome = record["outcome"].to_string();

@@ -15,6 +15,7 @@ mod edges;
 mod gaps;
 mod http;
 mod links;
+mod overload;
 mod partings;
 mod probes;
 mod routing;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use ward_gateway::control::Control;
 use ward_gateway::{Limits, Options};
+use ward_types::guard::Guard;
 use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId, Term};
 use ward_types::route::Route;
 use ward_types::spec::Sticky;
@@ -21,6 +22,7 @@ const HOME: &str = "WARD_TEST_GATEWAY_HOME";
 const LIMITS: &str = "WARD_TEST_GATEWAY_LIMITS";
 const SHORT: &str = "short";
 const PATIENT: &str = "patient";
+const TIGHT: &str = "tight";
 
 /// Becomes the gateway when this process was started to be one.
 pub(crate) fn become_the_gateway() {
@@ -34,7 +36,17 @@ pub(crate) fn become_the_gateway() {
             idle_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_millis(1500),
             connections: 40,
+            inner_connections: 10,
             hold: Duration::from_millis(300),
+            ..Limits::default()
+        },
+        Ok(TIGHT) => Limits {
+            loopback_connections: 12,
+            address_handshakes: 3,
+            body_grace: Duration::from_secs(1),
+            header_timeout: Duration::from_secs(10),
+            stalled: Duration::from_secs(2),
+            requests: 50,
             ..Limits::default()
         },
         Ok(_) => Limits {
@@ -55,6 +67,8 @@ pub(crate) enum Start {
     Usual,
     /// With limits that a test can wait for.
     ShortLimits,
+    /// With little for one client.
+    Tight,
     /// With room for six requests that wait for an instance, for longer than any test lasts.
     Patient,
 }
@@ -71,6 +85,8 @@ pub(crate) struct World {
     generation: u64,
     /// Of every instance in the next table.
     pub(crate) long_drain: Option<Millis>,
+    /// Of the service in the next table.
+    pub(crate) guard: Guard,
     keepers: BTreeMap<String, Keeper>,
 }
 
@@ -97,6 +113,7 @@ impl World {
             home,
             generation: 0,
             long_drain: None,
+            guard: Guard::default(),
             keepers: BTreeMap::new(),
         };
         world.answers(world.child.id()).await;
@@ -161,6 +178,7 @@ impl World {
                 split: None,
                 probe: None,
                 maintenance: None,
+                guard: self.guard.clone(),
             }],
         }
     }
@@ -226,6 +244,7 @@ fn launch(
     match start {
         Start::Usual => &mut command,
         Start::ShortLimits => command.env(LIMITS, SHORT),
+        Start::Tight => command.env(LIMITS, TIGHT),
         Start::Patient => command.env(LIMITS, PATIENT),
     };
     let sockets = ward_gateway::Sockets {

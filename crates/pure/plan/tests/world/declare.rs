@@ -51,6 +51,7 @@ pub fn worker(instances: u32) -> ServiceSpec {
         overlap: true,
         analysis: None,
         probe: None,
+        guard: ward_types::guard::Guard::default(),
         processes: 4096,
         scratch: ByteSize(1 << 30),
     }
@@ -364,6 +365,7 @@ impl World {
             split: pool.split.clone(),
             probe: pool.probe.clone(),
             maintenance: pool.maintenance.clone(),
+            guard: ward_types::guard::Guard::default(),
         });
         pools.collect()
     }

@@ -1,0 +1,513 @@
+//! Decision: when a service that says nothing of its own has a limit, and which.
+//!
+//! What is slow is not overloaded: requests that wait for something else take long in any number. A service
+//! is overloaded when it is given more at once and answers no more for it. So a limit comes from four signs
+//! together, none of which is enough, and for a whole second:
+//!
+//! - more is under way than any service gets without a limit (32 requests for each instance);
+//! - also the faster fifth of the answers takes more than twice as long as it used to, and 5 ms: so it is not
+//!   a few slow requests;
+//! - about as many are answered as ever were in the last ten minutes: so it is not another kind of requests,
+//!   each of which takes longer. Or most are given up before they are answered, which counts as slow: the
+//!   service works for clients who have gone;
+//! - enough is known of how it used to be.
+//!
+//! The limit then goes down step by step, while answers stay as slow, to 32 for each instance at the lowest.
+//! Where most are given up it is a few at once, until what was begun for nobody has ended.
+//! It is an experiment with a known outcome: an overloaded service answers as many as before. One that
+//! answers fewer because of the limit was not overloaded: the limit is given up at once, for some minutes, and
+//! what is usual is learned anew. So is one that worked for nobody, and after twenty seconds still does. A limit that nobody reaches any more is given up as well.
+//!
+//! A service of which nothing is known, because it always had more to do than that, keeps having no limit.
+//!
+//! All is computed a few times a second from what instances count anyway; a request costs nothing for it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ward_types::histogram::{self, Histogram};
+use ward_types::id::{EnvId, Name};
+
+use tokio::time::MissedTickBehavior;
+
+use crate::clock;
+use crate::instance::Instance;
+use crate::routes::Pool;
+use crate::throttle::UNLIMITED;
+use crate::worker::Shared;
+
+/// What each instance may have without any question.
+const FLOOR: usize = 32;
+/// How often a service is looked at that has much to do, and how many looks come between those at the others.
+const LOOK: Duration = Duration::from_millis(250);
+const SELDOM: u64 = 20;
+/// Over how many looks the signs must be there, and at how many of them at the least; and how many end a limit.
+const SURE: u32 = 4;
+const TWICE: u32 = 2;
+/// So many answers say something.
+const ENOUGH: f64 = 20.0;
+/// So many are known of how it used to be.
+const KNOWN: f64 = 100.0;
+/// How long no limit is tried after one that did harm, in milliseconds.
+const ONCE_BITTEN: u64 = 600_000;
+/// How many looks a service has to get over what it has begun for clients who have gone.
+const RECOVERS: u32 = 80;
+/// The part of the floor that it gets meanwhile: enough to see when it is over.
+const MEANWHILE: usize = 8;
+/// How much of what was learned is left after a second: half after five minutes.
+const KEPT: f64 = 0.9977;
+
+const BUCKETS: usize = Histogram::BUCKETS;
+
+/// What was seen since the last look.
+pub(crate) struct Seen<'a> {
+    /// Milliseconds.
+    pub(crate) elapsed: u64,
+    /// Answers by how long they took.
+    pub(crate) answered: &'a [u64; BUCKETS],
+    /// Requests that ended without an answer.
+    pub(crate) given_up: u64,
+    pub(crate) under_way: usize,
+    pub(crate) waiting: usize,
+    pub(crate) instances: usize,
+}
+
+/// What is known of one service.
+pub(crate) struct Adapt {
+    usual: [f64; BUCKETS],
+    recent: [f64; BUCKETS],
+    /// Of the recent ones, those without an answer.
+    lost: f64,
+    /// Answers a second: lately, and the most.
+    pace: f64,
+    best: f64,
+    /// For how many looks nothing spoke against a limit, and at how many of them something spoke for one.
+    signs: u32,
+    seen: u32,
+    limit: Option<Tried>,
+    /// No limit is tried before that.
+    not_before: u64,
+}
+
+/// A limit, and how many must be answered under it, after so many looks.
+struct Tried {
+    limit: usize,
+    least: f64,
+    /// Whether it began because the service worked for nobody.
+    for_nobody: bool,
+    harms: u32,
+    idle: u32,
+}
+
+impl Default for Adapt {
+    fn default() -> Self {
+        Self {
+            usual: [0.0; BUCKETS],
+            recent: [0.0; BUCKETS],
+            lost: 0.0,
+            pace: 0.0,
+            best: 0.0,
+            signs: 0,
+            seen: 0,
+            limit: None,
+            not_before: 0,
+        }
+    }
+}
+
+impl Adapt {
+    /// The limit from `now` (milliseconds) on.
+    pub(crate) fn look(&mut self, seen: &Seen<'_>, now: u64) -> usize {
+        let floor = FLOOR * seen.instances.max(1);
+        self.keep_pace(seen);
+        for (sum, count) in self.recent.iter_mut().zip(seen.answered) {
+            *sum += *count as f64;
+        }
+        self.recent[BUCKETS - 1] += seen.given_up as f64;
+        self.lost += seen.given_up as f64;
+        let for_nobody = self.is_for_nobody();
+        if let Some(mut tried) = self.limit.take() {
+            if self.goes_on(&mut tried, seen, floor, now) {
+                let limit = tried.limit;
+                self.limit = Some(tried);
+                return limit;
+            }
+            return UNLIMITED;
+        }
+        let pressed = seen.under_way > floor;
+        let slow = self.is_slow();
+        // What is learned while it has too much to do would make that usual.
+        if !pressed || slow == Some(false) || now < self.not_before {
+            self.learn();
+        } else if slow.is_some() || !self.is_known() {
+            self.forget();
+        }
+        match slow {
+            Some(true) if pressed && (for_nobody || self.pace >= self.best / 2.0) => {
+                self.signs += 1;
+                self.seen += 1;
+            }
+            // Too few answers to tell speak neither for nor against.
+            None if pressed && self.signs > 0 => self.signs += 1,
+            _ => (self.signs, self.seen) = (0, 0),
+        }
+        if self.signs < SURE || self.seen < TWICE || now < self.not_before {
+            return UNLIMITED;
+        }
+        let (limit, least) = match for_nobody {
+            // Each more would be work for nobody, too.
+            true => (floor / MEANWHILE, self.best / 2.0),
+            false => (lower(seen.under_way, floor), self.pace * 0.8),
+        };
+        self.limit = Some(Tried {
+            limit,
+            least,
+            for_nobody,
+            harms: 0,
+            idle: 0,
+        });
+        limit
+    }
+
+    fn goes_on(&mut self, tried: &mut Tried, seen: &Seen<'_>, floor: usize, now: u64) -> bool {
+        let for_nobody = self.is_for_nobody();
+        let reached = seen.waiting > 0 || seen.under_way * 10 >= tried.limit * 9;
+        tried.idle = if reached { 0 } else { tried.idle + 1 };
+        let harms = reached && self.pace < tried.least;
+        tried.harms = if harms { tried.harms + 1 } else { 0 };
+        // What was begun for clients who have gone has to end first.
+        let patience = match tried.for_nobody || for_nobody {
+            true => RECOVERS,
+            false => SURE,
+        };
+        if tried.harms >= patience {
+            // It answers fewer for the limit: so what it does is no queue.
+            *self = Self {
+                not_before: now + ONCE_BITTEN,
+                ..Self::default()
+            };
+            return false;
+        }
+        if tried.idle >= 2 * SURE {
+            (self.signs, self.seen) = (0, 0);
+            self.forget();
+            return false;
+        }
+        match self.is_slow() {
+            Some(true) if for_nobody => tried.limit = floor / MEANWHILE,
+            Some(true) if tried.limit > floor => tried.limit = lower(tried.limit, floor),
+            Some(false) if tried.limit < floor => tried.limit = floor,
+            Some(false) if reached => tried.limit += tried.limit / 20 + 1,
+            Some(_) | None => {}
+        }
+        if total(&self.recent) >= ENOUGH {
+            self.forget();
+        }
+        true
+    }
+
+    fn keep_pace(&mut self, seen: &Seen<'_>) {
+        let seconds = seen.elapsed.max(1) as f64 / 1000.0;
+        let answered: u64 = seen.answered.iter().sum();
+        self.pace += (answered as f64 / seconds - self.pace) * seconds.min(1.0);
+        self.best = (self.best * KEPT.powf(seconds)).max(self.pace);
+        let kept = KEPT.powf(seconds);
+        self.usual.iter_mut().for_each(|count| *count *= kept);
+    }
+
+    /// Whether answers take longer than they used to; `None`: nobody knows.
+    fn is_slow(&self) -> Option<bool> {
+        if total(&self.recent) < ENOUGH || !self.is_known() {
+            return None;
+        }
+        Some(faster_fifth(&self.recent) > 2 * faster_fifth(&self.usual) + 5_000)
+    }
+
+    /// Whether most of those who asked have gone before they were answered.
+    fn is_for_nobody(&self) -> bool {
+        self.lost * 2.0 > total(&self.recent)
+    }
+
+    fn is_known(&self) -> bool {
+        total(&self.usual) >= KNOWN
+    }
+
+    fn learn(&mut self) {
+        for (usual, recent) in self.usual.iter_mut().zip(&mut self.recent) {
+            *usual += std::mem::take(recent);
+        }
+        self.lost = 0.0;
+    }
+
+    fn forget(&mut self) {
+        self.recent = [0.0; BUCKETS];
+        self.lost = 0.0;
+    }
+}
+
+fn lower(from: usize, floor: usize) -> usize {
+    (from / 10 * 7).max(floor)
+}
+
+fn total(counts: &[f64; BUCKETS]) -> f64 {
+    counts.iter().sum()
+}
+
+/// What the faster fifth took at the most, in microseconds.
+fn faster_fifth(counts: &[f64; BUCKETS]) -> u64 {
+    let mut left = total(counts) / 5.0;
+    for (bucket, count) in (0..).zip(counts) {
+        left -= count;
+        if left <= 0.0 {
+            return histogram::upper_edge(bucket);
+        }
+    }
+    u64::MAX
+}
+
+/// A service that is looked at.
+struct Watched {
+    adapt: Box<Adapt>,
+    /// What its instances had counted by then (milliseconds), and which they were.
+    counted: [u64; BUCKETS],
+    at: u64,
+    given_up: u64,
+    serials: Vec<u64>,
+    limit: usize,
+}
+
+/// Looks at all services until the process ends.
+pub(crate) async fn watch(shared: Arc<Shared>) {
+    let mut known: HashMap<(EnvId, Name), Watched> = HashMap::new();
+    let mut regular = tokio::time::interval(LOOK);
+    regular.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for look in 0_u64.. {
+        regular.tick().await;
+        let routes = shared.routing.current();
+        let seldom = look % SELDOM == 0;
+        if seldom {
+            known.retain(|service, _| routes.by_service(service).is_some_and(|p| is_watched(p)));
+        }
+        for (service, pool) in routes.services().filter(|(_, pool)| is_watched(pool)) {
+            let limited = known.get(service).is_some_and(|one| one.limit != UNLIMITED);
+            if seldom || limited || pool.guard.throttle.load().0 > FLOOR {
+                let one = known
+                    .entry(service.clone())
+                    .or_insert_with(|| Watched::new(pool));
+                one.look(service, pool);
+            }
+        }
+    }
+}
+
+fn is_watched(pool: &Pool) -> bool {
+    let asked = |instance: &Arc<Instance>| instance.traffic().answered > 0;
+    pool.guard.is_adaptive() && pool.endpoints.iter().any(asked)
+}
+
+impl Watched {
+    fn new(pool: &Pool) -> Self {
+        Self {
+            adapt: Box::default(),
+            // What went before is a part of what is usual.
+            counted: [0; BUCKETS],
+            at: 0,
+            given_up: 0,
+            serials: serials(pool),
+            limit: UNLIMITED,
+        }
+    }
+
+    fn look(&mut self, (env, service): &(EnvId, Name), pool: &Pool) {
+        let (now, serials) = (clock::millis(), serials(pool));
+        let before = std::mem::replace(&mut self.counted, counted(pool));
+        let mut answered = [0; BUCKETS];
+        // Where instances came or went the sums cannot be compared.
+        if std::mem::replace(&mut self.serials, serials) == self.serials {
+            let counts = self.counted.iter().zip(before);
+            for (answered, (now, before)) in answered.iter_mut().zip(counts) {
+                *answered = now.saturating_sub(before);
+            }
+        }
+        let (under_way, waiting) = pool.guard.throttle.load();
+        let given_up = pool.guard.throttle.given_up();
+        let seen = Seen {
+            given_up: given_up - std::mem::replace(&mut self.given_up, given_up),
+            elapsed: now.saturating_sub(std::mem::replace(&mut self.at, now)),
+            answered: &answered,
+            under_way,
+            waiting,
+            instances: pool.endpoints.len(),
+        };
+        let limit = self.adapt.look(&seen, now);
+        if (limit == UNLIMITED) != (self.limit == UNLIMITED) {
+            let overloaded = limit != UNLIMITED;
+            tracing::info!(%env, %service, overloaded, under_way, "requests under way");
+        }
+        self.limit = limit;
+        pool.guard.throttle.set_limit(limit);
+    }
+}
+
+fn serials(pool: &Pool) -> Vec<u64> {
+    pool.endpoints.iter().map(|one| one.serial).collect()
+}
+
+fn counted(pool: &Pool) -> [u64; BUCKETS] {
+    let mut counts = [0; BUCKETS];
+    pool.endpoints
+        .iter()
+        .for_each(|one| one.add_latency(&mut counts));
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A service in a world of its own, looked at four times a second.
+    struct World {
+        adapt: Adapt,
+        now: u64,
+        limit: usize,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self {
+                adapt: Adapt::default(),
+                now: 0,
+                limit: UNLIMITED,
+            }
+        }
+
+        /// For so many seconds so much is under way, of which so many a second are answered in so many
+        /// microseconds. The limits that it came to.
+        fn runs(&mut self, seconds: u64, serve: impl Fn(usize) -> (usize, u64, u64)) -> Vec<usize> {
+            let look = |world: &mut Self| {
+                let (under_way, each_second, micros) = serve(world.limit);
+                let mut answered = [0; BUCKETS];
+                // Clients go away after three seconds, and come again.
+                let late = micros > 3_000_000 && micros < 30_000_000;
+                let given_up = if late { under_way as u64 / 12 } else { 0 };
+                answered[usize::from(histogram::bucket(micros))] = match late {
+                    true => 0,
+                    false => each_second / 4,
+                };
+                let seen = Seen {
+                    elapsed: 250,
+                    answered: &answered,
+                    given_up,
+                    under_way,
+                    waiting: usize::from(under_way >= world.limit),
+                    instances: 1,
+                };
+                world.now += 250;
+                world.limit = world.adapt.look(&seen, world.now);
+                world.limit
+            };
+            (0..seconds * 4).map(|_| look(self)).collect()
+        }
+    }
+
+    /// One at a time, each in 5 ms, asked for by so many at once.
+    fn queue(clients: usize) -> impl Fn(usize) -> (usize, u64, u64) {
+        move |limit| {
+            let under_way = clients.min(limit);
+            let busy = 200.min(under_way as u64 * 200);
+            (under_way, busy, 5_000 * under_way.max(1) as u64)
+        }
+    }
+
+    /// Any number at once, each in so many milliseconds.
+    fn patient(clients: usize, millis: u64) -> impl Fn(usize) -> (usize, u64, u64) {
+        move |limit| {
+            let under_way = clients.min(limit);
+            (under_way, under_way as u64 * 1000 / millis, millis * 1000)
+        }
+    }
+
+    fn is_free(limits: &[usize]) -> bool {
+        limits.iter().all(|limit| *limit == UNLIMITED)
+    }
+
+    #[test]
+    fn an_overloaded_service_gets_a_limit_and_loses_it_when_the_crowd_is_gone() {
+        let mut world = World::new();
+        assert!(is_free(&world.runs(60, queue(2))));
+        let limits = world.runs(60, queue(2_000));
+        assert!(is_free(&limits[..3]), "a second is too short to tell");
+        assert_eq!(limits[20], FLOOR);
+        assert!(
+            limits[20..].iter().all(|limit| *limit < 2 * FLOOR),
+            "{limits:?}"
+        );
+        let after = world.runs(10, queue(2));
+        assert_eq!(after.last(), Some(&UNLIMITED));
+    }
+
+    #[test]
+    fn many_slow_requests_of_an_idle_service_are_no_overload() {
+        let mut world = World::new();
+        assert!(is_free(&world.runs(60, patient(30, 20))));
+        assert!(
+            is_free(&world.runs(60, patient(5_000, 20))),
+            "more of the same"
+        );
+        assert!(
+            is_free(&world.runs(600, patient(1_000, 30_000))),
+            "long polls"
+        );
+        assert!(is_free(&world.runs(60, patient(5_000, 20))));
+    }
+
+    #[test]
+    fn a_limit_that_does_harm_is_given_up_within_seconds() {
+        let mut world = World::new();
+        // As many a second as ever, each slower than it was, and yet no queue.
+        world.runs(60, patient(30, 20));
+        let limits = world.runs(50, patient(1_000, 200));
+        let limited = limits.iter().filter(|limit| **limit != UNLIMITED).count();
+        assert!((1..=12).contains(&limited), "{limited}");
+        assert!(is_free(&limits[24..]));
+        // Then it is what is usual.
+        assert!(is_free(&world.runs(120, patient(1_000, 200))));
+    }
+
+    #[test]
+    fn who_is_not_known_is_not_judged_and_neither_is_a_burst() {
+        let mut world = World::new();
+        assert!(is_free(&world.runs(60, queue(2_000))));
+        let mut world = World::new();
+        world.runs(60, queue(1));
+        for _ in 0..20 {
+            let crowd = |_: usize| (300, 200, 500_000);
+            let look = world.runs(1, crowd);
+            assert!(is_free(&look[..3]));
+            (world.adapt.signs, world.adapt.seen) = (0, 0);
+            world.runs(2, queue(1));
+        }
+    }
+
+    #[test]
+    fn a_few_slow_ones_among_many_are_no_sign() {
+        let mut world = World::new();
+        world.runs(60, patient(30, 20));
+        for _ in 0..200 {
+            let mut answered = [0; BUCKETS];
+            answered[usize::from(histogram::bucket(20_000))] = 500;
+            answered[usize::from(histogram::bucket(9_000_000))] = 1_500;
+            let seen = Seen {
+                elapsed: 250,
+                answered: &answered,
+                given_up: 0,
+                under_way: 9_000,
+                waiting: 0,
+                instances: 1,
+            };
+            world.now += 250;
+            assert_eq!(world.adapt.look(&seen, world.now), UNLIMITED);
+        }
+    }
+}
