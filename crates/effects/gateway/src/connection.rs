@@ -330,7 +330,10 @@ impl Activity {
                 false => limits.idle_timeout,
             };
             match self.left(patience) {
-                Some(left) => tokio::time::sleep(left.min(limits.header_timeout)).await,
+                Some(left) => {
+                    let look = limits.header_timeout.min(limits.stalled / 4);
+                    tokio::time::sleep(left.min(look)).await;
+                }
                 None => return Overstayed::AsksNothing,
             }
             if self.takes_nothing(&mut seen, limits.stalled) {

@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use ward_stack::{Code, EXAMPLE, read, reference, too_large};
+use ward_types::guard::{Concurrency, Guard, LimitBy, Rate, RateLimit};
 use ward_types::id::Name;
 use ward_types::route::{Audience, Https, Prefix, RouteSettings, StandardHeaders};
 use ward_types::spec::{
@@ -534,4 +535,30 @@ service.c.build = { cargo = "c" }
     assert_eq!(told(stack.inputs(&name("prod"))), prod);
     assert_eq!(told(&stack.all_inputs()), prod);
     assert!(stack.inputs(&name("other")).is_empty());
+}
+
+#[test]
+fn what_clients_may_take_is_read_and_without_a_word_it_is_anything() {
+    let guard = |lines: &str| {
+        let text = format!(
+            "stack = {{ name = \"s\", version = \"1.0\" }}\n[service.web]\nimage = \"a:1\"\n{lines}\n"
+        );
+        resolve(&text, "dev").services[&name("web")].guard.clone()
+    };
+    assert_eq!(guard(""), Guard::default());
+    assert_eq!(guard("concurrency = \"unlimited\""), Guard::default());
+    let limit = |text: &str, burst, by| RateLimit {
+        rate: Rate::parse(text).unwrap(),
+        burst,
+        by,
+    };
+    let read = guard("concurrency = 8\nlimit = { rate = \"5/m\" }");
+    assert_eq!(read.concurrency, Concurrency::PerInstance(8));
+    assert_eq!(read.limit, Some(limit("5/m", 5, LimitBy::Address)));
+    let read = guard(
+        "concurrency = \"adaptive\"\nlimit = { rate = \"9/s\", burst = 2, by = \"header:x-key\" }",
+    );
+    assert_eq!(read.concurrency, Concurrency::Adaptive);
+    let by = LimitBy::Header("x-key".to_owned());
+    assert_eq!(read.limit, Some(limit("9/s", 2, by)));
 }
