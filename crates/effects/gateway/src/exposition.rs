@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use ward_types::histogram;
-use ward_types::table::GatewayObserved;
+use ward_types::table::{GatewayObserved, Refusal};
 use ward_types::tally::{Durations, GatewayTally, SeriesKey, SeriesTally};
 
 /// The answer's `Content-Type`.
@@ -50,6 +50,7 @@ pub(crate) fn text(tally: &GatewayTally, observed: &GatewayObserved, process: &P
     );
     instances(&mut text, observed);
     connections(&mut text, tally);
+    refusals(&mut text, observed);
     access_log(&mut text, tally);
     text.family(
         "ward_routing_table_generation",
@@ -101,6 +102,19 @@ fn requests(text: &mut Text, tally: &GatewayTally) {
         for series in &tally.series {
             text.series(name, &series.key, &[], read(series));
         }
+    }
+}
+
+fn refusals(text: &mut Text, observed: &GatewayObserved) {
+    let name = "ward_refused_total";
+    text.family(
+        name,
+        "counter",
+        "Connections and requests that a limit of the gateway's refused or cut, by the limit.",
+    );
+    for limit in Refusal::ALL {
+        let count = observed.refused.get(&limit).copied().unwrap_or(0);
+        text.sample(name, &[("limit", limit.word())], count);
     }
 }
 

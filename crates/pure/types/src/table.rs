@@ -264,6 +264,22 @@ impl Refusal {
         Self::Rate,
         Self::Overload,
     ];
+
+    /// Its word, as it is written.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Handshake => "handshake",
+            Self::Head => "head",
+            Self::SlowBody => "slow_body",
+            Self::SlowReader => "slow_reader",
+            Self::Flood => "flood",
+            Self::Churn => "churn",
+            Self::Rate => "rate",
+            Self::Overload => "overload",
+        }
+    }
 }
 
 /// What is under way on one instance, and what went before.
@@ -317,6 +333,13 @@ mod tests {
         let plain = ["a.example", "b.example"].map(Route::plain);
         assert_eq!(read, pool(plain.to_vec()));
         assert_eq!(serde_json::to_string(&read).unwrap(), old);
+    }
+
+    #[test]
+    fn refusals_are_written_as_they_are_named() {
+        for refusal in Refusal::ALL {
+            assert_eq!(serde_json::to_value(refusal).unwrap(), refusal.word());
+        }
     }
 
     #[test]
