@@ -32,6 +32,7 @@ mod server;
 pub mod source;
 mod traffic;
 mod views;
+mod work;
 
 pub use actor::{Actor, Refusal, RefusalKind};
 pub use control::{Control, Direction};

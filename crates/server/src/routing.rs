@@ -23,6 +23,7 @@ use crate::actor::Refusal;
 use crate::addresses::{self, Addresses};
 use crate::clock::now;
 use crate::control::lock;
+use crate::work;
 
 /// Why the gateway's sockets could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +98,10 @@ pub(crate) enum Found {
 /// A gateway that says nothing for so long hangs. A successor takes over with the same sockets: connections
 /// must not wait for a process that may never wake. Should it wake, the elder of two gateways leaves.
 const HANGS_AFTER: Duration = Duration::from_secs(3);
+
+/// One that works has more to do than it can: a successor would only add to that. For so long, at least: what
+/// works and never answers goes round in circles.
+const BUSY_FOR: Duration = Duration::from_secs(20);
 
 /// A gateway that leaves answers from memory; one that does not is not waited for.
 const LEAVING_ANSWERS_WITHIN: Duration = Duration::from_millis(500);
@@ -406,6 +411,7 @@ impl Routing {
     async fn watch(self) {
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut answered = Instant::now();
         loop {
             tick.tick().await;
             let wanted = self.0.wanted.lock().await;
@@ -414,8 +420,16 @@ impl Routing {
             if *wanted == Wanted::No || fenced {
                 return;
             }
+            let pid = lock(&self.0.trace).pid.filter(|pid| is_gateway(*pid));
+            let before = pid.and_then(work::done);
             if let Some(observed) = self.ask(&self.0.pulse).await {
                 self.0.seen.send_replace(Some(observed));
+                answered = Instant::now();
+                continue;
+            }
+            let works = before.is_some_and(|before| work::goes_on(pid, before));
+            if works && answered.elapsed() < BUSY_FOR {
+                tracing::warn!(?pid, "the gateway has so much to do that it answers late");
                 continue;
             }
             match self.succeed().await {
@@ -423,6 +437,7 @@ impl Routing {
                     tracing::info!(pid = observed.pid, "the gateway was started again");
                     self.record_start(observed.pid).await;
                     self.0.seen.send_replace(Some(observed));
+                    answered = Instant::now();
                 }
                 Err(error) => tracing::error!(error = crate::actor::causes(&error), "no gateway"),
             }

@@ -32,7 +32,7 @@ pub(super) enum Speaks {
 
 /// How many connections ask at once over HTTP/1.1, and over HTTP/2.
 const CONNECTIONS: u32 = 64;
-const CONNECTIONS_OF_2: u32 = 16;
+const CONNECTIONS_OF_2: u32 = 8;
 
 /// What a run at saturation gave.
 #[derive(Debug, Clone, Copy)]

@@ -91,7 +91,7 @@ impl Default for Limits {
             hold: Duration::from_secs(5),
             waiting: 2_000,
             upstream_idle: Duration::from_secs(30),
-            upstream_kept: 64,
+            upstream_kept: 256,
         }
     }
 }
