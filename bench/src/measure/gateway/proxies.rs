@@ -26,7 +26,16 @@ pub(super) struct Proxy {
     pub(super) https: SocketAddr,
     /// The process that was started first; what it started counts as well.
     pid: u32,
-    _running: Option<Killed>,
+    running: Option<Killed>,
+}
+
+impl Drop for Proxy {
+    /// A first process that is killed takes no worker along.
+    fn drop(&mut self) {
+        if self.running.is_some() {
+            process::kill_all(&process::descendants(self.pid));
+        }
+    }
 }
 
 impl Proxy {
@@ -120,7 +129,7 @@ route = {{ host = "{HOST}" }}
         http: address(&server.http)?,
         https: address(&server.https)?,
         pid,
-        _running: None,
+        running: None,
     };
     Ok((ward, own))
 }
@@ -253,7 +262,7 @@ fn run(
         http,
         https,
         pid: running.0.id(),
-        _running: Some(running),
+        running: Some(running),
     })
 }
 
