@@ -136,7 +136,6 @@ where
                 return;
             }
         }
-
         () = time_to_go(&worker, &activity, number) => {}
         // A long answer has ended so that its client may go elsewhere; it must not ask here again.
         () = leave.cancelled() => {}

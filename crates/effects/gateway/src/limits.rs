@@ -1,4 +1,4 @@
-//! How much a client may take. Starting values; a later issue makes them adapt.
+//! How much a client may take. What a service may take is in its guard ([`crate::guard`]).
 
 use std::time::Duration;
 
