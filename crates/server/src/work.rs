@@ -2,20 +2,10 @@
 
 use std::time::Duration;
 
-/// The unit of /proc/PID/stat: USER_HZ is 100 on every architecture that Rust knows.
-const TICK: Duration = Duration::from_millis(10);
+pub(crate) use ward_sandbox::processor_time as done;
+
 /// One that hangs may still have a timer that ticks.
 const LEAST: Duration = Duration::from_millis(100);
-
-/// Processor time since the process was started, user and system; `None` when there is no such process.
-pub(crate) fn done(pid: u32) -> Option<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may hold anything.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let ticks = fields.split_whitespace().skip(11).take(2);
-    let ticks: u64 = ticks.map_while(|ticks| ticks.parse::<u64>().ok()).sum();
-    Some(TICK * u32::try_from(ticks).ok()?)
-}
 
 /// Whether it has done more than next to nothing since it had done so much.
 pub(crate) fn goes_on(pid: Option<u32>, before: Duration) -> bool {

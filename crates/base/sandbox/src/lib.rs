@@ -9,6 +9,7 @@
 
 #![allow(unsafe_code)]
 
+mod accounting;
 mod binds;
 mod capabilities;
 mod cgroup;
@@ -29,6 +30,7 @@ mod root;
 mod sandbox;
 pub mod signals;
 
+pub use accounting::processor_time;
 pub use cgroup::sweep as sweep_cgroups;
 pub use error::SandboxError;
 pub use exec::{ExecSpec, Executed, Joined};
