@@ -39,6 +39,7 @@ mod guard;
 mod head;
 mod instance;
 mod journal;
+mod lean;
 mod limits;
 mod lines;
 mod links;
