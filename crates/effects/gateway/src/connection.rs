@@ -152,6 +152,8 @@ async fn serve_whole<I>(
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(watched), service);
     let mut connection = pin!(connection);
     tokio::select! {
+        // First, so that a request that was handed over has begun before the process may say that it leaves.
+        biased;
         result = connection.as_mut() => return note_end(&worker, &client, &activity, result),
         overstayed = activity.overstayed(&worker.limits) => {
             if overstayed == Overstayed::TakesNothing {
