@@ -32,6 +32,7 @@ mod course;
 mod egress;
 mod exposition;
 mod failure;
+mod fitness;
 mod flood;
 mod gap;
 mod gate;

@@ -706,8 +706,11 @@ impl<'a> Exchange<'a> {
             return self.deliver_switch(response, held, switch);
         }
         let instance = held.place.instance();
-        if response.status().is_server_error() {
-            held.place.failed();
+        match (response.status().is_server_error(), self.upload.is_empty()) {
+            (true, _) => held.place.failed(),
+            (false, true) => held.place.measured(),
+            // A client's pace says nothing about the instance.
+            (false, false) => held.place.succeeded(),
         }
         let [name, release] = instance.names.clone();
         let headers = response.headers_mut();

@@ -445,8 +445,11 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         account.answered(&place);
         slot.answered();
         drop(slot);
-        if head.status.is_server_error() {
-            place.failed();
+        match (head.status.is_server_error(), self.ask.body) {
+            (true, _) => place.failed(),
+            (false, 0) => place.measured(),
+            // Work that is given is not of one size.
+            (false, _) => place.succeeded(),
         }
         account.begins(head.status);
         let mut long = self.long(head, &place, &account);
