@@ -7,8 +7,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, HeaderName, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, FORWARDED, HOST, HeaderName,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::uri::Authority;
@@ -164,6 +164,27 @@ pub(crate) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
     let good = (1..=128).contains(&id.len()) && id.as_bytes().iter().all(plain);
     good.then(|| id.clone())
+}
+
+/// The values of a client's cookies of this name (RFC 6265 section 4.2).
+pub(crate) fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(COOKIE).iter();
+    let pairs = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter_map(move |(key, value)| (key == name).then_some(value))
+}
+
+/// `Set-Cookie` (RFC 6265 section 4.1). The cookie lives as long as the client's session. `scheme` is `http` or
+/// `https`.
+pub(crate) fn set_cookie(name: &str, value: &str, scheme: &str) -> Option<HeaderValue> {
+    let secure = match scheme {
+        "https" => "; Secure",
+        _ => "",
+    };
+    let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}");
+    HeaderValue::try_from(cookie).ok()
 }
 
 /// What the gateway knows about a client of the outside.

@@ -25,7 +25,7 @@ use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId};
 use ward_types::table::Refusal;
 
 use crate::account::Account;
-use crate::balance::{Pick, pick, pick_of};
+use crate::balance::{Pick, pick, pick_kept, side_of};
 use crate::client::Client;
 use crate::clock;
 use crate::course::{Broken, Course};
@@ -183,6 +183,8 @@ struct Exchange<'a> {
     /// When it came (milliseconds); 0 where nobody asks.
     came: Cell<u64>,
     ticket: OnceCell<Ticket>,
+    /// `Set-Cookie` for a client that comes back to another instance from now on.
+    comes_back: RefCell<Option<HeaderValue>>,
     upload: Rc<Upload>,
     grpc: bool,
     protocol: Option<HeaderValue>,
@@ -242,6 +244,7 @@ impl<'a> Exchange<'a> {
             route: RefCell::default(),
             came: Cell::new(0),
             ticket: OnceCell::new(),
+            comes_back: RefCell::default(),
             upload,
             grpc,
             protocol,
@@ -327,28 +330,40 @@ impl<'a> Exchange<'a> {
     /// A place on an instance of the newest table; `None` when there is none or all have been tried.
     fn place(&self, tried: &[u64]) -> Result<Option<Place>, Failure> {
         loop {
-            let pool = self.pool()?;
-            let now = clock::millis();
-            let picked = match &pool.split {
-                _ if self.is_probe() => {
-                    let own = pool.endpoints.iter().filter(|one| self.probes(one));
-                    let own: Vec<_> = own.map(Arc::clone).collect();
-                    pick(&own, tried, &self.worker.lots, now)
-                }
-                None => pick(&pool.endpoints, tried, &self.worker.lots, now),
-                Some(split) => {
-                    let draw = || split.ticket(&self.headers, self.scheme);
-                    let sides = split.sides(self.ticket.get_or_init(draw));
-                    pick_of(sides, tried, &self.worker.lots, now)
-                }
-            };
-            match picked {
+            match self.pick(&*self.pool()?, tried) {
                 Pick::Placed(place) => return Ok(Some(place)),
                 Pick::Exhausted => return Ok(None),
                 // It was closed after the newer table was put in force, so the next look finds that.
                 Pick::Stale => std::thread::yield_now(),
             }
         }
+    }
+
+    /// First the side of a split, then, on that side, the instance that the client comes back to.
+    fn pick(&self, pool: &Pool, tried: &[u64]) -> Pick {
+        let (lots, now) = (&self.worker.lots, clock::millis());
+        let side = match &pool.split {
+            _ if self.is_probe() => {
+                let own = pool.endpoints.iter().filter(|one| self.probes(one));
+                let own: Vec<_> = own.map(Arc::clone).collect();
+                return pick(&own, tried, lots, now);
+            }
+            None => &pool.endpoints[..],
+            Some(split) => {
+                let draw = || split.ticket(&self.headers, self.scheme);
+                side_of(split.sides(self.ticket.get_or_init(draw)), tried, now)
+            }
+        };
+        let Some(affinity) = &pool.affinity else {
+            return pick(side, tried, lots, now);
+        };
+        let kept = affinity.kept(&self.headers);
+        let picked = pick_kept(side, kept, tried, lots, now);
+        if let Pick::Placed(place) = &picked {
+            let cookie = affinity.cookie(place.instance(), kept, self.scheme);
+            self.comes_back.replace(cookie);
+        }
+        picked
     }
 
     async fn attempt(

@@ -309,6 +309,12 @@ pub const KEYS: &[Key] = &[
     Key::new("service.*.concurrency", Kind::CountOr { least: 1, most: 100_000, words: &["adaptive", "unlimited"] }, Need::Default(r#""unlimited""#), "32")
         .about("How many requests each instance may have that it has not begun to answer; more wait in the gateway for up to half a second, and are then shed with 503 and `Retry-After`. `\"adaptive\"`: any number up to 32, and more as long as it is not seen that more at once are answered no sooner. Websockets, gRPC calls, event streams and uploads that wait for their client do not count.")
         .also(&["max_concurrent", "max_connections", "maxconn", "concurrency_limit", "hard_limit", "soft_limit"]),
+    Key::new("service.*.affinity", Kind::Table, Need::Optional, r#"{ cookie = "instance" }"#)
+        .about("What brings a client back to the instance that answered it last, while that is in rotation and well; otherwise another one answers, and the client stays with that. It is for what is dear to have twice, such as caches: every deployment moves every client. `deploy.sticky` is another matter: it keeps a client with a release while a canary is weighed, and decides first.")
+        .also(&["sticky", "sticky_sessions", "sticky_session", "session_affinity", "stickiness", "persistence", "ip_hash"]),
+    Key::new("service.*.affinity.cookie", text(Rule::Token), Need::Required, r#""instance""#)
+        .about("The name of a cookie, which the gateway sets, until the browser is closed. It says nothing that a client could read, and nobody can make up one that leads to an instance.")
+        .also(&["cookie_name", "name"]),
     Key::new("service.*.start_timeout", duration("1s", "1h"), Need::Default(r#""60s""#), r#""2m""#)
         .about("From start to healthy, at most; then the deployment goes back.")
         .also(&["deploy_timeout", "grace_period", "boot_timeout"]),

@@ -43,7 +43,7 @@ impl Exchange<'_> {
         head::strip_hop_by_hop(headers);
         headers.insert("ward-instance", name);
         headers.insert("ward-release", release);
-        self.set_cookie(headers);
+        self.set_cookies(headers);
         let kind = kind(headers);
         let pace = self.route.borrow().as_ref().and_then(|(_, route)| {
             route.settings.dress(headers, self.scheme);
@@ -63,10 +63,10 @@ impl Exchange<'_> {
         }))
     }
 
-    /// Tells a client that has no bucket yet in which one it is.
-    fn set_cookie(&self, headers: &mut HeaderMap) {
-        let cookie = self.ticket.get().and_then(|ticket| ticket.cookie.clone());
-        if let Some(cookie) = cookie {
+    /// Tells a client that has no bucket yet in which one it is, and to which instance it comes back from now on.
+    fn set_cookies(&self, headers: &mut HeaderMap) {
+        let side = self.ticket.get().and_then(|ticket| ticket.cookie.clone());
+        for cookie in side.into_iter().chain(self.comes_back.take()) {
             headers.append(SET_COOKIE, cookie);
         }
     }
@@ -88,7 +88,7 @@ impl Exchange<'_> {
         head::strip_hop_by_hop(&mut headers);
         headers.insert("ward-instance", name);
         headers.insert("ward-release", release);
-        self.set_cookie(&mut headers);
+        self.set_cookies(&mut headers);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol.clone());
         held.place.lengthen();

@@ -9,6 +9,7 @@ mod keeper;
 mod world;
 
 mod accounts;
+mod affinity;
 mod control;
 mod draining;
 mod edges;
