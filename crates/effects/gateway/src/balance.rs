@@ -78,6 +78,18 @@ pub(crate) fn pick_kept(
     }
 }
 
+/// A place on one of `endpoints` that is asked beside the one with the serial `first`: none that [`pick`] would pass
+/// over, not even where there is nothing else.
+pub(crate) fn pick_beside(
+    endpoints: &[Arc<Instance>],
+    first: u64,
+    lots: &Lots,
+    now: u64,
+) -> Option<Place> {
+    let fit = |one: &&Arc<Instance>| is_good(one, &[first], now) && !is_out(one, now);
+    least(endpoints, fit, lots, now)?.take()
+}
+
 /// Picks from `endpoints`, passing over those whose serial is in `tried`, and, while others are there,
 /// those that refused a connection lately.
 pub(crate) fn pick(endpoints: &[Arc<Instance>], tried: &[u64], lots: &Lots, now: u64) -> Pick {
@@ -314,6 +326,27 @@ mod tests {
         own.close();
         let stale = pick_kept(&endpoints, Some(own), &[], &lots, 3_500);
         assert!(matches!(stale, Pick::Stale));
+    }
+
+    #[test]
+    fn beside_a_first_one_only_a_good_one_is_asked() {
+        let (endpoints, lots) = (names(3), Lots::new());
+        let beside = |endpoints: &[Arc<Instance>], first, now| {
+            pick_beside(endpoints, first, &lots, now).map(|place| place.instance().serial)
+        };
+        for _ in 0..20 {
+            assert_ne!(beside(&endpoints, 1, 0), Some(1));
+        }
+        assert_eq!(beside(&endpoints[..1], 0, 0), None, "there is no other");
+        endpoints[2].avoid(0);
+        assert_eq!(beside(&endpoints, 1, 500), Some(0));
+        (0..5).for_each(|_| {
+            let _ = endpoints[0].fitness.failed(0);
+        });
+        assert_eq!(beside(&endpoints, 1, 500), None);
+        assert_eq!(beside(&endpoints, 1, 1_500).is_some(), true);
+        endpoints.iter().for_each(|one| one.close());
+        assert_eq!(beside(&endpoints, 1, 9_000), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod delivering;
 mod finding;
+mod racing;
 mod waiting;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId};
 use ward_types::table::Refusal;
 
+use self::racing::Answered;
 use crate::account::Account;
 use crate::balance::{Pick, pick, pick_kept, side_of};
 use crate::client::Client;
@@ -252,7 +254,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Sends until there is a response or nothing more may be tried.
-    async fn send(&self, begun: Option<Begun>) -> Result<(Response<Incoming>, Held), Failure> {
+    async fn send(&self, begun: Option<Begun>) -> Result<Answered, Failure> {
         let counted = begun.is_some() || self.is_probe();
         let mut course = begun.map(|begun| begun.course).unwrap_or_default();
         let pool = self.pool()?;
@@ -276,19 +278,14 @@ impl<'a> Exchange<'a> {
                 }
                 continue;
             };
-            let serial = place.instance().serial;
-            let reuse = match course.is_sent() {
-                false => self.first_reuse(),
-                true => Reuse::Never,
-            };
-            match self.attempt(Rc::new(place), reuse).await {
+            match self.ask(&pool, Rc::new(place), &mut course).await {
                 Ok(answered) => {
                     if let Some(slot) = &slot {
                         slot.answered();
                     }
                     return Ok(answered);
                 }
-                Err(broken) => course.failed(serial, broken, || self.may_repeat())?,
+                Err((serial, broken)) => course.failed(serial, broken, || self.may_repeat())?,
             }
         }
     }
@@ -370,14 +367,15 @@ impl<'a> Exchange<'a> {
         &self,
         place: Rc<Place>,
         reuse: Reuse,
-    ) -> Result<(Response<Incoming>, Held), Broken> {
+        body: Attempt,
+    ) -> Result<Answered, Broken> {
         let instance = Arc::clone(place.instance());
         if self.is_probe() {
             place.counts_as_probe();
         }
         let result = tokio::select! {
             biased;
-            result = self.send_to(&place, reuse) => result,
+            result = self.send_to(&place, reuse, body) => result,
             () = instance.cut.cancelled() => return Err(Broken::Perhaps(Failure::CUT)),
             failure = self.overdue() => {
                 if failure == Failure::LATE {
@@ -419,20 +417,20 @@ impl<'a> Exchange<'a> {
 
     async fn send_to(
         &self,
-        place: &Rc<Place>,
+        place: &Place,
         reuse: Reuse,
+        mut body: Attempt,
     ) -> Result<(Response<Incoming>, Option<Lease>), SendError> {
         let upstream = self.worker.upstreams.of(place.instance());
         self.account.tries(&upstream, place);
-        let mut attempt = self.upload.attempt(Rc::clone(place));
         if self.grpc {
-            let response = upstream.http2(self.request(attempt)).await?;
+            let response = upstream.http2(self.request(body)).await?;
             return Ok((response, None));
         }
         if !self.upload.is_empty() && head::expects_continue(&self.headers) {
             let asked = CancellationToken::new();
-            attempt.hold_until(asked.clone());
-            let mut request = self.request(attempt);
+            body.hold_until(asked.clone());
+            let mut request = self.request(body);
             hyper::ext::on_informational(&mut request, move |response| {
                 if response.status() == StatusCode::CONTINUE {
                     asked.cancel();
@@ -441,7 +439,7 @@ impl<'a> Exchange<'a> {
             let (response, lease) = upstream.http1(request, reuse).await?;
             return Ok((response, Some(lease)));
         }
-        let (response, lease) = upstream.http1(self.request(attempt), reuse).await?;
+        let (response, lease) = upstream.http1(self.request(body), reuse).await?;
         Ok((response, Some(lease)))
     }
 

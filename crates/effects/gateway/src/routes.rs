@@ -43,12 +43,14 @@ pub(crate) struct Pool {
     pub(crate) guard: Guard,
     /// What brings its clients back to their instances.
     pub(crate) affinity: Option<Affinity>,
+    /// After how long a second instance is asked too. Not where clients come back to one of their own.
+    pub(crate) hedge: Option<Duration>,
 }
 
 impl Pool {
-    /// Whether a request of its is placed by what each instance has to do, and by nothing that it says itself.
+    /// Whether a request of its is placed by what each instance has to do, on one, and by nothing that it says itself.
     pub(crate) fn is_plain(&self) -> bool {
-        let free = self.split.is_none() && self.affinity.is_none();
+        let free = self.split.is_none() && self.affinity.is_none() && self.hedge.is_none();
         free && !self.endpoints.is_empty() && self.guard.is_by_address()
     }
 
@@ -275,10 +277,12 @@ impl Routing {
             let split_before = kept.and_then(|pool| pool.split.as_ref());
             let split = entry.split.as_ref();
             let affinity = entry.balance.affinity.as_ref();
+            let hedge = entry.balance.hedge.filter(|_| affinity.is_none());
             let guard = kept.map(|pool| &pool.guard);
             let pool = Arc::new(Pool {
                 service: service.clone(),
                 guard: Guard::new(&entry.guard, endpoints.len(), guard),
+                hedge: hedge.map(|after| after.duration()),
                 split: split.map(|split| Split::new(split, &endpoints, split_before)),
                 affinity: affinity.map(|entry| Affinity::new(entry, &endpoints, &self.affinity)),
                 endpoints,

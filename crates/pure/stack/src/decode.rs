@@ -101,7 +101,7 @@ fn service(at: &At<'_>) -> Option<ServiceSpec> {
                 .below("affinity")
                 .and_then(|affinity| affinity.text("cookie"))
                 .map(|cookie| Affinity { cookie }),
-            hedge: None,
+            hedge: at.limit("hedge"),
         },
     })
 }

@@ -315,6 +315,9 @@ pub const KEYS: &[Key] = &[
     Key::new("service.*.affinity.cookie", text(Rule::Token), Need::Required, r#""instance""#)
         .about("The name of a cookie, which the gateway sets, until the browser is closed. It says nothing that a client could read, and nobody can make up one that leads to an instance.")
         .also(&["cookie_name", "name"]),
+    Key::new("service.*.hedge", duration("1ms", "1m"), Need::Optional, r#""100ms""#)
+        .about("After how long without the head of an answer a GET or HEAD without a body is sent to a second instance too, once. The first answer counts; the other instance is told by the end of its connection. Each is paid for from the budget of retries: a fifth of the requests, and ten a second. Choose what all but a few answers in a hundred stay below. Without it nothing is asked twice while it may still be answered.")
+        .also(&["hedging", "hedge_after", "hedge_delay", "hedge_policy", "backup_request", "speculative_retry"]),
     Key::new("service.*.start_timeout", duration("1s", "1h"), Need::Default(r#""60s""#), r#""2m""#)
         .about("From start to healthy, at most; then the deployment goes back.")
         .also(&["deploy_timeout", "grace_period", "boot_timeout"]),

@@ -467,6 +467,11 @@ fn cases() -> Vec<(Code, &'static str, String)> {
             sticky("{ cookie = \"at\" }\n[service.web.affinity]\ncookie = \"at\""),
         ),
         (
+            Code::Conflict,
+            "affinity and hedge",
+            service("affinity = { cookie = \"at\" }\nhedge = \"100ms\""),
+        ),
+        (
             Code::MissingKey,
             "affinity by nothing",
             service("affinity = {}"),

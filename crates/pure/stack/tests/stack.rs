@@ -576,4 +576,5 @@ fn how_requests_are_placed_is_read_and_without_a_word_it_is_by_load() {
     let cookie = "at".to_owned();
     let read = balance("affinity = { cookie = \"at\" }");
     assert_eq!(read.affinity, Some(Affinity { cookie }));
+    assert_eq!(balance("hedge = \"50ms\"").hedge, Some(Millis(50)));
 }

@@ -14,6 +14,7 @@ mod control;
 mod draining;
 mod edges;
 mod gaps;
+mod hedging;
 mod http;
 mod links;
 mod overload;

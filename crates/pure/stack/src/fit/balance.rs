@@ -8,7 +8,11 @@ use super::Part;
 
 /// Everything that is wrong with how a service's requests are placed.
 pub(super) fn check((name, _, service): Part<'_>) -> Vec<Mistake> {
-    one_cookie_twice(name, service).into_iter().collect()
+    let both = hedged_and_kept(name, service);
+    one_cookie_twice(name, service)
+        .into_iter()
+        .chain(both)
+        .collect()
 }
 
 /// One cookie cannot say both which release and which instance.
@@ -27,6 +31,19 @@ fn one_cookie_twice(name: &str, service: &Table) -> Option<Mistake> {
             .label(first, "which release it is on")
             .expected("two names")
     })
+}
+
+/// Who is sent back to an instance of its own is not helped by another one's answer.
+fn hedged_and_kept(name: &str, service: &Table) -> Option<Mistake> {
+    let (affinity, hedge) = (service.get("affinity")?, service.get("hedge")?);
+    let message = format!(
+        "the service {} has both `affinity` and `hedge`",
+        quote(name)
+    );
+    let mistake = Mistake::at(hedge.key, Code::Conflict, message)
+        .note("asks another instance")
+        .label(affinity.key, "keeps a client with its own");
+    Some(mistake.expected("one of them"))
 }
 
 fn table<'a>(above: &'a Table, key: &str) -> Option<&'a Table> {
