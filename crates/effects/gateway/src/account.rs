@@ -301,7 +301,7 @@ impl Account {
             reply::Error::Late => {
                 self.blame(
                     Fault::Upstream,
-                    "The answer took longer than its route allows.",
+                    "The answer took longer than its route, or its caller, allows.",
                 );
             }
             reply::Error::Cut => {

@@ -19,6 +19,11 @@ use crate::failure::Failure;
 /// The header that names a request, in the instance's log and the client's answer alike.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// How much time is left for a request, in whole milliseconds: what an instance is told, and may pass on over its
+/// links.
+pub(crate) const EXPECTED_WITHIN: HeaderName =
+    HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+
 /// Refuses what could be read in two ways, and gives the host that is asked for, canonical.
 pub(crate) fn check(parts: &Parts) -> Result<String, Failure> {
     if parts.method == Method::CONNECT {
@@ -202,7 +207,8 @@ pub(crate) fn set_forwarded(headers: &mut HeaderMap, outside: &Outside, host: &H
         .keys()
         .filter(|name| {
             let name = name.as_str();
-            name.starts_with("x-forwarded-") || name.starts_with("ward-") || name == "x-real-ip"
+            let origin = name.starts_with("x-forwarded-") || name == "x-real-ip";
+            origin || name.starts_with("ward-") || name == EXPECTED_WITHIN.as_str()
         })
         .cloned()
         .collect();
@@ -320,6 +326,7 @@ mod tests {
                 ("forwarded", "for=6.6.6.6"),
                 ("x-real-ip", "6.6.6.6"),
                 ("ward-from", "api-r1-1"),
+                ("x-envoy-expected-rq-timeout-ms", "1"),
             ],
         )
         .headers;
@@ -333,7 +340,12 @@ mod tests {
         assert_eq!(headers["x-real-ip"], "127.0.0.1");
         assert_eq!(headers["x-forwarded-proto"], "https");
         assert_eq!(headers["x-forwarded-host"], "a:8443");
-        for gone in ["x-forwarded-user", "forwarded", "ward-from"] {
+        for gone in [
+            "x-forwarded-user",
+            "forwarded",
+            "ward-from",
+            EXPECTED_WITHIN.as_str(),
+        ] {
             assert!(!headers.contains_key(gone), "{gone} passed");
         }
     }

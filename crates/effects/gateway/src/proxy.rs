@@ -6,6 +6,7 @@
 //!    happened twice, take another place. When there is none, wait for one (see [`crate::gap`]).
 //! 4. Write the head of the answer anew and let the body flow.
 
+mod deadline;
 mod delivering;
 mod finding;
 mod racing;
@@ -184,6 +185,8 @@ struct Exchange<'a> {
     route: RefCell<Option<(Generation, Arc<Route>)>>,
     /// When it came (milliseconds); 0 where nobody asks.
     came: Cell<u64>,
+    /// Until when its caller waits for it (milliseconds), if it says so.
+    caller_until: Option<u64>,
     ticket: OnceCell<Ticket>,
     /// `Set-Cookie` for a client that comes back to another instance from now on.
     comes_back: RefCell<Option<HeaderValue>>,
@@ -225,6 +228,12 @@ impl<'a> Exchange<'a> {
                 (Target::Release(service, *release), "http")
             }
         };
+        let caller = match &client.entry {
+            Entry::Front(_) | Entry::Link { .. } => deadline::of_caller(&mut headers),
+            Entry::Probe { .. } => None,
+        };
+        let caller = caller.filter(|_| protocol.is_none());
+        let came = || clock::millis_at(account.entry().began.get());
         let grpc = head::is_grpc(&headers);
         if grpc && trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -245,6 +254,7 @@ impl<'a> Exchange<'a> {
             scheme,
             route: RefCell::default(),
             came: Cell::new(0),
+            caller_until: caller.map(|limit| came() + limit.as_millis() as u64),
             ticket: OnceCell::new(),
             comes_back: RefCell::default(),
             upload,
@@ -264,6 +274,7 @@ impl<'a> Exchange<'a> {
         }
         let mut slot = None;
         loop {
+            self.in_time()?;
             if slot.is_none() {
                 slot = self.slot(&pool).await?;
             }
@@ -378,8 +389,10 @@ impl<'a> Exchange<'a> {
             result = self.send_to(&place, reuse, body) => result,
             () = instance.cut.cancelled() => return Err(Broken::Perhaps(Failure::CUT)),
             failure = self.overdue() => {
-                if failure == Failure::LATE {
-                    place.failed();
+                match failure {
+                    Failure::LATE => place.failed(),
+                    Failure::GIVEN_UP => place.outrun(),
+                    _ => {}
                 }
                 return Err(Broken::Final(failure));
             }
@@ -455,6 +468,7 @@ impl<'a> Exchange<'a> {
         if let Some(prefix) = prefix {
             request.headers_mut().insert("x-forwarded-prefix", prefix);
         }
+        self.tell_time(request.headers_mut());
         *request.uri_mut() = Uri::from(path);
         if self.grpc {
             make_http2(&mut request);

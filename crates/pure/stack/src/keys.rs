@@ -281,7 +281,7 @@ pub const KEYS: &[Key] = &[
         .about("How long nothing may come of an answer that has begun; then it is broken off. Websockets have none.")
         .also(&["stream_idle_timeout", "send_timeout"]),
     Key::new("service.*.route.timeout", duration("10ms", "24h"), Need::Optional, r#""1m""#)
-        .about("From the head of a request to the end of its answer, at most. Not of server-sent events, gRPC calls and websockets.")
+        .about("From the head of a request to the end of its answer, at most; the application is told in `x-envoy-expected-rq-timeout-ms` how many milliseconds are left. Not of server-sent events, gRPC calls and websockets.")
         .also(&["request_timeout", "total_timeout"]),
     Key::new("service.*.route.body_limit", text(Rule::Size { least: "1KiB", most: "64TiB" }), Need::Optional, r#""10MiB""#)
         .about("The most bytes of a request's body; then 413, before any of it is read where its length is said. Without it there is no limit.")

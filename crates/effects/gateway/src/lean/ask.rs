@@ -204,6 +204,8 @@ impl Reader<'_> {
                 }
                 return Some(Line::Dropped);
             }
+            // What is left of a caller's time is for the other path.
+            b"x-envoy-expected-rq-timeout-ms" if self.from == From::Link => return None,
             claim if self.from == From::Front && is_claim(claim) => return Some(Line::Dropped),
             _ => {}
         }
@@ -293,7 +295,11 @@ fn is_plain_id(value: &[u8]) -> bool {
 /// What a client says about where it comes from.
 fn is_claim(name: &[u8]) -> bool {
     match name.first() {
-        Some(b'x') => name.starts_with(b"x-forwarded-") || name == b"x-real-ip",
+        Some(b'x') => {
+            name.starts_with(b"x-forwarded-")
+                || name == b"x-real-ip"
+                || name == b"x-envoy-expected-rq-timeout-ms"
+        }
         Some(b'w') => name.starts_with(b"ward-"),
         Some(b'f') => name == b"forwarded",
         _ => false,

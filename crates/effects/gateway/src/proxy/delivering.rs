@@ -45,11 +45,11 @@ impl Exchange<'_> {
         headers.insert("ward-release", release);
         self.set_cookies(headers);
         let kind = kind(headers);
-        let pace = self.route.borrow().as_ref().and_then(|(_, route)| {
+        if let Some((_, route)) = &*self.route.borrow() {
             route.settings.dress(headers, self.scheme);
-            let within = self.time_left().filter(|_| kind == Kind::Ordinary);
-            Pace::new(route.settings.idle_timeout, within)
-        });
+        }
+        let within = self.time_left().filter(|_| kind == Kind::Ordinary);
+        let pace = Pace::new(self.limit(|settings| settings.idle_timeout), within);
         if matches!(kind, Kind::Events | Kind::CompressedEvents) {
             self.account.lasts();
         }

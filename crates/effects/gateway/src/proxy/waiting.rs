@@ -30,13 +30,6 @@ impl Exchange<'_> {
         }
     }
 
-    /// How much of its route's whole time is left.
-    pub(super) fn time_left(&self) -> Option<Duration> {
-        let whole = self.limit(|settings| settings.timeout)?;
-        let gone = clock::millis().saturating_sub(self.came.get());
-        Some(whole.saturating_sub(Duration::from_millis(gone)))
-    }
-
     /// A place among those that the service works on; `None` of what does not count.
     pub(super) async fn slot<'b>(&'b self, pool: &'b Pool) -> Result<Option<Slot<'b>>, Failure> {
         if self.grpc || self.protocol.is_some() || self.is_probe() || pool.endpoints.is_empty() {
@@ -47,6 +40,7 @@ impl Exchange<'_> {
             biased;
             slot = pool.guard.throttle.enter(upload) => slot,
             () = self.hung_up() => return Err(Failure::HUNG_UP),
+            () = self.time_over() => return Err(self.too_late(Failure::EXPIRED)),
         };
         match slot {
             Some(slot) => Ok(Some(slot)),
@@ -74,6 +68,7 @@ impl Exchange<'_> {
             false => Failure::UNREACHABLE,
         };
         let nobody = course.lost().unwrap_or(nobody);
+        self.in_time()?;
         let patience = self.patience(&gap, course).ok_or(nobody)?;
         let _waiter = gap.enter(self.worker.limits.waiting).ok_or(nobody)?;
         tokio::select! {
@@ -82,6 +77,7 @@ impl Exchange<'_> {
             () = over => Ok(()),
             () = self.worker.reached(Phase::Cutting) => Err(nobody),
             () = tokio::time::sleep(patience) => Err(nobody),
+            () = self.time_over() => Err(self.too_late(Failure::EXPIRED)),
             () = self.scout(&gap) => Ok(()),
         }
     }
@@ -92,8 +88,6 @@ impl Exchange<'_> {
         let gap_until = gap.begin(now)? + hold;
         let own_until = *course.waits_until.get_or_insert(now + hold);
         let left = gap_until.min(own_until).saturating_sub(now);
-        let whole = self.time_left().map(|whole| whole.as_millis() as u64);
-        let left = whole.map_or(left, |whole| left.min(whole));
         (left > 0).then(|| Duration::from_millis(left))
     }
 
@@ -131,8 +125,19 @@ impl Exchange<'_> {
         }
     }
 
-    /// Ends when nothing has moved for too long before there was a response.
+    /// Ends when nothing has moved for too long before there was a response, or its time is over.
     pub(super) async fn overdue(&self) -> Failure {
+        tokio::select! {
+            biased;
+            failure = self.stalled() => failure,
+            () = self.time_over() => match self.upload.is_owed() {
+                true => self.too_late(Failure::SLOW_CLIENT),
+                false => self.too_late(Failure::LATE),
+            },
+        }
+    }
+
+    async fn stalled(&self) -> Failure {
         let own = self.limit(|settings| settings.response_timeout);
         if self.grpc && own.is_none() {
             return std::future::pending().await;
@@ -151,10 +156,6 @@ impl Exchange<'_> {
                 return Failure::SLOW_CLIENT;
             };
             let waited = now.saturating_sub(self.upload.progress());
-            let left = self.time_left().filter(|_| !self.grpc);
-            let waited = left.map_or(waited, |left| {
-                waited.max(patience.saturating_sub(left.as_millis() as u64))
-            });
             match patience.checked_sub(waited).filter(|left| *left > 0) {
                 Some(left) => {
                     let left = Duration::from_millis(left.min(in_rate));

@@ -11,6 +11,7 @@ mod world;
 mod accounts;
 mod affinity;
 mod control;
+mod deadlines;
 mod draining;
 mod edges;
 mod gaps;
