@@ -344,7 +344,7 @@ mod tests {
             let _ = endpoints[0].fitness.failed(0);
         });
         assert_eq!(beside(&endpoints, 1, 500), None);
-        assert_eq!(beside(&endpoints, 1, 1_500).is_some(), true);
+        assert!(beside(&endpoints, 1, 1_500).is_some(), "a probe");
         endpoints.iter().for_each(|one| one.close());
         assert_eq!(beside(&endpoints, 1, 9_000), None);
     }
