@@ -14,6 +14,7 @@ mod draining;
 mod edges;
 mod gaps;
 mod http;
+mod lean;
 mod links;
 mod overload;
 mod partings;
