@@ -532,9 +532,11 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             if over {
                 return Ok(from + used == read.len());
             }
+            // There is more than fits.
+            let full = read.len() == read.capacity();
             read.clear();
             from = 0;
-            if head.framing.left().is_some_and(|left| left > LARGE) {
+            if full || head.framing.left().is_some_and(|left| left > LARGE) {
                 self.line.worker.spare.enlarge(read);
             }
             match self.read_body(wire, read, long.as_deref_mut()).await {
