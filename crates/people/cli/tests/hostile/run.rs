@@ -1,0 +1,380 @@
+//! Sends the whole corpus to all origins at once, with a request beside each case that must get its own answer,
+//! and compares.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::client::{Sent, connect_from, send};
+use crate::corpus::{Case, corpus};
+use crate::judge::{Verdict, Witness, judge};
+use crate::support::{Ward, poll};
+use crate::world::{Origin, Seen, access_log, seen, up};
+
+/// Cases under way at once. Most of them wait: for a piece that comes a moment later, or for the gateway to decide.
+const CLIENTS: usize = 12;
+/// Whoever finds more faults sees the first of them.
+const SHOWN: usize = 25;
+
+/// One origin's part of the run.
+struct Part {
+    origin: Origin,
+    cases: Vec<Case>,
+    sent: Vec<Mutex<Option<Result<Sent, String>>>>,
+}
+
+pub fn run(origins: &[Origin], seed: u64, only: Option<&[usize]>) {
+    let began = Instant::now();
+    let ward = up(origins);
+    let gateway: SocketAddr = ward.http().parse().unwrap();
+    let parts: Vec<Part> = origins
+        .iter()
+        .map(|origin| part(*origin, seed, only))
+        .collect();
+    println!("up after {:.1?}", began.elapsed());
+    let before = Process::of(ward.gateway_pid());
+    let beside = send_all(&parts, gateway);
+    println!("sent after {:.1?}", began.elapsed());
+    let witnesses: Vec<Vec<Seen>> = parts
+        .iter()
+        .map(|part| seen(&part.origin, gateway))
+        .collect();
+    let log = whole_log(&ward, &parts);
+    let after = Process::of(ward.gateway_pid());
+    println!("told after {:.1?}", began.elapsed());
+    let mut faults = beside;
+    println!("origin    sent  refused  passed  by origin  differing  connections  longest");
+    for (number, (part, witness)) in parts.iter().zip(witnesses).enumerate() {
+        faults.extend(examine(part, number, witness, &log, only.is_some()));
+    }
+    println!(
+        "gateway before {before:?}, after {after:?}, all after {:.1?}",
+        began.elapsed()
+    );
+    if only.is_none() {
+        faults.extend(before.grown(&after));
+    }
+    for fault in faults.iter().take(SHOWN) {
+        println!("{fault}\n");
+    }
+    assert!(faults.is_empty(), "{} differences", faults.len());
+}
+
+fn part(origin: Origin, seed: u64, only: Option<&[usize]>) -> Part {
+    let mut cases = corpus(origin.host, seed);
+    if let Some(only) = only {
+        cases.retain(|case| only.contains(&case.id));
+    }
+    let sent = cases.iter().map(|_| Mutex::default()).collect();
+    Part {
+        origin,
+        cases,
+        sent,
+    }
+}
+
+/// Which client sends this case.
+fn address(origin: usize, case: usize) -> Ipv4Addr {
+    let [high, low] = [case / 200, case % 200].map(|part| u8::try_from(part + 1).unwrap());
+    Ipv4Addr::new(127, u8::try_from(origin + 16).unwrap(), high, low)
+}
+
+/// Sends all; what went wrong with the requests beside them.
+fn send_all(parts: &[Part], gateway: SocketAddr) -> Vec<String> {
+    let next = AtomicUsize::new(0);
+    let total: usize = parts.iter().map(|part| part.cases.len()).sum();
+    let faults = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (next, faults) = (&next, &faults);
+            scope.spawn(move || {
+                let mut beside: Vec<Beside> = (0..parts.len())
+                    .map(|origin| Beside::new(origin, client, gateway))
+                    .collect();
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= total {
+                        return;
+                    }
+                    let (origin, at) = (number % parts.len(), number / parts.len());
+                    let part = &parts[origin];
+                    let case = &part.cases[at];
+                    let from = address(origin, case.id);
+                    let sent = send(case, part.origin.host, from, gateway);
+                    *part.sent[at].lock().unwrap() = Some(sent.map_err(|error| error.to_string()));
+                    if let Err(fault) = beside[origin].ask(part.origin.host, case.id) {
+                        let name = part.origin.name;
+                        let fault = format!("{name}, beside case {}: {fault}", case.id);
+                        faults.lock().unwrap().push(fault);
+                    }
+                }
+            });
+        }
+    });
+    faults.into_inner().unwrap()
+}
+
+/// A client with nothing odd about it, which keeps its connection.
+struct Beside {
+    from: Ipv4Addr,
+    gateway: SocketAddr,
+    stream: Option<TcpStream>,
+}
+
+impl Beside {
+    fn new(origin: usize, client: usize, gateway: SocketAddr) -> Self {
+        let [origin, client] = [origin + 1, client + 1].map(|part| u8::try_from(part).unwrap());
+        let from = Ipv4Addr::new(127, 200, origin, client);
+        Self {
+            from,
+            gateway,
+            stream: None,
+        }
+    }
+
+    /// Asks, and must get the answer to this very question.
+    fn ask(&mut self, host: &str, case: usize) -> Result<(), String> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => connect_from(self.from, self.gateway).map_err(|error| error.to_string())?,
+        };
+        let path = format!("/beside/{case:05}");
+        let text = talk(&mut stream, host, &path).map_err(|error| error.to_string())?;
+        let value = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.map(str::to_owned)
+        };
+        let (id, seen) = (value("x-request-id: "), value("x-seen: "));
+        let own =
+            text.starts_with("HTTP/1.1 200") && id.is_some() && id == seen && text.ends_with(&path);
+        if text.starts_with("HTTP/1.1 200") && !text.contains("connection: close") {
+            self.stream = Some(stream);
+        }
+        if own {
+            Ok(())
+        } else {
+            Err(format!("it got {text:?}"))
+        }
+    }
+}
+
+fn talk(stream: &mut TcpStream, host: &str, path: &str) -> std::io::Result<String> {
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
+    let (mut text, mut buffer) = (String::new(), [0; 4096]);
+    loop {
+        let count = stream.read(&mut buffer)?;
+        text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        let length = text
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
+        let length: Option<usize> = length.and_then(|length| length.parse().ok());
+        let head = text.find("\r\n\r\n");
+        let whole = head
+            .zip(length)
+            .is_some_and(|(head, length)| text.len() >= head + 4 + length);
+        if whole || count == 0 {
+            return Ok(text);
+        }
+    }
+}
+
+type Log = BTreeMap<String, Vec<Value>>;
+
+/// The access log once it has a line for each answer, and does not grow any more.
+fn whole_log(ward: &Ward, parts: &[Part]) -> Log {
+    let answered = |log: &Log| {
+        let all = parts.iter().enumerate();
+        all.flat_map(|(number, part)| {
+            part.cases
+                .iter()
+                .zip(&part.sent)
+                .map(move |both| (number, both))
+        })
+        .all(|(number, (case, sent))| {
+            let sent = sent.lock().unwrap();
+            let answers = sent.as_ref().and_then(|sent| sent.as_ref().ok());
+            let lines = log.get(&address(number, case.id).to_string());
+            answers.is_none_or(|sent| sent.answers.len() <= lines.map_or(0, Vec::len))
+        })
+    };
+    let (mut log, mut length) = (Log::new(), 0);
+    poll(Duration::from_secs(30), || {
+        let before = std::mem::replace(&mut log, access_log(ward));
+        let now = log.values().map(Vec::len).sum();
+        let same = std::mem::replace(&mut length, now) == now && !before.is_empty();
+        same && answered(&log)
+    });
+    log
+}
+
+/// Compares for one origin, and says what differs.
+fn examine(part: &Part, number: usize, all: Vec<Seen>, log: &Log, tells: bool) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut connections: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut witness, mut refused) = (Witness::new(), Vec::new());
+    let known: BTreeSet<&str> = log
+        .values()
+        .flatten()
+        .filter_map(|line| line["id"].as_str())
+        .collect();
+    for seen in all {
+        *connections.entry(seen.connection.clone()).or_default() += 1;
+        let id = seen.id();
+        match seen.refused {
+            Some(_) => refused.push(seen),
+            None if known.contains(id.as_str()) => witness.entry(id).or_default().push(seen),
+            None => faults.push(format!("{}: smuggled: {}", part.origin.name, seen.line)),
+        }
+    }
+    let (mut differing, mut kept_out, mut passed) = (0, 0, 0);
+    let (mut by_origin, mut broken) = (Vec::new(), 0);
+    for (case, sent) in part.cases.iter().zip(&part.sent) {
+        let sent = sent.lock().unwrap();
+        let sent = match sent.as_ref().expect("all were sent") {
+            Ok(sent) => sent,
+            Err(error) => {
+                faults.push(format!("{} case {}: {error}", part.origin.name, case.id));
+                continue;
+            }
+        };
+        let lines = log.get(&address(number, case.id).to_string());
+        let lines = lines.map(Vec::as_slice).unwrap_or_default();
+        let verdict = judge(case, sent, lines, &witness);
+        kept_out += usize::from(verdict.refused);
+        passed += usize::from(verdict.passed > 0);
+        let told = || tell(part, case, sent, lines, &witness, &verdict);
+        if !verdict.faults.is_empty() {
+            differing += 1;
+            faults.push(told());
+        } else if tells {
+            println!("{}\n", told());
+        }
+        by_origin.extend(verdict.refused_by_origin);
+        broken += verdict.broken;
+    }
+    faults.extend(unexplained(part, &refused, &by_origin, broken, &known));
+    let longest = connections.values().max().copied().unwrap_or(0);
+    println!(
+        "{:8} {:5} {kept_out:8} {passed:7} {:10} {differing:10} {:12} {longest:8}",
+        part.origin.name,
+        part.cases.len(),
+        by_origin.len(),
+        connections.len(),
+    );
+    if !tells && (longest < 20 || passed < 200 || kept_out < 200) {
+        faults.push(format!("{}: that proves nothing", part.origin.name));
+    }
+    faults
+}
+
+/// What an origin refused must be a request that the log has too: one that it answered with an error, or one that
+/// the gateway broke off because its client had.
+fn unexplained(
+    part: &Part,
+    refused: &[Seen],
+    by_origin: &[String],
+    broken: usize,
+    known: &BTreeSet<&str>,
+) -> Option<String> {
+    let lines: Vec<&str> = refused.iter().map(|seen| seen.line.as_str()).collect();
+    let ids = |line: &str| {
+        let words = line.split(|letter: char| !letter.is_ascii_alphanumeric());
+        words
+            .filter(|word| known.contains(word))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let named: BTreeSet<String> = lines.iter().flat_map(|line| ids(line)).collect();
+    let nameless: Vec<&&str> = lines.iter().filter(|line| ids(line).is_empty()).collect();
+    let expected = by_origin.iter().filter(|id| !named.contains(*id)).count();
+    let smuggled = nameless.iter().any(|line| line.contains("smuggled"));
+    let explained = nameless.len() >= expected && nameless.len() <= expected + broken && !smuggled;
+    (!explained).then(|| {
+        let name = part.origin.name;
+        format!(
+            "{name} refused these, the log has {expected} and {broken} broken off:\n{nameless:#?}"
+        )
+    })
+}
+
+fn tell(
+    part: &Part,
+    case: &Case,
+    sent: &Sent,
+    lines: &[Value],
+    witness: &Witness,
+    verdict: &Verdict,
+) -> String {
+    let mut text = format!("{}, case {} ({})", part.origin.name, case.id, case.family);
+    for fault in &verdict.faults {
+        text.push_str(&format!("\n  FAULT {fault}"));
+    }
+    let bytes = sent.bytes.escape_ascii().to_string();
+    let cut = bytes.len().min(3000);
+    text.push_str(&format!(
+        "\n  sent in {} parts: {}",
+        case.parts.len(),
+        &bytes[..cut]
+    ));
+    for request in &sent.reading.requests {
+        let [method, target, body] = [&request.method, &request.target, &request.body]
+            .map(|bytes| bytes[..bytes.len().min(200)].escape_ascii().to_string());
+        text.push_str(&format!("\n  read: {method} {target} {body:?}"));
+    }
+    text.push_str(&format!("\n  read: {:?}", sent.reading.end));
+    for answer in &sent.answers {
+        text.push_str(&format!("\n  answer: {answer:?}"));
+    }
+    text.push_str(&format!("\n  ended: {:?}", sent.ended));
+    for line in lines {
+        text.push_str(&format!("\n  log: {line}"));
+        for seen in witness
+            .get(line["id"].as_str().unwrap_or_default())
+            .into_iter()
+            .flatten()
+        {
+            text.push_str(&format!("\n  seen: {}", seen.line));
+        }
+    }
+    text
+}
+
+/// What a process takes.
+#[derive(Debug)]
+struct Process {
+    pid: i32,
+    kilobytes: u64,
+    descriptors: usize,
+}
+
+impl Process {
+    fn of(pid: i32) -> Self {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let resident = resident.and_then(|text| text.split_whitespace().next());
+        Self {
+            pid,
+            kilobytes: resident.and_then(|text| text.parse().ok()).unwrap(),
+            descriptors: std::fs::read_dir(format!("/proc/{pid}/fd"))
+                .unwrap()
+                .count(),
+        }
+    }
+
+    /// The gateway has survived, and takes hardly more than before.
+    fn grown(&self, after: &Self) -> Vec<String> {
+        let bounded = after.pid == self.pid
+            && after.kilobytes < self.kilobytes + 64 * 1024
+            && after.descriptors < self.descriptors + 20 * CLIENTS;
+        match bounded {
+            true => Vec::new(),
+            false => vec![format!("the gateway was {self:?} and is {after:?}")],
+        }
+    }
+}
