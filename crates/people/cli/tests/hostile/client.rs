@@ -154,7 +154,8 @@ impl Conversation {
     fn take_answers(&mut self) {
         loop {
             let method = self.methods.get(self.answers.len());
-            let is_head = method.is_some_and(|method| method == b"HEAD");
+            // The method of what could not be read is anyone's guess, and the gateway ends the connection there.
+            let is_head = method.map_or(self.ended.is_some(), |method| method == b"HEAD");
             let Some((length, answer)) = parse(&self.input, is_head, self.ended.is_some()) else {
                 return;
             };

@@ -15,7 +15,7 @@ const options = { maxHeaderSize: 65536, requestTimeout: 0, headersTimeout: 0, ke
 const server = http.createServer(options, (request, response) => {
   const target = request.url;
   if (target === '/healthz') return answer(request, response, 'ok', '-');
-  if (target === '/seen') return answer(request, response, records.join('\n'), '-');
+  if (target.startsWith('/seen/')) return answer(request, response, records.slice(+target.slice(6)).join('\n'), '-');
   const headers = [];
   for (let at = 0; at < request.rawHeaders.length; at += 2) {
     headers.push([request.rawHeaders[at], request.rawHeaders[at + 1]]);

@@ -1,7 +1,7 @@
 # An origin that tells what it saw: an HTTP server on Python's standard library. As `nginx` or `haproxy` it stands
 # behind one of these, which then is the parser that is tried, and tells what that one passed on or refused.
 #
-# `GET /seen` gives a JSON object a line for each request so far.
+# `GET /seen/N` gives a JSON object a line for each request but the first N.
 import json
 import os
 import re
@@ -49,9 +49,9 @@ class Handler(BaseHTTPRequestHandler):
         target = self.requestline.split()[1]
         if target == "/healthz":
             return self.answer("ok", "-")
-        if target == "/seen":
+        if target.startswith("/seen/"):
             with lock:
-                text = "\n".join(records)
+                text = "\n".join(records[int(target[6:]):])
             return self.answer(text, "-")
         items = [[name, value] for name, value in self.headers.raw_items()]
         named = {name.lower(): value for name, value in items}

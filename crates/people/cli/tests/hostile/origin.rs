@@ -2,7 +2,7 @@
 //! anything with `chunked` in it is a coding, the last length counts and may have a sign, spaces stand where they
 //! like. What a strict parser in front of it lets through in two meanings shows here. The standard library only.
 //!
-//! `GET /seen` gives a JSON object a line for each request so far.
+//! `GET /seen/N` gives a JSON object a line for each request but the first N.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -44,7 +44,10 @@ fn serve(stream: TcpStream, number: usize) -> std::io::Result<()> {
         let id = head.last("x-request-id").unwrap_or_else(|| "-".to_owned());
         let text = match &head.target[..] {
             b"/healthz" => "ok".to_owned(),
-            b"/seen" => SEEN.lock().unwrap().join("\n"),
+            [b'/', b's', b'e', b'e', b'n', b'/', from @ ..] => {
+                let from = String::from_utf8_lossy(from).parse().unwrap_or(0);
+                SEEN.lock().unwrap()[from..].join("\n")
+            }
             _ => {
                 if head.last("expect").is_some() {
                     writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;

@@ -12,12 +12,14 @@ use serde_json::Value;
 
 use crate::client::{Sent, connect_from, send};
 use crate::corpus::{Case, corpus};
-use crate::judge::{Verdict, Witness, judge};
+use crate::judge::{Named, Verdict, Witness, judge};
 use crate::support::{Ward, poll};
 use crate::world::{Origin, Seen, access_log, seen, up};
 
 /// Cases under way at once. Most of them wait: for a piece that comes a moment later, or for the gateway to decide.
-const CLIENTS: usize = 12;
+const CLIENTS: usize = 24;
+/// For how long a connection beside is kept; the gateway keeps it longer.
+const UNUSED: Duration = Duration::from_secs(30);
 /// Whoever finds more faults sees the first of them.
 const SHOWN: usize = 25;
 
@@ -48,7 +50,7 @@ pub fn run(origins: &[Origin], seed: u64, only: Option<&[usize]>) {
     let after = Process::of(ward.gateway_pid());
     println!("told after {:.1?}", began.elapsed());
     let mut faults = beside;
-    println!("origin    sent  refused  passed  by origin  differing  connections  longest");
+    println!("origin    sent  refused  passed  by origin  known  differing  connections  longest");
     for (number, (part, witness)) in parts.iter().zip(witnesses).enumerate() {
         faults.extend(examine(part, number, witness, &log, only.is_some()));
     }
@@ -59,10 +61,47 @@ pub fn run(origins: &[Origin], seed: u64, only: Option<&[usize]>) {
     if only.is_none() {
         faults.extend(before.grown(&after));
     }
-    for fault in faults.iter().take(SHOWN) {
-        println!("{fault}\n");
+    let differing = show(&faults);
+    assert!(faults.is_empty(), "{differing} cases differ");
+}
+
+/// What does not fit, of one case or of none in particular.
+struct Fault {
+    case: Option<usize>,
+    origin: &'static str,
+    text: String,
+}
+
+impl Fault {
+    fn of(part: &Part, case: Option<usize>, text: String) -> Self {
+        let origin = part.origin.name;
+        Self { case, origin, text }
     }
-    assert!(faults.is_empty(), "{} differences", faults.len());
+}
+
+/// Prints faults, those of one case once; how many there are then.
+fn show(faults: &[Fault]) -> usize {
+    let mut cases: BTreeMap<usize, Vec<&Fault>> = BTreeMap::new();
+    let (of_cases, others): (Vec<&Fault>, Vec<&Fault>) =
+        faults.iter().partition(|fault| fault.case.is_some());
+    for fault in of_cases {
+        cases
+            .entry(fault.case.unwrap_or_default())
+            .or_default()
+            .push(fault);
+    }
+    for fault in others.iter().take(SHOWN) {
+        println!("{}: {}\n", fault.origin, fault.text);
+    }
+    for (case, faults) in cases.iter().take(SHOWN) {
+        let origins: Vec<&str> = faults.iter().map(|fault| fault.origin).collect();
+        println!(
+            "case {case}, with {}: {}\n",
+            origins.join(", "),
+            faults[0].text
+        );
+    }
+    others.len() + cases.len()
 }
 
 fn part(origin: Origin, seed: u64, only: Option<&[usize]>) -> Part {
@@ -85,7 +124,7 @@ fn address(origin: usize, case: usize) -> Ipv4Addr {
 }
 
 /// Sends all; what went wrong with the requests beside them.
-fn send_all(parts: &[Part], gateway: SocketAddr) -> Vec<String> {
+fn send_all(parts: &[Part], gateway: SocketAddr) -> Vec<Fault> {
     let next = AtomicUsize::new(0);
     let total: usize = parts.iter().map(|part| part.cases.len()).sum();
     let faults = Mutex::new(Vec::new());
@@ -107,9 +146,9 @@ fn send_all(parts: &[Part], gateway: SocketAddr) -> Vec<String> {
                     let from = address(origin, case.id);
                     let sent = send(case, part.origin.host, from, gateway);
                     *part.sent[at].lock().unwrap() = Some(sent.map_err(|error| error.to_string()));
-                    if let Err(fault) = beside[origin].ask(part.origin.host, case.id) {
-                        let name = part.origin.name;
-                        let fault = format!("{name}, beside case {}: {fault}", case.id);
+                    if let Err(text) = beside[origin].ask(part.origin.host, case.id) {
+                        let text = format!("beside it: {text}");
+                        let fault = Fault::of(part, Some(case.id), text);
                         faults.lock().unwrap().push(fault);
                     }
                 }
@@ -123,7 +162,7 @@ fn send_all(parts: &[Part], gateway: SocketAddr) -> Vec<String> {
 struct Beside {
     from: Ipv4Addr,
     gateway: SocketAddr,
-    stream: Option<TcpStream>,
+    stream: Option<(TcpStream, Instant)>,
 }
 
 impl Beside {
@@ -139,8 +178,13 @@ impl Beside {
 
     /// Asks, and must get the answer to this very question.
     fn ask(&mut self, host: &str, case: usize) -> Result<(), String> {
-        let mut stream = match self.stream.take() {
-            Some(stream) => stream,
+        // One that was not used for long may be closed just now.
+        let kept = self
+            .stream
+            .take()
+            .filter(|(_, used)| used.elapsed() < UNUSED);
+        let mut stream = match kept {
+            Some((stream, _)) => stream,
             None => connect_from(self.from, self.gateway).map_err(|error| error.to_string())?,
         };
         let path = format!("/beside/{case:05}");
@@ -153,7 +197,7 @@ impl Beside {
         let own =
             text.starts_with("HTTP/1.1 200") && id.is_some() && id == seen && text.ends_with(&path);
         if text.starts_with("HTTP/1.1 200") && !text.contains("connection: close") {
-            self.stream = Some(stream);
+            self.stream = Some((stream, Instant::now()));
         }
         if own {
             Ok(())
@@ -203,18 +247,24 @@ fn whole_log(ward: &Ward, parts: &[Part]) -> Log {
             answers.is_none_or(|sent| sent.answers.len() <= lines.map_or(0, Vec::len))
         })
     };
-    let (mut log, mut length) = (Log::new(), 0);
+    let (mut log, mut length, mut same) = (Log::new(), 0, 0);
     poll(Duration::from_secs(30), || {
-        let before = std::mem::replace(&mut log, access_log(ward));
-        let now = log.values().map(Vec::len).sum();
-        let same = std::mem::replace(&mut length, now) == now && !before.is_empty();
-        same && answered(&log)
+        let file = ward.home().join("gateway/access.log");
+        let now = std::fs::metadata(file).map_or(0, |file| file.len());
+        same = if now == length { same + 1 } else { 0 };
+        length = now;
+        // For longer than the gateway keeps a line back.
+        if same < 30 {
+            return false;
+        }
+        log = access_log(ward);
+        answered(&log)
     });
     log
 }
 
 /// Compares for one origin, and says what differs.
-fn examine(part: &Part, number: usize, all: Vec<Seen>, log: &Log, tells: bool) -> Vec<String> {
+fn examine(part: &Part, number: usize, all: Vec<Seen>, log: &Log, tells: bool) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut connections: BTreeMap<String, usize> = BTreeMap::new();
     let (mut witness, mut refused) = (Witness::new(), Vec::new());
@@ -229,17 +279,20 @@ fn examine(part: &Part, number: usize, all: Vec<Seen>, log: &Log, tells: bool) -
         match seen.refused {
             Some(_) => refused.push(seen),
             None if known.contains(id.as_str()) => witness.entry(id).or_default().push(seen),
-            None => faults.push(format!("{}: smuggled: {}", part.origin.name, seen.line)),
+            None => {
+                let text = format!("smuggled: {}", seen.line);
+                faults.push(Fault::of(part, None, text));
+            }
         }
     }
-    let (mut differing, mut kept_out, mut passed) = (0, 0, 0);
-    let (mut by_origin, mut broken) = (Vec::new(), 0);
+    let (mut differing, mut excused, mut kept_out, mut passed) = (0, 0, 0, 0);
+    let (mut by_origin, mut broken) = (Vec::new(), Vec::new());
     for (case, sent) in part.cases.iter().zip(&part.sent) {
         let sent = sent.lock().unwrap();
         let sent = match sent.as_ref().expect("all were sent") {
             Ok(sent) => sent,
             Err(error) => {
-                faults.push(format!("{} case {}: {error}", part.origin.name, case.id));
+                faults.push(Fault::of(part, Some(case.id), error.clone()));
                 continue;
             }
         };
@@ -249,57 +302,54 @@ fn examine(part: &Part, number: usize, all: Vec<Seen>, log: &Log, tells: bool) -
         kept_out += usize::from(verdict.refused);
         passed += usize::from(verdict.passed > 0);
         let told = || tell(part, case, sent, lines, &witness, &verdict);
-        if !verdict.faults.is_empty() {
+        if verdict.known.is_some() {
+            excused += 1;
+        } else if !verdict.faults.is_empty() {
             differing += 1;
-            faults.push(told());
-        } else if tells {
+            faults.push(Fault::of(part, Some(case.id), told()));
+        }
+        if tells {
             println!("{}\n", told());
         }
         by_origin.extend(verdict.refused_by_origin);
-        broken += verdict.broken;
+        broken.extend(verdict.broken);
     }
-    faults.extend(unexplained(part, &refused, &by_origin, broken, &known));
+    let unexplained = unexplained(&refused, &by_origin, &broken);
+    faults.extend(unexplained.map(|text| Fault::of(part, None, text)));
     let longest = connections.values().max().copied().unwrap_or(0);
     println!(
-        "{:8} {:5} {kept_out:8} {passed:7} {:10} {differing:10} {:12} {longest:8}",
+        "{:8} {:5} {kept_out:8} {passed:7} {:10} {excused:6} {differing:10} {:12} {longest:8}",
         part.origin.name,
         part.cases.len(),
         by_origin.len(),
         connections.len(),
     );
     if !tells && (longest < 20 || passed < 200 || kept_out < 200) {
-        faults.push(format!("{}: that proves nothing", part.origin.name));
+        let text = "that proves nothing".to_owned();
+        faults.push(Fault::of(part, None, text));
     }
     faults
 }
 
 /// What an origin refused must be a request that the log has too: one that it answered with an error, or one that
-/// the gateway broke off because its client had.
-fn unexplained(
-    part: &Part,
-    refused: &[Seen],
-    by_origin: &[String],
-    broken: usize,
-    known: &BTreeSet<&str>,
-) -> Option<String> {
-    let lines: Vec<&str> = refused.iter().map(|seen| seen.line.as_str()).collect();
-    let ids = |line: &str| {
-        let words = line.split(|letter: char| !letter.is_ascii_alphanumeric());
-        words
-            .filter(|word| known.contains(word))
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    let named: BTreeSet<String> = lines.iter().flat_map(|line| ids(line)).collect();
-    let nameless: Vec<&&str> = lines.iter().filter(|line| ids(line).is_empty()).collect();
-    let expected = by_origin.iter().filter(|id| !named.contains(*id)).count();
-    let smuggled = nameless.iter().any(|line| line.contains("smuggled"));
-    let explained = nameless.len() >= expected && nameless.len() <= expected + broken && !smuggled;
+/// the gateway broke off because its client had. Some say no more of it than that it was malformed.
+fn unexplained(refused: &[Seen], by_origin: &[Named], broken: &[Named]) -> Option<String> {
+    let mut left: Vec<&Named> = by_origin.iter().chain(broken).collect();
+    let mut nameless = 0;
+    let mut smuggled = Vec::new();
+    for seen in refused {
+        let why = seen.refused.as_deref().unwrap_or_default();
+        let of = |named: &&Named| why.contains(&named.id) || why.contains(&named.line);
+        match left.iter().position(|named| of(&named)) {
+            Some(at) => drop(left.swap_remove(at)),
+            None if why.contains(" HTTP/1") => smuggled.push(why),
+            None => nameless += 1,
+        }
+    }
+    let explained = smuggled.is_empty() && nameless <= left.len();
     (!explained).then(|| {
-        let name = part.origin.name;
-        format!(
-            "{name} refused these, the log has {expected} and {broken} broken off:\n{nameless:#?}"
-        )
+        let left: Vec<&str> = left.iter().map(|named| named.line.as_str()).collect();
+        format!("it refused {nameless} and {smuggled:#?}, the log has {left:#?}")
     })
 }
 
@@ -368,13 +418,14 @@ impl Process {
     }
 
     /// The gateway has survived, and takes hardly more than before.
-    fn grown(&self, after: &Self) -> Vec<String> {
+    fn grown(&self, after: &Self) -> Option<Fault> {
         let bounded = after.pid == self.pid
             && after.kilobytes < self.kilobytes + 64 * 1024
             && after.descriptors < self.descriptors + 20 * CLIENTS;
-        match bounded {
-            true => Vec::new(),
-            false => vec![format!("the gateway was {self:?} and is {after:?}")],
-        }
+        (!bounded).then(|| Fault {
+            case: None,
+            origin: "all",
+            text: format!("the gateway was {self:?} and is {after:?}"),
+        })
     }
 }

@@ -3,8 +3,11 @@
 //! The gateway may refuse more than this one does. What it accepts must be here, in this order, with this method,
 //! target, header and body. Lenient on purpose, where RFC 9112 allows it and no origin hears of it, because the
 //! gateway writes heads anew: LF alone ends a line of a head (section 2.2), empty lines come before a request line
-//! (2.2), equal lengths are one (6.3), a length beside `chunked` does not count and ends the connection (6.1), and
-//! a fragment is cut from a target.
+//! (2.2), equal lengths are one (6.3), a length beside `chunked` does not count and ends the connection (6.1),
+//! and what an extension of a chunk says does not matter.
+
+/// A fault that the judge knows.
+pub const LF_IN_TRAILER: &str = "a bare LF behind the last chunk";
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -12,6 +15,8 @@ pub struct Request {
     pub method: Vec<u8>,
     /// In origin form, or `*`; of CONNECT as it is.
     pub target: Vec<u8>,
+    /// What is wrong with it though it is clear where it ends: no instance may get it, and another one may follow.
+    pub flaw: Option<&'static str>,
     pub headers: Vec<(Vec<u8>, Vec<u8>)>,
     pub body: Vec<u8>,
 }
@@ -123,15 +128,13 @@ impl<'a> Input<'a> {
         Ok(line)
     }
 
-    fn crlf_line(&mut self) -> Result<&'a [u8], End> {
+    fn crlf_line(&mut self, otherwise: &'static str) -> Result<&'a [u8], End> {
         let rest = self.rest();
         let end = rest.iter().position(|byte| *byte == b'\n');
         let Some(end) = end else {
             return Err(End::Partial);
         };
-        let line = rest[..end]
-            .strip_suffix(b"\r")
-            .ok_or(End::Bad("a bare LF within a chunked body"))?;
+        let line = rest[..end].strip_suffix(b"\r").ok_or(End::Bad(otherwise))?;
         if line.contains(&b'\r') {
             return Err(End::Bad("a bare CR within a chunked body"));
         }
@@ -171,10 +174,11 @@ fn read_head(input: &mut Input<'_>) -> Result<(Request, Framing, bool), End> {
         b"HTTP/1.0" => 0,
         _ => return Err(End::Bad("the version is 1.0 or 1.1")),
     };
-    let target = read_target(method, target)?;
+    let (target, flaw) = read_target(method, target)?;
     let mut request = Request {
         method: method.to_vec(),
         target,
+        flaw,
         ..Request::default()
     };
     loop {
@@ -197,18 +201,23 @@ fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(letter)
 }
 
-fn read_target(method: &[u8], target: &[u8]) -> Result<Vec<u8>, End> {
-    if !target.iter().all(|byte| *byte > b' ' && *byte != 0x7f) {
-        return Err(End::Bad("a control character in the target"));
+/// The target in origin form, and what is wrong with it.
+fn read_target(method: &[u8], target: &[u8]) -> Result<(Vec<u8>, Option<&'static str>), End> {
+    if !target.iter().all(|byte| *byte > b' ' && *byte != 0x7f) || target.is_empty() {
+        return Err(End::Bad("no target, or a control character in it"));
     }
+    let whole = target;
     let end = target.iter().position(|byte| *byte == b'#');
     let target = &target[..end.unwrap_or(target.len())];
-    if method == b"CONNECT" || target.first() == Some(&b'/') || target == b"*" {
-        return Ok(target.to_vec());
+    if method == b"CONNECT" {
+        return Ok((whole.to_vec(), Some("there are no tunnels here")));
+    }
+    if target.first() == Some(&b'/') || target == b"*" {
+        return Ok((target.to_vec(), None));
     }
     let scheme = target.windows(3).position(|three| three == b"://");
     let Some(scheme) = scheme.filter(|at| *at > 0) else {
-        return Err(End::Bad("the target has no form that is known"));
+        return Ok((whole.to_vec(), Some("the target has no form that is known")));
     };
     let rest = &target[scheme + 3..];
     let path = rest.iter().position(|byte| b"/?".contains(byte));
@@ -217,7 +226,7 @@ fn read_target(method: &[u8], target: &[u8]) -> Result<Vec<u8>, End> {
         Some(b'/') => b"",
         _ => b"/",
     };
-    Ok([slash, path].concat())
+    Ok(([slash, path].concat(), None))
 }
 
 fn read_field(line: &[u8]) -> Result<(Vec<u8>, Vec<u8>), End> {
@@ -277,7 +286,7 @@ fn read_body(input: &mut Input<'_>, framing: &Framing, body: &mut Vec<u8>) -> Re
 
 fn read_chunks(input: &mut Input<'_>, body: &mut Vec<u8>) -> Result<(), End> {
     loop {
-        let size = read_size(input.crlf_line()?)?;
+        let size = read_size(input.crlf_line("a bare LF after a chunk's size")?)?;
         if size == 0 {
             break;
         }
@@ -289,7 +298,7 @@ fn read_chunks(input: &mut Input<'_>, body: &mut Vec<u8>) -> Result<(), End> {
         }
     }
     loop {
-        let line = input.crlf_line()?;
+        let line = input.crlf_line(LF_IN_TRAILER)?;
         if line.is_empty() {
             return Ok(());
         }
@@ -300,8 +309,11 @@ fn read_chunks(input: &mut Input<'_>, body: &mut Vec<u8>) -> Result<(), End> {
 fn read_size(line: &[u8]) -> Result<u64, End> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit());
     let digits: String = digits.map(|byte| char::from(*byte)).collect();
-    let rest = line[digits.len()..].trim_ascii_start();
-    if !(rest.is_empty() || rest[0] == b';') || line.contains(&0x0b) || line.contains(&0x0c) {
+    let mut rest = &line[digits.len()..];
+    while let [b' ' | b'\t', more @ ..] = rest {
+        rest = more;
+    }
+    if !matches!(rest, [] | [b';', ..]) {
         return Err(End::Bad("a chunk's size is followed by something else"));
     }
     u64::from_str_radix(&digits, 16).map_err(|_| End::Bad("a chunk's size is no number"))

@@ -174,22 +174,21 @@ fn unhex(text: &str) -> Vec<u8> {
 
 /// All that an origin saw, once that does not grow any more.
 pub fn seen(origin: &Origin, gateway: SocketAddr) -> Vec<Seen> {
-    let mut text = String::new();
-    let mut same = 0;
+    let (mut all, mut same) = (Vec::new(), 0);
     poll(Duration::from_secs(30), || {
-        let now = fetch(origin, gateway);
-        same = if now == text { same + 1 } else { 0 };
-        text = now;
-        same == 5
+        let more = fetch(origin, gateway, all.len());
+        same = if more.is_empty() { same + 1 } else { 0 };
+        all.extend(more.lines().map(Seen::read));
+        same == 10
     });
-    text.lines().map(Seen::read).collect()
+    all
 }
 
-fn fetch(origin: &Origin, gateway: SocketAddr) -> String {
+fn fetch(origin: &Origin, gateway: SocketAddr, from: usize) -> String {
     let stream = connect_from(Ipv4Addr::LOCALHOST, gateway).unwrap();
     let mut reader = BufReader::new(stream);
     let request = format!(
-        "GET /seen HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+        "GET /seen/{from} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
         origin.host
     );
     reader.get_mut().write_all(request.as_bytes()).unwrap();

@@ -7,7 +7,7 @@ mod heads;
 mod mutations;
 
 /// How many cases are mutations of others.
-const MUTATIONS: usize = 1500;
+const MUTATIONS: usize = 1000;
 
 /// When the request comes that must get its own answer on the same connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
