@@ -17,7 +17,7 @@ use crate::support::{Ward, poll};
 use crate::world::{Origin, Seen, access_log, seen, up};
 
 /// Cases under way at once. Most of them wait: for a piece that comes a moment later, or for the gateway to decide.
-const CLIENTS: usize = 24;
+const CLIENTS: usize = 16;
 /// For how long a connection beside is kept; the gateway keeps it longer.
 const UNUSED: Duration = Duration::from_secs(30);
 /// Whoever finds more faults sees the first of them.
@@ -42,10 +42,12 @@ pub fn run(origins: &[Origin], seed: u64, only: Option<&[usize]>) {
     let before = Process::of(ward.gateway_pid());
     let beside = send_all(&parts, gateway);
     println!("sent after {:.1?}", began.elapsed());
-    let witnesses: Vec<Vec<Seen>> = parts
-        .iter()
-        .map(|part| seen(&part.origin, gateway))
-        .collect();
+    let witnesses: Vec<Vec<Seen>> = std::thread::scope(|scope| {
+        let all = parts.iter();
+        let asked = all.map(|part| scope.spawn(|| seen(&part.origin, gateway)));
+        let asked: Vec<_> = asked.collect();
+        asked.into_iter().map(|one| one.join().unwrap()).collect()
+    });
     let log = whole_log(&ward, &parts);
     let after = Process::of(ward.gateway_pid());
     println!("told after {:.1?}", began.elapsed());
