@@ -14,7 +14,7 @@ use crate::client::{Sent, connect_from, send};
 use crate::corpus::{Case, corpus};
 use crate::judge::{Named, Verdict, Witness, judge};
 use crate::support::{Ward, poll};
-use crate::world::{Origin, Seen, access_log, seen, up};
+use crate::world::{Origin, Seen, access_file, access_log, seen, up};
 
 /// Cases under way at once. Most of them wait: for a piece that comes a moment later, or for the gateway to decide.
 const CLIENTS: usize = 16;
@@ -251,8 +251,7 @@ fn whole_log(ward: &Ward, parts: &[Part]) -> Log {
     };
     let (mut log, mut length, mut same) = (Log::new(), 0, 0);
     poll(Duration::from_secs(30), || {
-        let file = ward.home().join("gateway/access.log");
-        let now = std::fs::metadata(file).map_or(0, |file| file.len());
+        let now = std::fs::metadata(access_file(ward)).map_or(0, |file| file.len());
         same = if now == length { same + 1 } else { 0 };
         length = now;
         // For longer than the gateway keeps a line back.

@@ -318,3 +318,94 @@ fn read_size(line: &[u8]) -> Result<u64, End> {
     }
     u64::from_str_radix(&digits, 16).map_err(|_| End::Bad("a chunk's size is no number"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: &str = "Host: a\r\n";
+
+    fn targets(text: &str) -> (Vec<String>, End) {
+        let reading = read(text.as_bytes());
+        let text = |request: &Request| {
+            let [target, body] =
+                [&request.target, &request.body].map(|part| part.escape_ascii().to_string());
+            format!("{target} {body}")
+        };
+        (reading.requests.iter().map(text).collect(), reading.end)
+    }
+
+    fn post(lines: &str, body: &str) -> (Vec<String>, End) {
+        targets(&format!(
+            "POST /x HTTP/1.1\r\n{HOST}{lines}\r\n{body}GET /y HTTP/1.1\r\n{HOST}\r\n"
+        ))
+    }
+
+    #[test]
+    fn bodies_end_where_they_should() {
+        for (lines, body, read) in [
+            ("", "", "/x "),
+            ("Content-Length: 5\r\n", "hello", "/x hello"),
+            (
+                "Content-Length: 5\r\nContent-Length: 05\r\n",
+                "hello",
+                "/x hello",
+            ),
+            (
+                "Transfer-Encoding: CHUNKED\r\n",
+                "5;a=b\r\nhello\r\n1 \r\n!\r\n0\r\nx: y\r\n\r\n",
+                "/x hello!",
+            ),
+        ] {
+            let both = vec![read.to_owned(), "/y ".to_owned()];
+            assert_eq!(post(lines, body), (both, End::Clean), "{lines}{body}");
+        }
+        let both = "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n";
+        assert_eq!(
+            post(both, "0\r\n\r\n"),
+            (vec!["/x ".to_owned()], End::Closed)
+        );
+        assert_eq!(post("Connection: a, close\r\n", "").1, End::Closed);
+        assert_eq!(post("Content-Length: 500\r\n", "").1, End::Partial);
+    }
+
+    #[test]
+    fn what_is_ambiguous_is_no_request() {
+        for (lines, body) in [
+            ("Content-Length: 5\r\nContent-Length: 6\r\n", "hello!"),
+            ("Content-Length: 5, 5\r\n", "hello"),
+            ("Content-Length: +5\r\n", "hello"),
+            ("Content-Length: 18446744073709551616\r\n", ""),
+            ("Transfer-Encoding: identity, chunked\r\n", "0\r\n\r\n"),
+            ("Transfer-Encoding: chunked\u{b}\r\n", "0\r\n\r\n"),
+            ("Transfer-Encoding : chunked\r\n", "0\r\n\r\n"),
+            ("X: y\r\n Transfer-Encoding: chunked\r\n", ""),
+            ("X: a\rb\r\n", ""),
+            ("X: a\0\r\n", ""),
+            ("Transfer-Encoding: chunked\r\n", "5\nhello\r\n0\r\n\r\n"),
+            ("Transfer-Encoding: chunked\r\n", "5\r\nhello0\r\n\r\n"),
+            (
+                "Transfer-Encoding: chunked\r\n",
+                "0x5\r\nhello\r\n0\r\n\r\n",
+            ),
+            ("Transfer-Encoding: chunked\r\n", "0\r\n\n"),
+        ] {
+            let (read, end) = post(lines, body);
+            let refused = read.is_empty() && matches!(end, End::Bad(_));
+            assert!(refused, "{lines}{body}: {read:?}, {end:?}");
+        }
+        for line in [
+            "GET /a b HTTP/1.1",
+            "GET  /a HTTP/1.1",
+            "GET /a HTTP/1.2",
+            "GET /a",
+            "G(T /a HTTP/1.1",
+        ] {
+            let (read, end) = targets(&format!("{line}\r\n{HOST}\r\n"));
+            assert!(
+                read.is_empty() && matches!(end, End::Bad(_)),
+                "{line}: {read:?}, {end:?}"
+            );
+        }
+    }
+}
