@@ -3,7 +3,8 @@
 //! reading of the same bytes does not have; or the gateway has refused it.
 //!
 //! `HOSTILE_CASE=123,456` sends these cases alone and tells all about them; `HOSTILE_ORIGIN=node` sends to one
-//! origin; `HOSTILE_SEED=7` makes other mutations. With `-- --nocapture` there is a table.
+//! origin; `HOSTILE_SEED=7` makes other mutations, `HOSTILE_MUTATIONS=5000` more of them. With `-- --nocapture`
+//! there is a table.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 #![allow(
@@ -22,9 +23,13 @@ mod strict;
 mod support;
 mod world;
 
+use corpus::{Case, Mutations};
 use world::{ORIGINS, Origin};
 
-const SEED: u64 = 4;
+const MUTATIONS: Mutations = Mutations {
+    seed: 4,
+    number: 1000,
+};
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.is_empty())
@@ -47,35 +52,39 @@ fn origins() -> Vec<Origin> {
 
 #[test]
 fn the_same_seed_makes_the_same_corpus_and_hosts_change_nothing_else() {
-    let [one, other] = [ORIGINS[0].host, ORIGINS[1].host].map(|host| corpus::corpus(host, SEED));
-    assert!(one.len() >= 2_000, "{}", one.len());
-    assert_eq!(one.len(), other.len());
-    let again = corpus::corpus(ORIGINS[0].host, SEED);
-    for ((one, again), other) in one.iter().zip(again).zip(other) {
-        assert_eq!(one.bytes(), again.bytes());
-        assert_eq!(one.bytes().len(), other.bytes().len(), "{}", one.id);
-    }
-    let seeded = corpus::corpus(ORIGINS[0].host, SEED + 1);
-    assert!(one_differs(
-        &one_bytes(&corpus::corpus(ORIGINS[0].host, SEED)),
-        &one_bytes(&seeded)
-    ));
-}
-
-fn one_bytes(cases: &[corpus::Case]) -> Vec<Vec<u8>> {
-    cases.iter().map(corpus::Case::bytes).collect()
-}
-
-fn one_differs(one: &[Vec<u8>], other: &[Vec<u8>]) -> bool {
-    one.iter().zip(other).any(|(one, other)| one != other)
+    let [own, python] = [ORIGINS[0].host, ORIGINS[1].host];
+    let cases = corpus::corpus(own, MUTATIONS);
+    assert!(cases.len() >= 2_000, "{}", cases.len());
+    let again = corpus::corpus(own, MUTATIONS);
+    assert!(
+        cases
+            .iter()
+            .map(Case::bytes)
+            .eq(again.iter().map(Case::bytes))
+    );
+    let other = corpus::corpus(python, MUTATIONS);
+    let length = |case: &Case| case.bytes().len();
+    assert!(cases.iter().map(length).eq(other.iter().map(length)));
+    let seed = MUTATIONS.seed + 1;
+    let seeded = corpus::corpus(own, Mutations { seed, ..MUTATIONS });
+    assert!(
+        !cases
+            .iter()
+            .map(Case::bytes)
+            .eq(seeded.iter().map(Case::bytes))
+    );
 }
 
 #[test]
 fn origins_see_what_the_access_log_says_or_the_gateway_refused_it() {
-    let seed = variable("HOSTILE_SEED").map_or(SEED, |seed| seed.parse().unwrap());
+    let number = |name: &str| variable(name).map(|text| text.parse::<u64>().unwrap());
+    let mutations = Mutations {
+        seed: number("HOSTILE_SEED").unwrap_or(MUTATIONS.seed),
+        number: number("HOSTILE_MUTATIONS").map_or(MUTATIONS.number, |number| number as usize),
+    };
     let only = variable("HOSTILE_CASE").map(|list| {
         let numbers = list.split(',').map(|number| number.trim().parse().unwrap());
         numbers.collect::<Vec<usize>>()
     });
-    run::run(&origins(), seed, only.as_deref());
+    run::run(&origins(), mutations, only.as_deref());
 }

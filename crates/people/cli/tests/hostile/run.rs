@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::client::{Sent, connect_from, send};
-use crate::corpus::{Case, corpus};
+use crate::corpus::{Case, Mutations, corpus};
 use crate::judge::{Named, Verdict, Witness, judge};
 use crate::support::{Ward, poll};
 use crate::world::{Origin, Seen, access_file, access_log, seen, up};
@@ -30,13 +30,13 @@ struct Part {
     sent: Vec<Mutex<Option<Result<Sent, String>>>>,
 }
 
-pub fn run(origins: &[Origin], seed: u64, only: Option<&[usize]>) {
+pub fn run(origins: &[Origin], mutations: Mutations, only: Option<&[usize]>) {
     let began = Instant::now();
     let ward = up(origins);
     let gateway: SocketAddr = ward.http().parse().unwrap();
     let parts: Vec<Part> = origins
         .iter()
-        .map(|origin| part(*origin, seed, only))
+        .map(|origin| part(*origin, mutations, only))
         .collect();
     println!("up after {:.1?}", began.elapsed());
     let before = Process::of(ward.gateway_pid());
@@ -106,8 +106,8 @@ fn show(faults: &[Fault]) -> usize {
     others.len() + cases.len()
 }
 
-fn part(origin: Origin, seed: u64, only: Option<&[usize]>) -> Part {
-    let mut cases = corpus(origin.host, seed);
+fn part(origin: Origin, mutations: Mutations, only: Option<&[usize]>) -> Part {
+    let mut cases = corpus(origin.host, mutations);
     if let Some(only) = only {
         cases.retain(|case| only.contains(&case.id));
     }
@@ -341,7 +341,7 @@ fn unexplained(refused: &[Seen], by_origin: &[Named], broken: &[Named]) -> Optio
     for seen in refused {
         let why = seen.refused.as_deref().unwrap_or_default();
         let of = |named: &&Named| why.contains(&named.id) || why.contains(&named.line);
-        match left.iter().position(|named| of(&named)) {
+        match left.iter().position(of) {
             Some(at) => drop(left.swap_remove(at)),
             None if why.contains(" HTTP/1") => smuggled.push(why),
             None => nameless += 1,

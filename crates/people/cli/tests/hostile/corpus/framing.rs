@@ -71,7 +71,7 @@ fn lengths(book: &mut Book) {
         "Content-Length: five",
         "Content-Length: ",
         "Content-Length:",
-        "Content-Length: \0005",
+        "Content-Length: \u{0}5",
         "Content-Length: 5\0",
         "Content-Length: \u{b}5",
         "Content-Length: 5\u{b}",

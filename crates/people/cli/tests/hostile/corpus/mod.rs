@@ -6,8 +6,12 @@ mod framing;
 mod heads;
 mod mutations;
 
-/// How many cases are mutations of others.
-const MUTATIONS: usize = 1000;
+/// Which mutations are made, and how many.
+#[derive(Debug, Clone, Copy)]
+pub struct Mutations {
+    pub seed: u64,
+    pub number: usize,
+}
 
 /// When the request comes that must get its own answer on the same connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +47,7 @@ pub fn canary(host: &str, id: usize) -> Vec<u8> {
 }
 
 /// All cases for an origin of this host. Hosts of one length make corpora that differ in nothing else.
-pub fn corpus(host: &str, seed: u64) -> Vec<Case> {
+pub fn corpus(host: &str, mutations: Mutations) -> Vec<Case> {
     let mut book = Book {
         host: host.to_owned(),
         cases: Vec::new(),
@@ -51,7 +55,7 @@ pub fn corpus(host: &str, seed: u64) -> Vec<Case> {
     heads::write(&mut book);
     framing::write(&mut book);
     connections::write(&mut book);
-    mutations::write(&mut book, seed, MUTATIONS);
+    mutations::write(&mut book, mutations);
     book.cases
 }
 

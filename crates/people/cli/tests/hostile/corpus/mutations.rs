@@ -1,6 +1,6 @@
 //! Mutations: a byte or a line of another case changed, once to three times, most often where the framing is.
 
-use super::{Book, Good, fill};
+use super::{Book, Good, Mutations, fill};
 use crate::random::Random;
 
 /// What is put in or in the place of something.
@@ -29,13 +29,16 @@ const BASES: [&str; 6] = [
     "GET /c/@N HTTP/1.1\r\n@L\r\nPOST /c/@N/second HTTP/1.1\r\n@LContent-Length: 5\r\n\r\nhello@S",
 ];
 
-pub fn write(book: &mut Book, seed: u64, number: usize) {
+pub fn write(book: &mut Book, mutations: Mutations) {
     let grammar = book.cases.len();
-    for _ in 0..number {
+    for _ in 0..mutations.number {
         let id = book.cases.len();
-        let mut random = Random::new(seed, id as u64);
+        let mut random = Random::new(mutations.seed, id as u64);
         let mut bytes = match random.below(2) {
-            0 => fill(*random.of(&BASES), &book.host, id),
+            0 => {
+                let base = random.of(&BASES);
+                fill(base, &book.host, id)
+            }
             _ => renumbered(&book.cases[random.below(grammar)], id),
         };
         // Nobody sends what is large once more.
