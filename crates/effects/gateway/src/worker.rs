@@ -20,6 +20,7 @@ use crate::connection;
 use crate::egress;
 use crate::gate::Ports;
 use crate::journal::Journal;
+use crate::lean::{Dates, Spare};
 use crate::limits::Limits;
 use crate::links::Handed;
 use crate::parting::Parting;
@@ -118,6 +119,10 @@ pub(crate) struct Worker {
     pub(crate) lots: Lots,
     /// Where its requests are counted and logged.
     pub(crate) journal: Rc<Journal>,
+    /// Buffers that nobody uses.
+    pub(crate) spare: Spare,
+    /// The time for answers.
+    pub(crate) dates: Dates,
     phase: watch::Receiver<Phase>,
 }
 
@@ -131,6 +136,8 @@ impl Worker {
             upstreams: Upstreams::new(Rc::clone(&limits), Rc::clone(&journal)),
             lots: Lots::new(),
             phase: shared.phase.subscribe(),
+            spare: Spare::default(),
+            dates: Dates::default(),
             journal,
             limits,
             shared,
@@ -142,6 +149,11 @@ impl Worker {
         *self.phase.borrow() >= Phase::Quitting
     }
 
+    /// How far the process has come.
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
     /// Waits until the process has come as far as `phase`.
     pub(crate) async fn reached(&self, phase: Phase) {
         let mut phases = self.phase.clone();
@@ -150,8 +162,19 @@ impl Worker {
 
     /// A new request id: 32 hexadecimal digits.
     pub(crate) fn new_request_id(&self) -> HeaderValue {
-        let text = format!("{:016x}{:016x}", self.lots.next(), self.lots.next());
-        HeaderValue::try_from(text).expect("hexadecimal digits may stand in a header")
+        let mut id = [0; 32];
+        self.write_request_id(&mut id);
+        HeaderValue::from_bytes(&id).expect("hexadecimal digits may stand in a header")
+    }
+
+    /// Writes one to the beginning of `id`, and says how long it is.
+    pub(crate) fn write_request_id(&self, id: &mut [u8]) -> usize {
+        let number = u128::from(self.lots.next()) << 64 | u128::from(self.lots.next());
+        let digits = id.iter_mut().zip((0..32).rev());
+        digits.for_each(|(digit, at)| {
+            *digit = b"0123456789abcdef"[(number >> (4 * at)) as usize & 15]
+        });
+        32
     }
 }
 
