@@ -8,7 +8,9 @@ pub fn write(book: &mut Book) {
     switches(book);
     expectations(book);
     pipelines(book);
+    large(book);
     splits(book);
+    names(book);
 }
 
 fn listed(book: &mut Book) {
@@ -195,6 +197,56 @@ fn pipelines(book: &mut Book) {
         book.bad(
             "pipeline",
             &format!("POST /c/@N/both HTTP/1.1\r\n@LContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{one}"),
+        );
+    }
+}
+
+/// Bodies and pipelines around the sizes that buffers have. What is in a body would be a request, were it read as
+/// one.
+fn large(book: &mut Book) {
+    let get = "GET /c/@N/get HTTP/1.1\r\n@L\r\n";
+    let chunked =
+        "PUT /c/@N/put HTTP/1.1\r\n@LTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let unit = book.length("@S");
+    for size in [4096, 8192, 16_384, 32_768, 65_536] {
+        for near in [size - unit * 2, size - 150, size, size + 1] {
+            let body = "@S".repeat(near / unit) + &"x".repeat(near % unit);
+            let post = format!("POST /c/@N HTTP/1.1\r\n@LContent-Length: {near}\r\n\r\n{body}");
+            book.good("large body", &format!("{post}{get}"));
+            book.good("large body", &format!("{get}{post}{get}{chunked}"));
+        }
+    }
+    for size in [4096, 8192, 16_384] {
+        let number = size / book.length(get);
+        book.good("long pipeline", &get.repeat(number));
+        let three = format!("{get}{get}{chunked}");
+        book.good("long pipeline", &three.repeat(number / 4));
+    }
+}
+
+/// What a client calls its request.
+fn names(book: &mut Book) {
+    for name in ["mine-@N", "mine-@N\r\nX-Request-Id: other-@N", "Mine_1.@N"] {
+        let line = format!("X-Request-Id: {name}\r\n");
+        book.good("name", &format!("GET /c/@N HTTP/1.1\r\n@L{line}\r\n"));
+    }
+    let long = "n".repeat(200);
+    for name in [
+        "",
+        "a b",
+        "a\u{e9}",
+        "<@N>",
+        "a,b",
+        "\"@N\"",
+        "a\tb",
+        long.as_str(),
+    ] {
+        let line = format!("X-Request-Id: {name}\r\n");
+        book.good("name", &format!("GET /c/@N HTTP/1.1\r\n@L{line}\r\n"));
+        let more = "X-Request-Id: second-@N\r\n";
+        book.bad(
+            "name",
+            &format!("GET /c/@N HTTP/1.1\r\n@L{line}{more}\r\n@S"),
         );
     }
 }
