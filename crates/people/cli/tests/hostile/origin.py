@@ -60,6 +60,8 @@ class Handler(BaseHTTPRequestHandler):
             # What the parser in front of this one read.
             number = named.get("x-conn", "?")
             method, _, target = named.get("x-parsed", "").partition(" ")
+            # HAProxy takes HTTP/2 too, which it writes so.
+            target = target.removeprefix("http://" + named.get("host", ""))
         whole, body = True, bytearray()
         try:
             self.read_body(body)

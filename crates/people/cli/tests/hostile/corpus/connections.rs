@@ -11,6 +11,7 @@ pub fn write(book: &mut Book) {
     large(book);
     splits(book);
     names(book);
+    calls(book);
 }
 
 fn listed(book: &mut Book) {
@@ -247,6 +248,28 @@ fn names(book: &mut Book) {
         book.bad(
             "name",
             &format!("GET /c/@N HTTP/1.1\r\n@L{line}{more}\r\n@S"),
+        );
+    }
+}
+
+/// What looks like a gRPC call goes on as HTTP/2, to an origin that does not speak it.
+fn calls(book: &mut Book) {
+    for kind in ["application/grpc", "application/grpc+proto\r\nTe: trailers"] {
+        let post = format!("POST /c/@N HTTP/1.1\r\n@LContent-Type: {kind}\r\n");
+        let body = "\r\n\r\n@S";
+        let length = book.length(body);
+        book.bad(
+            "call",
+            &format!("{post}Content-Length: {length}\r\n\r\n{body}"),
+        );
+        let chunk = format!("{length:x}\r\n{body}\r\n0\r\n\r\n");
+        book.bad(
+            "call",
+            &format!("{post}Transfer-Encoding: chunked\r\n\r\n{chunk}"),
+        );
+        book.bad(
+            "call",
+            &format!("GET /c/@N HTTP/1.1\r\n@LContent-Type: {kind}\r\n\r\n@S"),
         );
     }
 }
