@@ -13,9 +13,11 @@
 )]
 #![allow(unreachable_pub, reason = "modules of a test file have no outside")]
 
+mod beside;
 mod client;
 mod corpus;
 mod judge;
+mod process;
 mod random;
 mod run;
 mod strict;

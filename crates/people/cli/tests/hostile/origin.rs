@@ -62,7 +62,8 @@ fn serve(stream: TcpStream, number: usize) -> std::io::Result<()> {
             }
         };
         let length = text.len();
-        let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nx-seen: {id}\r\n\r\n");
+        let mut answer =
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nx-seen: {id}\r\n\r\n");
         if head.method != b"HEAD" {
             answer.push_str(&text);
         }
@@ -98,13 +99,23 @@ fn read_head(reader: &mut impl BufRead) -> std::io::Result<Option<Head>> {
             None => return Ok(None),
             Some(line) if line.is_empty() => break,
             Some(line) => {
-                let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+                let colon = line
+                    .iter()
+                    .position(|byte| *byte == b':')
+                    .unwrap_or(line.len());
                 let value = line.get(colon + 1..).unwrap_or_default();
-                fields.push((line[..colon].trim_ascii().to_vec(), value.trim_ascii().to_vec()));
+                fields.push((
+                    line[..colon].trim_ascii().to_vec(),
+                    value.trim_ascii().to_vec(),
+                ));
             }
         }
     }
-    Ok(Some(Head { method, target, fields }))
+    Ok(Some(Head {
+        method,
+        target,
+        fields,
+    }))
 }
 
 fn read_body(reader: &mut impl BufRead, head: &Head, body: &mut Vec<u8>) -> Option<()> {
@@ -115,7 +126,11 @@ fn read_body(reader: &mut impl BufRead, head: &Head, body: &mut Vec<u8>) -> Opti
     }
     loop {
         let line = read_line(reader).ok()??;
-        let digits: String = line.iter().map(|byte| *byte as char).take_while(char::is_ascii_hexdigit).collect();
+        let digits: String = line
+            .iter()
+            .map(|byte| *byte as char)
+            .take_while(char::is_ascii_hexdigit)
+            .collect();
         let size = u64::from_str_radix(&digits, 16).unwrap_or(0);
         if size == 0 {
             break;
@@ -134,7 +149,11 @@ fn read_bytes(reader: &mut impl BufRead, size: u64, body: &mut Vec<u8>) -> Optio
 }
 
 fn line(number: usize, head: &Head, body: &[u8], whole: bool) -> String {
-    let fields: Vec<String> = head.fields.iter().map(|(name, value)| format!("[{},{}]", text(name), text(value))).collect();
+    let fields: Vec<String> = head
+        .fields
+        .iter()
+        .map(|(name, value)| format!("[{},{}]", text(name), text(value)))
+        .collect();
     let mut hex = String::new();
     for byte in body {
         let _ = write!(hex, "{byte:02x}");

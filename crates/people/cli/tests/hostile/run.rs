@@ -2,17 +2,18 @@
 //! and compares.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::client::{Sent, connect_from, send};
+use crate::beside::Beside;
+use crate::client::{Sent, send};
 use crate::corpus::{Case, Mutations, corpus};
 use crate::judge::{Named, Verdict, Witness, judge};
+use crate::process::Process;
 use crate::support::{Ward, poll};
 use crate::world::{Origin, Seen, access_file, access_log, seen, up};
 
@@ -22,8 +23,6 @@ const CLIENTS: usize = 16;
 /// instance speaks that; what a parser of HTTP/1.1 reads there, up to the body of the call, is known, and no
 /// difference. Whoever has mended that strikes it out here.
 const PREFACE: &str = "PRI * HTTP/2.0";
-/// For how long a connection beside is kept; the gateway keeps it longer.
-const UNUSED: Duration = Duration::from_secs(30);
 /// Whoever finds more faults sees the first of them.
 const SHOWN: usize = 25;
 
@@ -64,8 +63,12 @@ pub fn run(origins: &[Origin], mutations: Mutations, only: Option<&[usize]>) {
         "gateway before {before:?}, after {after:?}, all after {:.1?}",
         began.elapsed()
     );
-    if only.is_none() {
-        faults.extend(before.grown(&after));
+    if only.is_none() && !before.survives_as(&after) {
+        faults.push(Fault {
+            case: None,
+            origin: "all",
+            text: format!("the gateway was {before:?} and is {after:?}"),
+        });
     }
     let differing = show(&faults);
     assert!(faults.is_empty(), "{differing} cases differ");
@@ -162,76 +165,6 @@ fn send_all(parts: &[Part], gateway: SocketAddr) -> Vec<Fault> {
         }
     });
     faults.into_inner().unwrap()
-}
-
-/// A client with nothing odd about it, which keeps its connection.
-struct Beside {
-    from: Ipv4Addr,
-    gateway: SocketAddr,
-    stream: Option<(TcpStream, Instant)>,
-}
-
-impl Beside {
-    fn new(origin: usize, client: usize, gateway: SocketAddr) -> Self {
-        let [origin, client] = [origin + 1, client + 1].map(|part| u8::try_from(part).unwrap());
-        let from = Ipv4Addr::new(127, 200, origin, client);
-        Self {
-            from,
-            gateway,
-            stream: None,
-        }
-    }
-
-    /// Asks, and must get the answer to this very question.
-    fn ask(&mut self, host: &str, case: usize) -> Result<(), String> {
-        // One that was not used for long may be closed just now.
-        let kept = self
-            .stream
-            .take()
-            .filter(|(_, used)| used.elapsed() < UNUSED);
-        let mut stream = match kept {
-            Some((stream, _)) => stream,
-            None => connect_from(self.from, self.gateway).map_err(|error| error.to_string())?,
-        };
-        let path = format!("/beside/{case:05}");
-        let text = talk(&mut stream, host, &path).map_err(|error| error.to_string())?;
-        let value = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name));
-            line.map(str::to_owned)
-        };
-        let (id, seen) = (value("x-request-id: "), value("x-seen: "));
-        let own =
-            text.starts_with("HTTP/1.1 200") && id.is_some() && id == seen && text.ends_with(&path);
-        if text.starts_with("HTTP/1.1 200") && !text.contains("connection: close") {
-            self.stream = Some((stream, Instant::now()));
-        }
-        if own {
-            Ok(())
-        } else {
-            Err(format!("it got {text:?}"))
-        }
-    }
-}
-
-fn talk(stream: &mut TcpStream, host: &str, path: &str) -> std::io::Result<String> {
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
-    let (mut text, mut buffer) = (String::new(), [0; 4096]);
-    loop {
-        let count = stream.read(&mut buffer)?;
-        text.push_str(&String::from_utf8_lossy(&buffer[..count]));
-        let length = text
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "));
-        let length: Option<usize> = length.and_then(|length| length.parse().ok());
-        let head = text.find("\r\n\r\n");
-        let whole = head
-            .zip(length)
-            .is_some_and(|(head, length)| text.len() >= head + 4 + length);
-        if whole || count == 0 {
-            return Ok(text);
-        }
-    }
 }
 
 type Log = BTreeMap<String, Vec<Value>>;
@@ -407,39 +340,4 @@ fn tell(
         }
     }
     text
-}
-
-/// What a process takes.
-#[derive(Debug)]
-struct Process {
-    pid: i32,
-    kilobytes: u64,
-    descriptors: usize,
-}
-
-impl Process {
-    fn of(pid: i32) -> Self {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let resident = resident.and_then(|text| text.split_whitespace().next());
-        Self {
-            pid,
-            kilobytes: resident.and_then(|text| text.parse().ok()).unwrap(),
-            descriptors: std::fs::read_dir(format!("/proc/{pid}/fd"))
-                .unwrap()
-                .count(),
-        }
-    }
-
-    /// The gateway has survived, and takes hardly more than before.
-    fn grown(&self, after: &Self) -> Option<Fault> {
-        let bounded = after.pid == self.pid
-            && after.kilobytes < self.kilobytes + 64 * 1024
-            && after.descriptors < self.descriptors + 20 * CLIENTS;
-        (!bounded).then(|| Fault {
-            case: None,
-            origin: "all",
-            text: format!("the gateway was {self:?} and is {after:?}"),
-        })
-    }
 }
