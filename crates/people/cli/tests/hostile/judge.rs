@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::client::{Ended, Sent};
 use crate::corpus::Case;
-use crate::strict::{End, LF_IN_TRAILER, Reading, Request};
+use crate::strict::{End, LF_IN_TRAILER, Request};
 use crate::world::Seen;
 
 /// As much of a path is in the access log.
@@ -88,16 +88,17 @@ pub fn judge(case: &Case, sent: &Sent, lines: &[Value], witness: &Witness) -> Ve
         });
     }
     if !verdict.faults.is_empty() {
-        verdict.known = known(&sent.reading);
+        verdict.known = known(sent);
     }
     verdict
 }
 
-/// Two faults of hyper, by which nothing is smuggled to an origin: its server takes what stands behind a bare LF
-/// after the last chunk for trailers, up to the next empty line, and drops it; its client sends no body of unknown
-/// length with GET and HEAD. Whoever has mended one strikes it out here.
-fn known(reading: &Reading) -> Option<&'static str> {
-    if reading.end == End::Bad(LF_IN_TRAILER) {
+/// Two faults of hyper, by which nothing is smuggled to an origin. Its server takes what stands behind a bare LF after
+/// the last chunk for trailers; the gateway believes nothing more on such a connection, and closes it. Its client
+/// sends no body of unknown length with GET and HEAD. Whoever has mended one strikes it out here.
+fn known(sent: &Sent) -> Option<&'static str> {
+    let reading = &sent.reading;
+    if reading.end == End::Bad(LF_IN_TRAILER) && sent.ended == Ended::Closed {
         return Some("a bare LF in a trailer");
     }
     let bodiless = |request: &&Request| request.method == b"GET" || request.method == b"HEAD";

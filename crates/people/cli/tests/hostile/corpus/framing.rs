@@ -281,13 +281,15 @@ fn chunks(book: &mut Book) {
         "005\r\nhello\r\n000\r\n\r\n",
         "5;name=value\r\nhello\r\n0\r\n\r\n",
         "5;name=\"quoted; value\"\r\nhello\r\n0;last\r\n\r\n",
-        "5\r\nhello\r\n0\r\nX-Trailer: a\r\n\r\n",
         "1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n",
         "4\r\n\r\n\r\n\r\n0\r\n\r\n",
         "3\r\n0\r\n\r\n0\r\n\r\n",
     ] {
         book.good("chunks", &format!("{head}{body}"));
     }
+    // Nothing is wrong with it, and the gateway takes no further request on the connection.
+    let trailer = "5\r\nhello\r\n0\r\nX-Trailer: a\r\n\r\n";
+    book.bad("trailer", &format!("{head}{trailer}"));
     for body in [
         "-5\r\nhello\r\n0\r\n\r\n",
         "+5\r\nhello\r\n0\r\n\r\n",
