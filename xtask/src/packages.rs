@@ -48,6 +48,17 @@ pub(crate) const TEST: &[Package] = &[
     package("skopeo", "/usr/bin/skopeo", "talks to the registry"),
     package("curl", "/usr/bin/curl", "the README's session"),
     package(
+        "nginx-core",
+        "/usr/sbin/nginx",
+        "a parser behind the gateway",
+    ),
+    package(
+        "haproxy",
+        "/usr/sbin/haproxy",
+        "a parser behind the gateway",
+    ),
+    package("nodejs", "/usr/bin/node", "a parser behind the gateway"),
+    package(
         "uidmap",
         "/usr/bin/newuidmap",
         "podman and buildah as an ordinary user",

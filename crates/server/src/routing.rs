@@ -317,6 +317,11 @@ impl Routing {
         )
     }
 
+    /// What it is started with, as arguments.
+    pub(crate) fn gateway_arguments(&self) -> &[String] {
+        &self.0.place.arguments
+    }
+
     /// Where its metrics are had.
     pub(crate) fn metrics_address(&self) -> Option<SocketAddr> {
         self.0.metrics.as_ref()?.local_addr().ok()

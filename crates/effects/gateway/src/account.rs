@@ -131,6 +131,16 @@ impl Entry {
         self.bytes_in.set(self.bytes_in.get() + bytes as u64);
     }
 
+    /// Its body had trailers. Over HTTP/1.1 hyper also takes for trailers what follows a line feed without its carriage
+    /// return, the client's next request among it: nothing more is believed on that connection.
+    pub(crate) fn ends_connection(&self) {
+        if self.version.get() != Some(Version::HTTP_2)
+            && let Some(client) = &*self.client.borrow()
+        {
+            client.leave.cancel();
+        }
+    }
+
     /// A connection was made for it.
     pub(crate) fn connected(&self, began: Instant) {
         self.connecting.set(micros(began, Instant::now()));

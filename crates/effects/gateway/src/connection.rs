@@ -94,7 +94,7 @@ where
     let handed = match Line::new(&worker, &client, &stream, &open) {
         Some(line) => match line.converse().await {
             Parted::Ended => return,
-            Parted::Handed(handed) => handed,
+            Parted::Handed(handed) => *handed,
         },
         None => Handed::nothing(),
     };

@@ -189,6 +189,13 @@ impl Failure {
         Retry::Unsaid,
         "The application broke off before it answered.",
     );
+    /// A gRPC call for what does not speak HTTP/2.
+    pub(crate) const UNSPOKEN: Self = Self::new(
+        StatusCode::BAD_GATEWAY,
+        Fault::Upstream,
+        Retry::Unsaid,
+        "The application does not speak HTTP/2, which a gRPC call needs.",
+    );
     /// The instance switched protocols without having been asked to, or could not be switched.
     pub(crate) const SWITCHED: Self = Self::new(
         StatusCode::BAD_GATEWAY,

@@ -11,8 +11,8 @@ use http::header::{
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
-use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use crate::failure::Failure;
 
@@ -29,8 +29,19 @@ pub(crate) fn check(parts: &Parts) -> Result<String, Failure> {
     if parts.method == Method::CONNECT {
         return Err(Failure::METHOD);
     }
+    check_target(&parts.uri)?;
     check_framing(&parts.headers, parts.version)?;
     check_host(parts)
+}
+
+/// `host:port` alone belongs to CONNECT (RFC 9112 section 3.2.3). Of `http://host#part` no path is left at all: it
+/// would be read as `/` here, and written as a request line of two words.
+fn check_target(uri: &Uri) -> Result<(), Failure> {
+    let is_lost = |path: &PathAndQuery| path == "/" && *path != PathAndQuery::from_static("/");
+    match uri.path_and_query() {
+        Some(path) if !is_lost(path) => Ok(()),
+        _ => Err(Failure::bad_request("The request's target has no path.")),
+    }
 }
 
 fn check_framing(headers: &HeaderMap, version: Version) -> Result<(), Failure> {
@@ -375,6 +386,29 @@ mod tests {
             "text/event-stream; charset=utf-8"
         )));
         assert!(!is_event_stream(&content("text/html")));
+    }
+
+    #[test]
+    fn targets_have_a_path_that_can_be_written() {
+        let host = [("host", "shop.localhost")];
+        let at = |target| check(&parts(Version::HTTP_11, target, &host));
+        for target in [
+            "/",
+            "/x?y",
+            "*",
+            "http://shop.localhost",
+            "http://shop.localhost?y",
+        ] {
+            assert!(at(target).is_ok(), "{target}");
+        }
+        let lost = Failure::bad_request("The request's target has no path.");
+        for target in [
+            "shop.localhost",
+            "shop.localhost:80",
+            "http://shop.localhost#x",
+        ] {
+            assert_eq!(at(target), Err(lost), "{target}");
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(crate) enum Parted {
     /// It is over.
     Ended,
     /// It goes on with hyper.
-    Handed(Handed),
+    Handed(Box<Handed>),
 }
 
 /// What hyper has to know of a connection that it takes over.

@@ -48,6 +48,7 @@ mod links;
 mod local;
 mod marks;
 mod metrics;
+mod origin;
 mod parting;
 mod path;
 mod probe;
@@ -75,6 +76,7 @@ mod websocket;
 mod worker;
 
 pub use limits::Limits;
+pub use origin::Balancers;
 pub use process::{Options, run};
 pub use spawn::{Sockets, SpawnError, spawn, start};
 

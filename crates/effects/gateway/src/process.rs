@@ -32,6 +32,7 @@ use crate::gate::Ports;
 use crate::limits::Limits;
 use crate::links::{self, Handed};
 use crate::metrics;
+use crate::origin::Balancers;
 use crate::parting::{self, Parting};
 use crate::refusals::Refusals;
 use crate::routes::Routing;
@@ -75,6 +76,8 @@ pub struct Options {
     pub limits: Limits,
     /// How the access log is kept; `None`: not at all.
     pub access: Option<AccessLog>,
+    /// Who passes connections on, and says whose they are.
+    pub balancers: Balancers,
 }
 
 impl Options {
@@ -86,6 +89,7 @@ impl Options {
             workers: None,
             limits: Limits::default(),
             access: Some(AccessLog::default()),
+            balancers: Balancers::default(),
         }
     }
 }
@@ -163,6 +167,7 @@ fn serve(options: Options) -> Result<(), StartError> {
         clients: Parting::default(),
         peak: AtomicUsize::new(0),
         limits: options.limits,
+        balancers: options.balancers,
         phase: watch::Sender::new(Phase::Serving),
         accepting: watch::Sender::new(0),
         egress: Record::new(&folder),

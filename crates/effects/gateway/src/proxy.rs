@@ -414,6 +414,10 @@ impl<'a> Exchange<'a> {
                 ))
             }
             Err(SendError::Connect(error)) => Err(unreachable(&place, &error)),
+            Err(SendError::Unspoken) => {
+                place.failed();
+                Err(Broken::Final(Failure::UNSPOKEN))
+            }
             Err(SendError::Lost(_)) if self.upload.is_too_large() => {
                 Err(Broken::Final(Failure::TOO_LARGE))
             }

@@ -215,6 +215,9 @@ impl Upload {
         let now = clock::millis();
         self.progress.set(now);
         self.settle(now);
+        if matches!(&frame, Some(Ok(frame)) if frame.is_trailers()) {
+            self.entry.ends_connection();
+        }
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {

@@ -2,7 +2,7 @@
 //! need. Workers share the routing table, the counts on the instances and the limit on connections.
 
 use std::io;
-use std::net::TcpListener as StdListener;
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::access::Query;
@@ -23,6 +23,7 @@ use crate::journal::Journal;
 use crate::lean::{Dates, Spare};
 use crate::limits::Limits;
 use crate::links::Handed;
+use crate::origin::{self, Balancers};
 use crate::parting::Parting;
 use crate::probe;
 use crate::refusals::Refusals;
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     /// The places for connections.
     pub(crate) admission: Arc<Admission>,
+    /// Who passes connections on, and says whose they are.
+    pub(crate) balancers: Balancers,
     /// How often each limit was met.
     pub(crate) refusals: Refusals,
     /// HTTP/2 connections of clients that are told to go away when the process leaves.
@@ -251,14 +254,33 @@ async fn accept_all(worker: &Rc<Worker>, listener: &TcpListener, speak: Speak) {
             }
         };
         let shared = &worker.shared;
-        let seat = shared.admission.seat(permit, peer.ip(), &shared.refusals);
-        // Closed without a word: one would cost more than the connection did.
-        let Some(seat) = seat else { continue };
         let open = shared.admission.open();
         shared.peak.fetch_max(open, Ordering::Relaxed);
+        let balanced = shared.balancers.has(peer.ip());
+        let seat = match balanced {
+            // Whose it is comes with it.
+            true => Err(permit),
+            // Closed without a word: one would cost more than the connection did.
+            false => match seat_of(shared, permit, peer.ip()) {
+                Some(seat) => Ok(seat),
+                None => continue,
+            },
+        };
         let worker = Rc::clone(worker);
         tokio::task::spawn_local(async move {
             prepare(&stream, worker.limits.stalled);
+            let (mut stream, mut peer) = (stream, peer);
+            let seat = match seat {
+                Ok(seat) => seat,
+                Err(permit) => {
+                    let told = client_of(&worker, &mut stream, peer).await;
+                    let Some(address) = told else { return };
+                    peer.set_ip(address);
+                    let seated = seat_of(&worker.shared, permit, address);
+                    let Some(seat) = seated else { return };
+                    seat
+                }
+            };
             match speak {
                 Speak::Plain => connection::serve_plain(worker, stream, peer, seat).await,
                 Speak::Tls => {
@@ -269,6 +291,19 @@ async fn accept_all(worker: &Rc<Worker>, listener: &TcpListener, speak: Speak) {
             }
         });
     }
+}
+
+fn seat_of(shared: &Shared, permit: OwnedSemaphorePermit, address: IpAddr) -> Option<Seat> {
+    shared.admission.seat(permit, address, &shared.refusals)
+}
+
+/// Whose connection it is that a balancer passes on.
+async fn client_of(worker: &Worker, stream: &mut TcpStream, peer: SocketAddr) -> Option<IpAddr> {
+    let told = origin::read(stream, peer.ip(), worker.limits.header_timeout).await;
+    told.inspect_err(
+        |error| tracing::info!(%peer, %error, "a balancer does not say whose connection it is"),
+    )
+    .ok()
 }
 
 async fn handshake(

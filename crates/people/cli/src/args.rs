@@ -125,7 +125,7 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Run the data plane (Ward does this itself)
     #[command(hide = true)]
-    Gateway(AccessLog),
+    Gateway(ForGateway),
     /// Run one instance (Ward does this itself)
     #[command(hide = true)]
     Keeper,
@@ -136,7 +136,7 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) addresses: Addresses,
     #[command(flatten)]
-    pub(crate) access_log: AccessLog,
+    pub(crate) gateway: ForGateway,
     /// Take over from another version, for this reason (`ward upgrade` does this itself)
     #[arg(long, hide = true, value_name = "WHY")]
     pub(crate) upgrade: Option<String>,
@@ -428,9 +428,9 @@ pub(crate) struct Top {
     pub(crate) once: bool,
 }
 
-/// How the gateway keeps its access log, `gateway/access.log` in the state folder.
+/// How the gateway keeps its access log, `gateway/access.log` in the state folder, and whom it believes.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct AccessLog {
+pub(crate) struct ForGateway {
     /// Whether the gateway has an access log
     #[arg(
         long,
@@ -461,21 +461,34 @@ pub(crate) struct AccessLog {
         hide_env_values = true
     )]
     pub(crate) access_log_query: Switch,
+    /// Addresses of balancers that pass connections on with the PROXY protocol, version 2; each of their connections
+    /// must begin with it
+    #[arg(
+        long,
+        env = "WARD_PROXY_PROTOCOL",
+        value_name = "RANGES",
+        value_delimiter = ','
+    )]
+    pub(crate) proxy_protocol: Vec<AddressRange>,
 }
 
-impl AccessLog {
+impl ForGateway {
     /// The same for another process of this binary.
     pub(crate) fn arguments(&self) -> Vec<String> {
         let word = |switch: Switch| match switch {
             Switch::On => "on",
             Switch::Off => "off",
         };
-        vec![
+        let mut arguments = vec![
             format!("--access-log={}", word(self.access_log)),
             format!("--access-log-size={}", self.access_log_size),
             format!("--access-log-files={}", self.access_log_files),
             format!("--access-log-query={}", word(self.access_log_query)),
-        ]
+        ];
+        // Each for itself, and none where there is none: a binary of an older version does not know it.
+        let balancers = self.proxy_protocol.iter();
+        arguments.extend(balancers.map(|range| format!("--proxy-protocol={range}")));
+        arguments
     }
 }
 

@@ -39,7 +39,11 @@ pub(crate) async fn ensure(
         Err(ClientError::NotRunning { .. }) => {}
         Err(other) => return Err(other.into()),
     }
-    let server = started(&client, home, addresses, Launch::Own).await?;
+    let set = Settings {
+        addresses,
+        gateway: &[],
+    };
+    let server = started(&client, home, &set, Launch::Own).await?;
     printer.done(&format!(
         "the platform runs (server {}, state in {})",
         server.pid, server.home
@@ -91,7 +95,8 @@ pub(crate) enum Launch<'a> {
     Other(&'a Path),
 }
 
-fn start(home: &Path, addresses: &Addresses, launch: Launch<'_>) -> Result<Child, Trouble> {
+fn start(home: &Path, set: &Settings<'_>, launch: Launch<'_>) -> Result<Child, Trouble> {
+    let addresses = set.addresses;
     let broken = |what: &str, error: std::io::Error| {
         Trouble::failure(
             format!("{what} {}: {error}", home.display()),
@@ -129,6 +134,7 @@ fn start(home: &Path, addresses: &Addresses, launch: Launch<'_>) -> Result<Child
         .args(["--https-addr", &addresses.https().to_string()])
         .args(["--registry-addr", &addresses.registry().to_string()])
         .args(metrics)
+        .args(set.gateway)
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -138,16 +144,24 @@ fn start(home: &Path, addresses: &Addresses, launch: Launch<'_>) -> Result<Child
         .map_err(|error| broken("cannot start the server for", error))
 }
 
+/// What a server is started with.
+pub(crate) struct Settings<'a> {
+    /// Where it listens.
+    pub(crate) addresses: &'a Addresses,
+    /// What its gateway is started with; empty: what the environment's variables say.
+    pub(crate) gateway: &'a [String],
+}
+
 /// Starts a server, and waits for its first answer. Another one may have been faster, and is as good; or
 /// it may be on its way out, and then it is tried again.
 pub(crate) async fn started(
     client: &Client,
     home: &Path,
-    addresses: &Addresses,
+    set: &Settings<'_>,
     launch: Launch<'_>,
 ) -> Result<ServerView, Trouble> {
     let deadline = tokio::time::Instant::now() + START_TIMEOUT;
-    let mut child = start(home, addresses, launch)?;
+    let mut child = start(home, set, launch)?;
     loop {
         match client.get::<StatusView>("/v1/status").await {
             Ok(status) => return Ok(status.server),
@@ -164,7 +178,7 @@ pub(crate) async fn started(
                 if let Some(server) = another(client).await {
                     return Ok(server);
                 }
-                child = start(home, addresses, launch)?;
+                child = start(home, set, launch)?;
             }
             Some(_) => return Err(last_words(home, true)),
         }

@@ -515,7 +515,12 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         let chunked = matches!(head.framing, Framing::Chunked(_) | Framing::ToTheEnd);
         let mut from = head.length;
         loop {
-            let (used, apart) = self.take(head, &read[from..], long.as_deref_mut(), account)?;
+            let taken = self.take(head, &read[from..], long.as_deref_mut(), account);
+            if taken.is_err() {
+                // What came before is the client's.
+                self.write(wire, &[]).await?;
+            }
+            let (used, apart) = taken?;
             let over = head.framing.is_over();
             if over && chunked {
                 self.line.output.extend_from_slice(LAST_CHUNK);
@@ -524,9 +529,11 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             if over {
                 return Ok(from + used == read.len());
             }
+            // There is more than fits.
+            let full = read.len() == read.capacity();
             read.clear();
             from = 0;
-            if head.framing.left().is_some_and(|left| left > LARGE) {
+            if full || head.framing.left().is_some_and(|left| left > LARGE) {
                 self.line.worker.spare.enlarge(read);
             }
             match self.read_body(wire, read, long.as_deref_mut()).await {

@@ -106,12 +106,12 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
                 }
                 Next::Hand(resume) => {
                     let ahead = std::mem::take(&mut self.input);
-                    return Parted::Handed(Handed {
+                    return Parted::Handed(Box::new(Handed {
                         ahead: Bytes::from(ahead),
                         since: self.owes_since.unwrap_or_else(clock::millis),
                         requests: self.requests,
                         resume,
-                    });
+                    }));
                 }
             }
         }

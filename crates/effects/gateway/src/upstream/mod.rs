@@ -2,6 +2,7 @@
 
 mod keeper;
 mod pool;
+mod preface;
 mod wire;
 
 pub(crate) use pool::{Lease, Reuse, SendError, Upstream, Upstreams};

@@ -5,7 +5,7 @@
 //! is not used; a request that hyper did not begin to write goes out on another one; and a request that
 //! must not be sent twice goes only on a connection that was used a moment ago, or on a new one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,6 +21,7 @@ use rustix::net::RecvFlags;
 use tokio::net::TcpStream;
 
 use super::keeper::Keeper;
+use super::preface;
 use super::wire::Wire;
 use crate::clock;
 use crate::instance::Instance;
@@ -50,6 +51,8 @@ pub(crate) enum Reuse {
 pub(crate) enum SendError {
     /// There is no connection. Nothing was sent.
     Connect(io::Error),
+    /// It does not speak the protocol that is needed. Nothing was sent.
+    Unspoken,
     /// The request, or a part of it, may have been sent.
     Lost(hyper::Error),
 }
@@ -83,6 +86,7 @@ impl Upstreams {
                 idle: RefCell::default(),
                 wires: RefCell::default(),
                 shared: RefCell::default(),
+                speaks_http2: Cell::new(false),
                 ledger: self.journal.ledger(instance),
             })
         });
@@ -109,6 +113,8 @@ pub(crate) struct Upstream {
     idle: RefCell<Vec<Connection>>,
     pub(super) wires: RefCell<Vec<Wire>>,
     shared: RefCell<Option<http2::SendRequest<Attempt>>>,
+    /// Whether it was seen to.
+    speaks_http2: Cell<bool>,
     /// Where its requests are counted.
     pub(crate) ledger: Ledger,
 }
@@ -192,7 +198,7 @@ impl Upstream {
                     let began = Instant::now();
                     let made = self.new_connection(self.connect_http2()).await;
                     request.body().connected(began);
-                    made.map_err(SendError::Connect)?
+                    made.map_err(unspoken)?
                 }
             };
             let mut error = match sender.try_send_request(request).await {
@@ -290,6 +296,10 @@ impl Upstream {
     }
 
     async fn connect_http2(&self) -> io::Result<http2::SendRequest<Attempt>> {
+        if !self.speaks_http2.get() {
+            preface::ask(self.stream().await?).await?;
+            self.speaks_http2.set(true);
+        }
         let (stream, _) = self.connect().await?;
         let (sender, connection) = http2::Builder::new(Local)
             .timer(TokioTimer::new())
@@ -315,6 +325,14 @@ impl Upstream {
         let stream = self.stream().await?;
         let socket = rustix::io::fcntl_dupfd_cloexec(&stream, 0)?;
         Ok((stream, socket))
+    }
+}
+
+/// Of what is answered to the preface only one thing is known: that it is not what was asked for.
+fn unspoken(error: io::Error) -> SendError {
+    match error.kind() {
+        io::ErrorKind::InvalidData => SendError::Unspoken,
+        _ => SendError::Connect(error),
     }
 }
 

@@ -1,13 +1,15 @@
 //! What HTTP clients see.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::app::{App, slow_body};
-use crate::clients::{body, fetch, get, get2, http1, http2, piece};
+use crate::clients::{body, fetch, get, get2, http1, http2, piece, raw};
 use crate::world::{World, eventually};
 
 #[tokio::test]
@@ -337,8 +339,8 @@ async fn grpc_goes_over_http2_and_keeps_its_trailers() {
     }
     assert_eq!(
         world.keeper("web-r1-1").connected(),
-        1,
-        "calls share a connection"
+        2,
+        "calls share a connection, after one that asked for the protocol"
     );
     assert_eq!(world.traffic("web-r1-1").await.requests, 0);
 }
@@ -379,4 +381,32 @@ async fn a_call_streams_in_both_directions_at_once() {
             .unwrap()["grpc-status"],
         "0"
     );
+}
+
+#[tokio::test]
+async fn an_instance_of_http1_never_sees_the_bytes_of_a_call() {
+    let app = App::raw(|mut stream, seen| async move {
+        // It skips what it does not understand, as lenient parsers do.
+        let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
+        while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+            all.extend_from_slice(&buffer[..count]);
+            let text = String::from_utf8_lossy(&all);
+            seen.requests
+                .fetch_add(text.matches("/smuggled").count(), Ordering::SeqCst);
+            let _ = stream
+                .write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+                .await;
+        }
+    })
+    .await;
+    let mut world = World::new().await;
+    world.instance("web-r1-1", app.address);
+    world.route(&["web-r1-1"]).await;
+    let call = "POST /grpc HTTP/1.1\r\nHost: shop.localhost\r\nContent-Type: application/grpc\r\n\
+                Content-Length: 52\r\nConnection: close\r\n\r\n\
+                \r\n\r\nGET /smuggled HTTP/1.1\r\nHost: evil.example.org\r\n\r\n";
+    let answer = raw(world.http, call.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+    assert!(answer.contains("does not speak HTTP/2"), "{answer}");
+    assert_eq!(app.seen.requests(), 0);
 }

@@ -17,6 +17,7 @@ mod edges;
 mod gaps;
 mod hedging;
 mod http;
+mod lean;
 mod links;
 mod overload;
 mod partings;

@@ -7,7 +7,7 @@ use ward_gateway::access;
 use ward_server::{Actor, Options, Server, StartError, Upgrade};
 
 use super::Context;
-use crate::args::{AccessLog, Serve, Switch};
+use crate::args::{ForGateway, Serve, Switch};
 
 fn log() {
     let filter = EnvFilter::try_from_env("WARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
@@ -21,7 +21,7 @@ fn log() {
 /// How `ward serve` ends when another server has the state folder already.
 pub(crate) const TAKEN: u8 = 3;
 
-pub(crate) fn gateway(context: &Context, asked: &AccessLog) -> ExitCode {
+pub(crate) fn gateway(context: &Context, asked: &ForGateway) -> ExitCode {
     log();
     let mut options = ward_gateway::Options::new(context.home.clone());
     options.access = (asked.access_log == Switch::On).then_some(access::AccessLog {
@@ -32,6 +32,7 @@ pub(crate) fn gateway(context: &Context, asked: &AccessLog) -> ExitCode {
             Switch::Off => access::Query::Omitted,
         },
     });
+    options.balancers = ward_gateway::Balancers(asked.proxy_protocol.clone());
     ward_gateway::run(options)
 }
 
@@ -63,7 +64,7 @@ fn run(context: &Context, serve: Serve) -> Result<(), Box<dyn std::error::Error>
         https: addresses.https(),
         registry: addresses.registry(),
         metrics: addresses.metrics_addr,
-        gateway: serve.access_log.arguments(),
+        gateway: serve.gateway.arguments(),
         upgrade: serve.upgrade.map(|why| Upgrade {
             by: Actor::of_uid(rustix::process::geteuid().as_raw()),
             why,

@@ -13,7 +13,7 @@ use ward_types::view::{ServerView, StatusView};
 
 use super::{Context, Trouble, deploy};
 use crate::args::{Addresses, Upgrade};
-use crate::platform::{self, Launch};
+use crate::platform::{self, Launch, Settings};
 use crate::printer::Status;
 
 pub(crate) async fn upgrade(context: &Context, upgrade: &Upgrade) -> Result<Status, Trouble> {
@@ -28,10 +28,15 @@ pub(crate) async fn upgrade(context: &Context, upgrade: &Upgrade) -> Result<Stat
     let before = status.server;
     let kept = Kept::of(before.pid, &context.home);
     let addresses = addresses_of(&before)?;
+    // Whatever this terminal's variables say.
+    let set = Settings {
+        addresses: &addresses,
+        gateway: &before.gateway_arguments,
+    };
     context.client.post::<()>("/v1/handover", &()).await?;
     deploy::gone(context, before.pid).await?;
     let launch = Launch::Upgrade { why: &upgrade.why };
-    let taken = platform::started(&context.client, &context.home, &addresses, launch).await;
+    let taken = platform::started(&context.client, &context.home, &set, launch).await;
     match taken {
         Ok(after) => {
             if let Kept::Copied(copy) = &kept {
@@ -48,7 +53,7 @@ pub(crate) async fn upgrade(context: &Context, upgrade: &Upgrade) -> Result<Stat
             ));
             Ok(Status::Success)
         }
-        Err(trouble) => Err(taken_back(context, &addresses, &kept, trouble).await),
+        Err(trouble) => Err(taken_back(context, &set, &kept, trouble).await),
     }
 }
 
@@ -113,14 +118,14 @@ fn addresses_of(server: &ServerView) -> Result<Addresses, Trouble> {
 
 async fn taken_back(
     context: &Context,
-    addresses: &Addresses,
+    set: &Settings<'_>,
     kept: &Kept,
     trouble: Trouble,
 ) -> Trouble {
     let again = match kept.path() {
         Some(path) => {
             let launch = Launch::Other(path);
-            let back = platform::started(&context.client, &context.home, addresses, launch).await;
+            let back = platform::started(&context.client, &context.home, set, launch).await;
             back.ok().map(|server| server.version)
         }
         None => None,
