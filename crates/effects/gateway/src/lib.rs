@@ -64,6 +64,7 @@ mod split;
 mod table_file;
 mod tally;
 mod throttle;
+mod tickets;
 mod tls;
 mod tunnel;
 mod upload;

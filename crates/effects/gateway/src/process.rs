@@ -38,7 +38,7 @@ use crate::scribe::Scribe;
 use crate::serve::{self, Desk};
 use crate::socket;
 use crate::table_file;
-use crate::tls::{self, TlsError};
+use crate::tls::{Tls, TlsError};
 use crate::worker::{self, Listeners, Phase, Rank, Shared};
 
 const CONTROL: &str = "control.sock";
@@ -145,6 +145,9 @@ fn serve(options: Options) -> Result<(), StartError> {
     // 2. What is served, before anybody is accepted.
     let folder = crate::folder(&options.home);
     make_folder(&folder)?;
+    let tls = runtime().map_err(StartError::Worker)?;
+    let tls = tls.block_on(Tls::new(&options.home));
+    let tls = tls.map_err(StartError::Tls)?;
     let tallies = Arc::default();
     let scribe = options
         .access
@@ -166,7 +169,7 @@ fn serve(options: Options) -> Result<(), StartError> {
         accepting: watch::Sender::new(0),
         egress: Record::new(&folder),
         ports: ports(&listeners),
-        tls: tls::configuration(&options.home).map_err(StartError::Tls)?,
+        tls,
         tallies,
         access: scribe.as_ref().map(Scribe::outbox).zip(query),
     });

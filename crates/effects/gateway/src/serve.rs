@@ -65,15 +65,19 @@ impl Desk {
                 GatewayRequest::MetricsListener => &metrics,
                 _ => &[],
             };
-            let tallies = matches!(request, GatewayRequest::Tally);
-            let reply = match self.handle(request).await {
-                Ok(()) if tallies => GatewayReply::Tallied {
+            let reply = match request {
+                GatewayRequest::Tally => GatewayReply::Tallied {
                     tally: metrics::tally(&self.shared),
                 },
-                Ok(()) => GatewayReply::Observed {
-                    observed: self.observe(),
+                GatewayRequest::TicketKeys => GatewayReply::TicketKeys {
+                    keys: self.shared.tls.tickets(),
                 },
-                Err(message) => GatewayReply::Refused { message },
+                request => match self.handle(request).await {
+                    Ok(()) => GatewayReply::Observed {
+                        observed: self.observe(),
+                    },
+                    Err(message) => GatewayReply::Refused { message },
+                },
             };
             lines.send(&reply, descriptors).await?;
         }
@@ -92,7 +96,8 @@ impl Desk {
             GatewayRequest::Observe
             | GatewayRequest::Listeners
             | GatewayRequest::MetricsListener
-            | GatewayRequest::Tally => Ok(()),
+            | GatewayRequest::Tally
+            | GatewayRequest::TicketKeys => Ok(()),
             GatewayRequest::Cut { env, instance } => self.shared.routing.cut(&env, &instance),
             GatewayRequest::Quit { grace } => {
                 let _ = self.quit.send(grace);

@@ -11,7 +11,6 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio_rustls::TlsAcceptor;
 
 use crate::access::Query;
 use crate::admission::{Admission, Seat};
@@ -28,6 +27,7 @@ use crate::refusals::Refusals;
 use crate::routes::Routing;
 use crate::scribe::Outbox;
 use crate::tally::{Handshake, Tallies};
+use crate::tls::Tls;
 use crate::upstream::Upstreams;
 
 const SWEEP: Duration = Duration::from_secs(5);
@@ -72,7 +72,7 @@ pub(crate) struct Shared {
     /// The ports that are listened on.
     pub(crate) ports: Ports,
     /// How TLS is spoken.
-    pub(crate) tls: Arc<rustls::ServerConfig>,
+    pub(crate) tls: Tls,
     /// What is counted.
     pub(crate) tallies: Arc<Tallies>,
     /// Where lines of the access log are put, and whether they have query strings.
@@ -254,7 +254,7 @@ async fn handshake(
     seat: &Seat,
 ) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
     let shared = &worker.shared;
-    let accepted = TlsAcceptor::from(Arc::clone(&shared.tls)).accept(stream);
+    let accepted = shared.tls.accept(stream);
     let within = worker.limits.header_timeout;
     let accepted = shared
         .admission

@@ -13,6 +13,7 @@ use crate::histogram::Histogram;
 use crate::id::{EnvId, Generation, InstanceId, Name, ReleaseId, Term};
 use crate::maintenance::Maintenance;
 use crate::route::Route;
+use crate::secret::Secret;
 use crate::spec::{Probe, Sticky};
 use crate::tally::GatewayTally;
 use crate::time::Millis;
@@ -181,6 +182,8 @@ pub enum GatewayRequest {
     MetricsListener,
     /// What has been counted so far; the answer is a `Tallied`.
     Tally,
+    /// The keys of session tickets, for the gateway that takes over; the answer is a `TicketKeys`.
+    TicketKeys,
     /// Stop accepting, finish what is under way within the budget, then exit.
     Quit {
         /// How long requests under way may take.
@@ -202,11 +205,25 @@ pub enum GatewayReply {
         /// What it has counted.
         tally: GatewayTally,
     },
+    /// The keys of session tickets, the newest first. They are kept in memory alone.
+    TicketKeys {
+        /// The keys.
+        keys: Vec<TicketKey>,
+    },
     /// It cannot be done.
     Refused {
         /// Why, in a sentence.
         message: String,
     },
+}
+
+/// A key of session tickets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketKey {
+    /// Its name, 16 bytes, and the key itself, 32, in hexadecimal digits.
+    pub secret: Secret,
+    /// How long ago it was made.
+    pub age: Millis,
 }
 
 /// What a gateway sees. Never an event.
