@@ -17,6 +17,7 @@ use crate::secret::Secret;
 use crate::spec::{Probe, Sticky};
 use crate::tally::GatewayTally;
 use crate::time::Millis;
+use crate::tls::CertificateObserved;
 
 /// What the gateway serves. An immutable value that is swapped whole.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -242,6 +243,9 @@ pub struct GatewayObserved {
     /// What was refused or cut since the gateway started, by the limit that did it; none that did nothing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<Refusal, u64>,
+    /// The files with certificates that the table names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateObserved>,
 }
 
 /// A limit of the gateway's that refuses connections or requests, or cuts connections.
