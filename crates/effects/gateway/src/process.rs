@@ -38,7 +38,7 @@ use crate::scribe::Scribe;
 use crate::serve::{self, Desk};
 use crate::socket;
 use crate::table_file;
-use crate::tls::{Tls, TlsError};
+use crate::tls::{self, Tls, TlsError};
 use crate::worker::{self, Listeners, Phase, Rank, Shared};
 
 const CONTROL: &str = "control.sock";
@@ -126,7 +126,8 @@ pub fn run(options: Options) -> ExitCode {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes, in a line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -269,7 +270,10 @@ fn at(path: &Path, source: io::Error) -> StartError {
 /// clients are told to come back.
 fn load_table(shared: &Shared, folder: &Path) {
     match table_file::load(folder) {
-        Ok(Some(table)) => shared.routing.swap(table),
+        Ok(Some(table)) => {
+            shared.tls.prepare(&table);
+            shared.routing.swap(table);
+        }
         Ok(None) => {}
         Err(error) => tracing::error!(%error, "the stored routing table cannot be read"),
     }
@@ -342,6 +346,7 @@ fn lead(
         tokio::task::spawn_local(give_back(Arc::clone(shared)));
         tokio::task::spawn_local(parting::tell_all(Arc::clone(shared)));
         tokio::task::spawn_local(adapt::watch(Arc::clone(shared)));
+        tokio::task::spawn_local(tls::watch(Arc::clone(shared)));
         tokio::task::spawn_local(links::take_over(links, Arc::clone(shared), workers));
         let ended = until_the_end(shared, stored, desk, &mut asked).await;
         ended.map_err(StartError::Worker)

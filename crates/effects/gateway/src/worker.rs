@@ -11,6 +11,8 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
+use tokio_rustls::server::TlsStream;
+use ward_types::table::GatewayObserved;
 
 use crate::access::Query;
 use crate::admission::{Admission, Seat};
@@ -21,6 +23,7 @@ use crate::gate::Ports;
 use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::links::Handed;
+use crate::mutual::Holder;
 use crate::parting::Parting;
 use crate::probe;
 use crate::refusals::Refusals;
@@ -77,6 +80,17 @@ pub(crate) struct Shared {
     pub(crate) tallies: Arc<Tallies>,
     /// Where lines of the access log are put, and whether they have query strings.
     pub(crate) access: Option<(Outbox, Query)>,
+}
+
+impl Shared {
+    /// What the gateway sees.
+    pub(crate) fn observe(&self) -> GatewayObserved {
+        GatewayObserved {
+            refused: self.refusals.all(),
+            certificates: self.tls.observe(),
+            ..self.routing.observe()
+        }
+    }
 }
 
 /// The listening sockets, as they come.
@@ -239,8 +253,8 @@ async fn accept_all(worker: &Rc<Worker>, listener: &TcpListener, speak: Speak) {
             match speak {
                 Speak::Plain => connection::serve_plain(worker, stream, peer, seat).await,
                 Speak::Tls => {
-                    if let Some(stream) = handshake(&worker, stream, &seat).await {
-                        connection::serve_tls(worker, stream, peer, seat).await;
+                    if let Some((stream, holder)) = handshake(&worker, stream, &seat).await {
+                        connection::serve_tls(worker, stream, (peer, holder), seat).await;
                     }
                 }
             }
@@ -252,7 +266,7 @@ async fn handshake(
     worker: &Worker,
     stream: TcpStream,
     seat: &Seat,
-) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+) -> Option<(TlsStream<TcpStream>, Option<Holder>)> {
     let shared = &worker.shared;
     let accepted = shared.tls.accept(stream);
     let within = worker.limits.header_timeout;

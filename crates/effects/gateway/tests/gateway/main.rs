@@ -9,12 +9,14 @@ mod keeper;
 mod world;
 
 mod accounts;
+mod certificates;
 mod control;
 mod draining;
 mod edges;
 mod gaps;
 mod http;
 mod links;
+mod mutual;
 mod overload;
 mod partings;
 mod probes;
