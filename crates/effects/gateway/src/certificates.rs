@@ -15,6 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use ward_types::secret::Secret;
+use ward_types::table::KeptFiles;
 use ward_types::time::Timestamp;
 use ward_types::tls::{CertificateFiles, HostTls};
 use x509_parser::certificate::X509Certificate;
@@ -110,9 +111,10 @@ pub fn check(host: &str, tls: &HostTls, now: Timestamp) -> Result<(), Certificat
 pub(crate) struct Pair {
     /// What a handshake needs.
     pub(crate) key: Arc<CertifiedKey>,
-    path: PathBuf,
+    files: CertificateFiles,
     term: Term,
     names: Vec<String>,
+    texts: [Secret; 2],
 }
 
 /// When a certificate is good.
@@ -125,9 +127,18 @@ struct Term {
 impl Pair {
     /// What the files hold, if it fits together.
     pub(crate) fn read(files: &CertificateFiles) -> Result<Self, CertificateError> {
+        let texts = [text(&files.certificate)?, text(&files.key)?];
+        Self::of(files, &texts)
+    }
+
+    /// The same of what was in the files.
+    pub(crate) fn of(files: &CertificateFiles, texts: &[Secret]) -> Result<Self, CertificateError> {
         let path = &files.certificate;
-        let chain = certificates(path)?;
-        let key = private_key(&files.key)?;
+        let [first, second] = texts else {
+            return Err(without(path, "certificate"));
+        };
+        let chain = certificates(path, first)?;
+        let key = private_key(&files.key, second)?;
         let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider());
         let key = key.map_err(|source| match source {
             rustls::Error::InconsistentKeys(_) => CertificateError::OtherKey {
@@ -143,7 +154,8 @@ impl Pair {
         Ok(Self {
             term: term(&own),
             names: names(&own),
-            path: path.clone(),
+            files: files.clone(),
+            texts: [first.clone(), second.clone()],
             key: Arc::new(key),
         })
     }
@@ -155,17 +167,25 @@ impl Pair {
 
     /// Whether it is for a host, and good now.
     pub(crate) fn suits(&self, host: &str, now: Timestamp) -> Result<(), CertificateError> {
-        in_time(&self.path, self.term, now)?;
+        in_time(&self.files.certificate, self.term, now)?;
         match self.is_for(host) {
             true => Ok(()),
             false => Err(CertificateError::OtherHost {
-                path: self.path.clone(),
+                path: self.files.certificate.clone(),
                 host: host.to_owned(),
                 names: match self.names.as_slice() {
                     [] => "no host at all".to_owned(),
                     names => names.join(", "),
                 },
             }),
+        }
+    }
+
+    /// For the gateway that takes over.
+    pub(crate) fn files(&self) -> KeptFiles {
+        KeptFiles {
+            files: vec![self.files.certificate.clone(), self.files.key.clone()],
+            texts: self.texts.to_vec(),
         }
     }
 
@@ -190,12 +210,21 @@ pub(crate) struct Authorities {
     pub(crate) roots: Arc<RootCertStore>,
     path: PathBuf,
     terms: Vec<Term>,
+    text: Secret,
 }
 
 impl Authorities {
     /// What a file holds.
     pub(crate) fn read(path: &Path) -> Result<Self, CertificateError> {
-        let all = certificates(path)?;
+        Self::of(path, &[text(path)?])
+    }
+
+    /// The same of what was in it.
+    pub(crate) fn of(path: &Path, texts: &[Secret]) -> Result<Self, CertificateError> {
+        let [text] = texts else {
+            return Err(without(path, "certificate"));
+        };
+        let all = certificates(path, text)?;
         let mut roots = RootCertStore::empty();
         let mut terms = Vec::new();
         for authority in all {
@@ -211,7 +240,16 @@ impl Authorities {
             roots: Arc::new(roots),
             path: path.to_owned(),
             terms,
+            text: text.clone(),
         })
+    }
+
+    /// For the gateway that takes over.
+    pub(crate) fn files(&self) -> KeptFiles {
+        KeptFiles {
+            files: vec![self.path.clone()],
+            texts: vec![self.text.clone()],
+        }
     }
 
     /// Until when the last of them is good.
@@ -242,25 +280,28 @@ fn in_time(path: &Path, term: Term, now: Timestamp) -> Result<(), CertificateErr
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let text = text(path)?;
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.expose().as_bytes()).collect();
+fn certificates(
+    path: &Path,
+    text: &Secret,
+) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let all = CertificateDer::pem_slice_iter(text.expose().as_bytes());
+    let all: Result<Vec<_>, _> = all.collect();
     match all {
         Ok(all) if !all.is_empty() => Ok(all),
-        _ => Err(CertificateError::Without {
-            path: path.to_owned(),
-            what: "certificate",
-        }),
+        _ => Err(without(path, "certificate")),
     }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
-    let text = text(path)?;
+fn private_key(path: &Path, text: &Secret) -> Result<PrivateKeyDer<'static>, CertificateError> {
     let key = PrivateKeyDer::from_pem_slice(text.expose().as_bytes());
-    key.map_err(|_| CertificateError::Without {
+    key.map_err(|_| without(path, "private key (one that needs no password)"))
+}
+
+fn without(path: &Path, what: &'static str) -> CertificateError {
+    CertificateError::Without {
         path: path.to_owned(),
-        what: "private key (one that needs no password)",
-    })
+        what,
+    }
 }
 
 /// A whole file. Certificates are no secret, but the two are often in one file.

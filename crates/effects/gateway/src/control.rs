@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use ward_types::id::{EnvId, InstanceId};
-use ward_types::table::{GatewayObserved, GatewayReply, GatewayRequest, Table, TicketKey};
+use ward_types::table::{GatewayObserved, GatewayReply, GatewayRequest, Handover, Table};
 use ward_types::tally::GatewayTally;
 use ward_types::time::Millis;
 
@@ -152,13 +152,13 @@ impl Control {
         }
     }
 
-    /// The keys of its session tickets.
+    /// What it has in memory alone, for the gateway that takes over.
     ///
     /// # Errors
     /// [`ControlError`]; a gateway of an older version does not understand the question.
-    pub(crate) async fn ticket_keys(&self) -> Result<Vec<TicketKey>, ControlError> {
-        match self.answer(GatewayRequest::TicketKeys).await?.0 {
-            GatewayReply::TicketKeys { keys } => Ok(keys),
+    pub(crate) async fn handover(&self) -> Result<Handover, ControlError> {
+        match self.answer(GatewayRequest::Handover).await?.0 {
+            GatewayReply::Handover { handover } => Ok(handover),
             _ => Err(self.broken(io::ErrorKind::InvalidData.into())),
         }
     }

@@ -3,6 +3,7 @@
 //! 1. Files count as changed when another file is there, or its time or size are others.
 //! 2. What cannot be read leaves what was read before in use. Who exchanges two files exchanges one first, so it is
 //!    read a second time, at the next look, before anybody is told.
+//!    A gateway that takes over is handed what its predecessor still uses in that way.
 //! 3. What can be read and has a fault does not take the place of what has none.
 
 use std::os::unix::fs::MetadataExt;
@@ -33,12 +34,12 @@ pub(crate) struct Renewed<T> {
 }
 
 impl<T> Renewed<T> {
-    /// Nothing yet, of `files`.
-    pub(crate) fn new(files: Vec<PathBuf>) -> Self {
+    /// Nothing yet of `files`, or what was read from them `before`.
+    pub(crate) fn new(files: Vec<PathBuf>, before: Option<T>) -> Self {
         Self {
             files,
             stamps: Vec::new(),
-            value: None,
+            value: before.map(Arc::new),
             doubt: false,
             problem: None,
         }
@@ -134,7 +135,7 @@ mod tests {
             let file = folder.path().join("number");
             std::fs::write(&file, text).unwrap();
             Self {
-                renewed: Renewed::new(vec![file.clone()]),
+                renewed: Renewed::new(vec![file.clone()], None),
                 file,
                 _folder: folder,
             }

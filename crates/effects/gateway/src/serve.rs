@@ -69,8 +69,8 @@ impl Desk {
                 GatewayRequest::Tally => GatewayReply::Tallied {
                     tally: metrics::tally(&self.shared),
                 },
-                GatewayRequest::TicketKeys => GatewayReply::TicketKeys {
-                    keys: self.shared.tls.tickets(),
+                GatewayRequest::Handover => GatewayReply::Handover {
+                    handover: self.shared.tls.handover(),
                 },
                 request => match self.handle(request).await {
                     Ok(()) => GatewayReply::Observed {
@@ -90,7 +90,7 @@ impl Desk {
             | GatewayRequest::Listeners
             | GatewayRequest::MetricsListener
             | GatewayRequest::Tally
-            | GatewayRequest::TicketKeys => Ok(()),
+            | GatewayRequest::Handover => Ok(()),
             GatewayRequest::Cut { env, instance } => self.shared.routing.cut(&env, &instance),
             GatewayRequest::Quit { grace } => {
                 let _ = self.quit.send(grace);

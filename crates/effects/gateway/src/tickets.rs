@@ -7,7 +7,6 @@
 //! hours and opens for six more.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
@@ -19,14 +18,11 @@ use ward_types::table::TicketKey;
 use ward_types::time::Millis;
 
 use crate::clock;
-use crate::control::Control;
 
 /// For how long a key seals, and how long a client may keep a ticket.
 const SEALS: Duration = Duration::from_secs(6 * 3600);
 /// For how long a key opens.
 const OPENS: Duration = Duration::from_secs(12 * 3600);
-/// How long a gateway that is replaced may take to hand its keys over.
-const HANDED_WITHIN: Duration = Duration::from_millis(300);
 
 const NAME: usize = 16;
 const BYTES: usize = 32;
@@ -91,14 +87,12 @@ impl Key {
 }
 
 impl Tickets {
-    /// With a key of its own, or those of the gateway that runs in the state folder `home`.
+    /// With the keys of the gateway before, or one of its own.
     ///
     /// # Errors
     /// When there is no randomness.
-    pub(crate) async fn new(home: &Path) -> Result<Self, Unspecified> {
-        let control = Control::new(home);
-        let handed = tokio::time::timeout(HANDED_WITHIN, control.ticket_keys()).await;
-        Self::with(&handed.ok().and_then(Result::ok).unwrap_or_default(), now())
+    pub(crate) fn new(handed: &[TicketKey]) -> Result<Self, Unspecified> {
+        Self::with(handed, now())
     }
 
     fn with(handed: &[TicketKey], now: i64) -> Result<Self, Unspecified> {

@@ -24,12 +24,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 use ward_types::id::EnvId;
-use ward_types::table::{Table, TicketKey};
+use ward_types::secret::Secret;
+use ward_types::table::{Handover, KeptFiles, Table};
 use ward_types::time::Timestamp;
 use ward_types::tls::{CertificateFiles, CertificateObserved, CertificateOf, HostTls};
 
 use crate::ca::{Authority, CaError};
 use crate::certificates::{Authorities, Pair};
+use crate::control::Control;
 use crate::mutual::{Clients, Demand, Holder};
 use crate::process::chain;
 use crate::renewed::{Look, Renewed};
@@ -44,6 +46,8 @@ const KEPT: usize = 256;
 const SESSIONS: usize = 1024;
 /// Certificates are good for longer; a new one is made after this.
 const RENEWED_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// How long a gateway that is replaced may take to hand over what it has.
+const HANDED_WITHIN: Duration = Duration::from_millis(300);
 /// How often files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The certificate for a client that names nobody, as one that connects to an address.
@@ -73,8 +77,8 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// With certificates of the authority in the state folder `home`, and the ticket keys of the gateway that
-    /// runs there, if one does.
+    /// With certificates of the authority in the state folder `home`, and what the gateway that runs there hands
+    /// over, if one does.
     pub(crate) async fn new(home: &Path) -> Result<Self, TlsError> {
         let authority = Authority::open(home).map_err(TlsError::Authority)?;
         let resolver = Arc::new(Resolver {
@@ -82,7 +86,10 @@ impl Tls {
             kept: Mutex::default(),
             book: ArcSwap::default(),
         });
-        let tickets = Tickets::new(home).await.map_err(|_| TlsError::Randomness)?;
+        let control = Control::new(home);
+        let handover = tokio::time::timeout(HANDED_WITHIN, control.handover()).await;
+        let handover = handover.ok().and_then(Result::ok).unwrap_or_default();
+        let tickets = Tickets::new(&handover.tickets).map_err(|_| TlsError::Randomness)?;
         let tickets = Arc::new(tickets);
         let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
         let builder = builder.with_safe_default_protocol_versions();
@@ -97,13 +104,21 @@ impl Tls {
             usual: Arc::new(usual),
             resolver,
             tickets,
-            kept: Mutex::default(),
+            kept: Mutex::new(Kept {
+                inherited: handover.kept,
+                ..Kept::default()
+            }),
         })
     }
 
-    /// The keys of session tickets, for the gateway that takes over.
-    pub(crate) fn tickets(&self) -> Vec<TicketKey> {
-        self.tickets.handed()
+    /// What the gateway that takes over cannot know by itself.
+    pub(crate) fn handover(&self) -> Handover {
+        let book = self.resolver.book.load();
+        let kept = book.shown.iter().filter(|one| one.problem.is_some());
+        Handover {
+            tickets: self.tickets.handed(),
+            kept: kept.filter_map(|one| one.kept.files()).collect(),
+        }
     }
 
     /// Shakes hands with a client, and says who it is where it had to show a certificate.
@@ -138,7 +153,7 @@ impl Tls {
     /// Reads what a table names, before it comes into force. What it names no more is forgotten. Blocks.
     pub(crate) fn prepare(&self, table: &Table) {
         let mut kept = self.kept();
-        kept.want(table);
+        kept.want(table, &self.resolver);
         kept.look(&self.resolver);
         self.resolver.book.store(Arc::new(kept.book()));
     }
@@ -223,27 +238,40 @@ struct Kept {
     /// Each with the hosts that it is for.
     pairs: BTreeMap<CertificateFiles, (Renewed<Pair>, Vec<String>)>,
     authorities: BTreeMap<PathBuf, (Renewed<Authorities>, Arc<Demand>)>,
+    /// Of the gateway before, until the first table.
+    inherited: Vec<KeptFiles>,
 }
 
 impl Kept {
-    fn want(&mut self, table: &Table) {
+    fn want(&mut self, table: &Table, resolver: &Arc<Resolver>) {
         self.hosts = hosts(table);
+        let inherited = std::mem::take(&mut self.inherited);
         let mut pairs = BTreeMap::new();
         let mut authorities = BTreeMap::new();
         for (host, (_, tls)) in &self.hosts {
             if let Some(files) = &tls.certificate {
                 let (_, hosts) = pairs.entry(files.clone()).or_insert_with(|| {
                     let kept = self.pairs.remove(files).map(|(pair, _)| pair);
-                    let both = || vec![files.certificate.clone(), files.key.clone()];
-                    (kept.unwrap_or_else(|| Renewed::new(both())), Vec::new())
+                    let new = || {
+                        let both = vec![files.certificate.clone(), files.key.clone()];
+                        let before = texts(&inherited, &both);
+                        let before = before.and_then(|texts| Pair::of(files, texts).ok());
+                        Renewed::new(both, before)
+                    };
+                    (kept.unwrap_or_else(new), Vec::new())
                 });
                 hosts.push(host.clone());
             }
             if let Some(path) = &tls.client_ca {
                 authorities.entry(path.clone()).or_insert_with(|| {
                     let kept = self.authorities.remove(path);
-                    let demand = || Arc::new(Demand::new(path));
-                    kept.unwrap_or_else(|| (Renewed::new(vec![path.clone()]), demand()))
+                    kept.unwrap_or_else(|| {
+                        let before = texts(&inherited, std::slice::from_ref(path));
+                        let before = before.and_then(|texts| Authorities::of(path, texts).ok());
+                        let demand = Demand::new(path);
+                        demand.renew(before.as_ref().and_then(|all| asking(all, resolver)));
+                        (Renewed::new(vec![path.clone()], before), Arc::new(demand))
+                    })
                 });
             }
         }
@@ -341,6 +369,12 @@ impl Kept {
     }
 }
 
+/// What was in files.
+fn texts<'a>(all: &'a [KeptFiles], files: &[PathBuf]) -> Option<&'a [Secret]> {
+    let of_these = all.iter().find(|kept| kept.files == files)?;
+    Some(&of_these.texts)
+}
+
 /// How hands are shaken with clients of these authorities. Sessions are not resumed.
 fn asking(authorities: &Authorities, resolver: &Arc<Resolver>) -> Option<ServerConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -413,6 +447,17 @@ enum InUse {
     Nothing,
     Pair(Arc<Pair>),
     Authorities(Arc<Authorities>),
+}
+
+impl InUse {
+    /// The files as they were when this was read.
+    fn files(&self) -> Option<KeptFiles> {
+        match self {
+            InUse::Nothing => None,
+            InUse::Pair(pair) => Some(pair.files()),
+            InUse::Authorities(all) => Some(all.files()),
+        }
+    }
 }
 
 impl Shown {

@@ -183,8 +183,8 @@ pub enum GatewayRequest {
     MetricsListener,
     /// What has been counted so far; the answer is a `Tallied`.
     Tally,
-    /// The keys of session tickets, for the gateway that takes over; the answer is a `TicketKeys`.
-    TicketKeys,
+    /// What the gateway that takes over cannot know by itself; the answer is a `Handover`.
+    Handover,
     /// Stop accepting, finish what is under way within the budget, then exit.
     Quit {
         /// How long requests under way may take.
@@ -206,16 +206,35 @@ pub enum GatewayReply {
         /// What it has counted.
         tally: GatewayTally,
     },
-    /// The keys of session tickets, the newest first. They are kept in memory alone.
-    TicketKeys {
-        /// The keys.
-        keys: Vec<TicketKey>,
+    /// What it has in memory alone.
+    Handover {
+        /// What it has in memory alone.
+        handover: Handover,
     },
     /// It cannot be done.
     Refused {
         /// Why, in a sentence.
         message: String,
     },
+}
+
+/// What a gateway has in memory alone, for the one that takes over.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Handover {
+    /// The keys of session tickets, the newest first.
+    pub tickets: Vec<TicketKey>,
+    /// What was read from files whose content cannot be used any more, and is still in use.
+    pub kept: Vec<KeptFiles>,
+}
+
+/// Files with certificates and keys as they were.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptFiles {
+    /// The files.
+    pub files: Vec<PathBuf>,
+    /// What was in each.
+    pub texts: Vec<Secret>,
 }
 
 /// A key of session tickets.

@@ -257,7 +257,7 @@ async fn files_are_read_again_and_what_does_not_fit_takes_nobodys_place() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_finds_nothing_usable_says_so_and_serves_the_rest() {
+async fn a_gateway_that_takes_over_uses_what_was_in_use_and_one_after_a_crash_what_it_finds() {
     let (mut world, _app) = world().await;
     let ca = Ca::new("files");
     let config = Arc::new(ca.trusting());
@@ -270,7 +270,21 @@ async fn a_gateway_that_finds_nothing_usable_says_so_and_serves_the_rest() {
         at("b.example.org", Some(fine.clone())),
     ];
     serve(&mut world, routes).await;
+    let served = der(&files);
     put(&files.key, &KeyPair::generate().unwrap().serialize_pem());
+    eventually("it is said what is wrong", async || {
+        problem(&world, host).await.contains("does not belong")
+    })
+    .await;
+    // One that takes over is handed what is in use; one that comes after a crash has nobody to ask.
+    let mut before = world.succeed().await;
+    crate::world::exit_status(&mut before).await;
+    assert_eq!(shown(&config, &world, host).await, Some(served.clone()));
+    eventually("the successor says so, too", async || {
+        problem(&world, host).await.contains("stays in use")
+    })
+    .await;
+    assert_eq!(shown(&config, &world, host).await, Some(served));
     world.child.kill().unwrap();
     world.child.wait().unwrap();
     world.succeed().await;

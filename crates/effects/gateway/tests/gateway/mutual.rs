@@ -254,11 +254,7 @@ async fn other_authorities_count_at_once_also_for_connections_that_are_open() {
     assert_eq!(ask2(&mut kept).await, 200);
     let others = Ca::new("others");
     put(&lab.bundle, "nonsense");
-    let bad = async || {
-        let seen = lab.world.control.observe().await.unwrap().certificates;
-        seen.iter().all(|one| one.problem.is_some())
-    };
-    eventually("it is said that the file is broken", bad).await;
+    eventually("it is said that the file is broken", bad_now(&lab)).await;
     assert_eq!(ask2(&mut kept).await, 200);
     put(&lab.bundle, &others.pem);
     eventually("the connection counts no more", async || {
@@ -269,13 +265,25 @@ async fn other_authorities_count_at_once_also_for_connections_that_are_open() {
     let other = Arc::new(lab.client(&others, "lab 8"));
     assert!(lab.lets_in(&other, LAB).await);
 
-    // A gateway that starts without them lets nobody in, and serves the rest.
+    // One that takes over is handed them; one that starts without them lets nobody in, and serves the rest.
     std::fs::remove_file(&lab.bundle).unwrap();
+    eventually("it is said that the file is gone", bad_now(&lab)).await;
+    drop(kept);
+    let mut before = lab.world.succeed().await;
+    crate::world::exit_status(&mut before).await;
+    assert!(lab.lets_in(&other, LAB).await && !lab.lets_in(&member, LAB).await);
     lab.world.child.kill().unwrap();
     lab.world.child.wait().unwrap();
     lab.world.succeed().await;
     assert!(!lab.lets_in(&other, LAB).await && !lab.lets_in(&Arc::new(lab.nobody()), LAB).await);
     assert!(lab.lets_in(&other, "shop.localhost").await);
+}
+
+fn bad_now(lab: &Lab) -> impl AsyncFnMut() -> bool {
+    async || {
+        let seen = lab.world.control.observe().await.unwrap().certificates;
+        seen.iter().all(|one| one.problem.is_some())
+    }
 }
 
 type Sender = hyper::client::conn::http2::SendRequest<crate::app::Payload>;
