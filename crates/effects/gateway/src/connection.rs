@@ -65,7 +65,7 @@ pub(crate) async fn serve_plain(
 pub(crate) async fn serve_tls(
     worker: Rc<Worker>,
     stream: TlsStream<TcpStream>,
-    (peer, holder): (SocketAddr, Option<Holder>),
+    (peer, holder): (SocketAddr, Option<Box<Holder>>),
     seat: Seat,
 ) {
     let outside = Outside {

@@ -174,7 +174,7 @@ pub(crate) struct Outside {
     /// `http` or `https`.
     pub(crate) scheme: &'static str,
     /// Whose certificate it has shown, on a connection to a host that asks for one.
-    pub(crate) holder: Option<Holder>,
+    pub(crate) holder: Option<Box<Holder>>,
 }
 
 impl Outside {

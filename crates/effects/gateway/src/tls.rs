@@ -125,7 +125,7 @@ impl Tls {
     pub(crate) async fn accept(
         &self,
         stream: TcpStream,
-    ) -> io::Result<(TlsStream<TcpStream>, Option<Holder>)> {
+    ) -> io::Result<(TlsStream<TcpStream>, Option<Box<Holder>>)> {
         let usual = Arc::clone(&self.usual);
         if !self.resolver.book.load().demands {
             let stream = TlsAcceptor::from(usual).accept(stream).await?;
@@ -147,7 +147,7 @@ impl Tls {
             .and_then(<[_]>::first)
             .and_then(|own| Holder::of(own, demand, terms.0));
         let unknown = || io::Error::other("the client's certificate cannot be read");
-        Ok((stream, Some(holder.ok_or_else(unknown)?)))
+        Ok((stream, Some(Box::new(holder.ok_or_else(unknown)?))))
     }
 
     /// Reads what a table names, before it comes into force. What it names no more is forgotten. Blocks.

@@ -266,7 +266,7 @@ async fn handshake(
     worker: &Worker,
     stream: TcpStream,
     seat: &Seat,
-) -> Option<(TlsStream<TcpStream>, Option<Holder>)> {
+) -> Option<(TlsStream<TcpStream>, Option<Box<Holder>>)> {
     let shared = &worker.shared;
     let accepted = shared.tls.accept(stream);
     let within = worker.limits.header_timeout;

@@ -257,7 +257,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[serde(untagged)]
 enum Written {
     Several(Vec<RouteSpec>),
-    One(RouteSpec),
+    One(Box<RouteSpec>),
     None,
 }
 
@@ -266,7 +266,7 @@ pub(crate) fn one_or_several<'de, D: Deserializer<'de>>(
 ) -> Result<Vec<RouteSpec>, D::Error> {
     Ok(match Written::deserialize(from)? {
         Written::Several(routes) => routes,
-        Written::One(route) => vec![route],
+        Written::One(route) => vec![*route],
         Written::None => Vec::new(),
     })
 }
