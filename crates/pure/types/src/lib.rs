@@ -19,5 +19,6 @@ pub mod spec;
 pub mod table;
 pub mod tally;
 pub mod time;
+pub mod tls;
 pub mod unit;
 pub mod view;

@@ -9,6 +9,7 @@ mod keeper;
 mod world;
 
 mod accounts;
+mod certificates;
 mod control;
 mod draining;
 mod edges;
@@ -16,6 +17,7 @@ mod gaps;
 mod http;
 mod lean;
 mod links;
+mod mutual;
 mod overload;
 mod partings;
 mod probes;
