@@ -6,6 +6,7 @@ use ward_types::release::{Environment, Goal};
 use ward_types::spec::{EnvSpec, ServiceSpec};
 
 use crate::actor::{Refusal, RefusalKind, causes};
+use crate::clock::now;
 use crate::control::Control;
 
 impl Control {
@@ -17,6 +18,7 @@ impl Control {
                 .newest()
                 .map_err(|error| Refusal::new(RefusalKind::Conflict, causes(&error)))?;
         }
+        certified(spec)?;
         let state = self.store().state();
         for env in state
             .environments
@@ -31,6 +33,26 @@ impl Control {
         }
         Ok(())
     }
+}
+
+/// Whether the certificates that its hosts name can be used now: what cannot is not deployed.
+fn certified(spec: &EnvSpec) -> Result<(), Refusal> {
+    let routes = spec.services.iter();
+    let routes = routes.flat_map(|(name, service)| service.routes.iter().map(move |r| (name, r)));
+    for (service, route) in routes {
+        let (Some(host), Some(tls)) = (&route.host, &route.tls) else {
+            continue;
+        };
+        ward_gateway::certificates::check(host, tls, now()).map_err(|error| {
+            let message = format!("TLS for {host} is not to be had: {}", causes(&error));
+            let hint = format!(
+                "the gateway reads these files as the user that runs Ward; mend them, or `service.{service}.route.tls` \
+                 in ward.toml"
+            );
+            Refusal::new(RefusalKind::Invalid, message).hint(hint)
+        })?;
+    }
+    Ok(())
 }
 
 /// The service of `spec` whose host another environment has, and that host.

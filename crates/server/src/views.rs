@@ -8,6 +8,7 @@ use ward_types::keeper::Role;
 use ward_types::release::{Deployment, Environment, Goal, Phase, Release};
 use ward_types::route::{Audience, Https, RouteSpec};
 use ward_types::time::Timestamp;
+use ward_types::tls::CertificateObserved;
 use ward_types::view::{
     Cancellation, CancelledStage, ComponentView, DeploymentView, EnvironmentView, InstanceView,
     ReleaseView, ServerView, StatusView,
@@ -113,6 +114,7 @@ impl Control {
                 .map(|release| self.addresses(release))
                 .unwrap_or_default(),
             maintenance: maintenance::views(&env.maintained),
+            certificates: self.certificates(&env.id),
             components: components(env, &live),
             deployment,
             waiting: live
@@ -125,6 +127,13 @@ impl Control {
         }
     }
 
+    /// What the gateway knows of the files with certificates that an environment names.
+    fn certificates(&self, env: &EnvId) -> Vec<CertificateObserved> {
+        let seen = self.0.world.routing.last_seen();
+        let all = seen.into_iter().flat_map(|seen| seen.certificates);
+        all.filter(|one| one.env == *env).collect()
+    }
+
     /// An environment that is being built for the first time, and is in no log yet.
     fn unrecorded_view(&self, env: &EnvId) -> EnvironmentView {
         EnvironmentView {
@@ -134,6 +143,7 @@ impl Control {
             version: None,
             addresses: Vec::new(),
             maintenance: Vec::new(),
+            certificates: Vec::new(),
             components: Vec::new(),
             deployment: None,
             waiting: self.0.builds.sentences(env),

@@ -76,6 +76,7 @@ fn web(instances: u32) -> ServiceSpec {
             path: "/".into(),
             header: None,
             settings: RouteSettings::default(),
+            tls: None,
         }],
         ..inner(instances)
     }

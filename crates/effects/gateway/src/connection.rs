@@ -37,6 +37,7 @@ use crate::head::Outside;
 use crate::lean::{Handed, Line, Parted, Resume};
 use crate::limits::Limits;
 use crate::local::Local;
+use crate::mutual::Holder;
 use crate::parting::Turn;
 use crate::proxy::{self, Entry};
 use crate::reply::{self, Reply};
@@ -54,32 +55,27 @@ pub(crate) async fn serve_plain(
     seat: Seat,
 ) {
     let address = peer.ip();
-    let scheme = "http";
-    serve(
-        worker,
-        stream,
-        Entry::Front(Outside { address, scheme }),
-        seat,
-    )
-    .await;
+    let outside = Outside {
+        address,
+        scheme: "http",
+        holder: None,
+    };
+    serve(worker, stream, Entry::Front(outside), seat).await;
 }
 
-/// Serves a connection from the outside whose handshake is done.
+/// Serves a connection from the outside whose handshake is done, of whoever showed what certificate in it.
 pub(crate) async fn serve_tls(
     worker: Rc<Worker>,
     stream: TlsStream<TcpStream>,
-    peer: SocketAddr,
+    (peer, holder): (SocketAddr, Option<Box<Holder>>),
     seat: Seat,
 ) {
-    let address = peer.ip();
-    let scheme = "https";
-    serve(
-        worker,
-        stream,
-        Entry::Front(Outside { address, scheme }),
-        seat,
-    )
-    .await;
+    let outside = Outside {
+        address: peer.ip(),
+        scheme: "https",
+        holder,
+    };
+    serve(worker, stream, Entry::Front(outside), seat).await;
 }
 
 /// Serves one connection to its end, or to the switch of its protocol.

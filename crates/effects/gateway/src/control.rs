@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use ward_types::id::{EnvId, InstanceId};
-use ward_types::table::{GatewayObserved, GatewayReply, GatewayRequest, Table};
+use ward_types::table::{GatewayObserved, GatewayReply, GatewayRequest, Handover, Table};
 use ward_types::tally::GatewayTally;
 use ward_types::time::Millis;
 
@@ -148,6 +148,17 @@ impl Control {
     pub async fn tally(&self) -> Result<GatewayTally, ControlError> {
         match self.answer(GatewayRequest::Tally).await?.0 {
             GatewayReply::Tallied { tally } => Ok(tally),
+            _ => Err(self.broken(io::ErrorKind::InvalidData.into())),
+        }
+    }
+
+    /// What it has in memory alone, for the gateway that takes over.
+    ///
+    /// # Errors
+    /// [`ControlError`]; a gateway of an older version does not understand the question.
+    pub(crate) async fn handover(&self) -> Result<Handover, ControlError> {
+        match self.answer(GatewayRequest::Handover).await?.0 {
+            GatewayReply::Handover { handover } => Ok(handover),
             _ => Err(self.broken(io::ErrorKind::InvalidData.into())),
         }
     }

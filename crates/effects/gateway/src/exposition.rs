@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use ward_types::histogram;
 use ward_types::table::{GatewayObserved, Refusal};
 use ward_types::tally::{Durations, GatewayTally, SeriesKey, SeriesTally};
+use ward_types::tls::{CertificateObserved, CertificateOf};
 
 /// The answer's `Content-Type`.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -51,6 +52,7 @@ pub(crate) fn text(tally: &GatewayTally, observed: &GatewayObserved, process: &P
     instances(&mut text, observed);
     connections(&mut text, tally);
     refusals(&mut text, observed);
+    certificates(&mut text, observed);
     access_log(&mut text, tally);
     text.family(
         "ward_routing_table_generation",
@@ -115,6 +117,40 @@ fn refusals(text: &mut Text, observed: &GatewayObserved) {
     for limit in Refusal::ALL {
         let count = observed.refused.get(&limit).copied().unwrap_or(0);
         text.sample(name, &[("limit", limit.word())], count);
+    }
+}
+
+fn certificates(text: &mut Text, observed: &GatewayObserved) {
+    let labels = |one: &CertificateObserved| {
+        let of = match one.of {
+            CertificateOf::Host => "host",
+            CertificateOf::Clients => "clients",
+        };
+        (one.env.to_string(), one.host.clone(), of)
+    };
+    let name = "ward_certificate_not_after_seconds";
+    text.family(
+        name,
+        "gauge",
+        "Until when the certificates from files that are in use are good, in seconds since the epoch.",
+    );
+    for one in &observed.certificates {
+        let (env, host, of) = labels(one);
+        let labels = [("env", &*env), ("host", &*host), ("of", of)];
+        if let Some(until) = one.until {
+            text.sample(name, &labels, until.0 / 1000);
+        }
+    }
+    let name = "ward_certificate_problem";
+    text.family(
+        name,
+        "gauge",
+        "1 where a file with certificates cannot be used as it is, or what is in use is not good; `ward status` says why.",
+    );
+    for one in &observed.certificates {
+        let (env, host, of) = labels(one);
+        let labels = [("env", &*env), ("host", &*host), ("of", of)];
+        text.sample(name, &labels, u64::from(one.problem.is_some()));
     }
 }
 

@@ -147,6 +147,14 @@ impl Failure {
         Retry::Unsaid,
         "This is not open to the address that you ask from.",
     );
+    /// The connection is one to a host that takes other clients, or to none that asks who they are.
+    pub(crate) const MISDIRECTED: Self = Self::new(
+        StatusCode::MISDIRECTED_REQUEST,
+        Fault::Client,
+        Retry::Unsaid,
+        "This host and that of the connection take different clients. Ask on a TLS connection to this host, with the \
+         certificate that it asks for.",
+    );
     /// The body is larger than the route takes.
     pub(crate) const TOO_LARGE: Self = Self::new(
         StatusCode::PAYLOAD_TOO_LARGE,
@@ -315,7 +323,7 @@ impl Failure {
         let code = match self.status {
             StatusCode::BAD_REQUEST => "13",
             StatusCode::NOT_FOUND => "12",
-            StatusCode::FORBIDDEN => "7",
+            StatusCode::FORBIDDEN | StatusCode::MISDIRECTED_REQUEST => "7",
             StatusCode::PAYLOAD_TOO_LARGE => "8",
             StatusCode::TOO_MANY_REQUESTS => "14",
             // A call's own deadline, which its client knows by this name.

@@ -26,6 +26,9 @@ pub(crate) fn admit(route: &Route, client: &Outside) -> Result<(), Failure> {
     if route.settings.audience == Audience::Links {
         return Err(Failure::UNKNOWN_PATH);
     }
+    if !client.suits(&route.clients) {
+        return Err(Failure::MISDIRECTED);
+    }
     match route.settings.allows(client.address) {
         true => Ok(()),
         false => Err(Failure::FORBIDDEN),

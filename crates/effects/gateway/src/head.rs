@@ -15,6 +15,7 @@ use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use crate::failure::Failure;
+use crate::mutual::{Clients, Holder};
 
 /// The header that names a request, in the instance's log and the client's answer alike.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -209,6 +210,58 @@ pub(crate) struct Outside {
     pub(crate) address: IpAddr,
     /// `http` or `https`.
     pub(crate) scheme: &'static str,
+    /// Whose certificate it has shown, on a connection to a host that asks for one.
+    pub(crate) holder: Option<Box<Holder>>,
+}
+
+impl Outside {
+    /// Whether it may ask a host that takes such clients. Who has shown a certificate to one host does not ask
+    /// another on that connection: what holds there was not looked at.
+    pub(crate) fn suits(&self, clients: &Clients) -> bool {
+        match (clients, &self.holder) {
+            (None, None) => true,
+            (Some(path), Some(holder)) => holder.satisfies(path),
+            _ => false,
+        }
+    }
+}
+
+/// Who a client is that has shown a certificate.
+pub(crate) const SUBJECT: &str = "ward-client-subject";
+/// Of which certificate.
+pub(crate) const FINGERPRINT: &str = "ward-client-fingerprint";
+
+/// Whether a header is the gateway's to say.
+pub(crate) fn is_own(name: &str) -> bool {
+    match name.as_bytes() {
+        [b'x', ..] => {
+            let is = |own: &str| begins(name, own) && name.len() == own.len();
+            begins(name, "x-forwarded-") || is("x-real-ip") || is(EXPECTED_WITHIN.as_str())
+        }
+        [b'w', ..] => begins(name, "ward-"),
+        _ => false,
+    }
+}
+
+/// Many applications see no difference between `-` and `_`.
+fn begins(name: &str, with: &str) -> bool {
+    let same = |(one, other): (u8, u8)| one == other || (one == b'_' && other == b'-');
+    name.len() >= with.len() && name.bytes().zip(with.bytes()).all(same)
+}
+
+/// Whether a header says whose certificate was shown.
+pub(crate) fn is_of_holder(name: &str) -> bool {
+    begins(name, "ward-client-")
+}
+
+/// Removes what says whose certificate was shown: over links nobody shows one.
+pub(crate) fn forget_holder(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_of_holder(name.as_str()))
+        .cloned()
+        .collect();
+    named.iter().for_each(|name| drop(headers.remove(name)));
 }
 
 /// Replaces whatever a client says about where it comes from by what the gateway knows. Nobody stands
@@ -216,11 +269,7 @@ pub(crate) struct Outside {
 pub(crate) fn set_forwarded(headers: &mut HeaderMap, outside: &Outside, host: &HeaderValue) {
     let claimed: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| {
-            let name = name.as_str();
-            let origin = name.starts_with("x-forwarded-") || name == "x-real-ip";
-            origin || name.starts_with("ward-") || name == EXPECTED_WITHIN.as_str()
-        })
+        .filter(|name| is_own(name.as_str()))
         .cloned()
         .collect();
     for name in claimed.iter().chain([&FORWARDED]) {
@@ -235,6 +284,10 @@ pub(crate) fn set_forwarded(headers: &mut HeaderMap, outside: &Outside, host: &H
         HeaderValue::from_static(outside.scheme),
     );
     headers.insert("x-forwarded-host", host.clone());
+    if let Some(holder) = &outside.holder {
+        headers.insert(SUBJECT, holder.subject.clone());
+        headers.insert(FINGERPRINT, holder.fingerprint.clone());
+    }
 }
 
 #[cfg(test)]
@@ -338,12 +391,19 @@ mod tests {
                 ("x-real-ip", "6.6.6.6"),
                 ("ward-from", "api-r1-1"),
                 ("x-envoy-expected-rq-timeout-ms", "1"),
+                ("ward-client-subject", "CN=root"),
+                ("ward_client_subject", "CN=root"),
+                ("x_forwarded-for", "6.6.6.6"),
+                ("x_real_ip", "6.6.6.6"),
+                ("x-real-ipx", "kept"),
+                ("wardrobe", "kept"),
             ],
         )
         .headers;
         let outside = Outside {
             address: "::ffff:127.0.0.1".parse().unwrap(),
             scheme: "https",
+            holder: None,
         };
         set_forwarded(&mut headers, &outside, &HeaderValue::from_static("a:8443"));
         assert_eq!(headers.get_all("x-forwarded-for").iter().count(), 1);
@@ -356,9 +416,14 @@ mod tests {
             "forwarded",
             "ward-from",
             EXPECTED_WITHIN.as_str(),
+            "ward-client-subject",
+            "ward_client_subject",
+            "x_forwarded-for",
+            "x_real_ip",
         ] {
             assert!(!headers.contains_key(gone), "{gone} passed");
         }
+        assert!(headers.contains_key("x-real-ipx") && headers.contains_key("wardrobe"));
     }
 
     #[test]

@@ -144,7 +144,7 @@ fn answer(shared: &Shared, method: &Method, path: &str, started: f64) -> Respons
     }
     match path {
         "/metrics" => {
-            let observed = shared.routing.observe();
+            let observed = shared.observe();
             let text = exposition::text(&tally(shared), &observed, &process(started));
             plain(StatusCode::OK, text, exposition::CONTENT_TYPE)
         }

@@ -40,7 +40,7 @@ use crate::scribe::Scribe;
 use crate::serve::{self, Desk};
 use crate::socket;
 use crate::table_file;
-use crate::tls::{self, TlsError};
+use crate::tls::{self, Tls, TlsError};
 use crate::worker::{self, Listeners, Phase, Rank, Shared};
 
 const CONTROL: &str = "control.sock";
@@ -131,7 +131,8 @@ pub fn run(options: Options) -> ExitCode {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes, in a line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -150,6 +151,9 @@ fn serve(options: Options) -> Result<(), StartError> {
     // 2. What is served, before anybody is accepted.
     let folder = crate::folder(&options.home);
     make_folder(&folder)?;
+    let tls = runtime().map_err(StartError::Worker)?;
+    let tls = tls.block_on(Tls::new(&options.home));
+    let tls = tls.map_err(StartError::Tls)?;
     let tallies = Arc::default();
     let scribe = options
         .access
@@ -172,7 +176,7 @@ fn serve(options: Options) -> Result<(), StartError> {
         accepting: watch::Sender::new(0),
         egress: Record::new(&folder),
         ports: ports(&listeners),
-        tls: tls::configuration(&options.home).map_err(StartError::Tls)?,
+        tls,
         tallies,
         access: scribe.as_ref().map(Scribe::outbox).zip(query),
     });
@@ -272,7 +276,10 @@ fn at(path: &Path, source: io::Error) -> StartError {
 /// clients are told to come back.
 fn load_table(shared: &Shared, folder: &Path) {
     match table_file::load(folder) {
-        Ok(Some(table)) => shared.routing.swap(table),
+        Ok(Some(table)) => {
+            shared.tls.prepare(&table);
+            shared.routing.swap(table);
+        }
         Ok(None) => {}
         Err(error) => tracing::error!(%error, "the stored routing table cannot be read"),
     }
@@ -345,6 +352,7 @@ fn lead(
         tokio::task::spawn_local(give_back(Arc::clone(shared)));
         tokio::task::spawn_local(parting::tell_all(Arc::clone(shared)));
         tokio::task::spawn_local(adapt::watch(Arc::clone(shared)));
+        tokio::task::spawn_local(tls::watch(Arc::clone(shared)));
         tokio::task::spawn_local(links::take_over(links, Arc::clone(shared), workers));
         let ended = until_the_end(shared, stored, desk, &mut asked).await;
         ended.map_err(StartError::Worker)

@@ -145,7 +145,9 @@ async fn forward(
     let turned_away = exchange.at_the_gate(asked, id);
     let heard = match &turned_away {
         Ok(page) => page.is_some(),
-        Err(failure) => [Failure::TOO_LARGE, Failure::FORBIDDEN].contains(failure),
+        Err(failure) => {
+            [Failure::TOO_LARGE, Failure::FORBIDDEN, Failure::MISDIRECTED].contains(failure)
+        }
     };
     if heard {
         exchange.linger();
@@ -220,6 +222,7 @@ impl<'a> Exchange<'a> {
             }
             Entry::Link { from, service } => {
                 headers.remove(head::PROBE);
+                head::forget_holder(&mut headers);
                 headers.insert("ward-from", from_header(from));
                 (Target::Service(service), "http")
             }

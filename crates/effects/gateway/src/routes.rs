@@ -21,6 +21,7 @@ use crate::instance::Instance;
 use crate::settings::{Locality, Settings};
 use crate::site::{self, Sites};
 use crate::split::{self, Split};
+use crate::tls;
 
 /// How many instances that are gone are remembered for their counts, in all.
 const REMEMBERED: usize = 256;
@@ -263,6 +264,7 @@ impl Routing {
         let before = self.current();
         let mut routes = Routes::default();
         let mut shared = Shared::default();
+        let clients = tls::clients(&table);
         for entry in &table.pools {
             let service = (entry.env.clone(), entry.service.clone());
             let kept = before.by_service(&service);
@@ -294,7 +296,9 @@ impl Routing {
                 let Ok(settings) = shared.settings(route) else {
                     continue; // The check has refused it.
                 };
-                routes.sites.add(route, Arc::clone(&pool), settings);
+                routes
+                    .sites
+                    .add(route, Arc::clone(&pool), settings, &clients);
             }
             routes.services.insert(service, pool);
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, mpsc};
-use ward_types::table::{GatewayObserved, GatewayReply, GatewayRequest, Table};
+use ward_types::table::{GatewayReply, GatewayRequest, Table};
 use ward_types::time::Millis;
 
 use crate::control::LONGEST_LINE;
@@ -65,24 +65,21 @@ impl Desk {
                 GatewayRequest::MetricsListener => &metrics,
                 _ => &[],
             };
-            let tallies = matches!(request, GatewayRequest::Tally);
-            let reply = match self.handle(request).await {
-                Ok(()) if tallies => GatewayReply::Tallied {
+            let reply = match request {
+                GatewayRequest::Tally => GatewayReply::Tallied {
                     tally: metrics::tally(&self.shared),
                 },
-                Ok(()) => GatewayReply::Observed {
-                    observed: self.observe(),
+                GatewayRequest::Handover => GatewayReply::Handover {
+                    handover: self.shared.tls.handover(),
                 },
-                Err(message) => GatewayReply::Refused { message },
+                request => match self.handle(request).await {
+                    Ok(()) => GatewayReply::Observed {
+                        observed: self.shared.observe(),
+                    },
+                    Err(message) => GatewayReply::Refused { message },
+                },
             };
             lines.send(&reply, descriptors).await?;
-        }
-    }
-
-    fn observe(&self) -> GatewayObserved {
-        GatewayObserved {
-            refused: self.shared.refusals.all(),
-            ..self.shared.routing.observe()
         }
     }
 
@@ -92,7 +89,8 @@ impl Desk {
             GatewayRequest::Observe
             | GatewayRequest::Listeners
             | GatewayRequest::MetricsListener
-            | GatewayRequest::Tally => Ok(()),
+            | GatewayRequest::Tally
+            | GatewayRequest::Handover => Ok(()),
             GatewayRequest::Cut { env, instance } => self.shared.routing.cut(&env, &instance),
             GatewayRequest::Quit { grace } => {
                 let _ = self.quit.send(grace);
@@ -115,7 +113,13 @@ impl Desk {
             return Ok(());
         }
         let (folder, stored) = (self.folder.clone(), table.clone());
-        let storing = tokio::task::spawn_blocking(move || table_file::store(&folder, &stored));
+        let shared = Arc::clone(&self.shared);
+        let storing = tokio::task::spawn_blocking(move || {
+            table_file::store(&folder, &stored)?;
+            // A new host's first handshake must find its certificate.
+            shared.tls.prepare(&stored);
+            Ok::<_, io::Error>(())
+        });
         match storing.await {
             Ok(Ok(())) => self.shared.routing.swap(table),
             Ok(Err(error)) => return Err(format!("the table cannot be stored: {error}")),

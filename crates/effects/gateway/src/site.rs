@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use ward_types::route::{HeaderCondition, Prefix, Route as RouteEntry};
 
 use crate::failure::Failure;
+use crate::mutual::Clients;
 use crate::path;
 use crate::routes::{Pool, canonical};
 use crate::settings::Settings;
@@ -23,6 +24,8 @@ pub(crate) struct Route {
     pub(crate) pool: Arc<Pool>,
     /// What holds for its requests.
     pub(crate) settings: Arc<Settings>,
+    /// Whose clients its host takes.
+    pub(crate) clients: Clients,
     /// What a path begins with; empty: every path.
     prefix: String,
     depth: usize,
@@ -58,7 +61,7 @@ impl Condition {
 
 impl Route {
     /// A route that passed [`check`].
-    fn new(entry: &RouteEntry, pool: Arc<Pool>, settings: Arc<Settings>) -> Self {
+    fn new(entry: &RouteEntry, pool: Arc<Pool>, settings: Arc<Settings>, clients: Clients) -> Self {
         let prefix = entry.path.trim_end_matches('/').to_owned();
         let depth = prefix.matches('/').count();
         Self {
@@ -66,6 +69,7 @@ impl Route {
             pool,
             settings,
             depth,
+            clients,
             prefix,
             header: entry
                 .header
@@ -92,6 +96,7 @@ impl Route {
         };
         Arc::ptr_eq(&self.pool.gap, &other.pool.gap)
             && self.prefix == other.prefix
+            && self.clients == other.clients
             && header(self) == header(other)
     }
 
@@ -212,8 +217,15 @@ pub(crate) struct Sites {
 
 impl Sites {
     /// One more route, which passed [`check`].
-    pub(crate) fn add(&mut self, entry: &RouteEntry, pool: Arc<Pool>, settings: Arc<Settings>) {
+    pub(crate) fn add(
+        &mut self,
+        entry: &RouteEntry,
+        pool: Arc<Pool>,
+        settings: Arc<Settings>,
+        clients: &HashMap<String, Clients>,
+    ) {
         let host = canonical(&entry.host);
+        let clients = clients.get(&host).cloned().flatten();
         let (sites, host) = match host.strip_prefix("*.") {
             Some(above) => (&mut self.wildcards, above.to_owned()),
             None => (&mut self.named, host),
@@ -221,7 +233,7 @@ impl Sites {
         sites
             .entry(host)
             .or_default()
-            .add(Route::new(entry, pool, settings));
+            .add(Route::new(entry, pool, settings, clients));
     }
 
     /// Puts routes in the order in which they are tried; after the last one was added.

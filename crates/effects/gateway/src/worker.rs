@@ -11,7 +11,8 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use ward_types::table::GatewayObserved;
 
 use crate::access::Query;
 use crate::admission::{Admission, Seat};
@@ -23,6 +24,7 @@ use crate::journal::Journal;
 use crate::lean::{Dates, Spare};
 use crate::limits::Limits;
 use crate::links::Handed;
+use crate::mutual::Holder;
 use crate::origin::{self, Balancers};
 use crate::parting::Parting;
 use crate::probe;
@@ -30,6 +32,7 @@ use crate::refusals::Refusals;
 use crate::routes::Routing;
 use crate::scribe::Outbox;
 use crate::tally::{Handshake, Tallies};
+use crate::tls::Tls;
 use crate::upstream::Upstreams;
 
 const SWEEP: Duration = Duration::from_secs(5);
@@ -76,11 +79,22 @@ pub(crate) struct Shared {
     /// The ports that are listened on.
     pub(crate) ports: Ports,
     /// How TLS is spoken.
-    pub(crate) tls: Arc<rustls::ServerConfig>,
+    pub(crate) tls: Tls,
     /// What is counted.
     pub(crate) tallies: Arc<Tallies>,
     /// Where lines of the access log are put, and whether they have query strings.
     pub(crate) access: Option<(Outbox, Query)>,
+}
+
+impl Shared {
+    /// What the gateway sees.
+    pub(crate) fn observe(&self) -> GatewayObserved {
+        GatewayObserved {
+            refused: self.refusals.all(),
+            certificates: self.tls.observe(),
+            ..self.routing.observe()
+        }
+    }
 }
 
 /// The listening sockets, as they come.
@@ -284,8 +298,8 @@ async fn accept_all(worker: &Rc<Worker>, listener: &TcpListener, speak: Speak) {
             match speak {
                 Speak::Plain => connection::serve_plain(worker, stream, peer, seat).await,
                 Speak::Tls => {
-                    if let Some(stream) = handshake(&worker, stream, &seat).await {
-                        connection::serve_tls(worker, stream, peer, seat).await;
+                    if let Some((stream, holder)) = handshake(&worker, stream, &seat).await {
+                        connection::serve_tls(worker, stream, (peer, holder), seat).await;
                     }
                 }
             }
@@ -310,9 +324,9 @@ async fn handshake(
     worker: &Worker,
     stream: TcpStream,
     seat: &Seat,
-) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+) -> Option<(TlsStream<TcpStream>, Option<Box<Holder>>)> {
     let shared = &worker.shared;
-    let accepted = TlsAcceptor::from(Arc::clone(&shared.tls)).accept(stream);
+    let accepted = shared.tls.accept(stream);
     let within = worker.limits.header_timeout;
     let accepted = shared
         .admission

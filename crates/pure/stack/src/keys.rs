@@ -273,7 +273,19 @@ pub const KEYS: &[Key] = &[
         .also(&["allow_from", "whitelist", "allowlist", "ip_allow", "ranges", "source_range"]),
     Key::new("service.*.route.https", text(Rule::Choice(&["optional", "redirect"])), Need::Default(r#""optional""#), r#""redirect""#)
         .about("`\"redirect\"`: requests without TLS are told to come again over HTTPS (308), but for ACME's challenges.")
-        .also(&["tls", "ssl", "force_https", "redirect", "https_redirect"]),
+        .also(&["force_https", "redirect", "https_redirect"]),
+    Key::new("service.*.route.tls", Kind::Table, Need::Optional, r#"{ certificate = "/etc/ward/shop.pem", key = "/etc/ward/shop.key" }"#)
+        .about("How TLS is spoken at its host: by all of the host's routes, whichever says it. Without it names below `localhost` have certificates of the local authority, and others none.")
+        .also(&["ssl", "cert", "certs", "https_certificate"]),
+    Key::new("service.*.route.tls.certificate", text(Rule::MachinePath), Need::Optional, r#""/etc/ward/shop.pem""#)
+        .about("A file on the machine that Ward runs on: the host's certificate in PEM, then those that lead from it to its authority. It is read when it is deployed, and again within seconds when it changes; one that does not fit its key or its host, or is not good now, does not take the place of one that does, and `ward status` says so.")
+        .also(&["cert", "crt", "chain", "fullchain", "ssl_certificate", "cert_file"]),
+    Key::new("service.*.route.tls.key", text(Rule::MachinePath), Need::RequiredIn("a `tls` with `certificate`"), r#""/etc/ward/shop.key""#)
+        .about("The file with its private key, in PEM. Only the path is recorded.")
+        .also(&["private_key", "ssl_certificate_key", "key_file", "secret"]),
+    Key::new("service.*.route.tls.client_ca", text(Rule::MachinePath), Need::Optional, r#""/etc/ward/partners.pem""#)
+        .about("A file with the authorities, in PEM, of which one must have signed the certificate that a client shows: who has none is not served (mutual TLS). The application is told whose it is by `ward-client-subject` and `ward-client-fingerprint`. Requests without TLS, and those on a connection to another host, get 421.")
+        .also(&["ca", "client_certificate", "clients", "mtls", "client_auth", "ssl_client_certificate", "trusted_ca", "verify"]),
     Key::new("service.*.route.response_timeout", duration("10ms", "24h"), Need::Optional, r#""10m""#)
         .about("How long the application may take to the head of its answer, and a client to the next bytes of its request before that; then 504 or 408. Without it 2 minutes, and gRPC calls as long as they like.")
         .also(&["read_timeout", "header_timeout", "proxy_read_timeout"]),

@@ -130,6 +130,8 @@ pub enum Rule {
     UrlPath,
     /// A relative path inside of the stack's folder.
     FilePath,
+    /// An absolute path on the machine that Ward runs on.
+    MachinePath,
     /// A Cargo package.
     Package,
     /// The name of a cookie or a header.
@@ -226,6 +228,7 @@ impl Rule {
             }
             Rule::UrlPath => "a path that begins with `/`, such as `/healthz`".to_owned(),
             Rule::FilePath => "a path inside of the stack's folder, relative to it".to_owned(),
+            Rule::MachinePath => "an absolute path on the machine that Ward runs on".to_owned(),
             Rule::Package => "the name of a Cargo package".to_owned(),
             Rule::Token => "a name of letters, digits, `-` and `_`, at most 64".to_owned(),
             Rule::Rate => RATE_RULE.to_owned(),
@@ -257,6 +260,7 @@ impl Rule {
             Rule::HeaderValue { empty } => value::header_value(text, empty),
             Rule::UrlPath => value::url_path(text),
             Rule::FilePath => value::file_path(text),
+            Rule::MachinePath => value::machine_path(text),
             Rule::Package => value::package(text),
             Rule::Token => value::token(text),
             Rule::Rate => value::rate(text),

@@ -76,6 +76,7 @@ codes! {
     BadPrefix "W0323" "A route's path that is not one" "Whole segments of plain letters, such as `/api/v1`: no escapes, no `..`, no slash at the end."
     ReservedHeader "W0324" "A response header that is not for a route to set" "Remove it; Ward or the application sends it."
     BadRate "W0325" "A rate that does not parse" "A whole number and `/s`, `/m` or `/h`."
+    BadMachinePath "W0326" "A path on the machine that is not absolute" "Begin with `/`, without `..`; such files lie beside no stack file."
 
     LinkToNothing "W0401" "A link to what the stack does not declare" "Link to a service or database of this file; outside addresses go into `egress`."
     LinkToItself "W0402" "A service that links to itself" "Remove the link; an instance reaches itself on localhost."
@@ -93,6 +94,9 @@ codes! {
     IrreversibleBeside "W0414" "An irreversible release command where the release before goes on serving beside the new one" "Split the change into one that expands the schema and, in a later release, one that contracts it; or deploy by `blue_green` without `bake`."
     StrategyWithoutOverlap "W0415" "A canary or a rolling deployment of a service whose releases do not overlap" "Remove `overlap = false`, or leave `deploy` to `blue_green`: two releases cannot share requests without running at the same time."
     NothingToStrip "W0416" "A route that strips its path, but has none" "Say which `path` is taken off, or remove `strip`."
+    HalfACertificate "W0417" "A certificate without its key, or a key without its certificate" "Name both files, or neither."
+    TlsTwice "W0418" "Two routes of one host that say different things of its TLS" "Say it in one of them: it holds for the host."
+    TlsWithoutHost "W0419" "A route that says something of TLS, but has no host" "Give the route a `host`, or remove `tls`."
 
     NoPackage "W0501" "A Cargo package that is not there, or has no binary" "Name a package of the Cargo workspace that the stack's folder is in."
     NoDockerfile "W0502" "A Dockerfile that is not there" "A path relative to the stack file."

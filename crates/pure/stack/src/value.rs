@@ -492,6 +492,23 @@ pub(crate) fn file_path(text: &str) -> Checked {
     }
 }
 
+/// An absolute path that is written in one way.
+pub(crate) fn machine_path(text: &str) -> Checked {
+    let wrong = |message: String| Err(Wrong::new(Code::BadMachinePath, message));
+    no_nul(text)?;
+    match text {
+        "" => wrong("the path is empty".to_owned()),
+        _ if text.starts_with('~') => wrong(format!("{} is a path in a home folder", quote(text))),
+        _ if !text.starts_with('/') => wrong(format!("{} is not an absolute path", quote(text))),
+        _ if text.split('/').any(|part| part == "..") => {
+            wrong(format!("{} has a `..` in it", quote(text)))
+        }
+        _ if text.ends_with('/') => wrong(format!("{} is a folder", quote(text))),
+        _ if text.len() > 4095 => wrong("the path is longer than 4095 bytes".to_owned()),
+        _ => Ok(()),
+    }
+}
+
 /// A package name as Cargo takes it.
 pub(crate) fn package(text: &str) -> Checked {
     let inner = text

@@ -41,6 +41,10 @@ fn around(key: &Key) -> Table {
         path if path.starts_with("service.*.route.header.") => {
             "image = 'a:1'\nport = 80\nroute = { host = 'a.localhost', header = { name = 'x' } }"
         }
+        "service.*.route.tls.certificate" | "service.*.route.tls.key" => {
+            "image = 'a:1'\nport = 80\n\
+             route = { host = 'a.localhost', tls = { certificate = '/a.pem', key = '/a.key' } }"
+        }
         path if path.starts_with("service.*.route.") => {
             "image = 'a:1'\nport = 80\nroute = { host = 'a.localhost', path = '/a' }"
         }

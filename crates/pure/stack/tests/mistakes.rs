@@ -378,6 +378,37 @@ fn cases() -> Vec<(Code, &'static str, String)> {
         ),
         (Code::MissingKey, "host", routed("path = \"/api\"")),
         (
+            Code::BadMachinePath,
+            "beside the stack file",
+            routed(
+                "host = \"a.localhost\", tls = { certificate = \"shop.pem\", key = \"/a/../b\" }",
+            ),
+        ),
+        (
+            Code::HalfACertificate,
+            "no key",
+            routed("host = \"a.localhost\", tls = { certificate = \"/a.pem\" }"),
+        ),
+        (
+            Code::HalfACertificate,
+            "no certificate",
+            routed("host = \"a.localhost\", tls = { key = \"/a.key\" }"),
+        ),
+        (
+            Code::TlsTwice,
+            "another authority",
+            service(
+                "port = 80\nhealth = \"none\"\nroute = [{ host = \"a.localhost\", tls = { client_ca = \"/a.pem\" } }, \
+                 { host = \"a.localhost\", path = \"/b\" }, \
+                 { host = \"a.localhost\", path = \"/c\", tls = { client_ca = \"/c.pem\" } }]",
+            ),
+        ),
+        (
+            Code::TlsWithoutHost,
+            "private",
+            routed("private = true, tls = { client_ca = \"/a.pem\" }"),
+        ),
+        (
             Code::NothingToStrip,
             "no path",
             routed("host = \"a.localhost\", strip = true"),

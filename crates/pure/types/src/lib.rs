@@ -20,5 +20,6 @@ pub mod spec;
 pub mod table;
 pub mod tally;
 pub mod time;
+pub mod tls;
 pub mod unit;
 pub mod view;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::range::AddressRange;
 use crate::time::Millis;
+use crate::tls::HostTls;
 use crate::unit::ByteSize;
 
 /// The response headers that are added unless a route says otherwise, each where the application sent none
@@ -60,6 +61,9 @@ pub struct RouteSpec {
     /// What holds for its requests.
     #[serde(default = "RouteSettings::bare")]
     pub settings: RouteSettings,
+    /// How TLS is spoken at its host, with whatever path; `None`: another route of the host says so, or none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<HostTls>,
 }
 
 impl RouteSpec {
@@ -71,6 +75,7 @@ impl RouteSpec {
             path: self.path.clone(),
             header: self.header.clone(),
             settings: self.settings.clone(),
+            tls: self.tls.clone(),
         })
     }
 }
@@ -90,6 +95,9 @@ pub struct Route {
     /// What holds for its requests.
     #[serde(default, skip_serializing_if = "RouteSettings::is_standard")]
     pub settings: RouteSettings,
+    /// How TLS is spoken at its host. Where several routes of a host say so, they say the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<HostTls>,
 }
 
 impl Route {
@@ -101,16 +109,19 @@ impl Route {
             path: root(),
             header: None,
             settings: RouteSettings::default(),
+            tls: None,
         }
     }
 
-    /// Whether it is all requests for one host, with whatever settings.
+    /// Whether it is all requests for one host, with whatever settings. One that asks clients for certificates is
+    /// none: a Ward that knows hosts alone would serve it without.
     pub(crate) fn is_whole_host(&self) -> bool {
-        is_root(&self.path) && self.header.is_none() && !self.host.starts_with('*')
+        let open = self.tls.as_ref().is_none_or(|tls| tls.client_ca.is_none());
+        open && is_root(&self.path) && self.header.is_none() && !self.host.starts_with('*')
     }
 
     pub(crate) fn is_plain(&self) -> bool {
-        self.is_whole_host() && self.settings.is_standard()
+        self.is_whole_host() && self.settings.is_standard() && self.tls.is_none()
     }
 }
 
@@ -246,7 +257,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[serde(untagged)]
 enum Written {
     Several(Vec<RouteSpec>),
-    One(RouteSpec),
+    One(Box<RouteSpec>),
     None,
 }
 
@@ -255,7 +266,7 @@ pub(crate) fn one_or_several<'de, D: Deserializer<'de>>(
 ) -> Result<Vec<RouteSpec>, D::Error> {
     Ok(match Written::deserialize(from)? {
         Written::Several(routes) => routes,
-        Written::One(route) => vec![route],
+        Written::One(route) => vec![*route],
         Written::None => Vec::new(),
     })
 }

@@ -14,9 +14,11 @@ use crate::histogram::Histogram;
 use crate::id::{EnvId, Generation, InstanceId, Name, ReleaseId, Term};
 use crate::maintenance::Maintenance;
 use crate::route::Route;
+use crate::secret::Secret;
 use crate::spec::{Probe, Sticky};
 use crate::tally::GatewayTally;
 use crate::time::Millis;
+use crate::tls::CertificateObserved;
 
 /// What the gateway serves. An immutable value that is swapped whole.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -190,6 +192,8 @@ pub enum GatewayRequest {
     MetricsListener,
     /// What has been counted so far; the answer is a `Tallied`.
     Tally,
+    /// What the gateway that takes over cannot know by itself; the answer is a `Handover`.
+    Handover,
     /// Stop accepting, finish what is under way within the budget, then exit.
     Quit {
         /// How long requests under way may take.
@@ -211,11 +215,44 @@ pub enum GatewayReply {
         /// What it has counted.
         tally: GatewayTally,
     },
+    /// What it has in memory alone.
+    Handover {
+        /// What it has in memory alone.
+        handover: Handover,
+    },
     /// It cannot be done.
     Refused {
         /// Why, in a sentence.
         message: String,
     },
+}
+
+/// What a gateway has in memory alone, for the one that takes over.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Handover {
+    /// The keys of session tickets, the newest first.
+    pub tickets: Vec<TicketKey>,
+    /// What was read from files whose content cannot be used any more, and is still in use.
+    pub kept: Vec<KeptFiles>,
+}
+
+/// Files with certificates and keys as they were.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptFiles {
+    /// The files.
+    pub files: Vec<PathBuf>,
+    /// What was in each.
+    pub texts: Vec<Secret>,
+}
+
+/// A key of session tickets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketKey {
+    /// Its name, 16 bytes, and the key itself, 32, in hexadecimal digits.
+    pub secret: Secret,
+    /// How long ago it was made.
+    pub age: Millis,
 }
 
 /// What a gateway sees. Never an event.
@@ -234,6 +271,9 @@ pub struct GatewayObserved {
     /// What was refused or cut since the gateway started, by the limit that did it; none that did nothing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<Refusal, u64>,
+    /// The files with certificates that the table names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateObserved>,
 }
 
 /// A limit of the gateway's that refuses connections or requests, or cuts connections.

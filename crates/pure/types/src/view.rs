@@ -13,6 +13,7 @@ use crate::schema::SchemaChange;
 use crate::spec::Strategy;
 use crate::tally::GatewayTally;
 use crate::time::{Millis, Timestamp};
+use crate::tls::CertificateObserved;
 
 /// `GET /v1/status?env=returns/dev`: the platform, and each environment (or the one asked for), also one that is
 /// being built for the first time. Those that were purged are left out, except with `purged=true`: their data is
@@ -95,6 +96,9 @@ pub struct EnvironmentView {
     /// What of it is in maintenance.
     #[serde(default)]
     pub maintenance: Vec<MaintenanceView>,
+    /// The files with certificates of its hosts, as the gateway sees them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateObserved>,
     /// Its services and databases.
     pub components: Vec<ComponentView>,
     /// The deployment under way, if one is.

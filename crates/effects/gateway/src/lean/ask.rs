@@ -9,6 +9,8 @@ use std::ops::Range;
 
 use http::Method;
 
+use crate::head;
+
 /// Lines that a head may have here; more is for hyper to refuse.
 const LINES: usize = 100;
 /// The length of the longest DNS name, and a port.
@@ -207,6 +209,7 @@ impl Reader<'_> {
             // What is left of a caller's time is for the other path.
             b"x-envoy-expected-rq-timeout-ms" if self.from == From::Link => return None,
             claim if self.from == From::Front && is_claim(claim) => return Some(Line::Dropped),
+            claim if is_of_holder(claim) => return Some(Line::Dropped),
             _ => {}
         }
         Some(Line::Passed)
@@ -295,15 +298,15 @@ fn is_plain_id(value: &[u8]) -> bool {
 /// What a client says about where it comes from.
 fn is_claim(name: &[u8]) -> bool {
     match name.first() {
-        Some(b'x') => {
-            name.starts_with(b"x-forwarded-")
-                || name == b"x-real-ip"
-                || name == b"x-envoy-expected-rq-timeout-ms"
-        }
-        Some(b'w') => name.starts_with(b"ward-"),
+        Some(b'x' | b'w') => std::str::from_utf8(name).is_ok_and(head::is_own),
         Some(b'f') => name == b"forwarded",
         _ => false,
     }
+}
+
+/// What says whose certificate was shown: over links nobody shows one.
+fn is_of_holder(name: &[u8]) -> bool {
+    name.first() == Some(&b'w') && std::str::from_utf8(name).is_ok_and(head::is_of_holder)
 }
 
 /// Names are written in lower case, as hyper writes them.

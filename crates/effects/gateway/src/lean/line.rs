@@ -11,12 +11,14 @@ use http::Version;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
+use super::answer::push_line;
 use super::ask::{Ask, From, Read};
 use super::exchange::Exchange;
 use super::timer::Timer;
 use super::{Handed, Parted, Resume};
 use crate::client::{Client, Shared, Socket};
 use crate::clock;
+use crate::head::{FINGERPRINT, SUBJECT};
 use crate::proxy::Entry;
 use crate::tally::Open;
 use crate::worker::{Phase, Worker};
@@ -250,7 +252,16 @@ fn origin(entry: &Entry) -> Vec<u8> {
             let text = format!(
                 "x-real-ip: {address}\r\nx-forwarded-for: {address}\r\nx-forwarded-proto: {scheme}\r\n"
             );
-            text.into_bytes()
+            let mut lines = text.into_bytes();
+            if let Some(holder) = &outside.holder {
+                push_line(&mut lines, SUBJECT.as_bytes(), holder.subject.as_bytes());
+                push_line(
+                    &mut lines,
+                    FINGERPRINT.as_bytes(),
+                    holder.fingerprint.as_bytes(),
+                );
+            }
+            lines
         }
         Entry::Link { from, .. } => format!("ward-from: {from}\r\n").into_bytes(),
         Entry::Probe { .. } => Vec::new(),

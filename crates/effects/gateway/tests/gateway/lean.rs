@@ -58,7 +58,7 @@ async fn instances_and_clients_see_the_same_on_both_ways() {
     let app = App::http("one").await;
     let world = world(&app).await;
     let more = "Accept: */*\r\nX-Mine: a, b\r\nx-mine: c\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n\
-                Ward-From: x\r\nKeep-Alive: 5\r\nProxy-Authorization: x\r\nCookie: a=b\r\n";
+                Ward-From: x\r\nx_forwarded-for: 6.6.6.6\r\nWard_Client-Subject: 6.6.6.6\r\nKeep-Alive: 5\r\nProxy-Authorization: x\r\nCookie: a=b\r\n";
     let [plain, odd] = [PLAIN, ODD].map(|start| format!("{start}{more}{LAST}"));
     let told = raw(world.http, plain.as_bytes()).await;
     let other = raw(world.http, odd.as_bytes())

@@ -10,6 +10,7 @@ mod world;
 
 mod accounts;
 mod affinity;
+mod certificates;
 mod control;
 mod deadlines;
 mod draining;
@@ -19,6 +20,7 @@ mod hedging;
 mod http;
 mod lean;
 mod links;
+mod mutual;
 mod overload;
 mod partings;
 mod probes;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustls::client::{Resumption, Tls12Resumption};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
@@ -105,23 +106,59 @@ async fn names_that_the_authority_may_speak_for() {
     assert_eq!(client.send_request(get("/")).await.unwrap().status(), 200);
 }
 
+/// Asks on a connection of its own, and says how its handshake went.
+async fn asked(config: &Arc<ClientConfig>, world: &World) -> HandshakeKind {
+    let stream = connect(config, world.https, "shop.localhost")
+        .await
+        .unwrap();
+    let kind = stream.get_ref().1.handshake_kind().unwrap();
+    // Tickets come with the first answer in TLS 1.3.
+    let mut client = http1_over(stream).await;
+    let answer = client.send_request(get("/")).await.unwrap();
+    assert_eq!(body(answer).await, "one");
+    kind
+}
+
 #[tokio::test]
-async fn sessions_are_resumed() {
+async fn sessions_are_resumed_whichever_worker_has_the_connection() {
     let (world, _app) = world().await;
-    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        let config = Arc::new(trusting(&world, &[version]));
-        for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
-            let stream = connect(&config, world.https, "shop.localhost")
-                .await
-                .unwrap();
-            assert_eq!(stream.get_ref().1.handshake_kind(), Some(expected));
-            // Tickets come with the first answer in TLS 1.3.
-            let mut client = http1_over(stream).await;
-            assert_eq!(
-                body(client.send_request(get("/")).await.unwrap()).await,
-                "one"
-            );
+    let ways = [
+        (&rustls::version::TLS12, Tls12Resumption::SessionIdOnly),
+        (&rustls::version::TLS12, Tls12Resumption::SessionIdOrTickets),
+        (&rustls::version::TLS13, Tls12Resumption::Disabled),
+    ];
+    for (version, way) in ways {
+        let mut config = trusting(&world, &[version]);
+        config.resumption = Resumption::in_memory_sessions(8).tls12_resumption(way);
+        let config = Arc::new(config);
+        assert_eq!(asked(&config, &world).await, HandshakeKind::Full);
+        for _ in 0..12 {
+            let kind = asked(&config, &world).await;
+            assert_eq!(kind, HandshakeKind::Resumed, "{:?}", version.version);
         }
+    }
+}
+
+#[tokio::test]
+async fn sessions_are_resumed_by_the_gateway_that_takes_over() {
+    let (mut world, _app) = world().await;
+    let versions = [&rustls::version::TLS12, &rustls::version::TLS13];
+    let configs = versions.map(|version| Arc::new(trusting(&world, &[version])));
+    for config in &configs {
+        assert_eq!(asked(config, &world).await, HandshakeKind::Full);
+    }
+    let mut before = world.succeed().await;
+    crate::world::exit_status(&mut before).await;
+    for config in &configs {
+        assert_eq!(asked(config, &world).await, HandshakeKind::Resumed);
+    }
+    // One that was killed had nobody to give its keys to.
+    world.child.kill().unwrap();
+    world.child.wait().unwrap();
+    world.succeed().await;
+    for config in &configs {
+        assert_eq!(asked(config, &world).await, HandshakeKind::Full);
+        assert_eq!(asked(config, &world).await, HandshakeKind::Resumed);
     }
 }
 

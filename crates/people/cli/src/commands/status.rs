@@ -6,6 +6,7 @@ use owo_colors::OwoColorize;
 use ward_types::keeper::{Exit, InstanceState};
 use ward_types::release::Goal;
 use ward_types::time::{Millis, Timestamp};
+use ward_types::tls::{CertificateObserved, CertificateOf};
 use ward_types::view::{
     ComponentView, EnvironmentView, InstanceView, LogView, ServerView, StatusView,
 };
@@ -83,6 +84,9 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
     for one in &env.maintenance {
         printer.data(&format!("  {}", super::maintenance::sentence(one).yellow()));
     }
+    for one in &env.certificates {
+        certificate(printer, one);
+    }
     let some = env.components.iter().any(|c| !c.instances.is_empty());
     let declared = env.goal == Goal::Up && !env.components.is_empty();
     if declared || some {
@@ -109,6 +113,35 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
     for sentence in missing(env) {
         printer.data(&format!("  {} {sentence}", "unprotected:".yellow()));
     }
+}
+
+/// Says so when a file with certificates cannot be used, or what is in use ends soon; nothing when all is well.
+fn certificate(printer: &Printer, one: &CertificateObserved) {
+    let of = match one.of {
+        CertificateOf::Host => "certificate",
+        CertificateOf::Clients => "clients' authorities",
+    };
+    let what = format!("{of} of {}", one.host);
+    match (&one.problem, one.until) {
+        (Some(problem), Some(_)) => {
+            let sentence = format!("{what}: {problem}");
+            printer.data(&format!("  {}", sentence.yellow()));
+        }
+        (Some(problem), None) => {
+            let sentence = format!("{what}: {problem}; none is in use");
+            printer.data(&format!("  {}", sentence.red()));
+        }
+        (None, Some(until)) if ends_soon(until) => {
+            let sentence = format!("{what}: ends at {until}; renew {}", one.file.display());
+            printer.data(&format!("  {}", sentence.yellow()));
+        }
+        _ => {}
+    }
+}
+
+/// Whether somebody should have renewed it.
+fn ends_soon(until: Timestamp) -> bool {
+    until.since(now()) < Millis::secs(14 * 24 * 3600)
 }
 
 fn missing(env: &EnvironmentView) -> Vec<&str> {
@@ -166,14 +199,17 @@ pub(crate) fn ended(exit: Exit) -> String {
 }
 
 fn age(since: Timestamp) -> String {
-    let now = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
-    let Millis(age) = Timestamp(now).since(since);
+    let Millis(age) = now().since(since);
     match age / 1000 {
         s @ 0..120 => format!("{s}s"),
         s @ 120..7200 => format!("{}m", s / 60),
         s @ 7200..172_800 => format!("{}h", s / 3600),
         s => format!("{}d", s / 86_400),
     }
+}
+
+fn now() -> Timestamp {
+    Timestamp(u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0))
 }
 
 /// A table without lines, its columns padded.

@@ -49,6 +49,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(500, "out of order")
         if self.path == "/env":
             return self.answer(200, json.dumps({k: v for k, v in os.environ.items() if k.startswith("WARD_")}))
+        if self.path == "/client":
+            return self.answer(200, repr(self.headers.get_all("ward-client-subject")))
         if self.path == "/slow":
             time.sleep(1)
             return self.answer(200, BODY)

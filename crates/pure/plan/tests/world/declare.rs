@@ -74,6 +74,7 @@ pub fn web(instances: u32) -> ServiceSpec {
             path: "/".into(),
             header: None,
             settings: RouteSettings::default(),
+            tls: None,
         }],
         ..worker(instances)
     }

@@ -1,8 +1,11 @@
 //! The routes of a service.
 
+use std::path::PathBuf;
+
 use ward_types::route::{
     Audience, HeaderCondition, Https, Prefix, RouteSettings, RouteSpec, StandardHeaders,
 };
+use ward_types::tls::{CertificateFiles, HostTls};
 
 use super::At;
 
@@ -21,7 +24,17 @@ pub(super) fn spec(at: &At<'_>) -> Option<RouteSpec> {
         path: at.text("path")?,
         header,
         settings: settings(at, private)?,
+        tls: at.below("tls").map(|tls| self::tls(&tls)),
     })
+}
+
+fn tls(at: &At<'_>) -> HostTls {
+    let path = |key| at.text(key).map(PathBuf::from);
+    let files = path("certificate").zip(path("key"));
+    HostTls {
+        certificate: files.map(|(certificate, key)| CertificateFiles { certificate, key }),
+        client_ca: path("client_ca"),
+    }
 }
 
 fn settings(at: &At<'_>, private: bool) -> Option<RouteSettings> {

@@ -6,7 +6,7 @@ use super::{Part, absent, tables};
 use crate::keys;
 use crate::mistake::{Code, Mistake, Span};
 use crate::shape::intended;
-use crate::tree::{Table, Value};
+use crate::tree::{Entry, Table, Value};
 use crate::value::quote;
 
 const KEY: &str = "service.*.route";
@@ -14,10 +14,15 @@ const KEY: &str = "service.*.route";
 pub(super) fn check(env: &Table) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     let mut asked = Vec::new();
+    let mut spoken = BTreeMap::new();
     for service in env.tables("service") {
         for (route, place) in of(service) {
             mistakes.extend(without_host(service.0, route, place));
             mistakes.extend(strips_nothing(service.0, route));
+            if let Some(entry) = route.get("tls") {
+                mistakes.extend(half_a_certificate(service.0, route, entry));
+                mistakes.extend(speaks_otherwise(service.0, route, entry, &mut spoken));
+            }
             asked.extend(Asked::by(service.0, route));
         }
     }
@@ -63,6 +68,62 @@ fn strips_nothing(service: &str, route: &Table) -> Option<Mistake> {
         mistake
             .note("strips nothing")
             .expected("a `path` such as `/api` beside it")
+    })
+}
+
+fn half_a_certificate(service: &str, route: &Table, entry: &Entry) -> Option<Mistake> {
+    const TLS: &str = "service.*.route.tls";
+    let tls = route.table("tls")?;
+    let (there, missing) = match (tls.get("certificate"), tls.get("key")) {
+        (Some(_), None) if !intended(tls, TLS, "key") => ("certificate", "key"),
+        (None, Some(_)) if !intended(tls, TLS, "certificate") => ("key", "certificate"),
+        _ => return None,
+    };
+    let named = tls.get(there).map_or(entry.key, |entry| entry.key);
+    let message = format!(
+        "a route to {} has a {there}, but no {missing}",
+        quote(service)
+    );
+    let mistake = Mistake::at(named, Code::HalfACertificate, message);
+    let expected = format!("a `{missing} = \"/…\"` beside it");
+    Some(
+        mistake
+            .note(format!("without a {missing}"))
+            .expected(expected),
+    )
+}
+
+/// What is said of TLS at each host so far, and where.
+type Spoken<'a> = BTreeMap<&'a str, ([Option<&'a str>; 3], Span)>;
+
+/// Of one host all routes say the same, or only one says something: a handshake knows no path.
+fn speaks_otherwise<'a>(
+    service: &str,
+    route: &'a Table,
+    entry: &Entry,
+    spoken: &mut Spoken<'a>,
+) -> Option<Mistake> {
+    let tls = route.table("tls")?;
+    let Some((host, _)) = route.text("host") else {
+        let hostless = is_true(route, "private") && !intended(route, KEY, "host");
+        let message = format!("a route to {} has `tls`, but no host", quote(service));
+        let mistake = Mistake::at(entry.key, Code::TlsWithoutHost, message);
+        return hostless.then(|| {
+            mistake
+                .note("of which host?")
+                .expected("a `host` beside it")
+        });
+    };
+    let said = ["certificate", "key", "client_ca"];
+    let said = said.map(|key| tls.text(key).map(|(path, _)| path));
+    let (other, place) = *spoken.entry(host).or_insert((said, entry.key));
+    (other != said).then(|| {
+        let host = quote(host);
+        let message = format!("two routes say different things of the TLS of {host}");
+        let mistake = Mistake::at(entry.key, Code::TlsTwice, message).note("and here");
+        mistake
+            .label(place, "here")
+            .expected("one `tls` for a host, in any of its routes")
     })
 }
 
