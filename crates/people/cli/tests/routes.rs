@@ -204,3 +204,30 @@ fn one_service_is_in_maintenance_and_loses_no_other_a_request() {
     .fails(2, &["10.0.0.0/8"]);
     ward.run(&["maintenance", "on"]).fails(2, &["--message"]);
 }
+
+#[test]
+fn what_the_stack_file_says_of_instances_reaches_the_gateway() {
+    let ward = Ward::new();
+    ward.stack(r#"ANSWER = "web""#, r#"affinity = { cookie = "at" }"#);
+    ward.up();
+    let answer = ask(&ward, HOST, "/");
+    assert!(answer.headers.contains("set-cookie: at="), "{answer:?}");
+    ward.stack(r#"ANSWER = "web""#, r#"hedge = "50ms""#);
+    ward.up();
+    // Each instance takes a second for it.
+    let answer = ask(&ward, HOST, "/slow");
+    assert!(
+        answer.status == 200 && !answer.headers.contains("set-cookie"),
+        "{answer:?}"
+    );
+    eventually("the access log says that two were asked", || {
+        let lines = ward.ok(&["logs", "--access", "--output", "json"]);
+        lines.contains(r#""hedge":"#) && lines.contains(r#""retries":1"#)
+    });
+    let both = r#"hedge = "50ms"
+affinity = { cookie = "at" }"#;
+    ward.stack(r#"ANSWER = "web""#, both);
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    ward.run(&["up", &dir])
+        .fails(2, &["has both `affinity` and `hedge`"]);
+}
