@@ -48,6 +48,11 @@ pub(crate) const TEST: &[Package] = &[
     package("skopeo", "/usr/bin/skopeo", "talks to the registry"),
     package("curl", "/usr/bin/curl", "the README's session"),
     package(
+        "pebble",
+        "/usr/bin/pebble",
+        "a certificate authority that speaks ACME",
+    ),
+    package(
         "uidmap",
         "/usr/bin/newuidmap",
         "podman and buildah as an ordinary user",
