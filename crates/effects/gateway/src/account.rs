@@ -14,6 +14,7 @@ use http::header::HOST;
 use http::{HeaderValue, Request, StatusCode, Version};
 use ward_types::id::{EnvId, Name};
 
+use crate::access::Query;
 use crate::client::Client;
 use crate::failure::{Failure, Fault};
 use crate::instance::Place;
@@ -157,11 +158,6 @@ impl Account {
 
     /// The request has this head, and goes by this name.
     pub(crate) fn asked<B>(&self, request: &Request<B>, id: &HeaderValue) {
-        self.entry.version.set(Some(request.version()));
-        let Some(query) = self.journal.query() else {
-            return;
-        };
-        let words = &mut *self.entry.words.borrow_mut();
         let uri = request.uri();
         let host = match uri.authority() {
             Some(authority) => authority.as_str().as_bytes(),
@@ -170,20 +166,31 @@ impl Account {
                 .get(HOST)
                 .map_or(&[][..], HeaderValue::as_bytes),
         };
-        journal::text(words, "id", id.as_bytes(), usize::MAX);
-        journal::text(
-            words,
-            "method",
-            request.method().as_str().as_bytes(),
-            LONGEST_METHOD,
-        );
+        let target = (uri.path().as_bytes(), uri.query().map(str::as_bytes));
+        let method = request.method().as_str().as_bytes();
+        self.asks(request.version(), id.as_bytes(), method, host, target);
+    }
+
+    /// The same in words. What was said first counts.
+    pub(crate) fn asks(
+        &self,
+        version: Version,
+        id: &[u8],
+        method: &[u8],
+        host: &[u8],
+        (path, query): (&[u8], Option<&[u8]>),
+    ) {
+        self.entry.version.set(Some(version));
+        let words = &mut *self.entry.words.borrow_mut();
+        let Some(queries) = self.journal.query().filter(|_| words.is_empty()) else {
+            return;
+        };
+        journal::text(words, "id", id, usize::MAX);
+        journal::text(words, "method", method, LONGEST_METHOD);
         journal::text(words, "host", host, LONGEST_HOST);
-        journal::text(words, "path", uri.path().as_bytes(), LONGEST_PATH);
-        if let Some(asked) = uri
-            .query()
-            .filter(|_| query == crate::access::Query::Logged)
-        {
-            journal::text(words, "query", asked.as_bytes(), LONGEST_PATH);
+        journal::text(words, "path", path, LONGEST_PATH);
+        if let Some(query) = query.filter(|_| queries == Query::Logged) {
+            journal::text(words, "query", query, LONGEST_PATH);
         }
     }
 

@@ -1,9 +1,11 @@
-//! Which instance takes the next request: the one with the least under way, not the one whose turn it is.
+//! Which instance takes the next request: the one with the least under way, where slow ones have more of it
+//! ([`crate::fitness`]), not the one whose turn it is.
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use crate::fitness;
 use crate::instance::{Instance, Place};
 
 /// Up to this many instances are all looked at; of more, two are drawn by lot.
@@ -48,10 +50,13 @@ pub(crate) enum Pick {
 pub(crate) fn pick(endpoints: &[Arc<Instance>], tried: &[u64], lots: &Lots, now: u64) -> Pick {
     let untried = |instance: &&Arc<Instance>| !tried.contains(&instance.serial);
     let good = |instance: &&Arc<Instance>| untried(instance) && !instance.is_avoided(now);
-    let chosen = match least(endpoints, good, lots) {
-        Some(chosen) => Some(chosen),
-        None => least(endpoints, untried, lots),
-    };
+    let out = |instance: &Arc<Instance>| instance.fitness.is_out(now, instance.under_way());
+    let outliers = endpoints.iter().filter(|instance| out(instance)).count();
+    let some = (1..=endpoints.len() / 2).contains(&outliers);
+    let fit = |instance: &&Arc<Instance>| good(instance) && !out(instance);
+    let chosen = some.then(|| least(endpoints, fit, lots, now)).flatten();
+    let chosen = chosen.or_else(|| least(endpoints, good, lots, now));
+    let chosen = chosen.or_else(|| least(endpoints, untried, lots, now));
     match chosen {
         None => Pick::Exhausted,
         Some(chosen) => chosen.take().map_or(Pick::Stale, Pick::Placed),
@@ -79,21 +84,31 @@ fn least<'a>(
     endpoints: &'a [Arc<Instance>],
     wanted: impl Fn(&&Arc<Instance>) -> bool,
     lots: &Lots,
+    now: u64,
 ) -> Option<&'a Arc<Instance>> {
     let count = endpoints.iter().filter(&wanted).count();
     if count > SMALL {
         let draw = || endpoints.iter().filter(&wanted).nth(lots.below(count));
-        let (one, other) = (draw()?, draw()?);
-        return Some(match other.under_way() < one.under_way() {
-            true => other,
-            false => one,
-        });
+        let both = [draw()?, draw()?];
+        return lightest(both.into_iter(), now);
     }
     // Begin anywhere, so that equals share evenly.
     let skip = lots.below(count.max(1));
     let all = endpoints.iter().filter(&wanted);
     let turned = all.clone().skip(skip).chain(all.take(skip));
-    turned.min_by_key(|instance| instance.under_way())
+    lightest(turned, now)
+}
+
+fn lightest<'a>(
+    instances: impl Iterator<Item = &'a Arc<Instance>> + Clone,
+    now: u64,
+) -> Option<&'a Arc<Instance>> {
+    let average = |instance: &Arc<Instance>| instance.fitness.average(now);
+    let fastest = instances.clone().map(average).min()?;
+    let load = |instance: &&Arc<Instance>| {
+        (instance.under_way() + 1) * fitness::times(average(instance), fastest)
+    };
+    instances.min_by_key(load)
 }
 
 #[cfg(test)]
@@ -133,6 +148,57 @@ mod tests {
             large.iter().all(|held| (90..=110).contains(held)),
             "{large:?}"
         );
+    }
+
+    /// Whom so many requests go to, each of which is under way until all are placed.
+    fn placed(endpoints: &[Arc<Instance>], requests: usize, now: u64) -> Vec<u64> {
+        let lots = Lots::new();
+        let places: Vec<_> = (0..requests)
+            .map(|_| pick(endpoints, &[], &lots, now))
+            .collect();
+        let counts = endpoints.iter().map(|one| one.under_way()).collect();
+        drop(places);
+        counts
+    }
+
+    #[test]
+    fn one_that_is_ten_times_slower_gets_a_tenth() {
+        let endpoints = names(4);
+        let milli = std::time::Duration::from_millis(1);
+        for (at, instance) in endpoints.iter().enumerate() {
+            instance
+                .fitness
+                .took(if at == 0 { 20 * milli } else { 2 * milli }, 1_000);
+        }
+        assert_eq!(placed(&endpoints, 27, 1_000)[0], 0);
+        assert_eq!(placed(&endpoints, 310, 1_000), [10, 100, 100, 100]);
+        let later = placed(&endpoints, 40, 60_000);
+        assert_eq!(later, [10, 10, 10, 10], "nobody knows any more");
+    }
+
+    #[test]
+    fn outliers_get_nothing_while_they_are_few() {
+        let endpoints = names(4);
+        let ills = |instance: &Arc<Instance>| {
+            (0..5).for_each(|_| {
+                let _ = instance.fitness.failed(0);
+            })
+        };
+        ills(&endpoints[0]);
+        assert_eq!(placed(&endpoints, 30, 500), [0, 10, 10, 10]);
+        assert_eq!(placed(&endpoints, 30, 1_500)[0], 1, "a probe");
+        ills(&endpoints[1]);
+        assert_eq!(placed(&endpoints, 30, 500), [0, 0, 15, 15]);
+        ills(&endpoints[2]);
+        assert_eq!(
+            placed(&endpoints, 40, 500),
+            [10, 10, 10, 10],
+            "it is not the instances"
+        );
+        assert_eq!(placed(&endpoints[..1], 3, 500), [3], "there is no other");
+        endpoints[2].fitness.succeeded();
+        endpoints[3].avoid(0);
+        assert_eq!(placed(&endpoints, 4, 500), [0, 0, 4, 0]);
     }
 
     #[test]

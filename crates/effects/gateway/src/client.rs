@@ -21,6 +21,11 @@ pub(crate) trait Socket {
     fn tls_version(&self) -> Option<&'static str> {
         None
     }
+
+    /// Whether TLS has settled on HTTP/2.
+    fn is_http2(&self) -> bool {
+        false
+    }
 }
 
 impl Socket for TcpStream {
@@ -42,6 +47,10 @@ impl Socket for TlsStream<TcpStream> {
 
     fn tls_version(&self) -> Option<&'static str> {
         self.get_ref().1.protocol_version()?.as_str()
+    }
+
+    fn is_http2(&self) -> bool {
+        self.get_ref().1.alpn_protocol() == Some(b"h2")
     }
 }
 
@@ -128,6 +137,12 @@ fn watched(socket: OwnedFd) -> io::Result<TcpStream> {
 /// A stream of which its requests know the socket. One thread uses it; the lock is for hyper, which wants
 /// to be able to send it to another.
 pub(crate) struct Shared<I>(Arc<Mutex<I>>);
+
+impl<I> Clone for Shared<I> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
 
 impl<I> Shared<I> {
     /// Shares a stream.

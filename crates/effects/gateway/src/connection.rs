@@ -4,6 +4,7 @@
 //! away, and its request is cancelled: the two cannot be told apart, and an instance should not work for
 //! nobody.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ use crate::client::{Client, Shared, Socket};
 use crate::clock;
 use crate::flood::{Earned, Guard};
 use crate::head::Outside;
+use crate::lean::{Handed, Line, Parted, Resume};
 use crate::limits::Limits;
 use crate::local::Local;
 use crate::mutual::Holder;
@@ -58,13 +60,14 @@ pub(crate) async fn serve_plain(
         scheme: "http",
         holder: None,
     };
+    let stream = Shared::new(stream);
     serve(worker, stream, Entry::Front(outside), seat).await;
 }
 
 /// Serves a connection from the outside whose handshake is done, of whoever showed what certificate in it.
 pub(crate) async fn serve_tls(
     worker: Rc<Worker>,
-    stream: TlsStream<TcpStream>,
+    stream: Shared<TlsStream<TcpStream>>,
     (peer, holder): (SocketAddr, Option<Box<Holder>>),
     seat: Seat,
 ) {
@@ -77,33 +80,60 @@ pub(crate) async fn serve_tls(
 }
 
 /// Serves one connection to its end, or to the switch of its protocol.
-pub(crate) async fn serve<I>(worker: Rc<Worker>, stream: I, entry: Entry, seat: Seat)
+pub(crate) async fn serve<I>(worker: Rc<Worker>, stream: Shared<I>, entry: Entry, seat: Seat)
 where
     I: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
 {
-    let number = worker.shared.admission.number();
     let keeper = Arc::clone(&worker.journal.doorkeeper);
-    let activity = Arc::new(Activity::new(Open::new(keeper, entry.door())));
-    let stream = Shared::new(stream);
+    let open = Arc::new(Open::new(keeper, entry.door()));
     let client = Rc::new(Client::new(entry, &stream));
+    let handed = match Line::new(&worker, &client, &stream, &open) {
+        Some(line) => match line.converse().await {
+            Parted::Ended => return,
+            Parted::Handed(handed) => handed,
+        },
+        None => Handed::nothing(),
+    };
+    // Most connections never come here, and should not pay for the room that this takes.
+    Box::pin(serve_whole(worker, client, stream, (open, seat), handed)).await;
+}
+
+/// Serves whatever comes on a connection.
+async fn serve_whole<I>(
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    stream: Shared<I>,
+    (open, seat): (Arc<Open>, Seat),
+    handed: Handed,
+) where
+    I: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
+{
+    let number = worker.shared.admission.number();
+    let activity = Arc::new(Activity::new(open, &handed));
     let watched = Watched {
         stream,
+        ahead: handed.ahead,
         activity: Arc::clone(&activity),
         guard: Guard::default(),
         shared: Arc::clone(&worker.shared),
         _seat: seat,
     };
     let leave = client.leave.clone();
+    let resume = RefCell::new(handed.resume);
     let service = {
         let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
         let activity = Arc::clone(&activity);
         service_fn(move |request: Request<Incoming>| {
             let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
-            let account = Account::open(&worker.journal, &client);
+            let (account, begun) = match resume.take() {
+                Some(Resume { account, begun }) => (account, Some(begun)),
+                None => (Account::open(&worker.journal, &client), None),
+            };
             let busy = Busy::new(&activity, request.version(), account);
             let last = busy.number >= worker.limits.requests;
             async move {
-                let mut response = proxy::answer(&worker, &client, request, &busy.account).await;
+                let answer = proxy::answer(&worker, &client, request, &busy.account, begun);
+                let mut response = answer.await;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     busy.activity.open.speaks(Speech::Upgraded);
                 }
@@ -118,6 +148,8 @@ where
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(watched), service);
     let mut connection = pin!(connection);
     tokio::select! {
+        // First, so that a request that was handed over has begun before the process may say that it leaves.
+        biased;
         result = connection.as_mut() => return note_end(&worker, &client, &activity, result),
         overstayed = activity.overstayed(&worker.limits) => {
             if overstayed == Overstayed::TakesNothing {
@@ -249,7 +281,7 @@ struct Activity {
     /// Whether anything of a head has come.
     spoke: AtomicBool,
     http2: AtomicBool,
-    open: Open,
+    open: Arc<Open>,
     /// Requests so far.
     total: AtomicUsize,
     /// Answers of which the client has yet to take a piece that is there for it, and how many pieces it took.
@@ -262,15 +294,15 @@ struct Activity {
 
 impl Activity {
     /// A new connection owes a head.
-    fn new(open: Open) -> Self {
+    fn new(open: Arc<Open>, handed: &Handed) -> Self {
         Self {
             requests: AtomicUsize::new(0),
-            since: AtomicU64::new(clock::millis()),
+            since: AtomicU64::new(handed.since),
             head_begun: AtomicBool::new(true),
-            spoke: AtomicBool::new(false),
+            spoke: AtomicBool::new(!handed.ahead.is_empty()),
             http2: AtomicBool::new(false),
             open,
-            total: AtomicUsize::new(0),
+            total: AtomicUsize::new(handed.requests),
             owing: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
             full: AtomicBool::new(false),
@@ -497,6 +529,8 @@ impl Body for Answer {
 /// living in the tunnel when the protocol is switched.
 struct Watched<I> {
     stream: Shared<I>,
+    /// What was read from it before.
+    ahead: Bytes,
     activity: Arc<Activity>,
     guard: Guard,
     shared: Arc<worker::Shared>,
@@ -509,10 +543,17 @@ impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
         let before = buffer.filled().len();
-        let polled = Pin::new(&mut *self.stream.lock()).poll_read(context, buffer);
+        let polled = match this.ahead.is_empty() {
+            true => Pin::new(&mut *this.stream.lock()).poll_read(context, buffer),
+            false => {
+                let fits = this.ahead.len().min(buffer.remaining());
+                buffer.put_slice(&this.ahead.split_to(fits));
+                Poll::Ready(Ok(()))
+            }
+        };
         if buffer.filled().len() > before {
-            let this = self.get_mut();
             this.activity.saw_bytes();
             let bytes = &buffer.filled()[before..];
             let flood = this.guard.pass(bytes, &this.activity.earned, clock::millis);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use ward_types::guard::{Concurrency, Guard as Settings, RateLimit};
+use ward_types::guard::{Concurrency, Guard as Settings, LimitBy, RateLimit};
 
 use crate::clock;
 use crate::failure::Failure;
@@ -55,6 +55,12 @@ impl Guard {
         self.concurrency == Concurrency::Adaptive
     }
 
+    /// Whether nothing but a client's address decides.
+    pub(crate) fn is_by_address(&self) -> bool {
+        let limit = self.meter.as_ref();
+        limit.is_none_or(|(limit, _)| limit.by == LimitBy::Address)
+    }
+
     /// Counts a request of the outside, or refuses it.
     pub(crate) fn meter(&self, address: IpAddr, headers: &HeaderMap) -> Result<(), Failure> {
         let Some((_, meter)) = &self.meter else {
@@ -68,7 +74,7 @@ impl Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ward_types::guard::{LimitBy, Rate};
+    use ward_types::guard::Rate;
 
     #[test]
     fn what_was_counted_is_kept_while_the_limit_is_the_same() {

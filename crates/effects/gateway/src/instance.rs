@@ -17,6 +17,8 @@ use ward_types::histogram::{self, Histogram};
 use ward_types::id::EnvId;
 use ward_types::table::{Endpoint, Traffic};
 
+use crate::clock;
+use crate::fitness::Fitness;
 use crate::gap::Gap;
 use crate::parting::Parting;
 
@@ -48,6 +50,8 @@ pub(crate) struct Instance {
     /// How many answers took how long, by bucket.
     latency: [AtomicU64; Histogram::BUCKETS],
     avoided_until: AtomicU64,
+    /// How its clients' requests fared.
+    pub(crate) fitness: Fitness,
     gap: ArcSwap<Gap>,
 }
 
@@ -75,6 +79,7 @@ impl Instance {
             probes: AtomicU64::new(0),
             latency: [const { AtomicU64::new(0) }; Histogram::BUCKETS],
             avoided_until: AtomicU64::new(0),
+            fitness: Fitness::default(),
             gap: ArcSwap::default(),
         }
     }
@@ -246,6 +251,34 @@ impl Place {
         self.came_to(Outcome::Failed);
     }
 
+    /// The answer is no failure.
+    pub(crate) fn succeeded(&self) {
+        if self.origin.get() == Origin::Client && self.instance.fitness.succeeded() {
+            let instance = &self.instance.endpoint.instance;
+            tracing::info!(env = %self.instance.env, %instance, "it answers again");
+        }
+    }
+
+    /// The same, and how long it took says something about the instance.
+    pub(crate) fn measured(&self) {
+        if self.origin.get() == Origin::Client {
+            let now = clock::millis_at(self.began + self.took.get());
+            self.instance.fitness.took(self.took.get(), now);
+        }
+        self.succeeded();
+    }
+
+    fn counts_against(&self) {
+        let out = match self.origin.get() {
+            Origin::Client => self.instance.fitness.failed(clock::millis()),
+            Origin::Probe => None,
+        };
+        if let Some(out) = out {
+            let instance = &self.instance.endpoint.instance;
+            tracing::info!(env = %self.instance.env, %instance, ?out, "it fails again and again: passed over while most others do not");
+        }
+    }
+
     fn came_to(&self, outcome: Outcome) {
         let before = self.outcome.get();
         if before >= outcome {
@@ -265,6 +298,7 @@ impl Place {
             self.instance.probes.fetch_add(probes, Ordering::Relaxed);
         }
         if outcome == Outcome::Failed {
+            self.counts_against();
             self.instance.failed.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -82,18 +82,31 @@ impl Entry {
     }
 }
 
+/// A request that was begun on the lean path ([`crate::lean`]).
+pub(crate) struct Begun {
+    /// Its name.
+    pub(crate) id: HeaderValue,
+    /// Its attempts so far. It was counted to its service's budget and its client's rate.
+    pub(crate) course: Course,
+    /// Why there is nothing left to try.
+    pub(crate) verdict: Option<Failure>,
+}
+
 /// Answers one request, with a page when the application cannot.
 pub(crate) async fn answer(
     worker: &Rc<Worker>,
     client: &Client,
     request: Request<Incoming>,
     account: &Account,
+    begun: Option<Begun>,
 ) -> Response<Reply> {
     let version = request.version();
-    let id = head::request_id(request.headers()).unwrap_or_else(|| worker.new_request_id());
+    let id = begun.as_ref().map(|begun| begun.id.clone());
+    let id = id.or_else(|| head::request_id(request.headers()));
+    let id = id.unwrap_or_else(|| worker.new_request_id());
     account.asked(&request, &id);
     let asked = Asked::of(&request);
-    let answer = forward(worker, client, request, &asked, &id, account).await;
+    let answer = forward(worker, client, request, (&asked, begun), &id, account).await;
     let mut response = answer.unwrap_or_else(|failure| {
         tracing::debug!(request = ?id, status = %failure.status, "{}", failure.sentence);
         account.failed(&failure);
@@ -119,10 +132,13 @@ async fn forward(
     worker: &Rc<Worker>,
     client: &Client,
     mut request: Request<Incoming>,
-    asked: &Asked,
+    (asked, begun): (&Asked, Option<Begun>),
     id: &HeaderValue,
     account: &Account,
 ) -> Result<Response<Reply>, Failure> {
+    if let Some(verdict) = begun.as_ref().and_then(|begun| begun.verdict) {
+        return Err(verdict);
+    }
     let switch = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let host = head::check(&parts)?;
@@ -147,7 +163,7 @@ async fn forward(
         return Ok(page.map(|page| Reply::Page(Full::new(page))));
     }
     let switch = exchange.protocol.is_some().then_some(switch);
-    let (response, held) = exchange.send().await.inspect_err(|failure| {
+    let (response, held) = exchange.send(begun).await.inspect_err(|failure| {
         if *failure == Failure::TOO_LARGE {
             exchange.linger();
         }
@@ -344,10 +360,11 @@ impl<'a> Exchange<'a> {
     }
 
     /// Sends until there is a response or nothing more may be tried.
-    async fn send(&self) -> Result<(Response<Incoming>, Held), Failure> {
-        let mut course = Course::default();
+    async fn send(&self, begun: Option<Begun>) -> Result<(Response<Incoming>, Held), Failure> {
+        let counted = begun.is_some() || self.is_probe();
+        let mut course = begun.map(|begun| begun.course).unwrap_or_default();
         let pool = self.pool()?;
-        if !self.is_probe() {
+        if !counted {
             pool.budget.earn();
             self.meter(&pool)?;
         }
@@ -588,16 +605,7 @@ impl<'a> Exchange<'a> {
                     },
                 ))
             }
-            Err(SendError::Connect(error)) => {
-                // Once for all who find that out at the same time.
-                if instance.avoid(clock::millis()) {
-                    tracing::info!(env = %instance.env, instance = %instance.endpoint.instance, %error, "cannot connect");
-                }
-                if !is_of_the_machine(&error) {
-                    place.failed();
-                }
-                Err(Broken::Unreachable)
-            }
+            Err(SendError::Connect(error)) => Err(unreachable(&place, &error)),
             Err(SendError::Lost(_)) if self.upload.is_too_large() => {
                 Err(Broken::Final(Failure::TOO_LARGE))
             }
@@ -708,8 +716,11 @@ impl<'a> Exchange<'a> {
             return self.deliver_switch(response, held, switch);
         }
         let instance = held.place.instance();
-        if response.status().is_server_error() {
-            held.place.failed();
+        match (response.status().is_server_error(), self.upload.is_empty()) {
+            (true, _) => held.place.failed(),
+            (false, true) => held.place.measured(),
+            // A client's pace says nothing about the instance.
+            (false, false) => held.place.succeeded(),
         }
         let [name, release] = instance.names.clone();
         let headers = response.headers_mut();
@@ -806,6 +817,19 @@ fn kind(headers: &HeaderMap) -> Kind {
         false if head::is_grpc(headers) => Kind::Call,
         false => Kind::Ordinary,
     }
+}
+
+/// An instance takes no connection.
+pub(crate) fn unreachable(place: &Place, error: &std::io::Error) -> Broken {
+    let instance = place.instance();
+    // Once for all who find that out at the same time.
+    if instance.avoid(clock::millis()) {
+        tracing::info!(env = %instance.env, instance = %instance.endpoint.instance, %error, "cannot connect");
+    }
+    if !is_of_the_machine(error) {
+        place.failed();
+    }
+    Broken::Unreachable
 }
 
 /// Whether a connection failed because the gateway's machine has run out of something.

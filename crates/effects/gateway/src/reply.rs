@@ -39,7 +39,7 @@ pub(crate) enum Reply {
 pub(crate) enum Error {
     /// The instance broke it off.
     #[error("the instance broke the answer off")]
-    Upstream(#[source] hyper::Error),
+    Upstream(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It took longer than its route allows.
     #[error("the answer took longer than its route allows")]
     Late,
@@ -72,7 +72,7 @@ pub(crate) enum Kind {
 }
 
 /// What a long answer needs for its end.
-struct Long {
+pub(crate) struct Long {
     kind: Kind,
     marks: Marks,
     told: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -84,7 +84,7 @@ struct Long {
 
 impl Long {
     /// `None` of what is no long answer.
-    fn new(kind: Kind, place: &Place) -> Option<Box<Self>> {
+    pub(crate) fn new(kind: Kind, place: &Place) -> Option<Box<Self>> {
         let marks = match kind {
             Kind::Events => Marks::EVENTS,
             Kind::CompressedEvents => Marks::Anywhere,
@@ -102,7 +102,7 @@ impl Long {
     }
 
     /// Ready when it should end here.
-    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.patience.is_none() {
             if self.told.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
@@ -120,7 +120,7 @@ impl Long {
     }
 
     /// What of this goes on to the client: all, or when it was told, what comes before the next good end.
-    fn pass(&mut self, mut bytes: Bytes) -> Bytes {
+    pub(crate) fn pass(&mut self, mut bytes: Bytes) -> Bytes {
         if self.patience.is_none() {
             self.marks.pass(&bytes);
         } else if let Some(end) = self.marks.pass_to_end(&bytes) {
@@ -344,7 +344,7 @@ impl Body for Stream {
                 if let Some(held) = this.held.take() {
                     held.place.failed();
                 }
-                Poll::Ready(Some(Err(Error::Upstream(error))))
+                Poll::Ready(Some(Err(Error::Upstream(error.into()))))
             }
         }
     }

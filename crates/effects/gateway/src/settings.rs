@@ -59,12 +59,22 @@ impl Settings {
         self.allow.is_empty() || self.allow.iter().any(|range| range.contains(address))
     }
 
+    /// Whether an answer needs no timers of its own, and its headers can be counted in a word.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.timeout.is_none() && self.idle_timeout.is_none() && self.headers.len() < 64
+    }
+
+    /// Response headers that are added where an answer does not have them.
+    pub(crate) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers
+    }
+
     /// Adds the response headers that an answer does not have.
     pub(crate) fn dress(&self, headers: &mut HeaderMap, scheme: &str) {
         for (name, value) in &self.headers {
             let suits = match name {
                 name if *name == STRICT_TRANSPORT_SECURITY => scheme == "https",
-                name if *name == X_FRAME_OPTIONS => !says_who_may_frame(headers),
+                name if *name == X_FRAME_OPTIONS => !is_framing_said(headers),
                 _ => true,
             };
             if suits && let Entry::Vacant(place) = headers.entry(name) {
@@ -119,18 +129,20 @@ fn headers(
     standard.chain(own).map(header).collect()
 }
 
-/// `frame-ancestors` says more than `x-frame-options`, which some clients would follow instead.
-fn says_who_may_frame(headers: &HeaderMap) -> bool {
+fn is_framing_said(headers: &HeaderMap) -> bool {
     let policies = headers.get_all(CONTENT_SECURITY_POLICY).iter();
-    let mut texts = policies.map(HeaderValue::as_bytes);
-    texts.any(|text| {
-        let mut names = text
-            .split(|byte| *byte == b';')
-            .map(<[u8]>::trim_ascii_start);
-        names.any(|name| {
-            let start = name.get(.."frame-ancestors".len());
-            start.is_some_and(|start| start.eq_ignore_ascii_case(b"frame-ancestors"))
-        })
+    policies.map(HeaderValue::as_bytes).any(says_who_may_frame)
+}
+
+/// Whether a policy has `frame-ancestors`, which says more than `x-frame-options`, which some clients would follow
+/// instead.
+pub(crate) fn says_who_may_frame(policy: &[u8]) -> bool {
+    let mut names = policy
+        .split(|byte| *byte == b';')
+        .map(<[u8]>::trim_ascii_start);
+    names.any(|name| {
+        let start = name.get(.."frame-ancestors".len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(b"frame-ancestors"))
     })
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Route {
     prefix: String,
     depth: usize,
     header: Option<Condition>,
+    /// Whether nothing is asked of its requests, or of their answers, that takes more than looking at them once.
+    is_plain: bool,
 }
 
 struct Condition {
@@ -61,11 +63,13 @@ impl Route {
     /// A route that passed [`check`].
     fn new(entry: &RouteEntry, pool: Arc<Pool>, settings: Arc<Settings>, clients: Clients) -> Self {
         let prefix = entry.path.trim_end_matches('/').to_owned();
+        let depth = prefix.matches('/').count();
         Self {
+            is_plain: settings.is_plain() && (depth == 0 || settings.prefix == Prefix::Kept),
             pool,
             settings,
             clients,
-            depth: prefix.matches('/').count(),
+            depth,
             prefix,
             header: entry
                 .header
@@ -147,18 +151,33 @@ impl Site {
         }
         let found = match self.depth {
             0 => self.routes.iter().find(|route| route.takes(headers)),
-            depth => self.by_path(target, depth, headers)?,
+            depth => {
+                let both = (target.path(), target.as_str());
+                self.by_path(both, depth, |route| route.takes(headers))?
+            }
         };
         found.ok_or(Failure::UNKNOWN_PATH)
     }
 
+    /// The route that a path leads to whatever else a request has, if its requests reach instances as they are.
+    fn find_plain(&self, target: &str) -> Option<&Arc<Route>> {
+        let found = match self.routes.as_slice() {
+            [only] if only.is_for_all() => Some(only),
+            _ if self.routes.iter().any(|route| route.header.is_some()) => None,
+            _ => {
+                let path = target.split('?').next().unwrap_or(target);
+                self.by_path((path, target), self.depth, |_| true).ok()?
+            }
+        };
+        found.filter(|route| route.is_plain)
+    }
+
     fn by_path(
         &self,
-        target: &PathAndQuery,
+        (asked, target): (&str, &str),
         depth: usize,
-        headers: &HeaderMap,
+        takes: impl Fn(&Route) -> bool,
     ) -> Result<Option<&Arc<Route>>, Failure> {
-        let asked = target.path();
         // `OPTIONS *` asks about the host as a whole (RFC 9110 section 9.3.7).
         let leading = match asked {
             "*" => "/".into(),
@@ -167,7 +186,7 @@ impl Site {
         let first = |same: fn(&[u8], &[u8]) -> bool| {
             let mut routes = self.routes.iter();
             let covers = |route: &Route| path::covers(&route.prefix, &leading, same);
-            routes.find(|route| covers(route) && route.takes(headers))
+            routes.find(|route| covers(route) && takes(route))
         };
         let found = first(|one, other| one == other);
         let folded = first(<[u8]>::eq_ignore_ascii_case);
@@ -176,7 +195,7 @@ impl Site {
             (one, other) => one.is_none() && other.is_none(),
         };
         let strips = |route: &&Arc<Route>| route.settings.prefix == Prefix::Stripped;
-        let left = |route: &Arc<Route>| path::without(target.as_str(), route.depth);
+        let left = |route: &Arc<Route>| path::without(target, route.depth);
         match same
             && found
                 .filter(strips)
@@ -235,13 +254,22 @@ impl Sites {
         target: &PathAndQuery,
         headers: &HeaderMap,
     ) -> Result<&Arc<Route>, Failure> {
-        let site = self.named.get(host).or_else(|| {
+        let site = self.site(host);
+        site.ok_or(Failure::UNKNOWN_HOST)?.find(target, headers)
+    }
+
+    /// The same for a request that may be plain; `None` when it is not, or nothing is found.
+    pub(crate) fn find_plain(&self, host: &str, target: &str) -> Option<&Arc<Route>> {
+        self.site(host)?.find_plain(target)
+    }
+
+    fn site(&self, host: &str) -> Option<&Site> {
+        self.named.get(host).or_else(|| {
             let (label, above) = host
                 .split_once('.')
                 .filter(|_| !self.wildcards.is_empty())?;
             self.wildcards.get(above).filter(|_| !label.is_empty())
-        });
-        site.ok_or(Failure::UNKNOWN_HOST)?.find(target, headers)
+        })
     }
 
     /// The pools of which a host's requests may have to find their way anew, because `after` has other routes.

@@ -118,6 +118,15 @@ impl Throttle {
         })
     }
 
+    /// The same for a request without a body, or with all of it, now or not at all.
+    pub(crate) fn try_enter(self: &Arc<Self>) -> Option<Slot<'_>> {
+        self.enter_now().then(|| Slot {
+            throttle: self,
+            answered: Cell::new(false),
+            upload: None,
+        })
+    }
+
     fn enter_now(self: &Arc<Self>) -> bool {
         // Nobody passes the line.
         if self.waiting.load(Ordering::SeqCst) > 0 {

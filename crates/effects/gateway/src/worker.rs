@@ -17,10 +17,12 @@ use ward_types::table::GatewayObserved;
 use crate::access::Query;
 use crate::admission::{Admission, Seat};
 use crate::balance::Lots;
+use crate::client;
 use crate::connection;
 use crate::egress;
 use crate::gate::Ports;
 use crate::journal::Journal;
+use crate::lean::{Dates, Spare};
 use crate::limits::Limits;
 use crate::links::Handed;
 use crate::mutual::Holder;
@@ -132,6 +134,10 @@ pub(crate) struct Worker {
     pub(crate) lots: Lots,
     /// Where its requests are counted and logged.
     pub(crate) journal: Rc<Journal>,
+    /// Buffers that nobody uses.
+    pub(crate) spare: Spare,
+    /// The time for answers.
+    pub(crate) dates: Dates,
     phase: watch::Receiver<Phase>,
 }
 
@@ -145,6 +151,8 @@ impl Worker {
             upstreams: Upstreams::new(Rc::clone(&limits), Rc::clone(&journal)),
             lots: Lots::new(),
             phase: shared.phase.subscribe(),
+            spare: Spare::default(),
+            dates: Dates::default(),
             journal,
             limits,
             shared,
@@ -156,6 +164,11 @@ impl Worker {
         *self.phase.borrow() >= Phase::Quitting
     }
 
+    /// How far the process has come.
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
     /// Waits until the process has come as far as `phase`.
     pub(crate) async fn reached(&self, phase: Phase) {
         let mut phases = self.phase.clone();
@@ -164,8 +177,19 @@ impl Worker {
 
     /// A new request id: 32 hexadecimal digits.
     pub(crate) fn new_request_id(&self) -> HeaderValue {
-        let text = format!("{:016x}{:016x}", self.lots.next(), self.lots.next());
-        HeaderValue::try_from(text).expect("hexadecimal digits may stand in a header")
+        let mut id = [0; 32];
+        self.write_request_id(&mut id);
+        HeaderValue::from_bytes(&id).expect("hexadecimal digits may stand in a header")
+    }
+
+    /// Writes one to the beginning of `id`, and says how long it is.
+    pub(crate) fn write_request_id(&self, id: &mut [u8]) -> usize {
+        let number = u128::from(self.lots.next()) << 64 | u128::from(self.lots.next());
+        let digits = id.iter_mut().zip((0..32).rev());
+        digits.for_each(|(digit, at)| {
+            *digit = b"0123456789abcdef"[(number >> (4 * at)) as usize & 15]
+        });
+        32
     }
 }
 
@@ -266,9 +290,10 @@ async fn handshake(
     worker: &Worker,
     stream: TcpStream,
     seat: &Seat,
-) -> Option<(TlsStream<TcpStream>, Option<Box<Holder>>)> {
+) -> Option<(client::Shared<TlsStream<TcpStream>>, Option<Box<Holder>>)> {
     let shared = &worker.shared;
-    let accepted = shared.tls.accept(stream);
+    // Its room is given back when it is over; the connection stays.
+    let accepted = Box::pin(shared.tls.accept(stream));
     let within = worker.limits.header_timeout;
     let accepted = shared
         .admission
@@ -280,7 +305,8 @@ async fn handshake(
         None => Handshake::Late,
     });
     match accepted? {
-        Ok(stream) => Some(stream),
+        // Put away at once: whatever a task holds it has room for in each of its layers.
+        Ok((stream, holder)) => Some((client::Shared::new(stream), holder)),
         Err(error) => {
             tracing::debug!(%error, "a TLS handshake failed");
             None

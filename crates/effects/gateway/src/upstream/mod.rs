@@ -2,5 +2,7 @@
 
 mod keeper;
 mod pool;
+mod wire;
 
 pub(crate) use pool::{Lease, Reuse, SendError, Upstream, Upstreams};
+pub(crate) use wire::Wire;

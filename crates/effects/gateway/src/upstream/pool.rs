@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use rustix::net::RecvFlags;
 use tokio::net::TcpStream;
 
 use super::keeper::Keeper;
+use super::wire::Wire;
 use crate::clock;
 use crate::instance::Instance;
 use crate::journal::{Journal, Ledger};
@@ -29,7 +30,7 @@ use crate::local::Local;
 use crate::upload::Attempt;
 
 /// A connection used less than this long ago is taken to be open still.
-const RECENT: u64 = 500;
+pub(super) const RECENT: u64 = 500;
 /// How long an answered connection may take to be ready for the next request.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
@@ -80,6 +81,7 @@ impl Upstreams {
                 limits: Rc::clone(&self.limits),
                 keeper: Keeper::new(&endpoint.dir, endpoint.port),
                 idle: RefCell::default(),
+                wires: RefCell::default(),
                 shared: RefCell::default(),
                 ledger: self.journal.ledger(instance),
             })
@@ -101,10 +103,11 @@ impl Upstreams {
 
 /// A worker's connections to one instance.
 pub(crate) struct Upstream {
-    instance: Arc<Instance>,
-    limits: Rc<Limits>,
+    pub(super) instance: Arc<Instance>,
+    pub(super) limits: Rc<Limits>,
     keeper: Keeper,
     idle: RefCell<Vec<Connection>>,
+    pub(super) wires: RefCell<Vec<Wire>>,
     shared: RefCell<Option<http2::SendRequest<Attempt>>>,
     /// Where its requests are counted.
     pub(crate) ledger: Ledger,
@@ -152,7 +155,7 @@ impl Upstream {
                     let began = Instant::now();
                     let made = self.new_connection(self.connect_http1()).await;
                     request.body().connected(began);
-                    made?
+                    made.map_err(SendError::Connect)?
                 }
             };
             let mut error = match connection.sender.try_send_request(request).await {
@@ -189,7 +192,7 @@ impl Upstream {
                     let began = Instant::now();
                     let made = self.new_connection(self.connect_http2()).await;
                     request.body().connected(began);
-                    made?
+                    made.map_err(SendError::Connect)?
                 }
             };
             let mut error = match sender.try_send_request(request).await {
@@ -249,6 +252,7 @@ impl Upstream {
 
     fn sweep(&self, now: u64) {
         let oldest = now.saturating_sub(self.limits.upstream_idle.as_millis() as u64);
+        self.sweep_wires(oldest);
         let mut idle = self.idle.borrow_mut();
         if self.instance.is_closed() {
             idle.clear();
@@ -258,14 +262,14 @@ impl Upstream {
         idle.retain(|connection| connection.used >= oldest && !connection.sender.is_closed());
     }
 
-    async fn new_connection<T>(
+    pub(super) async fn new_connection<T>(
         &self,
         connecting: impl Future<Output = io::Result<T>>,
-    ) -> Result<T, SendError> {
+    ) -> io::Result<T> {
         let limit = self.limits.connect_timeout;
         let connected = tokio::time::timeout(limit, connecting).await;
         let late = |_| Err(io::Error::from(io::ErrorKind::TimedOut));
-        let connection = connected.unwrap_or_else(late).map_err(SendError::Connect)?;
+        let connection = connected.unwrap_or_else(late)?;
         self.instance.connected();
         Ok(connection)
     }
@@ -303,8 +307,12 @@ impl Upstream {
         Ok(sender)
     }
 
+    pub(super) async fn stream(&self) -> io::Result<TcpStream> {
+        self.keeper.connect().await
+    }
+
     async fn connect(&self) -> io::Result<(TcpStream, OwnedFd)> {
-        let stream = self.keeper.connect().await?;
+        let stream = self.stream().await?;
         let socket = rustix::io::fcntl_dupfd_cloexec(&stream, 0)?;
         Ok((stream, socket))
     }
@@ -316,7 +324,7 @@ fn unsent(error: hyper::Error) -> SendError {
 }
 
 /// Whether neither an end nor an unasked answer has arrived on a socket.
-fn is_quiet(socket: &OwnedFd) -> bool {
+pub(super) fn is_quiet(socket: impl AsFd) -> bool {
     let mut byte = [0; 1];
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
     let peeked = rustix::net::recv(socket, &mut byte, flags);

@@ -15,6 +15,7 @@ mod draining;
 mod edges;
 mod gaps;
 mod http;
+mod lean;
 mod links;
 mod mutual;
 mod overload;

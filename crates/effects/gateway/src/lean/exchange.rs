@@ -1,0 +1,659 @@
+//! One plain request, from its head to the end of its answer.
+
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Version};
+use tokio::io::{AsyncRead, AsyncWrite};
+use ward_types::route::Https;
+use ward_types::table::Refusal;
+
+use super::Resume;
+use super::answer::{self, Extra, Head, push_line};
+use super::ask::{Ask, LONGEST_ID};
+use super::body::{Framing, LAST_CHUNK, push_chunk};
+use super::line::{Line, Next};
+use crate::account::Account;
+use crate::balance::{Pick, pick};
+use crate::client::Socket;
+use crate::clock;
+use crate::course::{Broken, Course};
+use crate::failure::Failure;
+use crate::gate;
+use crate::instance::Place;
+use crate::proxy::{self, Begun, Entry};
+use crate::reply::{self, Kind, Long};
+use crate::routes::Pool;
+use crate::settings::Settings;
+use crate::throttle::Slot;
+use crate::upstream::{Reuse, Upstream, Wire};
+
+/// A body of which more than this is left is read in larger pieces.
+const LARGE: u64 = 64 * 1024;
+/// A piece that is smaller is copied behind what goes before it, which is cheaper than naming both to the kernel.
+const SMALL: usize = 8 * 1024;
+/// The longest head of an answer.
+const LONGEST_HEAD: usize = 64 * 1024;
+
+/// One request on a connection.
+pub(super) struct Exchange<'a, I> {
+    line: &'a mut Line<I>,
+    ask: &'a Ask,
+    id: [u8; LONGEST_ID],
+    id_length: usize,
+}
+
+/// Where a request leads.
+struct Way {
+    pool: Arc<Pool>,
+    settings: Option<Arc<Settings>>,
+}
+
+/// Why there is no answer.
+enum Lost {
+    /// Nothing came on a connection that was open before: it may have been closed for want of use.
+    Stale,
+    /// The instance broke off, or what it says is no answer.
+    Broken(&'static str),
+    /// It had to stop.
+    Cut,
+    /// It took too long.
+    Late,
+    /// The client went away.
+    HungUp,
+}
+
+/// An answer whose head has been read.
+struct Answered {
+    wire: Wire,
+    head: Head,
+    /// What has been read of it.
+    read: Vec<u8>,
+    /// Whether the client was told that it is the last one.
+    closes: bool,
+}
+
+/// How the body of an answer ended early.
+enum Early {
+    /// The client went away.
+    Client,
+    /// It was told to, and has ended as its protocol does.
+    Told,
+    Failed(reply::Error),
+}
+
+impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
+    /// A request whose head stands, without its end, in the line's output.
+    pub(super) fn new(line: &'a mut Line<I>, ask: &'a Ask) -> Self {
+        let mut id = [0; LONGEST_ID];
+        let id_length = match ask.id(&line.input) {
+            Some(own) => {
+                id[..own.len()].copy_from_slice(own.as_bytes());
+                own.len()
+            }
+            None => line.worker.write_request_id(&mut id),
+        };
+        Self {
+            line,
+            ask,
+            id,
+            id_length,
+        }
+    }
+
+    fn id(&self) -> &[u8] {
+        &self.id[..self.id_length]
+    }
+
+    /// Carries it to its end.
+    pub(super) async fn run(mut self) -> Next {
+        let Some(way) = self.way() else {
+            return Next::Hand(None);
+        };
+        let account = Account::open(&self.line.worker.journal, &self.line.client);
+        self.write_down(&account);
+        let mut course = Course::default();
+        way.pool.budget.earn();
+        if let Err(failure) = self.meter(&way.pool) {
+            account.leads_to(&way.pool.service);
+            return self.hand(account, course, Some(failure));
+        }
+        let Some(slot) = way.pool.guard.throttle.try_enter() else {
+            return self.hand(account, course, None);
+        };
+        let worker = &self.line.worker;
+        let picked = pick(&way.pool.endpoints, &[], &worker.lots, clock::millis());
+        let Pick::Placed(place) = picked else {
+            return self.hand(account, course, None);
+        };
+        self.finish_head();
+        match self.ask_for_answer(&way, &place, &account).await {
+            Ok(answered) => self.deliver(answered, (place, slot), account).await,
+            Err(Broken::Final(Failure::HUNG_UP)) => Next::Close,
+            Err(broken) => {
+                let may_repeat = || self.is_repeatable() && way.pool.budget.spend(clock::millis());
+                let failed = course.failed(place.instance().serial, broken, may_repeat);
+                self.hand(account, course, failed.err())
+            }
+        }
+    }
+
+    fn hand(&self, account: Account, course: Course, verdict: Option<Failure>) -> Next {
+        let id = HeaderValue::from_bytes(self.id());
+        let id =
+            id.expect("letters, digits, hyphens, underscores and points may stand in a header");
+        let begun = Begun {
+            id,
+            course,
+            verdict,
+        };
+        Next::Hand(Some(Resume { account, begun }))
+    }
+
+    /// Where it leads, if nothing stands in its way that is for hyper's path.
+    fn way(&self) -> Option<Way> {
+        let line = &*self.line;
+        let routes = line.worker.routing.current();
+        let way = match &line.client.entry {
+            Entry::Front(outside) => {
+                let (host, target) = (self.ask.host(&line.input), self.ask.target(&line.input));
+                if outside.scheme == "http" && gate::may_be_challenge(target) {
+                    return None;
+                }
+                let route = routes.sites.find_plain(host, target)?;
+                let settings = &route.settings;
+                let passes = gate::admit(route, outside).is_ok()
+                    && (settings.https == Https::Optional || outside.scheme == "https")
+                    && route.pool.maintenance.is_none()
+                    && settings
+                        .body_limit
+                        .is_none_or(|limit| self.ask.body as u64 <= limit);
+                passes.then(|| Way {
+                    pool: Arc::clone(&route.pool),
+                    settings: Some(Arc::clone(settings)),
+                })?
+            }
+            Entry::Link { service, .. } => Way {
+                pool: Arc::clone(routes.by_service(service)?),
+                settings: None,
+            },
+            Entry::Probe { .. } => return None,
+        };
+        let pool = &way.pool;
+        let plain =
+            !pool.endpoints.is_empty() && pool.split.is_none() && pool.guard.is_by_address();
+        plain.then_some(way)
+    }
+
+    fn write_down(&self, account: &Account) {
+        let input = &self.line.input;
+        let (path, query) = match self.ask.target(input).split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (self.ask.target(input), None),
+        };
+        account.asks(
+            Version::HTTP_11,
+            self.id(),
+            self.ask.method.as_str().as_bytes(),
+            self.ask.authority(input).as_bytes(),
+            (path.as_bytes(), query.map(str::as_bytes)),
+        );
+    }
+
+    /// Counts it to its client's rate. Links are the stack's own.
+    fn meter(&self, pool: &Pool) -> Result<(), Failure> {
+        let Entry::Front(outside) = &self.line.client.entry else {
+            return Ok(());
+        };
+        // Who is counted by a header is not plain.
+        let metered = pool.guard.meter(outside.address, &HeaderMap::new());
+        let refusals = &self.line.worker.shared.refusals;
+        metered.inspect_err(|_| refusals.count(Refusal::Rate))
+    }
+
+    /// The lines that the gateway adds, the end of the head, and the body.
+    fn finish_head(&mut self) {
+        let line = &mut *self.line;
+        let out = &mut line.output;
+        out.extend_from_slice(&line.origin);
+        if let Entry::Front(_) = line.client.entry {
+            let authority = self.ask.authority(&line.input);
+            push_line(out, b"x-forwarded-host", authority.as_bytes());
+        }
+        push_line(out, b"x-request-id", &self.id[..self.id_length]);
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(self.ask.body_of(&line.input));
+    }
+
+    /// Whether it may be sent again though an instance may have seen it.
+    fn is_repeatable(&self) -> bool {
+        self.ask.method.is_idempotent() && self.ask.body == 0
+    }
+
+    async fn ask_for_answer(
+        &mut self,
+        way: &Way,
+        place: &Place,
+        account: &Account,
+    ) -> Result<Answered, Broken> {
+        let instance = Arc::clone(place.instance());
+        let upstream = self.line.worker.upstreams.of(&instance);
+        account.tries(&upstream, place);
+        account.entry().received(self.ask.body);
+        let sent = match upstream.kept_wire(self.reuse()) {
+            Some(wire) => match self.send(wire, way, place).await {
+                Err(Lost::Stale) => self.send_on_new(&upstream, way, place, account).await?,
+                sent => sent,
+            },
+            None => self.send_on_new(&upstream, way, place, account).await?,
+        };
+        sent.map_err(|lost| match lost {
+            Lost::Cut => Broken::Perhaps(Failure::CUT),
+            Lost::HungUp => Broken::Final(Failure::HUNG_UP),
+            Lost::Late => {
+                place.failed();
+                Broken::Final(Failure::LATE)
+            }
+            Lost::Stale | Lost::Broken(_) => {
+                let why = match lost {
+                    Lost::Broken(why) => why,
+                    _ => "the connection was closed",
+                };
+                tracing::info!(env = %instance.env, instance = %instance.endpoint.instance, why, "no answer");
+                place.failed();
+                Broken::Perhaps(Failure::LOST)
+            }
+        })
+    }
+
+    fn reuse(&self) -> Reuse {
+        match self.is_repeatable() {
+            true => Reuse::Any,
+            false => Reuse::Recent,
+        }
+    }
+
+    /// The outer error: there is no connection, and nothing was sent.
+    async fn send_on_new(
+        &mut self,
+        upstream: &Rc<Upstream>,
+        way: &Way,
+        place: &Place,
+        account: &Account,
+    ) -> Result<Result<Answered, Lost>, Broken> {
+        let began = Instant::now();
+        let cut = &place.instance().cut;
+        let made = tokio::select! {
+            biased;
+            () = cut.cancelled() => return Err(Broken::Perhaps(Failure::CUT)),
+            made = upstream.new_wire() => made,
+        };
+        account.entry().connected(began);
+        match made {
+            Ok(wire) => Ok(self.send(wire, way, place).await),
+            Err(error) => Err(proxy::unreachable(place, &error)),
+        }
+    }
+
+    /// Sends the request and waits for the head of its answer.
+    async fn send(&mut self, mut wire: Wire, way: &Way, place: &Place) -> Result<Answered, Lost> {
+        let line = &mut *self.line;
+        let own = way
+            .settings
+            .as_ref()
+            .and_then(|settings| settings.response_timeout);
+        let patience = own.unwrap_or(line.worker.limits.response_timeout);
+        let due = clock::millis_at(place.began()) + patience.as_millis() as u64;
+        let mut read = line.worker.spare.take();
+        let again = wire.is_used() && self.reuse() == Reuse::Any;
+        let line = &mut *self.line;
+        let mut sent = 0;
+        let got = poll_fn(|context| {
+            loop {
+                if sent < line.output.len() {
+                    match wire.poll_write(context, &line.output[sent..]) {
+                        Poll::Ready(Ok(0) | Err(_)) => sent = usize::MAX,
+                        Poll::Ready(Ok(count)) => {
+                            sent += count;
+                            continue;
+                        }
+                        Poll::Pending => {}
+                    }
+                }
+                // Also while the request is being sent, and when it cannot be: there may be an early answer.
+                match wire.poll_read(context, &mut read) {
+                    Poll::Ready(Ok(1..)) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Lost::Stale)),
+                    Poll::Pending => {}
+                }
+                if wire.poll_cut(context).is_ready() {
+                    return Poll::Ready(Err(Lost::Cut));
+                }
+                while let Poll::Ready(more) = line.poll_client(context) {
+                    if more == 0 {
+                        return Poll::Ready(Err(Lost::HungUp));
+                    }
+                }
+                return line.timer.poll(context, due).map(|()| Err(Lost::Late));
+            }
+        });
+        got.await.map_err(|lost| match lost {
+            Lost::Stale if !again => Lost::Broken("the connection was closed"),
+            lost => lost,
+        })?;
+        let whole = sent == self.line.output.len();
+        self.read_head(wire, way, place, (read, whole, due)).await
+    }
+
+    /// Reads the rest of the head, and writes the client's.
+    async fn read_head(
+        &mut self,
+        mut wire: Wire,
+        way: &Way,
+        place: &Place,
+        (mut read, whole, due): (Vec<u8>, bool, u64),
+    ) -> Result<Answered, Lost> {
+        let mut head_of_client = self.line.worker.spare.take();
+        loop {
+            head_of_client.clear();
+            let extra = self.extra(way, place);
+            let closes = extra.closes;
+            let parsed = answer::read(&read, &extra, &mut head_of_client);
+            match parsed {
+                Ok(answer::Read::Whole(mut head)) => {
+                    head.keeps &= whole;
+                    // What was asked is still needed: nobody has begun to answer.
+                    std::mem::swap(&mut self.line.output, &mut head_of_client);
+                    self.line.worker.spare.put(&mut head_of_client);
+                    return Ok(Answered {
+                        wire,
+                        head,
+                        read,
+                        closes,
+                    });
+                }
+                Ok(answer::Read::Interim(length)) => drop(read.drain(..length)),
+                Ok(answer::Read::Partial) => {
+                    if read.len() >= LONGEST_HEAD {
+                        return Err(Lost::Broken("the head of its answer is too long"));
+                    }
+                    read.reserve(1024);
+                    self.read_more(&mut wire, &mut read, due).await?;
+                }
+                Err(malformed) => return Err(Lost::Broken(malformed.0)),
+            }
+        }
+    }
+
+    async fn read_more(
+        &mut self,
+        wire: &mut Wire,
+        read: &mut Vec<u8>,
+        due: u64,
+    ) -> Result<(), Lost> {
+        let line = &mut *self.line;
+        poll_fn(|context| {
+            match wire.poll_read(context, read) {
+                Poll::Ready(Ok(1..)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    return Poll::Ready(Err(Lost::Broken(
+                        "it broke off within the head of its answer",
+                    )));
+                }
+                Poll::Pending => {}
+            }
+            if wire.poll_cut(context).is_ready() {
+                return Poll::Ready(Err(Lost::Cut));
+            }
+            if let Poll::Ready(0) = line.poll_client(context) {
+                return Poll::Ready(Err(Lost::HungUp));
+            }
+            line.timer.poll(context, due).map(|()| Err(Lost::Late))
+        })
+        .await
+    }
+
+    fn extra<'b>(&'b self, way: &'b Way, place: &'b Place) -> Extra<'b> {
+        let line = &*self.line;
+        let last = line.requests + 1 >= line.worker.limits.requests;
+        Extra {
+            bodiless: self.ask.method == http::Method::HEAD,
+            names: &place.instance().names,
+            id: self.id(),
+            settings: way.settings.as_deref(),
+            scheme: match &line.client.entry {
+                Entry::Front(outside) => outside.scheme,
+                _ => "http",
+            },
+            date: line.worker.dates.now(),
+            closes: last || self.ask.closes || line.worker.is_quitting(),
+        }
+    }
+
+    /// Sends the answer to the client, whose head is in the line's output.
+    async fn deliver(
+        &mut self,
+        mut answered: Answered,
+        (place, slot): (Place, Slot<'_>),
+        account: Account,
+    ) -> Next {
+        let head = &answered.head;
+        place.answered();
+        account.answered(&place);
+        slot.answered();
+        drop(slot);
+        match (head.status.is_server_error(), self.ask.body) {
+            (true, _) => place.failed(),
+            (false, 0) => place.measured(),
+            // Work that is given is not of one size.
+            (false, _) => place.succeeded(),
+        }
+        account.begins(head.status);
+        let mut long = self.long(head, &place, &account);
+        let keeps = head.keeps;
+        let ended = self
+            .relay(&mut answered, long.as_deref_mut(), &account)
+            .await;
+        self.line.worker.spare.put(&mut answered.read);
+        let now = Instant::now();
+        self.line.idle_since = clock::millis_at(now);
+        let next = match answered.closes {
+            true => Next::Close,
+            false => Next::Request,
+        };
+        match ended {
+            Ok(clean) => {
+                account.complete();
+                account.close(now);
+                if keeps && clean {
+                    let upstream = self.line.worker.upstreams.of(place.instance());
+                    upstream.keep_wire(answered.wire, self.line.idle_since);
+                }
+                next
+            }
+            Err(Early::Told) => {
+                account.complete();
+                match place.instance().parting.is_leaving() {
+                    true => Next::Close,
+                    false => next,
+                }
+            }
+            Err(Early::Client) => Next::Close,
+            Err(Early::Failed(error)) => {
+                if matches!(error, reply::Error::Upstream(_)) {
+                    place.failed();
+                }
+                account.broke(&error);
+                Next::Close
+            }
+        }
+    }
+
+    /// An event stream lasts, and is told to go away when its instance is.
+    fn long(&self, head: &Head, place: &Place, account: &Account) -> Option<Box<Long>> {
+        let events = matches!(head.kind, Kind::Events | Kind::CompressedEvents);
+        if !events {
+            return None;
+        }
+        account.lasts();
+        self.line.client.may_pause();
+        // One whose length is told cannot end before it.
+        let open = matches!(head.framing, Framing::Chunked(_) | Framing::ToTheEnd);
+        open.then(|| Long::new(head.kind, place)).flatten()
+    }
+
+    /// Passes an answer on to its end. Whether the instance sent nothing behind it.
+    async fn relay(
+        &mut self,
+        answered: &mut Answered,
+        mut long: Option<&mut Long>,
+        account: &Account,
+    ) -> Result<bool, Early> {
+        let Answered {
+            wire, head, read, ..
+        } = answered;
+        let chunked = matches!(head.framing, Framing::Chunked(_) | Framing::ToTheEnd);
+        let mut from = head.length;
+        loop {
+            let taken = self.take(head, &read[from..], long.as_deref_mut(), account);
+            if taken.is_err() {
+                // What came before is the client's.
+                self.write(wire, &[]).await?;
+            }
+            let (used, apart) = taken?;
+            let over = head.framing.is_over();
+            if over && chunked {
+                self.line.output.extend_from_slice(LAST_CHUNK);
+            }
+            self.write(wire, &read[from..from + apart]).await?;
+            if over {
+                return Ok(from + used == read.len());
+            }
+            read.clear();
+            from = 0;
+            if head.framing.left().is_some_and(|left| left > LARGE) {
+                self.line.worker.spare.enlarge(read);
+            }
+            match self.read_body(wire, read, long.as_deref_mut()).await {
+                Ok(1..) => {}
+                // The end of the connection is the end of what has no other.
+                Ok(0) if matches!(head.framing, Framing::ToTheEnd) => head.framing = Framing::Empty,
+                Ok(0) => return Err(Early::broken("the connection was closed within the answer")),
+                Err(Early::Told) => {
+                    self.line.output.extend_from_slice(LAST_CHUNK);
+                    self.write(wire, &[]).await?;
+                    return Err(Early::Told);
+                }
+                Err(early) => return Err(early),
+            }
+        }
+    }
+
+    /// Puts what of these bytes goes on to the client behind what is in the output, or says how many of them, from
+    /// the first one on, are to be written from where they are. And how many were used.
+    fn take(
+        &mut self,
+        head: &mut Head,
+        bytes: &[u8],
+        mut long: Option<&mut Long>,
+        account: &Account,
+    ) -> Result<(usize, usize), Early> {
+        let output = &mut self.line.output;
+        let chunked = matches!(head.framing, Framing::Chunked(_) | Framing::ToTheEnd);
+        let (mut sent, mut apart) = (0, 0);
+        let taken = head.framing.take(bytes, |piece| {
+            sent += piece.len();
+            match &mut long {
+                _ if !chunked && piece.len() > SMALL => apart = piece.len(),
+                _ if !chunked => output.extend_from_slice(piece),
+                Some(long) => push_chunk(output, &long.pass(Bytes::copy_from_slice(piece))),
+                None => push_chunk(output, piece),
+            }
+        });
+        account.sent(sent);
+        let used = taken.map_err(|_| Early::broken("its chunks cannot be read"))?;
+        Ok((used, apart))
+    }
+
+    /// Writes the output, and `more` behind it.
+    async fn write(&mut self, wire: &mut Wire, more: &[u8]) -> Result<(), Early> {
+        let (line, mut done) = (&mut *self.line, 0);
+        let all = line.output.len() + more.len();
+        let written = poll_fn(|context| {
+            let mut stream = line.stream.lock();
+            while done < all {
+                let first = &line.output[done.min(line.output.len())..];
+                let second = &more[done.saturating_sub(line.output.len())..];
+                let polled = match first.is_empty() || second.is_empty() {
+                    true => {
+                        let rest = if first.is_empty() { second } else { first };
+                        Pin::new(&mut *stream).poll_write(context, rest)
+                    }
+                    false => {
+                        let parts = [IoSlice::new(first), IoSlice::new(second)];
+                        Pin::new(&mut *stream).poll_write_vectored(context, &parts)
+                    }
+                };
+                match polled {
+                    Poll::Ready(Ok(count)) if count > 0 => done += count,
+                    Poll::Ready(_) => return Poll::Ready(Err(Early::Client)),
+                    Poll::Pending if wire.poll_cut(context).is_ready() => {
+                        return Poll::Ready(Err(Early::Failed(reply::Error::Cut)));
+                    }
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            let flushed = Pin::new(&mut *stream).poll_flush(context);
+            flushed.map_err(|_| Early::Client)
+        });
+        written.await?;
+        self.line.output.clear();
+        Ok(())
+    }
+
+    /// Waits for more of a body; 0 at the end of the connection.
+    async fn read_body(
+        &mut self,
+        wire: &mut Wire,
+        read: &mut Vec<u8>,
+        mut long: Option<&mut Long>,
+    ) -> Result<usize, Early> {
+        let line = &mut *self.line;
+        poll_fn(|context| {
+            // First, because a body that always has more would never let it be seen.
+            let cut = wire.poll_cut(context).is_ready();
+            if cut && long.is_none() {
+                return Poll::Ready(Err(Early::Failed(reply::Error::Cut)));
+            }
+            if let Some(long) = &mut long
+                && (cut || long.poll_end(context).is_ready())
+            {
+                return Poll::Ready(Err(Early::Told));
+            }
+            if let Poll::Ready(count) = wire.poll_read(context, read) {
+                return Poll::Ready(
+                    count.map_err(|error| Early::Failed(reply::Error::Upstream(error.into()))),
+                );
+            }
+            while let Poll::Ready(more) = line.poll_client(context) {
+                if more == 0 {
+                    return Poll::Ready(Err(Early::Client));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Early {
+    fn broken(why: &'static str) -> Self {
+        Self::Failed(reply::Error::Upstream(why.into()))
+    }
+}

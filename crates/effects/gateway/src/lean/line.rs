@@ -1,0 +1,289 @@
+//! A client's connection on the lean path: its requests, one after the other.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Version;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::io::poll_read_buf;
+
+use super::answer::push_line;
+use super::ask::{Ask, From, Read};
+use super::exchange::Exchange;
+use super::timer::Timer;
+use super::{Handed, Parted, Resume};
+use crate::client::{Client, Shared, Socket};
+use crate::clock;
+use crate::proxy::Entry;
+use crate::tally::Open;
+use crate::worker::{Phase, Worker};
+
+/// A client's connection.
+pub(crate) struct Line<I> {
+    pub(super) worker: Rc<Worker>,
+    pub(super) client: Rc<Client>,
+    pub(super) stream: Shared<I>,
+    /// What the client sent and nobody has used yet. Has room only while there is something.
+    pub(super) input: Vec<u8>,
+    /// What is about to be sent, to either side.
+    pub(super) output: Vec<u8>,
+    pub(super) timer: Timer,
+    /// The lines that say where each request comes from.
+    pub(super) origin: Vec<u8>,
+    pub(super) requests: usize,
+    open: Arc<Open>,
+    /// Since when there is no request (milliseconds).
+    pub(super) idle_since: u64,
+    /// Since when it owes the rest of a head that it has no more time for.
+    owes_since: Option<u64>,
+    closing: Closing,
+}
+
+/// How one request ended.
+pub(super) enum Next {
+    /// The next one may come.
+    Request,
+    /// The connection is over.
+    Close,
+    /// It goes on with hyper.
+    Hand(Option<Resume>),
+}
+
+/// What came from a client that was waited for.
+enum Came {
+    Bytes,
+    End,
+    /// Nothing for too long.
+    Late,
+    /// The process leaves.
+    Leave,
+}
+
+impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
+    /// A connection of which nothing was read. `None` for those that never have plain requests.
+    pub(crate) fn new(
+        worker: &Rc<Worker>,
+        client: &Rc<Client>,
+        stream: &Shared<I>,
+        open: &Arc<Open>,
+    ) -> Option<Self> {
+        if client.is_probe() || stream.lock().is_http2() {
+            return None;
+        }
+        let now = clock::millis();
+        let due = now + worker.limits.header_timeout.as_millis() as u64;
+        Some(Self {
+            worker: Rc::clone(worker),
+            client: Rc::clone(client),
+            stream: stream.clone(),
+            input: Vec::new(),
+            output: Vec::new(),
+            timer: Timer::new(due),
+            origin: origin(&client.entry),
+            requests: 0,
+            open: Arc::clone(open),
+            idle_since: now,
+            owes_since: None,
+            closing: Closing::new(worker),
+        })
+    }
+
+    /// Answers plain requests until there is one that is not, or no further one.
+    pub(crate) async fn converse(mut self) -> Parted {
+        loop {
+            let next = match self.next().await {
+                Ok(ask) => self.answer(ask).await,
+                Err(next) => next,
+            };
+            match next {
+                Next::Request => {}
+                Next::Close => {
+                    self.shut_down().await;
+                    return Parted::Ended;
+                }
+                Next::Hand(resume) => {
+                    let ahead = std::mem::take(&mut self.input);
+                    return Parted::Handed(Handed {
+                        ahead: Bytes::from(ahead),
+                        since: self.owes_since.unwrap_or_else(clock::millis),
+                        requests: self.requests,
+                        resume,
+                    });
+                }
+            }
+        }
+    }
+
+    /// The next request, when all of it is there.
+    async fn next(&mut self) -> Result<Ask, Next> {
+        loop {
+            if !self.input.is_empty() {
+                match self.read_ask() {
+                    Read::Odd => return Err(Next::Hand(None)),
+                    Read::Plain(ask) if ask.length() > self.input.capacity() => {
+                        return Err(Next::Hand(None));
+                    }
+                    Read::Plain(ask) if ask.length() <= self.input.len() => return Ok(ask),
+                    Read::Plain(_) | Read::Partial => {}
+                }
+                if self.input.len() == self.input.capacity() {
+                    return Err(Next::Hand(None));
+                }
+            }
+            match self.more().await {
+                Came::Bytes => {}
+                // What has begun is for hyper to end: it knows what to say.
+                Came::End | Came::Late if !self.input.is_empty() => {
+                    self.owes_since = Some(self.idle_since);
+                    return Err(Next::Hand(None));
+                }
+                Came::End | Came::Late | Came::Leave => return Err(Next::Close),
+            }
+        }
+    }
+
+    fn read_ask(&mut self) -> Read {
+        self.output.clear();
+        if self.output.capacity() == 0 {
+            self.output = self.worker.spare.take();
+        }
+        let from = match self.client.entry {
+            Entry::Front(_) => From::Front,
+            Entry::Link { .. } | Entry::Probe { .. } => From::Link,
+        };
+        Ask::read(&self.input, from, &mut self.output)
+    }
+
+    /// Waits for bytes of a head. A connection that waits has no buffers.
+    async fn more(&mut self) -> Came {
+        let limits = &self.worker.limits;
+        let patience = match self.input.is_empty() && self.requests > 0 {
+            true => limits.idle_timeout,
+            false => limits.header_timeout,
+        };
+        let due = self.idle_since + patience.as_millis() as u64;
+        if self.input.is_empty() {
+            self.worker.spare.put(&mut self.output);
+        }
+        let began = self.input.is_empty();
+        let came = poll_fn(|context| {
+            if let Poll::Ready(read) = self.poll_client(context) {
+                return Poll::Ready(match read {
+                    0 => Came::End,
+                    _ => Came::Bytes,
+                });
+            }
+            if began && self.closing.poll(&self.worker, context).is_ready() {
+                return Poll::Ready(Came::Leave);
+            }
+            self.timer.poll(context, due).map(|()| Came::Late)
+        })
+        .await;
+        if began && matches!(came, Came::Bytes) {
+            // From now on it owes the rest of a head.
+            self.idle_since = clock::millis();
+        }
+        came
+    }
+
+    /// Reads what the client sends into what room there is; 0 at its end.
+    pub(super) fn poll_client(&mut self, context: &mut Context<'_>) -> Poll<usize> {
+        if self.input.capacity() == 0 {
+            self.input = self.worker.spare.take();
+        } else if self.input.len() == self.input.capacity() {
+            return Poll::Pending;
+        }
+        let mut stream = self.stream.lock();
+        let polled = poll_read_buf(Pin::new(&mut *stream), context, &mut self.input);
+        drop(stream);
+        if self.input.is_empty() {
+            self.worker.spare.put(&mut self.input);
+        }
+        // However a connection broke, nothing more comes.
+        polled.map(|read| read.unwrap_or(0))
+    }
+
+    async fn answer(&mut self, ask: Ask) -> Next {
+        self.open.hears(Version::HTTP_11);
+        match Exchange::new(self, &ask).run().await {
+            Next::Request => {
+                self.requests += 1;
+                self.used(ask.length());
+                Next::Request
+            }
+            next => next,
+        }
+    }
+
+    /// So many bytes of the input have served.
+    fn used(&mut self, bytes: usize) {
+        match bytes >= self.input.len() {
+            true => self.worker.spare.put(&mut self.input),
+            false => drop(self.input.drain(..bytes)),
+        }
+    }
+
+    async fn shut_down(&mut self) {
+        let shut = poll_fn(|context| {
+            let mut stream = self.stream.lock();
+            Pin::new(&mut *stream).poll_shutdown(context)
+        });
+        // A client that takes nothing any more is the kernel's.
+        let _ = tokio::time::timeout(self.worker.limits.header_timeout, shut).await;
+    }
+}
+
+impl<I> Drop for Line<I> {
+    fn drop(&mut self) {
+        self.worker.spare.put(&mut self.input);
+        self.worker.spare.put(&mut self.output);
+    }
+}
+
+fn origin(entry: &Entry) -> Vec<u8> {
+    match entry {
+        Entry::Front(outside) => {
+            let (address, scheme) = (outside.address.to_canonical(), outside.scheme);
+            let text = format!(
+                "x-real-ip: {address}\r\nx-forwarded-for: {address}\r\nx-forwarded-proto: {scheme}\r\n"
+            );
+            let mut lines = text.into_bytes();
+            for (name, value) in outside.holder_lines() {
+                push_line(&mut lines, name.as_bytes(), value.as_bytes());
+            }
+            lines
+        }
+        Entry::Link { from, .. } => format!("ward-from: {from}\r\n").into_bytes(),
+        Entry::Probe { .. } => Vec::new(),
+    }
+}
+
+/// The moment when the process closes what is unused. It is waited for once per connection, not per request: the
+/// wake-up stays good because all is polled by one task.
+struct Closing {
+    comes: Pin<Box<dyn Future<Output = ()>>>,
+    seen: Option<Phase>,
+}
+
+impl Closing {
+    fn new(worker: &Rc<Worker>) -> Self {
+        let worker = Rc::clone(worker);
+        Self {
+            comes: Box::pin(async move { worker.reached(Phase::Closing).await }),
+            seen: None,
+        }
+    }
+
+    fn poll(&mut self, worker: &Worker, context: &mut Context<'_>) -> Poll<()> {
+        let now = Some(worker.phase());
+        if self.seen == now {
+            return Poll::Pending;
+        }
+        self.seen = now;
+        self.comes.as_mut().poll(context)
+    }
+}

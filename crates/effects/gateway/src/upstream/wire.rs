@@ -1,0 +1,114 @@
+//! Connections to instances that carry requests of the lean path ([`crate::lean`]): a socket, and nothing between
+//! it and who uses it.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+use tokio_util::io::poll_read_buf;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::Reuse;
+use super::pool::{RECENT, Upstream, is_quiet};
+use crate::clock;
+
+/// A connection that nobody else uses.
+pub(crate) struct Wire {
+    stream: TcpStream,
+    /// The instance's, kept with the connection because making one costs more than asking it.
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// When it was used last; `None` of a new one.
+    used: Option<u64>,
+}
+
+impl Wire {
+    /// Whether it has carried a request before.
+    pub(crate) fn is_used(&self) -> bool {
+        self.used.is_some()
+    }
+
+    /// Reads what fits into the room that `buffer` has.
+    pub(crate) fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> Poll<io::Result<usize>> {
+        poll_read_buf(Pin::new(&mut self.stream), context, buffer)
+    }
+
+    /// Writes some of `bytes`.
+    pub(crate) fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    /// Ready when its instance has to stop.
+    pub(crate) fn poll_cut(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.cut.as_mut().poll(context)
+    }
+
+    /// Whether neither an end nor an unasked answer has come, as far as is known without asking the kernel.
+    fn seems_quiet(&self) -> bool {
+        let mut nobody = Context::from_waker(Waker::noop());
+        self.stream.poll_read_ready(&mut nobody).is_pending()
+    }
+}
+
+impl Upstream {
+    /// A kept connection that a request may go out on. The kernel is asked whether it is open only for requests
+    /// that must not be sent twice: the others notice, and take another one.
+    pub(crate) fn kept_wire(&self, reuse: Reuse) -> Option<Wire> {
+        let mut wires = self.wires.borrow_mut();
+        while let Some(wire) = wires.pop() {
+            if reuse == Reuse::Recent {
+                let used = wire.used.unwrap_or_default();
+                if clock::millis().saturating_sub(used) > RECENT {
+                    wires.push(wire);
+                    return None;
+                }
+                if !is_quiet(&wire.stream) {
+                    continue;
+                }
+            }
+            if wire.seems_quiet() {
+                return Some(wire);
+            }
+        }
+        None
+    }
+
+    /// A new one.
+    pub(crate) async fn new_wire(&self) -> io::Result<Wire> {
+        let stream = self.new_connection(self.stream()).await?;
+        let cut = self.instance.cut.clone().cancelled_owned();
+        Ok(Wire {
+            stream,
+            cut: Box::pin(cut),
+            used: None,
+        })
+    }
+
+    /// Its answer was read to its end at `now` (milliseconds), and nothing behind it.
+    pub(crate) fn keep_wire(&self, mut wire: Wire, now: u64) {
+        let mut wires = self.wires.borrow_mut();
+        if !self.instance.is_closed() && wires.len() < self.limits.upstream_kept {
+            wire.used = Some(now);
+            wires.push(wire);
+        }
+    }
+
+    /// Closes those that are unused for too long, or all.
+    pub(super) fn sweep_wires(&self, oldest: u64) {
+        let closed = self.instance.is_closed();
+        let mut wires = self.wires.borrow_mut();
+        wires.retain(|wire| {
+            !closed && wire.used.is_some_and(|used| used >= oldest) && wire.seems_quiet()
+        });
+    }
+}
