@@ -25,6 +25,7 @@ mod balance;
 mod budget;
 pub mod ca;
 pub mod certificates;
+mod challenges;
 mod client;
 mod clock;
 mod connection;
