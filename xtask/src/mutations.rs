@@ -84,7 +84,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         guard: "who waits under a newer table must be one whom it lets in",
-        file: "crates/effects/gateway/src/proxy.rs",
+        file: "crates/effects/gateway/src/proxy/finding.rs",
         text: "gate::admit(route, outside)?;",
         without: "if generation.0 == 1 { gate::admit(route, outside)?; }",
         noticed_by: &["ward-gateway"],

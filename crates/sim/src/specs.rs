@@ -49,6 +49,7 @@ fn worker(instances: u32) -> ServiceSpec {
         analysis: None,
         probe: None,
         guard: ward_types::guard::Guard::default(),
+        balance: ward_types::balance::Balance::default(),
     }
 }
 

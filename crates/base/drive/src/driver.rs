@@ -4,10 +4,10 @@ use futures_util::future::join_all;
 use std::collections::BTreeMap;
 use ward_plan::{Action, Memory, Observed, Plan, PlannedPool, SeenInstance};
 use ward_types::event::Event;
-use ward_types::guard::Guard;
 use ward_types::id::{EnvId, InstanceId, ReleaseId};
 use ward_types::keeper::{InstanceFacts, InstanceState, InstanceStatus, Role};
 use ward_types::release::{Environment, Goal, Release};
+use ward_types::spec::ServiceSpec;
 use ward_types::table::{Endpoint, Pool};
 
 use crate::live::Live;
@@ -271,6 +271,7 @@ impl<W: World> Driver<W> {
                 long_drain: Some(service.long_drain()),
             })
         };
+        let newest = newest(env, observed, planned);
         Pool {
             env: self.env.clone(),
             service: planned.service.clone(),
@@ -279,21 +280,28 @@ impl<W: World> Driver<W> {
             split: planned.split.clone(),
             probe: planned.probe.clone(),
             maintenance: planned.maintenance.clone(),
-            guard: guard(env, observed, planned),
+            guard: newest
+                .map(|service| service.guard.clone())
+                .unwrap_or_default(),
+            balance: newest
+                .map(|service| service.balance.clone())
+                .unwrap_or_default(),
         }
     }
 }
 
-/// What the newest release of those in a pool says. A table changes with each release that enters or leaves
-/// it, so that nothing else has to look after this.
-fn guard(env: &Environment, observed: &Observed, planned: &PlannedPool) -> Guard {
+/// The service as the newest release of those in a pool has it, which says what its clients may take and how its
+/// requests are placed. A table changes with each release that enters or leaves it, so that nothing else has to
+/// look after this.
+fn newest<'a>(
+    env: &'a Environment,
+    observed: &Observed,
+    planned: &PlannedPool,
+) -> Option<&'a ServiceSpec> {
     let endpoints = planned.endpoints.iter();
     let releases = endpoints.filter_map(|id| Some(observed.instances.get(id)?.facts.release));
-    let newest = releases.max().and_then(|newest| env.releases.get(&newest));
-    let service = newest.and_then(|release| release.spec.services.get(&planned.service));
-    service
-        .map(|service| service.guard.clone())
-        .unwrap_or_default()
+    let newest = env.releases.get(&releases.max()?)?;
+    newest.spec.services.get(&planned.service)
 }
 
 /// Which release's configuration an instance runs with. A database belongs to no release (`r0`): it runs

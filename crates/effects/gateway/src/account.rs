@@ -40,6 +40,15 @@ pub(crate) enum Stage {
     Complete,
 }
 
+/// How a second instance did that was asked beside a first one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hedge {
+    /// Its answer is the one that the client got.
+    Won,
+    /// The first one's is.
+    Lost,
+}
+
 /// What is noted of a request. Every field is written where the thing itself happens.
 pub(crate) struct Entry {
     /// The request's own words, as fields of a line, each with a comma behind it.
@@ -59,6 +68,7 @@ pub(crate) struct Entry {
     pub(crate) maker: Cell<Maker>,
     pub(crate) lasting: Cell<bool>,
     pub(crate) attempts: Cell<u32>,
+    pub(crate) hedge: Cell<Option<Hedge>>,
     pub(crate) bytes_in: Cell<u64>,
     pub(crate) bytes_out: Cell<u64>,
     pub(crate) upstream: RefCell<Option<Rc<Upstream>>>,
@@ -84,6 +94,7 @@ impl Entry {
             maker: Cell::new(Maker::Gateway),
             lasting: Cell::new(false),
             attempts: Cell::new(0),
+            hedge: Cell::new(None),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             upstream: RefCell::default(),
@@ -108,6 +119,7 @@ impl Entry {
         self.maker.set(Maker::Gateway);
         self.lasting.set(false);
         self.attempts.set(0);
+        self.hedge.set(None);
         self.bytes_in.set(0);
         self.bytes_out.set(0);
         self.upstream.take();
@@ -213,6 +225,16 @@ impl Account {
         entry.upstream.replace(Some(Rc::clone(upstream)));
     }
 
+    /// Two instances were asked at once, and the answer is the one of this place.
+    pub(crate) fn hedged(&self, upstream: &Rc<Upstream>, place: &Place, hedge: Hedge) {
+        let entry = &self.entry;
+        entry.placed.set(Some(place.began()));
+        entry.connecting.set(place.connecting.get());
+        entry.upstream.replace(Some(Rc::clone(upstream)));
+        entry.hedge.set(Some(hedge));
+        self.answered(place);
+    }
+
     /// It led to a service, and perhaps to none of its instances.
     pub(crate) fn leads_to(&self, (env, service): &(EnvId, Name)) {
         if self.entry.upstream.borrow().is_none() {
@@ -289,7 +311,7 @@ impl Account {
             reply::Error::Late => {
                 self.blame(
                     Fault::Upstream,
-                    "The answer took longer than its route allows.",
+                    "The answer took longer than its route, or its caller, allows.",
                 );
             }
             reply::Error::Cut => {

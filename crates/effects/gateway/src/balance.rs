@@ -45,15 +45,58 @@ pub(crate) enum Pick {
     Stale,
 }
 
+/// Whether an instance is untried, and has not refused a connection lately.
+fn is_good(instance: &Instance, tried: &[u64], now: u64) -> bool {
+    !tried.contains(&instance.serial) && !instance.is_avoided(now)
+}
+
+fn is_out(instance: &Instance, now: u64) -> bool {
+    instance.fitness.is_out(now, instance.under_way())
+}
+
+/// Whether outliers are passed over: not when they are many.
+fn passes_over(endpoints: &[Arc<Instance>], now: u64) -> bool {
+    let outliers = endpoints.iter().filter(|one| is_out(one, now)).count();
+    (1..=endpoints.len() / 2).contains(&outliers)
+}
+
+/// Picks `kept`, where it is one of `endpoints` and none that [`pick`] would pass over, else as [`pick`] does.
+pub(crate) fn pick_kept(
+    endpoints: &[Arc<Instance>],
+    kept: Option<&Arc<Instance>>,
+    tried: &[u64],
+    lots: &Lots,
+    now: u64,
+) -> Pick {
+    let there = |kept: &&Arc<Instance>| endpoints.iter().any(|one| one.serial == kept.serial);
+    let fit = |kept: &&Arc<Instance>| {
+        is_good(kept, tried, now) && !(is_out(kept, now) && passes_over(endpoints, now))
+    };
+    match kept.filter(there).filter(fit) {
+        Some(kept) => kept.take().map_or(Pick::Stale, Pick::Placed),
+        None => pick(endpoints, tried, lots, now),
+    }
+}
+
+/// A place on one of `endpoints` that is asked beside the one with the serial `first`: none that [`pick`] would pass
+/// over, not even where there is nothing else.
+pub(crate) fn pick_beside(
+    endpoints: &[Arc<Instance>],
+    first: u64,
+    lots: &Lots,
+    now: u64,
+) -> Option<Place> {
+    let fit = |one: &&Arc<Instance>| is_good(one, &[first], now) && !is_out(one, now);
+    least(endpoints, fit, lots, now)?.take()
+}
+
 /// Picks from `endpoints`, passing over those whose serial is in `tried`, and, while others are there,
 /// those that refused a connection lately.
 pub(crate) fn pick(endpoints: &[Arc<Instance>], tried: &[u64], lots: &Lots, now: u64) -> Pick {
     let untried = |instance: &&Arc<Instance>| !tried.contains(&instance.serial);
-    let good = |instance: &&Arc<Instance>| untried(instance) && !instance.is_avoided(now);
-    let out = |instance: &Arc<Instance>| instance.fitness.is_out(now, instance.under_way());
-    let outliers = endpoints.iter().filter(|instance| out(instance)).count();
-    let some = (1..=endpoints.len() / 2).contains(&outliers);
-    let fit = |instance: &&Arc<Instance>| good(instance) && !out(instance);
+    let good = |instance: &&Arc<Instance>| is_good(instance, tried, now);
+    let fit = |instance: &&Arc<Instance>| good(instance) && !is_out(instance, now);
+    let some = passes_over(endpoints, now);
     let chosen = some.then(|| least(endpoints, fit, lots, now)).flatten();
     let chosen = chosen.or_else(|| least(endpoints, good, lots, now));
     let chosen = chosen.or_else(|| least(endpoints, untried, lots, now));
@@ -63,9 +106,13 @@ pub(crate) fn pick(endpoints: &[Arc<Instance>], tried: &[u64], lots: &Lots, now:
     }
 }
 
-/// Picks from the first side, or from the second where the first has none that can be tried: an instance
-/// that refused a connection lately counts only while the second side has nothing better.
-pub(crate) fn pick_of(sides: [&[Arc<Instance>]; 2], tried: &[u64], lots: &Lots, now: u64) -> Pick {
+/// The first side, or the second where the first has none that can be tried: an instance that refused a
+/// connection lately counts only while the second side has nothing better.
+pub(crate) fn side_of<'a>(
+    sides: [&'a [Arc<Instance>]; 2],
+    tried: &[u64],
+    now: u64,
+) -> &'a [Arc<Instance>] {
     let [own, other] = sides;
     let untried = |instance: &&Arc<Instance>| !tried.contains(&instance.serial);
     let able = |side: &[Arc<Instance>]| side.iter().any(|instance| untried(&instance));
@@ -75,8 +122,8 @@ pub(crate) fn pick_of(sides: [&[Arc<Instance>]; 2], tried: &[u64], lots: &Lots, 
     };
     let own_first = good(own) || other.is_empty() || (able(own) && !good(other));
     match own_first {
-        true => pick(own, tried, lots, now),
-        false => pick(other, tried, lots, now),
+        true => own,
+        false => other,
     }
 }
 
@@ -217,11 +264,12 @@ mod tests {
     fn the_other_side_takes_what_the_first_cannot() {
         let (all, lots) = (names(4), Lots::new());
         let (own, other) = all.split_at(2);
-        let picked = |sides, tried: &[u64], now| match pick_of(sides, tried, &lots, now) {
-            Pick::Placed(place) => Some(place.instance().serial),
-            Pick::Exhausted => None,
-            Pick::Stale => panic!("there are instances, and they are open"),
-        };
+        let picked =
+            |sides, tried: &[u64], now| match pick(side_of(sides, tried, now), tried, &lots, now) {
+                Pick::Placed(place) => Some(place.instance().serial),
+                Pick::Exhausted => None,
+                Pick::Stale => panic!("there are instances, and they are open"),
+            };
         for _ in 0..20 {
             assert!(picked([own, other], &[], 0).unwrap() < 2);
             assert_eq!(picked([own, other], &[0], 0), Some(1));
@@ -233,7 +281,7 @@ mod tests {
         assert_eq!(picked([own, &[]], &[0, 1], 0), None);
         assert_eq!(picked([&[], other], &[2, 3], 0), None);
         assert!(matches!(
-            pick_of([&[], &[]], &[], &lots, 0),
+            pick(side_of([&[], &[]], &[], 0), &[], &lots, 0),
             Pick::Exhausted
         ));
         own.iter().for_each(|instance| assert!(instance.avoid(0)));
@@ -241,6 +289,64 @@ mod tests {
         other.iter().for_each(|instance| assert!(instance.avoid(0)));
         assert!(picked([own, other], &[], 500).unwrap() < 2);
         assert!(picked([own, other], &[], 5000).unwrap() < 2);
+    }
+
+    #[test]
+    fn one_that_is_kept_is_picked_while_it_is_as_good_as_others() {
+        let (endpoints, lots) = (names(4), Lots::new());
+        let own = &endpoints[2];
+        let picked = |endpoints, tried: &[u64], now| match pick_kept(
+            endpoints,
+            Some(own),
+            tried,
+            &lots,
+            now,
+        ) {
+            Pick::Placed(place) => Some(place.instance().serial),
+            Pick::Exhausted => None,
+            Pick::Stale => panic!("there are instances, and they are open"),
+        };
+        let busy: Vec<_> = (0..50).map(|_| own.take().unwrap()).collect();
+        assert_eq!(picked(&endpoints[..], &[], 0), Some(2), "however busy");
+        drop(busy);
+        assert_ne!(picked(&endpoints[..2], &[], 0), Some(2), "it is not there");
+        assert_ne!(picked(&endpoints[..], &[2], 0), Some(2), "it was tried");
+        assert_eq!(picked(&endpoints[2..3], &[2], 0), None);
+        (0..5).for_each(|_| {
+            let _ = own.fitness.failed(0);
+        });
+        assert_ne!(picked(&endpoints[..], &[], 500), Some(2), "an outlier");
+        assert_eq!(picked(&endpoints[2..3], &[], 500), Some(2), "all are");
+        assert_eq!(picked(&endpoints[..], &[], 1_500), Some(2), "its probe");
+        own.fitness.succeeded();
+        own.avoid(2_000);
+        assert_ne!(picked(&endpoints[..], &[], 2_500), Some(2), "it refused");
+        assert_eq!(picked(&endpoints[2..3], &[], 2_500), Some(2), "no other");
+        assert_eq!(picked(&endpoints[..], &[], 3_500), Some(2));
+        own.close();
+        let stale = pick_kept(&endpoints, Some(own), &[], &lots, 3_500);
+        assert!(matches!(stale, Pick::Stale));
+    }
+
+    #[test]
+    fn beside_a_first_one_only_a_good_one_is_asked() {
+        let (endpoints, lots) = (names(3), Lots::new());
+        let beside = |endpoints: &[Arc<Instance>], first, now| {
+            pick_beside(endpoints, first, &lots, now).map(|place| place.instance().serial)
+        };
+        for _ in 0..20 {
+            assert_ne!(beside(&endpoints, 1, 0), Some(1));
+        }
+        assert_eq!(beside(&endpoints[..1], 0, 0), None, "there is no other");
+        endpoints[2].avoid(0);
+        assert_eq!(beside(&endpoints, 1, 500), Some(0));
+        (0..5).for_each(|_| {
+            let _ = endpoints[0].fitness.failed(0);
+        });
+        assert_eq!(beside(&endpoints, 1, 500), None);
+        assert!(beside(&endpoints, 1, 1_500).is_some(), "a probe");
+        endpoints.iter().for_each(|one| one.close());
+        assert_eq!(beside(&endpoints, 1, 9_000), None);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(crate) enum Broken {
 pub(crate) struct Course {
     /// Instances that are not asked again, by serial.
     pub(crate) tried: Vec<u64>,
+    /// Whether a second instance was asked beside a first one.
+    pub(crate) hedged: bool,
     /// Until when it waits for an instance, in milliseconds; known once it has begun to.
     pub(crate) waits_until: Option<u64>,
     sent: u32,

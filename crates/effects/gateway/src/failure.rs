@@ -218,6 +218,20 @@ impl Failure {
         Retry::Unsaid,
         "The application did not answer in time.",
     );
+    /// Its time was over before an instance could begin with it.
+    pub(crate) const EXPIRED: Self = Self::new(
+        StatusCode::GATEWAY_TIMEOUT,
+        Fault::Upstream,
+        Retry::Unsaid,
+        "The time for this was over before an instance of the application was free for it.",
+    );
+    /// The time that the caller itself gave it is over.
+    pub(crate) const GIVEN_UP: Self = Self::new(
+        StatusCode::GATEWAY_TIMEOUT,
+        Fault::Client,
+        Retry::Unsaid,
+        "The time that its caller gave it was over before there was an answer.",
+    );
     /// The client stopped sending in the middle of a body.
     pub(crate) const SLOW_CLIENT: Self = Self::new(
         StatusCode::REQUEST_TIMEOUT,
@@ -280,7 +294,11 @@ impl Failure {
             Retry::Unsaid => {}
         }
         // A new connection would cost more than the next refusal.
-        let harmless = [StatusCode::NOT_FOUND, StatusCode::TOO_MANY_REQUESTS];
+        let harmless = [
+            StatusCode::NOT_FOUND,
+            StatusCode::TOO_MANY_REQUESTS,
+            StatusCode::GATEWAY_TIMEOUT,
+        ];
         if self.fault == Fault::Client && !harmless.contains(&self.status) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -308,6 +326,8 @@ impl Failure {
             StatusCode::FORBIDDEN | StatusCode::MISDIRECTED_REQUEST => "7",
             StatusCode::PAYLOAD_TOO_LARGE => "8",
             StatusCode::TOO_MANY_REQUESTS => "14",
+            // A call's own deadline, which its client knows by this name.
+            StatusCode::GATEWAY_TIMEOUT if self == Self::GIVEN_UP => "4",
             status if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED => "14",
             _ => "2",
         };

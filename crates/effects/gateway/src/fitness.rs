@@ -56,6 +56,14 @@ impl Fitness {
         self.at.store(now, Ordering::Relaxed);
     }
 
+    /// An answer had not come after so long, and was not waited for any longer, at `now` (milliseconds).
+    pub(crate) fn takes_longer_than(&self, waited: Duration, now: u64) {
+        let micros = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        if micros > self.average(now) {
+            self.took(waited, now);
+        }
+    }
+
     /// It succeeded. Whether it was an outlier until now.
     pub(crate) fn succeeded(&self) -> bool {
         if self.failures.load(Ordering::Relaxed) == 0 {
@@ -124,6 +132,10 @@ mod tests {
         assert!((39_000..=40_000).contains(&slow), "{slow}");
         assert_eq!(fitness.average(100 + 2 * 2048), slow / 4);
         assert_eq!(fitness.average(10_000_000), NOISE);
+        fitness.takes_longer_than(20 * MILLI, 100);
+        assert_eq!(fitness.average(100), slow, "nothing new");
+        fitness.takes_longer_than(80 * MILLI, 100);
+        assert!(fitness.average(100) > slow);
         assert_eq!(
             [1, 1, 2, 16],
             [1_500, 999, 2_000, 999_999].map(|own| times(own, 1_000))

@@ -7,8 +7,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, HeaderName, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, FORWARDED, HOST, HeaderName,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
@@ -19,6 +19,11 @@ use crate::mutual::{Clients, Holder};
 
 /// The header that names a request, in the instance's log and the client's answer alike.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// How much time is left for a request, in whole milliseconds: what an instance is told, and may pass on over its
+/// links.
+pub(crate) const EXPECTED_WITHIN: HeaderName =
+    HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 
 /// Refuses what could be read in two ways, and gives the host that is asked for, canonical.
 pub(crate) fn check(parts: &Parts) -> Result<String, Failure> {
@@ -178,6 +183,27 @@ pub(crate) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     good.then(|| id.clone())
 }
 
+/// The values of a client's cookies of this name (RFC 6265 section 4.2).
+pub(crate) fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(COOKIE).iter();
+    let pairs = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter_map(move |(key, value)| (key == name).then_some(value))
+}
+
+/// `Set-Cookie` (RFC 6265 section 4.1). The cookie lives as long as the client's session. `scheme` is `http` or
+/// `https`.
+pub(crate) fn set_cookie(name: &str, value: &str, scheme: &str) -> Option<HeaderValue> {
+    let secure = match scheme {
+        "https" => "; Secure",
+        _ => "",
+    };
+    let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}");
+    HeaderValue::try_from(cookie).ok()
+}
+
 /// What the gateway knows about a client of the outside.
 pub(crate) struct Outside {
     /// Its address.
@@ -220,7 +246,10 @@ const FINGERPRINT: &str = "ward-client-fingerprint";
 pub(crate) fn is_own(name: &[u8]) -> bool {
     match name {
         [b'x', ..] => {
-            begins(name, b"x-forwarded-") || (begins(name, b"x-real-ip") && name.len() == 9)
+            let is = |own: &[u8]| begins(name, own) && name.len() == own.len();
+            begins(name, b"x-forwarded-")
+                || is(b"x-real-ip")
+                || is(EXPECTED_WITHIN.as_str().as_bytes())
         }
         [b'w', ..] => begins(name, b"ward-"),
         _ => false,
@@ -373,6 +402,7 @@ mod tests {
                 ("forwarded", "for=6.6.6.6"),
                 ("x-real-ip", "6.6.6.6"),
                 ("ward-from", "api-r1-1"),
+                ("x-envoy-expected-rq-timeout-ms", "1"),
                 ("ward-client-subject", "CN=root"),
                 ("ward_client_subject", "CN=root"),
                 ("x_forwarded-for", "6.6.6.6"),
@@ -397,6 +427,7 @@ mod tests {
             "x-forwarded-user",
             "forwarded",
             "ward-from",
+            EXPECTED_WITHIN.as_str(),
             "ward-client-subject",
             "ward_client_subject",
             "x_forwarded-for",

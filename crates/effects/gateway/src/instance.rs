@@ -99,6 +99,7 @@ impl Instance {
             turn: OnceCell::new(),
             began: Instant::now(),
             took: Cell::new(Duration::ZERO),
+            connecting: Cell::new(0),
         })
     }
 
@@ -190,6 +191,8 @@ pub(crate) struct Place {
     began: Instant,
     /// To the head of the answer.
     took: Cell<Duration>,
+    /// How long a connection took that was made for it, in microseconds.
+    pub(crate) connecting: Cell<u64>,
 }
 
 /// How what is under way came out so far, so that it is counted once.
@@ -266,6 +269,14 @@ impl Place {
             self.instance.fitness.took(self.took.get(), now);
         }
         self.succeeded();
+    }
+
+    /// Nobody waits for its answer any more, without its having failed: it takes so long at the least.
+    pub(crate) fn outrun(&self) {
+        if self.origin.get() == Origin::Client {
+            let fitness = &self.instance.fitness;
+            fitness.takes_longer_than(self.began.elapsed(), clock::millis());
+        }
     }
 
     fn counts_against(&self) {

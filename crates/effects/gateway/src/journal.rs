@@ -13,7 +13,7 @@ use ward_types::id::{EnvId, InstanceId, Name, ReleaseId};
 use ward_types::tally::SeriesKey;
 
 use crate::access::Query;
-use crate::account::{Entry, Stage, micros};
+use crate::account::{Entry, Hedge, Stage, micros};
 use crate::failure::Fault;
 use crate::instance::Instance;
 use crate::scribe::{Batch, Outbox};
@@ -282,6 +282,11 @@ fn line(out: &mut Vec<u8>, calendar: &mut Calendar, entry: &Entry, now: Instant)
     }
     let retries = entry.attempts.get().saturating_sub(1);
     number(out, "retries", u64::from(retries));
+    match entry.hedge.get() {
+        None => {}
+        Some(Hedge::Won) => out.extend_from_slice(b"\"hedge\":\"won\","),
+        Some(Hedge::Lost) => out.extend_from_slice(b"\"hedge\":\"lost\","),
+    }
     // The last comma.
     out.pop();
     out.extend_from_slice(b"}\n");

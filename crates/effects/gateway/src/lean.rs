@@ -8,9 +8,9 @@
 //!
 //! **Whatever is not plain is handed over**: the connection with all bytes that were read, and with what became of
 //! the request so far, goes to hyper for good. That is so for heads that are malformed, slow or large, for HTTP/2,
-//! upgrades, chunked bodies, for splits, maintenance, redirects, and for every request that fails: refusing, waiting
-//! and trying again are written once, in [`crate::proxy`]. Here a request either succeeds, or goes there, or, once
-//! its answer has begun, ends with its connection.
+//! upgrades, chunked bodies, for splits, affinity, hedges, deadlines, maintenance, redirects, and for every request
+//! that fails: refusing, waiting and trying again are written once, in [`crate::proxy`]. Here a request either
+//! succeeds, or goes there, or, once its answer has begun, ends with its connection.
 //!
 //! **Nothing is passed on as it came.** Both heads are written from what was understood of them, as hyper's path
 //! does, so that no third reading of them exists; [`ask`] lets through less than the grammar allows.

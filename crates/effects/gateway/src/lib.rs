@@ -21,6 +21,7 @@ pub mod access;
 mod account;
 mod adapt;
 mod admission;
+mod affinity;
 mod balance;
 mod budget;
 pub mod ca;

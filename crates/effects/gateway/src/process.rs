@@ -25,6 +25,7 @@ use ward_types::time::Millis;
 use crate::access::AccessLog;
 use crate::adapt;
 use crate::admission::Admission;
+use crate::affinity;
 use crate::clock;
 use crate::egress::Record;
 use crate::gate::Ports;
@@ -164,7 +165,7 @@ fn serve(options: Options) -> Result<(), StartError> {
     })?;
     let query = options.access.map(|log| log.query);
     let shared = Arc::new(Shared {
-        routing: Arc::new(Routing::new()),
+        routing: Arc::new(Routing::new(affinity::Key::open(&folder))),
         admission: Admission::new(&options.limits, descriptors),
         refusals: Refusals::default(),
         clients: Parting::default(),

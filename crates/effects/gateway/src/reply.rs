@@ -40,8 +40,8 @@ pub(crate) enum Error {
     /// The instance broke it off.
     #[error("the instance broke the answer off")]
     Upstream(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It took longer than its route allows.
-    #[error("the answer took longer than its route allows")]
+    /// It took longer than its route, or its caller, allows.
+    #[error("the answer took longer than its route, or its caller, allows")]
     Late,
     /// Its drain took too long.
     #[error("the answer was cut because its instance has to stop")]

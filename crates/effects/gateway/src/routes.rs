@@ -12,6 +12,7 @@ use ward_types::maintenance::Maintenance;
 use ward_types::route::{Route, RouteSettings};
 use ward_types::table::{Endpoint, GatewayObserved, Pool as PoolEntry, Table};
 
+use crate::affinity::{self, Affinity};
 use crate::budget::Budget;
 use crate::clock;
 use crate::gap::Gap;
@@ -41,9 +42,19 @@ pub(crate) struct Pool {
     pub(crate) maintenance: Option<Maintenance>,
     /// What its clients may take.
     pub(crate) guard: Guard,
+    /// What brings its clients back to their instances.
+    pub(crate) affinity: Option<Affinity>,
+    /// After how long a second instance is asked too. Not where clients come back to one of their own.
+    pub(crate) hedge: Option<Duration>,
 }
 
 impl Pool {
+    /// Whether a request of its is placed by what each instance has to do, on one, and by nothing that it says itself.
+    pub(crate) fn is_plain(&self) -> bool {
+        let free = self.split.is_none() && self.affinity.is_none() && self.hedge.is_none();
+        free && !self.endpoints.is_empty() && self.guard.is_by_address()
+    }
+
     fn names(&self, serial: u64) -> bool {
         self.endpoints.iter().any(|other| other.serial == serial)
     }
@@ -133,6 +144,7 @@ pub(crate) struct Routing {
     /// In rotation, with something under way, or replaced within a release that is in rotation.
     known: Mutex<BTreeMap<(EnvId, InstanceId), Arc<Instance>>>,
     serials: AtomicU64,
+    affinity: affinity::Key,
     changed: watch::Sender<Generation>,
     /// Notified when long connections may have to be told to go away.
     teller: Arc<Notify>,
@@ -141,12 +153,13 @@ pub(crate) struct Routing {
 }
 
 impl Routing {
-    /// Nothing is known yet; generation 0 is in force.
-    pub(crate) fn new() -> Self {
+    /// Nothing is known yet; generation 0 is in force. Clients are brought back to their instances by `affinity`.
+    pub(crate) fn new(affinity: affinity::Key) -> Self {
         Self {
             current: ArcSwap::default(),
             known: Mutex::default(),
             serials: AtomicU64::new(0),
+            affinity,
             changed: watch::Sender::new(Generation(0)),
             teller: Arc::default(),
             leaves: Mutex::default(),
@@ -265,11 +278,15 @@ impl Routing {
             let endpoints: Vec<_> = endpoints.collect();
             let split_before = kept.and_then(|pool| pool.split.as_ref());
             let split = entry.split.as_ref();
+            let affinity = entry.balance.affinity.as_ref();
+            let hedge = entry.balance.hedge.filter(|_| affinity.is_none());
             let guard = kept.map(|pool| &pool.guard);
             let pool = Arc::new(Pool {
                 service: service.clone(),
                 guard: Guard::new(&entry.guard, endpoints.len(), guard),
+                hedge: hedge.map(|after| after.duration()),
                 split: split.map(|split| Split::new(split, &endpoints, split_before)),
+                affinity: affinity.map(|entry| Affinity::new(entry, &endpoints, &self.affinity)),
                 endpoints,
                 budget: budget.unwrap_or_else(|| Arc::new(Budget::new(clock::millis()))),
                 gap,
@@ -487,6 +504,8 @@ impl<'a> Shared<'a> {
 fn divisible(table: &Table) -> Result<(), TableError> {
     for pool in &table.pools {
         let checked = pool.split.as_ref().map_or(Ok(()), split::check);
+        let affinity = pool.balance.affinity.as_ref();
+        let checked = checked.and_then(|()| affinity.map_or(Ok(()), affinity::check));
         checked.map_err(|why| TableError::BadSplit {
             env: pool.env.clone(),
             service: pool.service.clone(),
@@ -553,6 +572,7 @@ mod tests {
                 probe: None,
                 maintenance: None,
                 guard: ward_types::guard::Guard::default(),
+                balance: ward_types::balance::Balance::default(),
             }],
         }
     }
@@ -568,7 +588,7 @@ mod tests {
 
     #[test]
     fn older_and_changed_tables_are_refused_and_the_same_is_taken() {
-        let routing = Routing::new();
+        let routing = Routing::new(affinity::Key::random());
         assert!(routing.check(&table(5, &["web-r1-1"])).unwrap());
         routing.swap(table(5, &["web-r1-1"]));
         assert!(!routing.check(&table(5, &["web-r1-1"])).unwrap());
@@ -603,7 +623,7 @@ mod tests {
 
     #[test]
     fn an_instance_that_leaves_is_closed_and_the_same_again_when_it_returns() {
-        let routing = Routing::new();
+        let routing = Routing::new(affinity::Key::random());
         routing.swap(table(1, &["web-r1-1"]));
         let first = only(&routing);
         let place = first.take().unwrap();
@@ -621,7 +641,7 @@ mod tests {
 
     #[test]
     fn an_instance_that_comes_back_keeps_its_long_connections_and_has_a_new_budget_the_next_time() {
-        let routing = Routing::new();
+        let routing = Routing::new(affinity::Key::random());
         let with_budget = |generation, instances: &[&str]| {
             let mut table = table(generation, instances);
             let endpoints = &mut table.pools[0].endpoints;
@@ -648,7 +668,7 @@ mod tests {
 
     #[test]
     fn a_replaced_instance_is_remembered_as_long_as_its_release_is_in_rotation() {
-        let routing = Routing::new();
+        let routing = Routing::new(affinity::Key::random());
         let env = EnvId::parse("shop/dev").unwrap();
         let seen = |id: &str| {
             let traffic = routing.observe().traffic.remove(&env).unwrap_or_default();
@@ -675,13 +695,13 @@ mod tests {
             percent: 101,
             sticky: None,
         });
-        let refused = Routing::new().check(&table);
+        let refused = Routing::new(affinity::Key::random()).check(&table);
         assert!(matches!(refused, Err(TableError::BadSplit { .. })));
     }
 
     #[test]
     fn cutting_is_refused_in_rotation_and_ends_what_is_under_way_out_of_it() {
-        let routing = Routing::new();
+        let routing = Routing::new(affinity::Key::random());
         routing.swap(table(1, &["web-r1-1"]));
         let first = only(&routing);
         let _place = first.take().unwrap();

@@ -9,11 +9,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ward_types::spec::Sticky;
 use ward_types::table::Split as SplitEntry;
 
+use crate::head;
 use crate::instance::Instance;
 
 /// How many buckets there are.
@@ -150,7 +150,7 @@ impl Split {
                 Some(bucket) => Ticket::new(bucket),
                 None => {
                     let mut ticket = draw();
-                    ticket.cookie = set_cookie(name, ticket.bucket, scheme);
+                    ticket.cookie = head::set_cookie(name, &ticket.bucket.to_string(), scheme);
                     ticket
                 }
             },
@@ -168,25 +168,10 @@ impl Split {
 
 /// The bucket in a client's cookie: `0` to `99`, written as the gateway writes it.
 fn kept(headers: &HeaderMap, name: &str) -> Option<u8> {
-    let lines = headers.get_all(COOKIE).iter();
-    let lines = lines.filter_map(|line| line.to_str().ok());
-    let mut pairs = lines
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='));
-    pairs.find_map(|(key, value)| {
-        let bucket: u8 = value.parse().ok().filter(|_| key == name)?;
+    head::cookies(headers, name).find_map(|value| {
+        let bucket: u8 = value.parse().ok()?;
         (u64::from(bucket) < BUCKETS && value == bucket.to_string()).then_some(bucket)
     })
-}
-
-/// RFC 6265 section 4.1. It lives as long as the client's session.
-fn set_cookie(name: &str, bucket: u8, scheme: &str) -> Option<HeaderValue> {
-    let secure = match scheme {
-        "https" => "; Secure",
-        _ => "",
-    };
-    let cookie = format!("{name}={bucket}; Path=/; HttpOnly; SameSite=Lax{secure}");
-    HeaderValue::try_from(cookie).ok()
 }
 
 /// A bucket that a value has in every process and every version of Ward: FNV-1a, 64 bits, then the last

@@ -137,11 +137,16 @@ impl Upload {
     pub(crate) fn attempt(self: &Rc<Self>, place: Rc<Place>) -> Attempt {
         self.give_up();
         self.progress.set(clock::millis());
+        self.beside(place)
+    }
+
+    /// The same for an attempt beside the newest one: of a request without a body.
+    pub(crate) fn beside(self: &Rc<Self>, place: Rc<Place>) -> Attempt {
         Attempt {
             upload: Rc::clone(self),
             number: self.attempt.get(),
             gate: None,
-            _place: place,
+            place,
         }
     }
 
@@ -255,7 +260,7 @@ pub(crate) struct Attempt {
     upload: Rc<Upload>,
     number: u32,
     gate: Option<Pin<Box<Gate>>>,
-    _place: Rc<Place>,
+    place: Rc<Place>,
 }
 
 struct Gate {
@@ -267,6 +272,9 @@ impl Attempt {
     /// A connection was made for it, from `began` on.
     pub(crate) fn connected(&self, began: Instant) {
         self.upload.entry.connected(began);
+        self.place
+            .connecting
+            .set(self.upload.entry.connecting.get());
     }
 
     /// Holds the body back until `open` is cancelled or the patience of a client is over.

@@ -203,6 +203,7 @@ impl World {
                 probe: None,
                 maintenance: None,
                 guard: Default::default(),
+                balance: Default::default(),
             }],
         }
     }

@@ -356,6 +356,7 @@ fn gateway(
             probe: any_probe(dice),
             maintenance: None,
             guard: ward_types::guard::Guard::default(),
+            balance: ward_types::balance::Balance::default(),
         });
     }
     let mut traffic = BTreeMap::new();
@@ -433,6 +434,7 @@ fn left_by_r2(specs: [EnvSpec; 3], reason: Reason, phase: Phase, left: &[&str]) 
             probe: None,
             maintenance: None,
             guard: ward_types::guard::Guard::default(),
+            balance: ward_types::balance::Balance::default(),
         });
     }
     let gateway = Some(SeenGateway {

@@ -7,6 +7,7 @@ mod strategy;
 use std::collections::BTreeMap;
 
 use toml::de::DeTable;
+use ward_types::balance::{Affinity, Balance};
 use ward_types::guard::{Concurrency, Guard, LimitBy, Rate, RateLimit};
 use ward_types::id::{EnvId, Name};
 use ward_types::spec::{
@@ -94,6 +95,13 @@ fn service(at: &At<'_>) -> Option<ServiceSpec> {
         guard: Guard {
             limit: at.below("limit").and_then(|limit| self::limit(&limit)),
             concurrency: concurrency(at),
+        },
+        balance: Balance {
+            affinity: at
+                .below("affinity")
+                .and_then(|affinity| affinity.text("cookie"))
+                .map(|cookie| Affinity { cookie }),
+            hedge: at.limit("hedge"),
         },
     })
 }

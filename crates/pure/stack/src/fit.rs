@@ -1,6 +1,7 @@
 //! Second look, at one environment with its overrides applied: is anything missing, and do the parts
 //! fit each other?
 
+mod balance;
 mod cycle;
 mod deploy;
 mod links;
@@ -22,6 +23,7 @@ pub(crate) fn check(env: &Table) -> Vec<Mistake> {
         mistakes.extend(source(service));
         mistakes.extend(reachable(service));
         mistakes.extend(deploy::check(service));
+        mistakes.extend(balance::check(service));
     }
     mistakes.extend(schema::check(env));
     mistakes.extend(same_names(env));

@@ -296,7 +296,7 @@ pub const KEYS: &[Key] = &[
         .about("How long nothing may come of an answer that has begun; then it is broken off. Websockets have none.")
         .also(&["stream_idle_timeout", "send_timeout"]),
     Key::new("service.*.route.timeout", duration("10ms", "24h"), Need::Optional, r#""1m""#)
-        .about("From the head of a request to the end of its answer, at most. Not of server-sent events, gRPC calls and websockets.")
+        .about("From the head of a request to the end of its answer, at most; the application is told in `x-envoy-expected-rq-timeout-ms` how many milliseconds are left. Not of server-sent events, gRPC calls and websockets.")
         .also(&["request_timeout", "total_timeout"]),
     Key::new("service.*.route.body_limit", text(Rule::Size { least: "1KiB", most: "64TiB" }), Need::Optional, r#""10MiB""#)
         .about("The most bytes of a request's body; then 413, before any of it is read where its length is said. Without it there is no limit.")
@@ -324,6 +324,15 @@ pub const KEYS: &[Key] = &[
     Key::new("service.*.concurrency", Kind::CountOr { least: 1, most: 100_000, words: &["adaptive", "unlimited"] }, Need::Default(r#""unlimited""#), "32")
         .about("How many requests each instance may have that it has not begun to answer; more wait in the gateway for up to half a second, and are then shed with 503 and `Retry-After`. `\"adaptive\"`: any number up to 32, and more as long as it is not seen that more at once are answered no sooner. Websockets, gRPC calls, event streams and uploads that wait for their client do not count.")
         .also(&["max_concurrent", "max_connections", "maxconn", "concurrency_limit", "hard_limit", "soft_limit"]),
+    Key::new("service.*.affinity", Kind::Table, Need::Optional, r#"{ cookie = "instance" }"#)
+        .about("What brings a client back to the instance that answered it last, while that is in rotation and well; otherwise another one answers, and the client stays with that. It is for what is dear to have twice, such as caches: every deployment moves every client. `deploy.sticky` is another matter: it keeps a client with a release while a canary is weighed, and decides first.")
+        .also(&["sticky", "sticky_sessions", "sticky_session", "session_affinity", "stickiness", "persistence", "ip_hash"]),
+    Key::new("service.*.affinity.cookie", text(Rule::Token), Need::Required, r#""instance""#)
+        .about("The name of a cookie, which the gateway sets, until the browser is closed. It says nothing that a client could read, and nobody can make up one that leads to an instance.")
+        .also(&["cookie_name", "name"]),
+    Key::new("service.*.hedge", duration("1ms", "1m"), Need::Optional, r#""100ms""#)
+        .about("After how long without the head of an answer a GET or HEAD without a body is sent to a second instance too, once. The first answer counts; the other instance is told by the end of its connection. Each is paid for from the budget of retries: a fifth of the requests, and ten a second. Choose what all but a few answers in a hundred stay below. Without it nothing is asked twice while it may still be answered.")
+        .also(&["hedging", "hedge_after", "hedge_delay", "hedge_policy", "backup_request", "speculative_retry"]),
     Key::new("service.*.start_timeout", duration("1s", "1h"), Need::Default(r#""60s""#), r#""2m""#)
         .about("From start to healthy, at most; then the deployment goes back.")
         .also(&["deploy_timeout", "grace_period", "boot_timeout"]),

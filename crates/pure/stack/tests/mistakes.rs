@@ -505,6 +505,26 @@ fn cases() -> Vec<(Code, &'static str, String)> {
         ),
         (Code::Conflict, "sticky by nothing", sticky("{}")),
         (
+            Code::Conflict,
+            "one cookie for release and instance",
+            sticky("{ cookie = \"at\" }\n[service.web.affinity]\ncookie = \"at\""),
+        ),
+        (
+            Code::Conflict,
+            "affinity and hedge",
+            service("affinity = { cookie = \"at\" }\nhedge = \"100ms\""),
+        ),
+        (
+            Code::MissingKey,
+            "affinity by nothing",
+            service("affinity = {}"),
+        ),
+        (
+            Code::BadToken,
+            "cookie of an affinity",
+            service("affinity = { cookie = \"my;side\" }"),
+        ),
+        (
             Code::BadChoice,
             "strategy",
             deploy("strategy = \"blue-green\""),

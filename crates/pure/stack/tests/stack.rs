@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use ward_stack::{Code, EXAMPLE, read, reference, too_large};
+use ward_types::balance::{Affinity, Balance};
 use ward_types::guard::{Concurrency, Guard, LimitBy, Rate, RateLimit};
 use ward_types::id::Name;
 use ward_types::route::{Audience, Https, Prefix, RouteSettings, StandardHeaders};
@@ -561,4 +562,19 @@ fn what_clients_may_take_is_read_and_without_a_word_it_is_anything() {
     assert_eq!(read.concurrency, Concurrency::Adaptive);
     let by = LimitBy::Header("x-key".to_owned());
     assert_eq!(read.limit, Some(limit("9/s", 2, by)));
+}
+
+#[test]
+fn how_requests_are_placed_is_read_and_without_a_word_it_is_by_load() {
+    let balance = |lines: &str| {
+        let text = format!(
+            "stack = {{ name = \"s\", version = \"1.0\" }}\n[service.web]\nimage = \"a:1\"\n{lines}\n"
+        );
+        resolve(&text, "dev").services[&name("web")].balance.clone()
+    };
+    assert_eq!(balance(""), Balance::default());
+    let cookie = "at".to_owned();
+    let read = balance("affinity = { cookie = \"at\" }");
+    assert_eq!(read.affinity, Some(Affinity { cookie }));
+    assert_eq!(balance("hedge = \"50ms\"").hedge, Some(Millis(50)));
 }

@@ -80,6 +80,9 @@ pub struct AccessLine {
     /// How often it was tried again.
     #[serde(default)]
     pub retries: u32,
+    /// Where a second instance was asked beside the first: `won` if it answered, `lost` if the first one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hedge: Option<String>,
 }
 
 #[cfg(test)]

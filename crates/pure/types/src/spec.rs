@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::balance::Balance;
 use crate::guard::Guard;
 use crate::id::{EnvId, Name};
 pub use crate::route::RouteSpec;
@@ -137,6 +138,9 @@ pub struct ServiceSpec {
     /// What its clients may take.
     #[serde(default, skip_serializing_if = "Guard::is_default")]
     pub guard: Guard,
+    /// How its requests are placed on its instances.
+    #[serde(default, skip_serializing_if = "Balance::is_default")]
+    pub balance: Balance,
 }
 
 /// How the instances of a new release take over from those of the one before. Only a deploy follows it:

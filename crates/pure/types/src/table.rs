@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::balance::Balance;
 use crate::guard::Guard;
 use crate::histogram::Histogram;
 use crate::id::{EnvId, Generation, InstanceId, Name, ReleaseId, Term};
@@ -51,6 +52,8 @@ pub struct Pool {
     pub maintenance: Option<Maintenance>,
     /// What its clients may take.
     pub guard: Guard,
+    /// How its requests are placed on its instances.
+    pub balance: Balance,
 }
 
 /// A pool as it stands in a table. One without `routes` leads there by its `hosts` alone: so did all of a Ward
@@ -71,6 +74,8 @@ struct Written {
     maintenance: Option<Maintenance>,
     #[serde(default)]
     guard: Guard,
+    #[serde(default)]
+    balance: Balance,
 }
 
 impl From<Written> for Pool {
@@ -85,6 +90,7 @@ impl From<Written> for Pool {
             probe: written.probe,
             maintenance: written.maintenance,
             guard: written.guard,
+            balance: written.balance,
         }
     }
 }
@@ -107,6 +113,8 @@ impl Serialize for Pool {
             maintenance: Option<&'a Maintenance>,
             #[serde(skip_serializing_if = "Guard::is_default")]
             guard: &'a Guard,
+            #[serde(skip_serializing_if = "Balance::is_default")]
+            balance: &'a Balance,
         }
         let whole = self.routes.iter().filter(|route| route.is_whole_host());
         let plain = self.routes.iter().all(Route::is_plain);
@@ -120,6 +128,7 @@ impl Serialize for Pool {
             probe: self.probe.as_ref(),
             maintenance: self.maintenance.as_ref(),
             guard: &self.guard,
+            balance: &self.balance,
         };
         written.serialize(serializer)
     }
@@ -374,6 +383,7 @@ mod tests {
             probe: None,
             maintenance: None,
             guard: Guard::default(),
+            balance: Balance::default(),
         }
     }
 

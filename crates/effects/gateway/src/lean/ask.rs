@@ -206,6 +206,8 @@ impl Reader<'_> {
                 }
                 return Some(Line::Dropped);
             }
+            // What is left of a caller's time is for the other path.
+            b"x-envoy-expected-rq-timeout-ms" if self.from == From::Link => return None,
             claim if is_claim(claim, self.from) => return Some(Line::Dropped),
             _ => {}
         }

@@ -185,10 +185,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             },
             Entry::Probe { .. } => return None,
         };
-        let pool = &way.pool;
-        let plain =
-            !pool.endpoints.is_empty() && pool.split.is_none() && pool.guard.is_by_address();
-        plain.then_some(way)
+        way.pool.is_plain().then_some(way)
     }
 
     fn write_down(&self, account: &Account) {

@@ -41,7 +41,7 @@ async fn line(world: &World, fits: impl Fn(&AccessLine) -> bool) -> AccessLine {
     found.remove(0)
 }
 
-async fn of_path(world: &World, path: &str) -> AccessLine {
+pub(crate) async fn of_path(world: &World, path: &str) -> AccessLine {
     line(world, |line| line.path == path).await
 }
 

@@ -9,11 +9,14 @@ mod keeper;
 mod world;
 
 mod accounts;
+mod affinity;
 mod certificates;
 mod control;
+mod deadlines;
 mod draining;
 mod edges;
 mod gaps;
+mod hedging;
 mod http;
 mod lean;
 mod links;

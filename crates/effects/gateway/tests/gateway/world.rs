@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use ward_gateway::control::Control;
 use ward_gateway::{Limits, Options};
+use ward_types::balance::Balance;
 use ward_types::guard::Guard;
 use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId, Term};
 use ward_types::route::Route;
@@ -87,6 +88,8 @@ pub(crate) struct World {
     pub(crate) long_drain: Option<Millis>,
     /// Of the service in the next table.
     pub(crate) guard: Guard,
+    /// The same.
+    pub(crate) balance: Balance,
     keepers: BTreeMap<String, Keeper>,
 }
 
@@ -114,6 +117,7 @@ impl World {
             generation: 0,
             long_drain: None,
             guard: Guard::default(),
+            balance: Balance::default(),
             keepers: BTreeMap::new(),
         };
         world.answers(world.child.id()).await;
@@ -179,6 +183,7 @@ impl World {
                 probe: None,
                 maintenance: None,
                 guard: self.guard.clone(),
+                balance: self.balance.clone(),
             }],
         }
     }

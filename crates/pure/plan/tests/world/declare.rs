@@ -52,6 +52,7 @@ pub fn worker(instances: u32) -> ServiceSpec {
         analysis: None,
         probe: None,
         guard: ward_types::guard::Guard::default(),
+        balance: ward_types::balance::Balance::default(),
         processes: 4096,
         scratch: ByteSize(1 << 30),
     }
@@ -367,6 +368,7 @@ impl World {
             probe: pool.probe.clone(),
             maintenance: pool.maintenance.clone(),
             guard: ward_types::guard::Guard::default(),
+            balance: ward_types::balance::Balance::default(),
         });
         pools.collect()
     }

@@ -1,0 +1,169 @@
+//! What a request waits for, and how long.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::Version;
+use ward_types::table::Refusal;
+
+use super::Exchange;
+use crate::clock;
+use crate::course::Course;
+use crate::failure::Failure;
+use crate::gap::Gap;
+use crate::head;
+use crate::instance::Instance;
+use crate::probe;
+use crate::routes::Pool;
+use crate::throttle::Slot;
+use crate::worker::Phase;
+
+impl Exchange<'_> {
+    /// A client that sends more than it may is listened to for a moment, so that it hears why not.
+    pub(super) fn linger(&self) {
+        let waits = head::expects_continue(&self.headers);
+        if self.version < Version::HTTP_2 && !waits && !self.upload.is_empty() {
+            tokio::task::spawn_local(Rc::clone(&self.upload).linger());
+        }
+    }
+
+    /// A place among those that the service works on; `None` of what does not count.
+    pub(super) async fn slot<'b>(&'b self, pool: &'b Pool) -> Result<Option<Slot<'b>>, Failure> {
+        if self.grpc || self.protocol.is_some() || self.is_probe() || pool.endpoints.is_empty() {
+            return Ok(None);
+        }
+        let upload = (!self.upload.is_empty()).then_some(&*self.upload);
+        let slot = tokio::select! {
+            biased;
+            slot = pool.guard.throttle.enter(upload) => slot,
+            () = self.hung_up() => return Err(Failure::HUNG_UP),
+            () = self.time_over() => return Err(self.too_late(Failure::EXPIRED)),
+        };
+        match slot {
+            Some(slot) => Ok(Some(slot)),
+            None => {
+                self.worker.shared.refusals.count(Refusal::Overload);
+                Err(Failure::OVERLOADED)
+            }
+        }
+    }
+
+    /// Waits until it is worth trying again, if that may come soon.
+    pub(super) async fn wait(&self, course: &mut Course) -> Result<(), Failure> {
+        let gap = Arc::clone(&self.pool()?.gap);
+        let mut over = pin!(gap.over());
+        over.as_mut().enable();
+        // Looked at from here on: whatever changes later is told.
+        let pool = self.pool()?;
+        let tried = std::mem::take(&mut course.tried);
+        let has_others = pool.endpoints.iter().any(|e| !tried.contains(&e.serial));
+        if has_others || !Arc::ptr_eq(&pool.gap, &gap) {
+            return Ok(());
+        }
+        let nobody = match pool.endpoints.is_empty() {
+            true => Failure::NO_INSTANCE,
+            false => Failure::UNREACHABLE,
+        };
+        let nobody = course.lost().unwrap_or(nobody);
+        self.in_time()?;
+        let patience = self.patience(&gap, course).ok_or(nobody)?;
+        let _waiter = gap.enter(self.worker.limits.waiting).ok_or(nobody)?;
+        tokio::select! {
+            biased;
+            () = self.hung_up() => Err(Failure::HUNG_UP),
+            () = over => Ok(()),
+            () = self.worker.reached(Phase::Cutting) => Err(nobody),
+            () = tokio::time::sleep(patience) => Err(nobody),
+            () = self.time_over() => Err(self.too_late(Failure::EXPIRED)),
+            () = self.scout(&gap) => Ok(()),
+        }
+    }
+
+    /// How much longer it may wait for the end of a gap, if at all.
+    fn patience(&self, gap: &Gap, course: &mut Course) -> Option<Duration> {
+        let (now, hold) = (clock::millis(), self.worker.limits.hold.as_millis() as u64);
+        let gap_until = gap.begin(now)? + hold;
+        let own_until = *course.waits_until.get_or_insert(now + hold);
+        let left = gap_until.min(own_until).saturating_sub(now);
+        (left > 0).then(|| Duration::from_millis(left))
+    }
+
+    /// Ends when the client has gone away. hyper tells that by itself, by dropping the request, unless a
+    /// body of HTTP/1 that is not read stands between the two.
+    async fn hung_up(&self) {
+        match self.version < Version::HTTP_2 && !self.upload.is_empty() {
+            true => self.client.hung_up().await,
+            false => std::future::pending().await,
+        }
+    }
+
+    /// Ends when an instance takes connections again.
+    async fn scout(&self, gap: &Gap) {
+        let _turn = gap.scout().await;
+        loop {
+            tokio::time::sleep(gap.pause(clock::millis())).await;
+            let Ok(pool) = self.pool() else { return };
+            if pool.endpoints.is_empty() {
+                // A table that brings one ends the gap.
+                return std::future::pending().await;
+            }
+            let all = pool.endpoints.iter().map(|instance| self.reach(instance));
+            if join_all(all).await.contains(&true) {
+                return;
+            }
+        }
+    }
+
+    async fn reach(&self, instance: &Arc<Instance>) -> bool {
+        let upstream = self.worker.upstreams.of(instance);
+        match self.grpc {
+            true => upstream.reach_http2().await,
+            false => upstream.reach_http1().await,
+        }
+    }
+
+    /// Ends when nothing has moved for too long before there was a response, or its time is over.
+    pub(super) async fn overdue(&self) -> Failure {
+        tokio::select! {
+            biased;
+            failure = self.stalled() => failure,
+            () = self.time_over() => match self.upload.is_owed() {
+                true => self.too_late(Failure::SLOW_CLIENT),
+                false => self.too_late(Failure::LATE),
+            },
+        }
+    }
+
+    async fn stalled(&self) -> Failure {
+        let own = self.limit(|settings| settings.response_timeout);
+        if self.grpc && own.is_none() {
+            return std::future::pending().await;
+        }
+        let patience = own.unwrap_or(self.worker.limits.response_timeout);
+        let patience = match self.is_probe() {
+            true => patience.min(probe::WITHIN),
+            false => patience,
+        };
+        let patience = patience.as_millis() as u64;
+        loop {
+            let (limits, now) = (&self.worker.limits, clock::millis());
+            let grace = limits.body_grace.as_millis() as u64;
+            let Some(in_rate) = self.upload.keeps_up(limits.body_rate, grace, now) else {
+                self.worker.shared.refusals.count(Refusal::SlowBody);
+                return Failure::SLOW_CLIENT;
+            };
+            let waited = now.saturating_sub(self.upload.progress());
+            match patience.checked_sub(waited).filter(|left| *left > 0) {
+                Some(left) => {
+                    let left = Duration::from_millis(left.min(in_rate));
+                    tokio::time::sleep(left).await;
+                }
+                None if self.upload.is_owed() => return Failure::SLOW_CLIENT,
+                None => return Failure::LATE,
+            }
+        }
+    }
+}
