@@ -239,7 +239,9 @@ fn is_listed(request: &Request, name: &[u8]) -> bool {
 fn passed_on<'a>(
     headers: impl IntoIterator<Item = &'a (Vec<u8>, Vec<u8>)>,
 ) -> Vec<(String, &'a [u8])> {
+    // Many applications see no difference between `-` and `_`.
     let own = |name: &str| {
+        let name = &*name.replace('_', "-");
         OWN.contains(&name) || name.starts_with("x-forwarded-") || name.starts_with("ward-")
     };
     let headers = headers.into_iter();
