@@ -59,6 +59,11 @@ pub(crate) const TEST: &[Package] = &[
     ),
     package("nodejs", "/usr/bin/node", "a parser behind the gateway"),
     package(
+        "pebble",
+        "/usr/bin/pebble",
+        "a certificate authority that speaks ACME",
+    ),
+    package(
         "uidmap",
         "/usr/bin/newuidmap",
         "podman and buildah as an ordinary user",

@@ -24,6 +24,7 @@ use crate::builds::Builds;
 use crate::clock::now;
 use crate::driver::{self, Live, World};
 use crate::images::Images;
+use crate::issuing::Issuing;
 
 /// Which way among the releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     /// Held while there are images that no release refers to yet: nothing is collected meanwhile.
     pub(crate) unrecorded: tokio::sync::RwLock<()>,
     pub(crate) auditor: Auditor,
+    /// Certificates by ACME, where this Ward has an authority.
+    pub(crate) issuing: Option<Issuing>,
     pub(crate) admission: Admission,
     pub(crate) ending: watch::Sender<bool>,
 }

@@ -8,6 +8,7 @@ use ward_types::spec::{EnvSpec, ServiceSpec};
 use crate::actor::{Refusal, RefusalKind, causes};
 use crate::clock::now;
 use crate::control::Control;
+use crate::issuing::Issuing;
 
 impl Control {
     /// Whether this machine can run the environment at all.
@@ -18,7 +19,7 @@ impl Control {
                 .newest()
                 .map_err(|error| Refusal::new(RefusalKind::Conflict, causes(&error)))?;
         }
-        certified(spec)?;
+        certified(spec, self.0.issuing.as_ref())?;
         let state = self.store().state();
         for env in state
             .environments
@@ -36,13 +37,21 @@ impl Control {
 }
 
 /// Whether the certificates that its hosts name can be used now: what cannot is not deployed.
-fn certified(spec: &EnvSpec) -> Result<(), Refusal> {
+fn certified(spec: &EnvSpec, issuing: Option<&Issuing>) -> Result<(), Refusal> {
     let routes = spec.services.iter();
     let routes = routes.flat_map(|(name, service)| service.routes.iter().map(move |r| (name, r)));
     for (service, route) in routes {
         let (Some(host), Some(tls)) = (&route.host, &route.tls) else {
             continue;
         };
+        if tls.acme && issuing.is_none() {
+            let message = format!(
+                "the certificate of {host} is to be had by ACME, and this Ward was started without an authority"
+            );
+            let hint = "start it with `ward serve --acme-directory URL`, or WARD_ACME_DIRECTORY in the environment of \
+                        whoever starts it; who does agrees to the authority's terms";
+            return Err(Refusal::new(RefusalKind::Invalid, message).hint(hint.to_owned()));
+        }
         ward_gateway::certificates::check(host, tls, now()).map_err(|error| {
             let message = format!("TLS for {host} is not to be had: {}", causes(&error));
             let hint = format!(

@@ -23,6 +23,7 @@ mod follow;
 mod goto;
 mod hosts;
 mod images;
+mod issuing;
 mod logs;
 mod maintenance;
 mod making;

@@ -15,7 +15,7 @@ use ward_gateway::control::{Control, ControlError};
 use ward_store::{Entry, Lease, Log, Store};
 use ward_types::event::Event;
 use ward_types::id::{EnvId, Generation, InstanceId};
-use ward_types::table::{GatewayObserved, Pool, Table};
+use ward_types::table::{Challenge, GatewayObserved, Pool, Table};
 use ward_types::tally::GatewayTally;
 use ward_types::time::Millis;
 
@@ -365,6 +365,11 @@ impl Routing {
         let observed = sent.map_err(RoutingError::Apply)?;
         self.0.seen.send_replace(Some(observed));
         Ok(())
+    }
+
+    /// Lets the gateway answer these challenges of ACME and no others.
+    pub(crate) async fn challenge(&self, challenges: Vec<Challenge>) -> Result<(), ControlError> {
+        self.0.control.challenge(challenges).await.map(drop)
     }
 
     /// Cuts what still runs on an instance that is out of rotation.

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use ward_acme::Acme;
 use ward_engine::Engine;
 use ward_postgres::Postgres;
 use ward_registry::Registry;
@@ -28,6 +29,7 @@ use crate::compose::Composer;
 use crate::control::{Control, Shared};
 use crate::driver::World;
 use crate::images::Images;
+use crate::issuing::Issuing;
 use crate::routing::{Found, GatewayPlace, Routing, RoutingError};
 
 /// What a server needs to know.
@@ -47,6 +49,8 @@ pub struct Options {
     pub metrics: Option<SocketAddr>,
     /// What `exe gateway` is told beside the state folder.
     pub gateway: Vec<String>,
+    /// Where certificates come from that are had by ACME; `None`: from nowhere.
+    pub acme: Option<ward_acme::Settings>,
     /// Whether it takes over from another version of the binary.
     pub upgrade: Option<Upgrade>,
 }
@@ -160,6 +164,8 @@ impl Server {
         bound.keep(&options.home);
         store.append(starting(&store, &lease, options.upgrade))?;
         // 6. The drivers, last, when all that they act on is there.
+        let acme = options.acme;
+        let acme = acme.map(|settings| Acme::new(options.home.clone(), settings));
         let control = control(
             options.home,
             (store, lease),
@@ -167,12 +173,13 @@ impl Server {
             registry_address.to_string(),
             engine,
             routing,
-            auditor,
+            (auditor, acme.map(Issuing::new)),
         );
         for env in control.store().state().environments.keys() {
             control.live(env);
         }
         control.keep_collecting();
+        control.keep_issuing();
         let mut ending = control.ending();
         let end = async move { drop(ending.wait_for(|end| *end).await) };
         let registry = tokio::spawn(ward_registry::serve(listener, registry, end));
@@ -200,7 +207,7 @@ fn control(
     registry_address: String,
     engine: Engine,
     routing: Routing,
-    auditor: Auditor,
+    (auditor, issuing): (Auditor, Option<Issuing>),
 ) -> Control {
     let images = Images::new(registry.clone(), engine.clone());
     let postgres = Postgres::new(home.clone());
@@ -228,6 +235,7 @@ fn control(
         builds: Builds::default(),
         desk: tokio::sync::Mutex::new(()),
         auditor,
+        issuing,
         admission: Admission::default(),
         unrecorded: tokio::sync::RwLock::new(()),
         ending: watch::Sender::new(false),

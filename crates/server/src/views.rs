@@ -131,7 +131,12 @@ impl Control {
     fn certificates(&self, env: &EnvId) -> Vec<CertificateObserved> {
         let seen = self.0.world.routing.last_seen();
         let all = seen.into_iter().flat_map(|seen| seen.certificates);
-        all.filter(|one| one.env == *env).collect()
+        let all = all.filter(|one| one.env == *env);
+        let told = |one| match &self.0.issuing {
+            Some(issuing) => issuing.told(one),
+            None => one,
+        };
+        all.map(told).collect()
     }
 
     /// An environment that is being built for the first time, and is in no log yet.

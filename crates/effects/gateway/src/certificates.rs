@@ -160,9 +160,9 @@ impl Pair {
         })
     }
 
-    /// Until when it is good.
-    pub(crate) fn until(&self) -> Timestamp {
-        self.term.until
+    /// From when until when it is good.
+    pub(crate) fn term(&self) -> (Timestamp, Timestamp) {
+        (self.term.from, self.term.until)
     }
 
     /// Whether it is for a host, and good now.
@@ -252,10 +252,10 @@ impl Authorities {
         }
     }
 
-    /// Until when the last of them is good.
-    pub(crate) fn until(&self) -> Timestamp {
-        let all = self.terms.iter().map(|term| term.until);
-        all.max().unwrap_or_default()
+    /// From when until when the one is good that is good the longest.
+    pub(crate) fn term(&self) -> (Timestamp, Timestamp) {
+        let last = self.terms.iter().max_by_key(|term| term.until);
+        last.map(|term| (term.from, term.until)).unwrap_or_default()
     }
 
     /// Whether any of them is good now. Others may be there for what is to come, or was.

@@ -60,13 +60,14 @@ pub(crate) async fn serve_plain(
         scheme: "http",
         holder: None,
     };
+    let stream = Shared::new(stream);
     serve(worker, stream, Entry::Front(outside), seat).await;
 }
 
 /// Serves a connection from the outside whose handshake is done, of whoever showed what certificate in it.
 pub(crate) async fn serve_tls(
     worker: Rc<Worker>,
-    stream: TlsStream<TcpStream>,
+    stream: Shared<TlsStream<TcpStream>>,
     (peer, holder): (SocketAddr, Option<Box<Holder>>),
     seat: Seat,
 ) {
@@ -79,13 +80,12 @@ pub(crate) async fn serve_tls(
 }
 
 /// Serves one connection to its end, or to the switch of its protocol.
-pub(crate) async fn serve<I>(worker: Rc<Worker>, stream: I, entry: Entry, seat: Seat)
+pub(crate) async fn serve<I>(worker: Rc<Worker>, stream: Shared<I>, entry: Entry, seat: Seat)
 where
     I: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
 {
     let keeper = Arc::clone(&worker.journal.doorkeeper);
     let open = Arc::new(Open::new(keeper, entry.door()));
-    let stream = Shared::new(stream);
     let client = Rc::new(Client::new(entry, &stream));
     let handed = match Line::new(&worker, &client, &stream, &open) {
         Some(line) => match line.converse().await {

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use ward_types::id::{EnvId, InstanceId};
-use ward_types::table::{GatewayObserved, GatewayReply, GatewayRequest, Handover, Table};
+use ward_types::table::{
+    Challenge, GatewayObserved, GatewayReply, GatewayRequest, Handover, Table,
+};
 use ward_types::tally::GatewayTally;
 use ward_types::time::Millis;
 
@@ -150,6 +152,17 @@ impl Control {
             GatewayReply::Tallied { tally } => Ok(tally),
             _ => Err(self.broken(io::ErrorKind::InvalidData.into())),
         }
+    }
+
+    /// Lets it answer these challenges of ACME and no others.
+    ///
+    /// # Errors
+    /// [`ControlError`]; a gateway of an older version does not understand the question.
+    pub async fn challenge(
+        &self,
+        challenges: Vec<Challenge>,
+    ) -> Result<GatewayObserved, ControlError> {
+        self.ask(GatewayRequest::Challenges { challenges }).await
     }
 
     /// What it has in memory alone, for the gateway that takes over.

@@ -107,6 +107,11 @@ impl Visit<'_> {
     }
 }
 
+/// Whether a target may be a challenge of ACME, for the gateway or the application.
+pub(crate) fn may_be_challenge(target: &str) -> bool {
+    target.starts_with("/.well-known/acme-challenge/")
+}
+
 /// A challenge of ACME, and nothing that only begins like one (RFC 8555 section 8.3).
 fn is_challenge(path: &str) -> bool {
     let token = path.strip_prefix("/.well-known/acme-challenge/");

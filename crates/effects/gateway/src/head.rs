@@ -215,6 +215,17 @@ pub(crate) struct Outside {
 }
 
 impl Outside {
+    /// What the application is told of a client that has shown a certificate.
+    pub(crate) fn holder_lines(&self) -> impl Iterator<Item = (&'static str, &HeaderValue)> {
+        let holder = self.holder.iter();
+        holder.flat_map(|holder| {
+            [
+                (SUBJECT, &holder.subject),
+                (FINGERPRINT, &holder.fingerprint),
+            ]
+        })
+    }
+
     /// Whether it may ask a host that takes such clients. Who has shown a certificate to one host does not ask
     /// another on that connection: what holds there was not looked at.
     pub(crate) fn suits(&self, clients: &Clients) -> bool {
@@ -227,38 +238,40 @@ impl Outside {
 }
 
 /// Who a client is that has shown a certificate.
-pub(crate) const SUBJECT: &str = "ward-client-subject";
+const SUBJECT: &str = "ward-client-subject";
 /// Of which certificate.
-pub(crate) const FINGERPRINT: &str = "ward-client-fingerprint";
+const FINGERPRINT: &str = "ward-client-fingerprint";
 
-/// Whether a header is the gateway's to say.
-pub(crate) fn is_own(name: &str) -> bool {
-    match name.as_bytes() {
+/// Whether a header, named in lower case, is the gateway's to say.
+pub(crate) fn is_own(name: &[u8]) -> bool {
+    match name {
         [b'x', ..] => {
-            let is = |own: &str| begins(name, own) && name.len() == own.len();
-            begins(name, "x-forwarded-") || is("x-real-ip") || is(EXPECTED_WITHIN.as_str())
+            let is = |own: &[u8]| begins(name, own) && name.len() == own.len();
+            begins(name, b"x-forwarded-")
+                || is(b"x-real-ip")
+                || is(EXPECTED_WITHIN.as_str().as_bytes())
         }
-        [b'w', ..] => begins(name, "ward-"),
+        [b'w', ..] => begins(name, b"ward-"),
         _ => false,
     }
 }
 
-/// Many applications see no difference between `-` and `_`.
-fn begins(name: &str, with: &str) -> bool {
-    let same = |(one, other): (u8, u8)| one == other || (one == b'_' && other == b'-');
-    name.len() >= with.len() && name.bytes().zip(with.bytes()).all(same)
+/// Whether a header says whose certificate was shown.
+pub(crate) fn is_of_holder(name: &[u8]) -> bool {
+    begins(name, b"ward-client-")
 }
 
-/// Whether a header says whose certificate was shown.
-pub(crate) fn is_of_holder(name: &str) -> bool {
-    begins(name, "ward-client-")
+/// Many applications see no difference between `-` and `_`.
+fn begins(name: &[u8], with: &[u8]) -> bool {
+    let same = |(one, other): (&u8, &u8)| one == other || (*one == b'_' && *other == b'-');
+    name.len() >= with.len() && name.iter().zip(with).all(same)
 }
 
 /// Removes what says whose certificate was shown: over links nobody shows one.
 pub(crate) fn forget_holder(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_of_holder(name.as_str()))
+        .filter(|name| is_of_holder(name.as_str().as_bytes()))
         .cloned()
         .collect();
     named.iter().for_each(|name| drop(headers.remove(name)));
@@ -269,7 +282,7 @@ pub(crate) fn forget_holder(headers: &mut HeaderMap) {
 pub(crate) fn set_forwarded(headers: &mut HeaderMap, outside: &Outside, host: &HeaderValue) {
     let claimed: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_own(name.as_str()))
+        .filter(|name| is_own(name.as_str().as_bytes()))
         .cloned()
         .collect();
     for name in claimed.iter().chain([&FORWARDED]) {
@@ -284,9 +297,8 @@ pub(crate) fn set_forwarded(headers: &mut HeaderMap, outside: &Outside, host: &H
         HeaderValue::from_static(outside.scheme),
     );
     headers.insert("x-forwarded-host", host.clone());
-    if let Some(holder) = &outside.holder {
-        headers.insert(SUBJECT, holder.subject.clone());
-        headers.insert(FINGERPRINT, holder.fingerprint.clone());
+    for (name, value) in outside.holder_lines() {
+        headers.insert(name, value.clone());
     }
 }
 

@@ -26,6 +26,7 @@ mod balance;
 mod budget;
 pub mod ca;
 pub mod certificates;
+mod challenges;
 mod client;
 mod clock;
 mod connection;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use ward_types::keeper::{LinkHello, LinkTarget};
 
 use crate::admission::Seat;
+use crate::client;
 use crate::connection;
 use crate::egress::{self, Errand};
 use crate::lines::Lines;
@@ -52,7 +53,7 @@ impl Handed {
             LinkTarget::Service { env, service } => {
                 let service = (env, service);
                 let entry = Entry::Link { from, service };
-                connection::serve(worker, stream, entry, self.seat).await;
+                connection::serve(worker, client::Shared::new(stream), entry, self.seat).await;
             }
             // Served above.
             LinkTarget::Egress { .. } => {}

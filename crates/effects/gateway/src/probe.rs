@@ -23,6 +23,7 @@ use tokio::time::MissedTickBehavior;
 use ward_types::id::{EnvId, Name, ReleaseId};
 use ward_types::spec::Probe;
 
+use crate::client::Shared;
 use crate::connection;
 use crate::proxy::Entry;
 use crate::worker::{Phase, Worker};
@@ -123,7 +124,7 @@ async fn ask(
     let seat = worker.shared.admission.inner_now();
     let host = host(&worker, &service);
     let entry = Entry::Probe { service, release };
-    tokio::task::spawn_local(connection::serve(worker, far, entry, seat?));
+    tokio::task::spawn_local(connection::serve(worker, Shared::new(far), entry, seat?));
     let (mut sender, connection) = http1::handshake(TokioIo::new(near)).await.ok()?;
     tokio::task::spawn_local(connection);
     let request = Request::get(path).header(HOST, host);

@@ -16,7 +16,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, HOST, TE, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
@@ -479,6 +479,10 @@ impl<'a> Exchange<'a> {
         *request.uri_mut() = Uri::from(path);
         if self.grpc {
             make_http2(&mut request);
+        } else if !self.upload.is_empty() && !request.headers().contains_key(CONTENT_LENGTH) {
+            // hyper sends no body of unknown length with GET and HEAD unless it is told to.
+            let chunked = HeaderValue::from_static("chunked");
+            request.headers_mut().insert(TRANSFER_ENCODING, chunked);
         }
         request
     }

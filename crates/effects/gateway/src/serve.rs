@@ -91,6 +91,7 @@ impl Desk {
             | GatewayRequest::MetricsListener
             | GatewayRequest::Tally
             | GatewayRequest::Handover => Ok(()),
+            GatewayRequest::Challenges { challenges } => self.shared.tls.challenges.set(challenges),
             GatewayRequest::Cut { env, instance } => self.shared.routing.cut(&env, &instance),
             GatewayRequest::Quit { grace } => {
                 let _ = self.quit.send(grace);

@@ -20,6 +20,7 @@ use rustls::server::{
     WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
@@ -27,10 +28,11 @@ use ward_types::id::EnvId;
 use ward_types::secret::Secret;
 use ward_types::table::{Handover, KeptFiles, Table};
 use ward_types::time::Timestamp;
-use ward_types::tls::{CertificateFiles, CertificateObserved, CertificateOf, HostTls};
+use ward_types::tls::{CertificateFiles, CertificateObserved, CertificateOf, HostTls, acme_file};
 
 use crate::ca::{Authority, CaError};
 use crate::certificates::{Authorities, Pair};
+use crate::challenges::Challenges;
 use crate::control::Control;
 use crate::mutual::{Clients, Demand, Holder};
 use crate::process::chain;
@@ -73,6 +75,8 @@ pub(crate) struct Tls {
     usual: Arc<ServerConfig>,
     resolver: Arc<Resolver>,
     tickets: Arc<Tickets>,
+    /// What ACME asks.
+    pub(crate) challenges: Challenges,
     kept: Mutex<Kept>,
 }
 
@@ -104,7 +108,9 @@ impl Tls {
             usual: Arc::new(usual),
             resolver,
             tickets,
+            challenges: Challenges::default(),
             kept: Mutex::new(Kept {
+                home: home.to_owned(),
                 inherited: handover.kept,
                 ..Kept::default()
             }),
@@ -127,11 +133,18 @@ impl Tls {
         stream: TcpStream,
     ) -> io::Result<(TlsStream<TcpStream>, Option<Box<Holder>>)> {
         let usual = Arc::clone(&self.usual);
-        if !self.resolver.book.load().demands {
+        let asked = self.challenges.is_asked();
+        if !asked && !self.resolver.book.load().demands {
             let stream = TlsAcceptor::from(usual).accept(stream).await?;
             return Ok((stream, None));
         }
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        if asked && let Some(config) = self.challenges.handshake(&start.client_hello()) {
+            let mut stream = start.into_stream(config).await?;
+            // RFC 8737 section 3: nothing is said on such a connection.
+            let _ = stream.shutdown().await;
+            return Err(io::Error::other("a challenge of ACME was answered"));
+        }
         let demand = start
             .client_hello()
             .server_name()
@@ -206,6 +219,7 @@ pub(crate) fn hosts(table: &Table) -> BTreeMap<String, (EnvId, HostTls)> {
                 .or_insert_with(|| (pool.env.clone(), HostTls::default()));
             host.certificate = host.certificate.take().or_else(|| tls.certificate.clone());
             host.client_ca = host.client_ca.take().or_else(|| tls.client_ca.clone());
+            host.acme |= tls.acme;
         }
     }
     hosts
@@ -232,6 +246,8 @@ fn now() -> Timestamp {
 /// What was read from files.
 #[derive(Default)]
 struct Kept {
+    /// The state folder.
+    home: PathBuf,
     hosts: BTreeMap<String, (EnvId, HostTls)>,
     /// Names in full that a wildcard would stand for, and that say nothing of TLS themselves.
     others: HashSet<String>,
@@ -245,6 +261,15 @@ struct Kept {
 impl Kept {
     fn want(&mut self, table: &Table, resolver: &Arc<Resolver>) {
         self.hosts = hosts(table);
+        for (host, (_, tls)) in &mut self.hosts {
+            // Both are in one file.
+            let issued = || acme_file(&self.home, host);
+            let issued = tls.acme.then(|| CertificateFiles {
+                certificate: issued(),
+                key: issued(),
+            });
+            tls.certificate = tls.certificate.take().or(issued);
+        }
         let inherited = std::mem::take(&mut self.inherited);
         let mut pairs = BTreeMap::new();
         let mut authorities = BTreeMap::new();
@@ -307,7 +332,11 @@ impl Kept {
             };
             let read = || Pair::read(files).map_err(|error| chain(&error));
             let look = pair.look(read, fault);
-            tell(look, &files.certificate, pair);
+            // Nobody has to be told of one that is yet to be issued.
+            let expected = files.certificate == files.key && pair.value().is_none();
+            if !expected {
+                tell(look, &files.certificate, pair);
+            }
             changed |= look != Look::Same;
         }
         for (path, (authorities, demand)) in &mut self.authorities {
@@ -462,13 +491,13 @@ impl InUse {
 
 impl Shown {
     fn observed(&self, now: Timestamp) -> CertificateObserved {
-        let (until, fault) = match &self.kept {
+        let (term, fault) = match &self.kept {
             InUse::Nothing => (None, None),
-            InUse::Pair(pair) => (Some(pair.until()), pair.suits(&self.host, now).err()),
-            InUse::Authorities(all) => (Some(all.until()), all.suits(now).err()),
+            InUse::Pair(pair) => (Some(pair.term()), pair.suits(&self.host, now).err()),
+            InUse::Authorities(all) => (Some(all.term()), all.suits(now).err()),
         };
         let fault = fault.map(|fault| chain(&fault));
-        let refused = self.problem.as_ref().map(|problem| match (until, &fault) {
+        let refused = self.problem.as_ref().map(|problem| match (term, &fault) {
             (Some(_), None) => format!("{problem}{USED_ON}"),
             _ => problem.clone(),
         });
@@ -477,7 +506,8 @@ impl Shown {
             host: self.host.clone(),
             of: self.of,
             file: self.file.clone(),
-            until,
+            from: term.map(|(from, _)| from),
+            until: term.map(|(_, until)| until),
             problem: refused.or(fault),
         }
     }

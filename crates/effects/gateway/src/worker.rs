@@ -17,6 +17,7 @@ use ward_types::table::GatewayObserved;
 use crate::access::Query;
 use crate::admission::{Admission, Seat};
 use crate::balance::Lots;
+use crate::client;
 use crate::connection;
 use crate::egress;
 use crate::gate::Ports;
@@ -324,9 +325,10 @@ async fn handshake(
     worker: &Worker,
     stream: TcpStream,
     seat: &Seat,
-) -> Option<(TlsStream<TcpStream>, Option<Box<Holder>>)> {
+) -> Option<(client::Shared<TlsStream<TcpStream>>, Option<Box<Holder>>)> {
     let shared = &worker.shared;
-    let accepted = shared.tls.accept(stream);
+    // Its room is given back when it is over; the connection stays.
+    let accepted = Box::pin(shared.tls.accept(stream));
     let within = worker.limits.header_timeout;
     let accepted = shared
         .admission
@@ -338,7 +340,8 @@ async fn handshake(
         None => Handshake::Late,
     });
     match accepted? {
-        Ok(stream) => Some(stream),
+        // Put away at once: whatever a task holds it has room for in each of its layers.
+        Ok((stream, holder)) => Some((client::Shared::new(stream), holder)),
         Err(error) => {
             tracing::debug!(%error, "a TLS handshake failed");
             None

@@ -137,6 +137,8 @@ pub(crate) struct Serve {
     pub(crate) addresses: Addresses,
     #[command(flatten)]
     pub(crate) gateway: ForGateway,
+    #[command(flatten)]
+    pub(crate) acme: Acme,
     /// Take over from another version, for this reason (`ward upgrade` does this itself)
     #[arg(long, hide = true, value_name = "WHY")]
     pub(crate) upgrade: Option<String>,
@@ -426,6 +428,41 @@ pub(crate) struct Top {
     /// Show one second and end, as without a terminal
     #[arg(long)]
     pub(crate) once: bool,
+}
+
+/// Where certificates come from that are had by ACME (`tls = { acme = true }` in a stack file).
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Acme {
+    /// The URL of the directory of a certificate authority that speaks ACME; who gives it agrees to its terms
+    #[arg(long, env = "WARD_ACME_DIRECTORY", value_name = "URL")]
+    pub(crate) acme_directory: Option<String>,
+    /// The mail address that the authority may write to
+    #[arg(
+        long,
+        env = "WARD_ACME_CONTACT",
+        value_name = "ADDRESS",
+        requires = "acme_directory"
+    )]
+    pub(crate) acme_contact: Option<String>,
+    /// The root of the authority's own certificate, in PEM, where this machine does not trust it
+    #[arg(
+        long,
+        env = "WARD_ACME_ROOT",
+        value_name = "FILE",
+        requires = "acme_directory"
+    )]
+    pub(crate) acme_root: Option<std::path::PathBuf>,
+}
+
+impl Acme {
+    /// The same as the server takes it; `None` where there is no authority.
+    pub(crate) fn settings(self) -> Option<ward_acme::Settings> {
+        Some(ward_acme::Settings {
+            directory: self.acme_directory.filter(|url| !url.is_empty())?,
+            contact: self.acme_contact.map(|address| format!("mailto:{address}")),
+            root: self.acme_root,
+        })
+    }
 }
 
 /// How the gateway keeps its access log, `gateway/access.log` in the state folder, and whom it believes.

@@ -283,6 +283,9 @@ pub const KEYS: &[Key] = &[
     Key::new("service.*.route.tls.key", text(Rule::MachinePath), Need::RequiredIn("a `tls` with `certificate`"), r#""/etc/ward/shop.key""#)
         .about("The file with its private key, in PEM. Only the path is recorded.")
         .also(&["private_key", "ssl_certificate_key", "key_file", "secret"]),
+    Key::new("service.*.route.tls.acme", Kind::Flag, Need::Default("false"), "true")
+        .about("Whether its certificate is had from the authority that Ward was started with (`--acme-directory`), by ACME, and renewed ahead. The authority must reach the host at port 80 or 443.")
+        .also(&["letsencrypt", "lets_encrypt", "auto", "automatic", "managed"]),
     Key::new("service.*.route.tls.client_ca", text(Rule::MachinePath), Need::Optional, r#""/etc/ward/partners.pem""#)
         .about("A file with the authorities, in PEM, of which one must have signed the certificate that a client shows: who has none is not served (mutual TLS). The application is told whose it is by `ward-client-subject` and `ward-client-fingerprint`. Requests without TLS, and those on a connection to another host, get 421.")
         .also(&["ca", "client_certificate", "clients", "mtls", "client_auth", "ssl_client_certificate", "trusted_ca", "verify"]),

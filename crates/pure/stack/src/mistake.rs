@@ -97,6 +97,7 @@ codes! {
     HalfACertificate "W0417" "A certificate without its key, or a key without its certificate" "Name both files, or neither."
     TlsTwice "W0418" "Two routes of one host that say different things of its TLS" "Say it in one of them: it holds for the host."
     TlsWithoutHost "W0419" "A route that says something of TLS, but has no host" "Give the route a `host`, or remove `tls`."
+    NotByAcme "W0420" "A certificate by ACME that cannot be had" "Wildcards need files; names below `localhost` have certificates of the local authority anyhow."
 
     NoPackage "W0501" "A Cargo package that is not there, or has no binary" "Name a package of the Cargo workspace that the stack's folder is in."
     NoDockerfile "W0502" "A Dockerfile that is not there" "A path relative to the stack file."

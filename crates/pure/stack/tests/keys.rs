@@ -45,6 +45,7 @@ fn around(key: &Key) -> Table {
             "image = 'a:1'\nport = 80\n\
              route = { host = 'a.localhost', tls = { certificate = '/a.pem', key = '/a.key' } }"
         }
+        "service.*.route.tls.acme" => "image = 'a:1'\nport = 80\nroute = { host = 'a.example' }",
         path if path.starts_with("service.*.route.") => {
             "image = 'a:1'\nport = 80\nroute = { host = 'a.localhost', path = '/a' }"
         }

@@ -404,6 +404,18 @@ fn cases() -> Vec<(Code, &'static str, String)> {
             ),
         ),
         (
+            Code::Conflict,
+            "acme and a file",
+            routed(
+                "host = \"a.example\", tls = { acme = true, certificate = \"/a.pem\", key = \"/a.key\" }",
+            ),
+        ),
+        (
+            Code::NotByAcme,
+            "wildcard",
+            routed("host = \"*.a.example\", tls = { acme = true }"),
+        ),
+        (
             Code::TlsWithoutHost,
             "private",
             routed("private = true, tls = { client_ca = \"/a.pem\" }"),

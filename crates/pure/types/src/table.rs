@@ -192,6 +192,11 @@ pub enum GatewayRequest {
     MetricsListener,
     /// What has been counted so far; the answer is a `Tallied`.
     Tally,
+    /// Answer these challenges of ACME from now on, and no others (RFC 8555 section 8).
+    Challenges {
+        /// The challenges; none: nothing is asked any more.
+        challenges: Vec<Challenge>,
+    },
     /// What the gateway that takes over cannot know by itself; the answer is a `Handover`.
     Handover,
     /// Stop accepting, finish what is under way within the budget, then exit.
@@ -225,6 +230,17 @@ pub enum GatewayReply {
         /// Why, in a sentence.
         message: String,
     },
+}
+
+/// A question of an authority, and its answer. Neither is a secret: the authority asks in the open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// The host in question.
+    pub host: String,
+    /// What is asked for over HTTP.
+    pub token: String,
+    /// The key authorization (RFC 8555 section 8.1).
+    pub answer: String,
 }
 
 /// What a gateway has in memory alone, for the one that takes over.

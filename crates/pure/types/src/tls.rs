@@ -3,7 +3,7 @@
 //! Only paths are here. What is in the files is read by the gateway alone, again when they change, and is kept
 //! nowhere else: not in a table, an event or a log.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,15 @@ pub struct HostTls {
     /// are asked for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_ca: Option<PathBuf>,
+    /// Whether its certificate is had by ACME (RFC 8555), and lies where [`acme_file`] says.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub acme: bool,
+}
+
+/// Where a host's certificate lies that was had by ACME, with its key, in the state folder `home`.
+#[must_use]
+pub fn acme_file(home: &Path, host: &str) -> PathBuf {
+    home.join("acme/certificates").join(format!("{host}.pem"))
 }
 
 /// The files of a certificate, in PEM, each by its absolute path on the machine that the gateway runs on.
@@ -43,7 +52,9 @@ pub struct CertificateObserved {
     pub of: CertificateOf,
     /// The file.
     pub file: PathBuf,
-    /// Until when what is in use is good; `None`: nothing is in use.
+    /// From when what is in use is good; `None`: nothing is in use.
+    pub from: Option<Timestamp>,
+    /// Until when.
     pub until: Option<Timestamp>,
     /// What is wrong with the file, or with what is in use, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -208,8 +208,7 @@ impl Reader<'_> {
             }
             // What is left of a caller's time is for the other path.
             b"x-envoy-expected-rq-timeout-ms" if self.from == From::Link => return None,
-            claim if self.from == From::Front && is_claim(claim) => return Some(Line::Dropped),
-            claim if is_of_holder(claim) => return Some(Line::Dropped),
+            claim if is_claim(claim, self.from) => return Some(Line::Dropped),
             _ => {}
         }
         Some(Line::Passed)
@@ -295,18 +294,12 @@ fn is_plain_id(value: &[u8]) -> bool {
     (1..=LONGEST_ID).contains(&value.len()) && value.iter().all(plain)
 }
 
-/// What a client says about where it comes from.
-fn is_claim(name: &[u8]) -> bool {
-    match name.first() {
-        Some(b'x' | b'w') => std::str::from_utf8(name).is_ok_and(head::is_own),
-        Some(b'f') => name == b"forwarded",
-        _ => false,
+/// What a client says about where it comes from, or an instance about who has shown it a certificate.
+fn is_claim(name: &[u8], from: From) -> bool {
+    match from {
+        From::Front => head::is_own(name) || name == b"forwarded",
+        From::Link => head::is_of_holder(name),
     }
-}
-
-/// What says whose certificate was shown: over links nobody shows one.
-fn is_of_holder(name: &[u8]) -> bool {
-    name.first() == Some(&b'w') && std::str::from_utf8(name).is_ok_and(head::is_of_holder)
 }
 
 /// Names are written in lower case, as hyper writes them.
@@ -335,7 +328,7 @@ mod tests {
     fn a_plain_head_is_written_anew() {
         let input = "POST /a%20b?c=d HTTP/1.1\r\nHost: shop.localhost:8080\r\nUser-Agent: x\r\n\
                      Content-Length: 5\r\nConnection: Keep-Alive\r\nX-Forwarded-For: 6.6.6.6\r\n\
-                     X-Request-ID: mine\r\nWard-From: api\r\nProxy-Connection: close\r\n\r\nhelloGET /";
+                     X-Request-ID: mine\r\nWard-From: api\r\nWard_Client-Subject: CN=root\r\nProxy-Connection: close\r\n\r\nhelloGET /";
         let (ask, out) = plain(input);
         assert_eq!(
             out,
@@ -355,8 +348,8 @@ mod tests {
 
     #[test]
     fn an_instance_may_pass_on_what_it_was_told() {
-        let input =
-            "GET / HTTP/1.1\r\nHost: api\r\nX-Forwarded-For: 192.0.2.1\r\nWard-From: x\r\n\r\n";
+        let input = "GET / HTTP/1.1\r\nHost: api\r\nX-Forwarded-For: 192.0.2.1\r\nWard-From: x\r\n\
+             Ward-Client-Subject: CN=root\r\nward_client_subject: CN=root\r\n\r\n";
         let (_, out) = read(input, From::Link);
         assert_eq!(
             out,

@@ -163,6 +163,9 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         let way = match &line.client.entry {
             Entry::Front(outside) => {
                 let (host, target) = (self.ask.host(&line.input), self.ask.target(&line.input));
+                if outside.scheme == "http" && gate::may_be_challenge(target) {
+                    return None;
+                }
                 let route = routes.sites.find_plain(host, target)?;
                 let settings = &route.settings;
                 let passes = gate::admit(route, outside).is_ok()

@@ -18,7 +18,6 @@ use super::timer::Timer;
 use super::{Handed, Parted, Resume};
 use crate::client::{Client, Shared, Socket};
 use crate::clock;
-use crate::head::{FINGERPRINT, SUBJECT};
 use crate::proxy::Entry;
 use crate::tally::Open;
 use crate::worker::{Phase, Worker};
@@ -253,13 +252,8 @@ fn origin(entry: &Entry) -> Vec<u8> {
                 "x-real-ip: {address}\r\nx-forwarded-for: {address}\r\nx-forwarded-proto: {scheme}\r\n"
             );
             let mut lines = text.into_bytes();
-            if let Some(holder) = &outside.holder {
-                push_line(&mut lines, SUBJECT.as_bytes(), holder.subject.as_bytes());
-                push_line(
-                    &mut lines,
-                    FINGERPRINT.as_bytes(),
-                    holder.fingerprint.as_bytes(),
-                );
+            for (name, value) in outside.holder_lines() {
+                push_line(&mut lines, name.as_bytes(), value.as_bytes());
             }
             lines
         }

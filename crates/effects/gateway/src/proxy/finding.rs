@@ -23,6 +23,13 @@ impl Exchange<'_> {
         let (Entry::Front(outside), Target::Host(host)) = (&self.client.entry, &self.target) else {
             return Ok(None);
         };
+        let challenges = &self.worker.shared.tls.challenges;
+        if challenges.is_asked()
+            && outside.scheme == "http"
+            && let Some(answer) = challenges.answer(host, self.path.path())
+        {
+            return Ok(Some(answer));
+        }
         self.find_route(&self.worker.routing.current(), host)?;
         let found = self.route.borrow();
         let Some((_, route)) = found.as_ref() else {

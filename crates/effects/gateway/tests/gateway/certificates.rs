@@ -95,6 +95,7 @@ fn at(host: &str, certificate: Option<CertificateFiles>) -> Route {
     let tls = certificate.map(|files| HostTls {
         certificate: Some(files),
         client_ca: None,
+        acme: false,
     });
     Route {
         tls,
@@ -316,6 +317,7 @@ fn what_cannot_be_used_is_refused_before_it_is_deployed() {
         let tls = HostTls {
             certificate: Some(files.clone()),
             client_ca: Some(files.certificate.clone()),
+            acme: false,
         };
         ward_gateway::certificates::check(host, &tls, now).map_err(|error| error.to_string())
     };

@@ -32,6 +32,7 @@ fn asking(host: &str, bundle: Option<&PathBuf>) -> Route {
     let tls = HostTls {
         certificate: None,
         client_ca: bundle.cloned(),
+        acme: false,
     };
     Route {
         tls: Some(tls),

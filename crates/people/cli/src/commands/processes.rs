@@ -65,6 +65,7 @@ fn run(context: &Context, serve: Serve) -> Result<(), Box<dyn std::error::Error>
         registry: addresses.registry(),
         metrics: addresses.metrics_addr,
         gateway: serve.gateway.arguments(),
+        acme: serve.acme.settings(),
         upgrade: serve.upgrade.map(|why| Upgrade {
             by: Actor::of_uid(rustix::process::geteuid().as_raw()),
             why,

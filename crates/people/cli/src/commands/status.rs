@@ -131,7 +131,7 @@ fn certificate(printer: &Printer, one: &CertificateObserved) {
             let sentence = format!("{what}: {problem}; none is in use");
             printer.data(&format!("  {}", sentence.red()));
         }
-        (None, Some(until)) if ends_soon(until) => {
+        (None, Some(until)) if ends_soon(one.from.unwrap_or_default(), until) => {
             let sentence = format!("{what}: ends at {until}; renew {}", one.file.display());
             printer.data(&format!("  {}", sentence.yellow()));
         }
@@ -139,9 +139,10 @@ fn certificate(printer: &Printer, one: &CertificateObserved) {
     }
 }
 
-/// Whether somebody should have renewed it.
-fn ends_soon(until: Timestamp) -> bool {
-    until.since(now()) < Millis::secs(14 * 24 * 3600)
+/// Whether somebody should have renewed it: within its last tenth, and the last fortnight. ACME renews sooner.
+fn ends_soon(from: Timestamp, until: Timestamp) -> bool {
+    let tenth = Millis(until.since(from).0 / 10);
+    until.since(now()) < tenth.min(Millis::secs(14 * 24 * 3600))
 }
 
 fn missing(env: &EnvironmentView) -> Vec<&str> {

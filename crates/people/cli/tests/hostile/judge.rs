@@ -93,23 +93,11 @@ pub fn judge(case: &Case, sent: &Sent, lines: &[Value], witness: &Witness) -> Ve
     verdict
 }
 
-/// Two faults of hyper, by which nothing is smuggled to an origin. Its server takes what stands behind a bare LF after
-/// the last chunk for trailers; the gateway believes nothing more on such a connection, and closes it. Its client
-/// sends no body of unknown length with GET and HEAD. Whoever has mended one strikes it out here.
+/// A fault of hyper, by which nothing is smuggled to an origin: its server takes what stands behind a bare LF after
+/// the last chunk for trailers. The gateway believes nothing more on such a connection, and closes it.
 fn known(sent: &Sent) -> Option<&'static str> {
-    let reading = &sent.reading;
-    if reading.end == End::Bad(LF_IN_TRAILER) && sent.ended == Ended::Closed {
-        return Some("a bare LF in a trailer");
-    }
-    let bodiless = |request: &&Request| request.method == b"GET" || request.method == b"HEAD";
-    let chunked = |request: &Request| request.values("transfer-encoding").next().is_some();
-    let mut all = reading
-        .requests
-        .iter()
-        .chain(&reading.begun)
-        .filter(bodiless);
-    all.any(chunked)
-        .then_some("a body of GET or HEAD in chunks")
+    let bare = sent.reading.end == End::Bad(LF_IN_TRAILER) && sent.ended == Ended::Closed;
+    bare.then_some("a bare LF in a trailer")
 }
 
 fn name_of(line: &Value, request: &Request) -> Named {
@@ -251,7 +239,9 @@ fn is_listed(request: &Request, name: &[u8]) -> bool {
 fn passed_on<'a>(
     headers: impl IntoIterator<Item = &'a (Vec<u8>, Vec<u8>)>,
 ) -> Vec<(String, &'a [u8])> {
+    // Many applications see no difference between `-` and `_`.
     let own = |name: &str| {
+        let name = &*name.replace('_', "-");
         OWN.contains(&name) || name.starts_with("x-forwarded-") || name.starts_with("ward-")
     };
     let headers = headers.into_iter();

@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, reason = "a module of a test file has no outside")]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod authority;
 pub mod load;
 
 use std::fs;

@@ -34,6 +34,7 @@ fn tls(at: &At<'_>) -> HostTls {
     HostTls {
         certificate: files.map(|(certificate, key)| CertificateFiles { certificate, key }),
         client_ca: path("client_ca"),
+        acme: at.flag("acme") == Some(true),
     }
 }
 

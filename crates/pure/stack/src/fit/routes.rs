@@ -21,6 +21,7 @@ pub(super) fn check(env: &Table) -> Vec<Mistake> {
             mistakes.extend(strips_nothing(service.0, route));
             if let Some(entry) = route.get("tls") {
                 mistakes.extend(half_a_certificate(service.0, route, entry));
+                mistakes.extend(not_by_acme(service.0, route));
                 mistakes.extend(speaks_otherwise(service.0, route, entry, &mut spoken));
             }
             asked.extend(Asked::by(service.0, route));
@@ -93,8 +94,39 @@ fn half_a_certificate(service: &str, route: &Table, entry: &Entry) -> Option<Mis
     )
 }
 
+fn not_by_acme(service: &str, route: &Table) -> Option<Mistake> {
+    let tls = route.table("tls")?;
+    let entry = tls.get("acme").filter(|_| is_true(tls, "acme"))?;
+    let mistake = |code, message: String| Some(Mistake::at(entry.key, code, message));
+    if let Some(files) = tls.get("certificate") {
+        let message = format!(
+            "a route to {} has a certificate by ACME and one from a file",
+            quote(service)
+        );
+        let mistake = mistake(Code::Conflict, message)?.note("by ACME");
+        return Some(
+            mistake
+                .label(files.key, "from a file")
+                .expected("one of the two"),
+        );
+    }
+    let (host, _) = route.text("host")?;
+    let local = host == "localhost" || host.ends_with(".localhost");
+    match local || host.starts_with('*') {
+        true => mistake(
+            Code::NotByAcme,
+            format!(
+                "no authority gives a certificate for {} by ACME",
+                quote(host)
+            ),
+        )
+        .map(|mistake| mistake.expected("a host in full that the authority can reach")),
+        false => None,
+    }
+}
+
 /// What is said of TLS at each host so far, and where.
-type Spoken<'a> = BTreeMap<&'a str, ([Option<&'a str>; 3], Span)>;
+type Spoken<'a> = BTreeMap<&'a str, (([Option<&'a str>; 3], bool), Span)>;
 
 /// Of one host all routes say the same, or only one says something: a handshake knows no path.
 fn speaks_otherwise<'a>(
@@ -116,6 +148,7 @@ fn speaks_otherwise<'a>(
     };
     let said = ["certificate", "key", "client_ca"];
     let said = said.map(|key| tls.text(key).map(|(path, _)| path));
+    let said = (said, is_true(tls, "acme"));
     let (other, place) = *spoken.entry(host).or_insert((said, entry.key));
     (other != said).then(|| {
         let host = quote(host);
