@@ -123,7 +123,7 @@ impl Bench {
             Measurement::Upgrades => upgrades::measure(workshop, args.kills).await,
             Measurement::Sim => sim::measure(args.seeds),
             Measurement::Canary => canary::measure(workshop).await,
-            Measurement::Gateway => gateway::measure(workshop).await,
+            Measurement::Gateway => gateway::measure(workshop, args.only.as_deref()).await,
             Measurement::Soak => soak::measure(workshop, args.soak()).await,
             Measurement::DeployTime => deploy_time::measure(workshop, args.samples).await,
             Measurement::RollbackTime => rollback_time::measure(workshop, args.samples).await,

@@ -97,13 +97,15 @@ impl Ward {
     /// What a command said, and the end of the server's log.
     fn words(&self, output: &std::process::Output) -> String {
         let said = String::from_utf8_lossy(&output.stderr);
-        let log = fs::read_to_string(self.home.join("server.log")).unwrap_or_default();
+        format!("{}{}", said.trim_end(), self.log("server.log"))
+    }
+
+    /// The end of a log, under its name.
+    pub(crate) fn log(&self, name: &str) -> String {
+        let log = fs::read_to_string(self.home.join(name)).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
-        format!(
-            "{}\n--- server.log\n{}",
-            said.trim_end(),
-            lines[lines.len().saturating_sub(20)..].join("\n")
-        )
+        let end = lines[lines.len().saturating_sub(20)..].join("\n");
+        format!("\n--- {name}\n{end}")
     }
 
     /// Brings the platform and the environment up; how long the command took.

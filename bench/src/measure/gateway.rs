@@ -98,15 +98,72 @@ const AT_RATE_FOR: Duration = Duration::from_secs(4);
 const HANDSHAKES: u32 = 2000;
 const IDLE_CONNECTIONS: u32 = 1000;
 
-pub(super) async fn measure(workshop: &Workshop) -> Measured {
+/// What is measured, under a name that can be asked for.
+#[derive(Clone, Copy)]
+enum Part {
+    Way(Way, Option<Bar>),
+    Handshakes(Sessions),
+    Large(Direction, Bar),
+    Idle,
+}
+
+impl Part {
+    fn all() -> impl Iterator<Item = Self> {
+        let ways = WAYS.iter().map(|(way, bar)| Self::Way(*way, *bar));
+        ways.chain([
+            Self::Handshakes(Sessions::Forgotten),
+            Self::Handshakes(Sessions::Resumed),
+            Self::Large(Direction::Download, DOWNLOAD),
+            Self::Large(Direction::Upload, UPLOAD),
+            Self::Idle,
+        ])
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Way(way, _) => way.name,
+            Self::Handshakes(Sessions::Forgotten) => "TLS 1.3 connections",
+            Self::Handshakes(Sessions::Resumed) => "resumed TLS 1.3 connections",
+            Self::Large(Direction::Download, _) => "1 GB download",
+            Self::Large(Direction::Upload, _) => "1 GB upload",
+            Self::Idle => "memory per idle TLS connection",
+        }
+    }
+
+    fn measure(self, proxies: &[Proxy], folder: &std::path::Path) -> Result<Vec<Row>, Error> {
+        match self {
+            Self::Way(way, bar) => at_saturation(proxies, way, bar, folder),
+            Self::Handshakes(sessions) => handshakes(proxies, sessions, self.name()),
+            Self::Large(direction, bar) => large(proxies, direction, bar, self.name()),
+            Self::Idle => idle(proxies, self.name()),
+        }
+    }
+}
+
+/// The parts whose names hold this text.
+fn parts(only: Option<&str>) -> Result<Vec<Part>, Error> {
+    let asked = |part: &Part| only.is_none_or(|text| part.name().contains(text));
+    let parts: Vec<Part> = Part::all().filter(asked).collect();
+    if parts.is_empty() {
+        let names: Vec<&str> = Part::all().map(Part::name).collect();
+        let (text, names) = (only.unwrap_or_default(), names.join("; "));
+        let why = format!("no part has \"{text}\" in its name (--only); there are: {names}");
+        return Err(Error::Unexpected(why));
+    }
+    Ok(parts)
+}
+
+pub(super) async fn measure(workshop: &Workshop, only: Option<&str>) -> Measured {
+    let parts = parts(only)?;
     allow_connections();
     let proxies = Proxies::start(workshop).await?;
     let folder = workshop.scratch("gateway-")?;
     let (measured, proxies) = blocking(move || {
-        let measured = all(&proxies.all, folder.path());
+        let measured = all(&parts, &proxies.all, folder.path());
         (measured, proxies)
     })
     .await;
+    let measured = measured.map_err(|error| proxies.explain(&error));
     proxies.stop().await?;
     let note = format!(
         "{ROUNDS} rounds of each in turn, medians; {} s at saturation (wrk with 64 connections; h2load over TLS, and \
@@ -115,7 +172,9 @@ pub(super) async fn measure(workshop: &Workshop) -> Measured {
         SATURATED_FOR.as_secs(),
         AT_RATE_FOR.as_secs()
     );
-    measured.map(|rows| (rows, vec![note]))
+    let only = only.map(|text| format!("only what has \"{text}\" in its name (--only)"));
+    let notes = std::iter::once(note).chain(only).collect();
+    measured.map(|rows| (rows, notes))
 }
 
 /// A connection is a descriptor.
@@ -127,18 +186,11 @@ fn allow_connections() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-fn all(proxies: &[Proxy], folder: &std::path::Path) -> Result<Vec<Row>, Error> {
+fn all(parts: &[Part], proxies: &[Proxy], folder: &std::path::Path) -> Result<Vec<Row>, Error> {
     let mut rows = Vec::new();
-    for (way, bar) in WAYS {
-        rows.extend(at_saturation(proxies, *way, *bar, folder)?);
+    for part in parts {
+        rows.extend(part.measure(proxies, folder)?);
     }
-    for sessions in [Sessions::Forgotten, Sessions::Resumed] {
-        rows.extend(handshakes(proxies, sessions)?);
-    }
-    for (direction, bar) in [(Direction::Download, DOWNLOAD), (Direction::Upload, UPLOAD)] {
-        rows.extend(large(proxies, direction, bar)?);
-    }
-    rows.extend(idle(proxies)?);
     Ok(rows)
 }
 
@@ -269,11 +321,7 @@ fn latencies(
     Ok(rows)
 }
 
-fn handshakes(proxies: &[Proxy], sessions: Sessions) -> Result<Vec<Row>, Error> {
-    let what = match sessions {
-        Sessions::Forgotten => "TLS 1.3 connections",
-        Sessions::Resumed => "resumed TLS 1.3 connections",
-    };
+fn handshakes(proxies: &[Proxy], sessions: Sessions, what: &str) -> Result<Vec<Row>, Error> {
     let mut taken: Vec<Taken> = proxies.iter().map(|_| Taken::default()).collect();
     for (one, proxy) in in_turn(proxies) {
         let (before, started) = (proxy.processor_time()?, std::time::Instant::now());
@@ -292,11 +340,7 @@ fn handshakes(proxies: &[Proxy], sessions: Sessions) -> Result<Vec<Row>, Error> 
     Ok(rows)
 }
 
-fn large(proxies: &[Proxy], direction: Direction, bar: Bar) -> Result<Vec<Row>, Error> {
-    let what = match direction {
-        Direction::Download => "1 GB download",
-        Direction::Upload => "1 GB upload",
-    };
+fn large(proxies: &[Proxy], direction: Direction, bar: Bar, what: &str) -> Result<Vec<Row>, Error> {
     let megabytes = LARGE as f64 / 1e6;
     let mut taken: Vec<Taken> = proxies.iter().map(|_| Taken::default()).collect();
     for (one, proxy) in in_turn(proxies) {
@@ -312,7 +356,7 @@ fn large(proxies: &[Proxy], direction: Direction, bar: Bar) -> Result<Vec<Row>, 
     Ok(rows)
 }
 
-fn idle(proxies: &[Proxy]) -> Result<Vec<Row>, Error> {
+fn idle(proxies: &[Proxy], what: &str) -> Result<Vec<Row>, Error> {
     let mut rows = Vec::new();
     for proxy in proxies {
         let before = proxy.memory()?;
@@ -322,7 +366,7 @@ fn idle(proxies: &[Proxy]) -> Result<Vec<Row>, Error> {
         if rows.is_empty() {
             rows.push(IDLE.row(each));
         }
-        let name = format!("gateway: memory per idle TLS connection, {}", proxy.name);
+        let name = format!("gateway: {what}, {}", proxy.name);
         rows.push(informs(name, each, "KB"));
     }
     Ok(rows)

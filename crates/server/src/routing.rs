@@ -23,7 +23,7 @@ use crate::actor::Refusal;
 use crate::addresses::{self, Addresses};
 use crate::clock::now;
 use crate::control::lock;
-use crate::work;
+use crate::work::{LOOK, Silence, Threads, Verdict, patiently};
 
 /// Why the gateway's sockets could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +53,7 @@ pub enum RoutingError {
     )]
     Hung {
         /// Its process id, where that is known.
-        pid: Option<i32>,
+        pid: Option<u32>,
     },
     /// It ended before it served.
     #[error("the gateway that was started did not take over; its messages are in gateway.log")]
@@ -95,13 +95,9 @@ pub(crate) enum Found {
     Replaced,
 }
 
-/// A gateway that says nothing for so long hangs. A successor takes over with the same sockets: connections
-/// must not wait for a process that may never wake. Should it wake, the elder of two gateways leaves.
-const HANGS_AFTER: Duration = Duration::from_secs(3);
-
-/// One that works has more to do than it can: a successor would only add to that. For so long, at least: what
-/// works and never answers goes round in circles.
-const BUSY_FOR: Duration = Duration::from_secs(20);
+/// A gateway that takes longer answers late: whoever plans does not wait for it. Whether it hangs is decided
+/// elsewhere ([`crate::work`]).
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
 /// A gateway that leaves answers from memory; one that does not is not waited for.
 const LEAVING_ANSWERS_WITHIN: Duration = Duration::from_millis(500);
@@ -156,6 +152,16 @@ enum Wanted {
     No,
 }
 
+/// What came of asking the gateway whether it lives.
+enum Pulse {
+    /// It answered.
+    Beats(GatewayObserved),
+    /// The question was lost, and there is somebody to ask again.
+    Unclear,
+    /// There is none, or it hangs.
+    None,
+}
+
 /// The handle. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Routing(Arc<Inner>);
@@ -171,7 +177,7 @@ impl Routing {
         lease: Lease,
     ) -> Result<Self, RoutingError> {
         let control = Control::new(&place.home);
-        let (listeners, metrics) = match found(&control, &place).await? {
+        let (listeners, metrics) = match found(&control).await? {
             Some(listeners) => (listeners, handed_metrics(&control, &place).await?),
             None => (bind(&place)?, bind_metrics(&place)?),
         };
@@ -233,9 +239,9 @@ impl Routing {
         }
     }
 
-    /// What the gateway answers, when it answers before it counts as hanging.
+    /// What the gateway answers in time.
     async fn ask(&self, control: &Control) -> Option<GatewayObserved> {
-        match tokio::time::timeout(HANGS_AFTER, control.observe()).await {
+        match tokio::time::timeout(ANSWERS_WITHIN, control.observe()).await {
             Ok(answer) => self.noted(answer),
             Err(_late) => {
                 lock(&self.0.trace).nobody_since = None;
@@ -407,40 +413,75 @@ impl Routing {
         false
     }
 
-    /// Looks after the gateway: one that is gone is started again, with the same sockets.
+    /// Looks after the gateway: one that is gone is started again, with the same sockets, and so is one that
+    /// hangs: connections must not wait for a process that may never wake. Should it wake, the elder of two
+    /// gateways leaves.
     async fn watch(self) {
-        let mut tick = tokio::time::interval(Duration::from_millis(100));
+        let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut answered = Instant::now();
+        let mut silence = Silence::default();
         loop {
             tick.tick().await;
-            let wanted = self.0.wanted.lock().await;
-            // A lease that cannot be read at the moment says nothing.
-            let fenced = matches!(self.0.lease.check(), Err(ward_store::Error::Fenced { .. }));
-            if *wanted == Wanted::No || fenced {
+            if !self.is_on_duty(*self.0.wanted.lock().await) {
                 return;
             }
-            let pid = lock(&self.0.trace).pid.filter(|pid| is_gateway(*pid));
-            let before = pid.and_then(work::done);
-            if let Some(observed) = self.ask(&self.0.pulse).await {
-                self.0.seen.send_replace(Some(observed));
-                answered = Instant::now();
-                continue;
-            }
-            let works = before.is_some_and(|before| work::goes_on(pid, before));
-            if works && answered.elapsed() < BUSY_FOR {
-                tracing::warn!(?pid, "the gateway has so much to do that it answers late");
-                continue;
-            }
-            match self.succeed().await {
-                Ok(observed) => {
-                    tracing::info!(pid = observed.pid, "the gateway was started again");
-                    self.record_start(observed.pid).await;
-                    self.0.seen.send_replace(Some(observed));
-                    answered = Instant::now();
+            match self.feel_pulse(&mut silence).await {
+                Pulse::Beats(observed) => drop(self.0.seen.send_replace(Some(observed))),
+                Pulse::Unclear => continue,
+                Pulse::None => {
+                    // An ending may have begun meanwhile.
+                    let wanted = self.0.wanted.lock().await;
+                    if !self.is_on_duty(*wanted) {
+                        return;
+                    }
+                    self.follow().await;
                 }
-                Err(error) => tracing::error!(error = crate::actor::causes(&error), "no gateway"),
             }
+            silence = Silence::default();
+        }
+    }
+
+    /// Whether it is for this server to look after the gateway.
+    fn is_on_duty(&self, wanted: Wanted) -> bool {
+        // A lease that cannot be read at the moment says nothing.
+        let fenced = matches!(self.0.lease.check(), Err(ward_store::Error::Fenced { .. }));
+        wanted == Wanted::Yes && !fenced
+    }
+
+    /// Asks the gateway for what it sees, as long as it may answer.
+    async fn feel_pulse(&self, silence: &mut Silence) -> Pulse {
+        let (pulse, asked) = (&self.0.pulse, Instant::now());
+        let Some(answer) = patiently(silence, pulse.observe(), looks(pulse)).await else {
+            lock(&self.0.trace).nobody_since = None;
+            return Pulse::None;
+        };
+        let absent = matches!(answer, Err(ControlError::Absent { .. }));
+        match self.noted(answer) {
+            Some(observed) => {
+                let took = asked.elapsed();
+                if took > ANSWERS_WITHIN {
+                    tracing::warn!(pid = observed.pid, ?took, "the gateway answered late");
+                }
+                Pulse::Beats(observed)
+            }
+            None if absent => Pulse::None,
+            // Somebody listens there, so that the next question says more.
+            None => match silence.look(Threads::of(pulse.listener())) {
+                Verdict::Waits => Pulse::Unclear,
+                Verdict::Hangs => Pulse::None,
+            },
+        }
+    }
+
+    /// Starts a gateway in the place of one that is gone or hangs.
+    async fn follow(&self) {
+        match self.succeed().await {
+            Ok(observed) => {
+                tracing::info!(pid = observed.pid, "the gateway was started again");
+                self.record_start(observed.pid).await;
+                self.0.seen.send_replace(Some(observed));
+            }
+            Err(error) => tracing::error!(error = crate::actor::causes(&error), "no gateway"),
         }
     }
 
@@ -461,10 +502,14 @@ impl Routing {
 
     /// The gateway's view; starts a gateway when none answers.
     async fn revive(&self) -> Result<GatewayObserved, RoutingError> {
-        if let Some(observed) = self.ask(&self.0.pulse).await {
-            return Ok(observed);
+        let mut silence = Silence::default();
+        loop {
+            match self.feel_pulse(&mut silence).await {
+                Pulse::Beats(observed) => return Ok(observed),
+                Pulse::Unclear => tokio::time::sleep(LOOK).await,
+                Pulse::None => return self.succeed().await,
+            }
         }
-        self.succeed().await
     }
 
     /// The view of a gateway of this binary. The one before serves until this one does, and longer when this
@@ -533,27 +578,30 @@ fn add_traffic(observed: &mut GatewayObserved, other: GatewayObserved) {
     }
 }
 
+/// Looks at whoever listens while an answer is awaited. Who that is is asked once: one that hangs accepts none of
+/// the connections that this takes.
+fn looks(control: &Control) -> impl FnMut() -> Threads {
+    let mut listener = None;
+    move || Threads::of(*listener.get_or_insert_with(|| control.listener()))
+}
+
 /// The sockets of the gateway that runs; `None` when none does.
-async fn found(
-    control: &Control,
-    place: &GatewayPlace,
-) -> Result<Option<(TcpListener, TcpListener)>, RoutingError> {
-    let deadline = Instant::now() + HANGS_AFTER;
+async fn found(control: &Control) -> Result<Option<(TcpListener, TcpListener)>, RoutingError> {
+    let mut silence = Silence::default();
     loop {
-        match tokio::time::timeout(HANGS_AFTER, control.listeners()).await {
-            Ok(Ok(listeners)) => return Ok(Some(listeners)),
-            Ok(Err(ControlError::Absent { .. })) => return Ok(None),
+        match patiently(&mut silence, control.listeners(), looks(control)).await {
+            Some(Ok(listeners)) => return Ok(Some(listeners)),
+            Some(Err(ControlError::Absent { .. })) => return Ok(None),
             // It may have died while it was asked.
-            Ok(Err(_)) if Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+            Some(Err(_)) if silence.look(Threads::of(control.listener())) == Verdict::Waits => {
+                tokio::time::sleep(LOOK).await;
             }
-            _ => break,
+            _ => {
+                let pid = control.listener();
+                return Err(RoutingError::Hung { pid });
+            }
         }
     }
-    let socket = tokio::net::UnixStream::connect(ward_gateway::control_socket(&place.home)).await;
-    let peer = socket.and_then(|socket| socket.peer_cred());
-    let pid = peer.ok().and_then(|peer| peer.pid());
-    Err(RoutingError::Hung { pid })
 }
 
 /// The operators' socket of the gateway that runs. One that has none gets none, because nobody would answer
@@ -562,9 +610,10 @@ async fn handed_metrics(
     control: &Control,
     place: &GatewayPlace,
 ) -> Result<Option<TcpListener>, RoutingError> {
-    let handed = tokio::time::timeout(HANGS_AFTER, control.metrics_listener()).await;
+    let asked = control.metrics_listener();
+    let handed = patiently(&mut Silence::default(), asked, looks(control)).await;
     match (handed, place.found) {
-        (Ok(Ok(Some(listener))), _) => Ok(Some(listener)),
+        (Some(Ok(Some(listener))), _) => Ok(Some(listener)),
         (_, Found::Replaced) => bind_metrics(place),
         (_, Found::Kept) => Ok(None),
     }

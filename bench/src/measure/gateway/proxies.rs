@@ -94,6 +94,12 @@ impl Proxies {
         })
     }
 
+    /// An error with what Ward has to say about it, whose logs go with its folder.
+    pub(super) fn explain(&self, error: &Error) -> Error {
+        let logs = ["server.log", "gateway.log"].map(|name| self.ward.log(name));
+        Error::Unexpected(error.sentence() + &logs.concat())
+    }
+
     /// Stops Ward in its own way, and the others.
     pub(super) async fn stop(self) -> Result<(), Error> {
         self.ward.stop().await

@@ -165,6 +165,16 @@ impl Control {
         observed
     }
 
+    /// The process that listens on the control socket, whether it answers or not; `None` when none does.
+    #[must_use]
+    pub fn listener(&self) -> Option<u32> {
+        use rustix::net::{SocketFlags, sockopt::socket_peercred};
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = ward_sandbox::keeper_socket::connect_stream(&self.path, flags).ok()?;
+        let pid = socket_peercred(&socket).ok()?.pid;
+        u32::try_from(pid.as_raw_nonzero().get()).ok()
+    }
+
     async fn ask(&self, request: GatewayRequest) -> Result<GatewayObserved, ControlError> {
         Ok(self.exchange(request).await?.0)
     }
@@ -193,14 +203,22 @@ impl Control {
             return understood(reply, descriptors);
         }
         let fresh = Lines::connect(&self.path, LONGEST_LINE);
-        let fresh = fresh.map_err(|source| ControlError::Absent {
-            path: self.path.display().to_string(),
-            source,
-        })?;
+        let fresh = fresh.map_err(|source| self.unreached(source))?;
         let answer = converse(fresh, &request).await;
         let (lines, reply, descriptors) = answer.map_err(|source| self.broken(source))?;
         *slot = Some(lines);
         understood(reply, descriptors)
+    }
+
+    fn unreached(&self, source: io::Error) -> ControlError {
+        // Somebody listens whose queue is full.
+        if source.kind() == io::ErrorKind::WouldBlock {
+            return self.broken(source);
+        }
+        ControlError::Absent {
+            path: self.path.display().to_string(),
+            source,
+        }
     }
 
     fn broken(&self, source: io::Error) -> ControlError {
@@ -233,5 +251,34 @@ fn understood(
     match reply {
         GatewayReply::Refused { message } => Err(ControlError::Refused(message)),
         answer => Ok((answer, descriptors)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_whose_queue_is_full_is_there() {
+        use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+        let home = tempfile::tempdir().unwrap();
+        let control = Control::new(home.path());
+        assert_eq!(control.listener(), None);
+        assert!(matches!(
+            control.observe().await,
+            Err(ControlError::Absent { .. })
+        ));
+        std::fs::create_dir(crate::folder(home.path())).unwrap();
+        let address = SocketAddrUnix::new(&control.path).unwrap();
+        let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        bind(&listener, &address).unwrap();
+        listen(&listener, 0).unwrap();
+        assert_eq!(control.listener(), Some(std::process::id()));
+        // That connection waits there for ever, and there is room for no other.
+        assert!(matches!(
+            control.observe().await,
+            Err(ControlError::Broken { .. })
+        ));
+        assert_eq!(control.listener(), None);
     }
 }
