@@ -47,6 +47,7 @@ mod links;
 mod local;
 mod marks;
 mod metrics;
+mod offer;
 mod parting;
 mod path;
 mod probe;
