@@ -235,12 +235,16 @@ impl Routing {
         divisible(&offer.changed).map(|()| true)
     }
 
-    /// Puts a table that passed [`Routing::check`] in force. Callers take turns. What comes back is the table
+    /// Puts a table that passed [`Routing::check`] in force, unless a newer one came into force since: one that
+    /// was stored here can be followed by a successor's before it is swapped in. What comes back is the table
     /// before: whoever drops it last frees it, which takes milliseconds of a large one, so that should not be a
     /// worker.
-    pub(crate) fn swap(&self, offer: Offer) -> Arc<Routes> {
+    pub(crate) fn swap(&self, offer: Offer) -> Option<Arc<Routes>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let generation = offer.version.generation;
+        if generation < self.current().table.generation {
+            return None;
+        }
         let routes = self.compile(offer, &mut known);
         let in_rotation: HashSet<u64> = routes
             .services
@@ -262,7 +266,7 @@ impl Routing {
         tell_who_waits(&before, &routes);
         self.changed.send_replace(generation);
         self.teller.notify_one();
-        before
+        Some(before)
     }
 
     fn compile(
@@ -690,6 +694,37 @@ mod tests {
             check(&routing, &twice),
             Err(TableError::RouteTwice { .. })
         ));
+    }
+
+    #[test]
+    fn a_table_that_was_overtaken_after_its_check_does_not_come_back() {
+        let routing = Routing::new();
+        let overtaken = offer(&routing, &table(1, &["web-r1-1"]));
+        assert!(routing.check(&overtaken).unwrap());
+        swap(&routing, table(2, &["web-r2-2"]));
+        assert!(routing.swap(overtaken).is_none());
+        assert_eq!(only(&routing).endpoint.instance.as_str(), "web-r2-2");
+    }
+
+    #[test]
+    fn what_has_not_changed_is_the_very_same() {
+        let routing = Routing::new();
+        swap(&routing, table(1, &["web-r1-1"]));
+        let pool = |routing: &Routing| {
+            let current = routing.current();
+            let (_, pool) = current.services().next().unwrap();
+            Arc::clone(pool)
+        };
+        let first = pool(&routing);
+        swap(&routing, table(2, &["web-r1-1"]));
+        assert!(Arc::ptr_eq(&first, &pool(&routing)));
+        assert_eq!(routing.current().table.generation, Generation(2));
+        swap(&routing, table(3, &["web-r1-1", "web-r1-2"]));
+        assert!(!Arc::ptr_eq(&first, &pool(&routing)));
+        assert_eq!(
+            pool(&routing).endpoints[0].serial,
+            first.endpoints[0].serial
+        );
     }
 
     #[test]

@@ -197,7 +197,12 @@ fn apply(
     }
     let stored = table_file::store(folder, text);
     stored.map_err(|error| Refused::Because(format!("the table cannot be stored: {error}")))?;
-    Ok((asked.answer, Some(shared.routing.swap(offer))))
+    match shared.routing.swap(offer) {
+        Some(before) => Ok((asked.answer, Some(before))),
+        None => Err(Refused::Because(
+            "a newer table came into force meanwhile".to_owned(),
+        )),
+    }
 }
 
 /// Keeps a table that is not in force any more until no worker looks at it, so that none of them frees it.
