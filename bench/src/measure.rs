@@ -22,7 +22,7 @@ use clap::ValueEnum;
 use crate::args::Args;
 use crate::error::{Error, doing};
 use crate::machine::Machine;
-use crate::report::{Bar, Report, Row, data, say};
+use crate::report::{Bar, Floor, Report, Row, data, say};
 use crate::workshop::Workshop;
 pub(crate) use soak::Length;
 
@@ -106,7 +106,7 @@ impl Bench {
                         error.sentence()
                     );
                     say(&why);
-                    report.missed(measurement.bars(), why);
+                    report.missed(measurement.bars(), measurement.floors(), why);
                 }
             }
         }
@@ -136,6 +136,13 @@ impl Bench {
 }
 
 impl Measurement {
+    fn floors(self) -> &'static [Floor] {
+        match self {
+            Self::Gateway => gateway::FLOORS,
+            _ => &[],
+        }
+    }
+
     fn bars(self) -> &'static [Bar] {
         match self {
             Measurement::Cold => cold::BARS,

@@ -37,10 +37,42 @@ impl Bar {
             value: value.map(rounded),
             unit: self.unit,
             bar: Some(self.most),
+            side: Side::Most,
             // Judged before it is rounded.
             holds: Some(value.is_some_and(|value| value <= self.most)),
         }
     }
+}
+
+/// A value that the project has promised to reach.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Floor {
+    pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
+    /// The least that holds.
+    pub(crate) least: f64,
+}
+
+impl Floor {
+    /// As [`Bar::row`].
+    pub(crate) fn row(&self, value: impl Into<Option<f64>>) -> Row {
+        let value = value.into().filter(|value| value.is_finite());
+        Row {
+            name: self.name.to_owned(),
+            value: value.map(rounded),
+            unit: self.unit,
+            bar: Some(self.least),
+            side: Side::Least,
+            holds: Some(value.is_some_and(|value| value >= self.least)),
+        }
+    }
+}
+
+/// On which side of its bar a value should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Most,
+    Least,
 }
 
 /// One line of the report.
@@ -50,8 +82,10 @@ pub(crate) struct Row {
     /// `None`: it could not be measured.
     pub(crate) value: Option<f64>,
     pub(crate) unit: &'static str,
-    /// The most that holds; `None`: the row only informs.
+    /// The most that holds, or the least; `None`: the row only informs.
     pub(crate) bar: Option<f64>,
+    #[serde(skip)]
+    side: Side,
     /// `None` exactly where there is no bar.
     pub(crate) holds: Option<bool>,
 }
@@ -68,6 +102,7 @@ pub(crate) fn informs(
         value,
         unit,
         bar: None,
+        side: Side::Most,
         holds: None,
     }
 }
@@ -103,9 +138,11 @@ impl Report {
     }
 
     /// A measurement that could not be made: its bars do not hold.
-    pub(crate) fn missed(&mut self, bars: &[Bar], why: String) {
+    pub(crate) fn missed(&mut self, bars: &[Bar], floors: &[Floor], why: String) {
         self.whole = false;
-        self.add(bars.iter().map(|bar| bar.row(None)).collect(), vec![why]);
+        let floors = floors.iter().map(|floor| floor.row(None));
+        let rows = bars.iter().map(|bar| bar.row(None)).chain(floors);
+        self.add(rows.collect(), vec![why]);
     }
 
     /// Whether everything that was asked for could be measured, whatever its bar.
@@ -147,7 +184,13 @@ impl Report {
 
 impl Row {
     fn cells(&self) -> [String; 5] {
-        let bar = self.bar.map_or(String::new(), |bar| format!("≤ {bar}"));
+        let sign = match self.side {
+            Side::Most => '≤',
+            Side::Least => '≥',
+        };
+        let bar = self
+            .bar
+            .map_or(String::new(), |bar| format!("{sign} {bar}"));
         let holds = match self.holds {
             Some(true) => "yes",
             Some(false) => "NO",
@@ -194,13 +237,29 @@ mod tests {
     }
 
     #[test]
+    fn a_floor_holds_from_its_value_on_and_is_told_from_a_bar() {
+        const FLOOR: Floor = Floor {
+            name: "gateway: goodput",
+            unit: "ratio",
+            least: 0.9,
+        };
+        assert_eq!(FLOOR.row(0.9).holds, Some(true));
+        assert_eq!(FLOOR.row(0.8999).holds, Some(false));
+        assert_eq!(FLOOR.row(None).holds, Some(false));
+        assert_eq!(FLOOR.row(1.0).cells()[3], "≥ 0.9");
+        let mut report = Report::new(Machine::look());
+        report.missed(&[], &[FLOOR], "there is no origin".to_owned());
+        assert!(report.text().contains("not measured"));
+    }
+
+    #[test]
     fn json_has_the_machine_and_each_row_with_its_five_fields() {
         let mut report = Report::new(Machine::look());
         report.add(
             vec![BAR.row(0.51239), informs("total", 7.0, "requests")],
             vec!["how".to_owned()],
         );
-        report.missed(&[BAR], "crun is missing".to_owned());
+        report.missed(&[BAR], &[], "crun is missing".to_owned());
         let json = serde_json::to_value(&report).unwrap();
         assert!(json["machine"]["cores"].as_u64().unwrap() > 0);
         let row = serde_json::json!({"name": "sandbox: ratio", "value": 0.512, "unit": "ratio", "bar": 1.0, "holds": true});
@@ -220,7 +279,7 @@ mod tests {
     fn the_table_says_what_does_not_hold_and_what_is_missing() {
         let mut report = Report::new(Machine::look());
         report.add(vec![BAR.row(2.5)], Vec::new());
-        report.missed(&[BAR], "crun is missing".to_owned());
+        report.missed(&[BAR], &[], "crun is missing".to_owned());
         let text = report.text();
         assert!(
             text.contains("2.5") && text.contains("≤ 1") && text.contains("NO"),

@@ -101,8 +101,17 @@ pub(crate) fn own_start(binary: &Path, servers: u32, delay: Duration) -> Result<
 
 /// Starts a server on the host, and the address that it names.
 pub(crate) fn start(binary: &Path) -> Result<(Killed, SocketAddr), Error> {
+    start_with(binary, &[])
+}
+
+/// The same with more variables.
+pub(crate) fn start_with(
+    binary: &Path,
+    variables: &[(&str, &str)],
+) -> Result<(Killed, SocketAddr), Error> {
     let mut command = Command::new(binary);
     command.env_clear().env("PORT", "0").stdin(Stdio::null());
+    command.envs(variables.iter().copied());
     let child = doing(
         format!("start {}", binary.display()),
         command.stdout(Stdio::piped()).spawn(),

@@ -3,9 +3,17 @@
 //!
 //! `GET /bytes/N` is answered with N bytes, `POST` with the number of bytes that came, anything else with a word.
 //! `PORT` (0 takes a free one, which the first line of output names).
+//!
+//! - `GET /wait/MS` is answered after so many milliseconds, and after ten times as many by a process that is slow: one
+//!   with `SLOW=yes`, or of an instance whose number can be divided by `SLOW_OF`. `GET /pace` says `slow` or `steady`.
+//! - `GET /work/MS` takes so long, of `CAPACITY` at once; more wait in a line that has no end.
+//! - `GET /echo` switches to websockets, and says what it is told.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What a request's head, or a piece of a body, may have.
 const BUFFER: usize = 256 * 1024;
@@ -13,18 +21,80 @@ const BUFFER: usize = 256 * 1024;
 fn main() -> std::io::Result<()> {
     let port = std::env::var("PORT").ok();
     let port: u16 = port.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let application = Arc::new(Application::new());
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;
     for stream in listener.incoming().flatten() {
         let _ = stream.set_nodelay(true);
+        let application = Arc::clone(&application);
         // One that breaks off is the client's business.
-        std::thread::spawn(move || serve(stream));
+        std::thread::spawn(move || serve(stream, &application));
     }
     Ok(())
 }
 
+/// A piece of work: how long it takes, and who waits for it.
+type Work = (Duration, Sender<()>);
+
+/// What all connections share.
+struct Application {
+    is_slow: bool,
+    line: Mutex<Sender<Work>>,
+}
+
+impl Application {
+    fn new() -> Self {
+        let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+        let (line, works) = channel();
+        let works = Arc::new(Mutex::new(works));
+        for _ in 0..number("CAPACITY").unwrap_or(1) {
+            let works = Arc::clone(&works);
+            std::thread::spawn(move || work(&works));
+        }
+        let slow_of = number("SLOW_OF").filter(|of| *of > 0);
+        let is_slow = slow_of
+            .zip(ordinal())
+            .is_some_and(|(of, own)| own.is_multiple_of(of));
+        Self {
+            is_slow: is_slow || std::env::var("SLOW").is_ok_and(|word| word == "yes"),
+            line: Mutex::new(line),
+        }
+    }
+
+    fn wait(&self, millis: &str) {
+        let pace = if self.is_slow { 10 } else { 1 };
+        let millis: u64 = millis.parse().unwrap_or(0);
+        std::thread::sleep(Duration::from_millis(millis * pace));
+    }
+
+    fn work(&self, millis: &str) {
+        let (done, end) = channel();
+        let takes = Duration::from_millis(millis.parse().unwrap_or(0));
+        let line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = line.send((takes, done));
+        drop(line);
+        let _ = end.recv();
+    }
+}
+
+/// One of those that work at once: first come, first served.
+fn work(line: &Mutex<Receiver<Work>>) {
+    loop {
+        let next = line.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok((takes, done)) = next else { return };
+        std::thread::sleep(takes);
+        let _ = done.send(());
+    }
+}
+
+/// The number of the instance that this process is, which its host name ends with.
+fn ordinal() -> Option<u32> {
+    let name = std::fs::read_to_string("/etc/hostname").ok()?;
+    name.trim().rsplit('-').next()?.parse().ok()
+}
+
 /// Answers one request after the other until the client leaves.
-fn serve(mut stream: TcpStream) -> std::io::Result<()> {
+fn serve(mut stream: TcpStream, application: &Application) -> std::io::Result<()> {
     let (mut buffer, mut filled) = (vec![0; BUFFER], 0);
     let mut answers = Answers::default();
     loop {
@@ -57,14 +127,50 @@ fn serve(mut stream: TcpStream) -> std::io::Result<()> {
             answers.write(&mut stream, &body.to_string())?;
             continue;
         }
-        match head
-            .split(' ')
-            .nth(1)
-            .and_then(|path| path.strip_prefix("/bytes/"))
-        {
-            Some(bytes) => answers.write_bytes(&mut stream, bytes.parse().unwrap_or(0))?,
-            None => answers.write(&mut stream, "here")?,
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        let parts = path.trim_start_matches('/').split_once('/');
+        match parts.unwrap_or((path.trim_start_matches('/'), "")) {
+            ("bytes", bytes) => answers.write_bytes(&mut stream, bytes.parse().unwrap_or(0))?,
+            ("wait", millis) => {
+                application.wait(millis);
+                answers.write(&mut stream, "waited")?;
+            }
+            ("work", millis) => {
+                application.work(millis);
+                answers.write(&mut stream, "worked")?;
+            }
+            ("pace", _) if application.is_slow => answers.write(&mut stream, "slow")?,
+            ("pace", _) => answers.write(&mut stream, "steady")?,
+            ("echo", _) => return echo(stream, buffer, filled),
+            _ => answers.write(&mut stream, "here")?,
         }
+    }
+}
+
+/// The answer to the key of RFC 6455's example (section 1.3), which is the one that the bench sends.
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+                      sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// Answers each frame with its like, unmasked: one of less than 126 bytes, as all are here.
+fn echo(mut stream: TcpStream, mut buffer: Vec<u8>, mut filled: usize) -> std::io::Result<()> {
+    stream.write_all(SWITCH.as_bytes())?;
+    loop {
+        while let [first, length, ..] = buffer[..filled]
+            && let whole = 6 + usize::from(length & 127)
+            && filled >= whole
+        {
+            let mut frame = vec![first, length & 127];
+            let (mask, body) = buffer[2..whole].split_at(4);
+            frame.extend(body.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
+            stream.write_all(&frame)?;
+            buffer.copy_within(whole..filled, 0);
+            filled -= whole;
+        }
+        let read = stream.read(&mut buffer[filled..])?;
+        if read == 0 {
+            return Ok(());
+        }
+        filled += read;
     }
 }
 

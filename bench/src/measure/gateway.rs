@@ -8,18 +8,22 @@
 
 mod clients;
 mod connections;
+mod echo;
+mod overload;
 mod proxies;
+mod slow;
+mod swaps;
 
 use std::time::Duration;
 
 use super::{Measured, blocking};
 use crate::error::Error;
-use crate::report::{Bar, Row, informs, say};
+use crate::report::{Bar, Floor, Row, informs, say};
 use crate::sample::Sample;
 use crate::workshop::Workshop;
 use clients::{Speaks, Way};
 use connections::{Direction, Idle, LARGE, Sessions};
-use proxies::{Proxies, Proxy};
+use proxies::{HOST, Proxies, Proxy};
 
 const PER_REQUEST: Bar = Bar {
     name: "gateway: processor time per 1 KB HTTP/1.1 request, against the better peer",
@@ -56,6 +60,29 @@ const IDLE: Bar = Bar {
     unit: "KB",
     most: 24.0,
 };
+const SWAPS: swaps::Bars = swaps::Bars {
+    acknowledged: Bar {
+        name: "gateway: routing table of 10,000 hosts: swap, acknowledged",
+        unit: "ms",
+        most: 100.0,
+    },
+    tail: Bar {
+        name: "gateway: routing table of 10,000 hosts: p99 during swaps, against the worst run without",
+        unit: "ratio",
+        most: 1.0,
+    },
+};
+const SLOW: Bar = Bar {
+    name: "gateway: p99 with one of four instances ten times slower, against round robin",
+    unit: "ratio",
+    most: 0.5,
+};
+const GOODPUT: Floor = Floor {
+    name: "gateway: goodput at 10 times the load that the service can take, against 1 time",
+    unit: "ratio",
+    least: 0.9,
+};
+pub(super) const FLOORS: &[Floor] = &[GOODPUT];
 pub(super) const BARS: &[Bar] = &[
     PER_REQUEST,
     PER_TLS,
@@ -64,6 +91,9 @@ pub(super) const BARS: &[Bar] = &[
     DOWNLOAD,
     UPLOAD,
     IDLE,
+    SWAPS.acknowledged,
+    SWAPS.tail,
+    SLOW,
 ];
 
 const SMALL: &str = "/bytes/1000";
@@ -86,7 +116,12 @@ const WAYS: &[(Way, Option<Bar>)] = &[
 ];
 
 const fn way(name: &'static str, path: &'static str, speaks: Speaks) -> Way {
-    Way { name, path, speaks }
+    Way {
+        name,
+        host: HOST,
+        path,
+        speaks,
+    }
 }
 
 /// How often each is measured, in turn.
@@ -105,6 +140,10 @@ enum Part {
     Handshakes(Sessions),
     Large(Direction, Bar),
     Idle,
+    Echo,
+    Slow,
+    Overload,
+    Swaps,
 }
 
 impl Part {
@@ -116,6 +155,10 @@ impl Part {
             Self::Large(Direction::Download, DOWNLOAD),
             Self::Large(Direction::Upload, UPLOAD),
             Self::Idle,
+            Self::Echo,
+            Self::Slow,
+            Self::Overload,
+            Self::Swaps,
         ])
     }
 
@@ -127,15 +170,24 @@ impl Part {
             Self::Large(Direction::Download, _) => "1 GB download",
             Self::Large(Direction::Upload, _) => "1 GB upload",
             Self::Idle => "memory per idle TLS connection",
+            Self::Echo => "websocket echo",
+            Self::Slow => "one of four instances ten times slower",
+            Self::Overload => "overload",
+            Self::Swaps => "routing table of 10,000 hosts",
         }
     }
 
-    fn measure(self, proxies: &[Proxy], folder: &std::path::Path) -> Result<Vec<Row>, Error> {
+    fn measure(self, proxies: &Proxies, folder: &std::path::Path) -> Result<Vec<Row>, Error> {
+        let all = &proxies.all;
         match self {
-            Self::Way(way, bar) => at_saturation(proxies, way, bar, folder),
-            Self::Handshakes(sessions) => handshakes(proxies, sessions, self.name()),
-            Self::Large(direction, bar) => large(proxies, direction, bar, self.name()),
-            Self::Idle => idle(proxies, self.name()),
+            Self::Way(way, bar) => at_saturation(all, way, bar, folder),
+            Self::Handshakes(sessions) => handshakes(all, sessions, self.name()),
+            Self::Large(direction, bar) => large(all, direction, bar, self.name()),
+            Self::Idle => idle(all, self.name()),
+            Self::Echo => echoes(all, self.name()),
+            Self::Slow => slow::measure(proxies, SLOW, folder),
+            Self::Overload => overload::measure(proxies, GOODPUT, folder),
+            Self::Swaps => swaps::measure(proxies, WAYS[0].0, &SWAPS, folder),
         }
     }
 }
@@ -159,7 +211,7 @@ pub(super) async fn measure(workshop: &Workshop, only: Option<&str>) -> Measured
     let proxies = Proxies::start(workshop).await?;
     let folder = workshop.scratch("gateway-")?;
     let (measured, proxies) = blocking(move || {
-        let measured = all(&parts, &proxies.all, folder.path());
+        let measured = all(&parts, &proxies, folder.path());
         (measured, proxies)
     })
     .await;
@@ -186,7 +238,7 @@ fn allow_connections() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-fn all(parts: &[Part], proxies: &[Proxy], folder: &std::path::Path) -> Result<Vec<Row>, Error> {
+fn all(parts: &[Part], proxies: &Proxies, folder: &std::path::Path) -> Result<Vec<Row>, Error> {
     let mut rows = Vec::new();
     for part in parts {
         rows.extend(part.measure(proxies, folder)?);
@@ -353,6 +405,21 @@ fn large(proxies: &[Proxy], direction: Direction, bar: Bar, what: &str) -> Resul
     let mut rows = vec![bar.row(against_the_better(&costs))];
     let name = format!("{what}, each MB");
     rows.extend(rows_of(proxies, &taken, &name, "MB/s"));
+    Ok(rows)
+}
+
+fn echoes(proxies: &[Proxy], what: &str) -> Result<Vec<Row>, Error> {
+    let mut taken: Vec<Taken> = proxies.iter().map(|_| Taken::default()).collect();
+    for (one, proxy) in in_turn(proxies) {
+        let before = proxy.processor_time()?;
+        let echoed = echo::run(proxy.http, AT_RATE_FOR)?;
+        let spent = proxy.processor_time()?.saturating_sub(before);
+        taken[one].note(spent, echoed.messages, echoed.seconds);
+    }
+    let costs: Vec<&Sample> = taken.iter().map(|taken| &taken.cost).collect();
+    let name = format!("gateway: {what}: processor time per message, against the better peer");
+    let mut rows = vec![informs(name, against_the_better(&costs), "ratio")];
+    rows.extend(rows_of(proxies, &taken, what, "messages/s"));
     Ok(rows)
 }
 

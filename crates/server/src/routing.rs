@@ -15,7 +15,7 @@ use ward_gateway::control::{Control, ControlError};
 use ward_store::{Entry, Lease, Log, Store};
 use ward_types::event::Event;
 use ward_types::id::{EnvId, Generation, InstanceId};
-use ward_types::table::{Challenge, GatewayObserved, Pool, Table};
+use ward_types::table::{Applied, Challenge, GatewayObserved, Pool, Table};
 use ward_types::tally::GatewayTally;
 use ward_types::time::Millis;
 
@@ -216,7 +216,13 @@ impl Routing {
         let mut tables = self.0.tables.lock().await;
         let observed = match tables.unsettled.take() {
             // The same table again changes nothing, and its acknowledgement is as good as the first.
-            Some(table) => self.noted(self.send(&mut tables, table).await),
+            Some(table) => {
+                let sent = self.send(&mut tables, table).await;
+                match self.noted(sent, |applied| applied.pid) {
+                    Some(_) => self.ask(&self.0.control).await,
+                    None => None,
+                }
+            }
             None => self.ask(&self.0.control).await,
         };
         drop(tables);
@@ -242,7 +248,7 @@ impl Routing {
     /// What the gateway answers in time.
     async fn ask(&self, control: &Control) -> Option<GatewayObserved> {
         match tokio::time::timeout(ANSWERS_WITHIN, control.observe()).await {
-            Ok(answer) => self.noted(answer),
+            Ok(answer) => self.noted(answer, |observed| observed.pid),
             Err(_late) => {
                 lock(&self.0.trace).nobody_since = None;
                 None
@@ -250,11 +256,11 @@ impl Routing {
         }
     }
 
-    fn noted(&self, answer: Result<GatewayObserved, ControlError>) -> Option<GatewayObserved> {
+    fn noted<T>(&self, answer: Result<T, ControlError>, pid: impl FnOnce(&T) -> u32) -> Option<T> {
         let mut trace = lock(&self.0.trace);
         match &answer {
-            Ok(observed) => {
-                trace.pid = Some(observed.pid);
+            Ok(answer) => {
+                trace.pid = Some(pid(answer));
                 trace.nobody_since = None;
             }
             Err(ControlError::Absent { .. }) => {
@@ -282,11 +288,7 @@ impl Routing {
     }
 
     /// Sends a table and notes what is known of it afterwards.
-    async fn send(
-        &self,
-        tables: &mut Tables,
-        table: Table,
-    ) -> Result<GatewayObserved, ControlError> {
+    async fn send(&self, tables: &mut Tables, table: Table) -> Result<Applied, ControlError> {
         let answer = self.0.control.apply(table.clone()).await;
         match &answer {
             Ok(_) => tables.in_force = table,
@@ -362,8 +364,13 @@ impl Routing {
             pools,
         };
         let sent = self.send(&mut tables, table).await;
-        let observed = sent.map_err(RoutingError::Apply)?;
-        self.0.seen.send_replace(Some(observed));
+        let applied = sent.map_err(RoutingError::Apply)?;
+        let table = tables.in_force.clone();
+        self.0.seen.send_modify(|seen| {
+            // What is under way there is seen at the next look.
+            let seen = seen.get_or_insert_default();
+            (seen.pid, seen.table) = (applied.pid, table);
+        });
         Ok(())
     }
 
@@ -466,7 +473,7 @@ impl Routing {
             return Pulse::None;
         };
         let absent = matches!(answer, Err(ControlError::Absent { .. }));
-        match self.noted(answer) {
+        match self.noted(answer, |observed| observed.pid) {
             Some(observed) => {
                 let took = asked.elapsed();
                 if took > ANSWERS_WITHIN {

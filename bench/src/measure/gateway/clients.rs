@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::proxies::{HOST, Proxy, program};
+use super::proxies::{Proxy, program};
 use crate::error::{Error, doing};
 use crate::sample::Sample;
 
@@ -14,6 +14,7 @@ use crate::sample::Sample;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Way {
     pub(super) name: &'static str,
+    pub(super) host: &'static str,
     pub(super) path: &'static str,
     pub(super) speaks: Speaks,
 }
@@ -62,7 +63,7 @@ fn wrk(address: SocketAddr, way: Way, time: Duration) -> Result<Saturated, Error
     wrk.args(["--threads", "1", "--connections"]);
     wrk.arg(CONNECTIONS.to_string());
     wrk.arg("--duration").arg(format!("{}s", time.as_secs()));
-    wrk.args(["--header", &format!("Host: {HOST}")]);
+    wrk.args(["--header", &format!("Host: {}", way.host)]);
     if way.speaks == Speaks::NewConnections {
         wrk.args(["--header", "Connection: close"]);
     }
@@ -92,20 +93,26 @@ fn wrk(address: SocketAddr, way: Way, time: Duration) -> Result<Saturated, Error
 }
 
 fn h2load(proxy: &Proxy, way: Way) -> Result<Command, Error> {
+    let clients = match way.speaks {
+        Speaks::Http2 => CONNECTIONS_OF_2,
+        _ => CONNECTIONS,
+    };
+    h2load_of(proxy, way, clients)
+}
+
+fn h2load_of(proxy: &Proxy, way: Way, clients: u32) -> Result<Command, Error> {
     let mut h2load = program("h2load", "nghttp2-client", &["/usr/bin/h2load"])?;
     let (scheme, address) = match way.speaks {
         Speaks::Http1 | Speaks::NewConnections => ("http", proxy.http),
         Speaks::Tls | Speaks::Http2 => ("https", proxy.https),
     };
     h2load.args(["--threads=1", &format!("--connect-to={address}")]);
-    match way.speaks {
-        Speaks::Http2 => h2load.args([
-            &format!("--clients={CONNECTIONS_OF_2}"),
-            "--max-concurrent-streams=100",
-        ]),
-        _ => h2load.args(["--h1", &format!("--clients={CONNECTIONS}")]),
-    };
-    h2load.arg(format!("{scheme}://{HOST}{}", way.path));
+    h2load.arg(format!("--clients={clients}"));
+    h2load.arg(match way.speaks {
+        Speaks::Http2 => "--max-concurrent-streams=100",
+        _ => "--h1",
+    });
+    h2load.arg(format!("{scheme}://{}{}", way.host, way.path));
     Ok(h2load)
 }
 
@@ -139,23 +146,66 @@ pub(super) fn at_rate(
         Speaks::Http2 => CONNECTIONS_OF_2,
         _ => CONNECTIONS,
     };
+    let answers = offer(proxy, way, rate, clients, time, folder)?;
+    let good = answers.iter().filter(|answer| answer.is_good);
+    let mut sample = Sample::default();
+    sample.extend(good.map(|answer| answer.took * 1e6));
+    Ok(sample)
+}
+
+/// How a request was answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answer {
+    /// From the first request's beginning to this one's, in seconds.
+    pub(super) at: f64,
+    /// To its end, in seconds.
+    pub(super) took: f64,
+    /// Whether with 2xx.
+    pub(super) is_good: bool,
+}
+
+/// So many requests a second, evenly, from so many clients: one that waits for an answer asks nothing meanwhile.
+pub(super) fn offer(
+    proxy: &Proxy,
+    way: Way,
+    rate: f64,
+    clients: u32,
+    time: Duration,
+    folder: &Path,
+) -> Result<Vec<Answer>, Error> {
     let log = folder.join("requests.log");
     let _ = fs::remove_file(&log);
-    let mut h2load = h2load(proxy, way)?;
-    h2load.arg(format!("--rps={:.2}", rate / f64::from(clients)));
+    let mut h2load = h2load_of(proxy, way, clients)?;
+    h2load.arg(format!("--rps={:.3}", rate / f64::from(clients)));
     h2load.arg(format!("--duration={}", time.as_secs()));
     h2load.arg("--log-file").arg(&log);
     output(h2load)?;
     let text = doing("read h2load's log", fs::read_to_string(&log))?;
-    let took = text.lines().filter_map(|line| {
+    let answers = text.lines().filter_map(|line| {
         let mut fields = line.split('\t');
-        let status = fields.nth(1)?;
-        let took = fields.next()?.parse::<f64>().ok()?;
-        status.starts_with('2').then_some(took)
+        Some(Answer {
+            at: fields.next()?.parse::<f64>().ok()? / 1e6,
+            is_good: fields.next()?.starts_with('2'),
+            took: fields.next()?.parse::<f64>().ok()? / 1e6,
+        })
     });
-    let mut sample = Sample::default();
-    sample.extend(took);
-    Ok(sample)
+    let mut answers: Vec<Answer> = answers.collect();
+    let first = answers.iter().map(|one| one.at).fold(f64::MAX, f64::min);
+    answers.iter_mut().for_each(|answer| answer.at -= first);
+    Ok(answers)
+}
+
+/// As many requests as so many clients have answered one after the other, each second.
+pub(super) fn closed_loop(
+    proxy: &Proxy,
+    way: Way,
+    clients: u32,
+    time: Duration,
+) -> Result<f64, Error> {
+    let mut h2load = h2load_of(proxy, way, clients)?;
+    h2load.arg(format!("--duration={}", time.as_secs()));
+    let run = of_h2load(&output(h2load)?, time)?;
+    Ok((run.requests - run.failed) / run.seconds)
 }
 
 fn output(mut command: Command) -> Result<String, Error> {

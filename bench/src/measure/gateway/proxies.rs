@@ -15,6 +15,11 @@ use crate::workshop::Workshop;
 
 /// The host that the origin's route has.
 pub(super) const HOST: &str = "origin.localhost";
+/// That of a service with four instances, of which one is slow.
+pub(super) const FOUR: &str = "four.localhost";
+/// That of a service of which one instance works on [`AT_ONCE`] requests at once.
+pub(super) const NARROW: &str = "narrow.localhost";
+pub(super) const AT_ONCE: u32 = 4;
 
 /// How long a proxy may take to listen.
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
@@ -39,6 +44,22 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
+    /// One that is somebody else's to end.
+    pub(super) fn of_pid(
+        name: &'static str,
+        http: SocketAddr,
+        https: SocketAddr,
+        pid: u32,
+    ) -> Self {
+        Self {
+            name,
+            http,
+            https,
+            pid,
+            running: None,
+        }
+    }
+
     /// Processor time since it was started, user and system, all its processes together.
     ///
     /// # Errors
@@ -71,7 +92,13 @@ pub(super) struct Proxies {
     pub(super) all: Vec<Proxy>,
     ward: Ward,
     _origin: Killed,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+}
+
+/// One proxy with origins of its own.
+pub(super) struct Peer {
+    pub(super) proxy: Proxy,
+    _origins: Vec<Killed>,
 }
 
 impl Proxies {
@@ -84,14 +111,36 @@ impl Proxies {
         let all = vec![
             own,
             nginx(folder.path(), address)?,
-            haproxy(folder.path(), address)?,
+            haproxy(folder.path(), "haproxy", &[address])?,
         ];
         Ok(Self {
             all,
             ward,
             _origin: origin,
-            _folder: folder,
+            folder,
         })
+    }
+
+    /// HAProxy in front of such origins, each asked in turn; they end when what comes back is dropped.
+    pub(super) fn round_robin(&self, origins: &[&[(&str, &str)]]) -> Result<Peer, Error> {
+        let binary = self.ward.stack().join("origin");
+        let started = origins.iter().map(|one| tiny::start_with(&binary, one));
+        let started: Vec<_> = started.collect::<Result<_, _>>()?;
+        let addresses: Vec<_> = started.iter().map(|(_, address)| *address).collect();
+        Ok(Peer {
+            proxy: haproxy(self.folder.path(), "in-turn", &addresses)?,
+            _origins: started.into_iter().map(|(origin, _)| origin).collect(),
+        })
+    }
+
+    /// Ward's binary.
+    pub(super) fn exe(&self) -> &Path {
+        self.ward.exe()
+    }
+
+    /// Its state folder.
+    pub(super) fn home(&self) -> &Path {
+        self.ward.home()
     }
 
     /// An error with what Ward has to say about it, whose logs go with its folder.
@@ -120,6 +169,22 @@ port = 8000
 health = {{ path = "/" }}
 route = {{ host = "{HOST}" }}
 
+[service.four]
+build = {{ files = ["origin"], run = ["/app/origin"], base = "empty" }}
+port = 8000
+health = {{ path = "/" }}
+instances = 4
+env = {{ SLOW_OF = "4" }}
+route = {{ host = "{FOUR}" }}
+
+[service.narrow]
+build = {{ files = ["origin"], run = ["/app/origin"], base = "empty" }}
+port = 8000
+health = {{ path = "/" }}
+concurrency = "adaptive"
+env = {{ CAPACITY = "{AT_ONCE}" }}
+route = {{ host = "{NARROW}" }}
+
 [environment.dev]
 "#
     );
@@ -130,14 +195,8 @@ route = {{ host = "{HOST}" }}
     let pid = server
         .gateway_pid
         .ok_or_else(|| Error::Unexpected("`ward status` shows no gateway".to_owned()))?;
-    let own = Proxy {
-        name: "Ward",
-        http: address(&server.http)?,
-        https: address(&server.https)?,
-        pid,
-        running: None,
-    };
-    Ok((ward, own))
+    let (http, https) = (address(&server.http)?, address(&server.https)?);
+    Ok((ward, Proxy::of_pid("Ward", http, https, pid)))
 }
 
 /// A key and a certificate for the peers, of the kind that Ward's own authority makes (ECDSA, P-256).
@@ -193,6 +252,8 @@ http {{
   server {{
     listen {http} backlog=4096; listen {https} ssl http2 backlog=4096;
     ssl_certificate {keys}/cert.pem; ssl_certificate_key {keys}/key.pem;
+    location /echo {{ proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection upgrade; proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr; }}
     location / {{ proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection '';
       proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr; }}
   }}
@@ -206,9 +267,12 @@ http {{
     run("nginx", nginx, &home, http, https)
 }
 
-fn haproxy(folder: &Path, origin: SocketAddr) -> Result<Proxy, Error> {
+fn haproxy(folder: &Path, name: &str, origins: &[SocketAddr]) -> Result<Proxy, Error> {
     let (http, https) = (free()?, free()?);
-    let home = folder.join("haproxy");
+    let home = folder.join(name);
+    let servers = origins.iter().zip(1..);
+    let servers = servers.map(|(origin, number)| format!("  server s{number} {origin}\n"));
+    let servers: String = servers.collect();
     doing("make a folder for HAProxy", fs::create_dir_all(&home))?;
     let keys = folder.display();
     let text = format!(
@@ -221,6 +285,7 @@ defaults
   timeout connect 5s
   timeout client 75s
   timeout server 75s
+  timeout tunnel 75s
   http-reuse always
   option http-keep-alive
   option forwardfor
@@ -230,8 +295,8 @@ frontend front
   bind {https} ssl crt {keys}/both.pem alpn h2,http/1.1 ssl-min-ver TLSv1.2 backlog 4096
   default_backend origin
 backend origin
-  server one {origin}
-"
+  balance roundrobin
+{servers}"
     );
     let configuration = home.join("haproxy.cfg");
     write(&configuration, &text)?;

@@ -4,13 +4,13 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as BlockingMutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 use ward_types::id::{EnvId, InstanceId};
 use ward_types::table::{
-    Challenge, GatewayObserved, GatewayReply, GatewayRequest, Handover, Table,
+    Answer, Applied, Challenge, GatewayObserved, GatewayReply, GatewayRequest, Handover, Table,
 };
 use ward_types::tally::GatewayTally;
 use ward_types::time::Millis;
@@ -56,6 +56,8 @@ pub struct Control {
     path: PathBuf,
     /// Taken out while a request is under way, so that a dropped call leaves no half-read answer behind.
     connection: Arc<Mutex<Option<Lines>>>,
+    /// The table that was in force when last it was heard: it need not be sent again.
+    table: Arc<BlockingMutex<Option<Arc<Table>>>>,
 }
 
 impl Control {
@@ -65,6 +67,7 @@ impl Control {
         Self {
             path: crate::control_socket(home),
             connection: Arc::default(),
+            table: Arc::default(),
         }
     }
 
@@ -81,6 +84,7 @@ impl Control {
         let controls = paths.filter(of_one).map(|path| Self {
             path,
             connection: Arc::default(),
+            table: Arc::default(),
         });
         controls.collect()
     }
@@ -96,8 +100,27 @@ impl Control {
     /// # Errors
     /// [`ControlError::Refused`] when a newer table is in force (its generation is in the message), when
     /// another table of the same generation is, or when two pools claim one host.
-    pub async fn apply(&self, table: Table) -> Result<GatewayObserved, ControlError> {
-        self.ask(GatewayRequest::Apply { table }).await
+    pub async fn apply(&self, table: Table) -> Result<Applied, ControlError> {
+        let version = table.version();
+        let request = GatewayRequest::Apply {
+            answer: Answer::Brief,
+            table,
+        };
+        let applied = match self.answer(&request).await?.0 {
+            GatewayReply::Applied { applied } => applied,
+            // One that knows no brief answers.
+            GatewayReply::Observed { observed } => Applied {
+                pid: observed.pid,
+                table: observed.table.version(),
+            },
+            _ => return Err(self.broken(io::ErrorKind::InvalidData.into())),
+        };
+        if let GatewayRequest::Apply { table, .. } = request
+            && applied.table == version
+        {
+            self.remember(Arc::new(table));
+        }
+        Ok(applied)
     }
 
     /// What the gateway sees.
@@ -105,7 +128,31 @@ impl Control {
     /// # Errors
     /// [`ControlError`]
     pub async fn observe(&self) -> Result<GatewayObserved, ControlError> {
-        self.ask(GatewayRequest::Observe).await
+        let known = self.remembered();
+        let request = GatewayRequest::Observe {
+            known: known.as_ref().map(|table| table.version()),
+        };
+        match (self.answer(&request).await?.0, known) {
+            (GatewayReply::Observed { observed }, _) => {
+                self.remember(Arc::new(observed.table.clone()));
+                Ok(observed)
+            }
+            (GatewayReply::Unchanged { observed }, Some(known)) => Ok(GatewayObserved {
+                table: Table::clone(&known),
+                ..observed
+            }),
+            _ => Err(self.broken(io::ErrorKind::InvalidData.into())),
+        }
+    }
+
+    fn remembered(&self) -> Option<Arc<Table>> {
+        let known = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clone()
+    }
+
+    fn remember(&self, table: Arc<Table>) {
+        let mut known = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some(table);
     }
 
     /// Ends what still runs on an instance that is out of rotation.
@@ -148,7 +195,7 @@ impl Control {
     /// # Errors
     /// [`ControlError`]; a gateway of an older version does not understand the question.
     pub async fn tally(&self) -> Result<GatewayTally, ControlError> {
-        match self.answer(GatewayRequest::Tally).await?.0 {
+        match self.answer(&GatewayRequest::Tally).await?.0 {
             GatewayReply::Tallied { tally } => Ok(tally),
             _ => Err(self.broken(io::ErrorKind::InvalidData.into())),
         }
@@ -170,7 +217,7 @@ impl Control {
     /// # Errors
     /// [`ControlError`]; a gateway of an older version does not understand the question.
     pub(crate) async fn handover(&self) -> Result<Handover, ControlError> {
-        match self.answer(GatewayRequest::Handover).await?.0 {
+        match self.answer(&GatewayRequest::Handover).await?.0 {
             GatewayReply::Handover { handover } => Ok(handover),
             _ => Err(self.broken(io::ErrorKind::InvalidData.into())),
         }
@@ -207,7 +254,7 @@ impl Control {
         &self,
         request: GatewayRequest,
     ) -> Result<(GatewayObserved, Vec<OwnedFd>), ControlError> {
-        match self.answer(request).await? {
+        match self.answer(&request).await? {
             (GatewayReply::Observed { observed }, descriptors) => Ok((observed, descriptors)),
             _ => Err(self.broken(io::ErrorKind::InvalidData.into())),
         }
@@ -215,20 +262,20 @@ impl Control {
 
     async fn answer(
         &self,
-        request: GatewayRequest,
+        request: &GatewayRequest,
     ) -> Result<(GatewayReply, Vec<OwnedFd>), ControlError> {
         let mut slot = self.connection.lock().await;
         // A kept connection may belong to a gateway that is gone. Every request may be repeated, so the
         // second try goes to whoever listens now.
         if let Some(lines) = slot.take()
-            && let Ok((lines, reply, descriptors)) = converse(lines, &request).await
+            && let Ok((lines, reply, descriptors)) = converse(lines, request).await
         {
             *slot = Some(lines);
             return understood(reply, descriptors);
         }
         let fresh = Lines::connect(&self.path, LONGEST_LINE);
         let fresh = fresh.map_err(|source| self.unreached(source))?;
-        let answer = converse(fresh, &request).await;
+        let answer = converse(fresh, request).await;
         let (lines, reply, descriptors) = answer.map_err(|source| self.broken(source))?;
         *slot = Some(lines);
         understood(reply, descriptors)

@@ -51,6 +51,7 @@ mod local;
 mod marks;
 mod metrics;
 mod mutual;
+mod offer;
 mod origin;
 mod parting;
 mod path;

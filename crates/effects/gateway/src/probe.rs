@@ -66,10 +66,9 @@ pub(crate) async fn all(worker: Rc<Worker>) {
 
 fn asked(worker: &Worker) -> HashMap<Service, Probe> {
     let routes = worker.routing.current();
-    let pools = routes.table.pools.iter();
-    let asked = pools.filter_map(|pool| {
-        let service = (pool.env.clone(), pool.service.clone());
-        Some((service, pool.probe.clone()?))
+    let asked = routes.services().filter_map(|(service, pool)| {
+        let probe = pool.entry.pool.probe.clone()?;
+        Some((service.clone(), probe))
     });
     asked.collect()
 }
@@ -136,13 +135,12 @@ async fn ask(
 }
 
 /// A host name that leads to the service; its own name where only links do.
-fn host(worker: &Worker, (env, service): &Service) -> String {
+fn host(worker: &Worker, service: &Service) -> String {
     let routes = worker.routing.current();
-    let mut pools = routes.table.pools.iter();
-    let pool = pools.find(|pool| pool.env == *env && pool.service == *service);
-    let mut hosts = pool.into_iter().flat_map(|pool| &pool.routes);
+    let pool = routes.by_service(service);
+    let mut hosts = pool.into_iter().flat_map(|pool| &pool.entry.pool.routes);
     let named = hosts.find(|route| !route.host.starts_with('*'));
-    named.map_or_else(|| service.to_string(), |route| route.host.clone())
+    named.map_or_else(|| service.1.to_string(), |route| route.host.clone())
 }
 
 /// A probe under way.

@@ -32,6 +32,7 @@ use crate::gate::Ports;
 use crate::limits::Limits;
 use crate::links::{self, Handed};
 use crate::metrics;
+use crate::offer::Offer;
 use crate::origin::Balancers;
 use crate::parting::{self, Parting};
 use crate::refusals::Refusals;
@@ -275,10 +276,12 @@ fn at(path: &Path, source: io::Error) -> StartError {
 /// A table that cannot be read is no reason not to start: the server will send it again, and until then
 /// clients are told to come back.
 fn load_table(shared: &Shared, folder: &Path) {
-    match table_file::load(folder) {
-        Ok(Some(table)) => {
-            shared.tls.prepare(&table);
-            shared.routing.swap(table);
+    let offered = |text: &Vec<u8>| Offer::read_unchecked(text).map_err(io::Error::from);
+    let stored = table_file::load(folder);
+    match stored.and_then(|text| text.as_ref().map(offered).transpose()) {
+        Ok(Some(offer)) => {
+            shared.tls.prepare(offer.pools());
+            drop(shared.routing.swap(offer));
         }
         Ok(None) => {}
         Err(error) => tracing::error!(%error, "the stored routing table cannot be read"),
@@ -438,13 +441,25 @@ async fn until_the_end(
 /// What is still answered here must follow the tables that the successor acknowledges, and it stores each
 /// before it does.
 async fn follow_successor(shared: Arc<Shared>, folder: PathBuf) {
+    let mut followed = None;
     loop {
-        match table_file::load(&folder) {
-            Ok(Some(table)) if matches!(shared.routing.check(&table), Ok(true)) => {
-                shared.routing.swap(table);
-            }
-            _ => tokio::time::sleep(FOLLOW).await,
+        // Looked at before it is read: one that is stored meanwhile is read next time.
+        let stamp = table_file::stamp(&folder);
+        if stamp != followed {
+            follow(&shared, &folder);
+            followed = stamp;
         }
+        tokio::time::sleep(FOLLOW).await;
+    }
+}
+
+fn follow(shared: &Shared, folder: &Path) {
+    let stored = table_file::load(folder).ok().flatten();
+    let offer = stored.and_then(|text| shared.routing.read(&text).ok());
+    if let Some(offer) = offer
+        && matches!(shared.routing.check(&offer), Ok(true))
+    {
+        shared.routing.swap(offer);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The routing table in the form that requests are matched against, and its replacement.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use ward_types::id::{EnvId, Generation, InstanceId, Name, Term};
 use ward_types::maintenance::Maintenance;
 use ward_types::route::{Route, RouteSettings};
-use ward_types::table::{Endpoint, GatewayObserved, Pool as PoolEntry, Table};
+use ward_types::table::{Endpoint, GatewayObserved, Pool as PoolEntry, Version};
 
 use crate::affinity::{self, Affinity};
 use crate::budget::Budget;
@@ -18,6 +19,7 @@ use crate::clock;
 use crate::gap::Gap;
 use crate::guard::Guard;
 use crate::instance::Instance;
+use crate::offer::{self, Entry, Offer};
 use crate::settings::{Locality, Settings};
 use crate::site::{self, Sites};
 use crate::split::{self, Split};
@@ -30,6 +32,8 @@ const REMEMBERED: usize = 256;
 pub(crate) struct Pool {
     /// Whose they are.
     pub(crate) service: (EnvId, Name),
+    /// What the table says of it.
+    pub(crate) entry: Arc<Entry>,
     /// The instances in rotation.
     pub(crate) endpoints: Vec<Arc<Instance>>,
     /// How requests are divided between two releases.
@@ -58,13 +62,21 @@ impl Pool {
     fn names(&self, serial: u64) -> bool {
         self.endpoints.iter().any(|other| other.serial == serial)
     }
+
+    /// Whether it is what would be made of `entry`: one whose instances were cut is not.
+    fn is_of(&self, entry: &Arc<Entry>) -> bool {
+        let mut endpoints = self.endpoints.iter();
+        Arc::ptr_eq(&self.entry, entry) && endpoints.all(|one| !one.cut.is_cancelled())
+    }
 }
 
 /// One table, ready for look-ups. Immutable.
 #[derive(Default)]
 pub(crate) struct Routes {
-    /// The table as it came.
-    pub(crate) table: Table,
+    /// Which table it is.
+    pub(crate) table: Version,
+    /// Its pools, in the order in which they came.
+    entries: Vec<Arc<Entry>>,
     /// What clients of the outside find.
     pub(crate) sites: Sites,
     services: HashMap<(EnvId, Name), Arc<Pool>>,
@@ -203,37 +215,51 @@ impl Routing {
         self.changed.subscribe()
     }
 
-    /// Whether a table may follow the one in force; `Ok(false)` when it is the one in force.
-    pub(crate) fn check(&self, table: &Table) -> Result<bool, TableError> {
-        let current = self.current();
-        if table.term < current.table.term {
-            return Err(TableError::Fenced {
-                offered: table.term,
-                current: current.table.term,
-            });
-        }
-        if table.generation < current.table.generation {
-            return Err(TableError::Older {
-                offered: table.generation,
-                current: current.table.generation,
-            });
-        }
-        if table.generation == current.table.generation {
-            return match *table == current.table {
-                true => Ok(false),
-                false => Err(TableError::SameGeneration(table.generation)),
-            };
-        }
-        unambiguous(table)?;
-        passable(table)?;
-        divisible(table).map(|()| true)
+    /// What a text offers, read only as far as it differs from the table in force.
+    pub(crate) fn read(&self, text: &[u8]) -> serde_json::Result<Offer> {
+        Offer::read(text, &self.current().entries)
     }
 
-    /// Puts a table that passed [`Routing::check`] in force. Callers take turns.
-    pub(crate) fn swap(&self, table: Table) {
+    /// Whether a table may follow the one in force; `Ok(false)` when it is the one in force. What has not changed
+    /// was checked before.
+    pub(crate) fn check(&self, offer: &Offer) -> Result<bool, TableError> {
+        let current = self.current();
+        let (offered, in_force) = (offer.version, current.table);
+        if offered.term < in_force.term {
+            return Err(TableError::Fenced {
+                offered: offered.term,
+                current: in_force.term,
+            });
+        }
+        if offered.generation < in_force.generation {
+            return Err(TableError::Older {
+                offered: offered.generation,
+                current: in_force.generation,
+            });
+        }
+        if offered.generation == in_force.generation {
+            let same = offered == in_force && is_same_list(&offer.entries, &current.entries);
+            return match same {
+                true => Ok(false),
+                false => Err(TableError::SameGeneration(offered.generation)),
+            };
+        }
+        unambiguous(&offer.entries)?;
+        passable(&offer.changed)?;
+        divisible(&offer.changed).map(|()| true)
+    }
+
+    /// Puts a table that passed [`Routing::check`] in force, unless a newer one came into force since: one that
+    /// was stored here can be followed by a successor's before it is swapped in. What comes back is the table
+    /// before: whoever drops it last frees it, which takes milliseconds of a large one, so that should not be a
+    /// worker.
+    pub(crate) fn swap(&self, offer: Offer) -> Option<Arc<Routes>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let generation = table.generation;
-        let routes = self.compile(table, &mut known);
+        let generation = offer.version.generation;
+        if generation < self.current().table.generation {
+            return None;
+        }
+        let routes = self.compile(offer, &mut known);
         let in_rotation: HashSet<u64> = routes
             .services
             .values()
@@ -254,45 +280,27 @@ impl Routing {
         tell_who_waits(&before, &routes);
         self.changed.send_replace(generation);
         self.teller.notify_one();
+        Some(before)
     }
 
     fn compile(
         &self,
-        table: Table,
+        offer: Offer,
         known: &mut BTreeMap<(EnvId, InstanceId), Arc<Instance>>,
     ) -> Routes {
         let before = self.current();
         let mut routes = Routes::default();
+        routes.services.reserve(offer.entries.len());
         let mut shared = Shared::default();
-        let clients = tls::clients(&table);
-        for entry in &table.pools {
-            let service = (entry.env.clone(), entry.service.clone());
+        let clients = tls::clients(offer.pools());
+        for entry in &offer.entries {
+            let service = (entry.pool.env.clone(), entry.pool.service.clone());
             let kept = before.by_service(&service);
-            let budget = kept.map(|pool| Arc::clone(&pool.budget));
-            let gap = kept.map(|pool| Arc::clone(&pool.gap)).unwrap_or_default();
-            let endpoints = entry.endpoints.iter().map(|endpoint| {
-                let instance = self.instance(&entry.env, endpoint, known);
-                instance.ends(&gap);
-                instance
-            });
-            let endpoints: Vec<_> = endpoints.collect();
-            let split_before = kept.and_then(|pool| pool.split.as_ref());
-            let split = entry.split.as_ref();
-            let affinity = entry.balance.affinity.as_ref();
-            let hedge = entry.balance.hedge.filter(|_| affinity.is_none());
-            let guard = kept.map(|pool| &pool.guard);
-            let pool = Arc::new(Pool {
-                service: service.clone(),
-                guard: Guard::new(&entry.guard, endpoints.len(), guard),
-                hedge: hedge.map(|after| after.duration()),
-                split: split.map(|split| Split::new(split, &endpoints, split_before)),
-                affinity: affinity.map(|entry| Affinity::new(entry, &endpoints, &self.affinity)),
-                endpoints,
-                budget: budget.unwrap_or_else(|| Arc::new(Budget::new(clock::millis()))),
-                gap,
-                maintenance: entry.maintenance.clone(),
-            });
-            for route in &entry.routes {
+            let pool = match kept.filter(|pool| pool.is_of(entry)) {
+                Some(pool) => Arc::clone(pool),
+                None => Arc::new(self.pool(&service, entry, kept, known)),
+            };
+            for route in &entry.pool.routes {
                 let Ok(settings) = shared.settings(route) else {
                     continue; // The check has refused it.
                 };
@@ -303,8 +311,44 @@ impl Routing {
             routes.services.insert(service, pool);
         }
         routes.sites.sort();
-        routes.table = table;
+        routes.table = offer.version;
+        routes.entries = offer.entries;
         routes
+    }
+
+    fn pool(
+        &self,
+        service: &(EnvId, Name),
+        entry: &Arc<Entry>,
+        kept: Option<&Arc<Pool>>,
+        known: &mut BTreeMap<(EnvId, InstanceId), Arc<Instance>>,
+    ) -> Pool {
+        let said = &entry.pool;
+        let budget = kept.map(|pool| Arc::clone(&pool.budget));
+        let gap = kept.map(|pool| Arc::clone(&pool.gap)).unwrap_or_default();
+        let endpoints = said.endpoints.iter().map(|endpoint| {
+            let instance = self.instance(&said.env, endpoint, known);
+            instance.ends(&gap);
+            instance
+        });
+        let endpoints: Vec<_> = endpoints.collect();
+        let split_before = kept.and_then(|pool| pool.split.as_ref());
+        let split = said.split.as_ref();
+        let affinity = said.balance.affinity.as_ref();
+        let hedge = said.balance.hedge.filter(|_| affinity.is_none());
+        let guard = kept.map(|pool| &pool.guard);
+        Pool {
+            service: service.clone(),
+            entry: Arc::clone(entry),
+            guard: Guard::new(&said.guard, endpoints.len(), guard),
+            hedge: hedge.map(|after| after.duration()),
+            split: split.map(|split| Split::new(split, &endpoints, split_before)),
+            affinity: affinity.map(|entry| Affinity::new(entry, &endpoints, &self.affinity)),
+            endpoints,
+            budget: budget.unwrap_or_else(|| Arc::new(Budget::new(clock::millis()))),
+            gap,
+            maintenance: said.maintenance.clone(),
+        }
     }
 
     fn instance(
@@ -360,11 +404,26 @@ impl Routing {
 
     /// What the gateway sees.
     pub(crate) fn observe(&self) -> GatewayObserved {
+        let current = self.current();
+        let table = offer::table(current.table, &current.entries);
+        GatewayObserved {
+            table,
+            ..self.observe_without_pools()
+        }
+    }
+
+    /// The same to whoever has this table at hand; `None` when it is not the one in force.
+    pub(crate) fn observe_beside(&self, known: Version) -> Option<GatewayObserved> {
+        let observed = self.observe_without_pools();
+        (observed.table.version() == known).then_some(observed)
+    }
+
+    fn observe_without_pools(&self) -> GatewayObserved {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         forget(&mut known);
         let mut observed = GatewayObserved {
             pid: std::process::id(),
-            table: self.current().table.clone(),
+            table: offer::table(self.current().table, &[]),
             ..GatewayObserved::default()
         };
         for ((env, id), instance) in known.iter() {
@@ -378,6 +437,13 @@ impl Routing {
         }
         observed
     }
+}
+
+fn is_same_list(one: &[Arc<Entry>], other: &[Arc<Entry>]) -> bool {
+    let same = |(one, other): (&Arc<Entry>, &Arc<Entry>)| {
+        Arc::ptr_eq(one, other) || one.pool == other.pool
+    };
+    one.len() == other.len() && one.iter().zip(other).all(same)
 }
 
 /// A budget may change with the table; everything else is another instance.
@@ -419,18 +485,26 @@ pub(crate) fn canonical(host: &str) -> String {
     host.to_ascii_lowercase()
 }
 
-fn unambiguous(table: &Table) -> Result<(), TableError> {
+/// A name in lower case, which most names are.
+fn lower(name: &str) -> Cow<'_, str> {
+    match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => name.to_ascii_lowercase().into(),
+        false => name.into(),
+    }
+}
+
+fn unambiguous(entries: &[Arc<Entry>]) -> Result<(), TableError> {
     let name = |pool: &PoolEntry| format!("{} of {}", pool.service, pool.env);
-    let mut owners: HashMap<String, &PoolEntry> = HashMap::new();
-    let mut claimed: HashMap<_, &PoolEntry> = HashMap::new();
-    let mut services = HashSet::new();
-    for pool in &table.pools {
+    let mut owners: HashMap<Cow<'_, str>, &PoolEntry> = HashMap::with_capacity(entries.len());
+    let mut claimed: HashMap<_, &PoolEntry> = HashMap::with_capacity(entries.len());
+    let mut services = HashSet::with_capacity(entries.len());
+    for pool in entries.iter().map(|entry| &entry.pool) {
         if !services.insert((&pool.env, &pool.service)) {
             let (env, service) = (pool.env.clone(), pool.service.clone());
             return Err(TableError::ServiceTwice { env, service });
         }
         for route in &pool.routes {
-            let host = canonical(&route.host);
+            let host = lower(route.host.strip_suffix('.').unwrap_or(&route.host));
             let owner = *owners.entry(host.clone()).or_insert(pool);
             if owner.env != pool.env {
                 let (first, second) = (name(owner), name(pool));
@@ -442,7 +516,7 @@ fn unambiguous(table: &Table) -> Result<(), TableError> {
                 });
             }
             // Of two paths that differ in case alone, no request could be told which it takes.
-            let asked = (host, route.path.to_ascii_lowercase(), route.header.as_ref());
+            let asked = (host, lower(&route.path), route.header.as_ref());
             if let Some(other) = claimed.insert(asked, pool) {
                 let (first, second) = (name(other), name(pool));
                 let requests = requests(route);
@@ -467,9 +541,9 @@ fn requests(route: &Route) -> String {
     format!("requests for {}{}{header}", route.host, route.path)
 }
 
-fn passable(table: &Table) -> Result<(), TableError> {
+fn passable(entries: &[Arc<Entry>]) -> Result<(), TableError> {
     let mut shared = Shared::default();
-    for pool in &table.pools {
+    for pool in entries.iter().map(|entry| &entry.pool) {
         for route in &pool.routes {
             site::check(route)
                 .and_then(|()| shared.settings(route).map(drop))
@@ -501,8 +575,8 @@ impl<'a> Shared<'a> {
     }
 }
 
-fn divisible(table: &Table) -> Result<(), TableError> {
-    for pool in &table.pools {
+fn divisible(entries: &[Arc<Entry>]) -> Result<(), TableError> {
+    for pool in entries.iter().map(|entry| &entry.pool) {
         let checked = pool.split.as_ref().map_or(Ok(()), split::check);
         let affinity = pool.balance.affinity.as_ref();
         let checked = checked.and_then(|()| affinity.map_or(Ok(()), affinity::check));
@@ -518,31 +592,43 @@ fn divisible(table: &Table) -> Result<(), TableError> {
 /// Forgets instances that are out of rotation with nothing under way. Of a release that is in rotation they
 /// are remembered, the newest of them, so that what went before on one that was replaced still counts.
 fn forget(known: &mut BTreeMap<(EnvId, InstanceId), Arc<Instance>>) {
-    let in_rotation: HashSet<(EnvId, String)> = known
-        .values()
-        .filter(|instance| !instance.is_closed())
-        .map(|instance| lineage(instance))
-        .collect();
     let gone = |instance: &Instance| instance.is_closed() && instance.under_way() == 0;
-    known.retain(|_, instance| !gone(instance) || in_rotation.contains(&lineage(instance)));
-    let mut remembered: Vec<u64> = known
-        .values()
-        .filter(|instance| gone(instance))
-        .map(|instance| instance.serial)
-        .collect();
-    remembered.sort_unstable();
-    if let Some(oldest) = remembered.len().checked_sub(REMEMBERED)
-        && let Some(oldest) = remembered.get(oldest)
-    {
-        known.retain(|_, instance| !gone(instance) || instance.serial >= *oldest);
+    let mut serials = forgotten(known.values().filter(|one| gone(one)), known);
+    if serials.is_empty() {
+        return;
     }
+    serials.sort_unstable();
+    known.retain(|_, instance| serials.binary_search(&instance.serial).is_err());
+}
+
+/// Which of those that are gone are not remembered.
+fn forgotten<'a>(
+    gone: impl Iterator<Item = &'a Arc<Instance>>,
+    known: &BTreeMap<(EnvId, InstanceId), Arc<Instance>>,
+) -> Vec<u64> {
+    let mut gone = gone.peekable();
+    if gone.peek().is_none() {
+        return Vec::new();
+    }
+    let open = known.values().filter(|instance| !instance.is_closed());
+    let in_rotation: HashSet<(&EnvId, &str)> = open.map(|instance| lineage(instance)).collect();
+    let (mut kept, mut forgotten): (Vec<u64>, Vec<u64>) = (Vec::new(), Vec::new());
+    for instance in gone {
+        match in_rotation.contains(&lineage(instance)) {
+            true => kept.push(instance.serial),
+            false => forgotten.push(instance.serial),
+        }
+    }
+    kept.sort_unstable();
+    forgotten.extend(kept.iter().rev().skip(REMEMBERED));
+    forgotten
 }
 
 /// The environment, service and release of an instance.
-fn lineage(instance: &Instance) -> (EnvId, String) {
+fn lineage(instance: &Instance) -> (&EnvId, &str) {
     let id = instance.endpoint.instance.as_str();
     let service_and_release = id.rsplit_once('-').map_or(id, |(before, _)| before);
-    (instance.env.clone(), service_and_release.to_owned())
+    (&instance.env, service_and_release)
 }
 
 #[cfg(test)]
@@ -551,6 +637,7 @@ mod tests {
     use http::HeaderMap;
     use http::uri::PathAndQuery;
     use ward_types::id::ReleaseId;
+    use ward_types::table::Table;
 
     fn table(generation: u64, instances: &[&str]) -> Table {
         let endpoint = |name: &&str| Endpoint {
@@ -577,6 +664,18 @@ mod tests {
         }
     }
 
+    fn offer(routing: &Routing, table: &Table) -> Offer {
+        routing.read(&serde_json::to_vec(table).unwrap()).unwrap()
+    }
+
+    fn check(routing: &Routing, table: &Table) -> Result<bool, TableError> {
+        routing.check(&offer(routing, table))
+    }
+
+    fn swap(routing: &Routing, table: Table) {
+        routing.swap(offer(routing, &table));
+    }
+
     fn only(routing: &Routing) -> Arc<Instance> {
         let current = routing.current();
         let target = PathAndQuery::from_static("/");
@@ -589,26 +688,26 @@ mod tests {
     #[test]
     fn older_and_changed_tables_are_refused_and_the_same_is_taken() {
         let routing = Routing::new(affinity::Key::random());
-        assert!(routing.check(&table(5, &["web-r1-1"])).unwrap());
-        routing.swap(table(5, &["web-r1-1"]));
-        assert!(!routing.check(&table(5, &["web-r1-1"])).unwrap());
-        assert!(routing.check(&table(4, &["web-r1-1"])).is_err());
-        assert!(routing.check(&table(5, &["web-r1-2"])).is_err());
+        assert!(check(&routing, &table(5, &["web-r1-1"])).unwrap());
+        swap(&routing, table(5, &["web-r1-1"]));
+        assert!(!check(&routing, &table(5, &["web-r1-1"])).unwrap());
+        assert!(check(&routing, &table(4, &["web-r1-1"])).is_err());
+        assert!(check(&routing, &table(5, &["web-r1-2"])).is_err());
         let mut twice = table(6, &[]);
         let mut second = twice.pools[0].clone();
         second.service = Name::parse("api").unwrap();
         second.routes = vec![Route::plain("shop.localhost.")];
         twice.pools.push(second.clone());
         assert!(matches!(
-            routing.check(&twice),
+            check(&routing, &twice),
             Err(TableError::RouteTwice { .. })
         ));
         second.routes[0].path = "/api".to_owned();
         twice.pools[1] = second.clone();
-        assert!(routing.check(&twice).unwrap());
+        assert!(check(&routing, &twice).unwrap());
         twice.pools[1].env = EnvId::parse("shop/test").unwrap();
         assert!(matches!(
-            routing.check(&twice),
+            check(&routing, &twice),
             Err(TableError::HostTwice { .. })
         ));
         let mut cases = second.clone();
@@ -616,25 +715,56 @@ mod tests {
         cases.routes.extend(second.routes);
         twice.pools[1] = cases;
         assert!(matches!(
-            routing.check(&twice),
+            check(&routing, &twice),
             Err(TableError::RouteTwice { .. })
         ));
     }
 
     #[test]
+    fn a_table_that_was_overtaken_after_its_check_does_not_come_back() {
+        let routing = Routing::new(affinity::Key::random());
+        let overtaken = offer(&routing, &table(1, &["web-r1-1"]));
+        assert!(routing.check(&overtaken).unwrap());
+        swap(&routing, table(2, &["web-r2-2"]));
+        assert!(routing.swap(overtaken).is_none());
+        assert_eq!(only(&routing).endpoint.instance.as_str(), "web-r2-2");
+    }
+
+    #[test]
+    fn what_has_not_changed_is_the_very_same() {
+        let routing = Routing::new(affinity::Key::random());
+        swap(&routing, table(1, &["web-r1-1"]));
+        let pool = |routing: &Routing| {
+            let current = routing.current();
+            let (_, pool) = current.services().next().unwrap();
+            Arc::clone(pool)
+        };
+        let first = pool(&routing);
+        swap(&routing, table(2, &["web-r1-1"]));
+        assert!(Arc::ptr_eq(&first, &pool(&routing)));
+        assert_eq!(routing.current().table.generation, Generation(2));
+        swap(&routing, table(3, &["web-r1-1", "web-r1-2"]));
+        assert!(!Arc::ptr_eq(&first, &pool(&routing)));
+        assert_eq!(
+            pool(&routing).endpoints[0].serial,
+            first.endpoints[0].serial
+        );
+    }
+
+    #[test]
     fn an_instance_that_leaves_is_closed_and_the_same_again_when_it_returns() {
         let routing = Routing::new(affinity::Key::random());
-        routing.swap(table(1, &["web-r1-1"]));
+        swap(&routing, table(1, &["web-r1-1"]));
         let first = only(&routing);
         let place = first.take().unwrap();
-        routing.swap(table(2, &["web-r1-2"]));
+        swap(&routing, table(2, &["web-r1-2"]));
         assert!(first.take().is_none());
         let env = EnvId::parse("shop/dev").unwrap();
         assert_eq!(
             routing.observe().traffic[&env][&first.endpoint.instance].requests,
             1
         );
-        routing.swap(table(3, &["web-r1-1"]));
+        swap(&routing, table(3, &["web-r1-1"]));
         assert_eq!(only(&routing).serial, first.serial);
         drop(place);
     }
@@ -650,15 +780,15 @@ mod tests {
                 .for_each(|one| one.long_drain = Some(ward_types::time::Millis::secs(60)));
             table
         };
-        routing.swap(with_budget(1, &["web-r1-1"]));
+        swap(&routing, with_budget(1, &["web-r1-1"]));
         let place = only(&routing).take().unwrap();
         let told = place.lengthen();
-        routing.swap(with_budget(2, &[]));
-        routing.swap(with_budget(3, &["web-r1-1"]));
+        swap(&routing, with_budget(2, &[]));
+        swap(&routing, with_budget(3, &["web-r1-1"]));
         let much_later = Instant::now() + Duration::from_secs(999);
         assert_eq!(only(&routing).parting.tell(much_later), None);
         assert_eq!(routing.tell(much_later), None);
-        routing.swap(with_budget(4, &[]));
+        swap(&routing, with_budget(4, &[]));
         let next = routing.tell(Instant::now()).unwrap();
         assert!(next > Instant::now() + Duration::from_secs(30));
         assert!(!told.is_cancelled());
@@ -674,14 +804,17 @@ mod tests {
             let traffic = routing.observe().traffic.remove(&env).unwrap_or_default();
             traffic.get(&InstanceId::parse(id).unwrap()).copied()
         };
-        routing.swap(table(1, &["web-r1-1"]));
+        swap(&routing, table(1, &["web-r1-1"]));
         only(&routing).take().unwrap().failed();
-        routing.swap(table(2, &["web-r1-2"]));
+        swap(&routing, table(2, &["web-r1-2"]));
         assert_eq!(seen("web-r1-1").unwrap().failed, 1);
-        routing.swap(table(3, &["web-r2-3"]));
+        swap(&routing, table(3, &["web-r2-3"]));
         assert!(seen("web-r1-1").is_none() && seen("web-r1-2").is_none());
         for ordinal in 0..400 {
-            routing.swap(table(4 + ordinal, &[&format!("web-r3-{ordinal}")]));
+            swap(
+                &routing,
+                table(4 + ordinal, &[&format!("web-r3-{ordinal}")]),
+            );
         }
         assert_eq!(routing.observe().traffic[&env].len(), REMEMBERED + 1);
         assert!(seen("web-r3-399").is_some() && seen("web-r3-0").is_none());
@@ -695,21 +828,21 @@ mod tests {
             percent: 101,
             sticky: None,
         });
-        let refused = Routing::new(affinity::Key::random()).check(&table);
+        let refused = check(&Routing::new(affinity::Key::random()), &table);
         assert!(matches!(refused, Err(TableError::BadSplit { .. })));
     }
 
     #[test]
     fn cutting_is_refused_in_rotation_and_ends_what_is_under_way_out_of_it() {
         let routing = Routing::new(affinity::Key::random());
-        routing.swap(table(1, &["web-r1-1"]));
+        swap(&routing, table(1, &["web-r1-1"]));
         let first = only(&routing);
         let _place = first.take().unwrap();
         assert!(routing.cut(&first.env, &first.endpoint.instance).is_err());
-        routing.swap(table(2, &[]));
+        swap(&routing, table(2, &[]));
         routing.cut(&first.env, &first.endpoint.instance).unwrap();
         assert!(first.cut.is_cancelled());
-        routing.swap(table(3, &["web-r1-1"]));
+        swap(&routing, table(3, &["web-r1-1"]));
         assert_ne!(
             only(&routing).serial,
             first.serial,

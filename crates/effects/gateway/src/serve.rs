@@ -2,21 +2,30 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, mpsc};
-use ward_types::table::{GatewayReply, GatewayRequest, Table};
+use ward_types::table::{Answer, Applied, GatewayReply, GatewayRequest, Version};
 use ward_types::time::Millis;
 
 use crate::control::LONGEST_LINE;
-use crate::lines::Lines;
+use crate::lines::{self, Lines};
 use crate::metrics;
+use crate::routes::Routes;
 use crate::socket;
 use crate::table_file;
 use crate::worker::{Listeners, Phase, Shared};
+
+/// How a line begins that asks for a table to be put in force, as every server writes it.
+const APPLY: &[u8] = br#"{"ask":"apply","#;
+/// How often it is looked whether a table that is not in force any more is still used.
+const RETIRED: Duration = Duration::from_millis(100);
 
 /// Answers on the control socket.
 pub(crate) struct Desk {
@@ -51,81 +60,165 @@ impl Desk {
         loop {
             let received = tokio::select! {
                 biased;
-                received = lines.receive::<GatewayRequest>() => received?,
+                received = lines.receive_line() => received?,
                 // Whoever asks from now on should ask the successor.
                 () = socket::reached(&self.shared.phase, end) => None,
             };
-            let Some((request, _)) = received else {
+            let Some((line, _)) = received else {
                 return Ok(());
             };
-            let both = [self.listeners.http.as_fd(), self.listeners.https.as_fd()];
-            let metrics: Vec<_> = self.listeners.metrics.iter().map(AsFd::as_fd).collect();
-            let descriptors = match &request {
-                GatewayRequest::Listeners => &both[..],
-                GatewayRequest::MetricsListener => &metrics,
-                _ => &[],
+            // A table can be large: it is read where nobody waits for it.
+            let request = match line.starts_with(APPLY) {
+                true => None,
+                false => Some(lines::understand::<GatewayRequest>(&line)?),
             };
-            let reply = match request {
-                GatewayRequest::Tally => GatewayReply::Tallied {
-                    tally: metrics::tally(&self.shared),
-                },
-                GatewayRequest::Handover => GatewayReply::Handover {
-                    handover: self.shared.tls.handover(),
-                },
-                request => match self.handle(request).await {
-                    Ok(()) => GatewayReply::Observed {
-                        observed: self.shared.observe(),
-                    },
-                    Err(message) => GatewayReply::Refused { message },
-                },
-            };
-            lines.send(&reply, descriptors).await?;
-        }
-    }
-
-    async fn handle(&self, request: GatewayRequest) -> Result<(), String> {
-        match request {
-            GatewayRequest::Apply { table } => self.apply(table).await,
-            GatewayRequest::Observe
-            | GatewayRequest::Listeners
-            | GatewayRequest::MetricsListener
-            | GatewayRequest::Tally
-            | GatewayRequest::Handover => Ok(()),
-            GatewayRequest::Challenges { challenges } => self.shared.tls.challenges.set(challenges),
-            GatewayRequest::Cut { env, instance } => self.shared.routing.cut(&env, &instance),
-            GatewayRequest::Quit { grace } => {
-                let _ = self.quit.send(grace);
-                let mut accepting = self.shared.accepting.subscribe();
-                let _ = accepting.wait_for(|count| *count == 0).await;
-                Ok(())
+            match request {
+                None | Some(GatewayRequest::Apply { .. }) => {
+                    let reply = self.apply(line).await?;
+                    lines.send(&reply, &[]).await?;
+                }
+                Some(request) => self.answer(request, &mut lines).await?,
             }
         }
     }
 
-    /// On disk first: an acknowledged table must be the one that a restarted gateway begins with.
-    async fn apply(&self, table: Table) -> Result<(), String> {
+    async fn answer(&self, request: GatewayRequest, lines: &mut Lines) -> io::Result<()> {
+        let both = [self.listeners.http.as_fd(), self.listeners.https.as_fd()];
+        let metrics: Vec<_> = self.listeners.metrics.iter().map(AsFd::as_fd).collect();
+        let descriptors = match &request {
+            GatewayRequest::Listeners => &both[..],
+            GatewayRequest::MetricsListener => &metrics,
+            _ => &[],
+        };
+        let reply = self.handle(request).await;
+        let reply = reply.unwrap_or_else(|message| GatewayReply::Refused { message });
+        lines.send(&reply, descriptors).await
+    }
+
+    fn observe(&self) -> GatewayReply {
+        GatewayReply::Observed {
+            observed: self.shared.observe(),
+        }
+    }
+
+    fn observe_beside(&self, known: Version) -> Option<GatewayReply> {
+        let observed = self.shared.routing.observe_beside(known)?;
+        Some(GatewayReply::Unchanged {
+            observed: self.shared.complete(observed),
+        })
+    }
+
+    async fn handle(&self, request: GatewayRequest) -> Result<GatewayReply, String> {
+        match request {
+            GatewayRequest::Observe { known: Some(known) } => {
+                return Ok(self.observe_beside(known).unwrap_or_else(|| self.observe()));
+            }
+            GatewayRequest::Apply { .. }
+            | GatewayRequest::Observe { known: None }
+            | GatewayRequest::Listeners
+            | GatewayRequest::MetricsListener => {}
+            GatewayRequest::Tally => {
+                let tally = metrics::tally(&self.shared);
+                return Ok(GatewayReply::Tallied { tally });
+            }
+            GatewayRequest::Handover => {
+                return Ok(GatewayReply::Handover {
+                    handover: self.shared.tls.handover(),
+                });
+            }
+            GatewayRequest::Challenges { challenges } => {
+                self.shared.tls.challenges.set(challenges)?;
+            }
+            GatewayRequest::Cut { env, instance } => self.shared.routing.cut(&env, &instance)?,
+            GatewayRequest::Quit { grace } => {
+                let _ = self.quit.send(grace);
+                let mut accepting = self.shared.accepting.subscribe();
+                let _ = accepting.wait_for(|count| *count == 0).await;
+            }
+        }
+        Ok(self.observe())
+    }
+
+    /// Puts a table in force, on a thread of its own: whoever else asks here is answered meanwhile, and so are
+    /// links.
+    async fn apply(&self, line: Vec<u8>) -> io::Result<GatewayReply> {
         let _turn = self.applying.lock().await;
-        if *self.shared.phase.borrow() >= Phase::Quitting {
-            // The file belongs to the successor.
-            return Err("this gateway is quitting; ask its successor".to_owned());
+        let (shared, folder) = (Arc::clone(&self.shared), self.folder.clone());
+        let applying = tokio::task::spawn_blocking(move || apply(&shared, &folder, &line));
+        let applied = applying.await.map_err(io::Error::other)?;
+        let (answer, before) = match applied {
+            Ok(applied) => applied,
+            Err(Refused::Unreadable(error)) => return Err(error),
+            Err(Refused::Because(message)) => return Ok(GatewayReply::Refused { message }),
+        };
+        if let Some(before) = before {
+            tokio::task::spawn_local(retire(before));
         }
-        let changed = self.shared.routing.check(&table);
-        if !changed.map_err(|error| error.to_string())? {
-            return Ok(());
+        Ok(match answer {
+            Answer::Whole => self.observe(),
+            Answer::Brief => GatewayReply::Applied {
+                applied: Applied {
+                    pid: std::process::id(),
+                    table: self.shared.routing.current().table,
+                },
+            },
+        })
+    }
+}
+
+/// A line that asks for a table to be put in force.
+#[derive(Deserialize)]
+struct Asked<'a> {
+    #[serde(default)]
+    answer: Answer,
+    #[serde(borrow)]
+    table: &'a RawValue,
+}
+
+enum Refused {
+    Unreadable(io::Error),
+    Because(String),
+}
+
+/// Reads, checks, stores and swaps; the table before, where there is another one now. On disk first: an
+/// acknowledged table must be the one that a restarted gateway begins with.
+fn apply(
+    shared: &Shared,
+    folder: &Path,
+    line: &[u8],
+) -> Result<(Answer, Option<Arc<Routes>>), Refused> {
+    let asked: Asked<'_> = lines::understand(line).map_err(Refused::Unreadable)?;
+    let text = asked.table.get().as_bytes();
+    if *shared.phase.borrow() >= Phase::Quitting {
+        // The file belongs to the successor.
+        let message = "this gateway is quitting; ask its successor".to_owned();
+        return Err(Refused::Because(message));
+    }
+    let offer = shared.routing.read(text);
+    let offer = offer.map_err(|error| Refused::Unreadable(error.into()))?;
+    let changed = shared.routing.check(&offer);
+    if !changed.map_err(|error| Refused::Because(error.to_string()))? {
+        return Ok((asked.answer, None));
+    }
+    let stored = table_file::store(folder, text);
+    stored.map_err(|error| Refused::Because(format!("the table cannot be stored: {error}")))?;
+    // A new host's first handshake must find its certificate.
+    shared.tls.prepare(offer.pools());
+    match shared.routing.swap(offer) {
+        Some(before) => Ok((asked.answer, Some(before))),
+        None => Err(Refused::Because(
+            "a newer table came into force meanwhile".to_owned(),
+        )),
+    }
+}
+
+/// Keeps a table that is not in force any more until no worker looks at it, so that none of them frees it.
+async fn retire(mut table: Arc<Routes>) {
+    loop {
+        tokio::time::sleep(RETIRED).await;
+        match Arc::try_unwrap(table) {
+            Ok(routes) => return drop(tokio::task::spawn_blocking(move || drop(routes)).await),
+            Err(used) => table = used,
         }
-        let (folder, stored) = (self.folder.clone(), table.clone());
-        let shared = Arc::clone(&self.shared);
-        let storing = tokio::task::spawn_blocking(move || {
-            table_file::store(&folder, &stored)?;
-            // A new host's first handshake must find its certificate.
-            shared.tls.prepare(&stored);
-            Ok::<_, io::Error>(())
-        });
-        match storing.await {
-            Ok(Ok(())) => self.shared.routing.swap(table),
-            Ok(Err(error)) => return Err(format!("the table cannot be stored: {error}")),
-            Err(error) => return Err(format!("the table cannot be stored: {error}")),
-        }
-        Ok(())
     }
 }

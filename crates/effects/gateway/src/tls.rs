@@ -26,7 +26,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 use ward_types::id::EnvId;
 use ward_types::secret::Secret;
-use ward_types::table::{Handover, KeptFiles, Table};
+use ward_types::table::{Handover, KeptFiles, Pool};
 use ward_types::time::Timestamp;
 use ward_types::tls::{CertificateFiles, CertificateObserved, CertificateOf, HostTls, acme_file};
 
@@ -164,9 +164,9 @@ impl Tls {
     }
 
     /// Reads what a table names, before it comes into force. What it names no more is forgotten. Blocks.
-    pub(crate) fn prepare(&self, table: &Table) {
+    pub(crate) fn prepare<'a>(&self, pools: impl Iterator<Item = &'a Pool> + Clone) {
         let mut kept = self.kept();
-        kept.want(table, &self.resolver);
+        kept.want(pools, &self.resolver);
         kept.look(&self.resolver);
         self.resolver.book.store(Arc::new(kept.book()));
     }
@@ -209,9 +209,11 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
 
 /// How a table wants TLS to be spoken at each of its hosts that says so. While two releases differ in that, what
 /// asks for more holds.
-pub(crate) fn hosts(table: &Table) -> BTreeMap<String, (EnvId, HostTls)> {
+pub(crate) fn hosts<'a>(
+    pools: impl Iterator<Item = &'a Pool>,
+) -> BTreeMap<String, (EnvId, HostTls)> {
     let mut hosts: BTreeMap<String, (EnvId, HostTls)> = BTreeMap::new();
-    for pool in &table.pools {
+    for pool in pools {
         for route in &pool.routes {
             let Some(tls) = &route.tls else { continue };
             let (_, host) = hosts
@@ -226,8 +228,8 @@ pub(crate) fn hosts(table: &Table) -> BTreeMap<String, (EnvId, HostTls)> {
 }
 
 /// Whose clients each host takes, for its requests.
-pub(crate) fn clients(table: &Table) -> HashMap<String, Clients> {
-    let hosts = hosts(table).into_iter();
+pub(crate) fn clients<'a>(pools: impl Iterator<Item = &'a Pool>) -> HashMap<String, Clients> {
+    let hosts = hosts(pools).into_iter();
     let asking = hosts.filter_map(|(host, (_, tls))| Some((host, tls.client_ca?)));
     asking
         .map(|(host, path)| (host, Some(Arc::new(path))))
@@ -259,8 +261,12 @@ struct Kept {
 }
 
 impl Kept {
-    fn want(&mut self, table: &Table, resolver: &Arc<Resolver>) {
-        self.hosts = hosts(table);
+    fn want<'a>(
+        &mut self,
+        pools: impl Iterator<Item = &'a Pool> + Clone,
+        resolver: &Arc<Resolver>,
+    ) {
+        self.hosts = hosts(pools.clone());
         for (host, (_, tls)) in &mut self.hosts {
             // Both are in one file.
             let issued = || acme_file(&self.home, host);
@@ -306,15 +312,15 @@ impl Kept {
         }
         self.pairs = pairs;
         self.authorities = authorities;
-        self.others = self.named_below_wildcards(table);
+        self.others = self.named_below_wildcards(pools);
     }
 
-    fn named_below_wildcards(&self, table: &Table) -> HashSet<String> {
+    fn named_below_wildcards<'a>(&self, pools: impl Iterator<Item = &'a Pool>) -> HashSet<String> {
         let wildcards = self.hosts.keys().any(|host| host.starts_with("*."));
         if !wildcards {
             return HashSet::new();
         }
-        let routes = table.pools.iter().flat_map(|pool| &pool.routes);
+        let routes = pools.flat_map(|pool| &pool.routes);
         let names = routes.map(|route| canonical(&route.host));
         names
             .filter(|name| !name.starts_with('*') && !self.hosts.contains_key(name))

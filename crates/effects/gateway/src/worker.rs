@@ -90,10 +90,15 @@ pub(crate) struct Shared {
 impl Shared {
     /// What the gateway sees.
     pub(crate) fn observe(&self) -> GatewayObserved {
+        self.complete(self.routing.observe())
+    }
+
+    /// Adds what the routing does not know.
+    pub(crate) fn complete(&self, observed: GatewayObserved) -> GatewayObserved {
         GatewayObserved {
             refused: self.refusals.all(),
             certificates: self.tls.observe(),
-            ..self.routing.observe()
+            ..observed
         }
     }
 }

@@ -32,6 +32,27 @@ pub struct Table {
     pub pools: Vec<Pool>,
 }
 
+impl Table {
+    /// Which table it is.
+    #[must_use]
+    pub const fn version(&self) -> Version {
+        Version {
+            term: self.term,
+            generation: self.generation,
+        }
+    }
+}
+
+/// Which table: no two that differ were ever in force under one version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Version {
+    /// The fencing number of the server that made it.
+    #[serde(default)]
+    pub term: Term,
+    /// Its generation.
+    pub generation: Generation,
+}
+
 /// The instances of one service that take new requests.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "Written")]
@@ -168,14 +189,23 @@ pub struct Endpoint {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub enum GatewayRequest {
-    /// Serve this table. The answer `Observed` names the generation in force: from then on no new
-    /// request goes to an instance that the table does not name.
+    /// Serve this table. The answer names the generation in force: from then on no new request goes to an
+    /// instance that the table does not name. It is an `Applied` where that was asked for, else an
+    /// `Observed`, and always that from a gateway that knows nothing else.
     Apply {
+        /// What the answer should be.
+        #[serde(default, skip_serializing_if = "Answer::is_whole")]
+        answer: Answer,
         /// The table.
         table: Table,
     },
-    /// What do you see?
-    Observe,
+    /// What do you see? The answer is an `Unchanged` where the table in force is the one that is named here, else
+    /// an `Observed`, and always that from a gateway that does not understand the name.
+    Observe {
+        /// The table that whoever asks has at hand.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        known: Option<Version>,
+    },
     /// Cut what still runs on an instance that is out of rotation: end requests, close upgraded
     /// connections in the protocol's own way.
     Cut {
@@ -206,6 +236,24 @@ pub enum GatewayRequest {
     },
 }
 
+/// How a gateway answers a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// By all that it sees: so does one for a server that knows no other way.
+    #[default]
+    Whole,
+    /// By the table's version.
+    Brief,
+}
+
+impl Answer {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+    fn is_whole(&self) -> bool {
+        *self == Self::Whole
+    }
+}
+
 /// What the gateway answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "snake_case")]
@@ -214,6 +262,16 @@ pub enum GatewayReply {
     Observed {
         /// What it sees.
         observed: GatewayObserved,
+    },
+    /// What it sees, without the pools of its table: they are those of the table that the question named.
+    Unchanged {
+        /// What it sees.
+        observed: GatewayObserved,
+    },
+    /// A table is in force.
+    Applied {
+        /// Which, and where.
+        applied: Applied,
     },
     /// What it has counted.
     Tallied {
@@ -269,6 +327,15 @@ pub struct TicketKey {
     pub secret: Secret,
     /// How long ago it was made.
     pub age: Millis,
+}
+
+/// That a table is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The gateway's process id.
+    pub pid: u32,
+    /// The table in force.
+    pub table: Version,
 }
 
 /// What a gateway sees. Never an event.
@@ -399,6 +466,46 @@ mod tests {
         let plain = ["a.example", "b.example"].map(Route::plain);
         assert_eq!(read, pool(plain.to_vec()));
         assert_eq!(serde_json::to_string(&read).unwrap(), old);
+    }
+
+    /// What the control socket understood before answers could be brief.
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(tag = "ask", rename_all = "snake_case")]
+    enum OlderRequest {
+        Apply { table: Table },
+        Observe,
+    }
+
+    #[test]
+    fn a_gateway_that_knows_no_brief_answers_understands_the_questions() {
+        let table = Table::default();
+        let apply = GatewayRequest::Apply {
+            answer: Answer::Brief,
+            table: table.clone(),
+        };
+        let observe = GatewayRequest::Observe {
+            known: Some(table.version()),
+        };
+        let older = |request: &GatewayRequest| {
+            let text = serde_json::to_string(request).unwrap();
+            serde_json::from_str::<OlderRequest>(&text).unwrap()
+        };
+        assert_eq!(older(&apply), OlderRequest::Apply { table });
+        assert_eq!(older(&observe), OlderRequest::Observe);
+    }
+
+    #[test]
+    fn a_server_that_knows_no_brief_answers_is_understood() {
+        let read = |text: &str| serde_json::from_str::<GatewayRequest>(text).unwrap();
+        assert_eq!(
+            read(r#"{"ask":"observe"}"#),
+            GatewayRequest::Observe { known: None }
+        );
+        let text = r#"{"ask":"apply","table":{"term":1,"generation":2,"pools":[]}}"#;
+        let GatewayRequest::Apply { answer, table } = read(text) else {
+            panic!("it is something else");
+        };
+        assert_eq!((answer, table.generation.0), (Answer::Whole, 2));
     }
 
     #[test]

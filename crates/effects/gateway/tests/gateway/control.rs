@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
+use tokio::net::{TcpStream, UnixStream};
 use ward_gateway::control::ControlError;
 use ward_types::id::Term;
-use ward_types::table::Table;
+use ward_types::table::{Applied, Table};
 use ward_types::time::Millis;
 
 use crate::app::App;
 use crate::clients::{body, fetch, get, get2, http1, http2};
 use crate::world::{World, eventually, exit_status};
 
-fn refusal(result: Result<ward_types::table::GatewayObserved, ControlError>) -> String {
+fn refusal(result: Result<Applied, ControlError>) -> String {
     match result {
         Err(ControlError::Refused(message)) => message,
         other => panic!("it was not refused: {other:?}"),
@@ -27,8 +27,9 @@ async fn an_older_table_is_refused_and_changes_nothing() {
     world.instance("web-r1-1", app.address);
     let older = world.table(&[]);
     let table = world.table(&["web-r1-1"]);
-    let observed = world.control.apply(table.clone()).await.unwrap();
-    assert_eq!(observed.table, table);
+    let applied = world.control.apply(table.clone()).await.unwrap();
+    assert_eq!(applied.table, table.version());
+    assert_eq!(applied.pid, world.child.id());
     let message = refusal(world.control.apply(older).await);
     assert!(message.contains("g1 is older than g2"), "{message}");
     let mut fenced = world.table(&[]);
@@ -55,6 +56,63 @@ async fn an_older_table_is_refused_and_changes_nothing() {
     );
     assert_eq!(world.control.observe().await.unwrap().table, table);
     assert_eq!(body(fetch(world.http, get("/")).await).await, "one");
+}
+
+#[tokio::test]
+async fn whoever_has_the_table_at_hand_is_not_sent_it_again() {
+    let mut world = World::new().await;
+    world.instance("web-r1-1", "127.0.0.1:9".parse().unwrap());
+    let table = world.table(&["web-r1-1"]);
+    let version = serde_json::to_value(table.version()).unwrap();
+    let mut stream = Asker::new(&world).await;
+    // As a server asks that knows no brief answers; and as one whose fields stand in another order.
+    let apply = serde_json::json!({"ask": "apply", "table": table});
+    let reply = stream.ask(&apply.to_string()).await;
+    let pools = serde_json::to_value(&table.pools).unwrap();
+    assert_eq!(reply["observed"]["table"]["pools"], pools);
+    let text = serde_json::to_string(&table).unwrap();
+    let turned = format!(r#"{{ "table": {text}, "answer": "brief", "ask": "apply" }}"#);
+    let reply = stream.ask(&turned).await;
+    let applied = serde_json::json!({"pid": world.child.id(), "table": version});
+    let applied = serde_json::json!({"reply": "applied", "applied": applied});
+    assert_eq!(reply, applied);
+    let known = serde_json::json!({"ask": "observe", "known": version});
+    let reply = stream.ask(&known.to_string()).await;
+    assert_eq!(reply["reply"], "unchanged");
+    assert_eq!(
+        reply["observed"]["table"]["pools"],
+        serde_json::Value::Array(Vec::new())
+    );
+    let other = serde_json::json!({"ask": "observe", "known": {"term": 1, "generation": 99}});
+    let reply = stream.ask(&other.to_string()).await;
+    assert_eq!(reply["reply"], "observed");
+    assert_eq!(reply["observed"]["table"]["pools"], pools);
+    // What a restarted gateway begins with is what came first, and a client is told all of it.
+    let observed = world.control.observe().await.unwrap();
+    assert_eq!(world.control.observe().await.unwrap(), observed);
+    assert_eq!(observed.table, table);
+    let file = world.home.path().join("gateway/table.json");
+    let stored = std::fs::read_to_string(file).unwrap();
+    assert_eq!(stored, apply["table"].to_string());
+}
+
+/// One who writes lines to the control socket himself.
+struct Asker(BufStream<UnixStream>);
+
+impl Asker {
+    async fn new(world: &World) -> Self {
+        let path = ward_gateway::control_socket(world.home.path());
+        Self(BufStream::new(UnixStream::connect(path).await.unwrap()))
+    }
+
+    async fn ask(&mut self, line: &str) -> serde_json::Value {
+        self.0.write_all(line.as_bytes()).await.unwrap();
+        self.0.write_all(b"\n").await.unwrap();
+        self.0.flush().await.unwrap();
+        let mut answer = String::new();
+        self.0.read_line(&mut answer).await.unwrap();
+        serde_json::from_str(&answer).unwrap()
+    }
 }
 
 #[tokio::test]
@@ -111,9 +169,9 @@ async fn a_dropped_call_does_not_confuse_the_next() {
         let call = world.control.observe();
         let _ = tokio::time::timeout(Duration::from_micros(200), call).await;
         let table = world.table(&[]);
-        let generation = table.generation;
-        let observed = world.control.apply(table).await.unwrap();
-        assert_eq!(observed.table.generation, generation);
+        let version = table.version();
+        let applied = world.control.apply(table).await.unwrap();
+        assert_eq!(applied.table, version);
     }
 }
 

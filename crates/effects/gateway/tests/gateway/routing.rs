@@ -15,7 +15,7 @@ use ward_types::maintenance::Maintenance;
 use ward_types::route::{
     Audience, HeaderCondition, Https, Prefix, Route, RouteSettings, StandardHeaders,
 };
-use ward_types::table::{GatewayObserved, Table};
+use ward_types::table::{Applied, Table};
 use ward_types::time::Millis;
 use ward_types::unit::ByteSize;
 
@@ -61,11 +61,7 @@ impl Shop {
         table
     }
 
-    async fn apply(
-        &mut self,
-        web: Vec<Route>,
-        api: Vec<Route>,
-    ) -> Result<GatewayObserved, ControlError> {
+    async fn apply(&mut self, web: Vec<Route>, api: Vec<Route>) -> Result<Applied, ControlError> {
         let table = self.table(web, api);
         self.world.control.apply(table).await
     }

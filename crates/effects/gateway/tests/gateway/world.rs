@@ -201,13 +201,18 @@ impl World {
             percent,
             sticky,
         });
-        self.control.apply(table).await.unwrap()
+        self.apply(table).await
+    }
+
+    async fn apply(&self, table: Table) -> GatewayObserved {
+        self.control.apply(table).await.unwrap();
+        self.control.observe().await.unwrap()
     }
 
     /// Puts such a table in force.
     pub(crate) async fn route(&mut self, instances: &[&str]) -> GatewayObserved {
         let table = self.table(instances);
-        self.control.apply(table).await.unwrap()
+        self.apply(table).await
     }
 
     pub(crate) async fn traffic(&self, id: &str) -> Traffic {
