@@ -2,7 +2,8 @@
 //!
 //! 1. Refuse what is ambiguous.
 //! 2. Write the head anew.
-//! 3. Take a place on an instance of the newest table, and send. When that fails and nothing can have
+//! 3. Take a place on an instance of the newest table, and send, to a second one too where that is asked for
+//!    ([`racing`]), and only while there is time ([`deadline`]). When that fails and nothing can have
 //!    happened twice, take another place. When there is none, wait for one (see [`crate::gap`]).
 //! 4. Write the head of the answer anew and let the body flow.
 

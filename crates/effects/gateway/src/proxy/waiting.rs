@@ -45,6 +45,7 @@ impl Exchange<'_> {
         match slot {
             Some(slot) => Ok(Some(slot)),
             None => {
+                self.in_time()?;
                 self.worker.shared.refusals.count(Refusal::Overload);
                 Err(Failure::OVERLOADED)
             }
@@ -76,7 +77,7 @@ impl Exchange<'_> {
             () = self.hung_up() => Err(Failure::HUNG_UP),
             () = over => Ok(()),
             () = self.worker.reached(Phase::Cutting) => Err(nobody),
-            () = tokio::time::sleep(patience) => Err(nobody),
+            () = tokio::time::sleep(patience) => self.in_time().and(Err(nobody)),
             () = self.time_over() => Err(self.too_late(Failure::EXPIRED)),
             () = self.scout(&gap) => Ok(()),
         }
