@@ -80,6 +80,8 @@ pub(crate) struct GatewayPlace {
     pub(crate) metrics: Option<SocketAddr>,
     /// What it is told beside that.
     pub(crate) arguments: Vec<String>,
+    /// What a server that takes over is started with, beside its addresses.
+    pub(crate) again: Vec<String>,
     /// What was bound at the last start.
     pub(crate) kept: Addresses,
     /// What becomes of a gateway that runs.
@@ -319,9 +321,9 @@ impl Routing {
         )
     }
 
-    /// What it is started with, as arguments.
-    pub(crate) fn gateway_arguments(&self) -> &[String] {
-        &self.0.place.arguments
+    /// What a server that takes over is started with, beside its addresses.
+    pub(crate) fn again(&self) -> &[String] {
+        &self.0.place.again
     }
 
     /// Where its metrics are had.

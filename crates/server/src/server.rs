@@ -49,6 +49,8 @@ pub struct Options {
     pub metrics: Option<SocketAddr>,
     /// What `exe gateway` is told beside the state folder.
     pub gateway: Vec<String>,
+    /// What a server that takes over is told beside its addresses.
+    pub again: Vec<String>,
     /// Where certificates come from that are had by ACME; `None`: from nowhere.
     pub acme: Option<ward_acme::Settings>,
     /// Whether it takes over from another version of the binary.
@@ -147,6 +149,7 @@ impl Server {
             https: options.https,
             metrics: options.metrics,
             arguments: options.gateway,
+            again: options.again,
             kept,
             found: match options.upgrade {
                 Some(_) => Found::Replaced,

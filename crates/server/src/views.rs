@@ -84,7 +84,7 @@ impl Control {
             http: http.to_string(),
             https: https.to_string(),
             registry: self.0.registry_address.clone(),
-            gateway_arguments: self.0.world.routing.gateway_arguments().to_vec(),
+            arguments: self.0.world.routing.again().to_vec(),
             metrics: self
                 .0
                 .world

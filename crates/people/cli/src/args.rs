@@ -455,6 +455,28 @@ pub(crate) struct Acme {
 }
 
 impl Acme {
+    /// The same for another process of this binary.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let text = |name: &str, value: &Option<String>| {
+            let value = value.as_ref().filter(|value| !value.is_empty());
+            value.map(|value| format!("--acme-{name}={value}"))
+        };
+        let root = self
+            .acme_root
+            .as_ref()
+            .map(|path| path.display().to_string());
+        let all = [
+            text("directory", &self.acme_directory),
+            text("contact", &self.acme_contact),
+            text("root", &root),
+        ];
+        // Nothing else means anything without a directory.
+        match &all[0] {
+            Some(_) => all.into_iter().flatten().collect(),
+            None => Vec::new(),
+        }
+    }
+
     /// The same as the server takes it; `None` where there is no authority.
     pub(crate) fn settings(self) -> Option<ward_acme::Settings> {
         Some(ward_acme::Settings {

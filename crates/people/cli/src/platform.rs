@@ -41,7 +41,7 @@ pub(crate) async fn ensure(
     }
     let set = Settings {
         addresses,
-        gateway: &[],
+        arguments: &[],
     };
     let server = started(&client, home, &set, Launch::Own).await?;
     printer.done(&format!(
@@ -134,7 +134,7 @@ fn start(home: &Path, set: &Settings<'_>, launch: Launch<'_>) -> Result<Child, T
         .args(["--https-addr", &addresses.https().to_string()])
         .args(["--registry-addr", &addresses.registry().to_string()])
         .args(metrics)
-        .args(set.gateway)
+        .args(set.arguments)
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -148,8 +148,8 @@ fn start(home: &Path, set: &Settings<'_>, launch: Launch<'_>) -> Result<Child, T
 pub(crate) struct Settings<'a> {
     /// Where it listens.
     pub(crate) addresses: &'a Addresses,
-    /// What its gateway is started with; empty: what the environment's variables say.
-    pub(crate) gateway: &'a [String],
+    /// What else it is told; empty: what the environment's variables say.
+    pub(crate) arguments: &'a [String],
 }
 
 /// Starts a server, and waits for its first answer. Another one may have been faster, and is as good; or

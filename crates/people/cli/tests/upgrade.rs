@@ -185,3 +185,32 @@ fn nothing_to_take_over_from_is_said() {
     let ward = Ward::new();
     ward.run(&["upgrade"]).fails(1, &["ward up"]);
 }
+
+#[test]
+fn an_upgrade_keeps_what_the_gateway_was_told_unless_it_is_said_anew() {
+    let ward = Ward::new();
+    ward.stack(r#"ANSWER = "good""#, "");
+    let up = ward
+        .command(&["up"])
+        .env("WARD_ACCESS_LOG_QUERY", "on")
+        .env("WARD_PROXY_PROTOCOL", "192.0.2.0/24,192.0.2.9")
+        .output();
+    assert!(up.unwrap().status.success());
+    let told = || {
+        let line = std::fs::read(format!("/proc/{}/cmdline", ward.gateway_pid())).unwrap();
+        let told = String::from_utf8(line).unwrap();
+        ["--access-log-query=on", "--proxy-protocol=192.0.2.9"].map(|word| told.contains(word))
+    };
+    assert_eq!(told(), [true, true]);
+    let exe = version(&ward, "ward-2");
+    let upgrade = |anew: &[(&str, &str)]| {
+        let mut command = ward.command_of(exe.to_str().unwrap(), &["upgrade"]);
+        let output = command.envs(anew.iter().copied()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    upgrade(&[]);
+    assert_eq!(told(), [true, true]);
+    upgrade(&[("WARD_ACCESS_LOG_QUERY", "off")]);
+    assert_eq!(told(), [false, true]);
+    ward.ok(&["down"]);
+}

@@ -49,9 +49,9 @@ pub struct ServerView {
     /// Where the gateway's metrics are had, `127.0.0.1:8090`; empty where nowhere.
     #[serde(default)]
     pub metrics: String,
-    /// What the gateway is started with, as arguments.
+    /// What a server that takes over is started with, beside its addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub gateway_arguments: Vec<String>,
+    pub arguments: Vec<String>,
     /// What the last audit of the log found.
     pub log: LogView,
 }

@@ -1,5 +1,6 @@
 //! What goes wrong between clients, the gateway and instances.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::app::{App, slow_body};
-use crate::clients::{body, fetch, get, get2, http1, http2, raw};
+use crate::clients::{body, fetch, get, get2, http1, http1_over, http2, raw};
+use crate::tls::{connect_over, trusting};
 use crate::world::{Start, World, eventually};
 
 async fn world(app: &App) -> World {
@@ -328,4 +330,28 @@ async fn memory_is_given_back_after_a_burst_of_connections() {
         own_memory(pid) < before + 5 * 1024
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_balancer_says_whose_each_connection_is_and_must() {
+    let app = App::http("one").await;
+    let mut world = World::start(Start::Balanced).await;
+    world.instance("web-r1-1", app.address);
+    world.route(&["web-r1-1"]).await;
+    // Version 2, PROXY, TCP over IPv4, 12 bytes of addresses.
+    let told = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\x7f\0\0\x01\x1f\x90\0\x50";
+    let ask = b"GET /head HTTP/1.1\r\nHost: shop.localhost\r\nConnection: close\r\n\r\n";
+    let answer = raw(world.http, &[&told[..], ask].concat()).await;
+    assert!(answer.contains("x-forwarded-for: 192.0.2.7"), "{answer}");
+    assert_eq!(raw(world.http, ask).await, "", "it said nothing");
+    assert_eq!(app.seen.requests(), 1);
+
+    // The same before TLS.
+    let mut stream = TcpStream::connect(world.https).await.unwrap();
+    stream.write_all(told).await.unwrap();
+    let config = Arc::new(trusting(&world, &[&rustls::version::TLS13]));
+    let stream = connect_over(&config, stream, "shop.localhost").await;
+    let mut client = http1_over(stream.unwrap()).await;
+    let response = client.send_request(get("/head")).await.unwrap();
+    assert!(body(response).await.contains("x-forwarded-for: 192.0.2.7"));
 }

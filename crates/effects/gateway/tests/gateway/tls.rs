@@ -35,7 +35,14 @@ pub(crate) async fn connect(
     address: SocketAddr,
     name: &str,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(address).await.unwrap();
+    connect_over(config, TcpStream::connect(address).await.unwrap(), name).await
+}
+
+pub(crate) async fn connect_over(
+    config: &Arc<ClientConfig>,
+    stream: TcpStream,
+    name: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     TlsConnector::from(Arc::clone(config))
         .connect(name, stream)

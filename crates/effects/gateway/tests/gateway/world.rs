@@ -20,6 +20,7 @@ use ward_types::time::Millis;
 use crate::keeper::Keeper;
 
 const HOME: &str = "WARD_TEST_GATEWAY_HOME";
+const BALANCED: &str = "WARD_TEST_BALANCED";
 const LIMITS: &str = "WARD_TEST_GATEWAY_LIMITS";
 const SHORT: &str = "short";
 const PATIENT: &str = "patient";
@@ -57,6 +58,10 @@ pub(crate) fn become_the_gateway() {
         },
         Err(_) => Limits::default(),
     };
+    if std::env::var_os(BALANCED).is_some() {
+        let all = "127.0.0.0/8".parse().unwrap();
+        options.balancers = ward_gateway::Balancers(vec![all]);
+    }
     let code = ward_gateway::run(options);
     std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
 }
@@ -72,6 +77,8 @@ pub(crate) enum Start {
     Tight,
     /// With room for six requests that wait for an instance, for longer than any test lasts.
     Patient,
+    /// Behind a balancer that says whose each connection is.
+    Balanced,
 }
 
 /// A gateway, its state folder and its listening sockets. Nothing of it is left when it is dropped.
@@ -256,6 +263,7 @@ fn launch(
         Start::ShortLimits => command.env(LIMITS, SHORT),
         Start::Tight => command.env(LIMITS, TIGHT),
         Start::Patient => command.env(LIMITS, PATIENT),
+        Start::Balanced => command.env(BALANCED, "1"),
     };
     let sockets = ward_gateway::Sockets {
         http: &listeners.0,

@@ -64,6 +64,7 @@ fn run(context: &Context, serve: Serve) -> Result<(), Box<dyn std::error::Error>
         https: addresses.https(),
         registry: addresses.registry(),
         metrics: addresses.metrics_addr,
+        again: [serve.gateway.arguments(), serve.acme.arguments()].concat(),
         gateway: serve.gateway.arguments(),
         acme: serve.acme.settings(),
         upgrade: serve.upgrade.map(|why| Upgrade {

@@ -28,10 +28,11 @@ pub(crate) async fn upgrade(context: &Context, upgrade: &Upgrade) -> Result<Stat
     let before = status.server;
     let kept = Kept::of(before.pid, &context.home);
     let addresses = addresses_of(&before)?;
-    // Whatever this terminal's variables say.
+    let mut arguments = before.arguments.clone();
+    arguments.retain(|argument| !is_said_anew(argument));
     let set = Settings {
         addresses: &addresses,
-        gateway: &before.gateway_arguments,
+        arguments: &arguments,
     };
     context.client.post::<()>("/v1/handover", &()).await?;
     deploy::gone(context, before.pid).await?;
@@ -94,6 +95,13 @@ fn is_same(path: &Path, exe: &Path) -> bool {
         Some((metadata.dev(), metadata.ino()))
     };
     identity(path).is_some_and(|own| identity(exe) == Some(own))
+}
+
+/// Whether this terminal's variables say something else of what an argument says.
+fn is_said_anew(argument: &str) -> bool {
+    let name = argument.trim_start_matches('-').split('=').next();
+    let variable = name.map(|name| name.to_ascii_uppercase().replace('-', "_"));
+    variable.is_some_and(|name| std::env::var_os(format!("WARD_{name}")).is_some())
 }
 
 /// Where the new server listens: where the one before did, whatever this terminal's variables say.
