@@ -53,6 +53,8 @@ const KNOWN: f64 = 100.0;
 const ONCE_BITTEN: u64 = 600_000;
 /// How many looks a service has to get over what it has begun for clients who have gone.
 const RECOVERS: u32 = 80;
+/// After how many looks without a pause the pace is what the service does: nine tenths of it.
+const SETTLED: u32 = 8;
 /// The part of the floor that it gets meanwhile: enough to see when it is over.
 const MEANWHILE: usize = 8;
 /// How much of what was learned is left after a second: half after five minutes.
@@ -98,6 +100,8 @@ struct Tried {
     for_nobody: bool,
     harms: u32,
     idle: u32,
+    /// For how many looks it has been reached without a pause.
+    busy: u32,
 }
 
 impl Default for Adapt {
@@ -166,6 +170,7 @@ impl Adapt {
             for_nobody,
             harms: 0,
             idle: 0,
+            busy: SETTLED,
         });
         limit
     }
@@ -174,7 +179,13 @@ impl Adapt {
         let for_nobody = self.is_for_nobody();
         let reached = seen.waiting > 0 || seen.under_way * 10 >= tried.limit * 9;
         tried.idle = if reached { 0 } else { tried.idle + 1 };
-        let harms = reached && self.pace < tried.least;
+        tried.busy = if reached {
+            tried.busy.saturating_add(1)
+        } else {
+            0
+        };
+        // After a pause the pace is that of the pause for a while.
+        let harms = reached && tried.busy > SETTLED && self.pace < tried.least;
         tried.harms = if harms { tried.harms + 1 } else { 0 };
         // What was begun for clients who have gone has to end first.
         let patience = match tried.for_nobody || for_nobody {
@@ -445,6 +456,18 @@ mod tests {
         );
         let after = world.runs(10, queue(2));
         assert_eq!(after.last(), Some(&UNLIMITED));
+    }
+
+    #[test]
+    fn a_pause_of_the_crowd_does_not_make_a_limit_look_harmful() {
+        let mut world = World::new();
+        world.runs(60, queue(2));
+        world.runs(20, queue(2_000));
+        for _ in 0..5 {
+            world.runs(1, queue(0));
+            let limits = world.runs(10, queue(2_000));
+            assert!(limits.iter().all(|limit| *limit < 2 * FLOOR), "{limits:?}");
+        }
     }
 
     #[test]
