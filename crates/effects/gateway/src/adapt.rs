@@ -462,10 +462,10 @@ mod tests {
     fn a_pause_of_the_crowd_does_not_make_a_limit_look_harmful() {
         let mut world = World::new();
         world.runs(60, queue(2));
-        world.runs(20, queue(2_000));
+        world.runs(20, queue(300));
         for _ in 0..5 {
             world.runs(1, queue(0));
-            let limits = world.runs(10, queue(2_000));
+            let limits = world.runs(10, queue(300));
             assert!(limits.iter().all(|limit| *limit < 2 * FLOOR), "{limits:?}");
         }
     }
