@@ -113,7 +113,35 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         guard: "strangers do not say how long work may take",
         file: "crates/effects/gateway/src/head.rs",
-        text: " || is(EXPECTED_WITHIN.as_str())",
+        text: "|| is(EXPECTED_WITHIN.as_str().as_bytes())",
+        without: "",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
+        guard: "what an instance sends behind its answer is nobody's",
+        file: "crates/effects/gateway/src/lean/exchange.rs",
+        text: "if keeps && clean {",
+        without: "if keeps {",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
+        guard: "a plain request with a body is not sent twice",
+        file: "crates/effects/gateway/src/lean/exchange.rs",
+        text: "self.ask.method.is_idempotent() && self.ask.body == 0",
+        without: "self.ask.method.is_idempotent()",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
+        guard: "nobody claims on the lean path where a request comes from",
+        file: "crates/effects/gateway/src/lean/ask.rs",
+        text: "claim if is_claim(claim, self.from) => return Some(Line::Dropped),",
+        without: "",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
+        guard: "an instance is asked for HTTP/2 before it gets a call",
+        file: "crates/effects/gateway/src/upstream/pool.rs",
+        text: "preface::ask(self.stream().await?).await?;",
         without: "",
         noticed_by: &["ward-gateway"],
     },
@@ -435,8 +463,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         guard: "the gateway refuses a table of a server that was succeeded",
         file: "crates/effects/gateway/src/routes.rs",
-        text: "if table.term < current.table.term {",
-        without: "if table.term.0 == u64::MAX {",
+        text: "if offered.term < in_force.term {",
+        without: "if offered.term.0 == u64::MAX {",
         noticed_by: &["ward-gateway"],
     },
     Mutation {
@@ -449,8 +477,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         guard: "the gateway refuses a table of an older generation",
         file: "crates/effects/gateway/src/routes.rs",
-        text: "if table.generation < current.table.generation {",
-        without: "if table.generation.0 == u64::MAX {",
+        text: "if offered.generation < in_force.generation {",
+        without: "if offered.generation.0 == u64::MAX {",
         noticed_by: &["ward-gateway"],
     },
     Mutation {

@@ -128,7 +128,10 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
                         return Err(Next::Hand(None));
                     }
                     Read::Plain(ask) if ask.length() <= self.input.len() => return Ok(ask),
-                    Read::Plain(_) | Read::Partial => {}
+                    // Its instance is to have what has come of it, and to count it as under way.
+                    Read::Plain(_) if !self.more_at_once().await => return Err(Next::Hand(None)),
+                    Read::Plain(_) => continue,
+                    Read::Partial => {}
                 }
                 if self.input.len() == self.input.capacity() {
                     return Err(Next::Hand(None));
@@ -188,6 +191,12 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
             self.idle_since = clock::millis();
         }
         came
+    }
+
+    /// Whether more has come that can be read without waiting.
+    async fn more_at_once(&mut self) -> bool {
+        let polled = poll_fn(|context| Poll::Ready(self.poll_client(context))).await;
+        matches!(polled, Poll::Ready(1..))
     }
 
     /// Reads what the client sends into what room there is; 0 at its end.
