@@ -219,7 +219,7 @@ pub(super) async fn measure(workshop: &Workshop, only: Option<&str>) -> Measured
     proxies.stop().await?;
     let note = format!(
         "{ROUNDS} rounds of each in turn, medians; {} s at saturation (wrk with 64 connections; h2load over TLS, and \
-         with 16 connections of 100 streams over HTTP/2), {} s at a rate. One origin, a thread per connection; Ward \
+         with 32 connections of 100 streams over HTTP/2), {} s at a rate. One origin, a thread per connection; Ward \
          reaches another process of the same binary in a sandbox.",
         SATURATED_FOR.as_secs(),
         AT_RATE_FOR.as_secs()

@@ -34,7 +34,7 @@ pub(super) enum Speaks {
 /// How many connections ask at once over HTTP/1.1, and over HTTP/2: of those so many that none has all the
 /// requests that Ward allows one (10,000), because h2load does not connect again.
 const CONNECTIONS: u32 = 64;
-const CONNECTIONS_OF_2: u32 = 16;
+const CONNECTIONS_OF_2: u32 = 32;
 
 /// What a run at saturation gave.
 #[derive(Debug, Clone, Copy)]
