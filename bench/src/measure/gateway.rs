@@ -149,12 +149,13 @@ enum Part {
 impl Part {
     fn all() -> impl Iterator<Item = Self> {
         let ways = WAYS.iter().map(|(way, bar)| Self::Way(*way, *bar));
+        // First: a process that has had more connections before has the memory for them.
+        let ways = std::iter::once(Self::Idle).chain(ways);
         ways.chain([
             Self::Handshakes(Sessions::Forgotten),
             Self::Handshakes(Sessions::Resumed),
             Self::Large(Direction::Download, DOWNLOAD),
             Self::Large(Direction::Upload, UPLOAD),
-            Self::Idle,
             Self::Echo,
             Self::Slow,
             Self::Overload,
