@@ -6,7 +6,7 @@
 //!
 //! - `GET /wait/MS` is answered after so many milliseconds, and after ten times as many by a process that is slow: one
 //!   with `SLOW=yes`, or of an instance whose number can be divided by `SLOW_OF`. `GET /pace` says `slow` or `steady`.
-//! - `GET /work/MS` takes so long, of `CAPACITY` at once; more wait in a line that has no end.
+//! - `GET /busy/MS` takes so long, of `CAPACITY` at once; more wait in a line that has no end.
 //! - `GET /echo` switches to websockets, and says what it is told.
 
 use std::io::{Read, Write};
@@ -135,7 +135,7 @@ fn serve(mut stream: TcpStream, application: &Application) -> std::io::Result<()
                 application.wait(millis);
                 answers.write(&mut stream, "waited")?;
             }
-            ("work", millis) => {
+            ("busy", millis) => {
                 application.work(millis);
                 answers.write(&mut stream, "worked")?;
             }

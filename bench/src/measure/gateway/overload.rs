@@ -15,7 +15,7 @@ use crate::report::{Floor, Row, informs, say};
 const WAY: Way = Way {
     name: "overload",
     host: NARROW,
-    path: "/work/20",
+    path: "/busy/20",
     speaks: Speaks::Http1,
 };
 const ALONE_FOR: Duration = Duration::from_secs(5);
