@@ -66,7 +66,7 @@ impl Proxy {
     /// When the process that was started first has ended: what was measured is of another one.
     pub(super) fn processor_time(&self) -> Result<Duration, Error> {
         let all = self.processes()?.into_iter();
-        Ok(all.filter_map(ward_sandbox::processor_time).sum())
+        Ok(all.filter_map(process::processor_time).sum())
     }
 
     /// Memory of all its processes, in bytes.

@@ -9,7 +9,6 @@
 
 #![allow(unsafe_code)]
 
-mod accounting;
 mod binds;
 mod capabilities;
 mod cgroup;
@@ -30,7 +29,6 @@ mod root;
 mod sandbox;
 pub mod signals;
 
-pub use accounting::processor_time;
 pub use cgroup::sweep as sweep_cgroups;
 pub use error::SandboxError;
 pub use exec::{ExecSpec, Executed, Joined};
