@@ -31,16 +31,11 @@ pub(crate) struct Bar {
 impl Bar {
     /// What was measured, against this bar; `None`: it could not be measured, so the bar does not hold.
     pub(crate) fn row(&self, value: impl Into<Option<f64>>) -> Row {
-        let value = value.into().filter(|value| value.is_finite());
-        Row {
-            name: self.name.to_owned(),
-            value: value.map(rounded),
-            unit: self.unit,
-            bar: Some(self.most),
-            side: Side::Most,
-            // Judged before it is rounded.
-            holds: Some(value.is_some_and(|value| value <= self.most)),
-        }
+        judged(
+            (self.name, self.unit),
+            value.into(),
+            (Side::Most, self.most),
+        )
     }
 }
 
@@ -56,15 +51,28 @@ pub(crate) struct Floor {
 impl Floor {
     /// As [`Bar::row`].
     pub(crate) fn row(&self, value: impl Into<Option<f64>>) -> Row {
-        let value = value.into().filter(|value| value.is_finite());
-        Row {
-            name: self.name.to_owned(),
-            value: value.map(rounded),
-            unit: self.unit,
-            bar: Some(self.least),
-            side: Side::Least,
-            holds: Some(value.is_some_and(|value| value >= self.least)),
-        }
+        judged(
+            (self.name, self.unit),
+            value.into(),
+            (Side::Least, self.least),
+        )
+    }
+}
+
+fn judged((name, unit): (&str, &'static str), value: Option<f64>, (side, bar): (Side, f64)) -> Row {
+    let value = value.filter(|value| value.is_finite());
+    // Before it is rounded.
+    let holds = value.is_some_and(|value| match side {
+        Side::Most => value <= bar,
+        Side::Least => value >= bar,
+    });
+    Row {
+        name: name.to_owned(),
+        value: value.map(rounded),
+        unit,
+        bar: Some(bar),
+        side,
+        holds: Some(holds),
     }
 }
 
