@@ -12,8 +12,9 @@ use http::header::{
 };
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use http::{HeaderMap, HeaderValue, Uri, Version};
 
+use crate::extended;
 use crate::failure::Failure;
 use crate::mutual::{Clients, Holder};
 
@@ -27,9 +28,7 @@ pub(crate) const EXPECTED_WITHIN: HeaderName =
 
 /// Refuses what could be read in two ways, and gives the host that is asked for, canonical.
 pub(crate) fn check(parts: &Parts) -> Result<String, Failure> {
-    if parts.method == Method::CONNECT {
-        return Err(Failure::METHOD);
-    }
+    extended::check(parts)?;
     check_target(&parts.uri)?;
     check_framing(&parts.headers, parts.version)?;
     check_host(parts)

@@ -34,6 +34,7 @@ pub mod control;
 mod course;
 mod egress;
 mod exposition;
+mod extended;
 mod failure;
 mod fitness;
 mod flood;

@@ -33,6 +33,7 @@ use crate::balance::{Pick, pick, pick_kept, side_of};
 use crate::client::Client;
 use crate::clock;
 use crate::course::{Broken, Course};
+use crate::extended::{self, Knock};
 use crate::failure::{Asked, Failure};
 use crate::head;
 use crate::instance::{Instance, Place};
@@ -196,6 +197,8 @@ struct Exchange<'a> {
     upload: Rc<Upload>,
     grpc: bool,
     protocol: Option<HeaderValue>,
+    /// Of a websocket over HTTP/2.
+    knock: Option<Knock>,
 }
 
 impl<'a> Exchange<'a> {
@@ -207,7 +210,11 @@ impl<'a> Exchange<'a> {
         upload: Rc<Upload>,
         id: &HeaderValue,
     ) -> Self {
-        let protocol = head::wanted_upgrade(&parts);
+        let knock = extended::is_asked(&parts).then(|| Knock::new(&worker.lots));
+        let protocol = match &knock {
+            Some(_) => Some(Knock::protocol()),
+            None => head::wanted_upgrade(&parts),
+        };
         let authority = authority(&parts);
         let mut headers = parts.headers;
         let trailers = headers
@@ -246,13 +253,19 @@ impl<'a> Exchange<'a> {
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(UPGRADE, protocol.clone());
         }
+        if let Some(knock) = &knock {
+            knock.say(&mut headers);
+        }
         Self {
             worker,
             client,
             account,
             version: parts.version,
             target,
-            method: parts.method,
+            method: match knock {
+                Some(_) => Method::GET,
+                None => parts.method,
+            },
             path: origin_form(&parts.uri),
             headers,
             scheme,
@@ -264,6 +277,7 @@ impl<'a> Exchange<'a> {
             upload,
             grpc,
             protocol,
+            knock,
         }
     }
 

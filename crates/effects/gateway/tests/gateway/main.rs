@@ -15,6 +15,7 @@ mod control;
 mod deadlines;
 mod draining;
 mod edges;
+mod extended;
 mod gaps;
 mod hedging;
 mod http;
