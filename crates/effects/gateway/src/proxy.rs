@@ -25,6 +25,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId};
+use ward_types::route::Forwarded;
 use ward_types::table::Refusal;
 
 use self::racing::Answered;
@@ -35,6 +36,7 @@ use crate::clock;
 use crate::course::{Broken, Course};
 use crate::extended::{self, Knock};
 use crate::failure::{Asked, Failure};
+use crate::forwarded;
 use crate::head;
 use crate::instance::{Instance, Place};
 use crate::reply::{Held, Reply};
@@ -42,6 +44,7 @@ use crate::routes::Pool;
 use crate::site::Route;
 use crate::split::Ticket;
 use crate::tally::Door;
+use crate::trace::{self, Made};
 use crate::upload::{Attempt, Upload};
 use crate::upstream::{Lease, Reuse, SendError};
 use crate::worker::Worker;
@@ -82,6 +85,8 @@ impl Entry {
 pub(crate) struct Begun {
     /// Its name.
     pub(crate) id: HeaderValue,
+    /// The trace that was made for it, if it has none of its own.
+    pub(crate) trace: Option<Made>,
     /// Its attempts so far. It was counted to its service's budget and its client's rate.
     pub(crate) course: Course,
     /// Why there is nothing left to try.
@@ -92,15 +97,27 @@ pub(crate) struct Begun {
 pub(crate) async fn answer(
     worker: &Rc<Worker>,
     client: &Client,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     account: &Account,
     begun: Option<Begun>,
 ) -> Response<Reply> {
     let version = request.version();
-    let id = begun.as_ref().map(|begun| begun.id.clone());
-    let id = id.or_else(|| head::request_id(request.headers()));
-    let id = id.unwrap_or_else(|| worker.new_request_id());
-    account.asked(&request, &id);
+    let own = begun.as_ref().map(|begun| begun.id.clone());
+    let own = own.or_else(|| head::request_id(request.headers()));
+    let (id, made_id) = match own {
+        Some(id) => (id, None),
+        None => {
+            let id = worker.new_request_id();
+            (id.clone(), Some(id))
+        }
+    };
+    let trace = trace::settle(request.headers_mut(), || match &begun {
+        Some(begun) => begun.trace,
+        None if client.is_probe() => None,
+        None => worker.new_trace(made_id.as_ref().map(HeaderValue::as_bytes)),
+    });
+    let trace = trace.as_ref().map_or(&[][..], |id| id);
+    account.asked(&request, &id, trace);
     let asked = Asked::of(&request);
     let answer = forward(worker, client, request, (&asked, begun), &id, account).await;
     let mut response = answer.unwrap_or_else(|failure| {
@@ -490,6 +507,11 @@ impl<'a> Exchange<'a> {
         if let Some(prefix) = prefix {
             request.headers_mut().insert("x-forwarded-prefix", prefix);
         }
+        if let Some((_, route)) = route.as_ref()
+            && route.settings.forwarded == Forwarded::Said
+        {
+            self.say_forwarded(request.headers_mut());
+        }
         self.tell_time(request.headers_mut());
         *request.uri_mut() = Uri::from(path);
         if self.grpc {
@@ -500,6 +522,19 @@ impl<'a> Exchange<'a> {
             request.headers_mut().insert(TRANSFER_ENCODING, chunked);
         }
         request
+    }
+}
+
+impl Exchange<'_> {
+    fn say_forwarded(&self, headers: &mut HeaderMap) {
+        let (Entry::Front(outside), Some(host)) = (&self.client.entry, headers.get(HOST)) else {
+            return;
+        };
+        let mut value = Vec::new();
+        forwarded::write(&mut value, outside, host.as_bytes());
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(forwarded::NAME, value);
+        }
     }
 }
 

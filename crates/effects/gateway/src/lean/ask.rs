@@ -10,6 +10,7 @@ use std::ops::Range;
 use http::Method;
 
 use crate::head;
+use crate::trace;
 
 /// Lines that a head may have here; more is for hyper to refuse.
 const LINES: usize = 100;
@@ -34,6 +35,8 @@ pub(super) struct Ask {
     pub(super) closes: bool,
     /// How the client calls it, if that is a name that may be passed on.
     id: Option<Range<usize>>,
+    /// The trace that it belongs to, if it says so.
+    pub(super) trace: Option<[u8; trace::ID]>,
 }
 
 /// What came of reading a head.
@@ -144,8 +147,9 @@ impl Reader<'_> {
             body: 0,
             closes: false,
             id: None,
+            trace: None,
         };
-        let (mut seen_length, mut seen_id) = (false, false);
+        let (mut seen_length, mut seen_id, mut stateful) = (false, false, false);
         for line in &*request.headers {
             let start = self.out.len();
             push_lower(self.out, line.name.as_bytes());
@@ -154,7 +158,7 @@ impl Reader<'_> {
                 start..end,
                 line.value,
                 &mut ask,
-                (&mut seen_length, &mut seen_id),
+                (&mut seen_length, &mut seen_id, &mut stateful),
             )?;
             match fate {
                 Line::Passed => {
@@ -165,7 +169,7 @@ impl Reader<'_> {
                 Line::Dropped => self.out.truncate(start),
             }
         }
-        (!ask.host.is_empty()).then_some(ask)
+        (!ask.host.is_empty() && (ask.trace.is_some() || !stateful)).then_some(ask)
     }
 
     fn line(
@@ -173,7 +177,7 @@ impl Reader<'_> {
         name: Range<usize>,
         value: &[u8],
         ask: &mut Ask,
-        (seen_length, seen_id): (&mut bool, &mut bool),
+        (seen_length, seen_id, stateful): (&mut bool, &mut bool, &mut bool),
     ) -> Option<Line> {
         match &self.out[name] {
             b"host" if ask.host.is_empty() => {
@@ -206,6 +210,10 @@ impl Reader<'_> {
                 }
                 return Some(Line::Dropped);
             }
+            // What of these may not pass is for the other path to take out.
+            b"traceparent" if ask.trace.is_none() => ask.trace = Some(*trace::id(value)?),
+            b"traceparent" => return None,
+            b"tracestate" => *stateful = true,
             // What is left of a caller's time is for the other path.
             b"x-envoy-expected-rq-timeout-ms" if self.from == From::Link => return None,
             claim if is_claim(claim, self.from) => return Some(Line::Dropped),

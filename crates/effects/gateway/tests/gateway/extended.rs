@@ -173,9 +173,7 @@ async fn what_is_no_websocket_is_not_opened() {
     let other = asking("connect-udp", "/ws");
     let other = client.send_request(other).await.unwrap();
     assert_eq!(other.status(), 501);
-    let plain = Request::connect("shop.localhost:80")
-        .body(empty())
-        .unwrap();
+    let plain = Request::connect("shop.localhost:80").body(empty()).unwrap();
     let plain = client.send_request(plain).await.unwrap();
     assert_eq!(plain.status(), 405);
     let (mut socket, _) = open(&mut client).await;
@@ -294,7 +292,9 @@ async fn over_tls_and_back_to_the_same_instance() {
     for _ in 0..6 {
         let mut request = asking("websocket", "/ws");
         *request.uri_mut() = "https://shop.localhost/ws".parse().unwrap();
-        request.headers_mut().insert("cookie", Clone::clone(&cookie));
+        request
+            .headers_mut()
+            .insert("cookie", Clone::clone(&cookie));
         let response = client.send_request(request).await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["ward-instance"], instance);
