@@ -66,7 +66,7 @@ fn lints() -> Result<(), String> {
 
 fn wards_tests() -> Result<(), String> {
     run(cargo().args(["build", "--locked", "--package", "ward-cli"]))?;
-    run(cargo().args([
+    run(cargo().env("WARD_TEST_PYTHON", packages::python()?).args([
         "test",
         "--locked",
         "--workspace",

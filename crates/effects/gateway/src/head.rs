@@ -192,6 +192,20 @@ pub(crate) fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<I
     pairs.filter_map(move |(key, value)| (key == name).then_some(value))
 }
 
+/// Makes one line of the cookies of a request over HTTP/2, which may come in many (RFC 9113 section 8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let lines: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if lines.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
+}
+
 /// `Set-Cookie` (RFC 6265 section 4.1). The cookie lives as long as the client's session. `scheme` is `http` or
 /// `https`.
 pub(crate) fn set_cookie(name: &str, value: &str, scheme: &str) -> Option<HeaderValue> {

@@ -238,6 +238,9 @@ impl<'a> Exchange<'a> {
             .get(TE)
             .is_some_and(|te| te.as_bytes() == b"trailers");
         head::strip_hop_by_hop(&mut headers);
+        if parts.version == Version::HTTP_2 {
+            head::join_cookies(&mut headers);
+        }
         headers.insert(HOST, authority.clone());
         headers.insert(head::REQUEST_ID, id.clone());
         let (target, scheme) = match &client.entry {

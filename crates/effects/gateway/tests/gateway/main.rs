@@ -11,6 +11,7 @@ mod world;
 mod accounts;
 mod affinity;
 mod certificates;
+mod conformance;
 mod control;
 mod deadlines;
 mod draining;
