@@ -70,6 +70,11 @@ pub(crate) const TEST: &[Package] = &[
         "a client of the gateway that speaks HTTP/2",
     ),
     package(
+        "testssl.sh",
+        "/usr/bin/testssl",
+        "looks at how the gateway speaks TLS",
+    ),
+    package(
         "pebble",
         "/usr/bin/pebble",
         "a certificate authority that speaks ACME",

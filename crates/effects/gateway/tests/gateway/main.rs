@@ -25,6 +25,7 @@ mod links;
 mod mutual;
 mod overload;
 mod partings;
+mod posture;
 mod probes;
 mod routing;
 mod smuggling;
