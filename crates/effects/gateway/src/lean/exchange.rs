@@ -165,7 +165,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             course,
             verdict,
         };
-        Next::Hand(Some(Resume { account, begun }))
+        Next::Hand(Some(Box::new(Resume { account, begun })))
     }
 
     /// Where it leads, if nothing stands in its way that is for hyper's path.

@@ -50,7 +50,7 @@ pub(super) enum Next {
     /// The connection is over.
     Close,
     /// It goes on with hyper.
-    Hand(Option<Resume>),
+    Hand(Option<Box<Resume>>),
 }
 
 /// What came from a client that was waited for.
@@ -111,7 +111,7 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
                         ahead: Bytes::from(ahead),
                         since: self.owes_since.unwrap_or_else(clock::millis),
                         requests: self.requests,
-                        resume,
+                        resume: resume.map(|resume| *resume),
                     }));
                 }
             }

@@ -4,6 +4,11 @@
 //! `cargo xtask test` installs the libraries. `CONFORMANCE_ONLY=PADDING cargo test ...` runs the cases with that in their
 //! name, and shows what came back.
 
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that fails says what it saw"
+)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
