@@ -502,6 +502,20 @@ mod tests {
     }
 
     #[test]
+    fn cookies_that_came_one_by_one_are_one_line() {
+        let joined = |cookies: &[(&'static str, &'static str)]| {
+            let mut headers = parts(Version::HTTP_2, "/", cookies).headers;
+            join_cookies(&mut headers);
+            let lines = headers.get_all(COOKIE).iter();
+            lines.map(HeaderValue::clone).collect::<Vec<_>>()
+        };
+        let many = [("cookie", "a=b"), ("x", "y"), ("cookie", "c=d; e=f")];
+        assert_eq!(joined(&many), ["a=b; c=d; e=f"]);
+        assert_eq!(joined(&many[..1]), ["a=b"]);
+        assert!(joined(&[]).is_empty());
+    }
+
+    #[test]
     fn request_ids_that_may_stand_in_a_log() {
         let id =
             |value| request_id(&parts(Version::HTTP_2, "/", &[("x-request-id", value)]).headers);
