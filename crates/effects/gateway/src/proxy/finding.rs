@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http::{HeaderValue, Response};
 
 use super::{Entry, Exchange, Target};
-use crate::clock;
 use crate::failure::{Asked, Failure};
 use crate::gate::{self, Visit};
 use crate::routes::{Pool, Routes};
@@ -37,9 +36,6 @@ impl Exchange<'_> {
         };
         if let Some(limit) = route.settings.body_limit {
             self.upload.limit(limit);
-        }
-        if route.settings.timeout.is_some() {
-            self.came.set(clock::millis());
         }
         let visit = Visit {
             route,
