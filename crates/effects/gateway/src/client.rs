@@ -1,5 +1,6 @@
 //! A client's connection as its requests see it.
 
+use std::cell::OnceCell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -9,6 +10,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::{Activity, Switched};
 use crate::journal;
 use crate::proxy::Entry;
 
@@ -62,6 +64,8 @@ pub(crate) struct Client {
     pub(crate) leave: CancellationToken,
     /// What the access log says of it: fields of a line, each with a comma behind it.
     pub(crate) stamp: Vec<u8>,
+    /// What its connection is doing, once hyper serves it.
+    activity: OnceCell<Arc<Activity>>,
     duplicate: Box<dyn Fn() -> io::Result<OwnedFd>>,
 }
 
@@ -74,8 +78,19 @@ impl Client {
             entry,
             leave: CancellationToken::new(),
             stamp,
+            activity: OnceCell::new(),
             duplicate: Box::new(move || duplicate(&stream)),
         }
+    }
+
+    /// Its connection does this from now on.
+    pub(crate) fn does(&self, activity: &Arc<Activity>) {
+        let _ = self.activity.set(Arc::clone(activity));
+    }
+
+    /// One of the streams of its connection becomes something else than an answer.
+    pub(crate) fn stream(&self) -> Option<Switched> {
+        self.activity.get().map(Switched::new)
     }
 
     /// Whether it is the gateway itself.

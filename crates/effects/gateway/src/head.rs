@@ -11,8 +11,9 @@ use http::header::{
 };
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use http::{HeaderMap, HeaderValue, Uri, Version};
 
+use crate::extended;
 use crate::failure::Failure;
 use crate::mutual::{Clients, Holder};
 
@@ -26,9 +27,7 @@ pub(crate) const EXPECTED_WITHIN: HeaderName =
 
 /// Refuses what could be read in two ways, and gives the host that is asked for, canonical.
 pub(crate) fn check(parts: &Parts) -> Result<String, Failure> {
-    if parts.method == Method::CONNECT {
-        return Err(Failure::METHOD);
-    }
+    extended::check(parts)?;
     check_target(&parts.uri)?;
     check_framing(&parts.headers, parts.version)?;
     check_host(parts)
@@ -224,6 +223,20 @@ pub(crate) fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<I
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().split_once('='));
     pairs.filter_map(move |(key, value)| (key == name).then_some(value))
+}
+
+/// Makes one line of the cookies of a request over HTTP/2, which may come in many (RFC 9113 section 8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let lines: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if lines.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
 }
 
 /// `Set-Cookie` (RFC 6265 section 4.1). The cookie lives as long as the client's session. `scheme` is `http` or

@@ -42,6 +42,7 @@ use crate::serve::{self, Desk};
 use crate::socket;
 use crate::table_file;
 use crate::tls::{self, Tls, TlsError};
+use crate::trace::Traces;
 use crate::worker::{self, Listeners, Phase, Rank, Shared};
 
 const CONTROL: &str = "control.sock";
@@ -79,6 +80,8 @@ pub struct Options {
     pub access: Option<AccessLog>,
     /// Who passes connections on, and says whose they are.
     pub balancers: Balancers,
+    /// What becomes of requests that belong to no trace.
+    pub traces: Traces,
 }
 
 impl Options {
@@ -91,6 +94,7 @@ impl Options {
             limits: Limits::default(),
             access: Some(AccessLog::default()),
             balancers: Balancers::default(),
+            traces: Traces::default(),
         }
     }
 }
@@ -173,6 +177,7 @@ fn serve(options: Options) -> Result<(), StartError> {
         peak: AtomicUsize::new(0),
         limits: options.limits,
         balancers: options.balancers,
+        traces: options.traces,
         phase: watch::Sender::new(Phase::Serving),
         accepting: watch::Sender::new(0),
         egress: Record::new(&folder),

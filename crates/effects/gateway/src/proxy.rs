@@ -25,6 +25,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId};
+use ward_types::route::Forwarded;
 use ward_types::table::Refusal;
 
 use self::racing::Answered;
@@ -33,7 +34,9 @@ use crate::balance::{Pick, pick, pick_kept, side_of};
 use crate::client::Client;
 use crate::clock;
 use crate::course::{Broken, Course};
+use crate::extended::{self, Knock};
 use crate::failure::{Asked, Failure};
+use crate::forwarded;
 use crate::head;
 use crate::instance::{Instance, Place};
 use crate::reply::{Held, Reply};
@@ -41,6 +44,7 @@ use crate::routes::Pool;
 use crate::site::Route;
 use crate::split::Ticket;
 use crate::tally::Door;
+use crate::trace::{self, Made};
 use crate::upload::{Attempt, Upload};
 use crate::upstream::{Lease, Reuse, SendError};
 use crate::worker::Worker;
@@ -81,6 +85,8 @@ impl Entry {
 pub(crate) struct Begun {
     /// Its name.
     pub(crate) id: HeaderValue,
+    /// The trace that was made for it, if it has none of its own.
+    pub(crate) trace: Option<Made>,
     /// Its attempts so far. It was counted to its service's budget and its client's rate.
     pub(crate) course: Course,
     /// Why there is nothing left to try.
@@ -91,15 +97,27 @@ pub(crate) struct Begun {
 pub(crate) async fn answer(
     worker: &Rc<Worker>,
     client: &Client,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     account: &Account,
     begun: Option<Begun>,
 ) -> Response<Reply> {
     let version = request.version();
-    let id = begun.as_ref().map(|begun| begun.id.clone());
-    let id = id.or_else(|| head::request_id(request.headers()));
-    let id = id.unwrap_or_else(|| worker.new_request_id());
-    account.asked(&request, &id);
+    let own = begun.as_ref().map(|begun| begun.id.clone());
+    let own = own.or_else(|| head::request_id(request.headers()));
+    let (id, made_id) = match own {
+        Some(id) => (id, None),
+        None => {
+            let id = worker.new_request_id();
+            (id.clone(), Some(id))
+        }
+    };
+    let trace = trace::settle(request.headers_mut(), || match &begun {
+        Some(begun) => begun.trace,
+        None if client.is_probe() => None,
+        None => worker.new_trace(made_id.as_ref().map(HeaderValue::as_bytes)),
+    });
+    let trace = trace.as_ref().map_or(&[][..], |id| id);
+    account.asked(&request, &id, trace);
     let asked = Asked::of(&request);
     let answer = forward(worker, client, request, (&asked, begun), &id, account).await;
     let mut response = answer.unwrap_or_else(|failure| {
@@ -208,6 +226,8 @@ struct Exchange<'a> {
     upload: Rc<Upload>,
     grpc: bool,
     protocol: Option<HeaderValue>,
+    /// Of a websocket over HTTP/2.
+    knock: Option<Knock>,
 }
 
 /// When a request came (milliseconds).
@@ -224,13 +244,20 @@ impl<'a> Exchange<'a> {
         upload: Rc<Upload>,
         id: &HeaderValue,
     ) -> Self {
-        let protocol = head::wanted_upgrade(&parts);
+        let knock = extended::is_asked(&parts).then(|| Knock::new(&worker.lots));
+        let protocol = match &knock {
+            Some(_) => Some(Knock::protocol()),
+            None => head::wanted_upgrade(&parts),
+        };
         let authority = authority(&parts);
         let mut headers = parts.headers;
         let trailers = headers
             .get(TE)
             .is_some_and(|te| te.as_bytes() == b"trailers");
         head::strip_hop_by_hop(&mut headers);
+        if parts.version == Version::HTTP_2 {
+            head::join_cookies(&mut headers);
+        }
         headers.insert(HOST, authority.clone());
         headers.insert(head::REQUEST_ID, id.clone());
         let (target, scheme) = match &client.entry {
@@ -262,13 +289,19 @@ impl<'a> Exchange<'a> {
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(UPGRADE, protocol.clone());
         }
+        if let Some(knock) = &knock {
+            knock.say(&mut headers);
+        }
         Self {
             worker,
             client,
             account,
             version: parts.version,
             target,
-            method: parts.method,
+            method: match knock {
+                Some(_) => Method::GET,
+                None => parts.method,
+            },
             path: origin_form(&parts.uri),
             headers,
             scheme,
@@ -279,6 +312,7 @@ impl<'a> Exchange<'a> {
             upload,
             grpc,
             protocol,
+            knock,
         }
     }
 
@@ -482,6 +516,11 @@ impl<'a> Exchange<'a> {
         if let Some(prefix) = prefix {
             request.headers_mut().insert("x-forwarded-prefix", prefix);
         }
+        if let Some((_, route)) = route.as_ref()
+            && route.settings.forwarded == Forwarded::Said
+        {
+            self.say_forwarded(request.headers_mut());
+        }
         self.tell_time(request.headers_mut());
         *request.uri_mut() = Uri::from(path);
         if self.grpc {
@@ -492,6 +531,19 @@ impl<'a> Exchange<'a> {
             request.headers_mut().insert(TRANSFER_ENCODING, chunked);
         }
         request
+    }
+}
+
+impl Exchange<'_> {
+    fn say_forwarded(&self, headers: &mut HeaderMap) {
+        let (Entry::Front(outside), Some(host)) = (&self.client.entry, headers.get(HOST)) else {
+            return;
+        };
+        let mut value = Vec::new();
+        forwarded::write(&mut value, outside, host.as_bytes());
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(forwarded::NAME, value);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use ward_stack::{Code, EXAMPLE, read, reference, too_large};
 use ward_types::balance::{Affinity, Balance};
 use ward_types::guard::{Concurrency, Guard, LimitBy, Rate, RateLimit};
 use ward_types::id::Name;
-use ward_types::route::{Audience, Https, Prefix, RouteSettings, StandardHeaders};
+use ward_types::route::{Audience, Forwarded, Https, Prefix, RouteSettings, StandardHeaders};
 use ward_types::spec::{
     Amount, Analysis, Base, CanaryStep, Deadlines, EgressSpec, EnvSpec, ImageSource, Inconclusive,
     Schema, Sticky, Strategy,
@@ -111,6 +111,7 @@ timeout = "1m"
 idle_timeout = "30s"
 response_timeout = "10s"
 body_limit = "10MiB"
+forwarded = true
 response_headers = { x-frame-options = "DENY", referrer-policy = "" }
 
 [[service.api.route]]
@@ -163,6 +164,8 @@ fn routes_are_a_table_or_a_list_of_tables() {
     );
     assert_eq!(settings.body_limit, Some(ByteSize(10 << 20)));
     assert_eq!(settings.standard_headers, StandardHeaders::Added);
+    assert_eq!(settings.forwarded, Forwarded::Said);
+    assert_eq!(second.settings.forwarded, Forwarded::Unsaid);
     assert_eq!(settings.headers["x-frame-options"], "DENY");
     assert_eq!(settings.headers["referrer-policy"], "");
     let header = second.header.as_ref().unwrap();

@@ -10,6 +10,7 @@ use std::ops::Range;
 use http::Method;
 
 use crate::head;
+use crate::trace;
 
 /// Lines that a head may have here; more is for hyper to refuse.
 const LINES: usize = 100;
@@ -32,6 +33,8 @@ pub(super) struct Ask {
     pub(super) closes: bool,
     /// How the client calls it, if that is a name that may be passed on.
     id: Option<Range<usize>>,
+    /// The trace that it belongs to, if it says so.
+    pub(super) trace: Option<[u8; trace::ID]>,
 }
 
 /// What came of reading a head.
@@ -142,8 +145,9 @@ impl Reader<'_> {
             body: 0,
             closes: false,
             id: None,
+            trace: None,
         };
-        let (mut seen_length, mut seen_id) = (false, false);
+        let (mut seen_length, mut seen_id, mut stateful) = (false, false, false);
         for line in &*request.headers {
             let start = self.out.len();
             push_lower(self.out, line.name.as_bytes());
@@ -152,7 +156,7 @@ impl Reader<'_> {
                 start..end,
                 line.value,
                 &mut ask,
-                (&mut seen_length, &mut seen_id),
+                (&mut seen_length, &mut seen_id, &mut stateful),
             )?;
             match fate {
                 Line::Passed => {
@@ -163,7 +167,7 @@ impl Reader<'_> {
                 Line::Dropped => self.out.truncate(start),
             }
         }
-        (!ask.host.is_empty()).then_some(ask)
+        (!ask.host.is_empty() && (ask.trace.is_some() || !stateful)).then_some(ask)
     }
 
     fn line(
@@ -171,7 +175,7 @@ impl Reader<'_> {
         name: Range<usize>,
         value: &[u8],
         ask: &mut Ask,
-        (seen_length, seen_id): (&mut bool, &mut bool),
+        (seen_length, seen_id, stateful): (&mut bool, &mut bool, &mut bool),
     ) -> Option<Line> {
         match &self.out[name] {
             b"host" if ask.host.is_empty() => {
@@ -199,6 +203,10 @@ impl Reader<'_> {
                 }
                 return Some(Line::Dropped);
             }
+            // What of these may not pass is for the other path to take out.
+            b"traceparent" if ask.trace.is_none() => ask.trace = Some(*trace::id(value)?),
+            b"traceparent" => return None,
+            b"tracestate" => *stateful = true,
             // What is left of a caller's time is for the other path.
             b"x-envoy-expected-rq-timeout-ms" if self.asker == Asker::Link => return None,
             claim if is_claim(claim, self.asker) => return Some(Line::Dropped),

@@ -11,7 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
-use ward_types::route::Https;
+use ward_types::route::{Forwarded, Https};
 
 use super::Resume;
 use super::answer::{self, Extra, Head, push_line};
@@ -24,6 +24,7 @@ use crate::client::Socket;
 use crate::clock;
 use crate::course::{Broken, Course};
 use crate::failure::Failure;
+use crate::forwarded;
 use crate::gate;
 use crate::head::LONGEST_ID;
 use crate::instance::Place;
@@ -32,6 +33,7 @@ use crate::reply::{self, Kind, Long};
 use crate::routes::Pool;
 use crate::settings::Settings;
 use crate::throttle::Slot;
+use crate::trace::Made;
 use crate::upstream::{Reuse, Upstream, Wire};
 
 /// A body of which more than this is left is read in larger pieces.
@@ -47,6 +49,8 @@ pub(super) struct Exchange<'a, I> {
     ask: &'a Ask,
     id: [u8; LONGEST_ID],
     id_length: usize,
+    /// The trace that begins with it.
+    trace: Option<Made>,
 }
 
 /// Where a request leads.
@@ -92,18 +96,25 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     /// A request whose head stands, without its end, in the line's output.
     pub(super) fn new(line: &'a mut Line<I>, ask: &'a Ask) -> Self {
         let mut id = [0; LONGEST_ID];
-        let id_length = match ask.id(&line.input) {
+        let own = ask.id(&line.input);
+        let id_length = match own {
             Some(own) => {
                 id[..own.len()].copy_from_slice(own.as_bytes());
                 own.len()
             }
             None => line.worker.write_request_id(&mut id),
         };
+        let made_id = own.is_none().then_some(&id[..id_length]);
+        let trace = match ask.trace {
+            Some(_) => None,
+            None => line.worker.new_trace(made_id),
+        };
         Self {
             line,
             ask,
             id,
             id_length,
+            trace,
         }
     }
 
@@ -135,7 +146,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             return self.hand(account, course, None);
         };
         let upstream = worker.upstreams.of(place.instance());
-        self.finish_head();
+        self.finish_head(&way);
         match self.ask_for_answer(&upstream, &way, &place, &account).await {
             Ok(answered) => {
                 let held = (place, slot, upstream);
@@ -156,6 +167,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             id.expect("letters, digits, hyphens, underscores and points may stand in a header");
         let begun = Begun {
             id,
+            trace: self.trace,
             course,
             verdict,
         };
@@ -195,6 +207,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     }
 
     fn write_down(&self, account: &Account) {
+        let trace = self.ask.trace.or_else(|| Some(self.trace?.id()));
         let input = &self.line.input;
         let (path, query) = match self.ask.target(input).split_once('?') {
             Some((path, query)) => (path, Some(query)),
@@ -202,7 +215,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         };
         account.asks(
             Version::HTTP_11,
-            self.id(),
+            (self.id(), trace.as_ref().map_or(&[][..], |id| id)),
             self.ask.method.as_str().as_bytes(),
             self.ask.authority(input).as_bytes(),
             (path.as_bytes(), query.map(str::as_bytes)),
@@ -210,13 +223,26 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     }
 
     /// The lines that the gateway adds, the end of the head, and the body.
-    fn finish_head(&mut self) {
+    fn finish_head(&mut self, way: &Way) {
         let line = &mut *self.line;
         let out = &mut line.output;
         out.extend_from_slice(&line.origin);
-        if let Entry::Front(_) = line.client.entry {
-            let authority = self.ask.authority(&line.input);
-            push_line(out, b"x-forwarded-host", authority.as_bytes());
+        if let Entry::Front(outside) = &line.client.entry {
+            let authority = self.ask.authority(&line.input).as_bytes();
+            push_line(out, b"x-forwarded-host", authority);
+            if way
+                .settings
+                .as_ref()
+                .is_some_and(|own| own.forwarded == Forwarded::Said)
+            {
+                out.extend_from_slice(forwarded::NAME.as_bytes());
+                out.extend_from_slice(b": ");
+                forwarded::write(out, outside, authority);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+        if let Some(trace) = &self.trace {
+            push_line(out, b"traceparent", trace.value());
         }
         push_line(out, b"x-request-id", &self.id[..self.id_length]);
         out.extend_from_slice(b"\r\n");
