@@ -37,6 +37,8 @@ mod exposition;
 mod failure;
 mod fitness;
 mod flood;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gap;
 mod gate;
 mod guard;
@@ -49,6 +51,7 @@ mod lines;
 mod links;
 mod local;
 mod marks;
+mod memory;
 mod metrics;
 mod mutual;
 mod offer;
