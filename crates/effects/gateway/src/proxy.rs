@@ -10,6 +10,8 @@
 mod deadline;
 mod delivering;
 mod finding;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod racing;
 mod waiting;
 
@@ -151,6 +153,10 @@ async fn forward(
 ) -> Result<Response<Reply>, Failure> {
     if let Some(verdict) = begun.as_ref().and_then(|begun| begun.verdict) {
         return Err(verdict);
+    }
+    if worker.shared.memory.is_tight() && matches!(client.entry, Entry::Front(_)) {
+        worker.shared.refusals.count(Refusal::Memory);
+        return Err(Failure::MEMORY);
     }
     let switch = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();

@@ -180,6 +180,9 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         let routes = line.worker.routing.current();
         let way = match &line.client.entry {
             Entry::Front(outside) => {
+                if line.worker.shared.memory.is_tight() {
+                    return None;
+                }
                 let (host, target) = (self.ask.host(&line.input), self.ask.target(&line.input));
                 if outside.scheme == "http" && gate::may_be_challenge(target) {
                     return None;
@@ -604,6 +607,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     async fn write(&mut self, wire: &mut Wire, more: &[u8]) -> Result<(), Early> {
         let (line, mut done) = (&mut *self.line, 0);
         let all = line.output.len() + more.len();
+        let mut waits = false;
         let written = poll_fn(|context| {
             let mut stream = line.stream.lock();
             while done < all {
@@ -625,13 +629,21 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
                     Poll::Pending if wire.poll_cut(context).is_ready() => {
                         return Poll::Ready(Err(Early::Failed(reply::Error::Cut)));
                     }
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        if !std::mem::replace(&mut waits, true) {
+                            line.client.held.hands_out(all);
+                        }
+                        return Poll::Pending;
+                    }
                 }
             }
             let flushed = Pin::new(&mut *stream).poll_flush(context);
             flushed.map_err(|_| Early::Client)
         });
         written.await?;
+        if waits {
+            self.line.client.held.nothing();
+        }
         self.line.output.clear();
         Ok(())
     }

@@ -56,7 +56,7 @@ fn grpc(value: &[u8]) -> Option<Duration> {
 }
 
 /// In the finest unit that has room in eight digits, rounded down.
-fn to_grpc(left: Duration) -> String {
+pub(super) fn to_grpc(left: Duration) -> String {
     match left.as_millis() {
         millis if millis < 100_000_000 => format!("{millis}m"),
         millis => format!("{}S", (millis / 1_000).min(99_999_999)),
