@@ -110,6 +110,11 @@ pub(crate) const BENCH: &[Package] = &[
         "/usr/bin/h2load",
         "asks the proxies over TLS and HTTP/2, and at a given rate",
     ),
+    package(
+        "slowhttptest",
+        "/usr/bin/slowhttptest",
+        "attacks the gateway slowly",
+    ),
 ];
 
 /// Installs the packages that are missing: as root, or through sudo without a password. Otherwise it

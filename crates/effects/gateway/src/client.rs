@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::{Activity, Switched};
 use crate::journal;
+use crate::memory::{Held, Holder, Memory};
 use crate::proxy::Entry;
 
 /// A stream over a socket.
@@ -66,16 +67,34 @@ pub(crate) struct Client {
     pub(crate) stamp: Vec<u8>,
     /// What its connection is doing, once hyper serves it.
     activity: OnceCell<Arc<Activity>>,
+    /// What the gateway holds for it.
+    pub(crate) held: Arc<Held>,
+    /// Of a client of the outside: it may be cut for what it holds.
+    _holder: Option<Holder>,
     duplicate: Box<dyn Fn() -> io::Result<OwnedFd>>,
 }
 
 impl Client {
     /// The client at the other end of `stream`, which something else reads and writes.
-    pub(crate) fn new<I: Socket + 'static>(entry: Entry, stream: &Shared<I>) -> Self {
+    pub(crate) fn new<I: Socket + Send + 'static>(
+        entry: Entry,
+        stream: &Shared<I>,
+        memory: &Arc<Memory>,
+    ) -> Self {
         let stamp = stamp(&entry, stream.lock().tls_version());
         let stream = Arc::downgrade(&stream.0);
+        let held = Arc::default();
+        let holder = match entry {
+            Entry::Front(_) => {
+                let stream = Weak::clone(&stream);
+                Some(memory.counts(&held, Box::new(move || cut(&stream))))
+            }
+            Entry::Link { .. } | Entry::Probe { .. } => None,
+        };
         Self {
             entry,
+            held,
+            _holder: holder,
             leave: CancellationToken::new(),
             stamp,
             activity: OnceCell::new(),
@@ -143,6 +162,15 @@ fn duplicate<I: Socket>(stream: &Weak<Mutex<I>>) -> io::Result<OwnedFd> {
     let stream = stream.upgrade().ok_or(io::ErrorKind::NotConnected)?;
     let stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(rustix::io::fcntl_dupfd_cloexec(stream.socket(), 0)?)
+}
+
+/// Ends a connection from any thread: whoever reads or writes it sees that it is over. What the kernel still has to
+/// send is forgotten.
+fn cut<I: Socket>(stream: &Weak<Mutex<I>>) {
+    if let Ok(socket) = duplicate(stream) {
+        let _ = rustix::net::sockopt::set_socket_linger(&socket, Some(std::time::Duration::ZERO));
+        let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Both);
+    }
 }
 
 fn watched(socket: OwnedFd) -> io::Result<TcpStream> {

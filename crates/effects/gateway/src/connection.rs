@@ -37,6 +37,7 @@ use crate::head::Outside;
 use crate::lean::{Handed, Line, Parted, Resume};
 use crate::limits::Limits;
 use crate::local::Local;
+use crate::memory::Held;
 use crate::mutual::Holder;
 use crate::parting::Turn;
 use crate::proxy::{self, Entry};
@@ -44,6 +45,8 @@ use crate::reply::{self, Reply};
 use crate::tally::{Open, Speech};
 use crate::worker::{self, Phase, Worker};
 
+/// What is held of an answer at the most, in bytes: see `max_send_buf_size` below.
+const MOST_UNSENT: usize = 64 * 1024;
 /// How long a client may take to end a connection that it was asked to end.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -86,7 +89,7 @@ where
 {
     let keeper = Arc::clone(&worker.journal.doorkeeper);
     let open = Arc::new(Open::new(keeper, entry.door()));
-    let client = Rc::new(Client::new(entry, &stream));
+    let client = Rc::new(Client::new(entry, &stream, &worker.shared.memory));
     let handed = match Line::new(&worker, &client, &stream, &open) {
         Some(line) => match line.converse().await {
             Parted::Ended => return,
@@ -109,7 +112,7 @@ async fn serve_whole<I>(
     I: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
 {
     let number = worker.shared.admission.number();
-    let activity = Arc::new(Activity::new(open, &handed));
+    let activity = Arc::new(Activity::new(open, &handed, &client.held));
     client.does(&activity);
     let watched = Watched {
         stream,
@@ -264,7 +267,7 @@ fn builder(limits: &Limits) -> auto::Builder<Local> {
         .max_header_list_size(header_bytes)
         .initial_stream_window_size(256 * 1024)
         .initial_connection_window_size(1024 * 1024)
-        .max_send_buf_size(64 * 1024)
+        .max_send_buf_size(MOST_UNSENT)
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(256)
         .keep_alive_interval(Duration::from_secs(30))
@@ -292,11 +295,12 @@ pub(crate) struct Activity {
     /// Whether it is TCP that takes no more.
     full: AtomicBool,
     earned: Earned,
+    held: Arc<Held>,
 }
 
 impl Activity {
     /// A new connection owes a head.
-    fn new(open: Arc<Open>, handed: &Handed) -> Self {
+    fn new(open: Arc<Open>, handed: &Handed, held: &Arc<Held>) -> Self {
         Self {
             requests: AtomicUsize::new(0),
             since: AtomicU64::new(handed.since),
@@ -309,6 +313,7 @@ impl Activity {
             taken: AtomicU64::new(0),
             full: AtomicBool::new(false),
             earned: Earned::default(),
+            held: Arc::clone(held),
         }
     }
 
@@ -321,6 +326,13 @@ impl Activity {
             *seen = (taken, now);
         }
         now.saturating_sub(seen.1) >= patience.as_millis() as u64
+    }
+
+    fn note_written(&self, polled: &Poll<io::Result<usize>>) {
+        self.full.store(polled.is_pending(), Ordering::Relaxed);
+        if let Poll::Ready(Ok(bytes)) = polled {
+            self.held.written(*bytes);
+        }
     }
 
     fn saw_bytes(&self) {
@@ -337,7 +349,9 @@ impl Activity {
     /// A request, or what became of one, is over.
     fn ends(&self, now: Instant) {
         self.since.store(clock::millis_at(now), Ordering::Relaxed);
-        self.requests.fetch_sub(1, Ordering::Relaxed);
+        if self.requests.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.held.nothing();
+        }
     }
 
     /// Whether a part of a head has come, and not the rest.
@@ -502,8 +516,10 @@ impl Drop for Answer {
     fn drop(&mut self) {
         self.taken();
         let ended = self.ended || self.reply.is_end_stream();
-        if ended {
-            self.busy.activity.earned.answer();
+        match ended {
+            true => self.busy.activity.earned.answer(),
+            // What of it was not written yet is dropped with it.
+            false => self.busy.activity.held.written(MOST_UNSENT),
         }
         // hyper does not ask again once the body says that it is over, and of a page never where there is no
         // place for one.
@@ -528,6 +544,7 @@ impl Body for Answer {
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
                 this.busy.account.sent(bytes);
+                this.busy.activity.held.hands_out(bytes);
                 if this.busy.activity.is_http2() {
                     this.hands_out(bytes);
                 }
@@ -581,6 +598,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
         };
         if buffer.filled().len() > before {
             this.activity.saw_bytes();
+            this.activity.held.came(buffer.filled().len() - before);
             let bytes = &buffer.filled()[before..];
             let flood = this.guard.pass(bytes, &this.activity.earned, clock::millis);
             if let Some(refusal) = flood {
@@ -600,9 +618,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut *self.stream.lock()).poll_write(context, bytes);
-        self.activity
-            .full
-            .store(polled.is_pending(), Ordering::Relaxed);
+        self.activity.note_written(&polled);
         polled
     }
 
@@ -620,9 +636,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut *self.stream.lock()).poll_write_vectored(context, parts);
-        self.activity
-            .full
-            .store(polled.is_pending(), Ordering::Relaxed);
+        self.activity.note_written(&polled);
         polled
     }
 

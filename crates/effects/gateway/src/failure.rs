@@ -179,6 +179,13 @@ impl Failure {
         Retry::Soon,
         "This is being worked on.",
     );
+    /// The clients of the gateway hold more than it may use.
+    pub(crate) const MEMORY: Self = Self::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Fault::Ward,
+        Retry::Soon,
+        "This server has no memory left for more requests. Try again in a moment.",
+    );
     /// A gateway that was started without a table and has not been given one yet.
     pub(crate) const NO_TABLE: Self = Self::new(
         StatusCode::SERVICE_UNAVAILABLE,
@@ -309,7 +316,8 @@ impl Failure {
             StatusCode::TOO_MANY_REQUESTS,
             StatusCode::GATEWAY_TIMEOUT,
         ];
-        if self.fault == Fault::Client && !harmless.contains(&self.status) {
+        let ends = self.fault == Fault::Client && !harmless.contains(&self.status);
+        if ends || self == Self::MEMORY {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -19,6 +19,8 @@ mod answer;
 mod ask;
 mod body;
 mod exchange;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod line;
 mod spare;
 mod timer;

@@ -40,6 +40,8 @@ mod failure;
 mod fitness;
 mod flood;
 mod forwarded;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gap;
 mod gate;
 mod guard;
@@ -52,6 +54,7 @@ mod lines;
 mod links;
 mod local;
 mod marks;
+mod memory;
 mod metrics;
 mod mutual;
 mod offer;

@@ -65,6 +65,9 @@ pub struct Limits {
     pub upstream_idle: Duration,
     /// Unused connections kept per instance and worker.
     pub upstream_kept: usize,
+    /// Bytes of memory that the whole process may use before clients are refused and cut; `None`: a quarter of
+    /// what the machine, or the cgroup, has. Less than 64 MiB is taken for 64 MiB.
+    pub memory: Option<u64>,
 }
 
 impl Default for Limits {
@@ -92,6 +95,7 @@ impl Default for Limits {
             waiting: 2_000,
             upstream_idle: Duration::from_secs(30),
             upstream_kept: 256,
+            memory: None,
         }
     }
 }

@@ -31,6 +31,7 @@ use crate::egress::Record;
 use crate::gate::Ports;
 use crate::limits::Limits;
 use crate::links::{self, Handed};
+use crate::memory::{self, Memory};
 use crate::metrics;
 use crate::offer::Offer;
 use crate::origin::Balancers;
@@ -172,6 +173,7 @@ fn serve(options: Options) -> Result<(), StartError> {
     let shared = Arc::new(Shared {
         routing: Arc::new(Routing::new(affinity::Key::open(&folder))),
         admission: Admission::new(&options.limits, descriptors),
+        memory: Memory::new(options.limits.memory),
         refusals: Refusals::default(),
         clients: Parting::default(),
         peak: AtomicUsize::new(0),
@@ -360,6 +362,7 @@ fn lead(
         tokio::task::spawn_local(give_back(Arc::clone(shared)));
         tokio::task::spawn_local(parting::tell_all(Arc::clone(shared)));
         tokio::task::spawn_local(adapt::watch(Arc::clone(shared)));
+        tokio::task::spawn_local(memory::watch(Arc::clone(shared)));
         tokio::task::spawn_local(tls::watch(Arc::clone(shared)));
         tokio::task::spawn_local(links::take_over(links, Arc::clone(shared), workers));
         let ended = until_the_end(shared, stored, desk, &mut asked).await;

@@ -10,10 +10,12 @@
 mod deadline;
 mod delivering;
 mod finding;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod racing;
 mod waiting;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -152,6 +154,10 @@ async fn forward(
     if let Some(verdict) = begun.as_ref().and_then(|begun| begun.verdict) {
         return Err(verdict);
     }
+    if worker.shared.memory.is_tight() && matches!(client.entry, Entry::Front(_)) {
+        worker.shared.refusals.count(Refusal::Memory);
+        return Err(Failure::MEMORY);
+    }
     let switch = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let host = head::check(&parts)?;
@@ -185,6 +191,20 @@ async fn forward(
     exchange.deliver(response, held, switch)
 }
 
+/// Counts a request to its client's rate. Links are the stack's own.
+pub(crate) fn meter(
+    worker: &Worker,
+    entry: &Entry,
+    pool: &Pool,
+    headers: &HeaderMap,
+) -> Result<(), Failure> {
+    let Entry::Front(outside) = entry else {
+        return Ok(());
+    };
+    let metered = pool.guard.meter(outside.address, headers);
+    metered.inspect_err(|_| worker.shared.refusals.count(Refusal::Rate))
+}
+
 enum Target<'a> {
     Host(String),
     Service(&'a (EnvId, Name)),
@@ -204,8 +224,6 @@ struct Exchange<'a> {
     scheme: &'static str,
     /// Of a request of the outside: the route that it takes in the newest table that it has seen.
     route: RefCell<Option<(Generation, Arc<Route>)>>,
-    /// When it came (milliseconds); 0 where nobody asks.
-    came: Cell<u64>,
     /// Until when its caller waits for it (milliseconds), if it says so.
     caller_until: Option<u64>,
     ticket: OnceCell<Ticket>,
@@ -216,6 +234,11 @@ struct Exchange<'a> {
     protocol: Option<HeaderValue>,
     /// Of a websocket over HTTP/2.
     knock: Option<Knock>,
+}
+
+/// When a request came (milliseconds).
+fn came(account: &Account) -> u64 {
+    clock::millis_at(account.entry().began.get())
 }
 
 impl<'a> Exchange<'a> {
@@ -264,7 +287,6 @@ impl<'a> Exchange<'a> {
             Entry::Probe { .. } => None,
         };
         let caller = caller.filter(|_| protocol.is_none());
-        let came = || clock::millis_at(account.entry().began.get());
         let grpc = head::is_grpc(&headers);
         if grpc && trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -290,8 +312,7 @@ impl<'a> Exchange<'a> {
             headers,
             scheme,
             route: RefCell::default(),
-            came: Cell::new(0),
-            caller_until: caller.map(|limit| came() + limit.as_millis() as u64),
+            caller_until: caller.map(|limit| came(account) + limit.as_millis() as u64),
             ticket: OnceCell::new(),
             comes_back: RefCell::default(),
             upload,
@@ -308,7 +329,7 @@ impl<'a> Exchange<'a> {
         let pool = self.pool()?;
         if !counted {
             pool.budget.earn();
-            self.meter(&pool)?;
+            meter(self.worker, &self.client.entry, &pool, &self.headers)?;
         }
         let mut slot = None;
         loop {
@@ -337,15 +358,6 @@ impl<'a> Exchange<'a> {
                 Err((serial, broken)) => course.failed(serial, broken, || self.may_repeat())?,
             }
         }
-    }
-
-    /// Counts it to its client's rate. Links are the stack's own.
-    fn meter(&self, pool: &Pool) -> Result<(), Failure> {
-        let Entry::Front(outside) = &self.client.entry else {
-            return Ok(());
-        };
-        let metered = pool.guard.meter(outside.address, &self.headers);
-        metered.inspect_err(|_| self.worker.shared.refusals.count(Refusal::Rate))
     }
 
     /// Whether a request that an instance may have seen may be sent again.

@@ -76,15 +76,26 @@ impl Settings {
     /// Adds the response headers that an answer does not have.
     pub(crate) fn dress(&self, headers: &mut HeaderMap, scheme: &str) {
         for (name, value) in &self.headers {
-            let suits = match name {
-                name if *name == STRICT_TRANSPORT_SECURITY => scheme == "https",
-                name if *name == X_FRAME_OPTIONS => !is_framing_said(headers),
-                _ => true,
-            };
-            if suits && let Entry::Vacant(place) = headers.entry(name) {
+            if suits(name, scheme, || is_framing_said(headers))
+                && let Entry::Vacant(place) = headers.entry(name)
+            {
                 place.insert(value.clone());
             }
         }
+    }
+}
+
+/// Whether a response header makes sense in an answer over `scheme`, of which `is_framing_said` tells whether its policy
+/// says who may frame it.
+pub(crate) fn suits(
+    name: &HeaderName,
+    scheme: &str,
+    is_framing_said: impl FnOnce() -> bool,
+) -> bool {
+    match name {
+        name if *name == STRICT_TRANSPORT_SECURITY => scheme == "https",
+        name if *name == X_FRAME_OPTIONS => !is_framing_said(),
+        _ => true,
     }
 }
 

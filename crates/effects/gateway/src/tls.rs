@@ -19,7 +19,7 @@ use rustls::server::{
     WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{CipherSuite, ServerConfig, SupportedCipherSuite};
+use rustls::{CipherSuite, ConfigBuilder, ServerConfig, SupportedCipherSuite, WantsVerifier};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -95,10 +95,8 @@ impl Tls {
         let handover = handover.ok().and_then(Result::ok).unwrap_or_default();
         let tickets = Tickets::new(&handover.tickets).map_err(|_| TlsError::Randomness)?;
         let tickets = Arc::new(tickets);
-        let builder = ServerConfig::builder_with_provider(provider());
-        let builder = builder.with_safe_default_protocol_versions();
-        let builder = builder.map_err(TlsError::Configuration)?;
-        let mut usual = builder
+        let mut usual = configuration()
+            .map_err(TlsError::Configuration)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&resolver) as _);
         usual.alpn_protocols = alpn();
@@ -429,18 +427,21 @@ fn texts<'a>(all: &'a [KeptFiles], files: &[PathBuf]) -> Option<&'a [Secret]> {
     Some(&of_these.texts)
 }
 
+/// What all configurations begin with: TLS 1.2 and 1.3.
+pub(crate) fn configuration() -> Result<ConfigBuilder<ServerConfig, WantsVerifier>, rustls::Error> {
+    ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()
+}
+
 /// How hands are shaken with clients of these authorities. Sessions are not resumed.
 fn asking(authorities: &Authorities, resolver: &Arc<Resolver>) -> Option<ServerConfig> {
     let provider = provider();
     let roots = Arc::clone(&authorities.roots);
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider));
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
     let verifier = verifier
         .build()
         .inspect_err(|error| tracing::error!(%error, "clients cannot be checked"))
         .ok()?;
-    let builder = ServerConfig::builder_with_provider(provider);
-    let builder = builder.with_safe_default_protocol_versions();
-    let builder = builder
+    let builder = configuration()
         .inspect_err(|error| tracing::error!(%error, "TLS cannot be configured"))
         .ok()?;
     let mut config = builder

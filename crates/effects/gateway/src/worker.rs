@@ -12,7 +12,7 @@ use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_rustls::server::TlsStream;
-use ward_types::table::GatewayObserved;
+use ward_types::table::{GatewayObserved, Refusal};
 
 use crate::access::Query;
 use crate::admission::{Admission, Seat};
@@ -25,6 +25,7 @@ use crate::journal::Journal;
 use crate::lean::{Dates, Spare};
 use crate::limits::Limits;
 use crate::links::Handed;
+use crate::memory::Memory;
 use crate::mutual::Holder;
 use crate::origin::{self, Balancers};
 use crate::parting::Parting;
@@ -64,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     /// The places for connections.
     pub(crate) admission: Arc<Admission>,
+    /// What clients may make it hold.
+    pub(crate) memory: Arc<Memory>,
     /// Who passes connections on, and says whose they are.
     pub(crate) balancers: Balancers,
     /// What becomes of requests that belong to no trace.
@@ -282,6 +285,10 @@ async fn accept_all(worker: &Rc<Worker>, listener: &TcpListener, speak: Speak) {
             }
         };
         let shared = &worker.shared;
+        if shared.memory.is_tight() {
+            shared.refusals.count(Refusal::Memory);
+            continue;
+        }
         let open = shared.admission.open();
         shared.peak.fetch_max(open, Ordering::Relaxed);
         let balanced = shared.balancers.has(peer.ip());

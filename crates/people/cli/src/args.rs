@@ -539,6 +539,15 @@ pub(crate) struct ForGateway {
         hide_env_values = true
     )]
     pub(crate) traceparent: Traceparent,
+    /// How much memory the gateway may use before it refuses and cuts clients; a quarter of what the machine has
+    /// unless it is said
+    #[arg(
+        long,
+        env = "WARD_GATEWAY_MEMORY",
+        value_name = "SIZE",
+        value_parser = gateway_memory
+    )]
+    pub(crate) gateway_memory: Option<ByteSize>,
 }
 
 /// What becomes of requests that belong to no trace.
@@ -573,7 +582,20 @@ impl ForGateway {
             Traceparent::Unsampled => arguments.push("--traceparent=unsampled".to_owned()),
             Traceparent::Pass => arguments.push("--traceparent=pass".to_owned()),
         }
+        let memory = self.gateway_memory.iter();
+        arguments.extend(memory.map(|size| format!("--gateway-memory={size}")));
         arguments
+    }
+}
+
+/// With less it could not hold what it needs for itself.
+const LEAST_MEMORY: ByteSize = ByteSize(64 << 20);
+
+fn gateway_memory(text: &str) -> Result<ByteSize, String> {
+    let size = ByteSize::parse(text).map_err(|error| error.to_string())?;
+    match size < LEAST_MEMORY {
+        true => Err(format!("it must be {LEAST_MEMORY} at least")),
+        false => Ok(size),
     }
 }
 

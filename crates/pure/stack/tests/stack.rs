@@ -545,7 +545,7 @@ service.c.build = { cargo = "c" }
 fn what_clients_may_take_is_read_and_without_a_word_it_is_anything() {
     let guard = |lines: &str| {
         let text = format!(
-            "stack = {{ name = \"s\", version = \"1.0\" }}\n[service.web]\nimage = \"a:1\"\n{lines}\n"
+            "stack = {{ name = \"s\", version = \"1.0\" }}\n[service.web]\nimage = \"a:1\"\nport = 80\nhealth = \"none\"\n{lines}\n"
         );
         resolve(&text, "dev").services[&name("web")].guard.clone()
     };
@@ -571,7 +571,7 @@ fn what_clients_may_take_is_read_and_without_a_word_it_is_anything() {
 fn how_requests_are_placed_is_read_and_without_a_word_it_is_by_load() {
     let balance = |lines: &str| {
         let text = format!(
-            "stack = {{ name = \"s\", version = \"1.0\" }}\n[service.web]\nimage = \"a:1\"\n{lines}\n"
+            "stack = {{ name = \"s\", version = \"1.0\" }}\n[service.web]\nimage = \"a:1\"\nport = 80\nhealth = \"none\"\n{lines}\n"
         );
         resolve(&text, "dev").services[&name("web")].balance.clone()
     };

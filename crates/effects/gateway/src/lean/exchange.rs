@@ -12,11 +12,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use ward_types::route::{Forwarded, Https};
-use ward_types::table::Refusal;
 
 use super::Resume;
 use super::answer::{self, Extra, Head, push_line};
-use super::ask::{Ask, LONGEST_ID};
+use super::ask::Ask;
 use super::body::{Framing, LAST_CHUNK, push_chunk};
 use super::line::{Line, Next};
 use crate::account::Account;
@@ -27,6 +26,7 @@ use crate::course::{Broken, Course};
 use crate::failure::Failure;
 use crate::forwarded;
 use crate::gate;
+use crate::head::LONGEST_ID;
 use crate::instance::Place;
 use crate::proxy::{self, Begun, Entry};
 use crate::reply::{self, Kind, Long};
@@ -131,7 +131,9 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         self.write_down(&account);
         let mut course = Course::default();
         way.pool.budget.earn();
-        if let Err(failure) = self.meter(&way.pool) {
+        // Who is counted by a header is not plain.
+        let (worker, entry) = (&self.line.worker, &self.line.client.entry);
+        if let Err(failure) = proxy::meter(worker, entry, &way.pool, &HeaderMap::new()) {
             account.leads_to(&way.pool.service);
             return self.hand(account, course, Some(failure));
         }
@@ -143,9 +145,13 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         let Pick::Placed(place) = picked else {
             return self.hand(account, course, None);
         };
+        let upstream = worker.upstreams.of(place.instance());
         self.finish_head(&way);
-        match self.ask_for_answer(&way, &place, &account).await {
-            Ok(answered) => self.deliver(answered, (place, slot), account).await,
+        match self.ask_for_answer(&upstream, &way, &place, &account).await {
+            Ok(answered) => {
+                let held = (place, slot, upstream);
+                self.deliver(answered, held, account).await
+            }
             Err(Broken::Final(Failure::HUNG_UP)) => Next::Close,
             Err(broken) => {
                 let may_repeat = || self.is_repeatable() && way.pool.budget.spend(clock::millis());
@@ -174,6 +180,9 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         let routes = line.worker.routing.current();
         let way = match &line.client.entry {
             Entry::Front(outside) => {
+                if line.worker.shared.memory.is_tight() {
+                    return None;
+                }
                 let (host, target) = (self.ask.host(&line.input), self.ask.target(&line.input));
                 if outside.scheme == "http" && gate::may_be_challenge(target) {
                     return None;
@@ -216,17 +225,6 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         );
     }
 
-    /// Counts it to its client's rate. Links are the stack's own.
-    fn meter(&self, pool: &Pool) -> Result<(), Failure> {
-        let Entry::Front(outside) = &self.line.client.entry else {
-            return Ok(());
-        };
-        // Who is counted by a header is not plain.
-        let metered = pool.guard.meter(outside.address, &HeaderMap::new());
-        let refusals = &self.line.worker.shared.refusals;
-        metered.inspect_err(|_| refusals.count(Refusal::Rate))
-    }
-
     /// The lines that the gateway adds, the end of the head, and the body.
     fn finish_head(&mut self, way: &Way) {
         let line = &mut *self.line;
@@ -261,20 +259,19 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
 
     async fn ask_for_answer(
         &mut self,
+        upstream: &Rc<Upstream>,
         way: &Way,
         place: &Place,
         account: &Account,
     ) -> Result<Answered, Broken> {
-        let instance = Arc::clone(place.instance());
-        let upstream = self.line.worker.upstreams.of(&instance);
-        account.tries(&upstream, place);
+        account.tries(upstream, place);
         account.entry().received(self.ask.body);
         let sent = match upstream.kept_wire(self.reuse()) {
             Some(wire) => match self.send(wire, way, place).await {
-                Err(Lost::Stale) => self.send_on_new(&upstream, way, place, account).await?,
+                Err(Lost::Stale) => self.send_on_new(upstream, way, place, account).await?,
                 sent => sent,
             },
-            None => self.send_on_new(&upstream, way, place, account).await?,
+            None => self.send_on_new(upstream, way, place, account).await?,
         };
         sent.map_err(|lost| match lost {
             Lost::Cut => Broken::Perhaps(Failure::CUT),
@@ -288,6 +285,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
                     Lost::Broken(why) => why,
                     _ => "the connection was closed",
                 };
+                let instance = place.instance();
                 tracing::info!(env = %instance.env, instance = %instance.endpoint.instance, why, "no answer");
                 place.failed();
                 Broken::Perhaps(Failure::LOST)
@@ -463,7 +461,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     async fn deliver(
         &mut self,
         mut answered: Answered,
-        (place, slot): (Place, Slot<'_>),
+        (place, slot, upstream): (Place, Slot<'_>, Rc<Upstream>),
         account: Account,
     ) -> Next {
         let head = &answered.head;
@@ -495,7 +493,6 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
                 account.complete();
                 account.close(now);
                 if keeps && clean {
-                    let upstream = self.line.worker.upstreams.of(place.instance());
                     upstream.keep_wire(answered.wire, self.line.idle_since);
                 }
                 next
@@ -610,6 +607,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     async fn write(&mut self, wire: &mut Wire, more: &[u8]) -> Result<(), Early> {
         let (line, mut done) = (&mut *self.line, 0);
         let all = line.output.len() + more.len();
+        let mut waits = false;
         let written = poll_fn(|context| {
             let mut stream = line.stream.lock();
             while done < all {
@@ -631,13 +629,21 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
                     Poll::Pending if wire.poll_cut(context).is_ready() => {
                         return Poll::Ready(Err(Early::Failed(reply::Error::Cut)));
                     }
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        if !std::mem::replace(&mut waits, true) {
+                            line.client.held.hands_out(all);
+                        }
+                        return Poll::Pending;
+                    }
                 }
             }
             let flushed = Pin::new(&mut *stream).poll_flush(context);
             flushed.map_err(|_| Early::Client)
         });
         written.await?;
+        if waits {
+            self.line.client.held.nothing();
+        }
         self.line.output.clear();
         Ok(())
     }

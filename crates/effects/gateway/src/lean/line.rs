@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 use super::answer::push_line;
-use super::ask::{Ask, From, Read};
+use super::ask::{Ask, Asker, Read};
 use super::exchange::Exchange;
 use super::timer::Timer;
 use super::{Handed, Parted, Resume};
@@ -155,8 +155,8 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
             self.output = self.worker.spare.take();
         }
         let from = match self.client.entry {
-            Entry::Front(_) => From::Front,
-            Entry::Link { .. } | Entry::Probe { .. } => From::Link,
+            Entry::Front(_) => Asker::Front,
+            Entry::Link { .. } | Entry::Probe { .. } => Asker::Link,
         };
         Ask::read(&self.input, from, &mut self.output)
     }

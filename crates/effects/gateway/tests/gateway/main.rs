@@ -22,6 +22,7 @@ mod hedging;
 mod http;
 mod lean;
 mod links;
+mod memory;
 mod mutual;
 mod overload;
 mod partings;

@@ -32,6 +32,7 @@ pub(crate) fn gateway(context: &Context, asked: &ForGateway) -> ExitCode {
             Switch::Off => access::Query::Omitted,
         },
     });
+    options.limits.memory = asked.gateway_memory.map(|size| size.0);
     options.balancers = ward_gateway::Balancers(asked.proxy_protocol.clone());
     options.traces = match asked.traceparent {
         Traceparent::Sampled => ward_gateway::Traces::Sampled,
