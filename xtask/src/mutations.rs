@@ -55,6 +55,13 @@ const MUTATIONS: &[Mutation] = &[
         noticed_by: PLANNED,
     },
     Mutation {
+        guard: "those who make the gateway hold the most are cut when there is too little memory",
+        file: "crates/effects/gateway/src/memory.rs",
+        text: "                cut();\n",
+        without: "",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
         guard: "long connections are told to go away when their instance leaves rotation",
         file: "crates/effects/gateway/src/instance.rs",
         text: "self.parting.begin(Instant::now());",
