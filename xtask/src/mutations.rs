@@ -55,6 +55,13 @@ const MUTATIONS: &[Mutation] = &[
         noticed_by: PLANNED,
     },
     Mutation {
+        guard: "those who make the gateway hold the most are cut when there is too little memory",
+        file: "crates/effects/gateway/src/memory.rs",
+        text: "                cut();\n",
+        without: "",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
         guard: "long connections are told to go away when their instance leaves rotation",
         file: "crates/effects/gateway/src/instance.rs",
         text: "self.parting.begin(Instant::now());",
@@ -134,7 +141,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         guard: "nobody claims on the lean path where a request comes from",
         file: "crates/effects/gateway/src/lean/ask.rs",
-        text: "claim if is_claim(claim, self.from) => return Some(Line::Dropped),",
+        text: "claim if is_claim(claim, self.asker) => return Some(Line::Dropped),",
         without: "",
         noticed_by: &["ward-gateway"],
     },
@@ -148,8 +155,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         guard: "what the application sent is never replaced",
         file: "crates/effects/gateway/src/settings.rs",
-        text: "if suits && let Entry::Vacant(place)",
-        without: "if suits { headers.remove(name); } if suits && let Entry::Vacant(place)",
+        text: "&& let Entry::Vacant(place) = headers.entry(name)",
+        without: "&& let Entry::Vacant(place) = { headers.remove(name); headers.entry(name) }",
         noticed_by: &["ward-gateway"],
     },
     Mutation {

@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::clients::{self, Answer, Way};
 use super::proxies::{HOST, HOST_OF_ALL, Proxies, program};
@@ -241,13 +241,14 @@ impl Kind {
             Self::Slow(arguments, path) => slowly(arguments, address, path),
             Self::Flood(flood) => Ok(threads(FLOODERS, move |ends| flood.keep_on(address, ends))),
             Self::Hoard => Ok(threads(1, move |ends| {
-                in_crowds(HOARDERS, ends, || hoard(address));
+                in_crowds((HOARDERS, BESIDE_FOR), ends, || hoard(address));
             })),
             Self::Silent => {
                 let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
                 let count = SILENT.min(most.unwrap_or(u64::MAX) / 4);
                 Ok(threads(1, move |ends| {
-                    in_crowds(count as usize, ends, || TcpStream::connect(address));
+                    let crowd = (count as usize, Duration::from_secs(1));
+                    in_crowds(crowd, ends, || TcpStream::connect(address));
                 }))
             }
         }
@@ -276,17 +277,22 @@ fn threads(count: usize, work: impl Fn(&AtomicBool) + Send + Clone + 'static) ->
     Running::Threads(all.collect(), ends)
 }
 
-/// So many connections as fast as they can be had; and again after a second.
-fn in_crowds<T>(count: usize, ends: &AtomicBool, connect: impl Fn() -> std::io::Result<T>) {
+/// So many connections as fast as they can be had; and others after a while.
+fn in_crowds<T>(
+    (count, stay): (usize, Duration),
+    ends: &AtomicBool,
+    connect: impl Fn() -> std::io::Result<T>,
+) {
     while !ends.load(Ordering::Relaxed) {
-        let mut crowd = Vec::new();
+        let (mut crowd, began) = (Vec::new(), Instant::now());
         while crowd.len() < count && !ends.load(Ordering::Relaxed) {
-            crowd.extend(connect().ok());
-        }
-        for _ in 0..10 {
-            if !ends.load(Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_millis(100));
+            match connect() {
+                Ok(connection) => crowd.push(connection),
+                Err(_) => std::thread::sleep(PAUSE),
             }
+        }
+        while began.elapsed() < stay && !ends.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 }

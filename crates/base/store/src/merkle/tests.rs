@@ -42,7 +42,7 @@ fn roots_are_those_of_the_published_vectors() {
     let leaves = known_leaves();
     for (size, expected) in ROOTS.iter().enumerate() {
         assert_eq!(
-            hex::encode(&root(&leaves[..size])),
+            hex::encode(root(&leaves[..size])),
             *expected,
             "{size} leaves"
         );
@@ -137,7 +137,7 @@ fn numbered(size: usize) -> Vec<Hash> {
 
 #[test]
 fn empty_tree_is_the_hash_of_nothing() {
-    assert_eq!(hex::encode(&empty_root()), ROOTS[0]);
+    assert_eq!(hex::encode(empty_root()), ROOTS[0]);
     assert_eq!(unhex(ROOTS[0]), root(&[]));
 }
 
