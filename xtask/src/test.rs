@@ -15,11 +15,12 @@ const FUZZED_FOR: u32 = 5;
 pub(crate) fn test() -> Result<(), String> {
     packages::install(TEST)?;
     type Step = (&'static str, fn() -> Result<(), String>);
-    let steps: [Step; 8] = [
+    let steps: [Step; 9] = [
         ("formatting", formatting),
         ("lints", lints),
         ("pages from their tables", docs::check),
         ("Ward's tests", wards_tests),
+        ("how the gateway speaks TLS", posture),
         ("the example's tests", example_tests),
         ("the documents' commands", documents),
         ("a short run of the fuzz targets", fuzzing),
@@ -68,13 +69,19 @@ fn lints() -> Result<(), String> {
 
 fn wards_tests() -> Result<(), String> {
     run(cargo().args(["build", "--locked", "--package", "ward-cli"]))?;
-    run(cargo().args([
+    run(cargo().env("WARD_TEST_PYTHON", packages::python()?).args([
         "test",
         "--locked",
         "--workspace",
         "--no-fail-fast",
         "--quiet",
     ]))
+}
+
+fn posture() -> Result<(), String> {
+    let mut test = cargo();
+    test.args(["test", "--locked", "--quiet", "--package", "ward-gateway"]);
+    run(test.args(["--test", "gateway", "--", "--ignored", "posture"]))
 }
 
 fn example_tests() -> Result<(), String> {

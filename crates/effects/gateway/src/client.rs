@@ -1,5 +1,6 @@
 //! A client's connection as its requests see it.
 
+use std::cell::OnceCell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -9,6 +10,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::{Activity, Switched};
 use crate::journal;
 use crate::memory::{Held, Holder, Memory};
 use crate::proxy::Entry;
@@ -63,6 +65,8 @@ pub(crate) struct Client {
     pub(crate) leave: CancellationToken,
     /// What the access log says of it: fields of a line, each with a comma behind it.
     pub(crate) stamp: Vec<u8>,
+    /// What its connection is doing, once hyper serves it.
+    activity: OnceCell<Arc<Activity>>,
     /// What the gateway holds for it.
     pub(crate) held: Arc<Held>,
     /// Of a client of the outside: it may be cut for what it holds.
@@ -93,8 +97,19 @@ impl Client {
             _holder: holder,
             leave: CancellationToken::new(),
             stamp,
+            activity: OnceCell::new(),
             duplicate: Box::new(move || duplicate(&stream)),
         }
+    }
+
+    /// Its connection does this from now on.
+    pub(crate) fn does(&self, activity: &Arc<Activity>) {
+        let _ = self.activity.set(Arc::clone(activity));
+    }
+
+    /// One of the streams of its connection becomes something else than an answer.
+    pub(crate) fn stream(&self) -> Option<Switched> {
+        self.activity.get().map(Switched::new)
     }
 
     /// Whether it is the gateway itself.

@@ -113,6 +113,7 @@ async fn serve_whole<I>(
 {
     let number = worker.shared.admission.number();
     let activity = Arc::new(Activity::new(open, &handed, &client.held));
+    client.does(&activity);
     let watched = Watched {
         stream,
         ahead: handed.ahead,
@@ -270,13 +271,14 @@ fn builder(limits: &Limits) -> auto::Builder<Local> {
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(256)
         .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(20));
+        .keep_alive_timeout(Duration::from_secs(20))
+        .enable_connect_protocol();
     builder
 }
 
 /// What a connection is doing, for its limits in time. Shared with the stream itself, which hyper wants to
 /// be able to send to another thread; it never is.
-struct Activity {
+pub(crate) struct Activity {
     requests: AtomicUsize,
     /// When it became idle, or when the first byte of a head came (milliseconds).
     since: AtomicU64,
@@ -341,6 +343,14 @@ impl Activity {
             if !self.head_begun.swap(true, Ordering::Relaxed) {
                 self.since.store(clock::millis(), Ordering::Relaxed);
             }
+        }
+    }
+
+    /// A request, or what became of one, is over.
+    fn ends(&self, now: Instant) {
+        self.since.store(clock::millis_at(now), Ordering::Relaxed);
+        if self.requests.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.held.nothing();
         }
     }
 
@@ -437,13 +447,29 @@ impl Drop for Busy {
     fn drop(&mut self) {
         let now = Instant::now();
         self.account.close(now);
-        let activity = &self.activity;
-        activity
-            .since
-            .store(clock::millis_at(now), Ordering::Relaxed);
-        if activity.requests.fetch_sub(1, Ordering::Relaxed) == 1 {
-            activity.held.nothing();
-        }
+        self.activity.ends(now);
+    }
+}
+
+/// A stream of HTTP/2 that has become a websocket: it keeps its connection busy, and what it carries to the client
+/// earns what answers earn.
+pub(crate) struct Switched(Arc<Activity>);
+
+impl Switched {
+    pub(crate) fn new(activity: &Arc<Activity>) -> Self {
+        activity.requests.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(activity))
+    }
+
+    /// A piece went out to the client.
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.0.earned.piece(bytes);
+    }
+}
+
+impl Drop for Switched {
+    fn drop(&mut self) {
+        self.0.ends(Instant::now());
     }
 }
 

@@ -90,6 +90,16 @@ impl Failure {
         Retry::Unsaid,
         "CONNECT is not served here.",
     );
+    /// A CONNECT for something else than a websocket (RFC 9220 section 3 names the status).
+    pub(crate) const PROTOCOL: Self = Self::new(
+        StatusCode::NOT_IMPLEMENTED,
+        Fault::Client,
+        Retry::Unsaid,
+        "Of the protocols that a CONNECT can name only websocket is served.",
+    );
+    /// A websocket was asked for over HTTP/2, where the instance's page would be taken for one.
+    pub(crate) const NO_WEBSOCKET: Self =
+        Self::bad_request("There is no websocket at this address.");
     /// The client asks more often than it may; its next request may come after `wait`.
     pub(crate) fn too_many(wait: Duration) -> Self {
         // Rounded up: a second that is not over yet is refused again.

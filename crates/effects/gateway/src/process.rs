@@ -43,6 +43,7 @@ use crate::serve::{self, Desk};
 use crate::socket;
 use crate::table_file;
 use crate::tls::{self, Tls, TlsError};
+use crate::trace::Traces;
 use crate::worker::{self, Listeners, Phase, Rank, Shared};
 
 const CONTROL: &str = "control.sock";
@@ -80,6 +81,8 @@ pub struct Options {
     pub access: Option<AccessLog>,
     /// Who passes connections on, and says whose they are.
     pub balancers: Balancers,
+    /// What becomes of requests that belong to no trace.
+    pub traces: Traces,
 }
 
 impl Options {
@@ -92,6 +95,7 @@ impl Options {
             limits: Limits::default(),
             access: Some(AccessLog::default()),
             balancers: Balancers::default(),
+            traces: Traces::default(),
         }
     }
 }
@@ -175,6 +179,7 @@ fn serve(options: Options) -> Result<(), StartError> {
         peak: AtomicUsize::new(0),
         limits: options.limits,
         balancers: options.balancers,
+        traces: options.traces,
         phase: watch::Sender::new(Phase::Serving),
         accepting: watch::Sender::new(0),
         egress: Record::new(&folder),

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::sync::Notify;
 
 use crate::account::Account;
+use crate::connection::Switched;
 use crate::failure::Fault;
 use crate::instance::Place;
 use crate::websocket::{Borders, CLOSE_TO_CLIENT, CLOSE_TO_INSTANCE};
@@ -51,9 +52,9 @@ impl Speech {
     }
 }
 
-/// Carries a switched connection until it ends or is cut.
+/// Carries a switched connection, or stream of HTTP/2, until it ends or is cut.
 pub(crate) async fn switched(
-    client: OnUpgrade,
+    (client, stream): (OnUpgrade, Option<Switched>),
     upstream: OnUpgrade,
     speech: Speech,
     place: Rc<Place>,
@@ -72,6 +73,7 @@ pub(crate) async fn switched(
         account,
     };
     let tunnel = &mut told.tunnel;
+    tunnel.inward.stream = stream;
     if speech == Speech::Websocket {
         tunnel.half_closed = WEBSOCKET_CLOSED;
     }
@@ -236,6 +238,8 @@ struct Direction {
     end: usize,
     carried: u64,
     borders: Borders,
+    /// Where it leads, if that is one of many on a connection.
+    stream: Option<Switched>,
 }
 
 impl Default for Direction {
@@ -246,6 +250,7 @@ impl Default for Direction {
             end: 0,
             carried: 0,
             borders: Borders::default(),
+            stream: None,
         }
     }
 }
@@ -290,6 +295,9 @@ impl Direction {
         }
         let written = &self.buffer[self.start..self.start + count];
         self.borders.pass(written);
+        if let Some(stream) = &self.stream {
+            stream.sent(count);
+        }
         self.carried += count as u64;
         self.start += count;
         Ok(())

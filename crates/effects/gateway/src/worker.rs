@@ -35,6 +35,7 @@ use crate::routes::Routing;
 use crate::scribe::Outbox;
 use crate::tally::{Handshake, Tallies};
 use crate::tls::Tls;
+use crate::trace::{Made, Traces};
 use crate::upstream::Upstreams;
 
 const SWEEP: Duration = Duration::from_secs(5);
@@ -68,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) memory: Arc<Memory>,
     /// Who passes connections on, and says whose they are.
     pub(crate) balancers: Balancers,
+    /// What becomes of requests that belong to no trace.
+    pub(crate) traces: Traces,
     /// How often each limit was met.
     pub(crate) refusals: Refusals,
     /// HTTP/2 connections of clients that are told to go away when the process leaves.
@@ -191,6 +194,11 @@ impl Worker {
         let mut id = [0; 32];
         self.write_request_id(&mut id);
         HeaderValue::from_bytes(&id).expect("hexadecimal digits may stand in a header")
+    }
+
+    /// A new trace, unless none is wanted, of a request that has this id, if the gateway made that.
+    pub(crate) fn new_trace(&self, id: Option<&[u8]>) -> Option<Made> {
+        Made::new(self.shared.traces, id, &self.lots)
     }
 
     /// Writes one to the beginning of `id`, and says how long it is.

@@ -2,13 +2,13 @@
 
 use std::mem::MaybeUninit;
 
-use http::header::{STRICT_TRANSPORT_SECURITY, X_FRAME_OPTIONS};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 use super::ask::{length, push_lower};
 use super::body::Framing;
+use crate::head;
 use crate::reply::Kind;
-use crate::settings::{Settings, says_who_may_frame};
+use crate::settings::{Settings, says_who_may_frame, suits};
 
 const LINES: usize = 100;
 
@@ -115,7 +115,6 @@ struct Seen<'a> {
     length: Option<usize>,
     keeps: bool,
     events: bool,
-    call: bool,
     compressed: bool,
     /// `Connection`, where it names lines that are for the gateway alone.
     listed: Vec<&'a [u8]>,
@@ -132,9 +131,7 @@ impl<'a> Seen<'a> {
             match name.len() {
                 10 if name.eq_ignore_ascii_case("connection") => seen.connection(value),
                 12 if name.eq_ignore_ascii_case("content-type") => {
-                    seen.events = starts_with(value, b"text/event-stream");
-                    seen.call = value.starts_with(b"application/grpc")
-                        && matches!(value.get(16), None | Some(b'+' | b';' | b' '));
+                    seen.events = head::is_event_content(value);
                 }
                 14 if name.eq_ignore_ascii_case("content-length") => seen.length(value)?,
                 16 if name.eq_ignore_ascii_case("content-encoding") => seen.compressed = true,
@@ -176,19 +173,12 @@ impl<'a> Seen<'a> {
     }
 
     fn kind(&self) -> Kind {
-        match (self.events, self.compressed, self.call) {
-            (true, true, _) => Kind::CompressedEvents,
-            (true, false, _) => Kind::Events,
-            (false, _, true) => Kind::Call,
-            (false, _, false) => Kind::Ordinary,
+        match (self.events, self.compressed) {
+            (true, true) => Kind::CompressedEvents,
+            (true, false) => Kind::Events,
+            (false, _) => Kind::Ordinary,
         }
     }
-}
-
-fn starts_with(value: &[u8], start: &[u8]) -> bool {
-    value
-        .get(..start.len())
-        .is_some_and(|begin| begin.eq_ignore_ascii_case(start))
 }
 
 fn write_status(status: StatusCode, out: &mut Vec<u8>) {
@@ -205,7 +195,7 @@ fn write_status(status: StatusCode, out: &mut Vec<u8>) {
 struct Dressed {
     date: bool,
     framed: bool,
-    /// Of the route's, by position.
+    /// Of the route's, by position: of those that are plain there are less than 64.
     own: u64,
 }
 
@@ -224,18 +214,8 @@ fn write_lines(
         push_lower(out, line.name.as_bytes());
         let name = &out[start..];
         let drops = match name {
-            b"connection"
-            | b"keep-alive"
-            | b"proxy-connection"
-            | b"te"
-            | b"upgrade"
-            | b"transfer-encoding"
-            | b"http2-settings"
-            | b"proxy-authenticate"
-            | b"proxy-authorization"
-            | b"ward-instance"
-            | b"ward-release"
-            | b"x-request-id" => true,
+            b"ward-instance" | b"ward-release" | b"x-request-id" => true,
+            name if head::is_of_hop(name) => true,
             b"content-length" => {
                 seen.chunked
                     || status == StatusCode::NO_CONTENT
@@ -259,7 +239,7 @@ fn write_lines(
             .iter()
             .position(|(own, _)| own.as_str().as_bytes() == name)
         {
-            dressed.own |= 1 << at.min(63);
+            dressed.own |= 1 << at;
         }
         out.extend_from_slice(b": ");
         out.extend_from_slice(line.value);
@@ -271,13 +251,9 @@ fn write_lines(
 fn write_extra(extra: &Extra<'_>, dressed: Dressed, out: &mut Vec<u8>) {
     let own = extra.settings.map_or(&[][..], Settings::headers);
     for (at, (name, value)) in own.iter().enumerate() {
-        let suits = match name {
-            name if *name == STRICT_TRANSPORT_SECURITY => extra.scheme == "https",
-            name if *name == X_FRAME_OPTIONS => !dressed.framed,
-            _ => true,
-        };
-        if suits && dressed.own & (1 << at.min(63)) == 0 {
-            push(out, name, value.as_bytes());
+        let said = dressed.own & (1 << at) != 0;
+        if !said && suits(name, extra.scheme, || dressed.framed) {
+            push_line(out, name.as_str().as_bytes(), value.as_bytes());
         }
     }
     let [instance, release] = extra.names;
@@ -293,10 +269,6 @@ fn write_extra(extra: &Extra<'_>, dressed: Dressed, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn push(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
-    push_line(out, name.as_str().as_bytes(), value);
-}
-
 /// One line of a head.
 pub(super) fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
@@ -308,6 +280,7 @@ pub(super) fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderName;
 
     const DATE: [u8; 29] = *b"Sun, 06 Nov 1994 08:49:37 GMT";
 
