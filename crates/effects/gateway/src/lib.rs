@@ -74,6 +74,7 @@ mod serve;
 mod settings;
 mod site;
 mod socket;
+mod sparing;
 mod spawn;
 mod split;
 mod table_file;

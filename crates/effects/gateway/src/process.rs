@@ -180,6 +180,7 @@ fn serve(options: Options) -> Result<(), StartError> {
         limits: options.limits,
         balancers: options.balancers,
         traces: options.traces,
+        failed_handshakes: Sparing::default(),
         phase: watch::Sender::new(Phase::Serving),
         accepting: watch::Sender::new(0),
         egress: Record::new(&folder),
