@@ -41,6 +41,7 @@ use crate::routes::Routing;
 use crate::scribe::Scribe;
 use crate::serve::{self, Desk};
 use crate::socket;
+use crate::sparing::Sparing;
 use crate::table_file;
 use crate::tls::{self, Tls, TlsError};
 use crate::trace::Traces;
