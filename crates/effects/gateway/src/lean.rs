@@ -15,9 +15,9 @@
 //! **Nothing is passed on as it came.** Both heads are written from what was understood of them, as hyper's path
 //! does, so that no third reading of them exists; [`ask`] lets through less than the grammar allows.
 
-mod answer;
+pub(crate) mod answer;
 mod ask;
-mod body;
+pub(crate) mod body;
 mod exchange;
 mod line;
 mod spare;
@@ -31,6 +31,9 @@ pub(crate) use spare::{Dates, Spare};
 use crate::account::Account;
 use crate::clock;
 use crate::proxy::Begun;
+
+/// The longest head of an answer.
+pub(crate) const LONGEST_HEAD: usize = 64 * 1024;
 
 /// How a connection ends here.
 pub(crate) enum Parted {

@@ -14,11 +14,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use ward_types::route::Https;
 use ward_types::table::Refusal;
 
-use super::Resume;
 use super::answer::{self, Extra, Head, push_line};
 use super::ask::{Ask, LONGEST_ID};
 use super::body::{Framing, LAST_CHUNK, push_chunk};
 use super::line::{Line, Next};
+use super::{LONGEST_HEAD, Resume};
 use crate::account::Account;
 use crate::balance::{Pick, pick};
 use crate::client::Socket;
@@ -38,8 +38,6 @@ use crate::upstream::{Reuse, Upstream, Wire};
 const LARGE: u64 = 64 * 1024;
 /// A piece that is smaller is copied behind what goes before it, which is cheaper than naming both to the kernel.
 const SMALL: usize = 8 * 1024;
-/// The longest head of an answer.
-const LONGEST_HEAD: usize = 64 * 1024;
 
 /// One request on a connection.
 pub(super) struct Exchange<'a, I> {

@@ -17,12 +17,12 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use http::{Method, Response};
-use hyper::body::Incoming;
 
 use super::Exchange;
 use crate::account::Hedge;
 use crate::balance;
 use crate::clock;
+use crate::coming::Coming;
 use crate::course::{Broken, Course};
 use crate::instance::Place;
 use crate::reply::Held;
@@ -30,7 +30,7 @@ use crate::routes::Pool;
 use crate::upstream::Reuse;
 
 /// The head of an answer, and what it holds on to.
-pub(super) type Answered = (Response<Incoming>, Held);
+pub(super) type Answered = (Response<Coming>, Held);
 
 /// An attempt that brought no answer, and the serial of its instance.
 pub(super) type Lost = (u64, Broken);
