@@ -4,7 +4,7 @@
 //! away, and its request is cancelled: the two cannot be told apart, and an instance should not work for
 //! nobody.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -59,6 +59,7 @@ pub(crate) async fn serve_plain(
         address,
         scheme: "http",
         holder: None,
+        words: OnceCell::new(),
     };
     let stream = Shared::new(stream);
     serve(worker, stream, Entry::Front(outside), seat).await;
@@ -75,6 +76,7 @@ pub(crate) async fn serve_tls(
         address: peer.ip(),
         scheme: "https",
         holder,
+        words: OnceCell::new(),
     };
     serve(worker, stream, Entry::Front(outside), seat).await;
 }
@@ -131,7 +133,8 @@ async fn serve_whole<I>(
             };
             let busy = Busy::new(&activity, request.version(), account);
             let last = busy.number >= worker.limits.requests;
-            async move {
+            // Put away at once: over HTTP/2 it is moved from hand to hand before it begins.
+            Box::pin(async move {
                 let answer = proxy::answer(&worker, &client, request, &busy.account, begun);
                 let mut response = answer.await;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -141,7 +144,7 @@ async fn serve_whole<I>(
                     tell_to_go(&client, &mut response, &busy);
                 }
                 Ok::<_, Infallible>(response.map(|reply| Answer::new(reply, busy)))
-            }
+            })
         })
     };
     let builder = builder(&worker.limits);

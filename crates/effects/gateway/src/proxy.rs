@@ -112,6 +112,9 @@ pub(crate) async fn answer(
     });
     account.begins(response.status());
     let headers = response.headers_mut();
+    let mut id = id;
+    // Each is another one: HPACK would put them all in its table, and others out of it (RFC 7541 section 6.2.3).
+    id.set_sensitive(version == Version::HTTP_2);
     headers.insert(head::REQUEST_ID, id);
     if version == Version::HTTP_2 {
         headers.remove(CONNECTION);
@@ -290,7 +293,7 @@ impl<'a> Exchange<'a> {
                 if !course.asks_again() {
                     // Who waits for an instance keeps none busy.
                     slot = None;
-                    self.wait(&mut course).await?;
+                    Box::pin(self.wait(&mut course)).await?;
                 }
                 continue;
             };
@@ -447,11 +450,14 @@ impl<'a> Exchange<'a> {
         if !self.grpc {
             return self.ask_on_wire(&upstream, place, reuse, body).await;
         }
-        tokio::select! {
-            biased;
-            answered = upstream.http2(self.call(body)) => answered.map(|call| call.map(Coming::Call)),
-            () = place.instance().cut.cancelled() => Err(SendError::Cut),
-        }
+        let call = async {
+            tokio::select! {
+                biased;
+                answered = upstream.http2(self.call(body)) => answered.map(|call| call.map(Coming::Call)),
+                () = place.instance().cut.cancelled() => Err(SendError::Cut),
+            }
+        };
+        Box::pin(call).await
     }
 
     /// The request as HTTP/2 has it.

@@ -69,17 +69,22 @@ impl Exchange<'_> {
                 Ok(answered) => return Ok(self.answered(answered, sending, upstream)),
             }
         }
+        let wire = Box::pin(self.connect(upstream, place)).await?;
+        let answered = self.talk(wire, &mut sending).await?;
+        Ok(self.answered(answered, sending, upstream))
+    }
+
+    async fn connect(&self, upstream: &Upstream, place: &Place) -> Result<Wire, SendError> {
         let began = Instant::now();
         let made = tokio::select! {
             biased;
             () = place.instance().cut.cancelled() => return Err(SendError::Cut),
             made = upstream.new_wire() => made,
         };
-        self.account.entry().connected(began);
-        place.connecting.set(self.account.entry().connecting.get());
-        let wire = made.map_err(SendError::Connect)?;
-        let answered = self.talk(wire, &mut sending).await?;
-        Ok(self.answered(answered, sending, upstream))
+        let entry = self.account.entry();
+        entry.connected(began);
+        place.connecting.set(entry.connecting.get());
+        made.map_err(SendError::Connect)
     }
 
     async fn talk(&self, wire: Wire, sending: &mut Sending) -> Result<Answered, Lost> {

@@ -48,25 +48,30 @@ impl Exchange<'_> {
             true => Reuse::Never,
         };
         let body = self.upload.attempt(Rc::clone(&place));
-        let mut first = pin!(self.attempt(Rc::clone(&place), reuse, body));
         let serial = place.instance().serial;
         let lost = |broken| (serial, broken);
         let Some(patience) = self.hedges(pool, course) else {
-            return first.await.map_err(lost);
+            return self.attempt(place, reuse, body).await.map_err(lost);
         };
-        if let Ok(ended) = tokio::time::timeout(patience, &mut first).await {
-            return ended.map_err(lost);
-        }
-        let slot = pool.guard.throttle.try_enter();
-        let second = slot.as_ref().and_then(|_| self.second(&place));
-        let (Some(slot), Some(second)) = (slot, second) else {
-            return first.await.map_err(lost);
-        };
-        // Whoever loses the race had no client that went away.
-        slot.answered();
-        course.hedged = true;
-        self.race(first, (&place, &Rc::new(second)), reuse, course)
-            .await
+        let first = self.attempt(Rc::clone(&place), reuse, body);
+        // Most requests never come here, and should not pay for the room that this takes.
+        Box::pin(async move {
+            let mut first = pin!(first);
+            if let Ok(ended) = tokio::time::timeout(patience, &mut first).await {
+                return ended.map_err(lost);
+            }
+            let slot = pool.guard.throttle.try_enter();
+            let second = slot.as_ref().and_then(|_| self.second(&place));
+            let (Some(slot), Some(second)) = (slot, second) else {
+                return first.await.map_err(lost);
+            };
+            // Whoever loses the race had no client that went away.
+            slot.answered();
+            course.hedged = true;
+            self.race(first, (&place, &Rc::new(second)), reuse, course)
+                .await
+        })
+        .await
     }
 
     /// After how long it may be sent to a second instance.
