@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::app::{App, Payload, slow_body};
-use crate::clients::{body, get, get2, http1, http2, piece};
+use crate::clients::{body, empty, get, get2, http1, http2, piece};
 use crate::world::{World, eventually};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -136,6 +136,33 @@ async fn counting(connections: &Arc<AtomicUsize>) -> App {
         }
     })
     .await
+}
+
+#[tokio::test]
+async fn what_may_not_come_twice_is_not_sent_again_on_a_new_connection() {
+    // It answers the first request of a connection, takes the second, and closes.
+    let app = App::raw(|mut stream, seen| async move {
+        for answer in [OK, b""] {
+            if read_to(&mut stream, b"\r\n\r\n").await.is_some() {
+                seen.requests.fetch_add(1, Ordering::SeqCst);
+                let _ = stream.write_all(answer).await;
+            }
+        }
+    })
+    .await;
+    let world = world(&app).await;
+    let mut client = http2(world.http).await;
+    let answer = client.send_request(get2("/")).await.unwrap();
+    assert_eq!(body(answer).await, "ok");
+    let answer = client.send_request(post("/", empty())).await.unwrap();
+    assert_eq!(answer.status(), 502);
+    assert_eq!(app.seen.requests(), 2);
+    // What may, is.
+    let answer = client.send_request(get2("/")).await.unwrap();
+    assert_eq!(body(answer).await, "ok");
+    let answer = client.send_request(get2("/")).await.unwrap();
+    assert_eq!(body(answer).await, "ok");
+    assert_eq!(app.seen.requests(), 5);
 }
 
 #[tokio::test]
