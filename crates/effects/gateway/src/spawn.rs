@@ -37,11 +37,6 @@ pub enum SpawnError {
     },
 }
 
-/// glibc's allocator keeps seven freed pieces of each size at hand per thread, and HTTP/2 brings requests by the hundred.
-/// What it keeps so is at the most 9 MB per thread. It is read when a process starts, and only there; other
-/// allocators do not know it. Whoever has set it has their reasons.
-const TUNABLES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=256");
-
 /// The listening sockets that a gateway is given duplicates of.
 #[derive(Debug, Clone, Copy)]
 pub struct Sockets<'a> {
@@ -88,10 +83,6 @@ pub fn start(mut command: Command, sockets: Sockets<'_>) -> Result<Child, SpawnE
     keeper_socket::send_packet(ours.as_fd(), b"listeners\n", &descriptors)
         .map_err(SpawnError::Pass)?;
     command.stdin(Stdio::from(OwnedFd::from(theirs)));
-    let (name, value) = TUNABLES;
-    if std::env::var_os(name).is_none() {
-        command.env(name, value);
-    }
     command.spawn().map_err(|source| SpawnError::Start {
         program: command.get_program().to_string_lossy().into_owned(),
         source,
