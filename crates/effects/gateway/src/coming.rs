@@ -29,6 +29,10 @@ const LARGE: usize = 64 * 1024;
 const TRAILERS: usize = 100;
 
 /// The body of an answer.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are large, and are put away together with what else an answer holds"
+)]
 pub(crate) enum Coming {
     /// Over HTTP/1.1.
     Wire(Wired),
