@@ -1,10 +1,11 @@
-//! What a person or CI runs: `cargo xtask demo | test | bench | sim | mutations | docs`.
+//! What a person or CI runs: `cargo xtask demo | test | bench | sim | mutations | fuzz | docs`.
 //!
 //! It is small on purpose, so that the first command on a fresh machine is not a long build: what is
 //! heavy is built by the commands that it runs.
 
 mod demo;
 mod docs;
+mod fuzz;
 mod mutations;
 mod packages;
 mod promises;
@@ -55,6 +56,14 @@ enum Task {
         #[arg(long, default_value_t = 0)]
         from: usize,
     },
+    /// Run the fuzz targets on their kept corpora, and go on from there
+    Fuzz {
+        /// Which targets; all without a name
+        names: Vec<String>,
+        /// How long each goes on
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// Replay the README's session with the debug binary
     Replay,
     /// Write the reference pages anew from the tables that they come from
@@ -68,6 +77,7 @@ fn main() -> ExitCode {
         Task::Bench { names, output } => run::bench(&names, &output),
         Task::Sim { seeds, from, seed } => run::sim(seeds, from, seed),
         Task::Mutations { from } => mutations::mutations(from),
+        Task::Fuzz { names, seconds } => fuzz::fuzz(&names, seconds),
         Task::Replay => test::documents(),
         Task::Docs => docs::write(),
     };

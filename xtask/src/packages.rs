@@ -1,9 +1,10 @@
 //! Installs what a task needs through the system's package manager, when it may.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::run::{run, say};
+use crate::run::{root, run, say};
 
 /// A Debian package, and a file that tells whether it is there.
 pub(crate) struct Package {
@@ -59,6 +60,21 @@ pub(crate) const TEST: &[Package] = &[
     ),
     package("nodejs", "/usr/bin/node", "a parser behind the gateway"),
     package(
+        "python3-venv",
+        "/usr/lib/python3.11/ensurepip",
+        "libraries that send frames that no client should",
+    ),
+    package(
+        "nghttp2-client",
+        "/usr/bin/h2load",
+        "a client of the gateway that speaks HTTP/2",
+    ),
+    package(
+        "testssl.sh",
+        "/usr/bin/testssl",
+        "looks at how the gateway speaks TLS",
+    ),
+    package(
         "pebble",
         "/usr/bin/pebble",
         "a certificate authority that speaks ACME",
@@ -93,6 +109,11 @@ pub(crate) const BENCH: &[Package] = &[
         "nghttp2-client",
         "/usr/bin/h2load",
         "asks the proxies over TLS and HTTP/2, and at a given rate",
+    ),
+    package(
+        "slowhttptest",
+        "/usr/bin/slowhttptest",
+        "attacks the gateway slowly",
     ),
 ];
 
@@ -130,6 +151,35 @@ pub(crate) fn install(packages: &[Package]) -> Result<(), String> {
     let mut arguments = vec!["install", "-y", "-q", "--no-install-recommends"];
     arguments.extend(&names);
     run(&mut apt(become_root, &arguments))
+}
+
+/// The libraries of Python that tests need, in a folder of cargo's own: the program that has them. Versions are in
+/// the list, and installed anew when it changes.
+pub(crate) fn python() -> Result<PathBuf, String> {
+    let list = root().join("crates/effects/gateway/tests/gateway/conformance/requirements.txt");
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let folder = root().join(target).join("test-python");
+    let (python, done) = (folder.join("bin/python"), folder.join("requirements.txt"));
+    let wanted = fs::read(&list).map_err(|error| format!("{}: {error}", list.display()))?;
+    if fs::read(&done).is_ok_and(|there| there == wanted) {
+        return Ok(python);
+    }
+    run(Command::new("/usr/bin/python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(&folder))?;
+    let mut pip = Command::new(&python);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--require-hashes",
+        "--requirement",
+    ]);
+    run(pip.arg(&list))?;
+    fs::write(&done, wanted).map_err(|error| format!("{}: {error}", done.display()))?;
+    Ok(python)
 }
 
 /// It asks nothing, and does not start the daemons that packages bring: the programs are run as they are needed.

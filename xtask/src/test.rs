@@ -3,21 +3,27 @@
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use crate::fuzz::fuzz;
 use crate::packages;
 use crate::replay::replay;
 use crate::run::{cargo, root, run, say};
 use crate::{docs, packages::TEST};
 
+/// How long each fuzz target goes on, in seconds.
+const FUZZED_FOR: u32 = 10;
+
 pub(crate) fn test() -> Result<(), String> {
     packages::install(TEST)?;
     type Step = (&'static str, fn() -> Result<(), String>);
-    let steps: [Step; 7] = [
+    let steps: [Step; 9] = [
         ("formatting", formatting),
         ("lints", lints),
         ("pages from their tables", docs::check),
         ("Ward's tests", wards_tests),
+        ("how the gateway speaks TLS", posture),
         ("the example's tests", example_tests),
         ("the documents' commands", documents),
+        ("a short run of the fuzz targets", fuzzing),
         ("a short soak", soak),
     ];
     let (mut passed, mut failed) = (0, Vec::new());
@@ -42,13 +48,10 @@ pub(crate) fn test() -> Result<(), String> {
 
 fn formatting() -> Result<(), String> {
     run(cargo().args(["fmt", "--all", "--check"]))?;
-    run(cargo().args([
-        "fmt",
-        "--all",
-        "--check",
-        "--manifest-path",
-        "examples/returns/Cargo.toml",
-    ]))
+    for manifest in ["examples/returns/Cargo.toml", "fuzz/Cargo.toml"] {
+        run(cargo().args(["fmt", "--all", "--check", "--manifest-path", manifest]))?;
+    }
+    Ok(())
 }
 
 fn lints() -> Result<(), String> {
@@ -66,13 +69,19 @@ fn lints() -> Result<(), String> {
 
 fn wards_tests() -> Result<(), String> {
     run(cargo().args(["build", "--locked", "--package", "ward-cli"]))?;
-    run(cargo().args([
+    run(cargo().env("WARD_TEST_PYTHON", packages::python()?).args([
         "test",
         "--locked",
         "--workspace",
         "--no-fail-fast",
         "--quiet",
     ]))
+}
+
+fn posture() -> Result<(), String> {
+    let mut test = cargo();
+    test.args(["test", "--locked", "--quiet", "--package", "ward-gateway"]);
+    run(test.args(["--test", "gateway", "--", "--ignored", "posture"]))
 }
 
 fn example_tests() -> Result<(), String> {
@@ -102,6 +111,11 @@ fn soak() -> Result<(), String> {
         true => Ok(()),
         false => Err("a bar of the soak does not hold".to_owned()),
     }
+}
+
+/// Each target on its corpus, and then for some seconds.
+fn fuzzing() -> Result<(), String> {
+    fuzz(&[], FUZZED_FOR)
 }
 
 /// Replays the sessions of the documents.

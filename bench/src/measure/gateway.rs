@@ -6,6 +6,7 @@
 //! answered. Latencies are of requests at a rate that every proxy can bear: half of, and four fifths of, what the
 //! slowest one can. Each ratio is of Ward's median to the better peer's.
 
+mod attacks;
 mod clients;
 mod connections;
 mod echo;
@@ -21,6 +22,7 @@ use crate::error::Error;
 use crate::report::{Bar, Floor, Row, informs, say};
 use crate::sample::Sample;
 use crate::workshop::Workshop;
+use attacks::{ATTACKS, Attack};
 use clients::{Speaks, Way};
 use connections::{Direction, Idle, LARGE, Sessions};
 use proxies::{HOST, Proxies, Proxy};
@@ -94,6 +96,19 @@ pub(super) const BARS: &[Bar] = &[
     SWAPS.acknowledged,
     SWAPS.tail,
     SLOW,
+    ATTACKS[0].bar,
+    ATTACKS[1].bar,
+    ATTACKS[2].bar,
+    ATTACKS[3].bar,
+    ATTACKS[4].bar,
+    ATTACKS[5].bar,
+    ATTACKS[6].bar,
+    ATTACKS[7].bar,
+    ATTACKS[8].bar,
+    ATTACKS[9].bar,
+    ATTACKS[10].bar,
+    ATTACKS[11].bar,
+    attacks::MEMORY,
 ];
 
 const SMALL: &str = "/bytes/1000";
@@ -144,6 +159,7 @@ enum Part {
     Slow,
     Overload,
     Swaps,
+    Attack(Attack),
 }
 
 impl Part {
@@ -161,6 +177,7 @@ impl Part {
             Self::Overload,
             Self::Swaps,
         ])
+        .chain(ATTACKS.map(Self::Attack))
     }
 
     fn name(self) -> &'static str {
@@ -175,6 +192,7 @@ impl Part {
             Self::Slow => "one of four instances ten times slower",
             Self::Overload => "overload",
             Self::Swaps => "routing table of 10,000 hosts",
+            Self::Attack(attack) => attack.name,
         }
     }
 
@@ -189,6 +207,7 @@ impl Part {
             Self::Slow => slow::measure(proxies, SLOW, folder),
             Self::Overload => overload::measure(proxies, GOODPUT, folder),
             Self::Swaps => swaps::measure(proxies, WAYS[0].0, &SWAPS, folder),
+            Self::Attack(attack) => attacks::measure(attack, proxies, WAYS[0].0, folder),
         }
     }
 }
@@ -244,6 +263,7 @@ fn all(parts: &[Part], proxies: &Proxies, folder: &std::path::Path) -> Result<Ve
     for part in parts {
         rows.extend(part.measure(proxies, folder)?);
     }
+    rows.extend(attacks::memory(&rows));
     Ok(rows)
 }
 

@@ -19,6 +19,7 @@ mod deployments;
 pub mod doctor;
 mod down;
 mod driver;
+mod elders;
 mod follow;
 mod goto;
 mod hosts;

@@ -23,6 +23,7 @@ use crate::actor::Refusal;
 use crate::addresses::{self, Addresses};
 use crate::clock::now;
 use crate::control::lock;
+use crate::elders::{self, Elders};
 use crate::work::{LOOK, Silence, Threads, Verdict, patiently};
 
 /// Why the gateway's sockets could not be had.
@@ -101,9 +102,6 @@ pub(crate) enum Found {
 /// elsewhere ([`crate::work`]).
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
-/// A gateway that leaves answers from memory; one that does not is not waited for.
-const LEAVING_ANSWERS_WITHIN: Duration = Duration::from_millis(500);
-
 /// A gateway looks for its successor five times a second.
 const LEAVES_WITHIN: Duration = Duration::from_secs(5);
 
@@ -127,6 +125,7 @@ struct Inner {
     wanted: Mutex<Wanted>,
     seen: watch::Sender<Option<GatewayObserved>>,
     trace: BlockingMutex<Trace>,
+    elders: Elders,
 }
 
 /// What is known of a gateway that does not answer.
@@ -197,6 +196,7 @@ impl Routing {
             wanted: Mutex::new(Wanted::Yes),
             seen: watch::Sender::new(None),
             trace: BlockingMutex::default(),
+            elders: Elders::default(),
         };
         let routing = Self(Arc::new(inner));
         let observed = match routing.0.place.found {
@@ -212,7 +212,7 @@ impl Routing {
         Ok(routing)
     }
 
-    /// What the gateway sees now; `None` while it does not answer, or while it is unknown whether the table
+    /// What the gateway sees now; `None` while it does not answer, or one that leaves has not yet, or while it is unknown whether the table
     /// that it was sent last is in force: nothing may be stopped on the word of a table that may change.
     pub(crate) async fn observe(&self) -> Option<GatewayObserved> {
         let mut tables = self.0.tables.lock().await;
@@ -230,21 +230,9 @@ impl Routing {
         drop(tables);
         self.0.seen.send_replace(observed.clone());
         let mut observed = observed?;
-        self.add_leaving(&mut observed).await;
-        Some(observed)
-    }
-
-    /// Adds what is under way in gateways that were replaced: an instance is drained when nothing is left on
-    /// it anywhere. One that says nothing is not waited for.
-    async fn add_leaving(&self, observed: &mut GatewayObserved) {
-        for elder in Control::leaving(&self.0.place.home) {
-            match tokio::time::timeout(LEAVING_ANSWERS_WITHIN, elder.observe()).await {
-                Ok(Ok(seen)) if seen.pid != observed.pid => add_traffic(observed, seen),
-                Ok(Err(ControlError::Absent { .. })) => elder.forget(),
-                Ok(Ok(_) | Err(_)) => {}
-                Err(_late) => tracing::warn!("a gateway that leaves does not answer"),
-            }
-        }
+        let leaving = Control::leaving(&self.0.place.home);
+        let added = self.0.elders.add_to(&mut observed, leaving).await;
+        added.ok().map(|()| observed)
     }
 
     /// What the gateway answers in time.
@@ -338,7 +326,7 @@ impl Routing {
     pub(crate) async fn tallies(&self) -> Result<Vec<GatewayTally>, ControlError> {
         let mut tallies = vec![self.0.control.tally().await?];
         for elder in Control::leaving(&self.0.place.home) {
-            let seen = tokio::time::timeout(LEAVING_ANSWERS_WITHIN, elder.tally()).await;
+            let seen = tokio::time::timeout(elders::ANSWERS_WITHIN, elder.tally()).await;
             // One of a version that cannot say has counted what nobody knows.
             tallies.extend(seen.into_iter().flatten());
         }
@@ -385,7 +373,7 @@ impl Routing {
     pub(crate) async fn cut(&self, env: &EnvId, id: &InstanceId) -> Result<(), RoutingError> {
         for elder in Control::leaving(&self.0.place.home) {
             let cut = elder.cut(env.clone(), id.clone());
-            let _ = tokio::time::timeout(LEAVING_ANSWERS_WITHIN, cut).await;
+            let _ = tokio::time::timeout(elders::ANSWERS_WITHIN, cut).await;
         }
         self.0
             .control
@@ -402,7 +390,7 @@ impl Routing {
     pub(crate) async fn quit(&self, grace: Millis) -> Result<(), Refusal> {
         *self.0.wanted.lock().await = Wanted::No;
         for elder in Control::leaving(&self.0.place.home) {
-            let _ = tokio::time::timeout(LEAVING_ANSWERS_WITHIN, elder.quit(grace)).await;
+            let _ = tokio::time::timeout(elders::ANSWERS_WITHIN, elder.quit(grace)).await;
         }
         match self.0.control.quit(grace).await {
             Ok(_) | Err(ControlError::Absent { .. }) => Ok(()),
@@ -578,21 +566,6 @@ impl Routing {
                 // Nobody answers yet, or still the one before.
                 _ => tokio::time::sleep(Duration::from_millis(5)).await,
             }
-        }
-    }
-}
-
-/// Adds what another gateway has under way.
-fn add_traffic(observed: &mut GatewayObserved, other: GatewayObserved) {
-    for (env, instances) in other.traffic {
-        let own = observed.traffic.entry(env).or_default();
-        for (id, more) in instances {
-            let traffic = own.entry(id).or_default();
-            traffic.requests += more.requests;
-            traffic.upgraded += more.upgraded;
-            traffic.answered += more.answered;
-            traffic.failed += more.failed;
-            traffic.probes += more.probes;
         }
     }
 }

@@ -15,6 +15,8 @@ use crate::workshop::Workshop;
 
 /// The host that the origin's route has.
 pub(super) const HOST: &str = "origin.localhost";
+/// Another one that leads there, which every machine finds without asking.
+pub(super) const HOST_OF_ALL: &str = "localhost";
 /// That of a service with four instances, of which one is slow.
 pub(super) const FOUR: &str = "four.localhost";
 /// That of a service of which one instance works on [`AT_ONCE`] requests at once.
@@ -167,7 +169,10 @@ version = "1.0"
 build = {{ files = ["origin"], run = ["/app/origin"], base = "empty" }}
 port = 8000
 health = {{ path = "/" }}
-route = {{ host = "{HOST}" }}
+[[service.web.route]]
+host = "{HOST}"
+[[service.web.route]]
+host = "{HOST_OF_ALL}"
 
 [service.four]
 build = {{ files = ["origin"], run = ["/app/origin"], base = "empty" }}

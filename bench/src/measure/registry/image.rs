@@ -86,11 +86,7 @@ impl<W> Hashed<W> {
 
     fn end(self) -> (W, String, u64) {
         let digest = self.hash.finish();
-        let hex: String = digest
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hex = hex::encode(digest);
         (self.inner, format!("sha256:{hex}"), self.size)
     }
 }

@@ -71,10 +71,7 @@ pub struct Verifier {
 
 impl Verifier {
     fn new(public: &[u8]) -> Self {
-        let id: String = digest(&SHA256, public).as_ref()[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let id = hex::encode(&digest(&SHA256, public).as_ref()[..8]);
         Self {
             name: format!("ward-{id}"),
             public: public.to_vec(),

@@ -335,7 +335,7 @@ impl Audit {
         let root = self.tree.root();
         AuditView {
             events: self.tree.size(),
-            root: root.iter().map(|byte| format!("{byte:02x}")).collect(),
+            root: hex::encode(root),
             first: self.first.or(self.from),
             breaks: self.breaks,
         }

@@ -178,8 +178,8 @@ impl Account {
         &self.entry
     }
 
-    /// The request has this head, and goes by this name.
-    pub(crate) fn asked<B>(&self, request: &Request<B>, id: &HeaderValue) {
+    /// The request has this head, and goes by this name and in this trace, if in any.
+    pub(crate) fn asked<B>(&self, request: &Request<B>, id: &HeaderValue, trace: &[u8]) {
         let uri = request.uri();
         let host = match uri.authority() {
             Some(authority) => authority.as_str().as_bytes(),
@@ -190,14 +190,15 @@ impl Account {
         };
         let target = (uri.path().as_bytes(), uri.query().map(str::as_bytes));
         let method = request.method().as_str().as_bytes();
-        self.asks(request.version(), id.as_bytes(), method, host, target);
+        let names = (id.as_bytes(), trace);
+        self.asks(request.version(), names, method, host, target);
     }
 
     /// The same in words. What was said first counts.
     pub(crate) fn asks(
         &self,
         version: Version,
-        id: &[u8],
+        (id, trace): (&[u8], &[u8]),
         method: &[u8],
         host: &[u8],
         (path, query): (&[u8], Option<&[u8]>),
@@ -208,6 +209,9 @@ impl Account {
             return;
         };
         journal::text(words, "id", id, usize::MAX);
+        if !trace.is_empty() {
+            journal::text(words, "trace", trace, usize::MAX);
+        }
         journal::text(words, "method", method, LONGEST_METHOD);
         journal::text(words, "host", host, LONGEST_HOST);
         journal::text(words, "path", path, LONGEST_PATH);

@@ -61,7 +61,7 @@ impl Key {
         let whole = format!("{env}\n{instance}");
         let tag = hmac::sign(&self.0, whole.as_bytes());
         let bytes = &tag.as_ref()[..NAME_BYTES];
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(bytes)
     }
 }
 

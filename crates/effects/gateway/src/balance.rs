@@ -1,4 +1,4 @@
-//! Which instance takes the next request: the one with the least under way, where slow ones have more of it
+//! Which instance takes the next request: the one with the least under way, where it weighs more on slow ones
 //! ([`crate::fitness`]), not the one whose turn it is.
 
 use std::cell::Cell;
@@ -153,7 +153,7 @@ fn lightest<'a>(
     let average = |instance: &Arc<Instance>| instance.fitness.average(now);
     let fastest = instances.clone().map(average).min()?;
     let load = |instance: &&Arc<Instance>| {
-        (instance.under_way() + 1) * fitness::times(average(instance), fastest)
+        (instance.under_way() + 1) * fitness::weight(average(instance), fastest)
     };
     instances.min_by_key(load)
 }
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_ten_times_slower_gets_a_tenth() {
+    fn one_that_is_ten_times_slower_gets_what_is_too_much_for_the_others() {
         let endpoints = names(4);
         let milli = std::time::Duration::from_millis(1);
         for (at, instance) in endpoints.iter().enumerate() {
@@ -217,8 +217,8 @@ mod tests {
                 .fitness
                 .took(if at == 0 { 20 * milli } else { 2 * milli }, 1_000);
         }
-        assert_eq!(placed(&endpoints, 27, 1_000)[0], 0);
-        assert_eq!(placed(&endpoints, 310, 1_000), [10, 100, 100, 100]);
+        assert_eq!(placed(&endpoints, 3 * 63, 1_000)[0], 0);
+        assert_eq!(placed(&endpoints, 310, 1_000), [1, 103, 103, 103]);
         let later = placed(&endpoints, 40, 60_000);
         assert_eq!(later, [10, 10, 10, 10], "nobody knows any more");
     }

@@ -18,6 +18,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use ward_types::table::Challenge;
 
 use crate::routes::canonical;
+use crate::tls;
 
 /// The protocol of RFC 8737.
 const ACME_TLS: &[u8] = b"acme-tls/1";
@@ -104,10 +105,8 @@ fn handshake(challenge: &Challenge) -> Result<ServerConfig, String> {
     let key = aws_lc_rs::sign::any_ecdsa_type(&key).map_err(|error| error.to_string())?;
     // Not checked against each other: the extension is critical, and the library knows it as little as it should.
     let own = SingleCertAndKey::from(CertifiedKey::new(vec![certificate.der().clone()], key));
-    let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| error.to_string())?;
-    let mut config = builder
+    let mut config = tls::configuration()
+        .map_err(|error| error.to_string())?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(own));
     config.alpn_protocols = vec![ACME_TLS.to_vec()];

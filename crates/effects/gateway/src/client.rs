@@ -1,5 +1,6 @@
 //! A client's connection as its requests see it.
 
+use std::cell::OnceCell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -9,7 +10,9 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::{Activity, Switched};
 use crate::journal;
+use crate::memory::{Held, Holder, Memory};
 use crate::proxy::Entry;
 
 /// A stream over a socket.
@@ -62,20 +65,51 @@ pub(crate) struct Client {
     pub(crate) leave: CancellationToken,
     /// What the access log says of it: fields of a line, each with a comma behind it.
     pub(crate) stamp: Vec<u8>,
+    /// What its connection is doing, once hyper serves it.
+    activity: OnceCell<Arc<Activity>>,
+    /// What the gateway holds for it.
+    pub(crate) held: Arc<Held>,
+    /// Of a client of the outside: it may be cut for what it holds.
+    _holder: Option<Holder>,
     duplicate: Box<dyn Fn() -> io::Result<OwnedFd>>,
 }
 
 impl Client {
     /// The client at the other end of `stream`, which something else reads and writes.
-    pub(crate) fn new<I: Socket + 'static>(entry: Entry, stream: &Shared<I>) -> Self {
+    pub(crate) fn new<I: Socket + Send + 'static>(
+        entry: Entry,
+        stream: &Shared<I>,
+        memory: &Arc<Memory>,
+    ) -> Self {
         let stamp = stamp(&entry, stream.lock().tls_version());
         let stream = Arc::downgrade(&stream.0);
+        let held = Arc::default();
+        let holder = match entry {
+            Entry::Front(_) => {
+                let stream = Weak::clone(&stream);
+                Some(memory.counts(&held, Box::new(move || cut(&stream))))
+            }
+            Entry::Link { .. } | Entry::Probe { .. } => None,
+        };
         Self {
             entry,
+            held,
+            _holder: holder,
             leave: CancellationToken::new(),
             stamp,
+            activity: OnceCell::new(),
             duplicate: Box::new(move || duplicate(&stream)),
         }
+    }
+
+    /// Its connection does this from now on.
+    pub(crate) fn does(&self, activity: &Arc<Activity>) {
+        let _ = self.activity.set(Arc::clone(activity));
+    }
+
+    /// One of the streams of its connection becomes something else than an answer.
+    pub(crate) fn stream(&self) -> Option<Switched> {
+        self.activity.get().map(Switched::new)
     }
 
     /// Whether it is the gateway itself.
@@ -128,6 +162,15 @@ fn duplicate<I: Socket>(stream: &Weak<Mutex<I>>) -> io::Result<OwnedFd> {
     let stream = stream.upgrade().ok_or(io::ErrorKind::NotConnected)?;
     let stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(rustix::io::fcntl_dupfd_cloexec(stream.socket(), 0)?)
+}
+
+/// Ends a connection from any thread: whoever reads or writes it sees that it is over. What the kernel still has to
+/// send is forgotten.
+fn cut<I: Socket>(stream: &Weak<Mutex<I>>) {
+    if let Ok(socket) = duplicate(stream) {
+        let _ = rustix::net::sockopt::set_socket_linger(&socket, Some(std::time::Duration::ZERO));
+        let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Both);
+    }
 }
 
 fn watched(socket: OwnedFd) -> io::Result<TcpStream> {

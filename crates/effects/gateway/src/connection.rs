@@ -37,6 +37,7 @@ use crate::head::Outside;
 use crate::lean::{Handed, Line, Parted, Resume};
 use crate::limits::Limits;
 use crate::local::Local;
+use crate::memory::Held;
 use crate::mutual::Holder;
 use crate::parting::Turn;
 use crate::proxy::{self, Entry};
@@ -44,6 +45,8 @@ use crate::reply::{self, Reply};
 use crate::tally::{Open, Speech};
 use crate::worker::{self, Phase, Worker};
 
+/// What is held of an answer at the most, in bytes: see `max_send_buf_size` below.
+const MOST_UNSENT: usize = 64 * 1024;
 /// How long a client may take to end a connection that it was asked to end.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -88,7 +91,7 @@ where
 {
     let keeper = Arc::clone(&worker.journal.doorkeeper);
     let open = Arc::new(Open::new(keeper, entry.door()));
-    let client = Rc::new(Client::new(entry, &stream));
+    let client = Rc::new(Client::new(entry, &stream, &worker.shared.memory));
     let handed = match Line::new(&worker, &client, &stream, &open) {
         Some(line) => match line.converse().await {
             Parted::Ended => return,
@@ -111,7 +114,8 @@ async fn serve_whole<I>(
     I: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
 {
     let number = worker.shared.admission.number();
-    let activity = Arc::new(Activity::new(open, &handed));
+    let activity = Arc::new(Activity::new(open, &handed, &client.held));
+    client.does(&activity);
     let watched = Watched {
         manner: Manner::of(&stream, &handed.ahead),
         stream,
@@ -267,17 +271,18 @@ fn builder(limits: &Limits) -> auto::Builder<Local> {
         .max_header_list_size(header_bytes)
         .initial_stream_window_size(256 * 1024)
         .initial_connection_window_size(1024 * 1024)
-        .max_send_buf_size(64 * 1024)
+        .max_send_buf_size(MOST_UNSENT)
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(256)
         .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(20));
+        .keep_alive_timeout(Duration::from_secs(20))
+        .enable_connect_protocol();
     builder
 }
 
 /// What a connection is doing, for its limits in time. Shared with the stream itself, which hyper wants to
 /// be able to send to another thread; it never is.
-struct Activity {
+pub(crate) struct Activity {
     requests: AtomicUsize,
     /// When it became idle, or when the first byte of a head came (milliseconds).
     since: AtomicU64,
@@ -294,11 +299,12 @@ struct Activity {
     /// Whether it is TCP that takes no more.
     full: AtomicBool,
     earned: Earned,
+    held: Arc<Held>,
 }
 
 impl Activity {
     /// A new connection owes a head.
-    fn new(open: Arc<Open>, handed: &Handed) -> Self {
+    fn new(open: Arc<Open>, handed: &Handed, held: &Arc<Held>) -> Self {
         Self {
             requests: AtomicUsize::new(0),
             since: AtomicU64::new(handed.since),
@@ -311,6 +317,7 @@ impl Activity {
             taken: AtomicU64::new(0),
             full: AtomicBool::new(false),
             earned: Earned::default(),
+            held: Arc::clone(held),
         }
     }
 
@@ -325,6 +332,13 @@ impl Activity {
         now.saturating_sub(seen.1) >= patience.as_millis() as u64
     }
 
+    fn note_written(&self, polled: &Poll<io::Result<usize>>) {
+        self.full.store(polled.is_pending(), Ordering::Relaxed);
+        if let Poll::Ready(Ok(bytes)) = polled {
+            self.held.written(*bytes);
+        }
+    }
+
     fn saw_bytes(&self) {
         // HTTP/2 has frames that belong to no request, so bytes do not begin a head there.
         let idle = self.requests.load(Ordering::Relaxed) == 0 && !self.is_http2();
@@ -333,6 +347,14 @@ impl Activity {
             if !self.head_begun.swap(true, Ordering::Relaxed) {
                 self.since.store(clock::millis(), Ordering::Relaxed);
             }
+        }
+    }
+
+    /// A request, or what became of one, is over.
+    fn ends(&self, now: Instant) {
+        self.since.store(clock::millis_at(now), Ordering::Relaxed);
+        if self.requests.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.held.nothing();
         }
     }
 
@@ -429,11 +451,29 @@ impl Drop for Busy {
     fn drop(&mut self) {
         let now = Instant::now();
         self.account.close(now);
-        let activity = &self.activity;
-        activity
-            .since
-            .store(clock::millis_at(now), Ordering::Relaxed);
-        activity.requests.fetch_sub(1, Ordering::Relaxed);
+        self.activity.ends(now);
+    }
+}
+
+/// A stream of HTTP/2 that has become a websocket: it keeps its connection busy, and what it carries to the client
+/// earns what answers earn.
+pub(crate) struct Switched(Arc<Activity>);
+
+impl Switched {
+    pub(crate) fn new(activity: &Arc<Activity>) -> Self {
+        activity.requests.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(activity))
+    }
+
+    /// A piece went out to the client.
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.0.earned.piece(bytes);
+    }
+}
+
+impl Drop for Switched {
+    fn drop(&mut self) {
+        self.0.ends(Instant::now());
     }
 }
 
@@ -480,8 +520,10 @@ impl Drop for Answer {
     fn drop(&mut self) {
         self.taken();
         let ended = self.ended || self.reply.is_end_stream();
-        if ended {
-            self.busy.activity.earned.answer();
+        match ended {
+            true => self.busy.activity.earned.answer(),
+            // What of it was not written yet is dropped with it.
+            false => self.busy.activity.held.written(MOST_UNSENT),
         }
         // hyper does not ask again once the body says that it is over, and of a page never where there is no
         // place for one.
@@ -506,6 +548,7 @@ impl Body for Answer {
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
                 this.busy.account.sent(bytes);
+                this.busy.activity.held.hands_out(bytes);
                 if this.busy.activity.is_http2() {
                     this.hands_out(bytes);
                 }
@@ -580,6 +623,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
         };
         if buffer.filled().len() > before {
             this.activity.saw_bytes();
+            this.activity.held.came(buffer.filled().len() - before);
             let bytes = &buffer.filled()[before..];
             let flood = this.guard.pass(bytes, &this.activity.earned, clock::millis);
             if let Some(refusal) = flood {
@@ -606,33 +650,34 @@ impl<I: AsyncWrite + Unpin> Watched<I> {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = loop {
+        loop {
             let mut stream = self.stream.lock();
             let stream = Pin::new(&mut *stream);
             let held = match &mut self.manner {
                 Manner::Frames(held) if !held.is_empty() => held,
-                _ => match parts {
-                    [one] => break stream.poll_write(context, one),
-                    _ => break stream.poll_write_vectored(context, parts),
-                },
+                _ => {
+                    let polled = match parts {
+                        [one] => stream.poll_write(context, one),
+                        _ => stream.poll_write_vectored(context, parts),
+                    };
+                    self.activity.note_written(&polled);
+                    return polled;
+                }
             };
             let first = parts.first().map_or(&[][..], |first| first);
             let both = [io::IoSlice::new(held), io::IoSlice::new(first)];
-            let written = match stream.poll_write_vectored(context, &both) {
-                Poll::Ready(Ok(0)) => break Poll::Ready(Ok(0)),
-                Poll::Ready(Ok(written)) => written,
-                other => break other,
+            let polled = stream.poll_write_vectored(context, &both);
+            self.activity.note_written(&polled);
+            let written = match polled {
+                Poll::Ready(Ok(written)) if written > 0 => written,
+                other => return other,
             };
             let of_held = written.min(held.len());
             held.drain(..of_held);
             if written > of_held || (held.is_empty() && first.is_empty()) {
-                break Poll::Ready(Ok(written - of_held));
+                return Poll::Ready(Ok(written - of_held));
             }
-        };
-        self.activity
-            .full
-            .store(polled.is_pending(), Ordering::Relaxed);
-        polled
+        }
     }
 
     fn poll_write_held(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {

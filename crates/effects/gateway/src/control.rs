@@ -89,6 +89,12 @@ impl Control {
         controls.collect()
     }
 
+    /// Where its socket is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Removes the socket of a gateway that leaves and is gone: one that was killed could not.
     pub fn forget(&self) {
         let _ = std::fs::remove_file(&self.path);

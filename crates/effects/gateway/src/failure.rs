@@ -90,6 +90,16 @@ impl Failure {
         Retry::Unsaid,
         "CONNECT is not served here.",
     );
+    /// A CONNECT for something else than a websocket (RFC 9220 section 3 names the status).
+    pub(crate) const PROTOCOL: Self = Self::new(
+        StatusCode::NOT_IMPLEMENTED,
+        Fault::Client,
+        Retry::Unsaid,
+        "Of the protocols that a CONNECT can name only websocket is served.",
+    );
+    /// A websocket was asked for over HTTP/2, where the instance's page would be taken for one.
+    pub(crate) const NO_WEBSOCKET: Self =
+        Self::bad_request("There is no websocket at this address.");
     /// The client asks more often than it may; its next request may come after `wait`.
     pub(crate) fn too_many(wait: Duration) -> Self {
         // Rounded up: a second that is not over yet is refused again.
@@ -168,6 +178,13 @@ impl Failure {
         Fault::Ward,
         Retry::Soon,
         "This is being worked on.",
+    );
+    /// The clients of the gateway hold more than it may use.
+    pub(crate) const MEMORY: Self = Self::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Fault::Ward,
+        Retry::Soon,
+        "This server has no memory left for more requests. Try again in a moment.",
     );
     /// A gateway that was started without a table and has not been given one yet.
     pub(crate) const NO_TABLE: Self = Self::new(
@@ -299,7 +316,8 @@ impl Failure {
             StatusCode::TOO_MANY_REQUESTS,
             StatusCode::GATEWAY_TIMEOUT,
         ];
-        if self.fault == Fault::Client && !harmless.contains(&self.status) {
+        let ends = self.fault == Fault::Client && !harmless.contains(&self.status);
+        if ends || self == Self::MEMORY {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -1,9 +1,11 @@
 //! Decision: how an instance's answers so far count when the next request is placed.
 //!
 //! - **Slow ones get less.** What counts is how often its average is in the least of those that could be chosen, up
-//!   to sixteen times, and whole times only: below twice, and below a millisecond, differences are noise, and nobody
-//!   is preferred for it. An average that nothing renews halves every two seconds, so that an instance that was
-//!   slow gets a request now and then, which says whether it still is.
+//!   to eight times, and whole times only: below twice, and below a millisecond, differences are noise, and nobody
+//!   is preferred for it. It counts squared: were it not, a burst that the fast ones could take would spill over to
+//!   the slow one, and one request in a hundred is enough for the tail to be the slow one's. An average that nothing
+//!   renews halves every two seconds, so that an instance that was slow gets a request now and then, which says
+//!   whether it still is.
 //! - **Outliers are passed over.** One that failed five times without a success between them gets nothing for a
 //!   second, and for twice as long each time that it fails again, up to half a minute. Then a single request at a
 //!   time is its probe, until one succeeds. When more than half of a pool would be passed over, nobody is: then it
@@ -24,8 +26,8 @@ const NOISE: u64 = 1_000;
 const SHARE: u64 = 8;
 /// After about so many milliseconds, as a power of two, an average that nothing renews is halved.
 const HALVED: u32 = 11;
-/// The most that slowness counts.
-const MOST: u64 = 16;
+/// The most times that are told apart.
+const MOST: u64 = 8;
 
 /// How an instance did so far.
 #[derive(Debug, Default)]
@@ -110,9 +112,9 @@ impl Fitness {
     }
 }
 
-/// How often `average` is in `least`.
-pub(crate) fn times(average: u64, least: u64) -> u64 {
-    (average / least.max(1)).clamp(1, MOST)
+/// What a request weighs on an instance with this average, where the fastest one's is `least`.
+pub(crate) fn weight(average: u64, least: u64) -> u64 {
+    (average / least.max(1)).clamp(1, MOST).pow(2)
 }
 
 #[cfg(test)]
@@ -137,8 +139,8 @@ mod tests {
         fitness.takes_longer_than(80 * MILLI, 100);
         assert!(fitness.average(100) > slow);
         assert_eq!(
-            [1, 1, 2, 16],
-            [1_500, 999, 2_000, 999_999].map(|own| times(own, 1_000))
+            [1, 1, 4, 9, 64],
+            [1_500, 999, 2_000, 3_999, 999_999].map(|own| weight(own, 1_000))
         );
     }
 

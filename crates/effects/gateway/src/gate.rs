@@ -21,18 +21,30 @@ pub(crate) struct Ports {
     pub(crate) https: u16,
 }
 
-/// Whether a client may ask at all. Looked at again with each table under which a request waits.
+/// Whether a client may ask at all, if only to be led to HTTPS. Looked at again with each table under which a request waits.
 pub(crate) fn admit(route: &Route, client: &Outside) -> Result<(), Failure> {
     if route.settings.audience == Audience::Links {
         return Err(Failure::UNKNOWN_PATH);
     }
-    if !client.suits(&route.clients) {
+    if !client.suits(&route.clients) && !is_redirected(route, client) {
         return Err(Failure::MISDIRECTED);
     }
     match route.settings.allows(client.address) {
         true => Ok(()),
         false => Err(Failure::FORBIDDEN),
     }
+}
+
+/// Whether a client may ask the instances, too: one that is led to HTTPS may not where certificates are asked for.
+pub(crate) fn pass(route: &Route, client: &Outside) -> Result<(), Failure> {
+    match client.suits(&route.clients) {
+        true => Ok(()),
+        false => Err(Failure::MISDIRECTED),
+    }
+}
+
+fn is_redirected(route: &Route, client: &Outside) -> bool {
+    route.settings.https == Https::Redirect && client.scheme == "http"
 }
 
 /// A request at the gate, its client admitted.
@@ -60,8 +72,8 @@ impl Visit<'_> {
         id: &HeaderValue,
     ) -> Result<Option<Response<Bytes>>, Failure> {
         let settings = &self.route.settings;
-        let plain = settings.https == Https::Redirect && self.client.scheme == "http";
-        if plain && !is_challenge(self.target.path()) {
+        let by_itself = is_challenge(self.target.path()) && self.client.suits(&self.route.clients);
+        if is_redirected(self.route, self.client) && !by_itself {
             return Ok(self.redirect());
         }
         if let Some(maintenance) = &self.route.pool.maintenance

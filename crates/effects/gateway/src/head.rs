@@ -8,13 +8,13 @@ use std::cell::OnceCell;
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, FORWARDED, HOST, HeaderName,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use http::{HeaderMap, HeaderValue, Uri, Version};
 
+use crate::extended;
 use crate::failure::Failure;
 use crate::mutual::{Clients, Holder};
 
@@ -28,9 +28,7 @@ pub(crate) const EXPECTED_WITHIN: HeaderName =
 
 /// Refuses what could be read in two ways, and gives the host that is asked for, canonical.
 pub(crate) fn check(parts: &Parts) -> Result<String, Failure> {
-    if parts.method == Method::CONNECT {
-        return Err(Failure::METHOD);
-    }
+    extended::check(parts)?;
     check_target(&parts.uri)?;
     check_framing(&parts.headers, parts.version)?;
     check_host(parts)
@@ -104,32 +102,40 @@ fn same(one: &Authority, other: &Authority) -> bool {
     one.as_str().eq_ignore_ascii_case(other.as_str())
 }
 
-/// Removes what is meant for this hop alone (RFC 9110 section 7.6.1): the named ones and whatever
-/// `Connection` lists.
+/// Whether a header, named in lower case, is always meant for one hop alone (RFC 9110 section 7.6.1).
+pub(crate) fn is_of_hop(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"connection"
+            | b"keep-alive"
+            | b"proxy-connection"
+            | b"http2-settings"
+            | b"proxy-authorization"
+            | b"proxy-authenticate"
+            | b"te"
+            | b"transfer-encoding"
+            | b"upgrade"
+    )
+}
+
+/// Removes what is meant for this hop alone, and whatever `Connection` lists.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    const NAMED: [HeaderName; 9] = [
-        CONNECTION,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-        HeaderName::from_static("http2-settings"),
-        PROXY_AUTHORIZATION,
-        PROXY_AUTHENTICATE,
-        TE,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ];
-    // Over HTTP/2 there is nothing of the kind, and looking at the names costs less than looking for each.
-    if !headers.keys().any(|name| NAMED.contains(name)) {
-        return;
-    }
     let listed: Vec<HeaderName> = tokens(headers, &CONNECTION)
         .filter_map(|token| HeaderName::try_from(token).ok())
         // Listing Host would leave the request without a target.
         .filter(|name| *name != HOST)
         .collect();
-    for name in listed.iter().chain(&NAMED) {
-        headers.remove(name);
-    }
+    listed.iter().for_each(|name| drop(headers.remove(name)));
+    remove_named(headers, is_of_hop);
+}
+
+/// Removes the headers whose names, in lower case, are of a kind.
+fn remove_named(headers: &mut HeaderMap, is_such: impl Fn(&[u8]) -> bool) {
+    let such = headers
+        .keys()
+        .filter(|name| is_such(name.as_str().as_bytes()));
+    let such: Vec<HeaderName> = such.cloned().collect();
+    such.iter().for_each(|name| drop(headers.remove(name)));
 }
 
 fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
@@ -158,20 +164,35 @@ pub(crate) const PROBE: &str = "ward-probe";
 
 /// Whether a request is a gRPC call, which needs HTTP/2 all the way. gRPC-Web does not.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    let content = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let content = headers.get(CONTENT_TYPE);
+    content.is_some_and(|content| is_grpc_content(content.as_bytes()))
+}
+
+/// Whether a `Content-Type` is that of gRPC calls.
+pub(crate) fn is_grpc_content(content: &[u8]) -> bool {
     content
-        .and_then(|content| content.strip_prefix(b"application/grpc"))
+        .strip_prefix(b"application/grpc")
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
 /// Whether a response is a stream of server-sent events.
 pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
-    let content = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    content.is_some_and(|content| {
-        content
-            .get(..17)
-            .is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
-    })
+    let content = headers.get(CONTENT_TYPE);
+    content.is_some_and(|content| is_event_content(content.as_bytes()))
+}
+
+/// Whether a `Content-Type` is that of server-sent events.
+pub(crate) fn is_event_content(content: &[u8]) -> bool {
+    content
+        .get(.."text/event-stream".len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
+}
+
+/// A number of so many decimal digits at the most (19 are none too many), and nothing else.
+pub(crate) fn digits(value: &[u8], most: usize) -> Option<u64> {
+    let good = (1..=most).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+    let digit = |sum: u64, byte: &u8| sum * 10 + u64::from(byte - b'0');
+    good.then(|| value.iter().fold(0, digit))
 }
 
 /// Whether a body is held back until the instance says 100 Continue.
@@ -180,12 +201,19 @@ pub(crate) fn expects_continue(headers: &HeaderMap) -> bool {
     expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// A client's request id, if it is one that may stand in a log: up to 128 letters, digits, `-`, `_`, `.`.
+/// A client's request id, if it is one that may stand in a log.
 pub(crate) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let id = headers.get(&REQUEST_ID)?;
+    is_plain_id(id.as_bytes()).then(|| id.clone())
+}
+
+/// The longest id that a client may give its request.
+pub(crate) const LONGEST_ID: usize = 128;
+
+/// Whether a request id may stand in a log: letters, digits, `-`, `_`, `.`.
+pub(crate) fn is_plain_id(id: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
-    let good = (1..=128).contains(&id.len()) && id.as_bytes().iter().all(plain);
-    good.then(|| id.clone())
+    (1..=LONGEST_ID).contains(&id.len()) && id.iter().all(plain)
 }
 
 /// The values of a client's cookies of this name (RFC 6265 section 4.2).
@@ -196,6 +224,20 @@ pub(crate) fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<I
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().split_once('='));
     pairs.filter_map(move |(key, value)| (key == name).then_some(value))
+}
+
+/// Makes one line of the cookies of a request over HTTP/2, which may come in many (RFC 9113 section 8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let lines: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if lines.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
 }
 
 /// `Set-Cookie` (RFC 6265 section 4.1). The cookie lives as long as the client's session. `scheme` is `http` or
@@ -251,6 +293,11 @@ const SUBJECT: &str = "ward-client-subject";
 /// Of which certificate.
 const FINGERPRINT: &str = "ward-client-fingerprint";
 
+/// Whether a header, named in lower case, says where a client comes from, which no client is believed.
+pub(crate) fn is_claim(name: &[u8]) -> bool {
+    is_own(name) || name == b"forwarded"
+}
+
 /// Whether a header, named in lower case, is the gateway's to say.
 pub(crate) fn is_own(name: &[u8]) -> bool {
     match name {
@@ -278,25 +325,13 @@ fn begins(name: &[u8], with: &[u8]) -> bool {
 
 /// Removes what says whose certificate was shown: over links nobody shows one.
 pub(crate) fn forget_holder(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| is_of_holder(name.as_str().as_bytes()))
-        .cloned()
-        .collect();
-    named.iter().for_each(|name| drop(headers.remove(name)));
+    remove_named(headers, is_of_holder);
 }
 
 /// Replaces whatever a client says about where it comes from by what the gateway knows. Nobody stands
 /// before the gateway whose word could be taken.
 pub(crate) fn set_forwarded(headers: &mut HeaderMap, outside: &Outside, host: &HeaderValue) {
-    let claimed: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| is_own(name.as_str().as_bytes()))
-        .cloned()
-        .collect();
-    for name in claimed.iter().chain([&FORWARDED]) {
-        headers.remove(name);
-    }
+    remove_named(headers, is_claim);
     let address = outside.words.get_or_init(|| {
         HeaderValue::try_from(outside.address.to_canonical().to_string())
             .expect("an address is digits, letters, dots and colons")
@@ -497,6 +532,20 @@ mod tests {
         ] {
             assert_eq!(at(target), Err(lost), "{target}");
         }
+    }
+
+    #[test]
+    fn cookies_that_came_one_by_one_are_one_line() {
+        let joined = |cookies: &[(&'static str, &'static str)]| {
+            let mut headers = parts(Version::HTTP_2, "/", cookies).headers;
+            join_cookies(&mut headers);
+            let lines = headers.get_all(COOKIE).iter();
+            lines.map(HeaderValue::clone).collect::<Vec<_>>()
+        };
+        let many = [("cookie", "a=b"), ("x", "y"), ("cookie", "c=d; e=f")];
+        assert_eq!(joined(&many), ["a=b; c=d; e=f"]);
+        assert_eq!(joined(&many[..1]), ["a=b"]);
+        assert!(joined(&[]).is_empty());
     }
 
     #[test]

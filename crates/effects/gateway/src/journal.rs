@@ -149,8 +149,14 @@ impl Journal {
     /// Why there is no complete answer and nobody was blamed.
     fn whose_end(&self, entry: &Entry) -> (Fault, &'static str) {
         let process_ends = *self.phase.borrow() >= Phase::Cutting;
+        let client = entry.client.borrow();
+        let cut = client.as_ref().is_some_and(|client| client.held.was_cut());
         match entry.stage.get() {
             _ if process_ends => (Fault::Ward, "The gateway ended."),
+            _ if cut => (
+                Fault::Ward,
+                "The gateway had too little memory, and the connection held much of it.",
+            ),
             Stage::Asked => (
                 Fault::Client,
                 "The client went away before there was an answer.",

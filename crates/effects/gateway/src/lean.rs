@@ -19,6 +19,8 @@ pub(crate) mod answer;
 mod ask;
 pub(crate) mod body;
 mod exchange;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod line;
 mod spare;
 mod timer;

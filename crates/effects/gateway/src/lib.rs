@@ -9,6 +9,7 @@
 //! - `ward-instance` and `ward-release` say which instance of which release answered;
 //! - where a table divides a pool by a sticky cookie, a client that has none is sent one with its bucket;
 //! - `x-request-id` is the client's own (when it is well-formed) or a new one, and reaches the instance too;
+//! - `traceparent` is the client's own when it is well-formed, else a new one; the instance gets it, the client does not;
 //! - where a route has response headers to add, they are there unless the application sent its own;
 //! - an answer of the gateway's own making is a plain page with `ward-fault: client | upstream | ward`,
 //!   and for a gRPC call a status in trailers;
@@ -35,9 +36,13 @@ pub mod control;
 mod course;
 mod egress;
 mod exposition;
+mod extended;
 mod failure;
 mod fitness;
 mod flood;
+mod forwarded;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gap;
 mod gate;
 mod guard;
@@ -50,6 +55,7 @@ mod lines;
 mod links;
 mod local;
 mod marks;
+mod memory;
 mod metrics;
 mod mutual;
 mod offer;
@@ -77,6 +83,7 @@ mod tally;
 mod throttle;
 mod tickets;
 mod tls;
+mod trace;
 mod tunnel;
 mod upload;
 mod upstream;
@@ -87,6 +94,7 @@ pub use limits::Limits;
 pub use origin::Balancers;
 pub use process::{Options, run};
 pub use spawn::{Sockets, SpawnError, spawn, start};
+pub use trace::Traces;
 
 use std::path::{Path, PathBuf};
 

@@ -74,7 +74,7 @@ impl Holder {
             demand,
             epoch,
             subject: HeaderValue::try_from(distinguished(parsed.subject())).ok()?,
-            fingerprint: HeaderValue::try_from(hexadecimal(digest.as_ref())).ok()?,
+            fingerprint: HeaderValue::try_from(hex::encode(digest.as_ref())).ok()?,
         })
     }
 
@@ -126,7 +126,7 @@ fn attribute_text(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
         // RFC 4514 section 2.4: the encoded value. Its tag and length say nothing to who compares.
         Err(_) => {
             text.push('#');
-            text.push_str(&hexadecimal(attribute.as_slice()));
+            text.push_str(&hex::encode(attribute.as_slice()));
         }
     }
 }
@@ -148,14 +148,6 @@ fn escape(text: &mut String, value: &str) {
             }
         }
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ use crate::egress::Record;
 use crate::gate::Ports;
 use crate::limits::Limits;
 use crate::links::{self, Handed};
+use crate::memory::{self, Memory};
 use crate::metrics;
 use crate::offer::Offer;
 use crate::origin::Balancers;
@@ -42,6 +43,7 @@ use crate::serve::{self, Desk};
 use crate::socket;
 use crate::table_file;
 use crate::tls::{self, Tls, TlsError};
+use crate::trace::Traces;
 use crate::worker::{self, Listeners, Phase, Rank, Shared};
 
 const CONTROL: &str = "control.sock";
@@ -79,6 +81,8 @@ pub struct Options {
     pub access: Option<AccessLog>,
     /// Who passes connections on, and says whose they are.
     pub balancers: Balancers,
+    /// What becomes of requests that belong to no trace.
+    pub traces: Traces,
 }
 
 impl Options {
@@ -91,6 +95,7 @@ impl Options {
             limits: Limits::default(),
             access: Some(AccessLog::default()),
             balancers: Balancers::default(),
+            traces: Traces::default(),
         }
     }
 }
@@ -168,11 +173,13 @@ fn serve(options: Options) -> Result<(), StartError> {
     let shared = Arc::new(Shared {
         routing: Arc::new(Routing::new(affinity::Key::open(&folder))),
         admission: Admission::new(&options.limits, descriptors),
+        memory: Memory::new(options.limits.memory),
         refusals: Refusals::default(),
         clients: Parting::default(),
         peak: AtomicUsize::new(0),
         limits: options.limits,
         balancers: options.balancers,
+        traces: options.traces,
         phase: watch::Sender::new(Phase::Serving),
         accepting: watch::Sender::new(0),
         egress: Record::new(&folder),
@@ -355,6 +362,7 @@ fn lead(
         tokio::task::spawn_local(give_back(Arc::clone(shared)));
         tokio::task::spawn_local(parting::tell_all(Arc::clone(shared)));
         tokio::task::spawn_local(adapt::watch(Arc::clone(shared)));
+        tokio::task::spawn_local(memory::watch(Arc::clone(shared)));
         tokio::task::spawn_local(tls::watch(Arc::clone(shared)));
         tokio::task::spawn_local(links::take_over(links, Arc::clone(shared), workers));
         let ended = until_the_end(shared, stored, desk, &mut asked).await;

@@ -11,10 +11,12 @@ mod asking;
 mod deadline;
 mod delivering;
 mod finding;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod racing;
 mod waiting;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -25,6 +27,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body_util::Full;
 use hyper::body::Incoming;
 use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId};
+use ward_types::route::Forwarded;
 use ward_types::table::Refusal;
 
 use self::racing::Answered;
@@ -34,7 +37,9 @@ use crate::client::Client;
 use crate::clock;
 use crate::coming::Coming;
 use crate::course::{Broken, Course};
+use crate::extended::{self, Knock};
 use crate::failure::{Asked, Failure};
+use crate::forwarded;
 use crate::head;
 use crate::instance::{Instance, Place};
 use crate::reply::{Held, Reply};
@@ -42,6 +47,7 @@ use crate::routes::Pool;
 use crate::site::Route;
 use crate::split::Ticket;
 use crate::tally::Door;
+use crate::trace::{self, Made};
 use crate::upload::{Attempt, Upload};
 use crate::upstream::{Reuse, SendError};
 use crate::worker::Worker;
@@ -82,6 +88,8 @@ impl Entry {
 pub(crate) struct Begun {
     /// Its name.
     pub(crate) id: HeaderValue,
+    /// The trace that was made for it, if it has none of its own.
+    pub(crate) trace: Option<Made>,
     /// Its attempts so far. It was counted to its service's budget and its client's rate.
     pub(crate) course: Course,
     /// Why there is nothing left to try.
@@ -92,15 +100,27 @@ pub(crate) struct Begun {
 pub(crate) async fn answer(
     worker: &Rc<Worker>,
     client: &Client,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     account: &Account,
     begun: Option<Begun>,
 ) -> Response<Reply> {
     let version = request.version();
-    let id = begun.as_ref().map(|begun| begun.id.clone());
-    let id = id.or_else(|| head::request_id(request.headers()));
-    let id = id.unwrap_or_else(|| worker.new_request_id());
-    account.asked(&request, &id);
+    let own = begun.as_ref().map(|begun| begun.id.clone());
+    let own = own.or_else(|| head::request_id(request.headers()));
+    let (id, made_id) = match own {
+        Some(id) => (id, None),
+        None => {
+            let id = worker.new_request_id();
+            (id.clone(), Some(id))
+        }
+    };
+    let trace = trace::settle(request.headers_mut(), || match &begun {
+        Some(begun) => begun.trace,
+        None if client.is_probe() => None,
+        None => worker.new_trace(made_id.as_ref().map(HeaderValue::as_bytes)),
+    });
+    let trace = trace.as_ref().map_or(&[][..], |id| id);
+    account.asked(&request, &id, trace);
     let asked = Asked::of(&request);
     let answer = forward(worker, client, request, (&asked, begun), &id, account).await;
     let mut response = answer.unwrap_or_else(|failure| {
@@ -138,6 +158,10 @@ async fn forward(
     if let Some(verdict) = begun.as_ref().and_then(|begun| begun.verdict) {
         return Err(verdict);
     }
+    if worker.shared.memory.is_tight() && matches!(client.entry, Entry::Front(_)) {
+        worker.shared.refusals.count(Refusal::Memory);
+        return Err(Failure::MEMORY);
+    }
     let switch = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let host = head::check(&parts)?;
@@ -171,6 +195,20 @@ async fn forward(
     exchange.deliver(response, held, switch)
 }
 
+/// Counts a request to its client's rate. Links are the stack's own.
+pub(crate) fn meter(
+    worker: &Worker,
+    entry: &Entry,
+    pool: &Pool,
+    headers: &HeaderMap,
+) -> Result<(), Failure> {
+    let Entry::Front(outside) = entry else {
+        return Ok(());
+    };
+    let metered = pool.guard.meter(outside.address, headers);
+    metered.inspect_err(|_| worker.shared.refusals.count(Refusal::Rate))
+}
+
 enum Target<'a> {
     Host(String),
     Service(&'a (EnvId, Name)),
@@ -190,8 +228,6 @@ struct Exchange<'a> {
     scheme: &'static str,
     /// Of a request of the outside: the route that it takes in the newest table that it has seen.
     route: RefCell<Option<(Generation, Arc<Route>)>>,
-    /// When it came (milliseconds); 0 where nobody asks.
-    came: Cell<u64>,
     /// Until when its caller waits for it (milliseconds), if it says so.
     caller_until: Option<u64>,
     ticket: OnceCell<Ticket>,
@@ -200,6 +236,13 @@ struct Exchange<'a> {
     upload: Rc<Upload>,
     grpc: bool,
     protocol: Option<HeaderValue>,
+    /// Of a websocket over HTTP/2.
+    knock: Option<Knock>,
+}
+
+/// When a request came (milliseconds).
+fn came(account: &Account) -> u64 {
+    clock::millis_at(account.entry().began.get())
 }
 
 impl<'a> Exchange<'a> {
@@ -211,13 +254,20 @@ impl<'a> Exchange<'a> {
         upload: Rc<Upload>,
         id: &HeaderValue,
     ) -> Self {
-        let protocol = head::wanted_upgrade(&parts);
+        let knock = extended::is_asked(&parts).then(|| Knock::new(&worker.lots));
+        let protocol = match &knock {
+            Some(_) => Some(Knock::protocol()),
+            None => head::wanted_upgrade(&parts),
+        };
         let authority = authority(&parts);
         let mut headers = parts.headers;
         let trailers = headers
             .get(TE)
             .is_some_and(|te| te.as_bytes() == b"trailers");
         head::strip_hop_by_hop(&mut headers);
+        if parts.version == Version::HTTP_2 {
+            head::join_cookies(&mut headers);
+        }
         headers.insert(HOST, authority.clone());
         headers.insert(head::REQUEST_ID, id.clone());
         let (target, scheme) = match &client.entry {
@@ -241,7 +291,6 @@ impl<'a> Exchange<'a> {
             Entry::Probe { .. } => None,
         };
         let caller = caller.filter(|_| protocol.is_none());
-        let came = || clock::millis_at(account.entry().began.get());
         let grpc = head::is_grpc(&headers);
         if grpc && trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -250,24 +299,30 @@ impl<'a> Exchange<'a> {
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(UPGRADE, protocol.clone());
         }
+        if let Some(knock) = &knock {
+            knock.say(&mut headers);
+        }
         Self {
             worker,
             client,
             account,
             version: parts.version,
             target,
-            method: parts.method,
+            method: match knock {
+                Some(_) => Method::GET,
+                None => parts.method,
+            },
             path: origin_form(&parts.uri),
             headers,
             scheme,
             route: RefCell::default(),
-            came: Cell::new(0),
-            caller_until: caller.map(|limit| came() + limit.as_millis() as u64),
+            caller_until: caller.map(|limit| came(account) + limit.as_millis() as u64),
             ticket: OnceCell::new(),
             comes_back: RefCell::default(),
             upload,
             grpc,
             protocol,
+            knock,
         }
     }
 
@@ -278,7 +333,7 @@ impl<'a> Exchange<'a> {
         let pool = self.pool()?;
         if !counted {
             pool.budget.earn();
-            self.meter(&pool)?;
+            meter(self.worker, &self.client.entry, &pool, &self.headers)?;
         }
         let mut slot = None;
         loop {
@@ -307,15 +362,6 @@ impl<'a> Exchange<'a> {
                 Err((serial, broken)) => course.failed(serial, broken, || self.may_repeat())?,
             }
         }
-    }
-
-    /// Counts it to its client's rate. Links are the stack's own.
-    fn meter(&self, pool: &Pool) -> Result<(), Failure> {
-        let Entry::Front(outside) = &self.client.entry else {
-            return Ok(());
-        };
-        let metered = pool.guard.meter(outside.address, &self.headers);
-        metered.inspect_err(|_| self.worker.shared.refusals.count(Refusal::Rate))
     }
 
     /// Whether a request that an instance may have seen may be sent again.
@@ -473,12 +519,32 @@ impl<'a> Exchange<'a> {
         if let Some(prefix) = prefix {
             request.headers_mut().insert("x-forwarded-prefix", prefix);
         }
+        if let Some(value) = self.forwarded_to_say() {
+            request.headers_mut().insert(forwarded::NAME, value);
+        }
         if let Some((name, left)) = self.time_to_tell() {
             request.headers_mut().insert(name, left);
         }
         *request.uri_mut() = Uri::from(path);
         make_http2(&mut request);
         request
+    }
+}
+
+impl Exchange<'_> {
+    /// `Forwarded`, where the route asks for it.
+    fn forwarded_to_say(&self) -> Option<HeaderValue> {
+        let route = self.route.borrow();
+        let (_, route) = route.as_ref()?;
+        let asked = route.settings.forwarded == Forwarded::Said;
+        let (true, Entry::Front(outside), Some(host)) =
+            (asked, &self.client.entry, self.headers.get(HOST))
+        else {
+            return None;
+        };
+        let mut value = Vec::new();
+        forwarded::write(&mut value, outside, host.as_bytes());
+        HeaderValue::try_from(value).ok()
     }
 }
 

@@ -34,6 +34,6 @@ mod tests {
             (0..times).for_each(|_| tally.count(refusal));
         }
         let counted: Vec<u64> = tally.all().into_values().collect();
-        assert_eq!(counted, (1..9).collect::<Vec<u64>>());
+        assert_eq!(counted, (1..10).collect::<Vec<u64>>());
     }
 }

@@ -1,6 +1,8 @@
 //! The routing table in the form that requests are matched against, and its replacement.
 
-use std::borrow::Cow;
+mod check;
+mod memory;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,10 +10,13 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
-use ward_types::id::{EnvId, Generation, InstanceId, Name, Term};
+use ward_types::id::{EnvId, Generation, InstanceId, Name};
 use ward_types::maintenance::Maintenance;
 use ward_types::route::{Route, RouteSettings};
-use ward_types::table::{Endpoint, GatewayObserved, Pool as PoolEntry, Version};
+use ward_types::table::{Endpoint, GatewayObserved, Version};
+
+pub(crate) use check::TableError;
+use memory::forget;
 
 use crate::affinity::{self, Affinity};
 use crate::budget::Budget;
@@ -21,12 +26,9 @@ use crate::guard::Guard;
 use crate::instance::Instance;
 use crate::offer::{self, Entry, Offer};
 use crate::settings::{Locality, Settings};
-use crate::site::{self, Sites};
-use crate::split::{self, Split};
+use crate::site::Sites;
+use crate::split::Split;
 use crate::tls;
-
-/// How many instances that are gone are remembered for their counts, in all.
-const REMEMBERED: usize = 256;
 
 /// The instances of one service that take new requests.
 pub(crate) struct Pool {
@@ -92,62 +94,6 @@ impl Routes {
     pub(crate) fn by_service(&self, service: &(EnvId, Name)) -> Option<&Arc<Pool>> {
         self.services.get(service)
     }
-}
-
-/// Why a table is not taken.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TableError {
-    /// A newer one is in force.
-    #[error("table {offered} is older than {current}, which is in force")]
-    Older {
-        offered: Generation,
-        current: Generation,
-    },
-    /// It is of a server that was succeeded.
-    #[error(
-        "the table is of a server with the fencing number {offered}, and one with {current} has taken over"
-    )]
-    Fenced {
-        /// Of the server that offers it.
-        offered: Term,
-        /// Of the server that acts.
-        current: Term,
-    },
-    /// Another one of the same generation is in force.
-    #[error("another table {0} is in force already; a changed table needs a new generation")]
-    SameGeneration(Generation),
-    /// Two environments have routes at one host.
-    #[error("host {host} is claimed by {first} and by {second}; one of them must give it up")]
-    HostTwice {
-        host: String,
-        first: String,
-        second: String,
-    },
-    /// The same requests lead to two pools, or twice to one.
-    #[error("{requests} lead to {first} and to {second}; one of the routes must go")]
-    RouteTwice {
-        requests: String,
-        first: String,
-        second: String,
-    },
-    /// A route cannot be.
-    #[error("a route to {service} of {env} at {host} cannot be: {why}")]
-    BadRoute {
-        env: EnvId,
-        service: Name,
-        host: String,
-        why: &'static str,
-    },
-    /// A service has two pools.
-    #[error("{service} of {env} has two pools in the table; a service has one")]
-    ServiceTwice { env: EnvId, service: Name },
-    /// A pool's requests cannot be divided as the table says.
-    #[error("the requests of {service} of {env} cannot be divided: {why}")]
-    BadSplit {
-        env: EnvId,
-        service: Name,
-        why: &'static str,
-    },
 }
 
 /// The table in force and every instance that still matters.
@@ -220,8 +166,7 @@ impl Routing {
         Offer::read(text, &self.current().entries)
     }
 
-    /// Whether a table may follow the one in force; `Ok(false)` when it is the one in force. What has not changed
-    /// was checked before.
+    /// Whether a table may follow the one in force; `Ok(false)` when it is the one in force.
     pub(crate) fn check(&self, offer: &Offer) -> Result<bool, TableError> {
         let current = self.current();
         let (offered, in_force) = (offer.version, current.table);
@@ -244,9 +189,7 @@ impl Routing {
                 false => Err(TableError::SameGeneration(offered.generation)),
             };
         }
-        unambiguous(&offer.entries)?;
-        passable(&offer.changed)?;
-        divisible(&offer.changed).map(|()| true)
+        check::check(offer).map(|()| true)
     }
 
     /// Puts a table that passed [`Routing::check`] in force, unless a newer one came into force since: one that
@@ -485,79 +428,6 @@ pub(crate) fn canonical(host: &str) -> String {
     host.to_ascii_lowercase()
 }
 
-/// A name in lower case, which most names are.
-fn lower(name: &str) -> Cow<'_, str> {
-    match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        true => name.to_ascii_lowercase().into(),
-        false => name.into(),
-    }
-}
-
-fn unambiguous(entries: &[Arc<Entry>]) -> Result<(), TableError> {
-    let name = |pool: &PoolEntry| format!("{} of {}", pool.service, pool.env);
-    let mut owners: HashMap<Cow<'_, str>, &PoolEntry> = HashMap::with_capacity(entries.len());
-    let mut claimed: HashMap<_, &PoolEntry> = HashMap::with_capacity(entries.len());
-    let mut services = HashSet::with_capacity(entries.len());
-    for pool in entries.iter().map(|entry| &entry.pool) {
-        if !services.insert((&pool.env, &pool.service)) {
-            let (env, service) = (pool.env.clone(), pool.service.clone());
-            return Err(TableError::ServiceTwice { env, service });
-        }
-        for route in &pool.routes {
-            let host = lower(route.host.strip_suffix('.').unwrap_or(&route.host));
-            let owner = *owners.entry(host.clone()).or_insert(pool);
-            if owner.env != pool.env {
-                let (first, second) = (name(owner), name(pool));
-                let host = route.host.clone();
-                return Err(TableError::HostTwice {
-                    host,
-                    first,
-                    second,
-                });
-            }
-            // Of two paths that differ in case alone, no request could be told which it takes.
-            let asked = (host, lower(&route.path), route.header.as_ref());
-            if let Some(other) = claimed.insert(asked, pool) {
-                let (first, second) = (name(other), name(pool));
-                let requests = requests(route);
-                return Err(TableError::RouteTwice {
-                    requests,
-                    first,
-                    second,
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What a route takes, in words.
-fn requests(route: &Route) -> String {
-    let header = route.header.as_ref().map(|header| match &header.value {
-        Some(value) => format!(" with the header {}: {value}", header.name),
-        None => format!(" with a header {}", header.name),
-    });
-    let header = header.unwrap_or_default();
-    format!("requests for {}{}{header}", route.host, route.path)
-}
-
-fn passable(entries: &[Arc<Entry>]) -> Result<(), TableError> {
-    let mut shared = Shared::default();
-    for pool in entries.iter().map(|entry| &entry.pool) {
-        for route in &pool.routes {
-            site::check(route)
-                .and_then(|()| shared.settings(route).map(drop))
-                .map_err(|why| TableError::BadRoute {
-                    env: pool.env.clone(),
-                    service: pool.service.clone(),
-                    host: route.host.clone(),
-                    why,
-                })?;
-        }
-    }
-    Ok(())
-}
-
 /// Settings that are equal are one value: most of ten thousand routes have the same.
 #[derive(Default)]
 struct Shared<'a>(HashMap<(&'a RouteSettings, Locality), Arc<Settings>>);
@@ -575,278 +445,5 @@ impl<'a> Shared<'a> {
     }
 }
 
-fn divisible(entries: &[Arc<Entry>]) -> Result<(), TableError> {
-    for pool in entries.iter().map(|entry| &entry.pool) {
-        let checked = pool.split.as_ref().map_or(Ok(()), split::check);
-        let affinity = pool.balance.affinity.as_ref();
-        let checked = checked.and_then(|()| affinity.map_or(Ok(()), affinity::check));
-        checked.map_err(|why| TableError::BadSplit {
-            env: pool.env.clone(),
-            service: pool.service.clone(),
-            why,
-        })?;
-    }
-    Ok(())
-}
-
-/// Forgets instances that are out of rotation with nothing under way. Of a release that is in rotation they
-/// are remembered, the newest of them, so that what went before on one that was replaced still counts.
-fn forget(known: &mut BTreeMap<(EnvId, InstanceId), Arc<Instance>>) {
-    let gone = |instance: &Instance| instance.is_closed() && instance.under_way() == 0;
-    let mut serials = forgotten(known.values().filter(|one| gone(one)), known);
-    if serials.is_empty() {
-        return;
-    }
-    serials.sort_unstable();
-    known.retain(|_, instance| serials.binary_search(&instance.serial).is_err());
-}
-
-/// Which of those that are gone are not remembered.
-fn forgotten<'a>(
-    gone: impl Iterator<Item = &'a Arc<Instance>>,
-    known: &BTreeMap<(EnvId, InstanceId), Arc<Instance>>,
-) -> Vec<u64> {
-    let mut gone = gone.peekable();
-    if gone.peek().is_none() {
-        return Vec::new();
-    }
-    let open = known.values().filter(|instance| !instance.is_closed());
-    let in_rotation: HashSet<(&EnvId, &str)> = open.map(|instance| lineage(instance)).collect();
-    let (mut kept, mut forgotten): (Vec<u64>, Vec<u64>) = (Vec::new(), Vec::new());
-    for instance in gone {
-        match in_rotation.contains(&lineage(instance)) {
-            true => kept.push(instance.serial),
-            false => forgotten.push(instance.serial),
-        }
-    }
-    kept.sort_unstable();
-    forgotten.extend(kept.iter().rev().skip(REMEMBERED));
-    forgotten
-}
-
-/// The environment, service and release of an instance.
-fn lineage(instance: &Instance) -> (&EnvId, &str) {
-    let id = instance.endpoint.instance.as_str();
-    let service_and_release = id.rsplit_once('-').map_or(id, |(before, _)| before);
-    (&instance.env, service_and_release)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use http::HeaderMap;
-    use http::uri::PathAndQuery;
-    use ward_types::id::ReleaseId;
-    use ward_types::table::Table;
-
-    fn table(generation: u64, instances: &[&str]) -> Table {
-        let endpoint = |name: &&str| Endpoint {
-            instance: InstanceId::parse(name).unwrap(),
-            release: ReleaseId(1),
-            dir: "/nowhere".into(),
-            port: 8080,
-            long_drain: None,
-        };
-        Table {
-            term: Term(1),
-            generation: Generation(generation),
-            pools: vec![PoolEntry {
-                env: EnvId::parse("shop/dev").unwrap(),
-                service: Name::parse("web").unwrap(),
-                routes: vec![Route::plain("Shop.localhost")],
-                endpoints: instances.iter().map(endpoint).collect(),
-                split: None,
-                probe: None,
-                maintenance: None,
-                guard: ward_types::guard::Guard::default(),
-                balance: ward_types::balance::Balance::default(),
-            }],
-        }
-    }
-
-    fn offer(routing: &Routing, table: &Table) -> Offer {
-        routing.read(&serde_json::to_vec(table).unwrap()).unwrap()
-    }
-
-    fn check(routing: &Routing, table: &Table) -> Result<bool, TableError> {
-        routing.check(&offer(routing, table))
-    }
-
-    fn swap(routing: &Routing, table: Table) {
-        routing.swap(offer(routing, &table));
-    }
-
-    fn only(routing: &Routing) -> Arc<Instance> {
-        let current = routing.current();
-        let target = PathAndQuery::from_static("/");
-        let route = current
-            .sites
-            .find("shop.localhost", &target, &HeaderMap::new());
-        Arc::clone(&route.unwrap_or_else(|f| panic!("{f:?}")).pool.endpoints[0])
-    }
-
-    #[test]
-    fn older_and_changed_tables_are_refused_and_the_same_is_taken() {
-        let routing = Routing::new(affinity::Key::random());
-        assert!(check(&routing, &table(5, &["web-r1-1"])).unwrap());
-        swap(&routing, table(5, &["web-r1-1"]));
-        assert!(!check(&routing, &table(5, &["web-r1-1"])).unwrap());
-        assert!(check(&routing, &table(4, &["web-r1-1"])).is_err());
-        assert!(check(&routing, &table(5, &["web-r1-2"])).is_err());
-        let mut twice = table(6, &[]);
-        let mut second = twice.pools[0].clone();
-        second.service = Name::parse("api").unwrap();
-        second.routes = vec![Route::plain("shop.localhost.")];
-        twice.pools.push(second.clone());
-        assert!(matches!(
-            check(&routing, &twice),
-            Err(TableError::RouteTwice { .. })
-        ));
-        second.routes[0].path = "/api".to_owned();
-        twice.pools[1] = second.clone();
-        assert!(check(&routing, &twice).unwrap());
-        twice.pools[1].env = EnvId::parse("shop/test").unwrap();
-        assert!(matches!(
-            check(&routing, &twice),
-            Err(TableError::HostTwice { .. })
-        ));
-        let mut cases = second.clone();
-        cases.routes[0].path = "/API".to_owned();
-        cases.routes.extend(second.routes);
-        twice.pools[1] = cases;
-        assert!(matches!(
-            check(&routing, &twice),
-            Err(TableError::RouteTwice { .. })
-        ));
-    }
-
-    #[test]
-    fn a_table_that_was_overtaken_after_its_check_does_not_come_back() {
-        let routing = Routing::new(affinity::Key::random());
-        let overtaken = offer(&routing, &table(1, &["web-r1-1"]));
-        assert!(routing.check(&overtaken).unwrap());
-        swap(&routing, table(2, &["web-r2-2"]));
-        assert!(routing.swap(overtaken).is_none());
-        assert_eq!(only(&routing).endpoint.instance.as_str(), "web-r2-2");
-    }
-
-    #[test]
-    fn what_has_not_changed_is_the_very_same() {
-        let routing = Routing::new(affinity::Key::random());
-        swap(&routing, table(1, &["web-r1-1"]));
-        let pool = |routing: &Routing| {
-            let current = routing.current();
-            let (_, pool) = current.services().next().unwrap();
-            Arc::clone(pool)
-        };
-        let first = pool(&routing);
-        swap(&routing, table(2, &["web-r1-1"]));
-        assert!(Arc::ptr_eq(&first, &pool(&routing)));
-        assert_eq!(routing.current().table.generation, Generation(2));
-        swap(&routing, table(3, &["web-r1-1", "web-r1-2"]));
-        assert!(!Arc::ptr_eq(&first, &pool(&routing)));
-        assert_eq!(
-            pool(&routing).endpoints[0].serial,
-            first.endpoints[0].serial
-        );
-    }
-
-    #[test]
-    fn an_instance_that_leaves_is_closed_and_the_same_again_when_it_returns() {
-        let routing = Routing::new(affinity::Key::random());
-        swap(&routing, table(1, &["web-r1-1"]));
-        let first = only(&routing);
-        let place = first.take().unwrap();
-        swap(&routing, table(2, &["web-r1-2"]));
-        assert!(first.take().is_none());
-        let env = EnvId::parse("shop/dev").unwrap();
-        assert_eq!(
-            routing.observe().traffic[&env][&first.endpoint.instance].requests,
-            1
-        );
-        swap(&routing, table(3, &["web-r1-1"]));
-        assert_eq!(only(&routing).serial, first.serial);
-        drop(place);
-    }
-
-    #[test]
-    fn an_instance_that_comes_back_keeps_its_long_connections_and_has_a_new_budget_the_next_time() {
-        let routing = Routing::new(affinity::Key::random());
-        let with_budget = |generation, instances: &[&str]| {
-            let mut table = table(generation, instances);
-            let endpoints = &mut table.pools[0].endpoints;
-            endpoints
-                .iter_mut()
-                .for_each(|one| one.long_drain = Some(ward_types::time::Millis::secs(60)));
-            table
-        };
-        swap(&routing, with_budget(1, &["web-r1-1"]));
-        let place = only(&routing).take().unwrap();
-        let told = place.lengthen();
-        swap(&routing, with_budget(2, &[]));
-        swap(&routing, with_budget(3, &["web-r1-1"]));
-        let much_later = Instant::now() + Duration::from_secs(999);
-        assert_eq!(only(&routing).parting.tell(much_later), None);
-        assert_eq!(routing.tell(much_later), None);
-        swap(&routing, with_budget(4, &[]));
-        let next = routing.tell(Instant::now()).unwrap();
-        assert!(next > Instant::now() + Duration::from_secs(30));
-        assert!(!told.is_cancelled());
-        routing.tell(much_later);
-        assert!(told.is_cancelled());
-    }
-
-    #[test]
-    fn a_replaced_instance_is_remembered_as_long_as_its_release_is_in_rotation() {
-        let routing = Routing::new(affinity::Key::random());
-        let env = EnvId::parse("shop/dev").unwrap();
-        let seen = |id: &str| {
-            let traffic = routing.observe().traffic.remove(&env).unwrap_or_default();
-            traffic.get(&InstanceId::parse(id).unwrap()).copied()
-        };
-        swap(&routing, table(1, &["web-r1-1"]));
-        only(&routing).take().unwrap().failed();
-        swap(&routing, table(2, &["web-r1-2"]));
-        assert_eq!(seen("web-r1-1").unwrap().failed, 1);
-        swap(&routing, table(3, &["web-r2-3"]));
-        assert!(seen("web-r1-1").is_none() && seen("web-r1-2").is_none());
-        for ordinal in 0..400 {
-            swap(
-                &routing,
-                table(4 + ordinal, &[&format!("web-r3-{ordinal}")]),
-            );
-        }
-        assert_eq!(routing.observe().traffic[&env].len(), REMEMBERED + 1);
-        assert!(seen("web-r3-399").is_some() && seen("web-r3-0").is_none());
-    }
-
-    #[test]
-    fn a_table_whose_split_cannot_be_is_refused() {
-        let mut table = table(1, &["web-r1-1"]);
-        table.pools[0].split = Some(ward_types::table::Split {
-            release: ReleaseId(1),
-            percent: 101,
-            sticky: None,
-        });
-        let refused = check(&Routing::new(affinity::Key::random()), &table);
-        assert!(matches!(refused, Err(TableError::BadSplit { .. })));
-    }
-
-    #[test]
-    fn cutting_is_refused_in_rotation_and_ends_what_is_under_way_out_of_it() {
-        let routing = Routing::new(affinity::Key::random());
-        swap(&routing, table(1, &["web-r1-1"]));
-        let first = only(&routing);
-        let _place = first.take().unwrap();
-        assert!(routing.cut(&first.env, &first.endpoint.instance).is_err());
-        swap(&routing, table(2, &[]));
-        routing.cut(&first.env, &first.endpoint.instance).unwrap();
-        assert!(first.cut.is_cancelled());
-        swap(&routing, table(3, &["web-r1-1"]));
-        assert_ne!(
-            only(&routing).serial,
-            first.serial,
-            "a cut object came back into rotation"
-        );
-    }
-}
+mod tests;

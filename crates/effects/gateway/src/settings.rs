@@ -7,7 +7,8 @@ use http::header::{CONTENT_SECURITY_POLICY, Entry, STRICT_TRANSPORT_SECURITY, X_
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ward_types::range::AddressRange;
 use ward_types::route::{
-    Audience, Https, Prefix, RouteSettings, STANDARD_HEADERS, StandardHeaders, is_reserved,
+    Audience, Forwarded, Https, Prefix, RouteSettings, STANDARD_HEADERS, StandardHeaders,
+    is_reserved,
 };
 
 /// What holds for the requests of a route. Routes that have the same share one.
@@ -26,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) timeout: Option<Duration>,
     /// The most bytes of a request's body.
     pub(crate) body_limit: Option<u64>,
+    /// Whether the instance is told in `Forwarded` too where a request comes from.
+    pub(crate) forwarded: Forwarded,
     allow: Vec<AddressRange>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -49,6 +52,7 @@ impl Settings {
             idle_timeout: entry.idle_timeout.map(|limit| limit.duration()),
             timeout: entry.timeout.map(|limit| limit.duration()),
             body_limit: entry.body_limit.map(|limit| limit.0),
+            forwarded: entry.forwarded,
             allow: entry.allow.clone(),
             headers: headers(entry, local)?,
         })
@@ -72,15 +76,26 @@ impl Settings {
     /// Adds the response headers that an answer does not have.
     pub(crate) fn dress(&self, headers: &mut HeaderMap, scheme: &str) {
         for (name, value) in &self.headers {
-            let suits = match name {
-                name if *name == STRICT_TRANSPORT_SECURITY => scheme == "https",
-                name if *name == X_FRAME_OPTIONS => !is_framing_said(headers),
-                _ => true,
-            };
-            if suits && let Entry::Vacant(place) = headers.entry(name) {
+            if suits(name, scheme, || is_framing_said(headers))
+                && let Entry::Vacant(place) = headers.entry(name)
+            {
                 place.insert(value.clone());
             }
         }
+    }
+}
+
+/// Whether a response header makes sense in an answer over `scheme`, of which `is_framing_said` tells whether its policy
+/// says who may frame it.
+pub(crate) fn suits(
+    name: &HeaderName,
+    scheme: &str,
+    is_framing_said: impl FnOnce() -> bool,
+) -> bool {
+    match name {
+        name if *name == STRICT_TRANSPORT_SECURITY => scheme == "https",
+        name if *name == X_FRAME_OPTIONS => !is_framing_said(),
+        _ => true,
     }
 }
 

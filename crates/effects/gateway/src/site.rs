@@ -135,11 +135,14 @@ struct Site {
     routes: Vec<Arc<Route>>,
     /// How many segments the longest prefix has.
     depth: usize,
+    /// Whether one of them asks for a header.
+    by_header: bool,
 }
 
 impl Site {
     fn add(&mut self, route: Route) {
         self.depth = self.depth.max(route.depth);
+        self.by_header |= route.header.is_some();
         self.routes.push(Arc::new(route));
     }
 
@@ -163,7 +166,7 @@ impl Site {
     fn find_plain(&self, target: &str) -> Option<&Arc<Route>> {
         let found = match self.routes.as_slice() {
             [only] if only.is_for_all() => Some(only),
-            _ if self.routes.iter().any(|route| route.header.is_some()) => None,
+            _ if self.by_header => None,
             _ => {
                 let path = target.split('?').next().unwrap_or(target);
                 self.by_path((path, target), self.depth, |_| true).ok()?

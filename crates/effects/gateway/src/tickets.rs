@@ -49,7 +49,7 @@ impl Key {
         let (name, key) = bytes.split_at(NAME);
         Ok(Self {
             name: name.try_into().map_err(|_| Unspecified)?,
-            bytes: Secret::new(hexadecimal(bytes)),
+            bytes: Secret::new(hex::encode(bytes)),
             aead: RandomizedNonceKey::new(&AES_256_GCM, key)?,
             made,
         })
@@ -177,24 +177,9 @@ fn now() -> i64 {
     i64::try_from(clock::millis()).unwrap_or(i64::MAX)
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
 fn bytes(text: &str) -> Option<[u8; NAME + BYTES]> {
     let mut bytes = [0; NAME + BYTES];
-    if text.len() != 2 * bytes.len() || !text.is_ascii() {
-        return None;
-    }
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let digits = std::str::from_utf8(digits).ok()?;
-        *byte = u8::from_str_radix(digits, 16).ok()?;
-    }
+    hex::decode_to_slice(text, &mut bytes).ok()?;
     Some(bytes)
 }
 

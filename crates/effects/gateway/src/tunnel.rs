@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::account::Account;
+use crate::connection::Switched;
 use crate::failure::Fault;
 use crate::instance::Place;
 use crate::websocket::{Borders, CLOSE_TO_CLIENT, CLOSE_TO_INSTANCE};
@@ -53,9 +54,10 @@ impl Speech {
     }
 }
 
-/// Carries a switched connection until it ends or is cut. On that to the instance these bytes have come already.
+/// Carries a switched connection, or stream of HTTP/2, until it ends or is cut. On that to the instance these bytes have
+/// come already.
 pub(crate) async fn switched(
-    client: OnUpgrade,
+    (client, stream): (OnUpgrade, Option<Switched>),
     (upstream, ahead): (TcpStream, Bytes),
     speech: Speech,
     place: Rc<Place>,
@@ -76,6 +78,7 @@ pub(crate) async fn switched(
         account,
     };
     let tunnel = &mut told.tunnel;
+    tunnel.inward.stream = stream;
     if speech == Speech::Websocket {
         tunnel.half_closed = WEBSOCKET_CLOSED;
     }
@@ -240,6 +243,8 @@ struct Direction {
     end: usize,
     carried: u64,
     borders: Borders,
+    /// Where it leads, if that is one of many on a connection.
+    stream: Option<Switched>,
 }
 
 impl Default for Direction {
@@ -250,6 +255,7 @@ impl Default for Direction {
             end: 0,
             carried: 0,
             borders: Borders::default(),
+            stream: None,
         }
     }
 }
@@ -294,6 +300,9 @@ impl Direction {
         }
         let written = &self.buffer[self.start..self.start + count];
         self.borders.pass(written);
+        if let Some(stream) = &self.stream {
+            stream.sent(count);
+        }
         self.carried += count as u64;
         self.start += count;
         Ok(())

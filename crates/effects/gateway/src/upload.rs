@@ -222,6 +222,9 @@ impl Upload {
         {
             let bytes = data.len() as u64;
             self.entry.received(data.len());
+            if let Some(client) = &*self.entry.client.borrow() {
+                client.held.passed_on(data.len());
+            }
             self.received.set(self.received.get() + bytes);
             let Some(room) = self.room.get().checked_sub(bytes) else {
                 self.state.set(State::TooLarge);

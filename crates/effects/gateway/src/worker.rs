@@ -12,7 +12,7 @@ use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_rustls::server::TlsStream;
-use ward_types::table::GatewayObserved;
+use ward_types::table::{GatewayObserved, Refusal};
 
 use crate::access::Query;
 use crate::admission::{Admission, Seat};
@@ -25,6 +25,7 @@ use crate::journal::Journal;
 use crate::lean::{Dates, Spare};
 use crate::limits::Limits;
 use crate::links::Handed;
+use crate::memory::Memory;
 use crate::mutual::Holder;
 use crate::origin::{self, Balancers};
 use crate::parting::Parting;
@@ -34,6 +35,7 @@ use crate::routes::Routing;
 use crate::scribe::Outbox;
 use crate::tally::{Handshake, Tallies};
 use crate::tls::Tls;
+use crate::trace::{Made, Traces};
 use crate::upstream::Upstreams;
 
 const SWEEP: Duration = Duration::from_secs(5);
@@ -63,8 +65,12 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     /// The places for connections.
     pub(crate) admission: Arc<Admission>,
+    /// What clients may make it hold.
+    pub(crate) memory: Arc<Memory>,
     /// Who passes connections on, and says whose they are.
     pub(crate) balancers: Balancers,
+    /// What becomes of requests that belong to no trace.
+    pub(crate) traces: Traces,
     /// How often each limit was met.
     pub(crate) refusals: Refusals,
     /// HTTP/2 connections of clients that are told to go away when the process leaves.
@@ -190,6 +196,11 @@ impl Worker {
         HeaderValue::from_bytes(&id).expect("hexadecimal digits may stand in a header")
     }
 
+    /// A new trace, unless none is wanted, of a request that has this id, if the gateway made that.
+    pub(crate) fn new_trace(&self, id: Option<&[u8]>) -> Option<Made> {
+        Made::new(self.shared.traces, id, &self.lots)
+    }
+
     /// Writes one to the beginning of `id`, and says how long it is.
     pub(crate) fn write_request_id(&self, id: &mut [u8]) -> usize {
         let number = u128::from(self.lots.next()) << 64 | u128::from(self.lots.next());
@@ -274,6 +285,10 @@ async fn accept_all(worker: &Rc<Worker>, listener: &TcpListener, speak: Speak) {
             }
         };
         let shared = &worker.shared;
+        if shared.memory.is_tight() {
+            shared.refusals.count(Refusal::Memory);
+            continue;
+        }
         let open = shared.admission.open();
         shared.peak.fetch_max(open, Ordering::Relaxed);
         let balanced = shared.balancers.has(peer.ip());

@@ -18,7 +18,7 @@ pub(crate) fn fresh_name() -> Result<String> {
     })?;
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    let hex = hex::encode(bytes);
     let parts = [
         &hex[..8],
         &hex[8..12],

@@ -529,6 +529,36 @@ pub(crate) struct ForGateway {
         value_delimiter = ','
     )]
     pub(crate) proxy_protocol: Vec<AddressRange>,
+    /// What requests get that belong to no trace (`traceparent`): one whose caller records it, one whose caller does
+    /// not, or none
+    #[arg(
+        long,
+        env = "WARD_TRACEPARENT",
+        value_enum,
+        default_value = "sampled",
+        hide_env_values = true
+    )]
+    pub(crate) traceparent: Traceparent,
+    /// How much memory the gateway may use before it refuses and cuts clients; a quarter of what the machine has
+    /// unless it is said
+    #[arg(
+        long,
+        env = "WARD_GATEWAY_MEMORY",
+        value_name = "SIZE",
+        value_parser = gateway_memory
+    )]
+    pub(crate) gateway_memory: Option<ByteSize>,
+}
+
+/// What becomes of requests that belong to no trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Traceparent {
+    /// They get one that asks applications to record them
+    Sampled,
+    /// They get one that does not
+    Unsampled,
+    /// They get none
+    Pass,
 }
 
 impl ForGateway {
@@ -547,7 +577,25 @@ impl ForGateway {
         // Each for itself, and none where there is none: a binary of an older version does not know it.
         let balancers = self.proxy_protocol.iter();
         arguments.extend(balancers.map(|range| format!("--proxy-protocol={range}")));
+        match self.traceparent {
+            Traceparent::Sampled => {}
+            Traceparent::Unsampled => arguments.push("--traceparent=unsampled".to_owned()),
+            Traceparent::Pass => arguments.push("--traceparent=pass".to_owned()),
+        }
+        let memory = self.gateway_memory.iter();
+        arguments.extend(memory.map(|size| format!("--gateway-memory={size}")));
         arguments
+    }
+}
+
+/// With less it could not hold what it needs for itself.
+const LEAST_MEMORY: ByteSize = ByteSize(64 << 20);
+
+fn gateway_memory(text: &str) -> Result<ByteSize, String> {
+    let size = ByteSize::parse(text).map_err(|error| error.to_string())?;
+    match size < LEAST_MEMORY {
+        true => Err(format!("it must be {LEAST_MEMORY} at least")),
+        false => Ok(size),
     }
 }
 

@@ -187,6 +187,22 @@ fn files_that_are_long_enough_are_put_away_and_read_all_the_same() {
 }
 
 #[test]
+fn who_asks_for_a_log_that_is_not_kept_is_told() {
+    let ward = Ward::new();
+    ward.stack(r#"ANSWER = "good""#, "");
+    let mut up = ward.command(&["up"]);
+    let up = up.env("WARD_ACCESS_LOG", "off").output().unwrap();
+    assert!(up.status.success(), "{up:?}");
+    let asked = ward.command(&["logs", "--access"]).output().unwrap();
+    assert!(
+        asked.status.success() && asked.stdout.is_empty(),
+        "{asked:?}"
+    );
+    let told = String::from_utf8(asked.stderr).unwrap();
+    assert!(told.contains("ward upgrade --access-log=on"), "{told}");
+}
+
+#[test]
 fn metrics_are_at_one_address_whoever_dies() {
     let ward = up();
     let address = ward.status()["server"]["metrics"].clone();

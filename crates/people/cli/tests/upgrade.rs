@@ -194,14 +194,20 @@ fn an_upgrade_keeps_what_the_gateway_was_told_unless_it_is_said_anew() {
         .command(&["up"])
         .env("WARD_ACCESS_LOG_QUERY", "on")
         .env("WARD_PROXY_PROTOCOL", "192.0.2.0/24,192.0.2.9")
+        .env("WARD_TRACEPARENT", "unsampled")
         .output();
     assert!(up.unwrap().status.success());
     let told = || {
         let line = std::fs::read(format!("/proc/{}/cmdline", ward.gateway_pid())).unwrap();
         let told = String::from_utf8(line).unwrap();
-        ["--access-log-query=on", "--proxy-protocol=192.0.2.9"].map(|word| told.contains(word))
+        [
+            "--access-log-query=on",
+            "--proxy-protocol=192.0.2.9",
+            "--traceparent=unsampled",
+        ]
+        .map(|word| told.contains(word))
     };
-    assert_eq!(told(), [true, true]);
+    assert_eq!(told(), [true, true, true]);
     let exe = version(&ward, "ward-2");
     let upgrade = |anew: &[(&str, &str)]| {
         let mut command = ward.command_of(exe.to_str().unwrap(), &["upgrade"]);
@@ -209,8 +215,8 @@ fn an_upgrade_keeps_what_the_gateway_was_told_unless_it_is_said_anew() {
         assert!(output.status.success(), "{output:?}");
     };
     upgrade(&[]);
-    assert_eq!(told(), [true, true]);
+    assert_eq!(told(), [true, true, true]);
     upgrade(&[("WARD_ACCESS_LOG_QUERY", "off")]);
-    assert_eq!(told(), [false, true]);
+    assert_eq!(told(), [false, true, true]);
     ward.ok(&["down"]);
 }

@@ -304,6 +304,9 @@ pub const KEYS: &[Key] = &[
     Key::new("service.*.route.standard_headers", Kind::Flag, Need::Default("true"), "false")
         .about("Whether answers get these headers, each where the application sent none of that name: `strict-transport-security: max-age=31536000` (over TLS, and not of `localhost` and names below it), `x-content-type-options: nosniff`, `referrer-policy: strict-origin-when-cross-origin`, `x-frame-options: SAMEORIGIN` (not where a `content-security-policy` names `frame-ancestors`).")
         .also(&["security_headers", "secure_headers"]),
+    Key::new("service.*.route.forwarded", Kind::Flag, Need::Default("false"), "true")
+        .about("Whether the application is told in `forwarded` too (RFC 7239) where a request comes from: `for=192.0.2.1;host=\"shop.example.org\";proto=https`. It always gets the same in `x-forwarded-for`, `-host` and `-proto`. What clients send of either is dropped.")
+        .also(&["forwarded_header", "rfc7239"]),
     Key::new("service.*.route.response_headers", Kind::Headers, Need::Default("{}"), r#"{ x-frame-options = "DENY", referrer-policy = "" }"#)
         .about("Response headers by name, in place of the standard ones or beside them, each where the application sent none. An empty text: not that one.")
         .also(&["add_headers", "set_headers", "response_header"]),

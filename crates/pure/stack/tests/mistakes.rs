@@ -17,6 +17,10 @@ fn service(lines: &str) -> String {
     format!("{STACK}[service.web]\nimage = \"a:1\"\n{lines}\n")
 }
 
+fn listening(lines: &str) -> String {
+    service(&format!("port = 8080\nhealth = \"none\"\n{lines}"))
+}
+
 fn cases() -> Vec<(Code, &'static str, String)> {
     let stack = |name: &str, version: &str| {
         format!("[stack]\nname = {name}\nversion = {version}\n[service.web]\nimage = \"a:1\"\n")
@@ -512,17 +516,22 @@ fn cases() -> Vec<(Code, &'static str, String)> {
         (
             Code::Conflict,
             "affinity and hedge",
-            service("affinity = { cookie = \"at\" }\nhedge = \"100ms\""),
+            listening("affinity = { cookie = \"at\" }\nhedge = \"100ms\""),
+        ),
+        (
+            Code::Conflict,
+            "requests without a port",
+            service("limit = { rate = \"10/s\" }"),
         ),
         (
             Code::MissingKey,
             "affinity by nothing",
-            service("affinity = {}"),
+            listening("affinity = {}"),
         ),
         (
             Code::BadToken,
             "cookie of an affinity",
-            service("affinity = { cookie = \"my;side\" }"),
+            listening("affinity = { cookie = \"my;side\" }"),
         ),
         (
             Code::BadChoice,
@@ -665,24 +674,32 @@ fn cases() -> Vec<(Code, &'static str, String)> {
         (
             Code::BadRate,
             "unit of another tool",
-            service("limit = { rate = \"10 r/s\" }"),
+            listening("limit = { rate = \"10 r/s\" }"),
         ),
-        (Code::BadRate, "none", service("limit = { rate = \"0/s\" }")),
+        (
+            Code::BadRate,
+            "none",
+            listening("limit = { rate = \"0/s\" }"),
+        ),
         (
             Code::BadChoice,
             "limit by ip",
-            service("limit = { rate = \"10/s\", by = \"ip\" }"),
+            listening("limit = { rate = \"10/s\", by = \"ip\" }"),
         ),
         (
             Code::BadToken,
             "header of a limit",
-            service("limit = { rate = \"10/s\", by = \"header:x key\" }"),
+            listening("limit = { rate = \"10/s\", by = \"header:x key\" }"),
         ),
-        (Code::OutOfRange, "concurrency", service("concurrency = 0")),
+        (
+            Code::OutOfRange,
+            "concurrency",
+            listening("concurrency = 0"),
+        ),
         (
             Code::BadChoice,
             "concurrency in words",
-            service("concurrency = \"adaptiv\""),
+            listening("concurrency = \"adaptiv\""),
         ),
         (
             Code::LinkToNothing,

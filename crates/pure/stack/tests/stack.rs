@@ -11,7 +11,7 @@ use ward_stack::{Code, EXAMPLE, read, reference, too_large};
 use ward_types::balance::{Affinity, Balance};
 use ward_types::guard::{Concurrency, Guard, LimitBy, Rate, RateLimit};
 use ward_types::id::Name;
-use ward_types::route::{Audience, Https, Prefix, RouteSettings, StandardHeaders};
+use ward_types::route::{Audience, Forwarded, Https, Prefix, RouteSettings, StandardHeaders};
 use ward_types::spec::{
     Amount, Analysis, Base, CanaryStep, Deadlines, EgressSpec, EnvSpec, ImageSource, Inconclusive,
     Schema, Sticky, Strategy,
@@ -111,6 +111,7 @@ timeout = "1m"
 idle_timeout = "30s"
 response_timeout = "10s"
 body_limit = "10MiB"
+forwarded = true
 response_headers = { x-frame-options = "DENY", referrer-policy = "" }
 
 [[service.api.route]]
@@ -163,6 +164,8 @@ fn routes_are_a_table_or_a_list_of_tables() {
     );
     assert_eq!(settings.body_limit, Some(ByteSize(10 << 20)));
     assert_eq!(settings.standard_headers, StandardHeaders::Added);
+    assert_eq!(settings.forwarded, Forwarded::Said);
+    assert_eq!(second.settings.forwarded, Forwarded::Unsaid);
     assert_eq!(settings.headers["x-frame-options"], "DENY");
     assert_eq!(settings.headers["referrer-policy"], "");
     let header = second.header.as_ref().unwrap();
@@ -542,7 +545,7 @@ service.c.build = { cargo = "c" }
 fn what_clients_may_take_is_read_and_without_a_word_it_is_anything() {
     let guard = |lines: &str| {
         let text = format!(
-            "stack = {{ name = \"s\", version = \"1.0\" }}\n[service.web]\nimage = \"a:1\"\n{lines}\n"
+            "stack = {{ name = \"s\", version = \"1.0\" }}\n[service.web]\nimage = \"a:1\"\nport = 80\nhealth = \"none\"\n{lines}\n"
         );
         resolve(&text, "dev").services[&name("web")].guard.clone()
     };
@@ -568,7 +571,7 @@ fn what_clients_may_take_is_read_and_without_a_word_it_is_anything() {
 fn how_requests_are_placed_is_read_and_without_a_word_it_is_by_load() {
     let balance = |lines: &str| {
         let text = format!(
-            "stack = {{ name = \"s\", version = \"1.0\" }}\n[service.web]\nimage = \"a:1\"\n{lines}\n"
+            "stack = {{ name = \"s\", version = \"1.0\" }}\n[service.web]\nimage = \"a:1\"\nport = 80\nhealth = \"none\"\n{lines}\n"
         );
         resolve(&text, "dev").services[&name("web")].balance.clone()
     };

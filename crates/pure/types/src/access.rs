@@ -14,6 +14,9 @@ pub struct AccessLine {
     /// The request id, which the client and the instance see too; empty where the head could not be read.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub id: String,
+    /// The trace that it belongs to (W3C Trace Context): 32 hexadecimal digits; empty where it belongs to none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trace: String,
     /// The client's address; none for those that do not come from outside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,

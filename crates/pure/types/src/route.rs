@@ -167,6 +167,9 @@ pub struct RouteSettings {
     /// Whether answers get [`STANDARD_HEADERS`].
     #[serde(skip_serializing_if = "is_default")]
     pub standard_headers: StandardHeaders,
+    /// Whether the instance is told in `Forwarded` too (RFC 7239) what `x-forwarded-*` tells it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub forwarded: Forwarded,
     /// Response headers by name in lower case, in place of standard ones or beside them, each where the
     /// application sent none; an empty value: not that one.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -225,6 +228,19 @@ pub enum Audience {
     Public,
     /// Whoever has a link: to the outside it is not there.
     Links,
+}
+
+/// Whether an instance is told in `Forwarded` where a request comes from.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Forwarded {
+    /// It is not: `x-forwarded-*` says it.
+    #[default]
+    Unsaid,
+    /// It is, beside `x-forwarded-*`.
+    Said,
 }
 
 /// Whether answers get the standard response headers.

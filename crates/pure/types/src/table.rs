@@ -381,11 +381,14 @@ pub enum Refusal {
     Rate,
     /// Requests that were shed because their service had too many under way (503).
     Overload,
+    /// Connections that were closed or cut, and requests that were refused (503), because clients made the gateway
+    /// hold more memory than it may.
+    Memory,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Address,
         Self::Handshake,
         Self::Head,
@@ -395,6 +398,7 @@ impl Refusal {
         Self::Churn,
         Self::Rate,
         Self::Overload,
+        Self::Memory,
     ];
 
     /// Its word, as it is written.
@@ -410,6 +414,7 @@ impl Refusal {
             Self::Churn => "churn",
             Self::Rate => "rate",
             Self::Overload => "overload",
+            Self::Memory => "memory",
         }
     }
 }

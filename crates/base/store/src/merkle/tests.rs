@@ -2,10 +2,6 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn hex(hash: &Hash) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn unhex(text: &str) -> Hash {
     let bytes: Vec<u8> = (0..text.len())
         .step_by(2)
@@ -45,7 +41,11 @@ fn known_leaves() -> Vec<Hash> {
 fn roots_are_those_of_the_published_vectors() {
     let leaves = known_leaves();
     for (size, expected) in ROOTS.iter().enumerate() {
-        assert_eq!(hex(&root(&leaves[..size])), *expected, "{size} leaves");
+        assert_eq!(
+            hex::encode(root(&leaves[..size])),
+            *expected,
+            "{size} leaves"
+        );
     }
 }
 
@@ -59,15 +59,24 @@ fn inclusion_proofs_are_those_of_the_published_vectors() {
         "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
         "6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4",
     ];
-    assert_eq!(proof(0, 8).iter().map(hex).collect::<Vec<_>>(), expected);
+    assert_eq!(
+        proof(0, 8).iter().map(hex::encode).collect::<Vec<_>>(),
+        expected
+    );
     let expected = [
         "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
         "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
         "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
     ];
-    assert_eq!(proof(5, 8).iter().map(hex).collect::<Vec<_>>(), expected);
+    assert_eq!(
+        proof(5, 8).iter().map(hex::encode).collect::<Vec<_>>(),
+        expected
+    );
     let expected = ["fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125"];
-    assert_eq!(proof(2, 3).iter().map(hex).collect::<Vec<_>>(), expected);
+    assert_eq!(
+        proof(2, 3).iter().map(hex::encode).collect::<Vec<_>>(),
+        expected
+    );
     assert!(inclusion_proof(3, &leaves[..3]).is_none());
 }
 
@@ -81,18 +90,27 @@ fn consistency_proofs_are_those_of_the_published_vectors() {
         "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
         "6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4",
     ];
-    assert_eq!(proof(1, 8).iter().map(hex).collect::<Vec<_>>(), expected);
+    assert_eq!(
+        proof(1, 8).iter().map(hex::encode).collect::<Vec<_>>(),
+        expected
+    );
     let expected = [
         "0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a",
         "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
         "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
     ];
-    assert_eq!(proof(6, 8).iter().map(hex).collect::<Vec<_>>(), expected);
+    assert_eq!(
+        proof(6, 8).iter().map(hex::encode).collect::<Vec<_>>(),
+        expected
+    );
     let expected = [
         "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
         "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
     ];
-    assert_eq!(proof(2, 5).iter().map(hex).collect::<Vec<_>>(), expected);
+    assert_eq!(
+        proof(2, 5).iter().map(hex::encode).collect::<Vec<_>>(),
+        expected
+    );
     assert!(consistency_proof(0, &leaves).is_none());
     assert!(consistency_proof(9, &leaves).is_none());
 }
@@ -119,7 +137,7 @@ fn numbered(size: usize) -> Vec<Hash> {
 
 #[test]
 fn empty_tree_is_the_hash_of_nothing() {
-    assert_eq!(hex(&empty_root()), ROOTS[0]);
+    assert_eq!(hex::encode(empty_root()), ROOTS[0]);
     assert_eq!(unhex(ROOTS[0]), root(&[]));
 }
 

@@ -3,13 +3,13 @@
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::header::{STRICT_TRANSPORT_SECURITY, X_FRAME_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::ask::{length, push_lower};
 use super::body::Framing;
+use crate::head;
 use crate::reply::Kind;
-use crate::settings::{Settings, says_who_may_frame};
+use crate::settings::{Settings, says_who_may_frame, suits};
 
 const LINES: usize = 100;
 
@@ -186,7 +186,6 @@ struct Seen<'a> {
     length: Option<usize>,
     keeps: bool,
     events: bool,
-    call: bool,
     compressed: bool,
     /// `Connection`, where it names lines that are for the gateway alone.
     listed: Vec<&'a [u8]>,
@@ -203,9 +202,7 @@ impl<'a> Seen<'a> {
             match name.len() {
                 10 if name.eq_ignore_ascii_case("connection") => seen.connection(value),
                 12 if name.eq_ignore_ascii_case("content-type") => {
-                    seen.events = starts_with(value, b"text/event-stream");
-                    seen.call = value.starts_with(b"application/grpc")
-                        && matches!(value.get(16), None | Some(b'+' | b';' | b' '));
+                    seen.events = head::is_event_content(value);
                 }
                 14 if name.eq_ignore_ascii_case("content-length") => seen.length(value)?,
                 16 if name.eq_ignore_ascii_case("content-encoding") => seen.compressed = true,
@@ -247,19 +244,12 @@ impl<'a> Seen<'a> {
     }
 
     fn kind(&self) -> Kind {
-        match (self.events, self.compressed, self.call) {
-            (true, true, _) => Kind::CompressedEvents,
-            (true, false, _) => Kind::Events,
-            (false, _, true) => Kind::Call,
-            (false, _, false) => Kind::Ordinary,
+        match (self.events, self.compressed) {
+            (true, true) => Kind::CompressedEvents,
+            (true, false) => Kind::Events,
+            (false, _) => Kind::Ordinary,
         }
     }
-}
-
-fn starts_with(value: &[u8], start: &[u8]) -> bool {
-    value
-        .get(..start.len())
-        .is_some_and(|begin| begin.eq_ignore_ascii_case(start))
 }
 
 fn write_status(status: StatusCode, out: &mut Vec<u8>) {
@@ -276,7 +266,7 @@ fn write_status(status: StatusCode, out: &mut Vec<u8>) {
 struct Dressed {
     date: bool,
     framed: bool,
-    /// Of the route's, by position.
+    /// Of the route's, by position: of those that are plain there are less than 64.
     own: u64,
 }
 
@@ -307,7 +297,7 @@ fn write_lines(
             .iter()
             .position(|(own, _)| own.as_str().as_bytes() == name)
         {
-            dressed.own |= 1 << at.min(63);
+            dressed.own |= 1 << at;
         }
         out.extend_from_slice(b": ");
         out.extend_from_slice(line.value);
@@ -319,18 +309,8 @@ fn write_lines(
 /// Whether a line, named in lower case, is for the gateway alone, or would say again what others say.
 fn is_dropped(name: &[u8], seen: &Seen<'_>, status: StatusCode, counted: &mut bool) -> bool {
     match name {
-        b"connection"
-        | b"keep-alive"
-        | b"proxy-connection"
-        | b"te"
-        | b"upgrade"
-        | b"transfer-encoding"
-        | b"http2-settings"
-        | b"proxy-authenticate"
-        | b"proxy-authorization"
-        | b"ward-instance"
-        | b"ward-release"
-        | b"x-request-id" => true,
+        b"ward-instance" | b"ward-release" | b"x-request-id" => true,
+        name if head::is_of_hop(name) => true,
         b"content-length" => {
             seen.chunked || status == StatusCode::NO_CONTENT || std::mem::replace(counted, true)
         }
@@ -344,13 +324,9 @@ fn is_dropped(name: &[u8], seen: &Seen<'_>, status: StatusCode, counted: &mut bo
 fn write_extra(extra: &Extra<'_>, dressed: Dressed, out: &mut Vec<u8>) {
     let own = extra.settings.map_or(&[][..], Settings::headers);
     for (at, (name, value)) in own.iter().enumerate() {
-        let suits = match name {
-            name if *name == STRICT_TRANSPORT_SECURITY => extra.scheme == "https",
-            name if *name == X_FRAME_OPTIONS => !dressed.framed,
-            _ => true,
-        };
-        if suits && dressed.own & (1 << at.min(63)) == 0 {
-            push(out, name, value.as_bytes());
+        let said = dressed.own & (1 << at) != 0;
+        if !said && suits(name, extra.scheme, || dressed.framed) {
+            push_line(out, name.as_str().as_bytes(), value.as_bytes());
         }
     }
     let [instance, release] = extra.names;
@@ -364,10 +340,6 @@ fn write_extra(extra: &Extra<'_>, dressed: Dressed, out: &mut Vec<u8>) {
         out.extend_from_slice(b"connection: close\r\n");
     }
     out.extend_from_slice(b"\r\n");
-}
-
-fn push(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
-    push_line(out, name.as_str().as_bytes(), value);
 }
 
 /// One line of a head.

@@ -10,13 +10,12 @@ use std::ops::Range;
 use http::Method;
 
 use crate::head;
+use crate::trace;
 
 /// Lines that a head may have here; more is for hyper to refuse.
 const LINES: usize = 100;
 /// The length of the longest DNS name, and a port.
 const LONGEST_HOST: usize = 260;
-/// The longest name of a request.
-pub(super) const LONGEST_ID: usize = 128;
 
 /// What of a request is known once its head has been read. Ranges are of the client's bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,6 +33,8 @@ pub(super) struct Ask {
     pub(super) closes: bool,
     /// How the client calls it, if that is a name that may be passed on.
     id: Option<Range<usize>>,
+    /// The trace that it belongs to, if it says so.
+    pub(super) trace: Option<[u8; trace::ID]>,
 }
 
 /// What came of reading a head.
@@ -49,7 +50,7 @@ pub(super) enum Read {
 
 /// Whose word on where a request comes from is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum From {
+pub(super) enum Asker {
     /// A client of the outside: nothing that it claims about itself is passed on.
     Front,
     /// An instance: it may pass on what it was told.
@@ -58,7 +59,7 @@ pub(super) enum From {
 
 impl Ask {
     /// Reads a head, and writes it to `out` without its end, so that more lines can follow.
-    pub(super) fn read(input: &[u8], from: From, out: &mut Vec<u8>) -> Read {
+    pub(super) fn read(input: &[u8], asker: Asker, out: &mut Vec<u8>) -> Read {
         let mut lines = [const { MaybeUninit::uninit() }; LINES];
         let mut request = httparse::Request::new(&mut []);
         let head = match request.parse_with_uninit_headers(input, &mut lines) {
@@ -68,7 +69,7 @@ impl Ask {
         };
         let reader = Reader {
             input,
-            from,
+            asker,
             out,
             head,
         };
@@ -113,7 +114,7 @@ fn text<'a>(input: &'a [u8], range: &Range<usize>) -> &'a str {
 
 struct Reader<'a> {
     input: &'a [u8],
-    from: From,
+    asker: Asker,
     out: &'a mut Vec<u8>,
     head: usize,
 }
@@ -144,8 +145,9 @@ impl Reader<'_> {
             body: 0,
             closes: false,
             id: None,
+            trace: None,
         };
-        let (mut seen_length, mut seen_id) = (false, false);
+        let (mut seen_length, mut seen_id, mut stateful) = (false, false, false);
         for line in &*request.headers {
             let start = self.out.len();
             push_lower(self.out, line.name.as_bytes());
@@ -154,7 +156,7 @@ impl Reader<'_> {
                 start..end,
                 line.value,
                 &mut ask,
-                (&mut seen_length, &mut seen_id),
+                (&mut seen_length, &mut seen_id, &mut stateful),
             )?;
             match fate {
                 Line::Passed => {
@@ -165,7 +167,7 @@ impl Reader<'_> {
                 Line::Dropped => self.out.truncate(start),
             }
         }
-        (!ask.host.is_empty()).then_some(ask)
+        (!ask.host.is_empty() && (ask.trace.is_some() || !stateful)).then_some(ask)
     }
 
     fn line(
@@ -173,7 +175,7 @@ impl Reader<'_> {
         name: Range<usize>,
         value: &[u8],
         ask: &mut Ask,
-        (seen_length, seen_id): (&mut bool, &mut bool),
+        (seen_length, seen_id, stateful): (&mut bool, &mut bool, &mut bool),
     ) -> Option<Line> {
         match &self.out[name] {
             b"host" if ask.host.is_empty() => {
@@ -190,25 +192,24 @@ impl Reader<'_> {
                 ask.closes |= closes(value)?;
                 return Some(Line::Dropped);
             }
-            b"content-type" if value.starts_with(b"application/grpc") => return None,
+            b"content-type" if head::is_grpc_content(value) => return None,
             b"host" | b"content-length" | b"transfer-encoding" | b"upgrade" | b"expect" | b"te"
             | b"trailer" => return None,
-            b"keep-alive"
-            | b"proxy-connection"
-            | b"http2-settings"
-            | b"proxy-authorization"
-            | b"proxy-authenticate"
-            | b"ward-probe"
-            | b"ward-from" => return Some(Line::Dropped),
+            b"ward-probe" | b"ward-from" => return Some(Line::Dropped),
+            name if head::is_of_hop(name) => return Some(Line::Dropped),
             b"x-request-id" => {
-                if !std::mem::replace(seen_id, true) && is_plain_id(value) {
+                if !std::mem::replace(seen_id, true) && head::is_plain_id(value) {
                     ask.id = Some(self.range(value));
                 }
                 return Some(Line::Dropped);
             }
+            // What of these may not pass is for the other path to take out.
+            b"traceparent" if ask.trace.is_none() => ask.trace = Some(*trace::id(value)?),
+            b"traceparent" => return None,
+            b"tracestate" => *stateful = true,
             // What is left of a caller's time is for the other path.
-            b"x-envoy-expected-rq-timeout-ms" if self.from == From::Link => return None,
-            claim if is_claim(claim, self.from) => return Some(Line::Dropped),
+            b"x-envoy-expected-rq-timeout-ms" if self.asker == Asker::Link => return None,
+            claim if is_claim(claim, self.asker) => return Some(Line::Dropped),
             _ => {}
         }
         Some(Line::Passed)
@@ -274,9 +275,8 @@ fn host_name(value: &[u8]) -> Option<usize> {
 /// `Content-Length` in its shortest form.
 pub(super) fn length(value: &[u8]) -> Option<usize> {
     let shortest = value.len() == 1 || value.first() != Some(&b'0');
-    let good = (1..=15).contains(&value.len()) && shortest && value.iter().all(u8::is_ascii_digit);
-    let digit = |sum: usize, byte: &u8| sum * 10 + usize::from(byte - b'0');
-    good.then(|| value.iter().fold(0, digit))
+    let length = head::digits(value, 15).filter(|_| shortest)?;
+    usize::try_from(length).ok()
 }
 
 /// Whether `Connection` says that it ends; `None` when it says more.
@@ -288,17 +288,11 @@ fn closes(value: &[u8]) -> Option<bool> {
     }
 }
 
-/// A name that may stand in a log.
-fn is_plain_id(value: &[u8]) -> bool {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
-    (1..=LONGEST_ID).contains(&value.len()) && value.iter().all(plain)
-}
-
 /// What a client says about where it comes from, or an instance about who has shown it a certificate.
-fn is_claim(name: &[u8], from: From) -> bool {
-    match from {
-        From::Front => head::is_own(name) || name == b"forwarded",
-        From::Link => head::is_of_holder(name),
+fn is_claim(name: &[u8], asker: Asker) -> bool {
+    match asker {
+        Asker::Front => head::is_claim(name),
+        Asker::Link => head::is_of_holder(name),
     }
 }
 
@@ -311,14 +305,14 @@ pub(super) fn push_lower(out: &mut Vec<u8>, name: &[u8]) {
 mod tests {
     use super::*;
 
-    fn read(input: &str, from: From) -> (Read, String) {
+    fn read(input: &str, asker: Asker) -> (Read, String) {
         let mut out = Vec::new();
-        let read = Ask::read(input.as_bytes(), from, &mut out);
+        let read = Ask::read(input.as_bytes(), asker, &mut out);
         (read, String::from_utf8(out).unwrap())
     }
 
     fn plain(input: &str) -> (Ask, String) {
-        match read(input, From::Front) {
+        match read(input, Asker::Front) {
             (Read::Plain(ask), out) => (ask, out),
             (other, _) => panic!("{input:?} is {other:?}"),
         }
@@ -350,7 +344,7 @@ mod tests {
     fn an_instance_may_pass_on_what_it_was_told() {
         let input = "GET / HTTP/1.1\r\nHost: api\r\nX-Forwarded-For: 192.0.2.1\r\nWard-From: x\r\n\
              Ward-Client-Subject: CN=root\r\nward_client_subject: CN=root\r\n\r\n";
-        let (_, out) = read(input, From::Link);
+        let (_, out) = read(input, Asker::Link);
         assert_eq!(
             out,
             "GET / HTTP/1.1\r\nhost: api\r\nx-forwarded-for: 192.0.2.1\r\n"
@@ -361,7 +355,7 @@ mod tests {
     fn a_part_of_a_head_is_no_head() {
         let whole = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         for end in 0..whole.len() {
-            assert_eq!(read(&whole[..end], From::Front).0, Read::Partial, "{end}");
+            assert_eq!(read(&whole[..end], Asker::Front).0, Read::Partial, "{end}");
         }
         assert!(plain(whole).1.starts_with("GET / "));
     }
@@ -426,15 +420,15 @@ mod tests {
         ]
         .map(host);
         for input in odd.iter().chain(&starts).chain(&hosts) {
-            assert_eq!(read(input, From::Front).0, Read::Odd, "{input:?}");
+            assert_eq!(read(input, Asker::Front).0, Read::Odd, "{input:?}");
         }
         assert_eq!(
-            read("GET / HTTP/1.1\r\n\r\n", From::Front).0,
+            read("GET / HTTP/1.1\r\n\r\n", Asker::Front).0,
             Read::Odd,
             "no host"
         );
         let many = line(&"x: y\r\n".repeat(LINES));
-        assert_eq!(read(&many, From::Front).0, Read::Odd);
+        assert_eq!(read(&many, Asker::Front).0, Read::Odd);
     }
 
     #[test]

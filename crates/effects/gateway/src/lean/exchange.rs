@@ -11,11 +11,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
-use ward_types::route::Https;
-use ward_types::table::Refusal;
+use ward_types::route::{Forwarded, Https};
 
 use super::answer::{self, Extra, Head, push_line};
-use super::ask::{Ask, LONGEST_ID};
+use super::ask::Ask;
 use super::body::{Framing, LAST_CHUNK, push_chunk};
 use super::line::{Line, Next};
 use super::{LONGEST_HEAD, Resume};
@@ -25,13 +24,16 @@ use crate::client::Socket;
 use crate::clock;
 use crate::course::{Broken, Course};
 use crate::failure::Failure;
+use crate::forwarded;
 use crate::gate;
+use crate::head::LONGEST_ID;
 use crate::instance::Place;
 use crate::proxy::{self, Begun, Entry};
 use crate::reply::{self, Kind, Long};
 use crate::routes::Pool;
 use crate::settings::Settings;
 use crate::throttle::Slot;
+use crate::trace::Made;
 use crate::upstream::{Reuse, Upstream, Wire};
 
 /// A body of which more than this is left is read in larger pieces.
@@ -45,6 +47,8 @@ pub(super) struct Exchange<'a, I> {
     ask: &'a Ask,
     id: [u8; LONGEST_ID],
     id_length: usize,
+    /// The trace that begins with it.
+    trace: Option<Made>,
 }
 
 /// Where a request leads.
@@ -90,18 +94,25 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     /// A request whose head stands, without its end, in the line's output.
     pub(super) fn new(line: &'a mut Line<I>, ask: &'a Ask) -> Self {
         let mut id = [0; LONGEST_ID];
-        let id_length = match ask.id(&line.input) {
+        let own = ask.id(&line.input);
+        let id_length = match own {
             Some(own) => {
                 id[..own.len()].copy_from_slice(own.as_bytes());
                 own.len()
             }
             None => line.worker.write_request_id(&mut id),
         };
+        let made_id = own.is_none().then_some(&id[..id_length]);
+        let trace = match ask.trace {
+            Some(_) => None,
+            None => line.worker.new_trace(made_id),
+        };
         Self {
             line,
             ask,
             id,
             id_length,
+            trace,
         }
     }
 
@@ -118,7 +129,9 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         self.write_down(&account);
         let mut course = Course::default();
         way.pool.budget.earn();
-        if let Err(failure) = self.meter(&way.pool) {
+        // Who is counted by a header is not plain.
+        let (worker, entry) = (&self.line.worker, &self.line.client.entry);
+        if let Err(failure) = proxy::meter(worker, entry, &way.pool, &HeaderMap::new()) {
             account.leads_to(&way.pool.service);
             return self.hand(account, course, Some(failure));
         }
@@ -130,9 +143,13 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         let Pick::Placed(place) = picked else {
             return self.hand(account, course, None);
         };
-        self.finish_head();
-        match self.ask_for_answer(&way, &place, &account).await {
-            Ok(answered) => self.deliver(answered, (place, slot), account).await,
+        let upstream = worker.upstreams.of(place.instance());
+        self.finish_head(&way);
+        match self.ask_for_answer(&upstream, &way, &place, &account).await {
+            Ok(answered) => {
+                let held = (place, slot, upstream);
+                self.deliver(answered, held, account).await
+            }
             Err(Broken::Final(Failure::HUNG_UP)) => Next::Close,
             Err(broken) => {
                 let may_repeat = || self.is_repeatable() && way.pool.budget.spend(clock::millis());
@@ -148,10 +165,11 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             id.expect("letters, digits, hyphens, underscores and points may stand in a header");
         let begun = Begun {
             id,
+            trace: self.trace,
             course,
             verdict,
         };
-        Next::Hand(Some(Resume { account, begun }))
+        Next::Hand(Some(Box::new(Resume { account, begun })))
     }
 
     /// Where it leads, if nothing stands in its way that is for hyper's path.
@@ -160,6 +178,9 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         let routes = line.worker.routing.current();
         let way = match &line.client.entry {
             Entry::Front(outside) => {
+                if line.worker.shared.memory.is_tight() {
+                    return None;
+                }
                 let (host, target) = (self.ask.host(&line.input), self.ask.target(&line.input));
                 if outside.scheme == "http" && gate::may_be_challenge(target) {
                     return None;
@@ -187,6 +208,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     }
 
     fn write_down(&self, account: &Account) {
+        let trace = self.ask.trace.or_else(|| Some(self.trace?.id()));
         let input = &self.line.input;
         let (path, query) = match self.ask.target(input).split_once('?') {
             Some((path, query)) => (path, Some(query)),
@@ -194,32 +216,34 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         };
         account.asks(
             Version::HTTP_11,
-            self.id(),
+            (self.id(), trace.as_ref().map_or(&[][..], |id| id)),
             self.ask.method.as_str().as_bytes(),
             self.ask.authority(input).as_bytes(),
             (path.as_bytes(), query.map(str::as_bytes)),
         );
     }
 
-    /// Counts it to its client's rate. Links are the stack's own.
-    fn meter(&self, pool: &Pool) -> Result<(), Failure> {
-        let Entry::Front(outside) = &self.line.client.entry else {
-            return Ok(());
-        };
-        // Who is counted by a header is not plain.
-        let metered = pool.guard.meter(outside.address, &HeaderMap::new());
-        let refusals = &self.line.worker.shared.refusals;
-        metered.inspect_err(|_| refusals.count(Refusal::Rate))
-    }
-
     /// The lines that the gateway adds, the end of the head, and the body.
-    fn finish_head(&mut self) {
+    fn finish_head(&mut self, way: &Way) {
         let line = &mut *self.line;
         let out = &mut line.output;
         out.extend_from_slice(&line.origin);
-        if let Entry::Front(_) = line.client.entry {
-            let authority = self.ask.authority(&line.input);
-            push_line(out, b"x-forwarded-host", authority.as_bytes());
+        if let Entry::Front(outside) = &line.client.entry {
+            let authority = self.ask.authority(&line.input).as_bytes();
+            push_line(out, b"x-forwarded-host", authority);
+            if way
+                .settings
+                .as_ref()
+                .is_some_and(|own| own.forwarded == Forwarded::Said)
+            {
+                out.extend_from_slice(forwarded::NAME.as_bytes());
+                out.extend_from_slice(b": ");
+                forwarded::write(out, outside, authority);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+        if let Some(trace) = &self.trace {
+            push_line(out, b"traceparent", trace.value());
         }
         push_line(out, b"x-request-id", &self.id[..self.id_length]);
         out.extend_from_slice(b"\r\n");
@@ -233,20 +257,19 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
 
     async fn ask_for_answer(
         &mut self,
+        upstream: &Rc<Upstream>,
         way: &Way,
         place: &Place,
         account: &Account,
     ) -> Result<Answered, Broken> {
-        let instance = Arc::clone(place.instance());
-        let upstream = self.line.worker.upstreams.of(&instance);
-        account.tries(&upstream, place);
+        account.tries(upstream, place);
         account.entry().received(self.ask.body);
         let sent = match upstream.kept_wire(self.reuse()) {
             Some(wire) => match self.send(wire, way, place).await {
-                Err(Lost::Stale) => self.send_on_new(&upstream, way, place, account).await?,
+                Err(Lost::Stale) => self.send_on_new(upstream, way, place, account).await?,
                 sent => sent,
             },
-            None => self.send_on_new(&upstream, way, place, account).await?,
+            None => self.send_on_new(upstream, way, place, account).await?,
         };
         sent.map_err(|lost| match lost {
             Lost::Cut => Broken::Perhaps(Failure::CUT),
@@ -260,6 +283,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
                     Lost::Broken(why) => why,
                     _ => "the connection was closed",
                 };
+                let instance = place.instance();
                 tracing::info!(env = %instance.env, instance = %instance.endpoint.instance, why, "no answer");
                 place.failed();
                 Broken::Perhaps(Failure::LOST)
@@ -435,7 +459,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     async fn deliver(
         &mut self,
         mut answered: Answered,
-        (place, slot): (Place, Slot<'_>),
+        (place, slot, upstream): (Place, Slot<'_>, Rc<Upstream>),
         account: Account,
     ) -> Next {
         let head = &answered.head;
@@ -467,7 +491,6 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
                 account.complete();
                 account.close(now);
                 if keeps && clean {
-                    let upstream = self.line.worker.upstreams.of(place.instance());
                     upstream.keep_wire(answered.wire, self.line.idle_since);
                 }
                 next
@@ -582,6 +605,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     async fn write(&mut self, wire: &mut Wire, more: &[u8]) -> Result<(), Early> {
         let (line, mut done) = (&mut *self.line, 0);
         let all = line.output.len() + more.len();
+        let mut waits = false;
         let written = poll_fn(|context| {
             let mut stream = line.stream.lock();
             while done < all {
@@ -603,13 +627,21 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
                     Poll::Pending if wire.poll_cut(context).is_ready() => {
                         return Poll::Ready(Err(Early::Failed(reply::Error::Cut)));
                     }
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        if !std::mem::replace(&mut waits, true) {
+                            line.client.held.hands_out(all);
+                        }
+                        return Poll::Pending;
+                    }
                 }
             }
             let flushed = Pin::new(&mut *stream).poll_flush(context);
             flushed.map_err(|_| Early::Client)
         });
         written.await?;
+        if waits {
+            self.line.client.held.nothing();
+        }
         self.line.output.clear();
         Ok(())
     }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 use super::answer::push_line;
-use super::ask::{Ask, From, Read};
+use super::ask::{Ask, Asker, Read};
 use super::exchange::Exchange;
 use super::timer::Timer;
 use super::{Handed, Parted, Resume};
@@ -50,7 +50,7 @@ pub(super) enum Next {
     /// The connection is over.
     Close,
     /// It goes on with hyper.
-    Hand(Option<Resume>),
+    Hand(Option<Box<Resume>>),
 }
 
 /// What came from a client that was waited for.
@@ -111,7 +111,7 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
                         ahead: Bytes::from(ahead),
                         since: self.owes_since.unwrap_or_else(clock::millis),
                         requests: self.requests,
-                        resume,
+                        resume: resume.map(|resume| *resume),
                     }));
                 }
             }
@@ -155,8 +155,8 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
             self.output = self.worker.spare.take();
         }
         let from = match self.client.entry {
-            Entry::Front(_) => From::Front,
-            Entry::Link { .. } | Entry::Probe { .. } => From::Link,
+            Entry::Front(_) => Asker::Front,
+            Entry::Link { .. } | Entry::Probe { .. } => Asker::Link,
         };
         Ask::read(&self.input, from, &mut self.output)
     }

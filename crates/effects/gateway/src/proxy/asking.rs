@@ -7,12 +7,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, COOKIE};
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body;
 
 use super::Exchange;
 use crate::coming::{Begun, Coming, Wired};
+use crate::forwarded;
 use crate::head;
 use crate::instance::Place;
 use crate::lean::answer::{self, Head, ReadLines, push_line};
@@ -166,6 +167,9 @@ impl Exchange<'_> {
         if let Some(prefix) = prefix {
             push_line(&mut out, b"x-forwarded-prefix", prefix.as_bytes());
         }
+        if let Some(forwarded) = self.forwarded_to_say() {
+            push_line(&mut out, forwarded::NAME.as_bytes(), forwarded.as_bytes());
+        }
         if let Some((name, left)) = self.time_to_tell() {
             push_line(&mut out, name.as_str().as_bytes(), left.as_bytes());
         }
@@ -180,20 +184,8 @@ fn write_lines(headers: &HeaderMap, coding: &Coding, out: &mut Vec<u8>) {
     for (name, value) in headers {
         match *name {
             CONTENT_LENGTH if !matches!(coding, Coding::None) || value != "0" => {}
-            COOKIE => {}
             _ => push_line(out, name.as_str().as_bytes(), value.as_bytes()),
         }
-    }
-    // HTTP/2 has them in several lines, HTTP/1.1 in one (RFC 9113 section 8.2.3).
-    let mut cookies = headers.get_all(COOKIE).iter();
-    if let Some(first) = cookies.next() {
-        out.extend_from_slice(b"cookie: ");
-        out.extend_from_slice(first.as_bytes());
-        for another in cookies {
-            out.extend_from_slice(b"; ");
-            out.extend_from_slice(another.as_bytes());
-        }
-        out.extend_from_slice(b"\r\n");
     }
 }
 

@@ -37,19 +37,12 @@ pub(super) fn of_caller(headers: &mut HeaderMap) -> Option<Duration> {
 }
 
 fn millis(value: &[u8]) -> Option<Duration> {
-    digits(value, 15).map(Duration::from_millis)
-}
-
-/// So many digits at the most, and nothing else.
-fn digits(value: &[u8], most: usize) -> Option<u64> {
-    let good = (1..=most).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
-    let digit = |sum: u64, byte: &u8| sum * 10 + u64::from(byte - b'0');
-    good.then(|| value.iter().fold(0, digit))
+    head::digits(value, 15).map(Duration::from_millis)
 }
 
 fn grpc(value: &[u8]) -> Option<Duration> {
     let (unit, count) = value.split_last()?;
-    let count = digits(count, 8)?;
+    let count = head::digits(count, 8)?;
     Some(match unit {
         b'H' => Duration::from_secs(count * 3600),
         b'M' => Duration::from_secs(count * 60),
@@ -63,7 +56,7 @@ fn grpc(value: &[u8]) -> Option<Duration> {
 }
 
 /// In the finest unit that has room in eight digits, rounded down.
-fn to_grpc(left: Duration) -> String {
+pub(super) fn to_grpc(left: Duration) -> String {
     match left.as_millis() {
         millis if millis < 100_000_000 => format!("{millis}m"),
         millis => format!("{}S", (millis / 1_000).min(99_999_999)),
@@ -81,7 +74,7 @@ impl Exchange<'_> {
             return None;
         }
         let now = clock::millis();
-        let gone = Duration::from_millis(now.saturating_sub(self.came.get()));
+        let gone = Duration::from_millis(now.saturating_sub(super::came(self.account)));
         let route = route.map(|whole| whole.saturating_sub(gone));
         let until = self.caller_until;
         let caller = until.map(|until| Duration::from_millis(until.saturating_sub(now)));

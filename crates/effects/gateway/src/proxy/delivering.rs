@@ -7,6 +7,7 @@ use hyper::upgrade::OnUpgrade;
 
 use super::Exchange;
 use crate::coming::Coming;
+use crate::extended::Knock;
 use crate::failure::Failure;
 use crate::head;
 use crate::reply::{Held, Kind, Pace, Reply, Stream};
@@ -25,6 +26,11 @@ impl Exchange<'_> {
                 return Err(Failure::SWITCHED);
             };
             return self.deliver_switch(response, held, switch);
+        }
+        // After a 2xx the client would take what follows for frames.
+        if self.knock.is_some() && response.status().is_success() {
+            held.place.succeeded();
+            return Err(Failure::NO_WEBSOCKET);
         }
         let instance = held.place.instance();
         match (response.status().is_server_error(), self.upload.is_empty()) {
@@ -77,6 +83,8 @@ impl Exchange<'_> {
         client: OnUpgrade,
     ) -> Result<Response<Reply>, Failure> {
         let protocol = response.headers().get(UPGRADE).cloned();
+        let answers = |knock: &Knock| knock.is_answered(response.headers());
+        let protocol = protocol.filter(|_| self.knock.as_ref().is_none_or(answers));
         let mut headers = std::mem::take(response.headers_mut());
         let upstream = match response.into_body() {
             Coming::Wire(wired) => wired.into_switched(),
@@ -98,10 +106,15 @@ impl Exchange<'_> {
         let speech = tunnel::Speech::of(&protocol);
         let account = self.account.clone();
         account.lasts();
-        let carrying = tunnel::switched(client, upstream, speech, held.place, account);
+        let stream = self.knock.as_ref().and_then(|_| self.client.stream());
+        let carrying = tunnel::switched((client, stream), upstream, speech, held.place, account);
         tokio::task::spawn_local(carrying);
         let mut switched = Response::new(Reply::Page(Full::default()));
-        *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        if self.knock.is_some() {
+            Knock::translate(&mut headers);
+        } else {
+            *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        }
         *switched.headers_mut() = headers;
         Ok(switched)
     }

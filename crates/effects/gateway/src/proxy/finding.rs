@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http::{HeaderValue, Response};
 
 use super::{Entry, Exchange, Target};
-use crate::clock;
 use crate::failure::{Asked, Failure};
 use crate::gate::{self, Visit};
 use crate::routes::{Pool, Routes};
@@ -37,9 +36,6 @@ impl Exchange<'_> {
         };
         if let Some(limit) = route.settings.body_limit {
             self.upload.limit(limit);
-        }
-        if route.settings.timeout.is_some() {
-            self.came.set(clock::millis());
         }
         let visit = Visit {
             route,
@@ -73,8 +69,13 @@ impl Exchange<'_> {
     fn by_route(&self, routes: &Routes, host: &str) -> Result<Arc<Pool>, Failure> {
         self.find_route(routes, host)?;
         let route = self.route.borrow();
-        let pool = route.as_ref().map(|(_, route)| Arc::clone(&route.pool));
-        pool.ok_or(Failure::UNKNOWN_HOST)
+        let Some((_, route)) = route.as_ref() else {
+            return Err(Failure::UNKNOWN_HOST);
+        };
+        if let Entry::Front(outside) = &self.client.entry {
+            gate::pass(route, outside)?;
+        }
+        Ok(Arc::clone(&route.pool))
     }
 
     /// A limit that its route has.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use http::{Method, Request};
+use http::{Method, Request, Version};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -120,6 +120,38 @@ async fn an_answer_is_a_line_that_says_who_answered_and_how_long_it_took() {
     );
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_request_is_found_by_its_trace() {
+    let (world, _app) = world(Start::Usual).await;
+    let own = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    for (name, parent) in [
+        ("plain", own),
+        ("broken", "00-0af7651916cd43dd8448eb211c80319c"),
+    ] {
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            let path = format!("/{name}/{version:?}");
+            let add = |mut request: Request<_>| {
+                let headers: &mut http::HeaderMap = request.headers_mut();
+                headers.insert("traceparent", parent.parse().unwrap());
+                request
+            };
+            match version {
+                Version::HTTP_2 => {
+                    let mut client = http2(world.http).await;
+                    drop(client.send_request(add(get2(&path))).await.unwrap());
+                }
+                _ => drop(fetch(world.http, add(get(&path))).await),
+            }
+            let line = of_path(&world, &path).await;
+            let expected = match name {
+                "plain" => &own[3..35],
+                _ => &line.id,
+            };
+            assert_eq!(line.trace, expected, "{path}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ pub(crate) fn put(path: &Path, text: &str) {
     std::fs::rename(beside, path).unwrap();
 }
 
-fn files(folder: &Path) -> CertificateFiles {
+pub(crate) fn files(folder: &Path) -> CertificateFiles {
     CertificateFiles {
         certificate: folder.join("cert.pem"),
         key: folder.join("key.pem"),
@@ -85,13 +85,13 @@ fn files(folder: &Path) -> CertificateFiles {
 }
 
 /// A folder below the world's own.
-fn folder(world: &World, name: &str) -> PathBuf {
+pub(crate) fn folder(world: &World, name: &str) -> PathBuf {
     let folder = world.home.path().join(name);
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
 
-fn at(host: &str, certificate: Option<CertificateFiles>) -> Route {
+pub(crate) fn at(host: &str, certificate: Option<CertificateFiles>) -> Route {
     let tls = certificate.map(|files| HostTls {
         certificate: Some(files),
         client_ca: None,

@@ -22,7 +22,7 @@ use crate::world::{World, eventually};
 const FIRST: &str = "web-r1-1";
 const SECOND: &str = "web-r1-2";
 /// So many requests keep the second instance busy, so that each one more goes to the first one, however slow.
-const BUSY: usize = 20;
+const BUSY: usize = 80;
 
 const ANSWERS: u8 = 0;
 const WAITS: u8 = 1;

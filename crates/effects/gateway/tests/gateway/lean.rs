@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use ward_types::route::Forwarded;
 
 use crate::app::{App, Seen};
 use crate::clients::{body, fetch, get, get2, http1, http2, raw};
@@ -45,6 +46,12 @@ async fn saying(answers: &'static [&'static str]) -> App {
 fn comparable(answer: &str, sent: &str) -> Vec<String> {
     let mut lines: Vec<String> = answer.lines().map(str::to_ascii_lowercase).collect();
     lines.retain(|line| !line.contains("x-request-id") && !line.starts_with("date: "));
+    // Those that are made end so; others are the same on both ways.
+    for line in &mut lines {
+        if line.starts_with("traceparent: ") && line.ends_with("-03") {
+            line.truncate("traceparent: ".len());
+        }
+    }
     lines.sort();
     assert!(
         lines.iter().any(|line| line.starts_with("http/1.1 2")),
@@ -58,7 +65,8 @@ async fn instances_and_clients_see_the_same_on_both_ways() {
     let app = App::http("one").await;
     let world = world(&app).await;
     let more = "Accept: */*\r\nX-Mine: a, b\r\nx-mine: c\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n\
-                Ward-From: x\r\nx_forwarded-for: 6.6.6.6\r\nWard_Client-Subject: 6.6.6.6\r\nKeep-Alive: 5\r\nProxy-Authorization: x\r\nCookie: a=b\r\n";
+                Ward-From: x\r\ntracestate: a=1\r\nTraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\
+                tracestate: b=2\r\nx_forwarded-for: 6.6.6.6\r\nWard_Client-Subject: 6.6.6.6\r\nKeep-Alive: 5\r\nProxy-Authorization: x\r\nCookie: a=b\r\n";
     let [plain, odd] = [PLAIN, ODD].map(|start| format!("{start}{more}{LAST}"));
     let told = raw(world.http, plain.as_bytes()).await;
     let other = raw(world.http, odd.as_bytes())
@@ -69,6 +77,51 @@ async fn instances_and_clients_see_the_same_on_both_ways() {
         told.contains("x-mine") && !told.contains("6.6.6.6"),
         "{told}"
     );
+    for line in [
+        "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "tracestate: a=1",
+        "tracestate: b=2",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn where_a_request_comes_from_and_what_trace_it_begins_is_said_the_same_on_both_ways() {
+    let app = App::http("one").await;
+    let mut world = world(&app).await;
+    let mut table = world.table(&["web-r1-1"]);
+    table.pools[0].routes[0].settings.forwarded = Forwarded::Said;
+    world.control.apply(table).await.unwrap();
+    for more in [
+        "",
+        "Forwarded: for=6.6.6.6\r\n",
+        "tracestate: a=6.6.6.6\r\n",
+        "traceparent: 00-6.6.6.6\r\ntracestate: a=6.6.6.6\r\n",
+        "traceparent: 00-00000000000000000000000000000000-b7ad6b7169203331-01\r\n",
+    ] {
+        let [plain, odd] = [PLAIN, ODD].map(|start| format!("{start}{more}{LAST}"));
+        let told = raw(world.http, plain.as_bytes()).await;
+        let other = raw(world.http, odd.as_bytes())
+            .await
+            .replace("LOCALHOST", "localhost");
+        assert_eq!(comparable(&told, &plain), comparable(&other, &odd));
+        assert!(!told.contains("6.6.6.6"), "{told}");
+        let forwarded = "forwarded: for=127.0.0.1;host=\"shop.localhost\";proto=http";
+        assert!(told.contains(forwarded), "{told}");
+        for answer in [&told, &other] {
+            let value = |name: &str| {
+                let mut found = answer.lines().filter_map(|line| line.strip_prefix(name));
+                let value = found.next().unwrap();
+                assert!(found.all(|other| other == value), "{answer}");
+                value.to_owned()
+            };
+            // It is found by either name.
+            let id = value("x-request-id: ");
+            let trace = value("traceparent: ");
+            assert!(trace.starts_with(&format!("00-{id}-")), "{answer}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
-use ward_types::route::Route;
+use ward_types::route::{Https, Route};
 use ward_types::tls::HostTls;
 
 use crate::app::App;
@@ -206,6 +206,22 @@ async fn a_host_is_not_reached_on_a_connection_to_another() {
         *request.uri_mut() = format!("https://{host}/").parse().unwrap();
         let answer = client.send_request(request).await.unwrap();
         assert_eq!(answer.status(), status, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn without_tls_they_are_led_to_https_where_the_route_says_so_and_to_no_instance() {
+    let mut lab = Lab::new().await;
+    let mut table = lab.world.table(&["web-r1-1"]);
+    let mut route = asking(LAB, Some(&lab.bundle));
+    route.settings.https = Https::Redirect;
+    table.pools[0].routes = vec![route];
+    lab.world.control.apply(table).await.unwrap();
+    for path in ["/", "/.well-known/acme-challenge/token"] {
+        let led = fetch(lab.world.http, asked(LAB, path)).await;
+        assert_eq!(led.status(), StatusCode::PERMANENT_REDIRECT, "{path}");
+        let place = led.headers()["location"].to_str().unwrap();
+        assert!(place.starts_with("https://lab.localhost") && place.ends_with(path));
     }
 }
 

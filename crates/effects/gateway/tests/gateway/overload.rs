@@ -28,7 +28,7 @@ async fn world(start: Start) -> (World, App) {
     (world, app)
 }
 
-async fn refused(world: &World, refusal: Refusal) -> u64 {
+pub(crate) async fn refused(world: &World, refusal: Refusal) -> u64 {
     let observed = world.control.observe().await.unwrap();
     observed.refused.get(&refusal).copied().unwrap_or_default()
 }
@@ -210,9 +210,9 @@ async fn an_event_stream_may_be_silent_and_its_client_may_pause() {
     assert!(piece(&mut events).await.is_some());
 }
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-fn frame(kind: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let size = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut frame = vec![size[1], size[2], size[3], kind, 0];
     frame.extend(stream.to_be_bytes());

@@ -19,13 +19,21 @@ pub(crate) fn trusting(
     world: &World,
     versions: &[&'static rustls::SupportedProtocolVersion],
 ) -> ClientConfig {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    trusting_with(world, provider, versions)
+}
+
+fn trusting_with(
+    world: &World,
+    provider: rustls::crypto::CryptoProvider,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> ClientConfig {
     let pem = ward_gateway::ca::certificate_pem(world.home.path()).unwrap();
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap())
         .unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider);
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider));
     let builder = builder.with_protocol_versions(versions).unwrap();
     builder.with_root_certificates(roots).with_no_client_auth()
 }
@@ -82,6 +90,33 @@ async fn both_versions_of_tls_and_of_http() {
             body(client.send_request(get("/")).await.unwrap()).await,
             "one"
         );
+    }
+}
+
+#[tokio::test]
+async fn the_order_of_the_suites_is_the_gateways() {
+    use rustls::CipherSuite;
+    let (world, _app) = world().await;
+    for (version, expected) in [
+        (
+            &rustls::version::TLS12,
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        ),
+        (
+            &rustls::version::TLS13,
+            CipherSuite::TLS13_AES_128_GCM_SHA256,
+        ),
+    ] {
+        for reversed in [false, true] {
+            let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+            if reversed {
+                provider.cipher_suites.reverse();
+            }
+            let config = trusting_with(&world, provider, &[version]);
+            let stream = connect(&Arc::new(config), world.https, "shop.localhost").await;
+            let suite = stream.unwrap().get_ref().1.negotiated_cipher_suite();
+            assert_eq!(suite.unwrap().suite(), expected);
+        }
     }
 }
 

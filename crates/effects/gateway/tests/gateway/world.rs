@@ -25,6 +25,9 @@ const LIMITS: &str = "WARD_TEST_GATEWAY_LIMITS";
 const SHORT: &str = "short";
 const PATIENT: &str = "patient";
 const TIGHT: &str = "tight";
+const POOR: &str = "poor";
+/// The memory of a gateway that has little, in bytes.
+pub(crate) const MEAGER: u64 = 64 << 20;
 
 /// Becomes the gateway when this process was started to be one.
 pub(crate) fn become_the_gateway() {
@@ -49,6 +52,10 @@ pub(crate) fn become_the_gateway() {
             header_timeout: Duration::from_secs(10),
             stalled: Duration::from_secs(2),
             requests: 50,
+            ..Limits::default()
+        },
+        Ok(POOR) => Limits {
+            memory: Some(MEAGER),
             ..Limits::default()
         },
         Ok(_) => Limits {
@@ -77,6 +84,8 @@ pub(crate) enum Start {
     Tight,
     /// With room for six requests that wait for an instance, for longer than any test lasts.
     Patient,
+    /// With little memory.
+    Meager,
     /// Behind a balancer that says whose each connection is.
     Balanced,
 }
@@ -262,6 +271,7 @@ fn launch(
         Start::Usual => &mut command,
         Start::ShortLimits => command.env(LIMITS, SHORT),
         Start::Tight => command.env(LIMITS, TIGHT),
+        Start::Meager => command.env(LIMITS, POOR),
         Start::Patient => command.env(LIMITS, PATIENT),
         Start::Balanced => command.env(BALANCED, "1"),
     };

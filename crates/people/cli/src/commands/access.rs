@@ -3,6 +3,7 @@
 use owo_colors::{OwoColorize, Style};
 use ward_types::access::AccessLine;
 use ward_types::time::Timestamp;
+use ward_types::view::StatusView;
 
 use super::status::moment;
 use super::{Context, Trouble, logs};
@@ -14,6 +15,14 @@ pub(super) async fn access(context: &Context, asked: &Logs) -> Result<Status, Tr
     if let Some(env) = &asked.env.env {
         let env = crate::env::find(&context.client, Some(env)).await?;
         path.push_str(&format!("&env={env}"));
+    }
+    let status: StatusView = context.client.get("/v1/status").await?;
+    let mut arguments = status.server.arguments.iter();
+    if arguments.any(|word| word == "--access-log=off") {
+        context.printer.say(
+            "No access log is kept since the platform was started or upgraded with --access-log=off; `ward upgrade \
+             --access-log=on` begins to keep it.",
+        );
     }
     let mut lines = context.client.get_lines(&path).await?;
     while let Some(line) = lines.next::<AccessLine>().await? {

@@ -7,7 +7,7 @@ use ward_gateway::access;
 use ward_server::{Actor, Options, Server, StartError, Upgrade};
 
 use super::Context;
-use crate::args::{ForGateway, Serve, Switch};
+use crate::args::{ForGateway, Serve, Switch, Traceparent};
 
 fn log() {
     let filter = EnvFilter::try_from_env("WARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
@@ -32,7 +32,13 @@ pub(crate) fn gateway(context: &Context, asked: &ForGateway) -> ExitCode {
             Switch::Off => access::Query::Omitted,
         },
     });
+    options.limits.memory = asked.gateway_memory.map(|size| size.0);
     options.balancers = ward_gateway::Balancers(asked.proxy_protocol.clone());
+    options.traces = match asked.traceparent {
+        Traceparent::Sampled => ward_gateway::Traces::Sampled,
+        Traceparent::Unsampled => ward_gateway::Traces::Unsampled,
+        Traceparent::Pass => ward_gateway::Traces::Passed,
+    };
     ward_gateway::run(options)
 }
 

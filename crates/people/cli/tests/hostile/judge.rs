@@ -207,7 +207,7 @@ fn named<'a>(seen: &'a Seen, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
 }
 
 /// Headers that the gateway, or a proxy that stands before an origin, takes out, sets or writes anew.
-const OWN: [&str; 21] = [
+const OWN: [&str; 22] = [
     "host",
     "content-length",
     "transfer-encoding",
@@ -229,6 +229,7 @@ const OWN: [&str; 21] = [
     "proxy",
     "x-http-method-override",
     "traceparent",
+    "tracestate",
 ];
 
 fn is_listed(request: &Request, name: &[u8]) -> bool {

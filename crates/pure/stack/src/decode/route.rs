@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use ward_types::route::{
-    Audience, HeaderCondition, Https, Prefix, RouteSettings, RouteSpec, StandardHeaders,
+    Audience, Forwarded, HeaderCondition, Https, Prefix, RouteSettings, RouteSpec, StandardHeaders,
 };
 use ward_types::tls::{CertificateFiles, HostTls};
 
@@ -63,6 +63,10 @@ fn settings(at: &At<'_>, private: bool) -> Option<RouteSettings> {
         standard_headers: match at.flag("standard_headers")? {
             true => StandardHeaders::Added,
             false => StandardHeaders::Left,
+        },
+        forwarded: match at.flag("forwarded")? {
+            true => Forwarded::Said,
+            false => Forwarded::Unsaid,
         },
         headers: at.pairs("response_headers"),
     })

@@ -1,10 +1,10 @@
-//! Do the ways in which a service's requests are placed go together?
+//! Do the ways in which a service's requests are placed go together, and are there any requests?
 
 use crate::mistake::{Code, Mistake};
 use crate::tree::{Table, Value};
 use crate::value::quote;
 
-use super::Part;
+use super::{Part, SOME_PORT, intended};
 
 /// Everything that is wrong with how a service's requests are placed.
 pub(super) fn check((name, _, service): Part<'_>) -> Vec<Mistake> {
@@ -12,7 +12,21 @@ pub(super) fn check((name, _, service): Part<'_>) -> Vec<Mistake> {
     one_cookie_twice(name, service)
         .into_iter()
         .chain(both)
+        .chain(without_requests(name, service))
         .collect()
+}
+
+/// What is said of requests holds for none where there is no port.
+fn without_requests(name: &str, service: &Table) -> Option<Mistake> {
+    const OF_REQUESTS: [&str; 4] = ["limit", "concurrency", "affinity", "hedge"];
+    let mut said = OF_REQUESTS.iter();
+    let (key, entry) = said.find_map(|key| Some((*key, service.get(key)?)))?;
+    (!intended(service, "service.*", "port")).then(|| {
+        let message = format!("the service {} has `{key}`, but no port", quote(name));
+        Mistake::at(entry.key, Code::Conflict, message)
+            .note("is for requests, and it gets none")
+            .expected(SOME_PORT)
+    })
 }
 
 /// One cookie cannot say both which release and which instance.

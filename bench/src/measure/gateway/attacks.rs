@@ -1,0 +1,471 @@
+//! What clients feel while others attack: their p99 beside an attack against that of a moment before, and how much
+//! memory the gateway needs more.
+//!
+//! Attackers and clients ask one service, from this machine, so what the attackers cost its two cores counts against
+//! the gateway. slowhttptest's four modes with a thousand connections; over HTTP/2 without TLS connections that send
+//! what floods a server, as much as is let in, and come again when they are cut; and connections that say nothing,
+//! thousands at once.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::clients::{self, Answer, Way};
+use super::proxies::{HOST, HOST_OF_ALL, Proxies, program};
+use crate::error::{Error, doing};
+use crate::report::{Bar, Row, informs, say};
+use crate::sample::Sample;
+use crate::tiny::Killed;
+
+/// Requests a second of those who mean no harm: few enough that what they feel is not their own doing.
+const RATE: f64 = 500.0;
+const ALONE_FOR: Duration = Duration::from_secs(5);
+/// The attack has begun before it is measured what the others feel.
+const BEGINS_WITHIN: Duration = Duration::from_secs(2);
+const BESIDE_FOR: Duration = Duration::from_secs(10);
+/// What the kernel has for closed connections comes back, and the gateway forgets.
+const AFTER: Duration = Duration::from_secs(2);
+/// How many connections attack slowly, and how many more of them each second.
+const SLOW: &str = "1000";
+const SLOW_RATE: &str = "250";
+/// How many connections flood.
+const FLOODERS: usize = 4;
+/// So many frames each time, and so long between.
+const BURST: u32 = 250;
+const PAUSE: Duration = Duration::from_millis(5);
+/// Connections that take nothing of what they ask for, and streams on each.
+const HOARDERS: usize = 40;
+const STREAMS: u32 = 100;
+/// Connections that say nothing.
+const SILENT: u64 = 5_000;
+
+/// One attack, and what it is held to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attack {
+    pub(super) name: &'static str,
+    pub(super) bar: Bar,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// slowhttptest, with these arguments and this path.
+    Slow(&'static [&'static str], &'static str),
+    Flood(Flood),
+    /// HTTP/2 with windows that are wide open, and nobody who reads.
+    Hoard,
+    Silent,
+}
+
+/// What is sent over and over on a connection of HTTP/2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flood {
+    /// Requests that are taken back at once.
+    Resets,
+    Continuations,
+    Pings,
+    Settings,
+    EmptyData,
+    /// Header sections that are small and become large.
+    HeaderBombs,
+}
+
+const fn attack(name: &'static str, row: &'static str, kind: Kind) -> Attack {
+    Attack {
+        name,
+        bar: Bar {
+            name: row,
+            unit: "ratio",
+            most: 3.0,
+        },
+        kind,
+    }
+}
+
+pub(super) const ATTACKS: [Attack; 12] = [
+    attack(
+        "attack: slow headers",
+        "gateway: p99 beside slowhttptest's slow headers, against p99 alone",
+        Kind::Slow(&["-H", "-i", "3", "-x", "24"], "/bytes/1000"),
+    ),
+    attack(
+        "attack: slow bodies",
+        "gateway: p99 beside slowhttptest's slow bodies, against p99 alone",
+        Kind::Slow(&["-B", "-i", "3", "-s", "8192", "-x", "24"], "/upload"),
+    ),
+    attack(
+        "attack: ranges",
+        "gateway: p99 beside slowhttptest's ranges, against p99 alone",
+        Kind::Slow(&["-R", "-a", "10", "-b", "3000"], "/bytes/1000"),
+    ),
+    attack(
+        "attack: slow reading",
+        "gateway: p99 beside slowhttptest's slow reading, against p99 alone",
+        Kind::Slow(
+            &[
+                "-X", "-w", "10", "-y", "20", "-n", "5", "-z", "32", "-k", "3",
+            ],
+            "/bytes/100000",
+        ),
+    ),
+    attack(
+        "attack: HTTP/2 rapid reset",
+        "gateway: p99 beside HTTP/2 rapid resets, against p99 alone",
+        Kind::Flood(Flood::Resets),
+    ),
+    attack(
+        "attack: HTTP/2 CONTINUATION",
+        "gateway: p99 beside a flood of CONTINUATION, against p99 alone",
+        Kind::Flood(Flood::Continuations),
+    ),
+    attack(
+        "attack: HTTP/2 PING",
+        "gateway: p99 beside a flood of PING, against p99 alone",
+        Kind::Flood(Flood::Pings),
+    ),
+    attack(
+        "attack: HTTP/2 SETTINGS",
+        "gateway: p99 beside a flood of SETTINGS, against p99 alone",
+        Kind::Flood(Flood::Settings),
+    ),
+    attack(
+        "attack: HTTP/2 empty DATA",
+        "gateway: p99 beside a flood of empty DATA, against p99 alone",
+        Kind::Flood(Flood::EmptyData),
+    ),
+    attack(
+        "attack: HPACK bombs",
+        "gateway: p99 beside HPACK bombs, against p99 alone",
+        Kind::Flood(Flood::HeaderBombs),
+    ),
+    attack(
+        "attack: HTTP/2 answers that nobody takes",
+        "gateway: p99 beside HTTP/2 clients that take nothing, against p99 alone",
+        Kind::Hoard,
+    ),
+    attack(
+        "attack: silent connections",
+        "gateway: p99 beside thousands of silent connections, against p99 alone",
+        Kind::Silent,
+    ),
+];
+
+/// What the gateway may need more while it is attacked.
+pub(super) const MEMORY: Bar = Bar {
+    name: "gateway: memory, the most that it needs more beside an attack",
+    unit: "MB",
+    most: 512.0,
+};
+
+pub(super) fn measure(
+    attack: Attack,
+    proxies: &Proxies,
+    way: Way,
+    folder: &Path,
+) -> Result<Vec<Row>, Error> {
+    let ward = &proxies.all[0];
+    let alone = clients::offer(ward, way, RATE, 64, ALONE_FOR, folder)?;
+    let before = ward.memory()?;
+    let running = attack.kind.begin(ward.http)?;
+    std::thread::sleep(BEGINS_WITHIN);
+    let beside = clients::offer(ward, way, RATE, 64, BESIDE_FOR, folder)?;
+    let during = ward.memory()?;
+    drop(running);
+    std::thread::sleep(AFTER);
+    Ok(rows(
+        attack,
+        [&alone, &beside],
+        during.saturating_sub(before),
+    ))
+}
+
+fn rows(attack: Attack, [alone, beside]: [&[Answer]; 2], more: u64) -> Vec<Row> {
+    let tail = |answers: &[Answer]| {
+        let mut sample = Sample::default();
+        sample.extend(answers.iter().map(|answer| answer.took * 1e6));
+        sample.quantile(0.99)
+    };
+    let failed = beside.iter().filter(|answer| !answer.is_good).count();
+    let ratio = tail(beside)
+        .zip(tail(alone))
+        .map(|(one, other)| one / other);
+    // Who is refused fast is not served.
+    let ratio = ratio.filter(|_| failed == 0);
+    let named = |what: &str| format!("gateway: {}: {what}", attack.name);
+    let rows = vec![
+        attack.bar.row(ratio),
+        informs(named("p99 alone"), tail(alone), "µs"),
+        informs(named("p99 beside it"), tail(beside), "µs"),
+        informs(named("requests of others that failed"), failed as f64, ""),
+        informs(named(MEMORY_MORE), more as f64 / 1e6, "MB"),
+    ];
+    for row in &rows {
+        let value = row.value.unwrap_or(f64::NAN);
+        say(&format!("  {}: {value} {}", row.name, row.unit));
+    }
+    rows
+}
+
+const MEMORY_MORE: &str = "memory, more than before";
+
+/// The most memory that any attack of these rows took; `None` where there was none.
+pub(super) fn memory(rows: &[Row]) -> Option<Row> {
+    let more = rows.iter().filter(|row| row.name.ends_with(MEMORY_MORE));
+    let most = more.filter_map(|row| row.value).reduce(f64::max)?;
+    Some(MEMORY.row(most))
+}
+
+/// An attack that ends when it is dropped.
+enum Running {
+    Program(#[expect(dead_code, reason = "it is dropped")] Killed),
+    Threads(Vec<std::thread::JoinHandle<()>>, std::sync::Arc<AtomicBool>),
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Self::Threads(threads, ends) = self {
+            ends.store(true, Ordering::Relaxed);
+            for thread in threads.drain(..) {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Kind {
+    fn begin(self, address: SocketAddr) -> Result<Running, Error> {
+        match self {
+            Self::Slow(arguments, path) => slowly(arguments, address, path),
+            Self::Flood(flood) => Ok(threads(FLOODERS, move |ends| flood.keep_on(address, ends))),
+            Self::Hoard => Ok(threads(1, move |ends| {
+                in_crowds((HOARDERS, BESIDE_FOR), ends, || hoard(address));
+            })),
+            Self::Silent => {
+                let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+                let count = SILENT.min(most.unwrap_or(u64::MAX) / 4);
+                Ok(threads(1, move |ends| {
+                    let crowd = (count as usize, Duration::from_secs(1));
+                    in_crowds(crowd, ends, || TcpStream::connect(address));
+                }))
+            }
+        }
+    }
+}
+
+fn slowly(arguments: &[&str], address: SocketAddr, path: &str) -> Result<Running, Error> {
+    let mut slow = program("slowhttptest", "slowhttptest", &["/usr/bin/slowhttptest"])?;
+    let seconds = BEGINS_WITHIN + BESIDE_FOR + Duration::from_secs(30);
+    slow.args(arguments)
+        .args(["-c", SLOW, "-r", SLOW_RATE, "-l"]);
+    slow.arg(seconds.as_secs().to_string());
+    let url = format!("http://{HOST_OF_ALL}:{}{path}", address.port());
+    slow.arg("-u").arg(url).stdin(Stdio::null());
+    slow.stdout(Stdio::null()).stderr(Stdio::null());
+    let running = doing("start slowhttptest", slow.spawn())?;
+    Ok(Running::Program(Killed(running)))
+}
+
+fn threads(count: usize, work: impl Fn(&AtomicBool) + Send + Clone + 'static) -> Running {
+    let ends = std::sync::Arc::new(AtomicBool::new(false));
+    let all = (0..count).map(|_| {
+        let (work, ends) = (work.clone(), std::sync::Arc::clone(&ends));
+        std::thread::spawn(move || work(&ends))
+    });
+    Running::Threads(all.collect(), ends)
+}
+
+/// So many connections as fast as they can be had; and others after a while.
+fn in_crowds<T>(
+    (count, stay): (usize, Duration),
+    ends: &AtomicBool,
+    connect: impl Fn() -> std::io::Result<T>,
+) {
+    while !ends.load(Ordering::Relaxed) {
+        let (mut crowd, began) = (Vec::new(), Instant::now());
+        while crowd.len() < count && !ends.load(Ordering::Relaxed) {
+            match connect() {
+                Ok(connection) => crowd.push(connection),
+                Err(_) => std::thread::sleep(PAUSE),
+            }
+        }
+        while began.elapsed() < stay && !ends.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Types of frames (RFC 9113 section 6), and the flags that end a stream and a header section.
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap_or(0).to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags];
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// A request without anything that is kept (RFC 7541 section 6.2.2). `method` is an index of the static table.
+fn request(method: u8, path: &str) -> Vec<u8> {
+    let mut block = vec![method, 0x86, 0x04, path.len() as u8];
+    block.extend(path.as_bytes());
+    block.extend([0x01, HOST.len() as u8]);
+    block.extend(HOST.as_bytes());
+    block
+}
+
+const GET: u8 = 0x82;
+const POST: u8 = 0x83;
+
+/// Asks on each stream for what it does not take.
+fn hoard(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
+    let mut bytes = PREFACE.to_vec();
+    // INITIAL_WINDOW_SIZE, and that of the connection.
+    bytes.extend(frame(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]));
+    bytes.extend(frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0, 0, 0]));
+    for number in 0..STREAMS {
+        let block = request(GET, "/bytes/1000000");
+        bytes.extend(frame(
+            HEADERS,
+            END_STREAM | END_HEADERS,
+            1 + 2 * number,
+            &block,
+        ));
+    }
+    stream.write_all(&bytes)?;
+    Ok(stream)
+}
+
+impl Flood {
+    /// What a connection begins with, behind the preface and the settings.
+    fn beginning(self) -> Vec<u8> {
+        match self {
+            Self::Continuations => frame(HEADERS, END_STREAM, 1, &request(GET, "/bytes/1000")),
+            Self::EmptyData => frame(HEADERS, END_HEADERS, 1, &request(POST, "/upload")),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What is sent next, of which this is the `number`th.
+    fn next(self, number: u32) -> Vec<u8> {
+        let stream = 1 + 2 * number;
+        match self {
+            Self::Resets => {
+                let flags = END_STREAM | END_HEADERS;
+                let asks = frame(HEADERS, flags, stream, &request(GET, "/bytes/1000"));
+                [asks, frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
+            }
+            Self::Continuations => frame(CONTINUATION, 0, 1, b""),
+            Self::Pings => frame(PING, 0, 0, b"12345678"),
+            Self::Settings => frame(SETTINGS, 0, 0, b""),
+            Self::EmptyData => frame(DATA, 0, 1, b""),
+            Self::HeaderBombs => {
+                let mut block = request(GET, "/bytes/1000");
+                // A field that is kept, and then named over and over.
+                block.extend(b"\x40\x01x\x7f\xa1\x1e");
+                block.extend([b'a'; 4000]);
+                block.extend([0xbe; 8000]);
+                frame(HEADERS, END_STREAM | END_HEADERS, stream, &block)
+            }
+        }
+    }
+
+    /// One connection after the other, each until it is cut.
+    fn keep_on(self, address: SocketAddr, ends: &AtomicBool) {
+        while !ends.load(Ordering::Relaxed) {
+            if self.once(address, ends).is_err() {
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+
+    fn once(self, address: SocketAddr, ends: &AtomicBool) -> std::io::Result<()> {
+        let mut stream = TcpStream::connect(address)?;
+        let beginning = [PREFACE, &frame(SETTINGS, 0, 0, b""), &self.beginning()].concat();
+        stream.write_all(&beginning)?;
+        stream.set_nonblocking(true)?;
+        let (mut number, mut answers) = (0, vec![0; 64 * 1024]);
+        while !ends.load(Ordering::Relaxed) {
+            let burst = match self {
+                Self::HeaderBombs => BURST / 50,
+                _ => BURST,
+            };
+            let burst: Vec<u8> = (number..number + burst)
+                .flat_map(|at| self.next(at))
+                .collect();
+            let mut sent = 0;
+            while sent < burst.len() && !ends.load(Ordering::Relaxed) {
+                match stream.write(&burst[sent..]) {
+                    Ok(count) => sent += count,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        std::thread::sleep(PAUSE);
+                    }
+                    Err(error) => return Err(error),
+                }
+                loop {
+                    match stream.read(&mut answers) {
+                        Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                        Ok(_) => {}
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            number += BURST;
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_is_not_served() {
+        let answer = |took, is_good| Answer {
+            at: 0.0,
+            took,
+            is_good,
+        };
+        let alone = vec![answer(0.001, true); 100];
+        let (beside, mut refused) = (vec![answer(0.002, true); 100], alone.clone());
+        refused.push(answer(0.000_1, false));
+        let judged = |beside: &[Answer]| {
+            let rows = rows(ATTACKS[0], [&alone, beside], 3_000_000);
+            (
+                rows[0].value,
+                rows[0].holds,
+                memory(&rows).and_then(|row| row.value),
+            )
+        };
+        assert_eq!(judged(&beside), (Some(2.0), Some(true), Some(3.0)));
+        assert_eq!(judged(&refused), (None, Some(false), Some(3.0)));
+    }
+
+    #[test]
+    fn frames_are_as_http2_has_them() {
+        assert_eq!(
+            frame(PING, 0, 0, b"12345678")[..9],
+            [0, 0, 8, 6, 0, 0, 0, 0, 0]
+        );
+        let bomb = Flood::HeaderBombs.next(1);
+        assert_eq!(bomb[3..9], [1, 5, 0, 0, 0, 3]);
+        // 127 and 3873 in seven bits each (RFC 7541 section 5.1): 4000.
+        assert_eq!(127 + 0x21 + (0x1e << 7), 4000);
+    }
+}

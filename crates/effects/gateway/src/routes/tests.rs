@@ -1,0 +1,218 @@
+use http::HeaderMap;
+use http::uri::PathAndQuery;
+use ward_types::id::{ReleaseId, Term};
+use ward_types::table::{Pool as PoolEntry, Table};
+
+use super::memory::REMEMBERED;
+use super::*;
+
+fn table(generation: u64, instances: &[&str]) -> Table {
+    let endpoint = |name: &&str| Endpoint {
+        instance: InstanceId::parse(name).unwrap(),
+        release: ReleaseId(1),
+        dir: "/nowhere".into(),
+        port: 8080,
+        long_drain: None,
+    };
+    Table {
+        term: Term(1),
+        generation: Generation(generation),
+        pools: vec![PoolEntry {
+            env: EnvId::parse("shop/dev").unwrap(),
+            service: Name::parse("web").unwrap(),
+            routes: vec![Route::plain("Shop.localhost")],
+            endpoints: instances.iter().map(endpoint).collect(),
+            split: None,
+            probe: None,
+            maintenance: None,
+            guard: ward_types::guard::Guard::default(),
+            balance: ward_types::balance::Balance::default(),
+        }],
+    }
+}
+
+fn offer(routing: &Routing, table: &Table) -> Offer {
+    routing.read(&serde_json::to_vec(table).unwrap()).unwrap()
+}
+
+fn check(routing: &Routing, table: &Table) -> Result<bool, TableError> {
+    routing.check(&offer(routing, table))
+}
+
+fn swap(routing: &Routing, table: Table) {
+    routing.swap(offer(routing, &table));
+}
+
+fn only(routing: &Routing) -> Arc<Instance> {
+    let current = routing.current();
+    let target = PathAndQuery::from_static("/");
+    let route = current
+        .sites
+        .find("shop.localhost", &target, &HeaderMap::new());
+    Arc::clone(&route.unwrap_or_else(|f| panic!("{f:?}")).pool.endpoints[0])
+}
+
+#[test]
+fn older_and_changed_tables_are_refused_and_the_same_is_taken() {
+    let routing = Routing::new(affinity::Key::random());
+    assert!(check(&routing, &table(5, &["web-r1-1"])).unwrap());
+    swap(&routing, table(5, &["web-r1-1"]));
+    assert!(!check(&routing, &table(5, &["web-r1-1"])).unwrap());
+    assert!(check(&routing, &table(4, &["web-r1-1"])).is_err());
+    assert!(check(&routing, &table(5, &["web-r1-2"])).is_err());
+    let mut twice = table(6, &[]);
+    let mut second = twice.pools[0].clone();
+    second.service = Name::parse("api").unwrap();
+    second.routes = vec![Route::plain("shop.localhost.")];
+    twice.pools.push(second.clone());
+    assert!(matches!(
+        check(&routing, &twice),
+        Err(TableError::RouteTwice { .. })
+    ));
+    second.routes[0].path = "/api".to_owned();
+    twice.pools[1] = second.clone();
+    assert!(check(&routing, &twice).unwrap());
+    twice.pools[1].env = EnvId::parse("shop/test").unwrap();
+    assert!(matches!(
+        check(&routing, &twice),
+        Err(TableError::HostTwice { .. })
+    ));
+    let mut cases = second.clone();
+    cases.routes[0].path = "/API".to_owned();
+    cases.routes.extend(second.routes);
+    twice.pools[1] = cases;
+    assert!(matches!(
+        check(&routing, &twice),
+        Err(TableError::RouteTwice { .. })
+    ));
+}
+
+#[test]
+fn a_table_that_was_overtaken_after_its_check_does_not_come_back() {
+    let routing = Routing::new(affinity::Key::random());
+    let overtaken = offer(&routing, &table(1, &["web-r1-1"]));
+    assert!(routing.check(&overtaken).unwrap());
+    swap(&routing, table(2, &["web-r2-2"]));
+    assert!(routing.swap(overtaken).is_none());
+    assert_eq!(only(&routing).endpoint.instance.as_str(), "web-r2-2");
+}
+
+#[test]
+fn what_has_not_changed_is_the_very_same() {
+    let routing = Routing::new(affinity::Key::random());
+    swap(&routing, table(1, &["web-r1-1"]));
+    let pool = |routing: &Routing| {
+        let current = routing.current();
+        let (_, pool) = current.services().next().unwrap();
+        Arc::clone(pool)
+    };
+    let first = pool(&routing);
+    swap(&routing, table(2, &["web-r1-1"]));
+    assert!(Arc::ptr_eq(&first, &pool(&routing)));
+    assert_eq!(routing.current().table.generation, Generation(2));
+    swap(&routing, table(3, &["web-r1-1", "web-r1-2"]));
+    assert!(!Arc::ptr_eq(&first, &pool(&routing)));
+    assert_eq!(
+        pool(&routing).endpoints[0].serial,
+        first.endpoints[0].serial
+    );
+}
+
+#[test]
+fn an_instance_that_leaves_is_closed_and_the_same_again_when_it_returns() {
+    let routing = Routing::new(affinity::Key::random());
+    swap(&routing, table(1, &["web-r1-1"]));
+    let first = only(&routing);
+    let place = first.take().unwrap();
+    swap(&routing, table(2, &["web-r1-2"]));
+    assert!(first.take().is_none());
+    let env = EnvId::parse("shop/dev").unwrap();
+    assert_eq!(
+        routing.observe().traffic[&env][&first.endpoint.instance].requests,
+        1
+    );
+    swap(&routing, table(3, &["web-r1-1"]));
+    assert_eq!(only(&routing).serial, first.serial);
+    drop(place);
+}
+
+#[test]
+fn an_instance_that_comes_back_keeps_its_long_connections_and_has_a_new_budget_the_next_time() {
+    let routing = Routing::new(affinity::Key::random());
+    let with_budget = |generation, instances: &[&str]| {
+        let mut table = table(generation, instances);
+        let endpoints = &mut table.pools[0].endpoints;
+        endpoints
+            .iter_mut()
+            .for_each(|one| one.long_drain = Some(ward_types::time::Millis::secs(60)));
+        table
+    };
+    swap(&routing, with_budget(1, &["web-r1-1"]));
+    let place = only(&routing).take().unwrap();
+    let told = place.lengthen();
+    swap(&routing, with_budget(2, &[]));
+    swap(&routing, with_budget(3, &["web-r1-1"]));
+    let much_later = Instant::now() + Duration::from_secs(999);
+    assert_eq!(only(&routing).parting.tell(much_later), None);
+    assert_eq!(routing.tell(much_later), None);
+    swap(&routing, with_budget(4, &[]));
+    let next = routing.tell(Instant::now()).unwrap();
+    assert!(next > Instant::now() + Duration::from_secs(30));
+    assert!(!told.is_cancelled());
+    routing.tell(much_later);
+    assert!(told.is_cancelled());
+}
+
+#[test]
+fn a_replaced_instance_is_remembered_as_long_as_its_release_is_in_rotation() {
+    let routing = Routing::new(affinity::Key::random());
+    let env = EnvId::parse("shop/dev").unwrap();
+    let seen = |id: &str| {
+        let traffic = routing.observe().traffic.remove(&env).unwrap_or_default();
+        traffic.get(&InstanceId::parse(id).unwrap()).copied()
+    };
+    swap(&routing, table(1, &["web-r1-1"]));
+    only(&routing).take().unwrap().failed();
+    swap(&routing, table(2, &["web-r1-2"]));
+    assert_eq!(seen("web-r1-1").unwrap().failed, 1);
+    swap(&routing, table(3, &["web-r2-3"]));
+    assert!(seen("web-r1-1").is_none() && seen("web-r1-2").is_none());
+    for ordinal in 0..400 {
+        swap(
+            &routing,
+            table(4 + ordinal, &[&format!("web-r3-{ordinal}")]),
+        );
+    }
+    assert_eq!(routing.observe().traffic[&env].len(), REMEMBERED + 1);
+    assert!(seen("web-r3-399").is_some() && seen("web-r3-0").is_none());
+}
+
+#[test]
+fn a_table_whose_split_cannot_be_is_refused() {
+    let mut table = table(1, &["web-r1-1"]);
+    table.pools[0].split = Some(ward_types::table::Split {
+        release: ReleaseId(1),
+        percent: 101,
+        sticky: None,
+    });
+    let refused = check(&Routing::new(affinity::Key::random()), &table);
+    assert!(matches!(refused, Err(TableError::BadSplit { .. })));
+}
+
+#[test]
+fn cutting_is_refused_in_rotation_and_ends_what_is_under_way_out_of_it() {
+    let routing = Routing::new(affinity::Key::random());
+    swap(&routing, table(1, &["web-r1-1"]));
+    let first = only(&routing);
+    let _place = first.take().unwrap();
+    assert!(routing.cut(&first.env, &first.endpoint.instance).is_err());
+    swap(&routing, table(2, &[]));
+    routing.cut(&first.env, &first.endpoint.instance).unwrap();
+    assert!(first.cut.is_cancelled());
+    swap(&routing, table(3, &["web-r1-1"]));
+    assert_ne!(
+        only(&routing).serial,
+        first.serial,
+        "a cut object came back into rotation"
+    );
+}
