@@ -50,6 +50,8 @@ fn same(plain: &Plain, head: &Head<'_>) {
         assert!(closes || value.eq_ignore_ascii_case(b"keep-alive"));
     }
     assert_eq!(plain.closes, closes);
+    let traces = head.all("traceparent").count();
+    assert!(traces == 1 || traces == 0 && head.all("tracestate").count() == 0);
     let first = head.all("x-request-id").next();
     let word = |value: &[u8]| {
         value.len() <= 128

@@ -10,7 +10,7 @@ use crate::run::{cargo, root, run, say};
 use crate::{docs, packages::TEST};
 
 /// How long each fuzz target goes on, in seconds.
-const FUZZED_FOR: u32 = 10;
+const FUZZED_FOR: u32 = 5;
 
 pub(crate) fn test() -> Result<(), String> {
     packages::install(TEST)?;

@@ -120,7 +120,10 @@ impl<W: World> Driver<W> {
         let mut troubles = Vec::new();
         for action in &plan.actions {
             if let Err(trouble) = self.carry_out(env, observed, action).await {
-                tracing::warn!(env = %self.env, ?action, trouble, "a step failed; it is planned again");
+                // Said once, and not five times a second for as long as a disk is full.
+                if !self.before.contains(action) {
+                    tracing::warn!(env = %self.env, ?action, trouble, "a step failed; it is planned again");
+                }
                 plan.memory.was_not_done(action);
                 troubles.push(trouble);
             }

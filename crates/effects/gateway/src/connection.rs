@@ -465,9 +465,10 @@ impl Switched {
         Self(Arc::clone(activity))
     }
 
-    /// A piece went out to the client.
+    /// A piece is handed out to be sent to the client.
     pub(crate) fn sent(&self, bytes: usize) {
         self.0.earned.piece(bytes);
+        self.0.held.hands_out(bytes);
     }
 }
 

@@ -76,6 +76,7 @@ mod serve;
 mod settings;
 mod site;
 mod socket;
+mod sparing;
 mod spawn;
 mod split;
 mod table_file;

@@ -94,7 +94,8 @@ impl Held {
         self.cut.load(Ordering::Relaxed)
     }
 
-    fn bytes(&self) -> usize {
+    /// How much is held.
+    pub(crate) fn bytes(&self) -> usize {
         // Heads and frames are counted as read and never as passed on; more than its window cannot be held.
         let read = self.read.load(Ordering::Relaxed).min(1 << 20);
         EACH + self.out.load(Ordering::Relaxed) + read

@@ -41,6 +41,7 @@ use crate::routes::Routing;
 use crate::scribe::Scribe;
 use crate::serve::{self, Desk};
 use crate::socket;
+use crate::sparing::Sparing;
 use crate::table_file;
 use crate::tls::{self, Tls, TlsError};
 use crate::trace::Traces;
@@ -180,6 +181,7 @@ fn serve(options: Options) -> Result<(), StartError> {
         limits: options.limits,
         balancers: options.balancers,
         traces: options.traces,
+        failed_handshakes: Sparing::default(),
         phase: watch::Sender::new(Phase::Serving),
         accepting: watch::Sender::new(0),
         egress: Record::new(&folder),

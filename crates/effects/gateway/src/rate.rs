@@ -76,18 +76,24 @@ impl Meter {
         }
     }
 
-    /// Counts a request of `now` (nanoseconds), or says when to ask again.
+    /// Counts a request of `now` (nanoseconds), or says when to ask again. Where its header is there several times, it
+    /// counts for each: who reads them may take any.
     pub(crate) fn take(
         &self,
         address: IpAddr,
         headers: &HeaderMap,
         now: u64,
     ) -> Result<(), Duration> {
-        let token = self.header.as_ref().and_then(|name| headers.get(name));
-        match token {
-            Some(token) => self.take_as(token.as_bytes(), now),
-            None => self.take_as(Origin::of(address), now),
-        }
+        let tokens = self
+            .header
+            .as_ref()
+            .map(|name| headers.get_all(name).iter());
+        let taken = tokens.into_iter().flatten();
+        let taken = taken.map(|token| self.take_as(token.as_bytes(), now));
+        let first = |one: Result<(), Duration>, other: Result<(), Duration>| one.and(other);
+        taken
+            .reduce(first)
+            .unwrap_or_else(|| self.take_as(Origin::of(address), now))
     }
 
     fn take_as(&self, client: impl Hash, now: u64) -> Result<(), Duration> {
@@ -180,6 +186,21 @@ mod tests {
         assert!(take("192.0.2.1", Some("b")));
         assert!(take("192.0.2.1", None) && !take("192.0.2.1", None));
         assert!(take("192.0.2.2", None));
+    }
+
+    #[test]
+    fn a_second_token_hides_no_first_one() {
+        let meter = meter("1/m", 1, "header:x-key");
+        let take = |keys: [&'static str; 2]| {
+            let mut headers = HeaderMap::new();
+            for key in keys {
+                headers.append("x-key", key.parse().unwrap());
+            }
+            let address = "192.0.2.1".parse().unwrap();
+            meter.take(address, &headers, SECOND).is_ok()
+        };
+        assert!(take(["a", "b"]));
+        assert!(!take(["c", "b"]) && !take(["b", "d"]));
     }
 
     #[test]

@@ -144,16 +144,18 @@ impl Tls {
             let _ = stream.shutdown().await;
             return Err(io::Error::other("a challenge of ACME was answered"));
         }
-        let demand = start
-            .client_hello()
-            .server_name()
-            .and_then(|name| self.resolver.book.load().demand(&canonical(name)));
+        let name = start.client_hello().server_name().map(canonical);
+        let demand = name.as_ref();
+        let demand = demand.and_then(|name| self.resolver.book.load().demand(name));
         let Some(demand) = demand else {
             return Ok((start.into_stream(usual).await?, None));
         };
         let nobody = || io::Error::other("the authorities of this host's clients cannot be read");
         let terms = demand.terms().ok_or_else(nobody)?;
-        let stream = start.into_stream(Arc::clone(&terms.1)).await?;
+        let name = name.unwrap_or_default();
+        let of_host = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
+        let stream = start.into_stream(Arc::clone(&terms.1)).await;
+        let stream = stream.map_err(of_host)?;
         let shown = stream.get_ref().1.peer_certificates();
         let holder = shown
             .and_then(<[_]>::first)

@@ -9,6 +9,7 @@
 use std::cell::Cell;
 use std::io::{self, Cursor};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use crate::account::Account;
 use crate::connection::Switched;
 use crate::failure::Fault;
 use crate::instance::Place;
+use crate::memory::Held;
 use crate::websocket::{Borders, CLOSE_TO_CLIENT, CLOSE_TO_INSTANCE};
 
 const BUFFER: usize = 16 * 1024;
@@ -57,7 +59,7 @@ impl Speech {
 /// Carries a switched connection, or stream of HTTP/2, until it ends or is cut. On that to the instance these bytes have
 /// come already.
 pub(crate) async fn switched(
-    (client, stream): (OnUpgrade, Option<Switched>),
+    (client, stream, held): (OnUpgrade, Option<Switched>, Arc<Held>),
     (upstream, ahead): (TcpStream, Bytes),
     speech: Speech,
     place: Rc<Place>,
@@ -79,6 +81,7 @@ pub(crate) async fn switched(
     };
     let tunnel = &mut told.tunnel;
     tunnel.inward.stream = stream;
+    tunnel.outward.held = Some(held);
     if speech == Speech::Websocket {
         tunnel.half_closed = WEBSOCKET_CLOSED;
     }
@@ -245,6 +248,8 @@ struct Direction {
     borders: Borders,
     /// Where it leads, if that is one of many on a connection.
     stream: Option<Switched>,
+    /// Where what it reads is counted.
+    held: Option<Arc<Held>>,
 }
 
 impl Default for Direction {
@@ -256,6 +261,7 @@ impl Default for Direction {
             carried: 0,
             borders: Borders::default(),
             stream: None,
+            held: None,
         }
     }
 }
@@ -303,6 +309,9 @@ impl Direction {
         if let Some(stream) = &self.stream {
             stream.sent(count);
         }
+        if let Some(held) = &self.held {
+            held.passed_on(count);
+        }
         self.carried += count as u64;
         self.start += count;
         Ok(())
@@ -339,5 +348,36 @@ impl Direction {
             to.flush().await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_passed_on_is_not_held() {
+        let (client, mut near) = tokio::io::duplex(64);
+        let (instance, mut far) = tokio::io::duplex(64);
+        let mut tunnel = Tunnel::new(client, instance);
+        let held = Arc::new(Held::default());
+        let nothing = held.bytes();
+        tunnel.outward.held = Some(Arc::clone(&held));
+        held.came(5000);
+        assert_eq!(held.bytes(), nothing + 5000);
+        let ends = async {
+            near.write_all(&[7; 5000]).await?;
+            near.shutdown().await
+        };
+        let reads = async {
+            let mut got = Vec::new();
+            far.read_to_end(&mut got).await?;
+            far.shutdown().await?;
+            io::Result::Ok(got.len())
+        };
+        let (broken, ended, read) = tokio::join!(tunnel.carry(), ends, reads);
+        assert!(broken.is_none() && ended.is_ok());
+        assert_eq!(read.unwrap(), 5000);
+        assert_eq!((held.bytes(), tunnel.carried()), (nothing, (5000, 0)));
     }
 }

@@ -33,6 +33,7 @@ use crate::probe;
 use crate::refusals::Refusals;
 use crate::routes::Routing;
 use crate::scribe::Outbox;
+use crate::sparing::Sparing;
 use crate::tally::{Handshake, Tallies};
 use crate::tls::Tls;
 use crate::trace::{Made, Traces};
@@ -85,6 +86,8 @@ pub(crate) struct Shared {
     pub(crate) egress: egress::Record,
     /// The ports that are listened on.
     pub(crate) ports: Ports,
+    /// Whether more is said of handshakes that failed.
+    pub(crate) failed_handshakes: Sparing,
     /// How TLS is spoken.
     pub(crate) tls: Tls,
     /// What is counted.
@@ -319,7 +322,8 @@ async fn accept_all(worker: &Rc<Worker>, listener: &TcpListener, speak: Speak) {
             match speak {
                 Speak::Plain => connection::serve_plain(worker, stream, peer, seat).await,
                 Speak::Tls => {
-                    if let Some((stream, holder)) = handshake(&worker, stream, &seat).await {
+                    if let Some((stream, holder)) = handshake(&worker, stream, (&seat, peer)).await
+                    {
                         connection::serve_tls(worker, stream, (peer, holder), seat).await;
                     }
                 }
@@ -341,10 +345,17 @@ async fn client_of(worker: &Worker, stream: &mut TcpStream, peer: SocketAddr) ->
     .ok()
 }
 
+/// Who only looks whether somebody listens is not worth a line. Of the others not all are: anybody can make them.
+fn say(shared: &Shared, peer: SocketAddr, error: &io::Error) {
+    if error.kind() != io::ErrorKind::UnexpectedEof && shared.failed_handshakes.may_say() {
+        tracing::info!(client = %peer, %error, "a TLS handshake failed");
+    }
+}
+
 async fn handshake(
     worker: &Worker,
     stream: TcpStream,
-    seat: &Seat,
+    (seat, peer): (&Seat, SocketAddr),
 ) -> Option<(client::Shared<TlsStream<TcpStream>>, Option<Box<Holder>>)> {
     let shared = &worker.shared;
     // Its room is given back when it is over; the connection stays.
@@ -363,7 +374,7 @@ async fn handshake(
         // Put away at once: whatever a task holds it has room for in each of its layers.
         Ok((stream, holder)) => Some((client::Shared::new(stream), holder)),
         Err(error) => {
-            tracing::debug!(%error, "a TLS handshake failed");
+            say(shared, peer, &error);
             None
         }
     }

@@ -216,6 +216,34 @@ fn p4_p10_the_server_is_killed_and_serving_goes_on() {
     assert!(ward.ok(&["audit", "verify"]).contains("none altered"));
 }
 
+#[test]
+fn who_cannot_write_what_it_logs_goes_on() {
+    let ward = Ward::new();
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let mut command = ward.command(&["serve"]);
+    let command = command.env("WARD_LOG", "debug").stderr(full.unwrap());
+    let mut serve = command.spawn().unwrap();
+    eventually("it listens", || ward.run(&["status"]).code() == 0);
+    ward.stack(r#"ANSWER = "good""#, "");
+    ward.up();
+    let http = ward.http();
+    let pid = || ward.healthy("web").first()?["pid"].as_i64();
+    let first = pid().unwrap();
+    kill9(i32::try_from(first).unwrap());
+    eventually("it is replaced", || pid().is_some_and(|now| now != first));
+    let gateway = ward.gateway_pid();
+    kill9(gateway);
+    eventually("another gateway serves", || {
+        let good = get(&http, HOST, "/").is_ok_and(|answer| answer.body == "good");
+        good && ward.gateway_pid() != gateway
+    });
+    ward.stack(r#"ANSWER = "better""#, "");
+    ward.ok(&["deploy"]);
+    assert_eq!(get(&http, HOST, "/").unwrap().body, "better");
+    ward.ok(&["down", "--purge", "--yes"]);
+    serve.wait().unwrap();
+}
+
 /// Its locks were removed while it slept, and so another one could start.
 #[test]
 fn p4_a_server_that_was_succeeded_does_nothing_when_it_wakes() {

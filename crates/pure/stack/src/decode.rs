@@ -102,6 +102,7 @@ fn service(at: &At<'_>) -> Option<ServiceSpec> {
                 .and_then(|affinity| affinity.text("cookie"))
                 .map(|cookie| Affinity { cookie }),
             hedge: at.limit("hedge"),
+            retries: Some(at.count("retries")).filter(|most| *most < Balance::MOST_RETRIES),
         },
     })
 }

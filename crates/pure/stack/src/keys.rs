@@ -336,6 +336,9 @@ pub const KEYS: &[Key] = &[
     Key::new("service.*.hedge", duration("1ms", "1m"), Need::Optional, r#""100ms""#)
         .about("After how long without the head of an answer a GET or HEAD without a body is sent to a second instance too, once. The first answer counts; the other instance is told by the end of its connection. Each is paid for from the budget of retries: a fifth of the requests, and ten a second. Choose what all but a few answers in a hundred stay below. Without it nothing is asked twice while it may still be answered.")
         .also(&["hedging", "hedge_after", "hedge_delay", "hedge_policy", "backup_request", "speculative_retry"]),
+    Key::new("service.*.retries", Kind::Count { least: 0, most: 2, port: false }, Need::Default("2"), "0")
+        .about("How often a request that brought no answer, but that an instance may have seen, is sent again: only GET, HEAD, OPTIONS and other idempotent methods without a body, and each is paid for from a budget, a fifth of the requests and ten a second. `0` is for services whose GETs must not happen twice, or can crash them; what no instance can have seen still goes to the next one.")
+        .also(&["retry", "max_retries", "retry_policy", "num_retries", "proxy_next_upstream", "attempts"]),
     Key::new("service.*.start_timeout", duration("1s", "1h"), Need::Default(r#""60s""#), r#""2m""#)
         .about("From start to healthy, at most; then the deployment goes back.")
         .also(&["deploy_timeout", "grace_period", "boot_timeout"]),

@@ -580,4 +580,6 @@ fn how_requests_are_placed_is_read_and_without_a_word_it_is_by_load() {
     let read = balance("affinity = { cookie = \"at\" }");
     assert_eq!(read.affinity, Some(Affinity { cookie }));
     assert_eq!(balance("hedge = \"50ms\"").hedge, Some(Millis(50)));
+    assert_eq!(balance("retries = 0").retries, Some(0));
+    assert_eq!(balance("retries = 2"), Balance::default());
 }

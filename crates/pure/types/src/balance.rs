@@ -14,9 +14,16 @@ pub struct Balance {
     /// After how long without the head of an answer a second instance is asked too; `None`: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hedge: Option<Millis>,
+    /// How often a request that an instance may have seen is sent again, at the most [`Self::MOST_RETRIES`]; `None`:
+    /// so often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
 }
 
 impl Balance {
+    /// How often a request that an instance may have seen is sent again where nothing is said of it.
+    pub const MOST_RETRIES: u32 = 2;
+
     /// Whether it is what a stack file says that says nothing of it.
     #[must_use]
     pub fn is_default(&self) -> bool {
@@ -40,7 +47,7 @@ mod tests {
     fn an_old_record_has_the_default() {
         let balance: Balance = serde_json::from_str("{}").unwrap();
         assert!(balance.is_default());
-        let text = r#"{"affinity":{"cookie":"instance"},"hedge":100}"#;
+        let text = r#"{"affinity":{"cookie":"instance"},"hedge":100,"retries":0}"#;
         let balance: Balance = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&balance).unwrap(), text);
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use http::HeaderValue;
 
 use super::answer::{self, Extra};
-use super::ask::{Ask, From, Read};
+use super::ask::{Ask, Asker, Read};
 use super::body::{Framing, push_chunk};
 
 /// What was made of the head of a request.
@@ -43,12 +43,12 @@ pub struct Plain {
 /// Reads the head of a request, of the outside or of a link.
 #[must_use]
 pub fn ask(input: &[u8], link: bool) -> Asked {
-    let from = match link {
-        true => From::Link,
-        false => From::Front,
+    let asker = match link {
+        true => Asker::Link,
+        false => Asker::Front,
     };
     let mut written = Vec::new();
-    let ask = match Ask::read(input, from, &mut written) {
+    let ask = match Ask::read(input, asker, &mut written) {
         Read::Partial => return Asked::Partial,
         Read::Odd => return Asked::Odd,
         Read::Plain(ask) => ask,

@@ -1,5 +1,7 @@
 //! The answer on its way back to the client.
 
+use std::sync::Arc;
+
 use http::header::{CONNECTION, CONTENT_ENCODING, SET_COOKIE, UPGRADE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 use http_body_util::Full;
@@ -107,7 +109,8 @@ impl Exchange<'_> {
         let account = self.account.clone();
         account.lasts();
         let stream = self.knock.as_ref().and_then(|_| self.client.stream());
-        let carrying = tunnel::switched((client, stream), upstream, speech, held.place, account);
+        let client = (client, stream, Arc::clone(&self.client.held));
+        let carrying = tunnel::switched(client, upstream, speech, held.place, account);
         tokio::task::spawn_local(carrying);
         let mut switched = Response::new(Reply::Page(Full::default()));
         if self.knock.is_some() {

@@ -256,7 +256,9 @@ async fn a_connection_with_a_silent_websocket_is_not_idle() {
     // Its connections are closed after five seconds without use.
     tokio::time::sleep(Duration::from_secs(7)).await;
     echo(&mut socket, Message::text("still here")).await;
-    drop((socket, client));
+    // Nor was its client told to go elsewhere.
+    let other = client.send_request(get2("/")).await.unwrap();
+    assert_eq!(body(other).await, "one");
 }
 
 #[tokio::test]

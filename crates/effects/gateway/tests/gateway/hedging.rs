@@ -111,6 +111,7 @@ impl Scene {
         world.balance = Balance {
             affinity: None,
             hedge: Some(Millis(after)),
+            ..Balance::default()
         };
         world.route(&[SECOND]).await;
         let client = http2(world.http).await;

@@ -15,6 +15,8 @@ fn log() {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        // It would say on the same full disk that nothing can be written there, and panic because that cannot be said.
+        .log_internal_errors(false)
         .init();
 }
 

@@ -18,7 +18,7 @@ pub(super) fn check((name, _, service): Part<'_>) -> Vec<Mistake> {
 
 /// What is said of requests holds for none where there is no port.
 fn without_requests(name: &str, service: &Table) -> Option<Mistake> {
-    const OF_REQUESTS: [&str; 4] = ["limit", "concurrency", "affinity", "hedge"];
+    const OF_REQUESTS: [&str; 5] = ["limit", "concurrency", "affinity", "hedge", "retries"];
     let mut said = OF_REQUESTS.iter();
     let (key, entry) = said.find_map(|key| Some((*key, service.get(key)?)))?;
     (!intended(service, "service.*", "port")).then(|| {
