@@ -139,6 +139,20 @@ const MUTATIONS: &[Mutation] = &[
         noticed_by: &["ward-gateway"],
     },
     Mutation {
+        guard: "what may not come twice is not sent again when a kept connection closes",
+        file: "crates/effects/gateway/src/proxy/asking.rs",
+        text: "Reuse::Recent | Reuse::Never => Harmless::Untouched,",
+        without: "Reuse::Recent | Reuse::Never => Harmless::Any,",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
+        guard: "trailers do not say where a body ends",
+        file: "crates/effects/gateway/src/coming.rs",
+        text: "&& may_trail(&name)",
+        without: "",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
         guard: "nobody claims on the lean path where a request comes from",
         file: "crates/effects/gateway/src/lean/ask.rs",
         text: "claim if is_claim(claim, self.asker) => return Some(Line::Dropped),",

@@ -4,7 +4,7 @@
 //! away, and its request is cancelled: the two cannot be told apart, and an instance should not work for
 //! nobody.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -62,6 +62,7 @@ pub(crate) async fn serve_plain(
         address,
         scheme: "http",
         holder: None,
+        words: OnceCell::new(),
     };
     let stream = Shared::new(stream);
     serve(worker, stream, Entry::Front(outside), seat).await;
@@ -78,6 +79,7 @@ pub(crate) async fn serve_tls(
         address: peer.ip(),
         scheme: "https",
         holder,
+        words: OnceCell::new(),
     };
     serve(worker, stream, Entry::Front(outside), seat).await;
 }
@@ -115,6 +117,7 @@ async fn serve_whole<I>(
     let activity = Arc::new(Activity::new(open, &handed, &client.held));
     client.does(&activity);
     let watched = Watched {
+        manner: Manner::of(&stream, &handed.ahead),
         stream,
         ahead: handed.ahead,
         activity: Arc::clone(&activity),
@@ -135,7 +138,8 @@ async fn serve_whole<I>(
             };
             let busy = Busy::new(&activity, request.version(), account);
             let last = busy.number >= worker.limits.requests;
-            async move {
+            // Put away at once: over HTTP/2 it is moved from hand to hand before it begins.
+            Box::pin(async move {
                 let answer = proxy::answer(&worker, &client, request, &busy.account, begun);
                 let mut response = answer.await;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -145,7 +149,7 @@ async fn serve_whole<I>(
                     tell_to_go(&client, &mut response, &busy);
                 }
                 Ok::<_, Infallible>(response.map(|reply| Answer::new(reply, busy)))
-            }
+            })
         })
     };
     let builder = builder(&worker.limits);
@@ -575,10 +579,31 @@ struct Watched<I> {
     stream: Shared<I>,
     /// What was read from it before.
     ahead: Bytes,
+    manner: Manner,
     activity: Arc<Activity>,
     guard: Guard,
     shared: Arc<worker::Shared>,
     _seat: Seat,
+}
+
+/// How a stream is written.
+enum Manner {
+    /// HTTP/1.1: what there is, at once.
+    Messages,
+    /// HTTP/2. A stream that takes several parts at once is given each answer for itself by h2; of one that does not,
+    /// it puts small answers behind each other, up to 16 KB of them, and writes the heads of large frames apart from
+    /// what is in them. So it is not told, and what is written in small parts is held until it is complete.
+    Frames(Vec<u8>),
+}
+
+impl Manner {
+    fn of<I: Socket>(stream: &Shared<I>, ahead: &[u8]) -> Self {
+        // The connection preface (RFC 9113 section 3.4).
+        match stream.lock().is_http2() || ahead.starts_with(b"PRI ") {
+            true => Self::Frames(Vec::new()),
+            false => Self::Messages,
+        }
+    }
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
@@ -612,23 +637,87 @@ impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
     }
 }
 
+/// What is smaller is held until it is asked to go, and so much of it at the most.
+const HELD: usize = 4 * 1024;
+
+impl<I: AsyncWrite + Unpin> Watched<I> {
+    fn holds(&self) -> bool {
+        matches!(&self.manner, Manner::Frames(held) if !held.is_empty())
+    }
+
+    /// Writes what is held, and some of these parts behind it.
+    fn poll_write_behind(
+        &mut self,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut stream = self.stream.lock();
+            let stream = Pin::new(&mut *stream);
+            let held = match &mut self.manner {
+                Manner::Frames(held) if !held.is_empty() => held,
+                _ => {
+                    let polled = match parts {
+                        [one] => stream.poll_write(context, one),
+                        _ => stream.poll_write_vectored(context, parts),
+                    };
+                    self.activity.note_written(&polled);
+                    return polled;
+                }
+            };
+            let first = parts.first().map_or(&[][..], |first| first);
+            let both = [io::IoSlice::new(held), io::IoSlice::new(first)];
+            let polled = stream.poll_write_vectored(context, &both);
+            self.activity.note_written(&polled);
+            let written = match polled {
+                Poll::Ready(Ok(written)) if written > 0 => written,
+                other => return other,
+            };
+            let of_held = written.min(held.len());
+            held.drain(..of_held);
+            if written > of_held || (held.is_empty() && first.is_empty()) {
+                return Poll::Ready(Ok(written - of_held));
+            }
+        }
+    }
+
+    fn poll_write_held(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.holds() {
+            let written = std::task::ready!(self.poll_write_behind(context, &[]))?;
+            if written == 0 && self.holds() {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut *self.stream.lock()).poll_write(context, bytes);
-        self.activity.note_written(&polled);
-        polled
+        let this = self.get_mut();
+        if let Manner::Frames(held) = &mut this.manner
+            && held.len() + bytes.len() <= HELD
+        {
+            held.extend_from_slice(bytes);
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        this.poll_write_behind(context, &[io::IoSlice::new(bytes)])
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream.lock()).poll_flush(context)
+        let this = self.get_mut();
+        std::task::ready!(this.poll_write_held(context))?;
+        Pin::new(&mut *this.stream.lock()).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream.lock()).poll_shutdown(context)
+        let this = self.get_mut();
+        std::task::ready!(this.poll_write_held(context))?;
+        Pin::new(&mut *this.stream.lock()).poll_shutdown(context)
     }
 
     fn poll_write_vectored(
@@ -636,12 +725,10 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut *self.stream.lock()).poll_write_vectored(context, parts);
-        self.activity.note_written(&polled);
-        polled
+        self.get_mut().poll_write_behind(context, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.lock().is_write_vectored()
+        matches!(self.manner, Manner::Messages) && self.stream.lock().is_write_vectored()
     }
 }

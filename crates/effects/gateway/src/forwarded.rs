@@ -52,6 +52,7 @@ mod tests {
                 address: address.parse().unwrap(),
                 scheme,
                 holder: None,
+                words: std::cell::OnceCell::new(),
             };
             let mut out = Vec::new();
             write(&mut out, &outside, b"a:80");

@@ -4,6 +4,7 @@
 //! client's bytes: it gets a request written anew from the parsed one, with framing computed anew. What is
 //! ambiguous all the same is refused here (RFC 9112 sections 3.2 and 6.1, RFC 9113 section 8.2).
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 
 use http::header::{
@@ -258,6 +259,8 @@ pub(crate) struct Outside {
     pub(crate) scheme: &'static str,
     /// Whose certificate it has shown, on a connection to a host that asks for one.
     pub(crate) holder: Option<Box<Holder>>,
+    /// The address in words, once a request has needed it.
+    pub(crate) words: OnceCell<HeaderValue>,
 }
 
 impl Outside {
@@ -283,6 +286,8 @@ impl Outside {
     }
 }
 
+/// Lines that are added to a request, about.
+const ADDED: usize = 8;
 /// Who a client is that has shown a certificate.
 const SUBJECT: &str = "ward-client-subject";
 /// Of which certificate.
@@ -327,15 +332,16 @@ pub(crate) fn forget_holder(headers: &mut HeaderMap) {
 /// before the gateway whose word could be taken.
 pub(crate) fn set_forwarded(headers: &mut HeaderMap, outside: &Outside, host: &HeaderValue) {
     remove_named(headers, is_claim);
-    let address = HeaderValue::try_from(outside.address.to_canonical().to_string())
-        .expect("an address is digits, letters, dots and colons");
-    headers.insert("x-real-ip", address.clone());
-    headers.insert("x-forwarded-for", address);
-    headers.insert(
-        "x-forwarded-proto",
-        HeaderValue::from_static(outside.scheme),
-    );
-    headers.insert("x-forwarded-host", host.clone());
+    let address = outside.words.get_or_init(|| {
+        HeaderValue::try_from(outside.address.to_canonical().to_string())
+            .expect("an address is digits, letters, dots and colons")
+    });
+    let scheme = HeaderValue::from_static(outside.scheme);
+    headers.reserve(ADDED);
+    headers.insert(HeaderName::from_static("x-real-ip"), address.clone());
+    headers.insert(HeaderName::from_static("x-forwarded-for"), address.clone());
+    headers.insert(HeaderName::from_static("x-forwarded-proto"), scheme);
+    headers.insert(HeaderName::from_static("x-forwarded-host"), host.clone());
     for (name, value) in outside.holder_lines() {
         headers.insert(name, value.clone());
     }
@@ -455,6 +461,7 @@ mod tests {
             address: "::ffff:127.0.0.1".parse().unwrap(),
             scheme: "https",
             holder: None,
+            words: OnceCell::new(),
         };
         set_forwarded(&mut headers, &outside, &HeaderValue::from_static("a:8443"));
         assert_eq!(headers.get_all("x-forwarded-for").iter().count(), 1);

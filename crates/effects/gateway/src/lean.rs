@@ -15,9 +15,9 @@
 //! **Nothing is passed on as it came.** Both heads are written from what was understood of them, as hyper's path
 //! does, so that no third reading of them exists; [`ask`] lets through less than the grammar allows.
 
-mod answer;
+pub(crate) mod answer;
 mod ask;
-mod body;
+pub(crate) mod body;
 mod exchange;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
@@ -33,6 +33,9 @@ pub(crate) use spare::{Dates, Spare};
 use crate::account::Account;
 use crate::clock;
 use crate::proxy::Begun;
+
+/// The longest head of an answer.
+pub(crate) const LONGEST_HEAD: usize = 64 * 1024;
 
 /// How a connection ends here.
 pub(crate) enum Parted {

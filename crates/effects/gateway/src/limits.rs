@@ -63,7 +63,8 @@ pub struct Limits {
     pub waiting: usize,
     /// How long an unused connection to an instance is kept.
     pub upstream_idle: Duration,
-    /// Unused connections kept per instance and worker.
+    /// Unused connections kept per instance and worker. As many as are likely to be needed at once: HTTP/2 brings
+    /// requests by the hundred, and a connection that is made anew costs more than the request.
     pub upstream_kept: usize,
     /// Bytes of memory that the whole process may use before clients are refused and cut; `None`: a quarter of
     /// what the machine, or the cgroup, has. Less than 64 MiB is taken for 64 MiB.
@@ -94,7 +95,7 @@ impl Default for Limits {
             hold: Duration::from_secs(5),
             waiting: 2_000,
             upstream_idle: Duration::from_secs(30),
-            upstream_kept: 256,
+            upstream_kept: 1_024,
             memory: None,
         }
     }

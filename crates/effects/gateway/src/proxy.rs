@@ -7,6 +7,7 @@
 //!    happened twice, take another place. When there is none, wait for one (see [`crate::gap`]).
 //! 4. Write the head of the answer anew and let the body flow.
 
+mod asking;
 mod deadline;
 mod delivering;
 mod finding;
@@ -19,13 +20,12 @@ use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, HOST, TE, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio_util::sync::CancellationToken;
 use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId};
 use ward_types::route::Forwarded;
 use ward_types::table::Refusal;
@@ -35,6 +35,7 @@ use crate::account::Account;
 use crate::balance::{Pick, pick, pick_kept, side_of};
 use crate::client::Client;
 use crate::clock;
+use crate::coming::Coming;
 use crate::course::{Broken, Course};
 use crate::extended::{self, Knock};
 use crate::failure::{Asked, Failure};
@@ -48,7 +49,7 @@ use crate::split::Ticket;
 use crate::tally::Door;
 use crate::trace::{self, Made};
 use crate::upload::{Attempt, Upload};
-use crate::upstream::{Lease, Reuse, SendError};
+use crate::upstream::{Reuse, SendError};
 use crate::worker::Worker;
 
 /// Where a connection comes from, which decides what its requests may reach.
@@ -131,6 +132,9 @@ pub(crate) async fn answer(
     });
     account.begins(response.status());
     let headers = response.headers_mut();
+    let mut id = id;
+    // Each is another one: HPACK would put them all in its table, and others out of it (RFC 7541 section 6.2.3).
+    id.set_sensitive(version == Version::HTTP_2);
     headers.insert(head::REQUEST_ID, id);
     if version == Version::HTTP_2 {
         headers.remove(CONNECTION);
@@ -344,7 +348,7 @@ impl<'a> Exchange<'a> {
                 if !course.asks_again() {
                     // Who waits for an instance keeps none busy.
                     slot = None;
-                    self.wait(&mut course).await?;
+                    Box::pin(self.wait(&mut course)).await?;
                 }
                 continue;
             };
@@ -437,7 +441,6 @@ impl<'a> Exchange<'a> {
         let result = tokio::select! {
             biased;
             result = self.send_to(&place, reuse, body) => result,
-            () = instance.cut.cancelled() => return Err(Broken::Perhaps(Failure::CUT)),
             failure = self.overdue() => {
                 match failure {
                     Failure::LATE => place.failed(),
@@ -448,7 +451,7 @@ impl<'a> Exchange<'a> {
             }
         };
         match result {
-            Ok((response, lease)) => {
+            Ok(response) => {
                 place.answered();
                 self.account.answered(&place);
                 let upload = Rc::clone(&self.upload);
@@ -457,12 +460,12 @@ impl<'a> Exchange<'a> {
                     response,
                     Held {
                         place,
-                        lease,
                         upload,
                         leave,
                     },
                 ))
             }
+            Err(SendError::Cut) => Err(Broken::Perhaps(Failure::CUT)),
             Err(SendError::Connect(error)) => Err(unreachable(&place, &error)),
             Err(SendError::Unspoken) => {
                 place.failed();
@@ -486,31 +489,25 @@ impl<'a> Exchange<'a> {
         &self,
         place: &Place,
         reuse: Reuse,
-        mut body: Attempt,
-    ) -> Result<(Response<Incoming>, Option<Lease>), SendError> {
+        body: Attempt,
+    ) -> Result<Response<Coming>, SendError> {
         let upstream = self.worker.upstreams.of(place.instance());
         self.account.tries(&upstream, place);
-        if self.grpc {
-            let response = upstream.http2(self.request(body)).await?;
-            return Ok((response, None));
+        if !self.grpc {
+            return self.ask_on_wire(&upstream, place, reuse, body).await;
         }
-        if !self.upload.is_empty() && head::expects_continue(&self.headers) {
-            let asked = CancellationToken::new();
-            body.hold_until(asked.clone());
-            let mut request = self.request(body);
-            hyper::ext::on_informational(&mut request, move |response| {
-                if response.status() == StatusCode::CONTINUE {
-                    asked.cancel();
-                }
-            });
-            let (response, lease) = upstream.http1(request, reuse).await?;
-            return Ok((response, Some(lease)));
-        }
-        let (response, lease) = upstream.http1(self.request(body), reuse).await?;
-        Ok((response, Some(lease)))
+        let call = async {
+            tokio::select! {
+                biased;
+                answered = upstream.http2(self.call(body)) => answered.map(|call| call.map(Coming::Call)),
+                () = place.instance().cut.cancelled() => Err(SendError::Cut),
+            }
+        };
+        Box::pin(call).await
     }
 
-    fn request(&self, body: Attempt) -> Request<Attempt> {
+    /// The request as HTTP/2 has it.
+    fn call(&self, body: Attempt) -> Request<Attempt> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = self.headers.clone();
@@ -522,34 +519,32 @@ impl<'a> Exchange<'a> {
         if let Some(prefix) = prefix {
             request.headers_mut().insert("x-forwarded-prefix", prefix);
         }
-        if let Some((_, route)) = route.as_ref()
-            && route.settings.forwarded == Forwarded::Said
-        {
-            self.say_forwarded(request.headers_mut());
+        if let Some(value) = self.forwarded_to_say() {
+            request.headers_mut().insert(forwarded::NAME, value);
         }
-        self.tell_time(request.headers_mut());
+        if let Some((name, left)) = self.time_to_tell() {
+            request.headers_mut().insert(name, left);
+        }
         *request.uri_mut() = Uri::from(path);
-        if self.grpc {
-            make_http2(&mut request);
-        } else if !self.upload.is_empty() && !request.headers().contains_key(CONTENT_LENGTH) {
-            // hyper sends no body of unknown length with GET and HEAD unless it is told to.
-            let chunked = HeaderValue::from_static("chunked");
-            request.headers_mut().insert(TRANSFER_ENCODING, chunked);
-        }
+        make_http2(&mut request);
         request
     }
 }
 
 impl Exchange<'_> {
-    fn say_forwarded(&self, headers: &mut HeaderMap) {
-        let (Entry::Front(outside), Some(host)) = (&self.client.entry, headers.get(HOST)) else {
-            return;
+    /// `Forwarded`, where the route asks for it.
+    fn forwarded_to_say(&self) -> Option<HeaderValue> {
+        let route = self.route.borrow();
+        let (_, route) = route.as_ref()?;
+        let asked = route.settings.forwarded == Forwarded::Said;
+        let (true, Entry::Front(outside), Some(host)) =
+            (asked, &self.client.entry, self.headers.get(HOST))
+        else {
+            return None;
         };
         let mut value = Vec::new();
         forwarded::write(&mut value, outside, host.as_bytes());
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(forwarded::NAME, value);
-        }
+        HeaderValue::try_from(value).ok()
     }
 }
 

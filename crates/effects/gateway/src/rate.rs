@@ -193,7 +193,9 @@ mod tests {
         let meter = meter("1/m", 1, "header:x-key");
         let take = |keys: [&'static str; 2]| {
             let mut headers = HeaderMap::new();
-            keys.map(|key| headers.append("x-key", key.parse().unwrap()));
+            for key in keys {
+                headers.append("x-key", key.parse().unwrap());
+            }
             let address = "192.0.2.1".parse().unwrap();
             meter.take(address, &headers, SECOND).is_ok()
         };

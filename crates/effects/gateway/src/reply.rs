@@ -14,14 +14,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::coming::Coming;
 use crate::instance::Place;
 use crate::marks::Marks;
 use crate::upload::Upload;
-use crate::upstream::Lease;
 
 /// How long a long answer that is told to go away may take to the end of its event or message.
 const NEAR: Duration = Duration::from_secs(5);
@@ -50,8 +49,9 @@ pub(crate) enum Error {
 
 /// An instance's answer. What is under way on the instance ends with it.
 pub(crate) struct Stream {
-    body: Incoming,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    body: Coming,
+    /// Of what shares a connection: the others know it themselves.
+    cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     long: Option<Box<Long>>,
     pace: Option<Box<Pace>>,
     /// Gone when the answer came to its end.
@@ -194,8 +194,6 @@ impl Pace {
 pub(crate) struct Held {
     /// The place on the instance.
     pub(crate) place: Rc<Place>,
-    /// The connection, if it carries nothing else.
-    pub(crate) lease: Option<Lease>,
     /// The request's body, which an early answer may have overtaken.
     pub(crate) upload: Rc<Upload>,
     /// Cancelled to let the client's connection take no further request.
@@ -204,11 +202,17 @@ pub(crate) struct Held {
 
 impl Stream {
     /// An answer whose head has been read.
-    pub(crate) fn new(body: Incoming, kind: Kind, held: Held) -> Self {
-        let cut = held.place.instance().cut.clone().cancelled_owned();
+    pub(crate) fn new(body: Coming, kind: Kind, held: Held) -> Self {
+        let cut = match &body {
+            Coming::Wire(_) => None,
+            Coming::Call(_) => {
+                let cut = held.place.instance().cut.clone().cancelled_owned();
+                Some(Box::pin(cut))
+            }
+        };
         let mut stream = Self {
             body,
-            cut: Box::pin(cut),
+            cut,
             long: Long::new(kind, &held.place),
             pace: None,
             held: Some(held),
@@ -248,13 +252,16 @@ impl Stream {
         if held.upload.is_held_back() {
             // The instance answered without asking for the body: nobody will send it.
             held.upload.give_up();
-        } else if let Some(lease) = held.lease {
-            lease.give_back();
         }
     }
 
     fn poll_cut(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if self.cut.as_mut().poll(context).is_pending() {
+        let cut = match (&mut self.body, &mut self.cut) {
+            (Coming::Wire(wired), _) => wired.poll_cut(context),
+            (Coming::Call(_), Some(cut)) => cut.as_mut().poll(context),
+            (Coming::Call(_), None) => Poll::Pending,
+        };
+        if cut.is_pending() {
             return Poll::Pending;
         }
         Poll::Ready(match &self.long {

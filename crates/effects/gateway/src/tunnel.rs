@@ -7,14 +7,16 @@
 //! but its end.
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, Cursor};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::account::Account;
@@ -54,22 +56,25 @@ impl Speech {
     }
 }
 
-/// Carries a switched connection, or stream of HTTP/2, until it ends or is cut.
+/// Carries a switched connection, or stream of HTTP/2, until it ends or is cut. On that to the instance these bytes have
+/// come already.
 pub(crate) async fn switched(
     (client, stream, held): (OnUpgrade, Option<Switched>, Arc<Held>),
-    upstream: OnUpgrade,
+    (upstream, ahead): (TcpStream, Bytes),
     speech: Speech,
     place: Rc<Place>,
     account: Account,
 ) {
-    let (client, upstream) = match tokio::try_join!(client, upstream) {
-        Ok(both) => both,
+    let client = match client.await {
+        Ok(client) => TokioIo::new(client),
         Err(error) => {
             account.blame(Fault::Client, "The switch of protocols was not completed.");
             return tracing::info!(%error, "a switch of protocols was not completed");
         }
     };
-    let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+    let (reader, writer) = upstream.into_split();
+    // What has come already is read first.
+    let upstream = tokio::io::join(Cursor::new(ahead).chain(reader), writer);
     let mut told = Told {
         tunnel: Tunnel::new(client, upstream),
         account,

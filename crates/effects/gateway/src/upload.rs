@@ -15,7 +15,6 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::account::Entry;
 use crate::clock;
@@ -145,7 +144,7 @@ impl Upload {
         Attempt {
             upload: Rc::clone(self),
             number: self.attempt.get(),
-            gate: None,
+            patience: None,
             place,
         }
     }
@@ -262,13 +261,9 @@ pub(crate) enum Error {
 pub(crate) struct Attempt {
     upload: Rc<Upload>,
     number: u32,
-    gate: Option<Pin<Box<Gate>>>,
+    /// How much longer the body is held back.
+    patience: Option<Pin<Box<Sleep>>>,
     place: Rc<Place>,
-}
-
-struct Gate {
-    open: Pin<Box<WaitForCancellationFutureOwned>>,
-    patience: Pin<Box<Sleep>>,
 }
 
 impl Attempt {
@@ -280,22 +275,28 @@ impl Attempt {
             .set(self.upload.entry.connecting.get());
     }
 
-    /// Holds the body back until `open` is cancelled or the patience of a client is over.
-    pub(crate) fn hold_until(&mut self, open: CancellationToken) {
+    /// Holds the body back until it is asked for, or the patience of a client is over.
+    pub(crate) fn hold_back(&mut self) {
         self.upload.held_back.set(true);
-        self.gate = Some(Box::pin(Gate {
-            open: Box::pin(open.cancelled_owned()),
-            patience: Box::pin(sleep(CONTINUE_WITHIN)),
-        }));
+        self.patience = Some(Box::pin(sleep(CONTINUE_WITHIN)));
+    }
+
+    /// The instance asks for the body.
+    pub(crate) fn is_asked_for(&mut self) {
+        if self.patience.take().is_some() {
+            self.upload.held_back.set(false);
+        }
+    }
+
+    /// It is not what its head has announced.
+    pub(crate) fn is_broken(&self) {
+        self.upload.state.set(State::Broken);
     }
 
     fn poll_gate(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if let Some(gate) = &mut self.gate {
-            if gate.open.as_mut().poll(context).is_pending() {
-                ready!(gate.patience.as_mut().poll(context));
-            }
-            self.gate = None;
-            self.upload.held_back.set(false);
+        if let Some(patience) = &mut self.patience {
+            ready!(patience.as_mut().poll(context));
+            self.is_asked_for();
         }
         Poll::Ready(())
     }

@@ -2,7 +2,8 @@
 
 use std::mem::MaybeUninit;
 
-use http::{HeaderValue, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::ask::{length, push_lower};
 use super::body::Framing;
@@ -14,14 +15,16 @@ const LINES: usize = 100;
 
 /// What of an answer is known once its head has been read.
 #[derive(Debug)]
-pub(super) struct Head {
-    pub(super) status: StatusCode,
-    pub(super) framing: Framing,
+pub(crate) struct Head {
+    pub(crate) status: StatusCode,
+    pub(crate) framing: Framing,
+    /// Whether it is of those that never have a body.
+    bodiless: bool,
     /// Whether the connection can carry another request after it.
-    pub(super) keeps: bool,
-    pub(super) kind: Kind,
+    pub(crate) keeps: bool,
+    pub(crate) kind: Kind,
     /// How long the head is.
-    pub(super) length: usize,
+    pub(crate) length: usize,
 }
 
 /// What came of reading a head.
@@ -37,7 +40,7 @@ pub(super) enum Read {
 
 /// It is not an answer that could be passed on.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed(pub(super) &'static str);
+pub(crate) struct Malformed(pub(crate) &'static str);
 
 /// What the client is told beside what the instance says.
 pub(super) struct Extra<'a> {
@@ -59,29 +62,100 @@ pub(super) struct Extra<'a> {
 pub(super) fn read(input: &[u8], extra: &Extra<'_>, out: &mut Vec<u8>) -> Result<Read, Malformed> {
     let mut lines = [const { MaybeUninit::uninit() }; LINES];
     let mut response = httparse::Response::new(&mut []);
-    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
-        &mut response,
-        input,
-        &mut lines,
-    );
+    let (head, seen) = match understand(&mut response, input, &mut lines, extra.bodiless)? {
+        Understood::Partial => return Ok(Read::Partial),
+        Understood::Interim(_, length) => return Ok(Read::Interim(length)),
+        Understood::Whole(head, seen) => (head, seen),
+    };
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Malformed("it switches protocols, which nobody asked for"));
+    }
+    write_status(head.status, out);
+    let dressed = write_lines(&response, &seen, head.status, extra, out);
+    if !head.bodiless && !matches!(head.framing, Framing::Length(_)) {
+        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    }
+    write_extra(extra, dressed, out);
+    Ok(Read::Whole(head))
+}
+
+/// The same for whoever writes it in other words: its lines without those that are for the gateway alone, which
+/// are all there when it switches protocols. Their values are parts of `input`.
+pub(crate) fn read_lines(input: &Bytes, bodiless: bool) -> Result<ReadLines, Malformed> {
+    let mut lines = [const { MaybeUninit::uninit() }; LINES];
+    let mut response = httparse::Response::new(&mut []);
+    let (head, seen) = match understand(&mut response, input, &mut lines, bodiless)? {
+        Understood::Partial => return Ok(ReadLines::Partial),
+        Understood::Interim(status, length) => return Ok(ReadLines::Interim(status, length)),
+        Understood::Whole(head, seen) => (head, seen),
+    };
+    let mut map = HeaderMap::with_capacity(response.headers.len() + ADDED);
+    let mut counted = false;
+    for line in &*response.headers {
+        let name = HeaderName::from_bytes(line.name.as_bytes());
+        let name = name.map_err(|_| Malformed("a header's name is none"))?;
+        if head.status != StatusCode::SWITCHING_PROTOCOLS
+            && is_dropped(name.as_str().as_bytes(), &seen, head.status, &mut counted)
+        {
+            continue;
+        }
+        let value = match line.value {
+            [] => HeaderValue::from_static(""),
+            value => HeaderValue::from_maybe_shared(input.slice_ref(value))
+                .map_err(|_| Malformed("a header's value is none"))?,
+        };
+        map.append(name, value);
+    }
+    Ok(ReadLines::Whole(head, map))
+}
+
+/// Lines that the gateway adds to an answer, about.
+const ADDED: usize = 10;
+
+/// What came of reading a head for whoever writes it in other words.
+#[derive(Debug)]
+pub(crate) enum ReadLines {
+    /// There is more to come.
+    Partial,
+    /// With this status, which says that another answer follows, in so many bytes.
+    Interim(StatusCode, usize),
+    /// It is one, or switches protocols.
+    Whole(Head, HeaderMap),
+}
+
+/// What a head says, before anything is made of it.
+enum Understood<'a> {
+    Partial,
+    Interim(StatusCode, usize),
+    Whole(Head, Seen<'a>),
+}
+
+fn understand<'h, 'a>(
+    response: &mut httparse::Response<'h, 'a>,
+    input: &'a [u8],
+    lines: &'h mut [MaybeUninit<httparse::Header<'a>>],
+    bodiless: bool,
+) -> Result<Understood<'a>, Malformed> {
+    let parsed = httparse::ParserConfig::default()
+        .parse_response_with_uninit_headers(response, input, lines);
     let length = match parsed {
         Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) => return Ok(Read::Partial),
+        Ok(httparse::Status::Partial) => return Ok(Understood::Partial),
         Err(_) => return Err(Malformed("its head is malformed")),
     };
     let status = response
         .code
         .and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(Malformed("its status is none"))?;
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Malformed("it switches protocols, which nobody asked for"));
+    let switches = status == StatusCode::SWITCHING_PROTOCOLS;
+    if status.is_informational() && !switches {
+        return Ok(Understood::Interim(status, length));
     }
-    if status.is_informational() {
-        return Ok(Read::Interim(length));
-    }
-    let seen = Seen::of(&response)?;
-    let bodiless =
-        extra.bodiless || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    let seen = Seen::of(response)?;
+    let bodiless = bodiless
+        || switches
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED;
     let framing = match (bodiless, seen.chunked, seen.length) {
         (true, ..) => Framing::Empty,
         (_, true, _) => Framing::chunked(),
@@ -90,22 +164,19 @@ pub(super) fn read(input: &[u8], extra: &Extra<'_>, out: &mut Vec<u8>) -> Result
     };
     let keeps = seen.keeps
         && response.version == Some(1)
+        && !switches
         && !matches!(framing, Framing::ToTheEnd)
         // Whoever sends both may mean either.
         && !(seen.chunked && seen.length.is_some());
-    write_status(status, out);
-    let dressed = write_lines(&response, &seen, status, extra, out);
-    if !bodiless && !matches!(framing, Framing::Length(_)) {
-        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
-    }
-    write_extra(extra, dressed, out);
-    Ok(Read::Whole(Head {
+    let head = Head {
         status,
         framing,
+        bodiless,
         keeps,
         kind: seen.kind(),
         length,
-    }))
+    };
+    Ok(Understood::Whole(head, seen))
 }
 
 /// What decides how an answer is read.
@@ -213,20 +284,7 @@ fn write_lines(
         let start = out.len();
         push_lower(out, line.name.as_bytes());
         let name = &out[start..];
-        let drops = match name {
-            b"ward-instance" | b"ward-release" | b"x-request-id" => true,
-            name if head::is_of_hop(name) => true,
-            b"content-length" => {
-                seen.chunked
-                    || status == StatusCode::NO_CONTENT
-                    || std::mem::replace(&mut counted, true)
-            }
-            name => seen
-                .listed
-                .iter()
-                .any(|listed| listed.eq_ignore_ascii_case(name)),
-        };
-        if drops {
+        if is_dropped(name, seen, status, &mut counted) {
             out.truncate(start);
             continue;
         }
@@ -246,6 +304,21 @@ fn write_lines(
         out.extend_from_slice(b"\r\n");
     }
     dressed
+}
+
+/// Whether a line, named in lower case, is for the gateway alone, or would say again what others say.
+fn is_dropped(name: &[u8], seen: &Seen<'_>, status: StatusCode, counted: &mut bool) -> bool {
+    match name {
+        b"ward-instance" | b"ward-release" | b"x-request-id" => true,
+        name if head::is_of_hop(name) => true,
+        b"content-length" => {
+            seen.chunked || status == StatusCode::NO_CONTENT || std::mem::replace(counted, true)
+        }
+        name => seen
+            .listed
+            .iter()
+            .any(|listed| listed.eq_ignore_ascii_case(name)),
+    }
 }
 
 fn write_extra(extra: &Extra<'_>, dressed: Dressed, out: &mut Vec<u8>) {
@@ -270,7 +343,7 @@ fn write_extra(extra: &Extra<'_>, dressed: Dressed, out: &mut Vec<u8>) {
 }
 
 /// One line of a head.
-pub(super) fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+pub(crate) fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
@@ -280,7 +353,6 @@ pub(super) fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderName;
 
     const DATE: [u8; 29] = *b"Sun, 06 Nov 1994 08:49:37 GMT";
 

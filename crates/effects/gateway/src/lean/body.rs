@@ -2,7 +2,7 @@
 
 /// How the end of a body is told (RFC 9112 section 6.3).
 #[derive(Debug)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     /// There is none.
     Empty,
     /// So many bytes are left.
@@ -15,7 +15,7 @@ pub(super) enum Framing {
 
 /// The chunks cannot be read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 impl Framing {
     /// Chunks, from the first one on.
@@ -24,7 +24,7 @@ impl Framing {
     }
 
     /// Whether nothing more of it comes.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         match self {
             Self::Empty | Self::Length(0) => true,
             Self::Chunked(chunks) => chunks.0 == Within::Nothing,
@@ -33,7 +33,7 @@ impl Framing {
     }
 
     /// How many bytes are still to come, where that is known.
-    pub(super) fn left(&self) -> Option<u64> {
+    pub(crate) fn left(&self) -> Option<u64> {
         match self {
             Self::Length(left) => Some(*left),
             _ => None,
@@ -44,7 +44,17 @@ impl Framing {
     pub(super) fn take<'a>(
         &mut self,
         bytes: &'a [u8],
+        piece: impl FnMut(&'a [u8]),
+    ) -> Result<usize, Malformed> {
+        self.take_all(bytes, piece, |_| {})
+    }
+
+    /// The same, with the bytes of the trailer section, its end included.
+    pub(crate) fn take_all<'a>(
+        &mut self,
+        bytes: &'a [u8],
         mut piece: impl FnMut(&'a [u8]),
+        trailer: impl FnMut(u8),
     ) -> Result<usize, Malformed> {
         match self {
             Self::Empty => Ok(0),
@@ -59,14 +69,14 @@ impl Framing {
                 piece(&bytes[..taken]);
                 Ok(taken)
             }
-            Self::Chunked(chunks) => chunks.take(bytes, piece),
+            Self::Chunked(chunks) => chunks.take(bytes, piece, trailer),
         }
     }
 }
 
 /// Where in a chunked body one is (RFC 9112 section 7.1).
 #[derive(Debug)]
-pub(super) struct Chunks(Within);
+pub(crate) struct Chunks(Within);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Within {
@@ -112,6 +122,7 @@ impl Chunks {
         &mut self,
         bytes: &'a [u8],
         mut piece: impl FnMut(&'a [u8]),
+        mut trailer: impl FnMut(u8),
     ) -> Result<usize, Malformed> {
         let mut at = 0;
         while at < bytes.len() && self.0 != Within::Nothing {
@@ -126,6 +137,9 @@ impl Chunks {
                     left => Within::Data { left },
                 };
                 continue;
+            }
+            if let Within::Trailer { .. } | Within::TrailerEnd { .. } = self.0 {
+                trailer(bytes[at]);
             }
             self.0 = self.0.after(bytes[at]).ok_or(Malformed)?;
             at += 1;
@@ -183,18 +197,23 @@ impl Within {
 }
 
 /// Writes a piece of a body as a chunk.
-pub(super) fn push_chunk(out: &mut Vec<u8>, piece: &[u8]) {
-    use std::io::Write as _;
+pub(crate) fn push_chunk(out: &mut Vec<u8>, piece: &[u8]) {
     if !piece.is_empty() {
-        // A vector takes whatever is written.
-        let _ = write!(out, "{:x}\r\n", piece.len());
+        push_size(out, piece.len());
         out.extend_from_slice(piece);
         out.extend_from_slice(b"\r\n");
     }
 }
 
+/// What stands before the data of a chunk.
+pub(crate) fn push_size(out: &mut Vec<u8>, size: usize) {
+    use std::io::Write as _;
+    // A vector takes whatever is written.
+    let _ = write!(out, "{size:x}\r\n");
+}
+
 /// The end of a chunked body.
-pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 #[cfg(test)]
 mod tests {
@@ -246,6 +265,23 @@ mod tests {
                 "{:?}",
                 bad.escape_ascii().to_string()
             );
+        }
+    }
+
+    #[test]
+    fn trailers_are_told_apart_from_the_data() {
+        let whole = b"2\r\nhi\r\n0\r\nEtag: x\r\nA: b\r\n\r\nGET";
+        for cut in 0..whole.len() {
+            let (mut framing, mut body, mut trailers) = (Framing::chunked(), vec![], vec![]);
+            let mut used = 0;
+            for part in [&whole[..cut], &whole[cut..]] {
+                let piece = |piece: &[u8]| body.extend_from_slice(piece);
+                used += framing
+                    .take_all(part, piece, |byte| trailers.push(byte))
+                    .unwrap();
+            }
+            assert_eq!((&*body, used), (&b"hi"[..], whole.len() - 3), "{cut}");
+            assert_eq!(trailers, b"Etag: x\r\nA: b\r\n\r\n");
         }
     }
 

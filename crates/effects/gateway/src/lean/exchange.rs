@@ -13,11 +13,11 @@ use http::{HeaderMap, HeaderValue, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use ward_types::route::{Forwarded, Https};
 
-use super::Resume;
 use super::answer::{self, Extra, Head, push_line};
 use super::ask::Ask;
 use super::body::{Framing, LAST_CHUNK, push_chunk};
 use super::line::{Line, Next};
+use super::{LONGEST_HEAD, Resume};
 use crate::account::Account;
 use crate::balance::{Pick, pick};
 use crate::client::Socket;
@@ -40,8 +40,6 @@ use crate::upstream::{Reuse, Upstream, Wire};
 const LARGE: u64 = 64 * 1024;
 /// A piece that is smaller is copied behind what goes before it, which is cheaper than naming both to the kernel.
 const SMALL: usize = 8 * 1024;
-/// The longest head of an answer.
-const LONGEST_HEAD: usize = 64 * 1024;
 
 /// One request on a connection.
 pub(super) struct Exchange<'a, I> {

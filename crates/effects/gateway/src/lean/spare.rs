@@ -21,13 +21,13 @@ pub(crate) struct Spare {
 
 impl Spare {
     /// An empty buffer.
-    pub(super) fn take(&self) -> Vec<u8> {
+    pub(crate) fn take(&self) -> Vec<u8> {
         let spare = self.small.borrow_mut().pop();
         spare.unwrap_or_else(|| Vec::with_capacity(SIZE))
     }
 
     /// Takes a buffer back, and leaves one without room.
-    pub(super) fn put(&self, buffer: &mut Vec<u8>) {
+    pub(crate) fn put(&self, buffer: &mut Vec<u8>) {
         let mut buffer = std::mem::take(buffer);
         let (spare, kept) = match buffer.capacity() {
             // One that has grown to another size is not kept.

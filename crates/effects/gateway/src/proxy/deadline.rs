@@ -108,17 +108,15 @@ impl Exchange<'_> {
         }
     }
 
-    /// Tells an instance how much time is left. One that switches protocols has as much as it likes.
-    pub(super) fn tell_time(&self, headers: &mut HeaderMap) {
-        let Some(left) = self.time_left().filter(|_| self.protocol.is_none()) else {
-            return;
-        };
-        if !self.grpc {
-            let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-            headers.insert(head::EXPECTED_WITHIN, millis.into());
-        } else if let Ok(left) = HeaderValue::try_from(to_grpc(left)) {
-            headers.insert(GRPC_TIMEOUT, left);
+    /// The line that tells an instance how much time is left. One that switches protocols has as much as it likes.
+    pub(super) fn time_to_tell(&self) -> Option<(HeaderName, HeaderValue)> {
+        let left = self.time_left().filter(|_| self.protocol.is_none())?;
+        if self.grpc {
+            let left = HeaderValue::try_from(to_grpc(left)).ok()?;
+            return Some((GRPC_TIMEOUT, left));
         }
+        let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        Some((head::EXPECTED_WITHIN, millis.into()))
     }
 }
 

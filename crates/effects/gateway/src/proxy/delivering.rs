@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use http::header::{
-    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_ENCODING, SET_COOKIE, UPGRADE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::Exchange;
+use crate::coming::Coming;
 use crate::extended::Knock;
 use crate::failure::Failure;
 use crate::head;
@@ -20,7 +18,7 @@ use crate::tunnel;
 impl Exchange<'_> {
     pub(super) fn deliver(
         &self,
-        mut response: Response<Incoming>,
+        mut response: Response<Coming>,
         held: Held,
         switch: Option<OnUpgrade>,
     ) -> Result<Response<Reply>, Failure> {
@@ -44,11 +42,12 @@ impl Exchange<'_> {
             (false, false) => held.place.succeeded(),
         }
         let [name, release] = instance.names.clone();
+        let is_call = matches!(response.body(), Coming::Call(_));
         let headers = response.headers_mut();
-        if headers.contains_key(TRANSFER_ENCODING) {
-            headers.remove(CONTENT_LENGTH);
+        // What is read here comes without them.
+        if is_call {
+            head::strip_hop_by_hop(headers);
         }
-        head::strip_hop_by_hop(headers);
         headers.insert("ward-instance", name);
         headers.insert("ward-release", release);
         self.set_cookies(headers);
@@ -81,20 +80,23 @@ impl Exchange<'_> {
 
     fn deliver_switch(
         &self,
-        mut response: Response<Incoming>,
+        mut response: Response<Coming>,
         held: Held,
         client: OnUpgrade,
     ) -> Result<Response<Reply>, Failure> {
         let protocol = response.headers().get(UPGRADE).cloned();
         let answers = |knock: &Knock| knock.is_answered(response.headers());
         let protocol = protocol.filter(|_| self.knock.as_ref().is_none_or(answers));
-        let Some(protocol) = protocol else {
+        let mut headers = std::mem::take(response.headers_mut());
+        let upstream = match response.into_body() {
+            Coming::Wire(wired) => wired.into_switched(),
+            Coming::Call(_) => None,
+        };
+        let (Some(protocol), Some(upstream)) = (protocol, upstream) else {
             held.place.failed();
             return Err(Failure::SWITCHED);
         };
-        let upstream = hyper::upgrade::on(&mut response);
         let [name, release] = held.place.instance().names.clone();
-        let mut headers = std::mem::take(response.headers_mut());
         head::strip_hop_by_hop(&mut headers);
         headers.insert("ward-instance", name);
         headers.insert("ward-release", release);

@@ -17,12 +17,12 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use http::{Method, Response};
-use hyper::body::Incoming;
 
 use super::Exchange;
 use crate::account::Hedge;
 use crate::balance;
 use crate::clock;
+use crate::coming::Coming;
 use crate::course::{Broken, Course};
 use crate::instance::Place;
 use crate::reply::Held;
@@ -30,7 +30,7 @@ use crate::routes::Pool;
 use crate::upstream::Reuse;
 
 /// The head of an answer, and what it holds on to.
-pub(super) type Answered = (Response<Incoming>, Held);
+pub(super) type Answered = (Response<Coming>, Held);
 
 /// An attempt that brought no answer, and the serial of its instance.
 pub(super) type Lost = (u64, Broken);
@@ -48,25 +48,30 @@ impl Exchange<'_> {
             true => Reuse::Never,
         };
         let body = self.upload.attempt(Rc::clone(&place));
-        let mut first = pin!(self.attempt(Rc::clone(&place), reuse, body));
         let serial = place.instance().serial;
         let lost = |broken| (serial, broken);
         let Some(patience) = self.hedges(pool, course) else {
-            return first.await.map_err(lost);
+            return self.attempt(place, reuse, body).await.map_err(lost);
         };
-        if let Ok(ended) = tokio::time::timeout(patience, &mut first).await {
-            return ended.map_err(lost);
-        }
-        let slot = pool.guard.throttle.try_enter();
-        let second = slot.as_ref().and_then(|_| self.second(&place));
-        let (Some(slot), Some(second)) = (slot, second) else {
-            return first.await.map_err(lost);
-        };
-        // Whoever loses the race had no client that went away.
-        slot.answered();
-        course.hedged = true;
-        self.race(first, (&place, &Rc::new(second)), reuse, course)
-            .await
+        let first = self.attempt(Rc::clone(&place), reuse, body);
+        // Most requests never come here, and should not pay for the room that this takes.
+        Box::pin(async move {
+            let mut first = pin!(first);
+            if let Ok(ended) = tokio::time::timeout(patience, &mut first).await {
+                return ended.map_err(lost);
+            }
+            let slot = pool.guard.throttle.try_enter();
+            let second = slot.as_ref().and_then(|_| self.second(&place));
+            let (Some(slot), Some(second)) = (slot, second) else {
+                return first.await.map_err(lost);
+            };
+            // Whoever loses the race had no client that went away.
+            slot.answered();
+            course.hedged = true;
+            self.race(first, (&place, &Rc::new(second)), reuse, course)
+                .await
+        })
+        .await
     }
 
     /// After how long it may be sent to a second instance.

@@ -35,14 +35,21 @@ impl Exchange<'_> {
         if self.grpc || self.protocol.is_some() || self.is_probe() || pool.endpoints.is_empty() {
             return Ok(None);
         }
+        if self.upload.is_empty()
+            && let Some(slot) = pool.guard.throttle.try_enter()
+        {
+            return Ok(Some(slot));
+        }
         let upload = (!self.upload.is_empty()).then_some(&*self.upload);
-        let slot = tokio::select! {
-            biased;
-            slot = pool.guard.throttle.enter(upload) => slot,
-            () = self.hung_up() => return Err(Failure::HUNG_UP),
-            () = self.time_over() => return Err(self.too_late(Failure::EXPIRED)),
+        let in_line = async {
+            tokio::select! {
+                biased;
+                slot = pool.guard.throttle.enter(upload) => Ok(slot),
+                () = self.hung_up() => Err(Failure::HUNG_UP),
+                () = self.time_over() => Err(self.too_late(Failure::EXPIRED)),
+            }
         };
-        match slot {
+        match Box::pin(in_line).await? {
             Some(slot) => Ok(Some(slot)),
             None => {
                 self.in_time()?;

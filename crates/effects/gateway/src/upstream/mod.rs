@@ -5,5 +5,5 @@ mod pool;
 mod preface;
 mod wire;
 
-pub(crate) use pool::{Lease, Reuse, SendError, Upstream, Upstreams};
+pub(crate) use pool::{Reuse, SendError, Upstream, Upstreams};
 pub(crate) use wire::Wire;

@@ -2,20 +2,24 @@
 //!
 //! An instance may close a connection that nobody uses at any moment, also just when a request is about to
 //! go out on it. Three things keep that from becoming an error: a connection whose end has already arrived
-//! is not used; a request that hyper did not begin to write goes out on another one; and a request that
+//! is not used; a request of which nothing was written goes out on another one; and a request that
 //! must not be sent twice goes only on a connection that was used a moment ago, or on a new one.
+//!
+//! Decision: hyper's client speaks HTTP/2 to instances, and nobody but Ward speaks HTTP/1.1 to them
+//! ([`super::wire`]). Over HTTP/2 many requests share a connection, so that a task of its own has to carry their
+//! frames; over HTTP/1.1 such a task costs more than the request.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::RecvFlags;
 use tokio::net::TcpStream;
@@ -32,8 +36,6 @@ use crate::upload::Attempt;
 
 /// A connection used less than this long ago is taken to be open still.
 pub(super) const RECENT: u64 = 500;
-/// How long an answered connection may take to be ready for the next request.
-const READY_WITHIN: Duration = Duration::from_secs(10);
 
 /// Which kept connections a request may go out on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +56,9 @@ pub(crate) enum SendError {
     /// It does not speak the protocol that is needed. Nothing was sent.
     Unspoken,
     /// The request, or a part of it, may have been sent.
-    Lost(hyper::Error),
+    Lost(String),
+    /// The same, and its instance had to stop.
+    Cut,
 }
 
 /// All of a worker's connections to instances.
@@ -83,7 +87,6 @@ impl Upstreams {
                 instance: Arc::clone(instance),
                 limits: Rc::clone(&self.limits),
                 keeper: Keeper::new(&endpoint.dir, endpoint.port),
-                idle: RefCell::default(),
                 wires: RefCell::default(),
                 shared: RefCell::default(),
                 speaks_http2: Cell::new(false),
@@ -110,7 +113,6 @@ pub(crate) struct Upstream {
     pub(super) instance: Arc<Instance>,
     pub(super) limits: Rc<Limits>,
     keeper: Keeper,
-    idle: RefCell<Vec<Connection>>,
     pub(super) wires: RefCell<Vec<Wire>>,
     shared: RefCell<Option<http2::SendRequest<Attempt>>>,
     /// Whether it was seen to.
@@ -119,70 +121,7 @@ pub(crate) struct Upstream {
     pub(crate) ledger: Ledger,
 }
 
-struct Connection {
-    sender: http1::SendRequest<Attempt>,
-    /// A duplicate, to see whether the end has arrived before hyper's task was woken for it.
-    socket: OwnedFd,
-    used: u64,
-}
-
-/// The connection that a response is being read from; it is kept for reuse when the response was read to
-/// its end.
-pub(crate) struct Lease {
-    upstream: Rc<Upstream>,
-    connection: Connection,
-}
-
-impl Lease {
-    /// The response was read to its end.
-    pub(crate) fn give_back(mut self) {
-        tokio::task::spawn_local(async move {
-            let ready = tokio::time::timeout(READY_WITHIN, self.connection.sender.ready()).await;
-            if matches!(ready, Ok(Ok(()))) {
-                self.upstream.keep(self.connection);
-            }
-        });
-    }
-}
-
 impl Upstream {
-    /// Sends a request over HTTP/1.1.
-    pub(crate) async fn http1(
-        self: &Rc<Self>,
-        mut request: Request<Attempt>,
-        reuse: Reuse,
-    ) -> Result<(Response<Incoming>, Lease), SendError> {
-        loop {
-            let kept = self.kept(reuse);
-            let fresh = kept.is_none();
-            let mut connection = match kept {
-                Some(connection) => connection,
-                None => {
-                    let began = Instant::now();
-                    let made = self.new_connection(self.connect_http1()).await;
-                    request.body().connected(began);
-                    made.map_err(SendError::Connect)?
-                }
-            };
-            let mut error = match connection.sender.try_send_request(request).await {
-                Ok(response) => {
-                    let upstream = Rc::clone(self);
-                    let lease = Lease {
-                        upstream,
-                        connection,
-                    };
-                    return Ok((response, lease));
-                }
-                Err(error) => error,
-            };
-            match error.take_message() {
-                None => return Err(SendError::Lost(error.into_error())),
-                Some(_) if fresh => return Err(unsent(error.into_error())),
-                Some(unsent) => request = unsent,
-            }
-        }
-    }
-
     /// Sends a request over HTTP/2 with prior knowledge (RFC 9113 section 3.3).
     pub(crate) async fn http2(
         self: &Rc<Self>,
@@ -207,7 +146,7 @@ impl Upstream {
             };
             self.shared.take();
             match error.take_message() {
-                None => return Err(SendError::Lost(error.into_error())),
+                None => return Err(SendError::Lost(error.into_error().to_string())),
                 Some(_) if fresh => return Err(unsent(error.into_error())),
                 Some(unsent) => request = unsent,
             }
@@ -216,14 +155,11 @@ impl Upstream {
 
     /// Whether a new connection for HTTP/1.1 can be made. It is kept for the next request.
     pub(crate) async fn reach_http1(&self) -> bool {
-        let connecting = async {
-            let mut connection = self.connect_http1().await?;
-            let ready = connection.sender.ready().await;
-            ready.map_err(io::Error::other)?;
-            self.keep(connection);
-            Ok(())
-        };
-        self.new_connection(connecting).await.is_ok()
+        let made = self.new_wire().await;
+        let reached = made.is_ok();
+        made.into_iter()
+            .for_each(|wire| self.keep_wire(wire, clock::millis()));
+        reached
     }
 
     /// The same for HTTP/2.
@@ -231,41 +167,13 @@ impl Upstream {
         self.new_connection(self.connect_http2()).await.is_ok()
     }
 
-    fn kept(&self, reuse: Reuse) -> Option<Connection> {
-        let now = clock::millis();
-        let mut idle = self.idle.borrow_mut();
-        // The one used last is the likeliest to be open, and lets the others grow old and go.
-        while let Some(connection) = idle.pop() {
-            let recent = now.saturating_sub(connection.used) <= RECENT;
-            if reuse == Reuse::Never || (reuse == Reuse::Recent && !recent) {
-                idle.push(connection);
-                return None;
-            }
-            if connection.sender.is_ready() && is_quiet(&connection.socket) {
-                return Some(connection);
-            }
-        }
-        None
-    }
-
-    fn keep(&self, mut connection: Connection) {
-        let mut idle = self.idle.borrow_mut();
-        if !self.instance.is_closed() && idle.len() < self.limits.upstream_kept {
-            connection.used = clock::millis();
-            idle.push(connection);
-        }
-    }
-
     fn sweep(&self, now: u64) {
         let oldest = now.saturating_sub(self.limits.upstream_idle.as_millis() as u64);
         self.sweep_wires(oldest);
-        let mut idle = self.idle.borrow_mut();
         if self.instance.is_closed() {
-            idle.clear();
             // Streams under way keep their connection.
             self.shared.take();
         }
-        idle.retain(|connection| connection.used >= oldest && !connection.sender.is_closed());
     }
 
     pub(super) async fn new_connection<T>(
@@ -280,27 +188,12 @@ impl Upstream {
         Ok(connection)
     }
 
-    async fn connect_http1(&self) -> io::Result<Connection> {
-        let (stream, socket) = self.connect().await?;
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(self.limits.buffer)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(io::Error::other)?;
-        tokio::task::spawn_local(connection.with_upgrades());
-        Ok(Connection {
-            sender,
-            socket,
-            used: clock::millis(),
-        })
-    }
-
     async fn connect_http2(&self) -> io::Result<http2::SendRequest<Attempt>> {
         if !self.speaks_http2.get() {
             preface::ask(self.stream().await?).await?;
             self.speaks_http2.set(true);
         }
-        let (stream, _) = self.connect().await?;
+        let stream = self.stream().await?;
         let (sender, connection) = http2::Builder::new(Local)
             .timer(TokioTimer::new())
             .initial_stream_window_size(256 * 1024)
@@ -319,12 +212,6 @@ impl Upstream {
 
     pub(super) async fn stream(&self) -> io::Result<TcpStream> {
         self.keeper.connect().await
-    }
-
-    async fn connect(&self) -> io::Result<(TcpStream, OwnedFd)> {
-        let stream = self.stream().await?;
-        let socket = rustix::io::fcntl_dupfd_cloexec(&stream, 0)?;
-        Ok((stream, socket))
     }
 }
 

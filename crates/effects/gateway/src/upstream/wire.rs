@@ -1,11 +1,13 @@
-//! Connections to instances that carry requests of the lean path ([`crate::lean`]): a socket, and nothing between
-//! it and who uses it.
+//! Connections to instances that speak HTTP/1.1: a socket, and nothing between it and who uses it. Requests of the
+//! lean path ([`crate::lean`]) and those that hyper has read ([`crate::proxy`]) go out on the same ones.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use bytes::BufMut;
+use rustix::net::Shutdown;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
@@ -34,9 +36,23 @@ impl Wire {
     pub(crate) fn poll_read(
         &mut self,
         context: &mut Context<'_>,
-        buffer: &mut Vec<u8>,
+        buffer: &mut impl BufMut,
     ) -> Poll<io::Result<usize>> {
         poll_read_buf(Pin::new(&mut self.stream), context, buffer)
+    }
+
+    /// Ready when there may be something to read, for whoever takes a buffer only then.
+    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_read_ready(context)
+    }
+
+    /// Writes some of `parts`.
+    pub(crate) fn poll_write_parts(
+        &mut self,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
     }
 
     /// Writes some of `bytes`.
@@ -53,6 +69,17 @@ impl Wire {
         self.cut.as_mut().poll(context)
     }
 
+    /// Ends it, also for who waits for something to come on it.
+    pub(crate) fn shut_down(&self) {
+        // What is broken already has ended.
+        let _ = rustix::net::shutdown(&self.stream, Shutdown::Both);
+    }
+
+    /// The socket, which carries no request any more.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Whether neither an end nor an unasked answer has come, as far as is known without asking the kernel.
     fn seems_quiet(&self) -> bool {
         let mut nobody = Context::from_waker(Waker::noop());
@@ -65,6 +92,9 @@ impl Upstream {
     /// that must not be sent twice: the others notice, and take another one.
     pub(crate) fn kept_wire(&self, reuse: Reuse) -> Option<Wire> {
         let mut wires = self.wires.borrow_mut();
+        if reuse == Reuse::Never {
+            return None;
+        }
         while let Some(wire) = wires.pop() {
             if reuse == Reuse::Recent {
                 let used = wire.used.unwrap_or_default();

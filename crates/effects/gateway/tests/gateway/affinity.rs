@@ -27,7 +27,7 @@ fn by_cookie() -> Balance {
         affinity: Some(Affinity {
             cookie: "at".to_owned(),
         }),
-        hedge: None,
+        ..Balance::default()
     }
 }
 

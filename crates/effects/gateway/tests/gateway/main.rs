@@ -34,6 +34,7 @@ mod splits;
 mod swaps;
 mod tls;
 mod upgrades;
+mod wires;
 
 /// The gateway's process: the tests start their own binary again with this as its only test.
 #[test]

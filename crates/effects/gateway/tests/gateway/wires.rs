@@ -1,0 +1,255 @@
+//! Requests that are not plain go to instances on the same connections as those that are, written anew.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request};
+use http_body_util::{BodyExt, Full};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::app::{App, Payload, slow_body};
+use crate::clients::{body, empty, get, get2, http1, http2, piece};
+use crate::world::{World, eventually};
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+async fn world(app: &App) -> World {
+    let mut world = World::new().await;
+    world.instance("web-r1-1", app.address);
+    world.route(&["web-r1-1"]).await;
+    world
+}
+
+/// Reads to these bytes; what came, or nothing at the end of the connection.
+async fn read_to(stream: &mut TcpStream, end: &[u8]) -> Option<String> {
+    let mut read = Vec::new();
+    while !read.ends_with(end) {
+        read.push(stream.read_u8().await.ok()?);
+    }
+    Some(String::from_utf8(read).unwrap())
+}
+
+/// Answers each request, which ends in this way, with what came.
+async fn repeating(end: &'static str) -> App {
+    App::raw(move |mut stream, _| async move {
+        while let Some(read) = read_to(&mut stream, end.as_bytes()).await {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", read.len());
+            let _ = stream.write_all((head + &read).as_bytes()).await;
+        }
+    })
+    .await
+}
+
+fn post(path: &str, payload: Payload) -> Request<Payload> {
+    let mut request = get2(path).map(|_| payload);
+    *request.method_mut() = Method::POST;
+    request
+}
+
+#[tokio::test]
+async fn a_body_of_known_length_is_sent_by_its_length() {
+    let app = repeating("five!").await;
+    let world = world(&app).await;
+    let mut client = http2(world.http).await;
+    for _ in 0..3 {
+        let payload = Full::new(Bytes::from_static(b"five!"));
+        let request = post("/x", payload.map_err(|never| match never {}).boxed());
+        let told = body(client.send_request(request).await.unwrap()).await;
+        assert!(told.starts_with("POST /x HTTP/1.1\r\n"), "{told}");
+        assert!(told.ends_with("\r\n\r\nfive!"), "{told}");
+        assert_eq!(told.matches("content-length: 5\r\n").count(), 1, "{told}");
+        assert!(!told.contains("transfer-encoding"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_is_sent_in_chunks_with_the_trailers_that_were_announced() {
+    let app = repeating("0\r\nx-sum: 7\r\n\r\n").await;
+    let world = world(&app).await;
+    let mut client = http2(world.http).await;
+    for size in [3, 40_000] {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", HeaderValue::from_static("7"));
+        trailers.insert("x-other", HeaderValue::from_static("8"));
+        trailers.insert("content-length", HeaderValue::from_static("9"));
+        let pieces = slow_body(vec![b'x'; size].into(), 2, Duration::from_millis(1));
+        let payload = pieces.with_trailers(async { Some(Ok(trailers)) });
+        let mut request = post("/x", payload.boxed());
+        let announced = HeaderValue::from_static("X-Sum, Content-Length");
+        request.headers_mut().insert("trailer", announced);
+        let told = body(client.send_request(request).await.unwrap()).await;
+        assert!(told.contains("transfer-encoding: chunked\r\n"), "{told}");
+        assert!(!told.contains("content-length"), "{told}");
+        assert!(!told.contains("x-other"), "{told}");
+        assert!(told.matches('x').count() > 2 * size, "{told}");
+    }
+}
+
+#[tokio::test]
+async fn cookies_that_http2_brings_in_pieces_are_one_line() {
+    let app = repeating("\r\n\r\n").await;
+    let world = world(&app).await;
+    let mut request = get2("/");
+    for pair in ["a=b", "c=d"] {
+        let pair = HeaderValue::from_static(pair);
+        request.headers_mut().append("cookie", pair);
+    }
+    let told = http2(world.http).await.send_request(request).await;
+    let told = body(told.unwrap()).await;
+    assert!(told.contains("cookie: a=b; c=d\r\n"), "{told}");
+}
+
+#[tokio::test]
+async fn trailers_of_an_answer_reach_the_client_but_for_those_that_say_where_it_ends() {
+    let app = App::raw(|mut stream, _| async move {
+        while read_to(&mut stream, b"\r\n\r\n").await.is_some() {
+            let answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\
+                           X-Sum: 7\r\nContent-Length: 9\r\n\r\n";
+            let _ = stream.write_all(answer).await;
+        }
+    })
+    .await;
+    let world = world(&app).await;
+    let mut client = http2(world.http).await;
+    for _ in 0..3 {
+        let answer = client.send_request(get2("/")).await.unwrap();
+        let whole = answer.into_body().collect().await.unwrap();
+        let trailers = whole.trailers().unwrap();
+        assert_eq!(trailers.len(), 1, "{trailers:?}");
+        assert_eq!(trailers["x-sum"], "7");
+        assert_eq!(whole.to_bytes(), "ok");
+    }
+}
+
+/// Counts its connections.
+async fn counting(connections: &Arc<AtomicUsize>) -> App {
+    let connections = Arc::clone(connections);
+    App::raw(move |mut stream, _| {
+        connections.fetch_add(1, Ordering::SeqCst);
+        async move {
+            while read_to(&mut stream, b"\r\n\r\n").await.is_some() {
+                let _ = stream.write_all(OK).await;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_may_not_come_twice_is_not_sent_again_on_a_new_connection() {
+    // It answers the first request of a connection, takes the second, and closes.
+    let app = App::raw(|mut stream, seen| async move {
+        for answer in [OK, b""] {
+            if read_to(&mut stream, b"\r\n\r\n").await.is_some() {
+                seen.requests.fetch_add(1, Ordering::SeqCst);
+                let _ = stream.write_all(answer).await;
+            }
+        }
+    })
+    .await;
+    let world = world(&app).await;
+    let mut client = http2(world.http).await;
+    let answer = client.send_request(get2("/")).await.unwrap();
+    assert_eq!(body(answer).await, "ok");
+    let answer = client.send_request(post("/", empty())).await.unwrap();
+    assert_eq!(answer.status(), 502);
+    assert_eq!(app.seen.requests(), 2);
+    // What may, is.
+    let answer = client.send_request(get2("/")).await.unwrap();
+    assert_eq!(body(answer).await, "ok");
+    let answer = client.send_request(get2("/")).await.unwrap();
+    assert_eq!(body(answer).await, "ok");
+    assert_eq!(app.seen.requests(), 5);
+}
+
+#[tokio::test]
+async fn there_is_one_pool_of_connections() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let app = counting(&connections).await;
+    let world = world(&app).await;
+    let mut client = http1(world.http).await;
+    for round in 0..4 {
+        let mut request = get("/");
+        if round > 0 {
+            // From here on the connection is hyper's.
+            let odd = HeaderValue::from_static("shop.LOCALHOST");
+            request.headers_mut().insert("host", odd);
+        }
+        let answer = client.send_request(request).await.unwrap();
+        assert_eq!(body(answer).await, "ok", "{round}");
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn the_rest_of_a_body_goes_on_behind_an_early_answer_and_then_the_connection_is_kept() {
+    let (connections, rest) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let app = {
+        let (connections, rest) = (Arc::clone(&connections), Arc::clone(&rest));
+        App::raw(move |mut stream, _| {
+            connections.fetch_add(1, Ordering::SeqCst);
+            let rest = Arc::clone(&rest);
+            async move {
+                while let Some(head) = read_to(&mut stream, b"\r\n\r\n").await {
+                    let _ = stream.write_all(OK).await;
+                    if head.starts_with("POST") {
+                        read_to(&mut stream, b"0\r\n\r\n").await.unwrap();
+                        rest.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            }
+        })
+        .await
+    };
+    let world = world(&app).await;
+    let mut client = http2(world.http).await;
+    let pieces = slow_body(Bytes::from_static(b"piece"), 20, Duration::from_millis(10));
+    let mut early = client
+        .send_request(post("/", pieces.boxed()))
+        .await
+        .unwrap();
+    assert_eq!(piece(early.body_mut()).await.unwrap(), "ok");
+    eventually("the instance has all of it", async || {
+        rest.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    eventually("the connection is kept", async || {
+        let before = connections.load(Ordering::SeqCst);
+        let answer = client.send_request(get2("/")).await.unwrap();
+        body(answer).await == "ok" && connections.load(Ordering::SeqCst) == before
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_an_early_answer_ends_its_upload_too() {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let app = {
+        let ended = Arc::clone(&ended);
+        App::raw(move |mut stream, _| {
+            let ended = Arc::clone(&ended);
+            async move {
+                read_to(&mut stream, b"\r\n\r\n").await.unwrap();
+                let begun = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok";
+                let _ = stream.write_all(begun).await;
+                while let Ok(1..) = stream.read(&mut [0; 4096]).await {}
+                ended.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+        .await
+    };
+    let world = world(&app).await;
+    let mut client = TcpStream::connect(world.http).await.unwrap();
+    let begun =
+        "POST / HTTP/1.1\r\nHost: shop.localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n";
+    client.write_all(begun.as_bytes()).await.unwrap();
+    read_to(&mut client, b"\r\n\r\nok").await.unwrap();
+    drop(client);
+    eventually("the instance's connection ends", async || {
+        ended.load(Ordering::SeqCst) == 1
+    })
+    .await;
+}
