@@ -5,10 +5,12 @@
 //! What Ward itself cut, because its instance had to stop, is sent again once: a request that outlasts
 //! one drain is likely to outlast the next, and must not go from release to release.
 
+use ward_types::balance::Balance;
+
 use crate::failure::Failure;
 
 /// How often one request may be sent, in all.
-const SENDS: u32 = 3;
+const SENDS: u32 = 1 + Balance::MOST_RETRIES;
 /// How often it may be cut.
 const CUTS: u32 = 2;
 
@@ -49,7 +51,7 @@ impl Course {
     }
 
     /// An attempt on the instance `serial` failed. `may_repeat` is asked whether a request that an instance
-    /// may have seen may be sent again.
+    /// may have seen so many times may be sent again.
     ///
     /// # Errors
     /// The failure, when there is no further attempt.
@@ -57,7 +59,7 @@ impl Course {
         &mut self,
         serial: u64,
         broken: Broken,
-        may_repeat: impl FnOnce() -> bool,
+        may_repeat: impl FnOnce(u32) -> bool,
     ) -> Result<(), Failure> {
         self.tried.push(serial);
         self.ask_again = false;
@@ -70,7 +72,7 @@ impl Course {
                 self.lost = Some(failure);
                 self.ask_again = true;
                 let over = self.sent >= SENDS || self.cut >= CUTS;
-                match !over && may_repeat() {
+                match !over && may_repeat(self.sent) {
                     true => Ok(()),
                     false => Err(failure),
                 }
@@ -95,7 +97,7 @@ mod tests {
     fn sends(failures: &[Failure]) -> usize {
         let mut course = Course::default();
         let mut again =
-            |failure: Failure| course.failed(1, Broken::Perhaps(failure), || true).is_ok();
+            |failure: Failure| course.failed(1, Broken::Perhaps(failure), |_| true).is_ok();
         let end = failures.iter().position(|failure| !again(*failure));
         end.unwrap() + 1
     }
@@ -112,11 +114,11 @@ mod tests {
     fn what_must_not_be_repeated_is_not_and_what_was_not_sent_is() {
         let mut course = Course::default();
         for serial in 0..9 {
-            let unreachable = course.failed(serial, Broken::Unreachable, || false);
+            let unreachable = course.failed(serial, Broken::Unreachable, |_| false);
             assert!(unreachable.is_ok());
         }
         assert!(!course.is_sent() && !course.asks_again());
-        let lost = course.failed(1, Broken::Perhaps(Failure::LOST), || false);
+        let lost = course.failed(1, Broken::Perhaps(Failure::LOST), |_| false);
         assert_eq!(lost, Err(Failure::LOST));
         assert!(course.asks_again() && course.tried.is_empty());
         assert!(!course.asks_again());

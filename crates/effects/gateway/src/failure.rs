@@ -90,6 +90,13 @@ impl Failure {
         Retry::Unsaid,
         "CONNECT is not served here.",
     );
+    /// The answer would be the request itself.
+    pub(crate) const TRACE: Self = Self::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        Fault::Client,
+        Retry::Unsaid,
+        "TRACE is not served here.",
+    );
     /// A CONNECT for something else than a websocket (RFC 9220 section 3 names the status).
     pub(crate) const PROTOCOL: Self = Self::new(
         StatusCode::NOT_IMPLEMENTED,

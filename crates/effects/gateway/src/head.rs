@@ -12,7 +12,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderValue, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use crate::extended;
 use crate::failure::Failure;
@@ -29,9 +29,22 @@ pub(crate) const EXPECTED_WITHIN: HeaderName =
 /// Refuses what could be read in two ways, and gives the host that is asked for, canonical.
 pub(crate) fn check(parts: &Parts) -> Result<String, Failure> {
     extended::check(parts)?;
+    check_method(parts)?;
     check_target(&parts.uri)?;
     check_framing(&parts.headers, parts.version)?;
     check_host(parts)
+}
+
+/// TRACE has an application send back what only it should see, cookies among it. `*` is no path but for OPTIONS (RFC 9110
+/// section 9.3.7).
+fn check_method(parts: &Parts) -> Result<(), Failure> {
+    if parts.method == Method::TRACE {
+        return Err(Failure::TRACE);
+    }
+    match parts.uri.path() == "*" && parts.method != Method::OPTIONS {
+        true => Err(Failure::bad_request("Only OPTIONS asks for `*`.")),
+        false => Ok(()),
+    }
 }
 
 /// `host:port` alone belongs to CONNECT (RFC 9112 section 3.2.3). Of `http://host#part` no path is left at all: it
@@ -90,7 +103,19 @@ fn check_host(parts: &Parts) -> Result<String, Failure> {
     if authority.as_str().contains('@') {
         return Err(Failure::bad_request("A host has no user name."));
     }
+    if !is_port(authority.as_str().strip_prefix(authority.host())) {
+        return Err(Failure::bad_request("The host's port is none."));
+    }
     Ok(crate::routes::canonical(authority.host()))
+}
+
+/// What may stand behind a host: nothing, or a colon and a port, which may be empty (RFC 3986 section 3.2.3).
+fn is_port(rest: Option<&str>) -> bool {
+    match rest.map(|rest| rest.strip_prefix(':').ok_or(rest)) {
+        Some(Err("") | Ok("")) => true,
+        Some(Ok(port)) => digits(port.as_bytes(), 5).is_some_and(|port| port <= 0xffff),
+        _ => false,
+    }
 }
 
 fn read_authority(value: &HeaderValue) -> Result<Authority, Failure> {
@@ -102,12 +127,14 @@ fn same(one: &Authority, other: &Authority) -> bool {
     one.as_str().eq_ignore_ascii_case(other.as_str())
 }
 
-/// Whether a header, named in lower case, is always meant for one hop alone (RFC 9110 section 7.6.1).
+/// Whether a header, named in lower case, is always meant for one hop alone (RFC 9110 section 7.6.1), or for none: CGI would
+/// take `Proxy` for the proxy that an application's own requests go through.
 pub(crate) fn is_of_hop(name: &[u8]) -> bool {
     matches!(
         name,
         b"connection"
             | b"keep-alive"
+            | b"proxy"
             | b"proxy-connection"
             | b"http2-settings"
             | b"proxy-authorization"
@@ -375,6 +402,7 @@ mod tests {
             assert_eq!(one(&[("host", host)]).unwrap(), "shop.localhost");
         }
         assert_eq!(one(&[("host", "[::1]:80")]).unwrap(), "[::1]");
+        assert_eq!(one(&[("host", "a:")]).unwrap(), "a");
         let absolute = parts(Version::HTTP_11, "http://shop.localhost/x", &[]);
         assert_eq!(check(&absolute).unwrap(), "shop.localhost");
     }
@@ -388,6 +416,10 @@ mod tests {
             vec![("host", "a b")],
             vec![("host", "a/b")],
             vec![("host", "user@a")],
+            vec![("host", "a:evil.example")],
+            vec![("host", "a:-1")],
+            vec![("host", "a:65536")],
+            vec![("host", "[::1]x")],
             vec![("host", "")],
             vec![host, ("content-length", "1"), ("content-length", "1")],
             vec![

@@ -359,18 +359,17 @@ impl<'a> Exchange<'a> {
                     }
                     return Ok(answered);
                 }
-                Err((serial, broken)) => course.failed(serial, broken, || self.may_repeat())?,
+                Err((serial, broken)) => {
+                    course.failed(serial, broken, |sent| self.may_repeat(sent))?
+                }
             }
         }
     }
 
-    /// Whether a request that an instance may have seen may be sent again.
-    fn may_repeat(&self) -> bool {
+    /// Whether a request that an instance may have seen so many times may be sent again.
+    fn may_repeat(&self, sent: u32) -> bool {
         let harmless = !self.is_probe() && self.method.is_idempotent() && self.upload.is_whole();
-        harmless
-            && self
-                .pool()
-                .is_ok_and(|pool| pool.budget.spend(clock::millis()))
+        harmless && self.pool().is_ok_and(|pool| pool.may_repeat(sent))
     }
 
     fn is_probe(&self) -> bool {
@@ -383,7 +382,8 @@ impl<'a> Exchange<'a> {
     }
 
     fn first_reuse(&self) -> Reuse {
-        match self.method.is_idempotent() && self.upload.is_empty() {
+        let harmless = self.method.is_idempotent() && self.upload.is_empty();
+        match harmless && self.pool().is_ok_and(|pool| pool.retries > 0) {
             true => Reuse::Any,
             false => Reuse::Recent,
         }

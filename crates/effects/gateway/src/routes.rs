@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
+use ward_types::balance::Balance;
 use ward_types::id::{EnvId, Generation, InstanceId, Name};
 use ward_types::maintenance::Maintenance;
 use ward_types::route::{Route, RouteSettings};
@@ -52,9 +53,17 @@ pub(crate) struct Pool {
     pub(crate) affinity: Option<Affinity>,
     /// After how long a second instance is asked too. Not where clients come back to one of their own.
     pub(crate) hedge: Option<Duration>,
+    /// How often a request that an instance may have seen is sent again.
+    pub(crate) retries: u32,
 }
 
 impl Pool {
+    /// Whether a request that does no harm twice, and that an instance may have seen so many times, is sent again. Each is
+    /// paid for.
+    pub(crate) fn may_repeat(&self, sent: u32) -> bool {
+        sent <= self.retries && self.budget.spend(clock::millis())
+    }
+
     /// Whether a request of its is placed by what each instance has to do, on one, and by nothing that it says itself.
     pub(crate) fn is_plain(&self) -> bool {
         let free = self.split.is_none() && self.affinity.is_none() && self.hedge.is_none();
@@ -285,6 +294,7 @@ impl Routing {
             entry: Arc::clone(entry),
             guard: Guard::new(&said.guard, endpoints.len(), guard),
             hedge: hedge.map(|after| after.duration()),
+            retries: said.balance.retries.unwrap_or(Balance::MOST_RETRIES),
             split: split.map(|split| Split::new(split, &endpoints, split_before)),
             affinity: affinity.map(|entry| Affinity::new(entry, &endpoints, &self.affinity)),
             endpoints,

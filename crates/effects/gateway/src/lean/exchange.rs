@@ -152,7 +152,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             }
             Err(Broken::Final(Failure::HUNG_UP)) => Next::Close,
             Err(broken) => {
-                let may_repeat = || self.is_repeatable() && way.pool.budget.spend(clock::millis());
+                let may_repeat = |sent| self.is_repeatable(&way) && way.pool.may_repeat(sent);
                 let failed = course.failed(place.instance().serial, broken, may_repeat);
                 self.hand(account, course, failed.err())
             }
@@ -251,8 +251,8 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     }
 
     /// Whether it may be sent again though an instance may have seen it.
-    fn is_repeatable(&self) -> bool {
-        self.ask.method.is_idempotent() && self.ask.body == 0
+    fn is_repeatable(&self, way: &Way) -> bool {
+        self.ask.method.is_idempotent() && self.ask.body == 0 && way.pool.retries > 0
     }
 
     async fn ask_for_answer(
@@ -264,7 +264,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     ) -> Result<Answered, Broken> {
         account.tries(upstream, place);
         account.entry().received(self.ask.body);
-        let sent = match upstream.kept_wire(self.reuse()) {
+        let sent = match upstream.kept_wire(self.reuse(way)) {
             Some(wire) => match self.send(wire, way, place).await {
                 Err(Lost::Stale) => self.send_on_new(upstream, way, place, account).await?,
                 sent => sent,
@@ -291,8 +291,8 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         })
     }
 
-    fn reuse(&self) -> Reuse {
-        match self.is_repeatable() {
+    fn reuse(&self, way: &Way) -> Reuse {
+        match self.is_repeatable(way) {
             true => Reuse::Any,
             false => Reuse::Recent,
         }
@@ -330,7 +330,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         let patience = own.unwrap_or(line.worker.limits.response_timeout);
         let due = clock::millis_at(place.began()) + patience.as_millis() as u64;
         let mut read = line.worker.spare.take();
-        let again = wire.is_used() && self.reuse() == Reuse::Any;
+        let again = wire.is_used() && self.reuse(way) == Reuse::Any;
         let line = &mut *self.line;
         let mut sent = 0;
         let got = poll_fn(|context| {

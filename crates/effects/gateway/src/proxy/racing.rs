@@ -128,12 +128,12 @@ impl Exchange<'_> {
             Either::Right((Err(broken @ Broken::Final(_)), _)) => Err((serials[1], broken)),
             // One is left, whatever the course would say of another attempt.
             Either::Left((Err(broken), other)) => {
-                let _ = course.failed(serials[0], broken, || true);
+                let _ = course.failed(serials[0], broken, |_| true);
                 let answered = other.await.map_err(|broken| (serials[1], broken));
                 answered.map(|answered| (answered, Hedge::Won))
             }
             Either::Right((Err(broken), first)) => {
-                let _ = course.failed(serials[1], broken, || true);
+                let _ = course.failed(serials[1], broken, |_| true);
                 let answered = first.await.map_err(|broken| (serials[0], broken));
                 answered.map(|answered| (answered, Hedge::Lost))
             }
