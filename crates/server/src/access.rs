@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use ward_gateway::access::Follow;
+use ward_store::Log as _;
 use ward_types::access::AccessLine;
-use ward_types::id::ReleaseId;
+use ward_types::id::{EnvId, Name, ReleaseId};
 
 use crate::actor::{Refusal, causes};
 use crate::clock::now;
 use crate::control::Control;
-use crate::logs::LogQuery;
+use crate::logs::{LogQuery, had};
 
 /// How often a log that is followed is looked at.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -27,7 +28,7 @@ impl Control {
     /// them, and what led nowhere.
     ///
     /// # Errors
-    /// When the environment does not exist, or the log cannot be read.
+    /// When the environment or the service does not exist, or the log cannot be read.
     pub async fn access(
         &self,
         query: LogQuery,
@@ -35,6 +36,9 @@ impl Control {
     ) -> Result<(), Refusal> {
         if let Some(env) = &query.env {
             self.environment(Some(env))?;
+        }
+        if let Some(component) = &query.component {
+            self.had_somewhere(query.env.as_ref(), component)?;
         }
         let (home, asked) = (self.0.home.clone(), query.clone());
         let reading = tokio::task::spawn_blocking(move || newest(&home, &asked));
@@ -54,6 +58,16 @@ impl Control {
             }
         });
         Ok(())
+    }
+
+    /// Whether the environment, or any where none is named, has or had such a service.
+    fn had_somewhere(&self, env: Option<&EnvId>, component: &Name) -> Result<(), Refusal> {
+        let state = self.store().state();
+        let all = &state.environments;
+        match env {
+            Some(env) => had(all.get(env), &format!("{env} never"), component),
+            None => had(all.values(), "no environment ever", component),
+        }
     }
 }
 

@@ -42,7 +42,7 @@ impl Control {
             .known(&env)
             .unwrap_or_else(|| Environment::new(env.clone()));
         if let Some(component) = &query.component {
-            had(&known, component)?;
+            had([&known], &format!("{env} never"), component)?;
         }
         if let Some(release) = query.release {
             had_release(&known, ReleaseId(release), query.component.as_ref())?;
@@ -87,16 +87,18 @@ impl Control {
     }
 }
 
-/// Whether any release of an environment has, or had, a service or database of that name.
-fn had(env: &Environment, component: &Name) -> Result<(), Refusal> {
-    let names: BTreeSet<&Name> = env.releases.values().flat_map(components).collect();
+/// Whether any release of these environments has or had a service or database of that name.
+pub(crate) fn had<'a>(
+    envs: impl IntoIterator<Item = &'a Environment>,
+    who_never: &str,
+    component: &Name,
+) -> Result<(), Refusal> {
+    let releases = envs.into_iter().flat_map(|env| env.releases.values());
+    let names: BTreeSet<&Name> = releases.flat_map(components).collect();
     if names.contains(component) {
         return Ok(());
     }
-    let message = format!(
-        "{} never had a service or database called {component}",
-        env.id
-    );
+    let message = format!("{who_never} had a service or database called {component}");
     Err(there_are(message, names))
 }
 

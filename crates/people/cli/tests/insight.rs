@@ -193,6 +193,8 @@ fn who_asks_for_a_log_that_is_not_kept_is_told() {
     let mut up = ward.command(&["up"]);
     let up = up.env("WARD_ACCESS_LOG", "off").output().unwrap();
     assert!(up.status.success(), "{up:?}");
+    let known = ward.run(&["logs", "--access", "wbe"]);
+    known.fails(1, &["no environment ever had", "wbe", "web"]);
     let asked = ward.command(&["logs", "--access"]).output().unwrap();
     assert!(
         asked.status.success() && asked.stdout.is_empty(),
