@@ -161,7 +161,12 @@ impl Exchange<'_> {
         };
         out.extend_from_slice(self.method.as_str().as_bytes());
         out.push(b' ');
-        out.extend_from_slice(path.as_str().as_bytes());
+        let path = path.as_str();
+        // Of `http://host?query` the path is empty (RFC 9112 section 3.2.1).
+        if !path.starts_with(['/', '*']) {
+            out.push(b'/');
+        }
+        out.extend_from_slice(path.as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
         write_lines(&self.headers, coding, &mut out);
         if let Some(prefix) = prefix {

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::app::{App, Payload, slow_body};
-use crate::clients::{body, empty, get, get2, http1, http2, piece};
+use crate::clients::{body, empty, get, get2, http1, http2, piece, raw};
 use crate::world::{World, eventually};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -100,6 +100,19 @@ async fn cookies_that_http2_brings_in_pieces_are_one_line() {
     let told = http2(world.http).await.send_request(request).await;
     let told = body(told.unwrap()).await;
     assert!(told.contains("cookie: a=b; c=d\r\n"), "{told}");
+}
+
+#[tokio::test]
+async fn a_target_without_a_path_has_one() {
+    let app = repeating("\r\n\r\n").await;
+    let world = world(&app).await;
+    for (target, path) in [("?x", "/?x"), ("", "/"), ("/?x", "/?x"), ("/a", "/a")] {
+        let ask = format!(
+            "GET http://shop.localhost{target} HTTP/1.1\r\nHost: shop.localhost\r\nConnection: close\r\n\r\n"
+        );
+        let told = raw(world.http, ask.as_bytes()).await;
+        assert!(told.contains(&format!("GET {path} HTTP/1.1\r\n")), "{told}");
+    }
 }
 
 #[tokio::test]
