@@ -125,6 +125,46 @@ async fn only_what_may_be_sent_twice_is() {
 }
 
 #[tokio::test]
+async fn a_service_may_have_no_retries_also_on_kept_connections() {
+    let app = unreliable(usize::MAX).await;
+    let mut world = world(&app).await;
+    for (retries, sent) in [(0, 1), (1, 2)] {
+        world.balance.retries = Some(retries);
+        world.route(&["web-r1-1"]).await;
+        let before = app.seen.requests();
+        // Over both ways.
+        assert_eq!(fetch(world.http, get("/")).await.status(), 502);
+        let mut client = http2(world.http).await;
+        let answer = client.send_request(get2("/")).await.unwrap();
+        assert_eq!(answer.status(), 502);
+        assert_eq!(app.seen.requests() - before, 2 * sent);
+    }
+    let app = App::raw(|mut stream, seen| async move {
+        let mut head = [0; 4096];
+        // The first request of a connection is answered, the second not.
+        let _ = stream.read(&mut head).await;
+        let _ = stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .await;
+        if stream.read(&mut head).await.is_ok_and(|count| count > 0) {
+            seen.requests.fetch_add(1, Ordering::SeqCst);
+        }
+    })
+    .await;
+    world.instance("web-r1-2", app.address);
+    world.balance.retries = Some(0);
+    world.route(&["web-r1-2"]).await;
+    // One client's, so that the kept connection is of its worker.
+    let mut client = http1(world.http).await;
+    for status in [200, 502] {
+        let answer = client.send_request(get("/")).await.unwrap();
+        assert_eq!(answer.status(), status);
+        body(answer).await;
+    }
+    assert_eq!(app.seen.requests(), 1);
+}
+
+#[tokio::test]
 async fn retries_have_a_budget() {
     let app = unreliable(usize::MAX).await;
     let world = world(&app).await;
