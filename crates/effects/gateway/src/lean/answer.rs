@@ -309,7 +309,7 @@ fn write_lines(
 /// Whether a line, named in lower case, is for the gateway alone, or would say again what others say.
 fn is_dropped(name: &[u8], seen: &Seen<'_>, status: StatusCode, counted: &mut bool) -> bool {
     match name {
-        b"ward-instance" | b"ward-release" | b"x-request-id" => true,
+        b"ward-instance" | b"ward-release" | b"ward-fault" | b"x-request-id" => true,
         name if head::is_of_hop(name) => true,
         b"content-length" => {
             seen.chunked || status == StatusCode::NO_CONTENT || std::mem::replace(counted, true)
@@ -380,7 +380,7 @@ mod tests {
     #[test]
     fn a_head_is_written_anew() {
         let input = "HTTP/1.1 200 Fine\r\nServer: x\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\n\
-                     Ward-Release: r9\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc";
+                     Ward-Release: r9\r\nWard-Fault: ward\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc";
         let (head, out) = told(input, false).unwrap();
         assert_eq!(
             out,

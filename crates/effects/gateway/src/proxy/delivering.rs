@@ -47,6 +47,7 @@ impl Exchange<'_> {
         // What is read here comes without them.
         if is_call {
             head::strip_hop_by_hop(headers);
+            headers.remove("ward-fault");
         }
         headers.insert("ward-instance", name);
         headers.insert("ward-release", release);
