@@ -550,7 +550,6 @@ mod tests {
         for target in [
             "/",
             "/x?y",
-            "*",
             "http://shop.localhost",
             "http://shop.localhost?y",
         ] {
@@ -564,6 +563,18 @@ mod tests {
         ] {
             assert_eq!(at(target), Err(lost), "{target}");
         }
+    }
+
+    #[test]
+    fn the_whole_server_is_asked_by_options_alone_and_nobody_asks_for_an_echo() {
+        let asks = |method, target| {
+            let mut parts = parts(Version::HTTP_11, target, &[("host", "shop.localhost")]);
+            parts.method = method;
+            check(&parts)
+        };
+        assert!(asks(Method::OPTIONS, "*").is_ok());
+        assert!(asks(Method::GET, "*").is_err());
+        assert_eq!(asks(Method::TRACE, "/"), Err(Failure::TRACE));
     }
 
     #[test]
