@@ -72,10 +72,12 @@ async fn testssl_finds_nothing_above_low() {
         let there = findings.iter().any(|finding| word(finding, "id") == last);
         assert!(there, "{last} was not looked at: {text}");
     }
-    // The first is about this machine's own openssl.
+    // One is about this machine's own openssl. The other says that it could not look: its client goes at once, in one of
+    // fifteen tries before TLS 1.3's tickets have come, and then has no session to come back with.
     let fine = |finding: &&Value| {
-        let harmless = ["OK", "INFO", "LOW", "DEBUG"].contains(&&*word(finding, "severity"));
-        harmless || word(finding, "id") == "engine_problem"
+        let [severity, id] = ["severity", "id"].map(|key| word(finding, key));
+        let not_ours = ["engine_problem", "sessionresumption_ticket"].contains(&&*id);
+        ["OK", "INFO", "LOW", "DEBUG"].contains(&&*severity) || (severity == "WARN" && not_ours)
     };
     let worse: Vec<String> = findings
         .iter()
