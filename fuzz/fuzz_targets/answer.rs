@@ -111,6 +111,7 @@ fn one_answer(whole: &Whole, head: &Head<'_>, of_head: bool) {
     let hop = [
         "connection",
         "keep-alive",
+        "proxy",
         "proxy-connection",
         "te",
         "upgrade",
@@ -118,7 +119,12 @@ fn one_answer(whole: &Whole, head: &Head<'_>, of_head: bool) {
         "proxy-authenticate",
         "proxy-authorization",
     ];
-    let own = ["ward-instance", "ward-release", "x-request-id"];
+    let own = [
+        "ward-instance",
+        "ward-release",
+        "ward-fault",
+        "x-request-id",
+    ];
     let framing = ["content-length", "transfer-encoding"];
     let listed = tokens(head);
     assert!(hop.iter().all(|name| read.all(name).next().is_none()));

@@ -84,6 +84,7 @@ fn passes(name: &str, link: bool) -> bool {
     let hop = [
         "connection",
         "keep-alive",
+        "proxy",
         "proxy-connection",
         "http2-settings",
         "proxy-authorization",

@@ -127,6 +127,7 @@ fn hops(input: &[u8]) {
     let hop = [
         "connection",
         "keep-alive",
+        "proxy",
         "proxy-connection",
         "http2-settings",
         "proxy-authorization",
