@@ -264,12 +264,20 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     ) -> Result<Answered, Broken> {
         account.tries(upstream, place);
         account.entry().received(self.ask.body);
-        let sent = match upstream.kept_wire(self.reuse(way)) {
-            Some(wire) => match self.send(wire, way, place).await {
-                Err(Lost::Stale) => self.send_on_new(upstream, way, place, account).await?,
-                sent => sent,
-            },
-            None => self.send_on_new(upstream, way, place, account).await?,
+        let reuse = self.reuse(way);
+        let sent = match upstream.kept_wire(reuse) {
+            Some(wire) => self.send(wire, way, place).await,
+            None => {
+                let next = (upstream, reuse);
+                self.send_on_next(next, way, place, account).await?
+            }
+        };
+        let sent = match sent {
+            Err(Lost::Stale) => {
+                let next = (upstream, Reuse::Never);
+                self.send_on_next(next, way, place, account).await?
+            }
+            sent => sent,
         };
         sent.map_err(|lost| match lost {
             Lost::Cut => Broken::Perhaps(Failure::CUT),
@@ -299,9 +307,9 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     }
 
     /// The outer error: there is no connection, and nothing was sent.
-    async fn send_on_new(
+    async fn send_on_next(
         &mut self,
-        upstream: &Rc<Upstream>,
+        (upstream, reuse): (&Rc<Upstream>, Reuse),
         way: &Way,
         place: &Place,
         account: &Account,
@@ -311,7 +319,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         let made = tokio::select! {
             biased;
             () = cut.cancelled() => return Err(Broken::Perhaps(Failure::CUT)),
-            made = upstream.new_wire() => made,
+            made = upstream.next_wire(reuse) => made,
         };
         account.entry().connected(began);
         match made {

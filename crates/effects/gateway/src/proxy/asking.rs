@@ -59,28 +59,36 @@ impl Exchange<'_> {
         body: Attempt,
     ) -> Result<Response<Coming>, SendError> {
         let mut sending = self.sending(body);
-        if let Some(wire) = upstream.kept_wire(reuse) {
-            let harmless = match reuse {
-                Reuse::Any => Harmless::Any,
-                Reuse::Recent | Reuse::Never => Harmless::Untouched,
-            };
-            match self.talk(wire, &mut sending).await {
-                Err(Lost::Silent) if sending.begin_again(harmless) => {}
-                Err(lost) => return Err(lost.into()),
-                Ok(answered) => return Ok(self.answered(answered, sending, upstream)),
+        let harmless = match reuse {
+            Reuse::Any => Harmless::Any,
+            Reuse::Recent | Reuse::Never => Harmless::Untouched,
+        };
+        let wire = match upstream.kept_wire(reuse) {
+            Some(wire) => wire,
+            None => Box::pin(self.connect(upstream, place, reuse)).await?,
+        };
+        let used = wire.is_used();
+        let answered = match self.talk(wire, &mut sending).await {
+            Err(Lost::Silent) if used && sending.begin_again(harmless) => {
+                let wire = Box::pin(self.connect(upstream, place, Reuse::Never)).await?;
+                self.talk(wire, &mut sending).await?
             }
-        }
-        let wire = Box::pin(self.connect(upstream, place)).await?;
-        let answered = self.talk(wire, &mut sending).await?;
+            answered => answered?,
+        };
         Ok(self.answered(answered, sending, upstream))
     }
 
-    async fn connect(&self, upstream: &Upstream, place: &Place) -> Result<Wire, SendError> {
+    async fn connect(
+        &self,
+        upstream: &Upstream,
+        place: &Place,
+        reuse: Reuse,
+    ) -> Result<Wire, SendError> {
         let began = Instant::now();
         let made = tokio::select! {
             biased;
             () = place.instance().cut.cancelled() => return Err(SendError::Cut),
-            made = upstream.new_wire() => made,
+            made = upstream.next_wire(reuse) => made,
         };
         let entry = self.account.entry();
         entry.connected(began);

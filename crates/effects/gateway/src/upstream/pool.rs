@@ -23,6 +23,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::RecvFlags;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use super::keeper::Keeper;
 use super::preface;
@@ -88,6 +89,8 @@ impl Upstreams {
                 limits: Rc::clone(&self.limits),
                 keeper: Keeper::new(&endpoint.dir, endpoint.port),
                 wires: RefCell::default(),
+                waiting: Cell::new(0),
+                freed: Notify::new(),
                 shared: RefCell::default(),
                 speaks_http2: Cell::new(false),
                 ledger: self.journal.ledger(instance),
@@ -114,6 +117,9 @@ pub(crate) struct Upstream {
     pub(super) limits: Rc<Limits>,
     keeper: Keeper,
     pub(super) wires: RefCell<Vec<Wire>>,
+    /// How many requests wait for a connection; told when one is given back.
+    pub(super) waiting: Cell<usize>,
+    pub(super) freed: Notify,
     shared: RefCell<Option<http2::SendRequest<Attempt>>>,
     /// Whether it was seen to.
     speaks_http2: Cell<bool>,

@@ -1,9 +1,10 @@
 //! Connections to instances that speak HTTP/1.1: a socket, and nothing between it and who uses it. Requests of the
 //! lean path ([`crate::lean`]) and those that hyper has read ([`crate::proxy`]) go out on the same ones.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use bytes::BufMut;
@@ -87,10 +88,55 @@ impl Wire {
     }
 }
 
+/// Somebody who waits, until it is dropped.
+struct Waits<'a>(&'a Cell<usize>);
+
+impl<'a> Waits<'a> {
+    fn new(waiting: &'a Cell<usize>) -> Self {
+        waiting.set(waiting.get() + 1);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 impl Upstream {
-    /// A kept connection that a request may go out on. The kernel is asked whether it is open only for requests
-    /// that must not be sent twice: the others notice, and take another one.
+    /// A kept connection that a request may go out on, while nobody waits for one.
     pub(crate) fn kept_wire(&self, reuse: Reuse) -> Option<Wire> {
+        match self.waiting.get() {
+            0 => self.take_wire(reuse),
+            _ => None,
+        }
+    }
+
+    /// A new one, or one that is given back before it is made: where many are made at once that takes longer than the
+    /// answers do, and who waited for its own alone would be overtaken by everybody.
+    pub(crate) async fn next_wire(&self, reuse: Reuse) -> io::Result<Wire> {
+        if reuse == Reuse::Never {
+            return self.new_wire().await;
+        }
+        let _waits = Waits::new(&self.waiting);
+        let mut made = pin!(self.new_wire());
+        loop {
+            tokio::select! {
+                biased;
+                () = self.freed.notified() => {
+                    if let Some(wire) = self.take_wire(reuse) {
+                        return Ok(wire);
+                    }
+                }
+                made = &mut made => return made,
+            }
+        }
+    }
+
+    /// The kernel is asked whether it is open only for requests that must not be sent twice: the others notice, and
+    /// take another one.
+    fn take_wire(&self, reuse: Reuse) -> Option<Wire> {
         let mut wires = self.wires.borrow_mut();
         if reuse == Reuse::Never {
             return None;
@@ -130,6 +176,9 @@ impl Upstream {
         if !self.instance.is_closed() && wires.len() < self.limits.upstream_kept {
             wire.used = Some(now);
             wires.push(wire);
+            if self.waiting.get() > 0 {
+                self.freed.notify_one();
+            }
         }
     }
 

@@ -18,6 +18,7 @@ pub(crate) struct Keeper {
     connected: Arc<AtomicUsize>,
     refused: Arc<AtomicUsize>,
     refusing: Arc<AtomicBool>,
+    hanging: Arc<AtomicBool>,
     _alive: DropGuard,
 }
 
@@ -29,10 +30,11 @@ impl Keeper {
             connected: Arc::default(),
             refused: Arc::default(),
             refusing: Arc::default(),
+            hanging: Arc::default(),
             _alive: alive.clone().drop_guard(),
         };
         let counts = (keeper.connected.clone(), keeper.refused.clone());
-        let refusing = keeper.refusing.clone();
+        let moods = (keeper.refusing.clone(), keeper.hanging.clone());
         tokio::spawn(alive.run_until_cancelled_owned(async move {
             let listener = UnixStream::from_std(listener.into()).unwrap();
             let mut all = JoinSet::new();
@@ -40,7 +42,7 @@ impl Keeper {
                 listener.readable().await.unwrap();
                 while let Some(socket) = keeper_socket::accept(listener.as_fd()).unwrap() {
                     let line = UnixStream::from_std(socket.into()).unwrap();
-                    all.spawn(answer(line, app, counts.clone(), refusing.clone()));
+                    all.spawn(answer(line, app, counts.clone(), moods.clone()));
                 }
                 let _ = listener.try_io(Interest::READABLE, || {
                     Err::<(), _>(std::io::ErrorKind::WouldBlock.into())
@@ -65,7 +67,12 @@ impl Keeper {
         self.refusing.store(true, Ordering::SeqCst);
     }
 
-    /// And no longer.
+    /// From now on it answers nobody.
+    pub(crate) fn hang(&self) {
+        self.hanging.store(true, Ordering::SeqCst);
+    }
+
+    /// It refuses no longer.
     pub(crate) fn allow(&self) {
         self.refusing.store(false, Ordering::SeqCst);
     }
@@ -75,7 +82,7 @@ async fn answer(
     line: UnixStream,
     app: SocketAddr,
     (connected, refused): (Arc<AtomicUsize>, Arc<AtomicUsize>),
-    refusing: Arc<AtomicBool>,
+    (refusing, hanging): (Arc<AtomicBool>, Arc<AtomicBool>),
 ) {
     loop {
         let received = line.async_io(Interest::READABLE, || {
@@ -84,6 +91,9 @@ async fn answer(
         let Ok(Some((request, _))) = received.await else {
             return;
         };
+        if hanging.load(Ordering::SeqCst) {
+            return std::future::pending().await;
+        }
         let stream = match request {
             Request::Connect { .. } if !refusing.load(Ordering::SeqCst) => {
                 std::net::TcpStream::connect(app).ok()

@@ -266,3 +266,43 @@ async fn a_client_that_leaves_an_early_answer_ends_its_upload_too() {
     })
     .await;
 }
+
+/// Where connections take longer to make than answers do, who waits for one is not overtaken by everybody.
+#[tokio::test]
+async fn who_waits_for_a_connection_takes_the_next_that_is_given_back() {
+    let app = App::raw(|mut stream, seen| async move {
+        let mut head = [0; 4096];
+        while stream.read(&mut head).await.is_ok_and(|count| count > 0) {
+            seen.requests.fetch_add(1, Ordering::SeqCst);
+            seen.release.notified().await;
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+        }
+    })
+    .await;
+    let mut world = World::new().await;
+    world.instance("web-r1-1", app.address);
+    world.route(&["web-r1-1"]).await;
+    let client = http2(world.http).await;
+    let ask = || {
+        let mut client = client.clone();
+        tokio::spawn(async move { client.send_request(get2("/")).await.unwrap().status() })
+    };
+    let first = ask();
+    eventually("the first one is there", async || app.seen.requests() == 1).await;
+    world.keeper("web-r1-1").hang();
+    let others = [ask(), ask(), ask()];
+    for count in 2..=4 {
+        app.seen.release.notify_one();
+        eventually("the next one is there", async || {
+            app.seen.requests() == count
+        })
+        .await;
+    }
+    app.seen.release.notify_one();
+    assert_eq!(first.await.unwrap(), 200);
+    for other in others {
+        assert_eq!(other.await.unwrap(), 200);
+    }
+    assert_eq!(world.keeper("web-r1-1").connected(), 1);
+}
