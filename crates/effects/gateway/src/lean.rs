@@ -36,6 +36,8 @@ use crate::proxy::Begun;
 
 /// The longest head of an answer.
 pub(crate) const LONGEST_HEAD: usize = 64 * 1024;
+/// A piece that is smaller is copied behind what goes before it, which is cheaper than naming both to the kernel.
+pub(crate) const SMALL: usize = 8 * 1024;
 
 /// How a connection ends here.
 pub(crate) enum Parted {

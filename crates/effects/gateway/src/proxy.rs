@@ -381,9 +381,9 @@ impl<'a> Exchange<'a> {
         matches!(self.target, Target::Release(_, probed) if probed == release)
     }
 
-    fn first_reuse(&self) -> Reuse {
+    fn first_reuse(&self, pool: &Pool) -> Reuse {
         let harmless = self.method.is_idempotent() && self.upload.is_empty();
-        match harmless && self.pool().is_ok_and(|pool| pool.retries > 0) {
+        match harmless && pool.retries > 0 {
             true => Reuse::Any,
             false => Reuse::Recent,
         }

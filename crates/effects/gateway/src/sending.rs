@@ -15,13 +15,11 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Body;
 
+use crate::lean::SMALL;
 use crate::lean::answer::push_line;
 use crate::lean::body::{LAST_CHUNK, push_chunk, push_size};
 use crate::upload::Attempt;
 use crate::upstream::Wire;
-
-/// A piece that is smaller is copied behind what goes before it, which is cheaper than naming both to the kernel.
-const SMALL: usize = 8 * 1024;
 
 /// How the end of a request's body is told.
 #[derive(Debug)]

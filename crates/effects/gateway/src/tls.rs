@@ -126,29 +126,30 @@ impl Tls {
         }
     }
 
-    /// Shakes hands with a client, and says who it is where it had to show a certificate.
+    /// Shakes hands with a client, and says who it is where it had to show a certificate. `None`: it was an authority
+    /// that speaks ACME, and has its answer.
     pub(crate) async fn accept(
         &self,
         stream: TcpStream,
-    ) -> io::Result<(TlsStream<TcpStream>, Option<Box<Holder>>)> {
+    ) -> io::Result<Option<(TlsStream<TcpStream>, Option<Box<Holder>>)>> {
         let usual = Arc::clone(&self.usual);
         let asked = self.challenges.is_asked();
         if !asked && !self.resolver.book.load().demands {
             let stream = TlsAcceptor::from(usual).accept(stream).await?;
-            return Ok((stream, None));
+            return Ok(Some((stream, None)));
         }
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         if asked && let Some(config) = self.challenges.handshake(&start.client_hello()) {
             let mut stream = start.into_stream(config).await?;
             // RFC 8737 section 3: nothing is said on such a connection.
             let _ = stream.shutdown().await;
-            return Err(io::Error::other("a challenge of ACME was answered"));
+            return Ok(None);
         }
         let name = start.client_hello().server_name().map(canonical);
         let demand = name.as_ref();
         let demand = demand.and_then(|name| self.resolver.book.load().demand(name));
         let Some(demand) = demand else {
-            return Ok((start.into_stream(usual).await?, None));
+            return Ok(Some((start.into_stream(usual).await?, None)));
         };
         let nobody = || io::Error::other("the authorities of this host's clients cannot be read");
         let terms = demand.terms().ok_or_else(nobody)?;
@@ -161,7 +162,8 @@ impl Tls {
             .and_then(<[_]>::first)
             .and_then(|own| Holder::of(own, demand, terms.0));
         let unknown = || io::Error::other("the client's certificate cannot be read");
-        Ok((stream, Some(Box::new(holder.ok_or_else(unknown)?))))
+        let holder = holder.ok_or_else(unknown)?;
+        Ok(Some((stream, Some(Box::new(holder)))))
     }
 
     /// Reads what a table names, before it comes into force. What it names no more is forgotten. Blocks.

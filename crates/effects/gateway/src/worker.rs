@@ -345,9 +345,14 @@ async fn client_of(worker: &Worker, stream: &mut TcpStream, peer: SocketAddr) ->
     .ok()
 }
 
-/// Who only looks whether somebody listens is not worth a line. Of the others not all are: anybody can make them.
+/// Who goes away meanwhile, as one that only looks whether somebody listens, is not worth a line. Of the others not all
+/// are: anybody can make them.
 fn say(shared: &Shared, peer: SocketAddr, error: &io::Error) {
-    if error.kind() != io::ErrorKind::UnexpectedEof && shared.failed_handshakes.may_say() {
+    let refused = matches!(
+        error.kind(),
+        io::ErrorKind::InvalidData | io::ErrorKind::Other
+    );
+    if refused && shared.failed_handshakes.may_say() {
         tracing::info!(client = %peer, %error, "a TLS handshake failed");
     }
 }
@@ -372,7 +377,8 @@ async fn handshake(
     });
     match accepted? {
         // Put away at once: whatever a task holds it has room for in each of its layers.
-        Ok((stream, holder)) => Some((client::Shared::new(stream), holder)),
+        Ok(Some((stream, holder))) => Some((client::Shared::new(stream), holder)),
+        Ok(None) => None,
         Err(error) => {
             say(shared, peer, &error);
             None

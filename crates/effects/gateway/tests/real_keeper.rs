@@ -164,6 +164,7 @@ impl World {
             argv: ["/usr/bin/perl", "-e", script].map(str::to_owned).to_vec(),
             cwd: "/".to_owned(),
             env: BTreeMap::from([("NAME".to_owned(), name)]),
+            secrets: Default::default(),
             user: UserSpec {
                 uid: 1000,
                 gid: 1000,

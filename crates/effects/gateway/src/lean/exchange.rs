@@ -17,7 +17,7 @@ use super::answer::{self, Extra, Head, push_line};
 use super::ask::Ask;
 use super::body::{Framing, LAST_CHUNK, push_chunk};
 use super::line::{Line, Next};
-use super::{LONGEST_HEAD, Resume};
+use super::{LONGEST_HEAD, Resume, SMALL};
 use crate::account::Account;
 use crate::balance::{Pick, pick};
 use crate::client::Socket;
@@ -38,9 +38,6 @@ use crate::upstream::{Reuse, Upstream, Wire};
 
 /// A body of which more than this is left is read in larger pieces.
 const LARGE: u64 = 64 * 1024;
-/// A piece that is smaller is copied behind what goes before it, which is cheaper than naming both to the kernel.
-const SMALL: usize = 8 * 1024;
-
 /// One request on a connection.
 pub(super) struct Exchange<'a, I> {
     line: &'a mut Line<I>,

@@ -80,7 +80,7 @@ impl Exchange<'_> {
 
     async fn connect(
         &self,
-        upstream: &Upstream,
+        upstream: &Rc<Upstream>,
         place: &Place,
         reuse: Reuse,
     ) -> Result<Wire, SendError> {

@@ -44,7 +44,7 @@ impl Exchange<'_> {
         course: &mut Course,
     ) -> Result<Answered, Lost> {
         let reuse = match course.is_sent() {
-            false => self.first_reuse(),
+            false => self.first_reuse(pool),
             true => Reuse::Never,
         };
         let body = self.upload.attempt(Rc::clone(&place));

@@ -10,7 +10,7 @@
 //! frames; over HTTP/1.1 such a task costs more than the request.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -23,7 +23,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::RecvFlags;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 
 use super::keeper::Keeper;
 use super::preface;
@@ -89,8 +89,7 @@ impl Upstreams {
                 limits: Rc::clone(&self.limits),
                 keeper: Keeper::new(&endpoint.dir, endpoint.port),
                 wires: RefCell::default(),
-                waiting: Cell::new(0),
-                freed: Notify::new(),
+                waiting: RefCell::default(),
                 shared: RefCell::default(),
                 speaks_http2: Cell::new(false),
                 ledger: self.journal.ledger(instance),
@@ -117,9 +116,8 @@ pub(crate) struct Upstream {
     pub(super) limits: Rc<Limits>,
     keeper: Keeper,
     pub(super) wires: RefCell<Vec<Wire>>,
-    /// How many requests wait for a connection; told when one is given back.
-    pub(super) waiting: Cell<usize>,
-    pub(super) freed: Notify,
+    /// Who waits for a new connection, and takes one that is given back as well. Some have gone.
+    pub(super) waiting: RefCell<VecDeque<oneshot::Sender<Wire>>>,
     shared: RefCell<Option<http2::SendRequest<Attempt>>>,
     /// Whether it was seen to.
     speaks_http2: Cell<bool>,

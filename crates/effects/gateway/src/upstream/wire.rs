@@ -1,16 +1,17 @@
 //! Connections to instances that speak HTTP/1.1: a socket, and nothing between it and who uses it. Requests of the
 //! lean path ([`crate::lean`]) and those that hyper has read ([`crate::proxy`]) go out on the same ones.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::BufMut;
 use rustix::net::Shutdown;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -88,55 +89,10 @@ impl Wire {
     }
 }
 
-/// Somebody who waits, until it is dropped.
-struct Waits<'a>(&'a Cell<usize>);
-
-impl<'a> Waits<'a> {
-    fn new(waiting: &'a Cell<usize>) -> Self {
-        waiting.set(waiting.get() + 1);
-        Self(waiting)
-    }
-}
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
 impl Upstream {
-    /// A kept connection that a request may go out on, while nobody waits for one.
+    /// A kept connection that a request may go out on. The kernel is asked whether it is open only for requests that
+    /// must not be sent twice: the others notice, and take another one.
     pub(crate) fn kept_wire(&self, reuse: Reuse) -> Option<Wire> {
-        match self.waiting.get() {
-            0 => self.take_wire(reuse),
-            _ => None,
-        }
-    }
-
-    /// A new one, or one that is given back before it is made: where many are made at once that takes longer than the
-    /// answers do, and who waited for its own alone would be overtaken by everybody.
-    pub(crate) async fn next_wire(&self, reuse: Reuse) -> io::Result<Wire> {
-        if reuse == Reuse::Never {
-            return self.new_wire().await;
-        }
-        let _waits = Waits::new(&self.waiting);
-        let mut made = pin!(self.new_wire());
-        loop {
-            tokio::select! {
-                biased;
-                () = self.freed.notified() => {
-                    if let Some(wire) = self.take_wire(reuse) {
-                        return Ok(wire);
-                    }
-                }
-                made = &mut made => return made,
-            }
-        }
-    }
-
-    /// The kernel is asked whether it is open only for requests that must not be sent twice: the others notice, and
-    /// take another one.
-    fn take_wire(&self, reuse: Reuse) -> Option<Wire> {
         let mut wires = self.wires.borrow_mut();
         if reuse == Reuse::Never {
             return None;
@@ -159,6 +115,45 @@ impl Upstream {
         None
     }
 
+    /// A new one, or one that is given back before it is made: where many are made at once that takes longer than the
+    /// answers do, and who waited for its own alone would be overtaken by everybody. The new one is then kept for
+    /// others: whoever closed it would begin it again with the next request.
+    pub(crate) async fn next_wire(self: &Rc<Self>, reuse: Reuse) -> io::Result<Wire> {
+        if reuse == Reuse::Never {
+            return self.new_wire().await;
+        }
+        let upstream = Rc::clone(self);
+        let mut made = Box::pin(async move { upstream.new_wire().await });
+        loop {
+            tokio::select! {
+                biased;
+                Ok(wire) = self.given() => if reuse == Reuse::Any || is_quiet(&wire.stream) {
+                    tokio::task::spawn_local(Rc::clone(self).keep_when_made(made));
+                    return Ok(wire);
+                },
+                made = &mut made => return made,
+            }
+        }
+    }
+
+    /// The next one that is given back while nobody waits for longer.
+    fn given(&self) -> oneshot::Receiver<Wire> {
+        let (give, given) = oneshot::channel();
+        let mut waiting = self.waiting.borrow_mut();
+        while waiting.front().is_some_and(oneshot::Sender::is_closed) {
+            waiting.pop_front();
+        }
+        waiting.push_back(give);
+        given
+    }
+
+    async fn keep_when_made(self: Rc<Self>, made: impl Future<Output = io::Result<Wire>>) {
+        // Who needs one next is told why there is none.
+        if let Ok(wire) = made.await {
+            self.keep_wire(wire, clock::millis());
+        }
+    }
+
     /// A new one.
     pub(crate) async fn new_wire(&self) -> io::Result<Wire> {
         let stream = self.new_connection(self.stream()).await?;
@@ -172,13 +167,19 @@ impl Upstream {
 
     /// Its answer was read to its end at `now` (milliseconds), and nothing behind it.
     pub(crate) fn keep_wire(&self, mut wire: Wire, now: u64) {
-        let mut wires = self.wires.borrow_mut();
-        if !self.instance.is_closed() && wires.len() < self.limits.upstream_kept {
-            wire.used = Some(now);
-            wires.push(wire);
-            if self.waiting.get() > 0 {
-                self.freed.notify_one();
+        if self.instance.is_closed() {
+            return;
+        }
+        wire.used = Some(now);
+        while let Some(waits) = self.waiting.borrow_mut().pop_front() {
+            match waits.send(wire) {
+                Ok(()) => return,
+                Err(back) => wire = back,
             }
+        }
+        let mut wires = self.wires.borrow_mut();
+        if wires.len() < self.limits.upstream_kept {
+            wires.push(wire);
         }
     }
 

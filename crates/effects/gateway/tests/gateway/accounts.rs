@@ -66,17 +66,9 @@ fn address(world: &World) -> SocketAddr {
     world.metrics.local_addr().unwrap()
 }
 
-async fn world(start: Start) -> (World, App) {
-    let app = App::http("one").await;
-    let mut world = World::start(start).await;
-    world.instance("web-r1-1", app.address);
-    world.route(&["web-r1-1"]).await;
-    (world, app)
-}
-
 #[tokio::test]
 async fn an_answer_is_a_line_that_says_who_answered_and_how_long_it_took() {
-    let (world, _app) = world(Start::Usual).await;
+    let (world, _app) = World::serving(Start::Usual).await;
     let body_sent = slow_body("12345".into(), 3, Duration::from_millis(20));
     let request = Request::post("/count?patient=Mustermann&token=s3cret")
         .header("host", "shop.localhost:8080")
@@ -124,7 +116,7 @@ async fn an_answer_is_a_line_that_says_who_answered_and_how_long_it_took() {
 
 #[tokio::test]
 async fn a_request_is_found_by_its_trace() {
-    let (world, _app) = world(Start::Usual).await;
+    let (world, _app) = World::serving(Start::Usual).await;
     let own = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
     for (name, parent) in [
         ("plain", own),
@@ -156,7 +148,7 @@ async fn a_request_is_found_by_its_trace() {
 
 #[tokio::test]
 async fn every_request_of_a_kept_connection_and_of_http2_has_its_line() {
-    let (world, _app) = world(Start::Usual).await;
+    let (world, _app) = World::serving(Start::Usual).await;
     let mut client = http1(world.http).await;
     for number in 0..3 {
         client.ready().await.unwrap();
@@ -202,7 +194,7 @@ async fn every_request_of_a_kept_connection_and_of_http2_has_its_line() {
 
 #[tokio::test]
 async fn what_is_refused_has_a_line_that_says_whose_fault_it_was() {
-    let (mut world, _app) = world(Start::ShortLimits).await;
+    let (mut world, _app) = World::serving(Start::ShortLimits).await;
     raw(
         world.http,
         b"GET /twice HTTP/1.1\r\nhost: shop.localhost\r\nhost: b\r\n\r\n",
@@ -326,7 +318,7 @@ async fn what_is_refused_has_a_line_that_says_whose_fault_it_was() {
 
 #[tokio::test]
 async fn a_connection_that_breaks_the_rules_of_http2_has_a_line_and_one_that_is_dropped_has_none() {
-    let (world, _app) = world(Start::Usual).await;
+    let (world, _app) = World::serving(Start::Usual).await;
     let mut client = http2(world.http).await;
     body(client.send_request(get2("/good")).await.unwrap()).await;
     drop(client);
@@ -353,7 +345,7 @@ async fn a_connection_that_breaks_the_rules_of_http2_has_a_line_and_one_that_is_
 
 #[tokio::test]
 async fn clients_that_go_away_and_instances_that_break_off() {
-    let (mut world, app) = world(Start::Usual).await;
+    let (mut world, app) = World::serving(Start::Usual).await;
     let broken = App::raw(|mut stream, _| async move {
         let _ = stream.read(&mut [0; 1024]).await;
         let _ = stream
@@ -424,7 +416,7 @@ async fn clients_that_go_away_and_instances_that_break_off() {
 
 #[tokio::test]
 async fn what_is_tried_again_says_so() {
-    let (mut world, app) = world(Start::Usual).await;
+    let (mut world, app) = World::serving(Start::Usual).await;
     let dead = App::raw(|stream, _| async move { drop(stream) }).await;
     world.instance("web-r1-2", dead.address);
     world.route(&["web-r1-2"]).await;
@@ -450,7 +442,7 @@ async fn what_is_tried_again_says_so() {
 
 #[tokio::test]
 async fn an_upgraded_connection_has_its_line_at_its_end() {
-    let (world, _app) = world(Start::Usual).await;
+    let (world, _app) = World::serving(Start::Usual).await;
     let stream = TcpStream::connect(world.http).await.unwrap();
     let client = tokio_tungstenite::client_async("ws://shop.localhost/ws", stream).await;
     let (mut socket, _) = client.unwrap();
@@ -475,7 +467,7 @@ async fn an_upgraded_connection_has_its_line_at_its_end() {
 
 #[tokio::test]
 async fn links_say_who_asked_and_tls_which_version() {
-    let (world, _app) = world(Start::Usual).await;
+    let (world, _app) = World::serving(Start::Usual).await;
     let (stream, _) = handed_over(&world, service("web")).await;
     body(
         http1_over(stream)
@@ -518,7 +510,7 @@ async fn links_say_who_asked_and_tls_which_version() {
 
 #[tokio::test]
 async fn a_full_disk_loses_lines_and_nothing_else() {
-    let (world, _app) = world(Start::Usual).await;
+    let (world, _app) = World::serving(Start::Usual).await;
     body(fetch(world.http, get("/before")).await).await;
     of_path(&world, "/before").await;
     let path = world.home.path().join("gateway/access.log");
@@ -538,7 +530,7 @@ async fn a_full_disk_loses_lines_and_nothing_else() {
 
 #[tokio::test]
 async fn a_successor_answers_at_the_same_address_and_no_line_is_lost() {
-    let (mut world, _app) = world(Start::Usual).await;
+    let (mut world, _app) = World::serving(Start::Usual).await;
     let asking = {
         let address = world.http;
         tokio::spawn(async move {
@@ -581,7 +573,7 @@ async fn a_successor_answers_at_the_same_address_and_no_line_is_lost() {
 
 #[tokio::test]
 async fn the_operators_address_tells_and_does_nothing() {
-    let (world, _app) = world(Start::Usual).await;
+    let (world, _app) = World::serving(Start::Usual).await;
     let answered = |method: Method, path: &'static str| {
         let request = Request::builder()
             .method(method)

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -35,6 +36,7 @@ pub(crate) struct Seen {
     pub(crate) requests: AtomicUsize,
     pub(crate) abandoned: AtomicUsize,
     pub(crate) body_bytes: AtomicUsize,
+    pub(crate) waiting: AtomicUsize,
     pub(crate) release: Notify,
 }
 
@@ -44,6 +46,10 @@ impl Seen {
     }
     pub(crate) fn abandoned(&self) -> usize {
         self.abandoned.load(Ordering::SeqCst)
+    }
+    /// How many have come that the next release is for.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
     }
     pub(crate) fn body_bytes(&self) -> usize {
         self.body_bytes.load(Ordering::SeqCst)
@@ -195,7 +201,10 @@ async fn count(request: Request<Incoming>, seen: Arc<Seen>) -> Response<Payload>
 
 async fn wait(name: &str, seen: Arc<Seen>) -> Response<Payload> {
     let abandoned = Abandoned::new(&seen);
-    seen.release.notified().await;
+    let mut released = pin!(seen.release.notified());
+    released.as_mut().enable();
+    seen.waiting.fetch_add(1, Ordering::SeqCst);
+    released.await;
     abandoned.was_not();
     text(name.to_owned())
 }

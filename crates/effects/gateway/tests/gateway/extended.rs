@@ -75,17 +75,9 @@ async fn closed(socket: &mut Socket) -> CloseCode {
     close.code
 }
 
-async fn world(start: Start) -> (World, App) {
-    let app = App::http("one").await;
-    let mut world = World::start(start).await;
-    world.instance("web-r1-1", app.address);
-    world.route(&["web-r1-1"]).await;
-    (world, app)
-}
-
 #[tokio::test]
 async fn a_websocket_passes_beside_requests_and_is_cut_with_a_reason() {
-    let (mut world, _app) = world(Start::Usual).await;
+    let (mut world, _app) = World::serving(Start::Usual).await;
     let mut client = client(&world).await;
     let (mut socket, told) = open(&mut client).await;
     assert_eq!(told["ward-instance"], "web-r1-1");
@@ -166,7 +158,7 @@ async fn instances_are_asked_as_over_http1_and_the_client_hears_what_they_say() 
 
 #[tokio::test]
 async fn what_is_no_websocket_is_not_opened() {
-    let (world, _app) = world(Start::Usual).await;
+    let (world, _app) = World::serving(Start::Usual).await;
     let mut client = client(&world).await;
     assert_eq!(ask(&mut client, "/").await.status(), 400);
     assert_eq!(world.traffic("web-r1-1").await.failed, 0);
@@ -215,7 +207,7 @@ async fn a_switch_with_another_key_or_to_another_protocol_is_a_bad_answer() {
 
 #[tokio::test]
 async fn it_ends_from_either_side() {
-    let (world, _app) = world(Start::Usual).await;
+    let (world, _app) = World::serving(Start::Usual).await;
     let mut client = client(&world).await;
     let (mut socket, _) = open(&mut client).await;
     socket.close(None).await.unwrap();
@@ -232,7 +224,7 @@ async fn it_ends_from_either_side() {
 
 #[tokio::test]
 async fn an_instance_that_leaves_and_a_gateway_that_quits_say_goodbye() {
-    let (mut world, _app) = world(Start::Usual).await;
+    let (mut world, _app) = World::serving(Start::Usual).await;
     let other = App::http("two").await;
     world.instance("web-r2-2", other.address);
     world.long_drain = Some(Millis(0));
@@ -250,7 +242,7 @@ async fn an_instance_that_leaves_and_a_gateway_that_quits_say_goodbye() {
 
 #[tokio::test]
 async fn a_connection_with_a_silent_websocket_is_not_idle() {
-    let (world, _app) = world(Start::ShortLimits).await;
+    let (world, _app) = World::serving(Start::ShortLimits).await;
     let mut client = client(&world).await;
     let (mut socket, _) = open(&mut client).await;
     // Its connections are closed after five seconds without use.
@@ -263,7 +255,7 @@ async fn a_connection_with_a_silent_websocket_is_not_idle() {
 
 #[tokio::test]
 async fn thousands_of_small_messages_are_no_flood() {
-    let (world, _app) = world(Start::Usual).await;
+    let (world, _app) = World::serving(Start::Usual).await;
     let mut client = client(&world).await;
     let (mut socket, _) = open(&mut client).await;
     for number in 0..6_000 {
@@ -274,7 +266,7 @@ async fn thousands_of_small_messages_are_no_flood() {
 
 #[tokio::test]
 async fn over_tls_and_back_to_the_same_instance() {
-    let (mut world, _app) = world(Start::Usual).await;
+    let (mut world, _app) = World::serving(Start::Usual).await;
     let other = App::http("two").await;
     world.instance("web-r1-2", other.address);
     world.balance.affinity = Some(Affinity {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::io::Interest;
 use tokio::net::UnixStream;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use ward_sandbox::keeper_socket;
@@ -18,7 +19,7 @@ pub(crate) struct Keeper {
     connected: Arc<AtomicUsize>,
     refused: Arc<AtomicUsize>,
     refusing: Arc<AtomicBool>,
-    hanging: Arc<AtomicBool>,
+    hanging: watch::Sender<bool>,
     _alive: DropGuard,
 }
 
@@ -30,11 +31,11 @@ impl Keeper {
             connected: Arc::default(),
             refused: Arc::default(),
             refusing: Arc::default(),
-            hanging: Arc::default(),
+            hanging: watch::Sender::default(),
             _alive: alive.clone().drop_guard(),
         };
         let counts = (keeper.connected.clone(), keeper.refused.clone());
-        let moods = (keeper.refusing.clone(), keeper.hanging.clone());
+        let moods = (keeper.refusing.clone(), keeper.hanging.subscribe());
         tokio::spawn(alive.run_until_cancelled_owned(async move {
             let listener = UnixStream::from_std(listener.into()).unwrap();
             let mut all = JoinSet::new();
@@ -69,7 +70,12 @@ impl Keeper {
 
     /// From now on it answers nobody.
     pub(crate) fn hang(&self) {
-        self.hanging.store(true, Ordering::SeqCst);
+        self.hanging.send_replace(true);
+    }
+
+    /// Now it answers, also those who have asked meanwhile.
+    pub(crate) fn go_on(&self) {
+        self.hanging.send_replace(false);
     }
 
     /// It refuses no longer.
@@ -82,7 +88,7 @@ async fn answer(
     line: UnixStream,
     app: SocketAddr,
     (connected, refused): (Arc<AtomicUsize>, Arc<AtomicUsize>),
-    (refusing, hanging): (Arc<AtomicBool>, Arc<AtomicBool>),
+    (refusing, mut hanging): (Arc<AtomicBool>, watch::Receiver<bool>),
 ) {
     loop {
         let received = line.async_io(Interest::READABLE, || {
@@ -91,8 +97,8 @@ async fn answer(
         let Ok(Some((request, _))) = received.await else {
             return;
         };
-        if hanging.load(Ordering::SeqCst) {
-            return std::future::pending().await;
+        if hanging.wait_for(|hangs| !hangs).await.is_err() {
+            return;
         }
         let stream = match request {
             Request::Connect { .. } if !refusing.load(Ordering::SeqCst) => {

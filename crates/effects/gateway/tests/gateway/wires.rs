@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2::SendRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::app::{App, Payload, slow_body};
 use crate::clients::{body, empty, get, get2, http1, http2, piece, raw};
-use crate::world::{World, eventually};
+use crate::world::{Start, World, eventually};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -292,6 +293,10 @@ async fn who_waits_for_a_connection_takes_the_next_that_is_given_back() {
     eventually("the first one is there", async || app.seen.requests() == 1).await;
     world.keeper("web-r1-1").hang();
     let others = [ask(), ask(), ask()];
+    eventually("they have their places", async || {
+        world.traffic("web-r1-1").await.requests == 4
+    })
+    .await;
     for count in 2..=4 {
         app.seen.release.notify_one();
         eventually("the next one is there", async || {
@@ -304,5 +309,44 @@ async fn who_waits_for_a_connection_takes_the_next_that_is_given_back() {
     for other in others {
         assert_eq!(other.await.unwrap(), 200);
     }
-    assert_eq!(world.keeper("web-r1-1").connected(), 1);
+    let keeper = world.keeper("web-r1-1");
+    assert_eq!(keeper.connected(), 1);
+    // Those that were begun meanwhile are for others.
+    keeper.go_on();
+    eventually("they are made", async || keeper.connected() == 4).await;
+    let one = ask();
+    eventually("it is there", async || app.seen.requests() == 5).await;
+    app.seen.release.notify_one();
+    assert_eq!(one.await.unwrap(), 200);
+    // The gateway had that one's answer after the connections.
+    let four = [ask(), ask(), ask(), ask()];
+    eventually("all four are there", async || app.seen.requests() == 9).await;
+    app.seen.release.notify_waiters();
+    for each in four {
+        assert_eq!(each.await.unwrap(), 200);
+    }
+    assert_eq!(keeper.connected(), 4);
+}
+
+#[tokio::test]
+async fn who_may_not_have_what_is_kept_keeps_it_from_nobody() {
+    let (world, _app) = World::serving(Start::Usual).await;
+    let mut client = http2(world.http).await;
+    let ask = |client: &mut SendRequest<Payload>, method| {
+        let mut request = get2("/");
+        *request.method_mut() = method;
+        client.send_request(request)
+    };
+    assert_eq!(ask(&mut client, Method::GET).await.unwrap().status(), 200);
+    // By then what must not be sent twice does not go out on what that one has left.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    world.keeper("web-r1-1").hang();
+    let waits = tokio::spawn(ask(&mut client, Method::POST));
+    eventually("it has its place", async || {
+        world.traffic("web-r1-1").await.requests == 1
+    })
+    .await;
+    assert_eq!(ask(&mut client, Method::GET).await.unwrap().status(), 200);
+    assert!(!waits.is_finished());
+    waits.abort();
 }

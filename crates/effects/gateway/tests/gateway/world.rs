@@ -17,6 +17,7 @@ use ward_types::spec::Sticky;
 use ward_types::table::{Endpoint, GatewayObserved, Pool, Split, Table, Traffic};
 use ward_types::time::Millis;
 
+use crate::app::App;
 use crate::keeper::Keeper;
 
 const HOME: &str = "WARD_TEST_GATEWAY_HOME";
@@ -112,6 +113,15 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn new() -> Self {
         Self::start(Start::Usual).await
+    }
+
+    /// One whose service has one instance, which answers what [`App::http`] does.
+    pub(crate) async fn serving(start: Start) -> (Self, App) {
+        let app = App::http("one").await;
+        let mut world = Self::start(start).await;
+        world.instance("web-r1-1", app.address);
+        world.route(&["web-r1-1"]).await;
+        (world, app)
     }
 
     pub(crate) async fn start(start: Start) -> Self {
