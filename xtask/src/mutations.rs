@@ -607,6 +607,48 @@ const MUTATIONS: &[Mutation] = &[
         without: "serve <= service.instances as usize",
         noticed_by: PLANNED,
     },
+    Mutation {
+        guard: "the order of what has names is a difference, too",
+        file: "crates/pure/plan/src/changes/walk.rs",
+        text: "if self.found.len() == found && from != to {",
+        without: "if false && self.found.len() == found && from != to {",
+        noticed_by: &["ward-plan"],
+    },
+    Mutation {
+        guard: "of two items with one name none is lost",
+        file: "crates/pure/plan/src/changes/walk.rs",
+        text: "count => format!(\"{name} #{count}\"),",
+        without: "_ => name,",
+        noticed_by: &["ward-plan"],
+    },
+    Mutation {
+        guard: "only what is standard may be left out without a difference",
+        file: "crates/pure/plan/src/changes/walk.rs",
+        text: "if from.or(absent.as_ref()) == to.or(absent.as_ref()) {",
+        without: "if absent.is_some() {",
+        noticed_by: &["ward-plan"],
+    },
+    Mutation {
+        guard: "a change does not get past the rule that it takes away",
+        file: "crates/pure/plan/src/policy.rs",
+        text: "wanted.served.map(about_changes).unwrap_or_default()",
+        without: "Policy::default()",
+        noticed_by: &["ward-plan"],
+    },
+    Mutation {
+        guard: "a freeze holds where nobody knows which day it is",
+        file: "crates/pure/plan/src/policy.rs",
+        text: "today.is_none_or(|day| freeze.holds_on(day))",
+        without: "today.is_some_and(|day| freeze.holds_on(day))",
+        noticed_by: &["ward-plan"],
+    },
+    Mutation {
+        guard: "the stricter of both policies holds",
+        file: "crates/pure/plan/src/policy.rs",
+        text: "Some(known) if known.level >= level => {}",
+        without: "Some(_) => {}",
+        noticed_by: &["ward-plan"],
+    },
 ];
 
 /// Removes each guard in turn.

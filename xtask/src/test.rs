@@ -9,6 +9,9 @@ use crate::replay::replay;
 use crate::run::{cargo, root, run, say};
 use crate::{docs, packages::TEST};
 
+/// The examples: workspaces of their own.
+const EXAMPLES: [&str; 2] = ["examples/returns/Cargo.toml", "examples/plans/Cargo.toml"];
+
 /// How long each fuzz target goes on, in seconds.
 const FUZZED_FOR: u32 = 5;
 
@@ -21,7 +24,7 @@ pub(crate) fn test() -> Result<(), String> {
         ("pages from their tables", docs::check),
         ("Ward's tests", wards_tests),
         ("how the gateway speaks TLS", posture),
-        ("the example's tests", example_tests),
+        ("the examples' tests", example_tests),
         ("the documents' commands", documents),
         ("a short run of the fuzz targets", fuzzing),
         ("a short soak", soak),
@@ -48,23 +51,29 @@ pub(crate) fn test() -> Result<(), String> {
 
 fn formatting() -> Result<(), String> {
     run(cargo().args(["fmt", "--all", "--check"]))?;
-    for manifest in ["examples/returns/Cargo.toml", "fuzz/Cargo.toml"] {
+    for manifest in EXAMPLES.into_iter().chain(["fuzz/Cargo.toml"]) {
         run(cargo().args(["fmt", "--all", "--check", "--manifest-path", manifest]))?;
     }
     Ok(())
 }
 
 fn lints() -> Result<(), String> {
-    run(cargo().args([
+    let flags = [
         "clippy",
         "--locked",
         "--workspace",
         "--all-targets",
         "--quiet",
-        "--",
-        "-D",
-        "warnings",
-    ]))
+    ];
+    let strict = ["--", "-D", "warnings"];
+    run(cargo().args(flags).args(strict))?;
+    for manifest in EXAMPLES {
+        run(cargo()
+            .args(flags)
+            .args(["--manifest-path", manifest])
+            .args(strict))?;
+    }
+    Ok(())
 }
 
 fn wards_tests() -> Result<(), String> {
@@ -85,14 +94,17 @@ fn posture() -> Result<(), String> {
 }
 
 fn example_tests() -> Result<(), String> {
-    run(cargo().args([
-        "test",
-        "--locked",
-        "--workspace",
-        "--quiet",
-        "--manifest-path",
-        "examples/returns/Cargo.toml",
-    ]))
+    for manifest in EXAMPLES {
+        let flags = [
+            "test",
+            "--locked",
+            "--workspace",
+            "--quiet",
+            "--manifest-path",
+        ];
+        run(cargo().args(flags).arg(manifest))?;
+    }
+    Ok(())
 }
 
 /// The bench's soak, shortened to about a minute: it fails where a bar does not hold.

@@ -1,7 +1,7 @@
 //! Collection: what no retained release refers to any more is removed (promise P9), and only what is Ward's.
 //!
 //! A pass reads the state once and removes, in this order: what the registry cannot reach from a retained
-//! release, a tag or an upload; unpacked layers; output of releases that were retired, and of all but the
+//! release, a plan that can be carried out, a tag or an upload; unpacked layers; output of releases that were retired, and of all but the
 //! newest instances of the others; and a build cache that has grown beyond all use. It begins when a
 //! release was retired, soon after the server started, and once an hour.
 //!
@@ -18,6 +18,7 @@ use ward_types::id::{Digest, EnvId, ReleaseId};
 use crate::actor::causes;
 use crate::control::Control;
 use crate::images::Images;
+use crate::plans::Plans;
 
 /// The first pass lets the server find its instances in peace.
 const FIRST: Duration = Duration::from_secs(60);
@@ -99,10 +100,12 @@ impl Control {
     /// One pass, and what it retained; `None` when a build was in the way.
     async fn collect(&self) -> Option<Retained> {
         let _alone = self.0.unrecorded.try_write().ok()?;
-        let retained = self.retained();
+        let mut retained = self.retained();
+        retained.images.extend(Plans::of(&self.0.home).images());
         if let Err(trouble) = self.collect_images(&retained).await {
             tracing::warn!(trouble, "images are not collected; it is tried again");
         }
+        self.collect_secrets().await;
         let engine = self.engine().clone();
         let builds = self.0.home.join("builds");
         let releases = retained.releases.clone();
@@ -119,6 +122,24 @@ impl Control {
             Err(error) => tracing::warn!(%error, "output is not collected"),
         }
         Some(retained)
+    }
+
+    /// Versions that nothing needs. Alone at the desk: what is sealed there is in no log yet.
+    async fn collect_secrets(&self) {
+        let _desk = self.desk().await;
+        let state = self.store().state();
+        let vault = self.vault().clone();
+        let collecting = tokio::task::spawn_blocking(move || {
+            for env in state.environments.values() {
+                vault.collect(&env.id, &env.secrets_needed())?;
+            }
+            Ok::<_, ward_seal::Error>(())
+        });
+        match collecting.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(error = causes(&error), "secrets are not collected"),
+            Err(error) => tracing::warn!(%error, "secrets are not collected"),
+        }
     }
 
     async fn collect_images(&self, retained: &Retained) -> Result<(), String> {

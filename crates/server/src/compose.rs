@@ -6,14 +6,18 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use ward_engine::{Engine, Image};
-use ward_postgres::{Database, LinkVariables, Place, Postgres};
+use ward_postgres::{CopyPlace, Credential, Database, LinkVariables, Place, Postgres};
+use ward_seal::Vault;
+use ward_store::{Log, Store};
 use ward_types::id::{EnvId, Name};
 use ward_types::keeper::{
     HealthCheck, InstanceFacts, InstanceSpec, Limits, LinkSpec, LinkTarget, LogSpec, Probe, Role,
     RootSpec, UserSpec,
 };
 use ward_types::release::Release;
+use ward_types::run::Run;
 use ward_types::secret::Secret;
+use ward_types::secrets::{Given, Mask, SecretFile, SecretLabel, SecretName, SecretPlace};
 use ward_types::spec::{Base, EnvSpec, HealthSpec, ImageSource, ServiceSpec};
 
 use crate::images::{ImageError, Images};
@@ -28,6 +32,8 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 pub(crate) enum ComposeError {
     #[error("the release {release} has no service or database {component}")]
     NoComponent { release: String, component: Name },
+    #[error("{env} is no clone, and its data nobody's copy")]
+    NoOriginal { env: EnvId },
     #[error("the release {release} has no image for {component}")]
     NoImage { release: String, component: Name },
     #[error(transparent)]
@@ -40,6 +46,10 @@ pub(crate) enum ComposeError {
         #[source]
         source: Box<ward_postgres::Error>,
     },
+    #[error("the release {release} has no version of the secret {name}")]
+    NoSecret { release: String, name: SecretName },
+    #[error(transparent)]
+    Secret(#[from] ward_seal::Error),
     #[error(transparent)]
     Engine(#[from] ward_engine::Error),
     #[error("the data in {path} cannot be removed")]
@@ -56,10 +66,21 @@ pub(crate) struct Composer {
     pub(crate) engine: Engine,
     pub(crate) images: Images,
     pub(crate) postgres: Postgres,
+    pub(crate) vault: Vault,
+    pub(crate) store: Store,
+}
+
+/// What an instance is made for, where its role alone does not say it.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Occasion<'a> {
+    /// The run that it is an attempt of.
+    pub(crate) run: Option<&'a Run>,
+    /// The environment whose rows it copies.
+    pub(crate) copies: Option<&'a EnvId>,
 }
 
 impl Composer {
-    /// The whole specification of an instance.
+    /// The whole specification of an instance, which is of `run` where its role says so.
     ///
     /// # Errors
     /// [`ComposeError`], as it says.
@@ -67,11 +88,41 @@ impl Composer {
         &self,
         facts: InstanceFacts,
         release: &Release,
+        occasion: Occasion<'_>,
     ) -> Result<InstanceSpec, ComposeError> {
         match facts.role {
             Role::Database => self.database(facts, release),
-            Role::Service | Role::ReleaseCommand => self.service(facts, release).await,
+            Role::Copy => self.copy(facts, occasion.copies),
+            Role::Service | Role::ReleaseCommand | Role::Seed | Role::Run(_) => {
+                self.service(facts, release, occasion.run).await
+            }
         }
+    }
+
+    /// What fills a database of a clone.
+    fn copy(
+        &self,
+        facts: InstanceFacts,
+        copies: Option<&EnvId>,
+    ) -> Result<InstanceSpec, ComposeError> {
+        let (env, name) = (facts.env.clone(), facts.component.clone());
+        let parent = copies.ok_or_else(|| ComposeError::NoOriginal { env: env.clone() })?;
+        let (from, to) = (self.prepared(parent, &name)?, self.prepared(&env, &name)?);
+        Ok(to.copy_of(
+            &from,
+            CopyPlace {
+                dir: self.engine.instance_dir(&env, &facts.id),
+                host_id: self.engine.host_id(&env, &name),
+                log: LogSpec {
+                    file: self.engine.log_file(&facts),
+                    max_bytes: LOG_BYTES,
+                },
+                gateway_links: self.engine.gateway_links(),
+                from: self.engine.current_link(parent, &name),
+                to: self.engine.current_link(&env, &name),
+                facts,
+            },
+        ))
     }
 
     fn database(
@@ -106,19 +157,32 @@ impl Composer {
         ))
     }
 
-    fn prepared(&self, env: &EnvId, database: &Name) -> Result<Database, ComposeError> {
-        self.postgres
-            .prepare(env, database)
-            .map_err(|source| ComposeError::Database {
-                database: database.clone(),
-                source: Box::new(source),
-            })
+    /// A database with its newest password: one that was changed is not valid any more, whatever the release.
+    pub(crate) fn prepared(&self, env: &EnvId, database: &Name) -> Result<Database, ComposeError> {
+        let prepared = self.postgres.prepare(env, database);
+        let prepared = prepared.map_err(|source| ComposeError::Database {
+            database: database.clone(),
+            source: Box::new(source),
+        })?;
+        let name = SecretName::of_database(database);
+        let state = self.store.state();
+        let known = state.environments.get(env);
+        let Some(version) = known.and_then(|env| env.secret(&name)).map(|v| v.version) else {
+            return Ok(prepared);
+        };
+        let env = env.clone();
+        let label = SecretLabel { env, name, version };
+        Ok(prepared.with(Credential {
+            role: ward_postgres::role_of(version),
+            password: self.vault.open(&label)?,
+        }))
     }
 
     async fn service(
         &self,
         mut facts: InstanceFacts,
         release: &Release,
+        run: Option<&Run>,
     ) -> Result<InstanceSpec, ComposeError> {
         let name = facts.component.clone();
         let service =
@@ -142,17 +206,20 @@ impl Composer {
         let image = self.images.ready(&repository, digest).await?;
         let serves = facts.role == Role::Service;
         facts.port = service.port.filter(|_| serves);
-        let env = self.variables(&facts, release, service, &image)?;
+        let mut env = self.variables(&facts, release, service, &image)?;
+        env.extend(run.into_iter().flat_map(run_variables));
+        let secrets = self.secrets(&facts.env, release, service, &mut env)?;
         Ok(InstanceSpec {
             dir: self.engine.instance_dir(&facts.env, &facts.id),
             root: root(service, &image),
-            argv: command(&facts, service, &image)?,
+            argv: command(&facts, service, &image, run)?,
             cwd: if image.cwd.is_empty() {
                 "/".to_owned()
             } else {
                 image.cwd.clone()
             },
             env,
+            secrets,
             user: UserSpec {
                 uid: image.user.uid,
                 gid: image.user.gid,
@@ -196,11 +263,7 @@ impl Composer {
             .into_iter()
             .map(|(name, value)| (name, Secret::new(value)))
             .collect();
-        let databases = service
-            .links
-            .iter()
-            .filter(|link| release.spec.databases.contains_key(link));
-        for (place, database) in databases.enumerate() {
+        for (place, database) in linked(release, service).enumerate() {
             // A second database's variables carry its name, so that they do not hide the first one's.
             let variables = if place == 0 {
                 LinkVariables::Plain
@@ -210,6 +273,51 @@ impl Composer {
             env.extend(self.prepared(&facts.env, database)?.link_env(variables));
         }
         Ok(env)
+    }
+
+    /// Opens a service's secrets: into its variables, and what else its keeper needs of them.
+    fn secrets(
+        &self,
+        env: &EnvId,
+        release: &Release,
+        service: &ServiceSpec,
+        variables: &mut BTreeMap<String, Secret>,
+    ) -> Result<Given, ComposeError> {
+        let mut given = Given::default();
+        for (name, place) in &service.secrets {
+            let version = release.secrets.get(name).copied();
+            let version = version.ok_or_else(|| ComposeError::NoSecret {
+                release: release.id.to_string(),
+                name: name.clone(),
+            })?;
+            let value = self.vault.open(&SecretLabel {
+                env: env.clone(),
+                name: name.clone(),
+                version,
+            })?;
+            given.masks.push(Mask {
+                name: name.to_string(),
+                value: value.clone(),
+            });
+            match place {
+                SecretPlace::Variable => {
+                    variables.insert(name.to_string(), value);
+                    given.variables.insert(name.to_string());
+                }
+                SecretPlace::File(path) => given.files.push(SecretFile {
+                    path: path.clone(),
+                    value,
+                }),
+            }
+        }
+        for database in linked(release, service) {
+            given.masks.push(Mask {
+                name: SecretName::of_database(database).to_string(),
+                value: self.prepared(env, database)?.credential().password,
+            });
+        }
+        given.variables.extend(database_variables(release, service));
+        Ok(given)
     }
 
     /// Each host name has a loopback address of its own; ports of one host share it.
@@ -280,9 +388,29 @@ impl Composer {
             let stack = above.join(env.stack().as_str());
             let _ = std::fs::remove_dir(stack).and_then(|()| std::fs::remove_dir(above));
         }
+        self.vault.purge(env)?;
         self.engine.clear(env)?;
         Ok(())
     }
+}
+
+/// The databases that a service is linked to.
+fn linked<'a>(release: &'a Release, service: &'a ServiceSpec) -> impl Iterator<Item = &'a Name> {
+    let links = service.links.iter();
+    links.filter(|link| release.spec.databases.contains_key(link))
+}
+
+/// The variables of its links that hold a password.
+fn database_variables(release: &Release, service: &ServiceSpec) -> Vec<String> {
+    let databases = linked(release, service).enumerate();
+    let names = databases.flat_map(|(place, database)| {
+        let prefix = match place {
+            0 => String::new(),
+            _ => format!("{}_", database.as_str().to_uppercase().replace('-', "_")),
+        };
+        ["DATABASE_URL", "PGPASSWORD"].map(|name| format!("{prefix}{name}"))
+    });
+    names.collect()
 }
 
 /// 127.77.0.2, 127.77.0.3, … : apart from 127.0.0.1, where the application itself listens.
@@ -320,18 +448,34 @@ fn command(
     facts: &InstanceFacts,
     service: &ServiceSpec,
     image: &Image,
+    run: Option<&Run>,
 ) -> Result<Vec<String>, ComposeError> {
-    let argv = match (facts.role, &service.release, &service.command) {
-        (Role::ReleaseCommand, Some(release), _) => release.command.clone(),
-        (_, _, Some(command)) => command.clone(),
-        (_, _, None) => image.argv.clone(),
+    let release = service.release.as_ref().map(|release| &release.command);
+    let seed = service.seed.as_ref().map(|seed| &seed.command);
+    let own = match facts.role {
+        Role::ReleaseCommand => release,
+        Role::Seed => seed,
+        Role::Run(_) => run.map(|run| &run.command),
+        Role::Service | Role::Database | Role::Copy => None,
     };
+    let argv = own.or(service.command.as_ref()).unwrap_or(&image.argv);
+    let argv = argv.clone();
     if argv.is_empty() {
         return Err(ComposeError::NoCommand {
             component: facts.component.clone(),
         });
     }
     Ok(argv)
+}
+
+/// What an attempt of a run may want to know of itself.
+fn run_variables(run: &Run) -> Vec<(String, Secret)> {
+    let job = run.job.as_ref().map(|job| ("WARD_JOB", job.to_string()));
+    let due = run.due.map(|due| ("WARD_DUE", due.0.to_string()));
+    let id = Some(("WARD_RUN", run.id.to_string()));
+    let all = [id, job, due].into_iter().flatten();
+    all.map(|(name, value)| (name.to_owned(), Secret::new(value)))
+        .collect()
 }
 
 fn own_variables(

@@ -11,7 +11,7 @@ use ward_registry::Registry;
 use ward_store::{Entry, Log, Store};
 use ward_types::event::{Event, Record, State};
 use ward_types::id::{EnvId, Name};
-use ward_types::keeper::InstanceState;
+use ward_types::keeper::{InstanceState, Role};
 use ward_types::release::Environment;
 use ward_types::release::Goal;
 use ward_types::time::Millis;
@@ -171,8 +171,9 @@ impl Control {
     /// # Errors
     /// What there is instead.
     pub fn environment(&self, asked: Option<&EnvId>) -> Result<EnvId, Refusal> {
-        let mut known: BTreeSet<EnvId> =
-            self.store().state().environments.keys().cloned().collect();
+        let state = self.store().state();
+        let living = state.environments.values().filter(|env| !env.is_deleted());
+        let mut known: BTreeSet<EnvId> = living.map(|env| env.id.clone()).collect();
         known.extend(self.0.builds.environments());
         let list = || {
             let names: Vec<&str> = known.iter().map(EnvId::as_str).collect();
@@ -180,7 +181,8 @@ impl Control {
         };
         let first = "bring one up with `ward up DIR`";
         match asked {
-            Some(id) if known.contains(id) => Ok(id.clone()),
+            // Of one that is gone there is its history.
+            Some(id) if known.contains(id) || state.environments.contains_key(id) => Ok(id.clone()),
             Some(id) => {
                 let hint = match known.is_empty() {
                     true => first.to_owned(),
@@ -350,7 +352,7 @@ impl Control {
     /// # Errors
     /// When nothing of that name runs.
     pub async fn exec(&self, actor: &Actor, request: &ExecRequest) -> Result<ExecTarget, Refusal> {
-        let env = self.environment(request.env.as_ref())?;
+        let env = self.alive(request.env.as_ref())?;
         let instance = self.running(&env, &request.component)?;
         let (program, command) = match &request.program {
             ExecProgram::Named { program } => (program.clone(), None),
@@ -373,7 +375,7 @@ impl Control {
         })
     }
 
-    fn database(&self, env: &EnvId, name: &Name) -> Result<Database, Refusal> {
+    pub(crate) fn database(&self, env: &EnvId, name: &Name) -> Result<Database, Refusal> {
         let known = self.known(env);
         let declared = known
             .as_ref()
@@ -397,11 +399,11 @@ impl Control {
                 }
             )));
         }
-        let prepared = self.0.postgres.prepare(env, name);
+        let prepared = self.0.world.composer.prepared(env, name);
         prepared.map_err(|error| Refusal::failed("there is no shell for it", &error))
     }
 
-    fn running(
+    pub(crate) fn running(
         &self,
         env: &EnvId,
         component: &Name,
@@ -411,6 +413,7 @@ impl Control {
         let mut fitting: Vec<_> = seen
             .values()
             .filter(|seen| seen.facts.component == *component && !seen.status.state.is_over())
+            .filter(|seen| seen.facts.role != Role::Copy)
             .collect();
         // The healthy before the others, the current release's before older ones.
         fitting.sort_by_key(|seen| {

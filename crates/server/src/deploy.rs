@@ -7,18 +7,24 @@
 use std::path::{Path, PathBuf};
 
 use tokio::sync::mpsc;
-use ward_stack::Look;
+use ward_stack::{Look, Mistake, Stack};
 use ward_types::event::Event;
 use ward_types::id::{DeploymentId, EnvId, Name, ReleaseId};
+use ward_types::life::Origin;
+use ward_types::policy::Violation;
 use ward_types::release::{Environment, Goal};
-use ward_types::spec::{EnvSpec, Schema};
-use ward_types::view::{DeployRequest, LogView, Others, Progress, Until};
+use ward_types::spec::{EnvSpec, Schema, Strategy};
+use ward_types::view::{DeployRequest, Held, LogView, Others, Progress, Unchanged, Until};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::builds::{Building, End, Over};
 use crate::control::Control;
+use crate::environments::resolved_copy;
 use crate::follow::Follows;
-use crate::recording::{Queued, Settled};
+use crate::making::Once;
+use crate::policing::Forced;
+use crate::recording::{Offer, Queued, Settled, rolled_back_to};
+use crate::schedule;
 use crate::source;
 
 /// Why an operation ends before there is a deployment.
@@ -73,7 +79,28 @@ impl Control {
         let _ = steps.send(last).await;
     }
 
-    async fn seen_through(
+    /// Whether a rollback holds, and nothing of what is wanted will be deployed.
+    fn is_held(&self, env: &EnvId, request: &DeployRequest) -> bool {
+        let back = |env: Environment| rolled_back_to(&env).is_some();
+        request.rollback == Held::Kept && self.known(env).is_some_and(back)
+    }
+
+    /// What the stack file in a folder wants of an environment, where that is possible here, and the file's text.
+    pub(crate) fn wanted(
+        &self,
+        dir: &Path,
+        env: &Name,
+        strategy: Option<&Strategy>,
+    ) -> Result<(EnvSpec, Option<Origin>, String), Stop> {
+        let (mut spec, origin, text) = self.resolved(dir, env)?;
+        with_strategy(&mut spec, strategy)?;
+        schedule::known(&spec)?;
+        self.possible(&spec, origin.as_ref())?;
+        self.secrets_there(&spec)?;
+        Ok((spec, origin, text))
+    }
+
+    pub(crate) async fn seen_through(
         &self,
         env: &EnvId,
         settled: Settled,
@@ -115,7 +142,9 @@ impl Control {
         match until {
             Until::Verdict => {
                 let follows = Follows::FromTheRequest;
-                self.follow_deployment(env, id, follows, steps).await
+                let last = self.follow_deployment(env, id, follows, steps).await;
+                self.tell_end(env, steps).await;
+                last
             }
             Until::Queued => Progress::Done {
                 message: format!(
@@ -141,15 +170,19 @@ impl Control {
     ) -> Result<(EnvId, Settled), Stop> {
         let admitted = self.admit()?;
         let dir = PathBuf::from(&request.dir);
-        let mut spec = resolved(&dir, &request.env)?;
-        if let Some(strategy) = &request.strategy {
-            let services = spec.services.values_mut();
-            let reachable = services.filter(|s| s.port.is_some() && s.overlap);
-            reachable.for_each(|service| service.strategy.clone_from(strategy));
-            schema_suits(&spec)?;
-        }
+        let (spec, origin, stack_file) =
+            self.wanted(&dir, &request.env, request.strategy.as_ref())?;
         let id = spec.id.clone();
-        self.possible(&spec)?;
+        // Before a build, so that nobody waits for one in vain; looked at again when it is recorded.
+        self.can_be_made(request.made, &id)?;
+        let forced = match request.unchanged {
+            Unchanged::Keep => Forced::No,
+            Unchanged::Redeploy => Forced::Yes,
+        };
+        // Before a build, so that nobody waits for one in vain.
+        if !self.is_held(&id, request) {
+            self.permitted(actor, (&spec, None), Some(&dir), forced)?;
+        }
         let building = self.0.builds.begin(&id, actor, admitted);
         if request.others == Others::Cancel {
             let desk = self.desk().await;
@@ -157,15 +190,16 @@ impl Control {
             drop(desk);
             ended_builds(&over, "superseded", steps).await;
         }
+        let once = Once::default();
         let made = tokio::select! {
             biased;
             end = building.ended() => Err(self.cut_off(&building, &id, &end).into()),
-            made = self.images_made(&dir, &spec, &building, steps) => made,
+            made = self.images_made(&dir, &spec, &building, &once, steps) => made,
         };
         let made = match made {
             Ok(made) => made,
             Err(stop) => {
-                self.record_end(actor, request, &id, &stop).await;
+                self.record_end(actor, &request.why, &id, &stop).await;
                 return Err(stop);
             }
         };
@@ -173,8 +207,20 @@ impl Control {
         let desk = self.desk().await;
         let wanted = building.wanted();
         wanted.map_err(|end| self.cut_off(&building, &id, &end))?;
-        let source = (&spec, &made.images);
-        let settled = self.recorded(&desk, actor, request, source).await?;
+        if !self.is_held(&id, request) {
+            let images = Some(&made.images);
+            let warned = self.permitted(actor, (&spec, images), Some(&dir), forced)?;
+            warned_of(&warned, steps).await;
+        }
+        let offer = Offer {
+            spec,
+            images: made.images.clone(),
+            stack_file: Some(stack_file),
+            origin,
+            version: None,
+            promoted: None,
+        };
+        let settled = self.recorded(&desk, actor, request.into(), &offer).await?;
         drop((building, made, desk));
         self.live(&id);
         Ok((id, settled))
@@ -182,7 +228,7 @@ impl Control {
 
     /// What was asked for is part of the record, also when it came to nothing. Only the first line: the output
     /// of a build is the asker's alone.
-    async fn record_end(&self, actor: &Actor, request: &DeployRequest, env: &EnvId, stop: &Stop) {
+    pub(crate) async fn record_end(&self, actor: &Actor, why: &str, env: &EnvId, stop: &Stop) {
         let Stop::Refused(refusal) = stop else {
             return;
         };
@@ -191,7 +237,7 @@ impl Control {
             env: env.clone(),
             message: message.to_owned(),
         };
-        if let Err(refusal) = self.append(actor, &request.why, vec![event]).await {
+        if let Err(refusal) = self.append(actor, why, vec![event]).await {
             tracing::error!(
                 error = refusal.message,
                 "the end of a build is not recorded"
@@ -200,7 +246,7 @@ impl Control {
     }
 
     /// The last word of a build that somebody ended.
-    fn cut_off(&self, building: &Building, env: &EnvId, end: &End) -> Refusal {
+    pub(crate) fn cut_off(&self, building: &Building, env: &EnvId, end: &End) -> Refusal {
         let what = match building.has_begun() {
             true => "the build was ended",
             false => "the deploy was ended before it was built",
@@ -225,6 +271,7 @@ impl Control {
         if let Err(refusal) = rest.await {
             return Stop::Refused(refusal).word();
         }
+        self.tell_end(env, steps).await;
         let env = self.known(env).filter(|env| env.goal == Goal::Up);
         match env.as_ref().and_then(Environment::current_release) {
             Some(current) if current.id == release => Progress::Done {
@@ -256,6 +303,21 @@ pub(crate) async fn superseded(queued: &Queued, steps: &Steps) {
     }
 }
 
+/// Says what the policy warns of, and who answers for what it forbids.
+pub(crate) async fn warned_of(violations: &[Violation], steps: &Steps) {
+    for one in violations {
+        let message = match &one.waived {
+            Some(waiver) => format!(
+                "{} ({}), for which {} answers until {}: {}",
+                one.message, one.rule, waiver.by, waiver.until, waiver.why
+            ),
+            None => format!("{} ({})", one.message, one.rule),
+        };
+        let hint = one.way_out.clone();
+        let _ = steps.send(Progress::Warning { message, hint }).await;
+    }
+}
+
 /// Says which builds are ended.
 pub(crate) async fn ended_builds(over: &[Over], how: &str, steps: &Steps) {
     for Over { env, by, .. } in over {
@@ -267,26 +329,78 @@ pub(crate) async fn ended_builds(over: &[Over], how: &str, steps: &Steps) {
     }
 }
 
-fn resolved(dir: &Path, env: &Name) -> Result<EnvSpec, Stop> {
-    let unreadable = |error: source::SourceError| Refusal {
+impl Control {
+    /// What the stack file in `dir` says of an environment, and its text.
+    pub(crate) fn resolved(
+        &self,
+        dir: &Path,
+        env: &Name,
+    ) -> Result<(EnvSpec, Option<Origin>, String), Stop> {
+        let (name, text) = source::read(dir).map_err(unreadable)?;
+        let (spec, origin) = self.resolved_in(&name, &text, env)?;
+        Ok((spec, origin, text))
+    }
+
+    /// What a stack file's text says of an environment; of a copy that it does not name, what it says of the
+    /// original, with the copy's hosts.
+    pub(crate) fn resolved_in(
+        &self,
+        name: &str,
+        text: &str,
+        env: &Name,
+    ) -> Result<(EnvSpec, Option<Origin>), Stop> {
+        let stack = stack_of(name, text)?;
+        let mistakes = match stack.resolve(env) {
+            Ok(spec) => return Ok((spec, None)),
+            Err(mistakes) => mistakes,
+        };
+        let Some(origin) = self.origin(&EnvId::new(&stack.name, env))? else {
+            return Err(mistaken(name, text, &mistakes));
+        };
+        match resolved_copy(&stack, env, &origin) {
+            Ok(spec) => Ok((spec?, Some(origin))),
+            Err(mistakes) => Err(mistaken(name, text, &mistakes)),
+        }
+    }
+}
+
+pub(crate) fn unreadable(error: source::SourceError) -> Refusal {
+    Refusal {
         kind: RefusalKind::Invalid,
         hint: error.hint(),
         message: error.to_string(),
-    };
-    let (name, text) = source::read(dir).map_err(unreadable)?;
-    let reading = ward_stack::read(&name, &text);
-    let mistakes = match reading.stack {
-        Some(stack) if reading.mistakes.is_empty() => match stack.resolve(env) {
-            Ok(spec) => return Ok(spec),
-            Err(mistakes) => mistakes,
-        },
-        _ => reading.mistakes,
-    };
-    Err(Stop::Word(Box::new(Progress::Mistakes {
-        rendered: ward_stack::render(&name, &text, &mistakes, Look::Plain, 100),
+    }
+}
+
+/// A stack file without a mistake.
+pub(crate) fn stack_of(name: &str, text: &str) -> Result<Stack, Stop> {
+    let reading = ward_stack::read(name, text);
+    match reading.stack {
+        Some(stack) if reading.mistakes.is_empty() => Ok(stack),
+        _ => Err(mistaken(name, text, &reading.mistakes)),
+    }
+}
+
+pub(crate) fn mistaken(name: &str, text: &str, mistakes: &[Mistake]) -> Stop {
+    Stop::Word(Box::new(Progress::Mistakes {
+        rendered: ward_stack::render(name, text, mistakes, Look::Plain, 100),
         count: mistakes.len(),
-        mistakes: ward_stack::views(&name, &text, &mistakes),
-    })))
+        mistakes: ward_stack::views(name, text, mistakes),
+    }))
+}
+
+/// The services that take requests take over in this way, where one is given.
+pub(crate) fn with_strategy(
+    spec: &mut EnvSpec,
+    strategy: Option<&Strategy>,
+) -> Result<(), Refusal> {
+    let Some(strategy) = strategy else {
+        return Ok(());
+    };
+    let services = spec.services.values_mut();
+    let reachable = services.filter(|s| s.port.is_some() && s.overlap);
+    reachable.for_each(|service| service.strategy.clone_from(strategy));
+    schema_suits(spec)
 }
 
 /// What a stack file is checked for (W0414), where the strategy comes from elsewhere.

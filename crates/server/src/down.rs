@@ -48,7 +48,7 @@ impl Control {
         // changed, builds neither; and no deploy is recorded in between (see `builds`).
         let desk = self.desk().await;
         let all: Vec<EnvId> = match &request.env {
-            Some(id) => vec![self.environment(Some(id))?],
+            Some(id) => vec![self.alive(Some(id))?],
             None => self.there(),
         };
         // Before the goal is known: every driver sets out at once, and the first may be done before the last.
@@ -58,9 +58,14 @@ impl Control {
             .cloned()
             .collect();
         let deciding = self.decided(&desk, actor, &request.why, |state| {
+            if goal == Goal::Purged {
+                all.iter().try_for_each(|env| self.may_purge(state, env))?;
+            }
             let changes = |id: &&EnvId| {
                 let env = state.environments.get(*id);
-                env.is_some_and(|env| env.goal != goal && !self.is_gone(env))
+                env.is_some_and(|env| {
+                    env.goal != goal && env.ending().is_none() && !self.is_gone(env)
+                })
             };
             let event = |env: &EnvId| Event::GoalChanged {
                 env: env.clone(),
@@ -123,7 +128,7 @@ impl Control {
     }
 
     /// Whether an environment's databases have written anything.
-    fn has_data(&self, env: &EnvId) -> bool {
+    pub(crate) fn has_data(&self, env: &EnvId) -> bool {
         let data = self.0.home.join("data");
         let own = data.join(env.stack().as_str()).join(env.env().as_str());
         std::fs::read_dir(own).is_ok_and(|mut databases| databases.next().is_some())

@@ -11,15 +11,16 @@ use ward_engine::Engine;
 use ward_plan::{SeenGateway, SeenInstance};
 use ward_store::{Entry, Lease, Log, Store};
 use ward_types::event::Event;
-use ward_types::id::{EnvId, InstanceId};
+use ward_types::id::{EnvId, InstanceId, RunId};
 use ward_types::keeper::{InstanceFacts, InstanceState, Role};
 use ward_types::release::{Goal, Release};
+use ward_types::run::Run;
 use ward_types::table::Pool;
 use ward_types::time::{Millis, Timestamp};
 
 use crate::actor::causes;
 use crate::clock;
-use crate::compose::Composer;
+use crate::compose::{Composer, Occasion};
 use crate::routing::Routing;
 
 pub(crate) use ward_drive::Live;
@@ -42,12 +43,26 @@ pub(crate) fn drive(env: EnvId, world: World) -> watch::Receiver<Live> {
     let (live, receiver) = watch::channel(Live::default());
     let mut log = world.store.changed();
     let mut instances = world.engine.changed();
-    let mut driver = ward_drive::Driver::new(env, world);
+    let store = world.store.clone();
+    let mut driver = ward_drive::Driver::new(env.clone(), world);
+    let is_deleted = move || {
+        let state = store.state();
+        state
+            .environments
+            .get(&env)
+            .is_some_and(|env| env.is_deleted())
+    };
     tokio::spawn(async move {
         loop {
             let turn = driver.turn().await;
+            let (pause, rests) = (turn.next.within(clock::now()), turn.live.at_rest);
             live.send_replace(turn.live);
-            let pause = turn.next.within(clock::now());
+            // Nothing is left to look after, until another one has its name.
+            while rests && is_deleted() {
+                if log.changed().await.is_err() {
+                    return;
+                }
+            }
             tokio::select! {
                 _ = log.changed() => {}
                 _ = instances.changed() => {}
@@ -56,6 +71,15 @@ pub(crate) fn drive(env: EnvId, world: World) -> watch::Receiver<Live> {
         }
     });
     receiver
+}
+
+impl World {
+    fn run(&self, env: &EnvId, id: RunId) -> Result<Run, String> {
+        let state = self.store.state();
+        let env = state.environments.get(env);
+        let run = env.and_then(|env| env.runs.open.get(&id));
+        run.cloned().ok_or_else(|| format!("{id} has ended"))
+    }
 }
 
 impl ward_drive::World for World {
@@ -116,7 +140,17 @@ impl ward_drive::World for World {
     async fn start(&self, facts: InstanceFacts, release: &Release) -> Result<(), String> {
         let (env, id, component) = (facts.env.clone(), facts.id.clone(), facts.component.clone());
         let role = facts.role;
-        let spec = self.composer.instance(facts, release).await;
+        let run = match role {
+            Role::Run(run) => Some(self.run(&env, run)?),
+            _ => None,
+        };
+        let known = self.store.state();
+        let known = known.environments.get(&env);
+        let occasion = Occasion {
+            run: run.as_ref(),
+            copies: known.and_then(|known| known.life.copies.as_ref()),
+        };
+        let spec = self.composer.instance(facts, release, occasion).await;
         let spec = spec.map_err(|error| causes(&error))?;
         if role == Role::Database {
             let pointed = self.engine.point(&env, &component, &id);

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::{mpsc, watch};
 use ward_store::Log;
 use ward_types::id::{DeploymentId, EnvId, Name, ReleaseId};
-use ward_types::keeper::{InstanceState, Role};
+use ward_types::keeper::InstanceState;
+use ward_types::life::Cause;
 use ward_types::release::{Deployment, Environment, Goal, Phase};
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::Progress;
@@ -118,8 +119,11 @@ impl Control {
                     let seen = seen_since(&mut live, events).await;
                     prove(environment, deployment, &seen, progress).await;
                 }
-                if environment.goal != Goal::Up {
-                    return went_down(deployment);
+                // What could not be made has an end of its own, which says why.
+                let unmade = environment.life.ending.as_ref();
+                let unmade = unmade.is_some_and(|ending| ending.cause == Cause::Unmade);
+                if environment.goal != Goal::Up && !unmade {
+                    return went_down(environment, deployment);
                 }
                 let release = environment.current_release();
                 let addresses = release
@@ -186,11 +190,25 @@ fn unprotected(live: &Live) -> BTreeSet<String> {
 }
 
 /// What its verdict found to be serving is being stopped: to say that it serves would be untrue by now.
-fn went_down(deployment: &Deployment) -> Progress {
-    let (id, to) = (deployment.id, deployment.to);
+fn went_down(env: &Environment, deployment: &Deployment) -> Progress {
+    let (id, to, name) = (deployment.id, deployment.to, env.id.env());
+    let (why, hint) = match env.life.ending.as_ref().map(|ending| ending.cause) {
+        Some(Cause::Expired) => (
+            "the time of its environment was over",
+            format!("`ward env create {name}` makes it again; `--ttl` says for how long"),
+        ),
+        Some(Cause::Asked | Cause::Unmade) => (
+            "its environment was deleted",
+            format!("`ward env create {name}` makes it again"),
+        ),
+        None => (
+            "its environment was taken down",
+            "`ward up` brings it up again".to_owned(),
+        ),
+    };
     Progress::Failed {
-        message: format!("{id} to {to} ended because its environment was taken down"),
-        hint: Some("`ward up` brings it up again".to_owned()),
+        message: format!("{id} to {to} ended because {why}"),
+        hint: Some(hint),
     }
 }
 
@@ -383,7 +401,7 @@ fn healthy(
         let facts = &seen.facts;
         facts.component == *component
             && facts.release == release
-            && facts.role != Role::ReleaseCommand
+            && !facts.role.is_meant_to_end()
             && seen.status.state == InstanceState::Healthy
     });
     own.fold((0, None), |(count, last), seen| {

@@ -7,9 +7,11 @@ use ward_types::view::{Others, RollbackRequest};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::builds::End;
+use crate::configuration;
 use crate::control::{Control, Direction};
 use crate::deploy::{Steps, Stop, ended_builds, superseded};
 use crate::recording::Wish;
+use crate::secrets;
 
 impl Control {
     /// Goes back or forward to a release that is there already.
@@ -21,11 +23,27 @@ impl Control {
         steps: Steps,
     ) {
         let last = match self.sent_back(&actor, direction, &request, &steps).await {
-            Ok((env, id)) => self.followed(&env, id, request.until, &steps).await,
+            Ok((env, id)) => {
+                self.warn_of_older_values(&env, id, &steps).await;
+                self.followed(&env, id, request.until, &steps).await
+            }
             Err(refusal) => Stop::Refused(refusal).word(),
         };
         self.warn(&steps).await;
         let _ = steps.send(last).await;
+    }
+
+    async fn warn_of_older_values(&self, env: &EnvId, id: DeploymentId, steps: &Steps) {
+        let known = self.known(env);
+        let to = known.as_ref().and_then(|env| {
+            let deployment = env.deployments.get(&id)?;
+            Some((env, env.releases.get(&deployment.to)?))
+        });
+        let Some((env, to)) = to else { return };
+        let warnings = [configuration::warning(env, to), secrets::warning(env, to)];
+        for warning in warnings.into_iter().flatten() {
+            let _ = steps.send(warning).await;
+        }
     }
 
     async fn sent_back(
@@ -40,7 +58,7 @@ impl Control {
             let message = "`--despite-schema` needs a reason: it is recorded with your name";
             return Err(Refusal::new(RefusalKind::Invalid, message));
         }
-        let id = self.environment(request.env.as_ref())?;
+        let id = self.alive(request.env.as_ref())?;
         let reason = match direction {
             Direction::Back => Reason::Rollback,
             Direction::Forward => Reason::Rollforward,
@@ -54,7 +72,8 @@ impl Control {
             if request.despite_schema.is_none() {
                 fits(&env, to)?;
             }
-            self.possible(&env.releases[&to].spec)?;
+            self.possible(&env.releases[&to].spec, env.life.origin.as_ref())?;
+            self.release_opens(&env.id, &env.releases[&to])?;
             let wish = Wish {
                 to,
                 reason,

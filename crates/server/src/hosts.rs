@@ -2,6 +2,7 @@
 
 use ward_store::Log;
 use ward_types::id::Name;
+use ward_types::life::Origin;
 use ward_types::release::{Environment, Goal};
 use ward_types::spec::{EnvSpec, ServiceSpec};
 
@@ -9,10 +10,11 @@ use crate::actor::{Refusal, RefusalKind, causes};
 use crate::clock::now;
 use crate::control::Control;
 use crate::issuing::Issuing;
+use crate::recording::is_over;
 
 impl Control {
     /// Whether this machine can run the environment at all.
-    pub(crate) fn possible(&self, spec: &EnvSpec) -> Result<(), Refusal> {
+    pub(crate) fn possible(&self, spec: &EnvSpec, origin: Option<&Origin>) -> Result<(), Refusal> {
         if !spec.databases.is_empty() {
             self.0
                 .postgres
@@ -28,12 +30,30 @@ impl Control {
         {
             if let Some((service, host)) = shared_host(env, spec) {
                 let message = format!("the host {host} leads to {} already", env.id);
-                let hint = own_host(spec, service, host);
+                let hint = match origin {
+                    Some(origin) => other_pattern(origin),
+                    None => own_host(spec, service, host),
+                };
                 return Err(Refusal::new(RefusalKind::Conflict, message).hint(hint));
             }
         }
         Ok(())
     }
+}
+
+/// Whether environments that are to run beside each other have hosts of their own.
+pub(crate) fn apart(specs: &[&EnvSpec]) -> Result<(), Refusal> {
+    for (at, spec) in specs.iter().enumerate() {
+        for other in &specs[..at] {
+            let taken = hosts_of(other);
+            if let Some((service, host)) = taken_host(&taken, spec) {
+                let message = format!("the host {host} of {} leads to {}, too", spec.id, other.id);
+                let hint = own_host(spec, service, host);
+                return Err(Refusal::new(RefusalKind::Conflict, message).hint(hint));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether the certificates that its hosts name can be used now: what cannot is not deployed.
@@ -66,16 +86,24 @@ fn certified(spec: &EnvSpec, issuing: Option<&Issuing>) -> Result<(), Refusal> {
 
 /// The service of `spec` whose host another environment has, and that host.
 fn shared_host<'a>(env: &Environment, spec: &'a EnvSpec) -> Option<(&'a Name, &'a str)> {
-    let hosts = |spec: &EnvSpec| -> Vec<String> {
-        let routes = spec.services.values().flat_map(|s| &s.routes);
-        let hosts = routes.filter_map(|route| route.host.as_ref());
-        hosts.map(|host| host.to_lowercase()).collect()
-    };
+    let coming = env.deployments.values().filter(|d| !is_over(d));
     let releases = env
         .current_release()
         .into_iter()
-        .chain(env.active().and_then(|d| env.releases.get(&d.to)));
-    let taken: Vec<String> = releases.flat_map(|release| hosts(&release.spec)).collect();
+        .chain(coming.filter_map(|d| env.releases.get(&d.to)));
+    let taken: Vec<String> = releases
+        .flat_map(|release| hosts_of(&release.spec))
+        .collect();
+    taken_host(&taken, spec)
+}
+
+fn hosts_of(spec: &EnvSpec) -> Vec<String> {
+    let routes = spec.services.values().flat_map(|s| &s.routes);
+    let hosts = routes.filter_map(|route| route.host.as_ref());
+    hosts.map(|host| host.to_lowercase()).collect()
+}
+
+fn taken_host<'a>(taken: &[String], spec: &'a EnvSpec) -> Option<(&'a Name, &'a str)> {
     let routes = |(name, service): (&'a Name, &'a ServiceSpec)| {
         let hosts = service
             .routes
@@ -85,6 +113,14 @@ fn shared_host<'a>(env: &Environment, spec: &'a EnvSpec) -> Option<(&'a Name, &'
     };
     let mut wanted = spec.services.iter().flat_map(routes);
     wanted.find(|(_, host)| taken.contains(&host.to_lowercase()))
+}
+
+fn other_pattern(origin: &Origin) -> String {
+    format!(
+        "the hosts of a copy of {} are named by `{}`; `ward env create` takes another pattern, such as \
+         `--hosts \"{{service}}.{{env}}.{{stack}}.localhost\"`",
+        origin.from, origin.hosts
+    )
 }
 
 /// The lines that give an environment a host of its own.

@@ -25,7 +25,7 @@ impl Control {
         actor: &Actor,
         request: &MaintenanceRequest,
     ) -> Result<MaintenanceAnswer, Refusal> {
-        let env = self.environment(request.env.as_ref())?;
+        let env = self.alive(request.env.as_ref())?;
         if let Some(maintenance) = &request.begin {
             sayable(maintenance)?;
         }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{RwLockReadGuard, mpsc};
@@ -16,7 +17,7 @@ use ward_types::view::Progress;
 
 use crate::actor::{Refusal, RefusalKind, causes};
 use crate::builds::{Building, Doing};
-use crate::control::Control;
+use crate::control::{Control, lock};
 use crate::deploy::{Steps, Stop};
 use crate::images::{Images, Sink};
 
@@ -35,6 +36,22 @@ pub(crate) struct Made<'a> {
     _unrecorded: RwLockReadGuard<'a, ()>,
 }
 
+/// The images that several environments share: each is made once, and a tag is resolved once.
+#[derive(Default)]
+pub(crate) struct Once(Mutex<Vec<(Name, ImageSource, Digest)>>);
+
+impl Once {
+    fn digest(&self, name: &Name, source: &ImageSource) -> Option<Digest> {
+        let made = lock(&self.0);
+        let same = |(n, s, _): &&(Name, ImageSource, Digest)| (n, s) == (name, source);
+        made.iter().find(same).map(|(_, _, digest)| digest.clone())
+    }
+
+    fn keep(&self, name: &Name, source: &ImageSource, digest: &Digest) {
+        lock(&self.0).push((name.clone(), source.clone(), digest.clone()));
+    }
+}
+
 impl Control {
     /// Waits for its turn, then makes every image that `spec` needs.
     pub(crate) async fn images_made(
@@ -42,6 +59,7 @@ impl Control {
         dir: &Path,
         spec: &EnvSpec,
         building: &Building,
+        once: &Once,
         steps: &Steps,
     ) -> Result<Made<'_>, Stop> {
         if let Some(sentence) = building.ahead() {
@@ -50,7 +68,7 @@ impl Control {
         }
         building.turn().await;
         let unrecorded = self.0.unrecorded.read().await;
-        let images = self.built(dir, spec, building, steps).await?;
+        let images = self.built(dir, spec, building, once, steps).await?;
         self.unpacked(&spec.id, &images, building, steps).await?;
         Ok(Made {
             images,
@@ -63,11 +81,16 @@ impl Control {
         dir: &Path,
         spec: &EnvSpec,
         building: &Building,
+        once: &Once,
         steps: &Steps,
     ) -> Result<BTreeMap<Name, Digest>, Stop> {
         let mut images = BTreeMap::new();
         for (name, service) in &spec.services {
             let since = Instant::now();
+            if let Some(digest) = once.digest(name, &service.source) {
+                images.insert(name.clone(), digest);
+                continue;
+            }
             let (digest, what) = match &service.source {
                 ImageSource::Image { reference } => {
                     building.does(Doing::Fetching(name.clone()));
@@ -85,6 +108,7 @@ impl Control {
                 Some(since),
             )
             .await;
+            once.keep(name, &service.source, &digest);
             images.insert(name.clone(), digest);
         }
         Ok(images)
@@ -204,7 +228,7 @@ impl Control {
         stored.map_err(|error| refused(&error))
     }
 
-    async fn unpacked(
+    pub(crate) async fn unpacked(
         &self,
         env: &EnvId,
         images: &BTreeMap<Name, Digest>,

@@ -7,15 +7,59 @@
 
 use std::collections::BTreeMap;
 
-use ward_types::event::Event;
-use ward_types::id::{DeploymentId, Digest, Name, ReleaseId};
-use ward_types::release::{Build, Deployment, Environment, Goal, Phase, Reason, Release, Verdict};
+use ward_types::event::{Event, State};
+use ward_types::id::{DeploymentId, Digest, EnvId, Name, ReleaseId};
+use ward_types::life::Origin;
+use ward_types::release::{
+    Build, Deployment, Environment, Goal, Phase, Promoted, Reason, Release, Verdict,
+};
+use ward_types::secrets::SecretName;
 use ward_types::spec::EnvSpec;
-use ward_types::view::{DeployRequest, Held, Others, Unchanged};
+use ward_types::time::Timestamp;
+use ward_types::view::{DeployRequest, Held, Made, Others, Unchanged};
 
 use crate::actor::{Actor, Refusal};
 use crate::clock::now;
+use crate::configuration::known_or_created;
 use crate::control::{Control, Desk};
+use crate::environments::over as over_already;
+use crate::secrets::{applied, missing_secrets};
+
+/// What a release is to be made of.
+pub(crate) struct Offer {
+    pub(crate) spec: EnvSpec,
+    pub(crate) images: BTreeMap<Name, Digest>,
+    /// The text of the stack file; of builds that an older Ward made, none.
+    pub(crate) stack_file: Option<String>,
+    /// What the environment is a copy of.
+    pub(crate) origin: Option<Origin>,
+    /// The build that it is, where that has a version already, and where it was taken from.
+    pub(crate) version: Option<String>,
+    pub(crate) promoted: Option<Promoted>,
+}
+
+/// What a move to an offer depends on beside it.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    pub(crate) why: &'a str,
+    pub(crate) unchanged: Unchanged,
+    pub(crate) others: Others,
+    pub(crate) rollback: Held,
+    /// Where the environment is to be made by it.
+    pub(crate) made: Option<Made>,
+}
+
+impl<'a> From<&'a DeployRequest> for Terms<'a> {
+    fn from(request: &'a DeployRequest) -> Self {
+        Self {
+            why: &request.why,
+            unchanged: request.unchanged,
+            others: request.others,
+            rollback: request.rollback,
+            made: request.made,
+        }
+    }
+}
 
 /// A move that is asked for.
 pub(crate) struct Wish {
@@ -56,32 +100,64 @@ enum Course {
     Held(ReleaseId),
 }
 
+/// What a release should be.
+struct Wanted<'a> {
+    /// As the stack file declares it.
+    declared: &'a EnvSpec,
+    /// With the values that are set over it.
+    spec: &'a EnvSpec,
+    images: &'a BTreeMap<Name, Digest>,
+    secrets: &'a BTreeMap<SecretName, u64>,
+}
+
+impl Wanted<'_> {
+    fn is(&self, release: &Release) -> bool {
+        let same = release.spec == *self.spec && release.secrets == *self.secrets;
+        same && release.build.images == *self.images && release.declared() == *self.declared
+    }
+}
+
 impl Control {
-    /// Writes what a deploy of `spec` with `images` comes to.
+    /// Writes what a deploy of an offer comes to.
     pub(crate) async fn recorded(
         &self,
         desk: &Desk<'_>,
         actor: &Actor,
-        request: &DeployRequest,
-        (spec, images): (&EnvSpec, &BTreeMap<Name, Digest>),
+        terms: Terms<'_>,
+        offer: &Offer,
     ) -> Result<Settled, Refusal> {
-        let deciding = self.decided(desk, actor, &request.why, |state| {
+        let (spec, origin) = (&offer.spec, offer.origin.as_ref());
+        let made = self.generated(spec).await?;
+        let deciding = self.decided(desk, actor, terms.why, |state| {
             // Checked again: another environment may have been deployed while this one was built.
-            self.possible(spec)?;
-            let mut events = Vec::new();
-            let known = state.environments.get(&spec.id).cloned();
-            let env = known.unwrap_or_else(|| {
-                let env = spec.id.clone();
-                events.push(Event::EnvironmentCreated { env });
-                Environment::new(spec.id.clone())
-            });
-            let (to, reason) = match course(&env, request, spec, images) {
+            self.possible(spec, origin)?;
+            let known = state.environments.get(&spec.id);
+            // A copy that is gone is not what was to be deployed to; one that the file declares is made again.
+            let over = known.filter(|env| origin.is_some() || !env.is_deleted());
+            if let Some(refusal) = over.and_then(over_already) {
+                return Err(refusal);
+            }
+            self.can_be_made(terms.made, &spec.id)?;
+            let until = made_until(terms.made);
+            let (env, mut events) = known_or_created(state, &spec.id, until, (actor, terms.why));
+            events.extend(made.iter().cloned());
+            let env = applied(&env, &events);
+            let (laid_over, _) = env.configuration.over(spec.clone());
+            let secrets = env.secrets_for(&laid_over);
+            let secrets = secrets.map_err(|missing| missing_secrets(&spec.id, spec, &missing))?;
+            let wanted = Wanted {
+                declared: spec,
+                spec: &laid_over,
+                images: &offer.images,
+                secrets: &secrets,
+            };
+            let (to, reason) = match course(&env, terms, &wanted) {
                 Course::Nothing(release) => return Ok((Settled::Nothing(release), Vec::new())),
                 Course::Held(release) => return Ok((Settled::Held(release), Vec::new())),
                 Course::UnderWay(id) => return Ok((Settled::UnderWay(id), Vec::new())),
                 Course::To(release, reason) => (release, reason),
                 Course::New => {
-                    let release = release(&env, actor, spec.clone(), images.clone());
+                    let release = release(state, &env, actor, offer);
                     let to = release.id;
                     events.push(Event::ReleaseRecorded {
                         env: spec.id.clone(),
@@ -90,7 +166,7 @@ impl Control {
                     (to, Reason::Deploy)
                 }
             };
-            let others = request.others;
+            let others = terms.others;
             let wish = Wish {
                 to,
                 reason,
@@ -158,13 +234,8 @@ impl Wish {
     }
 }
 
-fn course(
-    env: &Environment,
-    request: &DeployRequest,
-    spec: &EnvSpec,
-    images: &BTreeMap<Name, Digest>,
-) -> Course {
-    if let (Some(held), Held::Kept) = (rolled_back_to(env), request.rollback) {
+fn course(env: &Environment, terms: Terms<'_>, wanted: &Wanted<'_>) -> Course {
+    if let (Some(held), Held::Kept) = (rolled_back_to(env), terms.rollback) {
         return match env.goal {
             Goal::Up => Course::Held(held),
             Goal::Down | Goal::Purged => Course::To(held, Reason::Up),
@@ -172,8 +243,8 @@ fn course(
     }
     let newest = || env.releases.values().next_back();
     let known = env.current_release().or_else(newest);
-    let same = known.filter(|release| release.spec == *spec && release.build.images == *images);
-    let (Some(same), Unchanged::Keep) = (same, request.unchanged) else {
+    let same = known.filter(|release| wanted.is(release));
+    let (Some(same), Unchanged::Keep) = (same, terms.unchanged) else {
         return Course::New;
     };
     let (id, serves) = (same.id, env.current == Some(same.id));
@@ -181,7 +252,7 @@ fn course(
     match (env.goal, serves, unfinished.next()) {
         (Goal::Down | Goal::Purged, true, _) => Course::To(id, Reason::Up),
         (Goal::Up, true, None) => Course::Nothing(id),
-        (Goal::Up, _, Some(last)) if joins(request, last, id) => Course::UnderWay(last.id),
+        (Goal::Up, _, Some(last)) if joins(terms, last, id) => Course::UnderWay(last.id),
         // What leads elsewhere is taken back: the release commands of what serves have run.
         (Goal::Up, true, Some(last)) if last.to < id => Course::To(id, Reason::Rollforward),
         (Goal::Up, true, Some(_)) => Course::To(id, Reason::Rollback),
@@ -189,8 +260,13 @@ fn course(
     }
 }
 
+fn made_until(made: Option<Made>) -> Option<Timestamp> {
+    let ttl = made.and_then(|made| made.ttl);
+    ttl.map(|ttl| now() + ttl)
+}
+
 /// The release that serves because somebody rolled back to it, and nothing was asked for since.
-fn rolled_back_to(env: &Environment) -> Option<ReleaseId> {
+pub(crate) fn rolled_back_to(env: &Environment) -> Option<ReleaseId> {
     let moved = |d: &&Deployment| d.reason != Reason::Up;
     let last = env.deployments.values().rev().find(moved)?;
     let succeeded = Verdict::Succeeded;
@@ -199,8 +275,8 @@ fn rolled_back_to(env: &Environment) -> Option<ReleaseId> {
     holds.then_some(last.to)
 }
 
-fn joins(request: &DeployRequest, last: &Deployment, to: ReleaseId) -> bool {
-    last.to == to && last.cancelled.is_none() && request.others == Others::Wait
+fn joins(terms: Terms<'_>, last: &Deployment, to: ReleaseId) -> bool {
+    last.to == to && last.cancelled.is_none() && terms.others == Others::Wait
 }
 
 pub(crate) fn is_over(deployment: &Deployment) -> bool {
@@ -214,20 +290,29 @@ fn uncancelled(env: &Environment) -> Vec<Deployment> {
     others.cloned().collect()
 }
 
-fn release(
-    env: &Environment,
-    actor: &Actor,
-    spec: EnvSpec,
-    images: BTreeMap<Name, Digest>,
-) -> Release {
+/// The release that would be recorded next. A secret that is still to be made is in it with the version that it gets.
+pub(crate) fn release(state: &State, env: &Environment, actor: &Actor, offer: &Offer) -> Release {
+    let (spec, config) = env.configuration.over(offer.spec.clone());
+    let own = || format!("{}.{}", spec.version, next_build(state, &env.id));
     Release {
         id: env.next_release(),
         build: Build {
-            version: format!("{}.{}", spec.version, env.builds + 1),
-            images,
+            version: offer.version.clone().unwrap_or_else(own),
+            images: offer.images.clone(),
+            stack_file: offer.stack_file.clone(),
         },
+        config,
+        secrets: env.secrets_planned(&spec),
         spec,
         recorded: now(),
         by: actor.who.clone(),
+        promoted: offer.promoted.clone(),
     }
+}
+
+/// Counted for the whole stack: a build keeps its version when it is promoted, and no other has the same.
+pub(crate) fn next_build(state: &State, env: &EnvId) -> u64 {
+    let environments = state.environments.values();
+    let of_stack = environments.filter(|other| other.id.stack() == env.stack());
+    of_stack.map(|other| other.builds).max().unwrap_or(0) + 1
 }

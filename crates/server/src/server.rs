@@ -16,6 +16,7 @@ use ward_acme::Acme;
 use ward_engine::Engine;
 use ward_postgres::Postgres;
 use ward_registry::Registry;
+use ward_seal::{KeySource, Vault};
 use ward_store::{Entry, Lease, Lock, Log, Store};
 use ward_types::event::Event;
 
@@ -178,16 +179,21 @@ impl Server {
             routing,
             (auditor, acme.map(Issuing::new)),
         );
-        for env in control.store().state().environments.keys() {
-            control.live(env);
+        let state = control.store().state();
+        let known = state.environments.values();
+        for env in known.filter(|env| !env.is_deleted()) {
+            control.live(&env.id);
         }
+        control.resume_pipelines();
         control.keep_collecting();
+        control.keep_withdrawing();
         control.keep_issuing();
         let mut ending = control.ending();
         let end = async move { drop(ending.wait_for(|end| *end).await) };
         let registry = tokio::spawn(ward_registry::serve(listener, registry, end));
         end_on_signals(&control)?;
         tokio::spawn(give_signs_of_life(control.clone()));
+        control.keep_schedules();
         // Whoever started the platform shall learn at once that its log was altered.
         control.0.auditor.first().await;
         Ok(Self {
@@ -219,6 +225,8 @@ fn control(
         engine: engine.clone(),
         images: images.clone(),
         postgres: postgres.clone(),
+        vault: Vault::new(&home, KeySource::from_environment()),
+        store: store.clone(),
     };
     let world = World {
         store,

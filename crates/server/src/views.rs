@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ward_store::Log;
 use ward_types::id::{EnvId, InstanceId, Name};
 use ward_types::keeper::Role;
+use ward_types::life::Life;
 use ward_types::release::{Deployment, Environment, Goal, Phase, Release};
 use ward_types::route::{Audience, Https, RouteSpec};
 use ward_types::time::Timestamp;
@@ -16,6 +17,7 @@ use ward_types::view::{
 
 use crate::actor::Refusal;
 use crate::clock::now;
+use crate::configuration;
 use crate::control::Control;
 use crate::driver::Live;
 use crate::maintenance;
@@ -48,9 +50,11 @@ impl Control {
                 .collect(),
         };
         // Whoever was told the end of something shall not be shown what was before it.
-        let recorded = wanted
-            .iter()
-            .filter(|id| state.environments.contains_key(id));
+        let lives = |id: &&EnvId| {
+            let known = state.environments.get(id);
+            known.is_some_and(|known| !known.is_deleted())
+        };
+        let recorded = wanted.iter().filter(lives);
         futures_util::future::join_all(recorded.map(|id| self.seen_lately(id))).await;
         let shown = |known: &Environment| {
             let asked = env.is_some() || purged == Purged::Shown;
@@ -70,7 +74,8 @@ impl Control {
 
     /// Whether an environment was purged, and nothing of it runs any more.
     pub(crate) fn is_gone(&self, env: &Environment) -> bool {
-        env.goal == Goal::Purged && self.live(&env.id).borrow().observed.instances.is_empty()
+        let stopped = || self.live(&env.id).borrow().observed.instances.is_empty();
+        env.is_deleted() || (env.goal == Goal::Purged && stopped())
     }
 
     fn server_view(&self) -> ServerView {
@@ -115,8 +120,10 @@ impl Control {
                 .unwrap_or_default(),
             maintenance: maintenance::views(&env.maintained),
             certificates: self.certificates(&env.id),
+            outdated_config: configuration::outdated(env),
             components: components(env, &live),
             deployment,
+            life: env.life.clone(),
             waiting: live
                 .waits_on()
                 .chain(&live.queued)
@@ -149,8 +156,10 @@ impl Control {
             addresses: Vec::new(),
             maintenance: Vec::new(),
             certificates: Vec::new(),
+            outdated_config: None,
             components: Vec::new(),
             deployment: None,
+            life: Life::default(),
             waiting: self.0.builds.sentences(env),
         }
     }
@@ -205,7 +214,9 @@ impl Control {
                 verdict,
                 cancelled: cancelled.flatten(),
                 barred: env.barred(release.id).cloned(),
+                config: release.config.version,
                 images: release.build.images.clone(),
+                promoted: release.promoted.clone(),
             }
         };
         env.releases.values().rev().map(view).collect()

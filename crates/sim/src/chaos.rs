@@ -53,7 +53,11 @@ fn step(simulation: &mut Simulation, dice: &mut Dice) {
     if simulation.world().violation.is_some() {
         return;
     }
-    happens(&mut simulation.world(), dice);
+    let lives = simulation.world().env().life.ending.is_none();
+    match lives {
+        true => happens(&mut simulation.world(), dice),
+        false => makes_room(&mut simulation.world(), dice),
+    }
     let time = dice.pick(&[0, 50, 300, 1000, 5000, 20_000, 70_000]);
     simulation.run(dice.below(time.unwrap_or_default() + 1));
 }
@@ -62,7 +66,7 @@ fn happens(world: &mut Inner, dice: &mut Dice) {
     if world.env().goal != Goal::Up && dice.chance(40) {
         world.goal(Goal::Up);
     }
-    match dice.below(32) {
+    match dice.below(38) {
         0..=3 => drop(world.deploy(specs::any(dice))),
         4..=6 => back_or_forth(world, dice),
         7 => {
@@ -88,7 +92,29 @@ fn happens(world: &mut Inner, dice: &mut Dice) {
         25 => pause(world, dice),
         26..=28 => world.go_on(),
         29 | 30 => world.faults.stall_at = Some(world.boundary + 1 + dice.below(30)),
+        31 => world.lasts(Some(dice.below(100_000) + 1)),
+        32 => match dice.chance(30) {
+            true => world.delete(),
+            false => world.lasts(None),
+        },
+        33..=35 => world.runs(dice),
+        36 => world.stop_a_run(),
         _ => world.set_clock(dice.below(7_200_000).cast_signed() - 3_600_000),
+    }
+}
+
+/// One that ends is left alone but for what breaks; another one of its name comes when it is gone.
+fn makes_room(world: &mut Inner, dice: &mut Dice) {
+    if world.env().is_deleted() {
+        return world.create();
+    }
+    match dice.below(6) {
+        0 => harm(world, dice),
+        1 => world.gateway.away_until = world.now + dice.below(40_000),
+        2 => world.faults.crash_at = Some(world.boundary + 1 + dice.below(30)),
+        3 => world.faults.lose_at = Some(world.boundary + 1 + dice.below(30)),
+        4 => world.faults.stall_at = Some(world.boundary + 1 + dice.below(30)),
+        _ => world.log_full_until = world.now + dice.below(20_000),
     }
 }
 
@@ -160,9 +186,25 @@ fn calm(simulation: &mut Simulation) {
         }
     }
     simulation.world().go_on();
+    lives_on(simulation);
     simulation.run(45_000);
     simulation.world().goal(Goal::Up);
     simulation.settle();
+}
+
+/// One that ends does so, and another takes its place; it ends no more.
+fn lives_on(simulation: &mut Simulation) {
+    if simulation.world().env().life.ending.is_some() {
+        simulation.run(300_000);
+        let mut world = simulation.world();
+        let deleted = world.env().is_deleted();
+        world.must(deleted, || "it does not come to its end".into());
+        if deleted {
+            world.create();
+        }
+        return;
+    }
+    simulation.world().lasts(None);
 }
 
 pub(crate) fn ends_well(simulation: &mut Simulation, dice: &mut Dice) {
@@ -175,9 +217,21 @@ pub(crate) fn ends_well(simulation: &mut Simulation, dice: &mut Dice) {
         return;
     }
     simulation.world().must_be_as_declared();
-    simulation.world().goal(Goal::Purged);
-    simulation.run(120_000);
-    simulation.world().must_be_empty();
+    simulation.world().no_run_is_open();
+    if dice.chance(50) {
+        simulation.world().goal(Goal::Purged);
+        simulation.run(120_000);
+        return simulation.world().must_be_empty();
+    }
+    match dice.chance(50) {
+        true => simulation.world().delete(),
+        false => simulation.world().lasts(Some(1000)),
+    }
+    simulation.run(130_000);
+    let mut world = simulation.world();
+    let deleted = world.env().is_deleted() && world.env().releases.is_empty();
+    world.must(deleted, || "it is not gone".into());
+    world.must_be_empty();
 }
 
 fn must_have_succeeded(world: &mut Inner, id: DeploymentId) {

@@ -20,9 +20,9 @@ pub(crate) struct Behaviour {
 impl Behaviour {
     /// As it should be.
     pub(crate) fn good(role: Role) -> Self {
-        let exits = (role == Role::ReleaseCommand).then_some((150, Exit::Code(0)));
+        let exits = role.is_meant_to_end().then_some((150, Exit::Code(0)));
         Self {
-            healthy_after: (role != Role::ReleaseCommand).then_some(300),
+            healthy_after: (!role.is_meant_to_end()).then_some(300),
             exit: exits,
             stop_takes: 100,
             refused: false,

@@ -105,7 +105,7 @@ impl Inner {
             violation: None,
             transcript,
         };
-        world.append(&Event::EnvironmentCreated { env: id });
+        world.append(&Event::created(id));
         world
     }
 
@@ -211,6 +211,7 @@ impl Inner {
             return Ok(());
         }
         self.must_have_room(&facts);
+        self.must_be_the_only_attempt(&facts);
         self.must_fit_the_schema(&facts);
         let behaviour = match &mut self.behaviours {
             Behaviours::Good => Behaviour::good(facts.role),
@@ -232,7 +233,7 @@ impl Inner {
     fn with_port(&self, facts: InstanceFacts) -> InstanceFacts {
         let port = match facts.role {
             Role::Database => Some(5432),
-            Role::Service | Role::ReleaseCommand => {
+            Role::Service | Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Run(_) => {
                 let release = self.env().releases.get(&facts.release);
                 let service = release.and_then(|r| r.spec.services.get(&facts.component));
                 service.and_then(|service| service.port)

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceFacts, Role};
-use ward_types::release::{Deployment, Goal, Phase, Reason, Verdict};
+use ward_types::life::Filling;
+use ward_types::release::{DataState, Deployment, Goal, Phase, Reason, Verdict};
 use ward_types::spec::{Schema, Strategy};
 use ward_types::table::Pool;
 
@@ -125,7 +126,13 @@ impl Inner {
         let service = release.and_then(|r| r.spec.services.get(&facts.component));
         let schema = service.and_then(|s| Some(s.release.as_ref()?.schema));
         let fits = match facts.role {
-            Role::Database => true,
+            Role::Database | Role::Run(_) => true,
+            Role::Copy => env.copies_data() && !env.is_filled(Filling::Copy, &facts.component),
+            // Only new data is seeded, and by no command again that has ended well.
+            Role::Seed => {
+                let seeded = env.is_filled(Filling::Seed, &facts.component);
+                env.data == DataState::New && !seeded
+            }
             Role::Service => {
                 let wanted = active.is_some_and(|d| d.despite_schema.is_some());
                 wanted || env.barred(facts.release).is_none()
@@ -385,6 +392,26 @@ impl Inner {
         }
     }
 
+    /// A run has one instance at a time.
+    pub(crate) fn must_be_the_only_attempt(&mut self, facts: &InstanceFacts) {
+        if !matches!(facts.role, Role::Run(_)) {
+            return;
+        }
+        let mut copies = self.engine.values();
+        let other = copies.find(|copy| copy.facts.role == facts.role && !copy.is_over());
+        let other = other.map(|copy| copy.facts.id.clone());
+        let id = facts.id.clone();
+        self.must(other.is_none(), || {
+            format!("{id} is started beside {other:?}, an attempt of the same run")
+        });
+    }
+
+    /// Every run ends.
+    pub(crate) fn no_run_is_open(&mut self) {
+        let open = self.env().runs.open.keys().next().copied();
+        self.must(open.is_none(), || format!("{open:?} has not ended"));
+    }
+
     /// At rest: each service has its instances, all healthy and in rotation, and nothing else runs but
     /// databases.
     pub(crate) fn must_be_as_declared(&mut self) {
@@ -410,7 +437,7 @@ impl Inner {
         let orphan = self
             .engine
             .values()
-            .find(|copy| copy.facts.role != Role::Database && copy.facts.release != current.id);
+            .find(|copy| copy.facts.role == Role::Service && copy.facts.release != current.id);
         if let Some(id) = orphan.map(|copy| copy.facts.id.clone()) {
             self.violate(format!("{id} is left at rest"));
         }

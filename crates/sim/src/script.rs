@@ -1,10 +1,14 @@
 //! What people ask for.
 
 use ward_types::event::Event;
-use ward_types::id::{DeploymentId, ReleaseId};
+use ward_types::id::{DeploymentId, Name, ReleaseId};
+use ward_types::life::Cause;
 use ward_types::release::{Deployment, Goal, Phase, Reason};
+use ward_types::run::{Overlap, Run};
 use ward_types::spec::EnvSpec;
+use ward_types::time::Millis;
 
+use crate::dice::Dice;
 use crate::inner::Inner;
 use crate::specs;
 
@@ -110,6 +114,86 @@ impl Inner {
         self.say(|| format!("> the goal is {goal:?}"));
         let env = self.id.clone();
         self.append(&Event::GoalChanged { env, goal });
+    }
+
+    /// It ends so long after this moment, or not by itself.
+    pub(crate) fn lasts(&mut self, millis: Option<u64>) {
+        self.say(|| format!("> it lasts for {millis:?} ms"));
+        let until = millis.map(|millis| self.wall() + Millis(millis));
+        let env = self.id.clone();
+        self.append(&Event::EnvironmentExtended { env, until });
+    }
+
+    /// A command in some service's image, where a release serves: a job's or nobody's.
+    pub(crate) fn runs(&mut self, dice: &mut Dice) {
+        let up = self.env().goal == Goal::Up;
+        let Some(current) = self.env().current_release().filter(|_| up).cloned() else {
+            return;
+        };
+        let services: Vec<Name> = current.spec.services.keys().cloned().collect();
+        let Some(service) = dice.pick(&services) else {
+            return;
+        };
+        let run = Run {
+            id: self.env().runs.last.next(),
+            job: dice.chance(70).then(|| specs::name("close-month")),
+            due: None,
+            service,
+            release: current.id,
+            command: vec!["close-month".into()],
+            deadline: Millis(dice.below(20_000) + 1000),
+            retries: u32::try_from(dice.below(3)).unwrap_or(0),
+            overlap: dice
+                .pick(&[Overlap::Queue, Overlap::Allow])
+                .unwrap_or_default(),
+            requested: self.wall(),
+            by: "anna".into(),
+            attempts: Vec::new(),
+            again: None,
+            stopped: None,
+        };
+        let id = run.id;
+        self.say(|| format!("> {id} is asked for"));
+        let (env, run) = (self.id.clone(), Box::new(run));
+        self.append(&Event::RunQueued { env, run });
+    }
+
+    /// The newest.
+    pub(crate) fn stop_a_run(&mut self) {
+        let Some(run) = self.env().runs.open.keys().next_back().copied() else {
+            return;
+        };
+        self.say(|| format!("> {run} is to stop"));
+        let (env, by) = (self.id.clone(), "anna".to_owned());
+        self.append(&Event::RunStopped { env, run, by });
+    }
+
+    pub(crate) fn delete(&mut self) {
+        self.say(|| "> it is to be deleted".into());
+        let (env, by, why) = (self.id.clone(), "anna".to_owned(), String::new());
+        let cause = Cause::Asked;
+        self.append(&Event::EnvironmentEnding {
+            env,
+            cause,
+            by,
+            why,
+        });
+    }
+
+    pub(crate) fn create(&mut self) {
+        self.say(|| "> it is created again".into());
+        let created = Event::created(self.id.clone());
+        self.append(&created);
+    }
+
+    /// Its data is to be another one's.
+    pub(crate) fn create_clone(&mut self) {
+        self.say(|| "> it is created again, as a clone".into());
+        let mut created = Event::created(self.id.clone());
+        if let Event::EnvironmentCreated { copies, .. } = &mut created {
+            *copies = Some(specs::env("returns/prod"));
+        }
+        self.append(&created);
     }
 
     /// The deployments that have not ended.

@@ -6,8 +6,8 @@ use ward_types::id::{Digest, EnvId, Name, ReleaseId};
 use ward_types::release::{Build, Environment, Release};
 use ward_types::route::RouteSettings;
 use ward_types::spec::{
-    Amount, CanaryStep, DatabaseEngine, DatabaseSpec, Deadlines, EnvSpec, HealthSpec, ImageSource,
-    ReleaseCommand, RouteSpec, Schema, ServiceSpec, Strategy,
+    Amount, CanaryStep, CopyData, DatabaseEngine, DatabaseSpec, Deadlines, EnvSpec, HealthSpec,
+    ImageSource, ReleaseCommand, RouteSpec, Schema, SeedCommand, ServiceSpec, Strategy,
 };
 use ward_types::time::{Millis, Timestamp};
 use ward_types::unit::ByteSize;
@@ -35,10 +35,12 @@ fn worker(instances: u32) -> ServiceSpec {
         links: Vec::new(),
         egress: Vec::new(),
         env: BTreeMap::new(),
+        secrets: BTreeMap::new(),
         memory: None,
         processes: 4096,
         scratch: ByteSize(1 << 30),
         release: None,
+        seed: None,
         routes: Vec::new(),
         start_timeout: Millis::secs(30),
         drain_timeout: Millis::secs(20),
@@ -93,6 +95,16 @@ fn with_command(service: ServiceSpec) -> ServiceSpec {
     }
 }
 
+fn with_seed(service: ServiceSpec) -> ServiceSpec {
+    ServiceSpec {
+        seed: Some(SeedCommand {
+            command: vec!["seed".into()],
+            timeout: Millis::secs(60),
+        }),
+        ..service
+    }
+}
+
 fn spec(services: Vec<(&str, ServiceSpec)>, databases: &[&str]) -> EnvSpec {
     let links: Vec<Name> = databases.iter().map(|database| name(database)).collect();
     let linked = |(service, spec): (&str, ServiceSpec)| {
@@ -107,6 +119,7 @@ fn spec(services: Vec<(&str, ServiceSpec)>, databases: &[&str]) -> EnvSpec {
         id: env("returns/dev"),
         version: "1.0".into(),
         services: services.into_iter().map(linked).collect(),
+        jobs: BTreeMap::new(),
         databases: databases
             .iter()
             .map(|name| (crate::specs::name(name), database.clone()))
@@ -114,6 +127,11 @@ fn spec(services: Vec<(&str, ServiceSpec)>, databases: &[&str]) -> EnvSpec {
         keep_warm: Millis::secs(60),
         keep_releases: 3,
         deadlines: Deadlines::default(),
+        seeded: false,
+        copy_data: CopyData::Denied,
+        protected: false,
+        policy: ward_types::policy::Policy::default(),
+        secrets: BTreeMap::new(),
     }
 }
 
@@ -125,6 +143,18 @@ pub(crate) fn returns(instances: u32) -> EnvSpec {
         ..worker(1)
     };
     spec(vec![("web", web), ("worker", worker)], &["db"])
+}
+
+/// The same, and it wants its new data to be seeded.
+pub(crate) fn seeded() -> EnvSpec {
+    let mut spec = returns(1);
+    spec.seeded = true;
+    let services = std::mem::take(&mut spec.services);
+    let seeded = services
+        .into_iter()
+        .map(|(name, service)| (name, with_seed(service)));
+    spec.services = seeded.collect();
+    spec
 }
 
 /// The same, its release command of that kind.
@@ -219,7 +249,7 @@ fn any_worker(dice: &mut Dice) -> ServiceSpec {
 
 /// Any stack.
 pub(crate) fn any(dice: &mut Dice) -> EnvSpec {
-    let mut services = vec![("web", web(1 + dice.small(3)))];
+    let mut services = vec![("web", with_seed(web(1 + dice.small(3))))];
     if dice.chance(50) {
         services.push(("api", with_command(inner(1 + dice.small(2)))));
     }
@@ -242,6 +272,7 @@ pub(crate) fn any(dice: &mut Dice) -> EnvSpec {
         1 if !beside => with_schema(spec, Schema::Irreversible),
         _ => spec,
     };
+    spec.seeded = dice.chance(50);
     spec.keep_warm = Millis(dice.below(3) * 20_000);
     spec.keep_releases = 1 + dice.small(4);
     spec
@@ -255,10 +286,14 @@ pub(crate) fn release(id: ReleaseId, spec: EnvSpec, recorded: Timestamp) -> Rele
         build: Build {
             version: format!("{}.{}", spec.version, id.0),
             images: services.map(|s| (s.clone(), digest.clone())).collect(),
+            stack_file: None,
         },
         spec,
+        config: Default::default(),
+        secrets: Default::default(),
         recorded,
         by: "anna".into(),
+        promoted: None,
     }
 }
 
@@ -271,7 +306,9 @@ pub(crate) fn phase_limit(env: &Environment, spec: &EnvSpec, phase: &str) -> u64
         .clone()
         .chain(old.iter().flat_map(|s| s.services.values()));
     let commands = services.clone().filter_map(|s| s.release.as_ref());
-    let commands: u64 = commands.map(|c| c.timeout.0 + 10_000).sum();
+    let seeds = services.clone().filter_map(|s| s.seed.as_ref());
+    let seeds = seeds.filter(|_| spec.seeded).map(|s| s.timeout.0 + 10_000);
+    let commands: u64 = commands.map(|c| c.timeout.0 + 10_000).chain(seeds).sum();
     let start = both.clone().map(|s| s.start_timeout.0).max().unwrap_or(0);
     let held = services.clone().map(longest_hold).max().unwrap_or(0);
     let leaving = both

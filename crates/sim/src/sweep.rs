@@ -10,7 +10,7 @@ use crate::chaos::{ends_well, outcome};
 use crate::dice::Dice;
 use crate::inner::{Behaviours, Faults};
 use crate::simulation::Simulation;
-use crate::specs::{canary, one_by_one, returns, returns_by, with_schema};
+use crate::specs::{canary, one_by_one, returns, returns_by, seeded, with_schema};
 
 /// What a scenario's sweep came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Swept {
 
 type Scenario = (&'static str, fn(&mut Simulation));
 
-const SCENARIOS: [Scenario; 14] = [
+const SCENARIOS: [Scenario; 17] = [
     ("first deploy", |s| {
         s.world().deploy(returns(2));
         s.settle();
@@ -117,6 +117,27 @@ const SCENARIOS: [Scenario; 14] = [
         s.run(30_000);
         s.world().goal(Goal::Up);
         s.world().go_to(ward_types::id::ReleaseId(1));
+        s.settle();
+    }),
+    ("seeded, until its time is over", |s| {
+        s.world().lasts(Some(20_000));
+        s.world().deploy(seeded());
+        s.settle();
+        s.run(60_000);
+    }),
+    ("deleted in the middle of a deployment", |s| {
+        first(s);
+        s.world().deploy(returns(2));
+        s.run(200);
+        s.world().delete();
+        s.run(60_000);
+    }),
+    ("a clone", |s| {
+        first(s);
+        s.world().delete();
+        s.run(120_000);
+        s.world().create_clone();
+        s.world().deploy(seeded());
         s.settle();
     }),
     ("an instance and its database die", |s| {

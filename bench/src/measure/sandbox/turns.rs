@@ -178,6 +178,7 @@ impl Turns {
             argv: vec!["/tiny-server".to_owned()],
             cwd: "/".to_owned(),
             env: [("PORT".to_owned(), Secret::new(PORT.to_string()))].into(),
+            secrets: Default::default(),
             user: UserSpec {
                 uid: 1000,
                 gid: 1000,

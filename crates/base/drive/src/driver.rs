@@ -207,6 +207,11 @@ impl<W: World> Driver<W> {
             | Action::Report { .. }
             | Action::ChangeSchema { .. }
             | Action::Exchanged { .. }
+            | Action::Tried { .. }
+            | Action::End { .. }
+            | Action::Fill { .. }
+            | Action::WarnOfEnd
+            | Action::Delete
             | Action::Retire { .. } => match self.event(action) {
                 Some(event) => world.record(event).await,
                 None => Ok(()),
@@ -248,6 +253,34 @@ impl<W: World> Driver<W> {
                 deployment: *deployment,
                 gap: gap.clone(),
             }),
+            Action::Tried {
+                run,
+                attempt,
+                again,
+            } => Some(Event::RunTried {
+                env,
+                run: *run,
+                attempt: attempt.clone(),
+                again: *again,
+            }),
+            Action::End { cause } => Some(Event::EnvironmentEnding {
+                env,
+                cause: *cause,
+                by: "ward".to_owned(),
+                why: String::new(),
+            }),
+            Action::Fill {
+                deployment,
+                filling,
+                component,
+            } => Some(Event::DataFilled {
+                env,
+                deployment: *deployment,
+                filling: *filling,
+                component: component.clone(),
+            }),
+            Action::WarnOfEnd => Some(Event::ExpiryNear { env }),
+            Action::Delete => Some(Event::EnvironmentDeleted { env }),
             Action::Retire { release } => Some(Event::ReleaseRetired {
                 env,
                 release: *release,
@@ -311,7 +344,7 @@ fn newest<'a>(
 /// with that of the release that is being deployed, or of the current one.
 fn configuration(env: &Environment, release: ReleaseId, role: Role) -> Option<&Release> {
     let id = match role {
-        Role::Service | Role::ReleaseCommand => release,
+        Role::Service | Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Run(_) => release,
         Role::Database => env.active().map(|active| active.to).or(env.current)?,
     };
     env.releases.get(&id)

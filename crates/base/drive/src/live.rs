@@ -39,7 +39,11 @@ impl Live {
         };
         for waiting in &plan.waiting {
             let list = match waiting {
-                Waiting::Warm { .. } => &mut live.keeping,
+                Waiting::Warm { .. }
+                | Waiting::Run { .. }
+                | Waiting::RunAgain { .. }
+                | Waiting::RunQueue { .. }
+                | Waiting::RunUnprepared { .. } => &mut live.keeping,
                 Waiting::Queue { .. } => &mut live.queued,
                 _ => &mut live.waiting,
             };

@@ -4,7 +4,7 @@
 //! namespace of its own, in which the host's tools lie below the image; processes, network, scratch space and
 //! restrictions are the instance's all the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
@@ -38,6 +38,8 @@ pub struct ExecSpec {
     pub argv: Vec<String>,
     /// Variables beside the instance's own.
     pub env: BTreeMap<String, String>,
+    /// Variables of the instance that it does not get.
+    pub without: BTreeSet<String>,
     /// Standard input, output and error. A terminal becomes the program's controlling terminal where it is nobody
     /// else's.
     pub stdio: [OwnedFd; 3],
@@ -119,6 +121,7 @@ impl Sandbox {
         let mut env: BTreeMap<&str, &str> = spec
             .env
             .iter()
+            .filter(|(name, _)| !exec.without.contains(*name))
             .map(|(name, value)| (name.as_str(), value.expose()))
             .collect();
         env.extend(

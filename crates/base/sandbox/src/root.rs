@@ -1,5 +1,6 @@
 //! The file tree of an instance, built and entered in one straight list of steps.
 
+mod given;
 mod host;
 mod top;
 
@@ -123,6 +124,9 @@ pub(crate) fn enter(
     // 5. Devices, then scratch space, of which one lies in /dev.
     devices(&sources.devices, root.as_fd())?;
     show_scratch_space(root.as_fd(), scratch_space, &spec.limits)?;
+    if matches!(scratch_space, Scratch::New) {
+        given::make(root.as_fd(), &spec.secrets.files)?;
+    }
 
     // 6. /proc, after /dev, whose null hides files in it.
     process_information(root.as_fd(), &sources.devices[0], missing)?;

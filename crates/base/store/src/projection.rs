@@ -16,7 +16,7 @@ use crate::canonical::{self, NotCanonical};
 
 /// The number of the fold: raised when `State::apply` gives another state for the same events, or a row's
 /// body changes. A database written by another fold has its rows made anew at the start.
-pub(crate) const FOLD: i64 = 8;
+pub(crate) const FOLD: i64 = 13;
 
 /// One row of the projections.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,15 +50,35 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
-/// The rows that an event can change. Exhaustive, so that a new kind of event has to say its own.
-pub(crate) fn touched(event: &Event) -> Vec<Row> {
+/// The rows that an event can change in a state. Exhaustive, so that a new kind of event has to say its own.
+pub(crate) fn touched(before: &State, event: &Event) -> Vec<Row> {
     match event {
-        Event::EnvironmentCreated { env }
+        Event::EnvironmentDeleted { env } => {
+            let releases = before.environments.get(env).map(|e| e.releases.keys());
+            let releases = releases.into_iter().flatten();
+            let gone = releases.map(|id| Row::Release(env.clone(), *id));
+            gone.chain([Row::Environment(env.clone())]).collect()
+        }
+        Event::EnvironmentCreated { env, .. }
+        | Event::EnvironmentExtended { env, .. }
+        | Event::ExpiryNear { env }
+        | Event::EnvironmentEnding { env, .. }
+        | Event::ConfigChanged { env, .. }
+        | Event::SecretChanged { env, .. }
+        | Event::SecretUnset { env, .. }
+        | Event::PasswordWithdrawn { env, .. }
         | Event::GoalChanged { env, .. }
+        | Event::DataFilled { env, .. }
         | Event::DataPurged { env }
         | Event::SchemaChanging { env, .. }
         | Event::MaintenanceBegan { env, .. }
         | Event::MaintenanceEnded { env, .. }
+        | Event::RunQueued { env, .. }
+        | Event::RunTried { env, .. }
+        | Event::RunStopped { env, .. }
+        | Event::RunLeftOut { env, .. }
+        | Event::PolicyWaived { env, .. }
+        | Event::PolicyEnforced { env, .. }
         | Event::InstanceEnded { env, .. } => {
             vec![Row::Environment(env.clone())]
         }
@@ -97,9 +117,14 @@ pub(crate) fn touched(event: &Event) -> Vec<Row> {
             Row::Deployment(env.clone(), *deployment),
         ],
         Event::BuildEnded { .. }
+        | Event::PipelineBegan { .. }
+        | Event::PipelineReached { .. }
+        | Event::PipelineMoved { .. }
+        | Event::PipelineVoted { .. }
         | Event::CommandExecuted { .. }
         | Event::ServerStarted { .. }
         | Event::GatewayStarted { .. }
+        | Event::SecretsRekeyed { .. }
         | Event::LogFoundAltered { .. } => Vec::new(),
     }
 }
@@ -119,6 +144,11 @@ fn head(environment: &Environment) -> Environment {
         ended: environment.ended.clone(),
         schema: environment.schema.clone(),
         maintained: environment.maintained.clone(),
+        waivers: environment.waivers.clone(),
+        configuration: environment.configuration.clone(),
+        secrets: environment.secrets.clone(),
+        life: environment.life.clone(),
+        runs: environment.runs.clone(),
     }
 }
 

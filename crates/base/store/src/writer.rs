@@ -213,6 +213,7 @@ impl Writer {
 impl Next {
     fn push(&mut self, entry: Entry) -> Result<()> {
         let kind = entry.event.kind();
+        let touched = projection::touched(&self.state, &entry.event);
         let applied = self.state.apply(entry.at, &entry.event);
         applied.map_err(|source| Error::Misfit { kind, source })?;
         let record = Record {
@@ -227,7 +228,7 @@ impl Next {
             canonical::to_bytes(&record).map_err(|source| Error::Unwritable { kind, source })?;
         let hash = leaf_hash(&bytes);
         self.frontier.push(hash);
-        self.rows.extend(projection::touched(&record.event));
+        self.rows.extend(touched);
         let root = self.frontier.root();
         self.leaves.push(Leaf {
             record,

@@ -16,6 +16,9 @@ pub enum Error {
     /// The source is an image that others built.
     #[error("an image that others built is pulled, not built")]
     NothingToBuild,
+    /// A command of no words.
+    #[error("a command needs a program")]
+    NoCommand,
     /// A program could not be started.
     #[error("cannot start `{program}` in {}; it has to be in the PATH that `ward serve` was started with", dir.display())]
     Start {

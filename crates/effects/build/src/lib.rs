@@ -10,6 +10,7 @@
 
 mod cache;
 mod cargo;
+mod check;
 mod command;
 mod dockerfile;
 mod elf;
@@ -31,6 +32,7 @@ use ward_types::id::{Digest, Name};
 use ward_types::spec::ImageSource;
 
 pub use cache::trim_cache;
+pub use check::check;
 pub use error::{Error, Result};
 pub use inputs::absent_inputs;
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 use ward_sandbox::keeper_socket;
-use ward_types::keeper::{Exit, InstanceStatus, Reply, Request};
+use ward_types::keeper::{Disclosure, Exit, InstanceStatus, Reply, Request};
 use ward_types::time::Millis;
 
 /// Why a keeper could not be asked.
@@ -210,7 +210,8 @@ impl KeeperClient {
         env: BTreeMap<String, String>,
         stdio: [BorrowedFd<'_>; 3],
     ) -> Result<Exit, ClientError> {
-        let request = Request::Exec { argv, env };
+        let secrets = Disclosure::Given;
+        let request = Request::Exec { argv, env, secrets };
         match self.ask(&request, &stdio).await? {
             (Reply::ExecDone { exit }, _) => Ok(exit),
             (Reply::NotRun { message, .. }, _) => Err(ClientError::Refused { message }),

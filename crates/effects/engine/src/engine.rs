@@ -112,7 +112,7 @@ impl Inner {
         self.bump();
     }
 
-    fn forget(&self, env: &EnvId, id: &InstanceId) {
+    pub(crate) fn forget(&self, env: &EnvId, id: &InstanceId) {
         let mut all = self.seen();
         if let Some(instances) = all.get_mut(env) {
             instances.remove(id);

@@ -12,6 +12,7 @@ mod connect;
 mod health;
 mod instance;
 mod link;
+mod mask;
 mod output;
 mod peers;
 mod poll;
@@ -28,7 +29,7 @@ use instance::Instance;
 use link::Links;
 
 /// The largest spec, in bytes.
-const MAX_SPEC: u64 = 4 << 20;
+const MAX_SPEC: u64 = 32 << 20;
 
 /// Why a keeper could not begin.
 #[derive(Debug, thiserror::Error)]

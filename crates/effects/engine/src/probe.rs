@@ -179,6 +179,7 @@ fn spec(dir: &Path) -> InstanceSpec {
     let env = EnvId::new(&name, &name);
     let own = rustix::process::geteuid();
     InstanceSpec {
+        secrets: Default::default(),
         user: UserSpec {
             uid: 1000,
             gid: 1000,

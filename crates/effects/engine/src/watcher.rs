@@ -1,13 +1,14 @@
 //! One task per keeper: listens to its `Watch` connection until the instance is over.
 //!
 //! A connection that ends is not a keeper that is gone: it is asked again, and only when nobody listens and
-//! nobody holds the keeper's lock does the folder decide (`exit.json`: it exited; otherwise it is lost).
+//! nobody holds the keeper's lock does the folder decide (`exit.json`: it exited; otherwise it is lost). One whose keeper
+//! never had a socket was never told what to run, because the server that started it was gone: it never was.
 
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use ward_types::keeper::{InstanceFacts, InstanceState, InstanceStatus, Reply, Request};
+use ward_types::keeper::{InstanceFacts, InstanceState, InstanceStatus, Reply, Request, SOCKET};
 use ward_types::time::Timestamp;
 
 use crate::client::{ClientError, KeeperClient};
@@ -84,6 +85,12 @@ async fn watch(engine: &Engine, facts: &InstanceFacts, mut said: Option<oneshot:
         tokio::time::sleep(AGAIN).await;
     }
     let (state, at) = state_without_keeper(&dir, (engine.0.clock)());
+    if state == InstanceState::Lost && !dir.join(SOCKET).exists() {
+        match tokio::fs::remove_dir_all(&dir).await {
+            Ok(()) => return engine.0.forget(&facts.env, &facts.id),
+            Err(error) => tracing::warn!(id = %facts.id, %error, "what never began is not removed"),
+        }
+    }
     engine.0.record(facts, ended(engine, facts, state), at);
 }
 

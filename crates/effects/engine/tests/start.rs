@@ -53,6 +53,7 @@ fn spec(engine: &Engine, ordinal: u64) -> InstanceSpec {
         argv: vec!["/bin/true".to_owned()],
         cwd: "/".to_owned(),
         env: BTreeMap::from([("TOKEN".to_owned(), Secret::new(SECRET.to_owned()))]),
+        secrets: Default::default(),
         user: UserSpec {
             uid: 1000,
             gid: 1000,
@@ -192,13 +193,16 @@ async fn what_a_crash_leaves_of_an_instance_is_found() {
         fs::write(spec.dir.join("facts.json"), facts).unwrap();
         (spec.facts.id, spec.dir)
     };
-    let (lost, _) = folder(1);
+    let (lost, dir) = folder(1);
+    fs::write(dir.join("k.sock"), "").unwrap();
     let (exited, dir) = folder(2);
     let note = r#"{"exit":{"how":"signal","value":9},"asked":true,"at":55}"#;
     fs::write(dir.join("exit.json"), note).unwrap();
     // Interrupted before the facts were written: there can be no keeper.
     let (half, dir) = folder(3);
     fs::remove_file(dir.join("facts.json")).unwrap();
+    // Interrupted before the keeper knew what to run.
+    let (unbegun, unbegun_dir) = folder(5);
     // Damaged: told in the log and left alone.
     let (_, damaged) = folder(4);
     fs::write(damaged.join("facts.json"), "{").unwrap();
@@ -212,6 +216,7 @@ async fn what_a_crash_leaves_of_an_instance_is_found() {
     };
     assert_eq!(seen[&exited].since, Timestamp(55));
     assert!(!seen.contains_key(&half) && !dir.exists() && damaged.exists());
+    assert!(!seen.contains_key(&unbegun) && !unbegun_dir.exists());
     assert_eq!(successor.environments().len(), 1);
     // Stopping or removing what is over, or was never there, is no fault.
     successor.stop(&env(), &lost, Millis(1)).await.unwrap();

@@ -15,6 +15,7 @@ use ward_types::unit::ByteSize;
 use ward_types::view::ExecCommand;
 
 use crate::installation::Installation;
+use crate::role::{self, Credential};
 
 /// Where PostgreSQL listens, inside.
 pub const PORT: u16 = 5432;
@@ -29,7 +30,7 @@ const FOLDER: &str = "/var/lib/postgresql";
 const USER: u32 = 70;
 
 /// The role that the application is: it owns its database and nothing else.
-const ROLE: &str = "app";
+const ROLE: &str = role::OWNER;
 
 /// What the instance runs first.
 const SCRIPT: &str = include_str!("start.sh");
@@ -49,6 +50,8 @@ pub struct Database {
     data: PathBuf,
     app: Secret,
     superuser: Secret,
+    /// What links get in place of the first credential.
+    rotated: Option<Credential>,
 }
 
 /// What the engine decides about a database's instance.
@@ -94,7 +97,41 @@ impl Database {
             data,
             app,
             superuser,
+            rotated: None,
         }
+    }
+
+    /// The same with another credential for whoever is linked to it, and for its shell.
+    #[must_use]
+    pub fn with(mut self, credential: Credential) -> Self {
+        self.rotated = Some(credential);
+        self
+    }
+
+    /// The role that logs in, and its password.
+    #[must_use]
+    pub fn credential(&self) -> Credential {
+        self.rotated.clone().unwrap_or_else(|| Credential {
+            role: ROLE.to_owned(),
+            password: self.app.clone(),
+        })
+    }
+
+    /// What runs statements from standard input inside the database's instance (`Request::Exec`), as the superuser,
+    /// and ends with the first one that fails.
+    #[must_use]
+    pub fn superuser_psql(&self) -> ExecCommand {
+        let mut command = self.psql(&[]);
+        let more = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"];
+        command.argv.extend(more.map(str::to_owned));
+        let own = [
+            ("PGUSER", Secret::new("ward".to_owned())),
+            ("PGPASSWORD", self.superuser.clone()),
+        ];
+        command
+            .env
+            .extend(own.map(|(name, value)| (name.to_owned(), value)));
+        command
     }
 
     /// The PostgreSQL that runs it.
@@ -147,6 +184,7 @@ impl Database {
             argv: self.argv(spec.memory),
             cwd: "/".to_owned(),
             env: self.variables(),
+            secrets: Default::default(),
             user: UserSpec {
                 uid: USER,
                 gid: USER,
@@ -194,17 +232,31 @@ impl Database {
             ("WARD_ROLE".to_owned(), plain(ROLE)),
             ("WARD_SUPERUSER_PASSWORD".to_owned(), self.superuser.clone()),
         ]);
-        variables.extend(self.connection(SOCKET));
+        let first = Credential {
+            role: ROLE.to_owned(),
+            password: self.app.clone(),
+        };
+        variables.extend(self.connection(SOCKET, &first));
         variables
     }
 
-    fn connection(&self, host: &str) -> BTreeMap<String, Secret> {
+    /// The variables of a program that connects to it, but for host, role and password.
+    pub(crate) fn client(&self) -> BTreeMap<String, Secret> {
+        let mut variables = self.variables();
+        variables.retain(|name, _| !name.starts_with("WARD_"));
+        for own in ["PGHOST", "PGUSER", "PGPASSWORD"] {
+            variables.remove(own);
+        }
+        variables
+    }
+
+    fn connection(&self, host: &str, with: &Credential) -> BTreeMap<String, Secret> {
         let plain = |text: &str| Secret::new(text.to_owned());
         BTreeMap::from([
             ("PGHOST".to_owned(), plain(host)),
             ("PGPORT".to_owned(), Secret::new(PORT.to_string())),
-            ("PGUSER".to_owned(), plain(ROLE)),
-            ("PGPASSWORD".to_owned(), self.app.clone()),
+            ("PGUSER".to_owned(), plain(&with.role)),
+            ("PGPASSWORD".to_owned(), with.password.clone()),
             ("PGDATABASE".to_owned(), Secret::new(self.database_name())),
         ])
     }
@@ -213,9 +265,10 @@ impl Database {
     /// `PGDATABASE`. The host is the database's name, which the sandbox resolves to the link.
     #[must_use]
     pub fn link_env(&self, variables: LinkVariables) -> BTreeMap<String, Secret> {
-        let mut given = self.connection(self.name.as_str());
-        let (password, name) = (self.app.expose(), self.database_name());
-        let url = format!("postgres://{ROLE}:{password}@{}:{PORT}/{name}", self.name);
+        let with = self.credential();
+        let mut given = self.connection(self.name.as_str(), &with);
+        let (role, password, name) = (&with.role, with.password.expose(), self.database_name());
+        let url = format!("postgres://{role}:{password}@{}:{PORT}/{name}", self.name);
         given.insert("DATABASE_URL".to_owned(), Secret::new(url));
         match variables {
             LinkVariables::Plain => given,
@@ -234,7 +287,11 @@ impl Database {
         let mut argv = vec![self.installation.bin.join("psql").display().to_string()];
         argv.extend_from_slice(arguments);
         let history = Secret::new("/dev/null".to_owned());
-        let env = BTreeMap::from([("PSQL_HISTORY".to_owned(), history)]);
+        let mut env = BTreeMap::from([("PSQL_HISTORY".to_owned(), history)]);
+        if let Some(Credential { role, password }) = &self.rotated {
+            env.insert("PGUSER".to_owned(), Secret::new(role.clone()));
+            env.insert("PGPASSWORD".to_owned(), password.clone());
+        }
         ExecCommand { argv, env }
     }
 }

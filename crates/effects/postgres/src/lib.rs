@@ -9,14 +9,18 @@
 //! reach the instance through its environment variables, which travel through the keeper's pipe; they are
 //! in no argument and no log.
 
+mod copy;
 mod database;
 mod error;
 mod installation;
 mod password;
+mod role;
 
+pub use copy::{CopyPlace, RESERVE};
 pub use database::{Database, LinkVariables, PORT, Place};
 pub use error::Error;
 pub use installation::{INSTALL, Installation};
+pub use role::{Credential, admission, role_of, withdrawal};
 
 use std::fs;
 use std::io;

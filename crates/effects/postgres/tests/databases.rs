@@ -374,6 +374,7 @@ async fn a_link_leads_to_the_present_instance() {
         argv: vec![psql, "-tAc".to_owned(), "select 'linked'".to_owned()],
         cwd: "/".to_owned(),
         env,
+        secrets: Default::default(),
         user: UserSpec {
             uid: 1000,
             gid: 1000,

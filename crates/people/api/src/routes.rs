@@ -1,9 +1,10 @@
 //! Each route, and the call on the server's [`Control`] that it stands for. No rule lives here.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use axum::body::Body;
-use axum::extract::{Extension, Query, State};
+use axum::extract::{DefaultBodyLimit, Extension, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -13,12 +14,24 @@ use futures_util::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use ward_server::{Actor, Control, Direction, LogQuery, Purged, Refusal, RefusalKind};
-use ward_types::id::EnvId;
-use ward_types::view::{
-    AuditView, CancelRequest, DeployRequest, DeploymentDetail, DeploymentQuery, DownRequest,
-    ErrorView, EventsView, ExecRequest, ExecTarget, MaintenanceAnswer, MaintenanceRequest,
-    ReleaseView, RollbackRequest, StatusView, SteerRequest, TrafficView,
+use ward_types::changes::{CarryOutRequest, EnvDiffView, PlanRequest};
+use ward_types::environments::{
+    CreateRequest, DeleteRequest, EnvironmentDetail, EnvironmentsView, ExtendRequest,
 };
+use ward_types::id::{EnvId, PipelineRunId};
+use ward_types::run::{Run, RunRequest, RunsView, StopRequest};
+use ward_types::secrets::SecretName;
+use ward_types::view::{
+    AuditView, CancelRequest, ConfigRequest, ConfigVersion, ConfigView, DeployRequest,
+    DeploymentDetail, DeploymentQuery, DownRequest, EachRequest, ErrorView, EventsView,
+    ExecRequest, ExecTarget, MaintenanceAnswer, MaintenanceRequest, PipelineRequest,
+    PipelineRunView, PolicyView, PromoteRequest, RekeyRequest, RekeyView, ReleaseView,
+    RollbackRequest, RotateRequest, SecretRequest, SecretVersionView, SecretsView, StatusView,
+    SteerRequest, TrafficView, VoteRequest, WaiveRequest,
+};
+
+/// A plan holds two releases whole, as text in a text.
+const LARGEST_PLAN: usize = 64 << 20;
 
 /// The API as a router over `control`. Each request must carry an [`Actor`] extension.
 pub fn router(control: Control) -> Router {
@@ -26,16 +39,40 @@ pub fn router(control: Control) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/releases", get(releases))
         .route("/v1/deploy", post(deploy))
+        .route("/v1/deploy/each", post(deploy_each))
+        .route("/v1/promote", post(promote))
+        .route("/v1/pipelines", get(pipelines).post(run_pipeline))
+        .route("/v1/pipelines/vote", post(vote))
+        .route("/v1/plan", post(plan))
+        .route(
+            "/v1/plan/carry-out",
+            post(carry_out).layer(DefaultBodyLimit::max(LARGEST_PLAN)),
+        )
+        .route("/v1/environments/diff", get(env_diff))
+        .route("/v1/policy", get(policy))
+        .route("/v1/policy/waive", post(waive))
         .route("/v1/rollback", post(rollback))
         .route("/v1/rollforward", post(rollforward))
         .route("/v1/deployments", get(deployment))
         .route("/v1/deployments/watch", get(watch))
         .route("/v1/deployments/cancel", post(cancel))
         .route("/v1/deployments/steer", post(steer))
+        .route("/v1/config", get(configuration).post(configure))
+        .route("/v1/config/history", get(configuration_history))
+        .route("/v1/secrets", get(secrets).post(set_secrets))
+        .route("/v1/secrets/history", get(secret_history))
+        .route("/v1/secrets/rotate", post(rotate_secret))
+        .route("/v1/secrets/rekey", post(rekey))
         .route("/v1/maintenance", post(maintain))
+        .route("/v1/environments", get(environments))
+        .route("/v1/environments/create", post(create))
+        .route("/v1/environments/extend", post(extend))
+        .route("/v1/environments/delete", post(delete))
         .route("/v1/down", post(down))
         .route("/v1/shutdown", post(shutdown))
         .route("/v1/handover", post(hand_over))
+        .route("/v1/runs", get(runs).post(run))
+        .route("/v1/runs/stop", post(stop_run))
         .route("/v1/events", get(events))
         .route("/v1/logs", get(logs))
         .route("/v1/access", get(access))
@@ -120,6 +157,91 @@ async fn deploy(
     streamed(|progress| control.deploy(actor, request, progress))
 }
 
+async fn deploy_each(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<EachRequest>,
+) -> Response {
+    streamed(|progress| control.deploy_each(actor, request, progress))
+}
+
+#[derive(Deserialize)]
+struct RunQuery {
+    run: Option<PipelineRunId>,
+}
+
+async fn pipelines(
+    State(control): State<Control>,
+    Query(query): Query<RunQuery>,
+) -> Answer<Vec<PipelineRunView>> {
+    Ok(Json(control.pipelines(query.run)?))
+}
+
+async fn run_pipeline(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<PipelineRequest>,
+) -> Response {
+    streamed(|progress| control.run_pipeline(actor, request, progress))
+}
+
+async fn vote(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<VoteRequest>,
+) -> Answer<PipelineRunView> {
+    Ok(Json(control.vote(&actor, &request).await?))
+}
+
+async fn promote(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<PromoteRequest>,
+) -> Response {
+    streamed(|progress| control.promote(actor, request, progress))
+}
+
+async fn plan(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<PlanRequest>,
+) -> Response {
+    streamed(|progress| control.plan(actor, request, progress))
+}
+
+async fn carry_out(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<CarryOutRequest>,
+) -> Response {
+    streamed(|progress| control.carry_out(actor, request, progress))
+}
+
+#[derive(Deserialize)]
+struct TwoEnvironments {
+    from: EnvId,
+    to: EnvId,
+}
+
+async fn env_diff(
+    State(control): State<Control>,
+    Query(two): Query<TwoEnvironments>,
+) -> Answer<EnvDiffView> {
+    Ok(Json(control.env_diff(&two.from, &two.to)?))
+}
+
+async fn policy(State(control): State<Control>, Query(query): Query<OfEnv>) -> Answer<PolicyView> {
+    Ok(Json(control.policy(query.env.as_ref())?))
+}
+
+async fn waive(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<WaiveRequest>,
+) -> Answer<PolicyView> {
+    Ok(Json(control.waive(&actor, &request).await?))
+}
+
 async fn rollback(
     State(control): State<Control>,
     Extension(actor): Extension<Actor>,
@@ -168,12 +290,144 @@ async fn steer(
     Ok(Json(control.steer(&actor, &request).await?))
 }
 
+async fn configure(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<ConfigRequest>,
+) -> Response {
+    streamed(|progress| control.configure(actor, request, progress))
+}
+
+async fn configuration(
+    State(control): State<Control>,
+    Query(query): Query<OfEnv>,
+) -> Answer<ConfigView> {
+    let env = control.environment(query.env.as_ref())?;
+    Ok(Json(control.configuration(&env)?))
+}
+
+async fn configuration_history(
+    State(control): State<Control>,
+    Query(query): Query<OfEnv>,
+) -> Answer<Vec<ConfigVersion>> {
+    let env = control.environment(query.env.as_ref())?;
+    Ok(Json(control.configuration_history(&env)?))
+}
+
+async fn set_secrets(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<SecretRequest>,
+) -> Response {
+    streamed(|progress| control.set_secrets(actor, request, progress))
+}
+
+async fn secrets(
+    State(control): State<Control>,
+    Query(query): Query<OfEnv>,
+) -> Answer<SecretsView> {
+    let env = control.environment(query.env.as_ref())?;
+    Ok(Json(control.secrets(&env)?))
+}
+
+#[derive(Deserialize)]
+struct OfSecret {
+    env: Option<EnvId>,
+    name: Option<SecretName>,
+}
+
+async fn secret_history(
+    State(control): State<Control>,
+    Query(query): Query<OfSecret>,
+) -> Answer<BTreeMap<SecretName, Vec<SecretVersionView>>> {
+    let env = control.environment(query.env.as_ref())?;
+    Ok(Json(control.secret_history(&env, query.name.as_ref())?))
+}
+
+async fn rotate_secret(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<RotateRequest>,
+) -> Response {
+    streamed(|progress| control.rotate(actor, request, progress))
+}
+
+async fn rekey(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<RekeyRequest>,
+) -> Answer<RekeyView> {
+    Ok(Json(control.rekey(&actor, &request).await?))
+}
+
 async fn maintain(
     State(control): State<Control>,
     Extension(actor): Extension<Actor>,
     Json(request): Json<MaintenanceRequest>,
 ) -> Answer<MaintenanceAnswer> {
     Ok(Json(control.maintain(&actor, &request).await?))
+}
+
+#[derive(Deserialize)]
+struct EnvironmentsQuery {
+    env: Option<EnvId>,
+    #[serde(default)]
+    gone: bool,
+}
+
+async fn environments(
+    State(control): State<Control>,
+    Query(query): Query<EnvironmentsQuery>,
+) -> Answer<EnvironmentsView> {
+    let gone = match query.gone {
+        true => Purged::Shown,
+        false => Purged::Hidden,
+    };
+    Ok(Json(control.environments(query.env.as_ref(), gone).await?))
+}
+
+async fn create(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<CreateRequest>,
+) -> Response {
+    streamed(|progress| control.create(actor, request, progress))
+}
+
+async fn extend(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<ExtendRequest>,
+) -> Answer<EnvironmentDetail> {
+    Ok(Json(control.extend(&actor, &request).await?))
+}
+
+async fn delete(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<DeleteRequest>,
+) -> Response {
+    streamed(|progress| control.delete(actor, request, progress))
+}
+
+async fn runs(State(control): State<Control>, Query(query): Query<OfEnv>) -> Answer<RunsView> {
+    Ok(Json(control.runs(query.env.as_ref())?))
+}
+
+async fn run(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<RunRequest>,
+) -> Response {
+    streamed(|progress| control.run(actor, request, progress))
+}
+
+async fn stop_run(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<StopRequest>,
+) -> Answer<Run> {
+    Ok(Json(control.stop_run(&actor, &request).await?))
 }
 
 async fn down(

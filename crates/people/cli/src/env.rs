@@ -39,6 +39,37 @@ pub(crate) async fn find(client: &Client, asked: Option<&str>) -> Result<EnvId, 
         .ok_or_else(|| unclear(&all, asked))
 }
 
+/// The same for a command that may be the first about an environment: by its name it can be one that the stack in
+/// this folder declares and that is not there yet. Also the folder, where there is a stack in it.
+///
+/// # Errors
+/// A sentence that lists what there is.
+pub(crate) async fn find_or_declared(
+    client: &Client,
+    asked: Option<&str>,
+) -> Result<(EnvId, Option<String>), Trouble> {
+    let here = declared_here(asked.unwrap_or("dev"));
+    let dir = std::env::current_dir()
+        .ok()
+        .filter(|_| stack_here().is_some());
+    let dir = dir.and_then(|dir| dir.to_str().map(str::to_owned));
+    if let (Some(id), Some(_)) = (&here, asked) {
+        return Ok((id.clone(), dir));
+    }
+    match (find(client, asked).await, here) {
+        (Ok(id), _) | (Err(_), Some(id)) => Ok((id, dir)),
+        (Err(trouble), None) => Err(trouble),
+    }
+}
+
+fn declared_here(name: &str) -> Option<EnvId> {
+    let (file, text) = ward_server::source::read(Path::new("")).ok()?;
+    let stack = ward_stack::read(&file, &text).stack?;
+    let name = Name::parse(name).ok()?;
+    let declared = stack.environments.contains(&name);
+    declared.then(|| EnvId::new(&stack.name, &name))
+}
+
 fn ids<'a>(environments: impl IntoIterator<Item = &'a EnvironmentView>) -> Vec<EnvId> {
     environments.into_iter().map(|env| env.id.clone()).collect()
 }

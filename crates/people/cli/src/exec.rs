@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use ward_engine::client::KeeperClient;
-use ward_types::keeper::{Exit, Reply, Request};
+use ward_types::keeper::{Disclosure, Exit, Reply, Request};
 use ward_types::secret::Secret;
 use ward_types::view::ExecTarget;
 
@@ -26,6 +26,7 @@ pub(crate) async fn run(
     target: &ExecTarget,
     argv: Vec<String>,
     variables: Vec<(String, Secret)>,
+    secrets: Disclosure,
 ) -> Result<Status, Trouble> {
     let client = KeeperClient::connect(Path::new(&target.dir))
         .map_err(|error| trouble(target, &error.to_string()))?;
@@ -34,7 +35,7 @@ pub(crate) async fn run(
         .map(|(name, value)| (name, value.expose().to_owned()))
         .chain(terminal())
         .collect();
-    let request = Request::Exec { argv, env };
+    let request = Request::Exec { argv, env, secrets };
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let reply = if stdin.is_terminal() && stdout.is_terminal() {
         let pty = Pty::open()

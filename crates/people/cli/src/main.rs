@@ -4,7 +4,9 @@
 //! sandbox, which only a process with one thread can do safely. No runtime is built before that.
 
 mod args;
+mod changes;
 mod commands;
+mod dotenv;
 mod env;
 mod exec;
 mod home;
@@ -12,6 +14,7 @@ mod platform;
 mod printer;
 mod pty;
 mod strategy;
+mod value;
 
 use std::process::ExitCode;
 

@@ -12,6 +12,7 @@ use ward_types::time::Millis;
 use ward_types::view::{self, CancelledStage, Progress};
 
 use crate::args::{Global, Output};
+use crate::changes;
 
 /// How the command ended, as the shell sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(crate) enum Status {
     Failure,
     /// It could not be tried: bad input.
     Usage,
+    /// It found changes (`ward plan`).
+    Changes,
     /// A program ended with this code.
     Program(u8),
 }
@@ -31,7 +34,7 @@ impl From<Status> for std::process::ExitCode {
         Self::from(match status {
             Status::Success => 0,
             Status::Failure => 1,
-            Status::Usage => 2,
+            Status::Usage | Status::Changes => 2,
             Status::Program(code) => code,
         })
     }
@@ -109,6 +112,11 @@ impl Printer {
         }
     }
 
+    /// What was rendered elsewhere, to standard error.
+    pub(crate) fn text(&self, rendered: &str) {
+        let _ = write!(anstream::stderr(), "{rendered}");
+    }
+
     /// An error with its hint, to standard error; where JSON was asked for, as JSON to standard output.
     pub(crate) fn error(&self, message: &str, hint: Option<&str>) {
         if self.is_json() {
@@ -168,11 +176,32 @@ impl Printer {
                 self.done(message);
                 self.addresses(addresses);
             }
+            Progress::Environment { outcome, .. } => {
+                let _ = self.progress(outcome);
+            }
             Progress::Failed { message, hint } if self.verbose => {
                 self.error(unsaid(message), hint.as_deref());
             }
             Progress::Failed { message, hint } => self.error(message, hint.as_deref()),
             Progress::Warning { message, hint } => self.warning(message, hint),
+            Progress::Planned { plan, rendered, .. } => changes::plan(self, plan, rendered),
+            Progress::Forbidden { rendered, .. } => {
+                self.text(rendered);
+                let message = "the policy forbids it; nothing was changed";
+                let hint =
+                    "change it as the report says; `ward policy waive` lets somebody answer for it";
+                self.error(message, Some(hint));
+            }
+            Progress::Moved {
+                message,
+                hint,
+                changes,
+            } => {
+                self.error(message, Some(hint));
+                for line in changes::lines(changes) {
+                    let _ = writeln!(anstream::stderr(), "{line}");
+                }
+            }
         }
         status
     }
@@ -277,9 +306,11 @@ fn ending(progress: &Progress) -> Option<Status> {
             Some(Status::Success)
         }
         Progress::Ended { .. } | Progress::Failed { .. } => Some(Status::Failure),
-        Progress::Done { .. } => Some(Status::Success),
+        Progress::Done { .. } | Progress::Planned { .. } => Some(Status::Success),
+        Progress::Forbidden { .. } | Progress::Moved { .. } => Some(Status::Failure),
         Progress::Mistakes { .. } => Some(Status::Usage),
         Progress::Step { .. }
+        | Progress::Environment { .. }
         | Progress::Output { .. }
         | Progress::Waiting { .. }
         | Progress::Warning { .. } => None,

@@ -258,6 +258,81 @@ fn a_disk_that_has_no_room_to_unpack_an_image() {
     }
 }
 
+/// Runs SQL in the database of `prod`.
+fn sql(ward: &Ward, statement: &str) {
+    let arguments = [
+        "db", "psql", "db", "--env", "prod", "--", "-qAt", "-c", statement,
+    ];
+    ward.ok(&arguments);
+}
+
+#[test]
+fn a_disk_that_fills_while_an_environment_is_cloned() {
+    let name = "a_disk_that_fills_while_an_environment_is_cloned";
+    let mount = "mount -t tmpfs -o size=600m,mode=1777 ward \"$1\"";
+    let Some(disk) = in_own_mounts(name, mount) else {
+        return;
+    };
+    let ward = Ward::new();
+    let database = "links = [\"db\"]\nstop_timeout = \"1s\"\n[database.db]\nengine = \"postgres\"\n\
+                    [environment.prod]\ncopy_data = \"allowed\"";
+    ward.stack(GOOD, database);
+    ward.ok(&["deploy", "--env", "prod"]);
+    // 60 MiB that do not compress.
+    sql(
+        &ward,
+        "create table big as select (select string_agg(md5(random()::text || j), '') from generate_series(1, 100) as j) as t \
+         from generate_series(1, 20000) as i",
+    );
+    let load = Load::start(&ward.http(), HOST);
+    let clone = || {
+        ward.command(&["env", "clone", "prod", "demo"])
+            .output()
+            .unwrap()
+    };
+    let full = Filler::all_but(&disk, 200 * MIB);
+    ward.run(&["env", "clone", "prod", "demo"]).fails(
+        1,
+        &[
+            "the data of shop/prod takes",
+            "nothing was changed",
+            "--copy-data",
+        ],
+    );
+    drop(full);
+    let data = ward.home().join("data/shop/demo");
+    let (cloned, filler) = std::thread::scope(|scope| {
+        let cloning = scope.spawn(clone);
+        assert!(
+            poll(Duration::from_secs(60), || data.exists()),
+            "it is never begun"
+        );
+        // Enough for an empty database, and for half of what is copied.
+        let filler = Filler::all_but(&disk, 150 * MIB);
+        (cloning.join().unwrap(), filler)
+    });
+    let said = String::from_utf8_lossy(&cloned.stderr).into_owned();
+    assert_eq!(cloned.status.code(), Some(1), "{said}");
+    for part in [
+        "The data could not be copied into db",
+        "the disk is nearly full",
+        "Nothing of the copy is left behind",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let gone = || {
+        ward.ok(&["env", "list", "--all"])
+            .contains("it could not be made")
+    };
+    assert!(poll(Duration::from_secs(60), gone), "it is left behind");
+    assert!(!data.exists() && !ward.home().join("secrets/shop/demo").exists());
+    assert!(!ward.ok(&["env", "list"]).contains("demo"));
+    drop(filler);
+    ward.ok(&["env", "clone", "prod", "demo"]);
+    let (asked, failures) = load.end();
+    assert!(failures.is_empty(), "of {asked}: {failures:#?}");
+}
+
 #[test]
 fn a_disk_that_fills_while_the_log_is_written() {
     let Some(disk) = small_disk("a_disk_that_fills_while_the_log_is_written") else {

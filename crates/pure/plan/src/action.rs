@@ -1,10 +1,12 @@
 //! A plan: what to do, in order, and what is waited for.
 
-use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId};
+use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId, RunId};
 use ward_types::keeper::Role;
+use ward_types::life::{Cause, Filling};
 use ward_types::maintenance::Maintenance;
 use ward_types::release::{Gap, Phase};
 use ward_types::route::Route;
+use ward_types::run::Attempt;
 use ward_types::spec::{Probe, Schema};
 use ward_types::table::Split;
 use ward_types::time::{Millis, Timestamp};
@@ -101,6 +103,15 @@ pub enum Action {
         /// Which service, and how long.
         gap: Gap,
     },
+    /// Record what became of an attempt of a run: becomes the event `RunTried`.
+    Tried {
+        /// Which run.
+        run: RunId,
+        /// What became of it.
+        attempt: Box<Attempt>,
+        /// When it is tried again, at the earliest.
+        again: Option<Timestamp>,
+    },
     /// Remove what is left of an instance that is over.
     Remove {
         /// Which instance.
@@ -108,6 +119,24 @@ pub enum Action {
     },
     /// Remove the environment's data, and record that it is gone: the event `DataPurged`.
     PurgeData,
+    /// Record that new data was filled: becomes the event `DataFilled`.
+    Fill {
+        /// In which deployment.
+        deployment: DeploymentId,
+        /// By what.
+        filling: Filling,
+        /// The database or the service.
+        component: Name,
+    },
+    /// Record that the environment ends: becomes the event `EnvironmentEnding`. Nothing else is done with it.
+    End {
+        /// By what.
+        cause: Cause,
+    },
+    /// Record that its end is near: becomes the event `ExpiryNear`.
+    WarnOfEnd,
+    /// Record that nothing of it is left but its history: becomes the event `EnvironmentDeleted`.
+    Delete,
     /// Retain a release no longer: becomes the event `ReleaseRetired`.
     Retire {
         /// Which release.

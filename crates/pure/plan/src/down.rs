@@ -2,7 +2,7 @@
 //!
 //! 1. Every deployment that has not ended ends now, with a verdict from what serves at this moment.
 //! 2. The table loses the environment's pools, and the gateway says so.
-//! 3. Services and release commands drain and stop.
+//! 3. Services, release commands and runs drain and stop.
 //! 4. When the last of them is over, databases stop: they are stopped last, and cleanly.
 //! 5. When nothing is left, and only if the data shall go too, it goes.
 
@@ -15,6 +15,7 @@ use crate::draft::Draft;
 use crate::drain;
 use crate::failure;
 use crate::route;
+use crate::runs;
 use crate::scene::Scene;
 use crate::verdict;
 use crate::waiting::Waiting;
@@ -23,6 +24,7 @@ use crate::waiting::Waiting;
 pub(crate) fn step(scene: &Scene, draft: &mut Draft) {
     end_deployments(scene, draft);
     route::step(scene, draft);
+    runs::end(scene, draft);
     drain::services(scene, draft);
     stop_databases(scene, draft);
     purge(scene, draft);
@@ -34,7 +36,12 @@ fn end_deployments(scene: &Scene, draft: &mut Draft) {
             Phase::Finished { .. } => {}
             Phase::Reverting { failure } => end(scene, draft, deployment, failure.clone()),
             Phase::Queued | Phase::Preparing | Phase::Rolling { .. } => {
-                end(scene, draft, deployment, failure::went_down(deployment.to));
+                end(
+                    scene,
+                    draft,
+                    deployment,
+                    failure::went_down(scene.env, deployment.to),
+                );
             }
         }
     }

@@ -19,6 +19,7 @@ pub(crate) struct Draft {
     waiting: Vec<Waiting>,
     first_ordinal: u64,
     next_ordinal: u64,
+    alarm: Option<Timestamp>,
 }
 
 impl Draft {
@@ -31,6 +32,7 @@ impl Draft {
             waiting: Vec::new(),
             first_ordinal: next_ordinal,
             next_ordinal: next_ordinal.max(seen.map_or(0, |ordinal| ordinal + 1)),
+            alarm: None,
         }
     }
 
@@ -53,6 +55,11 @@ impl Draft {
         if !self.waiting.contains(&waiting) {
             self.waiting.push(waiting);
         }
+    }
+
+    /// Has to be planned again at this moment at the latest, although nothing is waited for.
+    pub(crate) fn alarm(&mut self, at: Timestamp) {
+        self.alarm = Some(self.alarm.map_or(at, |alarm| alarm.min(at)));
     }
 
     pub(crate) fn enter(&mut self, deployment: &Deployment, phase: Phase) {
@@ -99,6 +106,7 @@ impl Draft {
             .iter()
             .filter_map(|action| match action {
                 Action::Report { id, .. } => Some(id.clone()),
+                Action::Tried { attempt, .. } => attempt.instance.clone(),
                 _ => None,
             })
             .collect();
@@ -111,7 +119,8 @@ impl Draft {
         self.defer_removals();
         self.actions.sort_by_key(rank);
         let bounds = self.waiting.iter().filter_map(Waiting::bound);
-        let wake = bounds.map(|b| b.until).filter(|t| *t > now).min();
+        let moments = bounds.map(|b| b.until).chain(self.alarm);
+        let wake = moments.filter(|t| *t > now).min();
         Plan {
             actions: self.actions,
             waiting: self.waiting,
@@ -135,8 +144,14 @@ fn rank(action: &Action) -> u8 {
         Action::Stop { .. } => 4,
         Action::Remove { .. } => 5,
         Action::PurgeData => 6,
-        Action::Report { .. } | Action::ChangeSchema { .. } | Action::Exchanged { .. } => 7,
+        Action::Report { .. }
+        | Action::ChangeSchema { .. }
+        | Action::Exchanged { .. }
+        | Action::Tried { .. }
+        | Action::Fill { .. }
+        | Action::WarnOfEnd => 7,
         Action::Move { .. } => 8,
         Action::Retire { .. } => 9,
+        Action::End { .. } | Action::Delete => 10,
     }
 }

@@ -2,7 +2,8 @@
 
 use ward_types::id::{DeploymentId, Name, ReleaseId};
 use ward_types::keeper::{Exit, InstanceState, Role};
-use ward_types::release::{Deployment, Failure, Phase};
+use ward_types::life::Cause;
+use ward_types::release::{Deployment, Environment, Failure, Phase};
 use ward_types::schema::{ChangeEnd, SchemaChange};
 use ward_types::spec::{Schema, ServiceSpec};
 use ward_types::time::{Millis, Timestamp};
@@ -244,6 +245,11 @@ pub(crate) fn not_acknowledged(
 }
 
 pub(crate) fn command(instance: &SeenInstance, bound: &Bound) -> Failure {
+    match instance.facts.role {
+        Role::Copy => return copy(instance, bound),
+        Role::Seed => return seed(instance, bound),
+        Role::Service | Role::ReleaseCommand | Role::Database | Role::Run(_) => {}
+    }
     let (id, service) = (&instance.facts.id, &instance.facts.component);
     let (what, hint) = match instance.is_over() {
         true => (
@@ -257,6 +263,35 @@ pub(crate) fn command(instance: &SeenInstance, bound: &Bound) -> Failure {
     };
     let message = format!("The release command of service {service} ({id}) {what}.");
     of_instance(instance, message, hint)
+}
+
+fn seed(instance: &SeenInstance, bound: &Bound) -> Failure {
+    let (id, service) = (&instance.facts.id, &instance.facts.component);
+    let (what, hint) = match instance.is_over() {
+        true => (
+            end(&instance.status.state),
+            format!(
+                "Mend `seed.command` of service.{service}, then deploy again: it runs anew on what is there."
+            ),
+        ),
+        false => (
+            format!("did not end within {}", Span(bound.limit)),
+            format!("Raise `seed.timeout` of service.{service} if it needs longer."),
+        ),
+    };
+    let message = format!("The seed command of service {service} ({id}) {what}.");
+    of_instance(instance, message, hint)
+}
+
+fn copy(instance: &SeenInstance, bound: &Bound) -> Failure {
+    let (id, database) = (&instance.facts.id, &instance.facts.component);
+    let what = match instance.is_over() {
+        true => end(&instance.status.state),
+        false => format!("did not end within {}", Span(bound.limit)),
+    };
+    let message = format!("The data could not be copied into {database}: {id} {what}.");
+    let hint = "Nothing of the copy is left behind. Without `--copy-data` it gets data that the stack's seed commands make up.";
+    of_instance(instance, message, hint.to_owned())
 }
 
 pub(crate) fn database(database: &Name, newest: Option<&SeenInstance>, bound: &Bound) -> Failure {
@@ -416,7 +451,23 @@ pub(crate) fn not_retained(release: ReleaseId) -> Failure {
     )
 }
 
-pub(crate) fn went_down(release: ReleaseId) -> Failure {
+pub(crate) fn went_down(env: &Environment, release: ReleaseId) -> Failure {
+    let name = env.id.env();
+    match env.ending().map(|ending| ending.cause) {
+        Some(Cause::Expired) => {
+            return plain(
+                format!("The time of the environment was over before {release} was deployed."),
+                &format!("`ward env create {name}` makes it again; `--ttl` says for how long."),
+            );
+        }
+        Some(Cause::Asked | Cause::Unmade) => {
+            return plain(
+                format!("The environment was deleted before {release} was deployed."),
+                &format!("`ward env create {name}` makes it again."),
+            );
+        }
+        None => {}
+    }
     plain(
         format!("The environment was taken down before {release} was deployed."),
         "`ward up` brings it up again.",

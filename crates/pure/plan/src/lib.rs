@@ -6,6 +6,7 @@ mod analysis;
 mod apart;
 mod backoff;
 mod cancel;
+pub mod changes;
 mod check;
 mod databases;
 mod down;
@@ -14,10 +15,14 @@ mod drain;
 mod endings;
 mod exchange;
 mod failure;
+mod fill;
 mod hold;
+mod lifetime;
 mod limits;
 mod memory;
 mod observed;
+pub mod pipeline;
+pub mod policy;
 mod pools;
 mod prepare;
 mod purpose;
@@ -27,6 +32,7 @@ mod retention;
 mod revert;
 mod roll;
 mod route;
+mod runs;
 mod scene;
 mod serve;
 mod stages;
@@ -79,11 +85,20 @@ pub fn plan(
         ..scene
     };
     let mut draft = Draft::new(next_ordinal, observed, noted.clone());
+    if lifetime::is_over(&scene) {
+        lifetime::end(&mut draft);
+        return draft.finish(now);
+    }
+    if fill::is_unmade(&scene) {
+        fill::unmake(&mut draft);
+        return draft.finish(now);
+    }
     endings::step(&scene, &mut draft);
     match env.goal {
         Goal::Up => up(&scene, &mut draft),
         Goal::Down | Goal::Purged => down::step(&scene, &mut draft),
     }
+    lifetime::step(&scene, &mut draft);
     draft.finish(now)
 }
 
@@ -102,6 +117,7 @@ fn up(scene: &Scene, draft: &mut Draft) {
         serve::record(scene, draft, deployment);
     }
     exchange::step(scene, draft);
+    runs::step(scene, draft);
     queue::step(scene, draft);
     route::step(scene, draft);
     drain::services(scene, draft);

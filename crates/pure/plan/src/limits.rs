@@ -17,6 +17,8 @@ pub(crate) const DATABASE_STOP_UNSTARTED: Millis = Millis::secs(10);
 /// A release's latency is judged when it has had so long at a stage: the first answers of a process are its
 /// slowest, because its caches are empty. Its errors are judged at once.
 pub(crate) const WARM_UP: Millis = Millis::secs(5);
+/// For copying the rows of one database into another.
+pub(crate) const COPYING: Millis = Millis::secs(6 * 3600);
 /// For starting and clearing away release commands, beside their own timeouts.
 pub(crate) const CLEARING: Millis = Millis::secs(10);
 /// From telling the last long connection to go away until it is cut: the end of a frame, of an event or of a

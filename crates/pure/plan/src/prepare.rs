@@ -1,4 +1,5 @@
-//! Decision: databases first, then the release commands, one at a time, then the rollout.
+//! Decision: databases first, then the release commands, one at a time, then the rollout. New data is filled in
+//! between ([`crate::fill`]).
 //!
 //! Commands run for a new release (`Reason::Deploy`), and for any on data that was not prepared for it. A
 //! service that is linked, over whatever services between, to another one with a command waits for that one.
@@ -12,14 +13,15 @@ use std::collections::BTreeSet;
 use ward_types::id::{Name, ReleaseId};
 use ward_types::keeper::{Exit, InstanceState, Role};
 use ward_types::release::{Deployment, Failure, Phase};
-use ward_types::spec::{EnvSpec, ReleaseCommand};
-use ward_types::time::{Millis, Timestamp};
+use ward_types::spec::{EnvSpec, ReleaseCommand, ServiceSpec};
+use ward_types::time::Millis;
 
 use crate::action::Action;
 use crate::cancel;
 use crate::databases;
 use crate::draft::Draft;
 use crate::failure;
+use crate::fill;
 use crate::hold;
 use crate::limits::CLEARING;
 use crate::observed::SeenInstance;
@@ -39,7 +41,9 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
         return draft.wait(waiting);
     }
     let ready = databases::missing(scene, deployment.to).is_empty()
+        && fill::is_copied(scene, draft, deployment, spec)
         && commands_are_done(scene, draft, deployment, spec)
+        && fill::is_seeded(scene, draft, deployment, spec)
         && is_cleared(scene, draft, deployment.to);
     if ready {
         draft.enter(deployment, Phase::Rolling { stage: 0 });
@@ -71,7 +75,7 @@ fn database_failed(scene: &Scene, deployment: &Deployment) -> Option<Failure> {
 pub(crate) fn databases_bound(scene: &Scene, deployment: &Deployment) -> Bound {
     let since = scene.phase_since(deployment);
     match scene.spec(deployment.to) {
-        Some(spec) if any_command_seen(scene, deployment.to) => whole(since, spec),
+        Some(spec) if any_command_seen(scene, deployment.to) => whole(scene, deployment, spec),
         _ => {
             let limit = scene.deadlines(deployment.to).database_start;
             Bound::setting(since, limit, databases::START)
@@ -80,18 +84,25 @@ pub(crate) fn databases_bound(scene: &Scene, deployment: &Deployment) -> Bound {
 }
 
 fn any_command_seen(scene: &Scene, release: ReleaseId) -> bool {
-    scene.seen().any(|i| is_command_of(i, release))
+    scene.seen().any(|i| is_at_work_for(i, release))
 }
 
 fn is_command_of(instance: &SeenInstance, release: ReleaseId) -> bool {
     instance.facts.role == Role::ReleaseCommand && instance.facts.release == release
 }
 
+/// The same of what fills its data.
+fn is_at_work_for(instance: &SeenInstance, release: ReleaseId) -> bool {
+    instance.facts.role.is_command() && instance.facts.release == release
+}
+
 fn command_failed(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Option<Failure> {
-    let mut commands = scene.seen().filter(|i| is_command_of(i, deployment.to));
+    let mut commands = scene.seen().filter(|i| is_at_work_for(i, deployment.to));
     commands.find_map(|instance| {
-        let command = command_of(spec, &instance.facts.component)?;
-        let bound = command_bound(instance, command);
+        let bound = match instance.facts.role {
+            Role::Seed | Role::Copy => fill::bound(scene, deployment.to, instance),
+            _ => command_bound(instance, command_of(spec, &instance.facts.component)?),
+        };
         let late = !instance.is_over() && scene.is_past(&bound);
         let ended_badly = instance.is_over() && !has_succeeded(instance);
         (late || ended_badly).then(|| failure::command(instance, &bound))
@@ -103,7 +114,7 @@ fn took_too_long(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Opti
         let late = scene.is_past(&bound);
         return late.then(|| failure::forgotten(deployment, &until, &bound));
     }
-    let bound = whole(scene.phase_since(deployment), spec);
+    let bound = whole(scene, deployment, spec);
     let late = scene.is_past(&bound);
     let ours = |i: &&SeenInstance| i.facts.release == deployment.to;
     let mut left = scene.seen().filter(ours);
@@ -112,16 +123,20 @@ fn took_too_long(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Opti
 }
 
 /// The databases, each command's own timeout, and the time to clear away.
-fn whole(since: Timestamp, spec: &EnvSpec) -> Bound {
+fn whole(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Bound {
+    let since = scene.phase_since(deployment);
     let commands = spec.services.values().filter_map(|s| s.release.as_ref());
     let commands: u64 = commands
         .map(|c| c.timeout.0.saturating_add(CLEARING.0))
         .sum();
-    let limit = Millis(spec.deadlines.database_start.0 + CLEARING.0 + commands);
+    let filling = fill::whole(scene.env, spec);
+    let limit = spec.deadlines.database_start.0 + CLEARING.0 + commands;
+    let limit = Millis(limit.saturating_add(filling.0));
     let commands = spec.services.values().any(|s| s.release.is_some());
-    let setting = match commands {
-        true => "stack.deadlines.database_start + release.timeout of each service",
-        false => databases::START,
+    let setting = match (commands, filling) {
+        (true, Millis(0)) => "stack.deadlines.database_start + release.timeout of each service",
+        (false, Millis(0)) => databases::START,
+        _ => "stack.deadlines.database_start + release.timeout and seed.timeout of each service",
     };
     Bound::setting(since, limit, setting)
 }
@@ -161,7 +176,7 @@ fn commands_are_done(
         wait_for(draft, spec, instance);
     }
     let done = over.iter().map(|i| &i.facts.component).collect();
-    let next = next_command(spec, &done);
+    let next = next_in_order(spec, &done, |service| service.release.is_some());
     if let (Some(service), true) = (next, running.is_empty()) {
         begin(scene, draft, deployment, service);
     }
@@ -196,8 +211,12 @@ fn wait_for(draft: &mut Draft, spec: &EnvSpec, instance: &SeenInstance) {
 }
 
 /// The first by name whose turn it is. In a circle, which a stack file cannot have, the first by name.
-fn next_command<'a>(spec: &'a EnvSpec, done: &BTreeSet<&Name>) -> Option<&'a Name> {
-    let commands = spec.services.iter().filter(|(_, s)| s.release.is_some());
+pub(crate) fn next_in_order<'a>(
+    spec: &'a EnvSpec,
+    done: &BTreeSet<&Name>,
+    has_command: impl Fn(&ServiceSpec) -> bool,
+) -> Option<&'a Name> {
+    let commands = spec.services.iter().filter(|(_, s)| has_command(s));
     let left: Vec<&Name> = commands
         .map(|(name, _)| name)
         .filter(|name| !done.contains(name))

@@ -10,6 +10,7 @@ use crate::exchange;
 use crate::observed::SeenInstance;
 use crate::pools;
 use crate::roll;
+use crate::runs;
 use crate::scene::Scene;
 use crate::waiting::Bound;
 
@@ -28,9 +29,10 @@ pub(crate) enum Purpose {
 
 pub(crate) fn of(scene: &Scene, instance: &SeenInstance) -> Purpose {
     match (scene.env.goal, instance.facts.role) {
+        (_, Role::Run(_)) => runs::purpose(scene, instance),
         (Goal::Down | Goal::Purged, _) => Purpose::Done,
         (Goal::Up, Role::Database) => Purpose::Needed,
-        (Goal::Up, Role::ReleaseCommand) => of_command(scene, instance),
+        (Goal::Up, Role::ReleaseCommand | Role::Seed | Role::Copy) => of_command(scene, instance),
         (Goal::Up, Role::Service) if exchange::is_remembered(scene, instance) => Purpose::History,
         (Goal::Up, Role::Service) => of_service(scene, instance),
     }

@@ -89,8 +89,8 @@ fn begin(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
 
 fn is_leftover(instance: &SeenInstance) -> bool {
     match instance.facts.role {
-        Role::ReleaseCommand => true,
+        Role::ReleaseCommand | Role::Seed | Role::Copy => true,
         Role::Database => instance.is_over(),
-        Role::Service => false,
+        Role::Service | Role::Run(_) => false,
     }
 }

@@ -37,7 +37,11 @@ pub(crate) fn keep(scene: &Scene, draft: &mut Draft) {
 pub(crate) fn is_unprepared(scene: &Scene, release: ReleaseId) -> bool {
     let services = scene.spec(release).into_iter();
     let mut services = services.flat_map(|s| s.services.values());
-    scene.env.data == DataState::New && services.any(|s| s.release.is_some())
+    let seeded = scene
+        .spec(release)
+        .is_some_and(|s| scene.env.is_seeded_by(s));
+    let prepares = |s: &ServiceSpec| s.release.is_some() || (seeded && s.seed.is_some());
+    scene.env.data == DataState::New && services.any(prepares)
 }
 
 fn comes_up(deployment: &Deployment, current: ReleaseId) -> bool {

@@ -114,9 +114,9 @@ fn is_left(scene: &Scene, deployment: &Deployment) -> bool {
     let serves_anyway = scene.current() == Some(deployment.to);
     let routed = scene.release_in_force(deployment.to) && !serves_anyway;
     let ours = |i: &SeenInstance| match i.facts.role {
-        Role::ReleaseCommand => i.facts.release == deployment.to,
+        Role::ReleaseCommand | Role::Seed | Role::Copy => i.facts.release == deployment.to,
         Role::Service => i.facts.release == deployment.to && !serves_anyway,
-        Role::Database => false,
+        Role::Database | Role::Run(_) => false,
     };
     routed || scene.seen().any(|i| ours(i) && !i.is_over())
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId};
+use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId, RunId};
+use ward_types::life::Filling;
 use ward_types::time::{Millis, Timestamp};
 
 /// How long something is waited for.
@@ -45,6 +46,17 @@ pub enum Waiting {
         /// The service that it belongs to.
         service: Name,
         /// Its instance.
+        instance: InstanceId,
+        /// When it is given up.
+        bound: Bound,
+    },
+    /// New data is filled.
+    Filling {
+        /// By what.
+        filling: Filling,
+        /// The database or the service.
+        component: Name,
+        /// The instance that does it.
         instance: InstanceId,
         /// When it is given up.
         bound: Bound,
@@ -142,6 +154,34 @@ pub enum Waiting {
         /// When it goes on; when somebody must say so: when it goes back unless somebody did.
         bound: Bound,
     },
+    /// A run goes on.
+    Run {
+        /// Which run.
+        run: RunId,
+        /// Its instance.
+        instance: InstanceId,
+        /// When it is stopped.
+        bound: Bound,
+    },
+    /// A run that failed is tried again.
+    RunAgain {
+        /// Which run.
+        run: RunId,
+        /// When.
+        bound: Bound,
+    },
+    /// A run waits for the one before of its job.
+    RunQueue {
+        /// Which run.
+        run: RunId,
+        /// The one before.
+        behind: RunId,
+    },
+    /// A run waits for a deployment to prepare the data.
+    RunUnprepared {
+        /// Which run.
+        run: RunId,
+    },
     /// The release before is kept running, so that a rollback is a switch.
     Warm {
         /// Which release.
@@ -201,14 +241,20 @@ impl Waiting {
             | Waiting::Acknowledgement { bound } => bound.as_ref(),
             Waiting::Queue { bound, .. }
             | Waiting::ReleaseCommand { bound, .. }
+            | Waiting::Filling { bound, .. }
             | Waiting::Backoff { bound, .. }
             | Waiting::Drain { bound, .. }
             | Waiting::Stopping { bound, .. }
             | Waiting::Finishing { bound, .. }
             | Waiting::Successor { bound, .. }
             | Waiting::Stage { bound, .. }
+            | Waiting::Run { bound, .. }
+            | Waiting::RunAgain { bound, .. }
             | Waiting::Warm { bound, .. } => Some(bound),
-            Waiting::Removal { .. } | Waiting::ServicesToEnd { .. } => None,
+            Waiting::Removal { .. }
+            | Waiting::ServicesToEnd { .. }
+            | Waiting::RunQueue { .. }
+            | Waiting::RunUnprepared { .. } => None,
         }
     }
 }
@@ -248,6 +294,24 @@ impl Waiting {
             } => write!(
                 f,
                 "Waiting for the release command of {service} to end ({instance})."
+            ),
+            Waiting::Filling {
+                filling: Filling::Copy,
+                component,
+                instance,
+                ..
+            } => write!(
+                f,
+                "Waiting for the data to be copied into {component} ({instance})."
+            ),
+            Waiting::Filling {
+                filling: Filling::Seed,
+                component,
+                instance,
+                ..
+            } => write!(
+                f,
+                "Waiting for the seed command of {component} to end ({instance})."
             ),
             Waiting::Healthy {
                 service,
@@ -328,6 +392,14 @@ impl Waiting {
                 until,
                 ..
             } => stage(f, *deployment, *release, takes, until),
+            Waiting::Run { run, instance, .. } => write!(f, "{run} goes on ({instance})."),
+            Waiting::RunAgain { run, .. } => {
+                write!(f, "{run} failed and is tried again after a pause.")
+            }
+            Waiting::RunQueue { run, behind } => write!(f, "{run} waits for {behind} to end."),
+            Waiting::RunUnprepared { run } => {
+                write!(f, "{run} waits for a deployment to prepare the data.")
+            }
             Waiting::Warm {
                 release,
                 way_back: WayBack::Open,

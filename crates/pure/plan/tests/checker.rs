@@ -29,9 +29,11 @@ mod world;
 
 use std::collections::BTreeSet;
 
-use ending::ending;
+use ending::{ending, runs};
 use exchanging::exchanging;
 use keeping::data;
+use keeping::filling;
+use keeping::lifetimes;
 use keeping::retiring;
 use moving::moving;
 use routing::routing;
@@ -39,11 +41,14 @@ use schema::schema;
 use staging::staging;
 use starting::starting;
 use stopping::stopping;
-use ward_plan::{Action, Memory, Objection, Observed, Plan, PlannedPool, check};
+use ward_plan::{Action, Memory, Objection, Observed, Plan, PlannedPool, SeenInstance, check};
 use ward_types::id::{DeploymentId, Name, ReleaseId};
 use ward_types::keeper::Role;
-use ward_types::release::{Environment, Failure, Gap, Goal, Phase, Reason, Served, Verdict};
-use ward_types::spec::{Amount, Schema, Sticky, Strategy};
+use ward_types::life::{Cause, Ending, Filling, Said};
+use ward_types::release::{
+    DataState, Environment, Failure, Gap, Goal, Phase, Reason, Served, Verdict,
+};
+use ward_types::spec::{Amount, Schema, SeedCommand, Sticky, Strategy};
 use ward_types::table::Split;
 use ward_types::time::{Millis, Timestamp};
 use world::{
@@ -222,6 +227,10 @@ fn word(objection: &Objection) -> &'static str {
         Objection::SkipsPhase { .. } => "skips phase",
         Objection::FalseVerdict { .. } => "false verdict",
         Objection::PurgesData => "purges data",
+        Objection::FalseFilling { .. } => "false filling",
+        Objection::EndsUnasked => "ends unasked",
+        Objection::WarnsAgain => "warns again",
+        Objection::DeletesWhatIsThere => "deletes what is there",
         Objection::RetiresNeeded { .. } => "retires needed",
         Objection::FalseEnd { .. } => "false end",
         Objection::RemovesUnrecorded { .. } => "removes unrecorded",
@@ -230,10 +239,11 @@ fn word(objection: &Objection) -> &'static str {
         Objection::SchemaCannotTake { .. } => "schema cannot take",
         Objection::Overlaps { .. } => "overlaps",
         Objection::FalseGap { .. } => "false gap",
+        Objection::FalseTry { .. } => "false try",
     }
 }
 
-const WORDS: usize = 36;
+const WORDS: usize = 41;
 
 /// One wrong plan: what is wrong with it, the world, the plan, and the objection that it must meet.
 type Wrong = (&'static str, Case, Vec<Action>, &'static str);
@@ -245,8 +255,11 @@ fn all() -> Vec<Wrong> {
     all.extend(starting());
     all.extend(moving());
     all.extend(data());
+    all.extend(lifetimes());
+    all.extend(filling());
     all.extend(retiring());
     all.extend(ending());
+    all.extend(runs());
     all.extend(schema());
     all.extend(exchanging());
     all

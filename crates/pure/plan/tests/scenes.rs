@@ -17,11 +17,12 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 use ward_plan::{Action, Memory, Observed, Plan, SeenGateway, SeenInstance, check, plan};
-use ward_types::id::{DeploymentId, EnvId, InstanceId, Name, ReleaseId};
+use ward_types::id::{DeploymentId, EnvId, InstanceId, Name, ReleaseId, RunId};
 use ward_types::keeper::{Exit, InstanceFacts, InstanceState, InstanceStatus, Role};
 use ward_types::release::{
     DataState, Deployment, Environment, Failure, Goal, Pause, Phase, Reason, Served, Verdict,
 };
+use ward_types::run::{Overlap, Run};
 use ward_types::spec::{Amount, EnvSpec, RouteSpec, ServiceSpec, Strategy};
 use ward_types::table::{Endpoint, Pool, Split, Traffic};
 use ward_types::time::{Millis, Timestamp};
@@ -110,7 +111,32 @@ fn environment(dice: &mut Dice) -> Environment {
         let id = DeploymentId(number);
         env.deployments.insert(id, deployment(dice, id, phase));
     }
+    for number in 1..=dice.below(3) {
+        let run = run(dice, RunId(number));
+        env.runs.last = run.id;
+        env.runs.open.insert(run.id, run);
+    }
     env
+}
+
+fn run(dice: &mut Dice, id: RunId) -> Run {
+    let service = *dice.pick(&["web", "api", "worker"]);
+    Run {
+        id,
+        job: dice.chance(50).then(|| name("close-month")),
+        due: None,
+        service: name(service),
+        release: release(dice),
+        command: vec!["close-month".into()],
+        deadline: Millis(dice.below(100_000)),
+        retries: dice.below(3) as u32,
+        overlap: *dice.pick(&[Overlap::Queue, Overlap::Allow]),
+        requested: moment(dice),
+        by: "anna".into(),
+        attempts: Vec::new(),
+        again: None,
+        stopped: dice.chance(20).then(|| "anna".to_owned()),
+    }
 }
 
 fn release(dice: &mut Dice) -> ReleaseId {
@@ -206,11 +232,12 @@ fn instances(dice: &mut Dice, env: &Environment) -> (BTreeMap<InstanceId, SeenIn
         let role = match component {
             "db" => Role::Database,
             _ if dice.chance(8) => Role::ReleaseCommand,
+            _ if dice.chance(8) => Role::Run(RunId(1 + dice.below(3))),
             _ => Role::Service,
         };
         let release = match role {
             Role::Database => ReleaseId(0),
-            Role::Service | Role::ReleaseCommand => likely_release(dice, env),
+            _ => likely_release(dice, env),
         };
         if is_none_wanted(env, release, component) {
             continue;
@@ -610,6 +637,8 @@ fn holds(scene: &Scene, plan: &Plan, now: Timestamp) -> Result<(), TestCaseError
             .filter(|d| matches!(d.phase, Phase::Reverting { .. }))
         {
             let of_failed = release == failed.to && env.current != Some(release);
+            // A run is in the release in which it was asked for, whatever became of that since.
+            let of_failed = of_failed && !matches!(role, Role::Run(_));
             prop_assert!(!of_failed, "a failed deployment starts something");
         }
         prop_assert!(role == Role::Database || release != ReleaseId(0));

@@ -41,7 +41,7 @@ impl History {
     fn new() -> Self {
         let id = EnvId::parse("returns/dev").unwrap();
         let mut state = State::default();
-        let created = Event::EnvironmentCreated { env: id.clone() };
+        let created = Event::created(id.clone());
         state.apply(Timestamp(0), &created).unwrap();
         let run = BTreeSet::new();
         Self { state, id, run }

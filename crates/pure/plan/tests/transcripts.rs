@@ -30,12 +30,18 @@ mod deadlines;
 mod endings;
 #[path = "transcripts/faults.rs"]
 mod faults;
+#[path = "transcripts/filling.rs"]
+mod filling;
+#[path = "transcripts/lifetimes.rs"]
+mod lifetimes;
 #[path = "transcripts/queue.rs"]
 mod queue;
 #[path = "transcripts/rollbacks.rs"]
 mod rollbacks;
 #[path = "transcripts/rollouts.rs"]
 mod rollouts;
+#[path = "transcripts/runs.rs"]
+mod runs;
 #[path = "transcripts/schemas.rs"]
 mod schemas;
 #[path = "transcripts/strategies.rs"]
@@ -48,7 +54,8 @@ use ward_types::id::ReleaseId;
 use ward_types::keeper::{Exit, Role};
 use ward_types::release::{Goal, Reason};
 use ward_types::spec::{
-    Amount, Analysis, Deadlines, EnvSpec, Inconclusive, Schema, ServiceSpec, Sticky, Strategy,
+    Amount, Analysis, Deadlines, EnvSpec, Inconclusive, Schema, SeedCommand, ServiceSpec, Sticky,
+    Strategy,
 };
 use ward_types::table::Endpoint;
 use ward_types::time::Millis;
@@ -67,11 +74,12 @@ fn as_kept(here: &str, transcript: &str) {
 fn usual(start: &world::Start) -> Behaviour {
     match start.role {
         Role::ReleaseCommand => Behaviour::exits(200, 0, &["migrated"]),
+        Role::Run(_) => Behaviour::exits(200, 0, &[]),
         Role::Database => Behaviour {
             healthy_after: Some(500),
             ..Behaviour::default()
         },
-        Role::Service => Behaviour::default(),
+        Role::Service | Role::Seed | Role::Copy => Behaviour::default(),
     }
 }
 

@@ -25,8 +25,8 @@ use world::{
 
 fn good(start: &Start) -> Behaviour {
     match start.role {
-        Role::ReleaseCommand => Behaviour::exits(150, 0, &[]),
-        Role::Service | Role::Database => Behaviour::default(),
+        Role::ReleaseCommand | Role::Run(_) => Behaviour::exits(150, 0, &[]),
+        _ => Behaviour::default(),
     }
 }
 

@@ -1,7 +1,10 @@
 //! From the tree of one environment to its spec. Everything has been checked before: what is wrong here
 //! falls back to its default, and the spec is thrown away with the mistakes.
 
+mod pipeline;
+mod policy;
 mod route;
+mod secret;
 mod strategy;
 
 use std::collections::BTreeMap;
@@ -10,9 +13,10 @@ use toml::de::DeTable;
 use ward_types::balance::{Affinity, Balance};
 use ward_types::guard::{Concurrency, Guard, LimitBy, Rate, RateLimit};
 use ward_types::id::{EnvId, Name};
+use ward_types::run::{JobSpec, Missed, Overlap, Schedule};
 use ward_types::spec::{
-    Base, DatabaseEngine, DatabaseSpec, Deadlines, EgressSpec, EnvSpec, HealthSpec, ImageSource,
-    ReleaseCommand, Schema, ServiceSpec,
+    Base, CopyData, DatabaseEngine, DatabaseSpec, Deadlines, EgressSpec, EnvSpec, HealthSpec,
+    ImageSource, ReleaseCommand, Schema, SeedCommand, ServiceSpec,
 };
 use ward_types::time::Millis;
 use ward_types::unit::{ByteSize, parse_duration};
@@ -21,18 +25,32 @@ use crate::keys::{self, Need};
 use crate::tree::{self, Node, Table, Value};
 use crate::value;
 
+pub(crate) use pipeline::pipelines;
+
 /// The spec of one environment; `None` when the tree is not what was checked.
 pub(crate) fn spec(id: EnvId, env: &Table) -> Option<EnvSpec> {
     let file = At::new(env, "");
     let stack = file.below("stack")?;
+    let nothing = Table::default();
+    let own = env.table("environment").unwrap_or(&nothing);
+    let own = At::new(own, keys::ENVIRONMENT);
     Some(EnvSpec {
         id,
         version: stack.text("version")?,
         services: each(env, "service", service)?,
         databases: each(env, "database", database)?,
+        jobs: each(env, "job", job)?,
         keep_warm: stack.duration("keep_warm"),
         keep_releases: stack.count("keep_releases"),
         deadlines: deadlines(&stack),
+        seeded: own.flag("seed").unwrap_or_default(),
+        copy_data: match own.text("copy_data")?.as_str() {
+            "allowed" => CopyData::Allowed,
+            _ => CopyData::Denied,
+        },
+        protected: file.flag("protected").unwrap_or_default(),
+        policy: policy::policy(&file),
+        secrets: secret::specs(env),
     })
 }
 
@@ -77,12 +95,14 @@ fn service(at: &At<'_>) -> Option<ServiceSpec> {
             .collect(),
         egress: egress(at),
         env: at.pairs("env"),
+        secrets: secret::places(&at.pairs("secrets")),
         memory: at.size("memory"),
         processes: at.count("processes"),
         scratch: at.size("scratch")?,
         release: at
             .below("release")
             .and_then(|release| self::release(&release)),
+        seed: at.below("seed").and_then(|seed| self::seed(&seed)),
         routes: at.list("route").iter().filter_map(route::spec).collect(),
         start_timeout: at.duration("start_timeout"),
         drain_timeout: at.duration("drain_timeout"),
@@ -152,6 +172,13 @@ fn release(at: &At<'_>) -> Option<ReleaseCommand> {
     })
 }
 
+fn seed(at: &At<'_>) -> Option<SeedCommand> {
+    Some(SeedCommand {
+        command: at.words("command")?,
+        timeout: at.duration("timeout"),
+    })
+}
+
 fn limit(at: &At<'_>) -> Option<RateLimit> {
     let rate = Rate::parse(&at.text("rate")?)?;
     let burst = at.number("burst");
@@ -187,6 +214,31 @@ fn database(at: &At<'_>) -> Option<DatabaseSpec> {
         engine,
         memory: at.size("memory"),
     })
+}
+
+fn job(at: &At<'_>) -> Option<JobSpec> {
+    let time_zone = at.text("time_zone")?;
+    Some(JobSpec {
+        service: Name::parse(&at.text("service")?).ok()?,
+        command: at.words("command")?,
+        schedule: at.text("schedule").map(|cron| Schedule { cron, time_zone }),
+        overlap: match at.text("overlap")?.as_str() {
+            "queue" => Overlap::Queue,
+            "allow" => Overlap::Allow,
+            _ => Overlap::Skip,
+        },
+        retries: at.count("retries"),
+        deadline: at.duration("deadline"),
+        missed: match at.text("missed")?.as_str() {
+            "skip" => Missed::Skip,
+            _ => Missed::Run,
+        },
+    })
+}
+
+/// What `policy` and `protected` of a file without anything else say.
+pub(crate) fn policy_alone(env: &Table) -> ward_types::policy::Policy {
+    policy::policy(&At::new(env, ""))
 }
 
 /// A table and its place in the table of keys, which knows the defaults.

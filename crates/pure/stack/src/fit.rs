@@ -4,9 +4,11 @@
 mod balance;
 mod cycle;
 mod deploy;
-mod links;
+mod jobs;
+pub(crate) mod links;
 mod routes;
 mod schema;
+mod secrets;
 
 use crate::keys::{self, Key, Need};
 use crate::kind::Kind;
@@ -26,10 +28,12 @@ pub(crate) fn check(env: &Table) -> Vec<Mistake> {
         mistakes.extend(balance::check(service));
     }
     mistakes.extend(schema::check(env));
+    mistakes.extend(secrets::check(env));
     mistakes.extend(same_names(env));
     mistakes.extend(routes::check(env));
     mistakes.extend(links::check(env));
     mistakes.extend(cycle::check(env));
+    mistakes.extend(jobs::check(env));
     mistakes
 }
 

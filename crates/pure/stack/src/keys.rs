@@ -114,8 +114,14 @@ pub(crate) const STRATEGIES: &[&str] = &["blue_green", "rolling", "canary"];
 /// What a release command does to the schema, the mildest first.
 pub(crate) const SCHEMAS: &[&str] = &["none", "expand", "contract", "irreversible"];
 
+/// What becomes of a run that is due while the one before goes on, the default first.
+pub(crate) const OVERLAPS: &[&str] = &["skip", "queue", "allow"];
+
 /// As many instances as a service can have.
 const AMOUNT: Kind = Kind::Amount { most: 100 };
+
+/// What becomes of a plan that breaks a rule.
+const LEVELS: &[&str] = &["deny", "warn", "off"];
 
 const FILES: &str = "a build by `files`";
 
@@ -224,6 +230,11 @@ pub const KEYS: &[Key] = &[
         .also(&["environment", "envs", "variables", "vars"]),
     Key::new("service.*.env.*", text(Rule::Value), Need::Optional, r#""info""#)
         .about("One variable. Its value is a text; write numbers and `true` in quotes."),
+    Key::new("service.*.secrets", Kind::Secrets, Need::Default("{}"), r#"{ API_KEY = "env", signing-key = "/run/secrets/signing-key" }"#)
+        .about("The secrets that it gets, each under its name, as the environment variable of that name (`\"env\"`) or as a file below `/run/` on a memory file system, which only its user can read. Their values are set by `ward secret set`, in each environment anew, and are in no file of the stack.")
+        .also(&["secret", "secret_env", "secret_files"]),
+    Key::new("service.*.secrets.*", text(Rule::SecretPlace), Need::Optional, r#""env""#)
+        .about("Where the service finds the secret."),
     Key::new("service.*.memory", MEMORY, Need::Optional, r#""256MiB""#)
         .about("The most memory that an instance may use. Without it there is no limit.")
         .also(&["mem", "memory_limit", "mem_limit", "ram"]),
@@ -244,6 +255,14 @@ pub const KEYS: &[Key] = &[
     Key::new("service.*.release.schema", text(Rule::Choice(SCHEMAS)), Need::Default(r#""expand""#), r#""contract""#)
         .about("What it does to the schema that releases before run on. `\"none\"`: nothing. `\"expand\"`: it only adds; every release before runs on it. `\"contract\"`: it takes away what older releases needed; the release that serves meanwhile still runs on it, those before that do not. `\"irreversible\"`: no release before runs on it; the one that serves goes on serving until the switch. What a command of the last two kinds has begun counts, even if it fails; `ward rollback` then refuses what cannot run any more.")
         .also(&["migration", "migrations", "kind", "type", "reversible", "compatibility"]),
+    Key::new("service.*.seed", Kind::Table, Need::Optional, r#"{ command = ["returns-web", "seed"] }"#)
+        .about("What fills new data with what is made up, run in an instance of the new release with its links, behind all release commands: once on new data, and never on data that was kept. It runs in copies of environments (`ward env create`) and in environments that say `seed = true`; not where another environment's data was copied. What it writes is kept: `ward logs NAME --release rN`.")
+        .also(&["seeds", "fixtures", "sample_data", "demo_data", "populate"]),
+    Key::new("service.*.seed.command", Kind::Command, Need::Required, r#"["returns-web", "seed"]"#)
+        .about("The command. The deployment goes on when it exits with 0, and fails when it does not.")
+        .also(&["cmd", "run", "script"]),
+    Key::new("service.*.seed.timeout", duration("1s", "24h"), Need::Default(r#""5m""#), r#""15m""#)
+        .about("How long it may take; then it is stopped and the deployment fails."),
     Key::new("service.*.route", Kind::TableOrTables { what: "route", most: 50 }, Need::Optional, r#"{ host = "returns.localhost" }"#)
         .about("How clients reach it through the gateway. Several routes are tables of a list, each under `[[service.NAME.route]]`. Services of one environment may share a host, each with a path or a header of its own. A service without a route is reached by links alone.")
         .also(&["routes", "proxy", "ingress", "domain", "domains", "http_service"]),
@@ -424,12 +443,141 @@ pub const KEYS: &[Key] = &[
         .about("The most memory that it may use. Without it there is no limit.")
         .also(&["mem", "memory_limit", "mem_limit", "ram"]),
 
+    Key::new("job", Kind::Each(100), Need::Optional, r#"{ close-month = { service = "worker", command = ["returns-worker", "close-month"] } }"#)
+        .about("The jobs: work that is done again and again, each in an instance of its own.")
+        .also(&["jobs", "cron", "crons", "cronjobs", "schedules", "tasks"]),
+    Key::new("job.*", Kind::Table, Need::Optional, r#"{ service = "worker", command = ["returns-worker", "close-month"], schedule = "0 2 1 * *" }"#)
+        .about("One job. `ward job run` starts it by hand, `ward job history` shows what became of it. It runs in the release that serves when it is due, to its end, also while that release is replaced."),
+    Key::new("job.*.service", text(Rule::Name), Need::Required, r#""worker""#)
+        .about("The service whose image, links, egress, environment variables and limits it has.")
+        .also(&["of", "image", "from"]),
+    Key::new("job.*.command", Kind::Command, Need::Required, r#"["returns-worker", "close-month"]"#)
+        .about("What it runs. Exit status 0 is success.")
+        .also(&["run", "cmd", "args", "entrypoint"]),
+    Key::new("job.*.schedule", text(Rule::Schedule), Need::Optional, r#""0 2 1 * *""#)
+        .about("When it is due, as in a crontab: minute, hour, day of the month, month, day of the week. Without it only `ward job run` starts it. Where the clocks go forward over its hour it is due at the first moment after; where they go back it is due once, unless it is due every hour or more often.")
+        .also(&["cron", "at", "every", "when"]),
+    Key::new("job.*.time_zone", text(Rule::Zone), Need::Default(r#""UTC""#), r#""Europe/Berlin""#)
+        .about("The time zone of the schedule, by its name in the IANA database. One that Ward does not know is refused before anything changes.")
+        .also(&["timezone", "tz", "zone"]),
+    Key::new("job.*.overlap", text(Rule::Choice(OVERLAPS)), Need::Default(r#""skip""#), r#""queue""#)
+        .about("What becomes of a run that is due while the one before goes on: `skip` leaves it out and records that, `queue` lets it wait, `allow` runs both.")
+        .also(&["concurrency", "concurrency_policy", "concurrencyPolicy"]),
+    Key::new("job.*.retries", Kind::Count { least: 0, most: 10, port: false }, Need::Default("0"), "2")
+        .about("How often a run that failed, or was late, is tried again, after 1 s, 2 s, 4 s, … up to 5 min. What it does must bear being done twice.")
+        .also(&["retry", "attempts", "backoff_limit", "backoffLimit"]),
+    Key::new("job.*.deadline", duration("1s", "7d"), Need::Default(r#""1h""#), r#""30m""#)
+        .about("How long one attempt may take. Then it is asked to stop, as by `ward job stop`, and has failed.")
+        .also(&["timeout", "active_deadline_seconds", "activeDeadlineSeconds", "max_duration"]),
+    Key::new("job.*.missed", text(Rule::Choice(&["run", "skip"])), Need::Default(r#""run""#), r#""skip""#)
+        .about("What becomes of moments of the schedule that passed while the environment was down or no server ran: `run` makes up for the last of them, once; `skip` leaves all of them out.")
+        .also(&["catch_up", "catchup", "persistent"]),
+    Key::new("protected", Kind::Flag, Need::Default("false"), "true")
+        .about("Whether the default set of rules is on: each rule of `policy` that is not set otherwise is `\"deny\"`, with two instances; `freeze` names no days. Meant for `[environment.prod]` and its like.")
+        .also(&["protect", "locked", "production"]),
+    Key::new("policy", Kind::Table, Need::Optional, r#"{ min_instances = 3, tls = "warn" }"#)
+        .about("Rules that a plan must pass before `ward deploy` changes anything: `\"deny\"` refuses, `\"warn\"` says so, `\"off\"` does nothing. Rules hold for what is deployed, never for a rollback, and not where nothing changes. What `policy.toml` in the state folder asks for, with the same keys, cannot be taken away here. `ward policy waive` lets one rule be broken until a date, for a reason, in the log.")
+        .also(&["policies", "rules", "guardrails"]),
+    Key::new("policy.database_removed", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
+        .about("No database is removed, and `ward down --purge` removes no data.")
+        .also(&["no_database_removed", "prevent_destroy", "deletion_protection"]),
+    Key::new("policy.min_instances", Kind::CountOr { least: 1, most: 100, words: LEVELS }, Need::Optional, "2")
+        .about("Each service with a `port` has at least so many instances; a word: at least 2, and what becomes of fewer.")
+        .also(&["instances", "min_replicas"]),
+    Key::new("policy.tls", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
+        .about("Each public route has `https = \"redirect\"`, and its host, unless it is below `localhost`, a certificate from files or by ACME.")
+        .also(&["https", "force_tls"]),
+    Key::new("policy.host_base", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
+        .about("No build has `base = \"host\"`: an upgrade of the machine then changes no application.")
+        .also(&["no_host_base", "base"]),
+    Key::new("policy.rate_limit", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
+        .about("Each service with a public route has a `limit`.")
+        .also(&["limit", "limits"]),
+    Key::new("policy.images", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
+        .about("Images are built here, or come from this Ward's own registry by its address.")
+        .also(&["registries", "image", "images_from_here", "trusted_registries"]),
+    Key::new("policy.freeze", Kind::List { of: Rule::Days, at_least: 0 }, Need::Default("[]"), r#"["2026-12-20/2027-01-05"]"#)
+        .about("Days on which nothing is deployed, the first and the last among them. Going back is possible.")
+        .also(&["freezes", "change_freeze", "blackout", "blackouts"]),
+    Key::new("policy.freeze_zone", text(Rule::Zone), Need::Default(r#""UTC""#), r#""Europe/Berlin""#)
+        .about("The time zone by whose calendar these days begin and end, by its name in the IANA time zone database. One that this machine does not know freezes always.")
+        .also(&["time_zone", "timezone", "zone", "tz"]),
+    Key::new("secret", Kind::Each(200), Need::Optional, r#"{ API_KEY = { generate = 32 } }"#)
+        .about("What is to be said of secrets beside who gets them, each under its name. One that is only to be set by people needs no table.")
+        .also(&["credentials", "vault"]),
+    Key::new("secret.*", Kind::Table, Need::Optional, r#"{ generate = 32 }"#)
+        .about("One secret."),
+    Key::new("secret.*.generate", Kind::Count { least: 16, most: 1024, port: false }, Need::Optional, "32")
+        .about("How many random bytes Ward makes it of, as text in base64url, where nobody has set it: so that a new environment comes up by itself. `ward secret rotate` makes another one.")
+        .also(&["random", "bytes", "length", "generated"]),
+    Key::new("secret.*.rotate", Kind::Command, Need::Optional, r#"["returns-web", "rotate-key"]"#)
+        .about("What `ward secret rotate` runs beside an instance of the first service that gets it, in its sandbox and with its secrets. What it writes to standard output is the new value.")
+        .also(&["rotation", "renew"]),
+
     Key::new("environment", Kind::Each(100), Need::Default("{ dev = {} }"), "{ dev = {}, prod = {} }")
         .about("The environments. A stack that declares none has `dev`.")
         .also(&["environments", "env", "envs", "destinations"])
         .same_everywhere(),
     Key::new("environment.*", Kind::Overrides, Need::Optional, "{ service.web.instances = 4 }")
-        .about("One environment: any keys of this page with the values that they have here. Tables are merged, everything else is replaced. `[stack]`'s `name` and `version` are the same in all environments, and an environment declares no service or database of its own.")
+        .about("One environment: any keys of this page with the values that they have here. Tables are merged, everything else is replaced. `[stack]`'s `name` and `version` are the same in all environments, and an environment declares no service, database, job or secret of its own. Beside them the keys below.")
+        .same_everywhere(),
+    Key::new("environment.*.seed", Kind::Flag, Need::Default("false"), "true")
+        .about("Whether seed commands fill its data while that is new. In copies of environments they always do.")
+        .also(&["seeded", "fixtures", "demo_data"]),
+    Key::new("environment.*.copy_data", text(Rule::Choice(&["denied", "allowed"])), Need::Default(r#""denied""#), r#""allowed""#)
+        .about("Whether its rows may be copied into another environment (`ward env clone`, or `ward env create --copy-data`). Denied unless somebody writes it down.")
+        .also(&["clone", "copy", "clone_data"]),
+
+    Key::new("pipeline", Kind::Each(20), Need::Optional, r#"{ delivery = { stages = ["dev", "qa", "prod"] } }"#)
+        .about("The ways on which builds go through the environments, each under the name by which `ward pipeline run` calls it.")
+        .also(&["pipelines", "workflow", "promotion"])
+        .same_everywhere(),
+    Key::new("pipeline.*", Kind::Table, Need::Optional, r#"{ stages = ["dev", "qa", "prod"] }"#)
+        .about("One pipeline: a build is made once, and each stage gets it by digest when the one before has passed its gate.")
+        .same_everywhere(),
+    Key::new("pipeline.*.stages", Kind::List { of: Rule::Name, at_least: 1 }, Need::Required, r#"["dev", "qa", "prod"]"#)
+        .about("The environments, in the order in which they get the build. None of them builds or fetches a service in a way of its own.")
+        .also(&["environments", "steps"])
+        .same_everywhere(),
+    Key::new("pipeline.*.gate", Kind::Each(100), Need::Optional, r#"{ qa = { soak = "10m" } }"#)
+        .about("What has to be passed behind a stage before the build goes further, each under the name of its environment: the command, then the time, then somebody's word.")
+        .also(&["gates"])
+        .same_everywhere(),
+    Key::new("pipeline.*.gate.*", Kind::Table, Need::Optional, r#"{ soak = "10m" }"#)
+        .about("The gate of one stage. Whoever moves the environment elsewhere meanwhile ends the run: what would be approved is not what was tried.")
+        .same_everywhere(),
+    Key::new("pipeline.*.gate.*.command", Kind::Command, Need::Optional, r#"["./smoke.sh"]"#)
+        .about("A check that has to end with 0. It is run on this machine in the stack's folder, as build commands are, and finds the stage by `WARD_ENV`, `WARD_RELEASE`, `WARD_VERSION`, `WARD_ADDRESSES` (its URLs, with a space between) and `WARD_HTTP` (where the gateway listens). After a restart of Ward it is run again.")
+        .also(&["check", "test", "script", "run"])
+        .same_everywhere(),
+    Key::new("pipeline.*.gate.*.timeout", duration("1s", "24h"), Need::Default(r#""10m""#), r#""30m""#)
+        .about("How long the command may take; then it is ended, and the gate is not passed.")
+        .same_everywhere(),
+    Key::new("pipeline.*.gate.*.soak", duration("0s", "30d"), Need::Default(r#""0s""#), r#""10m""#)
+        .about("How long the stage has to serve the build before it goes further.")
+        .also(&["wait", "bake", "delay"])
+        .same_everywhere(),
+    Key::new("pipeline.*.gate.*.approve", Kind::Table, Need::Optional, r#"{ role = "qa-lead", by = "another" }"#)
+        .about("Whose word it needs: `ward pipeline approve`. Words of others are refused and recorded.")
+        .also(&["approval", "approvers", "manual"])
+        .same_everywhere(),
+    Key::new("pipeline.*.gate.*.approve.role", text(Rule::Name), Need::Required, r#""qa-lead""#)
+        .about("The role, declared under `role`.")
+        .same_everywhere(),
+    Key::new("pipeline.*.gate.*.approve.by", text(Rule::Choice(&["anybody", "another"])), Need::Default(r#""anybody""#), r#""another""#)
+        .about("`\"another\"`: not the one who started the run; a second person has to have seen it.")
+        .same_everywhere(),
+
+    Key::new("role", Kind::Each(100), Need::Optional, r#"{ qa-lead = { people = ["uid:1000", "anna"] } }"#)
+        .about("Who may give which word.")
+        .also(&["roles", "groups"])
+        .same_everywhere(),
+    Key::new("role.*", Kind::Table, Need::Optional, r#"{ people = ["uid:1000", "anna"] }"#)
+        .about("One role.")
+        .same_everywhere(),
+    Key::new("role.*.people", Kind::List { of: Rule::Value, at_least: 1 }, Need::Required, r#"["uid:1000", "anna"]"#)
+        .about("Who has it: users of this machine, by their number or their name.")
+        .also(&["members", "users"])
         .same_everywhere(),
 ];
 
@@ -439,11 +587,18 @@ pub(crate) fn children(parent: &str) -> impl Iterator<Item = &'static Key> + '_ 
         .filter(move |key| key.parent() == parent && !key.path.is_empty())
 }
 
+/// Where an environment's keys stand: its own, and those of the whole file again.
+pub(crate) const ENVIRONMENT: &str = "environment.*";
+
 /// The key `name` in the table at `parent`: itself, or the one for names that the author chooses.
 pub(crate) fn child(parent: &str, name: &str) -> Option<&'static Key> {
     let named = |wanted: &str| children(parent).find(|key| key.name() == wanted);
     // A literal `*` in the file is a bad name, which the wildcard's own check says.
-    named(name).or_else(|| named("*"))
+    let found = named(name).or_else(|| named("*"));
+    found.or_else(|| match parent {
+        ENVIRONMENT => child("", name),
+        _ => None,
+    })
 }
 
 /// The key at `parent`.`name`, which the decoder knows to be in the table.

@@ -3,10 +3,13 @@
 
 use ward_types::guard::RATE_RULE;
 use ward_types::id::{NAME_RULE, Name};
+use ward_types::policy::{DAYS_RULE, Freeze};
 use ward_types::time::Millis;
 use ward_types::unit::{ByteSize, DURATION_RULE, SIZE_RULE, parse_duration};
 
 use crate::mistake::Code;
+use crate::schedule::schedule;
+use crate::secret;
 use crate::suggest;
 use crate::value::{self, Wrong, quote};
 
@@ -39,6 +42,8 @@ pub enum Kind {
     Each(usize),
     /// A table of environment variables.
     Variables,
+    /// A table whose keys are secrets, each with the place where a service finds it.
+    Secrets,
     /// A table that holds the keys of the whole file again.
     Overrides,
     /// A text.
@@ -138,10 +143,18 @@ pub enum Rule {
     Token,
     /// So many requests in a time.
     Rate,
+    /// A schedule of a crontab.
+    Schedule,
     /// Whose requests are counted together.
     LimitBy,
+    /// Two days of the calendar.
+    Days,
+    /// The name of a time zone.
+    Zone,
     /// Any text that an environment variable can hold.
     Value,
+    /// Where a service finds a secret.
+    SecretPlace,
 }
 
 impl Kind {
@@ -158,6 +171,7 @@ impl Kind {
                 | Kind::Headers
                 | Kind::Each(_)
                 | Kind::Variables
+                | Kind::Secrets
                 | Kind::Overrides
         )
     }
@@ -172,7 +186,7 @@ impl Kind {
             Kind::TableOrTables { most, .. } => format!("a table, or a list of 1 to {most} tables"),
             Kind::Headers => "a table of texts".to_owned(),
             Kind::Each(most) => format!("a table for each name, at most {most}"),
-            Kind::Variables => "a table of texts".to_owned(),
+            Kind::Variables | Kind::Secrets => "a table of texts".to_owned(),
             Kind::Overrides => "a table of overrides".to_owned(),
             Kind::Text(rule) => rule.describe(),
             Kind::List { of: Rule::Name, .. } => "a list of names".to_owned(),
@@ -232,8 +246,15 @@ impl Rule {
             Rule::Package => "the name of a Cargo package".to_owned(),
             Rule::Token => "a name of letters, digits, `-` and `_`, at most 64".to_owned(),
             Rule::Rate => RATE_RULE.to_owned(),
+            Rule::Schedule => {
+                "minute, hour, day of the month, month and day of the week, such as `\"30 2 * * *\"`"
+                    .to_owned()
+            }
             Rule::LimitBy => "`\"address\"`, or `\"header:NAME\"`".to_owned(),
+            Rule::Days => format!("{DAYS_RULE}, the first not behind the last"),
+            Rule::Zone => "the name of a time zone, such as `Europe/Berlin` or `UTC`".to_owned(),
             Rule::Value => "a text".to_owned(),
+            Rule::SecretPlace => "`\"env\"`, or the path of a file below `/run/`".to_owned(),
         }
     }
 
@@ -264,8 +285,12 @@ impl Rule {
             Rule::Package => value::package(text),
             Rule::Token => value::token(text),
             Rule::Rate => value::rate(text),
+            Rule::Schedule => schedule(text),
             Rule::LimitBy => value::limit_by(text),
+            Rule::Days => days(text),
+            Rule::Zone => zone(text),
             Rule::Value => value::no_nul(text),
+            Rule::SecretPlace => secret::place(text),
         }
         .map_err(|wrong| wrong.or_expected(|| self.describe()))
     }
@@ -281,6 +306,41 @@ fn name(text: &str) -> Result<(), Wrong> {
         format!("{} is not a name that can be used", quote(text)),
     )
     .mean(value::as_name(text)))
+}
+
+fn days(text: &str) -> Result<(), Wrong> {
+    if Freeze::days(text).is_some() {
+        return Ok(());
+    }
+    let message = format!(
+        "{} does not name days of the calendar in their order",
+        quote(text)
+    );
+    let parts: Vec<&str> = text.splitn(2, "..").collect();
+    let turned = text
+        .split_once('/')
+        .map(|(first, last)| format!("{last}/{first}"));
+    let meant = [Some(parts.join("/").replace(' ', "")), turned];
+    let meant = meant
+        .into_iter()
+        .flatten()
+        .find(|meant| Freeze::days(meant).is_some());
+    Err(Wrong::new(Code::BadDays, message).mean(meant))
+}
+
+/// Only its form: which zones there are is known to the machine.
+fn zone(text: &str) -> Result<(), Wrong> {
+    let part = |part: &str| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"_+-".contains(&b);
+        part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.bytes().all(plain)
+    };
+    if text.len() <= 64 && text.split('/').all(part) {
+        return Ok(());
+    }
+    let message = format!("{} is not the name of a time zone", quote(text));
+    let meant = text.trim().replace(' ', "_");
+    let good = meant != text && zone(&meant).is_ok();
+    Err(Wrong::new(Code::BadZone, message).mean(good.then_some(meant)))
 }
 
 fn duration(text: &str, least: &str, most: &str) -> Result<(), Wrong> {

@@ -11,27 +11,38 @@
 mod decode;
 mod fit;
 mod inputs;
+mod installation;
 mod keys;
 mod kind;
 mod lines;
 mod mistake;
 mod overrides;
+mod pipelines;
+mod place;
 mod reading;
 mod reference;
 mod report;
+mod schedule;
+mod secret;
 mod shape;
 mod stack;
 mod suggest;
 mod syntax;
+
 mod tree;
 mod value;
+mod variable;
 
 pub use inputs::{Input, InputKind};
+pub use installation::{Installation, installation};
 pub use keys::{KEYS, Key, Need, Scope};
 pub use kind::{Kind, Rule};
 pub use mistake::{CODES, Code, Label, Mistake, Span};
+pub use place::violations;
 pub use reading::{MAX_BYTES, MOST_MISTAKES, Reading, read, too_large};
 pub use reference::{EXAMPLE, reference};
 pub use report::{Look, render, views};
 pub use stack::{DEFAULT_ENVIRONMENT, Stack};
+pub use suggest::closest;
+pub use variable::{WrongVariable, database_variable, variable};
 pub use ward_types::view::{LabelView, MistakeView};

@@ -48,7 +48,7 @@ codes! {
     MissingKey "W0203" "A required key is missing" "Add the key."
     Conflict "W0204" "Keys that exclude each other, or none of them" "Keep exactly one of them."
     NotOverridable "W0205" "An environment overrides what is the same in all environments" "Remove it from the environment."
-    OverrideOfNothing "W0206" "An environment overrides a service or database that the stack does not declare" "Declare it outside of the environment first."
+    OverrideOfNothing "W0206" "An environment overrides a service, database or job that the stack does not declare" "Declare it outside of the environment first."
     UnknownEnvironment "W0207" "An environment that the stack does not declare" "Name a declared one, or add `[environment.NAME]`."
 
     BadName "W0301" "A name that cannot be a DNS label" "Lower-case letters, digits and hyphens, beginning with a letter, at most 40."
@@ -77,6 +77,11 @@ codes! {
     ReservedHeader "W0324" "A response header that is not for a route to set" "Remove it; Ward or the application sends it."
     BadRate "W0325" "A rate that does not parse" "A whole number and `/s`, `/m` or `/h`."
     BadMachinePath "W0326" "A path on the machine that is not absolute" "Begin with `/`, without `..`; such files lie beside no stack file."
+    BadDays "W0327" "Days that the calendar does not have, or the last before the first" "`YYYY-MM-DD/YYYY-MM-DD`, the first and the last day."
+    BadZone "W0328" "A text that is not the name of a time zone" "A name of the IANA time zone database, such as `Europe/Berlin`."
+    BadSchedule "W0330" "A schedule that does not parse, or is never due" "Five fields: minute, hour, day of the month, month, day of the week."
+    BadSecretName "W0331" "A name that cannot be a secret's" "A letter, then letters, digits, `_` and `-`, at most 64."
+    BadSecretPlace "W0332" "A secret that is neither a variable nor a file below /run/" "`\"env\"`, or an absolute path such as `/run/secrets/NAME`."
 
     LinkToNothing "W0401" "A link to what the stack does not declare" "Link to a service or database of this file; outside addresses go into `egress`."
     LinkToItself "W0402" "A service that links to itself" "Remove the link; an instance reaches itself on localhost."
@@ -98,11 +103,20 @@ codes! {
     TlsTwice "W0418" "Two routes of one host that say different things of its TLS" "Say it in one of them: it holds for the host."
     TlsWithoutHost "W0419" "A route that says something of TLS, but has no host" "Give the route a `host`, or remove `tls`."
     NotByAcme "W0420" "A certificate by ACME that cannot be had" "Wildcards need files; names below `localhost` have certificates of the local authority anyhow."
+    JobOfNothing "W0430" "A job of a service that the stack does not declare" "Name a service of this file; its image holds the command."
+    SecretCollision "W0431" "A secret in the place of a variable or of another secret" "Keep one of the two, or rename one."
+    SecretOfNobody "W0432" "A secret that no service gets" "Name it in the `secrets` of a service, or remove it."
+    NotAStage "W0441" "A pipeline with an environment that the stack does not declare, or a gate without its stage" "Name an environment of this file, and in `gate` one of the pipeline's stages."
+    NoRole "W0442" "An approval by a role that the stack does not declare" "Declare it: `[role.NAME]` with its `people`."
 
     NoPackage "W0501" "A Cargo package that is not there, or has no binary" "Name a package of the Cargo workspace that the stack's folder is in."
     NoDockerfile "W0502" "A Dockerfile that is not there" "A path relative to the stack file."
     NoFile "W0503" "A file for an image that is not there" "A path relative to the stack file; add a `command` if a build makes it."
     NoProgram "W0504" "A build command whose program is not there" "Install it, or put it into the PATH; a path with a `/` begins at the stack's folder."
+
+    AgainstPolicy "W0601" "What a rule of the policy forbids" "Change it as the report says, or let somebody answer for it: `ward policy waive`."
+    PolicyWarning "W0602" "What a rule of the policy warns of" "Change it as the report says, or set the rule to `off`."
+    NotOfAPolicy "W0603" "A key of a stack file in `policy.toml`" "Only `policy`, `protected` and `[environment.NAME]` with these stand there."
 }
 
 impl fmt::Display for Code {

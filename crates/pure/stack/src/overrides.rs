@@ -8,17 +8,36 @@ use crate::keys;
 use crate::kind::Kind;
 use crate::mistake::{Code, Mistake, Span};
 use crate::suggest;
-use crate::tree::{Entry, Table, Value};
+use crate::tree::{Entry, Node, Table, Value};
 use crate::value::quote;
 
 /// The stack as the environment `env` sees it.
 pub(crate) fn apply(base: &Table, env: &str) -> Table {
     let mut merged = base.clone();
-    merged.entries.remove("environment");
+    for of_all in ["environment", "pipeline", "role"] {
+        merged.entries.remove(of_all);
+    }
     if let Some(over) = base.table("environment").and_then(|all| all.table(env)) {
         merge(&mut merged, over, "");
+        merged.entries.insert("environment".to_owned(), own(over));
     }
     merged
+}
+
+/// What an environment says of itself alone.
+fn own(over: &Table) -> Entry {
+    let named = |name: &&String| keys::children(keys::ENVIRONMENT).any(|key| key.name() == **name);
+    let own = over.entries.iter().filter(|(name, _)| named(name));
+    let entries = own.map(|(name, entry)| (name.clone(), entry.clone()));
+    Entry {
+        key: Span::START,
+        node: Node {
+            value: Value::Table(Table {
+                entries: entries.collect(),
+            }),
+            span: Span::START,
+        },
+    }
 }
 
 fn merge(base: &mut Table, over: &Table, pattern: &str) {
@@ -30,8 +49,9 @@ fn merge(base: &mut Table, over: &Table, pattern: &str) {
         }
     }
     for (name, entry) in &over.entries {
-        // An override declares no service or database; `undeclared` says so.
-        let declares = matches!(pattern, "service" | "database") && base.get(name).is_none();
+        // An override declares no service, database, job or secret; `undeclared` says so.
+        let declares = matches!(pattern, "service" | "database" | "job" | "secret")
+            && base.get(name).is_none();
         if !declares && let Some(key) = keys::child(pattern, name) {
             lay(base, name, entry, key.kind, key.path);
         }
@@ -56,11 +76,11 @@ fn lay(base: &mut Table, name: &str, entry: &Entry, kind: Kind, path: &str) {
     }
 }
 
-/// Services and databases that only an environment names.
+/// Services, databases, jobs and secrets that only an environment names.
 pub(crate) fn undeclared(base: &Table) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     for (env, _, over) in base.tables("environment") {
-        for kind in ["service", "database"] {
+        for kind in ["service", "database", "job", "secret"] {
             let over = over.table(kind).into_iter().flat_map(|each| &each.entries);
             for (name, entry) in over {
                 let declared = base

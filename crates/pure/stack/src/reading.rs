@@ -9,7 +9,7 @@ use crate::mistake::{Code, Mistake, Span};
 use crate::stack::{DEFAULT_ENVIRONMENT, Stack};
 use crate::syntax::{self, Extent, Parsed};
 use crate::tree::{Table, Value};
-use crate::{decode, fit, inputs, overrides, shape};
+use crate::{decode, fit, inputs, overrides, pipelines, shape};
 
 /// The most that a stack file may hold, in bytes: 1 MiB.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -51,6 +51,7 @@ pub fn read(name: &str, text: &str) -> Reading {
     let mut mistakes = shape::check(&file, text);
     mistakes.extend(overrides::undeclared(&file));
     let environments = environments(&file);
+    mistakes.extend(pipelines::check(&file, &environments));
     mistakes.extend(misfits(&file, &environments, &mistakes));
     drop_consequences(&mut mistakes, &errors, extent, text);
     errors.append(&mut mistakes);
@@ -73,7 +74,7 @@ pub fn too_large(bytes: u64) -> Mistake {
     Mistake::at(Span::START, Code::TooLarge, message).expected("at most 1 MiB")
 }
 
-type Environment<'a> = (&'a str, Span);
+pub(crate) type Environment<'a> = (&'a str, Span);
 
 /// The environments in the order of the file; `dev` where it declares none.
 fn environments(file: &Table) -> Vec<Environment<'_>> {
@@ -187,6 +188,7 @@ fn stack(file: &Table, environments: &[Environment<'_>]) -> Option<Stack> {
         environments: names,
         specs,
         inputs,
+        pipelines: decode::pipelines(file)?,
         places,
         named,
     })

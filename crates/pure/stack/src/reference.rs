@@ -68,6 +68,7 @@ Each mistake has a code that never changes its meaning.
 #[must_use]
 pub fn reference() -> String {
     let mut page = format!("{OPENING}\n```toml\n{EXAMPLE}```\n");
+    top(&mut page);
     for table in KEYS.iter().filter(|key| key.kind.is_table()) {
         section(&mut page, table);
     }
@@ -80,6 +81,17 @@ pub fn reference() -> String {
     }
     page
 }
+
+/// The keys of the file itself that are no tables.
+fn top(page: &mut String) {
+    page.push_str("\n## The top of the file, and of each environment\n");
+    page.push_str(COLUMNS);
+    for key in children("").filter(|key| !key.kind.is_table()) {
+        row(page, key);
+    }
+}
+
+const COLUMNS: &str = "\n| key | value | required or default | meaning | example |\n| --- | --- | --- | --- | --- |\n";
 
 /// A table of the file with the keys that it holds.
 fn section(page: &mut String, table: &Key) {
@@ -108,7 +120,7 @@ fn section(page: &mut String, table: &Key) {
     );
     let rows: Vec<&Key> = keys.into_iter().chain(named).collect();
     if !rows.is_empty() {
-        page.push_str("\n| key | value | required or default | meaning | example |\n| --- | --- | --- | --- | --- |\n");
+        page.push_str(COLUMNS);
     }
     for key in rows {
         row(page, key);

@@ -8,6 +8,7 @@ use crate::keys::{self, KEYS, Key, Scope};
 use crate::kind::{Kind, Rule};
 use crate::mistake::{Code, Mistake, Span};
 use crate::reading::MOST_MISTAKES;
+use crate::secret;
 use crate::suggest;
 use crate::tree::{Entry, Node, Table, Value};
 use crate::value::{self, Wrong, quote};
@@ -74,7 +75,7 @@ impl Look<'_> {
         match (key.kind, &entry.node.value) {
             (Kind::Overrides, Value::Table(table)) => {
                 self.scope = Scope::Everywhere;
-                self.table(table, "", shown);
+                self.table(table, key.path, shown);
                 self.scope = Scope::Stack;
             }
             (Kind::Tables { most, .. } | Kind::TableOrTables { most, .. }, Value::List(list)) => {
@@ -129,6 +130,8 @@ impl Look<'_> {
         let checked = match keys.find(|key| key.path == parent).map(|key| key.kind) {
             Some(Kind::Variables) => value::variable(name).and_then(|()| ours(name)),
             Some(Kind::Headers) => value::response_header(name),
+            Some(Kind::Secrets) => secret::name(name),
+            _ if parent == "secret" => secret::name(name),
             _ => Rule::Name.check(name),
         };
         self.take(checked, span);
@@ -264,7 +267,7 @@ impl Look<'_> {
 }
 
 /// Variables that Ward sets in every instance.
-fn ours(name: &str) -> Result<(), Wrong> {
+pub(crate) fn ours(name: &str) -> Result<(), Wrong> {
     if name != "PORT" && !name.starts_with("WARD_") {
         return Ok(());
     }
@@ -285,7 +288,7 @@ fn not_overridable(span: Span, shown: &Shown) -> Mistake {
     );
     Mistake::at(span, Code::NotOverridable, message)
         .note("set inside of an environment")
-        .expected("keys of `service`, `database`, `stack.keep_warm`, `stack.keep_releases` or `stack.deadlines`")
+        .expected("keys of `service`, `database`, `job`, `stack.keep_warm`, `stack.keep_releases` or `stack.deadlines`")
 }
 
 fn unknown(pattern: &str, name: &str, entry: &Entry, shown: &Shown) -> Mistake {
@@ -324,7 +327,12 @@ fn slip(pattern: &str, name: &str) -> Option<&'static Key> {
 
 /// The keys of a table that have names of their own.
 fn named(pattern: &str) -> impl Iterator<Item = &'static Key> + '_ {
-    keys::children(pattern).filter(|key| key.name() != "*")
+    let again = match pattern {
+        keys::ENVIRONMENT => Some(keys::children("")),
+        _ => None,
+    };
+    let all = keys::children(pattern).chain(again.into_iter().flatten());
+    all.filter(|key| key.name() != "*")
 }
 
 /// The key of this name in a table close by: `interval` in a service stands in its `health`.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ward_types::id::Name;
+use ward_types::pipeline::Pipeline;
 use ward_types::spec::EnvSpec;
 
 use crate::inputs::Input;
@@ -21,6 +22,8 @@ pub struct Stack {
     pub version: String,
     /// Its environments in the order of the file; `dev` alone where the file declares none.
     pub environments: Vec<Name>,
+    /// Its pipelines, with the people of their roles.
+    pub pipelines: BTreeMap<Name, Pipeline>,
     pub(crate) specs: BTreeMap<Name, EnvSpec>,
     pub(crate) inputs: BTreeMap<Name, Vec<Input>>,
     /// Where each environment is declared; empty where the file declares none.

@@ -1,10 +1,8 @@
 //! "Did you mean": the candidate that a person most likely had in mind.
 
 /// The candidate that is closest to `text`, if one is close enough to be a slip of the finger.
-pub(crate) fn closest<'a>(
-    text: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<String> {
+#[must_use]
+pub fn closest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     // Very long texts are no slip of the finger, and comparing them costs the square of their length.
     if text.len() > 64 {
         return None;
@@ -13,7 +11,10 @@ pub(crate) fn closest<'a>(
     candidates
         .into_iter()
         .filter(|candidate| *candidate != text && !is_opposite(&lower, candidate))
-        .map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate))
+        .map(|candidate| {
+            let distance = strsim::damerau_levenshtein(&lower, &candidate.to_ascii_lowercase());
+            (distance, candidate)
+        })
         .filter(|(distance, candidate)| *distance <= allowed(candidate))
         .min_by(|(a, left), (b, right)| {
             let likeness = |name: &str| strsim::jaro_winkler(&lower, name);
@@ -65,6 +66,11 @@ mod tests {
             Some("irreversible")
         );
         assert_eq!(closest(&"x".repeat(100_000), keys), None);
+    }
+
+    #[test]
+    fn variables_are_in_capitals() {
+        assert_eq!(closest("API_KYE", ["API_KEY"]).as_deref(), Some("API_KEY"));
     }
 
     #[test]

@@ -18,6 +18,9 @@ fn around(key: &Key) -> Table {
         {
             "build = { files = ['app'], run = ['app'], base = 'host' }\nport = 80"
         }
+        path if path.starts_with("secret") => {
+            "image = 'a:1'\nport = 80\nsecrets = { SOME = 'env', API_KEY = 'env' }"
+        }
         path if path.starts_with("service.*.build.") => "build = {}\nport = 80",
         "service.*.build" => "port = 80",
         "service.*.deploy.batch" | "service.*.deploy.surge" => {
@@ -37,6 +40,7 @@ fn around(key: &Key) -> Table {
         "service.*.release.timeout" | "service.*.release.schema" => {
             "image = 'a:1'\nport = 80\nrelease = { command = ['a'] }"
         }
+        "service.*.seed.timeout" => "image = 'a:1'\nport = 80\nseed = { command = ['a'] }",
         "service.*.route.host" => "image = 'a:1'\nport = 80",
         path if path.starts_with("service.*.route.header.") => {
             "image = 'a:1'\nport = 80\nroute = { host = 'a.localhost', header = { name = 'x' } }"
@@ -56,9 +60,28 @@ fn around(key: &Key) -> Table {
         path if path.starts_with("service.*.health.") => "health = { path = '/' }",
         _ => "health = 'none'",
     };
+    let secrets = match key.path {
+        path if path.starts_with("secret") => "[secret.SOME]\n[secret.API_KEY]\n",
+        _ => "",
+    };
+    let pipelines = match key.path {
+        "pipeline.*.gate.*.approve.by" => {
+            "[environment.qa]\n[environment.prod]\n[role.qa-lead]\npeople = ['anna']\n\
+             [pipeline.delivery]\nstages = ['qa']\ngate.qa.approve.role = 'qa-lead'\n"
+        }
+        path if path.starts_with("job") => {
+            "[service.worker]\nimage = 'a:1'\n[job.close-month]\nservice = 'worker'\ncommand = ['a']\n\
+             schedule = '0 2 1 * *'\n"
+        }
+        path if path.starts_with("pipeline") || path.starts_with("role") => {
+            "[environment.qa]\n[environment.prod]\n[role.qa-lead]\npeople = ['anna']\n\
+             [pipeline.delivery]\nstages = ['qa']\n"
+        }
+        _ => "",
+    };
     let text = format!(
         "stack = {{ name = 's', version = '1.0' }}\n[service.web]\n{service}\n{health}\n\
-         [service.api]\nimage = 'a:1'\n[database.db]\nengine = 'postgres'\n[environment.dev]\n"
+         [service.api]\nimage = 'a:1'\n[database.db]\nengine = 'postgres'\n{secrets}[environment.dev]\n{pipelines}"
     );
     text.parse().unwrap()
 }
@@ -77,6 +100,10 @@ fn parts(key: &Key) -> Vec<&'static str> {
                 "service" => "web",
                 "database" => "db",
                 "environment" => "dev",
+                "pipeline" => "delivery",
+                "job" => "close-month",
+                "gate" => "qa",
+                "role" => "qa-lead",
                 "response_headers" => "x-some",
                 _ => "SOME",
             };
@@ -144,6 +171,10 @@ fn every_key_but_those_of_the_stack_can_be_overridden() {
         let text = toml::to_string(&table).unwrap();
         let mistakes = read("ward.toml", &text).mistakes;
         match key.scope {
+            // An environment's own keys stand in no other one.
+            Scope::Everywhere if key.path.starts_with("environment.*.") => {
+                assert_eq!(mistakes[0].code, Code::NotOverridable, "{}", key.path);
+            }
             Scope::Everywhere => assert_eq!(mistakes, [], "{}:\n{text}", key.path),
             Scope::Stack => {
                 assert_eq!(

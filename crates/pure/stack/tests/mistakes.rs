@@ -7,8 +7,12 @@
     reason = "a test that panics has failed, which is right"
 )]
 
-use ward_stack::{CODES, Code, EXAMPLE, Look, Mistake, read, render, too_large, views};
+use ward_stack::{
+    CODES, Code, EXAMPLE, Look, Mistake, installation, read, render, too_large, views, violations,
+};
 use ward_types::id::Name;
+use ward_types::policy::{Level, Origin, Rule, Violation, Waiver};
+use ward_types::time::Timestamp;
 
 const STACK: &str = "stack = { name = \"s\", version = \"1.0\" }\n";
 
@@ -25,7 +29,41 @@ fn cases() -> Vec<(Code, &'static str, String)> {
     let stack = |name: &str, version: &str| {
         format!("[stack]\nname = {name}\nversion = {version}\n[service.web]\nimage = \"a:1\"\n")
     };
+    let freeze = |days: &str| format!("{}[policy]\nfreeze = [\"{days}\"]\n", service(""));
     vec![
+        (
+            Code::BadDays,
+            "turned around",
+            freeze("2027-01-05/2026-12-20"),
+        ),
+        (Code::BadDays, "no such day", freeze("2026-02-29")),
+        (Code::BadDays, "dots", freeze("2026-12-20..2027-01-05")),
+        (
+            Code::BadZone,
+            "space",
+            format!(
+                "{}[policy]\nfreeze_zone = \"America/New York\"\n",
+                service("")
+            ),
+        ),
+        (
+            Code::BadChoice,
+            "level",
+            format!("{}[policy]\ntls = \"denied\"\n", service("")),
+        ),
+        (
+            Code::WrongType,
+            "instances of a policy",
+            format!("{}[policy]\nmin_instances = true\n", service("")),
+        ),
+        (
+            Code::UnknownKey,
+            "rule",
+            format!(
+                "{}[environment.prod.policy]\nprevent_destroy = \"deny\"\n",
+                service("")
+            ),
+        ),
         (
             Code::Syntax,
             "no equals sign",
@@ -420,6 +458,28 @@ fn cases() -> Vec<(Code, &'static str, String)> {
             routed("host = \"*.a.example\", tls = { acme = true }"),
         ),
         (
+            Code::NotAStage,
+            "stage",
+            "stack = { name = 's', version = '1.0' }\n[service.web]\nimage = 'a:1'\n[environment.dev]\n[environment.qa]\n\
+             [pipeline.delivery]\nstages = [\"dev\", \"qua\"]\n"
+                .to_owned(),
+        ),
+        (
+            Code::NotAStage,
+            "gate",
+            "stack = { name = 's', version = '1.0' }\n[service.web]\nimage = 'a:1'\n[environment.dev]\n[environment.qa]\n\
+             [pipeline.delivery]\nstages = [\"dev\"]\n[pipeline.delivery.gate.qa]\nsoak = \"1m\"\n"
+                .to_owned(),
+        ),
+        (
+            Code::NoRole,
+            "approval",
+            "stack = { name = 's', version = '1.0' }\n[service.web]\nimage = 'a:1'\n[pipeline.delivery]\nstages = [\"dev\"]\n\
+             [pipeline.delivery.gate.dev]\napprove = { role = \"lead\" }\n\
+             [role.leads]\npeople = [\"anna\"]\n"
+                .to_owned(),
+        ),
+        (
             Code::TlsWithoutHost,
             "private",
             routed("private = true, tls = { client_ca = \"/a.pem\" }"),
@@ -464,6 +524,76 @@ fn cases() -> Vec<(Code, &'static str, String)> {
             Code::BadVariable,
             "hyphen",
             service("env = { LOG-LEVEL = \"info\" }"),
+        ),
+        (
+            Code::BadSecretName,
+            "dot",
+            service("secrets = { \"api.key\" = \"env\" }"),
+        ),
+        (
+            Code::BadSecretPlace,
+            "not in memory",
+            service("secrets = { signing-key = \"/etc/signing-key\" }"),
+        ),
+        (
+            Code::BadVariable,
+            "secret",
+            service("secrets = { signing-key = \"env\" }"),
+        ),
+        (
+            Code::ReservedVariable,
+            "secret",
+            service("secrets = { WARD_TOKEN = \"env\" }"),
+        ),
+        (
+            Code::SecretCollision,
+            "plain",
+            service("env = { API_KEY = \"x\" }\nsecrets = { API_KEY = \"env\" }"),
+        ),
+        (
+            Code::SecretCollision,
+            "path",
+            service("secrets = { a = \"/run/secrets/k\", b = \"/run/secrets/k\" }"),
+        ),
+        (
+            Code::SecretCollision,
+            "folder",
+            service("secrets = { a = \"/run/k\", b = \"/run/k/b\" }"),
+        ),
+        (
+            Code::SecretOfNobody,
+            "misspelt",
+            service("secrets = { API_KEY = \"env\" }\n[secret.API_KYE]\ngenerate = 32"),
+        ),
+        (
+            Code::BadSchedule,
+            "fields",
+            service("[job.tick]\nservice = \"web\"\ncommand = [\"a\"]\nschedule = \"* * *\""),
+        ),
+        (
+            Code::BadSchedule,
+            "never",
+            service("[job.tick]\nservice = \"web\"\ncommand = [\"a\"]\nschedule = \"0 2 30 2 *\""),
+        ),
+        (
+            Code::BadSchedule,
+            "range",
+            service("[job.tick]\nservice = \"web\"\ncommand = [\"a\"]\nschedule = \"0 25 * * *\""),
+        ),
+        (
+            Code::JobOfNothing,
+            "misspelt",
+            service("[job.tick]\nservice = \"wep\"\ncommand = [\"a\"]"),
+        ),
+        (
+            Code::OverrideOfNothing,
+            "job",
+            service("[environment.dev.job.tick]\ndeadline = \"2h\""),
+        ),
+        (
+            Code::OverrideOfNothing,
+            "secret",
+            service("secrets = { A = \"env\" }\n[environment.dev.secret.A]\ngenerate = 32"),
         ),
         (
             Code::ReservedVariable,
@@ -892,7 +1022,10 @@ fn no_kind_of_mistake_is_without_a_case() {
         Code::NoFile,
         Code::NoProgram,
     ];
-    let elsewhere = [&[Code::TooLarge, Code::UnknownEnvironment][..], &absent].concat();
+    // Those about a policy need one.
+    let policy = [Code::AgainstPolicy, Code::PolicyWarning, Code::NotOfAPolicy];
+    let elsewhere = [Code::TooLarge, Code::UnknownEnvironment];
+    let elsewhere = [&elsewhere[..], &absent, &policy].concat();
     let cases = cases();
     for code in CODES.iter().filter(|code| !elsewhere.contains(code)) {
         assert!(cases.iter().any(|(other, ..)| other == code), "{code}");
@@ -900,6 +1033,55 @@ fn no_kind_of_mistake_is_without_a_case() {
     let mut ids: Vec<_> = CODES.iter().map(|code| code.id()).collect();
     ids.dedup();
     assert!(ids.len() == CODES.len() && ids.is_sorted());
+}
+
+/// What breaks a rule, where the environment says it, where the stack does, and where nobody does.
+#[test]
+fn what_breaks_a_policy_is_underlined_where_it_stands() {
+    let text = format!(
+        "{}[environment.prod]\nprotected = true\nservice.web.instances = 1\n",
+        listening("route = { host = \"s.example.org\" }")
+    );
+    let violation = |rule: Rule, path: &str, level: Level, waived: Option<Waiver>| Violation {
+        rule,
+        level,
+        origin: match level {
+            Level::Warn => Origin::Installation,
+            Level::Off | Level::Deny => Origin::Stack,
+        },
+        path: path.to_owned(),
+        message: format!("{rule} is broken"),
+        way_out: "something else".to_owned(),
+        place: None,
+        waived,
+    };
+    let waiver = Waiver {
+        until: Timestamp(1_795_257_315_000),
+        why: "a reason".to_owned(),
+        by: "uid:0(root)".to_owned(),
+        at: Timestamp(0),
+    };
+    let instances = "service.web.instances";
+    let mut found = [
+        violation(Rule::MinInstances, instances, Level::Deny, None),
+        violation(Rule::MinInstances, instances, Level::Deny, Some(waiver)),
+        violation(Rule::Tls, "service.web.route.https", Level::Warn, None),
+        violation(Rule::DatabaseRemoved, "database.db", Level::Deny, None),
+    ];
+    let prod = Name::parse("prod").unwrap();
+    let mistakes = violations("ward.toml", &text, &prod, &mut found);
+    let codes: Vec<Code> = mistakes.iter().map(|mistake| mistake.code).collect();
+    let (against, warning) = (Code::AgainstPolicy, Code::PolicyWarning);
+    assert_eq!(codes, [against, warning, warning, against]);
+    let lines = found.map(|violation| violation.place.unwrap().line);
+    assert_eq!(lines, [9, 9, 6, 1]);
+    insta::assert_snapshot!(show(&text, &mistakes));
+}
+
+#[test]
+fn a_policy_says_nothing_of_services() {
+    let text = "[policy]\ntls = \"deny\"\n[service.web]\nport = 1\n";
+    insta::assert_snapshot!(show(text, &installation(text).unwrap_err()));
 }
 
 #[test]

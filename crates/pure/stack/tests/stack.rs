@@ -13,8 +13,8 @@ use ward_types::guard::{Concurrency, Guard, LimitBy, Rate, RateLimit};
 use ward_types::id::Name;
 use ward_types::route::{Audience, Forwarded, Https, Prefix, RouteSettings, StandardHeaders};
 use ward_types::spec::{
-    Amount, Analysis, Base, CanaryStep, Deadlines, EgressSpec, EnvSpec, ImageSource, Inconclusive,
-    Schema, Sticky, Strategy,
+    Amount, Analysis, Base, CanaryStep, CopyData, Deadlines, EgressSpec, EnvSpec, ImageSource,
+    Inconclusive, Schema, Sticky, Strategy,
 };
 use ward_types::time::Millis;
 use ward_types::unit::ByteSize;
@@ -582,4 +582,58 @@ fn how_requests_are_placed_is_read_and_without_a_word_it_is_by_load() {
     assert_eq!(balance("hedge = \"50ms\"").hedge, Some(Millis(50)));
     assert_eq!(balance("retries = 0").retries, Some(0));
     assert_eq!(balance("retries = 2"), Balance::default());
+}
+
+#[test]
+fn seeds_are_for_environments_that_say_so_and_rows_are_copied_where_that_is_written_down() {
+    let text = "stack = { name = 's', version = '1.0' }
+        [service.web]
+        image = 'a:1'
+        seed = { command = ['seed', '--small'] }
+        [environment.dev]
+        seed = true
+        service.web.seed.timeout = '20s'
+        [environment.prod]
+        copy_data = 'allowed'
+        [environment.qa]";
+    let dev = resolve(text, "dev");
+    let seed = dev.services[&name("web")].seed.clone().unwrap();
+    assert_eq!(seed.command, ["seed", "--small"]);
+    assert_eq!(seed.timeout, Millis::secs(20));
+    assert_eq!((dev.seeded, dev.copy_data), (true, CopyData::Denied));
+    let prod = resolve(text, "prod");
+    assert_eq!((prod.seeded, prod.copy_data), (false, CopyData::Allowed));
+    assert_eq!(
+        prod.services[&name("web")].seed.as_ref().unwrap().timeout,
+        Millis::secs(300)
+    );
+    let qa = resolve(text, "qa");
+    assert_eq!((qa.seeded, qa.copy_data), (false, CopyData::Denied));
+}
+
+#[test]
+fn what_an_environment_says_of_itself_is_checked_like_the_rest() {
+    let wrong = |line: &str| {
+        let text = format!(
+            "stack = {{ name = 's', version = '1.0' }}\n[service.web]\nimage = 'a:1'\n[environment.dev]\n{line}\n"
+        );
+        let mistakes = read("ward.toml", &text).mistakes;
+        assert_eq!(mistakes.len(), 1, "{line}: {mistakes:?}");
+        let mistake = mistakes.into_iter().next().unwrap();
+        (mistake.code, mistake.did_you_mean.unwrap_or_default())
+    };
+    assert_eq!(wrong("sed = true"), (Code::UnknownKey, "seed".to_owned()));
+    assert_eq!(wrong("seed = 'yes'"), (Code::WrongType, "true".to_owned()));
+    assert_eq!(
+        wrong("copy_data = 'allow'"),
+        (Code::BadChoice, "allowed".to_owned())
+    );
+    assert_eq!(wrong("servce = {}").1, "service");
+    let outside = "copy_data = 'allowed'\nstack = { name = 's', version = '1.0' }\n[service.web]\nimage = 'a:1'\n";
+    let mistakes = read("ward.toml", outside).mistakes;
+    assert_eq!(mistakes[0].code, Code::UnknownKey);
+    assert_eq!(
+        mistakes[0].did_you_mean.as_deref(),
+        Some("environment.NAME.copy_data")
+    );
 }

@@ -289,6 +289,14 @@ number_id!(
     DeploymentId, "d", "a deployment such as d7"
 );
 number_id!(
+    /// A run of one environment, `run1`, `run2`, …
+    RunId, "run", "a run such as run4"
+);
+number_id!(
+    /// A build's way through a pipeline, counted over all stacks: `p1`, `p2`, …
+    PipelineRunId, "p", "a run of a pipeline such as p3"
+);
+number_id!(
     /// The order of plans and routing tables: an action of an older generation is refused. `g1`, `g2`, …
     Generation, "g", "a generation such as g12"
 );

@@ -11,8 +11,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{EnvId, InstanceId, Name, ReleaseId};
+use crate::id::{EnvId, InstanceId, Name, ReleaseId, RunId};
 use crate::secret::Secret;
+use crate::secrets::Given;
 use crate::time::{Millis, Timestamp};
 
 /// The largest message, in bytes.
@@ -37,6 +38,9 @@ pub struct InstanceSpec {
     pub cwd: String,
     /// Its environment variables, all of them.
     pub env: BTreeMap<String, Secret>,
+    /// Its secrets, beside their values in `env`.
+    #[serde(default)]
+    pub secrets: Given,
     /// Who it is inside.
     pub user: UserSpec,
     /// What it may use.
@@ -84,6 +88,26 @@ pub enum Role {
     ReleaseCommand,
     /// A database.
     Database,
+    /// A seed command: it fills new data, and runs to its end.
+    Seed,
+    /// It fills a new database with the rows of another one, and runs to its end.
+    Copy,
+    /// A run of a job, or a one-off command: it runs to its end.
+    Run(RunId),
+}
+
+impl Role {
+    /// Whether it is a deployment's: it prepares or fills data before a release serves.
+    #[must_use]
+    pub fn is_command(self) -> bool {
+        matches!(self, Role::ReleaseCommand | Role::Seed | Role::Copy)
+    }
+
+    /// Whether it runs to its end, so that its end is no failure.
+    #[must_use]
+    pub fn is_meant_to_end(self) -> bool {
+        self.is_command() || matches!(self, Role::Run(_))
+    }
 }
 
 /// The file tree of an instance.
@@ -266,12 +290,26 @@ pub enum Request {
         argv: Vec<String>,
         /// Variables beside the instance's own.
         env: BTreeMap<String, String>,
+        /// Whether those of the instance's own that hold secrets are among them. An older Ward gave them.
+        #[serde(default)]
+        secrets: Disclosure,
     },
     /// Signal the instance.
     Signal {
         /// The signal's number.
         signal: i32,
     },
+}
+
+/// Whether a program beside an instance gets the instance's secrets in its variables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disclosure {
+    /// It does.
+    #[default]
+    Given,
+    /// It does not.
+    Withheld,
 }
 
 /// What a keeper answers.

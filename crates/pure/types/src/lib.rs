@@ -5,17 +5,26 @@
 
 pub mod access;
 pub mod balance;
+pub mod changes;
+pub mod configuration;
+pub mod copy;
+pub mod environments;
 pub mod event;
 pub mod guard;
 pub mod histogram;
 pub mod id;
 pub mod keeper;
+pub mod life;
 pub mod maintenance;
+pub mod pipeline;
+pub mod policy;
 pub mod range;
 pub mod release;
 pub mod route;
+pub mod run;
 pub mod schema;
 pub mod secret;
+pub mod secrets;
 pub mod spec;
 pub mod table;
 pub mod tally;

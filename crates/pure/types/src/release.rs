@@ -5,9 +5,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::configuration::{Configuration, Configured};
 use crate::id::{DeploymentId, Digest, EnvId, Name, ReleaseId};
+use crate::life::Life;
 use crate::maintenance::Maintained;
+use crate::policy::Waivers;
+use crate::run::Runs;
 use crate::schema::SchemaChange;
+use crate::secrets::{SecretName, Secrets};
 use crate::spec::EnvSpec;
 use crate::time::{Millis, Timestamp};
 
@@ -18,6 +23,10 @@ pub struct Build {
     pub version: String,
     /// The manifest digest of each service's image.
     pub images: BTreeMap<Name, Digest>,
+    /// The text of the stack file that it was made with: what another environment should be is resolved from it,
+    /// without the source. None of builds that an older Ward made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack_file: Option<String>,
 }
 
 /// The immutable unit that an environment runs.
@@ -27,12 +36,36 @@ pub struct Release {
     pub id: ReleaseId,
     /// What was built.
     pub build: Build,
-    /// The whole resolved configuration.
+    /// The whole resolved configuration: what the stack file declares, with the values that were set over it.
     pub spec: EnvSpec,
+    /// Which values these are.
+    #[serde(default, skip_serializing_if = "Configured::is_none")]
+    pub config: Configured,
+    /// The versions of the secrets that it runs with.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<SecretName, u64>,
     /// When it was recorded.
     pub recorded: Timestamp,
     /// Who asked for it.
     pub by: String,
+    /// Where its build was taken from, of one that was promoted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted: Option<Promoted>,
+}
+
+/// That a release is the build of another environment's release: the same images and the same stack file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promoted {
+    /// The environment that it was taken from.
+    pub env: EnvId,
+    /// Which release of that.
+    pub release: ReleaseId,
+}
+
+impl fmt::Display for Promoted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.env, self.release)
+    }
 }
 
 /// Why an environment moves.
@@ -253,7 +286,7 @@ pub struct Environment {
     /// The newest release whose release commands have all ended well on its data.
     #[serde(default)]
     pub prepared: Option<ReleaseId>,
-    /// The last build number given out for its stack in this environment.
+    /// The highest number of a build that it has, or had, a release of.
     pub builds: u64,
     /// Every retained release.
     pub releases: BTreeMap<ReleaseId, Release>,
@@ -272,6 +305,21 @@ pub struct Environment {
     /// What of it is in maintenance.
     #[serde(default, skip_serializing_if = "Maintained::is_empty")]
     pub maintained: Maintained,
+    /// Its jobs' runs, and one-off commands.
+    #[serde(default, skip_serializing_if = "Runs::is_empty")]
+    pub runs: Runs,
+    /// The rules of the policy that somebody answers for.
+    #[serde(default, skip_serializing_if = "Waivers::is_empty")]
+    pub waivers: Waivers,
+    /// What people set in it.
+    #[serde(default, skip_serializing_if = "Configuration::is_none")]
+    pub configuration: Configuration,
+    /// Which secrets it has.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: Secrets,
+    /// Where it comes from, and how it ends.
+    #[serde(default)]
+    pub life: Life,
 }
 
 impl Environment {
@@ -292,6 +340,11 @@ impl Environment {
             ended: VecDeque::new(),
             schema: Vec::new(),
             maintained: Maintained::default(),
+            runs: Runs::default(),
+            waivers: Waivers::default(),
+            configuration: Configuration::default(),
+            secrets: Secrets::new(),
+            life: Life::default(),
         }
     }
 
@@ -314,12 +367,7 @@ impl Environment {
     /// The number of the next release.
     #[must_use]
     pub fn next_release(&self) -> ReleaseId {
-        self.releases
-            .keys()
-            .next_back()
-            .copied()
-            .unwrap_or_default()
-            .next()
+        self.newest_release().next()
     }
 
     /// The number of the next deployment.

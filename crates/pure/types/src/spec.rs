@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::balance::Balance;
 use crate::guard::Guard;
 use crate::id::{EnvId, Name};
+use crate::policy::Policy;
 pub use crate::route::RouteSpec;
+use crate::run::JobSpec;
+use crate::secrets::{SecretName, SecretPlace, SecretSpec};
 use crate::time::Millis;
 use crate::unit::ByteSize;
 
@@ -24,6 +27,9 @@ pub struct EnvSpec {
     pub services: BTreeMap<Name, ServiceSpec>,
     /// The databases by name.
     pub databases: BTreeMap<Name, DatabaseSpec>,
+    /// The jobs by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub jobs: BTreeMap<Name, JobSpec>,
     /// How long the previous release's instances are kept running after a deployment.
     pub keep_warm: Millis,
     /// How many of the newest releases are retained, at least 1. Those that can be needed are beside them.
@@ -32,6 +38,21 @@ pub struct EnvSpec {
     /// How long Ward waits for what has no limit of its own.
     #[serde(default)]
     pub deadlines: Deadlines,
+    /// Whether seed commands run on its data while that is new: where the file says so, and in copies.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub seeded: bool,
+    /// Whether its rows may be copied into another environment.
+    #[serde(default, skip_serializing_if = "CopyData::is_denied")]
+    pub copy_data: CopyData,
+    /// Whether the default set of rules is on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
+    /// What plans for it must pass, by the stack file.
+    #[serde(default, skip_serializing_if = "Policy::is_default")]
+    pub policy: Policy,
+    /// What the file says of secrets beside who gets them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<SecretName, SecretSpec>,
 }
 
 /// How long Ward waits for what belongs to no service: then a deployment goes back, or ends.
@@ -94,6 +115,9 @@ pub struct ServiceSpec {
     pub egress: Vec<EgressSpec>,
     /// Environment variables. No secret belongs here.
     pub env: BTreeMap<String, String>,
+    /// The secrets that it gets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<SecretName, SecretPlace>,
     /// The most memory an instance may use.
     pub memory: Option<ByteSize>,
     /// How many processes and threads an instance may have, 1 to 65536.
@@ -104,6 +128,9 @@ pub struct ServiceSpec {
     pub scratch: ByteSize,
     /// Work to do before a release serves, such as migrations.
     pub release: Option<ReleaseCommand>,
+    /// What fills new data with what is made up, once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<SeedCommand>,
     /// How clients reach it.
     #[serde(
         default,
@@ -354,6 +381,32 @@ pub struct ReleaseCommand {
     /// What it does to the schema that earlier releases run on.
     #[serde(default)]
     pub schema: Schema,
+}
+
+/// What fills new data with what is made up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeedCommand {
+    /// The command, run once in an instance of the first release, behind its release commands.
+    pub command: Vec<String>,
+    /// How long it may take.
+    pub timeout: Millis,
+}
+
+/// Whether the rows of an environment may be copied into another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyData {
+    /// They may not.
+    #[default]
+    Denied,
+    /// They may.
+    Allowed,
+}
+
+impl CopyData {
+    fn is_denied(&self) -> bool {
+        *self == Self::Denied
+    }
 }
 
 /// What a release command does to the schema of the data, the mildest first.

@@ -1,19 +1,34 @@
 //! What the API shows to the CLI, the console and CI. JSON with stable names.
 
+mod configuration;
+mod secrets;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::changes::{Change, PlanView};
 use crate::event::Record;
-use crate::id::{DeploymentId, Digest, EnvId, InstanceId, Name, ReleaseId, Term};
+use crate::id::{DeploymentId, Digest, EnvId, InstanceId, Name, PipelineRunId, ReleaseId, Term};
 use crate::keeper::{Exit, InstanceState};
+use crate::life::Life;
 use crate::maintenance::Maintenance;
-use crate::release::{Failure, Gap, Goal, Reason, Verdict};
+use crate::pipeline::{Position, Reached, Stage, Vote, Word};
+use crate::policy::{Level, Origin, Rule, Violation, Waiver};
+use crate::release::{Failure, Gap, Goal, Promoted, Reason, Verdict};
 use crate::schema::SchemaChange;
 use crate::spec::Strategy;
 use crate::tally::GatewayTally;
 use crate::time::{Millis, Timestamp};
 use crate::tls::CertificateObserved;
+
+pub use configuration::{
+    ConfigRequest, ConfigStep, ConfigValue, ConfigVersion, ConfigView, Expect, OutdatedConfig,
+};
+pub use secrets::{
+    RekeyRequest, RekeyView, RotateRequest, SecretRequest, SecretSetting, SecretVersionView,
+    SecretView, SecretsView,
+};
 
 /// `GET /v1/status?env=returns/dev`: the platform, and each environment (or the one asked for), also one that is
 /// being built for the first time. Those that were purged are left out, except with `purged=true`: their data is
@@ -99,10 +114,16 @@ pub struct EnvironmentView {
     /// The files with certificates of its hosts, as the gateway sees them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<CertificateObserved>,
+    /// Where what serves runs with other values than those that are set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outdated_config: Option<OutdatedConfig>,
     /// Its services and databases.
     pub components: Vec<ComponentView>,
     /// The deployment under way, if one is.
     pub deployment: Option<DeploymentView>,
+    /// Where it comes from, and how it ends.
+    #[serde(default)]
+    pub life: Life,
     /// What Ward is waiting for, in sentences (promise P12); empty when nothing moves.
     pub waiting: Vec<String>,
 }
@@ -202,8 +223,14 @@ pub struct ReleaseView {
     /// The release command after which it does not run any more, if there was one: `ward rollback` refuses it.
     #[serde(default)]
     pub barred: Option<SchemaChange>,
+    /// The version of the configuration that it was made with; 0: nothing was set.
+    #[serde(default)]
+    pub config: u64,
     /// The images.
     pub images: BTreeMap<Name, Digest>,
+    /// Where its build was taken from, of one that was promoted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted: Option<Promoted>,
 }
 
 /// A deployment.
@@ -289,6 +316,91 @@ pub struct DeployRequest {
     /// How services with a port take over, in place of what the stack file says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
+    /// Where the environment is to be made by this very deploy: one that is there already is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Made>,
+}
+
+/// How an environment is made that its stack file declares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Made {
+    /// How long it lasts; `None`: until somebody deletes it.
+    pub ttl: Option<Millis>,
+}
+
+/// The body of `POST /v1/deploy/each`: one build, brought to several environments one after the other. The answer
+/// is a stream of [`Progress`], with a [`Progress::Environment`] behind each environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EachRequest {
+    /// The folder of the stack file, absolute.
+    pub dir: String,
+    /// The environments' names within the stack, in the order in which they are deployed.
+    pub envs: Vec<Name>,
+    /// Why, for the audit log.
+    pub why: String,
+    /// What to do with an environment that runs this very release already.
+    pub unchanged: Unchanged,
+    /// What happens to deployments of the environments that have not ended.
+    #[serde(default)]
+    pub others: Others,
+    /// How services with a port take over, in place of what the stack file says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+}
+
+/// The body of `POST /v1/pipelines`, which begins a run; the answer is a stream of [`Progress`], to its end or to
+/// where it waits for somebody's word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PipelineRequest {
+    /// The folder of the stack file, absolute.
+    pub dir: String,
+    /// The pipeline's name.
+    pub pipeline: Name,
+    /// Why, for the audit log.
+    pub why: String,
+    /// When the stream ends.
+    #[serde(default)]
+    pub until: Until,
+}
+
+/// One of the answer of `GET /v1/pipelines?run=3`; without a number of all runs, the newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PipelineRunView {
+    /// Its number.
+    pub id: PipelineRunId,
+    /// The stack.
+    pub stack: Name,
+    /// The pipeline's name.
+    pub pipeline: Name,
+    /// The version of the build.
+    pub version: String,
+    /// Who began it.
+    pub author: String,
+    /// When.
+    pub began: Timestamp,
+    /// Since when it stands where it does.
+    pub since: Timestamp,
+    /// Its stages and their gates.
+    pub stages: Vec<Stage>,
+    /// The releases that it has made so far, in the stages' order.
+    pub reached: Vec<Reached>,
+    /// Where it stands.
+    pub position: Position,
+    /// The same as a sentence.
+    pub stands: String,
+    /// Every word that was given.
+    pub votes: Vec<Vote>,
+}
+
+/// The body of `POST /v1/pipelines/vote`, which is answered by a [`PipelineRunView`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoteRequest {
+    /// Which run; without it the only one that is under way.
+    pub run: Option<PipelineRunId>,
+    /// Yes or no.
+    pub word: Word,
+    /// Why, for the audit log.
+    pub why: String,
 }
 
 /// What a deploy does where somebody rolled back.
@@ -311,6 +423,57 @@ pub enum Others {
     Wait,
     /// It cancels them, and ends the builds of deploys that were asked for before it (`--supersede`).
     Cancel,
+}
+
+/// `GET /v1/policy?env=…`: what a plan for an environment must pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyView {
+    /// The environment.
+    pub env: EnvId,
+    /// Every rule.
+    pub rules: Vec<RuleView>,
+    /// The waivers, also those that are over.
+    pub waivers: Vec<WaiverView>,
+}
+
+/// A rule, and what becomes of a plan that breaks it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleView {
+    /// Which.
+    pub rule: Rule,
+    /// By the release that serves and by the installation, whichever is stricter.
+    pub level: Level,
+    /// Who says so.
+    pub origin: Origin,
+    /// How many, or when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// What it asks for.
+    pub about: String,
+}
+
+/// Who answers for it that a rule is broken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaiverView {
+    /// Which rule.
+    pub rule: Rule,
+    /// Whether it holds now.
+    pub holds: bool,
+    /// Who, why and until when.
+    pub waiver: Waiver,
+}
+
+/// The body of `POST /v1/policy/waive`, which is answered by a [`PolicyView`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaiveRequest {
+    /// The environment.
+    pub env: Option<EnvId>,
+    /// Which rule.
+    pub rule: Rule,
+    /// Until when; `None`: it holds again from now on.
+    pub until: Option<Timestamp>,
+    /// Why.
+    pub why: String,
 }
 
 /// How far an operation is followed. It goes on in any case.
@@ -447,6 +610,26 @@ pub struct RollbackRequest {
     pub until: Until,
 }
 
+/// The body of `POST /v1/promote`; the answer is a stream of [`Progress`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromoteRequest {
+    /// Where the build is taken from.
+    pub from: EnvId,
+    /// Where it shall serve: another environment of the same stack, which need not be there yet.
+    pub to: EnvId,
+    /// Which release of `from`; without it the one that serves there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseId>,
+    /// Why, for the audit log.
+    pub why: String,
+    /// What happens to deployments of `to` that have not ended.
+    #[serde(default)]
+    pub others: Others,
+    /// When the stream ends.
+    #[serde(default)]
+    pub until: Until,
+}
+
 /// The body of `POST /v1/down`; the answer is a stream of [`Progress`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DownRequest {
@@ -500,6 +683,32 @@ pub enum Progress {
         /// Each of them, in the order of the file.
         mistakes: Vec<MistakeView>,
     },
+    /// What a deploy would change (`ward plan`).
+    Planned {
+        /// The plan.
+        plan: Box<PlanView>,
+        /// What breaks the policy, for people, with the places in the stack file; may be empty.
+        rendered: String,
+        /// What is written for `ward deploy --plan`, where the plan is kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
+    },
+    /// The policy forbids it. Nothing was changed.
+    Forbidden {
+        /// The report for people, for a terminal without colour.
+        rendered: String,
+        /// Each violation.
+        violations: Vec<Violation>,
+    },
+    /// A plan was not carried out, because it starts from something that is there no more. Nothing was changed.
+    Moved {
+        /// What moved, in a sentence.
+        message: String,
+        /// What to do next.
+        hint: String,
+        /// What serves now in place of what the plan starts from, as changes.
+        changes: Vec<Change>,
+    },
     /// Something is wrong beside the operation: an auditor has to know of it.
     Warning {
         /// What.
@@ -520,6 +729,17 @@ pub enum Progress {
         message: String,
         /// Where the environment is reached, if that is of interest.
         addresses: Vec<String>,
+    },
+    /// What came of one environment of several. The stream goes on.
+    Environment {
+        /// Which.
+        env: EnvId,
+        /// Its place among them, from 1.
+        number: usize,
+        /// How many there are.
+        of: usize,
+        /// How it ended: `ended`, `done`, `mistakes` or `failed`.
+        outcome: Box<Progress>,
     },
     /// The operation failed before there was a deployment. Nothing was changed unless the message says so.
     Failed {

@@ -26,7 +26,7 @@ pub(crate) fn entry(at: u64, event: Event) -> Entry {
 }
 
 pub(crate) fn created(env: &EnvId) -> Event {
-    Event::EnvironmentCreated { env: env.clone() }
+    Event::created(env.clone())
 }
 
 pub(crate) fn executed(program: &str) -> Event {
@@ -42,14 +42,21 @@ pub(crate) fn recorded(env: &EnvId, id: u64) -> Event {
         id: env.clone(),
         version: "1.0".into(),
         services: BTreeMap::new(),
+        jobs: BTreeMap::new(),
         databases: BTreeMap::new(),
         keep_warm: Millis::secs(600),
         keep_releases: 10,
         deadlines: Deadlines::default(),
+        seeded: false,
+        copy_data: ward_types::spec::CopyData::Denied,
+        protected: false,
+        policy: ward_types::policy::Policy::default(),
+        secrets: BTreeMap::new(),
     };
     let build = Build {
         version: format!("1.0.{id}"),
         images: BTreeMap::new(),
+        stack_file: None,
     };
     Event::ReleaseRecorded {
         env: env.clone(),
@@ -57,8 +64,11 @@ pub(crate) fn recorded(env: &EnvId, id: u64) -> Event {
             id: ReleaseId(id),
             build,
             spec,
+            config: Default::default(),
+            secrets: Default::default(),
             recorded: Timestamp(1000 + id),
             by: "anna".into(),
+            promoted: None,
         }),
     }
 }

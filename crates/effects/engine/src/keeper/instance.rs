@@ -11,6 +11,7 @@ use ward_types::time::Millis;
 
 use super::health::{Health, Verdict};
 use super::link::Links;
+use super::mask::{Masker, Masks};
 use super::output::{Flow, Log, Stream};
 use super::peers::Peers;
 use super::poll::{Poller, Source};
@@ -80,7 +81,12 @@ impl Instance {
         poll.add(sandbox.ended(), Source::Ended, EventFlags::IN)?;
         let mut streams = Vec::new();
         if let Some((output, errors)) = sandbox.take_output() {
-            streams = vec![Stream::new(output, b'o'), Stream::new(errors, b'e')];
+            let masks = Masks::new(&spec.secrets.masks);
+            let masker = || Masker::new(masks.clone());
+            streams = vec![
+                Stream::new(output, b'o', masker()),
+                Stream::new(errors, b'e', masker()),
+            ];
         }
         for (number, stream) in (0..).zip(&streams) {
             poll.add(&stream.pipe, Source::Output(number), EventFlags::IN)?;

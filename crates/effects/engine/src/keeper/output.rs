@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 use ward_types::keeper::LogSpec;
 
+use super::mask::Masker;
 use super::record;
 
 /// A line that is longer is cut into several.
@@ -100,6 +101,7 @@ fn open(path: &PathBuf) -> io::Result<(File, u64)> {
 pub(super) struct Stream {
     pub(super) pipe: OwnedFd,
     mark: u8,
+    masker: Masker,
     partial: Vec<u8>,
 }
 
@@ -114,10 +116,11 @@ pub(super) enum Flow {
 
 impl Stream {
     /// `mark` is `o` or `e`.
-    pub(super) fn new(pipe: OwnedFd, mark: u8) -> Self {
+    pub(super) fn new(pipe: OwnedFd, mark: u8, masker: Masker) -> Self {
         Self {
             pipe,
             mark,
+            masker,
             partial: Vec::new(),
         }
     }
@@ -128,7 +131,10 @@ impl Stream {
         for _ in 0..TURN {
             match rustix::io::read(&self.pipe, &mut chunk[..]) {
                 Ok(0) => return Flow::Closed,
-                Ok(length) => self.lines(&chunk[..length], log),
+                Ok(length) => {
+                    let said = self.masker.feed(&chunk[..length]);
+                    self.lines(&said, log);
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Flow::Open,
                 Err(_) => return Flow::Closed,
@@ -144,6 +150,8 @@ impl Stream {
                 break;
             }
         }
+        let held = self.masker.finish();
+        self.lines(&held, log);
         if !self.partial.is_empty() {
             let rest = std::mem::take(&mut self.partial);
             let mut text = Vec::with_capacity(rest.len() + 32);
@@ -206,7 +214,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut log = log(&dir, 1 << 20);
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
-        let mut stream = Stream::new(reader, b'o');
+        let mut stream = Stream::new(reader, b'o', Masker::default());
         rustix::io::write(&writer, b"one\r\ntw").unwrap();
         assert_eq!(stream.take(&mut log), Flow::Open);
         rustix::io::write(&writer, b"o\n\nlast").unwrap();
@@ -223,7 +231,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut log = log(&dir, 20_000);
         let (reader, _writer) = rustix::pipe::pipe().unwrap();
-        let mut stream = Stream::new(reader, b'e');
+        let mut stream = Stream::new(reader, b'e', Masker::default());
         let long = [vec![b'x'; MAX_LINE + 10], b"\n".to_vec()].concat();
         stream.lines(&long, &mut log);
         stream.lines(b"after\n", &mut log);

@@ -1,7 +1,7 @@
 //! Those who ask: the engine, the gateway's workers, other keepers. One request at a time on each connection, and
 //! as many connections as come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use ward_sandbox::{ExecSpec, Executed, Joined, keeper_socket};
-use ward_types::keeper::{Reply, Request};
+use ward_types::keeper::{Disclosure, Reply, Request};
 
 use super::connect::{self, Attempt};
 use super::instance::Instance;
@@ -153,8 +153,20 @@ impl Instance {
                     self.refuse(number, format!("signal {signal} cannot be sent: {error}"))
                 }
             },
-            Request::Exec { argv, env } => match <[OwnedFd; 3]>::try_from(descriptors) {
-                Ok(stdio) => self.exec(number, ExecSpec { argv, env, stdio }),
+            Request::Exec { argv, env, secrets } => match <[OwnedFd; 3]>::try_from(descriptors) {
+                Ok(stdio) => {
+                    let without = match secrets {
+                        Disclosure::Given => BTreeSet::new(),
+                        Disclosure::Withheld => self.spec.secrets.variables.clone(),
+                    };
+                    let program = ExecSpec {
+                        argv,
+                        env,
+                        without,
+                        stdio,
+                    };
+                    self.exec(number, program);
+                }
                 Err(others) => {
                     let count = others.len();
                     self.refuse(number, format!("exec needs three descriptors, not {count}"));

@@ -25,6 +25,11 @@ pub(crate) fn collect(
             };
             let retained = id == ReleaseId::default() || releases.contains(&id);
             collect_release(&release, if retained { newest } else { 0 }, present)?;
+            // Not of one that is retained: an instance of it may be on its way to its first line. Only when it is
+            // empty; what else lies in it is not Ward's.
+            if !retained {
+                let _ = fs::remove_dir(&release);
+            }
         }
     }
     Ok(())
@@ -48,8 +53,6 @@ fn collect_release(
     for (_, path) in outputs.iter().filter(|(id, _)| !kept.contains(id)) {
         remove(path)?;
     }
-    // Only when it is empty; what else lies in it is not Ward's.
-    let _ = fs::remove_dir(release);
     Ok(())
 }
 

@@ -73,6 +73,7 @@ impl World {
             argv,
             cwd: "/".to_owned(),
             env: BTreeMap::from([("PATH".to_owned(), path)]),
+            secrets: Default::default(),
             user: UserSpec {
                 uid: 1000,
                 gid: 1000,

@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use ward_stack::Look;
+use ward_server::policing::{Wanted, violations};
+use ward_stack::{Look, Stack};
 
 use super::{Context, Trouble};
 use crate::args;
@@ -22,6 +23,9 @@ pub(crate) async fn check(context: &Context, check: &args::Check) -> Result<Stat
             .json(&ward_stack::views(&name, &text, &mistakes));
     } else if mistakes.is_empty() {
         context.printer.say(&format!("{name}: no mistakes"));
+        if let Some(stack) = &reading.stack {
+            breaches(context, stack, &name, &text);
+        }
     } else {
         let rendered = ward_stack::render(&name, &text, &mistakes, Look::Colour, 100);
         let _ = write!(anstream::stderr(), "{rendered}");
@@ -30,4 +34,46 @@ pub(crate) async fn check(context: &Context, check: &args::Check) -> Result<Stat
         true => Status::Success,
         false => Status::Usage,
     })
+}
+
+/// What a deploy would be refused or warned for, in each environment. No mistake: somebody may answer for it.
+fn breaches(context: &Context, stack: &Stack, name: &str, text: &str) {
+    let registry = args::Addresses::default().registry().to_string();
+    for env in &stack.environments {
+        let Ok(spec) = stack.resolve(env) else {
+            continue;
+        };
+        let installation = match ward_server::policing::installation(&context.home) {
+            Ok(installation) => installation,
+            Err(refusal) => {
+                let hint = refusal.hint.unwrap_or_default();
+                return context.printer.warning(&refusal.message, &hint);
+            }
+        };
+        let wanted = Wanted {
+            spec: &spec,
+            changes: &[],
+            served: None,
+            registry: &registry,
+            today: &ward_server::policing::today,
+        };
+        let mut found = violations(&wanted, installation.of(env));
+        let mistakes = ward_stack::violations(name, text, env, &mut found);
+        if mistakes.is_empty() {
+            continue;
+        }
+        let shown = ward_stack::render(name, text, &mistakes, Look::Colour, 100);
+        let end = shown.trim_end().rfind('\n').map_or(0, |at| at + 1);
+        context.printer.text(&shown[..end]);
+        let message = format!("{env} breaks its policy {}", times(found.len()));
+        let hint = "a deploy is refused for what is denied, unless somebody answers for it (`ward policy waive`)";
+        context.printer.warning(&message, hint);
+    }
+}
+
+fn times(many: usize) -> String {
+    match many {
+        1 => "once".to_owned(),
+        many => format!("{many} times"),
+    }
 }

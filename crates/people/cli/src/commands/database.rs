@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use ward_types::keeper::Disclosure;
 use ward_types::view::{ExecProgram, ExecRequest, ExecTarget};
 
 use super::{Context, Trouble};
@@ -21,7 +22,11 @@ pub(crate) async fn exec(context: &Context, args: Exec) -> Result<Status, Troubl
         why: String::new(),
     };
     let target: ExecTarget = context.client.post("/v1/exec", &request).await?;
-    exec::run(&target, args.command, Vec::new()).await
+    let secrets = match args.secrets {
+        true => Disclosure::Given,
+        false => Disclosure::Withheld,
+    };
+    exec::run(&target, args.command, Vec::new(), secrets).await
 }
 
 pub(crate) async fn database(context: &Context, db: Db) -> Result<Status, Trouble> {
@@ -49,5 +54,11 @@ pub(crate) async fn database(context: &Context, db: Db) -> Result<Status, Troubl
         argv.extend(STOP_AT_ERRORS.map(str::to_owned));
     }
     argv.extend(arguments);
-    exec::run(&target, argv, command.env.into_iter().collect()).await
+    exec::run(
+        &target,
+        argv,
+        command.env.into_iter().collect(),
+        Disclosure::Given,
+    )
+    .await
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use ward_api::ClientError;
 use ward_api::client::Lines;
 use ward_types::view::{
-    Data, DeployRequest, DownRequest, Held, Others, Progress, RollbackRequest, StatusView,
-    Unchanged, Until,
+    Data, DeployRequest, DownRequest, EachRequest, Held, Others, Progress, RollbackRequest,
+    StatusView, Unchanged, Until,
 };
 
 use super::{Context, Trouble, status};
@@ -35,6 +35,7 @@ pub(crate) async fn up(context: &Context, up: args::Up) -> Result<Status, Troubl
                 until: Until::Verdict,
                 rollback: Held::Kept,
                 strategy: None,
+                made: None,
             };
             send(context, &request).await
         }
@@ -55,26 +56,43 @@ pub(crate) async fn up(context: &Context, up: args::Up) -> Result<Status, Troubl
 }
 
 pub(crate) async fn deploy(context: &Context, deploy: args::Deploy) -> Result<Status, Trouble> {
+    if let Some(file) = &deploy.plan {
+        return super::plan::carry_out(context, file, &deploy).await;
+    }
     platform::ensure(&context.home, &deploy.addresses, &context.printer).await?;
     let unchanged = if deploy.force {
         Unchanged::Redeploy
     } else {
         Unchanged::Keep
     };
+    if !deploy.envs.is_empty() {
+        let request = EachRequest {
+            dir: absolute(&deploy.dir)?,
+            envs: deploy.envs,
+            why: deploy.why,
+            unchanged,
+            others: deploy.pace.others(),
+            strategy: deploy.strategy,
+        };
+        let client = &context.client;
+        let lines = client.post_lines("/v1/deploy/each", &request).await?;
+        return follow(context, lines).await;
+    }
     let request = DeployRequest {
         dir: absolute(&deploy.dir)?,
-        env: deploy.env,
+        env: deploy.env.unwrap_or_else(args::dev),
         why: deploy.why,
         unchanged,
         others: deploy.pace.others(),
         until: deploy.pace.until(),
         rollback: Held::Superseded,
         strategy: deploy.strategy,
+        made: None,
     };
     send(context, &request).await
 }
 
-fn absolute(dir: &Path) -> Result<String, Trouble> {
+pub(super) fn absolute(dir: &Path) -> Result<String, Trouble> {
     let dir = fs::canonicalize(dir).map_err(|error| {
         let hint = "name the folder that holds ward.toml".to_owned();
         Trouble::failure(
@@ -87,20 +105,20 @@ fn absolute(dir: &Path) -> Result<String, Trouble> {
         .ok_or_else(|| Trouble::usage(format!("the path {} is not UTF-8", dir.display())))
 }
 
-async fn send(context: &Context, request: &DeployRequest) -> Result<Status, Trouble> {
+pub(super) async fn send(context: &Context, request: &DeployRequest) -> Result<Status, Trouble> {
     let lines = context.client.post_lines("/v1/deploy", request).await?;
     follow(context, lines).await
 }
 
 impl args::Pace {
-    fn others(&self) -> Others {
+    pub(super) fn others(&self) -> Others {
         match self.supersede {
             true => Others::Cancel,
             false => Others::Wait,
         }
     }
 
-    fn until(&self) -> Until {
+    pub(super) fn until(&self) -> Until {
         match self.no_wait {
             true => Until::Queued,
             false => Until::Verdict,
@@ -181,7 +199,7 @@ async fn reached(context: &Context, down: &args::Down) -> Result<Option<StatusVi
         return Ok(None);
     }
     if down.purge && !down.yes {
-        askable()?; // Before a server is started that nobody would stop.
+        askable(PURGES)?; // Before a server is started that nobody would stop.
     }
     platform::ensure(&context.home, &args::Addresses::ANY, &context.printer).await?;
     Ok(Some(context.client.get("/v1/status").await?))
@@ -204,32 +222,37 @@ pub(super) async fn gone(context: &Context, pid: u32) -> Result<(), Trouble> {
     Err(Trouble::failure(message, Some(hint)))
 }
 
+/// What is said where nobody can be asked.
+const PURGES: &str = "--purge removes data, and there is no terminal to ask at";
+
 /// Whether somebody is there to be asked.
-fn askable() -> Result<(), Trouble> {
+fn askable(refused: &str) -> Result<(), Trouble> {
     if std::io::stdin().is_terminal() {
         return Ok(());
     }
     Err(Trouble::failure(
-        "--purge removes data, and there is no terminal to ask at".to_owned(),
+        refused.to_owned(),
         Some("add --yes to remove the data without being asked".to_owned()),
     ))
 }
 
+/// Whether whoever is asked says yes.
+pub(super) fn agreed(question: &str, refused: &str) -> Result<bool, Trouble> {
+    askable(refused)?;
+    let _ = write!(anstream::stderr(), "{question} [y/N] ");
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
 fn confirmed(env: Option<&str>, status: &StatusView) -> Result<bool, Trouble> {
-    askable()?;
     let all: Vec<&str> = status
         .environments
         .iter()
         .map(|env| env.id.as_str())
         .collect();
     let which = env.map_or_else(|| all.join(", "), str::to_owned);
-    let _ = write!(
-        anstream::stderr(),
-        "Remove the data of {which} for good? [y/N] "
-    );
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+    agreed(&format!("Remove the data of {which} for good?"), PURGES)
 }
 
 /// A build that ends within this is not worth a sentence of its own.

@@ -3,11 +3,15 @@
 use owo_colors::OwoColorize;
 use ward_api::ClientError;
 use ward_types::event::{Event, Record};
+use ward_types::life::{Cause, Filling};
+use ward_types::pipeline::{Position, Word};
 use ward_types::release::{Phase, Verdict};
+use ward_types::run::Run;
+use ward_types::secrets::Origin;
 use ward_types::view::{AuditView, EventsView};
 
 use super::status::moment;
-use super::{Context, Trouble};
+use super::{Context, Trouble, runs};
 use crate::args::{Audit, Events};
 use crate::printer::Status;
 
@@ -101,7 +105,32 @@ fn lines(text: &str, room: usize) -> Vec<String> {
 
 fn sentence(event: &Event) -> String {
     match event {
-        Event::EnvironmentCreated { .. } => "environment created".to_owned(),
+        Event::EnvironmentCreated {
+            origin,
+            copies,
+            until,
+            ..
+        } => {
+            let with = copies
+                .as_ref()
+                .map(|_| " with its data")
+                .unwrap_or_default();
+            let of = origin.as_ref().map(|o| format!(" as a copy of {}", o.from));
+            let until = until.map(|until| format!(", until {}", moment(until)));
+            let (of, until) = (of.unwrap_or_default(), until.unwrap_or_default());
+            format!("environment created{of}{with}{until}")
+        }
+        Event::EnvironmentExtended { until, .. } => match until {
+            Some(until) => format!("it is to end on {}", moment(*until)),
+            None => "it has no end any more".to_owned(),
+        },
+        Event::ExpiryNear { .. } => "its end is near".to_owned(),
+        Event::EnvironmentEnding { cause, .. } => match cause {
+            Cause::Expired => "its time is over: it is deleted".to_owned(),
+            Cause::Unmade => "it could not be made: it is deleted".to_owned(),
+            Cause::Asked => "it is to be deleted".to_owned(),
+        },
+        Event::EnvironmentDeleted { .. } => "environment deleted".to_owned(),
         Event::ReleaseRecorded { release, .. } => format!(
             "release {} recorded ({})",
             release.id, release.build.version
@@ -161,13 +190,86 @@ fn sentence(event: &Event) -> String {
             Some(service) => format!("maintenance of {service} ends"),
             None => "maintenance ends".to_owned(),
         },
+        Event::PolicyWaived {
+            rule,
+            until,
+            reason,
+            ..
+        } => format!("the rule {rule} is waived until {until}: “{reason}”"),
+        Event::PolicyEnforced { rule, .. } => format!("the rule {rule} holds again"),
+        Event::ConfigChanged {
+            version, changes, ..
+        } => {
+            let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+            format!("configuration {version}: {}", changes.join(", "))
+        }
+        Event::SecretChanged {
+            name,
+            version,
+            digest,
+            origin,
+            ..
+        } => {
+            let how = match origin {
+                Origin::Set => "",
+                Origin::Generated => ", made by Ward",
+                Origin::Rotated => ", rotated",
+            };
+            let digest: String = digest.chars().take(12).collect();
+            format!("secret {name}: version {version}{how} ({digest})")
+        }
+        Event::SecretUnset { name, .. } => format!("secret {name} unset"),
+        Event::PasswordWithdrawn { name, version, .. } => {
+            format!("secret {name}: version {version} is withdrawn, nothing uses it")
+        }
+        Event::SecretsRekeyed { from, to } => {
+            format!(
+                "secrets are sealed under the master key {to}, in place of {}",
+                from.join(", ")
+            )
+        }
         Event::GoalChanged { goal, .. } => format!("goal {goal:?}").to_lowercase(),
+        Event::DataFilled {
+            filling, component, ..
+        } => match filling {
+            Filling::Copy => format!("the data was copied into {component}"),
+            Filling::Seed => format!("the seed command of {component} has filled its data"),
+        },
         Event::DataPurged { .. } => "its data is removed".to_owned(),
+        Event::RunQueued { run, .. } => queued(run),
+        Event::RunTried {
+            run,
+            attempt,
+            again,
+            ..
+        } => {
+            let again = again.map(|_| ", and is tried again");
+            let ended = runs::ended(&attempt.outcome);
+            format!("{run} {ended}{}", again.unwrap_or_default())
+        }
+        Event::RunStopped { run, .. } => format!("{run} is to stop"),
+        Event::RunLeftOut {
+            job, due, because, ..
+        } => format!("job {job}, due {due}, is left out: {because}"),
         Event::InstanceEnded { instance, how, .. } => format!("{instance} {how}"),
         Event::CommandExecuted {
             instance, program, ..
         } => format!("{program} run in {instance}"),
         Event::BuildEnded { message, .. } => message.clone(),
+        Event::PipelineBegan { run, .. } => format!(
+            "{} of pipeline {} begins with {}",
+            run.id, run.pipeline, run.build.version
+        ),
+        Event::PipelineReached { run, reached, .. } => {
+            format!("{run} has made {}", reached.release)
+        }
+        Event::PipelineMoved { run, position, .. } => format!("{run} {}", place(position)),
+        Event::PipelineVoted { run, vote, .. } => match (&vote.refused, vote.word) {
+            (Some(why), Word::Approve) => format!("{run} was not approved by {}: {why}", vote.by),
+            (Some(why), Word::Reject) => format!("{run} was not rejected by {}: {why}", vote.by),
+            (None, Word::Approve) => format!("{run} approved by {}", vote.by),
+            (None, Word::Reject) => format!("{run} rejected by {}", vote.by),
+        },
         Event::ServerStarted {
             version,
             upgraded,
@@ -182,6 +284,31 @@ fn sentence(event: &Event) -> String {
         Event::LogFoundAltered { breaks, .. } => {
             format!("the log was found altered: {}", breaks.join("; "))
         }
+    }
+}
+
+fn queued(run: &Run) -> String {
+    let Run {
+        id,
+        service,
+        release,
+        ..
+    } = run;
+    let what = match (&run.job, run.due) {
+        (Some(job), Some(due)) => format!("job {job}, due {due}"),
+        (Some(job), None) => format!("job {job}"),
+        (None, _) => format!("`{}`", run.command.join(" ")),
+    };
+    format!("{id} queued: {what}, with {service} of {release}")
+}
+
+fn place(position: &Position) -> String {
+    match position {
+        Position::Deploying { .. } => "goes on to the next stage".to_owned(),
+        Position::Checking { .. } => "begins the check of its gate".to_owned(),
+        Position::Soaking { until, .. } => format!("soaks until {until}"),
+        Position::Approving { .. } => "waits for a word".to_owned(),
+        Position::Ended { outcome } => format!("is over: {outcome}"),
     }
 }
 

@@ -2,15 +2,23 @@
 
 mod access;
 mod check;
+mod config;
 mod database;
 mod deploy;
 mod deployment;
 mod doctor;
+mod environments;
 mod events;
 mod logs;
 mod maintenance;
+mod pipeline;
+mod plan;
+mod policy;
 pub(crate) mod processes;
+mod promote;
 mod releases;
+mod runs;
+mod secret;
 mod status;
 mod top;
 mod trust;
@@ -24,6 +32,8 @@ use ward_api::{Client, ClientError};
 
 use crate::args::{Cli, Command};
 use crate::printer::{Printer, Status};
+
+pub(crate) use policy::until;
 
 /// Why a command did not succeed, for a person to read.
 #[derive(Debug)]
@@ -103,7 +113,10 @@ pub(crate) fn main() -> ExitCode {
         let _ = Cli::command().print_help();
         return Status::Usage.into();
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misread(&error),
+    };
     let printer = Printer::new(&cli.global);
     let home = match crate::home::find(cli.global.home.as_deref()) {
         Ok(home) => home,
@@ -121,6 +134,24 @@ pub(crate) fn main() -> ExitCode {
             Ok(status) => status.into(),
             Err(trouble) => failed(&printer, &trouble),
         },
+    }
+}
+
+/// Where 2 says that there are changes, a misspelt flag is none.
+fn misread(error: &clap::Error) -> ExitCode {
+    let mut words = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'));
+    let (first, second) = (words.next(), words.next());
+    let differs = matches!(
+        (first.as_deref(), second.as_deref()),
+        (Some("plan"), _) | (Some("env"), Some("diff"))
+    );
+    let _ = error.print();
+    match error.exit_code() {
+        0 => Status::Success.into(),
+        _ if differs => Status::Failure.into(),
+        _ => Status::Usage.into(),
     }
 }
 
@@ -144,19 +175,28 @@ async fn dispatch(context: &Context, command: Command) -> Result<Status, Trouble
     match command {
         Command::Up(up) => deploy::up(context, up).await,
         Command::Deploy(deploy) => deploy::deploy(context, deploy).await,
+        Command::Promote(promote) => promote::promote(context, promote).await,
+        Command::Pipeline(asked) => pipeline::pipeline(context, asked).await,
+        Command::Plan(plan) => plan::plan(context, plan).await,
+        Command::Policy(asked) => policy::policy(context, asked).await,
         Command::Rollback(to) => deploy::go_to(context, "/v1/rollback", to).await,
         Command::Rollforward(to) => deploy::go_to(context, "/v1/rollforward", to).await,
         Command::Deployment(deployment) => deployment::deployment(context, deployment).await,
         Command::Maintenance(asked) => maintenance::maintenance(context, asked).await,
+        Command::Config(asked) => config::config(context, asked).await,
+        Command::Secret(asked) => secret::secret(context, asked).await,
         Command::Down(down) => deploy::down(context, down).await,
         Command::Upgrade(upgrade) => upgrade::upgrade(context, &upgrade).await,
         Command::Check(check) => check::check(context, &check).await,
+        Command::Env(asked) => environments::environments(context, asked).await,
         Command::Releases(env) => releases::releases(context, env).await,
         Command::Status(env) => status::status(context, env).await,
         Command::Logs(logs) => logs::logs(context, logs).await,
         Command::Top(top) => top::top(context, top).await,
         Command::Exec(exec) => database::exec(context, exec).await,
         Command::Db(db) => database::database(context, db).await,
+        Command::Run(run) => runs::run(context, run).await,
+        Command::Job(job) => runs::job(context, job).await,
         Command::Events(events) => events::events(context, events).await,
         Command::Audit(audit) => events::audit(context, &audit).await,
         Command::Doctor => doctor::doctor(context).await,

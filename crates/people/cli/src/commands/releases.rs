@@ -16,7 +16,7 @@ use crate::printer::Status;
 /// The columns, and whether each of them may break between words.
 const COLUMNS: [(&str, bool); 6] = [
     ("RELEASE", false),
-    ("VERSION", false),
+    ("VERSION", true),
     ("RECORDED", true),
     ("BY", false),
     ("VERDICT", true),
@@ -81,12 +81,20 @@ fn row(release: &ReleaseView) -> Row {
     };
     [
         format!("{}{mark}", release.id),
-        release.version.clone(),
+        version(release),
         moment(release.recorded),
         release.by.clone(),
         verdict,
         images(&release.images),
     ]
+}
+
+/// Of one that was promoted, with where it comes from.
+fn version(release: &ReleaseView) -> String {
+    match &release.promoted {
+        Some(promoted) => format!("{} from {promoted}", release.version),
+        None => release.version.clone(),
+    }
 }
 
 fn images(images: &BTreeMap<Name, Digest>) -> String {

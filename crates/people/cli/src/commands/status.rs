@@ -68,9 +68,12 @@ pub(crate) fn log(printer: &Printer, server: &ServerView) {
 fn environment(printer: &Printer, env: &EnvironmentView) {
     let release = match (&env.current, &env.version) {
         (Some(release), Some(version)) => format!("{release} ({version})"),
+        _ if env.life.ending.is_some() => String::new(),
         _ => "no release yet".to_owned(),
     };
     let goal = match env.goal {
+        Goal::Purged if env.life.deleted.is_some() => "deleted",
+        Goal::Purged if env.life.ending.is_some() => "ending",
         Goal::Up => "",
         Goal::Down => "  down",
         Goal::Purged => "  purged",
@@ -81,8 +84,18 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
     for address in addresses {
         printer.data(&format!("  {address}"));
     }
+    for line in super::environments::of_status(&env.life) {
+        printer.data(&format!("  {line}"));
+    }
     for one in &env.maintenance {
         printer.data(&format!("  {}", super::maintenance::sentence(one).yellow()));
+    }
+    if let Some(outdated) = &env.outdated_config {
+        let sentence = format!(
+            "configuration {} is in force; the newest that was set is {} (`ward config list`)",
+            outdated.in_force, outdated.newest
+        );
+        printer.data(&format!("  {}", sentence.yellow()));
     }
     for one in &env.certificates {
         certificate(printer, one);
@@ -209,7 +222,7 @@ fn age(since: Timestamp) -> String {
     }
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp(u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0))
 }
 

@@ -4,6 +4,7 @@
 
 pub mod authority;
 pub mod load;
+pub mod schema;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -254,6 +255,11 @@ impl std::fmt::Debug for Ran {
 }
 
 impl Ran {
+    pub fn of(arguments: &[&str], output: Output) -> Self {
+        let what = arguments.join(" ");
+        Self { what, output }
+    }
+
     pub fn stdout(&self) -> String {
         String::from_utf8_lossy(&self.output.stdout).into_owned()
     }

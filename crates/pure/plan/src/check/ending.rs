@@ -1,8 +1,10 @@
-//! Ends: only what ended by itself is recorded as such, once, and before it is removed. Release commands are
-//! meant to end.
+//! Ends: only what ended by itself is recorded as such, once, and before it is removed. Release commands and
+//! runs are meant to end; of a run each attempt is recorded, before it is removed.
 
-use ward_types::keeper::{InstanceState, Role};
+use ward_types::id::RunId;
+use ward_types::keeper::{Exit, InstanceState, Role};
 use ward_types::release::Gap;
+use ward_types::run::{Attempt, Outcome};
 
 use super::Objection;
 use super::facts::{Case, runs};
@@ -27,9 +29,14 @@ pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
                     objections.push(Objection::FalseGap { service });
                 }
             }
+            Action::Tried { run, attempt, .. } if !is_true(case, *run, attempt) => {
+                objections.push(Objection::FalseTry { run: *run });
+            }
             Action::Remove { id } => {
-                let ended = case.seen(id).is_some_and(ended_by_itself);
-                if ended && !case.env.ended.contains(&id.ordinal()) {
+                let seen = case.seen(id);
+                let ended = seen.is_some_and(ended_by_itself);
+                let ended = ended && !case.env.ended.contains(&id.ordinal());
+                if ended || seen.is_some_and(|instance| is_untold(case, instance)) {
                     objections.push(Objection::RemovesUnrecorded { id: id.clone() });
                 }
             }
@@ -38,10 +45,44 @@ pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
     }
 }
 
+/// Whether it is an attempt of a run whose end is not recorded.
+fn is_untold(case: &Case, instance: &SeenInstance) -> bool {
+    let Role::Run(run) = instance.facts.role else {
+        return false;
+    };
+    let open = case.env.runs.open.get(&run);
+    open.is_some_and(|run| !run.has_tried(&instance.facts.id))
+}
+
+/// Whether an attempt has ended, as is said of it, and was not recorded.
+fn is_true(case: &Case, id: RunId, attempt: &Attempt) -> bool {
+    let Some(run) = case.env.runs.open.get(&id) else {
+        return false;
+    };
+    let untold = |i: &&SeenInstance| i.facts.role == Role::Run(id) && is_untold(case, i);
+    let Some(instance) = &attempt.instance else {
+        let none = case.all().find(untold).is_none();
+        return none && (run.stopped.is_some() || !case.is_up());
+    };
+    let seen = case.seen(instance).filter(untold);
+    let seen = seen.filter(|instance| !runs(instance));
+    let well = |instance: &SeenInstance| {
+        let state = &instance.status.state;
+        matches!(
+            state,
+            InstanceState::Exited {
+                exit: Exit::Code(0),
+                asked: false,
+            }
+        )
+    };
+    seen.is_some_and(|instance| well(instance) == (attempt.outcome == Outcome::Succeeded))
+}
+
 fn ended_by_itself(instance: &SeenInstance) -> bool {
     let asked = matches!(
         instance.status.state,
         InstanceState::Exited { asked: true, .. }
     );
-    !runs(instance) && !asked && instance.facts.role != Role::ReleaseCommand
+    !runs(instance) && !asked && !instance.facts.role.is_meant_to_end()
 }

@@ -9,6 +9,8 @@ mod course;
 mod data;
 mod ending;
 mod facts;
+mod filling;
+mod lifetime;
 mod moving;
 mod objection;
 mod retiring;
@@ -41,6 +43,8 @@ pub fn check(env: &Environment, observed: &Observed, plan: &Plan) -> Vec<Objecti
     data::examine(&case, &mut objections);
     ending::examine(&case, &mut objections);
     retiring::examine(&case, &mut objections);
+    filling::examine(&case, &mut objections);
+    lifetime::examine(&case, &mut objections);
     schema::examine(&case, &mut objections);
     objections
 }

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use ward_types::id::{Name, ReleaseId};
 use ward_types::keeper::{Exit, InstanceState, Role};
 use ward_types::release::{DataState, Deployment, Phase, Reason, Verdict};
+use ward_types::spec::EnvSpec;
 use ward_types::time::Timestamp;
 
 use super::Objection;
 use super::course::Course;
 use super::facts::{Case, is_healthy};
+use super::filling;
 use super::schema;
 use crate::action::Action;
 use crate::observed::SeenInstance;
@@ -122,17 +124,22 @@ fn is_prepared(case: &Case, deployment: &Deployment) -> bool {
             i.facts.role == Role::Database && i.facts.component == *database && is_healthy(i)
         })
     };
-    let mut commands = spec.services.iter().filter(|(_, s)| s.release.is_some());
     let prepared = case.env.data == DataState::Kept && case.env.prepared >= Some(deployment.to);
-    let done = (deployment.reason != Reason::Deploy && prepared)
-        || commands.all(|(name, _)| has_run(case, deployment.to, name));
-    spec.databases.keys().all(healthy) && done
+    let done =
+        (deployment.reason != Reason::Deploy && prepared) || have_run(case, deployment.to, spec);
+    spec.databases.keys().all(healthy) && done && filling::is_done(case, spec)
 }
 
-fn has_run(case: &Case, release: ReleaseId, service: &Name) -> bool {
+/// Whether each release command of a release has ended well.
+pub(super) fn have_run(case: &Case, release: ReleaseId, spec: &EnvSpec) -> bool {
+    let mut commands = spec.services.iter().filter(|(_, s)| s.release.is_some());
+    commands.all(|(name, _)| has_run(case, release, name, Role::ReleaseCommand))
+}
+
+pub(super) fn has_run(case: &Case, release: ReleaseId, service: &Name, role: Role) -> bool {
     case.all().any(|i| {
         let facts = &i.facts;
-        let ours = facts.role == Role::ReleaseCommand && facts.release == release;
+        let ours = facts.role == role && facts.release == release;
         let well = matches!(
             i.status.state,
             InstanceState::Exited {

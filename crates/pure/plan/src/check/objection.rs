@@ -1,6 +1,6 @@
 //! What can speak against a plan.
 
-use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId};
+use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId, RunId};
 
 /// Why a plan must not be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +58,12 @@ pub enum Objection {
     FalseEnd {
         /// Which instance.
         id: InstanceId,
+    },
+    /// It records an attempt of a run that has not ended so, or was recorded.
+    #[error("it would record an attempt of {run} that has not ended so, or was recorded")]
+    FalseTry {
+        /// Which run.
+        run: RunId,
     },
     /// It removes an instance whose unasked end was not recorded (P7).
     #[error("it would remove {id}, which ended by itself, before that is recorded")]
@@ -225,6 +231,23 @@ pub enum Objection {
     /// It removes data that is to be kept or is in use.
     #[error("it would remove data that is to be kept or is in use")]
     PurgesData,
+    /// It records that data was filled by something that has not ended well, or was recorded.
+    #[error("it would record that {component} was filled, which is not so or was recorded")]
+    FalseFilling {
+        /// The database or the service.
+        component: Name,
+    },
+    /// It ends an environment that has no end, has ended, or does more than that.
+    #[error(
+        "it would end an environment that has no end or has ended, or do something else with that"
+    )]
+    EndsUnasked,
+    /// It tells of an end that there is not, or again.
+    #[error("it would tell of an end that there is not, or that was told")]
+    WarnsAgain,
+    /// It says that an environment is gone of which something is left.
+    #[error("it would say that the environment is gone, and something of it is left")]
+    DeletesWhatIsThere,
     /// It retires a release that something can still lead to (P2).
     #[error("it would retire {release}, which may be needed again")]
     RetiresNeeded {

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ward_types::id::{InstanceId, Name, ReleaseId};
+use ward_types::id::{InstanceId, Name, ReleaseId, RunId};
 use ward_types::keeper::{InstanceState, Role};
 use ward_types::release::{DataState, Phase, Reason};
 
 use super::Objection;
 use super::course::Course;
 use super::facts::{Case, is_copy_of, runs};
+use super::filling;
 use crate::action::Action;
 use crate::observed::SeenInstance;
 
@@ -79,12 +80,30 @@ fn is_asked_for(case: &Case, start: &Start) -> bool {
             wanted && to == start.release && declared.is_some_and(|s| s.release.is_some())
         }
         (Role::ReleaseCommand, _) => false,
+        (Role::Seed | Role::Copy, Some((Phase::Preparing, to, _))) => {
+            to == start.release && filling::may_start(case, to, start.role, start.component)
+        }
+        (Role::Seed | Role::Copy, _) => false,
+        (Role::Run(run), _) => declared.is_some() && is_due(case, start, run),
         (Role::Service, Some((Phase::Rolling { .. }, to, _))) => {
             declared.is_some() && (serves || to == start.release)
         }
         (Role::Service, _) => declared.is_some() && serves,
     };
     asked && case.is_up()
+}
+
+/// Whether a run that has not ended has no attempt under way, and no other start in this plan.
+fn is_due(case: &Case, start: &Start, id: RunId) -> bool {
+    let Some(run) = case.env.runs.open.get(&id) else {
+        return false;
+    };
+    let its_own = (run.release, &run.service) == (start.release, start.component);
+    let mut attempts = case.all().filter(|i| i.facts.role == Role::Run(id));
+    let under_way = attempts.any(|i| !run.has_tried(&i.facts.id));
+    let mut starts = starts(case).into_iter();
+    let twice = starts.any(|other| other.role == start.role && other.id != start.id);
+    its_own && run.stopped.is_none() && !under_way && !twice
 }
 
 fn is_declared_database(case: &Case, start: &Start) -> bool {
@@ -148,9 +167,10 @@ fn above_surge(case: &Case, starts: &[Start]) -> Vec<Objection> {
         .collect();
     let crowded = names.into_iter().filter(|name| {
         let both = [course.old, course.new_release()];
-        let ours = |i: &&SeenInstance| both.iter().any(|r| is_copy_of(i, *r, name)) && runs(i);
-        let started = starts.iter().filter(|s| s.component == *name).count();
-        let running = case.all().filter(ours).count();
+        let copy = |i: &&SeenInstance| both.iter().any(|r| is_copy_of(i, *r, name)) && runs(i);
+        let ours = |s: &&Start| s.role == Role::Service && s.component == *name;
+        let started = starts.iter().filter(ours).count();
+        let running = case.all().filter(copy).count();
         course
             .most(name)
             .is_some_and(|most| running + started > most)

@@ -153,7 +153,12 @@ fn conflicts(case: &Case) -> Vec<Objection> {
             | Action::Route { .. }
             | Action::ChangeSchema { .. }
             | Action::Exchanged { .. }
+            | Action::Tried { .. }
             | Action::PurgeData
+            | Action::End { .. }
+            | Action::WarnOfEnd
+            | Action::Fill { .. }
+            | Action::Delete
             | Action::Retire { .. } => continue,
         };
         let mut earlier = seen.iter().filter(|(other, _)| *other == id);

@@ -1,5 +1,8 @@
 //! What ended, and that it is recorded.
 
+use ward_types::id::RunId;
+use ward_types::run::{Attempt, Outcome};
+
 use super::*;
 
 /// web-r1-3 of what serves was killed, and nobody has looked yet.
@@ -8,6 +11,85 @@ fn killed() -> World {
     let wall = world.wall();
     world.sim(&id("web-r1-3")).kill(wall);
     world
+}
+
+/// run1 goes on in worker-r1-6.
+fn running() -> World {
+    let mut world = serving();
+    world.run_asked(None, 60_000, 0);
+    world.run(100);
+    world
+}
+
+pub(super) fn runs() -> Vec<Wrong> {
+    let tried = |instance: Option<&str>, outcome: Outcome| {
+        vec![Action::Tried {
+            run: RunId(1),
+            attempt: Box::new(Attempt {
+                instance: instance.map(id),
+                started: None,
+                ended: Timestamp(0),
+                outcome,
+            }),
+            again: None,
+        }]
+    };
+    let ended = || {
+        let mut world = running();
+        let wall = world.wall();
+        world.sim(&id("worker-r1-6")).kill(wall);
+        Case::of(&world)
+    };
+    let unasked = || {
+        let mut case = Case::of(&serving());
+        case.ordinal = 6;
+        case
+    };
+    let twice = || {
+        let mut case = Case::of(&running());
+        case.ordinal = 7;
+        case
+    };
+    let run = |instance: &str| vec![start(instance, Role::Run(RunId(1)))];
+    let by = "anna".to_owned();
+    vec![
+        (
+            "an attempt that goes on",
+            Case::of(&running()),
+            tried(Some("worker-r1-6"), Outcome::Late),
+            "false try",
+        ),
+        (
+            "success of one that was killed",
+            ended(),
+            tried(Some("worker-r1-6"), Outcome::Succeeded),
+            "false try",
+        ),
+        (
+            "the end of one that began",
+            Case::of(&running()),
+            tried(None, Outcome::Stopped { by }),
+            "false try",
+        ),
+        (
+            "an attempt whose end nobody was told of",
+            ended(),
+            vec![remove("worker-r1-6")],
+            "removes unrecorded",
+        ),
+        (
+            "a run that nobody asked for",
+            unasked(),
+            run("worker-r1-6"),
+            "starts out of turn",
+        ),
+        (
+            "a second attempt beside the first",
+            twice(),
+            run("worker-r1-7"),
+            "starts out of turn",
+        ),
+    ]
 }
 
 pub(super) fn ending() -> Vec<Wrong> {

@@ -31,6 +31,177 @@ pub(super) fn data() -> Vec<Wrong> {
     ]
 }
 
+pub(super) fn lifetimes() -> Vec<Wrong> {
+    let end = |cause| Action::End { cause };
+    let warned = || {
+        let mut world = serving();
+        world.lasts(100_000);
+        world.run(95_000);
+        Case::of(&world)
+    };
+    let mut lasting = serving();
+    lasting.lasts(100_000);
+    let ending = Ending {
+        cause: Cause::Asked,
+        said: Said {
+            at: Timestamp(0),
+            by: "anna".into(),
+            why: String::new(),
+        },
+    };
+    let mut ends = going(Goal::Purged);
+    ends.env.life.ending = Some(ending.clone());
+    let mut with_data = going(Goal::Purged);
+    with_data.observed.instances.clear();
+    with_data.observed.gateway = None;
+    with_data.env.life.ending = Some(ending);
+    vec![
+        (
+            "one without an end ends",
+            Case::of(&serving()),
+            vec![end(Cause::Expired)],
+            "ends unasked",
+        ),
+        (
+            "one ends because Ward asks for it",
+            Case::of(&lasting),
+            vec![end(Cause::Asked)],
+            "ends unasked",
+        ),
+        (
+            "it ends, and more is done",
+            Case::of(&lasting),
+            vec![end(Cause::Expired), start("web-r1-7", Role::Service)],
+            "ends unasked",
+        ),
+        (
+            "an end that is not there is told",
+            Case::of(&serving()),
+            vec![Action::WarnOfEnd],
+            "warns again",
+        ),
+        (
+            "an end is told twice",
+            warned(),
+            vec![Action::WarnOfEnd],
+            "warns again",
+        ),
+        (
+            "one that lives is gone",
+            Case::of(&serving()),
+            vec![Action::Delete],
+            "deletes what is there",
+        ),
+        (
+            "one that runs is gone",
+            ends,
+            vec![Action::Delete],
+            "deletes what is there",
+        ),
+        (
+            "one that has data is gone",
+            with_data,
+            vec![Action::Delete],
+            "deletes what is there",
+        ),
+    ]
+}
+
+/// r1 is prepared on new data: its release command has ended well, its seed command has not begun; next is 3.
+fn to_be_seeded() -> Case {
+    let mut spec = returns();
+    spec.seeded = true;
+    let web = spec.services.get_mut(&name("web")).unwrap();
+    web.seed = Some(SeedCommand {
+        command: vec!["seed".into()],
+        timeout: Millis::secs(30),
+    });
+    let mut world = world();
+    world.deploy(spec);
+    world.run(550);
+    let mut case = Case::of(&world);
+    let before = case.observed.instances.len();
+    let seeds = |i: &SeenInstance| i.facts.role == Role::Seed;
+    case.observed.instances.retain(|_, i| !seeds(i));
+    assert_eq!((before, case.observed.instances.len()), (3, 2));
+    case.ordinal = 3;
+    case
+}
+
+pub(super) fn filling() -> Vec<Wrong> {
+    let fill = |filling, component: &str| Action::Fill {
+        deployment: DeploymentId(1),
+        filling,
+        component: name(component),
+    };
+    let next = to_be_seeded().ordinal;
+    let mut kept = to_be_seeded();
+    kept.env.data = DataState::Kept;
+    let mut unwanted = to_be_seeded();
+    let release = unwanted.env.releases.values_mut().next().unwrap();
+    release.spec.seeded = false;
+    let mut early = to_be_seeded();
+    early
+        .observed
+        .instances
+        .retain(|_, i| i.facts.role == Role::Database);
+    let mut done = to_be_seeded();
+    done.env.life.seeded.insert(name("web"));
+    let copy = start(&format!("db-r1-{next}"), Role::Copy);
+    let out = "starts out of turn";
+    vec![
+        (
+            "kept data is seeded",
+            kept,
+            vec![start(&format!("web-r1-{next}"), Role::Seed)],
+            out,
+        ),
+        (
+            "what wants no seed is seeded",
+            unwanted,
+            vec![start(&format!("web-r1-{next}"), Role::Seed)],
+            out,
+        ),
+        (
+            "a seed goes before a release command",
+            early,
+            vec![start(&format!("web-r1-{next}"), Role::Seed)],
+            out,
+        ),
+        (
+            "data is seeded again",
+            done,
+            vec![start(&format!("web-r1-{next}"), Role::Seed)],
+            out,
+        ),
+        (
+            "what is no clone gets another's rows",
+            to_be_seeded(),
+            vec![copy],
+            out,
+        ),
+        (
+            "a seed is recorded that did not run",
+            to_be_seeded(),
+            vec![fill(Filling::Seed, "web")],
+            "false filling",
+        ),
+        (
+            "what is not seeded yet rolls out",
+            to_be_seeded(),
+            vec![enter(1, Phase::Rolling { stage: 0 })],
+            "skips phase",
+        ),
+    ]
+}
+
+#[test]
+fn a_seed_in_its_turn_meets_no_objection() {
+    let case = to_be_seeded();
+    let seed = start(&format!("web-r1-{}", case.ordinal), Role::Seed);
+    assert_eq!(case.objections(&[seed]), vec![]);
+}
+
 /// r1 to r5 served in turn, the last two releases are retained beside what is needed.
 fn five_releases(env: &str) -> World {
     let mut world = world_of(env);

@@ -9,9 +9,9 @@ use ward_types::keeper::{InstanceFacts, Role};
 use ward_types::release::{Build, Release};
 use ward_types::route::RouteSettings;
 use ward_types::spec::{
-    Amount, Analysis, CanaryStep, DatabaseEngine, DatabaseSpec, Deadlines, EnvSpec, HealthSpec,
-    ImageSource, Inconclusive, Probe, ReleaseCommand, RouteSpec, Schema, ServiceSpec, Sticky,
-    Strategy,
+    Amount, Analysis, CanaryStep, CopyData, DatabaseEngine, DatabaseSpec, Deadlines, EnvSpec,
+    HealthSpec, ImageSource, Inconclusive, Probe, ReleaseCommand, RouteSpec, Schema, ServiceSpec,
+    Sticky, Strategy,
 };
 use ward_types::table::{Endpoint, Pool};
 use ward_types::time::{Millis, Timestamp};
@@ -40,8 +40,10 @@ pub fn worker(instances: u32) -> ServiceSpec {
         links: Vec::new(),
         egress: Vec::new(),
         env: BTreeMap::new(),
+        secrets: BTreeMap::new(),
         memory: None,
         release: None,
+        seed: None,
         routes: Vec::new(),
         start_timeout: Millis::secs(30),
         drain_timeout: Millis::secs(20),
@@ -128,9 +130,15 @@ pub fn spec(services: &[(&str, ServiceSpec)], databases: &[&str]) -> EnvSpec {
         version: "1.0".into(),
         services: services.collect(),
         databases: databases.collect(),
+        jobs: BTreeMap::new(),
         keep_warm: Millis::secs(600),
         keep_releases: 10,
         deadlines: Deadlines::default(),
+        seeded: false,
+        copy_data: CopyData::Denied,
+        protected: false,
+        policy: ward_types::policy::Policy::default(),
+        secrets: BTreeMap::new(),
     }
 }
 
@@ -149,10 +157,14 @@ pub fn release_of(id: ReleaseId, spec: EnvSpec, recorded: Timestamp) -> Release 
         build: Build {
             version: format!("{}.{}", spec.version, id.0),
             images: services.map(|s| (s.clone(), digest.clone())).collect(),
+            stack_file: None,
         },
         spec,
+        config: Default::default(),
+        secrets: Default::default(),
         recorded,
         by: "anna".into(),
+        promoted: None,
     }
 }
 
@@ -342,7 +354,10 @@ impl World {
             role,
             port: match role {
                 Role::Database => Some(5432),
-                Role::Service | Role::ReleaseCommand => service.and_then(|s| s.port),
+                Role::Run(_) => None,
+                Role::Service | Role::ReleaseCommand | Role::Seed | Role::Copy => {
+                    service.and_then(|s| s.port)
+                }
             },
             started: self.wall(),
         }

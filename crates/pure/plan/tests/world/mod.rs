@@ -25,10 +25,11 @@ use std::collections::BTreeMap;
 
 use ward_plan::{Action, Memory, Observed, Plan};
 use ward_types::event::{Event, State};
-use ward_types::id::{DeploymentId, EnvId, InstanceId, Name, ReleaseId};
+use ward_types::id::{DeploymentId, EnvId, InstanceId, Name, ReleaseId, RunId};
 use ward_types::keeper::{InstanceFacts, Role};
 use ward_types::maintenance::Maintenance;
 use ward_types::release::{Deployment, Environment, Goal, Phase, Reason};
+use ward_types::run::{Overlap, Run};
 use ward_types::spec::Strategy;
 use ward_types::time::{Millis, Timestamp};
 
@@ -87,7 +88,7 @@ impl World {
     pub fn of(env: &str) -> Self {
         let id = EnvId::parse(env).unwrap();
         let mut state = State::default();
-        let created = Event::EnvironmentCreated { env: id.clone() };
+        let created = Event::created(id.clone());
         state.apply(Timestamp(0), &created).unwrap();
         Self {
             now: 0,
@@ -260,6 +261,65 @@ impl World {
         self.say(&format!("> the goal is {goal:?}"));
         let env = self.id.clone();
         self.append(&Event::GoalChanged { env, goal });
+    }
+
+    /// A one-off command in the image of `worker`, of the release that serves; with a name, a job's.
+    pub fn run_asked(&mut self, job: Option<&str>, deadline: u64, retries: u32) -> RunId {
+        let id = self.env().runs.last.next();
+        let run = Run {
+            id,
+            job: job.map(name),
+            due: None,
+            service: name("worker"),
+            release: self.env().current.unwrap(),
+            command: vec!["close-month".into()],
+            deadline: Millis(deadline),
+            retries,
+            overlap: Overlap::Queue,
+            requested: self.wall(),
+            by: "anna".into(),
+            attempts: Vec::new(),
+            again: None,
+            stopped: None,
+        };
+        self.say(&format!("> {id} is asked for"));
+        let (env, run) = (self.id.clone(), Box::new(run));
+        self.append(&Event::RunQueued { env, run });
+        id
+    }
+
+    pub fn stop_run(&mut self, run: RunId) {
+        self.say(&format!("> {run} is to stop"));
+        let (env, by) = (self.id.clone(), "anna".to_owned());
+        self.append(&Event::RunStopped { env, run, by });
+    }
+
+    /// Ends so long after this moment.
+    pub fn lasts(&mut self, millis: u64) {
+        self.say(&format!("> it lasts for {} s", millis / 1000));
+        let (env, until) = (self.id.clone(), Some(self.wall() + Millis(millis)));
+        self.append(&Event::EnvironmentExtended { env, until });
+    }
+
+    /// It was made with the wish that its data be another one's.
+    pub fn copies_from(&mut self, from: &str) {
+        let copies = Some(EnvId::parse(from).unwrap());
+        self.state.environments.clear();
+        self.append(&Event::EnvironmentCreated {
+            env: self.id.clone(),
+            origin: None,
+            copies,
+            until: None,
+            by: "anna".into(),
+            why: String::new(),
+        });
+        self.say(&format!("> its data is to be that of {from}"));
+    }
+
+    pub fn created_again(&mut self) {
+        self.say("> it is created again");
+        let created = Event::created(self.id.clone());
+        self.append(&created);
     }
 
     // The driver.
@@ -439,6 +499,51 @@ impl World {
                     env: self.id.clone(),
                     deployment: *deployment,
                     stage: *stage,
+                });
+            }
+            Action::End { cause } => {
+                let (env, cause) = (self.id.clone(), *cause);
+                let (by, why) = ("ward".to_owned(), String::new());
+                self.append(&Event::EnvironmentEnding {
+                    env,
+                    cause,
+                    by,
+                    why,
+                });
+            }
+            Action::Fill {
+                deployment,
+                filling,
+                component,
+            } => {
+                self.append(&Event::DataFilled {
+                    env: self.id.clone(),
+                    deployment: *deployment,
+                    filling: *filling,
+                    component: component.clone(),
+                });
+            }
+            Action::WarnOfEnd => {
+                let env = self.id.clone();
+                self.append(&Event::ExpiryNear { env });
+            }
+            Action::Delete => {
+                assert!(self.engine.is_empty());
+                let env = self.id.clone();
+                self.append(&Event::EnvironmentDeleted { env });
+            }
+            Action::Tried {
+                run,
+                attempt,
+                again,
+            } => {
+                let (env, run, again) = (self.id.clone(), *run, *again);
+                let attempt = attempt.clone();
+                self.append(&Event::RunTried {
+                    env,
+                    run,
+                    attempt,
+                    again,
                 });
             }
             Action::Retire { release } => {

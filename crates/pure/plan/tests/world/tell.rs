@@ -92,6 +92,20 @@ impl World {
             }
             Action::Remove { id } => self.say(&format!("- remove {id}")),
             Action::PurgeData => self.say("- purge the data"),
+            Action::End { cause } => self.say(&format!("= the environment ends: {cause:?}")),
+            Action::Fill {
+                filling, component, ..
+            } => self.say(&format!("= {component} is filled: {filling:?}")),
+            Action::WarnOfEnd => self.say("= its end is near"),
+            Action::Delete => self.say("= it is gone"),
+            Action::Tried {
+                run,
+                attempt,
+                again,
+            } => {
+                let again = again.map_or("", |_| ", and is tried again");
+                self.say(&format!("= {run}: {:?}{again}", attempt.outcome));
+            }
             Action::Retire { release } => self.say(&format!("- retire {release}")),
         }
     }

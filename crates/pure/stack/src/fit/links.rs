@@ -9,7 +9,7 @@ use crate::tree::Table;
 use crate::value::{self, quote};
 
 /// The variables that a link to a database sets.
-const DATABASE_VARIABLES: [&str; 6] = [
+pub(crate) const DATABASE_VARIABLES: [&str; 6] = [
     "DATABASE_URL",
     "PGHOST",
     "PGPORT",

@@ -1,0 +1,238 @@
+//! Changes as people read them: grouped by service, one line each, what is destructive marked.
+
+use owo_colors::{OwoColorize, Style};
+use ward_types::changes::{
+    Change, ChangeKind, CostChange, Drift, EnvDiffView, Outcome, PlanView, Side, Summary,
+};
+
+use crate::printer::Printer;
+
+/// The lines of a list of changes.
+pub(crate) fn lines(changes: &[Change]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut rest = changes;
+    while let Some(first) = rest.first() {
+        let own = rest.iter().take_while(|c| c.component == first.component);
+        let (group, others) = rest.split_at(own.count());
+        lines.extend(grouped(group));
+        rest = others;
+    }
+    lines
+}
+
+fn grouped(group: &[Change]) -> Vec<String> {
+    let prefix = group[0].component.as_ref().map(|component| {
+        let title = component.to_string();
+        (title.replace(' ', "."), title)
+    });
+    let Some((prefix, title)) = prefix else {
+        return aligned(group, "");
+    };
+    if let [whole] = group
+        && whole.path == prefix
+    {
+        let text = whole.to_text.as_ref().or(whole.from_text.as_ref());
+        let text = text.cloned().unwrap_or_default();
+        return vec![line(whole, &title, &text)];
+    }
+    let mut lines = vec![format!("  {}", title.style(Style::new().bold()))];
+    lines.extend(
+        aligned(group, &format!("{prefix}."))
+            .into_iter()
+            .map(|l| format!("  {l}")),
+    );
+    lines
+}
+
+fn aligned(group: &[Change], prefix: &str) -> Vec<String> {
+    let name = |change: &Change| {
+        let name = change.path.strip_prefix(prefix).unwrap_or(&change.path);
+        name.to_owned()
+    };
+    let widest = group.iter().map(|change| name(change).chars().count());
+    let widest = widest.max().unwrap_or_default().min(40);
+    let shown = group.iter().map(|change| {
+        let name = name(change);
+        line(change, &format!("{name:widest$}"), &values(change, &name))
+    });
+    shown.collect()
+}
+
+fn values(change: &Change, name: &str) -> String {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    match change.kind {
+        // An item of a list that is named by what it is.
+        ChangeKind::Add if name.ends_with(&format!("[{}]", text(&change.to_text))) => String::new(),
+        ChangeKind::Remove if name.ends_with(']') => String::new(),
+        ChangeKind::Add => text(&change.to_text),
+        ChangeKind::Remove => text(&change.from_text),
+        ChangeKind::Change => format!("{} → {}", text(&change.from_text), text(&change.to_text)),
+    }
+}
+
+fn line(change: &Change, name: &str, values: &str) -> String {
+    let (sign, style) = match change.kind {
+        ChangeKind::Add => ("+", Style::new().green()),
+        ChangeKind::Change => ("~", Style::new().yellow()),
+        ChangeKind::Remove => ("-", Style::new().red()),
+    };
+    let mark = match change.destructive {
+        true => "!".style(Style::new().red().bold()).to_string(),
+        false => " ".to_owned(),
+    };
+    let between = if values.is_empty() { "" } else { "  " };
+    let means = format!("({})", change.means);
+    format!(
+        "{mark} {} {}{between}{values}  {}",
+        sign.style(style),
+        name.trim_end_matches(|_: char| values.is_empty() && name.ends_with(' ')),
+        means.dimmed()
+    )
+}
+
+/// How many there are, in a sentence.
+pub(crate) fn counted(summary: &Summary) -> String {
+    let Summary {
+        add,
+        change,
+        remove,
+        destructive,
+    } = summary;
+    let marked = match destructive {
+        0 => String::new(),
+        1 => "; 1 is destructive (!)".to_owned(),
+        many => format!("; {many} are destructive (!)"),
+    };
+    format!("{add} to add, {change} to change, {remove} to remove{marked}")
+}
+
+fn named(side: Option<&Side>) -> String {
+    match side {
+        None => "nothing".to_owned(),
+        Some(Side {
+            release: Some(release),
+            version,
+        }) => format!("{release} ({version})"),
+        Some(Side { version, .. }) => version.clone(),
+    }
+}
+
+fn cost(printer: &Printer, cost: &CostChange) {
+    match cost.before == cost.after {
+        true => printer.data(&format!("cost: {}, as before", cost.after)),
+        false => printer.data(&format!("cost: {} → {}", cost.before, cost.after)),
+    }
+}
+
+fn drift(printer: &Printer, drift: &[Drift]) {
+    if drift.is_empty() {
+        return;
+    }
+    printer.data("drift: what other hands changed");
+    for one in drift {
+        let after = match one.put_right {
+            true => "; put right since",
+            false => "",
+        };
+        printer.data(&format!("    {}: {}{after}", one.component, one.text));
+    }
+    printer.data("");
+}
+
+/// A whole plan; `rendered` is what breaks the policy.
+pub(crate) fn plan(printer: &Printer, plan: &PlanView, rendered: &str) {
+    let (from, to) = (named(plan.from.as_ref()), named(Some(&plan.to)));
+    if plan.outcome == Outcome::Nothing {
+        printer.data(&format!(
+            "{}   nothing to do: {from} serves as declared",
+            plan.env
+        ));
+        if !plan.drift.is_empty() {
+            printer.data("");
+        }
+        drift(printer, &plan.drift);
+        plan.notes.iter().for_each(|note| printer.say(note));
+        return;
+    }
+    printer.data(&format!("{}   {from} → {to}\n", plan.env));
+    lines(&told(plan))
+        .iter()
+        .for_each(|line| printer.data(line));
+    printer.data("\nwhat a deploy does:");
+    for (number, step) in plan.steps.iter().enumerate() {
+        let mark = if step.destructive { "!" } else { " " };
+        let mark = mark.style(Style::new().red().bold());
+        printer.data(&format!("{mark} {}. {}", number + 1, step.text));
+    }
+    printer.data("");
+    drift(printer, &plan.drift);
+    cost(printer, &plan.cost);
+    printer.data(&counted(&plan.summary));
+    plan.notes.iter().for_each(|note| printer.say(note));
+    printer.text(rendered);
+    if plan.outcome == Outcome::Forbidden {
+        let times = match plan.denied().count() {
+            1 => "once".to_owned(),
+            many => format!("{many} times"),
+        };
+        printer.error(
+            &format!(
+                "this breaks the policy of {} {times}; a deploy would be refused",
+                plan.env
+            ),
+            Some(&way_out(plan)),
+        );
+    }
+}
+
+/// A new environment has each setting of its own: who declares nothing of them need not read them.
+fn told(plan: &PlanView) -> Vec<Change> {
+    let usual =
+        |change: &&Change| change.path == "environment" || change.path.starts_with("stack.");
+    let new = plan.from.is_none();
+    let told = plan.changes.iter().filter(|change| !new || !usual(change));
+    told.cloned().collect()
+}
+
+fn way_out(plan: &PlanView) -> String {
+    let rule = plan.denied().next().map_or("RULE", |one| one.rule.as_str());
+    format!(
+        "change it as the report says; or somebody answers for it: `ward policy waive {rule} --env {} --until DATE --why TEXT`",
+        plan.env
+    )
+}
+
+/// The differences between two environments.
+pub(crate) fn env_diff(printer: &Printer, diff: &EnvDiffView) {
+    let (one, other) = (&diff.from_env, &diff.to_env);
+    let (from, to) = (named(diff.from.as_ref()), named(diff.to.as_ref()));
+    printer.data(&format!("{one} {from} → {other} {to}\n"));
+    if diff.changes.is_empty() {
+        printer.data("they differ in nothing but names and hosts");
+    } else {
+        lines(&diff.changes)
+            .iter()
+            .for_each(|line| printer.data(line));
+        printer.data("");
+        let Summary {
+            add,
+            change,
+            remove,
+            ..
+        } = diff.summary;
+        let (one, other) = (one.env(), other.env());
+        printer.data(&format!(
+            "{change} differ, {add} are only in {other}, {remove} only in {one}"
+        ));
+    }
+    cost(printer, &diff.cost);
+    let aside = diff
+        .aside
+        .iter()
+        .filter(|change| change.path != "environment");
+    match aside.count() {
+        0 => {}
+        1 => printer.say("set aside: 1 host"),
+        hosts => printer.say(&format!("set aside: {hosts} hosts")),
+    }
+}

@@ -1,0 +1,423 @@
+//! `env`: environments made, listed, given an end and deleted.
+
+use std::path::PathBuf;
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use owo_colors::OwoColorize;
+use ward_types::environments::{
+    CopiedData, CreateRequest, DeleteRequest, EnvironmentDetail, EnvironmentsView, ExtendRequest,
+    NewEnd, Standing,
+};
+use ward_types::id::{EnvId, Name};
+use ward_types::life::{Cause, Ending, Expiry, Life, Said, roughly};
+use ward_types::time::Timestamp;
+use ward_types::view::{DeployRequest, Held, Made, Others, StatusView, Unchanged, Until};
+
+use super::status::{columns, moment, now};
+use super::{Context, Trouble, deploy};
+use crate::args;
+use crate::printer::Status;
+
+pub(crate) async fn environments(context: &Context, asked: args::Env) -> Result<Status, Trouble> {
+    match asked {
+        args::Env::Create(create) => {
+            let data = match create.copy_data {
+                true => CopiedData::Rows,
+                false => CopiedData::None,
+            };
+            match create.from {
+                Some(from) => self::create(context, &from, create.name, data, create.made).await,
+                None => declared(context, create.name, create.dir, create.made).await,
+            }
+        }
+        args::Env::Clone { from, name, made } => {
+            self::create(context, &from, name, CopiedData::Rows, made).await
+        }
+        args::Env::List { all } => list(context, all).await,
+        args::Env::Show { env } => show(context, &env).await,
+        args::Env::Diff(diff) => super::plan::env_diff(context, &diff).await,
+        args::Env::Extend(extend) => self::extend(context, extend).await,
+        args::Env::Delete { env, yes, why } => delete(context, &env, yes, why).await,
+    }
+}
+
+async fn create(
+    context: &Context,
+    from: &str,
+    name: Name,
+    data: CopiedData,
+    made: args::Made,
+) -> Result<Status, Trouble> {
+    let request = CreateRequest {
+        from: parent(context, from).await?,
+        name,
+        data,
+        hosts: made.hosts.unwrap_or_default(),
+        ttl: made.ttl,
+        why: made.why,
+        until: match made.no_wait {
+            true => Until::Queued,
+            false => Until::Verdict,
+        },
+    };
+    let path = "/v1/environments/create";
+    let lines = context.client.post_lines(path, &request).await?;
+    deploy::follow(context, lines).await
+}
+
+/// One that a stack file declares: a deploy that makes it.
+async fn declared(
+    context: &Context,
+    name: Name,
+    dir: Option<PathBuf>,
+    made: args::Made,
+) -> Result<Status, Trouble> {
+    let request = DeployRequest {
+        dir: deploy::absolute(&dir.unwrap_or_else(|| ".".into()))?,
+        env: name,
+        why: made.why,
+        unchanged: Unchanged::Keep,
+        others: Others::Wait,
+        until: match made.no_wait {
+            true => Until::Queued,
+            false => Until::Verdict,
+        },
+        rollback: Held::Superseded,
+        strategy: None,
+        made: Some(Made { ttl: made.ttl }),
+    };
+    deploy::send(context, &request).await
+}
+
+/// What is to be copied. Whoever slips is told what was meant, and what there is.
+async fn parent(context: &Context, asked: &str) -> Result<EnvId, Trouble> {
+    let found = crate::env::find(&context.client, Some(asked)).await;
+    let known = found.as_ref().ok();
+    let status: StatusView = context.client.get("/v1/status").await?;
+    let there: Vec<&EnvId> = status.environments.iter().map(|env| &env.id).collect();
+    match known.is_some_and(|env| there.contains(&env)) {
+        true => found,
+        false => Err(no_parent(asked, &there)),
+    }
+}
+
+fn no_parent(asked: &str, there: &[&EnvId]) -> Trouble {
+    let name = |env: &&EnvId| match asked.contains('/') {
+        true => env.to_string(),
+        false => env.env().to_string(),
+    };
+    let names: Vec<String> = there.iter().map(name).collect();
+    let message = format!("there is no environment {asked} to copy");
+    let all: Vec<&str> = there.iter().map(|env| env.as_str()).collect();
+    let hint = match ward_stack::closest(asked, names.iter().map(String::as_str)) {
+        _ if all.is_empty() => "bring one up with `ward up DIR`".to_owned(),
+        Some(meant) => format!("did you mean {meant}? There are: {}", all.join(", ")),
+        None => format!("there are: {}", all.join(", ")),
+    };
+    Trouble::failure(message, Some(hint))
+}
+
+async fn list(context: &Context, all: bool) -> Result<Status, Trouble> {
+    let path = format!("/v1/environments?gone={all}");
+    let view: EnvironmentsView = context.client.get(&path).await?;
+    if context.printer.is_json() {
+        context.printer.json(&view);
+        return Ok(Status::Success);
+    }
+    if view.environments.is_empty() {
+        let hint = match all {
+            true => "there never was an environment; `ward up DIR` brings one up",
+            false => {
+                "there is no environment; `ward up DIR` brings one up, `--all` shows those that are gone"
+            }
+        };
+        context.printer.say(hint);
+        return Ok(Status::Success);
+    }
+    let header = [
+        "ENVIRONMENT",
+        "STATE",
+        "RELEASE",
+        "COPY OF",
+        "CREATED",
+        "BY",
+        "ENDS",
+    ];
+    let mut table = columns(&header);
+    for env in &view.environments {
+        table.add_row(row(env));
+    }
+    context.printer.table(&table, "");
+    for env in &view.environments {
+        if let (Some(at), Some(ending)) = (env.deleted, &env.ending) {
+            let (id, because) = (&env.id, because(ending));
+            let line = format!("{id} was deleted on {}: {because}", moment(at));
+            context.printer.data(&line);
+        }
+    }
+    Ok(Status::Success)
+}
+
+fn row(env: &EnvironmentDetail) -> Vec<String> {
+    let none = || "-".to_owned();
+    let release = match (env.release, &env.version) {
+        (Some(release), Some(version)) => format!("{release} ({version})"),
+        _ => none(),
+    };
+    let (created, by) = match &env.created {
+        Some(Said { at, by, .. }) => (moment(*at), by.clone()),
+        None => (none(), String::new()),
+    };
+    let ends = match env.expires {
+        Some(expiry) => format!("in {}", roughly(expiry.at.since(now()))),
+        None => none(),
+    };
+    vec![
+        env.id.to_string(),
+        word(env.state).to_owned(),
+        release,
+        env.origin
+            .as_ref()
+            .map_or_else(none, |o| o.from.to_string()),
+        created,
+        if by.is_empty() { none() } else { by },
+        ends,
+    ]
+}
+
+fn word(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Up => "up",
+        Standing::Coming => "coming up",
+        Standing::Unserved => "not served",
+        Standing::Down => "down",
+        Standing::Purged => "purged",
+        Standing::Ending => "ending",
+        Standing::Deleted => "deleted",
+    }
+}
+
+async fn show(context: &Context, asked: &str) -> Result<Status, Trouble> {
+    let env = crate::env::find(&context.client, Some(asked)).await?;
+    let path = format!("/v1/environments?env={env}");
+    let view: EnvironmentsView = context.client.get(&path).await?;
+    let detail = view.environments.into_iter().next();
+    let detail = detail.ok_or_else(|| Trouble::failure(format!("{env} is gone"), None))?;
+    if context.printer.is_json() {
+        context.printer.json(&detail);
+        return Ok(Status::Success);
+    }
+    for line in told(&detail) {
+        context.printer.data(&line);
+    }
+    Ok(Status::Success)
+}
+
+fn told(env: &EnvironmentDetail) -> Vec<String> {
+    let mut lines = vec![format!("{}   {}", env.id.bold(), word(env.state))];
+    let mut line = |what: &str, text: String| lines.push(format!("  {what:<10} {text}"));
+    match &env.origin {
+        Some(origin) => line(
+            "copy of",
+            format!("{}, hosts by {}", origin.from, origin.hosts),
+        ),
+        None => line("declared", "in its stack file".to_owned()),
+    }
+    if let Some(created) = &env.created {
+        line("created", said(created));
+    }
+    if let Some(expiry) = env.expires {
+        line("ends", ends(expiry));
+    }
+    match (&env.ending, env.deleted) {
+        (Some(ending), Some(at)) => {
+            line("deleted", format!("{}: {}", moment(at), because(ending)));
+        }
+        (Some(ending), None) => line("ends now", because(ending)),
+        (None, _) => {}
+    }
+    if let (Some(release), Some(version)) = (env.release, &env.version) {
+        line("release", format!("{release} ({version})"));
+    }
+    if !env.services.is_empty() {
+        let names: Vec<&str> = env.services.iter().map(|name| name.as_str()).collect();
+        line("services", names.join(", "));
+    }
+    for database in &env.databases {
+        let size = match database.bytes {
+            Some(bytes) => format!("{} of data", size(bytes)),
+            None => "no data".to_owned(),
+        };
+        line("database", format!("{}, {size}", database.name));
+    }
+    for address in &env.addresses {
+        line("address", address.clone());
+    }
+    lines
+}
+
+/// As people say it: `47 MiB`.
+fn size(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let unit = units.iter().find(|(shift, _)| bytes >> shift > 0);
+    match unit {
+        Some((shift, unit)) => format!("{} {unit}", bytes >> shift),
+        None => format!("{bytes} B"),
+    }
+}
+
+fn said(said: &Said) -> String {
+    let by = match said.by.as_str() {
+        "" => String::new(),
+        by => format!(" by {by}"),
+    };
+    format!("{}{by}{}", moment(said.at), quoted(&said.why))
+}
+
+fn quoted(why: &str) -> String {
+    match why {
+        "" => String::new(),
+        why => format!(" (“{why}”)"),
+    }
+}
+
+fn ends(expiry: Expiry) -> String {
+    let left = roughly(expiry.at.since(now()));
+    format!("{}, in {left}", moment(expiry.at))
+}
+
+fn because(ending: &Ending) -> String {
+    match ending.cause {
+        Cause::Expired => "its time was over".to_owned(),
+        Cause::Unmade => "it could not be made".to_owned(),
+        Cause::Asked => format!(
+            "{} asked for it{}",
+            ending.said.by,
+            quoted(&ending.said.why)
+        ),
+    }
+}
+
+/// What `ward status` says of where an environment comes from and how it ends; where the end is near, in yellow.
+pub(super) fn of_status(life: &Life) -> Vec<String> {
+    let mut lines = Vec::new();
+    match (&life.ending, life.deleted) {
+        (Some(ending), Some(at)) => {
+            lines.push(format!("deleted on {}: {}", moment(at), because(ending)));
+            return lines;
+        }
+        (Some(ending), None) => {
+            let line = format!("ends now: {}", because(ending));
+            lines.push(line.yellow().to_string());
+            return lines;
+        }
+        (None, _) => {}
+    }
+    let copy = life
+        .origin
+        .as_ref()
+        .map(|o| format!("a copy of {}", o.from));
+    let end = life.expires.map(|expiry| format!("ends {}", ends(expiry)));
+    let near = life.expires.is_some_and(|expiry| expiry.is_near(now()));
+    let all: Vec<String> = [copy, end].into_iter().flatten().collect();
+    if !all.is_empty() {
+        let line = all.join("; ");
+        lines.push(match near {
+            true => line.yellow().to_string(),
+            false => line,
+        });
+    }
+    lines
+}
+
+async fn extend(context: &Context, extend: args::Extend) -> Result<Status, Trouble> {
+    let env = crate::env::find(&context.client, Some(&extend.env)).await?;
+    let end = match (extend.end.ttl, &extend.end.until) {
+        (Some(ttl), _) => NewEnd::In(ttl),
+        (None, Some(until)) => NewEnd::At(point(until)?),
+        (None, None) => NewEnd::Never,
+    };
+    let request = ExtendRequest {
+        env,
+        end,
+        why: extend.why,
+    };
+    let path = "/v1/environments/extend";
+    let detail: EnvironmentDetail = context.client.post(path, &request).await?;
+    if context.printer.is_json() {
+        context.printer.json(&detail);
+        return Ok(Status::Success);
+    }
+    let line = match detail.expires {
+        Some(expiry) => format!("{} ends {}", detail.id, ends(expiry)),
+        None => format!("{} lasts until somebody deletes it", detail.id),
+    };
+    context.printer.data(&line);
+    Ok(Status::Success)
+}
+
+/// `2026-12-01T18:00:00Z`, or a date, or a date and a time of day, in the machine's own time zone.
+fn point(text: &str) -> Result<Timestamp, Trouble> {
+    let exact = text.parse::<jiff::Timestamp>().ok();
+    let local = || {
+        let civil = text.parse::<DateTime>().ok()?;
+        let zoned = civil.to_zoned(TimeZone::system()).ok()?;
+        Some(zoned.timestamp())
+    };
+    let millis = exact.or_else(local).map(jiff::Timestamp::as_millisecond);
+    let millis = millis.and_then(|millis| u64::try_from(millis).ok());
+    millis.map(Timestamp).ok_or_else(|| {
+        Trouble::usage(format!(
+            "`{text}` is not a moment such as 2026-12-01, 2026-12-01T18:00 or 2026-12-01T18:00:00Z"
+        ))
+    })
+}
+
+async fn delete(context: &Context, asked: &str, yes: bool, why: String) -> Result<Status, Trouble> {
+    let env = crate::env::find(&context.client, Some(asked)).await?;
+    if !yes {
+        let what = format!("Delete {env}, and its data for good?");
+        let refused =
+            format!("deleting {env} removes its data, and there is no terminal to ask at");
+        if !deploy::agreed(&what, &refused)? {
+            context.printer.say("nothing was changed");
+            return Ok(Status::Failure);
+        }
+    }
+    let request = DeleteRequest { env, why };
+    let path = "/v1/environments/delete";
+    let lines = context.client.post_lines(path, &request).await?;
+    deploy::follow(context, lines).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_read_with_and_without_a_zone() {
+        assert_eq!(point("1970-01-01T00:00:07Z").unwrap(), Timestamp(7000));
+        assert_eq!(
+            point("1970-01-02T00:00:00+01:00").unwrap(),
+            Timestamp(82_800_000)
+        );
+        assert!(point("2026-12-01").is_ok() && point("2026-12-01 18:00").is_ok());
+        for wrong in ["", "tomorrow", "2026-13-01", "18:00"] {
+            assert!(point(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn whoever_slips_is_told_what_was_meant() {
+        let ids = [
+            EnvId::parse("shop/prod").unwrap(),
+            EnvId::parse("shop/dev").unwrap(),
+        ];
+        let there: Vec<&EnvId> = ids.iter().collect();
+        let hint = |asked| no_parent(asked, &there).hint.unwrap();
+        assert!(hint("prd").starts_with("did you mean prod? There are: shop/prod, shop/dev"));
+        assert!(hint("shop/prd").starts_with("did you mean shop/prod?"));
+        assert_eq!(hint("elsewhere"), "there are: shop/prod, shop/dev");
+    }
+}

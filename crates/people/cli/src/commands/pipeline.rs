@@ -1,0 +1,166 @@
+//! `pipeline`: a build on its way through environments.
+
+use ward_types::id::PipelineRunId;
+use ward_types::pipeline::{Position, Word};
+use ward_types::view::{PipelineRequest, PipelineRunView, Until, VoteRequest};
+
+use super::deploy::{absolute, follow};
+use super::status::{columns, moment};
+use super::{Context, Trouble};
+use crate::args::{Pipeline, Vote};
+use crate::platform;
+use crate::printer::Status;
+
+pub(crate) async fn pipeline(context: &Context, asked: Pipeline) -> Result<Status, Trouble> {
+    match asked {
+        Pipeline::Run {
+            pipeline,
+            dir,
+            no_wait,
+            why,
+            addresses,
+        } => {
+            platform::ensure(&context.home, &addresses, &context.printer).await?;
+            let request = PipelineRequest {
+                dir: absolute(&dir)?,
+                pipeline,
+                why,
+                until: match no_wait {
+                    true => Until::Queued,
+                    false => Until::Verdict,
+                },
+            };
+            let lines = context.client.post_lines("/v1/pipelines", &request).await?;
+            follow(context, lines).await
+        }
+        Pipeline::Show { run } => show(context, run).await,
+        Pipeline::Approve(vote) => give(context, vote, Word::Approve).await,
+        Pipeline::Reject(vote) => give(context, vote, Word::Reject).await,
+    }
+}
+
+async fn give(context: &Context, vote: Vote, word: Word) -> Result<Status, Trouble> {
+    let request = VoteRequest {
+        run: vote.run,
+        word,
+        why: vote.why,
+    };
+    let run: PipelineRunView = context.client.post("/v1/pipelines/vote", &request).await?;
+    if context.printer.is_json() {
+        context.printer.json(&run);
+        return Ok(Status::Success);
+    }
+    let said = match word {
+        Word::Approve => "approved",
+        Word::Reject => "rejected",
+    };
+    let id = run.id;
+    let message = format!("{id} is {said}; `ward pipeline show {id}` says how it goes on");
+    context.printer.done(&message);
+    Ok(Status::Success)
+}
+
+async fn show(context: &Context, run: Option<PipelineRunId>) -> Result<Status, Trouble> {
+    let path = match run {
+        Some(run) => format!("/v1/pipelines?run={}", run.0),
+        None => "/v1/pipelines".to_owned(),
+    };
+    let runs: Vec<PipelineRunView> = context.client.get(&path).await?;
+    let printer = &context.printer;
+    if printer.is_json() {
+        printer.json(&runs);
+        return Ok(Status::Success);
+    }
+    if let (Some(_), Some(one)) = (run, runs.first()) {
+        detail(context, one);
+        return Ok(Status::Success);
+    }
+    if runs.is_empty() {
+        printer.say("no pipeline was run yet; `ward pipeline run NAME` begins one");
+        return Ok(Status::Success);
+    }
+    let mut table = columns(&["RUN", "PIPELINE", "VERSION", "BEGAN", "BY", "STANDS"]);
+    for run in &runs {
+        table.add_row(vec![
+            run.id.to_string(),
+            format!("{}/{}", run.stack, run.pipeline),
+            run.version.clone(),
+            moment(run.began),
+            run.author.clone(),
+            run.stands.clone(),
+        ]);
+    }
+    printer.table(&table, "");
+    Ok(Status::Success)
+}
+
+fn detail(context: &Context, run: &PipelineRunView) {
+    let printer = &context.printer;
+    let PipelineRunView {
+        id,
+        stack,
+        pipeline,
+        version,
+        ..
+    } = run;
+    printer.data(&format!(
+        "{id} of the pipeline {pipeline} of {stack}: {version}"
+    ));
+    printer.data(&format!("begun by {} on {}", run.author, moment(run.began)));
+    printer.data(&format!("{}, since {}", run.stands, moment(run.since)));
+    let ended = matches!(run.position, Position::Ended { .. });
+    for (at, stage) in run.stages.iter().enumerate() {
+        let release = run
+            .reached
+            .get(at)
+            .map(|reached| reached.release.to_string());
+        let mut gate = Vec::new();
+        gate.extend(
+            stage
+                .gate
+                .check
+                .as_ref()
+                .map(|check| format!("check {}", check.command.join(" "))),
+        );
+        if stage.gate.soak.0 > 0 {
+            gate.push(format!(
+                "soak {}",
+                ward_types::unit::format_duration(stage.gate.soak)
+            ));
+        }
+        gate.extend(
+            stage
+                .gate
+                .approve
+                .as_ref()
+                .map(|approve| format!("word of a {}", approve.role)),
+        );
+        let gate = match gate.is_empty() {
+            true => String::new(),
+            false => format!("   gate: {}", gate.join(", ")),
+        };
+        let left = if ended { "not begun" } else { "to come" };
+        let release = release.unwrap_or_else(|| left.to_owned());
+        printer.data(&format!("  {:<12} {release}{gate}", stage.env));
+    }
+    for vote in &run.votes {
+        let word = match vote.word {
+            Word::Approve => "approved",
+            Word::Reject => "rejected",
+        };
+        let refused = vote
+            .refused
+            .as_ref()
+            .map(|why| format!(", which does not count: {} {why}", vote.by));
+        let why = if vote.why.is_empty() {
+            String::new()
+        } else {
+            format!(" “{}”", vote.why)
+        };
+        printer.data(&format!(
+            "  {word} by {}{why}{}",
+            vote.by,
+            refused.unwrap_or_default()
+        ));
+    }
+}

@@ -1,0 +1,124 @@
+//! `policy`: the rules of an environment, and who answers for what breaks them.
+
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use ward_types::policy::{Day, Level, Origin, Rule};
+use ward_types::time::{Millis, Timestamp};
+use ward_types::unit::parse_duration;
+use ward_types::view::{PolicyView, WaiveRequest};
+
+use super::{Context, Trouble};
+use crate::args;
+use crate::printer::Status;
+
+pub(crate) async fn policy(context: &Context, asked: args::Policy) -> Result<Status, Trouble> {
+    let view = match asked {
+        args::Policy::Show(of) => {
+            let env = crate::env::find(&context.client, of.env.as_deref()).await?;
+            context.client.get(&format!("/v1/policy?env={env}")).await?
+        }
+        args::Policy::Waive {
+            rule,
+            env,
+            until,
+            why,
+        } => waive(context, rule, &env, Some(until), why).await?,
+        args::Policy::Enforce { rule, env, why } => waive(context, rule, &env, None, why).await?,
+    };
+    match context.printer.is_json() {
+        true => context.printer.json(&view),
+        false => shown(context, &view),
+    }
+    Ok(Status::Success)
+}
+
+async fn waive(
+    context: &Context,
+    rule: Rule,
+    env: &args::OfEnv,
+    until: Option<Timestamp>,
+    why: String,
+) -> Result<PolicyView, Trouble> {
+    let env = crate::env::find(&context.client, env.env.as_deref()).await?;
+    let request = WaiveRequest {
+        env: Some(env),
+        rule,
+        until,
+        why,
+    };
+    Ok(context.client.post("/v1/policy/waive", &request).await?)
+}
+
+fn shown(context: &Context, view: &PolicyView) {
+    context.printer.data(&view.env.to_string());
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    for rule in &view.rules {
+        let by = match (rule.level, rule.origin) {
+            (Level::Off, _) => "",
+            (_, Origin::Stack) => "stack file",
+            (_, Origin::Installation) => "installation",
+        };
+        let detail = rule.detail.clone().unwrap_or_default();
+        let (name, level) = (rule.rule.as_str(), rule.level.as_str());
+        table.add_row([name, level, &detail, by, &rule.about]);
+    }
+    context.printer.table(&table, " ");
+    for one in &view.waivers {
+        let (rule, waiver) = (one.rule, &one.waiver);
+        let holds = match one.holds {
+            true => "waived until",
+            false => "was waived until",
+        };
+        let (until, by, why) = (waiver.until, &waiver.by, &waiver.why);
+        context
+            .printer
+            .data(&format!("{rule} {holds} {until} by {by}: {why}"));
+    }
+}
+
+/// Reads `2026-12-31`, to the end of that day in UTC, or how long from now on, such as `7d`.
+pub(crate) fn until(text: &str) -> Result<Timestamp, String> {
+    let wrong =
+        || format!("{text:?} is neither a day such as 2026-12-31 nor a duration such as 7d");
+    let end = match Day::parse(text) {
+        Some(day) => {
+            let day = jiff::civil::date(
+                i16::try_from(day.year).map_err(|_| wrong())?,
+                i8::try_from(day.month).map_err(|_| wrong())?,
+                i8::try_from(day.day).map_err(|_| wrong())?,
+            );
+            let next = day.tomorrow().map_err(|_| wrong())?;
+            next.to_zoned(jiff::tz::TimeZone::UTC)
+                .map_err(|_| wrong())?
+                .timestamp()
+        }
+        None => {
+            let Millis(span) = parse_duration(text).map_err(|_| wrong())?;
+            let span = i64::try_from(span).map_err(|_| wrong())?;
+            let span = jiff::SignedDuration::from_millis(span);
+            jiff::Timestamp::now()
+                .checked_add(span)
+                .map_err(|_| wrong())?
+        }
+    };
+    let millis = u64::try_from(end.as_millisecond()).map_err(|_| wrong())?;
+    Ok(Timestamp(millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::until;
+
+    #[test]
+    fn a_day_is_meant_to_its_end() {
+        assert_eq!(
+            until("2026-12-31").unwrap().to_string(),
+            "2027-01-01 00:00:00 UTC"
+        );
+        for bad in ["", "tomorrow", "2026-02-30", "7", "99999999999999d"] {
+            assert!(until(bad).is_err(), "{bad}");
+        }
+        assert!(until("7d").unwrap() > until("1h").unwrap());
+    }
+}

@@ -1,0 +1,237 @@
+//! A build on its way through a pipeline: its gates, the words of people, and what becomes of it when something
+//! fails or Ward is killed on the way.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that fails says what it saw"
+)]
+
+mod support;
+
+use std::process::Command;
+
+use serde_json::Value;
+use support::load::get;
+use support::{Ward, eventually, is_root, kill9};
+
+/// Who starts the runs of the tests that need two people; root is the other one.
+const AUTHOR: u32 = 1234;
+
+const ENVIRONMENTS: &str = r#"
+[environment.dev]
+service.web.route.host = "dev.localhost"
+[environment.qa]
+service.web.route.host = "qa.localhost"
+[environment.prod]
+service.web.route.host = "prod.localhost"
+
+[pipeline.delivery]
+stages = ["dev", "qa", "prod"]
+"#;
+
+/// Asks the stage itself, by the address that it is told.
+const CHECK: &str = r#"
+import os, sys, urllib.request
+host = os.environ["WARD_ADDRESSES"].split()[0].split("//")[1].split(":")[0]
+request = urllib.request.Request("http://" + os.environ["WARD_HTTP"], headers={"host": host})
+answer = urllib.request.urlopen(request).read().decode()
+print("checked", os.environ["WARD_ENV"], os.environ["WARD_RELEASE"], answer)
+sys.exit(answer != "good")
+"#;
+
+fn declare(ward: &Ward, answer: &str, gates: &str) {
+    ward.write("check.py", CHECK);
+    let more = format!("{ENVIRONMENTS}{gates}");
+    ward.stack(&format!(r#"ANSWER = "{answer}""#), &more);
+}
+
+const CHECKED: &str = r#"
+[pipeline.delivery.gate.dev]
+command = ["python3", "check.py"]
+"#;
+
+fn approved(people: &str, by: &str) -> String {
+    format!(
+        r#"
+[pipeline.delivery.gate.qa]
+approve = {{ role = "qa-lead", by = "{by}" }}
+[role.qa-lead]
+people = [{people}]
+"#
+    )
+}
+
+fn run(ward: &Ward) -> support::Ran {
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    ward.run(&["pipeline", "run", "delivery", &dir])
+}
+
+fn answers(ward: &Ward, env: &str) -> Option<String> {
+    let answer = get(&ward.http(), &format!("{env}.localhost"), "/").ok()?;
+    (answer.status == 200).then_some(answer.body)
+}
+
+fn shown(ward: &Ward, id: &str) -> Value {
+    let runs = ward.ok(&["pipeline", "show", id, "--output", "json"]);
+    let runs: Vec<Value> = serde_json::from_str(&runs).unwrap();
+    runs.into_iter().next().unwrap()
+}
+
+fn comes_to(ward: &Ward, id: &str, at: &str) {
+    eventually(&format!("{id} is {at}"), || {
+        shown(ward, id)["position"]["at"] == at
+    });
+}
+
+#[test]
+fn a_build_goes_from_stage_to_stage_when_its_checks_are_passed() {
+    let ward = Ward::new();
+    let soaks = "[pipeline.delivery.gate.qa]\nsoak = \"1s\"\n";
+    declare(&ward, "good", &format!("{CHECKED}{soaks}"));
+    let first = run(&ward);
+    first.success();
+    assert!(
+        first
+            .stderr()
+            .contains("1.0.1 has passed the pipeline delivery"),
+        "{first:?}"
+    );
+    for env in ["dev", "qa", "prod"] {
+        assert_eq!(answers(&ward, env).as_deref(), Some("good"));
+    }
+    let releases = ward.ok(&["releases", "--env", "prod"]);
+    assert!(releases.contains("1.0.1 from shop/qa r1"), "{releases}");
+
+    declare(&ward, "bad", &format!("{CHECKED}{soaks}"));
+    let failed = run(&ward);
+    let says = [
+        "the check of shop/dev was not passed",
+        "checked shop/dev r2 bad",
+        "were not begun",
+    ];
+    failed.fails(1, &says);
+    let served = ["dev", "qa", "prod"].map(|env| answers(&ward, env).unwrap());
+    assert_eq!(served, ["bad", "good", "good"]);
+    let detail = ward.ok(&["pipeline", "show", "p2"]);
+    assert!(
+        detail.contains("it failed") && detail.contains("not begun"),
+        "{detail}"
+    );
+    let around = ward.run(&["promote", "--from", "dev", "--to", "prod"]);
+    around.fails(1, &["1.0.2 did not pass the pipeline delivery (p2)"]);
+    ward.run(&["pipeline", "approve", "p2"])
+        .fails(1, &["p2 is over"]);
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    ward.run(&["pipeline", "run", "other", &dir])
+        .fails(1, &["shop has no pipeline other", "delivery"]);
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+}
+
+#[test]
+fn p4_a_run_goes_on_by_itself_when_ward_was_killed() {
+    let ward = Ward::new();
+    let soaks = "[pipeline.delivery.gate.prod]
+soak = \"2s\"
+";
+    let approved = approved("\"uid:0\", \"root\"", "anybody");
+    declare(&ward, "good", &format!("{approved}{soaks}"));
+    let waits = run(&ward);
+    waits.success();
+    assert!(
+        waits.stderr().contains("waits for the word of a qa-lead"),
+        "{waits:?}"
+    );
+    let around = ward.run(&["promote", "--from", "qa", "--to", "prod"]);
+    around.fails(
+        1,
+        &["1.0.1 is on its way to shop/prod in the pipeline delivery (p1)"],
+    );
+    run(&ward).fails(1, &["p1 of the pipeline delivery", "is under way"]);
+    assert_eq!(answers(&ward, "prod"), None);
+
+    kill9(ward.server_pid());
+    ward.ok(&["up", "--platform"]);
+    comes_to(&ward, "p1", "approving");
+    if is_root() {
+        ward.ok(&["pipeline", "approve", "--why", "looks well"]);
+        comes_to(&ward, "p1", "soaking");
+        kill9(ward.server_pid());
+        ward.ok(&["up", "--platform"]);
+        comes_to(&ward, "p1", "ended");
+        let run = shown(&ward, "p1");
+        assert_eq!(
+            run["position"]["outcome"]["outcome"], "succeeded",
+            "{run:#}"
+        );
+        assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+        ward.ok(&["audit", "verify"]);
+    }
+}
+
+#[test]
+fn a_stage_that_is_moved_elsewhere_meanwhile_passes_nothing() {
+    let ward = Ward::new();
+    declare(&ward, "good", &approved("\"uid:0\"", "anybody"));
+    run(&ward).success();
+    declare(&ward, "other", &approved("\"uid:0\"", "anybody"));
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    ward.ok(&["deploy", &dir, "--env", "qa"]);
+    comes_to(&ward, "p1", "ended");
+    let stands = shown(&ward, "p1")["stands"].to_string();
+    assert!(
+        stands.contains("shop/qa does not serve r1 any more"),
+        "{stands}"
+    );
+}
+
+/// Another person, who may talk to a Ward of the author's, and has or has not the role.
+fn as_root(ward: &Ward, arguments: &[&str]) -> std::process::Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ward"));
+    command.args(arguments).env("WARD_HOME", ward.home());
+    command.output().unwrap()
+}
+
+#[test]
+fn only_a_second_person_with_the_role_lets_it_pass_and_each_word_is_recorded() {
+    if !is_root() {
+        println!("skipped: two people are root and somebody else");
+        return;
+    }
+    let ward = Ward::of_user(AUTHOR);
+    let author = format!("\"uid:{AUTHOR}\"");
+    declare(&ward, "good", &approved(&author, "another"));
+    run(&ward).success();
+    ward.run(&["pipeline", "approve"]).fails(
+        1,
+        &["started the run, and a second person has to approve it"],
+    );
+    let stranger = as_root(&ward, &["pipeline", "approve", "p1"]);
+    let said = String::from_utf8_lossy(&stranger.stderr).into_owned();
+    assert!(
+        !stranger.status.success() && said.contains("does not have the role qa-lead"),
+        "{said}"
+    );
+    let events = ward.ok(&["events", "--env", "qa"]);
+    assert!(
+        events.contains("p1 was not approved by uid:0(root): does not have the role"),
+        "{events}"
+    );
+    assert_eq!(shown(&ward, "p1")["votes"].as_array().unwrap().len(), 2);
+    comes_to(&ward, "p1", "approving");
+    ward.ok(&["pipeline", "reject", "--why", "not this week"]);
+    comes_to(&ward, "p1", "ended");
+    let events = ward.ok(&["events", "--env", "qa"]);
+    assert!(events.contains("rejected it: “not this week”"), "{events}");
+
+    declare(
+        &ward,
+        "good",
+        &approved(&format!("{author}, \"root\""), "another"),
+    );
+    run(&ward).success();
+    let second = as_root(&ward, &["pipeline", "approve", "p2", "--why", "seen"]);
+    assert!(second.status.success(), "{second:?}");
+    comes_to(&ward, "p2", "ended");
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+}

@@ -1,0 +1,301 @@
+//! Rules that a plan must pass: they refuse, they warn, somebody answers for them.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that fails says what it saw"
+)]
+
+mod support;
+
+use std::fs;
+
+use serde_json::Value;
+use support::Ward;
+use support::schema::Schema;
+
+/// What a protected environment needs, beside `more`.
+fn sound(ward: &Ward, more: &str) {
+    let text = format!(
+        r#"
+[stack]
+name = "shop"
+version = "1.0"
+keep_warm = "0s"
+
+[service.web]
+build = {{ files = ["app.py"], run = ["python3", "-u", "app.py"], base = "host" }}
+port = 8000
+health = {{ path = "/healthz", interval = "50ms", healthy = 2 }}
+instances = 2
+limit = {{ rate = "100/s" }}
+route = {{ host = "shop.localhost", https = "redirect" }}
+
+[environment.prod]
+protected = true
+policy.host_base = "off"
+{more}
+"#
+    );
+    ward.write("ward.toml", &text);
+}
+
+fn plan(ward: &Ward, code: i32) -> Value {
+    let ran = ward.run(&["plan", "--env", "prod", "--output", "json"]);
+    assert_eq!(ran.code(), code, "{ran:?}");
+    let value: Value = serde_json::from_str(&ran.stdout()).unwrap();
+    Schema::published("plan.schema.json").check("plan", &value);
+    value
+}
+
+fn rules(plan: &Value) -> Vec<&str> {
+    let violations = plan["policy"]["violations"].as_array().unwrap().iter();
+    violations
+        .map(|one| one["rule"].as_str().unwrap())
+        .collect()
+}
+
+fn deploy(ward: &Ward) -> support::Ran {
+    ward.run(&["deploy", "--env", "prod"])
+}
+
+#[test]
+fn a_protected_environment_refuses_what_is_unsound_with_rule_place_and_way_out() {
+    let ward = Ward::new();
+    ward.stack(
+        r#"ANSWER = "one""#,
+        "\n[service.foreign]\nimage = \"registry.example.org/some:1\"\n[environment.prod]\nprotected = true\nservice.web.instances = 1",
+    );
+    deploy(&ward).fails(
+        1,
+        &[
+            "web would have 1 instance, and at least 2 are asked for (min_instances: the policy of prod",
+            "service.web.instances = 1",
+            "at shop.localhost would answer without TLS (tls",
+            "the image of web would lie on the machine's own files (host_base",
+            "web has a public route and no limit on requests (rate_limit",
+            "the image of foreign, registry.example.org/some:1, would come from elsewhere",
+            "expected `service.web.instances = 2`",
+            "ward.toml:",
+            "the policy forbids it; nothing was changed",
+        ],
+    );
+    assert_eq!(ward.status()["environments"], Value::Array(Vec::new()));
+    let check = ward.run(&["check"]);
+    assert!(
+        check.stderr().contains("min_instances") && check.code() == 0,
+        "{check:?}"
+    );
+    let json = ward.run(&["deploy", "--env", "prod", "--output", "json"]);
+    let last: Value = serde_json::from_str(json.stdout().lines().last().unwrap()).unwrap();
+    assert_eq!(last["progress"], "forbidden");
+    let first = &last["violations"][0];
+    assert_eq!(
+        (&first["rule"], &first["path"]),
+        (&"min_instances".into(), &"service.web.instances".into())
+    );
+    assert!(
+        first["place"]["line"].as_u64().unwrap() > 15,
+        "in the override: {first}"
+    );
+
+    sound(&ward, "");
+    deploy(&ward).success();
+}
+
+#[test]
+fn a_waiver_lets_one_rule_be_broken_until_its_end_and_is_in_the_log() {
+    let ward = Ward::new();
+    sound(&ward, "");
+    deploy(&ward).success();
+    sound(&ward, "service.web.instances = 1");
+    assert_eq!(
+        (rules(&plan(&ward, 1)), deploy(&ward).code()),
+        (vec!["min_instances"], 1)
+    );
+    let waive = |until: &str, why: &str| {
+        ward.run(&[
+            "policy",
+            "waive",
+            "min-instances",
+            "--env",
+            "prod",
+            "--until",
+            until,
+            "--why",
+            why,
+        ])
+    };
+    waive("7d", " ").fails(1, &["needs a reason"]);
+    waive("2020-01-01", "late").fails(1, &["is over"]);
+    waive("900d", "long").fails(1, &["within a year"]);
+    waive("soon", "when").fails(2, &["neither a day"]);
+    ward.run(&[
+        "policy",
+        "waive",
+        "min_instanses",
+        "--until",
+        "1d",
+        "--why",
+        "x",
+    ])
+    .fails(2, &["there are: database_removed"]);
+    assert_eq!(
+        rules(&plan(&ward, 1)),
+        ["min_instances"],
+        "nothing was waived"
+    );
+    let shown = waive("7d", "the second machine is late").success();
+    assert!(
+        shown.contains("min_instances waived until")
+            && shown.contains("the second machine is late"),
+        "{shown}"
+    );
+    let waived = plan(&ward, 2);
+    assert_eq!(
+        waived["policy"]["violations"][0]["waived"]["why"],
+        "the second machine is late"
+    );
+    // Who answers is told, and in the log.
+    let deployed = deploy(&ward);
+    assert!(
+        deployed.stderr().contains("the second machine is late"),
+        "{deployed:?}"
+    );
+    deployed.success();
+    let events = ward.ok(&["events", "-n", "100"]);
+    assert!(
+        events.contains("the rule min_instances is waived until"),
+        "{events}"
+    );
+    ward.ok(&["policy", "enforce", "min_instances", "--env", "prod"]);
+    assert_eq!(plan(&ward, 0)["outcome"], "nothing", "what serves may stay");
+    sound(
+        &ward,
+        "service.web.instances = 1\nservice.web.env = { A = \"1\" }",
+    );
+    deploy(&ward).fails(1, &["min_instances"]);
+    ward.run(&["policy", "enforce", "tls", "--env", "prod"])
+        .fails(1, &["tls is not waived"]);
+    ward.ok(&["audit", "verify"]);
+}
+
+#[test]
+fn the_installation_asks_for_more_than_a_stack_file_can_take_away() {
+    let ward = Ward::new();
+    sound(&ward, "");
+    deploy(&ward).success();
+    let policy = ward.home().join("policy.toml");
+    let always = "policy.freeze = [\"2000-01-01/2999-12-31\"]\npolicy.freeze_zone = \"UTC\"\n[environment.prod.policy]\nhost_base = \"warn\"\n";
+    fs::write(&policy, always).unwrap();
+    // Nothing changes: that is no deployment.
+    deploy(&ward).success();
+    sound(&ward, "service.web.env = { A = \"1\" }\npolicy.freeze = []");
+    let frozen = plan(&ward, 1);
+    assert_eq!(rules(&frozen), ["host_base", "freeze"]);
+    assert_eq!(frozen["policy"]["violations"][1]["origin"], "installation");
+    deploy(&ward).fails(
+        1,
+        &[
+            "nothing is deployed from 2000-01-01 to 2999-12-31 (UTC)",
+            "deploy after 2999-12-31",
+        ],
+    );
+    ward.run(&["deploy", "--env", "prod", "--force"])
+        .fails(1, &["nothing is deployed from"]);
+    let shown = ward.ok(&["policy", "show", "--env", "prod"]);
+    assert!(
+        shown.contains("freeze") && shown.contains("installation"),
+        "{shown}"
+    );
+
+    fs::write(&policy, "policy.tsl = \"deny\"\n").unwrap();
+    deploy(&ward).fails(
+        1,
+        &[
+            "the installation's policy has mistakes",
+            "W0201",
+            "until it is mended nothing is deployed",
+        ],
+    );
+    fs::write(&policy, "service.web.port = 1\n").unwrap();
+    deploy(&ward).fails(1, &["W0603"]);
+    fs::remove_file(&policy).unwrap();
+    deploy(&ward).success();
+    // Going back is never asked.
+    fs::write(&policy, always).unwrap();
+    ward.ok(&["rollback", "--env", "prod"]);
+    // A copy is deployed, too, and has rules of its own in the installation's file.
+    let copy = ["env", "create", "demo", "--from", "prod"];
+    ward.run(&copy).fails(
+        1,
+        &[
+            "the installation's policy forbids shop/demo",
+            "[environment.demo]",
+        ],
+    );
+    fs::write(
+        &policy,
+        format!("{always}[environment.demo]\npolicy.freeze = []\n"),
+    )
+    .unwrap();
+    ward.ok(&copy);
+    let held = ward.run(&["up", ".", "--env", "prod"]);
+    assert!(
+        held.stderr().contains("somebody rolled back to r1"),
+        "{held:?}"
+    );
+    held.success();
+}
+
+#[test]
+fn a_database_is_neither_removed_nor_purged_unless_somebody_answers_for_it() {
+    let ward = Ward::new();
+    let stack = |more: &str| {
+        ward.write(
+            "ward.toml",
+            &format!("[stack]\nname = \"shop\"\nversion = \"1.0\"\n[database.db]\nengine = \"postgres\"\n{more}\n[environment.prod]\nprotected = true\n"),
+        );
+    };
+    stack("[database.old]\nengine = \"postgres\"");
+    deploy(&ward).success();
+    stack("");
+    let removed = plan(&ward, 1);
+    assert_eq!(rules(&removed), ["database_removed"]);
+    assert_eq!(removed["changes"][0]["destructive"], true, "{removed}");
+    deploy(&ward).fails(
+        1,
+        &["the database old would be removed", "keep `[database.old]`"],
+    );
+    // Whoever takes the rule away with it does not get past it.
+    let unprotected = fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    ward.write("ward.toml", &unprotected.replace("protected = true", ""));
+    deploy(&ward).fails(1, &["the database old would be removed"]);
+    stack("");
+    let purge = ward.run(&["down", "--purge", "--yes", "--env", "prod"]);
+    purge.fails(
+        1,
+        &[
+            "the policy of shop/prod forbids to remove its data",
+            "nothing was changed",
+        ],
+    );
+    assert_eq!(ward.status()["environments"][0]["goal"], "up");
+    ward.run(&["env", "delete", "prod", "--yes"])
+        .fails(1, &["forbids to remove its data"]);
+    // What protects the original is about the original.
+    ward.ok(&["env", "create", "demo", "--from", "prod"]);
+    ward.ok(&["env", "delete", "demo", "--yes"]);
+    ward.ok(&[
+        "policy",
+        "waive",
+        "database_removed",
+        "--env",
+        "prod",
+        "--until",
+        "1h",
+        "--why",
+        "the test is over",
+    ]);
+    deploy(&ward).success();
+}

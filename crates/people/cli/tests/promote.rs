@@ -1,0 +1,208 @@
+//! One build for several environments: promoted by hand, and brought through them by one command.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that fails says what it saw"
+)]
+
+mod support;
+
+use serde_json::Value;
+use support::Ward;
+use support::load::get;
+
+const ENVIRONMENTS: &str = r#"
+[environment.dev]
+service.web.route.host = "dev.localhost"
+[environment.qa]
+service.web.route.host = "qa.localhost"
+[environment.prod]
+service.web.route.host = "prod.localhost"
+service.web.instances = 1
+"#;
+
+fn declare(ward: &Ward, answer: &str, more: &str) {
+    let more = format!("{ENVIRONMENTS}{more}");
+    ward.stack(&format!(r#"ANSWER = "{answer}""#), &more);
+}
+
+fn answers(ward: &Ward, env: &str) -> Option<String> {
+    let answer = get(&ward.http(), &format!("{env}.localhost"), "/").ok()?;
+    (answer.status == 200).then_some(answer.body)
+}
+
+fn releases(ward: &Ward, env: &str) -> Vec<Value> {
+    let releases = ward.ok(&["releases", "--env", env, "--output", "json"]);
+    serde_json::from_str(&releases).unwrap()
+}
+
+fn deploy(ward: &Ward, env: &str) {
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    ward.ok(&["deploy", &dir, "--env", env]);
+}
+
+#[test]
+fn what_was_tried_in_one_environment_serves_in_another_and_nothing_is_built() {
+    let ward = Ward::new();
+    declare(&ward, "one", "");
+    deploy(&ward, "qa");
+    // Whatever becomes of the source: what is promoted is the build.
+    ward.write("app.py", "raise SystemExit('never built')");
+    ward.write("ward.toml", "broken = ");
+
+    let said = ward.run(&[
+        "promote",
+        "--from",
+        "qa",
+        "--to",
+        "prod",
+        "--why",
+        "signed off",
+    ]);
+    said.success();
+    assert!(!said.stderr().contains("building"), "{said:?}");
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("one"));
+    let (qa, prod) = (releases(&ward, "qa"), releases(&ward, "prod"));
+    assert_eq!(prod[0]["images"], qa[0]["images"]);
+    assert_eq!(prod[0]["version"], qa[0]["version"]);
+    assert_eq!(prod[0]["promoted"]["env"], "shop/qa");
+    assert_eq!(prod[0]["promoted"]["release"], 1);
+    assert!(qa[0].get("promoted").is_none());
+    let table = ward.ok(&["releases", "--env", "prod"]);
+    assert!(table.contains("1.0.1 from shop/qa r1"), "{table}");
+
+    let again = ward.run(&["promote", "--from", "qa", "--to", "prod"]);
+    again.success();
+    assert!(
+        again
+            .stderr()
+            .contains("nothing changed: r1 (1.0.1) serves"),
+        "{again:?}"
+    );
+    assert_eq!(releases(&ward, "prod").len(), 1);
+    let events = ward.ok(&["events", "--env", "prod"]);
+    assert!(events.contains("signed off"), "{events}");
+}
+
+#[test]
+fn what_cannot_be_promoted_is_refused_and_changes_nothing() {
+    let ward = Ward::new();
+    declare(&ward, "one", "");
+    deploy(&ward, "qa");
+    ward.stack(r#"MODE = "exit""#, ENVIRONMENTS);
+    ward.run(&["deploy", "--env", "qa"])
+        .fails(1, &["cannot open the moon"]);
+    let promote = |more: &[&str]| ward.run(&[&["promote", "--from", "qa", "--to"], more].concat());
+
+    promote(&["nowhere"]).fails(
+        2,
+        &[
+            "declares no environment `nowhere`",
+            "ward.toml of shop/qa r1",
+        ],
+    );
+    promote(&["qa"]).fails(1, &["shop/qa cannot be promoted to itself"]);
+    promote(&["other/prod"]).fails(1, &["environments of different stacks"]);
+    promote(&["prod", "--release", "r2"]).fails(1, &["r2 never succeeded in shop/qa"]);
+    promote(&["prod", "--release", "r7"]).fails(1, &["shop/qa has no release r7"]);
+    let unknown = ward.run(&["promote", "--from", "test", "--to", "prod"]);
+    unknown.fails(1, &["there is no environment test", "shop/qa"]);
+
+    ward.ok(&["down", "--env", "qa"]);
+    promote(&["prod"]).fails(1, &["nothing serves in shop/qa", "--release"]);
+    promote(&["prod", "--release", "r1"]).success();
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("one"));
+}
+
+fn each(ward: &Ward, envs: &str, more: &[&str]) -> support::Ran {
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    ward.run(&[&["deploy", &dir, "--envs", envs], more].concat())
+}
+
+#[test]
+fn one_command_brings_one_build_to_each_environment_in_order() {
+    let ward = Ward::new();
+    declare(&ward, "one", "");
+    let said = each(&ward, "dev,qa,prod", &["--output", "json"]);
+    let lines = said.success();
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let ended = lines
+        .iter()
+        .filter(|line| line["progress"] == "environment");
+    let ended: Vec<&str> = ended.map(|line| line["env"].as_str().unwrap()).collect();
+    assert_eq!(ended, ["shop/dev", "shop/qa", "shop/prod"]);
+    let builds = lines.iter().filter_map(|line| line["message"].as_str());
+    assert_eq!(
+        builds
+            .filter(|message| message.contains("web: built"))
+            .count(),
+        1,
+        "{lines:#?}"
+    );
+    let last = lines.last().unwrap();
+    assert_eq!(last["message"], "1.0.1 serves in dev, qa and prod");
+    for env in ["dev", "qa", "prod"] {
+        assert_eq!(answers(&ward, env).as_deref(), Some("one"));
+        assert_eq!(releases(&ward, env)[0]["version"], "1.0.1");
+    }
+    let again = each(&ward, "dev,qa,prod", &[]);
+    again.success();
+    assert!(
+        again.stderr().contains("1.0.1 serves in dev, qa and prod"),
+        "{again:?}"
+    );
+    assert_eq!(releases(&ward, "prod").len(), 1, "nothing changed");
+}
+
+#[test]
+fn the_first_environment_that_fails_is_the_last_that_is_begun() {
+    let ward = Ward::new();
+    declare(&ward, "one", "");
+    each(&ward, "dev,qa,prod", &[]).success();
+    let bad = ENVIRONMENTS.replace(
+        "[environment.prod]",
+        "service.web.env.MODE = \"exit\"\n[environment.prod]",
+    );
+    ward.stack(r#"ANSWER = "two""#, &bad);
+    each(&ward, "dev,nowhere", &[]).fails(2, &["declares no environment `nowhere`"]);
+    assert_eq!(
+        answers(&ward, "dev").as_deref(),
+        Some("one"),
+        "nothing was begun"
+    );
+    each(&ward, "dev,dev", &[]).fails(1, &["dev is named twice"]);
+
+    let failed = each(&ward, "dev,qa,prod", &[]);
+    failed.fails(
+        1,
+        &[
+            "cannot open the moon",
+            "shop/qa did not succeed; prod was not begun",
+        ],
+    );
+    let served: Vec<_> = ["dev", "qa", "prod"]
+        .iter()
+        .map(|env| answers(&ward, env))
+        .collect();
+    assert_eq!(
+        served,
+        ["two", "one", "one"].map(|answer| Some(answer.to_owned()))
+    );
+    assert_eq!(releases(&ward, "prod").len(), 1);
+
+    let same = ENVIRONMENTS.replace("prod.localhost", "qa.localhost");
+    ward.stack(r#"ANSWER = "three""#, &same);
+    each(&ward, "dev,qa,prod", &[]).fails(
+        1,
+        &["the host qa.localhost of shop/prod leads to shop/qa, too"],
+    );
+    assert_eq!(
+        answers(&ward, "dev").as_deref(),
+        Some("two"),
+        "nothing was begun"
+    );
+}

@@ -1,0 +1,543 @@
+//! Secrets: set, generated, listed, taken back, missing, and without their master key.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that fails says what it saw"
+)]
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::Value;
+use support::load::{Load, get};
+use support::{Ran, Ward, eventually, kill9, poll};
+
+const HOST: &str = "shop.localhost";
+
+/// Answers with a variable (`/var/NAME`), with a file and its mode (`/file/PATH`), and says what it is asked to.
+const ASKED: &str = r#"
+import os, sys, stat
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        kind, _, rest = self.path[1:].partition("/")
+        text = "ok"
+        if kind == "var":
+            text = os.environ.get(rest, "(none)")
+        if kind == "file":
+            path = "/" + rest
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+            text = f"{mode:04o} {open(path).read()}"
+        if kind == "say":
+            print("it is", os.environ.get(rest, "(none)"), flush=True)
+        data = text.encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+    def log_message(self, *args):
+        pass
+print("starts", flush=True)
+ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"#;
+
+fn ward() -> Ward {
+    let ward = Ward::new();
+    ward.write("asked.py", ASKED);
+    ward
+}
+
+fn stack(ward: &Ward, secrets: &str, more: &str) {
+    let text = format!(
+        r#"
+[stack]
+name = "shop"
+version = "1.0"
+keep_warm = "1s"
+
+[service.web]
+build = {{ files = ["asked.py"], run = ["python3", "-u", "asked.py"], base = "host" }}
+port = 8000
+health = {{ path = "/healthz", interval = "50ms", healthy = 2 }}
+route = {{ host = "shop.localhost" }}
+secrets = {{ {secrets} }}
+{more}
+"#
+    );
+    ward.write("ward.toml", &text);
+}
+
+fn piped(ward: &Ward, arguments: &[&str], input: &str) -> Ran {
+    let mut command = ward.command(arguments);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    Ran::of(arguments, child.wait_with_output().unwrap())
+}
+
+fn set(ward: &Ward, name: &str, value: &str) -> String {
+    let ran = piped(ward, &["secret", "set", name, "--env", "shop/dev"], value);
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    ran.stderr()
+}
+
+fn asked(ward: &Ward, path: &str) -> String {
+    get(&ward.http(), HOST, path).unwrap().body
+}
+
+fn json(ward: &Ward, arguments: &[&str]) -> Value {
+    let text = ward.ok(&[arguments, &["--output", "json"]].concat());
+    serde_json::from_str(&text).unwrap()
+}
+
+fn releases(ward: &Ward) -> usize {
+    json(ward, &["releases"]).as_array().unwrap().len()
+}
+
+#[test]
+fn secrets_reach_the_instance_and_come_back_with_a_release() {
+    let ward = ward();
+    let secrets = r#"API_KEY = "env", signing-key = "/run/secrets/signing-key", TOKEN = "env""#;
+    stack(&ward, secrets, "[secret.TOKEN]\ngenerate = 32");
+    ward.ok(&["up", "--platform"]);
+    // What is missing is said in one go, and nothing is changed.
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    let refused = ward.run(&["up", &dir]);
+    let says = [
+        "secrets are not set in shop/dev: API_KEY (of web), signing-key (of web); nothing was changed",
+        "`ward secret set API_KEY --env shop/dev`",
+    ];
+    refused.fails(1, &says);
+    assert!(!refused.stderr().contains("TOKEN"), "{refused:?}");
+    // Before anything is deployed: recorded, and part of the first release.
+    set(&ward, "API_KEY", "key-number-one\n");
+    set(&ward, "signing-key", "line one\nline two\n\n");
+    ward.up();
+    assert_eq!(asked(&ward, "/var/API_KEY"), "key-number-one");
+    assert_eq!(
+        asked(&ward, "/file/run/secrets/signing-key"),
+        "0400 line one\nline two\n"
+    );
+    let token = asked(&ward, "/var/TOKEN");
+    assert_eq!(token.len(), 43, "32 bytes in base64url");
+    // A deploy of the same changes nothing; a new value is a new release of the same build.
+    ward.up();
+    assert_eq!(releases(&ward), 1);
+    let said = set(&ward, "API_KEY", "key-number-two");
+    assert!(said.contains("API_KEY has version 2"), "{said}");
+    assert_eq!(asked(&ward, "/var/API_KEY"), "key-number-two");
+    assert_eq!(asked(&ward, "/var/TOKEN"), token);
+    let all = json(&ward, &["releases"]);
+    assert_eq!(all[0]["version"], all[1]["version"]);
+    assert!(set(&ward, "API_KEY", "key-number-two").contains("nothing changed in shop/dev"));
+    // Back, with its secrets (P2).
+    let back = ward.run(&["rollback"]);
+    let warned = "r1 comes back with its own secrets: API_KEY 1 (the newest is 2)";
+    assert!(back.stderr().contains(warned), "{back:?}");
+    assert_eq!(asked(&ward, "/var/API_KEY"), "key-number-one");
+    let listed = json(&ward, &["secret", "list"]);
+    let key = &listed["secrets"][0];
+    assert_eq!(
+        (&key["newest"]["version"], &key["in_force"]),
+        (&2.into(), &1.into())
+    );
+    assert_eq!(key["used_by"][0], "web");
+    let table = ward.run(&["secret", "list"]);
+    assert!(
+        table
+            .stderr()
+            .contains("what serves has version 1 of API_KEY, not 2"),
+        "{table:?}"
+    );
+    // Several in one release.
+    let env = "# of the vault\nAPI_KEY=key-number-three\nexport OTHER=\"some\\nthing\"\n";
+    let imported = piped(&ward, &["secret", "import"], env);
+    assert_eq!(imported.code(), 0, "{imported:?}");
+    assert!(
+        imported.stderr().contains("no service gets OTHER"),
+        "{imported:?}"
+    );
+    assert_eq!(releases(&ward), 3);
+    assert_eq!(asked(&ward, "/var/API_KEY"), "key-number-three");
+    let history = json(&ward, &["secret", "history", "API_KEY"]);
+    assert_eq!(history["API_KEY"].as_array().unwrap().len(), 3);
+    assert_eq!(history["API_KEY"][1]["releases"][0], 2);
+    ward.ok(&["secret", "unset", "OTHER"]);
+    ward.run(&["secret", "unset", "API_KEY"])
+        .fails(1, &["API_KEY is a secret of web in r3", "take it out"]);
+    // No word of any value.
+    let values = ["key-number", "line one", token.as_str(), "some\nthing"];
+    for arguments in [
+        &["events", "-n", "1000"][..],
+        &["events", "-n", "1000", "--output", "json"],
+        &["secret", "list", "--output", "json"],
+        &["secret", "history"],
+        &["status", "--output", "json"],
+        &["releases", "--output", "json"],
+        &["deployment", "show", "--output", "json"],
+    ] {
+        let said = ward.ok(arguments);
+        for value in values {
+            assert!(!said.contains(value), "{arguments:?} says {value}");
+        }
+    }
+}
+
+#[test]
+fn what_an_instance_says_of_a_secret_is_masked() {
+    let ward = ward();
+    stack(&ward, r#"API_KEY = "env""#, "");
+    ward.ok(&["up", "--platform"]);
+    set(&ward, "API_KEY", "hunter2-hunter2");
+    ward.up();
+    asked(&ward, "/say/API_KEY");
+    let mut said = String::new();
+    eventually("the instance's words are kept", || {
+        said = ward.ok(&["logs", "web"]);
+        said.contains("it is")
+    });
+    assert!(said.contains("it is [secret API_KEY]"), "{said}");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let ward = ward();
+    stack(&ward, r#"API_KEY = "env""#, "");
+    ward.ok(&["up", "--platform"]);
+    let refused = |arguments: &[&str], input: &str, code: i32, says: &[&str]| {
+        let arguments = [&["secret"], arguments].concat();
+        let ran = piped(&ward, &arguments, input);
+        ran.fails(code, says);
+        assert!(!ran.stderr().contains("hunter2"), "{ran:?}");
+    };
+    let here = ["--env", "dev"];
+    let with = |words: &[&'static str]| [words, &here].concat();
+    refused(
+        &with(&["set", "API_KEY=hunter2"]),
+        "",
+        2,
+        &["no place on a command line"],
+    );
+    refused(
+        &with(&["set", "../hunter2"]),
+        "",
+        2,
+        &["not a name of a secret"],
+    );
+    refused(
+        &with(&["set", "API_KEY"]),
+        "\n",
+        1,
+        &["the value of API_KEY is empty"],
+    );
+    refused(
+        &with(&["set", "API_KEY"]),
+        "hunter2\0",
+        1,
+        &["holds a NUL character"],
+    );
+    refused(
+        &with(&["set", "database/db"]),
+        "hunter2",
+        1,
+        &["which Ward makes itself"],
+    );
+    refused(
+        &with(&["import"]),
+        "A=1\nhunter2\n",
+        1,
+        &["line 2 of standard input: it has no `=`"],
+    );
+    refused(&with(&["import"]), "A=1\nA=2\n", 1, &["A is named twice"]);
+    let long = "hunter2".repeat(6000);
+    refused(
+        &with(&["set", "API_KEY"]),
+        &long,
+        1,
+        &["has 42000 bytes; 32768 is the most"],
+    );
+    // Nothing of that made an environment.
+    let status = ward.status();
+    assert_eq!(status["environments"].as_array().unwrap().len(), 0);
+    let misspelt = piped(
+        &ward,
+        &["secret", "set", "API_KYE", "--env", "dev"],
+        "hunter2",
+    );
+    let says = "no service gets API_KYE (did you mean `API_KEY`?)";
+    assert!(misspelt.stderr().contains(says), "{misspelt:?}");
+    set(&ward, "API_KEY", "hunter2-hunter2");
+    ward.up();
+    ward.run(&["config", "set", "API_KEY=1"]).fails(
+        1,
+        &["API_KEY is a secret of web", "ward secret set API_KEY"],
+    );
+    ward.run(&["secret", "unset", "NOTHING"])
+        .fails(1, &["NOTHING is not set"]);
+    ward.run(&["secret", "history", "NOTHING"])
+        .fails(1, &["never had a secret NOTHING"]);
+}
+
+/// The only file of a master key.
+fn key(ward: &Ward) -> std::path::PathBuf {
+    let entries = fs::read_dir(ward.home().join("master-keys")).unwrap();
+    let mut keys = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "key"));
+    let key = keys.next().unwrap();
+    assert_eq!(keys.next(), None);
+    key
+}
+
+#[test]
+fn without_its_master_key_nothing_starts_and_what_serves_goes_on() {
+    let ward = ward();
+    stack(&ward, r#"API_KEY = "env""#, "");
+    ward.ok(&["up", "--platform"]);
+    set(&ward, "API_KEY", "hunter2-hunter2");
+    ward.up();
+    let key = key(&ward);
+    let id = key.file_stem().unwrap().to_str().unwrap().to_owned();
+    let aside = ward.home().join("aside");
+    fs::rename(&key, &aside).unwrap();
+    let says = [
+        &*format!(
+            "the master key {id} is needed, and {} is not there",
+            key.display()
+        ),
+        "r1 serves as before",
+    ];
+    ward.run(&["deploy", "--force"]).fails(1, &says);
+    piped(&ward, &["secret", "set", "API_KEY"], "another-value").fails(1, &says[..1]);
+    ward.run(&["secret", "rekey"]).fails(1, &says[..1]);
+    assert_eq!(releases(&ward), 1);
+    // One that dies is not replaced by one without its secrets.
+    let pid = ward.instances("web")[0]["pid"].as_i64().unwrap();
+    assert_eq!(asked(&ward, "/var/API_KEY"), "hunter2-hunter2");
+    kill9(i32::try_from(pid).unwrap());
+    eventually("status says which key is needed", || {
+        let text = ward.ok(&["status"]);
+        text.contains(&id)
+    });
+    assert!(ward.healthy("web").is_empty());
+    // Another one under its name opens nothing.
+    fs::write(&key, "0".repeat(64)).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    ward.run(&["deploy", "--force"])
+        .fails(1, &["should hold the master key", &id]);
+    // With the key back all comes back by itself.
+    fs::rename(&aside, &key).unwrap();
+    let back = poll(std::time::Duration::from_secs(60), || {
+        get(&ward.http(), HOST, "/var/API_KEY").is_ok_and(|answer| answer.body == "hunter2-hunter2")
+    });
+    assert!(back, "{}", ward.ok(&["status"]));
+}
+
+use std::os::unix::fs::PermissionsExt;
+
+#[test]
+fn another_master_key_opens_all_that_was_sealed_before() {
+    let ward = ward();
+    stack(&ward, r#"API_KEY = "env""#, "");
+    ward.ok(&["up", "--platform"]);
+    set(&ward, "API_KEY", "hunter2-hunter2");
+    ward.up();
+    set(&ward, "API_KEY", "hunter3-hunter3");
+    let before = key(&ward);
+    let rekeyed = json(&ward, &["secret", "rekey", "--why", "a test"]);
+    let after = key(&ward);
+    assert_ne!(before, after);
+    assert_eq!(rekeyed["to"], after.file_stem().unwrap().to_str().unwrap());
+    assert_eq!(rekeyed["values"], 2);
+    ward.ok(&["rollback"]);
+    assert_eq!(asked(&ward, "/var/API_KEY"), "hunter2-hunter2");
+    ward.ok(&["deploy", "--force"]);
+    assert_eq!(asked(&ward, "/var/API_KEY"), "hunter3-hunter3");
+    let events = ward.ok(&["events"]);
+    assert!(
+        events.contains("are sealed under the master key"),
+        "{events}"
+    );
+}
+
+#[test]
+fn declared_rotations_make_new_versions() {
+    let ward = ward();
+    let more = r#"
+[secret.TOKEN]
+generate = 32
+[secret.API_KEY]
+rotate = ["python3", "-c", "import os; print(os.environ['API_KEY'] + '+' + os.environ['WARD_SECRET'])"]
+[secret.BROKEN]
+rotate = ["python3", "-c", "import os; raise SystemExit(os.environ['BROKEN'])"]
+"#;
+    let secrets = r#"TOKEN = "env", API_KEY = "env", BROKEN = "env", PLAIN = "env""#;
+    stack(&ward, secrets, more);
+    ward.ok(&["up", "--platform"]);
+    let values = "API_KEY=first-key\nBROKEN=hunter2-hunter2\nPLAIN=some-value\n";
+    piped(&ward, &["secret", "import", "--env", "dev"], values).success();
+    ward.up();
+    let token = asked(&ward, "/var/TOKEN");
+    ward.ok(&["secret", "rotate", "TOKEN"]);
+    assert_ne!(asked(&ward, "/var/TOKEN"), token);
+    ward.ok(&["secret", "rotate", "API_KEY"]);
+    assert_eq!(asked(&ward, "/var/API_KEY"), "first-key+API_KEY");
+    let broken = ward.run(&["secret", "rotate", "BROKEN"]);
+    broken.fails(
+        1,
+        &["the rotation of BROKEN ended with status 1; nothing was changed; r3 serves as before"],
+    );
+    assert!(!broken.stderr().contains("hunter2"), "{broken:?}");
+    ward.run(&["secret", "rotate", "PLAIN"]).fails(
+        1,
+        &["does not say how PLAIN is rotated", "ward secret set PLAIN"],
+    );
+    ward.run(&["secret", "rotate", "NOTHING"])
+        .fails(1, &["has no secret NOTHING"]);
+    ward.run(&["secret", "rotate", "database/db"])
+        .fails(1, &["has no database db"]);
+}
+
+/// Each request is a session of its own in the database, so that each needs a password that is valid.
+const COUNTS: &str = r#"
+import os, subprocess
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        status, text = 200, "ok"
+        if self.path != "/healthz":
+            sql = "insert into hit values (1); select count(*), current_user, session_user from hit"
+            ran = subprocess.run(["psql", "-qAtX", "-c", sql], capture_output=True, text=True)
+            status, text = (200, ran.stdout) if ran.returncode == 0 else (500, ran.stderr)
+            if ran.returncode != 0:
+                print(ran.stderr, flush=True)
+        data = text.encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+    def do_POST(self):
+        left = int(self.headers["content-length"])
+        while left:
+            left -= len(self.rfile.read(min(left, 65536)))
+        self.path = "/"
+        self.do_GET()
+    def log_message(self, *args):
+        pass
+subprocess.run(["psql", "-qAtX", "-c", "create table if not exists hit (n int)"])
+ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"#;
+
+#[test]
+fn a_databases_password_is_rotated_under_load_and_no_request_fails() {
+    let ward = ward();
+    ward.write("counts.py", COUNTS);
+    ward.write(
+        "ward.toml",
+        r#"
+[stack]
+name = "shop"
+version = "1.0"
+keep_warm = "1s"
+
+[service.web]
+build = { files = ["counts.py"], run = ["python3", "-u", "counts.py"], base = "host" }
+port = 8000
+health = { path = "/healthz", interval = "50ms", healthy = 2 }
+instances = 2
+route = { host = "shop.localhost" }
+links = ["db"]
+
+[database.db]
+engine = "postgres"
+"#,
+    );
+    ward.up();
+    assert!(asked(&ward, "/").ends_with("|app|app\n"));
+    let load = Load::start(&ward.http(), HOST);
+    let withdrawn = |times: usize| {
+        let events = ward.ok(&["events", "-n", "1000"]);
+        events.matches("is withdrawn, nothing uses it").count() == times
+    };
+    for (times, user) in [(1, "app_1"), (2, "app_2"), (3, "app_1")] {
+        let rotated = ward.run(&["secret", "rotate", "database/db"]);
+        assert_eq!(rotated.code(), 0, "{rotated:?}");
+        let answer = asked(&ward, "/");
+        assert!(answer.ends_with(&format!("|app|{user}\n")), "{answer}");
+        let before = load.asked();
+        eventually("requests go on", || load.asked() > before + 20);
+        let gone = poll(std::time::Duration::from_secs(60), || withdrawn(times));
+        assert!(gone, "{}", ward.ok(&["status"]));
+    }
+    let (asked_for, failures) = load.end();
+    assert_eq!(failures, Vec::<String>::new(), "of {asked_for}");
+    // The passwords before are not valid, the newest is, and tables belong to one role.
+    let roles = "select rolname, rolcanlogin from pg_roles where rolname like 'app%' order by 1";
+    let shown = piped(
+        &ward,
+        &["db", "psql", "db", "--", "-At"],
+        &format!("{roles};\nselect tableowner from pg_tables where tablename = 'hit';"),
+    );
+    assert_eq!(shown.success(), "app|f\napp_1|t\napp_2|f\napp\n");
+    // Back: instances of the release before get the password that is valid.
+    ward.ok(&["rollback", "--to", "r1"]);
+    assert!(asked(&ward, "/").ends_with("|app|app_1\n"));
+}
+
+#[test]
+fn a_copy_has_the_configuration_of_its_parent_and_secrets_of_its_own() {
+    let ward = ward();
+    let secrets = r#"API_KEY = "env", TOKEN = "env""#;
+    stack(&ward, secrets, "[secret.TOKEN]\ngenerate = 32");
+    ward.ok(&["up", "--platform"]);
+    set(&ward, "API_KEY", "hunter2-hunter2");
+    ward.ok(&["config", "set", "web.MODE=parent", "--env", "dev"]);
+    ward.up();
+    let create = ["env", "create", "demo", "--from", "dev"];
+    let says = [
+        "a secret is not set in shop/demo: API_KEY (of web)",
+        "--env shop/demo --new`",
+    ];
+    ward.run(&create).fails(1, &says);
+    let own = ["secret", "set", "API_KEY", "--env", "shop/demo", "--new"];
+    piped(&ward, &own, "a-key-of-its-own").success();
+    ward.ok(&create);
+    let of = |host: &str, name: &str| {
+        get(&ward.http(), host, &format!("/var/{name}"))
+            .unwrap()
+            .body
+    };
+    let demo = "web.demo.localhost";
+    assert_eq!(of(demo, "API_KEY"), "a-key-of-its-own");
+    assert_eq!(
+        (of(demo, "MODE"), of(HOST, "MODE")),
+        ("parent".into(), "parent".into())
+    );
+    assert_ne!(of(demo, "TOKEN"), of(HOST, "TOKEN"));
+    ward.ok(&["config", "set", "web.MODE=demo", "--env", "demo"]);
+    assert_eq!(
+        (of(demo, "MODE"), of(HOST, "MODE")),
+        ("demo".into(), "parent".into())
+    );
+    ward.ok(&["config", "unset", "web.MODE", "--env", "demo"]);
+    assert_eq!(of(demo, "MODE"), "(none)");
+    // With it go its secrets.
+    assert!(ward.home().join("sealed/shop/demo").exists());
+    ward.ok(&["env", "delete", "demo", "--yes"]);
+    assert!(!ward.home().join("sealed/shop/demo").exists());
+    assert_eq!(of(HOST, "API_KEY"), "hunter2-hunter2");
+}

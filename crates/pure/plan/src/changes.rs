@@ -1,0 +1,180 @@
+//! What differs between two releases: the changes that `ward plan` shows and that a policy judges.
+//!
+//! Decision: completeness rests on nobody's memory. Both releases are walked as they are serialised, so a field that
+//! somebody adds tomorrow is compared tomorrow, under its own name. What is known of a path (its name in the stack
+//! file, its unit, how it comes into force) is added from one table (`known`); what is not in the table is shown
+//! all the same. This is no part of the driver's way ([`crate::plan`]): it says what will be different, not what is
+//! done next.
+
+mod cost;
+mod known;
+mod said;
+mod steps;
+mod walk;
+
+use serde_json::Value;
+use ward_types::changes::{
+    Change, ChangeKind, Component, ComponentKind, CostChange, PlannedStep, Summary,
+};
+use ward_types::id::Name;
+use ward_types::release::Release;
+
+pub use cost::cost;
+pub use steps::steps;
+
+use walk::{Found, Segment};
+
+/// Whose releases are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Between {
+    /// Two of one environment.
+    Releases,
+    /// Those of two environments: a route is the same at whatever host.
+    Environments,
+}
+
+/// Every difference between two releases, or between nothing and one: those of the environment as a whole first, then
+/// component by component. Empty exactly where nothing differs but number, time, author and build number.
+#[must_use]
+pub fn changes(between: Between, from: Option<&Release>, to: Option<&Release>) -> Vec<Change> {
+    let (from, to) = (written(from), written(to));
+    of_values(between, &from, &to)
+}
+
+/// The same of releases as they are serialised, whatever they hold.
+#[must_use]
+pub fn of_values(between: Between, from: &Value, to: &Value) -> Vec<Change> {
+    let found = walk::walk(between, from, to);
+    let mut changes: Vec<Change> = found.iter().map(change).collect();
+    fold_images(&mut changes);
+    changes.sort_by(|a, b| (&a.component, &a.path).cmp(&(&b.component, &b.path)));
+    changes
+}
+
+/// A release serialises in any case: its keys are texts, its numbers whole. Nothing is a release without anything.
+fn written(release: Option<&Release>) -> Value {
+    let written = release.and_then(|release| serde_json::to_value(release).ok());
+    written.unwrap_or_else(|| Value::Object(serde_json::Map::new()))
+}
+
+/// How many changes and steps there are of each kind.
+#[must_use]
+pub fn summary(changes: &[Change], steps: &[PlannedStep]) -> Summary {
+    let of = |kind| changes.iter().filter(|change| change.kind == kind).count() as u64;
+    let destructive = changes.iter().filter(|change| change.destructive).count();
+    let steps = steps.iter().filter(|step| step.destructive).count();
+    Summary {
+        add: of(ChangeKind::Add),
+        change: of(ChangeKind::Change),
+        remove: of(ChangeKind::Remove),
+        destructive: (destructive + steps) as u64,
+    }
+}
+
+/// What both take of their machine.
+#[must_use]
+pub fn cost_change(from: Option<&Release>, to: Option<&Release>) -> CostChange {
+    let of = |release: Option<&Release>| release.map(|r| cost(&r.spec)).unwrap_or_default();
+    CostChange {
+        before: of(from),
+        after: of(to),
+    }
+}
+
+/// Those that differ because two environments are two: their names and hosts, whether they are seeded, and the versions
+/// of their configuration and secrets, which each counts by itself.
+#[must_use]
+pub fn set_aside(changes: Vec<Change>) -> (Vec<Change>, Vec<Change>) {
+    let named = |change: &Change| {
+        let path = change.path.as_str();
+        let version = path.starts_with("secret.") && path.ends_with(".version");
+        let own = ["environment", "environment.seed", "configuration"];
+        own.contains(&path) || path.ends_with("].host") || version
+    };
+    changes.into_iter().partition(|change| !named(change))
+}
+
+fn change(found: &Found) -> Change {
+    let known = known::of(&found.at);
+    let kind = match (&found.from, &found.to) {
+        (None, Some(_)) => ChangeKind::Add,
+        (Some(_), None) => ChangeKind::Remove,
+        _ => ChangeKind::Change,
+    };
+    let text = |value: &Option<Value>| {
+        let value = value.as_ref()?;
+        Some(said::value(&found.at, value))
+    };
+    let effect = known::effect(known, &found.at, kind);
+    let (means, destructive) = said::means(found, kind, effect);
+    Change {
+        path: known::path(&found.at),
+        component: component(&found.at),
+        kind,
+        from: found.from.clone(),
+        to: found.to.clone(),
+        from_text: text(&found.from),
+        to_text: text(&found.to),
+        effect,
+        means,
+        destructive,
+    }
+}
+
+fn component(at: &[Segment]) -> Option<Component> {
+    let name = |segment: &Segment| match segment {
+        Segment::Name(name) | Segment::Item(name) => Name::parse(name).ok(),
+    };
+    let kind = match (at.first()?.text(), at.get(1)?.text()) {
+        ("spec", "services") | ("build", "images") => ComponentKind::Service,
+        ("spec", "databases") => ComponentKind::Database,
+        _ => return None,
+    };
+    let name = name(at.get(2)?)?;
+    Some(Component { kind, name })
+}
+
+/// The image of a service that comes or goes is a part of that.
+fn fold_images(changes: &mut Vec<Change>) {
+    let whole = |change: &Change| {
+        let component = change.component.as_ref()?;
+        let service = component.kind == ComponentKind::Service;
+        let whole = change.path == format!("service.{}", component.name);
+        (service && whole).then(|| component.clone())
+    };
+    let services: Vec<Component> = changes.iter().filter_map(whole).collect();
+    let (images, mut rest): (Vec<Change>, Vec<Change>) = changes.drain(..).partition(|change| {
+        let component = change.component.as_ref();
+        let image = |c: &Component| change.path == format!("service.{}.image", c.name);
+        component.is_some_and(|c| services.contains(c) && image(c))
+    });
+    for image in images {
+        let own =
+            |change: &&mut Change| change.component == image.component && whole(change).is_some();
+        let Some(service) = rest.iter_mut().find(own) else {
+            continue;
+        };
+        for (side, digest, text, image_text) in [
+            (
+                &mut service.from,
+                &image.from,
+                &mut service.from_text,
+                &image.from_text,
+            ),
+            (
+                &mut service.to,
+                &image.to,
+                &mut service.to_text,
+                &image.to_text,
+            ),
+        ] {
+            if let (Some(Value::Object(side)), Some(digest)) = (side, digest) {
+                side.insert("image".to_owned(), digest.clone());
+            }
+            if let (Some(text), Some(image)) = (text, image_text) {
+                text.push_str(&format!(", image {image}"));
+            }
+        }
+    }
+    *changes = rest;
+}

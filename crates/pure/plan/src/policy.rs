@@ -1,0 +1,242 @@
+//! Holds what is wanted against the rules of a policy.
+//!
+//! Decision: a rule judges the whole of what is wanted and not only what changes, so that what was there before the rule
+//! is found too; only what is about a change (a database that goes, a day on which nothing changes) asks for one. What
+//! keeps an environment as it is is not asked, and neither is going back: that is for the caller to see to.
+
+use ward_types::changes::{Change, ChangeKind, ComponentKind};
+use ward_types::id::Name;
+use ward_types::policy::{Day, Level, Origin, Policy, Rule, Violation, Waivers};
+use ward_types::route::{Audience, Https, RouteSpec};
+use ward_types::spec::{Base, EnvSpec, ImageSource, ServiceSpec};
+use ward_types::time::Timestamp;
+
+/// What rules are asked of.
+pub struct Wanted<'a> {
+    /// What should be.
+    pub spec: &'a EnvSpec,
+    /// What is different by it.
+    pub changes: &'a [Change],
+    /// The policy of what serves: its rules about changes hold for the change that takes them away, too.
+    pub served: Option<&'a Policy>,
+    /// Where this Ward's own registry is reached, as `HOST:PORT`.
+    pub registry: &'a str,
+    /// Which day it is in a time zone; `None`: nobody knows that zone, and its freezes hold.
+    pub today: &'a dyn Fn(&str) -> Option<Day>,
+}
+
+/// Everything that breaks a rule, the stack file's own and the installation's; what both ask for once, by who is
+/// stricter.
+#[must_use]
+pub fn violations(wanted: &Wanted<'_>, installation: &Policy) -> Vec<Violation> {
+    let before = wanted.served.map(about_changes).unwrap_or_default();
+    let own = [&wanted.spec.policy, &before].map(|policy| (Origin::Stack, policy));
+    let mut found: Vec<Violation> = Vec::new();
+    for (origin, policy) in own
+        .into_iter()
+        .chain([(Origin::Installation, installation)])
+    {
+        for rule in Rule::ALL {
+            let level = policy.level(rule);
+            if level == Level::Off {
+                continue;
+            }
+            for broken in broken(wanted, rule, policy) {
+                let violation = broken.of(rule, level, origin);
+                let same = |one: &&mut Violation| (one.rule, &one.path) == (rule, &violation.path);
+                match found.iter_mut().find(same) {
+                    Some(known) if known.level >= level => {}
+                    Some(known) => *known = violation,
+                    None => found.push(violation),
+                }
+            }
+        }
+    }
+    found
+}
+
+/// A rule that judges how things are can be dropped by whoever no longer wants them so. One that judges a change
+/// would be none, could the same change drop it.
+fn about_changes(policy: &Policy) -> Policy {
+    Policy {
+        database_removed: policy.database_removed,
+        freeze: policy.freeze.clone(),
+        ..Policy::default()
+    }
+}
+
+/// Notes who answers for what breaks a rule.
+pub fn waive(violations: &mut [Violation], waivers: &Waivers, now: Timestamp) {
+    for violation in violations {
+        violation.waived = waivers.of(violation.rule, now).cloned();
+    }
+}
+
+struct Broken {
+    path: String,
+    message: String,
+    way_out: String,
+}
+
+impl Broken {
+    fn of(self, rule: Rule, level: Level, origin: Origin) -> Violation {
+        Violation {
+            rule,
+            level,
+            origin,
+            path: self.path,
+            message: self.message,
+            way_out: self.way_out,
+            place: None,
+            waived: None,
+        }
+    }
+}
+
+fn broken(wanted: &Wanted<'_>, rule: Rule, policy: &Policy) -> Vec<Broken> {
+    let services = || wanted.spec.services.iter();
+    match rule {
+        Rule::DatabaseRemoved => wanted.changes.iter().filter_map(removed).collect(),
+        Rule::MinInstances => services()
+            .filter_map(|(name, service)| few(name, service, policy.instances))
+            .collect(),
+        Rule::Tls => services()
+            .flat_map(|(name, service)| without_tls(wanted.spec, name, service))
+            .collect(),
+        Rule::HostBase => services()
+            .filter_map(|(name, service)| on_the_host(name, service))
+            .collect(),
+        Rule::RateLimit => services()
+            .filter_map(|(name, service)| without_limit(name, service))
+            .collect(),
+        Rule::Images => services()
+            .filter_map(|(name, service)| foreign(name, service, wanted.registry))
+            .collect(),
+        Rule::Freeze => frozen(wanted, policy),
+    }
+}
+
+fn removed(change: &Change) -> Option<Broken> {
+    let database = change.component.as_ref()?;
+    let whole = change.path == format!("database.{}", database.name);
+    let gone = change.kind == ChangeKind::Remove && database.kind == ComponentKind::Database;
+    let name = &database.name;
+    (gone && whole).then(|| Broken {
+        path: change.path.clone(),
+        message: format!("the database {name} would be removed"),
+        way_out: format!("keep `[database.{name}]`"),
+    })
+}
+
+fn few(name: &Name, service: &ServiceSpec, least: u32) -> Option<Broken> {
+    let few = service.port.is_some() && service.instances < least;
+    few.then(|| Broken {
+        path: format!("service.{name}.instances"),
+        message: format!(
+            "{name} would have {}, and at least {least} are asked for",
+            match service.instances {
+                1 => "1 instance".to_owned(),
+                count => format!("{count} instances"),
+            }
+        ),
+        way_out: format!("`service.{name}.instances = {least}`"),
+    })
+}
+
+fn public(service: &ServiceSpec) -> impl Iterator<Item = &RouteSpec> {
+    let routes = service.routes.iter();
+    routes.filter(|route| route.settings.audience == Audience::Public)
+}
+
+fn is_local(host: &str) -> bool {
+    host == "localhost" || host.ends_with(".localhost")
+}
+
+fn without_tls(spec: &EnvSpec, name: &Name, service: &ServiceSpec) -> Vec<Broken> {
+    let mut broken = Vec::new();
+    for route in public(service) {
+        let Some(host) = &route.host else { continue };
+        let path = format!("service.{name}.route");
+        if route.settings.https != Https::Redirect {
+            broken.push(Broken {
+                path: format!("{path}.https"),
+                message: format!("the route of {name} at {host} would answer without TLS"),
+                way_out: "`https = \"redirect\"` in the route".to_owned(),
+            });
+        }
+        let same = |other: &&RouteSpec| other.host.as_ref() == Some(host);
+        let mut all = spec
+            .services
+            .values()
+            .flat_map(|service| &service.routes)
+            .filter(same);
+        let certified = |route: &RouteSpec| {
+            let tls = route.tls.as_ref();
+            tls.is_some_and(|tls| tls.acme || tls.certificate.is_some())
+        };
+        if !is_local(host) && !all.any(certified) {
+            broken.push(Broken {
+                path: format!("{path}.tls"),
+                message: format!("{host} would have no certificate"),
+                way_out: "`tls = { acme = true }` in the route, or the files of a certificate"
+                    .to_owned(),
+            });
+        }
+    }
+    broken.dedup_by(|one, other| (&one.path, &one.message) == (&other.path, &other.message));
+    broken
+}
+
+fn on_the_host(name: &Name, service: &ServiceSpec) -> Option<Broken> {
+    let on_host = matches!(
+        &service.source,
+        ImageSource::Command {
+            base: Base::Host,
+            ..
+        }
+    );
+    on_host.then(|| Broken {
+        path: format!("service.{name}.build.base"),
+        message: format!("the image of {name} would lie on the machine's own files"),
+        way_out: "a build by `cargo` or `dockerfile`, or `base = \"empty\"`".to_owned(),
+    })
+}
+
+fn without_limit(name: &Name, service: &ServiceSpec) -> Option<Broken> {
+    let open = public(service).any(|route| route.host.is_some()) && service.guard.limit.is_none();
+    open.then(|| Broken {
+        path: format!("service.{name}.limit"),
+        message: format!("{name} has a public route and no limit on requests"),
+        way_out: format!("`service.{name}.limit = {{ rate = \"100/s\" }}`"),
+    })
+}
+
+fn foreign(name: &Name, service: &ServiceSpec, registry: &str) -> Option<Broken> {
+    let ImageSource::Image { reference } = &service.source else {
+        return None;
+    };
+    let here = reference
+        .split_once('/')
+        .is_some_and(|(host, _)| host == registry);
+    (!here).then(|| Broken {
+        path: format!("service.{name}.image"),
+        message: format!("the image of {name}, {reference}, would come from elsewhere"),
+        way_out: format!("a `build`, or an image that was pushed to {registry}"),
+    })
+}
+
+fn frozen(wanted: &Wanted<'_>, policy: &Policy) -> Vec<Broken> {
+    let holds = policy.freeze.iter().filter(|freeze| {
+        let today = (wanted.today)(&freeze.zone);
+        today.is_none_or(|day| freeze.holds_on(day))
+    });
+    let broken = holds.map(|freeze| Broken {
+        path: "policy.freeze".to_owned(),
+        message: format!(
+            "nothing is deployed from {} to {} ({})",
+            freeze.first, freeze.last, freeze.zone
+        ),
+        way_out: format!("a deploy after {}", freeze.last),
+    });
+    broken.take(1).collect()
+}

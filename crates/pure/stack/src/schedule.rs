@@ -1,0 +1,79 @@
+//! Schedules, as far as they can be read without a clock.
+
+use croner::parser::{CronParser, Seconds, Year};
+
+use crate::mistake::Code;
+use crate::value::{Wrong, quote};
+
+/// The days that a month has at the most, from January.
+const DAYS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+
+/// Five fields of a crontab, at some moment of some year.
+pub(crate) fn schedule(text: &str) -> Result<(), Wrong> {
+    let wrong = |message: String| Err(Wrong::new(Code::BadSchedule, message));
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let nickname = text.starts_with('@');
+    if fields.len() != 5 && !nickname {
+        let count = fields.len();
+        return wrong(format!("{} has {count} fields and not five", quote(text)));
+    }
+    let parser = CronParser::builder();
+    let parser = parser.seconds(Seconds::Disallowed).year(Year::Disallowed);
+    if let Err(error) = parser.build().parse(text) {
+        return wrong(format!("{} is not a schedule: {error}", quote(text)));
+    }
+    if !nickname && is_never(fields[2], fields[3], fields[4]) {
+        return wrong(format!("{} is never due", quote(text)));
+    }
+    Ok(())
+}
+
+/// Whether no month that is named has a day that is: 30 February.
+fn is_never(day: &str, month: &str, weekday: &str) -> bool {
+    let numbers = |field: &str| {
+        let numbers = field.split(',').map(|one| one.parse::<u32>().ok());
+        numbers.collect::<Option<Vec<_>>>()
+    };
+    // A day of the week is enough by itself.
+    let (Some(days), Some(months), "*") = (numbers(day), numbers(month), weekday) else {
+        return false;
+    };
+    let most = |month: &u32| DAYS.get(*month as usize - 1).copied().unwrap_or(0);
+    let longest = months.iter().map(most).max().unwrap_or(0);
+    days.iter().all(|day| *day > longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedules_have_five_fields_and_come_true() {
+        for good in [
+            "0 2 1 * *",
+            "*/5 * * * *",
+            "30 2 * * MON-FRI",
+            "0 0 29 2 *",
+            "0 0 31 1,2 *",
+            "0 0 30 2 1",
+            "@daily",
+        ] {
+            assert!(schedule(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "0 2 1 *",
+            "0 0 2 1 * *",
+            "61 * * * *",
+            "0 25 * * *",
+            "0 0 30 2 *",
+            "0 0 31 4,6 *",
+            "tomorrow",
+            "@reboot",
+            "0 0 0 * *",
+            "0 0 1 0 *",
+        ] {
+            assert!(schedule(bad).is_err(), "{bad}");
+        }
+    }
+}

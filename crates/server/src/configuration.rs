@@ -1,0 +1,522 @@
+//! Configuration: set and unset by people, kept in the log, part of each release from then on.
+//!
+//! Decision: a change makes a new release of the build that serves, or of the one that a deployment leads to which
+//! has not ended, because what was asked for last is what is wanted. Where nothing is to be up it is recorded alone,
+//! and the next release has it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use ward_store::Log;
+use ward_types::configuration::{ConfigChange, Configuration};
+use ward_types::event::{Event, Record, State};
+use ward_types::id::{EnvId, Name};
+use ward_types::release::{Environment, Goal, Reason, Release};
+use ward_types::secrets::{SecretName, SecretPlace};
+use ward_types::spec::EnvSpec;
+use ward_types::time::Timestamp;
+use ward_types::view::{
+    ConfigRequest, ConfigStep, ConfigValue, ConfigVersion, ConfigView, Expect, Others,
+    OutdatedConfig, Progress, Until,
+};
+
+use crate::actor::{Actor, Refusal, RefusalKind};
+use crate::clock::now;
+use crate::control::Control;
+use crate::deploy::{Steps, Stop, say, superseded};
+use crate::recording::{Queued, Wish, is_over};
+use crate::secrets::{self, missing_secrets};
+
+/// The longest value, in bytes. The kernel takes 128 KiB with the name.
+const LONGEST: usize = 32 * 1024;
+/// What all values of an environment may have together, in bytes: each release holds them.
+const ALL_TOGETHER: usize = 256 * 1024;
+/// How many values may be set in an environment.
+const MOST: usize = 500;
+
+/// What a change of an environment's values came to.
+pub(crate) enum Changed {
+    /// To nothing.
+    Nothing,
+    /// To a record that the next release follows, and why there is none yet.
+    Recorded(String),
+    /// To a release that is on its way.
+    Released(Queued),
+}
+
+impl Control {
+    /// Sets and unsets values, and sees the release through that has them.
+    pub async fn configure(self, actor: Actor, request: ConfigRequest, steps: Steps) {
+        let last = match self.configured(&actor, &request, &steps).await {
+            Ok((env, changed)) => {
+                self.changed_through(&env, changed, request.until, &steps)
+                    .await
+            }
+            Err(stop) => stop.word(),
+        };
+        self.warn(&steps).await;
+        let _ = steps.send(last).await;
+    }
+
+    /// The end of a change, for whoever asked for it.
+    pub(crate) async fn changed_through(
+        &self,
+        env: &EnvId,
+        changed: Changed,
+        until: Until,
+        steps: &Steps,
+    ) -> Progress {
+        let done = |message: String| Progress::Done {
+            message,
+            addresses: Vec::new(),
+        };
+        match changed {
+            Changed::Nothing => done(format!("nothing changed in {env}")),
+            Changed::Recorded(why) => done(why),
+            Changed::Released(queued) => {
+                superseded(&queued, steps).await;
+                self.followed(env, queued.id, until, steps).await
+            }
+        }
+    }
+
+    async fn configured(
+        &self,
+        actor: &Actor,
+        request: &ConfigRequest,
+        steps: &Steps,
+    ) -> Result<(EnvId, Changed), Stop> {
+        let _admitted = self.admit()?;
+        let (id, declared) =
+            self.there_or_declared(request.env.as_ref(), request.expect, request.dir.as_deref())?;
+        let desk = self.desk().await;
+        let decide = |state: &State| {
+            let (env, mut events) = known_or_created(state, &id, None, (actor, &request.why));
+            allowed(&env, declared.as_ref(), &request.changes)?;
+            let before = &env.configuration;
+            let takes_effect =
+                |change: &&ConfigChange| before.value(change) != change.value.as_ref();
+            let changes: Vec<_> = request
+                .changes
+                .iter()
+                .filter(takes_effect)
+                .cloned()
+                .collect();
+            if changes.is_empty() {
+                return Ok(((None, Changed::Nothing), Vec::new()));
+            }
+            let after = before.after(&changes);
+            within_bounds(&id, &after)?;
+            let version = after.version;
+            events.push(Event::ConfigChanged {
+                env: id.clone(),
+                version,
+                changes,
+            });
+            let (changed, events) = moved(&env, actor, request.others, events)?;
+            Ok(((Some(version), changed), events))
+        };
+        let (version, changed) = self.decided(&desk, actor, &request.why, decide).await?;
+        drop(desk);
+        self.supersede_builds(&id, actor, request.others, &changed, steps)
+            .await;
+        if let Some(version) = version {
+            say(
+                steps,
+                format!("configuration {version} of {id} is recorded"),
+            )
+            .await;
+        }
+        self.live(&id);
+        Ok((id, changed))
+    }
+
+    /// The environment that is asked for, and what the stack file in `dir` declares for it, if that is of the same
+    /// stack. One that is not there yet has to be declared.
+    pub(crate) fn there_or_declared(
+        &self,
+        asked: Option<&EnvId>,
+        expect: Expect,
+        dir: Option<&str>,
+    ) -> Result<(EnvId, Option<EnvSpec>), Stop> {
+        let refusal = match self.alive(asked) {
+            Ok(id) => {
+                // A file with mistakes is for `ward deploy` to tell.
+                let spec = dir.and_then(|dir| self.resolved(Path::new(dir), &id.env()).ok());
+                let spec = spec.map(|(spec, ..)| spec);
+                return Ok((id.clone(), spec.filter(|spec| spec.id == id)));
+            }
+            Err(refusal) => refusal,
+        };
+        if let (Some(id), Expect::ToCome) = (asked, expect) {
+            return Ok((id.clone(), None));
+        }
+        let (Some(id), Some(dir)) = (asked, dir) else {
+            return Err(refusal.into());
+        };
+        let (spec, ..) = self.resolved(Path::new(dir), &id.env())?;
+        match spec.id == *id {
+            true => Ok((id.clone(), Some(spec))),
+            false => Err(refusal.into()),
+        }
+    }
+
+    /// What is set in an environment.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn configuration(&self, env: &EnvId) -> Result<ConfigView, Refusal> {
+        let known = self
+            .known(env)
+            .unwrap_or_else(|| Environment::new(env.clone()));
+        let history = self.configuration_history(env)?;
+        let value = |change: ConfigChange| {
+            let set = |version: &&ConfigVersion| {
+                let mut steps = version.changes.iter();
+                steps.any(|s| (&s.change.service, &s.change.key) == (&change.service, &change.key))
+            };
+            let by = history.iter().find(set);
+            ConfigValue {
+                value: change.value.clone().unwrap_or_default(),
+                version: by.map_or(0, |by| by.version),
+                at: by.map(|by| by.at).unwrap_or_default(),
+                by: by.map(|by| by.by.clone()).unwrap_or_default(),
+                service: change.service,
+                key: change.key,
+            }
+        };
+        let current = known.current_release();
+        Ok(ConfigView {
+            env: env.clone(),
+            version: known.configuration.version,
+            in_force: current.map(|release| release.config.version),
+            outdated: current.is_some_and(|release| known.is_outdated(release)),
+            values: known
+                .configuration
+                .as_changes()
+                .into_iter()
+                .map(value)
+                .collect(),
+        })
+    }
+
+    /// Each version of an environment's configuration, the newest first.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn configuration_history(&self, env: &EnvId) -> Result<Vec<ConfigVersion>, Refusal> {
+        let records = self.store().records(None, usize::MAX, Some(env));
+        let records = records.map_err(|error| Refusal::failed("the log cannot be read", &error))?;
+        let mut now = Configuration::default();
+        let mut versions: Vec<_> = records
+            .into_iter()
+            .filter_map(|record| version(&mut now, record))
+            .collect();
+        versions.reverse();
+        Ok(versions)
+    }
+}
+
+fn version(configuration: &mut Configuration, record: Record) -> Option<ConfigVersion> {
+    let Event::ConfigChanged {
+        version, changes, ..
+    } = record.event
+    else {
+        return None;
+    };
+    let after = configuration.after(&changes);
+    let steps = changes.into_iter().map(|change| ConfigStep {
+        before: configuration.value(&change).cloned(),
+        change,
+    });
+    let steps = steps.collect();
+    *configuration = after;
+    Some(ConfigVersion {
+        version,
+        at: record.at,
+        by: record.who,
+        why: record.why,
+        changes: steps,
+    })
+}
+
+/// An environment as it is; or a new one, also in the place of one that is gone, and the event that makes it.
+pub(crate) fn known_or_created(
+    state: &State,
+    id: &EnvId,
+    until: Option<Timestamp>,
+    (actor, why): (&Actor, &str),
+) -> (Environment, Vec<Event>) {
+    let known = state.environments.get(id).cloned();
+    let env = known.unwrap_or_else(|| Environment::new(id.clone()));
+    if state.environments.contains_key(id) && !env.is_deleted() {
+        return (env, Vec::new());
+    }
+    let created = vec![Event::EnvironmentCreated {
+        env: id.clone(),
+        origin: None,
+        copies: None,
+        until,
+        by: actor.who.clone(),
+        why: why.to_owned(),
+    }];
+    (secrets::applied(&env, &created), created)
+}
+
+/// What events that change values lead to: a release that has them, where one should run.
+pub(crate) fn moved(
+    env: &Environment,
+    actor: &Actor,
+    others: Others,
+    events: Vec<Event>,
+) -> Result<(Changed, Vec<Event>), Refusal> {
+    let after = secrets::applied(env, &events);
+    let Some(base) = base(&after, others) else {
+        let sentence = format!("the next release of {} has it", env.id);
+        return Ok((Changed::Recorded(sentence), events));
+    };
+    let again = again(&after, base)?;
+    if again.spec == base.spec && again.secrets == base.secrets {
+        let sentence = format!(
+            "nothing that runs changes by it: {} is what it was",
+            base.id
+        );
+        return Ok((Changed::Recorded(sentence), events));
+    }
+    Ok(released(&after, actor, others, events, again))
+}
+
+/// A release of the same build with all values that are set now.
+fn again(env: &Environment, base: &Release) -> Result<Release, Refusal> {
+    let (spec, config) = env.configuration.over(base.declared());
+    let versions = env.secrets_for(&spec);
+    let secrets = versions.map_err(|missing| missing_secrets(&env.id, &spec, &missing))?;
+    Ok(Release {
+        spec,
+        config,
+        secrets,
+        ..base.clone()
+    })
+}
+
+/// What a release with other values is a copy of: what a deployment leads to that has not ended, or what serves.
+pub(crate) fn base(env: &Environment, others: Others) -> Option<&Release> {
+    if env.goal != Goal::Up {
+        return None;
+    }
+    let mut deployments = env.deployments.values().rev();
+    let leads = deployments.find(|d| !is_over(d) && d.cancelled.is_none());
+    let leads = leads.filter(|_| others == Others::Wait).map(|d| d.to);
+    env.releases.get(&leads.or(env.current)?)
+}
+
+/// The events of a release that is `again` with a number of its own.
+fn released(
+    env: &Environment,
+    actor: &Actor,
+    others: Others,
+    mut events: Vec<Event>,
+    again: Release,
+) -> (Changed, Vec<Event>) {
+    let release = Release {
+        id: env.next_release(),
+        recorded: now(),
+        by: actor.who.clone(),
+        ..again
+    };
+    let wish = Wish {
+        to: release.id,
+        reason: Reason::Deploy,
+        others,
+        despite_schema: None,
+    };
+    events.push(Event::ReleaseRecorded {
+        env: env.id.clone(),
+        release: Box::new(release),
+    });
+    let (queued, events) = wish.events(env, actor, events);
+    (Changed::Released(queued), events)
+}
+
+/// Whether these changes can be made, as far as that can be told by what is declared.
+fn allowed(
+    env: &Environment,
+    declared: Option<&EnvSpec>,
+    changes: &[ConfigChange],
+) -> Result<(), Refusal> {
+    if changes.is_empty() {
+        let message = "nothing was named to set or unset";
+        return Err(invalid(
+            message.to_owned(),
+            "KEY=VALUE, or SERVICE.KEY=VALUE",
+        ));
+    }
+    let newest = env.releases.values().next_back().map(|r| &r.spec);
+    let specs: Vec<&EnvSpec> = declared.into_iter().chain(newest).collect();
+    let mut named = BTreeSet::new();
+    for change in changes {
+        if !named.insert((&change.service, &change.key)) {
+            let message = format!("{} is named twice", place(change));
+            return Err(invalid(
+                message,
+                "name it once: all changes are made in one go",
+            ));
+        }
+        if let Some(service) = &change.service {
+            has_service(&env.id, &specs, service)?;
+        }
+        match &change.value {
+            Some(value) => settable(change, value, &specs)?,
+            None => is_set(env, change)?,
+        }
+    }
+    Ok(())
+}
+
+fn place(change: &ConfigChange) -> String {
+    match &change.service {
+        Some(service) => format!("{service}.{}", change.key),
+        None => change.key.clone(),
+    }
+}
+
+fn invalid(message: String, hint: &str) -> Refusal {
+    Refusal::new(RefusalKind::Invalid, message).hint(hint)
+}
+
+/// Whether a service is declared by any of these; where there are none, nobody knows.
+fn has_service(env: &EnvId, specs: &[&EnvSpec], service: &Name) -> Result<(), Refusal> {
+    let Some(first) = specs.first() else {
+        return Ok(());
+    };
+    if specs.iter().any(|spec| spec.services.contains_key(service)) {
+        return Ok(());
+    }
+    let names = || first.services.keys().map(Name::as_str);
+    let message = format!("{env} has no service {service}");
+    let list = format!("there are: {}", names().collect::<Vec<_>>().join(", "));
+    let hint = match ward_stack::closest(service.as_str(), names()) {
+        Some(meant) => format!("did you mean `{meant}`? {list}"),
+        None => list,
+    };
+    Err(Refusal::new(RefusalKind::NotFound, message).hint(hint))
+}
+
+fn settable(change: &ConfigChange, value: &str, specs: &[&EnvSpec]) -> Result<(), Refusal> {
+    if let Err(wrong) = ward_stack::variable(&change.key, value) {
+        let refusal = Refusal::new(RefusalKind::Invalid, wrong.message);
+        return Err(Refusal {
+            hint: wrong.hint,
+            ..refusal
+        });
+    }
+    if value.len() > LONGEST {
+        let message = format!(
+            "the value of {} has {} bytes; {LONGEST} is the most",
+            place(change),
+            value.len()
+        );
+        return Err(invalid(message, "larger things are files, in the image"));
+    }
+    if let Some(name) = specs.iter().find_map(|spec| secret_of(spec, change)) {
+        let key = &change.key;
+        let message = format!("{key} is a secret of {name}");
+        return Err(invalid(
+            message,
+            &format!("`ward secret set {key}` sets it"),
+        ));
+    }
+    let linked = specs
+        .iter()
+        .find_map(|spec| linked_to_a_database(spec, change));
+    if let Some(name) = linked {
+        let message = format!(
+            "Ward sets `{}` of {name} itself, because of its link to a database",
+            change.key
+        );
+        return Err(invalid(message, "take another name, or no link"));
+    }
+    Ok(())
+}
+
+/// The service that gets a secret as the variable that is to be changed.
+fn secret_of<'a>(spec: &'a EnvSpec, change: &ConfigChange) -> Option<&'a Name> {
+    let name = SecretName::parse(&change.key).ok()?;
+    let meant = |service: &Name| change.service.as_ref().is_none_or(|named| named == service);
+    let mut services = spec.services.iter();
+    let gets = services.find(|(service, spec)| {
+        meant(service) && spec.secrets.get(&name) == Some(&SecretPlace::Variable)
+    });
+    gets.map(|(service, _)| service)
+}
+
+/// The service whose link to a database sets the variable that is to be changed.
+fn linked_to_a_database<'a>(spec: &'a EnvSpec, change: &ConfigChange) -> Option<&'a Name> {
+    if !ward_stack::database_variable(&change.key) {
+        return None;
+    }
+    let meant = |name: &Name| {
+        change
+            .service
+            .as_ref()
+            .is_none_or(|service| service == name)
+    };
+    let linked = spec.services.iter().find(|(name, service)| {
+        let mut links = service.links.iter();
+        meant(name) && links.any(|link| spec.databases.contains_key(link))
+    });
+    linked.map(|(name, _)| name)
+}
+
+fn is_set(env: &Environment, change: &ConfigChange) -> Result<(), Refusal> {
+    let configuration = &env.configuration;
+    if configuration.value(change).is_some() {
+        return Ok(());
+    }
+    let set: Vec<String> = configuration.as_changes().iter().map(place).collect();
+    let wanted = place(change);
+    let message = format!("{wanted} is not set in {}", env.id);
+    let hint = match ward_stack::closest(&wanted, set.iter().map(String::as_str)) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None if set.is_empty() => "nothing is: all values are the stack file's own".to_owned(),
+        None => format!("set are: {}", set.join(", ")),
+    };
+    Err(Refusal::new(RefusalKind::NotFound, message).hint(hint))
+}
+
+fn within_bounds(env: &EnvId, after: &Configuration) -> Result<(), Refusal> {
+    let all = after.as_changes();
+    let lengths = all
+        .iter()
+        .map(|c| c.key.len() + c.value.as_ref().map_or(0, String::len));
+    let bytes: usize = lengths.sum();
+    if all.len() <= MOST && bytes <= ALL_TOGETHER {
+        return Ok(());
+    }
+    let message = format!(
+        "{env} would have {} values of {bytes} bytes; {MOST} values and {ALL_TOGETHER} bytes are the most",
+        all.len()
+    );
+    Err(invalid(message, "larger things are files, in the image"))
+}
+
+/// That what serves runs with other values than those that are set.
+pub(crate) fn outdated(env: &Environment) -> Option<OutdatedConfig> {
+    let current = env.current_release().filter(|_| env.goal == Goal::Up)?;
+    env.is_outdated(current).then_some(OutdatedConfig {
+        in_force: current.config.version,
+        newest: env.configuration.version,
+    })
+}
+
+/// What to say of a release that is gone to, where it has other values than those that are set.
+pub(crate) fn warning(env: &Environment, to: &Release) -> Option<Progress> {
+    env.is_outdated(to).then(|| Progress::Warning {
+        message: format!(
+            "{} comes back with its own configuration {}; the newest that was set is {}",
+            to.id, to.config.version, env.configuration.version
+        ),
+        hint: "`ward config list` shows the newest; `ward deploy` or the next `ward config set` brings it into force"
+            .to_owned(),
+    })
+}

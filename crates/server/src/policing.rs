@@ -1,0 +1,348 @@
+//! Holds what is wanted against the policy: the stack file's own, and `policy.toml` in the state folder.
+//!
+//! That file is read anew each time, and one that cannot be read lets nothing through: who broke it may have wanted to.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+
+use jiff::tz::TimeZone;
+use ward_plan::changes::{Between, changes};
+use ward_plan::policy;
+pub use ward_plan::policy::{Wanted, violations};
+use ward_stack::{Installation, Look};
+use ward_store::Log;
+use ward_types::changes::Change;
+use ward_types::event::{Event, State};
+use ward_types::id::{Digest, EnvId, Name};
+use ward_types::policy::{Day, Level, Origin, Rule, Violation};
+use ward_types::release::{Environment, Release};
+use ward_types::spec::EnvSpec;
+use ward_types::time::{Millis, Timestamp};
+use ward_types::view::{PolicyView, Progress, RuleView, WaiveRequest, WaiverView};
+
+use crate::actor::{Actor, Refusal, RefusalKind};
+use crate::clock::now;
+use crate::control::Control;
+use crate::deploy::Stop;
+use crate::recording::{self, Offer};
+use crate::source;
+
+/// The installation's policy, in the state folder.
+pub(crate) const FILE: &str = "policy.toml";
+
+/// Nobody answers for longer than this.
+const LONGEST_WAIVER: Millis = Millis::secs(366 * 24 * 3600);
+
+/// The most letters of a reason.
+const LONGEST_REASON: usize = 500;
+
+impl Control {
+    /// The installation's policy, as it stands now.
+    pub(crate) fn installation(&self) -> Result<Installation, Refusal> {
+        installation(&self.0.home)
+    }
+
+    /// What breaks the policy of `to`, with who answers for it, in words of the stack file.
+    pub(crate) fn violations(
+        &self,
+        to: &Release,
+        changes: &[Change],
+    ) -> Result<Vec<Violation>, Refusal> {
+        let id = &to.spec.id;
+        let known = self.known(id);
+        let serves = known.as_ref().and_then(Environment::current_release);
+        let wanted = policy::Wanted {
+            spec: &to.spec,
+            changes,
+            served: serves.map(|release| &release.spec.policy),
+            registry: &self.0.registry_address,
+            today: &today,
+        };
+        let installation = self.installation()?;
+        let mut found = policy::violations(&wanted, installation.of(&id.env()));
+        if let Some(env) = &known {
+            policy::waive(&mut found, &env.waivers, now());
+        }
+        Ok(found)
+    }
+
+    /// Lets through what breaks no rule that denies it. Nothing is recorded of what is refused.
+    ///
+    /// # Errors
+    /// [`Progress::Forbidden`], with places in the stack file of `dir` where there is one.
+    pub(crate) fn permitted(
+        &self,
+        actor: &Actor,
+        (spec, images): (&EnvSpec, Option<&BTreeMap<Name, Digest>>),
+        dir: Option<&std::path::Path>,
+        forced: Forced,
+    ) -> Result<Vec<Violation>, Stop> {
+        let known = self.known(&spec.id);
+        let env = known.unwrap_or_else(|| Environment::new(spec.id.clone()));
+        let from = env.current_release();
+        // Before anything is built it is held against the images that there are: what is found then stays true.
+        let images = images.or(from.map(|from| &from.build.images));
+        let images = images.cloned().unwrap_or_default();
+        let offer = Offer {
+            spec: spec.clone(),
+            images,
+            stack_file: None,
+            origin: None,
+            version: None,
+            promoted: None,
+        };
+        let to = recording::release(&self.store().state(), &env, actor, &offer);
+        let changes = changes(Between::Releases, from, Some(&to));
+        if changes.is_empty() && forced == Forced::No {
+            return Ok(Vec::new());
+        }
+        let mut found = self.violations(&to, &changes)?;
+        let rendered = rendered(dir, spec, &mut found);
+        if found.iter().any(Violation::is_denied) {
+            return Err(Stop::Word(Box::new(Progress::Forbidden {
+                rendered,
+                violations: found,
+            })));
+        }
+        Ok(found)
+    }
+
+    /// Whether an environment may be made as a copy: what the installation asks of all holds for it, too.
+    pub(crate) fn copy_permitted(&self, release: &Release) -> Result<(), Refusal> {
+        let all = changes(Between::Releases, None, Some(release));
+        let found = self.violations(release, &all)?;
+        let Some(first) = found.iter().find(|one| one.is_denied()) else {
+            return Ok(());
+        };
+        let (rule, message, id) = (first.rule, &first.message, &release.spec.id);
+        let message = format!(
+            "the installation's policy forbids {id}: {message} ({rule}); nothing was changed"
+        );
+        let hint = format!(
+            "{}; or another policy for `[environment.{}]` in {FILE}",
+            first.way_out,
+            id.env()
+        );
+        Err(Refusal::new(RefusalKind::Conflict, message).hint(hint))
+    }
+
+    /// Whether the data of an environment may be removed.
+    pub(crate) fn may_purge(&self, state: &State, id: &EnvId) -> Result<(), Refusal> {
+        let env = state.environments.get(id);
+        let release = env.and_then(|env| env.current_release());
+        let Some((env, release)) = env.zip(release) else {
+            return Ok(());
+        };
+        let rule = Rule::DatabaseRemoved;
+        let installation = self.installation()?;
+        let levels = [&release.spec.policy, installation.of(&id.env())];
+        let denied = levels
+            .iter()
+            .any(|policy| policy.level(rule) == Level::Deny);
+        if !denied || release.spec.databases.is_empty() || env.waivers.of(rule, now()).is_some() {
+            return Ok(());
+        }
+        let message =
+            format!("the policy of {id} forbids to remove its data ({rule}); nothing was changed");
+        Err(Refusal::new(RefusalKind::Conflict, message).hint(format!(
+            "`ward down` keeps the data; `ward policy waive {rule} --env {id} --until DATE --why TEXT` answers for it"
+        )))
+    }
+
+    /// The rules of an environment, and who answers for what.
+    ///
+    /// # Errors
+    /// When there is no such environment, or the installation's policy cannot be read.
+    pub fn policy(&self, env: Option<&EnvId>) -> Result<PolicyView, Refusal> {
+        let id = self.environment(env)?;
+        let env = self.known(&id);
+        let own = env.as_ref().and_then(Environment::current_release);
+        let own = own
+            .map(|release| release.spec.policy.clone())
+            .unwrap_or_default();
+        let installation = self.installation()?;
+        let installation = installation.of(&id.env());
+        let rule = |rule: Rule| {
+            let (mine, its) = (own.level(rule), installation.level(rule));
+            let (level, origin) = match its > mine {
+                true => (its, Origin::Installation),
+                false => (mine, Origin::Stack),
+            };
+            let detail = match rule {
+                Rule::MinInstances if level != Level::Off => {
+                    Some(format!("{}", own.instances.max(installation.instances)))
+                }
+                Rule::Freeze => {
+                    let all = own.freeze.iter().chain(&installation.freeze);
+                    let all: Vec<String> = all.map(ToString::to_string).collect();
+                    (!all.is_empty()).then(|| all.join(", "))
+                }
+                _ => None,
+            };
+            RuleView {
+                rule,
+                level,
+                origin,
+                detail,
+                about: rule.about().to_owned(),
+            }
+        };
+        let waivers = env.map(|env| env.waivers.0).unwrap_or_default();
+        let waivers = waivers.into_iter().map(|(rule, waiver)| WaiverView {
+            rule,
+            holds: now() < waiver.until,
+            waiver,
+        });
+        Ok(PolicyView {
+            env: id,
+            rules: Rule::ALL.map(rule).into(),
+            waivers: waivers.collect(),
+        })
+    }
+
+    /// Lets a rule be broken until a date, or no longer.
+    ///
+    /// # Errors
+    /// When there is no such environment, no reason, or the date is none.
+    pub async fn waive(
+        &self,
+        actor: &Actor,
+        request: &WaiveRequest,
+    ) -> Result<PolicyView, Refusal> {
+        let id = self.alive(request.env.as_ref())?;
+        if let Some(until) = request.until {
+            answerable(until, &request.why)?;
+        }
+        let desk = self.desk().await;
+        let rule = request.rule;
+        let deciding = self.decided(&desk, actor, &request.why, |state| {
+            let env = state.environments.get(&id).ok_or_else(|| {
+                let message =
+                    format!("{id} is being built for the first time; nothing is recorded yet");
+                Refusal::new(RefusalKind::Conflict, message)
+            })?;
+            let (by, why) = (actor.who.clone(), request.why.trim().to_owned());
+            let event = match request.until {
+                Some(until) => Event::PolicyWaived {
+                    env: id.clone(),
+                    rule,
+                    until,
+                    reason: why,
+                    by,
+                },
+                None if env.waivers.of(rule, now()).is_none() => {
+                    let message = format!("{rule} is not waived in {id}; nothing was changed");
+                    return Err(Refusal::new(RefusalKind::Conflict, message)
+                        .hint("`ward policy show` lists the waivers"));
+                }
+                None => Event::PolicyEnforced {
+                    env: id.clone(),
+                    rule,
+                    by,
+                },
+            };
+            Ok(((), vec![event]))
+        });
+        deciding.await?;
+        drop(desk);
+        self.policy(Some(&id))
+    }
+}
+
+/// Whether a deploy makes a release of what serves already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Forced {
+    No,
+    Yes,
+}
+
+fn answerable(until: Timestamp, why: &str) -> Result<(), Refusal> {
+    let refused = |message: String| Err(Refusal::new(RefusalKind::Invalid, message));
+    let length = why.trim().chars().count();
+    if !(1..=LONGEST_REASON).contains(&length) || why.chars().any(char::is_control) {
+        return refused(format!(
+            "a waiver needs a reason of 1 to {LONGEST_REASON} letters in one line (--why)"
+        ));
+    }
+    if until <= now() {
+        return refused(format!("{until} is over; a waiver ends in the future"));
+    }
+    if until > now() + LONGEST_WAIVER {
+        return refused(format!(
+            "{until} is too far away; a waiver ends within a year"
+        ));
+    }
+    Ok(())
+}
+
+/// The installation's policy in this state folder; without the file there is none.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn installation(home: &std::path::Path) -> Result<Installation, Refusal> {
+    let path = home.join(FILE);
+    let hint = "until it is mended nothing is deployed; going back is possible";
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Installation::default()),
+        Err(error) => {
+            let message = format!(
+                "the installation's policy {} cannot be read",
+                path.display()
+            );
+            return Err(Refusal::failed(&message, &error).hint(hint));
+        }
+    };
+    ward_stack::installation(&text).map_err(|mistakes| {
+        let shown = ward_stack::render(
+            &path.display().to_string(),
+            &text,
+            &mistakes,
+            Look::Plain,
+            100,
+        );
+        let message = format!(
+            "the installation's policy has mistakes:\n{}",
+            shown.trim_end()
+        );
+        Refusal::new(RefusalKind::Conflict, message).hint(hint)
+    })
+}
+
+/// What breaks the policy for people: underlined in the stack file where there is one.
+pub(crate) fn rendered(
+    dir: Option<&std::path::Path>,
+    spec: &EnvSpec,
+    found: &mut [Violation],
+) -> String {
+    let file = dir.and_then(|dir| source::read(dir).ok());
+    let Some((name, text)) = file.filter(|_| !found.is_empty()) else {
+        let lines = found.iter().map(|one| {
+            format!(
+                "  {}: {} ({})\n    instead: {}\n",
+                one.path, one.message, one.rule, one.way_out
+            )
+        });
+        return lines.collect();
+    };
+    let mistakes = ward_stack::violations(&name, &text, &spec.id.env(), found);
+    let shown = ward_stack::render(&name, &text, &mistakes, Look::Plain, 100);
+    // The last line counts them as mistakes of the file, which they are not.
+    let end = shown.trim_end().rfind('\n').map_or(0, |at| at + 1);
+    shown[..end].to_owned()
+}
+
+/// Which day it is in a time zone that this machine knows.
+pub fn today(zone: &str) -> Option<Day> {
+    let zone = match zone {
+        "UTC" => TimeZone::UTC,
+        zone => TimeZone::get(zone).ok()?,
+    };
+    let date = jiff::Timestamp::now().to_zoned(zone).date();
+    Some(Day {
+        year: u16::try_from(date.year()).ok()?,
+        month: u8::try_from(date.month()).ok()?,
+        day: u8::try_from(date.day()).ok()?,
+    })
+}

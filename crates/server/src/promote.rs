@@ -1,0 +1,319 @@
+//! Promotion: another environment gets the build that serves in one, the same images by digest and the same
+//! stack file, resolved for it. Nothing is built.
+//!
+//! What is refused: a release that never succeeded where it comes from, because then nobody has seen it work;
+//! another stack's; an environment that the stack file of that build does not declare; and one whose overrides
+//! build or fetch a service from elsewhere, because then other images than those that were tried would serve.
+
+use std::collections::BTreeMap;
+
+use ward_store::Log;
+use ward_types::id::{Digest, EnvId, Name, ReleaseId};
+use ward_types::life::Origin;
+use ward_types::release::{Environment, Goal, Promoted, Release};
+use ward_types::spec::EnvSpec;
+use ward_types::view::{Held, PromoteRequest, Unchanged};
+
+use crate::actor::{Actor, Refusal, RefusalKind};
+use crate::control::Control;
+use crate::deploy::{Steps, Stop, say, warned_of};
+use crate::images::Images;
+use crate::policing::Forced;
+use crate::recording::{Offer, Settled, Terms};
+use crate::schedule;
+
+impl Control {
+    /// Releases the build of one environment in another one; tells how it goes, to the end.
+    pub async fn promote(self, actor: Actor, request: PromoteRequest, steps: Steps) {
+        let last = match self.promoted(&actor, &request, &steps).await {
+            Ok(settled) => {
+                let (env, until) = (&request.to, request.until);
+                self.seen_through(env, settled, until, &steps).await
+            }
+            Err(stop) => stop.word(),
+        };
+        self.warn(&steps).await;
+        let _ = steps.send(last).await;
+    }
+
+    async fn promoted(
+        &self,
+        actor: &Actor,
+        request: &PromoteRequest,
+        steps: &Steps,
+    ) -> Result<Settled, Stop> {
+        let _admitted = self.admit()?;
+        // Nothing is collected until the release refers to the images, too.
+        let _unrecorded = self.0.unrecorded.read().await;
+        let offer = self.promotable(request)?;
+        schedule::known(&offer.spec)?;
+        self.possible(&offer.spec, offer.origin.as_ref())?;
+        self.secrets_there(&offer.spec)?;
+        let (from, version) = (&request.from, offer.version.as_deref().unwrap_or_default());
+        say(steps, format!("{version} of {from} is taken as it is")).await;
+        self.images_at_hand(&offer).await?;
+        let desk = self.desk().await;
+        let wanted = (&offer.spec, Some(&offer.images));
+        let warned = self.permitted(actor, wanted, None, Forced::No)?;
+        warned_of(&warned, steps).await;
+        let terms = Terms {
+            why: &request.why,
+            unchanged: Unchanged::Keep,
+            others: request.others,
+            rollback: Held::Superseded,
+            made: None,
+        };
+        let settled = self.recorded(&desk, actor, terms, &offer).await?;
+        drop(desk);
+        self.live(&request.to);
+        Ok(settled)
+    }
+
+    /// What a promotion would release.
+    pub(crate) fn promotable(&self, request: &PromoteRequest) -> Result<Offer, Stop> {
+        same_stack(&request.from, &request.to)?;
+        let from = self.environment(Some(&request.from))?;
+        let env = self.known(&from).unwrap_or_else(|| Environment::new(from));
+        let release = tried(&env, request.release)?;
+        let state = self.store().state();
+        if let Some(why) = ward_plan::pipeline::bars(&state, &release.build, &request.to) {
+            let hint = "`ward pipeline show` says more; `ward pipeline run` begins anew";
+            return Err(Refusal::new(RefusalKind::Conflict, why).hint(hint).into());
+        }
+        let resolve = |name: &str, text: &str| self.resolved_in(name, text, &request.to.env());
+        offered(&env.id, release, resolve)
+    }
+
+    pub(crate) async fn images_at_hand(&self, offer: &Offer) -> Result<(), Refusal> {
+        let stack = offer.spec.id.stack();
+        for (name, digest) in &offer.images {
+            let repository = Images::repository(&stack, name);
+            let ready = self.0.images.ready(&repository, digest).await;
+            ready.map_err(|error| {
+                Refusal::failed(&format!("the image of {name} cannot be used"), &error)
+                    .hint(self.untouched(&offer.spec.id))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn same_stack(from: &EnvId, to: &EnvId) -> Result<(), Refusal> {
+    let refused = |message: String| Err(Refusal::new(RefusalKind::Invalid, message));
+    match (from == to, from.stack() == to.stack()) {
+        (true, _) => refused(format!("{from} cannot be promoted to itself")),
+        (_, false) => refused(format!(
+            "{from} and {to} are environments of different stacks: a build stays within its stack"
+        )),
+        (false, true) => Ok(()),
+    }
+}
+
+/// The release that is asked for, or the one that serves; in any case one that succeeded there.
+fn tried(env: &Environment, asked: Option<ReleaseId>) -> Result<&Release, Refusal> {
+    let refused = |kind, message: String| Refusal::new(kind, message);
+    let list = "`ward releases` lists what succeeded there";
+    let Some(asked) = asked else {
+        let serves = env.current_release().filter(|_| env.goal == Goal::Up);
+        return serves.ok_or_else(|| {
+            let message = format!(
+                "nothing serves in {}, so there is nothing to promote",
+                env.id
+            );
+            let hint = format!(
+                "deploy to {} first; or name a release with --release",
+                env.id
+            );
+            refused(RefusalKind::Conflict, message).hint(hint)
+        });
+    };
+    let Some(release) = env.releases.get(&asked) else {
+        let message = format!("{} has no release {asked}, or retains it no more", env.id);
+        return Err(refused(RefusalKind::NotFound, message).hint(list));
+    };
+    match env.once_served().any(|id| id == asked) {
+        true => Ok(release),
+        false => {
+            let message = format!(
+                "{asked} never succeeded in {}, so it is not promoted",
+                env.id
+            );
+            Err(refused(RefusalKind::Conflict, message).hint(list))
+        }
+    }
+}
+
+/// The same build for another environment.
+pub(crate) fn offered(
+    from: &EnvId,
+    release: &Release,
+    resolve: impl FnOnce(&str, &str) -> Result<(EnvSpec, Option<Origin>), Stop>,
+) -> Result<Offer, Stop> {
+    let Some(text) = &release.build.stack_file else {
+        let message = format!(
+            "{} of {from} was made by an older Ward, which did not keep its stack file",
+            release.id
+        );
+        let hint = format!("deploy to {from} again, with --force where nothing changed");
+        return Err(Refusal::new(RefusalKind::Conflict, message)
+            .hint(hint)
+            .into());
+    };
+    let name = format!("ward.toml of {from} {}", release.id);
+    let (spec, origin) = resolve(&name, text)?;
+    let images = same_images(from, release, &spec)?;
+    Ok(Offer {
+        spec,
+        images,
+        stack_file: Some(text.clone()),
+        origin,
+        version: Some(release.build.version.clone()),
+        promoted: Some(Promoted {
+            env: from.clone(),
+            release: release.id,
+        }),
+    })
+}
+
+fn same_images(
+    from: &EnvId,
+    release: &Release,
+    spec: &EnvSpec,
+) -> Result<BTreeMap<Name, Digest>, Refusal> {
+    let image = |name: &Name| {
+        let declared = |spec: &EnvSpec| spec.services.get(name).map(|s| s.source.clone());
+        let same = declared(&release.spec) == declared(spec);
+        let digest = release.build.images.get(name).filter(|_| same);
+        digest.cloned().ok_or_else(|| {
+            let to = &spec.id;
+            let message = format!(
+                "{to} makes the image of {name} in another way than {from}: the images that were tried there are not \
+                 those that would serve"
+            );
+            let hint = format!(
+                "take `build` and `image` of {name} out of `[environment.{}]`, or use `ward deploy --env {}`",
+                to.env(),
+                to.env()
+            );
+            Refusal::new(RefusalKind::Conflict, message).hint(hint)
+        })
+    };
+    let services = spec.services.keys();
+    services
+        .map(|name| Ok((name.clone(), image(name)?)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ward_types::release::{Build, Phase, Verdict};
+    use ward_types::time::Timestamp;
+
+    use super::*;
+    use crate::deploy::{mistaken, stack_of};
+
+    const FILE: &str = r#"
+stack = { name = "shop", version = "1.0" }
+[service.web]
+image = "web:1"
+[environment.qa]
+[environment.prod]
+service.web.instances = 3
+[environment.own]
+service.web.image = "other:1"
+"#;
+
+    fn id(name: &str) -> EnvId {
+        EnvId::parse(name).expect("an id")
+    }
+
+    fn resolve(env: &str) -> impl Fn(&str, &str) -> Result<(EnvSpec, Option<Origin>), Stop> {
+        let env = id(env).env();
+        move |name, text| match stack_of(name, text)?.resolve(&env) {
+            Ok(spec) => Ok((spec, None)),
+            Err(mistakes) => Err(mistaken(name, text, &mistakes)),
+        }
+    }
+
+    fn release(number: u64) -> Release {
+        let spec = resolve("shop/qa")("ward.toml", FILE).map(|(spec, _)| spec);
+        let digest = Digest::from_sha256(&[7; 32]);
+        Release {
+            id: ReleaseId(number),
+            build: Build {
+                version: format!("1.0.{number}"),
+                images: BTreeMap::from([(Name::parse("web").expect("a name"), digest)]),
+                stack_file: Some(FILE.to_owned()),
+            },
+            spec: spec.ok().expect("it holds no mistake"),
+            config: ward_types::configuration::Configured::default(),
+            secrets: BTreeMap::new(),
+            recorded: Timestamp(1),
+            by: "anna".into(),
+            promoted: None,
+        }
+    }
+
+    /// r1 succeeded, r2 did not.
+    fn qa() -> Environment {
+        let mut env = Environment::new(id("shop/qa"));
+        env.releases = [1, 2].map(|n| (ReleaseId(n), release(n))).into();
+        env.current = Some(ReleaseId(1));
+        for (number, verdict) in [(1, Verdict::Succeeded), (2, Verdict::FailedOldServing)] {
+            let text = format!(
+                r#"{{"id":{number},"reason":"deploy","from":null,"to":{number},"requested":1,"started":1,
+                "phase_since":1,"by":"anna","phase":{{"state":"queued"}}}}"#
+            );
+            let mut deployment: ward_types::release::Deployment =
+                serde_json::from_str(&text).expect("a deployment");
+            deployment.phase = Phase::Finished {
+                verdict,
+                failure: None,
+                at: Timestamp(2),
+            };
+            env.deployments.insert(deployment.id, deployment);
+        }
+        env
+    }
+
+    #[test]
+    fn only_what_succeeded_is_promoted() {
+        let mut env = qa();
+        assert_eq!(tried(&env, None).expect("it serves").id, ReleaseId(1));
+        let why = |env: &Environment, asked| tried(env, asked).expect_err("refused").message;
+        assert!(why(&env, Some(ReleaseId(2))).contains("never succeeded"));
+        assert!(why(&env, Some(ReleaseId(3))).contains("has no release r3"));
+        env.goal = Goal::Down;
+        assert!(why(&env, None).contains("nothing serves"));
+        assert!(tried(&env, Some(ReleaseId(1))).is_ok());
+    }
+
+    #[test]
+    fn the_other_environment_gets_the_same_images_by_its_own_declaration() {
+        let offer = offered(&id("shop/qa"), &release(1), resolve("shop/prod"));
+        let offer = offer.ok().expect("it can be promoted");
+        assert_eq!(offer.images, release(1).build.images);
+        assert_eq!(offer.version.as_deref(), Some("1.0.1"));
+        let web = offer.spec.services.values().next().expect("web");
+        assert_eq!((offer.spec.id.as_str(), web.instances), ("shop/prod", 3));
+    }
+
+    #[test]
+    fn what_would_serve_other_images_or_is_not_declared_is_refused() {
+        let stop = |to| {
+            offered(&id("shop/qa"), &release(1), resolve(to))
+                .err()
+                .expect("refused")
+        };
+        let Stop::Refused(own) = stop("shop/own") else {
+            panic!("a refusal")
+        };
+        assert!(own.message.contains("in another way"), "{}", own.message);
+        assert!(matches!(stop("shop/nowhere"), Stop::Word(_)));
+        let mut old = release(1);
+        old.build.stack_file = None;
+        assert!(offered(&id("shop/qa"), &old, resolve("shop/prod")).is_err());
+        assert!(same_stack(&id("shop/qa"), &id("other/prod")).is_err());
+        assert!(same_stack(&id("shop/qa"), &id("shop/qa")).is_err());
+    }
+}
