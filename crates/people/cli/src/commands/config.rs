@@ -47,7 +47,7 @@ async fn send(
         changes,
         others: change.pace.others(),
         until: change.pace.until(),
-        why: change.why,
+        why: change.why.text,
     };
     let lines = context.client.post_lines("/v1/config", &request).await?;
     deploy::follow(context, lines).await

@@ -29,7 +29,7 @@ pub(crate) async fn up(context: &Context, up: args::Up) -> Result<Status, Troubl
             let request = DeployRequest {
                 dir: absolute(&dir)?,
                 env: up.env,
-                why: up.why,
+                why: up.why.text,
                 unchanged: Unchanged::Keep,
                 others: Others::Wait,
                 until: Until::Verdict,
@@ -69,7 +69,7 @@ pub(crate) async fn deploy(context: &Context, deploy: args::Deploy) -> Result<St
         let request = EachRequest {
             dir: absolute(&deploy.dir)?,
             envs: deploy.envs,
-            why: deploy.why,
+            why: deploy.why.text,
             unchanged,
             others: deploy.pace.others(),
             strategy: deploy.strategy,
@@ -81,7 +81,7 @@ pub(crate) async fn deploy(context: &Context, deploy: args::Deploy) -> Result<St
     let request = DeployRequest {
         dir: absolute(&deploy.dir)?,
         env: deploy.env.unwrap_or_else(args::dev),
-        why: deploy.why,
+        why: deploy.why.text,
         unchanged,
         others: deploy.pace.others(),
         until: deploy.pace.until(),
@@ -136,7 +136,7 @@ pub(crate) async fn go_to(
         env: Some(env),
         to: to.to,
         despite_schema: to.despite_schema,
-        why: to.why,
+        why: to.why.text,
         others: to.pace.others(),
         until: to.pace.until(),
     };
@@ -170,7 +170,7 @@ pub(crate) async fn down(context: &Context, down: args::Down) -> Result<Status, 
     let request = DownRequest {
         env,
         data,
-        why: down.why,
+        why: down.why.text,
     };
     let ended = follow(
         context,

@@ -34,7 +34,7 @@ pub(crate) async fn deployment(
             let request = CancelRequest {
                 env: Some(environment(context, &of).await?),
                 deployment: of.deployment,
-                why,
+                why: why.text,
             };
             let path = "/v1/deployments/cancel";
             let lines = context.client.post_lines(path, &request).await?;
@@ -48,7 +48,7 @@ async fn steer(context: &Context, steered: args::Steered, steer: Steer) -> Resul
         env: Some(environment(context, &steered.of).await?),
         deployment: steered.of.deployment,
         steer,
-        why: steered.why,
+        why: steered.why.text,
     };
     let path = "/v1/deployments/steer";
     let detail: DeploymentDetail = context.client.post(path, &request).await?;

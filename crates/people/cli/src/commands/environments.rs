@@ -38,7 +38,7 @@ pub(crate) async fn environments(context: &Context, asked: args::Env) -> Result<
         args::Env::Show { env } => show(context, &env).await,
         args::Env::Diff(diff) => super::plan::env_diff(context, &diff).await,
         args::Env::Extend(extend) => self::extend(context, extend).await,
-        args::Env::Delete { env, yes, why } => delete(context, &env, yes, why).await,
+        args::Env::Delete { env, yes, why } => delete(context, &env, yes, why.text).await,
     }
 }
 
@@ -55,7 +55,7 @@ async fn create(
         data,
         hosts: made.hosts.unwrap_or_default(),
         ttl: made.ttl,
-        why: made.why,
+        why: made.why.text,
         until: match made.no_wait {
             true => Until::Queued,
             false => Until::Verdict,
@@ -76,7 +76,7 @@ async fn declared(
     let request = DeployRequest {
         dir: deploy::absolute(&dir.unwrap_or_else(|| ".".into()))?,
         env: name,
-        why: made.why,
+        why: made.why.text,
         unchanged: Unchanged::Keep,
         others: Others::Wait,
         until: match made.no_wait {
@@ -341,7 +341,7 @@ async fn extend(context: &Context, extend: args::Extend) -> Result<Status, Troub
     let request = ExtendRequest {
         env,
         end,
-        why: extend.why,
+        why: extend.why.text,
     };
     let path = "/v1/environments/extend";
     let detail: EnvironmentDetail = context.client.post(path, &request).await?;

@@ -32,7 +32,7 @@ pub(crate) async fn maintenance(
         env: Some(crate::env::find(&context.client, of.env.env.as_deref()).await?),
         service: of.service,
         begin,
-        why: of.why,
+        why: of.why.text,
     };
     let path = "/v1/maintenance";
     let answer: MaintenanceAnswer = context.client.post(path, &request).await?;

@@ -24,7 +24,7 @@ pub(crate) async fn pipeline(context: &Context, asked: Pipeline) -> Result<Statu
             let request = PipelineRequest {
                 dir: absolute(&dir)?,
                 pipeline,
-                why,
+                why: why.text,
                 until: match no_wait {
                     true => Until::Queued,
                     false => Until::Verdict,
@@ -43,7 +43,7 @@ async fn give(context: &Context, vote: Vote, word: Word) -> Result<Status, Troub
     let request = VoteRequest {
         run: vote.run,
         word,
-        why: vote.why,
+        why: vote.why.text,
     };
     let run: PipelineRunView = context.client.post("/v1/pipelines/vote", &request).await?;
     if context.printer.is_json() {

@@ -136,7 +136,7 @@ pub(crate) async fn carry_out(
     let request = CarryOutRequest {
         file: text(file)?,
         env: deploy.env.clone(),
-        why: deploy.why.clone(),
+        why: deploy.why.text.clone(),
         others: deploy.pace.others(),
         until: deploy.pace.until(),
     };

@@ -23,7 +23,9 @@ pub(crate) async fn policy(context: &Context, asked: args::Policy) -> Result<Sta
             until,
             why,
         } => waive(context, rule, &env, Some(until), why).await?,
-        args::Policy::Enforce { rule, env, why } => waive(context, rule, &env, None, why).await?,
+        args::Policy::Enforce { rule, env, why } => {
+            waive(context, rule, &env, None, why.text).await?
+        }
     };
     match context.printer.is_json() {
         true => context.printer.json(&view),

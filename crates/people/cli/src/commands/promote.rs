@@ -14,7 +14,7 @@ pub(crate) async fn promote(context: &Context, asked: Promote) -> Result<Status,
         to: beside(&from, &asked.to)?,
         from,
         release: asked.release,
-        why: asked.why,
+        why: asked.why.text,
         others: asked.pace.others(),
         until: asked.pace.until(),
     };

@@ -30,7 +30,11 @@ pub(crate) async fn job(context: &Context, job: args::Job) -> Result<Status, Tro
         args::Job::Stop { run, of, why } => {
             let env = crate::env::find(&context.client, of.env.as_deref()).await?;
             let env = Some(env);
-            let request = StopRequest { env, run, why };
+            let request = StopRequest {
+                env,
+                run,
+                why: why.text,
+            };
             let run: Run = context.client.post("/v1/runs/stop", &request).await?;
             match context.printer.is_json() {
                 true => context.printer.json(&run),
@@ -61,7 +65,7 @@ async fn begin(
         env: Some(crate::env::find(&context.client, asked.of.env.as_deref()).await?),
         what,
         deadline,
-        why: asked.why,
+        why: asked.why.text,
         until: match asked.detach {
             true => RunUntil::Queued,
             false => RunUntil::Ended,

@@ -40,7 +40,7 @@ pub(crate) async fn secret(context: &Context, asked: args::Secret) -> Result<Sta
         args::Secret::List(env) => list(context, env).await,
         args::Secret::History { name, env } => history(context, name.as_deref(), env).await,
         args::Secret::Rotate { name, change } => rotate(context, &name, change).await,
-        args::Secret::Rekey { why } => rekey(context, why).await,
+        args::Secret::Rekey { why } => rekey(context, why.text).await,
     }
 }
 
@@ -87,7 +87,7 @@ async fn send(
         changes,
         others: change.pace.others(),
         until: change.pace.until(),
-        why: change.why,
+        why: change.why.text,
     };
     let lines = context.client.post_lines("/v1/secrets", &request).await?;
     deploy::follow(context, lines).await
@@ -100,7 +100,7 @@ async fn rotate(context: &Context, name: &str, change: args::Change) -> Result<S
         name: parsed(name)?,
         others: change.pace.others(),
         until: change.pace.until(),
-        why: change.why,
+        why: change.why.text,
     };
     let lines = context
         .client

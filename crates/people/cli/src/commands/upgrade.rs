@@ -36,7 +36,9 @@ pub(crate) async fn upgrade(context: &Context, upgrade: &Upgrade) -> Result<Stat
     };
     context.client.post::<()>("/v1/handover", &()).await?;
     deploy::gone(context, before.pid).await?;
-    let launch = Launch::Upgrade { why: &upgrade.why };
+    let launch = Launch::Upgrade {
+        why: &upgrade.why.text,
+    };
     let taken = platform::started(&context.client, &context.home, &set, launch).await;
     match taken {
         Ok(after) => {

@@ -1,0 +1,86 @@
+//! Commands that look and change nothing.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use ward_types::id::{Name, ReleaseId};
+use ward_types::time::Millis;
+
+use super::{AnyEnv, OfEnv, duration};
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) env: AnyEnv,
+    /// Purged environments, too, whose data is gone; their releases, output and events are left
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Service or database; without it all of them
+    pub(crate) component: Option<Name>,
+    #[command(flatten)]
+    pub(crate) env: OfEnv,
+    /// Show the gateway's access log instead, a line for each request; without --env of all environments, and
+    /// what led nowhere
+    #[arg(long)]
+    pub(crate) access: bool,
+    /// Go on showing lines as they come
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only lines of the last while, such as 10m
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) since: Option<Millis>,
+    /// Only the last lines
+    #[arg(short = 'n', long, default_value_t = 100, value_name = "LINES")]
+    pub(crate) tail: usize,
+    /// Only instances of this release
+    #[arg(long, value_name = "RELEASE")]
+    pub(crate) release: Option<ReleaseId>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    #[command(flatten)]
+    pub(crate) env: AnyEnv,
+    /// Show one second and end, as without a terminal
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    #[command(flatten)]
+    pub(crate) env: AnyEnv,
+    /// Go on showing events as they come
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// How many, the newest
+    #[arg(short = 'n', long, default_value_t = 50, value_name = "EVENTS")]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Recompute the whole log, and say at which event it breaks, if it does
+    Verify,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Trust {
+    /// Install it into this machine's trust store (needs root)
+    #[arg(long)]
+    pub(crate) install: bool,
+    /// Take it out of this machine's trust store again (needs root)
+    #[arg(long, conflicts_with = "install")]
+    pub(crate) uninstall: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Folder of the stack file
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+}

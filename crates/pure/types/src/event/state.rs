@@ -1,0 +1,162 @@
+//! What the log says, folded.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Event;
+use crate::id::{DeploymentId, EnvId, PipelineRunId, ReleaseId, RunId};
+use crate::life::{Expiry, Life, Said};
+use crate::pipeline;
+use crate::release::Environment;
+use crate::schema::SchemaChange;
+use crate::time::Timestamp;
+
+/// Everything that the log says, folded.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct State {
+    /// The environments.
+    pub environments: BTreeMap<EnvId, Environment>,
+    /// The runs of pipelines, all that there ever were.
+    #[serde(default)]
+    pub pipelines: BTreeMap<PipelineRunId, pipeline::Run>,
+}
+
+/// Why an event does not fit the state. A log that holds such an event was tampered with or written by
+/// a newer Ward.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MisfitEvent {
+    /// It names an environment that was never made.
+    #[error("it names the environment {0}, which was never created")]
+    NoEnvironment(EnvId),
+    /// It names a deployment that was never queued.
+    #[error("it names the deployment {1} of {0}, which was never queued")]
+    NoDeployment(EnvId, DeploymentId),
+    /// It queues a deployment to a release that is not retained.
+    #[error("it leads {0} to {1}, which is not retained")]
+    NoRelease(EnvId, ReleaseId),
+    /// It moves or cancels a deployment that has ended.
+    #[error("it moves or cancels the deployment {1} of {0}, which has ended")]
+    Ended(EnvId, DeploymentId),
+    /// It starts a deployment while another one is under way.
+    #[error("it starts the deployment {1} of {0} while another one is under way")]
+    TwoActive(EnvId, DeploymentId),
+    /// It retires a release that is not there, that serves or did just before, that is the newest, or that
+    /// a deployment leads to.
+    #[error("it retires {1} of {0}, which is not retained or still needed")]
+    Needed(EnvId, ReleaseId),
+    /// It goes back to a release that the schema cannot take, and nobody said that it shall all the same.
+    #[error("it leads {0} to {1}, which the schema cannot take since {2}")]
+    Barred(EnvId, ReleaseId, Box<SchemaChange>),
+    /// It records that a release command begins in a deployment that is not preparing.
+    #[error("it begins a release command of the deployment {1} of {0}, which is not preparing")]
+    NotPreparing(EnvId, DeploymentId),
+    /// It names a run that was never asked for, or that has ended.
+    #[error("it names {1} of {0}, which was never asked for or has ended")]
+    NoRun(EnvId, RunId),
+    /// It names a run of a pipeline that never began, or that is over.
+    #[error("it names the pipeline's run {0}, which never began or is over")]
+    NoPipelineRun(PipelineRunId),
+    /// It deploys to, or changes, an environment that ends or has ended.
+    #[error("it names the environment {0}, which ends or has ended")]
+    Over(EnvId),
+    /// It says that an environment has ended of which something is left.
+    #[error("it says that {0} has ended, and it has not")]
+    NotOver(EnvId),
+    /// It says that an environment's time is over, or nearly, and it is not; or it says so again.
+    #[error("it says that the time of {0} is over or nearly over, which is not so or was said")]
+    TooEarly(EnvId),
+    /// It records something under a number that is taken.
+    #[error("it records {1} of {0} again")]
+    Repeated(EnvId, String),
+}
+
+impl State {
+    /// Folds one event in, and says which environment it changed.
+    ///
+    /// # Errors
+    /// [`MisfitEvent`] when the event does not follow from the state; the state is then unchanged.
+    pub fn apply(&mut self, at: Timestamp, event: &Event) -> Result<Option<EnvId>, MisfitEvent> {
+        let Some(id) = event.env() else {
+            return Ok(None);
+        };
+        if let Event::EnvironmentCreated {
+            origin,
+            copies,
+            until,
+            by,
+            why,
+            ..
+        } = event
+        {
+            let (by, why) = (by.clone(), why.clone());
+            let life = Life {
+                created: Some(Said { at, by, why }),
+                origin: origin.as_deref().cloned(),
+                copies: copies.clone(),
+                expires: until.map(|until| Expiry {
+                    at: until,
+                    set: at,
+                    warned: None,
+                }),
+                ..Life::default()
+            };
+            return self.create(id, life).map(Some);
+        }
+        if matches!(event, Event::BuildEnded { .. }) {
+            return Ok(None);
+        }
+        if let Some(run) = event.pipeline() {
+            self.apply_to_pipeline(at, run, event)?;
+            return Ok(None);
+        }
+        let env = self
+            .environments
+            .get_mut(id)
+            .ok_or_else(|| MisfitEvent::NoEnvironment(id.clone()))?;
+        env.apply(at, event)?;
+        Ok(Some(id.clone()))
+    }
+
+    fn create(&mut self, id: &EnvId, life: Life) -> Result<EnvId, MisfitEvent> {
+        let known = self.environments.get(id).filter(|env| !env.is_deleted());
+        // One that only has values can still become a copy, and nothing else.
+        let becomes = |env: &Environment| env.is_bare() && life.origin.is_some();
+        if known.is_some_and(|env| !becomes(env)) {
+            return Err(MisfitEvent::Repeated(id.clone(), "its creation".into()));
+        }
+        let env = self.environments.entry(id.clone());
+        let env = env.or_insert_with(|| Environment::new(id.clone()));
+        env.created(life);
+        Ok(id.clone())
+    }
+}
+
+impl State {
+    fn apply_to_pipeline(
+        &mut self,
+        at: Timestamp,
+        id: PipelineRunId,
+        event: &Event,
+    ) -> Result<(), MisfitEvent> {
+        if let Event::PipelineBegan { env, run } = event {
+            if self.pipelines.contains_key(&id) {
+                return Err(MisfitEvent::Repeated(env.clone(), id.to_string()));
+            }
+            self.pipelines.insert(id, (**run).clone());
+            return Ok(());
+        }
+        let run = self.pipelines.get_mut(&id).filter(|run| !run.is_over());
+        let run = run.ok_or(MisfitEvent::NoPipelineRun(id))?;
+        match event {
+            Event::PipelineReached { reached, .. } => run.reached.push(reached.clone()),
+            Event::PipelineMoved { position, .. } => {
+                run.position = position.clone();
+                run.since = at;
+            }
+            Event::PipelineVoted { vote, .. } => run.votes.push(vote.clone()),
+            _ => {}
+        }
+        Ok(())
+    }
+}
