@@ -134,20 +134,36 @@ impl Control {
         let Some((env, release)) = env.zip(release) else {
             return Ok(());
         };
-        let rule = Rule::DatabaseRemoved;
+        if env.waivers.of(Rule::DatabaseRemoved, now()).is_some() {
+            return Ok(());
+        }
+        self.may_lose(&release.spec).map_err(|refusal| {
+            refusal.hint(format!(
+                "`ward down` keeps the data; `ward policy waive {} --env {id} --until DATE --why TEXT` answers for it",
+                Rule::DatabaseRemoved
+            ))
+        })
+    }
+
+    /// Whether an environment that is declared so may come to its end by itself, and its data with it.
+    pub(crate) fn may_end_by_itself(&self, spec: &EnvSpec) -> Result<(), Refusal> {
+        self.may_lose(spec)
+            .map_err(|refusal| refusal.hint("without --ttl it lasts until somebody deletes it"))
+    }
+
+    fn may_lose(&self, spec: &EnvSpec) -> Result<(), Refusal> {
+        let (rule, id) = (Rule::DatabaseRemoved, &spec.id);
         let installation = self.installation()?;
-        let levels = [&release.spec.policy, installation.of(&id.env())];
+        let levels = [&spec.policy, installation.of(&id.env())];
         let denied = levels
             .iter()
             .any(|policy| policy.level(rule) == Level::Deny);
-        if !denied || release.spec.databases.is_empty() || env.waivers.of(rule, now()).is_some() {
+        if !denied || spec.databases.is_empty() {
             return Ok(());
         }
         let message =
             format!("the policy of {id} forbids to remove its data ({rule}); nothing was changed");
-        Err(Refusal::new(RefusalKind::Conflict, message).hint(format!(
-            "`ward down` keeps the data; `ward policy waive {rule} --env {id} --until DATE --why TEXT` answers for it"
-        )))
+        Err(Refusal::new(RefusalKind::Conflict, message))
     }
 
     /// The rules of an environment, and who answers for what.
