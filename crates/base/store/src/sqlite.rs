@@ -160,6 +160,10 @@ impl Log for Store {
         self.inner.published.changed()
     }
 
+    fn concerned(&self, env: &EnvId) -> u64 {
+        self.inner.published.concerned(env)
+    }
+
     fn next_number(&self, key: &str, count: u32) -> Result<u64> {
         self.ask(|reply| Job::Number {
             key: key.to_owned(),
