@@ -82,7 +82,7 @@ async fn once(shell: &mut Shell, target: &Target, bin: &Path) -> Result<Duration
              -c unix_socket_directories=/tmp -c shared_buffers=64MB'"
         ),
         format!("until {bin}/createdb -h 127.0.0.1 -p {database} -U app app; do sleep 0.01; done"),
-        format!("$P run --rm $O --env DATABASE_URL={url} web plans-web migrate"),
+        format!("$P run --rm $O --env DATABASE_URL={url} web migrate"),
         format!("$R --env PORT={engine} engine"),
         format!("$R --env PORT={report} report"),
         format!(
