@@ -200,7 +200,9 @@ fn no_number_of_a_series_is_given_twice_across_restarts() {
     let store = Store::open(&path).unwrap();
     assert_eq!(store.next_number("ordinal/returns/dev", 0).unwrap(), 1);
     assert_eq!(store.next_number("ordinal/returns/dev", 3).unwrap(), 1);
+    assert_eq!(store.next_number("ordinal/returns/dev", 0).unwrap(), 4);
     assert_eq!(store.next_number("table", 1).unwrap(), 1);
+    assert_eq!(store.next_number("table", 0).unwrap(), 2);
     drop(store);
     let store = Store::open(&path).unwrap();
     assert_eq!(store.next_number("ordinal/returns/dev", 0).unwrap(), 4);
