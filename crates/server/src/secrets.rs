@@ -68,6 +68,9 @@ impl Control {
             .known(&id)
             .unwrap_or_else(|| Environment::new(id.clone()));
         allowed(&env, request)?;
+        if request.changes.iter().any(|change| change.value.is_some()) {
+            kept(&env)?;
+        }
         let sealed = self.sealed(&env, &request.changes).await?;
         for sentence in unused(&env, declared.as_ref(), request) {
             let hint = "it is kept all the same; a service gets it when its `secrets` name it";
@@ -100,6 +103,10 @@ impl Control {
     ) -> Result<Changed, Refusal> {
         let decide = |state: &State| {
             let (env, mut events) = known_or_created(state, id, None, (actor, why));
+            // A purge may have begun while it was sealed.
+            if sealed.events.iter().any(is_value) {
+                kept(&env)?;
+            }
             events.extend(sealed.events.iter().cloned());
             moved(&env, actor, others, events)
         };
@@ -203,7 +210,11 @@ impl Control {
             .known(&spec.id)
             .unwrap_or_else(|| Environment::new(spec.id.clone()));
         let mut events = Vec::new();
-        for (name, bytes) in to_generate(&env, spec) {
+        let unmade = to_generate(&env, spec);
+        if !unmade.is_empty() {
+            kept(&env)?;
+        }
+        for (name, bytes) in unmade {
             let value =
                 ward_seal::generate(bytes).map_err(|e| refusal("nothing was changed", &e))?;
             events.push(
@@ -432,6 +443,24 @@ pub(crate) fn refusal(left: &str, error: &ward_seal::Error) -> Refusal {
         Some(hint) => refusal.hint(hint),
         None => refusal,
     }
+}
+
+fn is_value(event: &Event) -> bool {
+    matches!(event, Event::SecretChanged { .. })
+}
+
+/// Whether what is set now is kept: a purge that is under way removes all secrets, also those that are newer.
+fn kept(env: &Environment) -> Result<(), Refusal> {
+    if !env.is_being_purged() {
+        return Ok(());
+    }
+    let id = &env.id;
+    let message =
+        format!("the data of {id} is being removed, and its secrets with it; nothing was changed");
+    Err(Refusal::new(RefusalKind::Conflict, message).hint(format!(
+        "wait until its data is gone: `ward down --purge --env {id}` does, and `ward status` says what is waited for; \
+         then set it again"
+    )))
 }
 
 fn allowed(env: &Environment, request: &SecretRequest) -> Result<(), Refusal> {

@@ -20,7 +20,7 @@ const HOST: &str = "shop.localhost";
 
 /// Answers with a variable (`/var/NAME`), with a file and its mode (`/file/PATH`), and says what it is asked to.
 const ASKED: &str = r#"
-import os, sys, stat
+import os, signal, sys, stat
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
@@ -41,6 +41,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
     def log_message(self, *args):
         pass
+if "STUBBORN" in os.environ:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("starts", flush=True)
 ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
 "#;
@@ -210,6 +212,34 @@ fn what_an_instance_says_of_a_secret_is_masked() {
         said.contains("it is")
     });
     assert!(said.contains("it is [secret API_KEY]"), "{said}");
+}
+
+#[test]
+fn p4_what_is_set_while_data_is_removed_is_refused_and_not_lost() {
+    let ward = ward();
+    let stubborn = "env = { STUBBORN = \"1\" }\nstop_timeout = \"10m\"";
+    stack(&ward, r#"API_KEY = "env""#, stubborn);
+    ward.ok(&["up", "--platform"]);
+    set(&ward, "API_KEY", "key-number-one");
+    ward.up();
+    let pid = ward.instances("web")[0]["pid"].as_i64().unwrap();
+    let mut down = ward.command(&["down", "--purge", "--yes", "--env", "dev"]);
+    let down = down.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let down = down.spawn().unwrap();
+    eventually("it is being purged", || {
+        json(&ward, &["env", "show", "dev"])["state"] == "purged"
+    });
+    let again = ["secret", "set", "API_KEY", "--env", "shop/dev"];
+    let says = [
+        "the data of shop/dev is being removed, and its secrets with it; nothing was changed",
+        "wait until its data is gone",
+    ];
+    piped(&ward, &again, "key-number-two").fails(1, &says);
+    kill9(i32::try_from(pid).unwrap());
+    Ran::of(&["down"], down.wait_with_output().unwrap()).success();
+    set(&ward, "API_KEY", "key-number-two");
+    ward.up();
+    assert_eq!(asked(&ward, "/var/API_KEY"), "key-number-two");
 }
 
 #[test]

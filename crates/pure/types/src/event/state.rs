@@ -60,6 +60,9 @@ pub enum MisfitEvent {
     /// It deploys to, or changes, an environment that ends or has ended.
     #[error("it names the environment {0}, which ends or has ended")]
     Over(EnvId),
+    /// It sets a secret of an environment whose secrets are being removed with its data.
+    #[error("it sets a secret of {0}, whose data and secrets are being removed")]
+    Purging(EnvId),
     /// It says that an environment has ended of which something is left.
     #[error("it says that {0} has ended, and it has not")]
     NotOver(EnvId),
