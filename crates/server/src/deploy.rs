@@ -86,7 +86,7 @@ impl Control {
     }
 
     /// What the stack file in a folder wants of an environment, where that is possible here, and the file's text.
-    pub(crate) fn wanted(
+    pub(crate) async fn wanted(
         &self,
         dir: &Path,
         env: &Name,
@@ -96,7 +96,7 @@ impl Control {
         with_strategy(&mut spec, strategy)?;
         schedule::known(&spec)?;
         self.possible(&spec, origin.as_ref())?;
-        self.secrets_there(&spec)?;
+        self.secrets_there(&spec).await?;
         Ok((spec, origin, text))
     }
 
@@ -170,8 +170,9 @@ impl Control {
     ) -> Result<(EnvId, Settled), Stop> {
         let admitted = self.admit()?;
         let dir = PathBuf::from(&request.dir);
-        let (spec, origin, stack_file) =
-            self.wanted(&dir, &request.env, request.strategy.as_ref())?;
+        let (spec, origin, stack_file) = self
+            .wanted(&dir, &request.env, request.strategy.as_ref())
+            .await?;
         let id = spec.id.clone();
         // Before a build, so that nobody waits for one in vain; looked at again when it is recorded.
         self.can_be_made(request.made, &id)?;

@@ -59,7 +59,7 @@ impl Control {
         for (spec, origin) in &all {
             schedule::known(spec)?;
             self.possible(spec, origin.as_ref())?;
-            self.secrets_there(spec)?;
+            self.secrets_there(spec).await?;
             self.permitted(actor, (spec, None), Some(dir), forced)?;
         }
         let all = self.all_made(actor, request, all, steps).await?;

@@ -31,6 +31,7 @@ mod issuing;
 mod logs;
 mod maintenance;
 mod making;
+mod opening;
 mod pipelines;
 mod planning;
 mod plans;

@@ -69,7 +69,7 @@ impl Control {
     ) -> Result<PipelineRunId, Stop> {
         let admitted = self.admit()?;
         let dir = Path::new(&request.dir);
-        let beginning = self.beginning(dir, &request.pipeline)?;
+        let beginning = self.beginning(dir, &request.pipeline).await?;
         let first = &beginning.first;
         alone(&self.store().state(), &beginning.stack, &request.pipeline)?;
         let building = self.0.builds.begin(&first.id, actor, admitted);
@@ -111,7 +111,7 @@ impl Control {
         Ok(run.id)
     }
 
-    fn beginning(&self, dir: &Path, name: &Name) -> Result<Beginning, Stop> {
+    async fn beginning(&self, dir: &Path, name: &Name) -> Result<Beginning, Stop> {
         let (file, text) = source::read(dir).map_err(unreadable)?;
         let stack = stack_of(&file, &text)?;
         let Some(pipeline) = stack.pipelines.get(name) else {
@@ -130,7 +130,7 @@ impl Control {
         for spec in &specs {
             schedule::known(spec)?;
             self.possible(spec, None)?;
-            self.secrets_there(spec)?;
+            self.secrets_there(spec).await?;
             same_sources(&specs[0], spec)?;
         }
         Ok(Beginning {

@@ -51,8 +51,9 @@ impl Control {
     ) -> Result<Progress, Stop> {
         let admitted = self.admit()?;
         let dir = PathBuf::from(&request.dir);
-        let (spec, origin, stack_file) =
-            self.wanted(&dir, &request.env, request.strategy.as_ref())?;
+        let (spec, origin, stack_file) = self
+            .wanted(&dir, &request.env, request.strategy.as_ref())
+            .await?;
         let building = self.0.builds.begin(&spec.id, actor, admitted);
         let once = Once::default();
         let made = tokio::select! {

@@ -19,7 +19,7 @@ use ward_types::view::{
 };
 
 use crate::actor::{Actor, Refusal, RefusalKind, causes};
-use crate::builds::End;
+use crate::builds::{End, Over};
 use crate::clock::now;
 use crate::configuration::{Changed, base, known_or_created, moved};
 use crate::control::{Control, Desk};
@@ -38,7 +38,7 @@ pub(crate) struct Sealed {
 
 impl Control {
     pub(crate) fn vault(&self) -> &Vault {
-        &self.0.world.composer.vault
+        &self.composer().opener.vault
     }
 
     /// Sets and unsets secrets, and sees the release through that has them.
@@ -83,9 +83,9 @@ impl Control {
         }
         let asked = (actor, request.others, request.why.as_str());
         let changed = self.recorded_secrets(&desk, &id, asked, &sealed).await?;
+        let over = self.supersede_builds(&desk, &id, actor, request.others, &changed);
         drop(desk);
-        self.supersede_builds(&id, actor, request.others, &changed, steps)
-            .await;
+        ended_builds(&over, "superseded", steps).await;
         for event in &sealed.events {
             say(steps, sentence(event)).await;
         }
@@ -113,20 +113,21 @@ impl Control {
         self.decided(desk, actor, why, decide).await
     }
 
-    /// A change that supersedes what is under way ends the builds before it, too.
-    pub(crate) async fn supersede_builds(
+    /// A change that supersedes what is under way ends the builds before it, too: at the desk where it was recorded,
+    /// so that a build that is asked for after it is none of them.
+    pub(crate) fn supersede_builds(
         &self,
+        _desk: &Desk<'_>,
         env: &EnvId,
         actor: &Actor,
         others: Others,
         changed: &Changed,
-        steps: &Steps,
-    ) {
-        if let (Others::Cancel, Changed::Released(_)) = (others, changed) {
-            let by = actor.who.clone();
-            let over = self.0.builds.end_all(env, &End::Superseded { by });
-            ended_builds(&over, "superseded", steps).await;
-        }
+    ) -> Vec<Over> {
+        let (Others::Cancel, Changed::Released(_)) = (others, changed) else {
+            return Vec::new();
+        };
+        let by = actor.who.clone();
+        self.0.builds.end_all(env, &End::Superseded { by })
     }
 
     /// Seals those values that differ from what is set. Only for whoever has the desk.
@@ -229,7 +230,7 @@ impl Control {
     ///
     /// # Errors
     /// Which are not, and what to do.
-    pub(crate) fn secrets_there(&self, spec: &EnvSpec) -> Result<(), Refusal> {
+    pub(crate) async fn secrets_there(&self, spec: &EnvSpec) -> Result<(), Refusal> {
         let env = self
             .known(&spec.id)
             .unwrap_or_else(|| Environment::new(spec.id.clone()));
@@ -252,30 +253,45 @@ impl Control {
             let version = env.secret(&name)?.version;
             Some((name, version))
         });
-        self.can_be_opened(&spec.id, versions)
+        self.can_be_opened(&spec.id, versions).await
     }
 
-    /// The same of a release, with the versions that it has.
-    pub(crate) fn release_opens(&self, env: &EnvId, release: &Release) -> Result<(), Refusal> {
-        let versions = release.secrets.clone().into_iter();
-        self.can_be_opened(env, versions.filter(|(name, _)| name.database().is_none()))
+    /// The same of a release, with the versions that it has: asked before the decision to go to it.
+    ///
+    /// # Errors
+    /// As of [`Control::secrets_there`].
+    pub(crate) async fn release_opens(
+        &self,
+        env: &EnvId,
+        release: &Release,
+    ) -> Result<(), Refusal> {
+        self.can_be_opened(env, own_versions(release)).await
     }
 
-    fn can_be_opened(
+    /// Whether the values of a release are still there, which is told at once.
+    ///
+    /// # Errors
+    /// Which is not.
+    pub(crate) fn release_has_values(&self, env: &EnvId, release: &Release) -> Result<(), Refusal> {
+        for label in labels(env, own_versions(release)) {
+            let there = self.vault().holds(&label);
+            there.map_err(|error| refusal(&self.untouched(env), &error))?;
+        }
+        Ok(())
+    }
+
+    /// Apart from the tasks of the runtime: a command that gives the master key takes its time.
+    async fn can_be_opened(
         &self,
         env: &EnvId,
         versions: impl Iterator<Item = (SecretName, u64)>,
     ) -> Result<(), Refusal> {
-        for (name, version) in versions {
-            let label = SecretLabel {
-                env: env.clone(),
-                name,
-                version,
-            };
-            let there = self.vault().check(&label);
-            there.map_err(|error| refusal(&self.untouched(env), &error))?;
-        }
-        Ok(())
+        let labels: Vec<SecretLabel> = labels(env, versions).collect();
+        let vault = self.vault().clone();
+        let check = move || labels.iter().try_for_each(|label| vault.check(label));
+        let checked = tokio::task::spawn_blocking(check).await;
+        let checked = checked.map_err(|error| Refusal::failed(&self.untouched(env), &error))?;
+        checked.map_err(|error| refusal(&self.untouched(env), &error))
     }
 
     /// The secrets of an environment.
@@ -370,6 +386,23 @@ fn version(env: Option<&Environment>, record: Record) -> Option<(SecretName, Sec
         releases: releases.filter(has).map(|release| release.id).collect(),
     };
     Some((name, view))
+}
+
+/// The versions of a release's own secrets: a database's password is not the release's.
+fn own_versions(release: &Release) -> impl Iterator<Item = (SecretName, u64)> {
+    let versions = release.secrets.clone().into_iter();
+    versions.filter(|(name, _)| name.database().is_none())
+}
+
+fn labels(
+    env: &EnvId,
+    versions: impl Iterator<Item = (SecretName, u64)>,
+) -> impl Iterator<Item = SecretLabel> {
+    versions.map(|(name, version)| SecretLabel {
+        env: env.clone(),
+        name,
+        version,
+    })
 }
 
 /// The label of a secret's next version.
@@ -502,13 +535,26 @@ fn allowed(env: &Environment, request: &SecretRequest) -> Result<(), Refusal> {
             None => can_be_unset(env, name, request.others)?,
         }
     }
-    let new = named.iter().filter(|name| !env.secrets.contains_key(name));
-    let count = env.secrets.len() + new.count();
+    let count = set_after(env, &request.changes);
     if count > MOST {
         let message = format!("{} would have {count} secrets; {MOST} are the most", env.id);
         return invalid(message, "`ward secret unset` takes away what is not used");
     }
     Ok(())
+}
+
+/// How many secrets are set once these changes are made. Passwords of databases are none that anybody set.
+fn set_after(env: &Environment, changes: &[SecretSetting]) -> usize {
+    let held = env.secrets.iter();
+    let own = held.filter(|(name, held)| held.current.is_some() && name.database().is_none());
+    let mut set: BTreeSet<&SecretName> = own.map(|(name, _)| name).collect();
+    for SecretSetting { name, value } in changes {
+        match value {
+            Some(_) => set.insert(name),
+            None => set.remove(name),
+        };
+    }
+    set.len()
 }
 
 fn can_be_unset(env: &Environment, name: &SecretName, others: Others) -> Result<(), Refusal> {

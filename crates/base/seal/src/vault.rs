@@ -90,10 +90,19 @@ impl Vault {
         opened.map_err(|DoesNotOpen| self.damaged(label))
     }
 
-    /// Whether there is a sealed value under a label, without opening it.
-    #[must_use]
-    pub fn holds(&self, label: &SecretLabel) -> bool {
-        self.path(label).exists()
+    /// Whether there is a sealed value under a label, without opening it or looking for its key.
+    ///
+    /// # Errors
+    /// [`Error::Missing`].
+    pub fn holds(&self, label: &SecretLabel) -> Result<(), Error> {
+        let path = self.path(label);
+        match path.exists() {
+            true => Ok(()),
+            false => Err(Error::Missing {
+                label: Box::new(label.clone()),
+                path,
+            }),
+        }
     }
 
     /// Whether a value could be opened, without opening it: it is there, and its key is.

@@ -152,11 +152,11 @@ impl Environment {
         self.life.deleted.is_some()
     }
 
-    /// Whether nothing was ever deployed to it: values may be set in it, and it can still become a copy.
+    /// Whether nothing was deployed to it in this life: values may be set in it, and it can still become a copy.
     #[must_use]
     pub fn is_bare(&self) -> bool {
-        let never = self.deployments.is_empty() && self.newest_release() == ReleaseId::default();
-        never && self.life.ending.is_none() && self.life.origin.is_none()
+        // The newest release is never retired, and none outlives its environment.
+        self.releases.is_empty() && self.life.ending.is_none() && self.life.origin.is_none()
     }
 
     /// Why it is on its way to its end, while it is.
