@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal as Kill, kill_process};
@@ -157,7 +158,7 @@ async fn edited(editor: &str, signals: &mut Signals) -> Result<Zeroizing<String>
     let mut interrupted = false;
     let ran = loop {
         tokio::select! {
-            ran = child.wait() => break ran.map_err(unrun)?,
+            biased;
             // The editor got it too, and many go on: what counts is how it ends.
             _ = signals.interrupt.recv() => interrupted = true,
             status = ended(&mut signals.terminate, &mut signals.hang_up) => {
@@ -167,8 +168,11 @@ async fn edited(editor: &str, signals: &mut Signals) -> Result<Zeroizing<String>
                 }
                 return Err(stopped(status));
             }
+            ran = child.wait() => break ran.map_err(unrun)?,
         }
     };
+    // Its end may be known before the signal is.
+    interrupted |= ran.signal() == Some(Kill::INT.as_raw());
     match (ran.success(), interrupted) {
         (true, _) => {}
         (false, true) => return Err(stopped(INTERRUPTED)),

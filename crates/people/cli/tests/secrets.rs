@@ -238,6 +238,7 @@ fn p4_what_is_set_while_data_is_removed_is_refused_and_not_lost() {
     kill9(i32::try_from(pid).unwrap());
     Ran::of(&["down"], down.wait_with_output().unwrap()).success();
     set(&ward, "API_KEY", "key-number-two");
+    stack(&ward, r#"API_KEY = "env""#, "");
     ward.up();
     assert_eq!(asked(&ward, "/var/API_KEY"), "key-number-two");
 }
