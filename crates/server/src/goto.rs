@@ -72,6 +72,11 @@ impl Control {
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             let (env, to) = self.aim(state, &id, direction, request)?;
             self.release_has_values(&id, &to)?;
+            // Going back to what has served is never forbidden.
+            let served = env.once_served().any(|id| id == to.id);
+            if !served || env.current.is_some_and(|current| to.id > current) {
+                self.move_permitted(env.current_release(), &to)?;
+            }
             let wish = Wish {
                 to: to.id,
                 reason,

@@ -44,6 +44,7 @@ mod runs;
 mod schedule;
 mod secrets;
 mod server;
+mod settable;
 pub mod source;
 mod traffic;
 mod views;
