@@ -31,6 +31,7 @@ use crate::control::{Control, Shared};
 use crate::driver::World;
 use crate::images::Images;
 use crate::issuing::Issuing;
+use crate::opening::{Opener, Starting};
 use crate::routing::{Found, GatewayPlace, Routing, RoutingError};
 
 /// What a server needs to know.
@@ -224,9 +225,12 @@ fn control(
         home: home.clone(),
         engine: engine.clone(),
         images: images.clone(),
-        postgres: postgres.clone(),
-        vault: Vault::new(&home, KeySource::from_environment()),
-        store: store.clone(),
+        opener: Opener {
+            postgres: postgres.clone(),
+            vault: Vault::new(&home, KeySource::from_environment()),
+            store: store.clone(),
+            starting: Starting::default(),
+        },
     };
     let world = World {
         store,

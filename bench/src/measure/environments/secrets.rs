@@ -27,7 +27,7 @@ const SAYS: &str = "measured:";
 pub(super) async fn measure() -> Measured {
     let planted = counts("planted", "p6_fifty_planted_secrets_are_found_nowhere").await?;
     let rotated = counts(
-        "secrets",
+        "rotation",
         "a_databases_password_is_rotated_under_load_and_no_request_fails",
     )
     .await?;

@@ -360,6 +360,7 @@ impl World {
                 }
             },
             started: self.wall(),
+            passwords: None,
         }
     }
 
