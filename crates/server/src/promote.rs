@@ -244,6 +244,7 @@ service.web.image = "other:1"
                 version: format!("1.0.{number}"),
                 images: BTreeMap::from([(Name::parse("web").expect("a name"), digest)]),
                 stack_file: Some(FILE.to_owned()),
+                provenance: None,
             },
             spec: spec.ok().expect("it holds no mistake"),
             config: ward_types::configuration::Configured::default(),
