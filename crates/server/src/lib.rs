@@ -28,6 +28,7 @@ mod goto;
 mod hosts;
 mod images;
 mod issuing;
+mod kept;
 mod logs;
 mod maintenance;
 mod making;

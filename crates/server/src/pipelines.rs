@@ -13,6 +13,7 @@ use ward_types::event::{Event, State};
 use ward_types::id::{Digest, Name, PipelineRunId};
 use ward_types::pipeline::{Check, Outcome, Pipeline, Position, Reached, Run, Vote};
 use ward_types::release::{Build, Environment, Promoted};
+use ward_types::source::KeptBuild;
 use ward_types::spec::EnvSpec;
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::{
@@ -27,7 +28,8 @@ use crate::each::named_once;
 use crate::hosts::apart;
 use crate::making::Once;
 use crate::policing::Forced;
-use crate::recording::{Offer, Settled, Terms, next_build};
+use crate::kept::{declared, named};
+use crate::recording::{Offer, Settled, Terms, next_build, provenance_of};
 use crate::schedule;
 use crate::source;
 
@@ -42,7 +44,17 @@ struct Beginning {
 impl Control {
     /// Builds, begins a run, and tells how it goes: to its end, or to where it waits for somebody's word.
     pub async fn run_pipeline(self, actor: Actor, request: PipelineRequest, steps: Steps) {
-        let last = match self.begun(&actor, &request, &steps).await {
+        let begun = match &request.build {
+            None => self.begun(&actor, &request, &steps).await,
+            Some(build) => match self.kept_build(build) {
+                Ok(kept) => {
+                    let also = |_: &Run| None;
+                    self.begun_with(&actor, &request, &kept, also).await
+                }
+                Err(refusal) => Err(refusal.into()),
+            },
+        };
+        let last = match begun {
             Ok(id) => {
                 tokio::spawn(self.clone().conduct(id));
                 match request.until {
@@ -69,7 +81,9 @@ impl Control {
     ) -> Result<PipelineRunId, Stop> {
         let admitted = self.admit()?;
         let dir = Path::new(&request.dir);
-        let beginning = self.beginning(dir, &request.pipeline)?;
+        let provenance = provenance_of(dir).await;
+        let (file, text) = source::read(dir).map_err(unreadable)?;
+        let beginning = self.beginning(&file, text, &request.pipeline)?;
         let first = &beginning.first;
         alone(&self.store().state(), &beginning.stack, &request.pipeline)?;
         let building = self.0.builds.begin(&first.id, actor, admitted);
@@ -95,6 +109,7 @@ impl Control {
                 version: version(state, &beginning, &made.images),
                 images: made.images.clone(),
                 stack_file: Some(beginning.text.clone()),
+                provenance: provenance.clone(),
             };
             let run = beginning.run(state, actor, request, build);
             let event = Event::PipelineBegan {
@@ -111,9 +126,50 @@ impl Control {
         Ok(run.id)
     }
 
-    fn beginning(&self, dir: &Path, name: &Name) -> Result<Beginning, Stop> {
-        let (file, text) = source::read(dir).map_err(unreadable)?;
-        let stack = stack_of(&file, &text)?;
+    /// Begins a run with a build that is kept, together with what `also` says of it. Its checks are run in the folder of
+    /// the request.
+    pub(crate) async fn begun_with(
+        &self,
+        actor: &Actor,
+        request: &PipelineRequest,
+        kept: &KeptBuild,
+        also: impl Fn(&Run) -> Option<Event>,
+    ) -> Result<PipelineRunId, Stop> {
+        let _admitted = self.admit()?;
+        // Nothing is collected until the first stage has the images.
+        let _unrecorded = self.0.unrecorded.read().await;
+        let (file, build) = (named(kept), &kept.build);
+        let text = build.stack_file.clone().unwrap_or_default();
+        let beginning = self.beginning(&file, text, &request.pipeline)?;
+        let first = &beginning.first;
+        let stack = stack_of(&file, &beginning.text)?;
+        same_sources(&declared(kept, &stack)?, first)?;
+        let desk = self.desk().await;
+        let deciding = self.decided(&desk, actor, &request.why, |state| {
+            alone(state, &beginning.stack, &request.pipeline)?;
+            let run = beginning.run(state, actor, request, build.clone());
+            let event = Event::PipelineBegan {
+                env: first.id.clone(),
+                run: Box::new(run.clone()),
+            };
+            let events = [Some(event), also(&run)].into_iter().flatten().collect();
+            Ok((run, events))
+        });
+        let run = deciding.await?;
+        let released = self.stage_released(&desk, &run, 0).await;
+        drop(desk);
+        self.settle(&run, released.err()).await?;
+        Ok(run.id)
+    }
+
+    /// Whether a pipeline of a stack file can begin, and with what.
+    pub(crate) fn can_begin(&self, file: &str, text: &str, name: &Name) -> Result<Name, Stop> {
+        let beginning = self.beginning(file, text.to_owned(), name)?;
+        Ok(beginning.first.id.env())
+    }
+
+    fn beginning(&self, file: &str, text: String, name: &Name) -> Result<Beginning, Stop> {
+        let stack = stack_of(file, &text)?;
         let Some(pipeline) = stack.pipelines.get(name) else {
             return Err(no_pipeline(&stack.name, name, stack.pipelines.keys()).into());
         };
@@ -125,7 +181,7 @@ impl Control {
         named_once(&envs)?;
         let specs = envs.iter().map(|env| stack.resolve(env));
         let specs: Result<Vec<EnvSpec>, _> = specs.collect();
-        let specs = specs.map_err(|mistakes| mistaken(&file, &text, &mistakes))?;
+        let specs = specs.map_err(|mistakes| mistaken(file, &text, &mistakes))?;
         apart(&specs.iter().collect::<Vec<_>>())?;
         for spec in &specs {
             schedule::known(spec)?;
@@ -150,7 +206,7 @@ impl Control {
     }
 
     /// Carries a run on until it is over or the server ends.
-    async fn conduct(self, id: PipelineRunId) {
+    pub(crate) async fn conduct(self, id: PipelineRunId) {
         let mut changed = self.store().changed();
         let mut ending = self.ending();
         loop {
@@ -271,6 +327,7 @@ impl Control {
             spec,
             images: run.build.images.clone(),
             stack_file: Some(text.to_owned()),
+            provenance: run.build.provenance.clone(),
             origin,
             version: Some(run.build.version.clone()),
             promoted: before.map(|(env, reached)| Promoted {
@@ -409,7 +466,7 @@ impl Control {
     }
 
     /// Tells how a run goes, to its end or to where it waits for somebody's word.
-    async fn followed_run(&self, id: PipelineRunId, steps: &Steps) -> Progress {
+    pub(crate) async fn followed_run(&self, id: PipelineRunId, steps: &Steps) -> Progress {
         let mut changed = self.store().changed();
         let mut said = String::new();
         loop {
@@ -584,6 +641,7 @@ fn view(run: &Run) -> PipelineRunView {
         stack: run.stack.clone(),
         pipeline: run.pipeline.clone(),
         version: run.build.version.clone(),
+        provenance: run.build.provenance.as_deref().cloned(),
         author: run.author.clone(),
         began: run.began,
         since: run.since,

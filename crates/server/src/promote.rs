@@ -161,11 +161,12 @@ pub(crate) fn offered(
     };
     let name = format!("ward.toml of {from} {}", release.id);
     let (spec, origin) = resolve(&name, text)?;
-    let images = same_images(from, release, &spec)?;
+    let images = same_images(&release.spec, &release.build.images, &spec)?;
     Ok(Offer {
         spec,
         images,
         stack_file: Some(text.clone()),
+        provenance: release.build.provenance.clone(),
         origin,
         version: Some(release.build.version.clone()),
         promoted: Some(Promoted {
@@ -175,15 +176,17 @@ pub(crate) fn offered(
     })
 }
 
-fn same_images(
-    from: &EnvId,
-    release: &Release,
+/// The images of a build that was made as `declared` says, for what is made in the same way.
+pub(crate) fn same_images(
+    declared: &EnvSpec,
+    images: &BTreeMap<Name, Digest>,
     spec: &EnvSpec,
 ) -> Result<BTreeMap<Name, Digest>, Refusal> {
+    let from = &declared.id;
     let image = |name: &Name| {
-        let declared = |spec: &EnvSpec| spec.services.get(name).map(|s| s.source.clone());
-        let same = declared(&release.spec) == declared(spec);
-        let digest = release.build.images.get(name).filter(|_| same);
+        let source = |spec: &EnvSpec| spec.services.get(name).map(|s| s.source.clone());
+        let same = source(declared) == source(spec);
+        let digest = images.get(name).filter(|_| same);
         digest.cloned().ok_or_else(|| {
             let to = &spec.id;
             let message = format!(

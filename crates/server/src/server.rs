@@ -185,6 +185,7 @@ impl Server {
             control.live(&env.id);
         }
         control.resume_pipelines();
+        crate::kept::clear(&control.0.home);
         control.keep_collecting();
         control.keep_withdrawing();
         control.keep_issuing();

@@ -217,6 +217,7 @@ impl Control {
                 config: release.config.version,
                 images: release.build.images.clone(),
                 promoted: release.promoted.clone(),
+                provenance: release.build.provenance.as_deref().cloned(),
             }
         };
         env.releases.values().rev().map(view).collect()

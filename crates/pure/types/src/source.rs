@@ -142,6 +142,46 @@ pub struct KeptBuild {
     pub by: String,
 }
 
+/// A build as people name it: `1.2.7`, or `shop/1.2.7` where several stacks have one of that version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildName {
+    /// Its stack.
+    pub stack: Option<Name>,
+    /// Its version.
+    pub version: String,
+}
+
+impl FromStr for BuildName {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let invalid = || InvalidId {
+            text: text.to_owned(),
+            expected: "a build such as 1.2.7 or shop/1.2.7",
+        };
+        let (stack, version) = match text.split_once('/') {
+            Some((stack, version)) => (Some(Name::parse(stack)?), version),
+            None => (None, text),
+        };
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        match version.split('.').count() == 3 && version.split('.').all(digits) {
+            true => Ok(Self {
+                stack,
+                version: version.to_owned(),
+            }),
+            false => Err(invalid()),
+        }
+    }
+}
+
+impl fmt::Display for BuildName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.stack {
+            Some(stack) => write!(f, "{stack}/{}", self.version),
+            None => f.write_str(&self.version),
+        }
+    }
+}
+
 /// The builds of a stack that are kept for themselves.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct KeptBuilds {
