@@ -64,7 +64,9 @@ impl Control {
         };
         let Some(rev) = &request.rev else {
             let provenance = provenance_of(dir).await;
-            return self.kept_of(actor, wish(dir, provenance), |_| None, steps).await;
+            return self
+                .kept_of(actor, wish(dir, provenance), |_| None, steps)
+                .await;
         };
         let revision = ward_git::Revision::find(dir, rev).await;
         let revision = revision.map_err(|error| git_refusal(&error))?;
@@ -73,7 +75,8 @@ impl Control {
         let checked_out = revision.check_out(&tree.0).await;
         let dir = checked_out.map_err(|error| git_refusal(&error))?;
         let provenance = Some(Box::new(revision.provenance));
-        self.kept_of(actor, wish(&dir, provenance), |_| None, steps).await
+        self.kept_of(actor, wish(&dir, provenance), |_| None, steps)
+            .await
     }
 
     /// Builds, and records the build together with what `also` says of it.
