@@ -114,6 +114,9 @@ impl Control {
             version: env
                 .current_release()
                 .map(|release| release.build.version.clone()),
+            provenance: env
+                .current_release()
+                .and_then(|release| release.build.provenance.as_deref().cloned()),
             addresses: env
                 .current_release()
                 .map(|release| self.addresses(release))
@@ -153,6 +156,7 @@ impl Control {
             goal: Goal::Up,
             current: None,
             version: None,
+            provenance: None,
             addresses: Vec::new(),
             maintenance: Vec::new(),
             certificates: Vec::new(),

@@ -4,6 +4,7 @@
 //! port to reach. [`ward_types::view`] names the routes beside the values that they carry.
 
 pub mod client;
+pub mod hooks;
 pub mod routes;
 pub mod socket;
 

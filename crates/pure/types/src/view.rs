@@ -112,6 +112,9 @@ pub struct EnvironmentView {
     pub current: Option<ReleaseId>,
     /// The version of that release.
     pub version: Option<String>,
+    /// The commit that its build was made of, where git knew the folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
     /// The URLs by which it is reached.
     pub addresses: Vec<String>,
     /// What of it is in maintenance.

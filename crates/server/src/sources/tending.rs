@@ -109,7 +109,11 @@ impl Control {
     }
 
     /// What is pushed and is no tip any more comes first: it is older.
-    async fn sightings(&self, source: &Source, pushed: &[Pushed]) -> ward_git::Result<Vec<Sighting>> {
+    async fn sightings(
+        &self,
+        source: &Source,
+        pushed: &[Pushed],
+    ) -> ward_git::Result<Vec<Sighting>> {
         let repository = Folder::of(&self.0.home, &source.name).repository();
         let tips = tips(&self.0.home, source).await?;
         let mut found = Vec::new();

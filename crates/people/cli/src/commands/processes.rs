@@ -72,7 +72,13 @@ fn run(context: &Context, serve: Serve) -> Result<(), Box<dyn std::error::Error>
         https: addresses.https(),
         registry: addresses.registry(),
         metrics: addresses.metrics_addr,
-        again: [serve.gateway.arguments(), serve.acme.arguments()].concat(),
+        hooks: addresses.hooks_addr,
+        again: [
+            serve.gateway.arguments(),
+            serve.acme.arguments(),
+            addresses.for_hooks().into_iter().collect(),
+        ]
+        .concat(),
         gateway: serve.gateway.arguments(),
         acme: serve.acme.settings(),
         upgrade: serve.upgrade.map(|why| Upgrade {
@@ -81,7 +87,11 @@ fn run(context: &Context, serve: Serve) -> Result<(), Box<dyn std::error::Error>
         }),
     };
     runtime.block_on(async {
-        let server = Server::start(options).await?;
+        let mut server = Server::start(options).await?;
+        if let Some(listener) = server.hooks.take() {
+            let (control, ending) = (server.control.clone(), server.control.ending());
+            tokio::spawn(ward_api::hooks::serve(listener, control, ending));
+        }
         let router = ward_api::router(server.control.clone());
         ward_api::serve(&context.home, router, server.control.ending()).await?;
         server.finish().await;
