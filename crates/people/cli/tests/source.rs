@@ -159,7 +159,8 @@ fn a_build_of_a_revision_is_kept_and_released_later_and_knows_its_commit() {
         (&Value::from(first.clone()), &Value::from("as_committed"))
     );
     assert_eq!(made["author"], "Anna Bauer <anna@example.com>");
-    assert_eq!(ward.run(&["releases", "--env", "shop/dev"]).code(), 0);
+    ward.run(&["releases", "--env", "shop/dev"])
+        .fails(1, &["there is no environment shop/dev"]);
     assert_eq!(answers(&ward, "dev"), None, "a build is released nowhere");
     ward.run(&["build", work.text(), "--rev", "nowhere"])
         .fails(1, &["has no revision nowhere", "nothing was changed"]);
