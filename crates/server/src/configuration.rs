@@ -113,7 +113,7 @@ impl Control {
                 version,
                 changes,
             });
-            let (changed, events) = moved(&env, actor, request.others, events)?;
+            let (changed, events) = self.with_values(&env, actor, request.others, events)?;
             Ok(((Some(version), changed), events))
         };
         let (version, changed) = self.decided(&desk, actor, &request.why, decide).await?;
@@ -129,6 +129,31 @@ impl Control {
         }
         self.live(&id);
         Ok((id, changed))
+    }
+
+    /// What events that change values lead to: a release that has them, where one should run and its policy lets it.
+    pub(crate) fn with_values(
+        &self,
+        env: &Environment,
+        actor: &Actor,
+        others: Others,
+        events: Vec<Event>,
+    ) -> Result<(Changed, Vec<Event>), Refusal> {
+        let after = secrets::applied(env, &events);
+        let Some(base) = base(&after, others) else {
+            let sentence = format!("the next release of {} has it", env.id);
+            return Ok((Changed::Recorded(sentence), events));
+        };
+        let again = again(&after, base)?;
+        if again.spec == base.spec && again.secrets == base.secrets {
+            let sentence = format!(
+                "nothing that runs changes by it: {} is what it was",
+                base.id
+            );
+            return Ok((Changed::Recorded(sentence), events));
+        }
+        self.move_permitted(env.current_release(), &again)?;
+        Ok(released(&after, actor, others, events, again))
     }
 
     /// The environment that is asked for, and what the stack file in `dir` declares for it, if that is of the same
@@ -261,29 +286,6 @@ pub(crate) fn known_or_created(
         why: why.to_owned(),
     }];
     (secrets::applied(&env, &created), created)
-}
-
-/// What events that change values lead to: a release that has them, where one should run.
-pub(crate) fn moved(
-    env: &Environment,
-    actor: &Actor,
-    others: Others,
-    events: Vec<Event>,
-) -> Result<(Changed, Vec<Event>), Refusal> {
-    let after = secrets::applied(env, &events);
-    let Some(base) = base(&after, others) else {
-        let sentence = format!("the next release of {} has it", env.id);
-        return Ok((Changed::Recorded(sentence), events));
-    };
-    let again = again(&after, base)?;
-    if again.spec == base.spec && again.secrets == base.secrets {
-        let sentence = format!(
-            "nothing that runs changes by it: {} is what it was",
-            base.id
-        );
-        return Ok((Changed::Recorded(sentence), events));
-    }
-    Ok(released(&after, actor, others, events, again))
 }
 
 /// A release of the same build with all values that are set now.

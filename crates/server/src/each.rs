@@ -23,7 +23,6 @@ use crate::hosts::apart;
 use crate::making::{Made, Once};
 use crate::policing::Forced;
 use crate::recording::{Offer, Settled, Terms, provenance_of};
-use crate::schedule;
 use crate::source;
 
 /// One environment whose turn is to come.
@@ -58,9 +57,7 @@ impl Control {
         apart(&specs)?;
         let (dir, forced) = (Path::new(&request.dir), forced(request));
         for (spec, origin) in &all {
-            schedule::known(spec)?;
-            self.possible(spec, origin.as_ref())?;
-            self.secrets_there(spec)?;
+            self.releasable(spec, origin.as_ref())?;
             self.permitted(actor, (spec, None), Some(dir), forced)?;
         }
         let provenance = provenance_of(dir).await;
@@ -192,6 +189,7 @@ impl Control {
             others: request.others,
             rollback: Held::Superseded,
             made: None,
+            stage_of: None,
         };
         let settled = self.recorded(&desk, actor, terms, &offer).await?;
         drop((building, made, desk));

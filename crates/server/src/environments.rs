@@ -34,14 +34,22 @@ use crate::recording::{Queued, Wish};
 use crate::secrets::{applied, missing_secrets};
 use crate::views::Purged;
 
-/// The event by which a copy has the configuration that its parent serves with.
+/// The event by which a copy has the configuration that its parent serves with, but for what was set for the copy before
+/// it was made: that stays, also where the parent says something else for one service alone.
 fn as_in(serves: &Release, parent: &Environment, copy: &Environment) -> Option<Event> {
     let changes = match parent.is_outdated(serves) {
         false => parent.configuration.as_changes(),
         true => serves.values(),
     };
-    let differ = |change: &ConfigChange| copy.configuration.value(change) != change.value.as_ref();
-    let changes: Vec<_> = changes.into_iter().filter(differ).collect();
+    let own = |change: &ConfigChange| {
+        let for_all = ConfigChange {
+            service: None,
+            ..change.clone()
+        };
+        let known = &copy.configuration;
+        known.value(change).is_some() || known.value(&for_all).is_some()
+    };
+    let changes: Vec<_> = changes.into_iter().filter(|change| !own(change)).collect();
     (!changes.is_empty()).then(|| Event::ConfigChanged {
         env: copy.id.clone(),
         version: copy.configuration.version + 1,

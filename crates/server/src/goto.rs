@@ -74,6 +74,11 @@ impl Control {
             }
             self.possible(&env.releases[&to].spec, env.life.origin.as_ref())?;
             self.release_opens(&env.id, &env.releases[&to])?;
+            // Going back to what has served is never forbidden.
+            let served = env.once_served().any(|id| id == to);
+            if !served || env.current.is_some_and(|current| to > current) {
+                self.move_permitted(env.current_release(), &env.releases[&to])?;
+            }
             let wish = Wish {
                 to,
                 reason,

@@ -23,7 +23,6 @@ use crate::making::Once;
 use crate::policing::Forced;
 use crate::promote::same_images;
 use crate::recording::{Offer, Settled, Terms, next_build, provenance_of};
-use crate::schedule;
 use crate::source;
 
 /// What a build is made of, and for whom.
@@ -199,11 +198,14 @@ impl Control {
         let kept = self.kept_build(&request.build)?;
         let mut offer = self.kept_offer(&kept, &request.env)?;
         with_strategy(&mut offer.spec, request.strategy.as_ref())?;
-        schedule::known(&offer.spec)?;
-        self.possible(&offer.spec, offer.origin.as_ref())?;
-        self.secrets_there(&offer.spec)?;
+        self.releasable(&offer.spec, offer.origin.as_ref())?;
         self.images_at_hand(&offer).await?;
         let desk = self.desk().await;
+        let state = self.store().state();
+        if let Some(why) = ward_plan::pipeline::bars(&state, &kept.build, &offer.spec.id) {
+            let hint = "`ward pipeline show` says more; `ward pipeline run` begins anew";
+            return Err(Refusal::new(RefusalKind::Conflict, why).hint(hint).into());
+        }
         let wanted = (&offer.spec, Some(&offer.images));
         let warned = self.permitted(actor, wanted, None, Forced::No)?;
         warned_of(&warned, steps).await;
@@ -213,6 +215,7 @@ impl Control {
             others: request.others,
             rollback: Held::Superseded,
             made: None,
+            stage_of: None,
         };
         let settled = self.recorded(&desk, actor, terms, &offer).await?;
         drop(desk);

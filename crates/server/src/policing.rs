@@ -111,9 +111,7 @@ impl Control {
 
     /// Whether an environment may be made as a copy: what the installation asks of all holds for it, too.
     pub(crate) fn copy_permitted(&self, release: &Release) -> Result<(), Refusal> {
-        let all = changes(Between::Releases, None, Some(release));
-        let found = self.violations(release, &all)?;
-        let Some(first) = found.iter().find(|one| one.is_denied()) else {
+        let Some(first) = self.denied(None, release)? else {
             return Ok(());
         };
         let (rule, message, id) = (first.rule, &first.message, &release.spec.id);
@@ -128,6 +126,33 @@ impl Control {
         Err(Refusal::new(RefusalKind::Conflict, message).hint(hint))
     }
 
+    /// Whether an environment may go from one release to another one that nobody deploys from a stack file: with other
+    /// values, or forward to one that is there.
+    pub(crate) fn move_permitted(
+        &self,
+        from: Option<&Release>,
+        to: &Release,
+    ) -> Result<(), Refusal> {
+        let Some(first) = self.denied(from, to)? else {
+            return Ok(());
+        };
+        let (rule, message, id) = (first.rule, &first.message, &to.spec.id);
+        let message =
+            format!("the policy of {id} forbids it: {message} ({rule}); nothing was changed");
+        let hint = format!(
+            "{}; or `ward policy waive {rule} --env {id} --until DATE --why TEXT` answers for it",
+            first.way_out
+        );
+        Err(Refusal::new(RefusalKind::Conflict, message).hint(hint))
+    }
+
+    /// What forbids it first, with nobody who answers for it.
+    fn denied(&self, from: Option<&Release>, to: &Release) -> Result<Option<Violation>, Refusal> {
+        let changes = changes(Between::Releases, from, Some(to));
+        let found = self.violations(to, &changes)?;
+        Ok(found.into_iter().find(Violation::is_denied))
+    }
+
     /// Whether the data of an environment may be removed.
     pub(crate) fn may_purge(&self, state: &State, id: &EnvId) -> Result<(), Refusal> {
         let env = state.environments.get(id);
@@ -135,20 +160,36 @@ impl Control {
         let Some((env, release)) = env.zip(release) else {
             return Ok(());
         };
-        let rule = Rule::DatabaseRemoved;
+        if env.waivers.of(Rule::DatabaseRemoved, now()).is_some() {
+            return Ok(());
+        }
+        self.may_lose(&release.spec).map_err(|refusal| {
+            refusal.hint(format!(
+                "`ward down` keeps the data; `ward policy waive {} --env {id} --until DATE --why TEXT` answers for it",
+                Rule::DatabaseRemoved
+            ))
+        })
+    }
+
+    /// Whether an environment that is declared so may come to its end by itself, and its data with it.
+    pub(crate) fn may_end_by_itself(&self, spec: &EnvSpec) -> Result<(), Refusal> {
+        self.may_lose(spec)
+            .map_err(|refusal| refusal.hint("without --ttl it lasts until somebody deletes it"))
+    }
+
+    fn may_lose(&self, spec: &EnvSpec) -> Result<(), Refusal> {
+        let (rule, id) = (Rule::DatabaseRemoved, &spec.id);
         let installation = self.installation()?;
-        let levels = [&release.spec.policy, installation.of(&id.env())];
+        let levels = [&spec.policy, installation.of(&id.env())];
         let denied = levels
             .iter()
             .any(|policy| policy.level(rule) == Level::Deny);
-        if !denied || release.spec.databases.is_empty() || env.waivers.of(rule, now()).is_some() {
+        if !denied || spec.databases.is_empty() {
             return Ok(());
         }
         let message =
             format!("the policy of {id} forbids to remove its data ({rule}); nothing was changed");
-        Err(Refusal::new(RefusalKind::Conflict, message).hint(format!(
-            "`ward down` keeps the data; `ward policy waive {rule} --env {id} --until DATE --why TEXT` answers for it"
-        )))
+        Err(Refusal::new(RefusalKind::Conflict, message))
     }
 
     /// The rules of an environment, and who answers for what.

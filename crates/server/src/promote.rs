@@ -20,7 +20,6 @@ use crate::deploy::{Steps, Stop, say, warned_of};
 use crate::images::Images;
 use crate::policing::Forced;
 use crate::recording::{Offer, Settled, Terms};
-use crate::schedule;
 
 impl Control {
     /// Releases the build of one environment in another one; tells how it goes, to the end.
@@ -46,13 +45,17 @@ impl Control {
         // Nothing is collected until the release refers to the images, too.
         let _unrecorded = self.0.unrecorded.read().await;
         let offer = self.promotable(request)?;
-        schedule::known(&offer.spec)?;
-        self.possible(&offer.spec, offer.origin.as_ref())?;
-        self.secrets_there(&offer.spec)?;
+        self.releasable(&offer.spec, offer.origin.as_ref())?;
         let (from, version) = (&request.from, offer.version.as_deref().unwrap_or_default());
         say(steps, format!("{version} of {from} is taken as it is")).await;
         self.images_at_hand(&offer).await?;
         let desk = self.desk().await;
+        // Again, where nobody else decides: somebody may have denied the build meanwhile, or rolled it back.
+        let again = self.promotable(request)?;
+        if again.images != offer.images || again.version != offer.version {
+            let message = format!("{from} serves another build by now; nothing was promoted");
+            return Err(Refusal::new(RefusalKind::Conflict, message).into());
+        }
         let wanted = (&offer.spec, Some(&offer.images));
         let warned = self.permitted(actor, wanted, None, Forced::No)?;
         warned_of(&warned, steps).await;
@@ -62,6 +65,7 @@ impl Control {
             others: request.others,
             rollback: Held::Superseded,
             made: None,
+            stage_of: None,
         };
         let settled = self.recorded(&desk, actor, terms, &offer).await?;
         drop(desk);
@@ -85,13 +89,21 @@ impl Control {
     }
 
     pub(crate) async fn images_at_hand(&self, offer: &Offer) -> Result<(), Refusal> {
-        let stack = offer.spec.id.stack();
-        for (name, digest) in &offer.images {
-            let repository = Images::repository(&stack, name);
+        self.images_ready(&offer.spec.id, &offer.images).await
+    }
+
+    /// Unpacks what is not unpacked; not for whoever has the desk.
+    pub(crate) async fn images_ready(
+        &self,
+        env: &EnvId,
+        images: &BTreeMap<Name, Digest>,
+    ) -> Result<(), Refusal> {
+        for (name, digest) in images {
+            let repository = Images::repository(&env.stack(), name);
             let ready = self.0.images.ready(&repository, digest).await;
             ready.map_err(|error| {
                 Refusal::failed(&format!("the image of {name} cannot be used"), &error)
-                    .hint(self.untouched(&offer.spec.id))
+                    .hint(self.untouched(env))
             })?;
         }
         Ok(())

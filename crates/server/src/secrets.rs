@@ -21,7 +21,7 @@ use ward_types::view::{
 use crate::actor::{Actor, Refusal, RefusalKind, causes};
 use crate::builds::End;
 use crate::clock::now;
-use crate::configuration::{Changed, base, known_or_created, moved};
+use crate::configuration::{Changed, base, known_or_created};
 use crate::control::{Control, Desk};
 use crate::deploy::{Steps, Stop, ended_builds, say};
 
@@ -101,7 +101,7 @@ impl Control {
         let decide = |state: &State| {
             let (env, mut events) = known_or_created(state, id, None, (actor, why));
             events.extend(sealed.events.iter().cloned());
-            moved(&env, actor, others, events)
+            self.with_values(&env, actor, others, events)
         };
         self.decided(desk, actor, why, decide).await
     }

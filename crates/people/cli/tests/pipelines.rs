@@ -185,6 +185,52 @@ fn a_stage_that_is_moved_elsewhere_meanwhile_passes_nothing() {
     );
 }
 
+#[test]
+fn a_build_that_was_let_through_does_not_bring_up_what_was_taken_down_or_taken_back() {
+    let ward = Ward::new();
+    let gates = "[pipeline.delivery.gate.qa]\nsoak = \"1h\"\n";
+    let short = "[pipeline.delivery.gate.qa]\nsoak = \"2s\"\n";
+    declare(&ward, "good", "");
+    run(&ward).success();
+    for (answer, env) in [("better", "down"), ("best", "rollback")] {
+        declare(&ward, answer, short);
+        let dir = ward.dir().to_str().unwrap().to_owned();
+        ward.ok(&["pipeline", "run", "delivery", &dir, "--no-wait"]);
+        let id = match env {
+            "down" => "p2",
+            _ => "p3",
+        };
+        comes_to(&ward, id, "soaking");
+        match env {
+            "down" => {
+                ward.ok(&["down", "--env", "prod", "--yes"]);
+            }
+            _ => {
+                ward.ok(&["rollback", "--env", "prod"]);
+            }
+        }
+        comes_to(&ward, id, "ended");
+        let stands = shown(&ward, id)["stands"].to_string();
+        match env {
+            "down" => {
+                assert!(stands.contains("shop/prod was taken down"), "{stands}");
+                assert_eq!(answers(&ward, "prod"), None);
+                ward.ok(&["deploy", &dir, "--env", "prod"]);
+            }
+            _ => assert!(stands.contains("rolled shop/prod back to r1"), "{stands}"),
+        }
+    }
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+    // What is denied while it waits goes no further, either.
+    declare(&ward, "last", gates);
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    ward.ok(&["pipeline", "run", "delivery", &dir, "--no-wait"]);
+    comes_to(&ward, "p4", "soaking");
+    ward.ok(&["pipeline", "reject", "p4"]);
+    comes_to(&ward, "p4", "ended");
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+}
+
 /// Another person, who may talk to a Ward of the author's, and has or has not the role.
 fn as_root(ward: &Ward, arguments: &[&str]) -> std::process::Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ward"));
