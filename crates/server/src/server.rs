@@ -178,14 +178,13 @@ impl Server {
         let acme = options.acme;
         let acme = acme.map(|settings| Acme::new(options.home.clone(), settings));
         let control = control(
-            options.home,
+            (options.home, options.exe),
             (store, lease),
             registry.clone(),
-            registry_address.to_string(),
+            (registry_address.to_string(), hooks_address),
             engine,
             routing,
             (auditor, acme.map(Issuing::new)),
-            (options.exe, hooks_address),
         );
         let state = control.store().state();
         let known = state.environments.values();
@@ -203,7 +202,7 @@ impl Server {
         end_on_signals(&control)?;
         tokio::spawn(give_signs_of_life(control.clone()));
         control.keep_schedules();
-        control.tend_sources().await;
+        control.tend_sources();
         // Whoever started the platform shall learn at once that its log was altered.
         control.0.auditor.first().await;
         Ok(Self {
@@ -221,14 +220,13 @@ impl Server {
 }
 
 fn control(
-    home: PathBuf,
+    (home, exe): (PathBuf, PathBuf),
     (store, lease): (Store, Lease),
     registry: Registry,
-    registry_address: String,
+    (registry_address, hooks): (String, Option<SocketAddr>),
     engine: Engine,
     routing: Routing,
     (auditor, issuing): (Auditor, Option<Issuing>),
-    (exe, hooks): (PathBuf, Option<SocketAddr>),
 ) -> Control {
     let images = Images::new(registry.clone(), engine.clone());
     let postgres = Postgres::new(home.clone());

@@ -1,6 +1,10 @@
 //! Where builds come from: folders and revisions, repositories that are watched, and those that people push to.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that fails says what it saw"
+)]
 
 mod support;
 
@@ -320,6 +324,56 @@ fn p4_a_commit_whose_build_was_killed_is_built_when_ward_is_back() {
     assert_eq!(builds_of(&ward, &id), 1);
     let dev = json(&ward.ok(&["releases", "--env", "shop/dev", "--output", "json"]));
     assert_eq!(dev.as_array().unwrap().len(), 1, "{dev:#}");
+}
+
+/// How many events of this kind are in the log.
+fn events_of(ward: &Ward, kind: &str) -> usize {
+    let events = ward.ok(&["events", "--output", "json", "-n", "10000"]);
+    let of = events
+        .lines()
+        .filter(|line| json(line)["event"]["kind"] == kind);
+    of.count()
+}
+
+#[test]
+fn p4_a_server_that_is_killed_on_the_way_of_a_commit_builds_it_once_and_runs_its_pipeline_once() {
+    let (ward, work) = (Ward::new(), Work::new());
+    work.commit("zero", PIPELINE);
+    ward.ok(&["up", "--platform"]);
+    let add = ["source", "add", "app", work.text(), "--branch", "main"];
+    ward.ok(&[&add[..], &["--pipeline", "delivery", "--poll", "1s"]].concat());
+    let serves = |answer: &str| {
+        eventually("prod has the commit", || {
+            answers(&ward, "prod").as_deref() == Some(answer)
+        });
+        eventually("every run is over", || {
+            runs(&ward)
+                .iter()
+                .all(|run| run["position"]["at"] == "ended")
+        });
+    };
+    serves("zero");
+    let steps = [
+        "commit_seen",
+        "build_made",
+        "pipeline_began",
+        "release_recorded",
+        "deployment_queued",
+        "pipeline_moved",
+    ];
+    for (number, step) in steps.iter().enumerate() {
+        let before = events_of(&ward, step);
+        let id = work.commit(step, PIPELINE);
+        eventually(step, || events_of(&ward, step) > before);
+        kill9(ward.server_pid());
+        ward.ok(&["up", "--platform"]);
+        serves(step);
+        assert_eq!(builds_of(&ward, &id), 1, "{step}");
+        assert_eq!(runs(&ward).len(), number + 2, "{step}");
+    }
+    let all = standings(&ward, "app");
+    assert!(all.iter().all(|(_, is)| is == "began"), "{all:?}");
+    ward.ok(&["audit", "verify"]);
 }
 
 /// A repository that Ward hosts, and a work tree that pushes to it.

@@ -35,14 +35,19 @@ use crate::source as stack_file;
 const AGAIN: Duration = Duration::from_secs(5);
 
 impl Control {
-    /// Goes on with every source that is in the log.
-    pub(crate) async fn tend_sources(&self) {
+    /// Goes on with every source that is in the log. Their hooks start this binary from now on.
+    pub(crate) fn tend_sources(&self) {
         let state = self.store().state();
         for source in state.sources.values() {
-            if let Err(error) = make_ready(&self.0.home, &self.0.exe, source).await {
-                tracing::error!(source = %source.name, error = causes(&error), "a source cannot be looked at");
-            }
             self.tend(source);
+            let (control, source) = (self.clone(), source.clone());
+            tokio::spawn(async move {
+                let made = make_ready(&control.0.home, &control.0.exe, &source).await;
+                if let Err(error) = made {
+                    let error = causes(&error);
+                    tracing::error!(source = %source.name, error, "a source's repository is not ready");
+                }
+            });
         }
     }
 

@@ -110,7 +110,7 @@ pub(crate) enum Pipeline {
         #[command(flatten)]
         why: Why,
         #[command(flatten)]
-        addresses: Addresses,
+        addresses: Box<Addresses>,
     },
     /// Show the runs, newest first, or one of them
     Show {
