@@ -1,6 +1,7 @@
 //! The handle by which the API asks the server for things.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +27,7 @@ use crate::compose::Composer;
 use crate::driver::{self, Live, World};
 use crate::images::Images;
 use crate::issuing::Issuing;
+use crate::sources::Sources;
 
 /// Which way among the releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,12 @@ pub(crate) struct Shared {
     pub(crate) postgres: Postgres,
     pub(crate) drivers: Mutex<BTreeMap<EnvId, watch::Receiver<Live>>>,
     pub(crate) builds: Builds,
+    /// The repositories that are watched.
+    pub(crate) sources: Sources,
+    /// The binary, which hooks of hosted repositories start.
+    pub(crate) exe: PathBuf,
+    /// Where webhooks are taken, if they are.
+    pub(crate) hooks: Option<SocketAddr>,
     /// Held by who decides from the state and records what was decided.
     pub(crate) desk: tokio::sync::Mutex<()>,
     /// Held while there are images that no release refers to yet: nothing is collected meanwhile.

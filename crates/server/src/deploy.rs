@@ -23,7 +23,7 @@ use crate::environments::resolved_copy;
 use crate::follow::Follows;
 use crate::making::Once;
 use crate::policing::Forced;
-use crate::recording::{Offer, Queued, Settled, rolled_back_to};
+use crate::recording::{Offer, Queued, Settled, provenance_of, rolled_back_to};
 use crate::source;
 
 /// Why an operation ends before there is a deployment.
@@ -172,6 +172,7 @@ impl Control {
     ) -> Result<(EnvId, Settled), Stop> {
         let admitted = self.admit()?;
         let dir = PathBuf::from(&request.dir);
+        let provenance = provenance_of(&dir).await;
         let (spec, origin, stack_file) = self
             .wanted(&dir, &request.env, request.strategy.as_ref())
             .await?;
@@ -222,6 +223,7 @@ impl Control {
             spec,
             images: made.images.clone(),
             stack_file: Some(stack_file),
+            provenance,
             origin,
             version: None,
             promoted: None,

@@ -88,6 +88,7 @@ impl Control {
             spec: spec.clone(),
             images,
             stack_file: None,
+            provenance: None,
             origin: None,
             version: None,
             promoted: None,

@@ -33,6 +33,7 @@ use crate::images::Images;
 use crate::issuing::Issuing;
 use crate::opening::{Opener, Starting};
 use crate::routing::{Found, GatewayPlace, Routing, RoutingError};
+use crate::sources::Sources;
 
 /// What a server needs to know.
 #[derive(Debug, Clone)]
@@ -49,6 +50,8 @@ pub struct Options {
     pub registry: SocketAddr,
     /// Where the gateway's metrics are had; `None`: at [`METRICS`], or elsewhere where that is taken.
     pub metrics: Option<SocketAddr>,
+    /// Where webhooks are taken; `None`: nowhere.
+    pub hooks: Option<SocketAddr>,
     /// What `exe gateway` is told beside the state folder.
     pub gateway: Vec<String>,
     /// What a server that takes over is told beside its addresses.
@@ -112,6 +115,8 @@ impl StartError {
 pub struct Server {
     /// The handle for the API.
     pub control: Control,
+    /// Where webhooks come in, if they are taken.
+    pub hooks: Option<TcpListener>,
     registry: JoinHandle<()>,
     _lock: Lock,
 }
@@ -136,6 +141,8 @@ impl Server {
         let kept = Addresses::read(&options.home).without(&asked);
         let listener = listen(options.registry, kept.registry)?;
         let registry_address = listener.local_addr().unwrap_or(options.registry);
+        let hooks = options.hooks.map(listen_for_hooks).transpose()?;
+        let hooks_address = hooks.as_ref().and_then(|hooks| hooks.local_addr().ok());
         // 4. The engine, which finds the instances that run.
         let engine = Engine::open(ward_engine::Options {
             home: options.home.clone(),
@@ -146,7 +153,7 @@ impl Server {
         // 5. The gateway, which has been serving all the while, or is started with its last table.
         let place = GatewayPlace {
             home: options.home.clone(),
-            exe: options.exe,
+            exe: options.exe.clone(),
             http: options.http,
             https: options.https,
             metrics: options.metrics,
@@ -172,10 +179,10 @@ impl Server {
         let acme = options.acme;
         let acme = acme.map(|settings| Acme::new(options.home.clone(), settings));
         let control = control(
-            options.home,
+            (options.home, options.exe),
             (store, lease),
             registry.clone(),
-            registry_address.to_string(),
+            (registry_address.to_string(), hooks_address),
             engine,
             routing,
             (auditor, acme.map(Issuing::new)),
@@ -186,6 +193,7 @@ impl Server {
             control.live(&env.id);
         }
         control.resume_pipelines();
+        crate::kept::clear(&control.0.home);
         control.keep_collecting();
         control.keep_withdrawing();
         control.keep_issuing();
@@ -195,10 +203,12 @@ impl Server {
         end_on_signals(&control)?;
         tokio::spawn(give_signs_of_life(control.clone()));
         control.keep_schedules();
+        control.tend_sources();
         // Whoever started the platform shall learn at once that its log was altered.
         control.0.auditor.first().await;
         Ok(Self {
             control,
+            hooks,
             registry,
             _lock: lock,
         })
@@ -211,10 +221,10 @@ impl Server {
 }
 
 fn control(
-    home: PathBuf,
+    (home, exe): (PathBuf, PathBuf),
     (store, lease): (Store, Lease),
     registry: Registry,
-    registry_address: String,
+    (registry_address, hooks): (String, Option<SocketAddr>),
     engine: Engine,
     routing: Routing,
     (auditor, issuing): (Auditor, Option<Issuing>),
@@ -248,6 +258,9 @@ fn control(
         postgres,
         drivers: Mutex::new(BTreeMap::new()),
         builds: Builds::default(),
+        sources: Sources::default(),
+        exe,
+        hooks,
         desk: tokio::sync::Mutex::new(()),
         auditor,
         issuing,
@@ -341,6 +354,20 @@ fn listen(address: SocketAddr, kept: Option<SocketAddr>) -> Result<TcpListener, 
         what: "the registry",
         flag: "--registry-addr",
         variable: "WARD_REGISTRY_ADDR",
+        source,
+    })
+}
+
+fn listen_for_hooks(address: SocketAddr) -> Result<TcpListener, RoutingError> {
+    let bound = BlockingListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    });
+    bound.map_err(|source| RoutingError::Listen {
+        address,
+        what: "webhooks",
+        flag: "--hooks-addr",
+        variable: "WARD_HOOKS_ADDR",
         source,
     })
 }

@@ -114,6 +114,9 @@ impl Control {
             version: env
                 .current_release()
                 .map(|release| release.build.version.clone()),
+            provenance: env
+                .current_release()
+                .and_then(|release| release.build.provenance.as_deref().cloned()),
             addresses: env
                 .current_release()
                 .map(|release| self.addresses(release))
@@ -153,6 +156,7 @@ impl Control {
             goal: Goal::Up,
             current: None,
             version: None,
+            provenance: None,
             addresses: Vec::new(),
             maintenance: Vec::new(),
             certificates: Vec::new(),
@@ -217,6 +221,7 @@ impl Control {
                 config: release.config.version,
                 images: release.build.images.clone(),
                 promoted: release.promoted.clone(),
+                provenance: release.build.provenance.as_deref().cloned(),
             }
         };
         env.releases.values().rev().map(view).collect()

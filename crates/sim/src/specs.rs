@@ -287,6 +287,7 @@ pub(crate) fn release(id: ReleaseId, spec: EnvSpec, recorded: Timestamp) -> Rele
             version: format!("{}.{}", spec.version, id.0),
             images: services.map(|s| (s.clone(), digest.clone())).collect(),
             stack_file: None,
+            provenance: None,
         },
         spec,
         config: Default::default(),

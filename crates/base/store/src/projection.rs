@@ -117,6 +117,12 @@ pub(crate) fn touched(before: &State, event: &Event) -> Vec<Row> {
             Row::Deployment(env.clone(), *deployment),
         ],
         Event::BuildEnded { .. }
+        | Event::BuildMade { .. }
+        | Event::BuildDropped { .. }
+        | Event::SourceAdded { .. }
+        | Event::SourceRemoved { .. }
+        | Event::CommitSeen { .. }
+        | Event::CommitMoved { .. }
         | Event::PipelineBegan { .. }
         | Event::PipelineReached { .. }
         | Event::PipelineMoved { .. }

@@ -292,6 +292,7 @@ fn release(number: u64, spec: EnvSpec) -> Release {
             version: format!("1.4.{number}"),
             images: images.collect(),
             stack_file: None,
+            provenance: None,
         },
         spec,
         config: Configured {

@@ -41,6 +41,7 @@ fn release(spec: EnvSpec) -> Release {
             version: "1.0.1".to_owned(),
             images: std::collections::BTreeMap::new(),
             stack_file: None,
+            provenance: None,
         },
         spec,
         config: ward_types::configuration::Configured::default(),

@@ -1,6 +1,7 @@
 //! Events: the only way state changes, and the audit record of it.
 
 mod environment;
+mod source;
 mod state;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use crate::policy::Rule;
 use crate::release::{Deployment, Gap, Goal, Phase, Release};
 use crate::run::{Attempt, Run};
 use crate::secrets::{self, SecretName};
+use crate::source::{CommitId, KeptBuild, Seen, Source, Standing};
 use crate::spec::Schema;
 use crate::time::Timestamp;
 
@@ -351,6 +353,44 @@ pub enum Event {
         /// Why, in a sentence.
         message: String,
     },
+    /// A build was made for itself. It is kept, and can be released.
+    BuildMade {
+        /// The whole build.
+        build: Box<KeptBuild>,
+    },
+    /// A build that was made for itself is kept no more: newer ones took its place.
+    BuildDropped {
+        /// Of which stack.
+        stack: Name,
+        /// Its version.
+        version: String,
+    },
+    /// A repository is watched from here on.
+    SourceAdded {
+        /// The source, without commits.
+        source: Box<Source>,
+    },
+    /// A repository is watched no more.
+    SourceRemoved {
+        /// Which.
+        source: Name,
+    },
+    /// A commit was seen in a source, for the first time.
+    CommitSeen {
+        /// The source.
+        source: Name,
+        /// The commit.
+        seen: Box<Seen>,
+    },
+    /// Something became of a commit of a source, or somebody asked that it be tried again.
+    CommitMoved {
+        /// The source.
+        source: Name,
+        /// The commit.
+        commit: CommitId,
+        /// What.
+        standing: Standing,
+    },
     /// A build begins its way through a pipeline.
     PipelineBegan {
         /// The environment of the first stage, which need not be there yet.
@@ -479,7 +519,13 @@ impl Event {
             | Event::PipelineMoved { env, .. }
             | Event::PipelineVoted { env, .. }
             | Event::CommandExecuted { env, .. } => Some(env),
-            Event::ServerStarted { .. }
+            Event::BuildMade { .. }
+            | Event::BuildDropped { .. }
+            | Event::SourceAdded { .. }
+            | Event::SourceRemoved { .. }
+            | Event::CommitSeen { .. }
+            | Event::CommitMoved { .. }
+            | Event::ServerStarted { .. }
             | Event::GatewayStarted { .. }
             | Event::SecretsRekeyed { .. }
             | Event::LogFoundAltered { .. } => None,
@@ -536,6 +582,12 @@ impl Event {
             Event::RunLeftOut { .. } => "run_left_out",
             Event::InstanceEnded { .. } => "instance_ended",
             Event::BuildEnded { .. } => "build_ended",
+            Event::BuildMade { .. } => "build_made",
+            Event::BuildDropped { .. } => "build_dropped",
+            Event::SourceAdded { .. } => "source_added",
+            Event::SourceRemoved { .. } => "source_removed",
+            Event::CommitSeen { .. } => "commit_seen",
+            Event::CommitMoved { .. } => "commit_moved",
             Event::PipelineBegan { .. } => "pipeline_began",
             Event::PipelineReached { .. } => "pipeline_reached",
             Event::PipelineMoved { .. } => "pipeline_moved",

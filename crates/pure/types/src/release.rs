@@ -13,6 +13,7 @@ use crate::policy::Waivers;
 use crate::run::Runs;
 use crate::schema::SchemaChange;
 use crate::secrets::{SecretName, Secrets};
+use crate::source::Provenance;
 use crate::spec::EnvSpec;
 use crate::time::{Millis, Timestamp};
 
@@ -27,6 +28,9 @@ pub struct Build {
     /// without the source. None of builds that an older Ward made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack_file: Option<String>,
+    /// The commit that it was made of, where git knows the folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Box<Provenance>>,
 }
 
 /// The immutable unit that an environment runs.

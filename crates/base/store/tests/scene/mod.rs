@@ -58,6 +58,7 @@ pub(crate) fn recorded(env: &EnvId, id: u64) -> Event {
         version: format!("1.0.{id}"),
         images: BTreeMap::new(),
         stack_file: None,
+        provenance: None,
     };
     Event::ReleaseRecorded {
         env: env.clone(),

@@ -158,6 +158,7 @@ pub fn release_of(id: ReleaseId, spec: EnvSpec, recorded: Timestamp) -> Release 
             version: format!("{}.{}", spec.version, id.0),
             images: services.map(|s| (s.clone(), digest.clone())).collect(),
             stack_file: None,
+            provenance: None,
         },
         spec,
         config: Default::default(),
