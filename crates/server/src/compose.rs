@@ -9,16 +9,17 @@ use ward_engine::{Engine, Image};
 use ward_postgres::{CopyPlace, Credential, Database, LinkVariables, Place, Postgres};
 use ward_seal::Vault;
 use ward_store::{Log, Store};
-use ward_types::id::{EnvId, Name};
+use ward_types::id::{EnvId, Name, SnapshotId};
 use ward_types::keeper::{
-    HealthCheck, InstanceFacts, InstanceSpec, Limits, LinkSpec, LinkTarget, LogSpec, Probe, Role,
-    RootSpec, UserSpec,
+    Access, HealthCheck, InstanceFacts, InstanceSpec, Limits, LinkSpec, LinkTarget, LogSpec,
+    MountSpec, Probe, Role, RootSpec, UserSpec,
 };
 use ward_types::release::Release;
 use ward_types::run::Run;
 use ward_types::secret::Secret;
 use ward_types::secrets::{Given, Mask, SecretFile, SecretLabel, SecretName, SecretPlace};
 use ward_types::spec::{Base, EnvSpec, HealthSpec, ImageSource, ServiceSpec};
+use ward_volume::{SnapshotPlace, Volumes, snapshot_instance};
 
 use crate::images::{ImageError, Images};
 
@@ -50,6 +51,16 @@ pub(crate) enum ComposeError {
     NoSecret { release: String, name: SecretName },
     #[error(transparent)]
     Secret(#[from] ward_seal::Error),
+    #[error("the volume {volume} cannot be made ready")]
+    Volume {
+        volume: Name,
+        #[source]
+        source: ward_volume::Error,
+    },
+    #[error("the release {release} has no service with the volume {volume}")]
+    NoVolume { release: String, volume: Name },
+    #[error("the volumes cannot be removed")]
+    PurgeVolumes(#[source] ward_volume::Error),
     #[error(transparent)]
     Engine(#[from] ward_engine::Error),
     #[error("the data in {path} cannot be removed")]
@@ -66,6 +77,7 @@ pub(crate) struct Composer {
     pub(crate) engine: Engine,
     pub(crate) images: Images,
     pub(crate) postgres: Postgres,
+    pub(crate) volumes: Volumes,
     pub(crate) vault: Vault,
     pub(crate) store: Store,
 }
@@ -93,10 +105,79 @@ impl Composer {
         match facts.role {
             Role::Database => self.database(facts, release),
             Role::Copy => self.copy(facts, occasion.copies),
+            Role::Snapshot => self.snapshot(facts, release).await,
             Role::Service | Role::ReleaseCommand | Role::Seed | Role::Run(_) => {
                 self.service(facts, release, occasion.run).await
             }
         }
+    }
+
+    /// What makes a snapshot of a volume: as the user that the volume belongs to in the release that is deployed.
+    async fn snapshot(
+        &self,
+        facts: InstanceFacts,
+        release: &Release,
+    ) -> Result<InstanceSpec, ComposeError> {
+        let (env, volume) = (facts.env.clone(), facts.component.clone());
+        let mut services = release.spec.services.iter();
+        let owner = services.find(|(_, service)| service.volumes.contains_key(&volume));
+        let (service, _) = owner.ok_or_else(|| ComposeError::NoVolume {
+            release: release.id.to_string(),
+            volume: volume.clone(),
+        })?;
+        let host_id = self.engine.host_id(&env, service);
+        let from = self.ready(&env, &volume, host_id).await?;
+        let id = SnapshotId(facts.id.ordinal());
+        Ok(snapshot_instance(SnapshotPlace {
+            dir: self.engine.instance_dir(&env, &facts.id),
+            host_id,
+            log: LogSpec {
+                file: self.engine.log_file(&facts),
+                max_bytes: LOG_BYTES,
+            },
+            gateway_links: self.engine.gateway_links(),
+            from,
+            to: self.volumes.snapshot(&env, &volume, id),
+            facts,
+        }))
+    }
+
+    /// A volume that is there, and belongs to a user.
+    async fn ready(
+        &self,
+        env: &EnvId,
+        volume: &Name,
+        host_id: u32,
+    ) -> Result<PathBuf, ComposeError> {
+        let (volumes, env, name) = (self.volumes.clone(), env.clone(), volume.clone());
+        let making = tokio::task::spawn_blocking(move || volumes.ready(&env, &name, host_id));
+        let made = making.await.unwrap_or_else(|broken| {
+            Err(ward_volume::Error::Broken {
+                message: broken.to_string(),
+            })
+        });
+        made.map_err(|source| ComposeError::Volume {
+            volume: volume.clone(),
+            source,
+        })
+    }
+
+    /// What a service's instances see of its volumes.
+    async fn mounts(
+        &self,
+        env: &EnvId,
+        service: &ServiceSpec,
+        host_id: u32,
+    ) -> Result<Vec<MountSpec>, ComposeError> {
+        let mut mounts = Vec::new();
+        for (volume, path) in &service.volumes {
+            mounts.push(MountSpec {
+                source: self.ready(env, volume, host_id).await?,
+                target: path.clone(),
+                access: Access::ReadWrite,
+            });
+        }
+        Ok(mounts)
     }
 
     /// What fills a database of a clone.
@@ -209,9 +290,11 @@ impl Composer {
         let mut env = self.variables(&facts, release, service, &image)?;
         env.extend(run.into_iter().flat_map(run_variables));
         let secrets = self.secrets(&facts.env, release, service, &mut env)?;
+        let host_id = self.engine.host_id(&facts.env, &name);
+        let mounts = self.mounts(&facts.env, service, host_id).await?;
         Ok(InstanceSpec {
             dir: self.engine.instance_dir(&facts.env, &facts.id),
-            root: root(service, &image),
+            root: root(service, &image, mounts),
             argv: command(&facts, service, &image, run)?,
             cwd: if image.cwd.is_empty() {
                 "/".to_owned()
@@ -223,12 +306,13 @@ impl Composer {
             user: UserSpec {
                 uid: image.user.uid,
                 gid: image.user.gid,
-                host_id: self.engine.host_id(&facts.env, &name),
+                host_id,
             },
             limits: Limits {
                 memory: service.memory.map(|size| size.0),
                 processes: Some(service.processes),
                 scratch: Some(service.scratch.0),
+                file: largest_file(&release.spec, service),
             },
             health: service
                 .health
@@ -388,6 +472,9 @@ impl Composer {
             let stack = above.join(env.stack().as_str());
             let _ = std::fs::remove_dir(stack).and_then(|()| std::fs::remove_dir(above));
         }
+        self.volumes
+            .purge(env)
+            .map_err(ComposeError::PurgeVolumes)?;
         self.vault.purge(env)?;
         self.engine.clear(env)?;
         Ok(())
@@ -425,7 +512,15 @@ fn address(place: usize) -> Ipv4Addr {
     )
 }
 
-fn root(service: &ServiceSpec, image: &Image) -> RootSpec {
+/// No file becomes larger than any of the places is that it could be in.
+fn largest_file(spec: &EnvSpec, service: &ServiceSpec) -> Option<u64> {
+    let volumes = service.volumes.keys();
+    let sizes = volumes.filter_map(|volume| Some(spec.volumes.get(volume)?.size.0));
+    let largest = sizes.max()?;
+    Some(largest.max(service.scratch.0))
+}
+
+fn root(service: &ServiceSpec, image: &Image, mounts: Vec<MountSpec>) -> RootSpec {
     let declared = matches!(
         service.source,
         ImageSource::Command {
@@ -440,7 +535,7 @@ fn root(service: &ServiceSpec, image: &Image) -> RootSpec {
     RootSpec {
         layers: image.layers.clone(),
         host_usr: declared && labelled,
-        mounts: Vec::new(),
+        mounts,
     }
 }
 
@@ -456,7 +551,7 @@ fn command(
         Role::ReleaseCommand => release,
         Role::Seed => seed,
         Role::Run(_) => run.map(|run| &run.command),
-        Role::Service | Role::Database | Role::Copy => None,
+        Role::Service | Role::Database | Role::Copy | Role::Snapshot => None,
     };
     let argv = own.or(service.command.as_ref()).unwrap_or(&image.argv);
     let argv = argv.clone();

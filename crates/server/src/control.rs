@@ -413,7 +413,7 @@ impl Control {
         let mut fitting: Vec<_> = seen
             .values()
             .filter(|seen| seen.facts.component == *component && !seen.status.state.is_over())
-            .filter(|seen| seen.facts.role != Role::Copy)
+            .filter(|seen| !matches!(seen.facts.role, Role::Copy | Role::Snapshot))
             .collect();
         // The healthy before the others, the current release's before older ones.
         fitting.sort_by_key(|seen| {

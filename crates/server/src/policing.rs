@@ -134,13 +134,31 @@ impl Control {
         let Some((env, release)) = env.zip(release) else {
             return Ok(());
         };
-        let rule = Rule::DatabaseRemoved;
+        let spec = &release.spec;
+        let kinds = [
+            (Rule::DatabaseRemoved, spec.databases.is_empty()),
+            (Rule::VolumeRemoved, spec.volumes.is_empty()),
+        ];
+        for (rule, _) in kinds.into_iter().filter(|(_, none)| !none) {
+            self.may_remove(env, release, rule)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a rule lets data of an environment be removed.
+    pub(crate) fn may_remove(
+        &self,
+        env: &Environment,
+        release: &Release,
+        rule: Rule,
+    ) -> Result<(), Refusal> {
+        let id = &env.id;
         let installation = self.installation()?;
         let levels = [&release.spec.policy, installation.of(&id.env())];
         let denied = levels
             .iter()
             .any(|policy| policy.level(rule) == Level::Deny);
-        if !denied || release.spec.databases.is_empty() || env.waivers.of(rule, now()).is_some() {
+        if !denied || env.waivers.of(rule, now()).is_some() {
             return Ok(());
         }
         let message =

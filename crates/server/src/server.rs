@@ -225,6 +225,7 @@ fn control(
         engine: engine.clone(),
         images: images.clone(),
         postgres: postgres.clone(),
+        volumes: Volumes::new(&home),
         vault: Vault::new(&home, KeySource::from_environment()),
         store: store.clone(),
     };

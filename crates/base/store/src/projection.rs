@@ -69,6 +69,9 @@ pub(crate) fn touched(before: &State, event: &Event) -> Vec<Row> {
         | Event::PasswordWithdrawn { env, .. }
         | Event::GoalChanged { env, .. }
         | Event::DataFilled { env, .. }
+        | Event::VolumeSnapshotted { env, .. }
+        | Event::VolumeRestored { env, .. }
+        | Event::VolumeDeleted { env, .. }
         | Event::DataPurged { env }
         | Event::SchemaChanging { env, .. }
         | Event::MaintenanceBegan { env, .. }

@@ -35,6 +35,7 @@ mod route;
 mod runs;
 mod scene;
 mod serve;
+mod snapshot;
 mod stages;
 mod tables;
 mod trial;

@@ -32,3 +32,4 @@ pub mod time;
 pub mod tls;
 pub mod unit;
 pub mod view;
+pub mod volume;
