@@ -181,6 +181,7 @@ impl Control {
         };
         // Before a build, so that nobody waits for one in vain.
         if !self.is_held(&id, request) {
+            self.volumes_fit(&spec).await?;
             self.permitted(actor, (&spec, None), Some(&dir), forced)?;
         }
         let building = self.0.builds.begin(&id, actor, admitted);

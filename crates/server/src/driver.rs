@@ -76,7 +76,7 @@ pub(crate) fn drive(env: EnvId, world: World) -> watch::Receiver<Live> {
 impl World {
     /// Removes the snapshots that the log has not, but for those that are being made. What cannot be removed now is
     /// the next time.
-    async fn swept(&self, env: &EnvId) {
+    pub(crate) async fn swept(&self, env: &EnvId) {
         let state = self.store.state();
         let Some(known) = state.environments.get(env) else {
             return;

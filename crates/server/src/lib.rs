@@ -46,6 +46,7 @@ mod server;
 pub mod source;
 mod traffic;
 mod views;
+mod volumes;
 mod work;
 
 pub use actor::{Actor, Refusal, RefusalKind};

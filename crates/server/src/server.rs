@@ -19,6 +19,7 @@ use ward_registry::Registry;
 use ward_seal::{KeySource, Vault};
 use ward_store::{Entry, Lease, Lock, Log, Store};
 use ward_types::event::Event;
+use ward_volume::Volumes;
 
 use crate::actor::Actor;
 use crate::addresses::{self, Addresses};

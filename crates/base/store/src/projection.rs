@@ -150,6 +150,7 @@ fn head(environment: &Environment) -> Environment {
         waivers: environment.waivers.clone(),
         configuration: environment.configuration.clone(),
         secrets: environment.secrets.clone(),
+        snapshots: environment.snapshots.clone(),
         life: environment.life.clone(),
         runs: environment.runs.clone(),
     }

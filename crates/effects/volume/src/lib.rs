@@ -174,6 +174,19 @@ impl Volumes {
         fs::rename(&next, &kept).map_err(file("rename", &next))
     }
 
+    /// Takes [`Volumes::exchange`] back, which nobody recorded.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn take_back(&self, env: &EnvId, volume: &Name, kept: SnapshotId) -> Result<(), Error> {
+        let (data, next) = (self.data(env, volume), self.volume(env, volume).join(NEXT));
+        let snapshots = self.volume(env, volume).join("snapshots");
+        let kept = snapshots.join(format!("{BEFORE}{kept}"));
+        fs::rename(&data, &next).map_err(file("rename", &data))?;
+        fs::rename(&kept, &data).map_err(file("rename", &kept))?;
+        remove(&next)
+    }
+
     /// Removes a volume with its snapshots, for ever. Removing what is not there does nothing. No instance that sees
     /// it may run.
     ///

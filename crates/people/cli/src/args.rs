@@ -9,6 +9,7 @@ mod looking;
 mod processes;
 mod running;
 mod values;
+mod volumes;
 
 use std::path::PathBuf;
 
@@ -27,6 +28,7 @@ pub(crate) use self::processes::{Addresses, ForGateway, Serve, Switch, Tracepare
 pub(crate) use self::running::{AskedRun, Db, Exec, Job, Run};
 use self::running::{EXEC_ENDS, EXEC_USAGE, RUN_ENDS, RUN_USAGE};
 pub(crate) use self::values::{Change, Config, Secret};
+pub(crate) use self::volumes::Volume;
 
 /// Builds, releases, runs and rolls back what one `ward.toml` describes.
 #[derive(Debug, Parser)]
@@ -140,6 +142,9 @@ pub(crate) enum Command {
     /// Work with a database
     #[command(subcommand)]
     Db(Db),
+    /// List, restore and delete volumes, which are kept across releases
+    #[command(subcommand)]
+    Volume(Volume),
     /// Check the audit log
     #[command(subcommand)]
     Audit(Audit),

@@ -2,6 +2,7 @@
 
 mod configuration;
 mod secrets;
+mod volumes;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,7 @@ pub use secrets::{
     RekeyRequest, RekeyView, RotateRequest, SecretRequest, SecretSetting, SecretVersionView,
     SecretView, SecretsView,
 };
+pub use volumes::{DeleteVolumeRequest, RestoreRequest, SnapshotView, VolumeView, VolumesView};
 
 /// `GET /v1/status?env=returns/dev`: the platform, and each environment (or the one asked for), also one that is
 /// being built for the first time. Those that were purged are left out, except with `purged=true`: their data is
