@@ -110,10 +110,7 @@ fn what_is_in_a_volume_outlives_releases_rollbacks_and_kills() {
 #[test]
 fn a_volume_that_no_release_has_is_kept_until_somebody_deletes_it() {
     let ward = Ward::new();
-    ward.stack(
-        &answer("one"),
-        &format!("{UPLOADS}[stack.deadlines]\n").replace("[stack.deadlines]\n", ""),
-    );
+    ward.stack(&answer("one"), UPLOADS);
     ward.up();
     inside(&ward, "echo kept > /data/file").success();
     let delete = |more: &[&str]| ward.run(&[&["volume", "delete", "uploads"], more].concat());
@@ -134,7 +131,7 @@ fn a_volume_that_no_release_has_is_kept_until_somebody_deletes_it() {
             .unwrap(),
     )
     .unwrap();
-    let changes = plan["plan"]["changes"]
+    let changes = plan["changes"]
         .as_array()
         .unwrap_or_else(|| panic!("{plan}"))
         .clone();
@@ -158,7 +155,7 @@ fn a_volume_that_no_release_has_is_kept_until_somebody_deletes_it() {
     assert_eq!(reads(&ward, "/data/file"), "kept");
     ward.ok(&["deploy"]);
     // What keeps the old instances warm ends with the environment.
-    ward.ok(&["down"]);
+    ward.ok(&["down", "--env", "dev"]);
     delete(&["--yes", "--why", "nobody needs it"]).success();
     delete(&["--yes"]).fails(1, &["has no volume uploads on the disk", "it has none"]);
     assert!(!ward.home().join("volumes/shop/dev/uploads").exists());
@@ -196,7 +193,7 @@ fn a_snapshot_is_made_before_a_release_and_put_back_while_down() {
     };
     restore(first[0], &["--yes"]).fails(1, &["shop/dev is up", "ward down --env shop/dev"]);
     restore(99, &["--yes"]).fails(1, &["has no snapshot s99"]);
-    ward.ok(&["down"]);
+    ward.ok(&["down", "--env", "dev"]);
     restore(first[0], &[]).fails(1, &["no terminal to ask at"]);
     let said = restore(first[0], &["--yes", "--why", "the migration was wrong"]).success();
     let kept = snapshots(&ward)[0];
@@ -215,7 +212,7 @@ fn a_snapshot_is_made_before_a_release_and_put_back_while_down() {
         ["750", "x", "mine"]
     );
     // It can be taken back.
-    ward.ok(&["down"]);
+    ward.ok(&["down", "--env", "dev"]);
     restore(kept, &["--yes"]).success();
     ward.up();
     assert_eq!(reads(&ward, "/data/file"), "migrated");
@@ -373,7 +370,7 @@ fn an_ordinary_user_has_volumes_and_snapshots_too() {
     ward.ok(&["deploy"]);
     inside(&ward, "echo two > /data/file").success();
     let id = format!("s{}", snapshots(&ward)[0]);
-    ward.ok(&["down"]);
+    ward.ok(&["down", "--env", "dev"]);
     ward.ok(&["volume", "restore", &id, "--yes"]);
     ward.up();
     assert_eq!(reads(&ward, "/data/file"), "one");
