@@ -25,6 +25,7 @@ use crate::clock::now;
 use crate::driver::{self, Live, World};
 use crate::images::Images;
 use crate::issuing::Issuing;
+use crate::measuring::Measured;
 
 /// Which way among the releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) auditor: Auditor,
     /// Certificates by ACME, where this Ward has an authority.
     pub(crate) issuing: Option<Issuing>,
+    /// What volumes hold.
+    pub(crate) measured: Measured,
     pub(crate) admission: Admission,
     pub(crate) ending: watch::Sender<bool>,
 }

@@ -31,6 +31,7 @@ mod issuing;
 mod logs;
 mod maintenance;
 mod making;
+mod measuring;
 mod pipelines;
 mod planning;
 mod plans;

@@ -32,6 +32,7 @@ use crate::control::{Control, Shared};
 use crate::driver::World;
 use crate::images::Images;
 use crate::issuing::Issuing;
+use crate::measuring::Measured;
 use crate::routing::{Found, GatewayPlace, Routing, RoutingError};
 
 /// What a server needs to know.
@@ -187,6 +188,7 @@ impl Server {
         }
         control.resume_pipelines();
         control.keep_collecting();
+        control.keep_measuring();
         control.keep_withdrawing();
         control.keep_issuing();
         let mut ending = control.ending();
@@ -249,6 +251,7 @@ fn control(
         desk: tokio::sync::Mutex::new(()),
         auditor,
         issuing,
+        measured: Measured::default(),
         admission: Admission::default(),
         unrecorded: tokio::sync::RwLock::new(()),
         ending: watch::Sender::new(false),

@@ -275,6 +275,10 @@ fn a_volume_that_holds_too_much_is_told_and_nothing_is_deployed_until_it_holds_l
     );
     assert!(large.stdout().contains("8388608"), "{large:?}");
     inside(&ward, "head -c 4000000 /dev/urandom > /data/more; sync").success();
+    eventually("the status says so", || {
+        let status = ward.ok(&["status"]);
+        status.contains("volume uploads holds 11 MiB, more than its size, 8MiB")
+    });
     let shown = ward.run(&["volume", "list"]);
     assert!(
         shown

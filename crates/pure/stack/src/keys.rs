@@ -457,7 +457,7 @@ pub const KEYS: &[Key] = &[
     Key::new("volume.*", Kind::Table, Need::Optional, r#"{ size = "1GiB" }"#)
         .about("One volume: a folder that is kept across releases, in each environment one of its own. No release takes it away: one that is not declared any more stays on the disk until `ward volume delete`, or until the environment is purged."),
     Key::new("volume.*.size", text(Rule::Size { least: "1MiB", most: "64TiB" }), Need::Required, r#""1GiB""#)
-        .about("How much it is to hold. Where Ward runs as root and the machine has loop devices, writing more fails with ENOSPC; elsewhere a volume that holds more is reported, and nothing is deployed to its environment until it holds less or its size is raised. No file becomes larger than that anywhere.")
+        .about("How much it is to hold. The kernel holds single files to it (of several volumes to the largest, of a smaller one than `scratch` to that): writing more fails with EFBIG. The sum is measured and not enforced: a volume that holds more is told in `ward status` and in the server's log, and nothing is deployed to its environment until it holds less or its size is raised; going back is possible.")
         .also(&["capacity", "quota", "limit", "storage"]),
     Key::new("volume.*.snapshot", text(Rule::Choice(SNAPSHOTS)), Need::Default(r#""never""#), r#""before_release""#)
         .about("Whether a new release is deployed only when there is a snapshot of what the volume holds, made before its release commands. Files are copied while instances go on writing: one after the other, and not all at one moment. A rollback makes none.")

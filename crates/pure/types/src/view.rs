@@ -30,7 +30,9 @@ pub use secrets::{
     RekeyRequest, RekeyView, RotateRequest, SecretRequest, SecretSetting, SecretVersionView,
     SecretView, SecretsView,
 };
-pub use volumes::{DeleteVolumeRequest, RestoreRequest, SnapshotView, VolumeView, VolumesView};
+pub use volumes::{
+    DeleteVolumeRequest, RestoreRequest, SnapshotView, VolumeUseView, VolumeView, VolumesView,
+};
 
 /// `GET /v1/status?env=returns/dev`: the platform, and each environment (or the one asked for), also one that is
 /// being built for the first time. Those that were purged are left out, except with `purged=true`: their data is
@@ -121,6 +123,9 @@ pub struct EnvironmentView {
     pub outdated_config: Option<OutdatedConfig>,
     /// Its services and databases.
     pub components: Vec<ComponentView>,
+    /// The volumes of the release that serves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeUseView>,
     /// The deployment under way, if one is.
     pub deployment: Option<DeploymentView>,
     /// Where it comes from, and how it ends.

@@ -1,7 +1,8 @@
 //! `volume`: what is kept across releases in folders, and the snapshots of it.
 
+use owo_colors::OwoColorize;
 use ward_types::view::{
-    DeleteVolumeRequest, RestoreRequest, SnapshotView, VolumeView, VolumesView,
+    DeleteVolumeRequest, RestoreRequest, SnapshotView, VolumeUseView, VolumeView, VolumesView,
 };
 use ward_types::volume::Occasion;
 
@@ -132,6 +133,22 @@ async fn list(context: &Context, env: args::OfEnv) -> Result<Status, Trouble> {
         printer.warning(&message, &hint);
     }
     Ok(Status::Success)
+}
+
+/// What a volume holds of what it is to hold, for `ward status`.
+pub(crate) fn sentence(volume: &VolumeUseView) -> String {
+    let (name, of) = (&volume.name, &volume.size);
+    match volume.bytes {
+        None => format!("volume {name}: of {of}"),
+        Some(bytes) if bytes > of.0 => {
+            let held = size(bytes);
+            let sentence = format!(
+                "volume {name} holds {held}, more than its size, {of}: nothing is deployed until it holds less"
+            );
+            sentence.yellow().to_string()
+        }
+        Some(bytes) => format!("volume {name}: {} of {of}", size(bytes)),
+    }
 }
 
 fn row(volume: &VolumeView) -> Vec<String> {

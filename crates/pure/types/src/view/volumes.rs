@@ -44,6 +44,17 @@ impl VolumeView {
     }
 }
 
+/// What a volume holds, as it was last looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeUseView {
+    /// Its name.
+    pub name: Name,
+    /// What it takes of the disk, in bytes; `None`: nobody has looked yet.
+    pub bytes: Option<u64>,
+    /// How much it is to hold.
+    pub size: ByteSize,
+}
+
 /// One snapshot of a volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotView {
