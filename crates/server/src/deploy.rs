@@ -175,6 +175,9 @@ impl Control {
         let id = spec.id.clone();
         // Before a build, so that nobody waits for one in vain; looked at again when it is recorded.
         self.can_be_made(request.made, &id)?;
+        if request.made.is_some_and(|made| made.ttl.is_some()) {
+            self.may_end_by_itself(&spec)?;
+        }
         let forced = match request.unchanged {
             Unchanged::Keep => Forced::No,
             Unchanged::Redeploy => Forced::Yes,

@@ -111,6 +111,7 @@ impl Vault {
     /// [`Error`], as it says; a key that is needed stays then.
     pub fn rekey(&self) -> Result<Rekeyed, Error> {
         let _alone = self.alone();
+        self.keys.forget_given();
         // 1. The keys of all that is sealed are there, before another one is made.
         let labels = self.labels()?;
         let mut from = BTreeSet::new();

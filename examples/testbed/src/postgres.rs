@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::until;
 
-const USER: &str = "plans";
+const USER: &str = "tester";
 const PASSWORD: &str = "correct-horse";
 const NOBODY: u32 = 65_534;
 
@@ -25,7 +25,7 @@ impl Postgres {
     pub fn start() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
-            "plans-test-{}-{}",
+            "ward-example-{}-{}",
             std::process::id(),
             NEXT.fetch_add(1, Ordering::Relaxed)
         );

@@ -39,7 +39,7 @@ impl Program {
         let own = [
             ("PORT", "0"),
             ("WARD_RELEASE", "r7"),
-            ("WARD_INSTANCE", "one"),
+            ("WARD_INSTANCE", "web-1"),
         ];
         let variables = [&own, variables].concat();
         let program = Self::start(name, &[], &variables);
@@ -47,33 +47,17 @@ impl Program {
         let port = line
             .split("addr=0.0.0.0:")
             .nth(1)
-            .and_then(|rest| rest.trim().parse().ok());
+            .and_then(|rest| rest.split_whitespace().next()?.parse().ok());
         let client = Client::new(port.unwrap_or_else(|| panic!("no port in {line}")));
         (program, client)
     }
 
-    /// Starts the web service with its database.
-    pub fn web(database: &str) -> (Self, Client) {
-        Self::service("plans-web", &[("DATABASE_URL", database)])
-    }
-
-    /// Starts a worker that asks an engine and a report.
-    pub fn worker(database: &str, engine: &Client, report: &Client) -> Self {
-        let [engine, report] = [engine, report].map(|client| format!("http://{}", client.host()));
-        let variables = [
-            ("DATABASE_URL", database),
-            ("ENGINE_URL", &engine),
-            ("REPORT_URL", &report),
-        ];
-        Self::start("plans-worker", &[], &variables)
-    }
-
-    /// Runs a command of the web service that must succeed. Returns what was written.
-    pub fn command(database: &str, name: &str) -> Vec<String> {
-        let mut program = Self::start("plans-web", &[name], &[("DATABASE_URL", database)]);
+    /// Runs a program to its end, which must be a success. Returns what was written.
+    pub fn run(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
+        let mut program = Self::start(name, arguments, variables);
         let status = program.ended();
         let output = program.output();
-        assert!(status.success(), "{name}: {output:#?}");
+        assert!(status.success(), "{name} {arguments:?}: {output:#?}");
         output
     }
 
@@ -98,6 +82,15 @@ impl Program {
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// The most memory it ever held, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+            .expect("the kernel says VmHWM")
     }
 
     /// Whether it still runs.

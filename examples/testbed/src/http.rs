@@ -1,7 +1,9 @@
-//! HTTP/1.1 as far as the tests need it: one request per connection, bodies read whole.
+//! HTTP/1.1 as far as the tests need it: one request per connection, bodies read whole, or a stream read
+//! line by line.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -142,6 +144,18 @@ impl Client {
         }
         stream.write_all(format!("{head}\r\n").as_bytes())?;
         Ok(stream)
+    }
+
+    /// An open stream of events, line by line; it ends when [`PATIENCE`] does, heartbeats or not.
+    pub fn events(&self, headers: &[(&str, &str)]) -> impl Iterator<Item = String> + use<> {
+        let stream = self
+            .start("GET", "/events", headers, 0)
+            .expect("the service accepts");
+        let deadline = Instant::now() + PATIENCE;
+        BufReader::new(stream)
+            .lines()
+            .map_while(Result::ok)
+            .take_while(move |_| Instant::now() < deadline)
     }
 }
 
