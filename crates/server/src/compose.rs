@@ -1,5 +1,7 @@
 //! What an instance is given: its files, its command, its variables, its links.
 
+mod volumes;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
@@ -9,17 +11,17 @@ use ward_engine::{Engine, Image};
 use ward_postgres::{CopyPlace, Credential, Database, LinkVariables, Place, Postgres};
 use ward_seal::Vault;
 use ward_store::{Log, Store};
-use ward_types::id::{EnvId, Name, SnapshotId};
+use ward_types::id::{EnvId, Name};
 use ward_types::keeper::{
-    Access, HealthCheck, InstanceFacts, InstanceSpec, Limits, LinkSpec, LinkTarget, LogSpec,
-    MountSpec, Probe, Role, RootSpec, UserSpec,
+    HealthCheck, InstanceFacts, InstanceSpec, Limits, LinkSpec, LinkTarget, LogSpec, MountSpec,
+    Probe, Role, RootSpec, UserSpec,
 };
 use ward_types::release::Release;
 use ward_types::run::Run;
 use ward_types::secret::Secret;
 use ward_types::secrets::{Given, Mask, SecretFile, SecretLabel, SecretName, SecretPlace};
 use ward_types::spec::{Base, EnvSpec, HealthSpec, ImageSource, ServiceSpec};
-use ward_volume::{SnapshotPlace, Volumes, snapshot_instance};
+use ward_volume::Volumes;
 
 use crate::images::{ImageError, Images};
 
@@ -110,74 +112,6 @@ impl Composer {
                 self.service(facts, release, occasion.run).await
             }
         }
-    }
-
-    /// What makes a snapshot of a volume: as the user that the volume belongs to in the release that is deployed.
-    async fn snapshot(
-        &self,
-        facts: InstanceFacts,
-        release: &Release,
-    ) -> Result<InstanceSpec, ComposeError> {
-        let (env, volume) = (facts.env.clone(), facts.component.clone());
-        let mut services = release.spec.services.iter();
-        let owner = services.find(|(_, service)| service.volumes.contains_key(&volume));
-        let (service, _) = owner.ok_or_else(|| ComposeError::NoVolume {
-            release: release.id.to_string(),
-            volume: volume.clone(),
-        })?;
-        let host_id = self.engine.host_id(&env, service);
-        let from = self.ready(&env, &volume, host_id).await?;
-        let id = SnapshotId(facts.id.ordinal());
-        Ok(snapshot_instance(SnapshotPlace {
-            dir: self.engine.instance_dir(&env, &facts.id),
-            host_id,
-            log: LogSpec {
-                file: self.engine.log_file(&facts),
-                max_bytes: LOG_BYTES,
-            },
-            gateway_links: self.engine.gateway_links(),
-            from,
-            to: self.volumes.snapshot(&env, &volume, id),
-            facts,
-        }))
-    }
-
-    /// A volume that is there, and belongs to a user.
-    async fn ready(
-        &self,
-        env: &EnvId,
-        volume: &Name,
-        host_id: u32,
-    ) -> Result<PathBuf, ComposeError> {
-        let (volumes, env, name) = (self.volumes.clone(), env.clone(), volume.clone());
-        let making = tokio::task::spawn_blocking(move || volumes.ready(&env, &name, host_id));
-        let made = making.await.unwrap_or_else(|broken| {
-            Err(ward_volume::Error::Broken {
-                message: broken.to_string(),
-            })
-        });
-        made.map_err(|source| ComposeError::Volume {
-            volume: volume.clone(),
-            source,
-        })
-    }
-
-    /// What a service's instances see of its volumes.
-    async fn mounts(
-        &self,
-        env: &EnvId,
-        service: &ServiceSpec,
-        host_id: u32,
-    ) -> Result<Vec<MountSpec>, ComposeError> {
-        let mut mounts = Vec::new();
-        for (volume, path) in &service.volumes {
-            mounts.push(MountSpec {
-                source: self.ready(env, volume, host_id).await?,
-                target: path.clone(),
-                access: Access::ReadWrite,
-            });
-        }
-        Ok(mounts)
     }
 
     /// What fills a database of a clone.
@@ -312,7 +246,7 @@ impl Composer {
                 memory: service.memory.map(|size| size.0),
                 processes: Some(service.processes),
                 scratch: Some(service.scratch.0),
-                file: largest_file(&release.spec, service),
+                file: volumes::largest_file(&release.spec, service),
             },
             health: service
                 .health
@@ -510,14 +444,6 @@ fn address(place: usize) -> Ipv4Addr {
             .to_bits()
             .saturating_add(number),
     )
-}
-
-/// No file becomes larger than any of the places is that it could be in.
-fn largest_file(spec: &EnvSpec, service: &ServiceSpec) -> Option<u64> {
-    let volumes = service.volumes.keys();
-    let sizes = volumes.filter_map(|volume| Some(spec.volumes.get(volume)?.size.0));
-    let largest = sizes.max()?;
-    Some(largest.max(service.scratch.0))
 }
 
 fn root(service: &ServiceSpec, image: &Image, mounts: Vec<MountSpec>) -> RootSpec {

@@ -60,6 +60,7 @@ impl Control {
             schedule::known(spec)?;
             self.possible(spec, origin.as_ref())?;
             self.secrets_there(spec)?;
+            self.volumes_fit(spec).await?;
             self.permitted(actor, (spec, None), Some(dir), forced)?;
         }
         let all = self.all_made(actor, request, all, steps).await?;

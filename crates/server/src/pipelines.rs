@@ -279,6 +279,7 @@ impl Control {
             }),
         };
         self.images_at_hand(&offer).await?;
+        self.volumes_fit(&offer.spec).await?;
         let why = format!("{} of the pipeline {}", run.id, run.pipeline);
         let terms = Terms {
             why: &why,

@@ -228,6 +228,7 @@ impl Control {
         let (spec, images) = (&declared, &plan.release.build.images);
         let id = spec.id.clone();
         self.stands(&plan, request.others)?;
+        self.volumes_fit(spec).await?;
         let building = self.0.builds.begin(&id, actor, admitted);
         if request.others == Others::Cancel {
             let desk = self.desk().await;

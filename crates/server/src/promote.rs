@@ -49,6 +49,7 @@ impl Control {
         schedule::known(&offer.spec)?;
         self.possible(&offer.spec, offer.origin.as_ref())?;
         self.secrets_there(&offer.spec)?;
+        self.volumes_fit(&offer.spec).await?;
         let (from, version) = (&request.from, offer.version.as_deref().unwrap_or_default());
         say(steps, format!("{version} of {from} is taken as it is")).await;
         self.images_at_hand(&offer).await?;

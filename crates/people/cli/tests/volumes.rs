@@ -379,3 +379,35 @@ fn an_ordinary_user_has_volumes_and_snapshots_too() {
     ward.up();
     assert_eq!(reads(&ward, "/data/file"), "one");
 }
+
+#[test]
+fn p4_a_snapshot_goes_on_when_the_server_is_killed() {
+    let ward = Ward::new();
+    let with = format!("{UPLOADS}snapshot = \"before_release\"\n").replace("8MiB", "1GiB");
+    ward.stack(&answer("one"), &with);
+    ward.up();
+    // Many files, so that it takes a while.
+    inside(
+        &ward,
+        "mkdir /data/many && cd /data/many && seq 20000 | xargs touch",
+    )
+    .success();
+    ward.stack(&answer("two"), &with);
+    ward.ok(&["deploy", "--no-wait"]);
+    eventually("it is begun, or over", || {
+        !folders(&ward).is_empty() || ward.status()["environments"][0]["current"] == 2
+    });
+    kill9(ward.server_pid());
+    ward.ok(&["up", "--platform"]);
+    eventually("the release serves", || {
+        ward.status()["environments"][0]["current"] == 2
+    });
+    let made = snapshots(&ward);
+    assert_eq!(made.len(), 1);
+    let many = ward.home().join(format!(
+        "volumes/shop/dev/uploads/snapshots/s{}/many",
+        made[0]
+    ));
+    assert_eq!(std::fs::read_dir(many).unwrap().count(), 20_000);
+    ward.ok(&["audit", "verify"]);
+}
