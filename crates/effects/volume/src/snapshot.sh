@@ -1,7 +1,7 @@
 # Copies what a volume holds into a snapshot, while instances may go on writing to it.
 #
-# A file that goes away meanwhile is no failure. While it copies it looks at the disk: one that is full would take down
-# everything else on it, so it gives up before that.
+# A file that goes away meanwhile is no failure. While it copies, and behind that, it looks at the disk: one that is full
+# would take down everything else on it, so it gives up before that.
 export LC_ALL=C
 rm -f /tmp/ended
 
@@ -16,14 +16,19 @@ copy() {
     echo "$status" >/tmp/ending && mv /tmp/ending /tmp/ended
 }
 
-copy &
-until [ -e /tmp/ended ]; do
+must_have_room() {
     # shellcheck disable=SC2046 # two numbers
     set -- $(stat --file-system --format='%a %S' /to)
     if [ $(($1 * $2)) -lt "$WARD_RESERVE" ]; then
         echo "the disk is nearly full: less than $((WARD_RESERVE >> 20)) MiB are free; it is given up before others suffer" >&2
         exit 4
     fi
+}
+
+copy &
+until [ -e /tmp/ended ]; do
+    must_have_room
     sleep 0.05
 done
+must_have_room
 exit "$(cat /tmp/ended)"
