@@ -27,6 +27,7 @@ use crate::compose::Composer;
 use crate::driver::{self, Live, World};
 use crate::images::Images;
 use crate::issuing::Issuing;
+use crate::measuring::Measured;
 use crate::sources::Sources;
 
 /// Which way among the releases.
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) auditor: Auditor,
     /// Certificates by ACME, where this Ward has an authority.
     pub(crate) issuing: Option<Issuing>,
+    /// What volumes hold.
+    pub(crate) measured: Measured,
     pub(crate) admission: Admission,
     pub(crate) ending: watch::Sender<bool>,
 }
@@ -438,7 +441,7 @@ impl Control {
         let mut fitting: Vec<_> = seen
             .values()
             .filter(|seen| seen.facts.component == *component && !seen.status.state.is_over())
-            .filter(|seen| seen.facts.role != Role::Copy)
+            .filter(|seen| !matches!(seen.facts.role, Role::Copy | Role::Snapshot))
             .collect();
         // The healthy before the others, the current release's before older ones.
         fitting.sort_by_key(|seen| {

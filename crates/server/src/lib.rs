@@ -32,6 +32,7 @@ mod kept;
 mod logs;
 mod maintenance;
 mod making;
+mod measuring;
 mod opening;
 mod pipelines;
 mod planning;
@@ -50,6 +51,7 @@ pub mod source;
 mod sources;
 mod traffic;
 mod views;
+mod volumes;
 mod work;
 
 pub use actor::{Actor, Refusal, RefusalKind};

@@ -19,6 +19,7 @@ use ward_registry::Registry;
 use ward_seal::{KeySource, Vault};
 use ward_store::{Entry, Lease, Lock, Log, Store};
 use ward_types::event::Event;
+use ward_volume::Volumes;
 
 use crate::actor::Actor;
 use crate::addresses::{self, Addresses};
@@ -31,6 +32,7 @@ use crate::control::{Control, Shared};
 use crate::driver::World;
 use crate::images::Images;
 use crate::issuing::Issuing;
+use crate::measuring::Measured;
 use crate::opening::{Opener, Starting};
 use crate::routing::{Found, GatewayPlace, Routing, RoutingError};
 use crate::sources::Sources;
@@ -195,6 +197,7 @@ impl Server {
         control.resume_pipelines();
         crate::kept::clear(&control.0.home);
         control.keep_collecting();
+        control.keep_measuring();
         control.keep_withdrawing();
         control.keep_issuing();
         let mut ending = control.ending();
@@ -241,6 +244,7 @@ fn control(
             store: store.clone(),
             starting: Starting::default(),
         },
+        volumes: Volumes::new(&home),
     };
     let world = World {
         store,
@@ -264,6 +268,7 @@ fn control(
         desk: tokio::sync::Mutex::new(()),
         auditor,
         issuing,
+        measured: Measured::default(),
         admission: Admission::default(),
         unrecorded: tokio::sync::RwLock::new(()),
         ending: watch::Sender::new(false),

@@ -238,6 +238,18 @@ fn sentence(event: &Event) -> String {
             Filling::Copy => format!("the data was copied into {component}"),
             Filling::Seed => format!("the seed command of {component} has filled its data"),
         },
+        Event::VolumeSnapshotted {
+            volume, snapshot, ..
+        } => format!("{snapshot} is a snapshot of the volume {volume}"),
+        Event::VolumeRestored {
+            volume,
+            snapshot,
+            kept,
+            ..
+        } => format!("the volume {volume} holds what {snapshot} held; before that {kept}"),
+        Event::VolumeDeleted { volume, .. } => {
+            format!("the volume {volume} is deleted, with its snapshots")
+        }
         Event::DataPurged { .. } => "its data is removed".to_owned(),
         Event::RunQueued { run, .. } => queued(run),
         Event::RunTried {

@@ -207,7 +207,22 @@ impl Environment {
                 }
                 self.fill(*filling, component)?;
             }
+            Event::VolumeSnapshotted {
+                deployment,
+                volume,
+                snapshot,
+                keep,
+                ..
+            } => self.snapshot_before(at, *deployment, (volume, *snapshot, *keep))?,
+            Event::VolumeRestored {
+                volume,
+                snapshot,
+                kept,
+                ..
+            } => self.restore(at, volume, (*snapshot, *kept))?,
+            Event::VolumeDeleted { volume, .. } => self.delete_volume(volume),
             Event::DataPurged { .. } => {
+                self.snapshots.clear();
                 self.data = DataState::New;
                 self.schema.clear();
                 self.prepared = None;
