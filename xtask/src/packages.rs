@@ -28,13 +28,16 @@ const CA: Package = package(
     "certificate authorities for images",
 );
 
+const GIT: Package = package("git", "/usr/bin/git", "the commits of builds");
+
 /// What `demo` needs.
-pub(crate) const DEMO: &[Package] = &[POSTGRES, CA];
+pub(crate) const DEMO: &[Package] = &[POSTGRES, CA, GIT];
 
 /// What `test` needs besides.
 pub(crate) const TEST: &[Package] = &[
     POSTGRES,
     CA,
+    GIT,
     package(
         "python3",
         "/usr/bin/python3",

@@ -1,5 +1,7 @@
 //! What an instance is given: its files, its command, its variables, its links.
 
+mod volumes;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
@@ -9,14 +11,15 @@ use ward_engine::{Engine, Image};
 use ward_postgres::{CopyPlace, LinkVariables, Place};
 use ward_types::id::{EnvId, Name};
 use ward_types::keeper::{
-    HealthCheck, InstanceFacts, InstanceSpec, Limits, LinkSpec, LinkTarget, LogSpec, Probe, Role,
-    RootSpec, UserSpec,
+    HealthCheck, InstanceFacts, InstanceSpec, Limits, LinkSpec, LinkTarget, LogSpec, MountSpec,
+    Probe, Role, RootSpec, UserSpec,
 };
 use ward_types::release::Release;
 use ward_types::run::Run;
 use ward_types::secret::Secret;
 use ward_types::secrets::{self, Mask, SecretFile, SecretLabel, SecretName, SecretPlace};
 use ward_types::spec::{Base, EnvSpec, HealthSpec, ImageSource, ServiceSpec};
+use ward_volume::Volumes;
 
 use crate::images::{ImageError, Images};
 use crate::opening::{Given, Opened, Opener};
@@ -51,6 +54,16 @@ pub(crate) enum ComposeError {
     Secret(#[from] ward_seal::Error),
     #[error("its secrets could not be opened to the end")]
     Opening(#[source] tokio::task::JoinError),
+    #[error("the volume {volume} cannot be made ready")]
+    Volume {
+        volume: Name,
+        #[source]
+        source: ward_volume::Error,
+    },
+    #[error("the release {release} has no service with the volume {volume}")]
+    NoVolume { release: String, volume: Name },
+    #[error("the volumes cannot be removed")]
+    PurgeVolumes(#[source] ward_volume::Error),
     #[error(transparent)]
     Engine(#[from] ward_engine::Error),
     #[error("the data in {path} cannot be removed")]
@@ -67,6 +80,7 @@ pub(crate) struct Composer {
     pub(crate) engine: Engine,
     pub(crate) images: Images,
     pub(crate) opener: Opener,
+    pub(crate) volumes: Volumes,
 }
 
 /// An instance that can be started.
@@ -99,6 +113,10 @@ impl Composer {
         match facts.role {
             Role::Database => self.database(facts, release).await,
             Role::Copy => self.copy(facts, occasion.copies).await,
+            Role::Snapshot => {
+                let spec = self.snapshot(facts, release).await?;
+                Ok(Composed { spec, given: None })
+            }
             Role::Service | Role::ReleaseCommand | Role::Seed | Role::Run(_) => {
                 self.service(facts, release, occasion.run).await
             }
@@ -209,9 +227,11 @@ impl Composer {
         let mut env = variables(&facts, release, service, &image, &opened);
         env.extend(run.into_iter().flat_map(run_variables));
         let secrets = secrets(release, service, &opened, &mut env);
+        let host_id = self.engine.host_id(&facts.env, &name);
+        let mounts = self.mounts(&facts.env, service, host_id).await?;
         let spec = InstanceSpec {
             dir: self.engine.instance_dir(&facts.env, &facts.id),
-            root: root(service, &image),
+            root: root(service, &image, mounts),
             argv: command(&facts, service, &image, run)?,
             cwd: if image.cwd.is_empty() {
                 "/".to_owned()
@@ -223,12 +243,13 @@ impl Composer {
             user: UserSpec {
                 uid: image.user.uid,
                 gid: image.user.gid,
-                host_id: self.engine.host_id(&facts.env, &name),
+                host_id,
             },
             limits: Limits {
                 memory: service.memory.map(|size| size.0),
                 processes: Some(service.processes),
                 scratch: Some(service.scratch.0),
+                file: volumes::largest_file(&release.spec, service),
             },
             health: service
                 .health
@@ -318,6 +339,9 @@ impl Composer {
             let stack = above.join(env.stack().as_str());
             let _ = std::fs::remove_dir(stack).and_then(|()| std::fs::remove_dir(above));
         }
+        self.volumes
+            .purge(env)
+            .map_err(ComposeError::PurgeVolumes)?;
         self.opener.vault.purge(env)?;
         self.engine.clear(env)?;
         Ok(())
@@ -438,7 +462,7 @@ fn address(place: usize) -> Ipv4Addr {
     )
 }
 
-fn root(service: &ServiceSpec, image: &Image) -> RootSpec {
+fn root(service: &ServiceSpec, image: &Image, mounts: Vec<MountSpec>) -> RootSpec {
     let declared = matches!(
         service.source,
         ImageSource::Command {
@@ -453,7 +477,7 @@ fn root(service: &ServiceSpec, image: &Image) -> RootSpec {
     RootSpec {
         layers: image.layers.clone(),
         host_usr: declared && labelled,
-        mounts: Vec::new(),
+        mounts,
     }
 }
 
@@ -469,7 +493,7 @@ fn command(
         Role::ReleaseCommand => release,
         Role::Seed => seed,
         Role::Run(_) => run.map(|run| &run.command),
-        Role::Service | Role::Database | Role::Copy => None,
+        Role::Service | Role::Database | Role::Copy | Role::Snapshot => None,
     };
     let argv = own.or(service.command.as_ref()).unwrap_or(&image.argv);
     let argv = argv.clone();

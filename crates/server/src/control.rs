@@ -1,6 +1,7 @@
 //! The handle by which the API asks the server for things.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +27,8 @@ use crate::compose::Composer;
 use crate::driver::{self, Live, World};
 use crate::images::Images;
 use crate::issuing::Issuing;
+use crate::measuring::Measured;
+use crate::sources::Sources;
 
 /// Which way among the releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +48,12 @@ pub(crate) struct Shared {
     pub(crate) postgres: Postgres,
     pub(crate) drivers: Mutex<BTreeMap<EnvId, watch::Receiver<Live>>>,
     pub(crate) builds: Builds,
+    /// The repositories that are watched.
+    pub(crate) sources: Sources,
+    /// The binary, which hooks of hosted repositories start.
+    pub(crate) exe: PathBuf,
+    /// Where webhooks are taken, if they are.
+    pub(crate) hooks: Option<SocketAddr>,
     /// Held by who decides from the state and records what was decided.
     pub(crate) desk: tokio::sync::Mutex<()>,
     /// Held while there are images that no release refers to yet: nothing is collected meanwhile.
@@ -52,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) auditor: Auditor,
     /// Certificates by ACME, where this Ward has an authority.
     pub(crate) issuing: Option<Issuing>,
+    /// What volumes hold.
+    pub(crate) measured: Measured,
     pub(crate) admission: Admission,
     pub(crate) ending: watch::Sender<bool>,
 }
@@ -430,7 +441,7 @@ impl Control {
         let mut fitting: Vec<_> = seen
             .values()
             .filter(|seen| seen.facts.component == *component && !seen.status.state.is_over())
-            .filter(|seen| seen.facts.role != Role::Copy)
+            .filter(|seen| !matches!(seen.facts.role, Role::Copy | Role::Snapshot))
             .collect();
         // The healthy before the others, the current release's before older ones.
         fitting.sort_by_key(|seen| {

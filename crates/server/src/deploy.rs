@@ -23,7 +23,7 @@ use crate::environments::resolved_copy;
 use crate::follow::Follows;
 use crate::making::Once;
 use crate::policing::Forced;
-use crate::recording::{Offer, Queued, Settled, rolled_back_to};
+use crate::recording::{Offer, Queued, Settled, provenance_of, rolled_back_to};
 use crate::source;
 
 /// Why an operation ends before there is a deployment.
@@ -93,7 +93,7 @@ impl Control {
     ) -> Result<(EnvSpec, Option<Origin>, String), Stop> {
         let (mut spec, origin, text) = self.resolved(dir, env)?;
         with_strategy(&mut spec, strategy)?;
-        self.releasable(&spec, origin.as_ref()).await?;
+        self.known_here(&spec, origin.as_ref()).await?;
         Ok((spec, origin, text))
     }
 
@@ -172,6 +172,7 @@ impl Control {
     ) -> Result<(EnvId, Settled), Stop> {
         let admitted = self.admit()?;
         let dir = PathBuf::from(&request.dir);
+        let provenance = provenance_of(&dir).await;
         let (spec, origin, stack_file) = self
             .wanted(&dir, &request.env, request.strategy.as_ref())
             .await?;
@@ -187,6 +188,7 @@ impl Control {
         };
         // Before a build, so that nobody waits for one in vain.
         if !self.is_held(&id, request) {
+            self.volumes_fit(&spec).await?;
             self.permitted(actor, (&spec, None), Some(&dir), forced)?;
         }
         let building = self.0.builds.begin(&id, actor, admitted);
@@ -222,6 +224,7 @@ impl Control {
             spec,
             images: made.images.clone(),
             stack_file: Some(stack_file),
+            provenance,
             origin,
             version: None,
             promoted: None,

@@ -251,6 +251,14 @@ impl Control {
                  `--copy-data` the copy has data of its own, which the stack's seed commands make up"
             )));
         }
+        if let Some(volume) = spec.volumes.keys().next() {
+            let message = format!(
+                "{env} has the volume {volume}, and Ward copies no volumes: rows would lead to files that are not there"
+            );
+            return Err(Refusal::new(RefusalKind::Conflict, message).hint(
+                "without `--copy-data` the copy has new, empty volumes, and data that the stack's seed commands make up",
+            ));
+        }
         let live = self.live(env).borrow().clone();
         let runs = |database: &Name| {
             live.observed.instances.values().any(|seen| {

@@ -13,6 +13,7 @@ use ward_types::event::{Event, State};
 use ward_types::id::{Digest, Name, PipelineRunId};
 use ward_types::pipeline::{Check, Outcome, Pipeline, Position, Run, Vote};
 use ward_types::release::{Build, Environment, Promoted};
+use ward_types::source::KeptBuild;
 use ward_types::spec::EnvSpec;
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::{
@@ -25,9 +26,10 @@ use crate::control::{Control, Desk};
 use crate::deploy::{Steps, Stop, mistaken, say, stack_of, unreadable};
 use crate::each::named_once;
 use crate::hosts::apart;
+use crate::kept::{declared, named};
 use crate::making::Once;
 use crate::policing::Forced;
-use crate::recording::{Offer, Terms, next_build};
+use crate::recording::{Offer, Terms, next_build, provenance_of};
 use crate::source;
 
 /// What a run is begun with.
@@ -41,7 +43,17 @@ struct Beginning {
 impl Control {
     /// Builds, begins a run, and tells how it goes: to its end, or to where it waits for somebody's word.
     pub async fn run_pipeline(self, actor: Actor, request: PipelineRequest, steps: Steps) {
-        let last = match self.begun(&actor, &request, &steps).await {
+        let begun = match &request.build {
+            None => self.begun(&actor, &request, &steps).await,
+            Some(build) => match self.kept_build(build) {
+                Ok(kept) => {
+                    let also = |_: &Run| None;
+                    self.begun_with(&actor, &request, &kept, also).await
+                }
+                Err(refusal) => Err(refusal.into()),
+            },
+        };
+        let last = match begun {
             Ok(id) => {
                 tokio::spawn(self.clone().conduct(id));
                 match request.until {
@@ -68,7 +80,9 @@ impl Control {
     ) -> Result<PipelineRunId, Stop> {
         let admitted = self.admit()?;
         let dir = Path::new(&request.dir);
-        let beginning = self.beginning(dir, &request.pipeline).await?;
+        let provenance = provenance_of(dir).await;
+        let (file, text) = source::read(dir).map_err(unreadable)?;
+        let beginning = self.beginning(&file, text, &request.pipeline).await?;
         let first = &beginning.first;
         // Before a build, so that nobody waits for one in vain; looked at again when it is released.
         self.permitted(actor, (first, None), Some(dir), Forced::No)?;
@@ -96,6 +110,7 @@ impl Control {
                 version: version(state, &beginning, &made.images),
                 images: made.images.clone(),
                 stack_file: Some(beginning.text.clone()),
+                provenance: provenance.clone(),
             };
             let run = beginning.run(state, actor, request, build);
             let event = Event::PipelineBegan {
@@ -111,16 +126,71 @@ impl Control {
             Err(stop) => Err(stop),
         };
         drop((building, made, desk));
-        // Where that cannot be written down either, it is tried again by whoever carries the run on.
-        if let Err(refusal) = self.settle(&run, released.err()).await {
-            tracing::error!(run = %run.id, error = refusal.message, "a pipeline's first stage");
-        }
+        self.settle_first(&run, released.err()).await;
         Ok(run.id)
     }
 
-    async fn beginning(&self, dir: &Path, name: &Name) -> Result<Beginning, Stop> {
-        let (file, text) = source::read(dir).map_err(unreadable)?;
-        let stack = stack_of(&file, &text)?;
+    /// Where that cannot be written down either, it is tried again by whoever carries the run on.
+    async fn settle_first(&self, run: &Run, stop: Option<Stop>) {
+        if let Err(refusal) = self.settle(run, stop).await {
+            tracing::error!(run = %run.id, error = refusal.message, "a pipeline's first stage");
+        }
+    }
+
+    /// Begins a run with a build that is kept, together with what `also` says of it. Its checks are run in the folder of
+    /// the request.
+    pub(crate) async fn begun_with(
+        &self,
+        actor: &Actor,
+        request: &PipelineRequest,
+        kept: &KeptBuild,
+        also: impl Fn(&Run) -> Option<Event>,
+    ) -> Result<PipelineRunId, Stop> {
+        let _admitted = self.admit()?;
+        // Nothing is collected until the first stage has the images.
+        let _unrecorded = self.0.unrecorded.read().await;
+        let (file, build) = (named(kept), &kept.build);
+        let text = build.stack_file.clone().unwrap_or_default();
+        let beginning = self.beginning(&file, text, &request.pipeline).await?;
+        let first = &beginning.first;
+        let stack = stack_of(&file, &beginning.text)?;
+        same_sources(&declared(kept, &stack)?, first)?;
+        self.permitted(actor, (first, Some(&build.images)), None, Forced::No)?;
+        self.images_ready(&first.id, &build.images).await?;
+        let desk = self.desk().await;
+        let deciding = self.decided(&desk, actor, &request.why, |state| {
+            alone(state, &beginning.stack, &request.pipeline)?;
+            let run = beginning.run(state, actor, request, build.clone());
+            let event = Event::PipelineBegan {
+                env: first.id.clone(),
+                run: Box::new(run.clone()),
+            };
+            let events = [Some(event), also(&run)].into_iter().flatten().collect();
+            Ok((run, events))
+        });
+        let run = deciding.await?;
+        let released = match self.stage_offer(&run, 0) {
+            Ok(offer) => self.stage_released(&desk, &run, &offer).await,
+            Err(stop) => Err(stop),
+        };
+        drop(desk);
+        self.settle_first(&run, released.err()).await;
+        Ok(run.id)
+    }
+
+    /// Whether a pipeline of a stack file can begin, and with what.
+    pub(crate) async fn can_begin(
+        &self,
+        file: &str,
+        text: &str,
+        name: &Name,
+    ) -> Result<Name, Stop> {
+        let beginning = self.beginning(file, text.to_owned(), name).await?;
+        Ok(beginning.first.id.env())
+    }
+
+    async fn beginning(&self, file: &str, text: String, name: &Name) -> Result<Beginning, Stop> {
+        let stack = stack_of(file, &text)?;
         let Some(pipeline) = stack.pipelines.get(name) else {
             return Err(no_pipeline(&stack.name, name, stack.pipelines.keys()).into());
         };
@@ -132,7 +202,7 @@ impl Control {
         named_once(&envs)?;
         let specs = envs.iter().map(|env| stack.resolve(env));
         let specs: Result<Vec<EnvSpec>, _> = specs.collect();
-        let specs = specs.map_err(|mistakes| mistaken(&file, &text, &mistakes))?;
+        let specs = specs.map_err(|mistakes| mistaken(file, &text, &mistakes))?;
         apart(&specs.iter().collect::<Vec<_>>())?;
         for spec in &specs {
             self.releasable(spec, None).await?;
@@ -155,7 +225,7 @@ impl Control {
     }
 
     /// Carries a run on until it is over or the server ends.
-    async fn conduct(self, id: PipelineRunId) {
+    pub(crate) async fn conduct(self, id: PipelineRunId) {
         let mut changed = self.store().changed();
         let mut ending = self.ending();
         loop {
@@ -294,6 +364,7 @@ impl Control {
             spec,
             images: run.build.images.clone(),
             stack_file: Some(text.to_owned()),
+            provenance: run.build.provenance.clone(),
             origin,
             version: Some(run.build.version.clone()),
             promoted: before.map(|(env, reached)| Promoted {
@@ -432,7 +503,7 @@ impl Control {
     }
 
     /// Tells how a run goes, to its end or to where it waits for somebody's word.
-    async fn followed_run(&self, id: PipelineRunId, steps: &Steps) -> Progress {
+    pub(crate) async fn followed_run(&self, id: PipelineRunId, steps: &Steps) -> Progress {
         let mut changed = self.store().changed();
         let mut said = String::new();
         loop {
@@ -595,6 +666,7 @@ fn view(run: &Run) -> PipelineRunView {
         stack: run.stack.clone(),
         pipeline: run.pipeline.clone(),
         version: run.build.version.clone(),
+        provenance: run.build.provenance.as_deref().cloned(),
         author: run.author.clone(),
         began: run.began,
         since: run.since,

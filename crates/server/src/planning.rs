@@ -28,7 +28,7 @@ use crate::deploy::{Steps, Stop, ended_builds, say, warned_of};
 use crate::making::Once;
 use crate::plans::{Basis, Document, Plans};
 use crate::policing::{self, Forced};
-use crate::recording::{self, Offer, Settled, Terms, is_over};
+use crate::recording::{self, Offer, Settled, Terms, is_over, provenance_of};
 
 /// How many ends of instances a plan names.
 const MOST_ENDS: usize = 5;
@@ -51,6 +51,7 @@ impl Control {
     ) -> Result<Progress, Stop> {
         let admitted = self.admit()?;
         let dir = PathBuf::from(&request.dir);
+        let provenance = provenance_of(&dir).await;
         let (spec, origin, stack_file) = self
             .wanted(&dir, &request.env, request.strategy.as_ref())
             .await?;
@@ -70,6 +71,7 @@ impl Control {
             spec,
             images: made.images.clone(),
             stack_file: Some(stack_file),
+            provenance,
             origin,
             version: None,
             promoted: None,
@@ -136,7 +138,7 @@ impl Control {
             cost: cost_change(from, Some(to)),
             drift: self.drift(env),
             policy,
-            notes: notes(env),
+            notes: notes(env).into_iter().chain(made_of(to)).collect(),
             kept: None,
         };
         Ok((view, rendered))
@@ -266,6 +268,7 @@ impl Control {
             spec: spec.clone(),
             images: images.clone(),
             stack_file: plan.release.build.stack_file.clone(),
+            provenance: plan.release.build.provenance.clone(),
             origin: plan.origin.clone(),
             version: None,
             promoted: None,
@@ -319,6 +322,7 @@ impl Control {
             spec: plan.release.declared(),
             images: plan.release.build.images.clone(),
             stack_file: plan.release.build.stack_file.clone(),
+            provenance: plan.release.build.provenance.clone(),
             origin: plan.origin.clone(),
             version: None,
             promoted: None,
@@ -407,6 +411,12 @@ fn missing(component: &ComponentView) -> Option<Drift> {
         ),
         put_right: false,
     })
+}
+
+/// The commit of the build, where git knows the folder.
+fn made_of(to: &Release) -> Option<String> {
+    let provenance = to.build.provenance.as_ref()?;
+    Some(format!("the build is made of {provenance}"))
 }
 
 fn notes(env: &Environment) -> Vec<String> {

@@ -89,13 +89,21 @@ impl Control {
     }
 
     pub(crate) async fn images_at_hand(&self, offer: &Offer) -> Result<(), Refusal> {
-        let stack = offer.spec.id.stack();
-        for (name, digest) in &offer.images {
-            let repository = Images::repository(&stack, name);
+        self.images_ready(&offer.spec.id, &offer.images).await
+    }
+
+    /// Unpacks what is not unpacked; not for whoever has the desk.
+    pub(crate) async fn images_ready(
+        &self,
+        env: &EnvId,
+        images: &BTreeMap<Name, Digest>,
+    ) -> Result<(), Refusal> {
+        for (name, digest) in images {
+            let repository = Images::repository(&env.stack(), name);
             let ready = self.0.images.ready(&repository, digest).await;
             ready.map_err(|error| {
                 Refusal::failed(&format!("the image of {name} cannot be used"), &error)
-                    .hint(self.untouched(&offer.spec.id))
+                    .hint(self.untouched(env))
             })?;
         }
         Ok(())
@@ -165,11 +173,12 @@ pub(crate) fn offered(
     };
     let name = format!("ward.toml of {from} {}", release.id);
     let (spec, origin) = resolve(&name, text)?;
-    let images = same_images(from, release, &spec)?;
+    let images = same_images(&release.spec, &release.build.images, &spec)?;
     Ok(Offer {
         spec,
         images,
         stack_file: Some(text.clone()),
+        provenance: release.build.provenance.clone(),
         origin,
         version: Some(release.build.version.clone()),
         promoted: Some(Promoted {
@@ -179,15 +188,17 @@ pub(crate) fn offered(
     })
 }
 
-fn same_images(
-    from: &EnvId,
-    release: &Release,
+/// The images of a build that was made as `declared` says, for what is made in the same way.
+pub(crate) fn same_images(
+    declared: &EnvSpec,
+    images: &BTreeMap<Name, Digest>,
     spec: &EnvSpec,
 ) -> Result<BTreeMap<Name, Digest>, Refusal> {
+    let from = &declared.id;
     let image = |name: &Name| {
-        let declared = |spec: &EnvSpec| spec.services.get(name).map(|s| s.source.clone());
-        let same = declared(&release.spec) == declared(spec);
-        let digest = release.build.images.get(name).filter(|_| same);
+        let source = |spec: &EnvSpec| spec.services.get(name).map(|s| s.source.clone());
+        let same = source(declared) == source(spec);
+        let digest = images.get(name).filter(|_| same);
         digest.cloned().ok_or_else(|| {
             let to = &spec.id;
             let message = format!(
@@ -248,6 +259,7 @@ service.web.image = "other:1"
                 version: format!("1.0.{number}"),
                 images: BTreeMap::from([(Name::parse("web").expect("a name"), digest)]),
                 stack_file: Some(FILE.to_owned()),
+                provenance: None,
             },
             spec: spec.ok().expect("it holds no mistake"),
             config: ward_types::configuration::Configured::default(),

@@ -6,6 +6,7 @@
 //! until somebody asks for something else: `ward up`, by which a server is started again too, is not that.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use ward_types::event::{Event, State};
 use ward_types::id::{DeploymentId, Digest, EnvId, Name, PipelineRunId, ReleaseId};
@@ -15,6 +16,7 @@ use ward_types::release::{
     Build, Deployment, Environment, Goal, Phase, Promoted, Reason, Release, Verdict,
 };
 use ward_types::secrets::SecretName;
+use ward_types::source::Provenance;
 use ward_types::spec::EnvSpec;
 use ward_types::time::Timestamp;
 use ward_types::view::{DeployRequest, Held, Made, Others, Unchanged};
@@ -33,6 +35,8 @@ pub(crate) struct Offer {
     pub(crate) images: BTreeMap<Name, Digest>,
     /// The text of the stack file; of builds that an older Ward made, none.
     pub(crate) stack_file: Option<String>,
+    /// The commit that it was made of.
+    pub(crate) provenance: Option<Box<Provenance>>,
     /// What the environment is a copy of.
     pub(crate) origin: Option<Origin>,
     /// The build that it is, where that has a version already, and where it was taken from.
@@ -125,9 +129,19 @@ impl Wanted<'_> {
 }
 
 impl Control {
-    /// Whether what is declared could be released here, policies aside: each way to a release asks this, before anything
-    /// is built.
+    /// Whether what is declared could be released here, policies aside: each way forward asks this, before anything is
+    /// built.
     pub(crate) async fn releasable(
+        &self,
+        spec: &EnvSpec,
+        origin: Option<&Origin>,
+    ) -> Result<(), Refusal> {
+        self.known_here(spec, origin).await?;
+        self.volumes_fit(spec).await
+    }
+
+    /// The same, for who may stay with what is there: however much that has come to hold.
+    pub(crate) async fn known_here(
         &self,
         spec: &EnvSpec,
         origin: Option<&Origin>,
@@ -354,6 +368,7 @@ pub(crate) fn release(state: &State, env: &Environment, actor: &Actor, offer: &O
             version: offer.version.clone().unwrap_or_else(own),
             images: offer.images.clone(),
             stack_file: offer.stack_file.clone(),
+            provenance: offer.provenance.clone(),
         },
         config,
         secrets: env.secrets_planned(&spec),
@@ -364,9 +379,16 @@ pub(crate) fn release(state: &State, env: &Environment, actor: &Actor, offer: &O
     }
 }
 
+/// The commit that a folder is at, before anything is built in it: a build may write there.
+pub(crate) async fn provenance_of(dir: &Path) -> Option<Box<Provenance>> {
+    ward_git::provenance(dir).await.map(Box::new)
+}
+
 /// Counted for the whole stack: a build keeps its version when it is promoted, and no other has the same.
 pub(crate) fn next_build(state: &State, env: &EnvId) -> u64 {
     let environments = state.environments.values();
     let of_stack = environments.filter(|other| other.id.stack() == env.stack());
-    of_stack.map(|other| other.builds).max().unwrap_or(0) + 1
+    let released = of_stack.map(|other| other.builds).max().unwrap_or(0);
+    let kept = state.builds.get(&env.stack()).map_or(0, |kept| kept.last);
+    released.max(kept) + 1
 }

@@ -78,6 +78,9 @@ pub(crate) fn touched(before: &State, event: &Event) -> Vec<Row> {
         | Event::PasswordWithdrawn { env, .. }
         | Event::GoalChanged { env, .. }
         | Event::DataFilled { env, .. }
+        | Event::VolumeSnapshotted { env, .. }
+        | Event::VolumeRestored { env, .. }
+        | Event::VolumeDeleted { env, .. }
         | Event::DataPurged { env }
         | Event::SchemaChanging { env, .. }
         | Event::MaintenanceBegan { env, .. }
@@ -126,6 +129,12 @@ pub(crate) fn touched(before: &State, event: &Event) -> Vec<Row> {
             Row::Deployment(env.clone(), *deployment),
         ],
         Event::BuildEnded { .. }
+        | Event::BuildMade { .. }
+        | Event::BuildDropped { .. }
+        | Event::SourceAdded { .. }
+        | Event::SourceRemoved { .. }
+        | Event::CommitSeen { .. }
+        | Event::CommitMoved { .. }
         | Event::PipelineBegan { .. }
         | Event::PipelineReached { .. }
         | Event::PipelineMoved { .. }
@@ -156,6 +165,7 @@ fn head(environment: &Environment) -> Environment {
         waivers: environment.waivers.clone(),
         configuration: environment.configuration.clone(),
         secrets: environment.secrets.clone(),
+        snapshots: environment.snapshots.clone(),
         life: environment.life.clone(),
         runs: environment.runs.clone(),
     }

@@ -212,6 +212,7 @@ fn spec(dir: &Path) -> InstanceSpec {
             memory: Some(64 << 20),
             processes: Some(64),
             scratch: Some(1 << 20),
+            file: None,
         },
         health: None,
         links: Vec::new(),

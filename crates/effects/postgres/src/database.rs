@@ -197,6 +197,7 @@ impl Database {
                 memory: spec.memory.map(|size| size.0),
                 processes: None,
                 scratch: None,
+                file: None,
             },
             health: Some(health()),
             links: Vec::new(),

@@ -5,6 +5,7 @@
 //! pipelines and a word about them. [`ward_types::view`] names the routes beside the values that they carry.
 
 pub mod client;
+pub mod hooks;
 pub mod routes;
 pub mod socket;
 

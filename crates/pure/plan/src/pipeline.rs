@@ -352,6 +352,7 @@ mod tests {
                 version: "1.0.4".into(),
                 images: BTreeMap::new(),
                 stack_file: None,
+                provenance: None,
             },
             position,
             since: Timestamp(0),

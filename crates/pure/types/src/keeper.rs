@@ -66,7 +66,7 @@ pub struct InstanceFacts {
     pub id: InstanceId,
     /// Its environment.
     pub env: EnvId,
-    /// The service or database that it is a copy of.
+    /// The service or database that it is a copy of; of a snapshot the volume.
     pub component: Name,
     /// The release that it belongs to; a database belongs to `r0`.
     pub release: ReleaseId,
@@ -124,6 +124,8 @@ pub enum Role {
     Seed,
     /// It fills a new database with the rows of another one, and runs to its end.
     Copy,
+    /// It makes a snapshot of a volume, which is its component, and runs to its end.
+    Snapshot,
     /// A run of a job, or a one-off command: it runs to its end.
     Run(RunId),
 }
@@ -132,7 +134,10 @@ impl Role {
     /// Whether it is a deployment's: it prepares or fills data before a release serves.
     #[must_use]
     pub fn is_command(self) -> bool {
-        matches!(self, Role::ReleaseCommand | Role::Seed | Role::Copy)
+        matches!(
+            self,
+            Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Snapshot
+        )
     }
 
     /// Whether it runs to its end, so that its end is no failure.
@@ -198,6 +203,9 @@ pub struct Limits {
     /// as `memory`, or 1 GiB.
     #[serde(default)]
     pub scratch: Option<u64>,
+    /// Bytes in one file, wherever it is; `None`: no limit.
+    #[serde(default)]
+    pub file: Option<u64>,
 }
 
 /// How a keeper checks its instance.

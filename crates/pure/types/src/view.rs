@@ -2,6 +2,8 @@
 
 mod configuration;
 mod secrets;
+mod sources;
+mod volumes;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +19,7 @@ use crate::pipeline::{Position, Reached, Stage, Vote, Word};
 use crate::policy::{Level, Origin, Rule, Violation, Waiver};
 use crate::release::{Failure, Gap, Goal, Promoted, Reason, Verdict};
 use crate::schema::SchemaChange;
+use crate::source::{BuildName, KeptBuild, Provenance};
 use crate::spec::Strategy;
 use crate::tally::GatewayTally;
 use crate::time::{Millis, Timestamp};
@@ -28,6 +31,13 @@ pub use configuration::{
 pub use secrets::{
     RekeyRequest, RekeyView, RotateRequest, SecretRequest, SecretSetting, SecretVersionView,
     SecretView, SecretsView,
+};
+pub use sources::{
+    AddSource, AddedSource, BuildRequest, CommitView, KeptDeployRequest, Looked, Pushed,
+    PushedRequest, RemoveSource, SourceView, SyncRequest,
+};
+pub use volumes::{
+    DeleteVolumeRequest, RestoreRequest, SnapshotView, VolumeUseView, VolumeView, VolumesView,
 };
 
 /// `GET /v1/status?env=returns/dev`: the platform, and each environment (or the one asked for), also one that is
@@ -106,6 +116,9 @@ pub struct EnvironmentView {
     pub current: Option<ReleaseId>,
     /// The version of that release.
     pub version: Option<String>,
+    /// The commit that its build was made of, where git knew the folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
     /// The URLs by which it is reached.
     pub addresses: Vec<String>,
     /// What of it is in maintenance.
@@ -119,6 +132,9 @@ pub struct EnvironmentView {
     pub outdated_config: Option<OutdatedConfig>,
     /// Its services and databases.
     pub components: Vec<ComponentView>,
+    /// The volumes of the release that serves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeUseView>,
     /// The deployment under way, if one is.
     pub deployment: Option<DeploymentView>,
     /// Where it comes from, and how it ends.
@@ -231,6 +247,9 @@ pub struct ReleaseView {
     /// Where its build was taken from, of one that was promoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted: Option<Promoted>,
+    /// The commit that its build was made of, where git knew the folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
 }
 
 /// A deployment.
@@ -356,6 +375,9 @@ pub struct PipelineRequest {
     pub dir: String,
     /// The pipeline's name.
     pub pipeline: Name,
+    /// A build that is kept; `None`: one is made of the folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<BuildName>,
     /// Why, for the audit log.
     pub why: String,
     /// When the stream ends.
@@ -374,6 +396,9 @@ pub struct PipelineRunView {
     pub pipeline: Name,
     /// The version of the build.
     pub version: String,
+    /// The commit that it was made of, where git knew the folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
     /// Who began it.
     pub author: String,
     /// When.
@@ -729,6 +754,11 @@ pub enum Progress {
         message: String,
         /// Where the environment is reached, if that is of interest.
         addresses: Vec<String>,
+    },
+    /// A build was made, and is kept.
+    Built {
+        /// The build.
+        build: Box<KeptBuild>,
     },
     /// What came of one environment of several. The stream goes on.
     Environment {

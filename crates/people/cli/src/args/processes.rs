@@ -47,6 +47,9 @@ pub(crate) struct Addresses {
     /// Where the gateway's metrics are had [default: 127.0.0.1:8090, or another port where that is taken]
     #[arg(long, env = "WARD_METRICS_ADDR", value_name = "IP:PORT")]
     pub(crate) metrics_addr: Option<SocketAddr>,
+    /// Where webhooks of repositories are taken, over plain HTTP [default: nowhere]
+    #[arg(long, env = "WARD_HOOKS_ADDR", value_name = "IP:PORT")]
+    pub(crate) hooks_addr: Option<SocketAddr>,
 }
 
 impl Addresses {
@@ -56,7 +59,15 @@ impl Addresses {
         https_addr: Some(SocketAddr::new(LOOPBACK, 0)),
         registry_addr: Some(SocketAddr::new(LOOPBACK, 0)),
         metrics_addr: Some(SocketAddr::new(LOOPBACK, 0)),
+        hooks_addr: None,
     };
+
+    /// Where webhooks are taken, for another process of this binary.
+    pub(crate) fn for_hooks(&self) -> Option<String> {
+        let address = self.hooks_addr?;
+        // A binary of an older version does not know it: none where there is none.
+        Some(format!("--hooks-addr={address}"))
+    }
 
     pub(crate) fn http(&self) -> SocketAddr {
         self.http_addr.unwrap_or(SocketAddr::new(LOOPBACK, 8080))

@@ -74,9 +74,11 @@ fn run(context: &Context, serve: Serve) -> Result<(), Box<dyn std::error::Error>
         https: addresses.https(),
         registry: addresses.registry(),
         metrics: addresses.metrics_addr,
+        hooks: addresses.hooks_addr,
         again: [
             serve.gateway.arguments(),
             serve.acme.arguments(),
+            addresses.for_hooks().into_iter().collect(),
             people_arguments(serve.people_dir.as_deref()),
         ]
         .concat(),
@@ -88,8 +90,12 @@ fn run(context: &Context, serve: Serve) -> Result<(), Box<dyn std::error::Error>
         }),
     };
     runtime.block_on(async {
-        let server = Server::start(options).await?;
+        let mut server = Server::start(options).await?;
+        let hooks = server.hooks.take();
         let (control, ending) = (&server.control, || server.control.ending());
+        if let Some(listener) = hooks {
+            tokio::spawn(ward_api::hooks::serve(listener, control.clone(), ending()));
+        }
         if let Some(dir) = serve.people_dir {
             let router = ward_api::people(control.clone());
             let ending = ending();

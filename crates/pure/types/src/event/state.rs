@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Event;
-use crate::id::{DeploymentId, EnvId, PipelineRunId, ReleaseId, RunId};
+use crate::id::{DeploymentId, EnvId, Name, PipelineRunId, ReleaseId, RunId, SnapshotId};
 use crate::life::{Expiry, Life, Said};
 use crate::pipeline;
 use crate::release::Environment;
 use crate::schema::SchemaChange;
+use crate::source::{KeptBuilds, Source};
 use crate::time::Timestamp;
 
 /// How many runs of a pipeline are remembered, beside those that something still depends on.
@@ -23,6 +24,12 @@ pub struct State {
     /// The runs of pipelines, as far as they are remembered.
     #[serde(default)]
     pub pipelines: BTreeMap<PipelineRunId, pipeline::Run>,
+    /// The builds of each stack that were made for themselves.
+    #[serde(default)]
+    pub builds: BTreeMap<Name, KeptBuilds>,
+    /// The repositories that are watched.
+    #[serde(default)]
+    pub sources: BTreeMap<Name, Source>,
 }
 
 /// Why an event does not fit the state. A log that holds such an event was tampered with or written by
@@ -60,6 +67,9 @@ pub enum MisfitEvent {
     /// It names a run of a pipeline that never began, or that is over.
     #[error("it names the pipeline's run {0}, which never began or is over")]
     NoPipelineRun(PipelineRunId),
+    /// It puts a snapshot in a volume's place that is not kept, or while the environment is up.
+    #[error("it restores {1} of {0}, which is not kept, or while {0} is up")]
+    NoSnapshot(EnvId, SnapshotId),
     /// It deploys to, or changes, an environment that ends or has ended.
     #[error("it names the environment {0}, which ends or has ended")]
     Over(EnvId),
@@ -72,6 +82,18 @@ pub enum MisfitEvent {
     /// It says that an environment's time is over, or nearly, and it is not; or it says so again.
     #[error("it says that the time of {0} is over or nearly over, which is not so or was said")]
     TooEarly(EnvId),
+    /// It adds a source that is there.
+    #[error("it adds the source {0}, which is there")]
+    SourceThere(Name),
+    /// It names a source that is not there.
+    #[error("it names the source {0}, which is not there")]
+    NoSource(Name),
+    /// It names a commit that was never seen, or sees one again.
+    #[error("it names the commit {1} of the source {0}, which was never seen; or sees it again")]
+    NoCommit(Name, String),
+    /// It drops a build that is not kept, or makes one again, or one without a number.
+    #[error("it names the build {1} of {0}, which is not kept; or makes it again")]
+    NoBuild(Name, String),
     /// It records something under a number that is taken.
     #[error("it records {1} of {0} again")]
     Repeated(EnvId, String),
@@ -83,6 +105,9 @@ impl State {
     /// # Errors
     /// [`MisfitEvent`] when the event does not follow from the state; the state is then unchanged.
     pub fn apply(&mut self, at: Timestamp, event: &Event) -> Result<Option<EnvId>, MisfitEvent> {
+        if event.is_of_sources() {
+            return self.apply_to_sources(event).map(|()| None);
+        }
         let Some(id) = event.env() else {
             return Ok(None);
         };
