@@ -43,6 +43,7 @@ mod runs;
 mod schedule;
 mod secrets;
 mod server;
+mod sleep;
 pub mod source;
 mod traffic;
 mod views;

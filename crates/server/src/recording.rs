@@ -16,6 +16,7 @@ use ward_types::release::{
 use ward_types::secrets::SecretName;
 use ward_types::spec::EnvSpec;
 use ward_types::time::Timestamp;
+use ward_types::sleep::Alarm;
 use ward_types::view::{DeployRequest, Held, Made, Others, Unchanged};
 
 use crate::actor::{Actor, Refusal};
@@ -152,8 +153,9 @@ impl Control {
                 secrets: &secrets,
             };
             let (to, reason) = match course(&env, terms, &wanted) {
-                Course::Nothing(release) => return Ok((Settled::Nothing(release), Vec::new())),
-                Course::Held(release) => return Ok((Settled::Held(release), Vec::new())),
+                // Whoever brings up what sleeps wants it awake.
+                Course::Nothing(release) => return Ok((Settled::Nothing(release), wakes(&env))),
+                Course::Held(release) => return Ok((Settled::Held(release), wakes(&env))),
                 Course::UnderWay(id) => return Ok((Settled::UnderWay(id), Vec::new())),
                 Course::To(release, reason) => (release, reason),
                 Course::New => {
@@ -258,6 +260,14 @@ fn course(env: &Environment, terms: Terms<'_>, wanted: &Wanted<'_>) -> Course {
         (Goal::Up, true, Some(_)) => Course::To(id, Reason::Rollback),
         (_, false, _) => Course::To(id, Reason::Deploy),
     }
+}
+
+fn wakes(env: &Environment) -> Vec<Event> {
+    let woken = |_| Event::EnvironmentWoken {
+        env: env.id.clone(),
+        by: Alarm::Asked,
+    };
+    env.asleep().map(woken).into_iter().collect()
 }
 
 fn made_until(made: Option<Made>) -> Option<Timestamp> {

@@ -32,6 +32,7 @@ use crate::driver::World;
 use crate::images::Images;
 use crate::issuing::Issuing;
 use crate::routing::{Found, GatewayPlace, Routing, RoutingError};
+use crate::sleep::Needed;
 
 /// What a server needs to know.
 #[derive(Debug, Clone)]
@@ -188,6 +189,7 @@ impl Server {
         control.keep_collecting();
         control.keep_withdrawing();
         control.keep_issuing();
+        control.keep_answering_calls();
         let mut ending = control.ending();
         let end = async move { drop(ending.wait_for(|end| *end).await) };
         let registry = tokio::spawn(ward_registry::serve(listener, registry, end));
@@ -234,6 +236,7 @@ fn control(
         engine,
         routing,
         composer: Arc::new(composer),
+        needed: Needed::default(),
     };
     Control(Arc::new(Shared {
         home,

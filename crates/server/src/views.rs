@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ward_store::Log;
+use ward_types::sleep::Sleep;
 use ward_types::id::{EnvId, InstanceId, Name};
 use ward_types::keeper::Role;
 use ward_types::life::Life;
@@ -124,6 +125,7 @@ impl Control {
             components: components(env, &live),
             deployment,
             life: env.life.clone(),
+            sleep: env.sleep.clone(),
             waiting: live
                 .waits_on()
                 .chain(&live.queued)
@@ -160,6 +162,7 @@ impl Control {
             components: Vec::new(),
             deployment: None,
             life: Life::default(),
+            sleep: Sleep::default(),
             waiting: self.0.builds.sentences(env),
         }
     }

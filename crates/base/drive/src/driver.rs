@@ -87,6 +87,7 @@ impl<W: World> Driver<W> {
         Observed {
             instances,
             gateway: self.world.gateway(&self.env, goal).await,
+            in_use: self.world.is_in_use(&self.env),
         }
     }
 
@@ -209,6 +210,8 @@ impl<W: World> Driver<W> {
             | Action::Exchanged { .. }
             | Action::Tried { .. }
             | Action::End { .. }
+            | Action::Sleep { .. }
+            | Action::Wake { .. }
             | Action::Fill { .. }
             | Action::WarnOfEnd
             | Action::Delete
@@ -279,6 +282,8 @@ impl<W: World> Driver<W> {
                 filling: *filling,
                 component: component.clone(),
             }),
+            Action::Sleep { cause } => Some(Event::EnvironmentSlept { env, cause: *cause }),
+            Action::Wake { by } => Some(Event::EnvironmentWoken { env, by: *by }),
             Action::WarnOfEnd => Some(Event::ExpiryNear { env }),
             Action::Delete => Some(Event::EnvironmentDeleted { env }),
             Action::Retire { release } => Some(Event::ReleaseRetired {
@@ -316,6 +321,7 @@ impl<W: World> Driver<W> {
             split: planned.split.clone(),
             probe: planned.probe.clone(),
             maintenance: planned.maintenance.clone(),
+            asleep: planned.asleep,
             guard: newest
                 .map(|service| service.guard.clone())
                 .unwrap_or_default(),

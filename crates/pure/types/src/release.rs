@@ -13,6 +13,7 @@ use crate::policy::Waivers;
 use crate::run::Runs;
 use crate::schema::SchemaChange;
 use crate::secrets::{SecretName, Secrets};
+use crate::sleep::Sleep;
 use crate::spec::EnvSpec;
 use crate::time::{Millis, Timestamp};
 
@@ -320,6 +321,9 @@ pub struct Environment {
     /// Where it comes from, and how it ends.
     #[serde(default)]
     pub life: Life,
+    /// Whether it sleeps.
+    #[serde(default, skip_serializing_if = "Sleep::is_none")]
+    pub sleep: Sleep,
 }
 
 impl Environment {
@@ -345,6 +349,7 @@ impl Environment {
             configuration: Configuration::default(),
             secrets: Secrets::new(),
             life: Life::default(),
+            sleep: Sleep::default(),
         }
     }
 

@@ -19,6 +19,7 @@ use crate::release::{Failure, Gap, Goal, Promoted, Reason, Verdict};
 use crate::schema::SchemaChange;
 use crate::spec::Strategy;
 use crate::tally::GatewayTally;
+use crate::sleep::Sleep;
 use crate::time::{Millis, Timestamp};
 use crate::tls::CertificateObserved;
 
@@ -124,6 +125,9 @@ pub struct EnvironmentView {
     /// Where it comes from, and how it ends.
     #[serde(default)]
     pub life: Life,
+    /// Whether it sleeps.
+    #[serde(default)]
+    pub sleep: Sleep,
     /// What Ward is waiting for, in sentences (promise P12); empty when nothing moves.
     pub waiting: Vec<String>,
 }

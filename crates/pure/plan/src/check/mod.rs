@@ -16,6 +16,7 @@ mod objection;
 mod retiring;
 mod routing;
 mod schema;
+mod sleeping;
 mod starting;
 mod stopping;
 
@@ -46,5 +47,6 @@ pub fn check(env: &Environment, observed: &Observed, plan: &Plan) -> Vec<Objecti
     filling::examine(&case, &mut objections);
     lifetime::examine(&case, &mut objections);
     schema::examine(&case, &mut objections);
+    sleeping::examine(&case, &mut objections);
     objections
 }
