@@ -14,9 +14,9 @@ use ward_types::release::{
     Build, Deployment, Environment, Goal, Phase, Promoted, Reason, Release, Verdict,
 };
 use ward_types::secrets::SecretName;
+use ward_types::sleep::Alarm;
 use ward_types::spec::EnvSpec;
 use ward_types::time::Timestamp;
-use ward_types::sleep::Alarm;
 use ward_types::view::{DeployRequest, Held, Made, Others, Unchanged};
 
 use crate::actor::{Actor, Refusal};

@@ -76,8 +76,13 @@ pub(crate) fn is_expected(state: &State, id: &EnvId, now: Timestamp) -> bool {
     };
     let mut others = state.environments.values();
     let copied = others.any(|other| other.copies_data() && other.life.copies.as_ref() == Some(id));
-    let jobs = env.current_release().map(|release| release.spec.jobs.keys());
-    let mut due = jobs.into_iter().flatten().filter_map(|job| schedule::next_due(env, job));
+    let jobs = env
+        .current_release()
+        .map(|release| release.spec.jobs.keys());
+    let mut due = jobs
+        .into_iter()
+        .flatten()
+        .filter_map(|job| schedule::next_due(env, job));
     copied || due.any(|due| due.since(now) < SOON)
 }
 
@@ -127,7 +132,12 @@ impl Control {
     ///
     /// # Errors
     /// When the log does not take it.
-    pub(crate) async fn awake(&self, actor: &Actor, env: &EnvId, why: &str) -> Result<Need, Refusal> {
+    pub(crate) async fn awake(
+        &self,
+        actor: &Actor,
+        env: &EnvId,
+        why: &str,
+    ) -> Result<Need, Refusal> {
         let need = self.0.world.needed.enter(env);
         self.wake_up(actor, env, why).await?;
         let known = self.known(env);
@@ -211,8 +221,9 @@ impl Control {
                 "nothing was changed: the gateway does not answer, or is of a version that does not hold requests for \
                  what sleeps, as those for {env} would have to be"
             );
-            return Err(Refusal::new(RefusalKind::Conflict, message)
-                .hint("ask again in a moment; `ward upgrade` replaces a gateway of an older version"));
+            return Err(Refusal::new(RefusalKind::Conflict, message).hint(
+                "ask again in a moment; `ward upgrade` replaces a gateway of an older version",
+            ));
         }
         let desk = self.desk().await;
         let decide = |state: &State| match state.environments.get(&env) {
@@ -239,7 +250,9 @@ impl Control {
         let message = match (asleep(), slept) {
             (true, true) => format!("{env} sleeps, its data kept; its first request wakes it"),
             (true, false) => format!("{env} sleeps already; nothing was changed"),
-            (false, _) => format!("{env} was woken meanwhile; `ward events --env {env}` says by what"),
+            (false, _) => {
+                format!("{env} was woken meanwhile; `ward events --env {env}` says by what")
+            }
         };
         Ok(Progress::Done {
             message,
@@ -266,10 +279,14 @@ impl Control {
                 format!("a job or a command runs in {id}, which cannot sleep now"),
                 "`ward jobs` shows it; then ask again",
             ),
-            None if self.0.world.needed.is(id) || is_expected(&self.store().state(), id, now()) => conflict(
-                format!("{id} is needed just now: its data is copied, a job is due within a minute, or somebody works in it"),
-                "ask again in a moment",
-            ),
+            None if self.0.world.needed.is(id) || is_expected(&self.store().state(), id, now()) => {
+                conflict(
+                    format!(
+                        "{id} is needed just now: its data is copied, a job is due within a minute, or somebody works in it"
+                    ),
+                    "ask again in a moment",
+                )
+            }
             None if !env.may_sleep() => conflict(
                 format!("a password of {id} is being replaced, and it cannot sleep now"),
                 "`ward secret list` shows it; that is over when the instances that had the old one are gone",
@@ -290,7 +307,8 @@ fn woken(env: &EnvId, by: Alarm, sleeps: bool) -> Vec<Event> {
 fn not_up(env: &Environment) -> Refusal {
     let (id, name) = (&env.id, env.id.env());
     let message = format!("{id} is down, and neither sleeps nor is awake; nothing was changed");
-    Refusal::new(RefusalKind::Conflict, message).hint(format!("`ward up --env {name}` brings it up"))
+    Refusal::new(RefusalKind::Conflict, message)
+        .hint(format!("`ward up --env {name}` brings it up"))
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ward_store::Log;
-use ward_types::sleep::Sleep;
 use ward_types::id::{EnvId, InstanceId, Name};
 use ward_types::keeper::Role;
 use ward_types::life::Life;
 use ward_types::release::{Deployment, Environment, Goal, Phase, Release};
 use ward_types::route::{Audience, Https, RouteSpec};
+use ward_types::sleep::Sleep;
 use ward_types::time::Timestamp;
 use ward_types::tls::CertificateObserved;
 use ward_types::view::{

@@ -89,13 +89,17 @@ mod tests {
         let began = tokio::time::Instant::now();
         assert_eq!(calls.beside(&[], pending()).await, []);
         assert_eq!(began.elapsed(), OUT);
-        let (told, _held) = tokio::join!(calls.beside(&[], pending()), async { calls.call(call(7)) });
+        let (told, _held) =
+            tokio::join!(calls.beside(&[], pending()), async { calls.call(call(7)) });
         assert_eq!((told, began.elapsed()), (vec![call(7)], OUT));
         assert_eq!(calls.beside(&[call(7)], pending()).await, [call(7)]);
         assert_eq!(began.elapsed(), OUT * 2);
         // Another sleep of the same is another call.
         let _again = calls.call(call(9));
-        assert_eq!(calls.beside(&[call(7)], pending()).await, [call(7), call(9)]);
+        assert_eq!(
+            calls.beside(&[call(7)], pending()).await,
+            [call(7), call(9)]
+        );
     }
 
     #[tokio::test(start_paused = true)]

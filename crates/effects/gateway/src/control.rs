@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use ward_types::id::{EnvId, InstanceId};
 use ward_types::table::{
-    Answer, Applied, Call, Challenge, GatewayObserved, GatewayReply, GatewayRequest, Handover, Table,
+    Answer, Applied, Call, Challenge, GatewayObserved, GatewayReply, GatewayRequest, Handover,
+    Table,
 };
 use ward_types::tally::GatewayTally;
 use ward_types::time::Millis;

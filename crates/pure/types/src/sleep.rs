@@ -111,7 +111,11 @@ impl Environment {
         self.is_awake() && self.current.is_some() && self.work().is_none() && !rotates
     }
 
-    pub(crate) fn fall_asleep(&mut self, at: Timestamp, cause: Drowsiness) -> Result<(), MisfitEvent> {
+    pub(crate) fn fall_asleep(
+        &mut self,
+        at: Timestamp,
+        cause: Drowsiness,
+    ) -> Result<(), MisfitEvent> {
         self.must_live()?;
         if !self.may_sleep() {
             return Err(MisfitEvent::Sleepless(self.id.clone()));

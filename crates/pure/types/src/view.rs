@@ -17,9 +17,9 @@ use crate::pipeline::{Position, Reached, Stage, Vote, Word};
 use crate::policy::{Level, Origin, Rule, Violation, Waiver};
 use crate::release::{Failure, Gap, Goal, Promoted, Reason, Verdict};
 use crate::schema::SchemaChange;
+use crate::sleep::Sleep;
 use crate::spec::Strategy;
 use crate::tally::GatewayTally;
-use crate::sleep::Sleep;
 use crate::time::{Millis, Timestamp};
 use crate::tls::CertificateObserved;
 

@@ -255,7 +255,9 @@ pub enum Objection {
     #[error("it would wake what does not sleep, or for nothing, or do something else with that")]
     WakesUncalled,
     /// It refuses what comes for an environment that sleeps, or holds what comes for one that does not (P1).
-    #[error("it would hold requests for {service}, which does not sleep, or not hold them, which does")]
+    #[error(
+        "it would hold requests for {service}, which does not sleep, or not hold them, which does"
+    )]
     WrongSleep {
         /// The service.
         service: Name,
