@@ -137,6 +137,7 @@ impl ward_drive::World for World {
             traffic: observed.traffic.get(env).cloned().unwrap_or_default(),
             latency: observed.latency.get(env).cloned().unwrap_or_default(),
             holds: observed.holds,
+            held: observed.calls.iter().any(|call| call.env == *env),
         })
     }
 

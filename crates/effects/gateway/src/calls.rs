@@ -42,8 +42,12 @@ impl Calls {
             () = end => {}
             () = tokio::time::sleep(OUT) => {}
         }
-        let calls = self.0.borrow();
-        calls.keys().cloned().collect()
+        self.all()
+    }
+
+    /// All for which requests are held.
+    pub(crate) fn all(&self) -> Vec<Call> {
+        self.0.borrow().keys().cloned().collect()
     }
 }
 

@@ -427,6 +427,10 @@ fn tell_who_waits(before: &Routes, after: &Routes) {
         } else if pool.endpoints.is_empty() {
             pool.gap.begin(clock::millis());
         }
+        // Who waits for it to wake, calls by the sleep that it is in.
+        if old.is_some_and(|old| old.asleep != pool.asleep) {
+            pool.gap.wake();
+        }
     }
     let leads_on = |pool: &Pool, now: Option<&Arc<Pool>>| {
         now.is_some_and(|now| Arc::ptr_eq(&now.gap, &pool.gap))

@@ -109,6 +109,7 @@ impl Shared {
     pub(crate) fn complete(&self, observed: GatewayObserved) -> GatewayObserved {
         GatewayObserved {
             refused: self.refusals.all(),
+            calls: self.calls.all(),
             certificates: self.tls.observe(),
             ..observed
         }

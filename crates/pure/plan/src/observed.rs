@@ -49,4 +49,6 @@ pub struct SeenGateway {
     pub latency: BTreeMap<InstanceId, Histogram>,
     /// Whether it holds requests for an environment that sleeps.
     pub holds: bool,
+    /// Whether it holds some just now.
+    pub held: bool,
 }

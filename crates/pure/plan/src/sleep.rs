@@ -17,6 +17,7 @@
 use std::collections::BTreeMap;
 
 use ward_types::id::InstanceId;
+use ward_types::keeper::Role;
 use ward_types::sleep::{Alarm, Drowsiness, HELD_FOR};
 use ward_types::table::Traffic;
 use ward_types::time::{Millis, Timestamp};
@@ -61,9 +62,14 @@ pub(crate) fn quiet(scene: &Scene) -> Option<Quiet> {
     let asks = |(id, traffic): (&InstanceId, &Traffic)| {
         is_under_way(traffic) || answered(traffic) > before(id)
     };
-    if gateway.traffic.iter().any(asks) {
+    if gateway.held || gateway.traffic.iter().any(asks) {
         quiet.since = scene.now;
         quiet.asked = Some(scene.now);
+    }
+    // Who wakes it by hand waits as well.
+    let wakes = gateway.pools.iter().any(|pool| pool.asleep.is_some());
+    if wakes && waking_until(scene).is_some() {
+        quiet.since = scene.now;
     }
     let seen = gateway.traffic.iter();
     quiet.seen = seen.map(|(id, t)| (id.clone(), answered(t))).collect();
@@ -97,7 +103,14 @@ fn holds(scene: &Scene) -> bool {
 
 /// When it falls asleep, if nobody asks for anything until then.
 fn due(scene: &Scene) -> Option<Timestamp> {
-    if !scene.env.may_sleep() || scene.observed.in_use {
+    let command = |role: Role| !matches!(role, Role::Service | Role::Database);
+    // One of a run that has ended may still do so.
+    let at_work = scene.seen().any(|i| command(i.facts.role) && !i.is_over());
+    let gateway = scene.gateway()?;
+    if !scene.env.may_sleep() || scene.observed.in_use || at_work || gateway.held {
+        return None;
+    }
+    if gateway.traffic.values().any(is_under_way) {
         return None;
     }
     let quiet = scene.memory.quiet.as_ref()?;

@@ -19,6 +19,8 @@ mod moving;
 mod routing;
 #[path = "checker/schema.rs"]
 mod schema;
+#[path = "checker/sleeping.rs"]
+mod sleeping;
 #[path = "checker/staging.rs"]
 mod staging;
 #[path = "checker/starting.rs"]
@@ -38,6 +40,7 @@ use keeping::retiring;
 use moving::moving;
 use routing::routing;
 use schema::schema;
+use sleeping::sleeping;
 use staging::staging;
 use starting::starting;
 use stopping::stopping;
@@ -144,6 +147,7 @@ fn route(service: &str, endpoints: &[&str]) -> Action {
             split: None,
             probe: None,
             maintenance: None,
+            asleep: None,
         }],
     }
 }
@@ -240,10 +244,13 @@ fn word(objection: &Objection) -> &'static str {
         Objection::Overlaps { .. } => "overlaps",
         Objection::FalseGap { .. } => "false gap",
         Objection::FalseTry { .. } => "false try",
+        Objection::SleepsAtWork => "sleeps at work",
+        Objection::WakesUncalled => "wakes uncalled",
+        Objection::WrongSleep { .. } => "wrong sleep",
     }
 }
 
-const WORDS: usize = 41;
+const WORDS: usize = 44;
 
 /// One wrong plan: what is wrong with it, the world, the plan, and the objection that it must meet.
 type Wrong = (&'static str, Case, Vec<Action>, &'static str);
@@ -262,6 +269,7 @@ fn all() -> Vec<Wrong> {
     all.extend(runs());
     all.extend(schema());
     all.extend(exchanging());
+    all.extend(sleeping());
     all
 }
 
@@ -315,6 +323,7 @@ fn split(endpoints: &[&str], percent: u8, sticky: Option<Sticky>) -> Action {
             }),
             probe: None,
             maintenance: None,
+            asleep: None,
         }],
     }
 }

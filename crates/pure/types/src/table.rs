@@ -386,6 +386,9 @@ pub struct GatewayObserved {
     /// Whether it holds requests for environments that sleep: one of an older version does not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub holds: bool,
+    /// Those for which it holds some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<Call>,
     /// The files with certificates that the table names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<CertificateObserved>,

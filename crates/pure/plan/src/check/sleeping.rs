@@ -38,7 +38,7 @@ fn may_sleep(case: &Case, cause: Drowsiness) -> bool {
     let seen = case.observed.gateway.as_ref();
     let quiet = seen.is_some_and(|gateway| {
         let mut traffic = gateway.traffic.values();
-        gateway.holds && traffic.all(|t| t.requests + t.upgraded == 0)
+        gateway.holds && !gateway.held && traffic.all(|t| t.requests + t.upgraded == 0)
     });
     let free = !is_deployed(case) && env.runs.open.is_empty() && !at_work && !passwords;
     let asks = cause == Drowsiness::Idle && declares && current.is_some();

@@ -136,6 +136,7 @@ pub fn spec(services: &[(&str, ServiceSpec)], databases: &[&str]) -> EnvSpec {
         deadlines: Deadlines::default(),
         seeded: false,
         copy_data: CopyData::Denied,
+        sleep: None,
         protected: false,
         policy: ward_types::policy::Policy::default(),
         secrets: BTreeMap::new(),
@@ -382,6 +383,7 @@ impl World {
             split: pool.split.clone(),
             probe: pool.probe.clone(),
             maintenance: pool.maintenance.clone(),
+            asleep: pool.asleep,
             guard: ward_types::guard::Guard::default(),
             balance: ward_types::balance::Balance::default(),
         });
