@@ -9,7 +9,8 @@
 mod support;
 
 use std::io::Write;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -100,7 +101,8 @@ fn p1_an_idle_environment_sleeps_and_its_first_request_wakes_it() {
     // What stands in the log of requests says how long that one waited.
     let log = ward.home().join("gateway/access.log");
     let log = std::fs::read_to_string(log).unwrap();
-    println!("{log}");
+    let line: Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    assert!(line["wait_us"].as_u64().unwrap() > 10_000, "{line}");
 }
 
 #[test]
@@ -233,19 +235,83 @@ fn whoever_needs_it_wakes_it() {
     assert_eq!(ask(&ward).status, 200);
 }
 
+/// The one file of the application, where the layers of images are unpacked.
+fn unpacked(folder: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).ok()?.flatten();
+    let mut paths = entries.map(|entry| entry.path());
+    paths.find_map(|path| match path.is_dir() {
+        true => unpacked(&path),
+        false => path.ends_with("app.py").then_some(path),
+    })
+}
+
 #[test]
 fn what_cannot_come_up_is_refused_after_a_while_and_at_once_from_then_on() {
     let ward = Ward::new();
-    ward.stack("", "instances = 1\n[environment.dev]");
+    ward.stack("", "[environment.dev]");
     ward.up();
     put_to_sleep(&ward);
-    // The machine has lost what it runs on.
-    for layer in std::fs::read_dir(ward.home().join("layers"))
-        .unwrap()
-        .flatten()
-    {
-        println!("{:?}", layer.path());
-    }
+    std::fs::remove_file(unpacked(ward.home()).unwrap()).unwrap();
+    let began = Instant::now();
+    let mut held = Connection::open(&ward.http(), HOST).unwrap();
+    held.patience(Duration::from_secs(60));
+    let refused = held.get("/").unwrap();
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.headers.contains("retry-after: 10"), "{refused:?}");
+    assert!(refused.headers.contains("ward-fault: ward"), "{refused:?}");
+    assert!(
+        refused.body.contains("did not wake within 30 seconds"),
+        "{refused:?}"
+    );
+    assert!(
+        began.elapsed() >= Duration::from_secs(29),
+        "{:?}",
+        began.elapsed()
+    );
+    let began = Instant::now();
+    assert_eq!(ask(&ward).status, 503);
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+/// Over HTTP/2, in curl's words: the protocol, the status and what came.
+#[test]
+fn p1_a_request_over_http2_is_held_too() {
+    let ward = Ward::new();
+    ward.stack("", "[environment.dev]");
+    ward.up();
+    put_to_sleep(&ward);
+    let address = ward.http();
+    let url = format!("http://{address}/upload");
+    let host = format!("host: {HOST}");
+    let asked = [
+        "--http2-prior-knowledge",
+        "-s",
+        "-w",
+        " %{http_version} %{http_code}",
+    ];
+    let body = ["-H", &host, "--data-binary", "seven", &url];
+    let output = Command::new("curl")
+        .args(asked)
+        .args(body)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.ends_with(" 2 200"), "{said}");
+}
+
+#[test]
+fn a_held_request_keeps_awake_what_takes_longer_to_start_than_it_may_be_idle() {
+    let ward = Ward::new();
+    ward.stack("", &declared("1s"));
+    let slow = support::APP.replace("server = Server(", "time.sleep(3)\nserver = Server(");
+    ward.write("app.py", &slow);
+    ward.up();
+    eventually("it falls asleep", || is_still(&ward));
+    assert_eq!(ask(&ward).status, 200);
 }
 
 #[test]

@@ -52,7 +52,8 @@ pub(crate) fn quiet(scene: &Scene) -> Option<Quiet> {
     };
     let mut quiet = scene.memory.quiet.clone().unwrap_or_else(fresh);
     quiet.since = quiet.since.min(scene.now);
-    if scene.observed.in_use {
+    // What is under way is no rest: its time begins behind that.
+    if scene.observed.in_use || !scene.env.may_sleep() {
         quiet.since = scene.now;
     }
     let Some(gateway) = scene.gateway() else {

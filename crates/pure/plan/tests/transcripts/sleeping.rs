@@ -33,12 +33,19 @@ fn environment_sleeps_when_it_was_idle_and_its_first_request_wakes_it() {
 #[test]
 fn request_that_comes_while_it_falls_asleep_is_held_and_what_has_not_stopped_goes_on() {
     let mut world = idles(10_000);
-    world.behave = Box::new(|_| Behaviour::default());
-    world.gateway.takes = 700;
-    world.run(10_500);
+    while world.env().asleep().is_none() {
+        world.run(100);
+        world.gateway.takes = 700;
+    }
+    // Before the gateway has the table in force it goes to an instance, which finishes it.
+    let web = world.gateway.table[0].endpoints[0].instance.clone();
+    world.ask("web");
+    world.gateway.busy(&web, 1, 0);
     world.run(1000);
     world.ask("web");
     world.gateway.takes = 0;
+    world.run(500);
+    world.gateway.busy(&web, 0, 0);
     world.run(5000);
     golden!(world.transcript);
 }
