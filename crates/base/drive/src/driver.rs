@@ -87,6 +87,7 @@ impl<W: World> Driver<W> {
         Observed {
             instances,
             gateway: self.world.gateway(&self.env, goal).await,
+            in_use: self.world.is_in_use(&self.env),
         }
     }
 
@@ -210,6 +211,8 @@ impl<W: World> Driver<W> {
             | Action::Exchanged { .. }
             | Action::Tried { .. }
             | Action::End { .. }
+            | Action::Sleep { .. }
+            | Action::Wake { .. }
             | Action::Fill { .. }
             | Action::Snapshotted { .. }
             | Action::WarnOfEnd
@@ -293,6 +296,8 @@ impl<W: World> Driver<W> {
                 snapshot: *snapshot,
                 keep: *keep,
             }),
+            Action::Sleep { cause } => Some(Event::EnvironmentSlept { env, cause: *cause }),
+            Action::Wake { by } => Some(Event::EnvironmentWoken { env, by: *by }),
             Action::WarnOfEnd => Some(Event::ExpiryNear { env }),
             Action::Delete => Some(Event::EnvironmentDeleted { env }),
             Action::Retire { release } => Some(Event::ReleaseRetired {
@@ -330,6 +335,7 @@ impl<W: World> Driver<W> {
             split: planned.split.clone(),
             probe: planned.probe.clone(),
             maintenance: planned.maintenance.clone(),
+            asleep: planned.asleep,
             guard: newest
                 .map(|service| service.guard.clone())
                 .unwrap_or_default(),
