@@ -23,7 +23,7 @@ use ward_types::view::{
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::clock::now;
 use crate::control::Control;
-use crate::deploy::{Steps, Stop, say, superseded};
+use crate::deploy::{Steps, Stop, ended_builds, say, superseded};
 use crate::recording::{Queued, Wish, is_over};
 use crate::secrets::{self, missing_secrets};
 
@@ -117,9 +117,9 @@ impl Control {
             Ok(((Some(version), changed), events))
         };
         let (version, changed) = self.decided(&desk, actor, &request.why, decide).await?;
+        let over = self.supersede_builds(&desk, &id, actor, request.others, &changed);
         drop(desk);
-        self.supersede_builds(&id, actor, request.others, &changed, steps)
-            .await;
+        ended_builds(&over, "superseded", steps).await;
         if let Some(version) = version {
             say(
                 steps,
@@ -265,7 +265,8 @@ fn version(configuration: &mut Configuration, record: Record) -> Option<ConfigVe
     })
 }
 
-/// An environment as it is; or a new one, also in the place of one that is gone, and the event that makes it.
+/// An environment as it is; or a new one, also in the place of one that is gone, and the event that makes it. One that
+/// only has values gets its end by an event of its own.
 pub(crate) fn known_or_created(
     state: &State,
     id: &EnvId,
@@ -275,7 +276,13 @@ pub(crate) fn known_or_created(
     let known = state.environments.get(id).cloned();
     let env = known.unwrap_or_else(|| Environment::new(id.clone()));
     if state.environments.contains_key(id) && !env.is_deleted() {
-        return (env, Vec::new());
+        let ends = until.filter(|_| env.is_bare());
+        let extended = ends.map(|until| Event::EnvironmentExtended {
+            env: id.clone(),
+            until: Some(until),
+        });
+        let events: Vec<Event> = extended.into_iter().collect();
+        return (secrets::applied(&env, &events), events);
     }
     let created = vec![Event::EnvironmentCreated {
         env: id.clone(),

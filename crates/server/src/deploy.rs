@@ -85,7 +85,7 @@ impl Control {
     }
 
     /// What the stack file in a folder wants of an environment, where that is possible here, and the file's text.
-    pub(crate) fn wanted(
+    pub(crate) async fn wanted(
         &self,
         dir: &Path,
         env: &Name,
@@ -93,7 +93,7 @@ impl Control {
     ) -> Result<(EnvSpec, Option<Origin>, String), Stop> {
         let (mut spec, origin, text) = self.resolved(dir, env)?;
         with_strategy(&mut spec, strategy)?;
-        self.releasable(&spec, origin.as_ref())?;
+        self.known_here(&spec, origin.as_ref()).await?;
         Ok((spec, origin, text))
     }
 
@@ -173,8 +173,9 @@ impl Control {
         let admitted = self.admit()?;
         let dir = PathBuf::from(&request.dir);
         let provenance = provenance_of(&dir).await;
-        let (spec, origin, stack_file) =
-            self.wanted(&dir, &request.env, request.strategy.as_ref())?;
+        let (spec, origin, stack_file) = self
+            .wanted(&dir, &request.env, request.strategy.as_ref())
+            .await?;
         let id = spec.id.clone();
         // Before a build, so that nobody waits for one in vain; looked at again when it is recorded.
         self.can_be_made(request.made, &id)?;
@@ -187,6 +188,7 @@ impl Control {
         };
         // Before a build, so that nobody waits for one in vain.
         if !self.is_held(&id, request) {
+            self.volumes_fit(&spec).await?;
             self.permitted(actor, (&spec, None), Some(&dir), forced)?;
         }
         let building = self.0.builds.begin(&id, actor, admitted);

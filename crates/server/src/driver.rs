@@ -1,7 +1,7 @@
 //! The real world of the one loop ([`ward_drive`]): the log, the engine, the gateway and the clock of this
 //! machine; and the task that turns it, one per environment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use ward_engine::Engine;
 use ward_plan::{SeenGateway, SeenInstance};
 use ward_store::{Entry, Lease, Log, Store};
 use ward_types::event::Event;
-use ward_types::id::{EnvId, InstanceId, RunId};
+use ward_types::id::{EnvId, InstanceId, Name, RunId, SnapshotId};
 use ward_types::keeper::{InstanceFacts, InstanceState, Role};
 use ward_types::release::{Goal, Release};
 use ward_types::run::Run;
@@ -20,7 +20,7 @@ use ward_types::time::{Millis, Timestamp};
 
 use crate::actor::causes;
 use crate::clock;
-use crate::compose::{Composer, Occasion};
+use crate::compose::{Composed, Composer, Occasion};
 use crate::routing::Routing;
 
 pub(crate) use ward_drive::Live;
@@ -74,6 +74,33 @@ pub(crate) fn drive(env: EnvId, world: World) -> watch::Receiver<Live> {
 }
 
 impl World {
+    /// Removes the snapshots that the log has not, but for those that are being made. What cannot be removed now is
+    /// the next time.
+    pub(crate) async fn swept(&self, env: &EnvId) {
+        let state = self.store.state();
+        let Some(known) = state.environments.get(env) else {
+            return;
+        };
+        let instances = self.engine.observe(env);
+        let made: BTreeSet<SnapshotId> = instances
+            .values()
+            .filter(|seen| seen.facts.role == Role::Snapshot)
+            .map(|seen| SnapshotId(seen.facts.id.ordinal()))
+            .collect();
+        let kept = known.snapshots.clone();
+        let (volumes, of) = (self.composer.volumes.clone(), env.clone());
+        let sweeping = tokio::task::spawn_blocking(move || {
+            let is_kept = |volume: &Name, id| {
+                let known = kept.get(&id).is_some_and(|one| one.volume == *volume);
+                known || made.contains(&id)
+            };
+            volumes.sweep(&of, is_kept)
+        });
+        if let Ok(Err(error)) = sweeping.await {
+            tracing::warn!(%env, error = causes(&error), "what is left of snapshots cannot be removed");
+        }
+    }
+
     fn run(&self, env: &EnvId, id: RunId) -> Result<Run, String> {
         let state = self.store.state();
         let env = state.environments.get(env);
@@ -150,8 +177,9 @@ impl ward_drive::World for World {
             run: run.as_ref(),
             copies: known.and_then(|known| known.life.copies.as_ref()),
         };
-        let spec = self.composer.instance(facts, release, occasion).await;
-        let spec = spec.map_err(|error| causes(&error))?;
+        let composed = self.composer.instance(facts, release, occasion).await;
+        // Held until the engine knows the instance: no password that it has is withdrawn in between.
+        let Composed { spec, given: _held } = composed.map_err(|error| causes(&error))?;
         if role == Role::Database {
             let pointed = self.engine.point(&env, &component, &id);
             pointed.map_err(|error| causes(&error))?;
@@ -169,7 +197,9 @@ impl ward_drive::World for World {
 
     async fn remove(&self, env: &EnvId, id: &InstanceId) -> Result<(), String> {
         let removed = self.engine.remove(env, id).await;
-        removed.map_err(|error| causes(&error))
+        removed.map_err(|error| causes(&error))?;
+        self.swept(env).await;
+        Ok(())
     }
 
     async fn route(&self, env: &EnvId, pools: Vec<Pool>) -> Result<(), String> {

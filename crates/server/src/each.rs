@@ -57,7 +57,7 @@ impl Control {
         apart(&specs)?;
         let (dir, forced) = (Path::new(&request.dir), forced(request));
         for (spec, origin) in &all {
-            self.releasable(spec, origin.as_ref())?;
+            self.releasable(spec, origin.as_ref()).await?;
             self.permitted(actor, (spec, None), Some(dir), forced)?;
         }
         let provenance = provenance_of(dir).await;

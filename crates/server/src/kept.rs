@@ -198,7 +198,7 @@ impl Control {
         let kept = self.kept_build(&request.build)?;
         let mut offer = self.kept_offer(&kept, &request.env)?;
         with_strategy(&mut offer.spec, request.strategy.as_ref())?;
-        self.releasable(&offer.spec, offer.origin.as_ref())?;
+        self.releasable(&offer.spec, offer.origin.as_ref()).await?;
         self.images_at_hand(&offer).await?;
         let desk = self.desk().await;
         let state = self.store().state();

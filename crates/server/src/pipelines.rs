@@ -82,7 +82,7 @@ impl Control {
         let dir = Path::new(&request.dir);
         let provenance = provenance_of(dir).await;
         let (file, text) = source::read(dir).map_err(unreadable)?;
-        let beginning = self.beginning(&file, text, &request.pipeline)?;
+        let beginning = self.beginning(&file, text, &request.pipeline).await?;
         let first = &beginning.first;
         // Before a build, so that nobody waits for one in vain; looked at again when it is released.
         self.permitted(actor, (first, None), Some(dir), Forced::No)?;
@@ -151,7 +151,7 @@ impl Control {
         let _unrecorded = self.0.unrecorded.read().await;
         let (file, build) = (named(kept), &kept.build);
         let text = build.stack_file.clone().unwrap_or_default();
-        let beginning = self.beginning(&file, text, &request.pipeline)?;
+        let beginning = self.beginning(&file, text, &request.pipeline).await?;
         let first = &beginning.first;
         let stack = stack_of(&file, &beginning.text)?;
         same_sources(&declared(kept, &stack)?, first)?;
@@ -179,12 +179,17 @@ impl Control {
     }
 
     /// Whether a pipeline of a stack file can begin, and with what.
-    pub(crate) fn can_begin(&self, file: &str, text: &str, name: &Name) -> Result<Name, Stop> {
-        let beginning = self.beginning(file, text.to_owned(), name)?;
+    pub(crate) async fn can_begin(
+        &self,
+        file: &str,
+        text: &str,
+        name: &Name,
+    ) -> Result<Name, Stop> {
+        let beginning = self.beginning(file, text.to_owned(), name).await?;
         Ok(beginning.first.id.env())
     }
 
-    fn beginning(&self, file: &str, text: String, name: &Name) -> Result<Beginning, Stop> {
+    async fn beginning(&self, file: &str, text: String, name: &Name) -> Result<Beginning, Stop> {
         let stack = stack_of(file, &text)?;
         let Some(pipeline) = stack.pipelines.get(name) else {
             return Err(no_pipeline(&stack.name, name, stack.pipelines.keys()).into());
@@ -200,7 +205,7 @@ impl Control {
         let specs = specs.map_err(|mistakes| mistaken(file, &text, &mistakes))?;
         apart(&specs.iter().collect::<Vec<_>>())?;
         for spec in &specs {
-            self.releasable(spec, None)?;
+            self.releasable(spec, None).await?;
             same_sources(&specs[0], spec)?;
         }
         Ok(Beginning {
@@ -289,7 +294,7 @@ impl Control {
     async fn next_stage(&self, run: &Run, stage: usize) -> Result<(), Stop> {
         let _unrecorded = self.0.unrecorded.read().await;
         let offer = self.stage_offer(run, stage)?;
-        self.releasable(&offer.spec, offer.origin.as_ref())?;
+        self.releasable(&offer.spec, offer.origin.as_ref()).await?;
         self.images_at_hand(&offer).await?;
         let desk = self.desk().await;
         // Here nobody else decides: what was known before may not hold any more.

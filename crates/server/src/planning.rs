@@ -52,8 +52,9 @@ impl Control {
         let admitted = self.admit()?;
         let dir = PathBuf::from(&request.dir);
         let provenance = provenance_of(&dir).await;
-        let (spec, origin, stack_file) =
-            self.wanted(&dir, &request.env, request.strategy.as_ref())?;
+        let (spec, origin, stack_file) = self
+            .wanted(&dir, &request.env, request.strategy.as_ref())
+            .await?;
         let building = self.0.builds.begin(&spec.id, actor, admitted);
         let once = Once::default();
         let made = tokio::select! {
@@ -230,7 +231,7 @@ impl Control {
         let (spec, images) = (&declared, &plan.release.build.images);
         let id = spec.id.clone();
         self.stands(&plan, request.others)?;
-        self.releasable(spec, plan.origin.as_ref())?;
+        self.releasable(spec, plan.origin.as_ref()).await?;
         let building = self.0.builds.begin(&id, actor, admitted);
         if request.others == Others::Cancel {
             let desk = self.desk().await;

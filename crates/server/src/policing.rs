@@ -160,31 +160,41 @@ impl Control {
         let Some((env, release)) = env.zip(release) else {
             return Ok(());
         };
-        if env.waivers.of(Rule::DatabaseRemoved, now()).is_some() {
+        keeps(&release.spec).try_for_each(|rule| self.may_remove(env, release, rule))
+    }
+
+    /// Whether a rule lets data of an environment be removed, or somebody answers for it.
+    pub(crate) fn may_remove(
+        &self,
+        env: &Environment,
+        release: &Release,
+        rule: Rule,
+    ) -> Result<(), Refusal> {
+        let id = &env.id;
+        if env.waivers.of(rule, now()).is_some() {
             return Ok(());
         }
-        self.may_lose(&release.spec).map_err(|refusal| {
+        self.may_lose(&release.spec, rule).map_err(|refusal| {
             refusal.hint(format!(
-                "`ward down` keeps the data; `ward policy waive {} --env {id} --until DATE --why TEXT` answers for it",
-                Rule::DatabaseRemoved
+                "`ward down` keeps the data; `ward policy waive {rule} --env {id} --until DATE --why TEXT` answers for it"
             ))
         })
     }
 
     /// Whether an environment that is declared so may come to its end by itself, and its data with it.
     pub(crate) fn may_end_by_itself(&self, spec: &EnvSpec) -> Result<(), Refusal> {
-        self.may_lose(spec)
-            .map_err(|refusal| refusal.hint("without --ttl it lasts until somebody deletes it"))
+        let lost = keeps(spec).try_for_each(|rule| self.may_lose(spec, rule));
+        lost.map_err(|refusal| refusal.hint("without --ttl it lasts until somebody deletes it"))
     }
 
-    fn may_lose(&self, spec: &EnvSpec) -> Result<(), Refusal> {
-        let (rule, id) = (Rule::DatabaseRemoved, &spec.id);
+    fn may_lose(&self, spec: &EnvSpec, rule: Rule) -> Result<(), Refusal> {
+        let id = &spec.id;
         let installation = self.installation()?;
         let levels = [&spec.policy, installation.of(&id.env())];
         let denied = levels
             .iter()
             .any(|policy| policy.level(rule) == Level::Deny);
-        if !denied || spec.databases.is_empty() {
+        if !denied {
             return Ok(());
         }
         let message =
@@ -297,6 +307,13 @@ impl Control {
 pub(crate) enum Forced {
     No,
     Yes,
+}
+
+/// The rules that are asked before what an environment holds is removed.
+fn keeps(spec: &EnvSpec) -> impl Iterator<Item = Rule> {
+    let databases = (!spec.databases.is_empty()).then_some(Rule::DatabaseRemoved);
+    let volumes = (!spec.volumes.is_empty()).then_some(Rule::VolumeRemoved);
+    databases.into_iter().chain(volumes)
 }
 
 fn answerable(until: Timestamp, why: &str) -> Result<(), Refusal> {

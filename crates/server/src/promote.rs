@@ -45,7 +45,7 @@ impl Control {
         // Nothing is collected until the release refers to the images, too.
         let _unrecorded = self.0.unrecorded.read().await;
         let offer = self.promotable(request)?;
-        self.releasable(&offer.spec, offer.origin.as_ref())?;
+        self.releasable(&offer.spec, offer.origin.as_ref()).await?;
         let (from, version) = (&request.from, offer.version.as_deref().unwrap_or_default());
         say(steps, format!("{version} of {from} is taken as it is")).await;
         self.images_at_hand(&offer).await?;

@@ -19,6 +19,7 @@ use ward_registry::Registry;
 use ward_seal::{KeySource, Vault};
 use ward_store::{Entry, Lease, Lock, Log, Store};
 use ward_types::event::Event;
+use ward_volume::Volumes;
 
 use crate::actor::Actor;
 use crate::addresses::{self, Addresses};
@@ -31,6 +32,8 @@ use crate::control::{Control, Shared};
 use crate::driver::World;
 use crate::images::Images;
 use crate::issuing::Issuing;
+use crate::measuring::Measured;
+use crate::opening::{Opener, Starting};
 use crate::routing::{Found, GatewayPlace, Routing, RoutingError};
 use crate::sources::Sources;
 
@@ -194,6 +197,7 @@ impl Server {
         control.resume_pipelines();
         crate::kept::clear(&control.0.home);
         control.keep_collecting();
+        control.keep_measuring();
         control.keep_withdrawing();
         control.keep_issuing();
         let mut ending = control.ending();
@@ -234,9 +238,13 @@ fn control(
         home: home.clone(),
         engine: engine.clone(),
         images: images.clone(),
-        postgres: postgres.clone(),
-        vault: Vault::new(&home, KeySource::from_environment()),
-        store: store.clone(),
+        opener: Opener {
+            postgres: postgres.clone(),
+            vault: Vault::new(&home, KeySource::from_environment()),
+            store: store.clone(),
+            starting: Starting::default(),
+        },
+        volumes: Volumes::new(&home),
     };
     let world = World {
         store,
@@ -260,6 +268,7 @@ fn control(
         desk: tokio::sync::Mutex::new(()),
         auditor,
         issuing,
+        measured: Measured::default(),
         admission: Admission::default(),
         unrecorded: tokio::sync::RwLock::new(()),
         ending: watch::Sender::new(false),

@@ -125,6 +125,7 @@ impl Control {
             certificates: self.certificates(&env.id),
             outdated_config: configuration::outdated(env),
             components: components(env, &live),
+            volumes: self.volume_uses(env),
             deployment,
             life: env.life.clone(),
             waiting: live
@@ -161,6 +162,7 @@ impl Control {
             maintenance: Vec::new(),
             certificates: Vec::new(),
             outdated_config: None,
+            volumes: Vec::new(),
             components: Vec::new(),
             deployment: None,
             life: Life::default(),

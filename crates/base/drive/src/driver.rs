@@ -163,6 +163,7 @@ impl<W: World> Driver<W> {
             role: *role,
             port: None,
             started: self.world.now(),
+            passwords: None,
         };
         let release = configuration(env, *release, *role).cloned();
         Some(async move {
@@ -210,6 +211,7 @@ impl<W: World> Driver<W> {
             | Action::Tried { .. }
             | Action::End { .. }
             | Action::Fill { .. }
+            | Action::Snapshotted { .. }
             | Action::WarnOfEnd
             | Action::Delete
             | Action::Retire { .. } => match self.event(action) {
@@ -279,6 +281,18 @@ impl<W: World> Driver<W> {
                 filling: *filling,
                 component: component.clone(),
             }),
+            Action::Snapshotted {
+                deployment,
+                volume,
+                snapshot,
+                keep,
+            } => Some(Event::VolumeSnapshotted {
+                env,
+                deployment: *deployment,
+                volume: volume.clone(),
+                snapshot: *snapshot,
+                keep: *keep,
+            }),
             Action::WarnOfEnd => Some(Event::ExpiryNear { env }),
             Action::Delete => Some(Event::EnvironmentDeleted { env }),
             Action::Retire { release } => Some(Event::ReleaseRetired {
@@ -344,7 +358,12 @@ fn newest<'a>(
 /// with that of the release that is being deployed, or of the current one.
 fn configuration(env: &Environment, release: ReleaseId, role: Role) -> Option<&Release> {
     let id = match role {
-        Role::Service | Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Run(_) => release,
+        Role::Service
+        | Role::ReleaseCommand
+        | Role::Seed
+        | Role::Copy
+        | Role::Snapshot
+        | Role::Run(_) => release,
         Role::Database => env.active().map(|active| active.to).or(env.current)?,
     };
     env.releases.get(&id)

@@ -69,6 +69,9 @@ pub(crate) fn touched(before: &State, event: &Event) -> Vec<Row> {
         | Event::PasswordWithdrawn { env, .. }
         | Event::GoalChanged { env, .. }
         | Event::DataFilled { env, .. }
+        | Event::VolumeSnapshotted { env, .. }
+        | Event::VolumeRestored { env, .. }
+        | Event::VolumeDeleted { env, .. }
         | Event::DataPurged { env }
         | Event::SchemaChanging { env, .. }
         | Event::MaintenanceBegan { env, .. }
@@ -153,6 +156,7 @@ fn head(environment: &Environment) -> Environment {
         waivers: environment.waivers.clone(),
         configuration: environment.configuration.clone(),
         secrets: environment.secrets.clone(),
+        snapshots: environment.snapshots.clone(),
         life: environment.life.clone(),
         runs: environment.runs.clone(),
     }

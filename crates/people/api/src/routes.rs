@@ -24,16 +24,39 @@ use ward_types::secrets::SecretName;
 use ward_types::source::KeptBuild;
 use ward_types::view::{
     AddSource, AddedSource, AuditView, BuildRequest, CancelRequest, ConfigRequest, ConfigVersion,
-    ConfigView, DeployRequest, DeploymentDetail, DeploymentQuery, DownRequest, EachRequest,
-    ErrorView, EventsView, ExecRequest, ExecTarget, KeptDeployRequest, MaintenanceAnswer,
-    MaintenanceRequest, PipelineRequest, PipelineRunView, PolicyView, PromoteRequest,
-    PushedRequest, RekeyRequest, RekeyView, ReleaseView, RemoveSource, RollbackRequest,
-    RotateRequest, SecretRequest, SecretVersionView, SecretsView, SourceView, StatusView,
-    SteerRequest, SyncRequest, TrafficView, VoteRequest, WaiveRequest,
+    ConfigView, DeleteVolumeRequest, DeployRequest, DeploymentDetail, DeploymentQuery, DownRequest,
+    EachRequest, ErrorView, EventsView, ExecRequest, ExecTarget, KeptDeployRequest,
+    MaintenanceAnswer, MaintenanceRequest, PipelineRequest, PipelineRunView, PolicyView,
+    PromoteRequest, PushedRequest, RekeyRequest, RekeyView, ReleaseView, RemoveSource,
+    RestoreRequest, RollbackRequest, RotateRequest, SecretRequest, SecretVersionView, SecretsView,
+    SourceView, StatusView, SteerRequest, SyncRequest, TrafficView, VolumesView, VoteRequest,
+    WaiveRequest,
 };
 
 /// A plan holds two releases whole, as text in a text.
 const LARGEST_PLAN: usize = 64 << 20;
+
+/// What every user of the machine may do: see pipelines, and give a word about one. Whether it counts is for the
+/// pipeline to say. Each request must carry an [`Actor`] extension.
+pub fn people(control: Control) -> Router {
+    Router::new()
+        .route("/v1/pipelines", get(pipelines))
+        .route("/v1/pipelines/vote", post(vote))
+        .method_not_allowed_fallback(not_for_people)
+        .fallback(not_for_people)
+        .with_state(control)
+}
+
+async fn not_for_people() -> Response {
+    let view = ErrorView {
+        message: "this socket is for `ward pipeline show`, `approve` and `reject` alone".to_owned(),
+        hint: Some(
+            "everything else is for whoever runs Ward, with its state folder as WARD_HOME"
+                .to_owned(),
+        ),
+    };
+    (StatusCode::FORBIDDEN, Json(view)).into_response()
+}
 
 /// The API as a router over `control`. Each request must carry an [`Actor`] extension.
 pub fn router(control: Control) -> Router {
@@ -76,6 +99,9 @@ pub fn router(control: Control) -> Router {
         .route("/v1/environments/create", post(create))
         .route("/v1/environments/extend", post(extend))
         .route("/v1/environments/delete", post(delete))
+        .route("/v1/volumes", get(volumes))
+        .route("/v1/volumes/restore", post(restore_volume))
+        .route("/v1/volumes/delete", post(delete_volume))
         .route("/v1/down", post(down))
         .route("/v1/shutdown", post(shutdown))
         .route("/v1/handover", post(hand_over))
@@ -438,6 +464,29 @@ async fn maintain(
     Json(request): Json<MaintenanceRequest>,
 ) -> Answer<MaintenanceAnswer> {
     Ok(Json(control.maintain(&actor, &request).await?))
+}
+
+async fn volumes(
+    State(control): State<Control>,
+    Query(query): Query<OfEnv>,
+) -> Answer<VolumesView> {
+    Ok(Json(control.volumes(query.env.as_ref()).await?))
+}
+
+async fn restore_volume(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<RestoreRequest>,
+) -> Answer<VolumesView> {
+    Ok(Json(control.restore_volume(&actor, &request).await?))
+}
+
+async fn delete_volume(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<DeleteVolumeRequest>,
+) -> Answer<VolumesView> {
+    Ok(Json(control.delete_volume(&actor, &request).await?))
 }
 
 #[derive(Deserialize)]

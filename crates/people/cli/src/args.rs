@@ -10,6 +10,7 @@ mod processes;
 mod running;
 mod sources;
 mod values;
+mod volumes;
 
 use std::path::PathBuf;
 
@@ -29,6 +30,7 @@ pub(crate) use self::running::{AskedRun, Db, Exec, Job, Run};
 use self::running::{EXEC_ENDS, EXEC_USAGE, RUN_ENDS, RUN_USAGE};
 pub(crate) use self::sources::{AddSource, Build, Hook, Pushed, Source};
 pub(crate) use self::values::{Change, Config, Secret};
+pub(crate) use self::volumes::Volume;
 
 /// Builds, releases, runs and rolls back what one `ward.toml` describes.
 #[derive(Debug, Parser)]
@@ -147,6 +149,9 @@ pub(crate) enum Command {
     /// Work with a database
     #[command(subcommand)]
     Db(Db),
+    /// List, restore and delete volumes, which are kept across releases
+    #[command(subcommand)]
+    Volume(Volume),
     /// Check the audit log
     #[command(subcommand)]
     Audit(Audit),

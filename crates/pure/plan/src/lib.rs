@@ -35,6 +35,7 @@ mod route;
 mod runs;
 mod scene;
 mod serve;
+mod snapshot;
 pub mod source;
 mod stages;
 mod tables;

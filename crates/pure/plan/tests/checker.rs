@@ -19,6 +19,8 @@ mod moving;
 mod routing;
 #[path = "checker/schema.rs"]
 mod schema;
+#[path = "checker/snapshots.rs"]
+mod snapshots;
 #[path = "checker/staging.rs"]
 mod staging;
 #[path = "checker/starting.rs"]
@@ -38,6 +40,7 @@ use keeping::retiring;
 use moving::moving;
 use routing::routing;
 use schema::schema;
+use snapshots::snapshots;
 use staging::staging;
 use starting::starting;
 use stopping::stopping;
@@ -228,6 +231,7 @@ fn word(objection: &Objection) -> &'static str {
         Objection::FalseVerdict { .. } => "false verdict",
         Objection::PurgesData => "purges data",
         Objection::FalseFilling { .. } => "false filling",
+        Objection::FalseSnapshot { .. } => "false snapshot",
         Objection::EndsUnasked => "ends unasked",
         Objection::WarnsAgain => "warns again",
         Objection::DeletesWhatIsThere => "deletes what is there",
@@ -243,7 +247,7 @@ fn word(objection: &Objection) -> &'static str {
     }
 }
 
-const WORDS: usize = 41;
+const WORDS: usize = 42;
 
 /// One wrong plan: what is wrong with it, the world, the plan, and the objection that it must meet.
 type Wrong = (&'static str, Case, Vec<Action>, &'static str);
@@ -257,6 +261,7 @@ fn all() -> Vec<Wrong> {
     all.extend(data());
     all.extend(lifetimes());
     all.extend(filling());
+    all.extend(snapshots());
     all.extend(retiring());
     all.extend(ending());
     all.extend(runs());

@@ -152,6 +152,28 @@ fn a_database_that_goes_is_found_and_one_that_changes_is_not() {
 }
 
 #[test]
+fn a_volume_that_goes_is_found_and_one_that_grows_is_not() {
+    let with = |volumes: serde_json::Value| {
+        let mut spec = spec("", "");
+        spec.volumes = serde_json::from_value(volumes).unwrap();
+        spec
+    };
+    let from = with(serde_json::json!({"uploads": {"size": 5000}, "old": {"size": 1000}}));
+    let mut to = with(serde_json::json!({"uploads": {"size": 9000}}));
+    to.policy.volume_removed = Level::Deny;
+    let changes = changes(
+        Between::Releases,
+        Some(&release(from)),
+        Some(&release(to.clone())),
+    );
+    let gone = changes.iter().find(|c| c.path == "volume.old").unwrap();
+    assert!(gone.destructive && gone.means.contains("ward volume delete"));
+    let found = judged(&to, &changes, &Policy::default(), None);
+    let paths: Vec<&str> = found.iter().map(|one| one.path.as_str()).collect();
+    assert_eq!(paths, ["volume.old"]);
+}
+
+#[test]
 fn a_freeze_holds_from_its_first_day_to_its_last_and_where_nobody_knows_the_day() {
     let freeze = |zone: &str| Policy {
         freeze: vec![Freeze::try_from(format!("2026-12-20/2027-01-05 {zone}")).unwrap()],

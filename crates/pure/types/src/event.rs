@@ -7,7 +7,10 @@ mod state;
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::ConfigChange;
-use crate::id::{DeploymentId, EnvId, InstanceId, Name, PipelineRunId, ReleaseId, RunId, Term};
+use crate::id::{
+    DeploymentId, EnvId, InstanceId, Name, PipelineRunId, ReleaseId, RunId, SnapshotId, Term,
+};
+use crate::keeper::Disclosure;
 use crate::life::{Cause, Filling, Origin};
 use crate::maintenance::Maintenance;
 use crate::pipeline::{self, Position, Reached, Vote};
@@ -292,6 +295,37 @@ pub enum Event {
         /// The database that was copied, or the service whose command ran.
         component: Name,
     },
+    /// A snapshot of a volume is whole. Of the older ones only the newest are kept.
+    VolumeSnapshotted {
+        /// Which environment.
+        env: EnvId,
+        /// In which deployment.
+        deployment: DeploymentId,
+        /// Of which volume.
+        volume: Name,
+        /// Its number.
+        snapshot: SnapshotId,
+        /// How many of the volume are kept.
+        keep: u32,
+    },
+    /// A snapshot was put in the place of what a volume held, which is a snapshot itself from here on.
+    VolumeRestored {
+        /// Which environment.
+        env: EnvId,
+        /// Which volume.
+        volume: Name,
+        /// What it holds now.
+        snapshot: SnapshotId,
+        /// What it held before.
+        kept: SnapshotId,
+    },
+    /// A volume is removed, with its snapshots.
+    VolumeDeleted {
+        /// Which environment.
+        env: EnvId,
+        /// Which volume.
+        volume: Name,
+    },
     /// The data of an environment was removed, as `GoalChanged` asked for.
     DataPurged {
         /// Which environment.
@@ -432,6 +466,9 @@ pub enum Event {
         instance: String,
         /// The program, without its arguments, which may hold what nobody should read.
         program: String,
+        /// Whether it got the instance's secrets; `None`: an older Ward did not write that down.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        secrets: Option<Disclosure>,
     },
     /// The server started; what it found is in `message`.
     ServerStarted {
@@ -503,6 +540,9 @@ impl Event {
             | Event::PasswordWithdrawn { env, .. }
             | Event::GoalChanged { env, .. }
             | Event::DataFilled { env, .. }
+            | Event::VolumeSnapshotted { env, .. }
+            | Event::VolumeRestored { env, .. }
+            | Event::VolumeDeleted { env, .. }
             | Event::DataPurged { env }
             | Event::RunQueued { env, .. }
             | Event::RunTried { env, .. }
@@ -571,6 +611,9 @@ impl Event {
             Event::SecretsRekeyed { .. } => "secrets_rekeyed",
             Event::GoalChanged { .. } => "goal_changed",
             Event::DataFilled { .. } => "data_filled",
+            Event::VolumeSnapshotted { .. } => "volume_snapshotted",
+            Event::VolumeRestored { .. } => "volume_restored",
+            Event::VolumeDeleted { .. } => "volume_deleted",
             Event::DataPurged { .. } => "data_purged",
             Event::RunQueued { .. } => "run_queued",
             Event::RunTried { .. } => "run_tried",

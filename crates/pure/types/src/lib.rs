@@ -33,3 +33,4 @@ pub mod time;
 pub mod tls;
 pub mod unit;
 pub mod view;
+pub mod volume;

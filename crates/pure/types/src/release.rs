@@ -16,6 +16,7 @@ use crate::secrets::{SecretName, Secrets};
 use crate::source::Provenance;
 use crate::spec::EnvSpec;
 use crate::time::{Millis, Timestamp};
+use crate::volume::Kept;
 
 /// The immutable output of one source state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -321,6 +322,9 @@ pub struct Environment {
     /// Which secrets it has.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: Secrets,
+    /// The snapshots of its volumes.
+    #[serde(default, skip_serializing_if = "Kept::is_empty")]
+    pub snapshots: Kept,
     /// Where it comes from, and how it ends.
     #[serde(default)]
     pub life: Life,
@@ -348,6 +352,7 @@ impl Environment {
             waivers: Waivers::default(),
             configuration: Configuration::default(),
             secrets: Secrets::new(),
+            snapshots: Kept::new(),
             life: Life::default(),
         }
     }

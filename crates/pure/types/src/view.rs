@@ -3,6 +3,7 @@
 mod configuration;
 mod secrets;
 mod sources;
+mod volumes;
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::changes::{Change, PlanView};
 use crate::event::Record;
 use crate::id::{DeploymentId, Digest, EnvId, InstanceId, Name, PipelineRunId, ReleaseId, Term};
-use crate::keeper::{Exit, InstanceState};
+use crate::keeper::{Disclosure, Exit, InstanceState};
 use crate::life::Life;
 use crate::maintenance::Maintenance;
 use crate::pipeline::{Position, Reached, Stage, Vote, Word};
@@ -34,6 +35,9 @@ pub use secrets::{
 pub use sources::{
     AddSource, AddedSource, BuildRequest, CommitView, KeptDeployRequest, Looked, Pushed,
     PushedRequest, RemoveSource, SourceView, SyncRequest,
+};
+pub use volumes::{
+    DeleteVolumeRequest, RestoreRequest, SnapshotView, VolumeUseView, VolumeView, VolumesView,
 };
 
 /// `GET /v1/status?env=returns/dev`: the platform, and each environment (or the one asked for), also one that is
@@ -128,6 +132,9 @@ pub struct EnvironmentView {
     pub outdated_config: Option<OutdatedConfig>,
     /// Its services and databases.
     pub components: Vec<ComponentView>,
+    /// The volumes of the release that serves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeUseView>,
     /// The deployment under way, if one is.
     pub deployment: Option<DeploymentView>,
     /// Where it comes from, and how it ends.
@@ -905,6 +912,9 @@ pub struct ExecRequest {
     pub component: Name,
     /// What to run.
     pub program: ExecProgram,
+    /// Whether it gets the instance's secrets. An older Ward does not say, and may give them.
+    #[serde(default)]
+    pub secrets: Disclosure,
     /// Why, for the audit log.
     pub why: String,
 }

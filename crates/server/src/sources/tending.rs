@@ -337,10 +337,10 @@ impl Control {
                 .map_err(|error| Refusal::failed("no environment has this name", &error))?,
             Then::Pipeline(pipeline) => {
                 let (file, text) = stack_file::read(&dir).map_err(unreadable)?;
-                self.can_begin(&file, &text, pipeline)?
+                self.can_begin(&file, &text, pipeline).await?
             }
             Then::Deploy(env) => {
-                let (spec, _, _) = self.wanted(&dir, env, None)?;
+                let (spec, _, _) = self.wanted(&dir, env, None).await?;
                 self.permitted(&author, (&spec, None), Some(&dir), Forced::No)?;
                 env.clone()
             }

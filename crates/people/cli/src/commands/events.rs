@@ -3,6 +3,7 @@
 use owo_colors::OwoColorize;
 use ward_api::ClientError;
 use ward_types::event::{Event, Record};
+use ward_types::keeper::Disclosure;
 use ward_types::life::{Cause, Filling};
 use ward_types::pipeline::{Position, Word};
 use ward_types::release::{Build, Phase, Verdict};
@@ -237,6 +238,18 @@ fn sentence(event: &Event) -> String {
             Filling::Copy => format!("the data was copied into {component}"),
             Filling::Seed => format!("the seed command of {component} has filled its data"),
         },
+        Event::VolumeSnapshotted {
+            volume, snapshot, ..
+        } => format!("{snapshot} is a snapshot of the volume {volume}"),
+        Event::VolumeRestored {
+            volume,
+            snapshot,
+            kept,
+            ..
+        } => format!("the volume {volume} holds what {snapshot} held; before that {kept}"),
+        Event::VolumeDeleted { volume, .. } => {
+            format!("the volume {volume} is deleted, with its snapshots")
+        }
         Event::DataPurged { .. } => "its data is removed".to_owned(),
         Event::RunQueued { run, .. } => queued(run),
         Event::RunTried {
@@ -255,8 +268,14 @@ fn sentence(event: &Event) -> String {
         } => format!("job {job}, due {due}, is left out: {because}"),
         Event::InstanceEnded { instance, how, .. } => format!("{instance} {how}"),
         Event::CommandExecuted {
-            instance, program, ..
-        } => format!("{program} run in {instance}"),
+            instance,
+            program,
+            secrets,
+            ..
+        } => match secrets {
+            Some(Disclosure::Given) => format!("{program} run in {instance}, with its secrets"),
+            Some(Disclosure::Withheld) | None => format!("{program} run in {instance}"),
+        },
         Event::BuildEnded { message, .. } => message.clone(),
         Event::PipelineBegan { run, .. } => format!(
             "{} of pipeline {} begins with {}",

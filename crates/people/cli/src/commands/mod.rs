@@ -26,6 +26,7 @@ mod status;
 mod top;
 mod trust;
 mod upgrade;
+mod volumes;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -201,6 +202,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Status, Trouble
         Command::Top(top) => top::top(context, top).await,
         Command::Exec(exec) => database::exec(context, exec).await,
         Command::Db(db) => database::database(context, db).await,
+        Command::Volume(asked) => volumes::volume(context, asked).await,
         Command::Run(run) => runs::run(context, run).await,
         Command::Job(job) => runs::job(context, job).await,
         Command::Events(events) => events::events(context, events).await,

@@ -113,6 +113,9 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
         }
         printer.table(&table, " ");
     }
+    for volume in &env.volumes {
+        printer.data(&format!("  {}", super::volumes::sentence(volume)));
+    }
     if let Some(deployment) = &env.deployment {
         let (id, to, phase) = (deployment.id, deployment.to, &deployment.phase);
         let cancelled = match &deployment.cancelled {

@@ -16,6 +16,7 @@ mod objection;
 mod retiring;
 mod routing;
 mod schema;
+mod snapshots;
 mod starting;
 mod stopping;
 
@@ -44,6 +45,7 @@ pub fn check(env: &Environment, observed: &Observed, plan: &Plan) -> Vec<Objecti
     ending::examine(&case, &mut objections);
     retiring::examine(&case, &mut objections);
     filling::examine(&case, &mut objections);
+    snapshots::examine(&case, &mut objections);
     lifetime::examine(&case, &mut objections);
     schema::examine(&case, &mut objections);
     objections

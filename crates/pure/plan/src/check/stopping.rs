@@ -158,6 +158,7 @@ fn conflicts(case: &Case) -> Vec<Objection> {
             | Action::End { .. }
             | Action::WarnOfEnd
             | Action::Fill { .. }
+            | Action::Snapshotted { .. }
             | Action::Delete
             | Action::Retire { .. } => continue,
         };

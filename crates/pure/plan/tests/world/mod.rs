@@ -523,6 +523,20 @@ impl World {
                     component: component.clone(),
                 });
             }
+            Action::Snapshotted {
+                deployment,
+                volume,
+                snapshot,
+                keep,
+            } => {
+                self.append(&Event::VolumeSnapshotted {
+                    env: self.id.clone(),
+                    deployment: *deployment,
+                    volume: volume.clone(),
+                    snapshot: *snapshot,
+                    keep: *keep,
+                });
+            }
             Action::WarnOfEnd => {
                 let env = self.id.clone();
                 self.append(&Event::ExpiryNear { env });

@@ -96,6 +96,9 @@ impl World {
             Action::Fill {
                 filling, component, ..
             } => self.say(&format!("= {component} is filled: {filling:?}")),
+            Action::Snapshotted {
+                volume, snapshot, ..
+            } => self.say(&format!("= {snapshot} of the volume {volume} is whole")),
             Action::WarnOfEnd => self.say("= its end is near"),
             Action::Delete => self.say("= it is gone"),
             Action::Tried {

@@ -207,7 +207,22 @@ impl Environment {
                 }
                 self.fill(*filling, component)?;
             }
+            Event::VolumeSnapshotted {
+                deployment,
+                volume,
+                snapshot,
+                keep,
+                ..
+            } => self.snapshot_before(at, *deployment, (volume, *snapshot, *keep))?,
+            Event::VolumeRestored {
+                volume,
+                snapshot,
+                kept,
+                ..
+            } => self.restore(at, volume, (*snapshot, *kept))?,
+            Event::VolumeDeleted { volume, .. } => self.delete_volume(volume),
             Event::DataPurged { .. } => {
+                self.snapshots.clear();
                 self.data = DataState::New;
                 self.schema.clear();
                 self.prepared = None;
@@ -251,6 +266,9 @@ impl Environment {
         version: SecretVersion,
     ) -> Result<(), MisfitEvent> {
         self.must_live()?;
+        if self.is_being_purged() {
+            return Err(MisfitEvent::Purging(self.id.clone()));
+        }
         if version.version != self.next_secret(name) {
             let what = format!("version {} of the secret {name}", version.version);
             return Err(MisfitEvent::Repeated(self.id.clone(), what));

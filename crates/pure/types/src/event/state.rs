@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Event;
-use crate::id::{DeploymentId, EnvId, Name, PipelineRunId, ReleaseId, RunId};
+use crate::id::{DeploymentId, EnvId, Name, PipelineRunId, ReleaseId, RunId, SnapshotId};
 use crate::life::{Expiry, Life, Said};
 use crate::pipeline;
 use crate::release::Environment;
@@ -67,9 +67,15 @@ pub enum MisfitEvent {
     /// It names a run of a pipeline that never began, or that is over.
     #[error("it names the pipeline's run {0}, which never began or is over")]
     NoPipelineRun(PipelineRunId),
+    /// It puts a snapshot in a volume's place that is not kept, or while the environment is up.
+    #[error("it restores {1} of {0}, which is not kept, or while {0} is up")]
+    NoSnapshot(EnvId, SnapshotId),
     /// It deploys to, or changes, an environment that ends or has ended.
     #[error("it names the environment {0}, which ends or has ended")]
     Over(EnvId),
+    /// It sets a secret of an environment whose secrets are being removed with its data.
+    #[error("it sets a secret of {0}, whose data and secrets are being removed")]
+    Purging(EnvId),
     /// It says that an environment has ended of which something is left.
     #[error("it says that {0} has ended, and it has not")]
     NotOver(EnvId),
