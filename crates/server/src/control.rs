@@ -22,6 +22,7 @@ use crate::admission::{Admission, Admitted};
 use crate::audit::Auditor;
 use crate::builds::Builds;
 use crate::clock::now;
+use crate::compose::Composer;
 use crate::driver::{self, Live, World};
 use crate::images::Images;
 use crate::issuing::Issuing;
@@ -360,7 +361,7 @@ impl Control {
         let (program, command) = match &request.program {
             ExecProgram::Named { program } => (program.clone(), None),
             ExecProgram::DatabaseShell => {
-                let database = self.database(&env, &request.component)?;
+                let database = self.database(&env, &request.component).await?;
                 ("psql".to_owned(), Some(database.psql(&[])))
             }
         };
@@ -368,6 +369,7 @@ impl Control {
             env: env.clone(),
             instance: instance.to_string(),
             program,
+            secrets: Some(request.secrets),
         };
         self.append(actor, &request.why, vec![event]).await?;
         let dir = self.engine().instance_dir(&env, &instance);
@@ -378,7 +380,23 @@ impl Control {
         })
     }
 
-    pub(crate) fn database(&self, env: &EnvId, name: &Name) -> Result<Database, Refusal> {
+    /// A database as its clients see it.
+    async fn database(&self, env: &EnvId, name: &Name) -> Result<Database, Refusal> {
+        self.has_database(env, name)?;
+        let prepared = self.composer().opener.prepared(env, name).await;
+        let database = prepared.map(|prepared| prepared.database);
+        database.map_err(|error| Refusal::failed("there is no shell for it", &error))
+    }
+
+    pub(crate) fn composer(&self) -> &Composer {
+        &self.0.world.composer
+    }
+
+    /// Whether what serves has this database.
+    ///
+    /// # Errors
+    /// Which it has.
+    pub(crate) fn has_database(&self, env: &EnvId, name: &Name) -> Result<(), Refusal> {
         let known = self.known(env);
         let declared = known
             .as_ref()
@@ -402,8 +420,7 @@ impl Control {
                 }
             )));
         }
-        let prepared = self.0.world.composer.prepared(env, name);
-        prepared.map_err(|error| Refusal::failed("there is no shell for it", &error))
+        Ok(())
     }
 
     pub(crate) fn running(

@@ -20,7 +20,7 @@ use ward_types::time::{Millis, Timestamp};
 
 use crate::actor::causes;
 use crate::clock;
-use crate::compose::{Composer, Occasion};
+use crate::compose::{Composed, Composer, Occasion};
 use crate::routing::Routing;
 
 pub(crate) use ward_drive::Live;
@@ -177,8 +177,9 @@ impl ward_drive::World for World {
             run: run.as_ref(),
             copies: known.and_then(|known| known.life.copies.as_ref()),
         };
-        let spec = self.composer.instance(facts, release, occasion).await;
-        let spec = spec.map_err(|error| causes(&error))?;
+        let composed = self.composer.instance(facts, release, occasion).await;
+        // Held until the engine knows the instance: no password that it has is withdrawn in between.
+        let Composed { spec, given: _held } = composed.map_err(|error| causes(&error))?;
         if role == Role::Database {
             let pointed = self.engine.point(&env, &component, &id);
             pointed.map_err(|error| causes(&error))?;

@@ -22,7 +22,6 @@ use crate::hosts::apart;
 use crate::making::{Made, Once};
 use crate::policing::Forced;
 use crate::recording::{Offer, Settled, Terms};
-use crate::schedule;
 use crate::source;
 
 /// One environment whose turn is to come.
@@ -57,10 +56,7 @@ impl Control {
         apart(&specs)?;
         let (dir, forced) = (Path::new(&request.dir), forced(request));
         for (spec, origin) in &all {
-            schedule::known(spec)?;
-            self.possible(spec, origin.as_ref())?;
-            self.secrets_there(spec)?;
-            self.volumes_fit(spec).await?;
+            self.releasable(spec, origin.as_ref()).await?;
             self.permitted(actor, (spec, None), Some(dir), forced)?;
         }
         let all = self.all_made(actor, request, all, steps).await?;
@@ -190,6 +186,7 @@ impl Control {
             others: request.others,
             rollback: Held::Superseded,
             made: None,
+            stage_of: None,
         };
         let settled = self.recorded(&desk, actor, terms, &offer).await?;
         drop((building, made, desk));

@@ -11,7 +11,7 @@ use ward_plan::pipeline::{self, Next};
 use ward_store::Log;
 use ward_types::event::{Event, State};
 use ward_types::id::{Digest, Name, PipelineRunId};
-use ward_types::pipeline::{Check, Outcome, Pipeline, Position, Reached, Run, Vote};
+use ward_types::pipeline::{Check, Outcome, Pipeline, Position, Run, Vote};
 use ward_types::release::{Build, Environment, Promoted};
 use ward_types::spec::EnvSpec;
 use ward_types::time::{Millis, Timestamp};
@@ -27,8 +27,7 @@ use crate::each::named_once;
 use crate::hosts::apart;
 use crate::making::Once;
 use crate::policing::Forced;
-use crate::recording::{Offer, Settled, Terms, next_build};
-use crate::schedule;
+use crate::recording::{Offer, Terms, next_build};
 use crate::source;
 
 /// What a run is begun with.
@@ -69,8 +68,10 @@ impl Control {
     ) -> Result<PipelineRunId, Stop> {
         let admitted = self.admit()?;
         let dir = Path::new(&request.dir);
-        let beginning = self.beginning(dir, &request.pipeline)?;
+        let beginning = self.beginning(dir, &request.pipeline).await?;
         let first = &beginning.first;
+        // Before a build, so that nobody waits for one in vain; looked at again when it is released.
+        self.permitted(actor, (first, None), Some(dir), Forced::No)?;
         alone(&self.store().state(), &beginning.stack, &request.pipeline)?;
         let building = self.0.builds.begin(&first.id, actor, admitted);
         let once = Once::default();
@@ -105,13 +106,19 @@ impl Control {
         });
         let run = deciding.await?;
         // The images are in no release yet: the first stage gets them before anything may be collected.
-        let released = self.stage_released(&desk, &run, 0).await;
+        let released = match self.stage_offer(&run, 0) {
+            Ok(offer) => self.stage_released(&desk, &run, &offer).await,
+            Err(stop) => Err(stop),
+        };
         drop((building, made, desk));
-        self.settle(&run, released.err()).await?;
+        // Where that cannot be written down either, it is tried again by whoever carries the run on.
+        if let Err(refusal) = self.settle(&run, released.err()).await {
+            tracing::error!(run = %run.id, error = refusal.message, "a pipeline's first stage");
+        }
         Ok(run.id)
     }
 
-    fn beginning(&self, dir: &Path, name: &Name) -> Result<Beginning, Stop> {
+    async fn beginning(&self, dir: &Path, name: &Name) -> Result<Beginning, Stop> {
         let (file, text) = source::read(dir).map_err(unreadable)?;
         let stack = stack_of(&file, &text)?;
         let Some(pipeline) = stack.pipelines.get(name) else {
@@ -128,9 +135,7 @@ impl Control {
         let specs = specs.map_err(|mistakes| mistaken(&file, &text, &mistakes))?;
         apart(&specs.iter().collect::<Vec<_>>())?;
         for spec in &specs {
-            schedule::known(spec)?;
-            self.possible(spec, None)?;
-            self.secrets_there(spec)?;
+            self.releasable(spec, None).await?;
             same_sources(&specs[0], spec)?;
         }
         Ok(Beginning {
@@ -190,10 +195,8 @@ impl Control {
     async fn does(&self, run: &Run, next: Next) -> Result<(), Refusal> {
         match next {
             Next::Release { stage } => {
-                let _unrecorded = self.0.unrecorded.read().await;
-                let desk = self.desk().await;
-                let released = self.stage_released(&desk, run, stage).await;
-                drop(desk);
+                let _admitted = self.admit()?;
+                let released = self.next_stage(run, stage).await;
                 self.settle(run, released.err()).await
             }
             Next::Check { stage } => {
@@ -214,6 +217,27 @@ impl Control {
             Next::Move(position) => self.moved(run, position).await,
             Next::Over | Next::Wait(_) => Ok(()),
         }
+    }
+
+    /// Releases the build in the next stage, unless somebody has said no to it, or has moved what it would go on from or
+    /// to.
+    async fn next_stage(&self, run: &Run, stage: usize) -> Result<(), Stop> {
+        let _unrecorded = self.0.unrecorded.read().await;
+        let offer = self.stage_offer(run, stage)?;
+        self.releasable(&offer.spec, offer.origin.as_ref()).await?;
+        self.images_at_hand(&offer).await?;
+        let desk = self.desk().await;
+        // Here nobody else decides: what was known before may not hold any more.
+        if self.next_of(run.id) != (Next::Release { stage }) {
+            return Ok(());
+        }
+        let known = |stage: Option<usize>| self.known(&run.env(stage?)?);
+        let (before, env) = (known(stage.checked_sub(1)), known(Some(stage)));
+        if let Some(held) = pipeline::held_back(run, before.as_ref(), env.as_ref()) {
+            drop(desk);
+            return Ok(self.moved(run, held).await?);
+        }
+        self.stage_released(&desk, run, &offer).await
     }
 
     fn next_of(&self, id: PipelineRunId) -> Next {
@@ -258,16 +282,15 @@ impl Control {
         self.append(&Actor::ward(), "", vec![event]).await.map(drop)
     }
 
-    /// Releases the build in a stage. Done again it comes to the same release.
-    async fn stage_released(&self, desk: &Desk<'_>, run: &Run, stage: usize) -> Result<(), Stop> {
+    /// What a stage gets.
+    fn stage_offer(&self, run: &Run, stage: usize) -> Result<Offer, Stop> {
         let env = run.env(stage).ok_or_else(|| no_stage(&run.pipeline))?;
         let text = run.build.stack_file.as_deref().unwrap_or_default();
         let name = format!("ward.toml of {}", run.id);
         let (spec, origin) = self.resolved_in(&name, text, &env.env())?;
-        self.possible(&spec, origin.as_ref())?;
         let before = stage.checked_sub(1);
         let before = before.and_then(|before| Some((run.env(before)?, run.reached.get(before)?)));
-        let offer = Offer {
+        Ok(Offer {
             spec,
             images: run.build.images.clone(),
             stack_file: Some(text.to_owned()),
@@ -277,9 +300,11 @@ impl Control {
                 env,
                 release: reached.release,
             }),
-        };
-        self.images_at_hand(&offer).await?;
-        self.volumes_fit(&offer.spec).await?;
+        })
+    }
+
+    /// Releases the build in a stage, and writes down that the run has come there, in one transaction.
+    async fn stage_released(&self, desk: &Desk<'_>, run: &Run, offer: &Offer) -> Result<(), Stop> {
         let why = format!("{} of the pipeline {}", run.id, run.pipeline);
         let terms = Terms {
             why: &why,
@@ -287,21 +312,15 @@ impl Control {
             others: Others::Wait,
             rollback: Held::Superseded,
             made: None,
+            stage_of: Some(run.id),
         };
         let author = Actor {
             who: run.author.clone(),
         };
         let wanted = (&offer.spec, Some(&offer.images));
         self.permitted(&author, wanted, None, Forced::No)?;
-        let settled = self.recorded(desk, &author, terms, &offer).await?;
-        let known = self.known(&env).ok_or_else(|| no_stage(&run.pipeline))?;
-        let event = Event::PipelineReached {
-            env: env.clone(),
-            run: run.id,
-            reached: reached(&known, &settled).ok_or_else(|| no_stage(&run.pipeline))?,
-        };
-        self.append(&Actor::ward(), &why, vec![event]).await?;
-        self.live(&env);
+        self.recorded(desk, &author, terms, offer).await?;
+        self.live(&offer.spec.id);
         Ok(())
     }
 
@@ -366,7 +385,7 @@ impl Control {
         }
     }
 
-    /// Takes a word about a run. One that does not count is recorded all the same.
+    /// Takes a word about a run. One that does not count is recorded all the same, once.
     ///
     /// # Errors
     /// When there is no such run, when it is over, and when the word does not count.
@@ -386,6 +405,9 @@ impl Control {
                 why: request.why.clone(),
                 refused: refused.clone(),
             };
+            if refused.is_some() && run.votes.iter().any(|known| known.repeats(&vote)) {
+                return Ok(((run.id, refused), Vec::new()));
+            }
             let env = run
                 .env(run.stage())
                 .ok_or_else(|| no_stage(&run.pipeline))?;
@@ -512,18 +534,6 @@ fn same_sources(first: &EnvSpec, spec: &EnvSpec) -> Result<(), Refusal> {
         env.env()
     );
     Err(Refusal::new(RefusalKind::Invalid, message).hint(hint))
-}
-
-fn reached(env: &Environment, settled: &Settled) -> Option<Reached> {
-    let (release, deployment) = match settled {
-        Settled::Nothing(release) | Settled::Held(release) => (*release, None),
-        Settled::UnderWay(id) => (env.deployments.get(id)?.to, Some(*id)),
-        Settled::Queued(queued) => (env.deployments.get(&queued.id)?.to, Some(queued.id)),
-    };
-    Some(Reached {
-        release,
-        deployment,
-    })
 }
 
 /// The one that is named, or the only one that is under way.

@@ -24,7 +24,7 @@ use ward_types::view::{ComponentView, Held, Others, Progress, Unchanged};
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::clock::now;
 use crate::control::Control;
-use crate::deploy::{Steps, Stop, ended_builds, say};
+use crate::deploy::{Steps, Stop, ended_builds, say, warned_of};
 use crate::making::Once;
 use crate::plans::{Basis, Document, Plans};
 use crate::policing::{self, Forced};
@@ -51,8 +51,9 @@ impl Control {
     ) -> Result<Progress, Stop> {
         let admitted = self.admit()?;
         let dir = PathBuf::from(&request.dir);
-        let (spec, origin, stack_file) =
-            self.wanted(&dir, &request.env, request.strategy.as_ref())?;
+        let (spec, origin, stack_file) = self
+            .wanted(&dir, &request.env, request.strategy.as_ref())
+            .await?;
         let building = self.0.builds.begin(&spec.id, actor, admitted);
         let once = Once::default();
         let made = tokio::select! {
@@ -228,7 +229,7 @@ impl Control {
         let (spec, images) = (&declared, &plan.release.build.images);
         let id = spec.id.clone();
         self.stands(&plan, request.others)?;
-        self.volumes_fit(spec).await?;
+        self.releasable(spec, plan.origin.as_ref()).await?;
         let building = self.0.builds.begin(&id, actor, admitted);
         if request.others == Others::Cancel {
             let desk = self.desk().await;
@@ -251,13 +252,15 @@ impl Control {
         })?;
         // Again, where nobody else decides: the world may have moved while its images were unpacked.
         self.stands(&plan, request.others)?;
-        self.permitted(actor, (spec, Some(images)), None, Forced::No)?;
+        let warned = self.permitted(actor, (spec, Some(images)), None, Forced::No)?;
+        warned_of(&warned, steps).await;
         let terms = Terms {
             why: &request.why,
             unchanged: Unchanged::Keep,
             others: request.others,
             rollback: Held::Superseded,
             made: None,
+            stage_of: None,
         };
         let offer = Offer {
             spec: spec.clone(),

@@ -97,6 +97,7 @@ impl Control {
         if changes.is_empty() && forced == Forced::No {
             return Ok(Vec::new());
         }
+        self.volumes_fit(spec)?;
         let mut found = self.violations(&to, &changes)?;
         let rendered = rendered(dir, spec, &mut found);
         if found.iter().any(Violation::is_denied) {
@@ -110,9 +111,7 @@ impl Control {
 
     /// Whether an environment may be made as a copy: what the installation asks of all holds for it, too.
     pub(crate) fn copy_permitted(&self, release: &Release) -> Result<(), Refusal> {
-        let all = changes(Between::Releases, None, Some(release));
-        let found = self.violations(release, &all)?;
-        let Some(first) = found.iter().find(|one| one.is_denied()) else {
+        let Some(first) = self.denied(None, release)? else {
             return Ok(());
         };
         let (rule, message, id) = (first.rule, &first.message, &release.spec.id);
@@ -125,6 +124,33 @@ impl Control {
             id.env()
         );
         Err(Refusal::new(RefusalKind::Conflict, message).hint(hint))
+    }
+
+    /// Whether an environment may go from one release to another one that nobody deploys from a stack file: with other
+    /// values, or forward to one that is there.
+    pub(crate) fn move_permitted(
+        &self,
+        from: Option<&Release>,
+        to: &Release,
+    ) -> Result<(), Refusal> {
+        let Some(first) = self.denied(from, to)? else {
+            return Ok(());
+        };
+        let (rule, message, id) = (first.rule, &first.message, &to.spec.id);
+        let message =
+            format!("the policy of {id} forbids it: {message} ({rule}); nothing was changed");
+        let hint = format!(
+            "{}; or `ward policy waive {rule} --env {id} --until DATE --why TEXT` answers for it",
+            first.way_out
+        );
+        Err(Refusal::new(RefusalKind::Conflict, message).hint(hint))
+    }
+
+    /// What forbids it first, with nobody who answers for it.
+    fn denied(&self, from: Option<&Release>, to: &Release) -> Result<Option<Violation>, Refusal> {
+        let changes = changes(Between::Releases, from, Some(to));
+        let found = self.violations(to, &changes)?;
+        Ok(found.into_iter().find(Violation::is_denied))
     }
 
     /// Whether the data of an environment may be removed.

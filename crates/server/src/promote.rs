@@ -20,7 +20,6 @@ use crate::deploy::{Steps, Stop, say, warned_of};
 use crate::images::Images;
 use crate::policing::Forced;
 use crate::recording::{Offer, Settled, Terms};
-use crate::schedule;
 
 impl Control {
     /// Releases the build of one environment in another one; tells how it goes, to the end.
@@ -46,14 +45,17 @@ impl Control {
         // Nothing is collected until the release refers to the images, too.
         let _unrecorded = self.0.unrecorded.read().await;
         let offer = self.promotable(request)?;
-        schedule::known(&offer.spec)?;
-        self.possible(&offer.spec, offer.origin.as_ref())?;
-        self.secrets_there(&offer.spec)?;
-        self.volumes_fit(&offer.spec).await?;
+        self.releasable(&offer.spec, offer.origin.as_ref()).await?;
         let (from, version) = (&request.from, offer.version.as_deref().unwrap_or_default());
         say(steps, format!("{version} of {from} is taken as it is")).await;
         self.images_at_hand(&offer).await?;
         let desk = self.desk().await;
+        // Again, where nobody else decides: somebody may have denied the build meanwhile, or rolled it back.
+        let again = self.promotable(request)?;
+        if again.images != offer.images || again.version != offer.version {
+            let message = format!("{from} serves another build by now; nothing was promoted");
+            return Err(Refusal::new(RefusalKind::Conflict, message).into());
+        }
         let wanted = (&offer.spec, Some(&offer.images));
         let warned = self.permitted(actor, wanted, None, Forced::No)?;
         warned_of(&warned, steps).await;
@@ -63,6 +65,7 @@ impl Control {
             others: request.others,
             rollback: Held::Superseded,
             made: None,
+            stage_of: None,
         };
         let settled = self.recorded(&desk, actor, terms, &offer).await?;
         drop(desk);

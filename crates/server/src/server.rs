@@ -33,6 +33,7 @@ use crate::driver::World;
 use crate::images::Images;
 use crate::issuing::Issuing;
 use crate::measuring::Measured;
+use crate::opening::{Opener, Starting};
 use crate::routing::{Found, GatewayPlace, Routing, RoutingError};
 
 /// What a server needs to know.
@@ -227,10 +228,13 @@ fn control(
         home: home.clone(),
         engine: engine.clone(),
         images: images.clone(),
-        postgres: postgres.clone(),
         volumes: Volumes::new(&home),
-        vault: Vault::new(&home, KeySource::from_environment()),
-        store: store.clone(),
+        opener: Opener {
+            postgres: postgres.clone(),
+            vault: Vault::new(&home, KeySource::from_environment()),
+            store: store.clone(),
+            starting: Starting::default(),
+        },
     };
     let world = World {
         store,

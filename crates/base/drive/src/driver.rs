@@ -163,6 +163,7 @@ impl<W: World> Driver<W> {
             role: *role,
             port: None,
             started: self.world.now(),
+            passwords: None,
         };
         let release = configuration(env, *release, *role).cloned();
         Some(async move {

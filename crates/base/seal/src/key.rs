@@ -150,6 +150,18 @@ impl Keys {
         }
     }
 
+    /// The key of this id, if it is there and only the file is missing that names it: that is written anew.
+    pub(crate) fn unnamed(&self, id: &KeyId) -> Result<Option<MasterKey>, Error> {
+        if self.source != KeySource::Files || self.named()?.is_some() {
+            return Ok(None);
+        }
+        let found = self.in_file(id)?;
+        if found.is_some() {
+            self.name(id)?;
+        }
+        Ok(found)
+    }
+
     /// What a command gives is asked of it again, whenever that was last.
     pub(crate) fn forget_given(&self) {
         self.given.forget();
@@ -157,7 +169,8 @@ impl Keys {
 
     /// Where keys are looked for, and what was found, as a clause.
     pub(crate) fn looked(&self, id: Option<&KeyId>) -> String {
-        match (&self.source, id) {
+        let absent = id.filter(|id| !self.path(id).exists());
+        match (&self.source, absent) {
             (KeySource::Files, Some(id)) => {
                 format!("{} is not there", self.path(id).display())
             }
@@ -221,6 +234,10 @@ impl Keys {
     pub(crate) fn add(&self, key: &MasterKey) -> Result<(), Error> {
         let id = key.id();
         file::write(&self.path(&id), key.text().as_bytes())?;
+        self.name(&id)
+    }
+
+    fn name(&self, id: &KeyId) -> Result<(), Error> {
         file::write(&self.folder.join(CURRENT), id.as_str().as_bytes())
     }
 

@@ -18,7 +18,7 @@ use crate::error::{Error, file};
 use crate::folder::{self, Home};
 use crate::image::Image;
 use crate::layers::{Collected, Layers};
-use crate::logs::{self, LogFollow, LogQuery};
+use crate::logs::{self, LogFollow, LogQuery, LogReader};
 use crate::{start, watcher};
 
 /// How long a keeper may take to answer. It is a small loop that never blocks, so that a longer silence
@@ -423,6 +423,12 @@ impl Engine {
     #[must_use]
     pub fn follow(&self, env: &EnvId, query: LogQuery) -> LogFollow {
         LogFollow::new(self.0.home.env_logs(env), query)
+    }
+
+    /// The output of instances, to be read bit by bit by whoever knows when there is more.
+    #[must_use]
+    pub fn reader(&self, env: &EnvId, query: LogQuery) -> LogReader {
+        LogReader::new(self.0.home.env_logs(env), query)
     }
 
     /// Removes the output of an environment's releases that are not among `releases`, and of the others

@@ -197,6 +197,7 @@ fn spec(dir: &Path) -> InstanceSpec {
             role: Role::Service,
             port: None,
             started: Timestamp(0),
+            passwords: None,
         },
         dir: dir.to_owned(),
         root: RootSpec {

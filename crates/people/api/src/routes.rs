@@ -33,6 +33,28 @@ use ward_types::view::{
 /// A plan holds two releases whole, as text in a text.
 const LARGEST_PLAN: usize = 64 << 20;
 
+/// What every user of the machine may do: see pipelines, and give a word about one. Whether it counts is for the
+/// pipeline to say. Each request must carry an [`Actor`] extension.
+pub fn people(control: Control) -> Router {
+    Router::new()
+        .route("/v1/pipelines", get(pipelines))
+        .route("/v1/pipelines/vote", post(vote))
+        .method_not_allowed_fallback(not_for_people)
+        .fallback(not_for_people)
+        .with_state(control)
+}
+
+async fn not_for_people() -> Response {
+    let view = ErrorView {
+        message: "this socket is for `ward pipeline show`, `approve` and `reject` alone".to_owned(),
+        hint: Some(
+            "everything else is for whoever runs Ward, with its state folder as WARD_HOME"
+                .to_owned(),
+        ),
+    };
+    (StatusCode::FORBIDDEN, Json(view)).into_response()
+}
+
 /// The API as a router over `control`. Each request must carry an [`Actor`] extension.
 pub fn router(control: Control) -> Router {
     Router::new()

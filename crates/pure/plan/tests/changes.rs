@@ -46,6 +46,7 @@ fn job() -> JobSpec {
         retries: 2,
         deadline: Millis::secs(60),
         missed: Missed::Skip,
+        copies: true,
     }
 }
 

@@ -254,6 +254,7 @@ fn job(at: &At<'_>) -> Option<JobSpec> {
             "skip" => Missed::Skip,
             _ => Missed::Run,
         },
+        copies: at.flag("copies").unwrap_or_default(),
     })
 }
 

@@ -495,11 +495,14 @@ pub const KEYS: &[Key] = &[
     Key::new("job.*.missed", text(Rule::Choice(&["run", "skip"])), Need::Default(r#""run""#), r#""skip""#)
         .about("What becomes of moments of the schedule that passed while the environment was down or no server ran: `run` makes up for the last of them, once; `skip` leaves all of them out.")
         .also(&["catch_up", "catchup", "persistent"]),
+    Key::new("job.*.copies", Kind::Flag, Need::Default("false"), "true")
+        .about("Whether copies of an environment (`ward env create --from`) run the job on its schedule, too. Without it they run it only by `ward job run`: what exports or pays for one environment must not do so again for its copy.")
+        .also(&["in_copies"]),
     Key::new("protected", Kind::Flag, Need::Default("false"), "true")
         .about("Whether the default set of rules is on: each rule of `policy` that is not set otherwise is `\"deny\"`, with two instances; `freeze` names no days. Meant for `[environment.prod]` and its like.")
         .also(&["protect", "locked", "production"]),
     Key::new("policy", Kind::Table, Need::Optional, r#"{ min_instances = 3, tls = "warn" }"#)
-        .about("Rules that a plan must pass before `ward deploy` changes anything: `\"deny\"` refuses, `\"warn\"` says so, `\"off\"` does nothing. Rules hold for what is deployed, never for a rollback, and not where nothing changes. What `policy.toml` in the state folder asks for, with the same keys, cannot be taken away here. `ward policy waive` lets one rule be broken until a date, for a reason, in the log.")
+        .about("Rules that a plan must pass before `ward deploy` changes anything: `\"deny\"` refuses, `\"warn\"` says so, `\"off\"` does nothing. Rules hold for what is deployed and for changes of values, never for going back to what has served, and not where nothing changes. What `policy.toml` in the state folder asks for, with the same keys, cannot be taken away here. `ward policy waive` lets one rule be broken until a date, for a reason, in the log.")
         .also(&["policies", "rules", "guardrails"]),
     Key::new("policy.database_removed", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
         .about("No database is removed, and `ward down --purge` removes no data.")

@@ -170,6 +170,9 @@ pub fn copied(spec: &EnvSpec, id: &EnvId, pattern: &HostPattern) -> Result<EnvSp
         policy: Policy::default(),
         ..spec.clone()
     };
+    for job in copy.jobs.values_mut().filter(|job| !job.copies) {
+        job.schedule = None;
+    }
     let routes = copy.services.values_mut().flat_map(|s| &mut s.routes);
     for route in routes {
         let Some(host) = route.host.as_ref().and_then(|host| hosts.get(host)) else {

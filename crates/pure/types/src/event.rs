@@ -9,6 +9,7 @@ use crate::configuration::ConfigChange;
 use crate::id::{
     DeploymentId, EnvId, InstanceId, Name, PipelineRunId, ReleaseId, RunId, SnapshotId, Term,
 };
+use crate::keeper::Disclosure;
 use crate::life::{Cause, Filling, Origin};
 use crate::maintenance::Maintenance;
 use crate::pipeline::{self, Position, Reached, Vote};
@@ -425,6 +426,9 @@ pub enum Event {
         instance: String,
         /// The program, without its arguments, which may hold what nobody should read.
         program: String,
+        /// Whether it got the instance's secrets; `None`: an older Ward did not write that down.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        secrets: Option<Disclosure>,
     },
     /// The server started; what it found is in `message`.
     ServerStarted {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::changes::{Change, PlanView};
 use crate::event::Record;
 use crate::id::{DeploymentId, Digest, EnvId, InstanceId, Name, PipelineRunId, ReleaseId, Term};
-use crate::keeper::{Exit, InstanceState};
+use crate::keeper::{Disclosure, Exit, InstanceState};
 use crate::life::Life;
 use crate::maintenance::Maintenance;
 use crate::pipeline::{Position, Reached, Stage, Vote, Word};
@@ -889,6 +889,9 @@ pub struct ExecRequest {
     pub component: Name,
     /// What to run.
     pub program: ExecProgram,
+    /// Whether it gets the instance's secrets. An older Ward does not say, and may give them.
+    #[serde(default)]
+    pub secrets: Disclosure,
     /// Why, for the audit log.
     pub why: String,
 }

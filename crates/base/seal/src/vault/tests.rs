@@ -141,6 +141,43 @@ fn a_key_that_is_gone_is_named_and_no_other_one_is_made() {
 }
 
 #[test]
+fn where_only_the_file_is_missing_that_names_the_key_it_is_found() {
+    let world = world();
+    let sealed = label("shop/dev", "A", 1);
+    world.vault.seal(&sealed, &secret("one")).unwrap();
+    let id = world.vault.key().unwrap().unwrap();
+    let key = world.keys().remove(0);
+    let current = key.parent().unwrap().join("current");
+    fs::remove_file(&current).unwrap();
+    let next = label("shop/dev", "A", 2);
+    world.vault.seal(&next, &secret("two")).unwrap();
+    assert_eq!(world.vault.key().unwrap(), Some(id.clone()));
+    assert_eq!(
+        world.keys(),
+        std::slice::from_ref(&key),
+        "no other one was made"
+    );
+    assert_eq!(world.vault.open(&next).unwrap().expose(), "two");
+    // Of several nobody knows which: the message says what is missing.
+    let aside = world.home.path().join("aside");
+    fs::copy(&key, &aside).unwrap();
+    world.vault.rekey().unwrap();
+    let of_before = world.vault.path(&next);
+    let rekeyed = fs::read(&of_before).unwrap();
+    fs::rename(&aside, &key).unwrap();
+    let text = String::from_utf8(rekeyed).unwrap();
+    let newest = world.vault.key().unwrap().unwrap();
+    fs::write(&of_before, text.replace(newest.as_str(), id.as_str())).unwrap();
+    fs::remove_file(&current).unwrap();
+    let error = world
+        .vault
+        .seal(&label("shop/dev", "B", 1), &secret("three"));
+    let message = error.unwrap_err().to_string();
+    let says = format!("{}, which names the key, is not there", current.display());
+    assert!(message.contains(&says), "{message}");
+}
+
+#[test]
 fn another_master_key_opens_all_and_one_that_was_broken_off_goes_on() {
     let world = world();
     let labels: Vec<_> = (1..=5)

@@ -17,6 +17,10 @@ pub(crate) struct Serve {
     pub(crate) gateway: ForGateway,
     #[command(flatten)]
     pub(crate) acme: Acme,
+    /// Folder for a second socket, by which every user of this machine may see pipelines and give a word about them, with
+    /// the folder as WARD_HOME
+    #[arg(long, env = "WARD_PEOPLE_DIR", value_name = "DIR")]
+    pub(crate) people_dir: Option<PathBuf>,
     /// Take over from another version, for this reason (`ward upgrade` does this itself)
     #[arg(long, hide = true, value_name = "WHY")]
     pub(crate) upgrade: Option<String>,

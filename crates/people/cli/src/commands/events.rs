@@ -3,6 +3,7 @@
 use owo_colors::OwoColorize;
 use ward_api::ClientError;
 use ward_types::event::{Event, Record};
+use ward_types::keeper::Disclosure;
 use ward_types::life::{Cause, Filling};
 use ward_types::pipeline::{Position, Word};
 use ward_types::release::{Phase, Verdict};
@@ -265,8 +266,14 @@ fn sentence(event: &Event) -> String {
         } => format!("job {job}, due {due}, is left out: {because}"),
         Event::InstanceEnded { instance, how, .. } => format!("{instance} {how}"),
         Event::CommandExecuted {
-            instance, program, ..
-        } => format!("{program} run in {instance}"),
+            instance,
+            program,
+            secrets,
+            ..
+        } => match secrets {
+            Some(Disclosure::Given) => format!("{program} run in {instance}, with its secrets"),
+            Some(Disclosure::Withheld) | None => format!("{program} run in {instance}"),
+        },
         Event::BuildEnded { message, .. } => message.clone(),
         Event::PipelineBegan { run, .. } => format!(
             "{} of pipeline {} begins with {}",

@@ -363,6 +363,7 @@ impl World {
                 }
             },
             started: self.wall(),
+            passwords: None,
         }
     }
 

@@ -260,6 +260,9 @@ impl Environment {
         version: SecretVersion,
     ) -> Result<(), MisfitEvent> {
         self.must_live()?;
+        if self.is_being_purged() {
+            return Err(MisfitEvent::Purging(self.id.clone()));
+        }
         if version.version != self.next_secret(name) {
             let what = format!("version {} of the secret {name}", version.version);
             return Err(MisfitEvent::Repeated(self.id.clone(), what));

@@ -1,6 +1,6 @@
 //! What the log says, folded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,12 +12,15 @@ use crate::release::Environment;
 use crate::schema::SchemaChange;
 use crate::time::Timestamp;
 
+/// How many runs of a pipeline are remembered, beside those that something still depends on.
+const PIPELINE_RUNS: usize = 50;
+
 /// Everything that the log says, folded.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct State {
     /// The environments.
     pub environments: BTreeMap<EnvId, Environment>,
-    /// The runs of pipelines, all that there ever were.
+    /// The runs of pipelines, as far as they are remembered.
     #[serde(default)]
     pub pipelines: BTreeMap<PipelineRunId, pipeline::Run>,
 }
@@ -63,6 +66,9 @@ pub enum MisfitEvent {
     /// It deploys to, or changes, an environment that ends or has ended.
     #[error("it names the environment {0}, which ends or has ended")]
     Over(EnvId),
+    /// It sets a secret of an environment whose secrets are being removed with its data.
+    #[error("it sets a secret of {0}, whose data and secrets are being removed")]
+    Purging(EnvId),
     /// It says that an environment has ended of which something is left.
     #[error("it says that {0} has ended, and it has not")]
     NotOver(EnvId),
@@ -133,9 +139,29 @@ impl State {
         env.created(life);
         Ok(id.clone())
     }
-}
 
-impl State {
+    /// Of the runs of a pipeline those are remembered that are under way, the newest, and of each build that a release
+    /// in some environment has the last one, which says whether it may be promoted.
+    fn forget_runs(&mut self, new: &pipeline::Run) {
+        let environments = self.environments.values();
+        let environments = environments.filter(|env| env.id.stack() == new.stack);
+        let releases = environments.flat_map(|env| env.releases.values());
+        let mut needed: BTreeSet<&str> = releases.map(|r| r.build.version.as_str()).collect();
+        let of = |run: &&pipeline::Run| run.stack == new.stack && run.pipeline == new.pipeline;
+        let mut newer = 0;
+        let mut over = Vec::new();
+        for run in self.pipelines.values().rev().filter(of) {
+            newer += 1;
+            let last_of_build = needed.remove(run.build.version.as_str());
+            if newer > PIPELINE_RUNS && run.is_over() && !last_of_build {
+                over.push(run.id);
+            }
+        }
+        for id in over {
+            self.pipelines.remove(&id);
+        }
+    }
+
     fn apply_to_pipeline(
         &mut self,
         at: Timestamp,
@@ -147,6 +173,7 @@ impl State {
                 return Err(MisfitEvent::Repeated(env.clone(), id.to_string()));
             }
             self.pipelines.insert(id, (**run).clone());
+            self.forget_runs(run);
             return Ok(());
         }
         let run = self.pipelines.get_mut(&id).filter(|run| !run.is_over());
