@@ -130,19 +130,9 @@ impl Wanted<'_> {
 }
 
 impl Control {
-    /// Whether what is declared could be released here, policies aside: each way forward asks this, before anything is
-    /// built.
+    /// Whether what is declared could be released here, policies aside: each way to a release asks this, before anything
+    /// is built.
     pub(crate) async fn releasable(
-        &self,
-        spec: &EnvSpec,
-        origin: Option<&Origin>,
-    ) -> Result<(), Refusal> {
-        self.known_here(spec, origin).await?;
-        self.volumes_fit(spec).await
-    }
-
-    /// The same, for who may stay with what is there: however much that has come to hold.
-    pub(crate) async fn known_here(
         &self,
         spec: &EnvSpec,
         origin: Option<&Origin>,
