@@ -104,6 +104,7 @@ pub(crate) const BENCH: &[Package] = &[
         "/usr/bin/crun",
         "the container runtime to compare with",
     ),
+    package("podman", "/usr/bin/podman", "environments to compare with"),
     package("nginx-core", "/usr/sbin/nginx", "a proxy to compare with"),
     package("haproxy", "/usr/sbin/haproxy", "a proxy to compare with"),
     package("openssl", "/usr/bin/openssl", "a certificate for them"),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use ward_drive::Log as LogState;
+use ward_drive::{Log as LogState, Look};
 use ward_engine::Engine;
 use ward_plan::{SeenGateway, SeenInstance};
 use ward_store::{Entry, Lease, Log, Store};
@@ -15,7 +15,7 @@ use ward_types::id::{EnvId, InstanceId, Name, RunId, SnapshotId};
 use ward_types::keeper::{InstanceFacts, InstanceState, Role};
 use ward_types::release::{Goal, Release};
 use ward_types::run::Run;
-use ward_types::table::Pool;
+use ward_types::table::{GatewayObserved, Pool};
 use ward_types::time::{Millis, Timestamp};
 
 use crate::actor::causes;
@@ -44,17 +44,15 @@ pub(crate) struct World {
 pub(crate) fn drive(env: EnvId, world: World) -> watch::Receiver<Live> {
     let (live, receiver) = watch::channel(Live::default());
     let mut log = world.store.changed();
-    let mut instances = world.engine.changed();
+    let mut instances = world.engine.changed_in(&env);
     let store = world.store.clone();
     let mut driver = ward_drive::Driver::new(env.clone(), world);
-    let is_deleted = move || {
-        let state = store.state();
-        state
-            .environments
-            .get(&env)
-            .is_some_and(|env| env.is_deleted())
-    };
     tokio::spawn(async move {
+        let is_deleted = || {
+            let state = store.state();
+            let env = state.environments.get(&env);
+            env.is_some_and(|env| env.is_deleted())
+        };
         loop {
             let turn = driver.turn().await;
             let (pause, rests) = (turn.next.within(clock::now()), turn.live.at_rest);
@@ -66,13 +64,42 @@ pub(crate) fn drive(env: EnvId, world: World) -> watch::Receiver<Live> {
                 }
             }
             tokio::select! {
-                _ = log.changed() => {}
+                () = concerned(&env, &store, &mut log, &live) => {}
                 _ = instances.changed() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
     });
     receiver
+}
+
+/// Returns when the log holds something about `env` that its driver has not planned with. Meanwhile what was planned
+/// holds for all that the log is told of others, and whoever waits for that sees it.
+async fn concerned(
+    env: &EnvId,
+    store: &Store,
+    log: &mut watch::Receiver<u64>,
+    live: &watch::Sender<Live>,
+) {
+    while log.changed().await.is_ok() {
+        let events = *log.borrow_and_update();
+        if store.concerned(env) > live.borrow().events {
+            return;
+        }
+        live.send_modify(|live| live.events = events);
+    }
+}
+
+/// What a gateway says of one environment.
+fn seen_of(env: &EnvId, observed: &GatewayObserved) -> SeenGateway {
+    let pools = observed.table.pools.iter();
+    SeenGateway {
+        pools: pools.filter(|pool| pool.env == *env).cloned().collect(),
+        traffic: observed.traffic.get(env).cloned().unwrap_or_default(),
+        latency: observed.latency.get(env).cloned().unwrap_or_default(),
+        holds: observed.holds,
+        held: observed.calls.iter().any(|call| call.env == *env),
+    }
 }
 
 impl World {
@@ -153,19 +180,15 @@ impl ward_drive::World for World {
 
     /// One that is proven to be gone routes nothing: then what is to be down is stopped without its word.
     /// Nothing else is, because its successor begins with its last table.
-    async fn gateway(&self, env: &EnvId, goal: Goal) -> Option<SeenGateway> {
+    async fn gateway(&self, env: &EnvId, goal: Goal, look: Look) -> Option<SeenGateway> {
+        if look == Look::Lately {
+            return self.routing.glance(|observed| seen_of(env, observed));
+        }
         let Some(observed) = self.routing.observe().await else {
             let gone = goal != Goal::Up && self.routing.is_gone();
             return gone.then(SeenGateway::default);
         };
-        let pools = observed.table.pools.into_iter();
-        Some(SeenGateway {
-            pools: pools.filter(|pool| pool.env == *env).collect(),
-            traffic: observed.traffic.get(env).cloned().unwrap_or_default(),
-            latency: observed.latency.get(env).cloned().unwrap_or_default(),
-            holds: observed.holds,
-            held: observed.calls.iter().any(|call| call.env == *env),
-        })
+        Some(seen_of(env, &observed))
     }
 
     fn is_in_use(&self, env: &EnvId) -> bool {

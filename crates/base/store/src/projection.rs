@@ -26,6 +26,15 @@ pub(crate) enum Row {
     Deployment(EnvId, DeploymentId),
 }
 
+impl Row {
+    /// The environment that it is of.
+    pub(crate) fn env(&self) -> &EnvId {
+        match self {
+            Row::Environment(env) | Row::Release(env, _) | Row::Deployment(env, _) => env,
+        }
+    }
+}
+
 impl std::fmt::Display for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -122,6 +122,11 @@ fn a_databases_password_is_rotated_under_load_and_no_request_fails() {
         is_withdrawn(&ward, times);
     }
     let (asked_for, failures) = load.end();
+    // `cargo xtask bench environments` reads it.
+    println!(
+        "measured: {} of {asked_for} requests failed",
+        failures.len()
+    );
     assert_eq!(failures, Vec::<String>::new(), "of {asked_for}");
     // The passwords before are not valid, the newest is, and tables belong to one role.
     let roles = "select rolname, rolcanlogin from pg_roles where rolname like 'app%' order by 1";
