@@ -113,10 +113,7 @@ impl Composer {
         match facts.role {
             Role::Database => self.database(facts, release).await,
             Role::Copy => self.copy(facts, occasion.copies).await,
-            Role::Snapshot => {
-                let spec = self.snapshot(facts, release).await?;
-                Ok(Composed { spec, given: None })
-            }
+            Role::Snapshot => self.snapshot(facts, release).await,
             Role::Service | Role::ReleaseCommand | Role::Seed | Role::Run(_) => {
                 self.service(facts, release, occasion.run).await
             }

@@ -365,6 +365,7 @@ impl Control {
     /// When nothing of that name runs.
     pub async fn exec(&self, actor: &Actor, request: &ExecRequest) -> Result<ExecTarget, Refusal> {
         let env = self.alive(request.env.as_ref())?;
+        let _need = self.awake(actor, &env, &request.why).await?;
         let instance = self.running(&env, &request.component)?;
         let (program, command) = match &request.program {
             ExecProgram::Named { program } => (program.clone(), None),

@@ -93,7 +93,7 @@ impl Control {
     ) -> Result<(EnvSpec, Option<Origin>, String), Stop> {
         let (mut spec, origin, text) = self.resolved(dir, env)?;
         with_strategy(&mut spec, strategy)?;
-        self.known_here(&spec, origin.as_ref()).await?;
+        self.releasable(&spec, origin.as_ref()).await?;
         Ok((spec, origin, text))
     }
 
@@ -188,7 +188,6 @@ impl Control {
         };
         // Before a build, so that nobody waits for one in vain.
         if !self.is_held(&id, request) {
-            self.volumes_fit(&spec).await?;
             self.permitted(actor, (&spec, None), Some(&dir), forced)?;
         }
         let building = self.0.builds.begin(&id, actor, admitted);

@@ -22,6 +22,7 @@ use crate::actor::causes;
 use crate::clock;
 use crate::compose::{Composed, Composer, Occasion};
 use crate::routing::Routing;
+use crate::sleep::{self, Needed};
 
 pub(crate) use ward_drive::Live;
 
@@ -36,6 +37,7 @@ pub(crate) struct World {
     pub(crate) engine: Engine,
     pub(crate) routing: Routing,
     pub(crate) composer: Arc<Composer>,
+    pub(crate) needed: Needed,
 }
 
 /// Turns the loop of `env`; it ends with the runtime.
@@ -95,6 +97,8 @@ fn seen_of(env: &EnvId, observed: &GatewayObserved) -> SeenGateway {
         pools: pools.filter(|pool| pool.env == *env).cloned().collect(),
         traffic: observed.traffic.get(env).cloned().unwrap_or_default(),
         latency: observed.latency.get(env).cloned().unwrap_or_default(),
+        holds: observed.holds,
+        held: observed.calls.iter().any(|call| call.env == *env),
     }
 }
 
@@ -185,6 +189,10 @@ impl ward_drive::World for World {
             return gone.then(SeenGateway::default);
         };
         Some(seen_of(env, &observed))
+    }
+
+    fn is_in_use(&self, env: &EnvId) -> bool {
+        self.needed.is(env) || sleep::is_expected(&self.store.state(), env, clock::now())
     }
 
     async fn start(&self, facts: InstanceFacts, release: &Release) -> Result<(), String> {

@@ -116,6 +116,7 @@ async fn ask(control: &Control) -> Answer {
 
 /// Adds what another gateway has under way.
 fn add_traffic(observed: &mut GatewayObserved, other: GatewayObserved) {
+    observed.calls.extend(other.calls);
     for (env, instances) in other.traffic {
         let own = observed.traffic.entry(env).or_default();
         for (id, more) in instances {

@@ -20,6 +20,7 @@ use ward_types::id::{EnvId, Name};
 use ward_types::keeper::{InstanceState, Role};
 use ward_types::life::{Cause, Ending, LONGEST, Origin, SHORTEST, Said, roughly};
 use ward_types::release::{Environment, Goal, Reason, Release};
+use ward_types::sleep::{LONGEST_IDLE, SHORTEST_IDLE, Sleep};
 use ward_types::spec::{CopyData, EnvSpec};
 use ward_types::time::{Millis, Timestamp};
 use ward_types::unit::format_duration;
@@ -111,14 +112,21 @@ impl Control {
         if let Some(ttl) = request.ttl {
             lasting(ttl)?;
         }
+        if let Some(idle) = request.sleep {
+            idling(idle)?;
+        }
         let env = EnvId::new(&from.stack(), &request.name);
         if env == from {
             let message = format!("{env} cannot be a copy of itself");
             return Err(Refusal::new(RefusalKind::Invalid, message));
         }
-        if request.data == CopiedData::Rows {
-            self.has_room(&from).await?;
-        }
+        let _need = match request.data {
+            CopiedData::Rows => {
+                self.has_room(&from).await?;
+                Some(self.awake(actor, &from, &request.why).await?)
+            }
+            CopiedData::None => None,
+        };
         // What the parent retains is not collected in between.
         let _unrecorded = self.0.unrecorded.read().await;
         let spec = self.spec_of_copy(&from, &env);
@@ -152,6 +160,7 @@ impl Control {
         let origin = Origin {
             from: from.env(),
             hosts: request.hosts.clone(),
+            sleep: request.sleep,
             above: parent.life.origin.clone().map(Box::new),
         };
         if request.data == CopiedData::Rows {
@@ -162,7 +171,7 @@ impl Control {
             Some(known) => self.makes_room(known)?,
             None => Vec::new(),
         };
-        let spec = copied(&serves.declared(), env, &request.hosts);
+        let spec = copied(&serves.declared(), env, &origin);
         let spec = spec.map_err(|error| unnamed(&error))?;
         self.possible(&spec, Some(&origin))?;
         let until = request.ttl.map(|ttl| now() + ttl);
@@ -463,6 +472,8 @@ impl Control {
             expires: life.expires.filter(|_| life.ending.is_none()),
             ending: life.ending,
             deleted: life.deleted,
+            sleeps_after: current.and_then(|release| release.spec.sleep),
+            sleep: env.sleep.clone(),
             release: env.current,
             version: current.map(|release| release.build.version.clone()),
             addresses: current
@@ -560,7 +571,7 @@ pub(crate) fn resolved_copy(
         None => stack.resolve(&origin.from)?,
     };
     let id = EnvId::new(&stack.name, env);
-    Ok(copied(&parent, &id, &origin.hosts).map_err(|error| unnamed(&error)))
+    Ok(copied(&parent, &id, origin).map_err(|error| unnamed(&error)))
 }
 
 fn unnamed(error: &ward_types::copy::CopyError) -> Refusal {
@@ -658,6 +669,20 @@ fn lasting(ttl: Millis) -> Result<(), Refusal> {
         .hint("say another time with --ttl; without an end it lasts until it is deleted"))
 }
 
+fn idling(idle: Millis) -> Result<(), Refusal> {
+    if (SHORTEST_IDLE..=LONGEST_IDLE).contains(&idle) {
+        return Ok(());
+    }
+    let message = format!(
+        "an environment sleeps when it was idle for {} to {}, and not {}",
+        format_duration(SHORTEST_IDLE),
+        roughly(LONGEST_IDLE),
+        format_duration(idle)
+    );
+    Err(Refusal::new(RefusalKind::Invalid, message)
+        .hint("say another time with --sleep; without it the copy sleeps as what it is a copy of"))
+}
+
 fn end(asked: NewEnd) -> Result<Option<Timestamp>, Refusal> {
     let at = match asked {
         NewEnd::Never => return Ok(None),
@@ -680,6 +705,7 @@ fn standing(env: &Environment) -> Standing {
     match (env.goal, env.current) {
         _ if env.is_deleted() => Standing::Deleted,
         _ if env.ending().is_some() => Standing::Ending,
+        (Goal::Up, Some(_)) if env.asleep().is_some() => Standing::Asleep,
         (Goal::Up, Some(_)) => Standing::Up,
         (Goal::Up, None) if env.active().or(env.next_queued()).is_some() => Standing::Coming,
         (Goal::Up, None) => Standing::Unserved,
@@ -697,6 +723,8 @@ fn unrecorded_detail(env: &EnvId) -> EnvironmentDetail {
         expires: None,
         ending: None,
         deleted: None,
+        sleeps_after: None,
+        sleep: Sleep::default(),
         release: None,
         version: None,
         addresses: Vec::new(),

@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use ward_store::Log;
 use ward_types::id::{EnvId, Name};
 use ward_types::release::{Environment, Goal};
+use ward_types::spec::EnvSpec;
 use ward_types::view::VolumeUseView;
 
+use crate::actor::{Refusal, RefusalKind};
 use crate::control::{Control, lock};
 
 /// Between two passes, at least.
@@ -65,6 +67,31 @@ impl Control {
         if let Err(error) = work.await {
             tracing::warn!(%error, "the volumes cannot be measured");
         }
+    }
+
+    /// Whether every volume of a spec held no more than it is to when it was last looked at. Asked of what changes an
+    /// environment that is up, never of a way back.
+    ///
+    /// # Errors
+    /// The first that held more.
+    pub(crate) fn volumes_fit(&self, spec: &EnvSpec) -> Result<(), Refusal> {
+        let measured = lock(&self.0.measured.0);
+        let over = spec.volumes.iter().find_map(|(name, volume)| {
+            let bytes = measured.get(&(spec.id.clone(), name.clone()))?;
+            (*bytes > volume.size.0).then_some((name, volume.size, *bytes))
+        });
+        let Some((name, size, bytes)) = over else {
+            return Ok(());
+        };
+        let message = format!(
+            "the volume {name} of {} held {} MiB a moment ago, and its size is {size}; nothing was changed",
+            spec.id,
+            bytes >> 20
+        );
+        Err(Refusal::new(RefusalKind::Conflict, message).hint(format!(
+            "remove files (`ward exec` runs a program beside an instance), or raise `volume.{name}.size`; going back is \
+             possible"
+        )))
     }
 
     /// The volumes of the release that serves, as they were last looked at.

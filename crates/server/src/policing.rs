@@ -98,6 +98,7 @@ impl Control {
         if changes.is_empty() && forced == Forced::No {
             return Ok(Vec::new());
         }
+        self.volumes_fit(spec)?;
         let mut found = self.violations(&to, &changes)?;
         let rendered = rendered(dir, spec, &mut found);
         if found.iter().any(Violation::is_denied) {

@@ -16,6 +16,7 @@ use ward_types::release::{
     Build, Deployment, Environment, Goal, Phase, Promoted, Reason, Release, Verdict,
 };
 use ward_types::secrets::SecretName;
+use ward_types::sleep::Alarm;
 use ward_types::source::Provenance;
 use ward_types::spec::EnvSpec;
 use ward_types::time::Timestamp;
@@ -129,19 +130,9 @@ impl Wanted<'_> {
 }
 
 impl Control {
-    /// Whether what is declared could be released here, policies aside: each way forward asks this, before anything is
-    /// built.
+    /// Whether what is declared could be released here, policies aside: each way to a release asks this, before anything
+    /// is built.
     pub(crate) async fn releasable(
-        &self,
-        spec: &EnvSpec,
-        origin: Option<&Origin>,
-    ) -> Result<(), Refusal> {
-        self.known_here(spec, origin).await?;
-        self.volumes_fit(spec).await
-    }
-
-    /// The same, for who may stay with what is there: however much that has come to hold.
-    pub(crate) async fn known_here(
         &self,
         spec: &EnvSpec,
         origin: Option<&Origin>,
@@ -186,7 +177,9 @@ impl Control {
             };
             let nothing_new = |settled: Settled| {
                 let reached = settled.reached(&env, terms.stage_of);
-                Ok((settled, reached.into_iter().collect()))
+                // Whoever brings up what sleeps wants it awake.
+                let woken = wakes(&env).into_iter();
+                Ok((settled, woken.chain(reached).collect()))
             };
             let (to, reason) = match course(&env, terms, &wanted) {
                 Course::Nothing(release) => return nothing_new(Settled::Nothing(release)),
@@ -317,6 +310,14 @@ fn course(env: &Environment, terms: Terms<'_>, wanted: &Wanted<'_>) -> Course {
         (Goal::Up, true, Some(_)) => Course::To(id, Reason::Rollback),
         (_, false, _) => Course::To(id, Reason::Deploy),
     }
+}
+
+fn wakes(env: &Environment) -> Vec<Event> {
+    let woken = |_| Event::EnvironmentWoken {
+        env: env.id.clone(),
+        by: Alarm::Asked,
+    };
+    env.asleep().map(woken).into_iter().collect()
 }
 
 fn made_until(made: Option<Made>) -> Option<Timestamp> {

@@ -60,6 +60,7 @@ impl Control {
     ) -> Result<(EnvId, Changed), Refusal> {
         let _admitted = self.admit()?;
         let id = self.environment(request.env.as_ref())?;
+        let _need = self.awake(actor, &id, &request.why).await?;
         let value = match request.name.database() {
             Some(database) => {
                 self.may_rotate(&id, &database)?;

@@ -15,7 +15,7 @@ use ward_gateway::control::{Control, ControlError};
 use ward_store::{Entry, Lease, Log, Store};
 use ward_types::event::Event;
 use ward_types::id::{EnvId, Generation, InstanceId};
-use ward_types::table::{Applied, Challenge, GatewayObserved, Pool, Table};
+use ward_types::table::{Applied, Call, Challenge, GatewayObserved, Pool, Table};
 use ward_types::tally::GatewayTally;
 use ward_types::time::Millis;
 
@@ -117,6 +117,8 @@ struct Inner {
     control: Control,
     /// The watch's own connection: a table that takes long on the other is no gateway that hangs.
     pulse: Control,
+    /// The connection on which it is asked for which environments that sleep requests are held.
+    calls: Control,
     store: Store,
     lease: Lease,
     /// The listening sockets outlive the gateway here, so that connections wait for its successor.
@@ -189,10 +191,12 @@ impl Routing {
         };
         // Anew: whoever answers on these is the gateway from now on.
         let (control, pulse) = (Control::new(&place.home), Control::new(&place.home));
+        let calls = Control::new(&place.home);
         let inner = Inner {
             place,
             control,
             pulse,
+            calls,
             store,
             lease,
             listeners,
@@ -345,6 +349,21 @@ impl Routing {
         }
         tallies.dedup_by_key(|tally| tally.pid);
         Ok(tallies)
+    }
+
+    /// The environments that sleep and for which requests are held, also in gateways that leave: as soon as there is
+    /// one beside `known`, or after a few seconds.
+    ///
+    /// # Errors
+    /// When the gateway does not say.
+    pub(crate) async fn calls(&self, known: &[Call]) -> Result<Vec<Call>, ControlError> {
+        let mut calls = self.0.calls.calls(known.to_vec()).await?;
+        for elder in Control::leaving(&self.0.place.home) {
+            let asked = tokio::time::timeout(elders::ANSWERS_WITHIN, elder.calls(Vec::new())).await;
+            // One of a version that cannot say holds nothing.
+            calls.extend(asked.into_iter().flatten().flatten());
+        }
+        Ok(calls)
     }
 
     /// Puts these pools in force in place of all pools of `env`. When it returns, no new request goes to an

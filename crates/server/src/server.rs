@@ -35,6 +35,7 @@ use crate::issuing::Issuing;
 use crate::measuring::Measured;
 use crate::opening::{Opener, Starting};
 use crate::routing::{Found, GatewayPlace, Routing, RoutingError};
+use crate::sleep::Needed;
 use crate::sources::Sources;
 
 /// What a server needs to know.
@@ -200,6 +201,7 @@ impl Server {
         control.keep_measuring();
         control.keep_withdrawing();
         control.keep_issuing();
+        control.keep_answering_calls();
         let mut ending = control.ending();
         let end = async move { drop(ending.wait_for(|end| *end).await) };
         let registry = tokio::spawn(ward_registry::serve(listener, registry, end));
@@ -252,6 +254,7 @@ fn control(
         engine,
         routing,
         composer: Arc::new(composer),
+        needed: Needed::default(),
     };
     Control(Arc::new(Shared {
         home,

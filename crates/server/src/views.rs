@@ -8,6 +8,7 @@ use ward_types::keeper::Role;
 use ward_types::life::Life;
 use ward_types::release::{Deployment, Environment, Goal, Phase, Release};
 use ward_types::route::{Audience, Https, RouteSpec};
+use ward_types::sleep::Sleep;
 use ward_types::time::Timestamp;
 use ward_types::tls::CertificateObserved;
 use ward_types::view::{
@@ -128,6 +129,7 @@ impl Control {
             volumes: self.volume_uses(env),
             deployment,
             life: env.life.clone(),
+            sleep: env.sleep.clone(),
             waiting: live
                 .waits_on()
                 .chain(&live.queued)
@@ -166,6 +168,7 @@ impl Control {
             components: Vec::new(),
             deployment: None,
             life: Life::default(),
+            sleep: Sleep::default(),
             waiting: self.0.builds.sentences(env),
         }
     }

@@ -10,7 +10,6 @@ use ward_types::id::{EnvId, Name, SnapshotId};
 use ward_types::policy::Rule;
 use ward_types::release::{Environment, Goal, Phase, Release};
 use ward_types::spec::EnvSpec;
-use ward_types::unit::ByteSize;
 use ward_types::view::{
     DeleteVolumeRequest, RestoreRequest, SnapshotView, VolumeView, VolumesView,
 };
@@ -208,43 +207,6 @@ impl Control {
                 ))
             }
         }
-    }
-
-    /// Whether every volume of a spec holds no more than it is to. Asked before anything is built, never of a way back.
-    ///
-    /// # Errors
-    /// The first that holds more.
-    pub(crate) async fn volumes_fit(&self, spec: &EnvSpec) -> Result<(), Refusal> {
-        let (disk, env) = (self.volumes_on_disk(), spec.id.clone());
-        let sizes: Vec<(Name, ByteSize)> = spec
-            .volumes
-            .iter()
-            .map(|(name, volume)| (name.clone(), volume.size))
-            .collect();
-        if sizes.is_empty() {
-            return Ok(());
-        }
-        let held = worked(move || {
-            let mut over = None;
-            for (name, size) in sizes {
-                let bytes = disk.bytes(&env, &name)?;
-                if bytes > size.0 {
-                    over = over.or(Some((env.clone(), name, size, bytes)));
-                }
-            }
-            Ok(over)
-        });
-        let Some((env, name, size, bytes)) = held.await? else {
-            return Ok(());
-        };
-        let message = format!(
-            "the volume {name} of {env} holds {} MiB, and its size is {size}; nothing was changed",
-            bytes >> 20
-        );
-        Err(Refusal::new(RefusalKind::Conflict, message).hint(format!(
-            "remove files (`ward exec` runs a program beside an instance), or raise `volume.{name}.size`; going back is \
-             possible"
-        )))
     }
 }
 

@@ -3,6 +3,9 @@
 
 use ward_types::id::DeploymentId;
 use ward_types::release::{Goal, Phase, Verdict};
+use ward_types::sleep::Alarm;
+
+use ward_types::time::Millis;
 
 use crate::dice::Dice;
 use crate::inner::{Behaviours, Faults, Inner};
@@ -66,7 +69,7 @@ fn happens(world: &mut Inner, dice: &mut Dice) {
     if world.env().goal != Goal::Up && dice.chance(40) {
         world.goal(Goal::Up);
     }
-    match dice.below(38) {
+    match dice.below(46) {
         0..=3 => drop(world.deploy(specs::any(dice))),
         4..=6 => back_or_forth(world, dice),
         7 => {
@@ -99,6 +102,10 @@ fn happens(world: &mut Inner, dice: &mut Dice) {
         },
         33..=35 => world.runs(dice),
         36 => world.stop_a_run(),
+        37..=41 => world.asks(),
+        42 => world.is_answered(),
+        43 => world.sleeps(),
+        44 => world.wakes(Alarm::Asked),
         _ => world.set_clock(dice.below(7_200_000).cast_signed() - 3_600_000),
     }
 }
@@ -216,8 +223,9 @@ pub(crate) fn ends_well(simulation: &mut Simulation, dice: &mut Dice) {
     if simulation.world().violation.is_some() {
         return;
     }
-    simulation.world().must_be_as_declared();
     simulation.world().no_run_is_open();
+    wakes_up(simulation);
+    simulation.world().must_be_as_declared();
     if dice.chance(50) {
         simulation.world().goal(Goal::Purged);
         simulation.run(120_000);
@@ -232,6 +240,18 @@ pub(crate) fn ends_well(simulation: &mut Simulation, dice: &mut Dice) {
     let deleted = world.env().is_deleted() && world.env().releases.is_empty();
     world.must(deleted, || "it is not gone".into());
     world.must_be_empty();
+}
+
+/// What declares it sleeps by now. Whoever asks has an answer, when what took its time to stop has.
+fn wakes_up(simulation: &mut Simulation) {
+    let current = simulation.world().env().current_release().cloned();
+    let idle = current.and_then(|release| release.spec.sleep);
+    if idle.is_some_and(|idle| idle < Millis::secs(200)) {
+        simulation.world().must_be_still();
+    }
+    simulation.world().asks();
+    simulation.run(70_000);
+    simulation.world().is_answered();
 }
 
 fn must_have_succeeded(world: &mut Inner, id: DeploymentId) {

@@ -15,6 +15,8 @@ pub(crate) struct Gateway {
     /// Refuses routes until then.
     pub(crate) refuses_until: u64,
     pub(crate) away_until: u64,
+    /// A client waits for it to wake.
+    pub(crate) held: bool,
     pending: Option<(u64, Vec<Pool>)>,
 }
 
@@ -30,6 +32,8 @@ impl Gateway {
             pools: self.table.clone(),
             traffic: self.traffic.clone(),
             latency: BTreeMap::new(),
+            holds: true,
+            held: self.held,
         })
     }
 
@@ -68,6 +72,11 @@ impl Gateway {
         }
     }
 
+    /// An instance in the table answers a request.
+    pub(crate) fn answer(&mut self, id: &InstanceId) {
+        self.traffic.entry(id.clone()).or_default().answered += 1;
+    }
+
     /// Requests and long connections.
     pub(crate) fn under_way(&self, id: &InstanceId) -> (u64, u64) {
         let traffic = self.traffic.get(id).copied().unwrap_or_default();
@@ -87,7 +96,7 @@ impl Gateway {
     /// Everything that was under way has ended.
     pub(crate) fn calm(&mut self) {
         self.traffic.clear();
-        (self.takes, self.refuses_until) = (0, 0);
+        (self.takes, self.refuses_until, self.held) = (0, 0, false);
     }
 
     pub(crate) fn next_event(&self, now: u64) -> Option<u64> {

@@ -205,8 +205,10 @@ impl Inner {
 
     pub(crate) fn start(&mut self, facts: InstanceFacts) -> Result<(), String> {
         let id = facts.id.clone();
-        let up = self.env().goal == ward_types::release::Goal::Up;
-        self.must(up, || format!("{id} is started although the goal is down"));
+        let up = self.env().is_awake();
+        self.must(up, || {
+            format!("{id} is started although it is down or sleeps")
+        });
         if self.engine.contains_key(&id) {
             return Ok(());
         }

@@ -68,7 +68,7 @@ impl Inner {
             wanted && !next.is_some_and(healthy)
         });
         let broken = broken.map(|pool| pool.service.clone());
-        if let Some(service) = broken.filter(|_| env.goal == Goal::Up && self.lag == 0) {
+        if let Some(service) = broken.filter(|_| env.is_awake() && self.lag == 0) {
             self.violate(format!("{service} stops being served"));
         }
     }
@@ -314,7 +314,7 @@ impl Inner {
     fn what_can_serve_serves(&mut self) {
         let quiet = self.gateway.is_well(self.now) && !self.disturbed && self.lag == 0;
         let env = self.env();
-        if env.goal != Goal::Up || !quiet {
+        if !env.is_awake() || !quiet {
             return;
         }
         let cold = env.active().is_some_and(|d| Some(d.to) == env.current);
@@ -456,6 +456,23 @@ impl Inner {
         let mut unfinished = unfinished.filter(|d| !matches!(d.phase, Phase::Finished { .. }));
         if let Some(id) = unfinished.next().map(|d| d.id) {
             self.violate(format!("{id} has no verdict at rest"));
+        }
+    }
+
+    /// Asleep: nothing runs, and whatever comes for what is reached is held.
+    pub(crate) fn must_be_still(&mut self) {
+        let asleep = self.env().asleep().map(|asleep| asleep.since);
+        self.must(asleep.is_some(), || "it does not sleep".into());
+        if let Some(id) = self.engine.keys().next().cloned() {
+            self.violate(format!("{id} is left asleep"));
+        }
+        let current = self.env().current_release().cloned();
+        let services = current.into_iter().flat_map(|r| r.spec.services);
+        for (name, _) in services.filter(|(_, s)| s.port.is_some()) {
+            let mut pools = self.gateway.table.iter();
+            let pool = pools.find(|pool| pool.service == name);
+            let held = pool.is_some_and(|p| p.asleep == asleep && p.endpoints.is_empty());
+            self.must(held, || format!("requests for {name} are not held"));
         }
     }
 

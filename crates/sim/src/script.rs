@@ -5,6 +5,7 @@ use ward_types::id::{DeploymentId, Name, ReleaseId};
 use ward_types::life::Cause;
 use ward_types::release::{Deployment, Goal, Phase, Reason};
 use ward_types::run::{Overlap, Run};
+use ward_types::sleep::{Alarm, Drowsiness};
 use ward_types::spec::EnvSpec;
 use ward_types::time::Millis;
 
@@ -122,6 +123,51 @@ impl Inner {
         let until = millis.map(|millis| self.wall() + Millis(millis));
         let env = self.id.clone();
         self.append(&Event::EnvironmentExtended { env, until });
+    }
+
+    /// A request comes for a service that is reached: an instance answers it, or the gateway holds it, and calls by
+    /// the sleep that its table names. Where there is neither, something else has to be wrong.
+    pub(crate) fn asks(&mut self) {
+        let Some(pool) = self.gateway.table.first().cloned() else {
+            return;
+        };
+        match (pool.endpoints.first(), pool.asleep) {
+            (Some(endpoint), _) => self.gateway.answer(&endpoint.instance),
+            (None, Some(held)) => {
+                self.say(|| "> a request is held".into());
+                self.gateway.held = true;
+                if self
+                    .env()
+                    .asleep()
+                    .is_some_and(|asleep| asleep.since == held)
+                {
+                    self.wakes(Alarm::Request);
+                }
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Who waited has an answer, or has gone away.
+    pub(crate) fn is_answered(&mut self) {
+        self.gateway.held = false;
+    }
+
+    pub(crate) fn wakes(&mut self, by: Alarm) {
+        if self.env().asleep().is_some() {
+            self.say(|| format!("> it wakes: {by:?}"));
+            let env = self.id.clone();
+            self.append(&Event::EnvironmentWoken { env, by });
+        }
+    }
+
+    /// Somebody puts it to sleep, where that can be.
+    pub(crate) fn sleeps(&mut self) {
+        if self.env().may_sleep() {
+            self.say(|| "> it shall sleep".into());
+            let (env, cause) = (self.id.clone(), Drowsiness::Asked);
+            self.append(&Event::EnvironmentSlept { env, cause });
+        }
     }
 
     /// A command in some service's image, where a release serves: a job's or nobody's.

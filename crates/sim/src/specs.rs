@@ -132,6 +132,7 @@ fn spec(services: Vec<(&str, ServiceSpec)>, databases: &[&str]) -> EnvSpec {
         deadlines: Deadlines::default(),
         seeded: false,
         copy_data: CopyData::Denied,
+        sleep: None,
         protected: false,
         policy: ward_types::policy::Policy::default(),
         secrets: BTreeMap::new(),
@@ -296,6 +297,17 @@ pub(crate) fn any(dice: &mut Dice) -> EnvSpec {
     }
     spec.keep_warm = Millis(dice.below(3) * 20_000);
     spec.keep_releases = 1 + dice.small(4);
+    spec.sleep = match dice.chance(40) {
+        true => dice.pick(&[5, 60, 300]).map(Millis::secs),
+        false => None,
+    };
+    spec
+}
+
+/// The stack of the examples, which sleeps when it was idle for so many seconds.
+pub(crate) fn drowsy(seconds: u64) -> EnvSpec {
+    let mut spec = returns(2);
+    spec.sleep = Some(Millis::secs(seconds));
     spec
 }
 

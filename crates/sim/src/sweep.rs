@@ -10,7 +10,7 @@ use crate::chaos::{ends_well, outcome};
 use crate::dice::Dice;
 use crate::inner::{Behaviours, Faults};
 use crate::simulation::Simulation;
-use crate::specs::{canary, one_by_one, returns, returns_by, seeded, with_schema};
+use crate::specs::{canary, drowsy, one_by_one, returns, returns_by, seeded, with_schema};
 
 /// What a scenario's sweep came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Swept {
 
 type Scenario = (&'static str, fn(&mut Simulation));
 
-const SCENARIOS: [Scenario; 17] = [
+const SCENARIOS: [Scenario; 19] = [
     ("first deploy", |s| {
         s.world().deploy(returns(2));
         s.settle();
@@ -118,6 +118,27 @@ const SCENARIOS: [Scenario; 17] = [
         s.world().goal(Goal::Up);
         s.world().go_to(ward_types::id::ReleaseId(1));
         s.settle();
+    }),
+    ("asleep, and woken by a request", |s| {
+        s.world().deploy(drowsy(5));
+        s.settle();
+        s.run(10_000);
+        s.world().asks();
+        s.run(3000);
+        s.world().is_answered();
+        s.run(10_000);
+        s.world().deploy(drowsy(5));
+        s.settle();
+    }),
+    ("a request while it falls asleep", |s| {
+        s.world().deploy(drowsy(60));
+        s.settle();
+        s.world().gateway.takes = 300;
+        s.world().sleeps();
+        s.run(350);
+        s.world().asks();
+        s.run(5000);
+        s.world().is_answered();
     }),
     ("seeded, until its time is over", |s| {
         s.world().lasts(Some(20_000));

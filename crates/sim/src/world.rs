@@ -166,6 +166,10 @@ impl World for Shared {
         seen.clone()
     }
 
+    fn is_in_use(&self, _env: &EnvId) -> bool {
+        false
+    }
+
     async fn start(&self, facts: InstanceFacts, _release: &Release) -> Result<(), String> {
         self.effect(Then::GoesOn, |world| world.start(facts)).await
     }

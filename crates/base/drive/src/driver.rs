@@ -127,6 +127,7 @@ impl<W: World> Driver<W> {
         Observed {
             instances,
             gateway: self.world.gateway(&self.env, goal, look).await,
+            in_use: self.world.is_in_use(&self.env),
         }
     }
 
@@ -250,6 +251,8 @@ impl<W: World> Driver<W> {
             | Action::Exchanged { .. }
             | Action::Tried { .. }
             | Action::End { .. }
+            | Action::Sleep { .. }
+            | Action::Wake { .. }
             | Action::Fill { .. }
             | Action::Snapshotted { .. }
             | Action::WarnOfEnd
@@ -333,6 +336,8 @@ impl<W: World> Driver<W> {
                 snapshot: *snapshot,
                 keep: *keep,
             }),
+            Action::Sleep { cause } => Some(Event::EnvironmentSlept { env, cause: *cause }),
+            Action::Wake { by } => Some(Event::EnvironmentWoken { env, by: *by }),
             Action::WarnOfEnd => Some(Event::ExpiryNear { env }),
             Action::Delete => Some(Event::EnvironmentDeleted { env }),
             Action::Retire { release } => Some(Event::ReleaseRetired {
@@ -370,6 +375,7 @@ impl<W: World> Driver<W> {
             split: planned.split.clone(),
             probe: planned.probe.clone(),
             maintenance: planned.maintenance.clone(),
+            asleep: planned.asleep,
             guard: newest
                 .map(|service| service.guard.clone())
                 .unwrap_or_default(),

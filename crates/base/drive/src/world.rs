@@ -67,6 +67,9 @@ pub trait World: Send + Sync {
         look: Look,
     ) -> impl Future<Output = Option<SeenGateway>> + Send;
 
+    /// Whether something uses an environment of which neither its log nor the gateway knows.
+    fn is_in_use(&self, env: &EnvId) -> bool;
+
     /// Starts an instance, with the configuration of a release.
     fn start(
         &self,

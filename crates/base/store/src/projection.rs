@@ -71,6 +71,8 @@ pub(crate) fn touched(before: &State, event: &Event) -> Vec<Row> {
         Event::EnvironmentCreated { env, .. }
         | Event::EnvironmentExtended { env, .. }
         | Event::ExpiryNear { env }
+        | Event::EnvironmentSlept { env, .. }
+        | Event::EnvironmentWoken { env, .. }
         | Event::EnvironmentEnding { env, .. }
         | Event::ConfigChanged { env, .. }
         | Event::SecretChanged { env, .. }
@@ -168,6 +170,7 @@ fn head(environment: &Environment) -> Environment {
         snapshots: environment.snapshots.clone(),
         life: environment.life.clone(),
         runs: environment.runs.clone(),
+        sleep: environment.sleep.clone(),
     }
 }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use ward_types::id::{EnvId, InstanceId};
 use ward_types::table::{
-    Answer, Applied, Challenge, GatewayObserved, GatewayReply, GatewayRequest, Handover, Table,
+    Answer, Applied, Call, Challenge, GatewayObserved, GatewayReply, GatewayRequest, Handover,
+    Table,
 };
 use ward_types::tally::GatewayTally;
 use ward_types::time::Millis;
@@ -194,6 +195,18 @@ impl Control {
     pub async fn metrics_listener(&self) -> Result<Option<TcpListener>, ControlError> {
         let (_, descriptors) = self.exchange(GatewayRequest::MetricsListener).await?;
         Ok(descriptors.into_iter().next().map(TcpListener::from))
+    }
+
+    /// The environments that sleep and for which requests are held: as soon as there is one beside `known`, or after a
+    /// few seconds. For a connection of its own, because nothing else is asked meanwhile.
+    ///
+    /// # Errors
+    /// [`ControlError`]; a gateway of an older version does not understand the question.
+    pub async fn calls(&self, known: Vec<Call>) -> Result<Vec<Call>, ControlError> {
+        match self.answer(&GatewayRequest::Calls { known }).await?.0 {
+            GatewayReply::Called { calls } => Ok(calls),
+            _ => Err(self.broken(io::ErrorKind::InvalidData.into())),
+        }
     }
 
     /// What the gateway has counted since it began.

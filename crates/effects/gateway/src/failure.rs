@@ -207,6 +207,13 @@ impl Failure {
         Retry::Soon,
         "No instance of the application is ready. Try again in a moment.",
     );
+    /// Its environment sleeps, and did not wake in time.
+    pub(crate) const ASLEEP: Self = Self::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Fault::Ward,
+        Retry::After(10),
+        "The application sleeps while nobody uses it, and did not wake within 30 seconds. Try again in a moment.",
+    );
     /// No instance took a connection. Nothing was sent.
     pub(crate) const UNREACHABLE: Self = Self::new(
         StatusCode::SERVICE_UNAVAILABLE,

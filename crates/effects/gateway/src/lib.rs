@@ -26,6 +26,7 @@ mod affinity;
 mod balance;
 mod budget;
 pub mod ca;
+mod calls;
 pub mod certificates;
 mod challenges;
 mod client;

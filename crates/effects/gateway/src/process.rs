@@ -26,6 +26,7 @@ use crate::access::AccessLog;
 use crate::adapt;
 use crate::admission::Admission;
 use crate::affinity;
+use crate::calls::Calls;
 use crate::clock;
 use crate::egress::Record;
 use crate::gate::Ports;
@@ -187,6 +188,7 @@ fn serve(options: Options) -> Result<(), StartError> {
         egress: Record::new(&folder),
         ports: ports(&listeners),
         tls,
+        calls: Calls::default(),
         tallies,
         access: scribe.as_ref().map(Scribe::outbox).zip(query),
     });

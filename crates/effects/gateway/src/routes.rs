@@ -14,7 +14,7 @@ use ward_types::balance::Balance;
 use ward_types::id::{EnvId, Generation, InstanceId, Name};
 use ward_types::maintenance::Maintenance;
 use ward_types::route::{Route, RouteSettings};
-use ward_types::table::{Endpoint, GatewayObserved, Version};
+use ward_types::table::{Call, Endpoint, GatewayObserved, Version};
 
 pub(crate) use check::TableError;
 use memory::forget;
@@ -47,6 +47,8 @@ pub(crate) struct Pool {
     pub(crate) gap: Arc<Gap>,
     /// What clients of the outside get instead of answers.
     pub(crate) maintenance: Option<Maintenance>,
+    /// The sleep of its environment, while its requests are held for that.
+    pub(crate) asleep: Option<Call>,
     /// What its clients may take.
     pub(crate) guard: Guard,
     /// What brings its clients back to their instances.
@@ -301,6 +303,10 @@ impl Routing {
             budget: budget.unwrap_or_else(|| Arc::new(Budget::new(clock::millis()))),
             gap,
             maintenance: said.maintenance.clone(),
+            asleep: said.asleep.map(|asleep| Call {
+                env: said.env.clone(),
+                asleep,
+            }),
         }
     }
 
@@ -377,6 +383,7 @@ impl Routing {
         let mut observed = GatewayObserved {
             pid: std::process::id(),
             table: offer::table(self.current().table, &[]),
+            holds: true,
             ..GatewayObserved::default()
         };
         for ((env, id), instance) in known.iter() {
@@ -419,6 +426,10 @@ fn tell_who_waits(before: &Routes, after: &Routes) {
             pool.gap.end();
         } else if pool.endpoints.is_empty() {
             pool.gap.begin(clock::millis());
+        }
+        // Who waits for it to wake, calls by the sleep that it is in.
+        if old.is_some_and(|old| old.asleep != pool.asleep) {
+            pool.gap.wake();
         }
     }
     let leads_on = |pool: &Pool, now: Option<&Arc<Pool>>| {

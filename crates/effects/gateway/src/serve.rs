@@ -117,6 +117,12 @@ impl Desk {
             | GatewayRequest::Observe { known: None }
             | GatewayRequest::Listeners
             | GatewayRequest::MetricsListener => {}
+            GatewayRequest::Calls { known } => {
+                // Whoever asks should hear of the successor soon, and of what is still held here.
+                let leaves = socket::reached(&self.shared.phase, Phase::Quitting);
+                let calls = self.shared.calls.beside(&known, leaves).await;
+                return Ok(GatewayReply::Called { calls });
+            }
             GatewayRequest::Tally => {
                 let tally = metrics::tally(&self.shared);
                 return Ok(GatewayReply::Tallied { tally });

@@ -17,6 +17,7 @@ use ward_types::table::{GatewayObserved, Refusal};
 use crate::access::Query;
 use crate::admission::{Admission, Seat};
 use crate::balance::Lots;
+use crate::calls::Calls;
 use crate::client;
 use crate::connection;
 use crate::egress;
@@ -90,6 +91,8 @@ pub(crate) struct Shared {
     pub(crate) failed_handshakes: Sparing,
     /// How TLS is spoken.
     pub(crate) tls: Tls,
+    /// The requests that are held for environments that sleep.
+    pub(crate) calls: Calls,
     /// What is counted.
     pub(crate) tallies: Arc<Tallies>,
     /// Where lines of the access log are put, and whether they have query strings.
@@ -106,6 +109,7 @@ impl Shared {
     pub(crate) fn complete(&self, observed: GatewayObserved) -> GatewayObserved {
         GatewayObserved {
             refused: self.refusals.all(),
+            calls: self.calls.all(),
             certificates: self.tls.observe(),
             ..observed
         }

@@ -204,6 +204,7 @@ impl World {
                 split: None,
                 probe: None,
                 maintenance: None,
+                asleep: None,
                 guard: Default::default(),
                 balance: Default::default(),
             }],

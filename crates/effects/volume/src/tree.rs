@@ -68,7 +68,7 @@ pub(crate) fn bytes(root: &Path) -> Result<u64, Error> {
             // A file of several names is one.
             let names = match kind(stat) {
                 FileType::Directory => 1,
-                _ => u64::try_from(stat.st_nlink).unwrap_or(1).max(1),
+                _ => stat.st_nlink.max(1),
             };
             bytes += own / names;
             if kind(stat) == FileType::Directory && depth < DEEPEST {

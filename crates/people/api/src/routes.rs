@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use ward_server::{Actor, Control, Direction, LogQuery, Purged, Refusal, RefusalKind};
 use ward_types::changes::{CarryOutRequest, EnvDiffView, PlanRequest};
 use ward_types::environments::{
-    CreateRequest, DeleteRequest, EnvironmentDetail, EnvironmentsView, ExtendRequest,
+    CreateRequest, DeleteRequest, EnvironmentDetail, EnvironmentsView, ExtendRequest, NapRequest,
 };
 use ward_types::id::{EnvId, Name, PipelineRunId};
 use ward_types::run::{Run, RunRequest, RunsView, StopRequest};
@@ -98,6 +98,8 @@ pub fn router(control: Control) -> Router {
         .route("/v1/environments", get(environments))
         .route("/v1/environments/create", post(create))
         .route("/v1/environments/extend", post(extend))
+        .route("/v1/environments/sleep", post(sleep))
+        .route("/v1/environments/wake", post(wake))
         .route("/v1/environments/delete", post(delete))
         .route("/v1/volumes", get(volumes))
         .route("/v1/volumes/restore", post(restore_volume))
@@ -521,6 +523,22 @@ async fn extend(
     Json(request): Json<ExtendRequest>,
 ) -> Answer<EnvironmentDetail> {
     Ok(Json(control.extend(&actor, &request).await?))
+}
+
+async fn sleep(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<NapRequest>,
+) -> Response {
+    streamed(|progress| control.sleep(actor, request, progress))
+}
+
+async fn wake(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<NapRequest>,
+) -> Response {
+    streamed(|progress| control.wake(actor, request, progress))
 }
 
 async fn delete(

@@ -23,7 +23,7 @@ pub(crate) use self::deploying::{
     Deploy, Deployment, Down, GoTo, Maintenance, OfDeployment, Pace, Pipeline, Plan, Policy,
     Promote, Steered, Up, Vote,
 };
-pub(crate) use self::environments::{Env, EnvDiff, Extend, Made};
+pub(crate) use self::environments::{Env, EnvDiff, Extend, Made, Nap};
 pub(crate) use self::looking::{Audit, Check, Events, Logs, Status, Top, Trust};
 pub(crate) use self::processes::{Addresses, ForGateway, Serve, Switch, Traceparent, Upgrade};
 pub(crate) use self::running::{AskedRun, Db, Exec, Job, Run};

@@ -7,6 +7,7 @@ use ward_types::maintenance::Maintenance;
 use ward_types::release::{Gap, Phase};
 use ward_types::route::Route;
 use ward_types::run::Attempt;
+use ward_types::sleep::{Alarm, Drowsiness};
 use ward_types::spec::{Probe, Schema};
 use ward_types::table::Split;
 use ward_types::time::{Millis, Timestamp};
@@ -144,6 +145,16 @@ pub enum Action {
         /// By what.
         cause: Cause,
     },
+    /// Record that the environment goes to sleep: becomes the event `EnvironmentSlept`. Nothing else is done with it.
+    Sleep {
+        /// Why.
+        cause: Drowsiness,
+    },
+    /// Record that it is woken: becomes the event `EnvironmentWoken`. Nothing else is done with it.
+    Wake {
+        /// What wakes it.
+        by: Alarm,
+    },
     /// Record that its end is near: becomes the event `ExpiryNear`.
     WarnOfEnd,
     /// Record that nothing of it is left but its history: becomes the event `EnvironmentDeleted`.
@@ -171,4 +182,6 @@ pub struct PlannedPool {
     pub probe: Option<Probe>,
     /// What clients get instead of answers, for now.
     pub maintenance: Option<Maintenance>,
+    /// Since when the environment sleeps whose requests are held.
+    pub asleep: Option<Timestamp>,
 }

@@ -56,7 +56,8 @@ fn end(scene: &Scene, draft: &mut Draft, deployment: &Deployment, failure: Failu
     draft.enter(deployment, phase);
 }
 
-fn stop_databases(scene: &Scene, draft: &mut Draft) {
+/// When nothing else runs any more.
+pub(crate) fn stop_databases(scene: &Scene, draft: &mut Draft) {
     let services = scene.seen().filter(|i| i.facts.role != Role::Database);
     let running = services.filter(|i| !i.is_over()).count();
     if running == 0 {

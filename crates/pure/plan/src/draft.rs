@@ -153,6 +153,6 @@ fn rank(action: &Action) -> u8 {
         | Action::WarnOfEnd => 7,
         Action::Move { .. } => 8,
         Action::Retire { .. } => 9,
-        Action::End { .. } | Action::Delete => 10,
+        Action::End { .. } | Action::Delete | Action::Sleep { .. } | Action::Wake { .. } => 10,
     }
 }

@@ -35,6 +35,7 @@ mod route;
 mod runs;
 mod scene;
 mod serve;
+mod sleep;
 mod snapshot;
 pub mod source;
 mod stages;
@@ -95,8 +96,13 @@ pub fn plan(
         fill::unmake(&mut draft);
         return draft.finish(now);
     }
+    if let Some(turn) = sleep::turn(&scene) {
+        draft.act(turn);
+        return draft.finish(now);
+    }
     endings::step(&scene, &mut draft);
     match env.goal {
+        Goal::Up if env.asleep().is_some() => sleep::fall(&scene, &mut draft),
         Goal::Up => up(&scene, &mut draft),
         Goal::Down | Goal::Purged => down::step(&scene, &mut draft),
     }
@@ -124,4 +130,5 @@ fn up(scene: &Scene, draft: &mut Draft) {
     route::step(scene, draft);
     drain::services(scene, draft);
     retention::step(scene, draft);
+    sleep::step(scene, draft);
 }

@@ -2,7 +2,7 @@
 //!
 //! Only what cannot be seen: since when something is so. Losing it does no harm: budgets count from then
 //! on again, and so do the requests by which a release is judged, and the time of a stage that asks for
-//! them; an instance that ends during a rollout counts as never having been healthy, one that ends later as
+//! them, and the time for which nobody used the environment; an instance that ends during a rollout counts as never having been healthy, one that ends later as
 //! a failure to start unless it ran for long.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +19,7 @@ use crate::hold;
 use crate::limits::WELL;
 use crate::pools;
 use crate::scene::{Scene, Stand};
+use crate::sleep::{self, Quiet};
 use crate::stages::Rollout;
 use crate::tables;
 use crate::waiting::Bound;
@@ -50,6 +51,8 @@ pub struct Memory {
     pub(crate) switched: Option<DeploymentId>,
     /// Until when the deployment's phase could start nothing, because something else had to be gone first.
     pub(crate) barred: Option<Barred>,
+    /// How it is used; `None` while it is not awake.
+    pub(crate) quiet: Option<Quiet>,
 }
 
 /// That something had to be gone before anything could be started.
@@ -104,6 +107,7 @@ pub(crate) fn note(scene: &Scene) -> Memory {
         watch,
         switched: switched(scene),
         barred: exchange::barred(scene),
+        quiet: sleep::quiet(scene),
     }
 }
 

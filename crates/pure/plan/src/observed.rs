@@ -20,6 +20,9 @@ pub struct Observed {
     pub instances: BTreeMap<InstanceId, SeenInstance>,
     /// The gateway; `None` while it does not answer.
     pub gateway: Option<SeenGateway>,
+    /// Whether something uses it of which neither the log nor the gateway knows: somebody who looks into a database,
+    /// or another environment that is filled with its rows. It does not fall asleep meanwhile.
+    pub in_use: bool,
 }
 
 /// One instance as the engine sees it.
@@ -44,4 +47,8 @@ pub struct SeenGateway {
     pub traffic: BTreeMap<InstanceId, Traffic>,
     /// How long the answers of each instance took; one that is not named has answered nothing.
     pub latency: BTreeMap<InstanceId, Histogram>,
+    /// Whether it holds requests for an environment that sleeps.
+    pub holds: bool,
+    /// Whether it holds some just now.
+    pub held: bool,
 }

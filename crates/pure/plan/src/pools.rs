@@ -166,6 +166,7 @@ pub(crate) fn pool(
         split: None,
         probe: None,
         maintenance: scene.env.maintained.of(name).cloned(),
+        asleep: None,
     }
 }
 
@@ -180,6 +181,7 @@ fn is_same(pool: &Pool, plan: &PlannedPool) -> bool {
         && pool.split == plan.split
         && pool.probe == plan.probe
         && pool.maintenance == plan.maintenance
+        && pool.asleep == plan.asleep
         && same_set(pool.routes.iter(), plan.routes.iter())
         && same_set(
             pool.endpoints.iter().map(|e| &e.instance),

@@ -31,6 +31,7 @@ pub(crate) fn of(scene: &Scene, instance: &SeenInstance) -> Purpose {
     match (scene.env.goal, instance.facts.role) {
         (_, Role::Run(_)) => runs::purpose(scene, instance),
         (Goal::Down | Goal::Purged, _) => Purpose::Done,
+        (Goal::Up, _) if scene.env.asleep().is_some() => Purpose::Done,
         (Goal::Up, Role::Database) => Purpose::Needed,
         (Goal::Up, Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Snapshot) => {
             of_command(scene, instance)

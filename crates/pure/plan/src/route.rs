@@ -16,6 +16,7 @@ use crate::pools;
 use crate::revert;
 use crate::roll;
 use crate::scene::{Scene, Stand};
+use crate::sleep;
 use crate::stages::{Requests, Rollout};
 use crate::tables;
 use crate::trial;
@@ -41,6 +42,14 @@ fn wanted(scene: &Scene) -> Vec<PlannedPool> {
     if scene.env.goal != Goal::Up {
         return Vec::new();
     }
+    match scene.env.asleep() {
+        Some(asleep) => sleep::held(scene, asleep.since),
+        None => sleep::waking(scene, awake(scene)),
+    }
+}
+
+/// The same of one that is awake.
+fn awake(scene: &Scene) -> Vec<PlannedPool> {
     if let Some(rollout) = scene.rollout.filter(|rollout| rollout.is_gradual()) {
         match scene.stand {
             Stand::Before => return by_stage(scene, rollout, None),

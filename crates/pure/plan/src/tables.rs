@@ -223,6 +223,7 @@ fn staying(scene: &Scene, pool: &Pool, left: Vec<InstanceId>) -> PlannedPool {
         split: None,
         probe: None,
         maintenance: scene.env.maintained.of(&pool.service).cloned(),
+        asleep: None,
     }
 }
 

@@ -92,6 +92,7 @@ fn rich() -> EnvSpec {
         keep_warm: Millis::secs(600),
         seeded: true,
         copy_data: ward_types::spec::CopyData::Allowed,
+        sleep: Some(Millis::secs(1800)),
         keep_releases: 10,
         deadlines: Deadlines {
             queue: Millis::secs(1),

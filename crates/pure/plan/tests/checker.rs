@@ -19,6 +19,8 @@ mod moving;
 mod routing;
 #[path = "checker/schema.rs"]
 mod schema;
+#[path = "checker/sleeping.rs"]
+mod sleeping;
 #[path = "checker/snapshots.rs"]
 mod snapshots;
 #[path = "checker/staging.rs"]
@@ -40,6 +42,7 @@ use keeping::retiring;
 use moving::moving;
 use routing::routing;
 use schema::schema;
+use sleeping::sleeping;
 use snapshots::snapshots;
 use staging::staging;
 use starting::starting;
@@ -147,6 +150,7 @@ fn route(service: &str, endpoints: &[&str]) -> Action {
             split: None,
             probe: None,
             maintenance: None,
+            asleep: None,
         }],
     }
 }
@@ -244,10 +248,13 @@ fn word(objection: &Objection) -> &'static str {
         Objection::Overlaps { .. } => "overlaps",
         Objection::FalseGap { .. } => "false gap",
         Objection::FalseTry { .. } => "false try",
+        Objection::SleepsAtWork => "sleeps at work",
+        Objection::WakesUncalled => "wakes uncalled",
+        Objection::WrongSleep { .. } => "wrong sleep",
     }
 }
 
-const WORDS: usize = 42;
+const WORDS: usize = 45;
 
 /// One wrong plan: what is wrong with it, the world, the plan, and the objection that it must meet.
 type Wrong = (&'static str, Case, Vec<Action>, &'static str);
@@ -267,6 +274,7 @@ fn all() -> Vec<Wrong> {
     all.extend(runs());
     all.extend(schema());
     all.extend(exchanging());
+    all.extend(sleeping());
     all
 }
 
@@ -320,6 +328,7 @@ fn split(endpoints: &[&str], percent: u8, sticky: Option<Sticky>) -> Action {
             }),
             probe: None,
             maintenance: None,
+            asleep: None,
         }],
     }
 }

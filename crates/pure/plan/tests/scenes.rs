@@ -23,6 +23,7 @@ use ward_types::release::{
     DataState, Deployment, Environment, Failure, Goal, Pause, Phase, Reason, Served, Verdict,
 };
 use ward_types::run::{Overlap, Run};
+use ward_types::sleep::{Alarm, Asleep, Drowsiness, Sleep, Woken};
 use ward_types::spec::{Amount, EnvSpec, RouteSpec, ServiceSpec, Strategy};
 use ward_types::table::{Endpoint, Pool, Split, Traffic};
 use ward_types::time::{Millis, Timestamp};
@@ -45,7 +46,11 @@ fn scene(dice: &mut Dice) -> Scene {
     // Sometimes the counter was lost.
     let ordinal = if dice.chance(3) { 1 } else { next };
     let gateway = (!dice.chance(15)).then(|| gateway(dice, &env, &instances));
-    let observed = Observed { instances, gateway };
+    let observed = Observed {
+        instances,
+        gateway,
+        in_use: dice.chance(10),
+    };
     Scene {
         env,
         observed,
@@ -85,6 +90,7 @@ fn any_spec(dice: &mut Dice) -> EnvSpec {
     let mut spec = spec(&services, databases);
     spec.keep_warm = Millis(dice.below(3) * 100_000);
     spec.keep_releases = u32::try_from(1 + dice.below(4)).unwrap();
+    spec.sleep = dice.chance(40).then(|| Millis(dice.below(100_000)));
     spec
 }
 
@@ -116,7 +122,24 @@ fn environment(dice: &mut Dice) -> Environment {
         env.runs.last = run.id;
         env.runs.open.insert(run.id, run);
     }
+    env.sleep = sleep(dice);
     env
+}
+
+/// Half as if it had never slept.
+fn sleep(dice: &mut Dice) -> Sleep {
+    let asleep = Asleep {
+        since: moment(dice),
+        cause: Drowsiness::Idle,
+    };
+    let woken = Woken {
+        at: moment(dice),
+        by: *dice.pick(&[Alarm::Request, Alarm::Asked, Alarm::Deployment, Alarm::Run]),
+    };
+    Sleep {
+        asleep: dice.chance(20).then_some(asleep),
+        woken: dice.chance(40).then_some(woken),
+    }
 }
 
 fn run(dice: &mut Dice, id: RunId) -> Run {
@@ -334,6 +357,8 @@ fn gateway(
         .filter(|d| d.reason == Reason::Deploy && mixes && Some(shown) == env.current)
         .map(|d| d.to);
     let mut pools = Vec::new();
+    let asleep = env.sleep.asleep.map(|asleep| asleep.since);
+    let asleep = asleep.or(env.sleep.woken.map(|woken| woken.at));
     for (service, declared) in &env.releases[&shown].spec.services {
         if declared.port.is_none() || dice.chance(10) {
             continue;
@@ -383,6 +408,7 @@ fn gateway(
             split,
             probe: any_probe(dice),
             maintenance: None,
+            asleep: asleep.filter(|_| dice.chance(80)),
             guard: ward_types::guard::Guard::default(),
             balance: ward_types::balance::Balance::default(),
         });
@@ -409,6 +435,8 @@ fn gateway(
         pools,
         traffic,
         latency: BTreeMap::new(),
+        holds: true,
+        held: dice.chance(10),
     }
 }
 
@@ -461,6 +489,7 @@ fn left_by_r2(specs: [EnvSpec; 3], reason: Reason, phase: Phase, left: &[&str]) 
             split: None,
             probe: None,
             maintenance: None,
+            asleep: None,
             guard: ward_types::guard::Guard::default(),
             balance: ward_types::balance::Balance::default(),
         });
@@ -469,10 +498,16 @@ fn left_by_r2(specs: [EnvSpec; 3], reason: Reason, phase: Phase, left: &[&str]) 
         pools,
         traffic: BTreeMap::new(),
         latency: BTreeMap::new(),
+        holds: true,
+        held: false,
     });
     Scene {
         env,
-        observed: Observed { instances, gateway },
+        observed: Observed {
+            instances,
+            gateway,
+            in_use: false,
+        },
         ordinal: 10,
     }
 }
@@ -658,6 +693,11 @@ fn holds(scene: &Scene, plan: &Plan, now: Timestamp) -> Result<(), TestCaseError
         .iter()
         .filter_map(|w| w.bound())
         .any(|b| b.until > now);
-    prop_assert_eq!(ahead, plan.wake.is_some());
+    // Beside what is waited for there is only the moment at which it falls asleep, or counts as awake.
+    let current = env.current.and_then(|current| env.releases.get(&current));
+    let drowsy = current.is_some_and(|release| release.spec.sleep.is_some());
+    let drowsy = drowsy || env.sleep.woken.is_some();
+    prop_assert!(plan.wake.is_some() || !ahead);
+    prop_assert!(plan.wake.is_none() || ahead || drowsy);
     Ok(())
 }

@@ -44,6 +44,8 @@ mod rollouts;
 mod runs;
 #[path = "transcripts/schemas.rs"]
 mod schemas;
+#[path = "transcripts/sleeping.rs"]
+mod sleeping;
 #[path = "transcripts/strategies.rs"]
 mod strategies;
 #[path = "transcripts/volumes.rs"]

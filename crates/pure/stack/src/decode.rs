@@ -50,6 +50,8 @@ pub(crate) fn spec(id: EnvId, env: &Table) -> Option<EnvSpec> {
             "allowed" => CopyData::Allowed,
             _ => CopyData::Denied,
         },
+        // The one word that is no duration is `never`.
+        sleep: own.limit("sleep"),
         protected: file.flag("protected").unwrap_or_default(),
         policy: policy::policy(&file),
         secrets: secret::specs(env),

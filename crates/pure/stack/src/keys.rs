@@ -556,6 +556,9 @@ pub const KEYS: &[Key] = &[
     Key::new("environment.*.copy_data", text(Rule::Choice(&["denied", "allowed"])), Need::Default(r#""denied""#), r#""allowed""#)
         .about("Whether its rows may be copied into another environment (`ward env clone`, or `ward env create --copy-data`). Denied unless somebody writes it down.")
         .also(&["clone", "copy", "clone_data"]),
+    Key::new("environment.*.sleep", text(Rule::DurationOr { word: "never", least: "1s", most: "30d" }), Need::Default(r#""never""#), r#""30m""#)
+        .about("How long nobody asks it for anything until it sleeps: its instances stop, its data is kept, and its first request wakes it. Every request through the gateway counts, those between its own services too, and so do open websockets. Copies of it sleep as it does, unless `ward env create --sleep` says otherwise.")
+        .also(&["idle", "idle_timeout", "sleep_after", "scale_to_zero", "suspend", "auto_stop", "hibernate"]),
 
     Key::new("pipeline", Kind::Each(20), Need::Optional, r#"{ delivery = { stages = ["dev", "qa", "prod"] } }"#)
         .about("The ways on which builds go through the environments, each under the name by which `ward pipeline run` calls it.")

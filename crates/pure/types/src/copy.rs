@@ -12,6 +12,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{EnvId, Name};
+use crate::life::Origin;
 use crate::policy::Policy;
 use crate::spec::EnvSpec;
 use crate::tls::HostTls;
@@ -160,14 +161,15 @@ fn is_host(text: &str) -> bool {
 ///
 /// # Errors
 /// [`CopyError`], when the pattern gives a host no name, or not one of its own.
-pub fn copied(spec: &EnvSpec, id: &EnvId, pattern: &HostPattern) -> Result<EnvSpec, CopyError> {
-    let hosts = mapped(spec, id, pattern)?;
+pub fn copied(spec: &EnvSpec, id: &EnvId, origin: &Origin) -> Result<EnvSpec, CopyError> {
+    let hosts = mapped(spec, id, &origin.hosts)?;
     let mut copy = EnvSpec {
         id: id.clone(),
         seeded: true,
         // What protects the original is about the original: a copy comes and goes.
         protected: false,
         policy: Policy::default(),
+        sleep: origin.sleep.or(spec.sleep),
         ..spec.clone()
     };
     for job in copy.jobs.values_mut().filter(|job| !job.copies) {
@@ -283,6 +285,7 @@ fn named(spec: &EnvSpec) -> Vec<(&str, &Name)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Millis;
     use crate::tls::CertificateFiles;
 
     fn spec(services: &str) -> EnvSpec {
@@ -305,9 +308,33 @@ mod tests {
         )
     }
 
+    fn origin(pattern: &str) -> Origin {
+        Origin {
+            from: Name::parse("prod").unwrap(),
+            hosts: HostPattern::parse(pattern).unwrap(),
+            sleep: None,
+            above: None,
+        }
+    }
+
+    #[test]
+    fn a_copy_sleeps_as_its_parent_unless_it_is_told_otherwise() {
+        let spec = EnvSpec {
+            sleep: Some(Millis::secs(60)),
+            ..spec(&service("web", &[]))
+        };
+        let id = EnvId::parse("shop/demo").unwrap();
+        let own = Origin {
+            sleep: Some(Millis::secs(5)),
+            ..origin(DEFAULT)
+        };
+        let sleeps = |origin: &Origin| copied(&spec, &id, origin).unwrap().sleep.unwrap().0;
+        assert_eq!((sleeps(&origin(DEFAULT)), sleeps(&own)), (60_000, 5_000));
+    }
+
     fn hosts(spec: &EnvSpec, pattern: &str) -> Result<Vec<String>, CopyError> {
         let id = EnvId::parse("shop/demo").unwrap();
-        let copy = copied(spec, &id, &HostPattern::parse(pattern).unwrap())?;
+        let copy = copied(spec, &id, &origin(pattern))?;
         assert_eq!(copy.id, id);
         let routes = copy.services.values().flat_map(|s| &s.routes);
         Ok(routes.filter_map(|route| route.host.clone()).collect())
@@ -399,7 +426,7 @@ mod tests {
         spec.services.values_mut().next().unwrap().routes[0].tls = Some(tls.clone());
         let id = EnvId::parse("shop/demo").unwrap();
         let with = |pattern: &str| {
-            let copy = copied(&spec, &id, &HostPattern::parse(pattern).unwrap()).unwrap();
+            let copy = copied(&spec, &id, &origin(pattern)).unwrap();
             copy.services.values().next().unwrap().routes[0].tls.clone()
         };
         let local = with(DEFAULT).unwrap();

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::copy::HostPattern;
 use crate::id::{EnvId, Name, ReleaseId};
 use crate::life::{Ending, Expiry, Origin, Said};
+use crate::sleep::Sleep;
 use crate::time::{Millis, Timestamp};
 use crate::view::Until;
 
@@ -25,6 +26,9 @@ pub struct CreateRequest {
     /// How long it lasts; `None`: until somebody deletes it.
     #[serde(default)]
     pub ttl: Option<Millis>,
+    /// How long nobody asks it for anything until it sleeps; `None`: as what it is a copy of.
+    #[serde(default)]
+    pub sleep: Option<Millis>,
     /// Why, for the audit log.
     pub why: String,
     /// When the stream ends.
@@ -66,6 +70,16 @@ pub enum NewEnd {
     Never,
 }
 
+/// The body of `POST /v1/environments/sleep` and of `POST /v1/environments/wake`; the answer is a stream of
+/// [`Progress`](crate::view::Progress).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NapRequest {
+    /// The environment.
+    pub env: EnvId,
+    /// Why, for the audit log.
+    pub why: String,
+}
+
 /// The body of `POST /v1/environments/delete`; the answer is a stream of [`Progress`](crate::view::Progress).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteRequest {
@@ -99,6 +113,12 @@ pub struct EnvironmentDetail {
     pub ending: Option<Ending>,
     /// When nothing of it was left but its history.
     pub deleted: Option<Timestamp>,
+    /// How long nobody asks it for anything until it sleeps; `None`: it never does by itself.
+    #[serde(default)]
+    pub sleeps_after: Option<Millis>,
+    /// Whether it sleeps.
+    #[serde(default)]
+    pub sleep: Sleep,
     /// The release that serves.
     pub release: Option<ReleaseId>,
     /// The version of that release.
@@ -126,6 +146,8 @@ pub struct DataView {
 pub enum Standing {
     /// It should run, and a release serves.
     Up,
+    /// It should run, and sleeps until somebody asks it for something.
+    Asleep,
     /// It should run, and comes up: no release serves yet.
     Coming,
     /// It should run, and no release serves: its deployments have failed.

@@ -18,6 +18,7 @@ use crate::policy::Rule;
 use crate::release::{Deployment, Gap, Goal, Phase, Release};
 use crate::run::{Attempt, Run};
 use crate::secrets::{self, SecretName};
+use crate::sleep::{Alarm, Drowsiness};
 use crate::source::{CommitId, KeptBuild, Seen, Source, Standing};
 use crate::spec::Schema;
 use crate::time::Timestamp;
@@ -76,6 +77,20 @@ pub enum Event {
     ExpiryNear {
         /// Which environment.
         env: EnvId,
+    },
+    /// An environment goes to sleep: from here on the gateway holds what comes for it, and its instances stop.
+    EnvironmentSlept {
+        /// Which.
+        env: EnvId,
+        /// Why.
+        cause: Drowsiness,
+    },
+    /// An environment is woken: its instances start again.
+    EnvironmentWoken {
+        /// Which.
+        env: EnvId,
+        /// What wakes it.
+        by: Alarm,
     },
     /// An environment ends: from here on nothing brings it up again, and its data goes.
     EnvironmentEnding {
@@ -517,6 +532,8 @@ impl Event {
             Event::EnvironmentCreated { env, .. }
             | Event::EnvironmentExtended { env, .. }
             | Event::ExpiryNear { env }
+            | Event::EnvironmentSlept { env, .. }
+            | Event::EnvironmentWoken { env, .. }
             | Event::EnvironmentEnding { env, .. }
             | Event::EnvironmentDeleted { env }
             | Event::ReleaseRecorded { env, .. }
@@ -587,6 +604,8 @@ impl Event {
             Event::EnvironmentCreated { .. } => "environment_created",
             Event::EnvironmentExtended { .. } => "environment_extended",
             Event::ExpiryNear { .. } => "expiry_near",
+            Event::EnvironmentSlept { .. } => "environment_slept",
+            Event::EnvironmentWoken { .. } => "environment_woken",
             Event::EnvironmentEnding { .. } => "environment_ending",
             Event::EnvironmentDeleted { .. } => "environment_deleted",
             Event::ReleaseRecorded { .. } => "release_recorded",

@@ -14,6 +14,7 @@ use crate::copy::HostPattern;
 use crate::event::MisfitEvent;
 use crate::id::{EnvId, Name, ReleaseId};
 use crate::release::{DataState, Environment, Goal, Phase};
+use crate::sleep::Sleep;
 use crate::spec::EnvSpec;
 use crate::time::{Millis, Timestamp};
 
@@ -82,6 +83,9 @@ pub struct Origin {
     pub from: Name,
     /// How its hosts are named.
     pub hosts: HostPattern,
+    /// After how long without a request it sleeps, where that was said for it; else as what it is a copy of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sleep: Option<Millis>,
     /// What that one was a copy of, when this one was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub above: Option<Box<Origin>>,
@@ -174,6 +178,7 @@ impl Environment {
             ..life
         };
         self.goal = Goal::Up;
+        self.sleep = Sleep::default();
         self.data_gone = false;
     }
 

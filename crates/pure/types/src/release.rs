@@ -13,6 +13,7 @@ use crate::policy::Waivers;
 use crate::run::Runs;
 use crate::schema::SchemaChange;
 use crate::secrets::{SecretName, Secrets};
+use crate::sleep::Sleep;
 use crate::source::Provenance;
 use crate::spec::EnvSpec;
 use crate::time::{Millis, Timestamp};
@@ -328,6 +329,9 @@ pub struct Environment {
     /// Where it comes from, and how it ends.
     #[serde(default)]
     pub life: Life,
+    /// Whether it sleeps.
+    #[serde(default, skip_serializing_if = "Sleep::is_none")]
+    pub sleep: Sleep,
 }
 
 impl Environment {
@@ -354,6 +358,7 @@ impl Environment {
             secrets: Secrets::new(),
             snapshots: Kept::new(),
             life: Life::default(),
+            sleep: Sleep::default(),
         }
     }
 

@@ -48,6 +48,9 @@ pub struct EnvSpec {
     /// Whether its rows may be copied into another environment.
     #[serde(default, skip_serializing_if = "CopyData::is_denied")]
     pub copy_data: CopyData,
+    /// How long nobody asks it for anything until it sleeps; `None`: it never does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sleep: Option<Millis>,
     /// Whether the default set of rules is on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protected: bool,

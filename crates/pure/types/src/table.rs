@@ -17,7 +17,7 @@ use crate::route::Route;
 use crate::secret::Secret;
 use crate::spec::{Probe, Sticky};
 use crate::tally::GatewayTally;
-use crate::time::Millis;
+use crate::time::{Millis, Timestamp};
 use crate::tls::CertificateObserved;
 
 /// What the gateway serves. An immutable value that is swapped whole.
@@ -71,6 +71,9 @@ pub struct Pool {
     pub probe: Option<Probe>,
     /// What clients get instead of answers, for now.
     pub maintenance: Option<Maintenance>,
+    /// Since when its environment sleeps, if it does or wakes just now: requests that find no instance wait for it to
+    /// wake, for as long as [`HELD_FOR`](crate::sleep::HELD_FOR) says.
+    pub asleep: Option<Timestamp>,
     /// What its clients may take.
     pub guard: Guard,
     /// How its requests are placed on its instances.
@@ -94,6 +97,8 @@ struct Written {
     #[serde(default)]
     maintenance: Option<Maintenance>,
     #[serde(default)]
+    asleep: Option<Timestamp>,
+    #[serde(default)]
     guard: Guard,
     #[serde(default)]
     balance: Balance,
@@ -110,6 +115,7 @@ impl From<Written> for Pool {
             split: written.split,
             probe: written.probe,
             maintenance: written.maintenance,
+            asleep: written.asleep,
             guard: written.guard,
             balance: written.balance,
         }
@@ -132,6 +138,8 @@ impl Serialize for Pool {
             probe: Option<&'a Probe>,
             #[serde(skip_serializing_if = "Option::is_none")]
             maintenance: Option<&'a Maintenance>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            asleep: Option<Timestamp>,
             #[serde(skip_serializing_if = "Guard::is_default")]
             guard: &'a Guard,
             #[serde(skip_serializing_if = "Balance::is_default")]
@@ -148,6 +156,7 @@ impl Serialize for Pool {
             split: self.split.as_ref(),
             probe: self.probe.as_ref(),
             maintenance: self.maintenance.as_ref(),
+            asleep: self.asleep,
             guard: &self.guard,
             balance: &self.balance,
         };
@@ -220,6 +229,12 @@ pub enum GatewayRequest {
     /// was given none. A request of its own, so that gateways and servers of other versions understand the
     /// one above.
     MetricsListener,
+    /// Which environments that sleep are asked for? The answer is a `Called`, given when there is one beside those that
+    /// are named here, or after a few seconds.
+    Calls {
+        /// Those that the server knows of, with the sleep that is meant.
+        known: Vec<Call>,
+    },
     /// What has been counted so far; the answer is a `Tallied`.
     Tally,
     /// Answer these challenges of ACME from now on, and no others (RFC 8555 section 8).
@@ -278,6 +293,11 @@ pub enum GatewayReply {
         /// What it has counted.
         tally: GatewayTally,
     },
+    /// The environments that sleep and for which requests are held.
+    Called {
+        /// All of them.
+        calls: Vec<Call>,
+    },
     /// What it has in memory alone.
     Handover {
         /// What it has in memory alone.
@@ -288,6 +308,15 @@ pub enum GatewayReply {
         /// Why, in a sentence.
         message: String,
     },
+}
+
+/// That requests are held for an environment that sleeps. It sleeps many times: which sleep is meant is a part of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Call {
+    /// Which environment.
+    pub env: EnvId,
+    /// Since when it sleeps, as the table says.
+    pub asleep: Timestamp,
 }
 
 /// A question of an authority, and its answer. Neither is a secret: the authority asks in the open.
@@ -354,6 +383,12 @@ pub struct GatewayObserved {
     /// What was refused or cut since the gateway started, by the limit that did it; none that did nothing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<Refusal, u64>,
+    /// Whether it holds requests for environments that sleep: one of an older version does not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub holds: bool,
+    /// Those for which it holds some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<Call>,
     /// The files with certificates that the table names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<CertificateObserved>,
@@ -454,6 +489,7 @@ mod tests {
             split: None,
             probe: None,
             maintenance: None,
+            asleep: None,
             guard: Guard::default(),
             balance: Balance::default(),
         }

@@ -19,6 +19,7 @@ use crate::pipeline::{Position, Reached, Stage, Vote, Word};
 use crate::policy::{Level, Origin, Rule, Violation, Waiver};
 use crate::release::{Failure, Gap, Goal, Promoted, Reason, Verdict};
 use crate::schema::SchemaChange;
+use crate::sleep::Sleep;
 use crate::source::{BuildName, KeptBuild, Provenance};
 use crate::spec::Strategy;
 use crate::tally::GatewayTally;
@@ -140,6 +141,9 @@ pub struct EnvironmentView {
     /// Where it comes from, and how it ends.
     #[serde(default)]
     pub life: Life,
+    /// Whether it sleeps.
+    #[serde(default)]
+    pub sleep: Sleep,
     /// What Ward is waiting for, in sentences (promise P12); empty when nothing moves.
     pub waiting: Vec<String>,
 }

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use ward_types::id::{EnvId, Name, SnapshotId};
-use ward_types::keeper::{Access, InstanceFacts, InstanceSpec, LogSpec, MountSpec};
+use ward_types::keeper::{Access, InstanceFacts, LogSpec, MountSpec};
 use ward_types::release::Release;
 use ward_types::spec::{EnvSpec, ServiceSpec};
 use ward_volume::{SnapshotPlace, snapshot_instance};
 
-use super::{ComposeError, Composer, LOG_BYTES};
+use super::{ComposeError, Composed, Composer, LOG_BYTES};
 
 impl Composer {
     /// What makes a snapshot of a volume: as the user that the volume belongs to in the release that is deployed.
@@ -16,7 +16,7 @@ impl Composer {
         &self,
         facts: InstanceFacts,
         release: &Release,
-    ) -> Result<InstanceSpec, ComposeError> {
+    ) -> Result<Composed, ComposeError> {
         let (env, volume) = (facts.env.clone(), facts.component.clone());
         let mut services = release.spec.services.iter();
         let owner = services.find(|(_, service)| service.volumes.contains_key(&volume));
@@ -27,7 +27,7 @@ impl Composer {
         let host_id = self.engine.host_id(&env, service);
         let from = self.ready(&env, &volume, host_id).await?;
         let id = SnapshotId(facts.id.ordinal());
-        Ok(snapshot_instance(SnapshotPlace {
+        let spec = snapshot_instance(SnapshotPlace {
             dir: self.engine.instance_dir(&env, &facts.id),
             host_id,
             log: LogSpec {
@@ -38,7 +38,8 @@ impl Composer {
             from,
             to: self.volumes.snapshot(&env, &volume, id),
             facts,
-        }))
+        });
+        Ok(Composed { spec, given: None })
     }
 
     /// A volume that is there, and belongs to a user.

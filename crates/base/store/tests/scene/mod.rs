@@ -51,6 +51,7 @@ pub(crate) fn recorded(env: &EnvId, id: u64) -> Event {
         deadlines: Deadlines::default(),
         seeded: false,
         copy_data: ward_types::spec::CopyData::Denied,
+        sleep: None,
         protected: false,
         policy: ward_types::policy::Policy::default(),
         secrets: BTreeMap::new(),

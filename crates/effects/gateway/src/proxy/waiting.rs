@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::Version;
+use ward_types::sleep::HELD_FOR;
 use ward_types::table::Refusal;
 
 use super::Exchange;
@@ -71,14 +72,21 @@ impl Exchange<'_> {
         if has_others || !Arc::ptr_eq(&pool.gap, &gap) {
             return Ok(());
         }
+        let sleeps = pool.asleep.as_ref().filter(|_| pool.endpoints.is_empty());
         let nobody = match pool.endpoints.is_empty() {
+            true if sleeps.is_some() => Failure::ASLEEP,
             true => Failure::NO_INSTANCE,
             false => Failure::UNREACHABLE,
         };
         let nobody = course.lost().unwrap_or(nobody);
         self.in_time()?;
-        let patience = self.patience(&gap, course).ok_or(nobody)?;
+        let patience = match sleeps {
+            Some(_) => self.patience_until_awake(course),
+            None => self.patience(&gap, course),
+        };
+        let patience = patience.ok_or(nobody)?;
         let _waiter = gap.enter(self.worker.limits.waiting).ok_or(nobody)?;
+        let _calling = sleeps.map(|call| self.worker.shared.calls.call(call.clone()));
         tokio::select! {
             biased;
             () = self.hung_up() => Err(Failure::HUNG_UP),
@@ -96,6 +104,14 @@ impl Exchange<'_> {
         let gap_until = gap.begin(now)? + hold;
         let own_until = *course.waits_until.get_or_insert(now + hold);
         let left = gap_until.min(own_until).saturating_sub(now);
+        (left > 0).then(|| Duration::from_millis(left))
+    }
+
+    /// The same for the end of a sleep, which is no gap: it lasts for as long as nobody asks for anything.
+    fn patience_until_awake(&self, course: &mut Course) -> Option<Duration> {
+        let now = clock::millis();
+        let until = course.waits_until.get_or_insert(now + HELD_FOR.0);
+        let left = until.saturating_sub(now);
         (left > 0).then(|| Duration::from_millis(left))
     }
 

@@ -25,6 +25,7 @@ fn table(generation: u64, instances: &[&str]) -> Table {
             split: None,
             probe: None,
             maintenance: None,
+            asleep: None,
             guard: ward_types::guard::Guard::default(),
             balance: ward_types::balance::Balance::default(),
         }],

@@ -15,7 +15,7 @@ use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId, Term};
 use ward_types::route::Route;
 use ward_types::spec::Sticky;
 use ward_types::table::{Endpoint, GatewayObserved, Pool, Split, Table, Traffic};
-use ward_types::time::Millis;
+use ward_types::time::{Millis, Timestamp};
 
 use crate::app::App;
 use crate::keeper::Keeper;
@@ -208,6 +208,7 @@ impl World {
                 split: None,
                 probe: None,
                 maintenance: None,
+                asleep: None,
                 guard: self.guard.clone(),
                 balance: self.balance.clone(),
             }],
@@ -238,6 +239,13 @@ impl World {
     /// Puts such a table in force.
     pub(crate) async fn route(&mut self, instances: &[&str]) -> GatewayObserved {
         let table = self.table(instances);
+        self.apply(table).await
+    }
+
+    /// Puts a table in force in which the service sleeps since then.
+    pub(crate) async fn sleep(&mut self, since: u64) -> GatewayObserved {
+        let mut table = self.table(&[]);
+        table.pools[0].asleep = Some(Timestamp(since));
         self.apply(table).await
     }
 

@@ -60,6 +60,10 @@ pub(crate) enum Env {
     /// Give an environment another end, or none
     #[command(override_usage = EXTEND_USAGE)]
     Extend(Extend),
+    /// Put an environment to sleep: it stops, keeps its data, and wakes on its first request
+    Sleep(Nap),
+    /// Wake an environment that sleeps, before somebody asks it for something
+    Wake(Nap),
     /// Stop an environment for good, and remove its data; its history stays
     Delete {
         /// Environment, as NAME or STACK/NAME
@@ -94,12 +98,23 @@ pub(crate) struct Made {
     /// How long it lasts, such as 7d; then it is deleted, and its data with it [default: until somebody deletes it]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) ttl: Option<Millis>,
+    /// How long nobody asks it for anything until it sleeps, such as 30m [default: as what it is a copy of]
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "from")]
+    pub(crate) sleep: Option<Millis>,
     /// How its hosts are named, by {service}, {env}, {stack} and {host} [default: {service}.{env}.localhost]
     #[arg(long, value_name = "PATTERN", value_parser = HostPattern::parse, requires = "from")]
     pub(crate) hosts: Option<HostPattern>,
     /// Return as soon as it is recorded; `ward deployment watch` follows it
     #[arg(long)]
     pub(crate) no_wait: bool,
+    #[command(flatten)]
+    pub(crate) why: Why,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Nap {
+    /// Environment, as NAME or STACK/NAME
+    pub(crate) env: String,
     #[command(flatten)]
     pub(crate) why: Why,
 }

@@ -7,11 +7,13 @@ use jiff::tz::TimeZone;
 use owo_colors::OwoColorize;
 use ward_types::environments::{
     CopiedData, CreateRequest, DeleteRequest, EnvironmentDetail, EnvironmentsView, ExtendRequest,
-    NewEnd, Standing,
+    NapRequest, NewEnd, Standing,
 };
 use ward_types::id::{EnvId, Name};
 use ward_types::life::{Cause, Ending, Expiry, Life, Said, roughly};
+use ward_types::sleep::{Drowsiness, Sleep};
 use ward_types::time::Timestamp;
+use ward_types::unit::format_duration;
 use ward_types::view::{DeployRequest, Held, Made, Others, StatusView, Unchanged, Until};
 
 use super::status::{columns, moment, now};
@@ -38,6 +40,8 @@ pub(crate) async fn environments(context: &Context, asked: args::Env) -> Result<
         args::Env::Show { env } => show(context, &env).await,
         args::Env::Diff(diff) => super::plan::env_diff(context, &diff).await,
         args::Env::Extend(extend) => self::extend(context, extend).await,
+        args::Env::Sleep(nap) => rest(context, "/v1/environments/sleep", nap).await,
+        args::Env::Wake(nap) => rest(context, "/v1/environments/wake", nap).await,
         args::Env::Delete { env, yes, why } => delete(context, &env, yes, why.text).await,
     }
 }
@@ -55,6 +59,7 @@ async fn create(
         data,
         hosts: made.hosts.unwrap_or_default(),
         ttl: made.ttl,
+        sleep: made.sleep,
         why: made.why.text,
         until: match made.no_wait {
             true => Until::Queued,
@@ -189,6 +194,7 @@ fn row(env: &EnvironmentDetail) -> Vec<String> {
 fn word(standing: Standing) -> &'static str {
     match standing {
         Standing::Up => "up",
+        Standing::Asleep => "asleep",
         Standing::Coming => "coming up",
         Standing::Unserved => "not served",
         Standing::Down => "down",
@@ -229,6 +235,15 @@ fn told(env: &EnvironmentDetail) -> Vec<String> {
     }
     if let Some(expiry) = env.expires {
         line("ends", ends(expiry));
+    }
+    if let Some(after) = env.sleeps_after {
+        line(
+            "sleeps",
+            format!("when it was idle for {}", format_duration(after)),
+        );
+    }
+    if let Some(sentence) = asleep(&env.sleep) {
+        line("asleep", sentence);
     }
     match (&env.ending, env.deleted) {
         (Some(ending), Some(at)) => {
@@ -297,6 +312,20 @@ fn because(ending: &Ending) -> String {
             quoted(&ending.said.why)
         ),
     }
+}
+
+/// Since when it sleeps, and why.
+pub(super) fn asleep(sleep: &Sleep) -> Option<String> {
+    let asleep = sleep.asleep?;
+    let why = match asleep.cause {
+        Drowsiness::Idle => "nobody asked it for anything",
+        Drowsiness::Asked => "somebody wanted it so",
+    };
+    let lasts = roughly(now().since(asleep.since));
+    let since = moment(asleep.since);
+    Some(format!(
+        "since {since} ({lasts}), because {why}; its first request wakes it"
+    ))
 }
 
 /// What `ward status` says of where an environment comes from and how it ends; where the end is near, in yellow.
@@ -372,6 +401,17 @@ fn point(text: &str) -> Result<Timestamp, Trouble> {
             "`{text}` is not a moment such as 2026-12-01, 2026-12-01T18:00 or 2026-12-01T18:00:00Z"
         ))
     })
+}
+
+/// Puts to sleep, or wakes.
+async fn rest(context: &Context, path: &str, nap: args::Nap) -> Result<Status, Trouble> {
+    let env = crate::env::find(&context.client, Some(&nap.env)).await?;
+    let why = nap.why.text;
+    let lines = context
+        .client
+        .post_lines(path, &NapRequest { env, why })
+        .await?;
+    deploy::follow(context, lines).await
 }
 
 async fn delete(context: &Context, asked: &str, yes: bool, why: String) -> Result<Status, Trouble> {

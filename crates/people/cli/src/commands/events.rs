@@ -9,6 +9,7 @@ use ward_types::pipeline::{Position, Word};
 use ward_types::release::{Build, Phase, Verdict};
 use ward_types::run::Run;
 use ward_types::secrets::Origin;
+use ward_types::sleep::{Alarm, Drowsiness};
 use ward_types::source::{Commit, Place};
 use ward_types::view::{AuditView, EventsView};
 
@@ -127,6 +128,16 @@ fn sentence(event: &Event) -> String {
             None => "it has no end any more".to_owned(),
         },
         Event::ExpiryNear { .. } => "its end is near".to_owned(),
+        Event::EnvironmentSlept { cause, .. } => match cause {
+            Drowsiness::Idle => "it sleeps: nobody asked it for anything".to_owned(),
+            Drowsiness::Asked => "it sleeps: somebody wanted it so".to_owned(),
+        },
+        Event::EnvironmentWoken { by, .. } => match by {
+            Alarm::Request => "it wakes: a request came".to_owned(),
+            Alarm::Asked => "it wakes: somebody wanted it so".to_owned(),
+            Alarm::Deployment => "it wakes: it is deployed".to_owned(),
+            Alarm::Run => "it wakes: a job or a command is to run".to_owned(),
+        },
         Event::EnvironmentEnding { cause, .. } => match cause {
             Cause::Expired => "its time is over: it is deleted".to_owned(),
             Cause::Unmade => "it could not be made: it is deleted".to_owned(),

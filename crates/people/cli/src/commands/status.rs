@@ -91,6 +91,9 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
     for line in super::environments::of_status(&env.life) {
         printer.data(&format!("  {line}"));
     }
+    if let Some(sentence) = super::environments::asleep(&env.sleep) {
+        printer.data(&format!("  asleep {sentence}"));
+    }
     for one in &env.maintenance {
         printer.data(&format!("  {}", super::maintenance::sentence(one).yellow()));
     }

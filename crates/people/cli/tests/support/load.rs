@@ -33,6 +33,12 @@ impl Connection {
         })
     }
 
+    /// Waits for so long for an answer.
+    pub fn patience(&mut self, limit: Duration) {
+        let stream = self.stream.get_ref();
+        stream.set_read_timeout(Some(limit)).unwrap();
+    }
+
     pub fn get(&mut self, path: &str) -> std::io::Result<Answer> {
         let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.host);
         self.stream.get_mut().write_all(request.as_bytes())?;

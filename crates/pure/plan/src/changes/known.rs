@@ -362,6 +362,7 @@ const TABLE: &[Known] = &[
     known("config.version", "configuration", Plain, Recorded),
     known("spec.seeded", "environment.seed", Plain, Recorded),
     known("spec.copy_data", "environment.copy_data", Plain, Recorded),
+    known("spec.sleep", "environment.sleep", Duration, Recorded),
     known("spec.**", "*", Plain, Released),
     known("**", "*", Plain, Released),
 ];

@@ -16,8 +16,9 @@ pub(super) struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
+    /// Whether anything of it should run.
     pub(super) fn is_up(&self) -> bool {
-        self.env.goal == Goal::Up
+        self.env.goal == Goal::Up && self.env.sleep.asleep.is_none()
     }
 
     pub(super) fn seen(&self, id: &InstanceId) -> Option<&'a SeenInstance> {

@@ -16,6 +16,7 @@ mod objection;
 mod retiring;
 mod routing;
 mod schema;
+mod sleeping;
 mod snapshots;
 mod starting;
 mod stopping;
@@ -48,5 +49,6 @@ pub fn check(env: &Environment, observed: &Observed, plan: &Plan) -> Vec<Objecti
     snapshots::examine(&case, &mut objections);
     lifetime::examine(&case, &mut objections);
     schema::examine(&case, &mut objections);
+    sleeping::examine(&case, &mut objections);
     objections
 }

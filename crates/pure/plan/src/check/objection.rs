@@ -139,8 +139,8 @@ pub enum Objection {
         /// Which service.
         service: Name,
     },
-    /// It routes an environment that should be down.
-    #[error("it would route requests to an environment that should be down")]
+    /// It routes an environment that should be down, or sleeps.
+    #[error("it would route requests to an environment that should be down, or sleeps")]
     RoutesDown,
     /// It stops a database while something could use it.
     #[error("it would stop the database instance {id} while it may be in use")]
@@ -251,6 +251,23 @@ pub enum Objection {
     /// It tells of an end that there is not, or again.
     #[error("it would tell of an end that there is not, or that was told")]
     WarnsAgain,
+    /// It puts an environment to sleep that is at work, is asked for something, or declares no sleep; or does more than
+    /// that.
+    #[error(
+        "it would put to sleep what is at work or does not sleep, or do something else with that"
+    )]
+    SleepsAtWork,
+    /// It wakes an environment that does not sleep, or for nothing; or does more than that.
+    #[error("it would wake what does not sleep, or for nothing, or do something else with that")]
+    WakesUncalled,
+    /// It refuses what comes for an environment that sleeps, or holds what comes for one that does not (P1).
+    #[error(
+        "it would hold requests for {service}, which does not sleep, or not hold them, which does"
+    )]
+    WrongSleep {
+        /// The service.
+        service: Name,
+    },
     /// It says that an environment is gone of which something is left.
     #[error("it would say that the environment is gone, and something of it is left")]
     DeletesWhatIsThere,

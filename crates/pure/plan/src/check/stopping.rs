@@ -156,6 +156,8 @@ fn conflicts(case: &Case) -> Vec<Objection> {
             | Action::Tried { .. }
             | Action::PurgeData
             | Action::End { .. }
+            | Action::Sleep { .. }
+            | Action::Wake { .. }
             | Action::WarnOfEnd
             | Action::Fill { .. }
             | Action::Snapshotted { .. }

@@ -17,7 +17,8 @@ fn with_volumes() -> EnvSpec {
             keep_snapshots: 2,
         };
         spec.volumes.insert(name(volume), declared);
-        let web = spec.services.get_mut(&name("web")).unwrap();
+        let web = spec.services.get_mut(&name("web"));
+        let web = web.expect("the example has it");
         web.volumes.insert(name(volume), format!("/{volume}"));
     }
     spec

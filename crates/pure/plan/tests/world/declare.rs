@@ -138,6 +138,7 @@ pub fn spec(services: &[(&str, ServiceSpec)], databases: &[&str]) -> EnvSpec {
         deadlines: Deadlines::default(),
         seeded: false,
         copy_data: CopyData::Denied,
+        sleep: None,
         protected: false,
         policy: ward_types::policy::Policy::default(),
         secrets: BTreeMap::new(),
@@ -387,6 +388,7 @@ impl World {
             split: pool.split.clone(),
             probe: pool.probe.clone(),
             maintenance: pool.maintenance.clone(),
+            asleep: pool.asleep,
             guard: ward_types::guard::Guard::default(),
             balance: ward_types::balance::Balance::default(),
         });

@@ -12,6 +12,8 @@ pub struct Gateway {
     pub table: Vec<Pool>,
     pub traffic: BTreeMap<InstanceId, Traffic>,
     pub latency: BTreeMap<InstanceId, Histogram>,
+    /// A client waits for it to wake.
+    pub held: bool,
     /// From a route until it is in force.
     pub takes: u64,
     /// Refuses routes until then.
@@ -34,6 +36,8 @@ impl Gateway {
             pools: self.table.clone(),
             traffic: self.traffic.clone(),
             latency: self.latency.clone(),
+            holds: true,
+            held: self.held && self.table.iter().any(|pool| pool.asleep.is_some()),
         })
     }
 

@@ -30,6 +30,7 @@ use ward_types::keeper::{InstanceFacts, Role};
 use ward_types::maintenance::Maintenance;
 use ward_types::release::{Deployment, Environment, Goal, Phase, Reason};
 use ward_types::run::{Overlap, Run};
+use ward_types::sleep::{Alarm, Drowsiness};
 use ward_types::spec::Strategy;
 use ward_types::time::{Millis, Timestamp};
 
@@ -52,6 +53,8 @@ pub struct World {
     pub gateway: Gateway,
     pub memory: Memory,
     pub ordinal: u64,
+    /// Somebody needs it of whom neither the log nor the gateway knows.
+    pub in_use: bool,
     pub mishaps: Vec<Mishap>,
     pub behave: Box<dyn Fn(&Start) -> Behaviour>,
     pub transcript: String,
@@ -99,6 +102,7 @@ impl World {
             gateway: Gateway::default(),
             memory: Memory::default(),
             ordinal: 1,
+            in_use: false,
             mishaps: Vec::new(),
             behave: Box::new(|_| Behaviour::default()),
             transcript: String::new(),
@@ -301,6 +305,40 @@ impl World {
         self.append(&Event::EnvironmentExtended { env, until });
     }
 
+    /// A request comes: an instance of the table answers it, or the gateway holds it and calls.
+    pub fn ask(&mut self, service: &str) {
+        let pool = self.gateway.table.iter();
+        let pool = pool.clone().find(|pool| pool.service == name(service));
+        let pool = pool.cloned().expect("the service is routed");
+        match (pool.endpoints.first(), pool.asleep) {
+            (Some(endpoint), _) => {
+                self.say(&format!("> {} is asked", endpoint.instance));
+                self.gateway.answer(&endpoint.instance, 1, 0, 5000);
+            }
+            (None, held) => {
+                let asleep = self.env().asleep().map(|asleep| asleep.since);
+                assert!(held.is_some(), "it is refused\n{}", self.transcript);
+                self.say(&format!("> {service} is asked, and the request held"));
+                self.gateway.held = true;
+                if asleep == held {
+                    self.wake(Alarm::Request);
+                }
+            }
+        }
+    }
+
+    pub fn wake(&mut self, by: Alarm) {
+        self.say(&format!("= it is woken: {by:?}"));
+        let env = self.id.clone();
+        self.append(&Event::EnvironmentWoken { env, by });
+    }
+
+    pub fn sleep(&mut self) {
+        self.say("> it shall sleep");
+        let (env, cause) = (self.id.clone(), Drowsiness::Asked);
+        self.append(&Event::EnvironmentSlept { env, cause });
+    }
+
     /// It was made with the wish that its data be another one's.
     pub fn copies_from(&mut self, from: &str) {
         let copies = Some(EnvId::parse(from).unwrap());
@@ -381,6 +419,7 @@ impl World {
         Observed {
             instances: seen.map(|(id, sim)| (id.clone(), sim.seen())).collect(),
             gateway: self.gateway.seen(),
+            in_use: self.in_use,
         }
     }
 
@@ -537,6 +576,14 @@ impl World {
                     keep: *keep,
                 });
             }
+            Action::Sleep { cause } => {
+                let (env, cause) = (self.id.clone(), *cause);
+                self.append(&Event::EnvironmentSlept { env, cause });
+            }
+            Action::Wake { by } => {
+                let (env, by) = (self.id.clone(), *by);
+                self.append(&Event::EnvironmentWoken { env, by });
+            }
             Action::WarnOfEnd => {
                 let env = self.id.clone();
                 self.append(&Event::ExpiryNear { env });
@@ -585,7 +632,7 @@ impl World {
     // Held against the world itself, not against what was seen of it.
 
     fn must_be_up(&self, id: &InstanceId) {
-        let up = self.env().goal == Goal::Up;
+        let up = self.env().is_awake();
         assert!(up, "{id} was started although down\n{}", self.transcript);
     }
 
@@ -652,7 +699,7 @@ impl World {
             ids.any(|id| self.engine.get(id).is_some_and(Sim::is_healthy))
         };
         let env = self.env();
-        let up = env.goal == Goal::Up;
+        let up = env.is_awake();
         let endpoints = table.iter().flat_map(|p| &p.endpoints);
         let mut releases: Vec<_> = endpoints.map(|e| e.release).collect();
         releases.sort();
@@ -841,7 +888,7 @@ impl World {
     /// release in the table has one.
     fn holds_serving(&self) {
         let quiet = self.gateway.is_well() && !self.disturbed;
-        if self.env().goal != Goal::Up || !quiet {
+        if !self.env().is_awake() || !quiet {
             return;
         }
         // A rollback that has switched, and exchanges its workers.

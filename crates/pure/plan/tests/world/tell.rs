@@ -99,6 +99,8 @@ impl World {
             Action::Snapshotted {
                 volume, snapshot, ..
             } => self.say(&format!("= {snapshot} of the volume {volume} is whole")),
+            Action::Sleep { cause } => self.say(&format!("= it falls asleep: {cause:?}")),
+            Action::Wake { by } => self.say(&format!("= it is woken: {by:?}")),
             Action::WarnOfEnd => self.say("= its end is near"),
             Action::Delete => self.say("= it is gone"),
             Action::Tried {
@@ -140,7 +142,12 @@ fn pool(pool: &PlannedPool) -> String {
     });
     let maintenance = pool.maintenance.as_ref();
     let page = maintenance.map_or_else(String::new, |it| format!(" (a page: {})", it.message));
-    format!("{}: [{}]{split}{probe}{page}", pool.service, ids.join(" "))
+    let held = pool.asleep.map_or("", |_| " (held)");
+    format!(
+        "{}: [{}]{split}{probe}{page}{held}",
+        pool.service,
+        ids.join(" ")
+    )
 }
 
 fn stage_of(phase: &Phase) -> u32 {

@@ -11,6 +11,7 @@ use crate::release::{
 use crate::run::Run;
 use crate::schema::{ChangeEnd, SchemaChange};
 use crate::secrets::{self, SecretName, SecretVersion};
+use crate::sleep::Sleep;
 use crate::spec::Schema;
 use crate::time::Timestamp;
 
@@ -23,6 +24,8 @@ impl Environment {
         match event {
             Event::EnvironmentExtended { until, .. } => self.extend(at, *until)?,
             Event::ExpiryNear { .. } => self.warn(at)?,
+            Event::EnvironmentSlept { cause, .. } => self.fall_asleep(at, *cause)?,
+            Event::EnvironmentWoken { by, .. } => self.wake(at, *by)?,
             Event::EnvironmentEnding { cause, by, why, .. } => self.settle_end(Ending {
                 cause: *cause,
                 said: Said {
@@ -291,6 +294,8 @@ impl Environment {
 
     pub(crate) fn set_goal(&mut self, goal: Goal) {
         self.goal = goal;
+        // What is brought up is brought up awake.
+        self.sleep = Sleep::default();
         if goal == Goal::Purged {
             // What served did so on data that goes: nothing serves from here on, and no release
             // leads back. The data is there until it is gone.

@@ -82,6 +82,9 @@ pub enum MisfitEvent {
     /// It says that an environment's time is over, or nearly, and it is not; or it says so again.
     #[error("it says that the time of {0} is over or nearly over, which is not so or was said")]
     TooEarly(EnvId),
+    /// It puts an environment to sleep of which something is under way, or that is not awake; or wakes one that is.
+    #[error("it puts {0} to sleep, or wakes it, which cannot be now or is so already")]
+    Sleepless(EnvId),
     /// It adds a source that is there.
     #[error("it adds the source {0}, which is there")]
     SourceThere(Name),
