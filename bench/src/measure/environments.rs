@@ -9,6 +9,7 @@ mod many;
 mod peer;
 mod plans;
 mod secrets;
+mod sleep;
 
 use super::Measured;
 use crate::error::Error;
@@ -18,6 +19,8 @@ use crate::workshop::Workshop;
 pub(super) const BARS: &[Bar] = &[
     plans::CREATED,
     plans::EVERYWHERE,
+    sleep::WITH_POSTGRES,
+    sleep::WITHOUT,
     secrets::FOUND,
     secrets::FAILED,
 ];
@@ -27,16 +30,18 @@ pub(super) const FLOORS: &[Floor] = &[many::ANSWERING];
 #[derive(Clone, Copy)]
 enum Part {
     Plans,
+    Sleep,
     Many,
     Secrets,
 }
 
 impl Part {
-    const ALL: [Self; 3] = [Self::Plans, Self::Many, Self::Secrets];
+    const ALL: [Self; 4] = [Self::Plans, Self::Sleep, Self::Many, Self::Secrets];
 
     fn name(self) -> &'static str {
         match self {
             Self::Plans => "examples/plans",
+            Self::Sleep => "sleep",
             Self::Many => "many environments",
             Self::Secrets => "secrets",
         }
@@ -45,6 +50,7 @@ impl Part {
     async fn measure(self, workshop: &Workshop) -> Measured {
         match self {
             Self::Plans => plans::measure(workshop).await,
+            Self::Sleep => sleep::measure(workshop).await,
             Self::Many => many::measure(workshop).await,
             Self::Secrets => secrets::measure().await,
         }
@@ -53,7 +59,12 @@ impl Part {
     /// Its bars, of which none holds.
     fn missed(self) -> Vec<Row> {
         match self {
-            Self::Plans => vec![plans::CREATED.row(None), plans::EVERYWHERE.row(None)],
+            Self::Plans => vec![
+                plans::CREATED.row(None),
+                plans::EVERYWHERE.row(None),
+                sleep::WITH_POSTGRES.row(None),
+            ],
+            Self::Sleep => vec![sleep::WITHOUT.row(None)],
             Self::Many => vec![many::ANSWERING.row(None)],
             Self::Secrets => vec![secrets::FOUND.row(None), secrets::FAILED.row(None)],
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::peer;
+use super::{peer, sleep};
 use crate::error::Error;
 use crate::load::{KeepAlive, Target};
 use crate::measure::Measured;
@@ -49,6 +49,7 @@ pub(super) async fn measure(workshop: &Workshop) -> Measured {
     ward.run(&["deploy", "--env", "dev"]).await?;
     let (created, removed) = copies(&ward).await?;
     let target = Target::of(&ward, SIX[0].1).await?;
+    let woken = sleep::woken(&ward, &target, SIX[0].0, TIMES).await?;
     let peer = peer::measure(&ward, &target, workshop, TIMES).await;
     let (everywhere, first) = commits(&ward).await?;
     ward.stop().await?;
@@ -89,6 +90,8 @@ pub(super) async fn measure(workshop: &Workshop) -> Measured {
         )),
     }
     rows.extend([
+        sleep::WITH_POSTGRES.row(woken.median()),
+        informs("environments: the same, max", woken.max(), "s"),
         EVERYWHERE.row(everywhere.max()),
         informs("environments: the same, median", everywhere.median(), "s"),
         informs(
