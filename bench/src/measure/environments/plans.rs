@@ -42,6 +42,8 @@ const PAGE: &str = "web/src/pages/layout.rs";
 
 pub(super) async fn measure(workshop: &Workshop) -> Measured {
     let ward = workshop.plans()?;
+    // A folder that was given holds what cargo made of the last commit of the run before, which is newer than the source.
+    commit(ward.stack(), CLAIM, CLAIM)?;
     ward.up_alone().await?;
     say("  building examples/plans once, so that its images are there");
     ward.run(&["deploy", "--env", "dev"]).await?;
