@@ -52,7 +52,7 @@ pub(crate) struct Args {
     /// Pushes and pulls per registry
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) copies: u32,
-    /// Of the gateway, measure only what has this text in its name, as "HTTP/2"
+    /// Of the gateway or the environments, measure only what has this text in its name, as "HTTP/2"
     #[arg(long, value_name = "TEXT")]
     pub(crate) only: Option<String>,
     /// Work in this folder, and leave there what cargo has compiled of the example, for the next run

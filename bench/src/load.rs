@@ -58,6 +58,13 @@ impl Target {
             tls: Arc::new(client_config(&pem)?),
         })
     }
+
+    /// The same gateway, asked for another host.
+    pub(crate) fn with_host(&self, host: String) -> Self {
+        let mut other = self.clone();
+        other.host = host;
+        other
+    }
 }
 
 fn client_config(pem: &str) -> Result<rustls::ClientConfig, Error> {

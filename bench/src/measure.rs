@@ -4,6 +4,7 @@ mod canary;
 mod cold;
 mod deploy_time;
 mod deploys;
+mod environments;
 mod gateway;
 mod memory;
 mod registry;
@@ -55,6 +56,8 @@ pub(crate) enum Measurement {
     Sandbox,
     /// Push and pull of a large image, against Debian's docker-registry
     Registry,
+    /// Environments: how soon one is there, a hundred of them, six from one commit, and their secrets
+    Environments,
 }
 
 /// What a measurement gives: rows, and how they were measured.
@@ -131,6 +134,9 @@ impl Bench {
             Measurement::Registry => {
                 registry::measure(workshop, args.image * 1_000_000, args.copies).await
             }
+            Measurement::Environments => {
+                environments::measure(workshop, args.only.as_deref()).await
+            }
         }
     }
 }
@@ -139,6 +145,7 @@ impl Measurement {
     fn floors(self) -> &'static [Floor] {
         match self {
             Self::Gateway => gateway::FLOORS,
+            Self::Environments => environments::FLOORS,
             _ => &[],
         }
     }
@@ -158,6 +165,7 @@ impl Measurement {
             Measurement::RollbackTime => rollback_time::BARS,
             Measurement::Sandbox => sandbox::BARS,
             Measurement::Registry => registry::BARS,
+            Measurement::Environments => environments::BARS,
         }
     }
 

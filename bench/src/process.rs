@@ -132,6 +132,11 @@ pub(crate) fn proportional_set_size(pid: u32) -> Option<u64> {
     field(&rollup, "Pss").map(|value| kibibytes(&value))
 }
 
+/// How many descriptors it holds open.
+pub(crate) fn descriptors(pid: u32) -> Option<usize> {
+    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -71,6 +71,20 @@ impl Ward {
         dir: &Path,
         arguments: &[&str],
     ) -> Result<(String, Duration), Error> {
+        self.ended_in(dir, arguments, 0).await
+    }
+
+    /// Runs a command to its end, which must be with this status.
+    pub(crate) async fn ends(&self, arguments: &[&str], with: i32) -> Result<(), Error> {
+        self.ended_in(&self.stack, arguments, with).await.map(drop)
+    }
+
+    async fn ended_in(
+        &self,
+        dir: &Path,
+        arguments: &[&str],
+        with: i32,
+    ) -> Result<(String, Duration), Error> {
         let line = format!("ward {}", arguments.join(" "));
         let mut command = Command::from(self.command(arguments));
         command.current_dir(dir).kill_on_drop(true);
@@ -84,7 +98,7 @@ impl Ward {
             ))
         };
         let output = doing(format!("run `{line}`"), output.map_err(late)?)?;
-        if !output.status.success() {
+        if output.status.code() != Some(with) {
             return Err(Error::Command {
                 line,
                 how: output.status.to_string(),

@@ -110,10 +110,19 @@ impl Workshop {
     }
 
     fn returns_as_is(&self) -> Result<Ward, Error> {
+        self.example("returns")
+    }
+
+    /// A platform for examples/plans. Nothing of it runs yet, and cargo may have all of it to compile.
+    pub(crate) fn plans(&self) -> Result<Ward, Error> {
+        self.example("plans")
+    }
+
+    fn example(&self, name: &str) -> Result<Ward, Error> {
         let example = Path::new(env!("CARGO_MANIFEST_DIR"))
             .with_file_name("examples")
-            .join("returns");
-        let stack = self.dir.join("returns");
+            .join(name);
+        let stack = self.dir.join(name);
         copy(&example, &stack)?;
         Ok(Ward::new(&self.exe, self.dir.join("home"), stack))
     }
@@ -155,7 +164,7 @@ env = {{ START_DELAY_MS = "{start}", MARK = "a" }}
 impl Drop for Workshop {
     fn drop(&mut self) {
         if self.own.is_none() {
-            for name in ["returns", "tiny", "clerk", "origin"] {
+            for name in ["returns", "plans", "many", "tiny", "clerk", "origin"] {
                 let _ = fs::remove_dir_all(self.dir.join(name));
             }
         }

@@ -28,13 +28,16 @@ const CA: Package = package(
     "certificate authorities for images",
 );
 
+const GIT: Package = package("git", "/usr/bin/git", "the commits of builds");
+
 /// What `demo` needs.
-pub(crate) const DEMO: &[Package] = &[POSTGRES, CA];
+pub(crate) const DEMO: &[Package] = &[POSTGRES, CA, GIT];
 
 /// What `test` needs besides.
 pub(crate) const TEST: &[Package] = &[
     POSTGRES,
     CA,
+    GIT,
     package(
         "python3",
         "/usr/bin/python3",
@@ -101,6 +104,7 @@ pub(crate) const BENCH: &[Package] = &[
         "/usr/bin/crun",
         "the container runtime to compare with",
     ),
+    package("podman", "/usr/bin/podman", "environments to compare with"),
     package("nginx-core", "/usr/sbin/nginx", "a proxy to compare with"),
     package("haproxy", "/usr/sbin/haproxy", "a proxy to compare with"),
     package("openssl", "/usr/bin/openssl", "a certificate for them"),

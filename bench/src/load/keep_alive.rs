@@ -38,6 +38,15 @@ impl KeepAlive {
 
     /// Asks once; the headers of the answer, which had status 200 and came whole.
     pub(crate) async fn get(&self) -> Result<HeaderMap, String> {
+        self.answer().await.map(|(headers, _)| headers)
+    }
+
+    /// The same, and what the answer holds.
+    pub(crate) async fn page(&self) -> Result<Bytes, String> {
+        self.answer().await.map(|(_, page)| page)
+    }
+
+    async fn answer(&self) -> Result<(HeaderMap, Bytes), String> {
         loop {
             let kept = self
                 .free
@@ -59,14 +68,14 @@ impl KeepAlive {
                 },
             };
             let headers = response.headers().clone();
-            whole(response, StatusCode::OK).await?;
+            let page = whole(response, StatusCode::OK).await?;
             if sender.ready().await.is_ok() {
                 self.free
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .push(sender);
             }
-            return Ok(headers);
+            return Ok((headers, page));
         }
     }
 

@@ -64,7 +64,7 @@ pub(super) async fn measure(workshop: &Workshop) -> Measured {
 }
 
 /// Each keeper, and the process of the same program that it started in the sandbox.
-fn keepers(ward: &Ward) -> Result<Vec<(u32, Option<u32>)>, Error> {
+pub(super) fn keepers(ward: &Ward) -> Result<Vec<(u32, Option<u32>)>, Error> {
     let exe = ward.exe();
     let all = process::of_folder(ward.home());
     let is_keeper = |pid: &u32| {
@@ -91,6 +91,14 @@ fn keepers(ward: &Ward) -> Result<Vec<(u32, Option<u32>)>, Error> {
         return Err(Error::Unexpected("no keeper was found".to_owned()));
     }
     Ok(found)
+}
+
+/// Megabytes of all of these; one that has ended meanwhile has none.
+pub(super) fn megabytes_of(pids: &[u32]) -> f64 {
+    let bytes = pids
+        .iter()
+        .filter_map(|pid| process::proportional_set_size(*pid));
+    bytes.sum::<u64>() as f64 / 1e6
 }
 
 fn runs(pid: u32, exe: &Path) -> bool {

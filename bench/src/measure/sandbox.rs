@@ -98,19 +98,22 @@ fn refuses_cgroups() -> bool {
     controllers.is_ok_and(|controllers| !controllers.trim().is_empty())
 }
 
+/// A program that is started where crun takes the host for one of cgroup version 1.
+pub(super) fn without_cgroup_2(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    if !refuses_cgroups() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "--", "sh", "-c"]);
+    let then = format!("umount {UNIFIED} && exec \"$0\" \"$@\"");
+    command.arg(then).arg(program);
+    command
+}
+
 /// Takes the turns in a process of their own.
 async fn apart(turns: &Turns) -> Result<Times, Error> {
     let own = doing("find this program", std::env::current_exe())?;
-    let mut command = if refuses_cgroups() {
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "--", "sh", "-c"]);
-        command
-            .arg(format!("umount {UNIFIED} && exec \"$0\" \"$@\""))
-            .arg(own);
-        command
-    } else {
-        Command::new(own)
-    };
+    let mut command = without_cgroup_2(own);
     let told =
         serde_json::to_string(turns).map_err(|error| Error::Unexpected(error.to_string()))?;
     command

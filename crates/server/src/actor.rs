@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use ward_types::id::Name;
+
 /// Who asks for something: the user at the other end of the API's socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
@@ -18,6 +20,14 @@ impl Actor {
             None => format!("uid:{uid}"),
         };
         Self { who }
+    }
+
+    /// A source that found something by itself.
+    #[must_use]
+    pub fn source(name: &Name) -> Self {
+        Self {
+            who: format!("source:{name}"),
+        }
     }
 
     /// Ward itself.

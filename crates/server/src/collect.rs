@@ -78,6 +78,12 @@ impl Control {
                 retained.images.insert((repository, digest.clone()));
             }
         }
+        for kept in self.kept_builds() {
+            for (service, digest) in &kept.build.images {
+                let repository = Images::repository(&kept.stack, service);
+                retained.images.insert((repository, digest.clone()));
+            }
+        }
         retained
     }
 

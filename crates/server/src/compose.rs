@@ -1,26 +1,28 @@
 //! What an instance is given: its files, its command, its variables, its links.
 
+mod volumes;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use ward_engine::{Engine, Image};
-use ward_postgres::{CopyPlace, Credential, Database, LinkVariables, Place, Postgres};
-use ward_seal::Vault;
-use ward_store::{Log, Store};
+use ward_postgres::{CopyPlace, LinkVariables, Place};
 use ward_types::id::{EnvId, Name};
 use ward_types::keeper::{
-    HealthCheck, InstanceFacts, InstanceSpec, Limits, LinkSpec, LinkTarget, LogSpec, Probe, Role,
-    RootSpec, UserSpec,
+    HealthCheck, InstanceFacts, InstanceSpec, Limits, LinkSpec, LinkTarget, LogSpec, MountSpec,
+    Probe, Role, RootSpec, UserSpec,
 };
 use ward_types::release::Release;
 use ward_types::run::Run;
 use ward_types::secret::Secret;
-use ward_types::secrets::{Given, Mask, SecretFile, SecretLabel, SecretName, SecretPlace};
+use ward_types::secrets::{self, Mask, SecretFile, SecretLabel, SecretName, SecretPlace};
 use ward_types::spec::{Base, EnvSpec, HealthSpec, ImageSource, ServiceSpec};
+use ward_volume::Volumes;
 
 use crate::images::{ImageError, Images};
+use crate::opening::{Given, Opened, Opener};
 
 /// An instance's log is rotated beyond this many bytes.
 const LOG_BYTES: u64 = 16 << 20;
@@ -50,6 +52,18 @@ pub(crate) enum ComposeError {
     NoSecret { release: String, name: SecretName },
     #[error(transparent)]
     Secret(#[from] ward_seal::Error),
+    #[error("its secrets could not be opened to the end")]
+    Opening(#[source] tokio::task::JoinError),
+    #[error("the volume {volume} cannot be made ready")]
+    Volume {
+        volume: Name,
+        #[source]
+        source: ward_volume::Error,
+    },
+    #[error("the release {release} has no service with the volume {volume}")]
+    NoVolume { release: String, volume: Name },
+    #[error("the volumes cannot be removed")]
+    PurgeVolumes(#[source] ward_volume::Error),
     #[error(transparent)]
     Engine(#[from] ward_engine::Error),
     #[error("the data in {path} cannot be removed")]
@@ -65,9 +79,15 @@ pub(crate) struct Composer {
     pub(crate) home: PathBuf,
     pub(crate) engine: Engine,
     pub(crate) images: Images,
-    pub(crate) postgres: Postgres,
-    pub(crate) vault: Vault,
-    pub(crate) store: Store,
+    pub(crate) opener: Opener,
+    pub(crate) volumes: Volumes,
+}
+
+/// An instance that can be started.
+pub(crate) struct Composed {
+    pub(crate) spec: InstanceSpec,
+    /// The passwords in it, which are not withdrawn while this is held.
+    pub(crate) given: Option<Given>,
 }
 
 /// What an instance is made for, where its role alone does not say it.
@@ -89,10 +109,11 @@ impl Composer {
         facts: InstanceFacts,
         release: &Release,
         occasion: Occasion<'_>,
-    ) -> Result<InstanceSpec, ComposeError> {
+    ) -> Result<Composed, ComposeError> {
         match facts.role {
-            Role::Database => self.database(facts, release),
-            Role::Copy => self.copy(facts, occasion.copies),
+            Role::Database => self.database(facts, release).await,
+            Role::Copy => self.copy(facts, occasion.copies).await,
+            Role::Snapshot => self.snapshot(facts, release).await,
             Role::Service | Role::ReleaseCommand | Role::Seed | Role::Run(_) => {
                 self.service(facts, release, occasion.run).await
             }
@@ -100,16 +121,22 @@ impl Composer {
     }
 
     /// What fills a database of a clone.
-    fn copy(
+    async fn copy(
         &self,
-        facts: InstanceFacts,
+        mut facts: InstanceFacts,
         copies: Option<&EnvId>,
-    ) -> Result<InstanceSpec, ComposeError> {
+    ) -> Result<Composed, ComposeError> {
         let (env, name) = (facts.env.clone(), facts.component.clone());
-        let parent = copies.ok_or_else(|| ComposeError::NoOriginal { env: env.clone() })?;
-        let (from, to) = (self.prepared(parent, &name)?, self.prepared(&env, &name)?);
-        Ok(to.copy_of(
-            &from,
+        let missing = || ComposeError::NoOriginal { env: env.clone() };
+        let parent = copies.ok_or_else(missing)?;
+        let both = vec![(parent.clone(), name.clone()), (env.clone(), name.clone())];
+        let opened = self.opener.opened(&facts.id, Vec::new(), both).await?;
+        facts.passwords = Some(opened.passwords());
+        let [from, to] = opened.databases.as_slice() else {
+            return Err(missing());
+        };
+        let spec = to.database.copy_of(
+            &from.database,
             CopyPlace {
                 dir: self.engine.instance_dir(&env, &facts.id),
                 host_id: self.engine.host_id(&env, &name),
@@ -122,14 +149,16 @@ impl Composer {
                 to: self.engine.current_link(&env, &name),
                 facts,
             },
-        ))
+        );
+        let given = Some(opened.given);
+        Ok(Composed { spec, given })
     }
 
-    fn database(
+    async fn database(
         &self,
         facts: InstanceFacts,
         release: &Release,
-    ) -> Result<InstanceSpec, ComposeError> {
+    ) -> Result<Composed, ComposeError> {
         let missing = || ComposeError::NoComponent {
             release: release.id.to_string(),
             component: facts.component.clone(),
@@ -140,8 +169,9 @@ impl Composer {
             .get(&facts.component)
             .ok_or_else(missing)?;
         let database = facts.component.clone();
-        let prepared = self.prepared(&facts.env, &database)?;
-        Ok(prepared.instance(
+        // Its clients' password is nothing that it needs: it comes up where that cannot be opened, to be given another.
+        let own = self.opener.own(&facts.env, &database).await?;
+        let spec = own.instance(
             spec,
             Place {
                 started: facts.started,
@@ -154,28 +184,8 @@ impl Composer {
                 gateway_links: self.engine.gateway_links(),
                 id: facts.id,
             },
-        ))
-    }
-
-    /// A database with its newest password: one that was changed is not valid any more, whatever the release.
-    pub(crate) fn prepared(&self, env: &EnvId, database: &Name) -> Result<Database, ComposeError> {
-        let prepared = self.postgres.prepare(env, database);
-        let prepared = prepared.map_err(|source| ComposeError::Database {
-            database: database.clone(),
-            source: Box::new(source),
-        })?;
-        let name = SecretName::of_database(database);
-        let state = self.store.state();
-        let known = state.environments.get(env);
-        let Some(version) = known.and_then(|env| env.secret(&name)).map(|v| v.version) else {
-            return Ok(prepared);
-        };
-        let env = env.clone();
-        let label = SecretLabel { env, name, version };
-        Ok(prepared.with(Credential {
-            role: ward_postgres::role_of(version),
-            password: self.vault.open(&label)?,
-        }))
+        );
+        Ok(Composed { spec, given: None })
     }
 
     async fn service(
@@ -183,7 +193,7 @@ impl Composer {
         mut facts: InstanceFacts,
         release: &Release,
         run: Option<&Run>,
-    ) -> Result<InstanceSpec, ComposeError> {
+    ) -> Result<Composed, ComposeError> {
         let name = facts.component.clone();
         let service =
             release
@@ -206,12 +216,19 @@ impl Composer {
         let image = self.images.ready(&repository, digest).await?;
         let serves = facts.role == Role::Service;
         facts.port = service.port.filter(|_| serves);
-        let mut env = self.variables(&facts, release, service, &image)?;
+        let labels = labels(&facts.env, release, service)?;
+        let databases = linked(release, service).map(|name| (facts.env.clone(), name.clone()));
+        let opened = self.opener.opened(&facts.id, labels, databases.collect());
+        let opened = opened.await?;
+        facts.passwords = Some(opened.passwords());
+        let mut env = variables(&facts, release, service, &image, &opened);
         env.extend(run.into_iter().flat_map(run_variables));
-        let secrets = self.secrets(&facts.env, release, service, &mut env)?;
-        Ok(InstanceSpec {
+        let secrets = secrets(release, service, &opened, &mut env);
+        let host_id = self.engine.host_id(&facts.env, &name);
+        let mounts = self.mounts(&facts.env, service, host_id).await?;
+        let spec = InstanceSpec {
             dir: self.engine.instance_dir(&facts.env, &facts.id),
-            root: root(service, &image),
+            root: root(service, &image, mounts),
             argv: command(&facts, service, &image, run)?,
             cwd: if image.cwd.is_empty() {
                 "/".to_owned()
@@ -223,12 +240,13 @@ impl Composer {
             user: UserSpec {
                 uid: image.user.uid,
                 gid: image.user.gid,
-                host_id: self.engine.host_id(&facts.env, &name),
+                host_id,
             },
             limits: Limits {
                 memory: service.memory.map(|size| size.0),
                 processes: Some(service.processes),
                 scratch: Some(service.scratch.0),
+                file: volumes::largest_file(&release.spec, service),
             },
             health: service
                 .health
@@ -245,79 +263,9 @@ impl Composer {
             stop_signal: image.stop_signal.unwrap_or(15),
             gateway_links: self.engine.gateway_links(),
             facts,
-        })
-    }
-
-    fn variables(
-        &self,
-        facts: &InstanceFacts,
-        release: &Release,
-        service: &ServiceSpec,
-        image: &Image,
-    ) -> Result<BTreeMap<String, Secret>, ComposeError> {
-        let mut env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
-        env.extend(image.env.clone());
-        env.extend(service.env.clone());
-        env.extend(own_variables(facts, release, service));
-        let mut env: BTreeMap<String, Secret> = env
-            .into_iter()
-            .map(|(name, value)| (name, Secret::new(value)))
-            .collect();
-        for (place, database) in linked(release, service).enumerate() {
-            // A second database's variables carry its name, so that they do not hide the first one's.
-            let variables = if place == 0 {
-                LinkVariables::Plain
-            } else {
-                LinkVariables::Prefixed
-            };
-            env.extend(self.prepared(&facts.env, database)?.link_env(variables));
-        }
-        Ok(env)
-    }
-
-    /// Opens a service's secrets: into its variables, and what else its keeper needs of them.
-    fn secrets(
-        &self,
-        env: &EnvId,
-        release: &Release,
-        service: &ServiceSpec,
-        variables: &mut BTreeMap<String, Secret>,
-    ) -> Result<Given, ComposeError> {
-        let mut given = Given::default();
-        for (name, place) in &service.secrets {
-            let version = release.secrets.get(name).copied();
-            let version = version.ok_or_else(|| ComposeError::NoSecret {
-                release: release.id.to_string(),
-                name: name.clone(),
-            })?;
-            let value = self.vault.open(&SecretLabel {
-                env: env.clone(),
-                name: name.clone(),
-                version,
-            })?;
-            given.masks.push(Mask {
-                name: name.to_string(),
-                value: value.clone(),
-            });
-            match place {
-                SecretPlace::Variable => {
-                    variables.insert(name.to_string(), value);
-                    given.variables.insert(name.to_string());
-                }
-                SecretPlace::File(path) => given.files.push(SecretFile {
-                    path: path.clone(),
-                    value,
-                }),
-            }
-        }
-        for database in linked(release, service) {
-            given.masks.push(Mask {
-                name: SecretName::of_database(database).to_string(),
-                value: self.prepared(env, database)?.credential().password,
-            });
-        }
-        given.variables.extend(database_variables(release, service));
-        Ok(given)
+        };
+        let given = Some(opened.given);
+        Ok(Composed { spec, given })
     }
 
     /// Each host name has a loopback address of its own; ports of one host share it.
@@ -388,10 +336,96 @@ impl Composer {
             let stack = above.join(env.stack().as_str());
             let _ = std::fs::remove_dir(stack).and_then(|()| std::fs::remove_dir(above));
         }
-        self.vault.purge(env)?;
+        self.volumes
+            .purge(env)
+            .map_err(ComposeError::PurgeVolumes)?;
+        self.opener.vault.purge(env)?;
         self.engine.clear(env)?;
         Ok(())
     }
+}
+
+fn variables(
+    facts: &InstanceFacts,
+    release: &Release,
+    service: &ServiceSpec,
+    image: &Image,
+    opened: &Opened,
+) -> BTreeMap<String, Secret> {
+    let mut env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
+    env.extend(image.env.clone());
+    env.extend(service.env.clone());
+    env.extend(own_variables(facts, release, service));
+    let mut env: BTreeMap<String, Secret> = env
+        .into_iter()
+        .map(|(name, value)| (name, Secret::new(value)))
+        .collect();
+    for (place, prepared) in opened.databases.iter().enumerate() {
+        // A second database's variables carry its name, so that they do not hide the first one's.
+        let variables = if place == 0 {
+            LinkVariables::Plain
+        } else {
+            LinkVariables::Prefixed
+        };
+        env.extend(prepared.database.link_env(variables));
+    }
+    env
+}
+
+/// What a release has of a service's secrets.
+fn labels(
+    env: &EnvId,
+    release: &Release,
+    service: &ServiceSpec,
+) -> Result<Vec<SecretLabel>, ComposeError> {
+    let label = |name: &SecretName| {
+        let version = release.secrets.get(name).copied();
+        let version = version.ok_or_else(|| ComposeError::NoSecret {
+            release: release.id.to_string(),
+            name: name.clone(),
+        })?;
+        Ok(SecretLabel {
+            env: env.clone(),
+            name: name.clone(),
+            version,
+        })
+    };
+    service.secrets.keys().map(label).collect()
+}
+
+/// Puts a service's secrets into its variables, and gives what else its keeper needs of them.
+fn secrets(
+    release: &Release,
+    service: &ServiceSpec,
+    opened: &Opened,
+    variables: &mut BTreeMap<String, Secret>,
+) -> secrets::Given {
+    let mut given = secrets::Given::default();
+    for (name, value) in &opened.values {
+        given.masks.push(Mask {
+            name: name.to_string(),
+            value: value.clone(),
+        });
+        match service.secrets.get(name) {
+            Some(SecretPlace::Variable) => {
+                variables.insert(name.to_string(), value.clone());
+                given.variables.insert(name.to_string());
+            }
+            Some(SecretPlace::File(path)) => given.files.push(SecretFile {
+                path: path.clone(),
+                value: value.clone(),
+            }),
+            None => {}
+        }
+    }
+    for prepared in &opened.databases {
+        given.masks.push(Mask {
+            name: prepared.name.to_string(),
+            value: prepared.database.credential().password,
+        });
+    }
+    given.variables.extend(database_variables(release, service));
+    given
 }
 
 /// The databases that a service is linked to.
@@ -425,7 +459,7 @@ fn address(place: usize) -> Ipv4Addr {
     )
 }
 
-fn root(service: &ServiceSpec, image: &Image) -> RootSpec {
+fn root(service: &ServiceSpec, image: &Image, mounts: Vec<MountSpec>) -> RootSpec {
     let declared = matches!(
         service.source,
         ImageSource::Command {
@@ -440,7 +474,7 @@ fn root(service: &ServiceSpec, image: &Image) -> RootSpec {
     RootSpec {
         layers: image.layers.clone(),
         host_usr: declared && labelled,
-        mounts: Vec::new(),
+        mounts,
     }
 }
 
@@ -456,7 +490,7 @@ fn command(
         Role::ReleaseCommand => release,
         Role::Seed => seed,
         Role::Run(_) => run.map(|run| &run.command),
-        Role::Service | Role::Database | Role::Copy => None,
+        Role::Service | Role::Database | Role::Copy | Role::Snapshot => None,
     };
     let argv = own.or(service.command.as_ref()).unwrap_or(&image.argv);
     let argv = argv.clone();

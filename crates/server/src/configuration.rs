@@ -23,7 +23,7 @@ use ward_types::view::{
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::clock::now;
 use crate::control::Control;
-use crate::deploy::{Steps, Stop, say, superseded};
+use crate::deploy::{Steps, Stop, ended_builds, say, superseded};
 use crate::recording::{Queued, Wish, is_over};
 use crate::secrets::{self, missing_secrets};
 
@@ -113,13 +113,13 @@ impl Control {
                 version,
                 changes,
             });
-            let (changed, events) = moved(&env, actor, request.others, events)?;
+            let (changed, events) = self.with_values(&env, actor, request.others, events)?;
             Ok(((Some(version), changed), events))
         };
         let (version, changed) = self.decided(&desk, actor, &request.why, decide).await?;
+        let over = self.supersede_builds(&desk, &id, actor, request.others, &changed);
         drop(desk);
-        self.supersede_builds(&id, actor, request.others, &changed, steps)
-            .await;
+        ended_builds(&over, "superseded", steps).await;
         if let Some(version) = version {
             say(
                 steps,
@@ -129,6 +129,31 @@ impl Control {
         }
         self.live(&id);
         Ok((id, changed))
+    }
+
+    /// What events that change values lead to: a release that has them, where one should run and its policy lets it.
+    pub(crate) fn with_values(
+        &self,
+        env: &Environment,
+        actor: &Actor,
+        others: Others,
+        events: Vec<Event>,
+    ) -> Result<(Changed, Vec<Event>), Refusal> {
+        let after = secrets::applied(env, &events);
+        let Some(base) = base(&after, others) else {
+            let sentence = format!("the next release of {} has it", env.id);
+            return Ok((Changed::Recorded(sentence), events));
+        };
+        let again = again(&after, base)?;
+        if again.spec == base.spec && again.secrets == base.secrets {
+            let sentence = format!(
+                "nothing that runs changes by it: {} is what it was",
+                base.id
+            );
+            return Ok((Changed::Recorded(sentence), events));
+        }
+        self.move_permitted(env.current_release(), &again)?;
+        Ok(released(&after, actor, others, events, again))
     }
 
     /// The environment that is asked for, and what the stack file in `dir` declares for it, if that is of the same
@@ -240,7 +265,8 @@ fn version(configuration: &mut Configuration, record: Record) -> Option<ConfigVe
     })
 }
 
-/// An environment as it is; or a new one, also in the place of one that is gone, and the event that makes it.
+/// An environment as it is; or a new one, also in the place of one that is gone, and the event that makes it. One that
+/// only has values gets its end by an event of its own.
 pub(crate) fn known_or_created(
     state: &State,
     id: &EnvId,
@@ -250,7 +276,13 @@ pub(crate) fn known_or_created(
     let known = state.environments.get(id).cloned();
     let env = known.unwrap_or_else(|| Environment::new(id.clone()));
     if state.environments.contains_key(id) && !env.is_deleted() {
-        return (env, Vec::new());
+        let ends = until.filter(|_| env.is_bare());
+        let extended = ends.map(|until| Event::EnvironmentExtended {
+            env: id.clone(),
+            until: Some(until),
+        });
+        let events: Vec<Event> = extended.into_iter().collect();
+        return (secrets::applied(&env, &events), events);
     }
     let created = vec![Event::EnvironmentCreated {
         env: id.clone(),
@@ -261,29 +293,6 @@ pub(crate) fn known_or_created(
         why: why.to_owned(),
     }];
     (secrets::applied(&env, &created), created)
-}
-
-/// What events that change values lead to: a release that has them, where one should run.
-pub(crate) fn moved(
-    env: &Environment,
-    actor: &Actor,
-    others: Others,
-    events: Vec<Event>,
-) -> Result<(Changed, Vec<Event>), Refusal> {
-    let after = secrets::applied(env, &events);
-    let Some(base) = base(&after, others) else {
-        let sentence = format!("the next release of {} has it", env.id);
-        return Ok((Changed::Recorded(sentence), events));
-    };
-    let again = again(&after, base)?;
-    if again.spec == base.spec && again.secrets == base.secrets {
-        let sentence = format!(
-            "nothing that runs changes by it: {} is what it was",
-            base.id
-        );
-        return Ok((Changed::Recorded(sentence), events));
-    }
-    Ok(released(&after, actor, others, events, again))
 }
 
 /// A release of the same build with all values that are set now.

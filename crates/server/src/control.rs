@@ -1,6 +1,7 @@
 //! The handle by which the API asks the server for things.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,9 +23,12 @@ use crate::admission::{Admission, Admitted};
 use crate::audit::Auditor;
 use crate::builds::Builds;
 use crate::clock::now;
+use crate::compose::Composer;
 use crate::driver::{self, Live, World};
 use crate::images::Images;
 use crate::issuing::Issuing;
+use crate::measuring::Measured;
+use crate::sources::Sources;
 
 /// Which way among the releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +48,12 @@ pub(crate) struct Shared {
     pub(crate) postgres: Postgres,
     pub(crate) drivers: Mutex<BTreeMap<EnvId, watch::Receiver<Live>>>,
     pub(crate) builds: Builds,
+    /// The repositories that are watched.
+    pub(crate) sources: Sources,
+    /// The binary, which hooks of hosted repositories start.
+    pub(crate) exe: PathBuf,
+    /// Where webhooks are taken, if they are.
+    pub(crate) hooks: Option<SocketAddr>,
     /// Held by who decides from the state and records what was decided.
     pub(crate) desk: tokio::sync::Mutex<()>,
     /// Held while there are images that no release refers to yet: nothing is collected meanwhile.
@@ -51,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) auditor: Auditor,
     /// Certificates by ACME, where this Ward has an authority.
     pub(crate) issuing: Option<Issuing>,
+    /// What volumes hold.
+    pub(crate) measured: Measured,
     pub(crate) admission: Admission,
     pub(crate) ending: watch::Sender<bool>,
 }
@@ -358,7 +370,7 @@ impl Control {
         let (program, command) = match &request.program {
             ExecProgram::Named { program } => (program.clone(), None),
             ExecProgram::DatabaseShell => {
-                let database = self.database(&env, &request.component)?;
+                let database = self.database(&env, &request.component).await?;
                 ("psql".to_owned(), Some(database.psql(&[])))
             }
         };
@@ -366,6 +378,7 @@ impl Control {
             env: env.clone(),
             instance: instance.to_string(),
             program,
+            secrets: Some(request.secrets),
         };
         self.append(actor, &request.why, vec![event]).await?;
         let dir = self.engine().instance_dir(&env, &instance);
@@ -376,7 +389,23 @@ impl Control {
         })
     }
 
-    pub(crate) fn database(&self, env: &EnvId, name: &Name) -> Result<Database, Refusal> {
+    /// A database as its clients see it.
+    async fn database(&self, env: &EnvId, name: &Name) -> Result<Database, Refusal> {
+        self.has_database(env, name)?;
+        let prepared = self.composer().opener.prepared(env, name).await;
+        let database = prepared.map(|prepared| prepared.database);
+        database.map_err(|error| Refusal::failed("there is no shell for it", &error))
+    }
+
+    pub(crate) fn composer(&self) -> &Composer {
+        &self.0.world.composer
+    }
+
+    /// Whether what serves has this database.
+    ///
+    /// # Errors
+    /// Which it has.
+    pub(crate) fn has_database(&self, env: &EnvId, name: &Name) -> Result<(), Refusal> {
         let known = self.known(env);
         let declared = known
             .as_ref()
@@ -400,8 +429,7 @@ impl Control {
                 }
             )));
         }
-        let prepared = self.0.world.composer.prepared(env, name);
-        prepared.map_err(|error| Refusal::failed("there is no shell for it", &error))
+        Ok(())
     }
 
     pub(crate) fn running(
@@ -414,7 +442,7 @@ impl Control {
         let mut fitting: Vec<_> = seen
             .values()
             .filter(|seen| seen.facts.component == *component && !seen.status.state.is_over())
-            .filter(|seen| seen.facts.role != Role::Copy)
+            .filter(|seen| !matches!(seen.facts.role, Role::Copy | Role::Snapshot))
             .collect();
         // The healthy before the others, the current release's before older ones.
         fitting.sort_by_key(|seen| {

@@ -12,7 +12,7 @@ use ward_types::event::Event;
 use ward_types::id::{DeploymentId, EnvId, Name, ReleaseId};
 use ward_types::life::Origin;
 use ward_types::policy::Violation;
-use ward_types::release::{Environment, Goal};
+use ward_types::release::{Environment, Goal, Reason};
 use ward_types::spec::{EnvSpec, Schema, Strategy};
 use ward_types::view::{DeployRequest, Held, LogView, Others, Progress, Unchanged, Until};
 
@@ -23,8 +23,7 @@ use crate::environments::resolved_copy;
 use crate::follow::Follows;
 use crate::making::Once;
 use crate::policing::Forced;
-use crate::recording::{Offer, Queued, Settled, rolled_back_to};
-use crate::schedule;
+use crate::recording::{Offer, Queued, Settled, provenance_of, rolled_back_to};
 use crate::source;
 
 /// Why an operation ends before there is a deployment.
@@ -86,7 +85,7 @@ impl Control {
     }
 
     /// What the stack file in a folder wants of an environment, where that is possible here, and the file's text.
-    pub(crate) fn wanted(
+    pub(crate) async fn wanted(
         &self,
         dir: &Path,
         env: &Name,
@@ -94,9 +93,7 @@ impl Control {
     ) -> Result<(EnvSpec, Option<Origin>, String), Stop> {
         let (mut spec, origin, text) = self.resolved(dir, env)?;
         with_strategy(&mut spec, strategy)?;
-        schedule::known(&spec)?;
-        self.possible(&spec, origin.as_ref())?;
-        self.secrets_there(&spec)?;
+        self.releasable(&spec, origin.as_ref()).await?;
         Ok((spec, origin, text))
     }
 
@@ -113,7 +110,12 @@ impl Control {
                 return self.serves_on(env, release, message, steps).await;
             }
             Settled::Held(release) => {
-                let message = format!("somebody rolled back to {release}, and that holds");
+                // What serves may be the same build with other values.
+                let known = self.known(env);
+                let mut moves = known.iter().flat_map(|env| env.deployments.values().rev());
+                let back = moves.find(|deployment| deployment.reason == Reason::Rollback);
+                let to = back.map_or(release, |back| back.to);
+                let message = format!("somebody rolled back to {to}, and that holds");
                 let hint = "`ward deploy` supersedes it; `ward rollforward` goes forward again";
                 let hint = hint.to_owned();
                 let _ = steps.send(Progress::Warning { message, hint }).await;
@@ -170,11 +172,16 @@ impl Control {
     ) -> Result<(EnvId, Settled), Stop> {
         let admitted = self.admit()?;
         let dir = PathBuf::from(&request.dir);
-        let (spec, origin, stack_file) =
-            self.wanted(&dir, &request.env, request.strategy.as_ref())?;
+        let provenance = provenance_of(&dir).await;
+        let (spec, origin, stack_file) = self
+            .wanted(&dir, &request.env, request.strategy.as_ref())
+            .await?;
         let id = spec.id.clone();
         // Before a build, so that nobody waits for one in vain; looked at again when it is recorded.
         self.can_be_made(request.made, &id)?;
+        if request.made.is_some_and(|made| made.ttl.is_some()) {
+            self.may_end_by_itself(&spec)?;
+        }
         let forced = match request.unchanged {
             Unchanged::Keep => Forced::No,
             Unchanged::Redeploy => Forced::Yes,
@@ -216,6 +223,7 @@ impl Control {
             spec,
             images: made.images.clone(),
             stack_file: Some(stack_file),
+            provenance,
             origin,
             version: None,
             promoted: None,

@@ -42,6 +42,12 @@ pub fn programs(home: &Path) -> Vec<Program> {
             without: "a build from a Dockerfile fails; all other builds work".to_owned(),
             remedy: "sudo apt-get install -y buildah".to_owned(),
         },
+        Program {
+            name: "git".to_owned(),
+            found: ward_git::is_installed(),
+            without: "releases do not know their commit, no revision can be built and no repository watched".to_owned(),
+            remedy: ward_git::INSTALL.to_owned(),
+        },
     ]
 }
 

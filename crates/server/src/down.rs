@@ -127,11 +127,13 @@ impl Control {
         all.into_iter().collect()
     }
 
-    /// Whether an environment's databases have written anything.
+    /// Whether an environment has databases or volumes that were made.
     pub(crate) fn has_data(&self, env: &EnvId) -> bool {
-        let data = self.0.home.join("data");
-        let own = data.join(env.stack().as_str()).join(env.env().as_str());
-        std::fs::read_dir(own).is_ok_and(|mut databases| databases.next().is_some())
+        ["data", "volumes"].iter().any(|kind| {
+            let all = self.0.home.join(kind);
+            let own = all.join(env.stack().as_str()).join(env.env().as_str());
+            std::fs::read_dir(own).is_ok_and(|mut parts| parts.next().is_some())
+        })
     }
 
     /// Waits until nothing of an environment runs. Whoever brings it up again meanwhile has the last word:

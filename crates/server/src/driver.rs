@@ -1,26 +1,26 @@
 //! The real world of the one loop ([`ward_drive`]): the log, the engine, the gateway and the clock of this
 //! machine; and the task that turns it, one per environment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use ward_drive::Log as LogState;
+use ward_drive::{Log as LogState, Look};
 use ward_engine::Engine;
 use ward_plan::{SeenGateway, SeenInstance};
 use ward_store::{Entry, Lease, Log, Store};
 use ward_types::event::Event;
-use ward_types::id::{EnvId, InstanceId, RunId};
+use ward_types::id::{EnvId, InstanceId, Name, RunId, SnapshotId};
 use ward_types::keeper::{InstanceFacts, InstanceState, Role};
 use ward_types::release::{Goal, Release};
 use ward_types::run::Run;
-use ward_types::table::Pool;
+use ward_types::table::{GatewayObserved, Pool};
 use ward_types::time::{Millis, Timestamp};
 
 use crate::actor::causes;
 use crate::clock;
-use crate::compose::{Composer, Occasion};
+use crate::compose::{Composed, Composer, Occasion};
 use crate::routing::Routing;
 use crate::sleep::{self, Needed};
 
@@ -44,17 +44,15 @@ pub(crate) struct World {
 pub(crate) fn drive(env: EnvId, world: World) -> watch::Receiver<Live> {
     let (live, receiver) = watch::channel(Live::default());
     let mut log = world.store.changed();
-    let mut instances = world.engine.changed();
+    let mut instances = world.engine.changed_in(&env);
     let store = world.store.clone();
     let mut driver = ward_drive::Driver::new(env.clone(), world);
-    let is_deleted = move || {
-        let state = store.state();
-        state
-            .environments
-            .get(&env)
-            .is_some_and(|env| env.is_deleted())
-    };
     tokio::spawn(async move {
+        let is_deleted = || {
+            let state = store.state();
+            let env = state.environments.get(&env);
+            env.is_some_and(|env| env.is_deleted())
+        };
         loop {
             let turn = driver.turn().await;
             let (pause, rests) = (turn.next.within(clock::now()), turn.live.at_rest);
@@ -66,7 +64,7 @@ pub(crate) fn drive(env: EnvId, world: World) -> watch::Receiver<Live> {
                 }
             }
             tokio::select! {
-                _ = log.changed() => {}
+                () = concerned(&env, &store, &mut log, &live) => {}
                 _ = instances.changed() => {}
                 () = tokio::time::sleep(pause) => {}
             }
@@ -75,7 +73,63 @@ pub(crate) fn drive(env: EnvId, world: World) -> watch::Receiver<Live> {
     receiver
 }
 
+/// Returns when the log holds something about `env` that its driver has not planned with. Meanwhile what was planned
+/// holds for all that the log is told of others, and whoever waits for that sees it.
+async fn concerned(
+    env: &EnvId,
+    store: &Store,
+    log: &mut watch::Receiver<u64>,
+    live: &watch::Sender<Live>,
+) {
+    while log.changed().await.is_ok() {
+        let events = *log.borrow_and_update();
+        if store.concerned(env) > live.borrow().events {
+            return;
+        }
+        live.send_modify(|live| live.events = events);
+    }
+}
+
+/// What a gateway says of one environment.
+fn seen_of(env: &EnvId, observed: &GatewayObserved) -> SeenGateway {
+    let pools = observed.table.pools.iter();
+    SeenGateway {
+        pools: pools.filter(|pool| pool.env == *env).cloned().collect(),
+        traffic: observed.traffic.get(env).cloned().unwrap_or_default(),
+        latency: observed.latency.get(env).cloned().unwrap_or_default(),
+        holds: observed.holds,
+        held: observed.calls.iter().any(|call| call.env == *env),
+    }
+}
+
 impl World {
+    /// Removes the snapshots that the log has not, but for those that are being made. What cannot be removed now is
+    /// the next time.
+    pub(crate) async fn swept(&self, env: &EnvId) {
+        let state = self.store.state();
+        let Some(known) = state.environments.get(env) else {
+            return;
+        };
+        let instances = self.engine.observe(env);
+        let made: BTreeSet<SnapshotId> = instances
+            .values()
+            .filter(|seen| seen.facts.role == Role::Snapshot)
+            .map(|seen| SnapshotId(seen.facts.id.ordinal()))
+            .collect();
+        let kept = known.snapshots.clone();
+        let (volumes, of) = (self.composer.volumes.clone(), env.clone());
+        let sweeping = tokio::task::spawn_blocking(move || {
+            let is_kept = |volume: &Name, id| {
+                let known = kept.get(&id).is_some_and(|one| one.volume == *volume);
+                known || made.contains(&id)
+            };
+            volumes.sweep(&of, is_kept)
+        });
+        if let Ok(Err(error)) = sweeping.await {
+            tracing::warn!(%env, error = causes(&error), "what is left of snapshots cannot be removed");
+        }
+    }
+
     fn run(&self, env: &EnvId, id: RunId) -> Result<Run, String> {
         let state = self.store.state();
         let env = state.environments.get(env);
@@ -126,19 +180,15 @@ impl ward_drive::World for World {
 
     /// One that is proven to be gone routes nothing: then what is to be down is stopped without its word.
     /// Nothing else is, because its successor begins with its last table.
-    async fn gateway(&self, env: &EnvId, goal: Goal) -> Option<SeenGateway> {
+    async fn gateway(&self, env: &EnvId, goal: Goal, look: Look) -> Option<SeenGateway> {
+        if look == Look::Lately {
+            return self.routing.glance(|observed| seen_of(env, observed));
+        }
         let Some(observed) = self.routing.observe().await else {
             let gone = goal != Goal::Up && self.routing.is_gone();
             return gone.then(SeenGateway::default);
         };
-        let pools = observed.table.pools.into_iter();
-        Some(SeenGateway {
-            pools: pools.filter(|pool| pool.env == *env).collect(),
-            traffic: observed.traffic.get(env).cloned().unwrap_or_default(),
-            latency: observed.latency.get(env).cloned().unwrap_or_default(),
-            holds: observed.holds,
-            held: observed.calls.iter().any(|call| call.env == *env),
-        })
+        Some(seen_of(env, &observed))
     }
 
     fn is_in_use(&self, env: &EnvId) -> bool {
@@ -158,8 +208,9 @@ impl ward_drive::World for World {
             run: run.as_ref(),
             copies: known.and_then(|known| known.life.copies.as_ref()),
         };
-        let spec = self.composer.instance(facts, release, occasion).await;
-        let spec = spec.map_err(|error| causes(&error))?;
+        let composed = self.composer.instance(facts, release, occasion).await;
+        // Held until the engine knows the instance: no password that it has is withdrawn in between.
+        let Composed { spec, given: _held } = composed.map_err(|error| causes(&error))?;
         if role == Role::Database {
             let pointed = self.engine.point(&env, &component, &id);
             pointed.map_err(|error| causes(&error))?;
@@ -177,7 +228,9 @@ impl ward_drive::World for World {
 
     async fn remove(&self, env: &EnvId, id: &InstanceId) -> Result<(), String> {
         let removed = self.engine.remove(env, id).await;
-        removed.map_err(|error| causes(&error))
+        removed.map_err(|error| causes(&error))?;
+        self.swept(env).await;
+        Ok(())
     }
 
     async fn route(&self, env: &EnvId, pools: Vec<Pool>) -> Result<(), String> {

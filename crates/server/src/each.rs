@@ -10,6 +10,7 @@ use std::path::Path;
 use ward_types::id::{EnvId, Name};
 use ward_types::life::Origin;
 use ward_types::release::{Environment, Verdict};
+use ward_types::source::Provenance;
 use ward_types::spec::EnvSpec;
 use ward_types::view::{EachRequest, Held, Others, Progress, Unchanged, Until};
 
@@ -21,8 +22,7 @@ use crate::deploy::{Steps, Stop, ended_builds, say, unreadable, warned_of, with_
 use crate::hosts::apart;
 use crate::making::{Made, Once};
 use crate::policing::Forced;
-use crate::recording::{Offer, Settled, Terms};
-use crate::schedule;
+use crate::recording::{Offer, Settled, Terms, provenance_of};
 use crate::source;
 
 /// One environment whose turn is to come.
@@ -57,11 +57,10 @@ impl Control {
         apart(&specs)?;
         let (dir, forced) = (Path::new(&request.dir), forced(request));
         for (spec, origin) in &all {
-            schedule::known(spec)?;
-            self.possible(spec, origin.as_ref())?;
-            self.secrets_there(spec)?;
+            self.releasable(spec, origin.as_ref()).await?;
             self.permitted(actor, (spec, None), Some(dir), forced)?;
         }
+        let provenance = provenance_of(dir).await;
         let all = self.all_made(actor, request, all, steps).await?;
         let names: Vec<Name> = request.envs.clone();
         let of = names.len();
@@ -69,7 +68,7 @@ impl Control {
         for (at, next) in all.into_iter().enumerate() {
             let env = next.declared.0.id.clone();
             say(steps, format!("{env}: {} of {of}", at + 1)).await;
-            let offer = (text.as_str(), version.clone());
+            let offer = (text.as_str(), version.clone(), provenance.clone());
             let outcome = match self.one(actor, request, next, offer, steps).await {
                 Ok(settled) => {
                     version = version.or_else(|| self.version(&env, &settled));
@@ -160,7 +159,7 @@ impl Control {
         actor: &Actor,
         request: &EachRequest,
         next: Next<'_>,
-        (text, version): (&str, Option<String>),
+        (text, version, provenance): (&str, Option<String>, Option<Box<Provenance>>),
         steps: &Steps,
     ) -> Result<Settled, Stop> {
         let Next {
@@ -179,6 +178,7 @@ impl Control {
             spec,
             images: made.images.clone(),
             stack_file: Some(text.to_owned()),
+            provenance,
             origin,
             version,
             promoted: None,
@@ -189,6 +189,7 @@ impl Control {
             others: request.others,
             rollback: Held::Superseded,
             made: None,
+            stage_of: None,
         };
         let settled = self.recorded(&desk, actor, terms, &offer).await?;
         drop((building, made, desk));

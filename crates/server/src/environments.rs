@@ -35,14 +35,22 @@ use crate::recording::{Queued, Wish};
 use crate::secrets::{applied, missing_secrets};
 use crate::views::Purged;
 
-/// The event by which a copy has the configuration that its parent serves with.
+/// The event by which a copy has the configuration that its parent serves with, but for what was set for the copy before
+/// it was made: that stays, also where the parent says something else for one service alone.
 fn as_in(serves: &Release, parent: &Environment, copy: &Environment) -> Option<Event> {
     let changes = match parent.is_outdated(serves) {
         false => parent.configuration.as_changes(),
         true => serves.values(),
     };
-    let differ = |change: &ConfigChange| copy.configuration.value(change) != change.value.as_ref();
-    let changes: Vec<_> = changes.into_iter().filter(differ).collect();
+    let own = |change: &ConfigChange| {
+        let for_all = ConfigChange {
+            service: None,
+            ..change.clone()
+        };
+        let known = &copy.configuration;
+        known.value(change).is_some() || known.value(&for_all).is_some()
+    };
+    let changes: Vec<_> = changes.into_iter().filter(|change| !own(change)).collect();
     (!changes.is_empty()).then(|| Event::ConfigChanged {
         env: copy.id.clone(),
         version: copy.configuration.version + 1,
@@ -121,8 +129,15 @@ impl Control {
         };
         // What the parent retains is not collected in between.
         let _unrecorded = self.0.unrecorded.read().await;
+        let spec = self.spec_of_copy(&from, &env);
+        if let Some(spec) = &spec {
+            self.copy_has_secrets(spec).await?;
+        }
         let desk = self.desk().await;
-        let made = self.generated_for_copy(&from, &env).await?;
+        let made = match &spec {
+            Some(spec) => self.generated(spec).await?,
+            None => Vec::new(),
+        };
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             self.copy(state, actor, request, (&from, &env), &made)
         });
@@ -212,24 +227,26 @@ impl Control {
         Ok((copied, events))
     }
 
-    /// The secrets that a copy gets without anybody's doing.
-    async fn generated_for_copy(&self, from: &EnvId, env: &EnvId) -> Result<Vec<Event>, Refusal> {
-        let parent = self.known(from);
-        let Some(serves) = parent.as_ref().and_then(Environment::current_release) else {
-            return Ok(Vec::new());
-        };
-        let spec = EnvSpec {
+    /// What a copy declares before values are set over it, for its secrets.
+    fn spec_of_copy(&self, from: &EnvId, env: &EnvId) -> Option<EnvSpec> {
+        let parent = self.known(from)?;
+        let declared = parent.current_release()?.declared();
+        Some(EnvSpec {
             id: env.clone(),
-            ..serves.declared()
-        };
+            ..declared
+        })
+    }
+
+    async fn copy_has_secrets(&self, spec: &EnvSpec) -> Result<(), Refusal> {
+        let env = &spec.id;
         // Nothing declares a copy before it is there.
-        self.secrets_there(&spec).map_err(|refusal| Refusal {
-            hint: refusal
-                .hint
-                .map(|hint| hint.replace(&format!("--env {env}`"), &format!("--env {env} --new`"))),
+        let new =
+            |hint: String| hint.replace(&format!("--env {env}`"), &format!("--env {env} --new`"));
+        let there = self.secrets_there(spec).await;
+        there.map_err(|refusal| Refusal {
+            hint: refusal.hint.map(new),
             ..refusal
-        })?;
-        self.generated(&spec).await
+        })
     }
 
     /// Whether an environment's rows may be copied, and can be now.
@@ -242,6 +259,14 @@ impl Control {
                 "`copy_data = \"allowed\"` under [environment.{name}] in ward.toml, deployed, allows it; without \
                  `--copy-data` the copy has data of its own, which the stack's seed commands make up"
             )));
+        }
+        if let Some(volume) = spec.volumes.keys().next() {
+            let message = format!(
+                "{env} has the volume {volume}, and Ward copies no volumes: rows would lead to files that are not there"
+            );
+            return Err(Refusal::new(RefusalKind::Conflict, message).hint(
+                "without `--copy-data` the copy has new, empty volumes, and data that the stack's seed commands make up",
+            ));
         }
         let live = self.live(env).borrow().clone();
         let runs = |database: &Name| {
@@ -491,7 +516,8 @@ impl Control {
             lasting(ttl)?;
         }
         let known = self.known(env).filter(|known| !known.is_deleted());
-        match known {
+        // One that only has values was made by those who set them, for the deploy that is to come.
+        match known.filter(|known| !known.is_bare()) {
             Some(known) => Err(over(&known).unwrap_or_else(|| exists(&known))),
             None => Ok(()),
         }

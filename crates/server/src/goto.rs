@@ -1,8 +1,10 @@
 //! Back to an earlier release, or forward to a later one: both are there already, so that neither waits for
 //! what is being built meanwhile.
 
+use ward_store::Log;
+use ward_types::event::State;
 use ward_types::id::{DeploymentId, EnvId, ReleaseId};
-use ward_types::release::{Environment, Phase, Reason};
+use ward_types::release::{Environment, Phase, Reason, Release};
 use ward_types::view::{Others, RollbackRequest};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
@@ -63,19 +65,20 @@ impl Control {
             Direction::Back => Reason::Rollback,
             Direction::Forward => Reason::Rollforward,
         };
+        // Before the desk: a command that gives the master key takes its time, and nobody shall wait for it there.
+        let (_, to) = self.aim(&self.store().state(), &id, direction, request)?;
+        self.release_opens(&id, &to).await?;
         let desk = self.desk().await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
-            let unknown = || Environment::new(id.clone());
-            let known = state.environments.get(&id).cloned();
-            let env = known.unwrap_or_else(unknown);
-            let to = target(&env, direction, request.to)?;
-            if request.despite_schema.is_none() {
-                fits(&env, to)?;
+            let (env, to) = self.aim(state, &id, direction, request)?;
+            self.release_has_values(&id, &to)?;
+            // Going back to what has served is never forbidden.
+            let served = env.once_served().any(|id| id == to.id);
+            if !served || env.current.is_some_and(|current| to.id > current) {
+                self.move_permitted(env.current_release(), &to)?;
             }
-            self.possible(&env.releases[&to].spec, env.life.origin.as_ref())?;
-            self.release_opens(&env.id, &env.releases[&to])?;
             let wish = Wish {
-                to,
+                to: to.id,
                 reason,
                 others: request.others,
                 despite_schema: request.despite_schema.clone(),
@@ -93,6 +96,26 @@ impl Control {
         superseded(&queued, steps).await;
         self.live(&id);
         Ok((id, queued.id))
+    }
+
+    /// Where a request leads, if it can lead there.
+    fn aim(
+        &self,
+        state: &State,
+        id: &EnvId,
+        direction: Direction,
+        request: &RollbackRequest,
+    ) -> Result<(Environment, Release), Refusal> {
+        let unknown = || Environment::new(id.clone());
+        let known = state.environments.get(id).cloned();
+        let env = known.unwrap_or_else(unknown);
+        let to = target(&env, direction, request.to)?;
+        if request.despite_schema.is_none() {
+            fits(&env, to)?;
+        }
+        let release = env.releases[&to].clone();
+        self.possible(&release.spec, env.life.origin.as_ref())?;
+        Ok((env, release))
     }
 }
 

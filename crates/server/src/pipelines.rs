@@ -11,8 +11,9 @@ use ward_plan::pipeline::{self, Next};
 use ward_store::Log;
 use ward_types::event::{Event, State};
 use ward_types::id::{Digest, Name, PipelineRunId};
-use ward_types::pipeline::{Check, Outcome, Pipeline, Position, Reached, Run, Vote};
+use ward_types::pipeline::{Check, Outcome, Pipeline, Position, Run, Vote};
 use ward_types::release::{Build, Environment, Promoted};
+use ward_types::source::KeptBuild;
 use ward_types::spec::EnvSpec;
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::{
@@ -25,10 +26,10 @@ use crate::control::{Control, Desk};
 use crate::deploy::{Steps, Stop, mistaken, say, stack_of, unreadable};
 use crate::each::named_once;
 use crate::hosts::apart;
+use crate::kept::{declared, named};
 use crate::making::Once;
 use crate::policing::Forced;
-use crate::recording::{Offer, Settled, Terms, next_build};
-use crate::schedule;
+use crate::recording::{Offer, Terms, next_build, provenance_of};
 use crate::source;
 
 /// What a run is begun with.
@@ -42,7 +43,17 @@ struct Beginning {
 impl Control {
     /// Builds, begins a run, and tells how it goes: to its end, or to where it waits for somebody's word.
     pub async fn run_pipeline(self, actor: Actor, request: PipelineRequest, steps: Steps) {
-        let last = match self.begun(&actor, &request, &steps).await {
+        let begun = match &request.build {
+            None => self.begun(&actor, &request, &steps).await,
+            Some(build) => match self.kept_build(build) {
+                Ok(kept) => {
+                    let also = |_: &Run| None;
+                    self.begun_with(&actor, &request, &kept, also).await
+                }
+                Err(refusal) => Err(refusal.into()),
+            },
+        };
+        let last = match begun {
             Ok(id) => {
                 tokio::spawn(self.clone().conduct(id));
                 match request.until {
@@ -69,8 +80,12 @@ impl Control {
     ) -> Result<PipelineRunId, Stop> {
         let admitted = self.admit()?;
         let dir = Path::new(&request.dir);
-        let beginning = self.beginning(dir, &request.pipeline)?;
+        let provenance = provenance_of(dir).await;
+        let (file, text) = source::read(dir).map_err(unreadable)?;
+        let beginning = self.beginning(&file, text, &request.pipeline).await?;
         let first = &beginning.first;
+        // Before a build, so that nobody waits for one in vain; looked at again when it is released.
+        self.permitted(actor, (first, None), Some(dir), Forced::No)?;
         alone(&self.store().state(), &beginning.stack, &request.pipeline)?;
         let building = self.0.builds.begin(&first.id, actor, admitted);
         let once = Once::default();
@@ -95,6 +110,7 @@ impl Control {
                 version: version(state, &beginning, &made.images),
                 images: made.images.clone(),
                 stack_file: Some(beginning.text.clone()),
+                provenance: provenance.clone(),
             };
             let run = beginning.run(state, actor, request, build);
             let event = Event::PipelineBegan {
@@ -105,15 +121,76 @@ impl Control {
         });
         let run = deciding.await?;
         // The images are in no release yet: the first stage gets them before anything may be collected.
-        let released = self.stage_released(&desk, &run, 0).await;
+        let released = match self.stage_offer(&run, 0) {
+            Ok(offer) => self.stage_released(&desk, &run, &offer).await,
+            Err(stop) => Err(stop),
+        };
         drop((building, made, desk));
-        self.settle(&run, released.err()).await?;
+        self.settle_first(&run, released.err()).await;
         Ok(run.id)
     }
 
-    fn beginning(&self, dir: &Path, name: &Name) -> Result<Beginning, Stop> {
-        let (file, text) = source::read(dir).map_err(unreadable)?;
-        let stack = stack_of(&file, &text)?;
+    /// Where that cannot be written down either, it is tried again by whoever carries the run on.
+    async fn settle_first(&self, run: &Run, stop: Option<Stop>) {
+        if let Err(refusal) = self.settle(run, stop).await {
+            tracing::error!(run = %run.id, error = refusal.message, "a pipeline's first stage");
+        }
+    }
+
+    /// Begins a run with a build that is kept, together with what `also` says of it. Its checks are run in the folder of
+    /// the request.
+    pub(crate) async fn begun_with(
+        &self,
+        actor: &Actor,
+        request: &PipelineRequest,
+        kept: &KeptBuild,
+        also: impl Fn(&Run) -> Option<Event>,
+    ) -> Result<PipelineRunId, Stop> {
+        let _admitted = self.admit()?;
+        // Nothing is collected until the first stage has the images.
+        let _unrecorded = self.0.unrecorded.read().await;
+        let (file, build) = (named(kept), &kept.build);
+        let text = build.stack_file.clone().unwrap_or_default();
+        let beginning = self.beginning(&file, text, &request.pipeline).await?;
+        let first = &beginning.first;
+        let stack = stack_of(&file, &beginning.text)?;
+        same_sources(&declared(kept, &stack)?, first)?;
+        self.permitted(actor, (first, Some(&build.images)), None, Forced::No)?;
+        self.images_ready(&first.id, &build.images).await?;
+        let desk = self.desk().await;
+        let deciding = self.decided(&desk, actor, &request.why, |state| {
+            alone(state, &beginning.stack, &request.pipeline)?;
+            let run = beginning.run(state, actor, request, build.clone());
+            let event = Event::PipelineBegan {
+                env: first.id.clone(),
+                run: Box::new(run.clone()),
+            };
+            let events = [Some(event), also(&run)].into_iter().flatten().collect();
+            Ok((run, events))
+        });
+        let run = deciding.await?;
+        let released = match self.stage_offer(&run, 0) {
+            Ok(offer) => self.stage_released(&desk, &run, &offer).await,
+            Err(stop) => Err(stop),
+        };
+        drop(desk);
+        self.settle_first(&run, released.err()).await;
+        Ok(run.id)
+    }
+
+    /// Whether a pipeline of a stack file can begin, and with what.
+    pub(crate) async fn can_begin(
+        &self,
+        file: &str,
+        text: &str,
+        name: &Name,
+    ) -> Result<Name, Stop> {
+        let beginning = self.beginning(file, text.to_owned(), name).await?;
+        Ok(beginning.first.id.env())
+    }
+
+    async fn beginning(&self, file: &str, text: String, name: &Name) -> Result<Beginning, Stop> {
+        let stack = stack_of(file, &text)?;
         let Some(pipeline) = stack.pipelines.get(name) else {
             return Err(no_pipeline(&stack.name, name, stack.pipelines.keys()).into());
         };
@@ -125,12 +202,10 @@ impl Control {
         named_once(&envs)?;
         let specs = envs.iter().map(|env| stack.resolve(env));
         let specs: Result<Vec<EnvSpec>, _> = specs.collect();
-        let specs = specs.map_err(|mistakes| mistaken(&file, &text, &mistakes))?;
+        let specs = specs.map_err(|mistakes| mistaken(file, &text, &mistakes))?;
         apart(&specs.iter().collect::<Vec<_>>())?;
         for spec in &specs {
-            schedule::known(spec)?;
-            self.possible(spec, None)?;
-            self.secrets_there(spec)?;
+            self.releasable(spec, None).await?;
             same_sources(&specs[0], spec)?;
         }
         Ok(Beginning {
@@ -150,7 +225,7 @@ impl Control {
     }
 
     /// Carries a run on until it is over or the server ends.
-    async fn conduct(self, id: PipelineRunId) {
+    pub(crate) async fn conduct(self, id: PipelineRunId) {
         let mut changed = self.store().changed();
         let mut ending = self.ending();
         loop {
@@ -190,10 +265,8 @@ impl Control {
     async fn does(&self, run: &Run, next: Next) -> Result<(), Refusal> {
         match next {
             Next::Release { stage } => {
-                let _unrecorded = self.0.unrecorded.read().await;
-                let desk = self.desk().await;
-                let released = self.stage_released(&desk, run, stage).await;
-                drop(desk);
+                let _admitted = self.admit()?;
+                let released = self.next_stage(run, stage).await;
                 self.settle(run, released.err()).await
             }
             Next::Check { stage } => {
@@ -214,6 +287,27 @@ impl Control {
             Next::Move(position) => self.moved(run, position).await,
             Next::Over | Next::Wait(_) => Ok(()),
         }
+    }
+
+    /// Releases the build in the next stage, unless somebody has said no to it, or has moved what it would go on from or
+    /// to.
+    async fn next_stage(&self, run: &Run, stage: usize) -> Result<(), Stop> {
+        let _unrecorded = self.0.unrecorded.read().await;
+        let offer = self.stage_offer(run, stage)?;
+        self.releasable(&offer.spec, offer.origin.as_ref()).await?;
+        self.images_at_hand(&offer).await?;
+        let desk = self.desk().await;
+        // Here nobody else decides: what was known before may not hold any more.
+        if self.next_of(run.id) != (Next::Release { stage }) {
+            return Ok(());
+        }
+        let known = |stage: Option<usize>| self.known(&run.env(stage?)?);
+        let (before, env) = (known(stage.checked_sub(1)), known(Some(stage)));
+        if let Some(held) = pipeline::held_back(run, before.as_ref(), env.as_ref()) {
+            drop(desk);
+            return Ok(self.moved(run, held).await?);
+        }
+        self.stage_released(&desk, run, &offer).await
     }
 
     fn next_of(&self, id: PipelineRunId) -> Next {
@@ -258,27 +352,30 @@ impl Control {
         self.append(&Actor::ward(), "", vec![event]).await.map(drop)
     }
 
-    /// Releases the build in a stage. Done again it comes to the same release.
-    async fn stage_released(&self, desk: &Desk<'_>, run: &Run, stage: usize) -> Result<(), Stop> {
+    /// What a stage gets.
+    fn stage_offer(&self, run: &Run, stage: usize) -> Result<Offer, Stop> {
         let env = run.env(stage).ok_or_else(|| no_stage(&run.pipeline))?;
         let text = run.build.stack_file.as_deref().unwrap_or_default();
         let name = format!("ward.toml of {}", run.id);
         let (spec, origin) = self.resolved_in(&name, text, &env.env())?;
-        self.possible(&spec, origin.as_ref())?;
         let before = stage.checked_sub(1);
         let before = before.and_then(|before| Some((run.env(before)?, run.reached.get(before)?)));
-        let offer = Offer {
+        Ok(Offer {
             spec,
             images: run.build.images.clone(),
             stack_file: Some(text.to_owned()),
+            provenance: run.build.provenance.clone(),
             origin,
             version: Some(run.build.version.clone()),
             promoted: before.map(|(env, reached)| Promoted {
                 env,
                 release: reached.release,
             }),
-        };
-        self.images_at_hand(&offer).await?;
+        })
+    }
+
+    /// Releases the build in a stage, and writes down that the run has come there, in one transaction.
+    async fn stage_released(&self, desk: &Desk<'_>, run: &Run, offer: &Offer) -> Result<(), Stop> {
         let why = format!("{} of the pipeline {}", run.id, run.pipeline);
         let terms = Terms {
             why: &why,
@@ -286,21 +383,15 @@ impl Control {
             others: Others::Wait,
             rollback: Held::Superseded,
             made: None,
+            stage_of: Some(run.id),
         };
         let author = Actor {
             who: run.author.clone(),
         };
         let wanted = (&offer.spec, Some(&offer.images));
         self.permitted(&author, wanted, None, Forced::No)?;
-        let settled = self.recorded(desk, &author, terms, &offer).await?;
-        let known = self.known(&env).ok_or_else(|| no_stage(&run.pipeline))?;
-        let event = Event::PipelineReached {
-            env: env.clone(),
-            run: run.id,
-            reached: reached(&known, &settled).ok_or_else(|| no_stage(&run.pipeline))?,
-        };
-        self.append(&Actor::ward(), &why, vec![event]).await?;
-        self.live(&env);
+        self.recorded(desk, &author, terms, offer).await?;
+        self.live(&offer.spec.id);
         Ok(())
     }
 
@@ -365,7 +456,7 @@ impl Control {
         }
     }
 
-    /// Takes a word about a run. One that does not count is recorded all the same.
+    /// Takes a word about a run. One that does not count is recorded all the same, once.
     ///
     /// # Errors
     /// When there is no such run, when it is over, and when the word does not count.
@@ -385,6 +476,9 @@ impl Control {
                 why: request.why.clone(),
                 refused: refused.clone(),
             };
+            if refused.is_some() && run.votes.iter().any(|known| known.repeats(&vote)) {
+                return Ok(((run.id, refused), Vec::new()));
+            }
             let env = run
                 .env(run.stage())
                 .ok_or_else(|| no_stage(&run.pipeline))?;
@@ -409,7 +503,7 @@ impl Control {
     }
 
     /// Tells how a run goes, to its end or to where it waits for somebody's word.
-    async fn followed_run(&self, id: PipelineRunId, steps: &Steps) -> Progress {
+    pub(crate) async fn followed_run(&self, id: PipelineRunId, steps: &Steps) -> Progress {
         let mut changed = self.store().changed();
         let mut said = String::new();
         loop {
@@ -513,18 +607,6 @@ fn same_sources(first: &EnvSpec, spec: &EnvSpec) -> Result<(), Refusal> {
     Err(Refusal::new(RefusalKind::Invalid, message).hint(hint))
 }
 
-fn reached(env: &Environment, settled: &Settled) -> Option<Reached> {
-    let (release, deployment) = match settled {
-        Settled::Nothing(release) | Settled::Held(release) => (*release, None),
-        Settled::UnderWay(id) => (env.deployments.get(id)?.to, Some(*id)),
-        Settled::Queued(queued) => (env.deployments.get(&queued.id)?.to, Some(queued.id)),
-    };
-    Some(Reached {
-        release,
-        deployment,
-    })
-}
-
 /// The one that is named, or the only one that is under way.
 fn asked(state: &State, id: Option<PipelineRunId>) -> Result<&Run, Refusal> {
     let mut under_way = state.pipelines.values().filter(|run| !run.is_over());
@@ -584,6 +666,7 @@ fn view(run: &Run) -> PipelineRunView {
         stack: run.stack.clone(),
         pipeline: run.pipeline.clone(),
         version: run.build.version.clone(),
+        provenance: run.build.provenance.as_deref().cloned(),
         author: run.author.clone(),
         began: run.began,
         since: run.since,

@@ -24,11 +24,11 @@ use ward_types::view::{ComponentView, Held, Others, Progress, Unchanged};
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::clock::now;
 use crate::control::Control;
-use crate::deploy::{Steps, Stop, ended_builds, say};
+use crate::deploy::{Steps, Stop, ended_builds, say, warned_of};
 use crate::making::Once;
 use crate::plans::{Basis, Document, Plans};
 use crate::policing::{self, Forced};
-use crate::recording::{self, Offer, Settled, Terms, is_over};
+use crate::recording::{self, Offer, Settled, Terms, is_over, provenance_of};
 
 /// How many ends of instances a plan names.
 const MOST_ENDS: usize = 5;
@@ -51,8 +51,10 @@ impl Control {
     ) -> Result<Progress, Stop> {
         let admitted = self.admit()?;
         let dir = PathBuf::from(&request.dir);
-        let (spec, origin, stack_file) =
-            self.wanted(&dir, &request.env, request.strategy.as_ref())?;
+        let provenance = provenance_of(&dir).await;
+        let (spec, origin, stack_file) = self
+            .wanted(&dir, &request.env, request.strategy.as_ref())
+            .await?;
         let building = self.0.builds.begin(&spec.id, actor, admitted);
         let once = Once::default();
         let made = tokio::select! {
@@ -69,6 +71,7 @@ impl Control {
             spec,
             images: made.images.clone(),
             stack_file: Some(stack_file),
+            provenance,
             origin,
             version: None,
             promoted: None,
@@ -135,7 +138,7 @@ impl Control {
             cost: cost_change(from, Some(to)),
             drift: self.drift(env),
             policy,
-            notes: notes(env),
+            notes: notes(env).into_iter().chain(made_of(to)).collect(),
             kept: None,
         };
         Ok((view, rendered))
@@ -228,6 +231,7 @@ impl Control {
         let (spec, images) = (&declared, &plan.release.build.images);
         let id = spec.id.clone();
         self.stands(&plan, request.others)?;
+        self.releasable(spec, plan.origin.as_ref()).await?;
         let building = self.0.builds.begin(&id, actor, admitted);
         if request.others == Others::Cancel {
             let desk = self.desk().await;
@@ -250,18 +254,21 @@ impl Control {
         })?;
         // Again, where nobody else decides: the world may have moved while its images were unpacked.
         self.stands(&plan, request.others)?;
-        self.permitted(actor, (spec, Some(images)), None, Forced::No)?;
+        let warned = self.permitted(actor, (spec, Some(images)), None, Forced::No)?;
+        warned_of(&warned, steps).await;
         let terms = Terms {
             why: &request.why,
             unchanged: Unchanged::Keep,
             others: request.others,
             rollback: Held::Superseded,
             made: None,
+            stage_of: None,
         };
         let offer = Offer {
             spec: spec.clone(),
             images: images.clone(),
             stack_file: plan.release.build.stack_file.clone(),
+            provenance: plan.release.build.provenance.clone(),
             origin: plan.origin.clone(),
             version: None,
             promoted: None,
@@ -315,6 +322,7 @@ impl Control {
             spec: plan.release.declared(),
             images: plan.release.build.images.clone(),
             stack_file: plan.release.build.stack_file.clone(),
+            provenance: plan.release.build.provenance.clone(),
             origin: plan.origin.clone(),
             version: None,
             promoted: None,
@@ -403,6 +411,12 @@ fn missing(component: &ComponentView) -> Option<Drift> {
         ),
         put_right: false,
     })
+}
+
+/// The commit of the build, where git knows the folder.
+fn made_of(to: &Release) -> Option<String> {
+    let provenance = to.build.provenance.as_ref()?;
+    Some(format!("the build is made of {provenance}"))
 }
 
 fn notes(env: &Environment) -> Vec<String> {

@@ -337,6 +337,7 @@ mod tests {
                     version,
                     images: [(Name::parse("web").expect("a name"), image)].into(),
                     stack_file: None,
+                    provenance: None,
                 },
                 spec,
                 config: ward_types::configuration::Configured::default(),

@@ -88,6 +88,7 @@ impl Control {
             spec: spec.clone(),
             images,
             stack_file: None,
+            provenance: None,
             origin: None,
             version: None,
             promoted: None,
@@ -97,6 +98,7 @@ impl Control {
         if changes.is_empty() && forced == Forced::No {
             return Ok(Vec::new());
         }
+        self.volumes_fit(spec)?;
         let mut found = self.violations(&to, &changes)?;
         let rendered = rendered(dir, spec, &mut found);
         if found.iter().any(Violation::is_denied) {
@@ -110,9 +112,7 @@ impl Control {
 
     /// Whether an environment may be made as a copy: what the installation asks of all holds for it, too.
     pub(crate) fn copy_permitted(&self, release: &Release) -> Result<(), Refusal> {
-        let all = changes(Between::Releases, None, Some(release));
-        let found = self.violations(release, &all)?;
-        let Some(first) = found.iter().find(|one| one.is_denied()) else {
+        let Some(first) = self.denied(None, release)? else {
             return Ok(());
         };
         let (rule, message, id) = (first.rule, &first.message, &release.spec.id);
@@ -127,6 +127,33 @@ impl Control {
         Err(Refusal::new(RefusalKind::Conflict, message).hint(hint))
     }
 
+    /// Whether an environment may go from one release to another one that nobody deploys from a stack file: with other
+    /// values, or forward to one that is there.
+    pub(crate) fn move_permitted(
+        &self,
+        from: Option<&Release>,
+        to: &Release,
+    ) -> Result<(), Refusal> {
+        let Some(first) = self.denied(from, to)? else {
+            return Ok(());
+        };
+        let (rule, message, id) = (first.rule, &first.message, &to.spec.id);
+        let message =
+            format!("the policy of {id} forbids it: {message} ({rule}); nothing was changed");
+        let hint = format!(
+            "{}; or `ward policy waive {rule} --env {id} --until DATE --why TEXT` answers for it",
+            first.way_out
+        );
+        Err(Refusal::new(RefusalKind::Conflict, message).hint(hint))
+    }
+
+    /// What forbids it first, with nobody who answers for it.
+    fn denied(&self, from: Option<&Release>, to: &Release) -> Result<Option<Violation>, Refusal> {
+        let changes = changes(Between::Releases, from, Some(to));
+        let found = self.violations(to, &changes)?;
+        Ok(found.into_iter().find(Violation::is_denied))
+    }
+
     /// Whether the data of an environment may be removed.
     pub(crate) fn may_purge(&self, state: &State, id: &EnvId) -> Result<(), Refusal> {
         let env = state.environments.get(id);
@@ -134,20 +161,46 @@ impl Control {
         let Some((env, release)) = env.zip(release) else {
             return Ok(());
         };
-        let rule = Rule::DatabaseRemoved;
+        keeps(&release.spec).try_for_each(|rule| self.may_remove(env, release, rule))
+    }
+
+    /// Whether a rule lets data of an environment be removed, or somebody answers for it.
+    pub(crate) fn may_remove(
+        &self,
+        env: &Environment,
+        release: &Release,
+        rule: Rule,
+    ) -> Result<(), Refusal> {
+        let id = &env.id;
+        if env.waivers.of(rule, now()).is_some() {
+            return Ok(());
+        }
+        self.may_lose(&release.spec, rule).map_err(|refusal| {
+            refusal.hint(format!(
+                "`ward down` keeps the data; `ward policy waive {rule} --env {id} --until DATE --why TEXT` answers for it"
+            ))
+        })
+    }
+
+    /// Whether an environment that is declared so may come to its end by itself, and its data with it.
+    pub(crate) fn may_end_by_itself(&self, spec: &EnvSpec) -> Result<(), Refusal> {
+        let lost = keeps(spec).try_for_each(|rule| self.may_lose(spec, rule));
+        lost.map_err(|refusal| refusal.hint("without --ttl it lasts until somebody deletes it"))
+    }
+
+    fn may_lose(&self, spec: &EnvSpec, rule: Rule) -> Result<(), Refusal> {
+        let id = &spec.id;
         let installation = self.installation()?;
-        let levels = [&release.spec.policy, installation.of(&id.env())];
+        let levels = [&spec.policy, installation.of(&id.env())];
         let denied = levels
             .iter()
             .any(|policy| policy.level(rule) == Level::Deny);
-        if !denied || release.spec.databases.is_empty() || env.waivers.of(rule, now()).is_some() {
+        if !denied {
             return Ok(());
         }
         let message =
             format!("the policy of {id} forbids to remove its data ({rule}); nothing was changed");
-        Err(Refusal::new(RefusalKind::Conflict, message).hint(format!(
-            "`ward down` keeps the data; `ward policy waive {rule} --env {id} --until DATE --why TEXT` answers for it"
-        )))
+        Err(Refusal::new(RefusalKind::Conflict, message))
     }
 
     /// The rules of an environment, and who answers for what.
@@ -255,6 +308,13 @@ impl Control {
 pub(crate) enum Forced {
     No,
     Yes,
+}
+
+/// The rules that are asked before what an environment holds is removed.
+fn keeps(spec: &EnvSpec) -> impl Iterator<Item = Rule> {
+    let databases = (!spec.databases.is_empty()).then_some(Rule::DatabaseRemoved);
+    let volumes = (!spec.volumes.is_empty()).then_some(Rule::VolumeRemoved);
+    databases.into_iter().chain(volumes)
 }
 
 fn answerable(until: Timestamp, why: &str) -> Result<(), Refusal> {

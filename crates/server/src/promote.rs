@@ -20,7 +20,6 @@ use crate::deploy::{Steps, Stop, say, warned_of};
 use crate::images::Images;
 use crate::policing::Forced;
 use crate::recording::{Offer, Settled, Terms};
-use crate::schedule;
 
 impl Control {
     /// Releases the build of one environment in another one; tells how it goes, to the end.
@@ -46,13 +45,17 @@ impl Control {
         // Nothing is collected until the release refers to the images, too.
         let _unrecorded = self.0.unrecorded.read().await;
         let offer = self.promotable(request)?;
-        schedule::known(&offer.spec)?;
-        self.possible(&offer.spec, offer.origin.as_ref())?;
-        self.secrets_there(&offer.spec)?;
+        self.releasable(&offer.spec, offer.origin.as_ref()).await?;
         let (from, version) = (&request.from, offer.version.as_deref().unwrap_or_default());
         say(steps, format!("{version} of {from} is taken as it is")).await;
         self.images_at_hand(&offer).await?;
         let desk = self.desk().await;
+        // Again, where nobody else decides: somebody may have denied the build meanwhile, or rolled it back.
+        let again = self.promotable(request)?;
+        if again.images != offer.images || again.version != offer.version {
+            let message = format!("{from} serves another build by now; nothing was promoted");
+            return Err(Refusal::new(RefusalKind::Conflict, message).into());
+        }
         let wanted = (&offer.spec, Some(&offer.images));
         let warned = self.permitted(actor, wanted, None, Forced::No)?;
         warned_of(&warned, steps).await;
@@ -62,6 +65,7 @@ impl Control {
             others: request.others,
             rollback: Held::Superseded,
             made: None,
+            stage_of: None,
         };
         let settled = self.recorded(&desk, actor, terms, &offer).await?;
         drop(desk);
@@ -85,13 +89,21 @@ impl Control {
     }
 
     pub(crate) async fn images_at_hand(&self, offer: &Offer) -> Result<(), Refusal> {
-        let stack = offer.spec.id.stack();
-        for (name, digest) in &offer.images {
-            let repository = Images::repository(&stack, name);
+        self.images_ready(&offer.spec.id, &offer.images).await
+    }
+
+    /// Unpacks what is not unpacked; not for whoever has the desk.
+    pub(crate) async fn images_ready(
+        &self,
+        env: &EnvId,
+        images: &BTreeMap<Name, Digest>,
+    ) -> Result<(), Refusal> {
+        for (name, digest) in images {
+            let repository = Images::repository(&env.stack(), name);
             let ready = self.0.images.ready(&repository, digest).await;
             ready.map_err(|error| {
                 Refusal::failed(&format!("the image of {name} cannot be used"), &error)
-                    .hint(self.untouched(&offer.spec.id))
+                    .hint(self.untouched(env))
             })?;
         }
         Ok(())
@@ -161,11 +173,12 @@ pub(crate) fn offered(
     };
     let name = format!("ward.toml of {from} {}", release.id);
     let (spec, origin) = resolve(&name, text)?;
-    let images = same_images(from, release, &spec)?;
+    let images = same_images(&release.spec, &release.build.images, &spec)?;
     Ok(Offer {
         spec,
         images,
         stack_file: Some(text.clone()),
+        provenance: release.build.provenance.clone(),
         origin,
         version: Some(release.build.version.clone()),
         promoted: Some(Promoted {
@@ -175,15 +188,17 @@ pub(crate) fn offered(
     })
 }
 
-fn same_images(
-    from: &EnvId,
-    release: &Release,
+/// The images of a build that was made as `declared` says, for what is made in the same way.
+pub(crate) fn same_images(
+    declared: &EnvSpec,
+    images: &BTreeMap<Name, Digest>,
     spec: &EnvSpec,
 ) -> Result<BTreeMap<Name, Digest>, Refusal> {
+    let from = &declared.id;
     let image = |name: &Name| {
-        let declared = |spec: &EnvSpec| spec.services.get(name).map(|s| s.source.clone());
-        let same = declared(&release.spec) == declared(spec);
-        let digest = release.build.images.get(name).filter(|_| same);
+        let source = |spec: &EnvSpec| spec.services.get(name).map(|s| s.source.clone());
+        let same = source(declared) == source(spec);
+        let digest = images.get(name).filter(|_| same);
         digest.cloned().ok_or_else(|| {
             let to = &spec.id;
             let message = format!(
@@ -244,6 +259,7 @@ service.web.image = "other:1"
                 version: format!("1.0.{number}"),
                 images: BTreeMap::from([(Name::parse("web").expect("a name"), digest)]),
                 stack_file: Some(FILE.to_owned()),
+                provenance: None,
             },
             spec: spec.ok().expect("it holds no mistake"),
             config: ward_types::configuration::Configured::default(),

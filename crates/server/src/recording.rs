@@ -6,15 +6,18 @@
 //! until somebody asks for something else: `ward up`, by which a server is started again too, is not that.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use ward_types::event::{Event, State};
-use ward_types::id::{DeploymentId, Digest, EnvId, Name, ReleaseId};
+use ward_types::id::{DeploymentId, Digest, EnvId, Name, PipelineRunId, ReleaseId};
 use ward_types::life::Origin;
+use ward_types::pipeline::Reached;
 use ward_types::release::{
     Build, Deployment, Environment, Goal, Phase, Promoted, Reason, Release, Verdict,
 };
 use ward_types::secrets::SecretName;
 use ward_types::sleep::Alarm;
+use ward_types::source::Provenance;
 use ward_types::spec::EnvSpec;
 use ward_types::time::Timestamp;
 use ward_types::view::{DeployRequest, Held, Made, Others, Unchanged};
@@ -24,6 +27,7 @@ use crate::clock::now;
 use crate::configuration::known_or_created;
 use crate::control::{Control, Desk};
 use crate::environments::over as over_already;
+use crate::schedule;
 use crate::secrets::{applied, missing_secrets};
 
 /// What a release is to be made of.
@@ -32,6 +36,8 @@ pub(crate) struct Offer {
     pub(crate) images: BTreeMap<Name, Digest>,
     /// The text of the stack file; of builds that an older Ward made, none.
     pub(crate) stack_file: Option<String>,
+    /// The commit that it was made of.
+    pub(crate) provenance: Option<Box<Provenance>>,
     /// What the environment is a copy of.
     pub(crate) origin: Option<Origin>,
     /// The build that it is, where that has a version already, and where it was taken from.
@@ -48,6 +54,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) rollback: Held,
     /// Where the environment is to be made by it.
     pub(crate) made: Option<Made>,
+    /// The run of a pipeline that reaches a stage by it.
+    pub(crate) stage_of: Option<PipelineRunId>,
 }
 
 impl<'a> From<&'a DeployRequest> for Terms<'a> {
@@ -58,6 +66,7 @@ impl<'a> From<&'a DeployRequest> for Terms<'a> {
             others: request.others,
             rollback: request.rollback,
             made: request.made,
+            stage_of: None,
         }
     }
 }
@@ -75,6 +84,8 @@ pub(crate) struct Wish {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Queued {
     pub(crate) id: DeploymentId,
+    /// The release that it leads to.
+    pub(crate) to: ReleaseId,
     pub(crate) superseded: Vec<Deployment>,
 }
 
@@ -119,6 +130,18 @@ impl Wanted<'_> {
 }
 
 impl Control {
+    /// Whether what is declared could be released here, policies aside: each way to a release asks this, before anything
+    /// is built.
+    pub(crate) async fn releasable(
+        &self,
+        spec: &EnvSpec,
+        origin: Option<&Origin>,
+    ) -> Result<(), Refusal> {
+        schedule::known(spec)?;
+        self.possible(spec, origin)?;
+        self.secrets_there(spec).await
+    }
+
     /// Writes what a deploy of an offer comes to.
     pub(crate) async fn recorded(
         &self,
@@ -152,11 +175,16 @@ impl Control {
                 images: &offer.images,
                 secrets: &secrets,
             };
-            let (to, reason) = match course(&env, terms, &wanted) {
+            let nothing_new = |settled: Settled| {
+                let reached = settled.reached(&env, terms.stage_of);
                 // Whoever brings up what sleeps wants it awake.
-                Course::Nothing(release) => return Ok((Settled::Nothing(release), wakes(&env))),
-                Course::Held(release) => return Ok((Settled::Held(release), wakes(&env))),
-                Course::UnderWay(id) => return Ok((Settled::UnderWay(id), Vec::new())),
+                let woken = wakes(&env).into_iter();
+                Ok((settled, woken.chain(reached).collect()))
+            };
+            let (to, reason) = match course(&env, terms, &wanted) {
+                Course::Nothing(release) => return nothing_new(Settled::Nothing(release)),
+                Course::Held(release) => return nothing_new(Settled::Held(release)),
+                Course::UnderWay(id) => return nothing_new(Settled::UnderWay(id)),
                 Course::To(release, reason) => (release, reason),
                 Course::New => {
                     let release = release(state, &env, actor, offer);
@@ -175,10 +203,32 @@ impl Control {
                 others,
                 despite_schema: None,
             };
-            let (queued, events) = wish.events(&env, actor, events);
-            Ok((Settled::Queued(queued), events))
+            let (queued, mut events) = wish.events(&env, actor, events);
+            let settled = Settled::Queued(queued);
+            events.extend(settled.reached(&env, terms.stage_of));
+            Ok((settled, events))
         });
         deciding.await
+    }
+}
+
+impl Settled {
+    /// That a run of a pipeline has come to this environment by it.
+    fn reached(&self, env: &Environment, run: Option<PipelineRunId>) -> Option<Event> {
+        let run = run?;
+        let (release, deployment) = match self {
+            Settled::Nothing(release) | Settled::Held(release) => (*release, None),
+            Settled::UnderWay(id) => (env.deployments.get(id)?.to, Some(*id)),
+            Settled::Queued(queued) => (queued.to, Some(queued.id)),
+        };
+        Some(Event::PipelineReached {
+            env: env.id.clone(),
+            run,
+            reached: Reached {
+                release,
+                deployment,
+            },
+        })
     }
 }
 
@@ -207,12 +257,12 @@ impl Wish {
         });
         events.extend(cancelled);
         let deployment = self.deployment(env, actor);
-        let id = deployment.id;
+        let (id, to) = (deployment.id, deployment.to);
         events.push(Event::DeploymentQueued {
             env: env.id.clone(),
             deployment: Box::new(deployment),
         });
-        (Queued { id, superseded }, events)
+        (Queued { id, to, superseded }, events)
     }
 
     fn deployment(&self, env: &Environment, actor: &Actor) -> Deployment {
@@ -275,14 +325,23 @@ fn made_until(made: Option<Made>) -> Option<Timestamp> {
     ttl.map(|ttl| now() + ttl)
 }
 
-/// The release that serves because somebody rolled back to it, and nothing was asked for since.
+/// The release that serves because somebody rolled back to it, and nothing was asked for since but other values for the
+/// same build.
 pub(crate) fn rolled_back_to(env: &Environment) -> Option<ReleaseId> {
-    let moved = |d: &&Deployment| d.reason != Reason::Up;
+    let build = |release: ReleaseId| env.releases.get(&release).map(|r| &r.build);
+    let same_build = |d: &Deployment| {
+        let builds = d.from.and_then(build).zip(build(d.to));
+        d.reason == Reason::Deploy && builds.is_some_and(|(from, to)| from == to)
+    };
+    let moved = |d: &&Deployment| d.reason != Reason::Up && !same_build(d);
     let last = env.deployments.values().rev().find(moved)?;
     let succeeded = Verdict::Succeeded;
     let ended = matches!(last.phase, Phase::Finished { verdict, .. } if verdict == succeeded);
-    let holds = ended && last.reason == Reason::Rollback && env.current == Some(last.to);
-    holds.then_some(last.to)
+    let serves = env.current_release()?;
+    let holds = ended
+        && last.reason == Reason::Rollback
+        && (serves.id == last.to || Some(&serves.build) == build(last.to));
+    holds.then_some(serves.id)
 }
 
 fn joins(terms: Terms<'_>, last: &Deployment, to: ReleaseId) -> bool {
@@ -310,6 +369,7 @@ pub(crate) fn release(state: &State, env: &Environment, actor: &Actor, offer: &O
             version: offer.version.clone().unwrap_or_else(own),
             images: offer.images.clone(),
             stack_file: offer.stack_file.clone(),
+            provenance: offer.provenance.clone(),
         },
         config,
         secrets: env.secrets_planned(&spec),
@@ -320,9 +380,16 @@ pub(crate) fn release(state: &State, env: &Environment, actor: &Actor, offer: &O
     }
 }
 
+/// The commit that a folder is at, before anything is built in it: a build may write there.
+pub(crate) async fn provenance_of(dir: &Path) -> Option<Box<Provenance>> {
+    ward_git::provenance(dir).await.map(Box::new)
+}
+
 /// Counted for the whole stack: a build keeps its version when it is promoted, and no other has the same.
 pub(crate) fn next_build(state: &State, env: &EnvId) -> u64 {
     let environments = state.environments.values();
     let of_stack = environments.filter(|other| other.id.stack() == env.stack());
-    of_stack.map(|other| other.builds).max().unwrap_or(0) + 1
+    let released = of_stack.map(|other| other.builds).max().unwrap_or(0);
+    let kept = state.builds.get(&env.stack()).map_or(0, |kept| kept.last);
+    released.max(kept) + 1
 }

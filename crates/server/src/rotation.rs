@@ -15,16 +15,16 @@ use ward_postgres::{Credential, role_of};
 use ward_store::Log;
 use ward_types::event::Event;
 use ward_types::id::{EnvId, InstanceId, Name};
-use ward_types::keeper::Exit;
-use ward_types::release::{Environment, Goal};
+use ward_types::keeper::{Exit, InstanceFacts, Role};
+use ward_types::release::{Environment, Goal, Release};
 use ward_types::secret::Secret;
-use ward_types::secrets::{Origin, SecretName};
+use ward_types::secrets::{Origin, SecretName, SecretVersion};
 use ward_types::view::{ExecCommand, RekeyRequest, RekeyView, RotateRequest};
 
 use crate::actor::{Actor, Refusal, RefusalKind, causes};
 use crate::configuration::Changed;
 use crate::control::Control;
-use crate::deploy::{Steps, Stop, say};
+use crate::deploy::{Steps, Stop, ended_builds, say};
 use crate::secrets::{Sealed, next, refusal, sentence};
 
 /// How long a declared rotation may take.
@@ -82,9 +82,9 @@ impl Control {
         };
         let asked = (actor, request.others, request.why.as_str());
         let changed = self.recorded_secrets(&desk, &id, asked, &sealed).await?;
+        let over = self.supersede_builds(&desk, &id, actor, request.others, &changed);
         drop(desk);
-        self.supersede_builds(&id, actor, request.others, &changed, steps)
-            .await;
+        ended_builds(&over, "superseded", steps).await;
         for event in &sealed.events {
             say(steps, sentence(event)).await;
         }
@@ -201,7 +201,7 @@ impl Control {
 
     /// Whether a database's password can be changed now.
     fn may_rotate(&self, id: &EnvId, database: &Name) -> Result<(), Refusal> {
-        self.database(id, database)?;
+        self.has_database(id, database)?;
         self.running(id, database)?;
         let env = self.recorded_environment(id)?;
         let name = SecretName::of_database(database);
@@ -248,13 +248,15 @@ impl Control {
 
     /// Has the superuser of a database carry statements out.
     async fn stated(&self, env: &EnvId, database: &Name, statements: String) -> Result<(), String> {
-        let prepared = self
-            .database(env, database)
+        self.has_database(env, database)
             .map_err(|refusal| refusal.message)?;
+        // Not by the password that is rotated: it may be the one that does not open.
+        let own = self.composer().opener.own(env, database).await;
+        let own = own.map_err(|error| causes(&error))?;
         let instance = self
             .running(env, database)
             .map_err(|refusal| refusal.message)?;
-        let running = self.run_inside(env, &instance, prepared.superuser_psql(), statements);
+        let running = self.run_inside(env, &instance, own.superuser_psql(), statements);
         match tokio::time::timeout(STATEMENTS_WITHIN, running).await {
             Err(_) => Err("it takes longer than a minute".to_owned()),
             Ok(Err(why)) => Err(why),
@@ -263,22 +265,25 @@ impl Control {
         }
     }
 
-    /// The instances that may have the password that a database had before its newest.
+    /// The instances that may have the password that a database had before its newest: those of its environment, and
+    /// those that copy its rows into another one.
     fn holders(&self, env: &Environment, name: &SecretName) -> Vec<InstanceId> {
-        let since = env.secret(name).map(|newest| newest.at);
-        let Some(since) = since else {
+        let Some(newest) = env.secret(name) else {
             return Vec::new();
         };
-        let seen = self.engine().observe(&env.id);
-        let may = seen.values().filter(|seen| {
-            let release = env.releases.get(&seen.facts.release);
-            // One of a release that is not retained any more: nobody knows, so it may.
-            let uses =
-                release.is_none_or(|r| r.spec.users_of(name).contains(&seen.facts.component));
-            let is_database = name.database().as_ref() == Some(&seen.facts.component);
-            uses && !is_database && !seen.status.state.is_over() && seen.facts.started <= since
-        });
-        may.map(|seen| seen.facts.id.clone()).collect()
+        // In this order: one that is not among those that are being started any more can be observed.
+        let starting = &self.composer().opener.starting;
+        let mut may = starting.before(newest.version, &env.id, name);
+        let state = self.store().state();
+        let others = state.environments.values();
+        let copies = others.filter(|other| other.life.copies.as_ref() == Some(&env.id));
+        let all = copies.map(|copy| &copy.id).chain([&env.id]);
+        for seen in all.flat_map(|id| self.engine().observe(id).into_values()) {
+            if !seen.status.state.is_over() && has_older(&seen.facts, env, name, newest) {
+                may.push(seen.facts.id);
+            }
+        }
+        may
     }
 
     /// Withdraws passwords that nothing uses any more, for as long as the server runs.
@@ -359,6 +364,30 @@ impl Control {
             values: done.values,
         })
     }
+}
+
+/// Whether an instance has the password from before the newest, or may have it: one that an older Ward started tells
+/// by its time alone.
+fn has_older(
+    facts: &InstanceFacts,
+    env: &Environment,
+    name: &SecretName,
+    newest: &SecretVersion,
+) -> bool {
+    if let Some(has) = facts.has_one_before(newest.version, &env.id, name) {
+        return has;
+    }
+    let uses = match facts.role {
+        Role::Database | Role::Snapshot => false,
+        Role::Copy => name.database().as_ref() == Some(&facts.component),
+        Role::Service | Role::ReleaseCommand | Role::Seed | Role::Run(_) => {
+            let release = env.releases.get(&facts.release);
+            // One of a release that is not retained any more: nobody knows, so it may.
+            let users = |release: &Release| release.spec.users_of(name).contains(&facts.component);
+            facts.env == env.id && release.is_none_or(users)
+        }
+    };
+    uses && facts.started <= newest.at
 }
 
 fn read(output: PipeReader) -> std::io::Result<Secret> {

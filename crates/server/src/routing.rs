@@ -109,6 +109,9 @@ const LEAVES_WITHIN: Duration = Duration::from_secs(5);
 /// is there within milliseconds, if it can be started at all.
 const GONE_AFTER: Duration = Duration::from_secs(3);
 
+/// What was seen of the gateway before is too old for anybody: it is asked ten times a second.
+const LATELY: Duration = Duration::from_secs(1);
+
 struct Inner {
     place: GatewayPlace,
     control: Control,
@@ -135,6 +138,8 @@ struct Inner {
 struct Trace {
     /// The process that answered or was started last.
     pid: Option<u32>,
+    /// When it answered last, whoever asked.
+    answered: Option<Instant>,
     /// Since when nobody listens on the control socket, whoever asks.
     nobody_since: Option<Instant>,
 }
@@ -255,6 +260,7 @@ impl Routing {
         match &answer {
             Ok(answer) => {
                 trace.pid = Some(pid(answer));
+                trace.answered = Some(Instant::now());
                 trace.nobody_since = None;
             }
             Err(ControlError::Absent { .. }) => {
@@ -295,6 +301,13 @@ impl Routing {
     /// What it saw when it was last asked.
     pub(crate) fn last_seen(&self) -> Option<GatewayObserved> {
         self.0.seen.borrow().clone()
+    }
+
+    /// Something of what it saw lately, whoever asked; `None` while it does not answer.
+    pub(crate) fn glance<T>(&self, of: impl FnOnce(&GatewayObserved) -> T) -> Option<T> {
+        let answered = lock(&self.0.trace).answered;
+        let lately = answered.is_some_and(|at| at.elapsed() < LATELY);
+        self.0.seen.borrow().as_ref().filter(|_| lately).map(of)
     }
 
     /// Waits until it was seen to have a table of which something is so; whether it came to that in time.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use ward_engine::LogReader;
 use ward_store::Log;
 use ward_types::event::{Event, State};
 use ward_types::id::{EnvId, InstanceId, Name, ReleaseId, RunId};
@@ -186,7 +187,7 @@ impl Control {
             };
             let open = known.is_some_and(|env| env.runs.open.contains_key(&id));
             let seen = live.borrow().clone();
-            for step in told.news(self, env, &run, &seen) {
+            for step in told.news(self, env, &run, &seen).await {
                 if steps.send(step).await.is_err() {
                     return; // It goes on without a listener.
                 }
@@ -208,16 +209,22 @@ impl Control {
 struct Told {
     waiting: BTreeSet<String>,
     attempts: usize,
-    /// The instance whose output is told, and how many lines of it were.
-    output: Option<(InstanceId, usize)>,
+    /// The instance whose output is told, and what was read of it.
+    output: Option<(InstanceId, LogReader)>,
 }
 
 impl Told {
-    fn news(&mut self, control: &Control, env: &EnvId, run: &Run, live: &Live) -> Vec<RunProgress> {
+    async fn news(
+        &mut self,
+        control: &Control,
+        env: &EnvId,
+        run: &Run,
+        live: &Live,
+    ) -> Vec<RunProgress> {
         let mut news = Vec::new();
         for attempt in &run.attempts[self.attempts.min(run.attempts.len())..] {
             if let Some(instance) = &attempt.instance {
-                news.extend(self.lines(control, env, instance));
+                news.extend(self.lines(control, env, instance).await);
             }
             if self.attempts + 1 < run.attempts.len() || run.again.is_some() {
                 let attempt = Box::new(attempt.clone());
@@ -230,7 +237,7 @@ impl Told {
             seen.find(|i| i.facts.role == Role::Run(run.id) && !run.has_tried(&i.facts.id));
         if let Some(instance) = goes_on {
             let instance = instance.facts.id.clone();
-            news.extend(self.lines(control, env, &instance));
+            news.extend(self.lines(control, env, &instance).await);
         }
         let named = |sentence: &&String| sentence.starts_with(&format!("{} waits", run.id));
         for on in live.keeping.iter().filter(named) {
@@ -242,19 +249,26 @@ impl Told {
     }
 
     /// What an instance wrote since it was told.
-    fn lines(&mut self, control: &Control, env: &EnvId, id: &InstanceId) -> Vec<RunProgress> {
-        let told = match &self.output {
-            Some((known, told)) if known == id => *told,
-            _ => 0,
+    async fn lines(&mut self, control: &Control, env: &EnvId, id: &InstanceId) -> Vec<RunProgress> {
+        let known = self.output.take().filter(|(known, _)| known == id);
+        let mut reader = known.map_or_else(
+            || {
+                let query = ward_engine::LogQuery {
+                    instance: Some(id.clone()),
+                    ..ward_engine::LogQuery::default()
+                };
+                control.engine().reader(env, query)
+            },
+            |(_, reader)| reader,
+        );
+        let looking = tokio::task::spawn_blocking(move || (reader.look(), reader));
+        // A task that panicked would be a defect that is told as one: this goes on without its output.
+        let Ok((lines, reader)) = looking.await else {
+            return Vec::new();
         };
-        let query = ward_engine::LogQuery {
-            instance: Some(id.clone()),
-            ..ward_engine::LogQuery::default()
-        };
-        let lines = control.engine().logs(env, &query).unwrap_or_default();
-        self.output = Some((id.clone(), lines.len().max(told)));
-        let new = lines.into_iter().skip(told);
-        new.map(|line| RunProgress::Output { line }).collect()
+        self.output = Some((id.clone(), reader));
+        let lines = lines.unwrap_or_default().into_iter();
+        lines.map(|line| RunProgress::Output { line }).collect()
     }
 }
 

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use ward_store::Log;
 use ward_types::event::{Event, State};
 use ward_types::id::{EnvId, Name};
-use ward_types::release::{Environment, Goal, Release};
+use ward_types::release::{Deployment, Environment, Goal, Phase, Release, Verdict};
 use ward_types::run::{JobSpec, Missed, Overlap, Schedule};
 use ward_types::spec::EnvSpec;
 use ward_types::time::{Millis, Timestamp};
@@ -94,10 +94,25 @@ pub(crate) fn known(spec: &EnvSpec) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What a job is counted from: the last moment that was acted on, or its release.
+/// What a job is counted from: the last moment that was acted on, or its release; where the release that served before
+/// had no such job, from when this one came to serve, which may be long after it was recorded.
 fn since(env: &Environment, release: &Release, job: &Name) -> Timestamp {
     let acted = env.runs.due.get(job).copied().unwrap_or_default();
-    acted.max(release.recorded)
+    let came = |deployment: &Deployment| match deployment.phase {
+        Phase::Finished {
+            verdict: Verdict::Succeeded,
+            at,
+            ..
+        } if deployment.to == release.id => Some((deployment.from, at)),
+        _ => None,
+    };
+    let came = env.deployments.values().rev().find_map(came);
+    let new = came.filter(|(from, _)| {
+        let before = from.and_then(|from| env.releases.get(&from));
+        before.is_none_or(|before| !before.spec.jobs.contains_key(job))
+    });
+    let new = new.map(|(_, at)| at).unwrap_or_default();
+    acted.max(release.recorded).max(new)
 }
 
 /// The jobs that can be due: of the release that serves, where the environment is to be up.

@@ -19,16 +19,12 @@ use ward_types::view::{
 };
 
 use crate::actor::{Actor, Refusal, RefusalKind, causes};
-use crate::builds::End;
+use crate::builds::{End, Over};
 use crate::clock::now;
-use crate::configuration::{Changed, base, known_or_created, moved};
+use crate::configuration::{Changed, known_or_created};
 use crate::control::{Control, Desk};
 use crate::deploy::{Steps, Stop, ended_builds, say};
-
-/// The longest value, in bytes. The kernel takes 128 KiB for a variable with its name.
-const LONGEST: usize = 32 * 1024;
-/// How many secrets an environment may have.
-const MOST: usize = 200;
+use crate::settable::{allowed, kept, unused};
 
 /// What a request to change secrets comes to, sealed and not recorded yet.
 #[derive(Debug, Clone, Default)]
@@ -38,7 +34,7 @@ pub(crate) struct Sealed {
 
 impl Control {
     pub(crate) fn vault(&self) -> &Vault {
-        &self.0.world.composer.vault
+        &self.composer().opener.vault
     }
 
     /// Sets and unsets secrets, and sees the release through that has them.
@@ -68,6 +64,9 @@ impl Control {
             .known(&id)
             .unwrap_or_else(|| Environment::new(id.clone()));
         allowed(&env, request)?;
+        if request.changes.iter().any(|change| change.value.is_some()) {
+            kept(&env)?;
+        }
         let sealed = self.sealed(&env, &request.changes).await?;
         for sentence in unused(&env, declared.as_ref(), request) {
             let hint = "it is kept all the same; a service gets it when its `secrets` name it";
@@ -80,9 +79,9 @@ impl Control {
         }
         let asked = (actor, request.others, request.why.as_str());
         let changed = self.recorded_secrets(&desk, &id, asked, &sealed).await?;
+        let over = self.supersede_builds(&desk, &id, actor, request.others, &changed);
         drop(desk);
-        self.supersede_builds(&id, actor, request.others, &changed, steps)
-            .await;
+        ended_builds(&over, "superseded", steps).await;
         for event in &sealed.events {
             say(steps, sentence(event)).await;
         }
@@ -100,26 +99,31 @@ impl Control {
     ) -> Result<Changed, Refusal> {
         let decide = |state: &State| {
             let (env, mut events) = known_or_created(state, id, None, (actor, why));
+            // A purge may have begun while it was sealed.
+            if sealed.events.iter().any(is_value) {
+                kept(&env)?;
+            }
             events.extend(sealed.events.iter().cloned());
-            moved(&env, actor, others, events)
+            self.with_values(&env, actor, others, events)
         };
         self.decided(desk, actor, why, decide).await
     }
 
-    /// A change that supersedes what is under way ends the builds before it, too.
-    pub(crate) async fn supersede_builds(
+    /// A change that supersedes what is under way ends the builds before it, too: at the desk where it was recorded,
+    /// so that a build that is asked for after it is none of them.
+    pub(crate) fn supersede_builds(
         &self,
+        _desk: &Desk<'_>,
         env: &EnvId,
         actor: &Actor,
         others: Others,
         changed: &Changed,
-        steps: &Steps,
-    ) {
-        if let (Others::Cancel, Changed::Released(_)) = (others, changed) {
-            let by = actor.who.clone();
-            let over = self.0.builds.end_all(env, &End::Superseded { by });
-            ended_builds(&over, "superseded", steps).await;
-        }
+    ) -> Vec<Over> {
+        let (Others::Cancel, Changed::Released(_)) = (others, changed) else {
+            return Vec::new();
+        };
+        let by = actor.who.clone();
+        self.0.builds.end_all(env, &End::Superseded { by })
     }
 
     /// Seals those values that differ from what is set. Only for whoever has the desk.
@@ -203,7 +207,11 @@ impl Control {
             .known(&spec.id)
             .unwrap_or_else(|| Environment::new(spec.id.clone()));
         let mut events = Vec::new();
-        for (name, bytes) in to_generate(&env, spec) {
+        let unmade = to_generate(&env, spec);
+        if !unmade.is_empty() {
+            kept(&env)?;
+        }
+        for (name, bytes) in unmade {
             let value =
                 ward_seal::generate(bytes).map_err(|e| refusal("nothing was changed", &e))?;
             events.push(
@@ -218,7 +226,7 @@ impl Control {
     ///
     /// # Errors
     /// Which are not, and what to do.
-    pub(crate) fn secrets_there(&self, spec: &EnvSpec) -> Result<(), Refusal> {
+    pub(crate) async fn secrets_there(&self, spec: &EnvSpec) -> Result<(), Refusal> {
         let env = self
             .known(&spec.id)
             .unwrap_or_else(|| Environment::new(spec.id.clone()));
@@ -241,30 +249,45 @@ impl Control {
             let version = env.secret(&name)?.version;
             Some((name, version))
         });
-        self.can_be_opened(&spec.id, versions)
+        self.can_be_opened(&spec.id, versions).await
     }
 
-    /// The same of a release, with the versions that it has.
-    pub(crate) fn release_opens(&self, env: &EnvId, release: &Release) -> Result<(), Refusal> {
-        let versions = release.secrets.clone().into_iter();
-        self.can_be_opened(env, versions.filter(|(name, _)| name.database().is_none()))
+    /// The same of a release, with the versions that it has: asked before the decision to go to it.
+    ///
+    /// # Errors
+    /// As of [`Control::secrets_there`].
+    pub(crate) async fn release_opens(
+        &self,
+        env: &EnvId,
+        release: &Release,
+    ) -> Result<(), Refusal> {
+        self.can_be_opened(env, own_versions(release)).await
     }
 
-    fn can_be_opened(
+    /// Whether the values of a release are still there, which is told at once.
+    ///
+    /// # Errors
+    /// Which is not.
+    pub(crate) fn release_has_values(&self, env: &EnvId, release: &Release) -> Result<(), Refusal> {
+        for label in labels(env, own_versions(release)) {
+            let there = self.vault().holds(&label);
+            there.map_err(|error| refusal(&self.untouched(env), &error))?;
+        }
+        Ok(())
+    }
+
+    /// Apart from the tasks of the runtime: a command that gives the master key takes its time.
+    async fn can_be_opened(
         &self,
         env: &EnvId,
         versions: impl Iterator<Item = (SecretName, u64)>,
     ) -> Result<(), Refusal> {
-        for (name, version) in versions {
-            let label = SecretLabel {
-                env: env.clone(),
-                name,
-                version,
-            };
-            let there = self.vault().check(&label);
-            there.map_err(|error| refusal(&self.untouched(env), &error))?;
-        }
-        Ok(())
+        let labels: Vec<SecretLabel> = labels(env, versions).collect();
+        let vault = self.vault().clone();
+        let check = move || labels.iter().try_for_each(|label| vault.check(label));
+        let checked = tokio::task::spawn_blocking(check).await;
+        let checked = checked.map_err(|error| Refusal::failed(&self.untouched(env), &error))?;
+        checked.map_err(|error| refusal(&self.untouched(env), &error))
     }
 
     /// The secrets of an environment.
@@ -361,6 +384,23 @@ fn version(env: Option<&Environment>, record: Record) -> Option<(SecretName, Sec
     Some((name, view))
 }
 
+/// The versions of a release's own secrets: a database's password is not the release's.
+fn own_versions(release: &Release) -> impl Iterator<Item = (SecretName, u64)> {
+    let versions = release.secrets.clone().into_iter();
+    versions.filter(|(name, _)| name.database().is_none())
+}
+
+fn labels(
+    env: &EnvId,
+    versions: impl Iterator<Item = (SecretName, u64)>,
+) -> impl Iterator<Item = SecretLabel> {
+    versions.map(|(name, version)| SecretLabel {
+        env: env.clone(),
+        name,
+        version,
+    })
+}
+
 /// The label of a secret's next version.
 pub(crate) fn next(env: &Environment, name: &SecretName) -> SecretLabel {
     SecretLabel {
@@ -434,116 +474,8 @@ pub(crate) fn refusal(left: &str, error: &ward_seal::Error) -> Refusal {
     }
 }
 
-fn allowed(env: &Environment, request: &SecretRequest) -> Result<(), Refusal> {
-    let invalid = |message: String, hint: &str| {
-        Err(Refusal::new(RefusalKind::Invalid, message).hint(hint.to_owned()))
-    };
-    if request.changes.is_empty() {
-        return invalid("no secret was named".to_owned(), "NAME=VALUE, one a line");
-    }
-    let mut named = BTreeSet::new();
-    for SecretSetting { name, value } in &request.changes {
-        if !named.insert(name) {
-            return invalid(format!("{name} is named twice"), "name it once");
-        }
-        if name.database().is_some() {
-            let hint = format!("`ward secret rotate {name}` lets Ward make another one");
-            let message = format!("{name} is a database's password, which Ward makes itself");
-            return invalid(message, &hint);
-        }
-        match value.as_ref().map(|value| value.expose()) {
-            Some("") => {
-                let hint = "pipe it in: `printf %s VALUE | ward secret set NAME`, or type it at a terminal";
-                return invalid(format!("the value of {name} is empty"), hint);
-            }
-            Some(value) if value.len() > LONGEST => {
-                let bytes = value.len();
-                let message =
-                    format!("the value of {name} has {bytes} bytes; {LONGEST} is the most");
-                return invalid(message, "larger things are files, in the image");
-            }
-            Some(value) if value.contains('\0') => {
-                let message = format!("the value of {name} holds a NUL character");
-                return invalid(
-                    message,
-                    "no environment variable can; encode it, in base64 for instance",
-                );
-            }
-            Some(_) => {}
-            None => can_be_unset(env, name, request.others)?,
-        }
-    }
-    let new = named.iter().filter(|name| !env.secrets.contains_key(name));
-    let count = env.secrets.len() + new.count();
-    if count > MOST {
-        let message = format!("{} would have {count} secrets; {MOST} are the most", env.id);
-        return invalid(message, "`ward secret unset` takes away what is not used");
-    }
-    Ok(())
-}
-
-fn can_be_unset(env: &Environment, name: &SecretName, others: Others) -> Result<(), Refusal> {
-    if env.secret(name).is_none() {
-        let set = env
-            .secrets
-            .iter()
-            .filter(|(_, held)| held.current.is_some());
-        let set: Vec<&str> = set.map(|(name, _)| name.as_str()).collect();
-        let message = format!("{name} is not set in {}", env.id);
-        let hint = match ward_stack::closest(name.as_str(), set.iter().copied()) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None if set.is_empty() => "no secret is".to_owned(),
-            None => format!("set are: {}", set.join(", ")),
-        };
-        return Err(Refusal::new(RefusalKind::NotFound, message).hint(hint));
-    }
-    let Some(base) = base(env, others) else {
-        return Ok(());
-    };
-    let users: Vec<String> = base
-        .spec
-        .users_of(name)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    if users.is_empty() {
-        return Ok(());
-    }
-    let message = format!("{name} is a secret of {} in {}", users.join(", "), base.id);
-    Err(Refusal::new(RefusalKind::Conflict, message).hint(
-        "take it out of the `secrets` in the stack file and deploy that first; `ward secret set` gives it another value",
-    ))
-}
-
-/// The names that no service gets, as far as that can be told, each in a sentence.
-fn unused(env: &Environment, declared: Option<&EnvSpec>, request: &SecretRequest) -> Vec<String> {
-    let newest = env
-        .releases
-        .values()
-        .next_back()
-        .map(|release| &release.spec);
-    let specs: Vec<&EnvSpec> = declared.into_iter().chain(newest).collect();
-    if specs.is_empty() {
-        return Vec::new();
-    }
-    let known: BTreeSet<SecretName> = specs.iter().flat_map(|spec| spec.secret_names()).collect();
-    let set = request
-        .changes
-        .iter()
-        .filter(|change| change.value.is_some());
-    let unknown = set.filter(|change| !known.contains(&change.name));
-    unknown
-        .map(|change| {
-            let meant =
-                ward_stack::closest(change.name.as_str(), known.iter().map(SecretName::as_str));
-            let meant = meant.map(|meant| format!(" (did you mean `{meant}`?)"));
-            format!(
-                "no service gets {}{}",
-                change.name,
-                meant.unwrap_or_default()
-            )
-        })
-        .collect()
+fn is_value(event: &Event) -> bool {
+    matches!(event, Event::SecretChanged { .. })
 }
 
 /// What an event did, for whoever asked for it.

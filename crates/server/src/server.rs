@@ -19,6 +19,7 @@ use ward_registry::Registry;
 use ward_seal::{KeySource, Vault};
 use ward_store::{Entry, Lease, Lock, Log, Store};
 use ward_types::event::Event;
+use ward_volume::Volumes;
 
 use crate::actor::Actor;
 use crate::addresses::{self, Addresses};
@@ -31,8 +32,11 @@ use crate::control::{Control, Shared};
 use crate::driver::World;
 use crate::images::Images;
 use crate::issuing::Issuing;
+use crate::measuring::Measured;
+use crate::opening::{Opener, Starting};
 use crate::routing::{Found, GatewayPlace, Routing, RoutingError};
 use crate::sleep::Needed;
+use crate::sources::Sources;
 
 /// What a server needs to know.
 #[derive(Debug, Clone)]
@@ -49,6 +53,8 @@ pub struct Options {
     pub registry: SocketAddr,
     /// Where the gateway's metrics are had; `None`: at [`METRICS`], or elsewhere where that is taken.
     pub metrics: Option<SocketAddr>,
+    /// Where webhooks are taken; `None`: nowhere.
+    pub hooks: Option<SocketAddr>,
     /// What `exe gateway` is told beside the state folder.
     pub gateway: Vec<String>,
     /// What a server that takes over is told beside its addresses.
@@ -112,6 +118,8 @@ impl StartError {
 pub struct Server {
     /// The handle for the API.
     pub control: Control,
+    /// Where webhooks come in, if they are taken.
+    pub hooks: Option<TcpListener>,
     registry: JoinHandle<()>,
     _lock: Lock,
 }
@@ -136,6 +144,8 @@ impl Server {
         let kept = Addresses::read(&options.home).without(&asked);
         let listener = listen(options.registry, kept.registry)?;
         let registry_address = listener.local_addr().unwrap_or(options.registry);
+        let hooks = options.hooks.map(listen_for_hooks).transpose()?;
+        let hooks_address = hooks.as_ref().and_then(|hooks| hooks.local_addr().ok());
         // 4. The engine, which finds the instances that run.
         let engine = Engine::open(ward_engine::Options {
             home: options.home.clone(),
@@ -146,7 +156,7 @@ impl Server {
         // 5. The gateway, which has been serving all the while, or is started with its last table.
         let place = GatewayPlace {
             home: options.home.clone(),
-            exe: options.exe,
+            exe: options.exe.clone(),
             http: options.http,
             https: options.https,
             metrics: options.metrics,
@@ -172,10 +182,10 @@ impl Server {
         let acme = options.acme;
         let acme = acme.map(|settings| Acme::new(options.home.clone(), settings));
         let control = control(
-            options.home,
+            (options.home, options.exe),
             (store, lease),
             registry.clone(),
-            registry_address.to_string(),
+            (registry_address.to_string(), hooks_address),
             engine,
             routing,
             (auditor, acme.map(Issuing::new)),
@@ -186,7 +196,9 @@ impl Server {
             control.live(&env.id);
         }
         control.resume_pipelines();
+        crate::kept::clear(&control.0.home);
         control.keep_collecting();
+        control.keep_measuring();
         control.keep_withdrawing();
         control.keep_issuing();
         control.keep_answering_calls();
@@ -196,10 +208,12 @@ impl Server {
         end_on_signals(&control)?;
         tokio::spawn(give_signs_of_life(control.clone()));
         control.keep_schedules();
+        control.tend_sources();
         // Whoever started the platform shall learn at once that its log was altered.
         control.0.auditor.first().await;
         Ok(Self {
             control,
+            hooks,
             registry,
             _lock: lock,
         })
@@ -212,10 +226,10 @@ impl Server {
 }
 
 fn control(
-    home: PathBuf,
+    (home, exe): (PathBuf, PathBuf),
     (store, lease): (Store, Lease),
     registry: Registry,
-    registry_address: String,
+    (registry_address, hooks): (String, Option<SocketAddr>),
     engine: Engine,
     routing: Routing,
     (auditor, issuing): (Auditor, Option<Issuing>),
@@ -226,9 +240,13 @@ fn control(
         home: home.clone(),
         engine: engine.clone(),
         images: images.clone(),
-        postgres: postgres.clone(),
-        vault: Vault::new(&home, KeySource::from_environment()),
-        store: store.clone(),
+        opener: Opener {
+            postgres: postgres.clone(),
+            vault: Vault::new(&home, KeySource::from_environment()),
+            store: store.clone(),
+            starting: Starting::default(),
+        },
+        volumes: Volumes::new(&home),
     };
     let world = World {
         store,
@@ -247,9 +265,13 @@ fn control(
         postgres,
         drivers: Mutex::new(BTreeMap::new()),
         builds: Builds::default(),
+        sources: Sources::default(),
+        exe,
+        hooks,
         desk: tokio::sync::Mutex::new(()),
         auditor,
         issuing,
+        measured: Measured::default(),
         admission: Admission::default(),
         unrecorded: tokio::sync::RwLock::new(()),
         ending: watch::Sender::new(false),
@@ -340,6 +362,20 @@ fn listen(address: SocketAddr, kept: Option<SocketAddr>) -> Result<TcpListener, 
         what: "the registry",
         flag: "--registry-addr",
         variable: "WARD_REGISTRY_ADDR",
+        source,
+    })
+}
+
+fn listen_for_hooks(address: SocketAddr) -> Result<TcpListener, RoutingError> {
+    let bound = BlockingListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    });
+    bound.map_err(|source| RoutingError::Listen {
+        address,
+        what: "webhooks",
+        flag: "--hooks-addr",
+        variable: "WARD_HOOKS_ADDR",
         source,
     })
 }

@@ -115,6 +115,9 @@ impl Control {
             version: env
                 .current_release()
                 .map(|release| release.build.version.clone()),
+            provenance: env
+                .current_release()
+                .and_then(|release| release.build.provenance.as_deref().cloned()),
             addresses: env
                 .current_release()
                 .map(|release| self.addresses(release))
@@ -123,6 +126,7 @@ impl Control {
             certificates: self.certificates(&env.id),
             outdated_config: configuration::outdated(env),
             components: components(env, &live),
+            volumes: self.volume_uses(env),
             deployment,
             life: env.life.clone(),
             sleep: env.sleep.clone(),
@@ -155,10 +159,12 @@ impl Control {
             goal: Goal::Up,
             current: None,
             version: None,
+            provenance: None,
             addresses: Vec::new(),
             maintenance: Vec::new(),
             certificates: Vec::new(),
             outdated_config: None,
+            volumes: Vec::new(),
             components: Vec::new(),
             deployment: None,
             life: Life::default(),
@@ -220,6 +226,7 @@ impl Control {
                 config: release.config.version,
                 images: release.build.images.clone(),
                 promoted: release.promoted.clone(),
+                provenance: release.build.provenance.as_deref().cloned(),
             }
         };
         env.releases.values().rev().map(view).collect()

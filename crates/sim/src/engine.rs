@@ -38,8 +38,8 @@ impl Behaviour {
                 exit: Some((dice.below(2000), Exit::Code(1))),
                 ..good
             },
-            // A database that hangs gets ever more time, and a run is to end.
-            1 if role != Role::Database => Self {
+            // A database that hangs gets ever more time, a snapshot an hour, and a run is to end.
+            1 if !matches!(role, Role::Database | Role::Snapshot) => Self {
                 healthy_after: None,
                 exit: None,
                 ..good

@@ -235,7 +235,12 @@ impl Inner {
     fn with_port(&self, facts: InstanceFacts) -> InstanceFacts {
         let port = match facts.role {
             Role::Database => Some(5432),
-            Role::Service | Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Run(_) => {
+            Role::Service
+            | Role::ReleaseCommand
+            | Role::Seed
+            | Role::Copy
+            | Role::Snapshot
+            | Role::Run(_) => {
                 let release = self.env().releases.get(&facts.release);
                 let service = release.and_then(|r| r.spec.services.get(&facts.component));
                 service.and_then(|service| service.port)

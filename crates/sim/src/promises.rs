@@ -128,6 +128,12 @@ impl Inner {
         let fits = match facts.role {
             Role::Database | Role::Run(_) => true,
             Role::Copy => env.copies_data() && !env.is_filled(Filling::Copy, &facts.component),
+            // Of what the release before had, once, and before any command.
+            Role::Snapshot => active.is_some_and(|d| {
+                let mut wanted = env.to_be_snapshotted(d);
+                let wanted = wanted.any(|volume| *volume == facts.component);
+                wanted && !env.is_snapshotted(d.id, &facts.component)
+            }),
             // Only new data is seeded, and by no command again that has ended well.
             Role::Seed => {
                 let seeded = env.is_filled(Filling::Seed, &facts.component);
@@ -139,7 +145,12 @@ impl Inner {
             }
             Role::ReleaseCommand => {
                 let recorded = |d: &Deployment| env.schema_change(d.id, &facts.component).is_some();
-                !schema.is_some_and(Schema::takes_away) || active.is_some_and(recorded)
+                let without = |d: &Deployment| {
+                    let mut wanted = env.to_be_snapshotted(d);
+                    wanted.any(|volume| !env.is_snapshotted(d.id, volume))
+                };
+                let tells = !schema.is_some_and(Schema::takes_away) || active.is_some_and(recorded);
+                tells && !active.is_some_and(without)
             }
         };
         let id = facts.id.clone();

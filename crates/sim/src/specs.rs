@@ -11,6 +11,7 @@ use ward_types::spec::{
 };
 use ward_types::time::{Millis, Timestamp};
 use ward_types::unit::ByteSize;
+use ward_types::volume::{Snapshots, VolumeSpec};
 
 use crate::dice::Dice;
 
@@ -36,6 +37,7 @@ fn worker(instances: u32) -> ServiceSpec {
         egress: Vec::new(),
         env: BTreeMap::new(),
         secrets: BTreeMap::new(),
+        volumes: BTreeMap::new(),
         memory: None,
         processes: 4096,
         scratch: ByteSize(1 << 30),
@@ -119,6 +121,7 @@ fn spec(services: Vec<(&str, ServiceSpec)>, databases: &[&str]) -> EnvSpec {
         id: env("returns/dev"),
         version: "1.0".into(),
         services: services.into_iter().map(linked).collect(),
+        volumes: BTreeMap::new(),
         jobs: BTreeMap::new(),
         databases: databases
             .iter()
@@ -248,6 +251,21 @@ fn any_worker(dice: &mut Dice) -> ServiceSpec {
     }
 }
 
+/// With a volume of its web service, of which there is a snapshot before each release.
+fn with_volume(mut spec: EnvSpec, keep_snapshots: u32) -> EnvSpec {
+    let (volume, web) = (name("uploads"), name("web"));
+    let declared = VolumeSpec {
+        size: ByteSize(1 << 30),
+        snapshot: Snapshots::BeforeRelease,
+        keep_snapshots,
+    };
+    if let Some(web) = spec.services.get_mut(&web) {
+        web.volumes.insert(volume.clone(), "/data".to_owned());
+        spec.volumes.insert(volume, declared);
+    }
+    spec
+}
+
 /// Any stack.
 pub(crate) fn any(dice: &mut Dice) -> EnvSpec {
     let mut services = vec![("web", with_seed(web(1 + dice.small(3))))];
@@ -274,6 +292,9 @@ pub(crate) fn any(dice: &mut Dice) -> EnvSpec {
         _ => spec,
     };
     spec.seeded = dice.chance(50);
+    if dice.chance(30) {
+        spec = with_volume(spec, 1 + dice.small(2));
+    }
     spec.keep_warm = Millis(dice.below(3) * 20_000);
     spec.keep_releases = 1 + dice.small(4);
     spec.sleep = match dice.chance(40) {
@@ -299,6 +320,7 @@ pub(crate) fn release(id: ReleaseId, spec: EnvSpec, recorded: Timestamp) -> Rele
             version: format!("{}.{}", spec.version, id.0),
             images: services.map(|s| (s.clone(), digest.clone())).collect(),
             stack_file: None,
+            provenance: None,
         },
         spec,
         config: Default::default(),
@@ -321,6 +343,7 @@ pub(crate) fn phase_limit(env: &Environment, spec: &EnvSpec, phase: &str) -> u64
     let seeds = services.clone().filter_map(|s| s.seed.as_ref());
     let seeds = seeds.filter(|_| spec.seeded).map(|s| s.timeout.0 + 10_000);
     let commands: u64 = commands.map(|c| c.timeout.0 + 10_000).chain(seeds).sum();
+    let snapshots = spec.volumes.len() as u64 * 3_610_000;
     let start = both.clone().map(|s| s.start_timeout.0).max().unwrap_or(0);
     let held = services.clone().map(longest_hold).max().unwrap_or(0);
     let leaving = both
@@ -341,7 +364,7 @@ pub(crate) fn phase_limit(env: &Environment, spec: &EnvSpec, phase: &str) -> u64
         .map_or(0, |finishing| 2 * (finishing + start));
     let rounds = both.map(|s| u64::from(s.instances) + 3).max().unwrap_or(0);
     let limit = match phase {
-        "preparing" => 70_000 + commands,
+        "preparing" => 70_000 + commands + snapshots,
         "rolling" if held > 0 => 4 * start + 20_000 + leaving + held,
         "rolling" => 2 * start + 10_000 + leaving,
         _ if leaving > 0 => 60_000 + rounds * (start + leaving),

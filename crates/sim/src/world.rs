@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
-use ward_drive::{Log, World};
+use ward_drive::{Log, Look, World};
 use ward_plan::{SeenGateway, SeenInstance};
 use ward_types::event::Event;
 use ward_types::id::{EnvId, InstanceId};
@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     term: u64,
     /// Whether its driver has asked if it still holds the lease, and done nothing since.
     asked: Arc<AtomicBool>,
+    /// What its driver saw of the gateway when it looked last.
+    seen: Arc<Mutex<Option<SeenGateway>>>,
 }
 
 /// Whether the driver has to ask again before its next effect.
@@ -42,6 +44,7 @@ impl Shared {
             inner: Arc::new(Mutex::new(inner)),
             term: 0,
             asked: Arc::default(),
+            seen: Arc::default(),
         }
     }
 
@@ -53,6 +56,7 @@ impl Shared {
             inner: Arc::clone(&self.inner),
             term: world.term,
             asked: Arc::default(),
+            seen: Arc::default(),
         }
     }
 
@@ -152,9 +156,14 @@ impl World for Shared {
             .collect()
     }
 
-    async fn gateway(&self, _env: &EnvId, _goal: Goal) -> Option<SeenGateway> {
-        let world = self.lock();
-        world.gateway.seen(world.now)
+    /// What was seen lately is as old as it can be: of the last look.
+    async fn gateway(&self, _env: &EnvId, _goal: Goal, look: Look) -> Option<SeenGateway> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if look == Look::Now {
+            let world = self.lock();
+            *seen = world.gateway.seen(world.now);
+        }
+        seen.clone()
     }
 
     fn is_in_use(&self, _env: &EnvId) -> bool {

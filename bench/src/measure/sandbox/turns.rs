@@ -166,6 +166,7 @@ impl Turns {
             role: Role::Service,
             port: Some(PORT),
             started: Timestamp(0),
+            passwords: None,
         };
         Ok(InstanceSpec {
             facts,

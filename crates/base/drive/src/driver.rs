@@ -2,6 +2,7 @@
 
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use ward_plan::{Action, Memory, Observed, Plan, PlannedPool, SeenInstance};
 use ward_types::event::Event;
 use ward_types::id::{EnvId, InstanceId, ReleaseId};
@@ -10,10 +11,10 @@ use ward_types::release::{Environment, Goal, Release};
 use ward_types::spec::ServiceSpec;
 use ward_types::table::{Endpoint, Pool};
 
-use crate::live::Live;
+use crate::live::{Live, rests};
 use crate::settle::settle;
 use crate::turn::{Next, Turn};
-use crate::world::World;
+use crate::world::{Look, World};
 
 /// The driver of one environment.
 #[derive(Debug)]
@@ -23,8 +24,18 @@ pub struct Driver<W> {
     memory: Memory,
     /// What the last plan did.
     before: Vec<Action>,
+    /// Whether the last turn found nothing to do and nothing to wait for.
+    rested: bool,
     /// Instances that could not even be composed or started; shown to the planner as failed.
     stillborn: BTreeMap<InstanceId, SeenInstance>,
+}
+
+/// What a turn is about.
+struct Thought {
+    observed: Observed,
+    /// How long what runs without a check still takes to count as well.
+    settling: Option<Duration>,
+    plan: Plan,
 }
 
 impl<W: World> Driver<W> {
@@ -35,6 +46,7 @@ impl<W: World> Driver<W> {
             world,
             memory: Memory::default(),
             before: Vec::new(),
+            rested: false,
             stillborn: BTreeMap::new(),
         }
     }
@@ -45,17 +57,24 @@ impl<W: World> Driver<W> {
         let Some(env) = log.state.environments.get(&self.env) else {
             return Turn::stuck(Live::default());
         };
-        let mut observed = self.observe(env.goal).await;
-        let now = self.world.now();
-        let settling = settle(env, &mut observed, now);
-        let ordinal = match self.world.next_number(&self.ordinals(), 0) {
-            Ok(ordinal) => ordinal,
-            Err(trouble) => return Turn::stuck(Live::stuck(observed, trouble)),
+        let rested = std::mem::replace(&mut self.rested, false);
+        let thought = match rested {
+            true => self.think(env, Look::Lately).await,
+            false => self.think(env, Look::Now).await,
         };
-        let mut plan = ward_plan::plan(env, &observed, now, ordinal, &self.memory);
-        if let Some(objections) = self.objections(env, &observed, &plan) {
-            return Turn::stuck(Live::stuck(observed, objections));
-        }
+        let thought = match thought {
+            // Something is to be done, or waited for: what was seen lately is no ground for that.
+            Ok(thought) if rested && !rests(&thought.plan) => self.think(env, Look::Now).await,
+            thought => thought,
+        };
+        let Thought {
+            observed,
+            settling,
+            mut plan,
+        } = match thought {
+            Ok(thought) => thought,
+            Err(stuck) => return Turn::stuck(*stuck),
+        };
         let troubles = self.act(env, &observed, &mut plan).await;
         let next = match plan.actions == self.before && !plan.actions.is_empty() {
             true => Next::Later, // It came to nothing that can be seen yet: no reason to hurry.
@@ -63,8 +82,29 @@ impl<W: World> Driver<W> {
         };
         self.before.clone_from(&plan.actions);
         let live = Live::of(observed, &plan, troubles, log.events);
+        self.rested = live.at_rest;
         self.memory = plan.memory;
         Turn { live, next }
+    }
+
+    /// Observes, plans and has the plan checked; what there is to see when that comes to no plan.
+    async fn think(&self, env: &Environment, look: Look) -> Result<Thought, Box<Live>> {
+        let mut observed = self.observe(env.goal, look).await;
+        let now = self.world.now();
+        let settling = settle(env, &mut observed, now);
+        let ordinal = match self.world.next_number(&self.ordinals(), 0) {
+            Ok(ordinal) => ordinal,
+            Err(trouble) => return Err(Box::new(Live::stuck(observed, trouble))),
+        };
+        let plan = ward_plan::plan(env, &observed, now, ordinal, &self.memory);
+        match self.objections(env, &observed, &plan) {
+            Some(objections) => Err(Box::new(Live::stuck(observed, objections))),
+            None => Ok(Thought {
+                observed,
+                settling,
+                plan,
+            }),
+        }
     }
 
     fn objections(&self, env: &Environment, observed: &Observed, plan: &Plan) -> Option<String> {
@@ -81,12 +121,12 @@ impl<W: World> Driver<W> {
         format!("ordinal/{}", self.env)
     }
 
-    async fn observe(&self, goal: Goal) -> Observed {
+    async fn observe(&self, goal: Goal, look: Look) -> Observed {
         let mut instances = self.stillborn.clone();
         instances.extend(self.world.instances(&self.env));
         Observed {
             instances,
-            gateway: self.world.gateway(&self.env, goal).await,
+            gateway: self.world.gateway(&self.env, goal, look).await,
             in_use: self.world.is_in_use(&self.env),
         }
     }
@@ -164,6 +204,7 @@ impl<W: World> Driver<W> {
             role: *role,
             port: None,
             started: self.world.now(),
+            passwords: None,
         };
         let release = configuration(env, *release, *role).cloned();
         Some(async move {
@@ -213,6 +254,7 @@ impl<W: World> Driver<W> {
             | Action::Sleep { .. }
             | Action::Wake { .. }
             | Action::Fill { .. }
+            | Action::Snapshotted { .. }
             | Action::WarnOfEnd
             | Action::Delete
             | Action::Retire { .. } => match self.event(action) {
@@ -282,6 +324,18 @@ impl<W: World> Driver<W> {
                 filling: *filling,
                 component: component.clone(),
             }),
+            Action::Snapshotted {
+                deployment,
+                volume,
+                snapshot,
+                keep,
+            } => Some(Event::VolumeSnapshotted {
+                env,
+                deployment: *deployment,
+                volume: volume.clone(),
+                snapshot: *snapshot,
+                keep: *keep,
+            }),
             Action::Sleep { cause } => Some(Event::EnvironmentSlept { env, cause: *cause }),
             Action::Wake { by } => Some(Event::EnvironmentWoken { env, by: *by }),
             Action::WarnOfEnd => Some(Event::ExpiryNear { env }),
@@ -350,7 +404,12 @@ fn newest<'a>(
 /// with that of the release that is being deployed, or of the current one.
 fn configuration(env: &Environment, release: ReleaseId, role: Role) -> Option<&Release> {
     let id = match role {
-        Role::Service | Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Run(_) => release,
+        Role::Service
+        | Role::ReleaseCommand
+        | Role::Seed
+        | Role::Copy
+        | Role::Snapshot
+        | Role::Run(_) => release,
         Role::Database => env.active().map(|active| active.to).or(env.current)?,
     };
     env.releases.get(&id)

@@ -16,4 +16,4 @@ mod world;
 pub use driver::Driver;
 pub use live::Live;
 pub use turn::{Next, Turn};
-pub use world::{Log, World};
+pub use world::{Log, Look, World};

@@ -23,6 +23,22 @@ pub struct Live {
     pub at_rest: bool,
 }
 
+/// Whether nothing is to be done and nothing waited for, but for what only time will change.
+pub(crate) fn rests(plan: &Plan) -> bool {
+    plan.actions.is_empty() && plan.waiting.iter().all(only_time_changes)
+}
+
+fn only_time_changes(waiting: &Waiting) -> bool {
+    matches!(
+        waiting,
+        Waiting::Warm { .. }
+            | Waiting::Run { .. }
+            | Waiting::RunAgain { .. }
+            | Waiting::RunQueue { .. }
+            | Waiting::RunUnprepared { .. }
+    )
+}
+
 impl Live {
     /// What stands between now and rest.
     pub fn waits_on(&self) -> impl Iterator<Item = &String> {
@@ -39,11 +55,7 @@ impl Live {
         };
         for waiting in &plan.waiting {
             let list = match waiting {
-                Waiting::Warm { .. }
-                | Waiting::Run { .. }
-                | Waiting::RunAgain { .. }
-                | Waiting::RunQueue { .. }
-                | Waiting::RunUnprepared { .. } => &mut live.keeping,
+                time if only_time_changes(time) => &mut live.keeping,
                 Waiting::Queue { .. } => &mut live.queued,
                 _ => &mut live.waiting,
             };
@@ -52,8 +64,7 @@ impl Live {
                 live.stage = Some(waiting.to_string());
             }
         }
-        let idle = plan.actions.is_empty() && live.troubles.is_empty();
-        live.at_rest = idle && live.waiting.is_empty() && live.queued.is_empty();
+        live.at_rest = live.troubles.is_empty() && rests(plan);
         live
     }
 

@@ -21,6 +21,15 @@ pub struct Log {
     pub state: Arc<State>,
 }
 
+/// How closely a driver looks at the gateway, which all drivers ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// As it is now: whatever is done is planned from that.
+    Now,
+    /// As it was seen lately by whoever looked, which costs nothing: enough to find that there is nothing to do.
+    Lately,
+}
+
 /// The log, the engine, the gateway and the clock. Every action may be done twice: the second time it has
 /// no effect. What failed is said in a sentence.
 pub trait World: Send + Sync {
@@ -51,7 +60,12 @@ pub trait World: Send + Sync {
     /// The gateway as far as an environment is concerned; `None` while it does not answer, or while its
     /// answer to the last [`World::route`] is still out. One that is proven to be gone routes nothing to
     /// what shall be down.
-    fn gateway(&self, env: &EnvId, goal: Goal) -> impl Future<Output = Option<SeenGateway>> + Send;
+    fn gateway(
+        &self,
+        env: &EnvId,
+        goal: Goal,
+        look: Look,
+    ) -> impl Future<Output = Option<SeenGateway>> + Send;
 
     /// Whether something uses an environment of which neither its log nor the gateway knows.
     fn is_in_use(&self, env: &EnvId) -> bool;

@@ -235,7 +235,8 @@ impl Joining<'_> {
         }
         process::keep_only(&[self.report.as_fd()]);
         // 4. The restrictions, in the instance's order.
-        limits::set(self.sandbox.processes).doing("setting resource limits")?;
+        limits::set(self.sandbox.processes, self.spec.limits.file)
+            .doing("setting resource limits")?;
         capabilities::drop_all().doing("dropping capabilities")?;
         self.sandbox
             .filters

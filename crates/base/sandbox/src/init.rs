@@ -105,7 +105,7 @@ fn set_up(birth: &Birth<'_>) -> Result<(), Failed> {
     streams(&birth.stdio)?;
     process::keep_only(&[sync, birth.status.as_fd()]);
     // 11. Limits that each process carries.
-    crate::limits::set(birth.processes).doing("setting resource limits")?;
+    crate::limits::set(birth.processes, birth.spec.limits.file).doing("setting resource limits")?;
     // 12. Privileges, after the last step that needs one.
     crate::capabilities::drop_all().doing("dropping capabilities")?;
     // 13. Needs no_new_privs. Only where there are links: everybody else's bind costs nothing.

@@ -8,13 +8,19 @@ const OPEN_FILES: u64 = 65_536;
 
 /// Sets the limits of this process and of all that come from it.
 ///
+/// `file` is the most bytes of one file; writing more fails with EFBIG, behind SIGXFSZ.
+///
 /// `processes` is given where no cgroup counts them: since Linux 5.14 RLIMIT_NPROC counts by user namespace, so
 /// that it holds for one instance.
-pub(crate) fn set(processes: Option<u32>) -> Result<(), Errno> {
+pub(crate) fn set(processes: Option<u32>, file: Option<u64>) -> Result<(), Errno> {
     // A core file would hold secrets.
     both(Resource::Core, 0)?;
     let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(OPEN_FILES);
     both(Resource::Nofile, hard.min(OPEN_FILES))?;
+    if let Some(file) = file {
+        let hard = getrlimit(Resource::Fsize).maximum.unwrap_or(file);
+        both(Resource::Fsize, hard.min(file))?;
+    }
     match processes {
         Some(processes) => both(Resource::Nproc, u64::from(processes)),
         None => Ok(()),

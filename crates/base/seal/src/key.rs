@@ -5,10 +5,8 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -16,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::command::Given;
 use crate::error::Error;
 use crate::file;
 
@@ -26,8 +25,6 @@ pub const COMMAND: &str = "WARD_MASTER_KEY_COMMAND";
 const FOLDER: &str = "master-keys";
 /// The file in it that names the key that new values are sealed under.
 const CURRENT: &str = "current";
-/// How many keys a command may give: those that were, beside the one that is.
-const MOST: usize = 16;
 
 /// Which master key: 16 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -80,7 +77,7 @@ impl MasterKey {
     }
 
     /// Reads base64 or hexadecimal digits.
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let bytes = match text.len() {
             64 => hex::decode(text).ok(),
@@ -115,6 +112,7 @@ impl MasterKey {
 pub(crate) struct Keys {
     folder: PathBuf,
     source: KeySource,
+    given: Given,
 }
 
 impl Keys {
@@ -122,6 +120,7 @@ impl Keys {
         Self {
             folder: home.join(FOLDER),
             source,
+            given: Given::default(),
         }
     }
 
@@ -132,7 +131,7 @@ impl Keys {
                 Some(id) => self.in_file(&id),
                 None => Ok(None),
             },
-            KeySource::Command(command) => Ok(given(command)?.into_iter().next()),
+            KeySource::Command(command) => Ok(self.given.by(command)?.into_iter().next()),
         }
     }
 
@@ -140,13 +139,38 @@ impl Keys {
     pub(crate) fn find(&self, id: &KeyId) -> Result<Option<MasterKey>, Error> {
         match &self.source {
             KeySource::Files => self.in_file(id),
-            KeySource::Command(command) => Ok(given(command)?.into_iter().find(|k| k.id() == *id)),
+            KeySource::Command(command) => {
+                let among = |keys: Vec<MasterKey>| keys.into_iter().find(|key| key.id() == *id);
+                match among(self.given.by(command)?) {
+                    Some(key) => Ok(Some(key)),
+                    // It may give others by now.
+                    None => Ok(among(self.given.anew(command)?)),
+                }
+            }
         }
+    }
+
+    /// The key of this id, if it is there and only the file is missing that names it: that is written anew.
+    pub(crate) fn unnamed(&self, id: &KeyId) -> Result<Option<MasterKey>, Error> {
+        if self.source != KeySource::Files || self.named()?.is_some() {
+            return Ok(None);
+        }
+        let found = self.in_file(id)?;
+        if found.is_some() {
+            self.name(id)?;
+        }
+        Ok(found)
+    }
+
+    /// What a command gives is asked of it again, whenever that was last.
+    pub(crate) fn forget_given(&self) {
+        self.given.forget();
     }
 
     /// Where keys are looked for, and what was found, as a clause.
     pub(crate) fn looked(&self, id: Option<&KeyId>) -> String {
-        match (&self.source, id) {
+        let absent = id.filter(|id| !self.path(id).exists());
+        match (&self.source, absent) {
             (KeySource::Files, Some(id)) => {
                 format!("{} is not there", self.path(id).display())
             }
@@ -210,6 +234,10 @@ impl Keys {
     pub(crate) fn add(&self, key: &MasterKey) -> Result<(), Error> {
         let id = key.id();
         file::write(&self.path(&id), key.text().as_bytes())?;
+        self.name(&id)
+    }
+
+    fn name(&self, id: &KeyId) -> Result<(), Error> {
         file::write(&self.folder.join(CURRENT), id.as_str().as_bytes())
     }
 
@@ -225,28 +253,5 @@ impl Keys {
             }
         }
         Ok(())
-    }
-}
-
-/// The keys that a command gives.
-fn given(command: &str) -> Result<Vec<MasterKey>, Error> {
-    let failed = |what: String| Error::Command { what };
-    let ran = Command::new("/bin/sh")
-        .args(["-c", command])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output();
-    let ran = ran.map_err(|error: io::Error| failed(format!("could not be run ({error})")))?;
-    let text = Zeroizing::new(ran.stdout);
-    if !ran.status.success() {
-        return Err(failed(format!("ended with {}", ran.status)));
-    }
-    let text = std::str::from_utf8(&text).map_err(|_| failed("wrote no text".to_owned()))?;
-    let lines = text.lines().filter(|line| !line.trim().is_empty());
-    let keys: Option<Vec<MasterKey>> = lines.take(MOST).map(MasterKey::parse).collect();
-    match keys {
-        Some(keys) if !keys.is_empty() => Ok(keys),
-        Some(_) => Err(failed("wrote nothing".to_owned())),
-        None => Err(failed("wrote something that is no key".to_owned())),
     }
 }

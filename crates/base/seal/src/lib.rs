@@ -9,6 +9,7 @@
 //! Files are written whole, synced, and renamed. A key is on the disk before anything is sealed under it, and goes
 //! when nothing is any more; a crash in between leaves a key too many, never one too few.
 
+mod command;
 mod envelope;
 mod error;
 mod file;

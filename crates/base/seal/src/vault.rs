@@ -90,10 +90,19 @@ impl Vault {
         opened.map_err(|DoesNotOpen| self.damaged(label))
     }
 
-    /// Whether there is a sealed value under a label, without opening it.
-    #[must_use]
-    pub fn holds(&self, label: &SecretLabel) -> bool {
-        self.path(label).exists()
+    /// Whether there is a sealed value under a label, without opening it or looking for its key.
+    ///
+    /// # Errors
+    /// [`Error::Missing`].
+    pub fn holds(&self, label: &SecretLabel) -> Result<(), Error> {
+        let path = self.path(label);
+        match path.exists() {
+            true => Ok(()),
+            false => Err(Error::Missing {
+                label: Box::new(label.clone()),
+                path,
+            }),
+        }
     }
 
     /// Whether a value could be opened, without opening it: it is there, and its key is.
@@ -111,6 +120,7 @@ impl Vault {
     /// [`Error`], as it says; a key that is needed stays then.
     pub fn rekey(&self) -> Result<Rekeyed, Error> {
         let _alone = self.alone();
+        self.keys.forget_given();
         // 1. The keys of all that is sealed are there, before another one is made.
         let labels = self.labels()?;
         let mut from = BTreeSet::new();
@@ -214,6 +224,12 @@ impl Vault {
             let drawn = MasterKey::draw()?;
             self.keys.add(&drawn)?;
             return Ok(drawn);
+        }
+        // What all is sealed under is the key, whether or not a file says so.
+        if let (Some(only), 1) = (sealed.first(), sealed.len())
+            && let Some(key) = self.keys.unnamed(only)?
+        {
+            return Ok(key);
         }
         let names: Vec<&str> = sealed.iter().map(KeyId::as_str).collect();
         Err(Error::KeyGone {

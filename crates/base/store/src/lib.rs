@@ -82,6 +82,10 @@ pub trait Log: Send + Sync {
     /// The number of events, and a wake-up whenever it grows.
     fn changed(&self) -> watch::Receiver<u64>;
 
+    /// How many events the log held after the last one that changed this environment, or more. Every event that
+    /// [`Log::changed`] has told of before this is asked is looked at.
+    fn concerned(&self, env: &EnvId) -> u64;
+
     /// Takes `count` numbers of the series `key` (such as `ordinal/returns/dev`) and gives the first of
     /// them. A series begins at 1, and no number is given twice, whatever happens. With a `count` of 0 it
     /// tells the next number without taking it.

@@ -26,6 +26,15 @@ pub(crate) enum Row {
     Deployment(EnvId, DeploymentId),
 }
 
+impl Row {
+    /// The environment that it is of.
+    pub(crate) fn env(&self) -> &EnvId {
+        match self {
+            Row::Environment(env) | Row::Release(env, _) | Row::Deployment(env, _) => env,
+        }
+    }
+}
+
 impl std::fmt::Display for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -71,6 +80,9 @@ pub(crate) fn touched(before: &State, event: &Event) -> Vec<Row> {
         | Event::PasswordWithdrawn { env, .. }
         | Event::GoalChanged { env, .. }
         | Event::DataFilled { env, .. }
+        | Event::VolumeSnapshotted { env, .. }
+        | Event::VolumeRestored { env, .. }
+        | Event::VolumeDeleted { env, .. }
         | Event::DataPurged { env }
         | Event::SchemaChanging { env, .. }
         | Event::MaintenanceBegan { env, .. }
@@ -119,6 +131,12 @@ pub(crate) fn touched(before: &State, event: &Event) -> Vec<Row> {
             Row::Deployment(env.clone(), *deployment),
         ],
         Event::BuildEnded { .. }
+        | Event::BuildMade { .. }
+        | Event::BuildDropped { .. }
+        | Event::SourceAdded { .. }
+        | Event::SourceRemoved { .. }
+        | Event::CommitSeen { .. }
+        | Event::CommitMoved { .. }
         | Event::PipelineBegan { .. }
         | Event::PipelineReached { .. }
         | Event::PipelineMoved { .. }
@@ -149,6 +167,7 @@ fn head(environment: &Environment) -> Environment {
         waivers: environment.waivers.clone(),
         configuration: environment.configuration.clone(),
         secrets: environment.secrets.clone(),
+        snapshots: environment.snapshots.clone(),
         life: environment.life.clone(),
         runs: environment.runs.clone(),
         sleep: environment.sleep.clone(),

@@ -1,10 +1,11 @@
 //! The log in SQLite: one writer thread, read connections beside it.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Sender, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ struct Inner {
     mended: Vec<String>,
     published: Arc<Published>,
     readers: Mutex<Vec<Connection>>,
+    /// The next numbers of the series that were asked for. Only this process takes any.
+    numbers: Mutex<BTreeMap<String, u64>>,
     /// `None` only while it is dropped: the writer ends when nobody can ask it any more.
     jobs: Option<Sender<Job>>,
     writer: Option<JoinHandle<()>>,
@@ -93,6 +96,7 @@ impl Store {
                 mended,
                 published,
                 readers: Mutex::new(Vec::new()),
+                numbers: Mutex::default(),
                 jobs: Some(jobs),
                 writer: Some(thread),
             }),
@@ -104,6 +108,11 @@ impl Store {
         let jobs = self.inner.jobs.as_ref().ok_or(Error::WriterGone)?;
         jobs.send(job(reply)).map_err(|_| Error::WriterGone)?;
         answer.recv().map_err(|_| Error::WriterGone)?
+    }
+
+    fn numbers(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        let numbers = self.inner.numbers.lock();
+        numbers.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read<T>(&self, action: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
@@ -160,12 +169,33 @@ impl Log for Store {
         self.inner.published.changed()
     }
 
+    fn concerned(&self, env: &EnvId) -> u64 {
+        self.inner.published.concerned(env)
+    }
+
     fn next_number(&self, key: &str, count: u32) -> Result<u64> {
-        self.ask(|reply| Job::Number {
+        // The next one is asked for far more often than any is taken, and shall not wait for the disk.
+        if count == 0
+            && let Some(next) = self.numbers().get(key)
+        {
+            return Ok(*next);
+        }
+        let taken = self.ask(|reply| Job::Number {
             key: key.to_owned(),
             count,
             reply,
-        })
+        });
+        let mut numbers = self.numbers();
+        match &taken {
+            Ok(first) => {
+                let next = numbers.entry(key.to_owned()).or_default();
+                // Of two that were taken at once the answers may come in any order.
+                *next = (*next).max(first + u64::from(count));
+            }
+            // It may have been made durable all the same.
+            Err(_) => drop(numbers.remove(key)),
+        }
+        taken
     }
 
     fn verify(&self, checkpoint: Option<&str>) -> Result<AuditView> {

@@ -5,7 +5,7 @@
 //! and then keep the checkpoint. The checkpoint comes last because it must never be ahead of what is on
 //! disk, or a crash would look like a cut tail; one that is behind says less, and nothing wrong.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use tokio::sync::watch;
 use ward_types::event::{Record, State};
+use ward_types::id::EnvId;
 
 use crate::checkpoint::{Checkpoint, Folder, Signer};
 use crate::merkle::{Frontier, Hash, leaf_hash};
@@ -39,6 +40,15 @@ pub(crate) enum Job {
 pub(crate) struct Published {
     state: RwLock<Arc<State>>,
     size: watch::Sender<u64>,
+    concerned: RwLock<Concerned>,
+}
+
+/// How many events the log held when one last concerned each environment.
+#[derive(Default)]
+struct Concerned {
+    /// Of those that are not named here nobody knows more than this.
+    others: u64,
+    named: BTreeMap<EnvId, u64>,
 }
 
 impl Published {
@@ -46,7 +56,18 @@ impl Published {
         Self {
             state: RwLock::new(state),
             size: watch::Sender::new(size),
+            concerned: RwLock::new(Concerned {
+                others: size,
+                named: BTreeMap::new(),
+            }),
         }
+    }
+
+    pub(crate) fn concerned(&self, env: &EnvId) -> u64 {
+        let concerned = self.concerned.read();
+        let concerned = concerned.unwrap_or_else(PoisonError::into_inner);
+        let named = concerned.named.get(env).copied();
+        named.unwrap_or(concerned.others)
     }
 
     pub(crate) fn state(&self) -> Arc<State> {
@@ -57,10 +78,34 @@ impl Published {
         self.size.subscribe()
     }
 
-    fn publish(&self, state: Arc<State>, size: u64) {
+    /// The state first, and the size last: whoever is woken by it, or has read it, sees the other two.
+    fn publish(&self, state: Arc<State>, size: u64, changes: Changes<'_>) {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        let concerned = self.concerned.write();
+        let mut concerned = concerned.unwrap_or_else(PoisonError::into_inner);
+        match changes {
+            Changes::Rows(rows) => {
+                let named = rows.iter().map(|row| (row.env().clone(), size));
+                concerned.named.extend(named);
+            }
+            Changes::Any => {
+                *concerned = Concerned {
+                    others: size,
+                    named: BTreeMap::new(),
+                }
+            }
+        }
+        drop(concerned);
         self.size.send_replace(size);
     }
+}
+
+/// What of the state is another one.
+enum Changes<'a> {
+    /// What has these rows.
+    Rows(&'a BTreeSet<Row>),
+    /// Nobody knows.
+    Any,
 }
 
 /// An event, ready to be written.
@@ -118,8 +163,11 @@ impl Writer {
         }
         self.state = Arc::new(next.state);
         self.frontier = next.frontier;
-        self.published
-            .publish(Arc::clone(&self.state), self.frontier.size());
+        self.published.publish(
+            Arc::clone(&self.state),
+            self.frontier.size(),
+            Changes::Rows(&next.rows),
+        );
         Ok(next.leaves.into_iter().map(|leaf| leaf.record).collect())
     }
 
@@ -163,7 +211,7 @@ impl Writer {
                 self.state = Arc::new(found.state);
                 self.frontier = found.frontier;
                 self.published
-                    .publish(Arc::clone(&self.state), self.frontier.size());
+                    .publish(Arc::clone(&self.state), self.frontier.size(), Changes::Any);
             }
             Err(error) => tracing::warn!(%error, "the log cannot be read after a failed append"),
         }

@@ -157,6 +157,20 @@ fn whoever_watches_learns_of_each_append_and_finds_the_state_there() {
 }
 
 #[test]
+fn each_environment_is_told_from_what_changes_others() {
+    let (_dir, path) = filled(1);
+    let store = Store::open(&path).unwrap();
+    let other = EnvId::parse("returns/prod").unwrap();
+    assert_eq!([&env(), &other].map(|env| store.concerned(env)), [7, 7]);
+    store.append(vec![entry(50, created(&other))]).unwrap();
+    assert_eq!([&env(), &other].map(|env| store.concerned(env)), [7, 8]);
+    store.append(vec![entry(51, executed("ls"))]).unwrap();
+    assert_eq!(store.concerned(&env()), 7, "its state is the same");
+    store.append(release(&env(), 2)).unwrap();
+    assert_eq!([&env(), &other].map(|env| store.concerned(env)), [15, 8]);
+}
+
+#[test]
 fn many_threads_append_and_every_event_gets_a_place_of_its_own() {
     let (_dir, path) = filled(0);
     let store = Store::open(&path).unwrap();
@@ -186,7 +200,9 @@ fn no_number_of_a_series_is_given_twice_across_restarts() {
     let store = Store::open(&path).unwrap();
     assert_eq!(store.next_number("ordinal/returns/dev", 0).unwrap(), 1);
     assert_eq!(store.next_number("ordinal/returns/dev", 3).unwrap(), 1);
+    assert_eq!(store.next_number("ordinal/returns/dev", 0).unwrap(), 4);
     assert_eq!(store.next_number("table", 1).unwrap(), 1);
+    assert_eq!(store.next_number("table", 0).unwrap(), 2);
     drop(store);
     let store = Store::open(&path).unwrap();
     assert_eq!(store.next_number("ordinal/returns/dev", 0).unwrap(), 4);

@@ -18,7 +18,7 @@ use crate::error::{Error, file};
 use crate::folder::{self, Home};
 use crate::image::Image;
 use crate::layers::{Collected, Layers};
-use crate::logs::{self, LogFollow, LogQuery};
+use crate::logs::{self, LogFollow, LogQuery, LogReader};
 use crate::{start, watcher};
 
 /// How long a keeper may take to answer. It is a small loop that never blocks, so that a longer silence
@@ -57,6 +57,8 @@ pub(crate) struct Inner {
     pub(crate) layers: Layers,
     seen: Mutex<Instances>,
     changes: watch::Sender<u64>,
+    /// The same of each environment that somebody asked it of.
+    own_changes: Mutex<BTreeMap<EnvId, watch::Sender<u64>>>,
 }
 
 /// The local engine. Cheap to clone; all clones are the same engine.
@@ -86,9 +88,10 @@ impl Inner {
         if let Some(known) = env.get(&seen.facts.id) {
             return Entered::Known(Box::new(known.clone()));
         }
+        let of = seen.facts.env.clone();
         env.insert(seen.facts.id.clone(), seen);
         drop(all);
-        self.bump();
+        self.bump(&of);
         Entered::New
     }
 
@@ -109,7 +112,7 @@ impl Inner {
         }
         seen.status = status;
         drop(all);
-        self.bump();
+        self.bump(&facts.env);
     }
 
     pub(crate) fn forget(&self, env: &EnvId, id: &InstanceId) {
@@ -121,11 +124,19 @@ impl Inner {
             }
         }
         drop(all);
-        self.bump();
+        self.bump(env);
     }
 
-    fn bump(&self) {
+    fn bump(&self, env: &EnvId) {
+        if let Some(own) = self.own_changes().get(env) {
+            own.send_modify(|count| *count += 1);
+        }
         self.changes.send_modify(|count| *count += 1);
+    }
+
+    fn own_changes(&self) -> MutexGuard<'_, BTreeMap<EnvId, watch::Sender<u64>>> {
+        let own = self.own_changes.lock();
+        own.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -156,6 +167,7 @@ impl Engine {
             layers,
             seen: Mutex::default(),
             changes: watch::Sender::new(0),
+            own_changes: Mutex::default(),
         }));
         watcher::find_again(&engine).await?;
         // Keepers that were killed could not do it. A group that is not empty yet is left to the next start.
@@ -192,6 +204,14 @@ impl Engine {
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
+    }
+
+    /// The same for the instances of one environment: whoever looks after one of many is not woken for the others.
+    #[must_use]
+    pub fn changed_in(&self, env: &EnvId) -> watch::Receiver<u64> {
+        let mut own = self.0.own_changes();
+        own.retain(|_, changes| changes.receiver_count() > 0);
+        own.entry(env.clone()).or_default().subscribe()
     }
 
     /// Asks an instance to stop: its stop signal now, SIGKILL after `grace`. Returns at once;
@@ -423,6 +443,12 @@ impl Engine {
     #[must_use]
     pub fn follow(&self, env: &EnvId, query: LogQuery) -> LogFollow {
         LogFollow::new(self.0.home.env_logs(env), query)
+    }
+
+    /// The output of instances, to be read bit by bit by whoever knows when there is more.
+    #[must_use]
+    pub fn reader(&self, env: &EnvId, query: LogQuery) -> LogReader {
+        LogReader::new(self.0.home.env_logs(env), query)
     }
 
     /// Removes the output of an environment's releases that are not among `releases`, and of the others

@@ -25,4 +25,4 @@ pub use engine::{Engine, Options, Seen};
 pub use error::Error;
 pub use image::{Image, ImageUser, LayerError};
 pub use layers::Collected;
-pub use logs::{LogFollow, LogQuery};
+pub use logs::{LogFollow, LogQuery, LogReader};

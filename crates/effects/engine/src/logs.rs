@@ -55,7 +55,7 @@ pub struct LogFollow {
 impl LogFollow {
     pub(crate) fn new(folder: PathBuf, query: LogQuery) -> Self {
         let (sender, lines) = mpsc::channel(1);
-        tokio::spawn(follow(Files::new(folder, query), sender));
+        tokio::spawn(follow(LogReader::new(folder, query), sender));
         Self { lines }
     }
 
@@ -69,7 +69,7 @@ impl LogFollow {
     }
 }
 
-async fn follow(mut files: Files, sender: mpsc::Sender<Result<Vec<LogLine>, Error>>) {
+async fn follow(mut files: LogReader, sender: mpsc::Sender<Result<Vec<LogLine>, Error>>) {
     loop {
         let looked = tokio::task::spawn_blocking(move || {
             let lines = files.look();
@@ -101,19 +101,20 @@ async fn follow(mut files: Files, sender: mpsc::Sender<Result<Vec<LogLine>, Erro
 
 /// What is there now, oldest first.
 pub(crate) fn read(folder: &Path, query: &LogQuery) -> Result<Vec<LogLine>, Error> {
-    Files::new(folder.to_owned(), query.clone()).look()
+    LogReader::new(folder.to_owned(), query.clone()).look()
 }
 
-/// The files of an environment, each read up to a point.
-struct Files {
+/// The output of an environment, read up to a point. It reads files, and blocks meanwhile.
+#[derive(Debug)]
+pub struct LogReader {
     folder: PathBuf,
     query: LogQuery,
     open: BTreeMap<PathBuf, Reading>,
     looks: u64,
 }
 
-impl Files {
-    fn new(folder: PathBuf, query: LogQuery) -> Self {
+impl LogReader {
+    pub(crate) fn new(folder: PathBuf, query: LogQuery) -> Self {
         let open = BTreeMap::new();
         Self {
             folder,
@@ -124,7 +125,10 @@ impl Files {
     }
 
     /// The lines that came since the last look, ordered by time; at the first look as the query says.
-    fn look(&mut self) -> Result<Vec<LogLine>, Error> {
+    ///
+    /// # Errors
+    /// [`Error::File`] when the files cannot be read.
+    pub fn look(&mut self) -> Result<Vec<LogLine>, Error> {
         let mut lines = Vec::new();
         for (path, id) in self.wanted()? {
             let reading = match self.open.entry(path.clone()) {
@@ -201,6 +205,7 @@ impl Files {
 }
 
 /// One instance's file, read up to a point.
+#[derive(Debug)]
 struct Reading {
     id: InstanceId,
     file: File,

@@ -197,6 +197,7 @@ fn spec(dir: &Path) -> InstanceSpec {
             role: Role::Service,
             port: None,
             started: Timestamp(0),
+            passwords: None,
         },
         dir: dir.to_owned(),
         root: RootSpec {
@@ -211,6 +212,7 @@ fn spec(dir: &Path) -> InstanceSpec {
             memory: Some(64 << 20),
             processes: Some(64),
             scratch: Some(1 << 20),
+            file: None,
         },
         health: None,
         links: Vec::new(),

@@ -344,6 +344,17 @@ async fn changes_are_told_and_the_clock_is_the_given_one() {
     }
 }
 
+#[tokio::test]
+async fn whoever_looks_after_one_environment_is_not_woken_for_another() {
+    let world = World::new().await;
+    let other = ward_types::id::EnvId::parse("shop/other").unwrap();
+    let others = world.engine.changed_in(&other);
+    let own = world.engine.changed_in(&world.env);
+    world.engine.start(world.shell("sleep 5")).await.unwrap();
+    assert!(own.has_changed().unwrap());
+    assert!(!others.has_changed().unwrap());
+}
+
 impl World {
     async fn ask(&self, id: &ward_types::id::InstanceId, line: &str) -> String {
         let mut stream = self.engine.connect(&self.env, id, 8080).await.unwrap();

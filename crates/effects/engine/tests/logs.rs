@@ -47,6 +47,7 @@ impl World {
             role: Role::Service,
             port: None,
             started: Timestamp(0),
+            passwords: None,
         }
     }
 

@@ -42,6 +42,7 @@ fn spec(engine: &Engine, ordinal: u64) -> InstanceSpec {
         role: Role::Service,
         port: None,
         started: Timestamp(7),
+        passwords: None,
     };
     InstanceSpec {
         dir: engine.instance_dir(&env(), &id),

@@ -151,6 +151,7 @@ impl World {
             role: Role::Service,
             port: Some(8080),
             started: now(),
+            passwords: None,
         };
         let dir = self.engine.instance_dir(&self.env, &facts.id);
         let name = Secret::new(facts.id.to_string());

@@ -12,6 +12,7 @@ use ward_types::keeper::{
     RootSpec, UserSpec,
 };
 use ward_types::secret::Secret;
+use ward_types::secrets::Given;
 use ward_types::time::Millis;
 
 use crate::database::{Database, PORT};
@@ -64,7 +65,7 @@ impl Database {
             argv: argv.map(str::to_owned).into(),
             cwd: "/".to_owned(),
             env: self.copy_variables(from),
-            secrets: Default::default(),
+            secrets: self.copy_secrets(from),
             user: UserSpec {
                 uid: 70,
                 gid: 70,
@@ -77,6 +78,16 @@ impl Database {
             stop_timeout: Millis::secs(1),
             stop_signal: 15,
             gateway_links: place.gateway_links,
+        }
+    }
+
+    fn copy_secrets(&self, from: &Database) -> Given {
+        let names = ["WARD_FROM_PASSWORD", "WARD_TO_PASSWORD"];
+        let (from, to) = (from.credential(), self.credential());
+        Given {
+            variables: names.map(str::to_owned).into(),
+            files: Vec::new(),
+            masks: vec![self.mask(from.password), self.mask(to.password)],
         }
     }
 

@@ -9,6 +9,7 @@ use ward_types::keeper::{
     RootSpec, UserSpec,
 };
 use ward_types::secret::Secret;
+use ward_types::secrets::{Given, Mask, SecretName};
 use ward_types::spec::DatabaseSpec;
 use ward_types::time::{Millis, Timestamp};
 use ward_types::unit::ByteSize;
@@ -168,6 +169,8 @@ impl Database {
             role: Role::Database,
             port: Some(PORT),
             started: place.started,
+            // Its own does not change; it logs in nowhere.
+            passwords: Some(Vec::new()),
         };
         InstanceSpec {
             facts,
@@ -184,7 +187,7 @@ impl Database {
             argv: self.argv(spec.memory),
             cwd: "/".to_owned(),
             env: self.variables(),
-            secrets: Default::default(),
+            secrets: self.given(),
             user: UserSpec {
                 uid: USER,
                 gid: USER,
@@ -194,6 +197,7 @@ impl Database {
                 memory: spec.memory.map(|size| size.0),
                 processes: None,
                 scratch: None,
+                file: None,
             },
             health: Some(health()),
             links: Vec::new(),
@@ -238,6 +242,28 @@ impl Database {
         };
         variables.extend(self.connection(SOCKET, &first));
         variables
+    }
+
+    /// What nobody gets by `ward exec` unasked, and what is in no output.
+    fn given(&self) -> Given {
+        let names = ["WARD_SUPERUSER_PASSWORD", "PGPASSWORD"];
+        let superuser = format!("{}.superuser", SecretName::of_database(&self.name));
+        Given {
+            variables: names.map(str::to_owned).into(),
+            files: Vec::new(),
+            masks: vec![
+                self.mask(self.app.clone()),
+                Mask {
+                    name: superuser,
+                    value: self.superuser.clone(),
+                },
+            ],
+        }
+    }
+
+    pub(crate) fn mask(&self, value: Secret) -> Mask {
+        let name = SecretName::of_database(&self.name).to_string();
+        Mask { name, value }
     }
 
     /// The variables of a program that connects to it, but for host, role and password.

@@ -60,6 +60,7 @@ impl World {
             role,
             port: None,
             started: real::now(),
+            passwords: None,
         }
     }
 

@@ -18,20 +18,45 @@ use ward_types::changes::{CarryOutRequest, EnvDiffView, PlanRequest};
 use ward_types::environments::{
     CreateRequest, DeleteRequest, EnvironmentDetail, EnvironmentsView, ExtendRequest, NapRequest,
 };
-use ward_types::id::{EnvId, PipelineRunId};
+use ward_types::id::{EnvId, Name, PipelineRunId};
 use ward_types::run::{Run, RunRequest, RunsView, StopRequest};
 use ward_types::secrets::SecretName;
+use ward_types::source::KeptBuild;
 use ward_types::view::{
-    AuditView, CancelRequest, ConfigRequest, ConfigVersion, ConfigView, DeployRequest,
-    DeploymentDetail, DeploymentQuery, DownRequest, EachRequest, ErrorView, EventsView,
-    ExecRequest, ExecTarget, MaintenanceAnswer, MaintenanceRequest, PipelineRequest,
-    PipelineRunView, PolicyView, PromoteRequest, RekeyRequest, RekeyView, ReleaseView,
-    RollbackRequest, RotateRequest, SecretRequest, SecretVersionView, SecretsView, StatusView,
-    SteerRequest, TrafficView, VoteRequest, WaiveRequest,
+    AddSource, AddedSource, AuditView, BuildRequest, CancelRequest, ConfigRequest, ConfigVersion,
+    ConfigView, DeleteVolumeRequest, DeployRequest, DeploymentDetail, DeploymentQuery, DownRequest,
+    EachRequest, ErrorView, EventsView, ExecRequest, ExecTarget, KeptDeployRequest,
+    MaintenanceAnswer, MaintenanceRequest, PipelineRequest, PipelineRunView, PolicyView,
+    PromoteRequest, PushedRequest, RekeyRequest, RekeyView, ReleaseView, RemoveSource,
+    RestoreRequest, RollbackRequest, RotateRequest, SecretRequest, SecretVersionView, SecretsView,
+    SourceView, StatusView, SteerRequest, SyncRequest, TrafficView, VolumesView, VoteRequest,
+    WaiveRequest,
 };
 
 /// A plan holds two releases whole, as text in a text.
 const LARGEST_PLAN: usize = 64 << 20;
+
+/// What every user of the machine may do: see pipelines, and give a word about one. Whether it counts is for the
+/// pipeline to say. Each request must carry an [`Actor`] extension.
+pub fn people(control: Control) -> Router {
+    Router::new()
+        .route("/v1/pipelines", get(pipelines))
+        .route("/v1/pipelines/vote", post(vote))
+        .method_not_allowed_fallback(not_for_people)
+        .fallback(not_for_people)
+        .with_state(control)
+}
+
+async fn not_for_people() -> Response {
+    let view = ErrorView {
+        message: "this socket is for `ward pipeline show`, `approve` and `reject` alone".to_owned(),
+        hint: Some(
+            "everything else is for whoever runs Ward, with its state folder as WARD_HOME"
+                .to_owned(),
+        ),
+    };
+    (StatusCode::FORBIDDEN, Json(view)).into_response()
+}
 
 /// The API as a router over `control`. Each request must carry an [`Actor`] extension.
 pub fn router(control: Control) -> Router {
@@ -43,6 +68,12 @@ pub fn router(control: Control) -> Router {
         .route("/v1/promote", post(promote))
         .route("/v1/pipelines", get(pipelines).post(run_pipeline))
         .route("/v1/pipelines/vote", post(vote))
+        .route("/v1/builds", get(builds).post(build))
+        .route("/v1/builds/deploy", post(deploy_kept))
+        .route("/v1/sources", get(sources).post(add_source))
+        .route("/v1/sources/remove", post(remove_source))
+        .route("/v1/sources/sync", post(sync_source))
+        .route("/v1/sources/pushed", post(pushed))
         .route("/v1/plan", post(plan))
         .route(
             "/v1/plan/carry-out",
@@ -70,6 +101,9 @@ pub fn router(control: Control) -> Router {
         .route("/v1/environments/sleep", post(sleep))
         .route("/v1/environments/wake", post(wake))
         .route("/v1/environments/delete", post(delete))
+        .route("/v1/volumes", get(volumes))
+        .route("/v1/volumes/restore", post(restore_volume))
+        .route("/v1/volumes/delete", post(delete_volume))
         .route("/v1/down", post(down))
         .route("/v1/shutdown", post(shutdown))
         .route("/v1/handover", post(hand_over))
@@ -201,6 +235,70 @@ async fn promote(
     Json(request): Json<PromoteRequest>,
 ) -> Response {
     streamed(|progress| control.promote(actor, request, progress))
+}
+
+async fn builds(State(control): State<Control>) -> Answer<Vec<KeptBuild>> {
+    Ok(Json(control.kept_builds()))
+}
+
+async fn build(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<BuildRequest>,
+) -> Response {
+    streamed(|progress| control.build(actor, request, progress))
+}
+
+async fn deploy_kept(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<KeptDeployRequest>,
+) -> Response {
+    streamed(|progress| control.deploy_kept(actor, request, progress))
+}
+
+#[derive(Deserialize)]
+struct OfSource {
+    name: Option<Name>,
+}
+
+async fn sources(
+    State(control): State<Control>,
+    Query(query): Query<OfSource>,
+) -> Answer<Vec<SourceView>> {
+    Ok(Json(control.sources(query.name.as_ref())?))
+}
+
+async fn add_source(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<AddSource>,
+) -> Answer<AddedSource> {
+    Ok(Json(control.add_source(&actor, request).await?))
+}
+
+async fn remove_source(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<RemoveSource>,
+) -> Answer<()> {
+    Ok(Json(control.remove_source(&actor, &request).await?))
+}
+
+async fn sync_source(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<SyncRequest>,
+) -> Response {
+    streamed(|progress| control.sync_source(actor, request, progress))
+}
+
+async fn pushed(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<PushedRequest>,
+) -> Response {
+    streamed(|progress| control.pushed(actor, request, progress))
 }
 
 async fn plan(
@@ -368,6 +466,29 @@ async fn maintain(
     Json(request): Json<MaintenanceRequest>,
 ) -> Answer<MaintenanceAnswer> {
     Ok(Json(control.maintain(&actor, &request).await?))
+}
+
+async fn volumes(
+    State(control): State<Control>,
+    Query(query): Query<OfEnv>,
+) -> Answer<VolumesView> {
+    Ok(Json(control.volumes(query.env.as_ref()).await?))
+}
+
+async fn restore_volume(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<RestoreRequest>,
+) -> Answer<VolumesView> {
+    Ok(Json(control.restore_volume(&actor, &request).await?))
+}
+
+async fn delete_volume(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<DeleteVolumeRequest>,
+) -> Answer<VolumesView> {
+    Ok(Json(control.delete_volume(&actor, &request).await?))
 }
 
 #[derive(Deserialize)]

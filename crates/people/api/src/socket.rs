@@ -1,8 +1,9 @@
 //! The API's Unix socket: who may connect, and how requests reach the router.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use std::time::Duration;
@@ -18,6 +19,9 @@ use ward_server::Actor;
 
 /// The socket's name in the state folder.
 pub const SOCKET: &str = "ward.sock";
+
+/// How many connections others than the owner may have at once; more wait.
+const MOST_STRANGERS: usize = 64;
 
 /// How long calls that are being answered hold up the end of the server.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
@@ -39,7 +43,16 @@ pub(crate) fn short_path(home: &Path, name: &str) -> io::Result<(OwnedFd, PathBu
     Ok((dir, path))
 }
 
-/// Serves `router` on the socket of the state folder `home` until `shutdown` becomes true.
+/// Who may connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admits {
+    /// The user that Ward runs as, and root.
+    Owner,
+    /// Every user of this machine.
+    Everybody,
+}
+
+/// Serves `router` on the socket in the folder `home` until `shutdown` becomes true.
 ///
 /// The caller holds the state folder's lock, so a socket that is there already is a dead one.
 ///
@@ -47,18 +60,20 @@ pub(crate) fn short_path(home: &Path, name: &str) -> io::Result<(OwnedFd, PathBu
 /// [`SocketError`] when the socket cannot be made.
 pub async fn serve(
     home: &Path,
+    admits: Admits,
     router: Router,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), SocketError> {
-    let listener = bind(home).map_err(|source| SocketError {
+    let listener = bind(home, admits).map_err(|source| SocketError {
         path: home.join(SOCKET),
         source,
     })?;
     let mut connections = JoinSet::new();
     loop {
+        let full = admits == Admits::Everybody && connections.len() >= MOST_STRANGERS;
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => answer(stream, &router, &mut connections),
+            accepted = listener.accept(), if !full => match accepted {
+                Ok((stream, _)) => answer(stream, admits, &router, &mut connections),
                 Err(error) => tracing::warn!(%error, "a connection to the API was not accepted"),
             },
             Some(_) = connections.join_next() => {}
@@ -71,17 +86,27 @@ pub async fn serve(
     Ok(())
 }
 
-fn bind(home: &Path) -> io::Result<UnixListener> {
+fn bind(home: &Path, admits: Admits) -> io::Result<UnixListener> {
+    if admits == Admits::Everybody {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(home)?;
+    }
     match fs::remove_file(home.join(SOCKET)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let (_dir, path) = short_path(home, SOCKET)?;
-    UnixListener::bind(path)
+    let listener = UnixListener::bind(&path)?;
+    if admits == Admits::Everybody {
+        fs::set_permissions(&path, Permissions::from_mode(0o666))?;
+    }
+    Ok(listener)
 }
 
-fn answer(stream: UnixStream, router: &Router, connections: &mut JoinSet<()>) {
-    let Some(actor) = permitted(&stream) else {
+fn answer(stream: UnixStream, admits: Admits, router: &Router, connections: &mut JoinSet<()>) {
+    let Some(actor) = permitted(&stream, admits) else {
         return; // Not a word to a stranger: the connection closes.
     };
     let service = TowerToHyperService::new(router.clone().layer(Extension(actor)));
@@ -94,8 +119,9 @@ fn answer(stream: UnixStream, router: &Router, connections: &mut JoinSet<()>) {
     });
 }
 
-fn permitted(stream: &UnixStream) -> Option<Actor> {
+fn permitted(stream: &UnixStream, admits: Admits) -> Option<Actor> {
     let peer = stream.peer_cred().ok()?.uid();
     let own = rustix::process::getuid().as_raw();
-    (peer == own || peer == 0).then(|| Actor::of_uid(peer))
+    let admitted = peer == own || peer == 0 || admits == Admits::Everybody;
+    admitted.then(|| Actor::of_uid(peer))
 }

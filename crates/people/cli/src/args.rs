@@ -8,7 +8,9 @@ mod environments;
 mod looking;
 mod processes;
 mod running;
+mod sources;
 mod values;
+mod volumes;
 
 use std::path::PathBuf;
 
@@ -26,7 +28,9 @@ pub(crate) use self::looking::{Audit, Check, Events, Logs, Status, Top, Trust};
 pub(crate) use self::processes::{Addresses, ForGateway, Serve, Switch, Traceparent, Upgrade};
 pub(crate) use self::running::{AskedRun, Db, Exec, Job, Run};
 use self::running::{EXEC_ENDS, EXEC_USAGE, RUN_ENDS, RUN_USAGE};
+pub(crate) use self::sources::{AddSource, Build, Hook, Pushed, Source};
 pub(crate) use self::values::{Change, Config, Secret};
+pub(crate) use self::volumes::Volume;
 
 /// Builds, releases, runs and rolls back what one `ward.toml` describes.
 #[derive(Debug, Parser)]
@@ -90,6 +94,11 @@ pub(crate) enum Command {
     Deploy(Deploy),
     /// Release the build that serves in one environment in another one; nothing is built
     Promote(Promote),
+    /// Make a build, and release it nowhere
+    Build(Box<Build>),
+    /// Watch git repositories: each new commit is built once
+    #[command(subcommand)]
+    Source(Source),
     /// Bring a build through the stages of a pipeline, and give a word at its gates
     #[command(subcommand)]
     Pipeline(Pipeline),
@@ -140,6 +149,9 @@ pub(crate) enum Command {
     /// Work with a database
     #[command(subcommand)]
     Db(Db),
+    /// List, restore and delete volumes, which are kept across releases
+    #[command(subcommand)]
+    Volume(Volume),
     /// Check the audit log
     #[command(subcommand)]
     Audit(Audit),
@@ -158,6 +170,9 @@ pub(crate) enum Command {
     /// Run the data plane (Ward does this itself)
     #[command(hide = true)]
     Gateway(ForGateway),
+    /// What git starts when somebody pushes to a repository that Ward hosts (git does this itself)
+    #[command(hide = true, subcommand)]
+    Hook(Hook),
     /// Run one instance (Ward does this itself)
     #[command(hide = true)]
     Keeper,

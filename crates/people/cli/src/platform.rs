@@ -134,6 +134,7 @@ fn start(home: &Path, set: &Settings<'_>, launch: Launch<'_>) -> Result<Child, T
         .args(["--https-addr", &addresses.https().to_string()])
         .args(["--registry-addr", &addresses.registry().to_string()])
         .args(metrics)
+        .args(addresses.for_hooks())
         .args(set.arguments)
         .current_dir("/")
         .stdin(Stdio::null())

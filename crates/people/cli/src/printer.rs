@@ -13,6 +13,7 @@ use ward_types::view::{self, CancelledStage, Progress};
 
 use crate::args::{Global, Output};
 use crate::changes;
+use crate::commands::build;
 
 /// How the command ended, as the shell sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,6 +177,7 @@ impl Printer {
                 self.done(message);
                 self.addresses(addresses);
             }
+            Progress::Built { build } => build::made(self, build),
             Progress::Environment { outcome, .. } => {
                 let _ = self.progress(outcome);
             }
@@ -306,7 +308,9 @@ fn ending(progress: &Progress) -> Option<Status> {
             Some(Status::Success)
         }
         Progress::Ended { .. } | Progress::Failed { .. } => Some(Status::Failure),
-        Progress::Done { .. } | Progress::Planned { .. } => Some(Status::Success),
+        Progress::Done { .. } | Progress::Planned { .. } | Progress::Built { .. } => {
+            Some(Status::Success)
+        }
         Progress::Forbidden { .. } | Progress::Moved { .. } => Some(Status::Failure),
         Progress::Mistakes { .. } => Some(Status::Usage),
         Progress::Step { .. }

@@ -4,14 +4,19 @@
 use std::fs;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use rustix::process::{Pid, Signal as Kill, kill_process};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use tokio::process::Command;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use ward_types::secret::Secret;
 use zeroize::Zeroizing;
 
 use crate::commands::Trouble;
+use crate::printer::Status;
 
 /// Nothing that is longer is read.
 const LONGEST: u64 = 4 << 20;
@@ -25,18 +30,79 @@ pub(crate) enum LineEnd {
     Kept,
 }
 
+/// A value that was asked for.
+pub(crate) struct Asked {
+    pub(crate) value: Secret,
+    /// From the first question at a terminal on, signals end nothing by themselves.
+    pub(crate) signals: Option<Signals>,
+}
+
 /// Asks for a value.
-pub(crate) fn ask(name: &str, end: LineEnd) -> Result<Secret, Trouble> {
-    let text = match (std::io::stdin().is_terminal(), editor()) {
-        (false, _) => piped()?,
-        (true, Some(editor)) => edited(&editor)?,
-        (true, None) => typed(name)?,
+pub(crate) async fn ask(name: &str, end: LineEnd) -> Result<Asked, Trouble> {
+    let (text, signals) = match std::io::stdin().is_terminal() {
+        false => (piped()?, None),
+        true => {
+            let mut signals = Signals::listen()?;
+            let text = match editor() {
+                Some(editor) => edited(&editor, &mut signals).await?,
+                None => typed(name, &mut signals).await?,
+            };
+            (text, Some(signals))
+        }
     };
     let text = match end {
         LineEnd::TakenOff => without_line_end(&text),
         LineEnd::Kept => &text,
     };
-    Ok(Secret::new(text.to_owned()))
+    let value = Secret::new(text.to_owned());
+    Ok(Asked { value, signals })
+}
+
+/// What would end the program at once, and leave a terminal that shows nothing, or a value in a file.
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Trouble> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| failed(&format!("signals cannot be heard: {error}")))
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for any of them: how the program ends by it, as a shell says.
+    pub(crate) async fn any(&mut self) -> Status {
+        tokio::select! {
+            _ = self.interrupt.recv() => INTERRUPTED,
+            status = ended(&mut self.terminate, &mut self.hang_up) => status,
+        }
+    }
+
+    /// Waits for any but Ctrl-C, which means something else then.
+    pub(crate) async fn but_interrupt(&mut self) -> Status {
+        ended(&mut self.terminate, &mut self.hang_up).await
+    }
+}
+
+/// What a shell says of what SIGINT ended.
+const INTERRUPTED: Status = Status::Program(130);
+
+async fn ended(terminate: &mut Signal, hang_up: &mut Signal) -> Status {
+    tokio::select! {
+        _ = terminate.recv() => Status::Program(143),
+        _ = hang_up.recv() => Status::Program(129),
+    }
+}
+
+fn stopped(status: Status) -> Trouble {
+    failed("no value was given; nothing was changed").ending_with(status)
 }
 
 fn without_line_end(text: &str) -> &str {
@@ -77,20 +143,43 @@ fn editor() -> Option<String> {
 }
 
 /// Lets an editor write a file on a memory file system, of this user alone, which is removed in any case.
-fn edited(editor: &str) -> Result<Zeroizing<String>, Trouble> {
+async fn edited(editor: &str, signals: &mut Signals) -> Result<Zeroizing<String>, Trouble> {
     let folder = Folder::make()?;
     let path = folder.0.join("value");
     fs::File::create_new(&path)
         .map_err(|error| failed(&format!("cannot make {}: {error}", path.display())))?;
-    let ran = Command::new("/bin/sh")
+    let unrun = |error| failed(&format!("the editor cannot be run: {error}"));
+    let mut child = Command::new("/bin/sh")
         .args(["-c", &format!("{editor} \"$1\""), "sh"])
         .arg(&path)
-        .status();
-    let ran = ran.map_err(|error| failed(&format!("the editor cannot be run: {error}")))?;
-    if !ran.success() {
-        return Err(failed(&format!(
-            "the editor ended with {ran}; nothing was changed"
-        )));
+        .spawn()
+        .map_err(unrun)?;
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+    let mut interrupted = false;
+    let ran = loop {
+        tokio::select! {
+            biased;
+            // The editor got it too, and many go on: what counts is how it ends.
+            _ = signals.interrupt.recv() => interrupted = true,
+            status = ended(&mut signals.terminate, &mut signals.hang_up) => {
+                if let Some(pid) = pid.and_then(Pid::from_raw) {
+                    // It may have ended just now.
+                    let _ = kill_process(pid, Kill::TERM);
+                }
+                return Err(stopped(status));
+            }
+            ran = child.wait() => break ran.map_err(unrun)?,
+        }
+    };
+    // Its end may be known before the signal is.
+    interrupted |= ran.signal() == Some(Kill::INT.as_raw());
+    match (ran.success(), interrupted) {
+        (true, _) => {}
+        (false, true) => return Err(stopped(INTERRUPTED)),
+        (false, false) => {
+            let message = format!("the editor ended with {ran}; nothing was changed");
+            return Err(failed(&message));
+        }
     }
     let bytes = fs::read(&path).map(Zeroizing::new);
     let bytes = bytes.map_err(|error| failed(&format!("cannot read what was edited: {error}")))?;
@@ -106,14 +195,29 @@ impl Folder {
         let places = own
             .into_iter()
             .chain([PathBuf::from("/dev/shm"), std::env::temp_dir()]);
-        let above = places.into_iter().find(|place| place.is_dir());
-        let above = above.unwrap_or_else(|| Path::new("/tmp").to_owned());
+        let above = in_memory(places)?;
         let path = above.join(format!("ward-secret-{}", std::process::id()));
         let made = fs::create_dir(&path)
             .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o700)));
         made.map_err(|error| failed(&format!("cannot make {}: {error}", path.display())))?;
         Ok(Self(path))
     }
+}
+
+/// The first of these folders that is in memory. A disk keeps what was removed from it.
+fn in_memory(mut places: impl Iterator<Item = PathBuf>) -> Result<PathBuf, Trouble> {
+    let found = places.find(|place| place.is_dir() && is_in_memory(place));
+    found.ok_or_else(|| {
+        let message = "there is no folder in memory for the editor's file, and on a disk the value would stay";
+        let hint = "pipe it in: `ward secret set NAME < FILE`; or type it: `env -u VISUAL -u EDITOR ward secret set NAME`";
+        Trouble::failure(message.to_owned(), Some(hint.to_owned()))
+    })
+}
+
+/// By the numbers that Linux gives file systems (statfs(2)): tmpfs, ramfs.
+fn is_in_memory(place: &Path) -> bool {
+    let known = rustix::fs::statfs(place);
+    known.is_ok_and(|known| matches!(known.f_type, 0x0102_1994 | 0x8584_58f6))
 }
 
 impl Drop for Folder {
@@ -123,25 +227,63 @@ impl Drop for Folder {
 }
 
 /// One line from the terminal, which does not show it.
-fn typed(name: &str) -> Result<Zeroizing<String>, Trouble> {
+async fn typed(name: &str, signals: &mut Signals) -> Result<Zeroizing<String>, Trouble> {
     let _ = write!(anstream::stderr(), "Value of {name}, which is not shown: ");
-    let terminal = std::io::stdin();
-    let before = tcgetattr(&terminal).map_err(|error| failed(&error.to_string()))?;
-    let mut silent = before.clone();
-    silent.local_modes.remove(LocalModes::ECHO);
-    tcsetattr(&terminal, OptionalActions::Flush, &silent)
-        .map_err(|error| failed(&error.to_string()))?;
-    let mut line = Zeroizing::new(String::new());
-    let read = terminal.read_line(&mut line);
-    let _ = tcsetattr(&terminal, OptionalActions::Flush, &before);
+    let silent = Silent::enter().map_err(|error| failed(&error.to_string()))?;
+    let (said, line) = oneshot::channel();
+    // A thread, because a read of a terminal blocks; it ends with the process at the latest.
+    std::thread::spawn(move || {
+        let mut line = Zeroizing::new(String::new());
+        let read = std::io::stdin().read_line(&mut line);
+        let _ = said.send(read.map(|_| line));
+    });
+    let read = tokio::select! {
+        read = line => Ok(read),
+        status = signals.any() => Err(stopped(status)),
+    };
+    drop(silent);
     let _ = writeln!(anstream::stderr());
-    read.map_err(|error| failed(&format!("the terminal cannot be read: {error}")))?;
-    Ok(line)
+    let unread =
+        |error: &dyn std::fmt::Display| failed(&format!("the terminal cannot be read: {error}"));
+    let read = read?.map_err(|error| unread(&error))?;
+    read.map_err(|error| unread(&error))
+}
+
+/// The terminal does not show what is typed; dropping it restores what was before.
+struct Silent {
+    before: Termios,
+}
+
+impl Silent {
+    fn enter() -> rustix::io::Result<Self> {
+        let before = tcgetattr(std::io::stdin())?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(std::io::stdin(), OptionalActions::Flush, &silent)?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Flush, &self.before);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_value_is_written_where_it_stays() {
+        let on_disk = || [PathBuf::from("/proc"), PathBuf::from("/nowhere")].into_iter();
+        assert!(in_memory(on_disk()).is_err());
+        let shared = PathBuf::from("/dev/shm");
+        if is_in_memory(&shared) {
+            let places = on_disk().chain([shared.clone()]);
+            assert_eq!(in_memory(places).ok(), Some(shared));
+        }
+    }
 
     #[test]
     fn one_line_end_is_taken_off() {

@@ -181,3 +181,22 @@ fn what_is_set_before_anything_is_deployed_is_in_the_first_release() {
     ward.up();
     serves(&ward, "second");
 }
+
+#[test]
+fn an_environment_that_only_has_values_is_made_with_an_end() {
+    let ward = Ward::new();
+    ward.stack(r#"ANSWER = "file""#, "");
+    ward.ok(&["up", "--platform"]);
+    let create = ["env", "create", "dev", "--ttl", "1h"];
+    // Also when one of its name is gone.
+    for answer in ["one", "two"] {
+        let set = format!("web.ANSWER={answer}");
+        ward.ok(&["config", "set", &set, "--env", "dev"]);
+        ward.ok(&create);
+        serves(&ward, answer);
+        let shown = json(&ward, &["env", "show", "dev"]);
+        assert!(shown["expires"]["at"].is_number(), "{shown}");
+        ward.run(&create).fails(1, &["shop/dev exists already"]);
+        ward.ok(&["env", "delete", "dev", "--yes"]);
+    }
+}

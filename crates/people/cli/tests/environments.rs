@@ -412,6 +412,14 @@ fn what_must_keep_its_data_is_given_no_end() {
     let ward = Ward::new();
     let kept = "[environment.dev]\n[environment.prod]\npolicy.database_removed = \"deny\"";
     ward.stack(&answer("one"), &format!("{DATABASE}{kept}"));
+    ward.ok(&["up", "--platform"]);
+    ward.run(&["env", "create", "prod", "--ttl", "1h"]).fails(
+        1,
+        &[
+            "forbids to remove its data (database_removed)",
+            "without --ttl",
+        ],
+    );
     ward.ok(&["deploy", "--env", "prod"]);
     let refused = [
         "forbids to remove its data (database_removed)",

@@ -449,3 +449,36 @@ fn layers(ward: &Ward) -> Vec<String> {
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.len() == 64).collect()
 }
+
+#[test]
+fn a_disk_that_fills_while_a_snapshot_is_made() {
+    let Some(disk) = small_disk("a_disk_that_fills_while_a_snapshot_is_made") else {
+        return;
+    };
+    let ward = Ward::new();
+    let volume = "volumes.uploads = \"/data\"\nstop_timeout = \"1s\"\n\
+                  [volume.uploads]\nsize = \"40MiB\"\nsnapshot = \"before_release\"";
+    ward.stack(GOOD, volume);
+    ward.up();
+    let fill = "head -c 30000000 /dev/urandom > /data/file";
+    ward.ok(&["exec", "web", "--", "sh", "-c", fill]);
+    ward.stack("ANSWER = \"two\"", volume);
+    let full = Filler::all_but(&disk, 80 * MIB);
+    ward.run(&["deploy"]).fails(
+        1,
+        &[
+            "The snapshot of the volume uploads could not be made",
+            "the disk is nearly full",
+        ],
+    );
+    let snapshots = ward.home().join("volumes/shop/dev/uploads/snapshots");
+    let left = || fs::read_dir(&snapshots).into_iter().flatten().count();
+    assert!(
+        poll(Duration::from_secs(20), || left() == 0),
+        "nothing of it is left"
+    );
+    assert_eq!(ward.status()["environments"][0]["current"], 1);
+    drop(full);
+    ward.ok(&["deploy"]);
+    assert_eq!(left(), 1);
+}

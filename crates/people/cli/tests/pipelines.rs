@@ -9,13 +9,16 @@
 
 mod support;
 
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 use support::load::get;
 use support::{Ward, eventually, is_root, kill9};
 
-/// Who starts the runs of the tests that need two people; root is the other one.
+/// Who starts the runs of the tests that need two people.
 const AUTHOR: u32 = 1234;
 
 const ENVIRONMENTS: &str = r#"
@@ -185,20 +188,81 @@ fn a_stage_that_is_moved_elsewhere_meanwhile_passes_nothing() {
     );
 }
 
-/// Another person, who may talk to a Ward of the author's, and has or has not the role.
-fn as_root(ward: &Ward, arguments: &[&str]) -> std::process::Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ward"));
-    command.args(arguments).env("WARD_HOME", ward.home());
+#[test]
+fn a_build_that_was_let_through_does_not_bring_up_what_was_taken_down_or_taken_back() {
+    let ward = Ward::new();
+    let gates = "[pipeline.delivery.gate.qa]\nsoak = \"1h\"\n";
+    let short = "[pipeline.delivery.gate.qa]\nsoak = \"2s\"\n";
+    declare(&ward, "good", "");
+    run(&ward).success();
+    for (answer, env) in [("better", "down"), ("best", "rollback")] {
+        declare(&ward, answer, short);
+        let dir = ward.dir().to_str().unwrap().to_owned();
+        ward.ok(&["pipeline", "run", "delivery", &dir, "--no-wait"]);
+        let id = match env {
+            "down" => "p2",
+            _ => "p3",
+        };
+        comes_to(&ward, id, "soaking");
+        match env {
+            "down" => {
+                ward.ok(&["down", "--env", "prod", "--yes"]);
+            }
+            _ => {
+                ward.ok(&["rollback", "--env", "prod"]);
+            }
+        }
+        comes_to(&ward, id, "ended");
+        let stands = shown(&ward, id)["stands"].to_string();
+        match env {
+            "down" => {
+                assert!(stands.contains("shop/prod was taken down"), "{stands}");
+                assert_eq!(answers(&ward, "prod"), None);
+                ward.ok(&["deploy", &dir, "--env", "prod"]);
+            }
+            _ => assert!(stands.contains("rolled shop/prod back to r1"), "{stands}"),
+        }
+    }
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+    // What is denied while it waits goes no further, either.
+    declare(&ward, "last", gates);
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    ward.ok(&["pipeline", "run", "delivery", &dir, "--no-wait"]);
+    comes_to(&ward, "p4", "soaking");
+    ward.ok(&["pipeline", "reject", "p4"]);
+    comes_to(&ward, "p4", "ended");
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+}
+
+/// Another person, who has or has not the role.
+const OTHER: u32 = 1235;
+
+/// By the socket that is for everybody.
+fn as_other(people: &Path, arguments: &[&str]) -> std::process::Output {
+    let id = OTHER.to_string();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"]);
+    command.arg(env!("CARGO_BIN_EXE_ward"));
+    command.args(arguments).env("WARD_HOME", people);
     command.output().unwrap()
 }
 
 #[test]
 fn only_a_second_person_with_the_role_lets_it_pass_and_each_word_is_recorded() {
     if !is_root() {
-        println!("skipped: two people are root and somebody else");
+        println!("skipped: who is not root cannot be two people");
         return;
     }
     let ward = Ward::of_user(AUTHOR);
+    // Everybody can reach it, as `/run/ward` would be.
+    let people = tempfile::TempDir::new().unwrap();
+    let open = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(people.path(), open).unwrap();
+    chown(people.path(), Some(AUTHOR), Some(AUTHOR)).unwrap();
+    let mut up = ward.command(&["up", "--platform"]);
+    let up = up.env("WARD_PEOPLE_DIR", people.path()).output().unwrap();
+    assert!(up.status.success(), "{up:?}");
+    let as_other = |arguments: &[&str]| as_other(people.path(), arguments);
     let author = format!("\"uid:{AUTHOR}\"");
     declare(&ward, "good", &approved(&author, "another"));
     run(&ward).success();
@@ -206,7 +270,7 @@ fn only_a_second_person_with_the_role_lets_it_pass_and_each_word_is_recorded() {
         1,
         &["started the run, and a second person has to approve it"],
     );
-    let stranger = as_root(&ward, &["pipeline", "approve", "p1"]);
+    let stranger = as_other(&["pipeline", "approve", "p1"]);
     let said = String::from_utf8_lossy(&stranger.stderr).into_owned();
     assert!(
         !stranger.status.success() && said.contains("does not have the role qa-lead"),
@@ -214,10 +278,26 @@ fn only_a_second_person_with_the_role_lets_it_pass_and_each_word_is_recorded() {
     );
     let events = ward.ok(&["events", "--env", "qa"]);
     assert!(
-        events.contains("p1 was not approved by uid:0(root): does not have the role"),
+        events.contains("p1 was not approved by uid:1235: does not have the role"),
         "{events}"
     );
+    // Said again it is not recorded again.
+    assert!(!as_other(&["pipeline", "approve", "p1"]).status.success());
     assert_eq!(shown(&ward, "p1")["votes"].as_array().unwrap().len(), 2);
+    // Nothing else is for them.
+    for words in [
+        &["status"][..],
+        &["down", "--yes"],
+        &["secret", "list", "--env", "shop/qa"],
+    ] {
+        let refused = as_other(words);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(
+            said.contains("this socket is for `ward pipeline show`"),
+            "{said}"
+        );
+    }
+    assert!(as_other(&["pipeline", "show", "p1"]).status.success());
     comes_to(&ward, "p1", "approving");
     ward.ok(&["pipeline", "reject", "--why", "not this week"]);
     comes_to(&ward, "p1", "ended");
@@ -227,10 +307,10 @@ fn only_a_second_person_with_the_role_lets_it_pass_and_each_word_is_recorded() {
     declare(
         &ward,
         "good",
-        &approved(&format!("{author}, \"root\""), "another"),
+        &approved(&format!("{author}, \"uid:{OTHER}\""), "another"),
     );
     run(&ward).success();
-    let second = as_root(&ward, &["pipeline", "approve", "p2", "--why", "seen"]);
+    let second = as_other(&["pipeline", "approve", "p2", "--why", "seen"]);
     assert!(second.status.success(), "{second:?}");
     comes_to(&ward, "p2", "ended");
     assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));

@@ -222,9 +222,14 @@ fn the_installation_asks_for_more_than_a_stack_file_can_take_away() {
     deploy(&ward).fails(1, &["W0603"]);
     fs::remove_file(&policy).unwrap();
     deploy(&ward).success();
-    // Going back is never asked.
+    // Going back is never asked; going forward is, and so are other values.
     fs::write(&policy, always).unwrap();
     ward.ok(&["rollback", "--env", "prod"]);
+    let frozen = ["the policy of shop/prod forbids it: nothing is deployed"];
+    ward.run(&["rollforward", "--env", "prod"])
+        .fails(1, &frozen);
+    ward.run(&["config", "set", "A=2", "--env", "prod"])
+        .fails(1, &frozen);
     // A copy is deployed, too, and has rules of its own in the installation's file.
     let copy = ["env", "create", "demo", "--from", "prod"];
     ward.run(&copy).fails(
@@ -240,6 +245,12 @@ fn the_installation_asks_for_more_than_a_stack_file_can_take_away() {
     )
     .unwrap();
     ward.ok(&copy);
+    // Other values for what was rolled back to are no new wish.
+    let waive = [
+        "policy", "waive", "freeze", "--env", "prod", "--until", "1h", "--why", "urgent",
+    ];
+    ward.ok(&waive);
+    ward.ok(&["config", "set", "B=2", "--env", "prod"]);
     let held = ward.run(&["up", ".", "--env", "prod"]);
     assert!(
         held.stderr().contains("somebody rolled back to r1"),

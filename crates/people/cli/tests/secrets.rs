@@ -13,14 +13,14 @@ use std::io::Write;
 use std::process::Stdio;
 
 use serde_json::Value;
-use support::load::{Load, get};
+use support::load::get;
 use support::{Ran, Ward, eventually, kill9, poll};
 
 const HOST: &str = "shop.localhost";
 
 /// Answers with a variable (`/var/NAME`), with a file and its mode (`/file/PATH`), and says what it is asked to.
 const ASKED: &str = r#"
-import os, sys, stat
+import os, signal, sys, stat
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
@@ -41,6 +41,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
     def log_message(self, *args):
         pass
+if "STUBBORN" in os.environ:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("starts", flush=True)
 ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
 "#;
@@ -210,6 +212,35 @@ fn what_an_instance_says_of_a_secret_is_masked() {
         said.contains("it is")
     });
     assert!(said.contains("it is [secret API_KEY]"), "{said}");
+}
+
+#[test]
+fn p4_what_is_set_while_data_is_removed_is_refused_and_not_lost() {
+    let ward = ward();
+    let stubborn = "env = { STUBBORN = \"1\" }\nstop_timeout = \"10m\"";
+    stack(&ward, r#"API_KEY = "env""#, stubborn);
+    ward.ok(&["up", "--platform"]);
+    set(&ward, "API_KEY", "key-number-one");
+    ward.up();
+    let pid = ward.instances("web")[0]["pid"].as_i64().unwrap();
+    let mut down = ward.command(&["down", "--purge", "--yes", "--env", "dev"]);
+    let down = down.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let down = down.spawn().unwrap();
+    eventually("it is being purged", || {
+        json(&ward, &["env", "show", "dev"])["state"] == "purged"
+    });
+    let again = ["secret", "set", "API_KEY", "--env", "shop/dev"];
+    let says = [
+        "the data of shop/dev is being removed, and its secrets with it; nothing was changed",
+        "wait until its data is gone",
+    ];
+    piped(&ward, &again, "key-number-two").fails(1, &says);
+    kill9(i32::try_from(pid).unwrap());
+    Ran::of(&["down"], down.wait_with_output().unwrap()).success();
+    set(&ward, "API_KEY", "key-number-two");
+    stack(&ward, r#"API_KEY = "env""#, "");
+    ward.up();
+    assert_eq!(asked(&ward, "/var/API_KEY"), "key-number-two");
 }
 
 #[test]
@@ -411,93 +442,6 @@ rotate = ["python3", "-c", "import os; raise SystemExit(os.environ['BROKEN'])"]
         .fails(1, &["has no database db"]);
 }
 
-/// Each request is a session of its own in the database, so that each needs a password that is valid.
-const COUNTS: &str = r#"
-import os, subprocess
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_GET(self):
-        status, text = 200, "ok"
-        if self.path != "/healthz":
-            sql = "insert into hit values (1); select count(*), current_user, session_user from hit"
-            ran = subprocess.run(["psql", "-qAtX", "-c", sql], capture_output=True, text=True)
-            status, text = (200, ran.stdout) if ran.returncode == 0 else (500, ran.stderr)
-            if ran.returncode != 0:
-                print(ran.stderr, flush=True)
-        data = text.encode()
-        self.send_response(status)
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-    def do_POST(self):
-        left = int(self.headers["content-length"])
-        while left:
-            left -= len(self.rfile.read(min(left, 65536)))
-        self.path = "/"
-        self.do_GET()
-    def log_message(self, *args):
-        pass
-subprocess.run(["psql", "-qAtX", "-c", "create table if not exists hit (n int)"])
-ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
-"#;
-
-#[test]
-fn a_databases_password_is_rotated_under_load_and_no_request_fails() {
-    let ward = ward();
-    ward.write("counts.py", COUNTS);
-    ward.write(
-        "ward.toml",
-        r#"
-[stack]
-name = "shop"
-version = "1.0"
-keep_warm = "1s"
-
-[service.web]
-build = { files = ["counts.py"], run = ["python3", "-u", "counts.py"], base = "host" }
-port = 8000
-health = { path = "/healthz", interval = "50ms", healthy = 2 }
-instances = 2
-route = { host = "shop.localhost" }
-links = ["db"]
-
-[database.db]
-engine = "postgres"
-"#,
-    );
-    ward.up();
-    assert!(asked(&ward, "/").ends_with("|app|app\n"));
-    let load = Load::start(&ward.http(), HOST);
-    let withdrawn = |times: usize| {
-        let events = ward.ok(&["events", "-n", "1000"]);
-        events.matches("is withdrawn, nothing uses it").count() == times
-    };
-    for (times, user) in [(1, "app_1"), (2, "app_2"), (3, "app_1")] {
-        let rotated = ward.run(&["secret", "rotate", "database/db"]);
-        assert_eq!(rotated.code(), 0, "{rotated:?}");
-        let answer = asked(&ward, "/");
-        assert!(answer.ends_with(&format!("|app|{user}\n")), "{answer}");
-        let before = load.asked();
-        eventually("requests go on", || load.asked() > before + 20);
-        let gone = poll(std::time::Duration::from_secs(60), || withdrawn(times));
-        assert!(gone, "{}", ward.ok(&["status"]));
-    }
-    let (asked_for, failures) = load.end();
-    assert_eq!(failures, Vec::<String>::new(), "of {asked_for}");
-    // The passwords before are not valid, the newest is, and tables belong to one role.
-    let roles = "select rolname, rolcanlogin from pg_roles where rolname like 'app%' order by 1";
-    let shown = piped(
-        &ward,
-        &["db", "psql", "db", "--", "-At"],
-        &format!("{roles};\nselect tableowner from pg_tables where tablename = 'hit';"),
-    );
-    assert_eq!(shown.success(), "app|f\napp_1|t\napp_2|f\napp\n");
-    // Back: instances of the release before get the password that is valid.
-    ward.ok(&["rollback", "--to", "r1"]);
-    assert!(asked(&ward, "/").ends_with("|app|app_1\n"));
-}
-
 #[test]
 fn a_copy_has_the_configuration_of_its_parent_and_secrets_of_its_own() {
     let ward = ward();
@@ -540,4 +484,102 @@ fn a_copy_has_the_configuration_of_its_parent_and_secrets_of_its_own() {
     ward.ok(&["env", "delete", "demo", "--yes"]);
     assert!(!ward.home().join("sealed/shop/demo").exists());
     assert_eq!(of(HOST, "API_KEY"), "hunter2-hunter2");
+}
+
+/// Runs a program at a terminal of its own until a condition holds, then does something to it. Says how it ended and
+/// whether the terminal shows what is typed.
+const TERMINAL: &str = r#"
+import fcntl, os, signal, subprocess, sys, termios
+until, does, argv = sys.argv[1], sys.argv[2], sys.argv[3:]
+ours, theirs = os.openpty()
+def own():
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+child = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=own)
+seen = b""
+while until.encode() not in seen:
+    seen += os.read(ours, 4096)
+if does == "ctrl-c":
+    os.write(ours, b"\x03")
+else:
+    os.kill(child.pid, getattr(signal, does))
+status = child.wait()
+shows = bool(termios.tcgetattr(theirs)[3] & termios.ECHO)
+print(status, "shown" if shows else "not shown", flush=True)
+os.write(1, seen)
+"#;
+
+#[test]
+fn p6_who_is_interrupted_leaves_no_value_and_a_terminal_that_shows_what_is_typed() {
+    let ward = ward();
+    ward.write("terminal.py", TERMINAL);
+    ward.write(
+        "editor.sh",
+        "echo hunter2 > \"$1\"\necho wrote $1.\nexec sleep 60\n",
+    );
+    let at_terminal = |until: &str, does: &str, editor: &str| {
+        let ward_itself = ward.command(&[]).get_program().to_owned();
+        let mut command = ward.command_of("python3", &["terminal.py", until, does]);
+        command.arg(ward_itself);
+        command.args(["secret", "set", "API_KEY", "--env", "shop/dev"]);
+        command.env("EDITOR", editor);
+        Ran::of(&["secret", "set"], command.output().unwrap()).success()
+    };
+    for (does, status) in [("ctrl-c", 130), ("SIGTERM", 143), ("SIGHUP", 129)] {
+        let said = at_terminal("which is not shown", does, "");
+        assert!(said.starts_with(&format!("{status} shown\n")), "{said}");
+        let editor = ward.dir().join("editor.sh");
+        let said = at_terminal("value.", does, &format!("sh {}", editor.display()));
+        assert!(said.starts_with(&format!("{status} shown\n")), "{said}");
+        let (_, path) = said.split_once("wrote ").unwrap();
+        let (path, _) = path.split_once("/value.").unwrap();
+        assert!(path.contains("/ward-secret-"), "{path}");
+        assert!(!std::path::Path::new(path).exists(), "{path} is left");
+    }
+}
+
+#[test]
+fn a_command_for_the_master_key_that_takes_its_time_holds_up_nobody_else() {
+    let ward = ward();
+    stack(&ward, r#"API_KEY = "env""#, "");
+    let (gate, runs) = (ward.dir().join("gate"), ward.dir().join("runs"));
+    let key = format!(
+        "echo run >> {}; until [ -e {} ]; do sleep 0.1; done; printf %064d 7",
+        runs.display(),
+        gate.display()
+    );
+    let platform = || {
+        let mut command = ward.command(&["up", "--platform"]);
+        command.env("WARD_MASTER_KEY_COMMAND", &key);
+        Ran::of(&["up"], command.output().unwrap()).success();
+    };
+    fs::write(&gate, "").unwrap();
+    platform();
+    set(&ward, "API_KEY", "hunter2-hunter2");
+    ward.up();
+    // Another server has not asked for the key yet.
+    kill9(ward.server_pid());
+    platform();
+    fs::remove_file(&gate).unwrap();
+    fs::remove_file(&runs).unwrap();
+    let plans: Vec<_> = (0..8)
+        .map(|_| {
+            let mut plan = ward.command(&["plan", "--env", "dev"]);
+            let plan = plan.stdout(Stdio::piped()).stderr(Stdio::piped());
+            plan.spawn().unwrap()
+        })
+        .collect();
+    eventually("the key is asked for", || runs.exists());
+    for _ in 0..5 {
+        ward.ok(&["status"]);
+    }
+    fs::write(&gate, "").unwrap();
+    for plan in plans {
+        Ran::of(&["plan"], plan.wait_with_output().unwrap()).success();
+    }
+    assert_eq!(
+        fs::read_to_string(&runs).unwrap(),
+        "run\n",
+        "it was waited for"
+    );
 }

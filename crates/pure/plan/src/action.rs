@@ -1,6 +1,6 @@
 //! A plan: what to do, in order, and what is waited for.
 
-use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId, RunId};
+use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId, RunId, SnapshotId};
 use ward_types::keeper::Role;
 use ward_types::life::{Cause, Filling};
 use ward_types::maintenance::Maintenance;
@@ -55,7 +55,7 @@ pub enum Action {
     Start {
         /// Its id, never used before.
         id: InstanceId,
-        /// The service or database.
+        /// The service, database or volume.
         component: Name,
         /// The release; `r0` for a database.
         release: ReleaseId,
@@ -128,6 +128,17 @@ pub enum Action {
         filling: Filling,
         /// The database or the service.
         component: Name,
+    },
+    /// Record that a snapshot of a volume is whole: becomes the event `VolumeSnapshotted`.
+    Snapshotted {
+        /// In which deployment.
+        deployment: DeploymentId,
+        /// Of which volume.
+        volume: Name,
+        /// Its number, that of the instance that made it.
+        snapshot: SnapshotId,
+        /// How many of the volume are kept.
+        keep: u32,
     },
     /// Record that the environment ends: becomes the event `EnvironmentEnding`. Nothing else is done with it.
     End {

@@ -128,6 +128,7 @@ fn component(at: &[Segment]) -> Option<Component> {
     let kind = match (at.first()?.text(), at.get(1)?.text()) {
         ("spec", "services") | ("build", "images") => ComponentKind::Service,
         ("spec", "databases") => ComponentKind::Database,
+        ("spec", "volumes") => ComponentKind::Volume,
         _ => return None,
     };
     let name = name(at.get(2)?)?;

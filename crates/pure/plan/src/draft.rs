@@ -149,6 +149,7 @@ fn rank(action: &Action) -> u8 {
         | Action::Exchanged { .. }
         | Action::Tried { .. }
         | Action::Fill { .. }
+        | Action::Snapshotted { .. }
         | Action::WarnOfEnd => 7,
         Action::Move { .. } => 8,
         Action::Retire { .. } => 9,

@@ -91,9 +91,12 @@ pub(crate) fn stopping(scene: &Scene, instance: &SeenInstance) -> Waiting {
     let bound = match instance.facts.role {
         Role::Database if grace == DATABASE_STOP_UNSTARTED => Bound::fixed(instance.since, grace),
         Role::Database => Bound::setting(instance.since, grace, "stack.deadlines.database_stop"),
-        Role::Service | Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Run(_) => {
-            Bound::setting(instance.since, grace, "stop_timeout")
-        }
+        Role::Service
+        | Role::ReleaseCommand
+        | Role::Seed
+        | Role::Copy
+        | Role::Snapshot
+        | Role::Run(_) => Bound::setting(instance.since, grace, "stop_timeout"),
     };
     let role = instance.facts.role;
     let finishes = role == Role::Service && exchange::is_finishing(scene, instance);

@@ -248,6 +248,7 @@ pub(crate) fn command(instance: &SeenInstance, bound: &Bound) -> Failure {
     match instance.facts.role {
         Role::Copy => return copy(instance, bound),
         Role::Seed => return seed(instance, bound),
+        Role::Snapshot => return snapshot(instance, bound),
         Role::Service | Role::ReleaseCommand | Role::Database | Role::Run(_) => {}
     }
     let (id, service) = (&instance.facts.id, &instance.facts.component);
@@ -292,6 +293,19 @@ fn copy(instance: &SeenInstance, bound: &Bound) -> Failure {
     let message = format!("The data could not be copied into {database}: {id} {what}.");
     let hint = "Nothing of the copy is left behind. Without `--copy-data` it gets data that the stack's seed commands make up.";
     of_instance(instance, message, hint.to_owned())
+}
+
+fn snapshot(instance: &SeenInstance, bound: &Bound) -> Failure {
+    let (id, volume) = (&instance.facts.id, &instance.facts.component);
+    let what = match instance.is_over() {
+        true => end(&instance.status.state),
+        false => format!("did not end within {}", Span(bound.limit)),
+    };
+    let message = format!("The snapshot of the volume {volume} could not be made: {id} {what}.");
+    let hint = format!(
+        "Nothing of the release has run. Make room, or remove what the output names, then deploy again; `volume.{volume}.snapshot = \"never\"` goes without."
+    );
+    of_instance(instance, message, hint)
 }
 
 pub(crate) fn database(database: &Name, newest: Option<&SeenInstance>, bound: &Bound) -> Failure {

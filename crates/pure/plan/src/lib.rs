@@ -36,6 +36,8 @@ mod runs;
 mod scene;
 mod serve;
 mod sleep;
+mod snapshot;
+pub mod source;
 mod stages;
 mod tables;
 mod trial;

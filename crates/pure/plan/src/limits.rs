@@ -19,6 +19,8 @@ pub(crate) const DATABASE_STOP_UNSTARTED: Millis = Millis::secs(10);
 pub(crate) const WARM_UP: Millis = Millis::secs(5);
 /// For copying the rows of one database into another.
 pub(crate) const COPYING: Millis = Millis::secs(6 * 3600);
+/// For copying what a volume holds into a snapshot.
+pub(crate) const SNAPSHOT: Millis = Millis::secs(3600);
 /// For starting and clearing away release commands, beside their own timeouts.
 pub(crate) const CLEARING: Millis = Millis::secs(10);
 /// From telling the last long connection to go away until it is cut: the end of a frame, of an event or of a

@@ -8,7 +8,7 @@
 use ward_types::event::State;
 use ward_types::id::EnvId;
 use ward_types::pipeline::{Approval, By, Outcome, Position, Run, Word};
-use ward_types::release::{Build, Environment, Phase, Verdict};
+use ward_types::release::{Build, Deployment, Environment, Goal, Phase, Reason, Verdict};
 use ward_types::time::Timestamp;
 
 /// What to do now about a run.
@@ -122,15 +122,52 @@ fn at_the_gate(run: &Run, position: &Position, now: Timestamp) -> Next {
     }
 }
 
+/// The end of a run that must not go on to its next stage, though it has passed the gate before it: the stage before
+/// serves something else by now, or somebody has taken the next one down, or back, since the run began. `before` and
+/// `env` are the environments of these two.
+#[must_use]
+pub fn held_back(
+    run: &Run,
+    before: Option<&Environment>,
+    env: Option<&Environment>,
+) -> Option<Position> {
+    let stage = run.stage();
+    // Whoever begins a run asks for its first stage.
+    let last = stage.checked_sub(1)?;
+    if let Some(lost) = left(run, last, before) {
+        return Some(lost);
+    }
+    let env = env.filter(|env| !env.is_bare() && !env.is_deleted())?;
+    let id = &env.id;
+    if env.goal != Goal::Up {
+        let message = format!(
+            "{id} was taken down: `ward up --env {}` brings it up",
+            id.env()
+        );
+        return Some(failed(run, message, Vec::new()));
+    }
+    let since = |deployment: &&Deployment| deployment.requested > run.began;
+    let mut since = env.deployments.values().rev().filter(since);
+    let back = since.find(|deployment| deployment.reason == Reason::Rollback)?;
+    let message = format!(
+        "{} rolled {id} back to {} since the run began",
+        back.by, back.to
+    );
+    Some(failed(run, message, Vec::new()))
+}
+
 /// The end of a run whose stage serves something else by now.
 fn moved_away(run: &Run, env: Option<&Environment>) -> Option<Position> {
-    let stage = run.stage();
+    left(run, run.stage(), env)
+}
+
+fn left(run: &Run, stage: usize, env: Option<&Environment>) -> Option<Position> {
     let reached = run.reached.get(stage)?;
     let serves = env.and_then(|env| env.current);
     (serves != Some(reached.release)).then(|| {
         let env = run.env(stage).map_or(String::new(), |env| env.to_string());
         let message = format!(
-            "{env} does not serve {} any more: somebody moved it before it had passed its gate",
+            "{env} does not serve {} any more: somebody moved it while the run was under way",
             reached.release
         );
         failed(run, message, Vec::new())
@@ -178,7 +215,7 @@ pub fn counts(run: &Run, who: &str, word: Word) -> Result<(), String> {
         .and_then(|s| s.gate.approve.as_ref());
     match (word, approval) {
         // Whoever started it may take it back.
-        (Word::Reject, _) if who == run.author => Ok(()),
+        (Word::Reject, _) if same(who, &run.author) => Ok(()),
         (Word::Reject, None) => {
             let approvals = run.stages.iter().filter_map(|s| s.gate.approve.as_ref());
             let mut people = approvals.flat_map(|approval| &approval.people);
@@ -200,11 +237,20 @@ fn entitled(approval: &Approval, run: &Run, who: &str, word: Word) -> Result<(),
         return Err(format!("does not have the role {}", approval.role));
     }
     match (approval.by, word) {
-        (By::Another, Word::Approve) if who == run.author => {
+        (By::Another, Word::Approve) if same(who, &run.author) => {
             Err("started the run, and a second person has to approve it".to_owned())
         }
         _ => Ok(()),
     }
+}
+
+/// Whether two are one person: a number stays who it is, whatever name the machine knows it by meanwhile.
+fn same(who: &str, other: &str) -> bool {
+    id(who) == id(other)
+}
+
+fn id(who: &str) -> &str {
+    who.split_once('(').map_or(who, |(id, _)| id)
 }
 
 /// Whether `uid:1000` or `anna` of a stack file is `uid:1000(anna)`.
@@ -306,6 +352,7 @@ mod tests {
                 version: "1.0.4".into(),
                 images: BTreeMap::new(),
                 stack_file: None,
+                provenance: None,
             },
             position,
             since: Timestamp(0),

@@ -60,6 +60,7 @@ pub fn violations(wanted: &Wanted<'_>, installation: &Policy) -> Vec<Violation> 
 fn about_changes(policy: &Policy) -> Policy {
     Policy {
         database_removed: policy.database_removed,
+        volume_removed: policy.volume_removed,
         freeze: policy.freeze.clone(),
         ..Policy::default()
     }
@@ -96,7 +97,8 @@ impl Broken {
 fn broken(wanted: &Wanted<'_>, rule: Rule, policy: &Policy) -> Vec<Broken> {
     let services = || wanted.spec.services.iter();
     match rule {
-        Rule::DatabaseRemoved => wanted.changes.iter().filter_map(removed).collect(),
+        Rule::DatabaseRemoved => removed(wanted, ComponentKind::Database),
+        Rule::VolumeRemoved => removed(wanted, ComponentKind::Volume),
         Rule::MinInstances => services()
             .filter_map(|(name, service)| few(name, service, policy.instances))
             .collect(),
@@ -116,16 +118,18 @@ fn broken(wanted: &Wanted<'_>, rule: Rule, policy: &Policy) -> Vec<Broken> {
     }
 }
 
-fn removed(change: &Change) -> Option<Broken> {
-    let database = change.component.as_ref()?;
-    let whole = change.path == format!("database.{}", database.name);
-    let gone = change.kind == ChangeKind::Remove && database.kind == ComponentKind::Database;
-    let name = &database.name;
-    (gone && whole).then(|| Broken {
-        path: change.path.clone(),
-        message: format!("the database {name} would be removed"),
-        way_out: format!("keep `[database.{name}]`"),
-    })
+fn removed(wanted: &Wanted<'_>, kind: ComponentKind) -> Vec<Broken> {
+    let gone = wanted.changes.iter().filter_map(|change| {
+        let part = change.component.as_ref().filter(|part| part.kind == kind)?;
+        let whole = change.path == format!("{}.{}", kind.as_str(), part.name);
+        let gone = change.kind == ChangeKind::Remove && whole;
+        gone.then(|| Broken {
+            path: change.path.clone(),
+            message: format!("the {part} would be removed"),
+            way_out: format!("keep `[{}]`", change.path),
+        })
+    });
+    gone.collect()
 }
 
 fn few(name: &Name, service: &ServiceSpec, least: u32) -> Option<Broken> {

@@ -1,4 +1,4 @@
-//! Decision: databases first, then the release commands, one at a time, then the rollout. New data is filled in
+//! Decision: databases first, then snapshots of volumes ([`crate::snapshot`]), then the release commands, one at a time, then the rollout. New data is filled in
 //! between ([`crate::fill`]).
 //!
 //! Commands run for a new release (`Reason::Deploy`), and for any on data that was not prepared for it. A
@@ -26,6 +26,7 @@ use crate::hold;
 use crate::limits::CLEARING;
 use crate::observed::SeenInstance;
 use crate::scene::Scene;
+use crate::snapshot;
 use crate::waiting::{Bound, Waiting};
 
 /// One step towards the rollout.
@@ -41,6 +42,7 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
         return draft.wait(waiting);
     }
     let ready = databases::missing(scene, deployment.to).is_empty()
+        && snapshot::are_made(scene, draft, deployment)
         && fill::is_copied(scene, draft, deployment, spec)
         && commands_are_done(scene, draft, deployment, spec)
         && fill::is_seeded(scene, draft, deployment, spec)
@@ -101,6 +103,7 @@ fn command_failed(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Opt
     commands.find_map(|instance| {
         let bound = match instance.facts.role {
             Role::Seed | Role::Copy => fill::bound(scene, deployment.to, instance),
+            Role::Snapshot => snapshot::bound(instance),
             _ => command_bound(instance, command_of(spec, &instance.facts.component)?),
         };
         let late = !instance.is_over() && scene.is_past(&bound);
@@ -130,8 +133,9 @@ fn whole(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Bound {
         .map(|c| c.timeout.0.saturating_add(CLEARING.0))
         .sum();
     let filling = fill::whole(scene.env, spec);
+    let snapshots = snapshot::whole(scene, deployment);
     let limit = spec.deadlines.database_start.0 + CLEARING.0 + commands;
-    let limit = Millis(limit.saturating_add(filling.0));
+    let limit = Millis(limit.saturating_add(filling.0).saturating_add(snapshots.0));
     let commands = spec.services.values().any(|s| s.release.is_some());
     let setting = match (commands, filling) {
         (true, Millis(0)) => "stack.deadlines.database_start + release.timeout of each service",

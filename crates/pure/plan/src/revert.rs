@@ -114,7 +114,9 @@ fn is_left(scene: &Scene, deployment: &Deployment) -> bool {
     let serves_anyway = scene.current() == Some(deployment.to);
     let routed = scene.release_in_force(deployment.to) && !serves_anyway;
     let ours = |i: &SeenInstance| match i.facts.role {
-        Role::ReleaseCommand | Role::Seed | Role::Copy => i.facts.release == deployment.to,
+        Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Snapshot => {
+            i.facts.release == deployment.to
+        }
         Role::Service => i.facts.release == deployment.to && !serves_anyway,
         Role::Database | Role::Run(_) => false,
     };

@@ -61,6 +61,15 @@ pub enum Waiting {
         /// When it is given up.
         bound: Bound,
     },
+    /// A snapshot of a volume is made.
+    Snapshot {
+        /// Of which volume.
+        volume: Name,
+        /// The instance that does it.
+        instance: InstanceId,
+        /// When it is given up.
+        bound: Bound,
+    },
     /// A service has fewer healthy instances than declared.
     Healthy {
         /// Which service.
@@ -242,6 +251,7 @@ impl Waiting {
             Waiting::Queue { bound, .. }
             | Waiting::ReleaseCommand { bound, .. }
             | Waiting::Filling { bound, .. }
+            | Waiting::Snapshot { bound, .. }
             | Waiting::Backoff { bound, .. }
             | Waiting::Drain { bound, .. }
             | Waiting::Stopping { bound, .. }
@@ -312,6 +322,12 @@ impl Waiting {
             } => write!(
                 f,
                 "Waiting for the seed command of {component} to end ({instance})."
+            ),
+            Waiting::Snapshot {
+                volume, instance, ..
+            } => write!(
+                f,
+                "Waiting for the snapshot of the volume {volume} ({instance})."
             ),
             Waiting::Healthy {
                 service,

@@ -28,6 +28,7 @@ use ward_types::spec::{
 use ward_types::time::{Millis, Timestamp};
 use ward_types::tls::{CertificateFiles, HostTls};
 use ward_types::unit::ByteSize;
+use ward_types::volume::{Snapshots, VolumeSpec};
 
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
@@ -45,6 +46,7 @@ fn job() -> JobSpec {
         retries: 2,
         deadline: Millis::secs(60),
         missed: Missed::Skip,
+        copies: true,
     }
 }
 
@@ -71,6 +73,14 @@ fn rich() -> EnvSpec {
                 },
             ),
         ]),
+        volumes: BTreeMap::from([(
+            name("uploads"),
+            VolumeSpec {
+                size: ByteSize(1 << 30),
+                snapshot: Snapshots::BeforeRelease,
+                keep_snapshots: 3,
+            },
+        )]),
         jobs: BTreeMap::from([(name("close-month"), job())]),
         secrets: BTreeMap::from([(
             secret("API_KEY"),
@@ -95,6 +105,7 @@ fn rich() -> EnvSpec {
         protected: true,
         policy: Policy {
             database_removed: Level::Deny,
+            volume_removed: Level::Deny,
             min_instances: Level::Warn,
             instances: 3,
             tls: Level::Deny,
@@ -115,6 +126,7 @@ fn secret(text: &str) -> SecretName {
 
 fn web() -> ServiceSpec {
     ServiceSpec {
+        volumes: BTreeMap::from([(name("uploads"), "/data".to_owned())]),
         secrets: BTreeMap::from([
             (secret("API_KEY"), SecretPlace::Variable),
             (
@@ -249,6 +261,7 @@ fn route(host: &str, path: &str) -> RouteSpec {
 
 fn worker() -> ServiceSpec {
     ServiceSpec {
+        volumes: BTreeMap::new(),
         secrets: BTreeMap::new(),
         source: ImageSource::Image {
             reference: "worker:1.0".to_owned(),
@@ -292,6 +305,7 @@ fn release(number: u64, spec: EnvSpec) -> Release {
             version: format!("1.4.{number}"),
             images: images.collect(),
             stack_file: None,
+            provenance: None,
         },
         spec,
         config: Configured {

@@ -21,6 +21,8 @@ mod routing;
 mod schema;
 #[path = "checker/sleeping.rs"]
 mod sleeping;
+#[path = "checker/snapshots.rs"]
+mod snapshots;
 #[path = "checker/staging.rs"]
 mod staging;
 #[path = "checker/starting.rs"]
@@ -41,6 +43,7 @@ use moving::moving;
 use routing::routing;
 use schema::schema;
 use sleeping::sleeping;
+use snapshots::snapshots;
 use staging::staging;
 use starting::starting;
 use stopping::stopping;
@@ -232,6 +235,7 @@ fn word(objection: &Objection) -> &'static str {
         Objection::FalseVerdict { .. } => "false verdict",
         Objection::PurgesData => "purges data",
         Objection::FalseFilling { .. } => "false filling",
+        Objection::FalseSnapshot { .. } => "false snapshot",
         Objection::EndsUnasked => "ends unasked",
         Objection::WarnsAgain => "warns again",
         Objection::DeletesWhatIsThere => "deletes what is there",
@@ -250,7 +254,7 @@ fn word(objection: &Objection) -> &'static str {
     }
 }
 
-const WORDS: usize = 44;
+const WORDS: usize = 45;
 
 /// One wrong plan: what is wrong with it, the world, the plan, and the objection that it must meet.
 type Wrong = (&'static str, Case, Vec<Action>, &'static str);
@@ -264,6 +268,7 @@ fn all() -> Vec<Wrong> {
     all.extend(data());
     all.extend(lifetimes());
     all.extend(filling());
+    all.extend(snapshots());
     all.extend(retiring());
     all.extend(ending());
     all.extend(runs());

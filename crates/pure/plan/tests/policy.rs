@@ -41,6 +41,7 @@ fn release(spec: EnvSpec) -> Release {
             version: "1.0.1".to_owned(),
             images: std::collections::BTreeMap::new(),
             stack_file: None,
+            provenance: None,
         },
         spec,
         config: ward_types::configuration::Configured::default(),
@@ -148,6 +149,28 @@ fn a_database_that_goes_is_found_and_one_that_changes_is_not() {
     let found = judged(&to, &changes, &Policy::default(), None);
     let paths: Vec<&str> = found.iter().map(|one| one.path.as_str()).collect();
     assert_eq!(paths, ["database.old"]);
+}
+
+#[test]
+fn a_volume_that_goes_is_found_and_one_that_grows_is_not() {
+    let with = |volumes: serde_json::Value| {
+        let mut spec = spec("", "");
+        spec.volumes = serde_json::from_value(volumes).unwrap();
+        spec
+    };
+    let from = with(serde_json::json!({"uploads": {"size": 5000}, "old": {"size": 1000}}));
+    let mut to = with(serde_json::json!({"uploads": {"size": 9000}}));
+    to.policy.volume_removed = Level::Deny;
+    let changes = changes(
+        Between::Releases,
+        Some(&release(from)),
+        Some(&release(to.clone())),
+    );
+    let gone = changes.iter().find(|c| c.path == "volume.old").unwrap();
+    assert!(gone.destructive && gone.means.contains("ward volume delete"));
+    let found = judged(&to, &changes, &Policy::default(), None);
+    let paths: Vec<&str> = found.iter().map(|one| one.path.as_str()).collect();
+    assert_eq!(paths, ["volume.old"]);
 }
 
 #[test]

@@ -308,6 +308,7 @@ fn instance(
             role,
             port: service.and_then(|s| s.port),
             started: Timestamp(since.0 - dice.below(100_000)),
+            passwords: None,
         },
         status: InstanceStatus {
             state,

@@ -48,6 +48,8 @@ mod schemas;
 mod sleeping;
 #[path = "transcripts/strategies.rs"]
 mod strategies;
+#[path = "transcripts/volumes.rs"]
+mod volumes;
 #[path = "transcripts/workers.rs"]
 mod workers;
 mod world;
@@ -81,7 +83,7 @@ fn usual(start: &world::Start) -> Behaviour {
             healthy_after: Some(500),
             ..Behaviour::default()
         },
-        Role::Service | Role::Seed | Role::Copy => Behaviour::default(),
+        Role::Service | Role::Seed | Role::Copy | Role::Snapshot => Behaviour::default(),
     }
 }
 

@@ -20,6 +20,7 @@ use ward_types::spec::{
 };
 use ward_types::time::Millis;
 use ward_types::unit::{ByteSize, parse_duration};
+use ward_types::volume::{Snapshots, VolumeSpec};
 
 use crate::keys::{self, Need};
 use crate::tree::{self, Node, Table, Value};
@@ -39,6 +40,7 @@ pub(crate) fn spec(id: EnvId, env: &Table) -> Option<EnvSpec> {
         version: stack.text("version")?,
         services: each(env, "service", service)?,
         databases: each(env, "database", database)?,
+        volumes: each(env, "volume", volume)?,
         jobs: each(env, "job", job)?,
         keep_warm: stack.duration("keep_warm"),
         keep_releases: stack.count("keep_releases"),
@@ -98,6 +100,7 @@ fn service(at: &At<'_>) -> Option<ServiceSpec> {
         egress: egress(at),
         env: at.pairs("env"),
         secrets: secret::places(&at.pairs("secrets")),
+        volumes: volumes(at),
         memory: at.size("memory"),
         processes: at.count("processes"),
         scratch: at.size("scratch")?,
@@ -218,6 +221,24 @@ fn database(at: &At<'_>) -> Option<DatabaseSpec> {
     })
 }
 
+fn volume(at: &At<'_>) -> Option<VolumeSpec> {
+    Some(VolumeSpec {
+        size: at.size("size")?,
+        snapshot: match at.text("snapshot")?.as_str() {
+            "before_release" => Snapshots::BeforeRelease,
+            _ => Snapshots::Never,
+        },
+        keep_snapshots: at.count("keep_snapshots"),
+    })
+}
+
+fn volumes(at: &At<'_>) -> BTreeMap<Name, String> {
+    let pairs = at.pairs("volumes").into_iter();
+    pairs
+        .filter_map(|(name, path)| Some((Name::parse(&name).ok()?, path)))
+        .collect()
+}
+
 fn job(at: &At<'_>) -> Option<JobSpec> {
     let time_zone = at.text("time_zone")?;
     Some(JobSpec {
@@ -235,6 +256,7 @@ fn job(at: &At<'_>) -> Option<JobSpec> {
             "skip" => Missed::Skip,
             _ => Missed::Run,
         },
+        copies: at.flag("copies").unwrap_or_default(),
     })
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod links;
 mod routes;
 mod schema;
 mod secrets;
+mod volumes;
 
 use crate::keys::{self, Key, Need};
 use crate::kind::Kind;
@@ -29,6 +30,7 @@ pub(crate) fn check(env: &Table) -> Vec<Mistake> {
     }
     mistakes.extend(schema::check(env));
     mistakes.extend(secrets::check(env));
+    mistakes.extend(volumes::check(env));
     mistakes.extend(same_names(env));
     mistakes.extend(routes::check(env));
     mistakes.extend(links::check(env));
@@ -237,16 +239,24 @@ fn health_without_port(service: &str, check: &Entry) -> Mistake {
     mistake.note("asks no port").expected(SOME_PORT)
 }
 
+/// Links and logs name services, databases and volumes without their kind.
 fn same_names(env: &Table) -> Vec<Mistake> {
-    let databases = env.tables("database");
-    let both = databases
-        .filter_map(|(name, place, _)| Some((name, place, env.table("service")?.get(name)?)));
-    both.map(|(name, place, service)| {
-        let message = format!("{} is both a service and a database", quote(name));
-        let mistake = Mistake::at(place, Code::SameName, message).note("this database");
-        mistake
-            .label(service.key, "this service")
-            .expected("names that differ")
-    })
-    .collect()
+    let kinds = [
+        ("database", "service"),
+        ("volume", "service"),
+        ("volume", "database"),
+    ];
+    let both = kinds.into_iter().flat_map(|(kind, other)| {
+        let named = env.tables(kind);
+        let both = named
+            .filter_map(move |(name, place, _)| Some((name, place, env.table(other)?.get(name)?)));
+        both.map(move |(name, place, entry)| {
+            let message = format!("{} is both a {other} and a {kind}", quote(name));
+            let mistake = Mistake::at(place, Code::SameName, message).note(format!("this {kind}"));
+            mistake
+                .label(entry.key, format!("this {other}"))
+                .expected("names that differ")
+        })
+    });
+    both.collect()
 }

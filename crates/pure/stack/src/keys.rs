@@ -123,6 +123,9 @@ const AMOUNT: Kind = Kind::Amount { most: 100 };
 /// What becomes of a plan that breaks a rule.
 const LEVELS: &[&str] = &["deny", "warn", "off"];
 
+/// When snapshots of a volume are made, the default first.
+const SNAPSHOTS: &[&str] = &["never", "before_release"];
+
 const FILES: &str = "a build by `files`";
 
 /// Every key that a stack file may hold.
@@ -235,6 +238,11 @@ pub const KEYS: &[Key] = &[
         .also(&["secret", "secret_env", "secret_files"]),
     Key::new("service.*.secrets.*", text(Rule::SecretPlace), Need::Optional, r#""env""#)
         .about("Where the service finds the secret."),
+    Key::new("service.*.volumes", Kind::Volumes, Need::Default("{}"), r#"{ uploads = "/data" }"#)
+        .about("The volumes that it has, each under its name with the path at which instances see it. All its instances see the same files, those of two releases beside each other too: where that cannot be, `overlap = false`. What an image has at that path is hidden. A volume belongs to one service; its release commands and jobs see it, too.")
+        .also(&["volume", "mounts", "disks", "storage", "persistent"]),
+    Key::new("service.*.volumes.*", text(Rule::VolumePath), Need::Optional, r#""/data""#)
+        .about("The path at which instances see the volume. Their user owns what is there."),
     Key::new("service.*.memory", MEMORY, Need::Optional, r#""256MiB""#)
         .about("The most memory that an instance may use. Without it there is no limit.")
         .also(&["mem", "memory_limit", "mem_limit", "ram"]),
@@ -443,6 +451,21 @@ pub const KEYS: &[Key] = &[
         .about("The most memory that it may use. Without it there is no limit.")
         .also(&["mem", "memory_limit", "mem_limit", "ram"]),
 
+    Key::new("volume", Kind::Each(100), Need::Optional, r#"{ uploads = { size = "1GiB" } }"#)
+        .about("The volumes, each under the name by which a service's `volumes` names it.")
+        .also(&["volumes", "disk", "disks", "storage", "mounts"]),
+    Key::new("volume.*", Kind::Table, Need::Optional, r#"{ size = "1GiB" }"#)
+        .about("One volume: a folder that is kept across releases, in each environment one of its own. No release takes it away: one that is not declared any more stays on the disk until `ward volume delete`, or until the environment is purged."),
+    Key::new("volume.*.size", text(Rule::Size { least: "1MiB", most: "64TiB" }), Need::Required, r#""1GiB""#)
+        .about("How much it is to hold. The kernel holds single files to it (of several volumes to the largest, of a smaller one than `scratch` to that): writing more fails with EFBIG. The sum is measured and not enforced: a volume that holds more is told in `ward status` and in the server's log, and nothing is deployed to its environment until it holds less or its size is raised; going back is possible.")
+        .also(&["capacity", "quota", "limit", "storage"]),
+    Key::new("volume.*.snapshot", text(Rule::Choice(SNAPSHOTS)), Need::Default(r#""never""#), r#""before_release""#)
+        .about("Whether a new release is deployed only when there is a snapshot of what the volume holds, made before its release commands. Files are copied while instances go on writing: one after the other, and not all at one moment. A rollback makes none.")
+        .also(&["snapshots", "backup", "backups"]),
+    Key::new("volume.*.keep_snapshots", Kind::Count { least: 1, most: 100, port: false }, Need::Default("3"), "10")
+        .about("How many of its newest snapshots are kept. What a volume held before `ward volume restore` counts as one.")
+        .also(&["retention", "keep"]),
+
     Key::new("job", Kind::Each(100), Need::Optional, r#"{ close-month = { service = "worker", command = ["returns-worker", "close-month"] } }"#)
         .about("The jobs: work that is done again and again, each in an instance of its own.")
         .also(&["jobs", "cron", "crons", "cronjobs", "schedules", "tasks"]),
@@ -472,15 +495,21 @@ pub const KEYS: &[Key] = &[
     Key::new("job.*.missed", text(Rule::Choice(&["run", "skip"])), Need::Default(r#""run""#), r#""skip""#)
         .about("What becomes of moments of the schedule that passed while the environment was down or no server ran: `run` makes up for the last of them, once; `skip` leaves all of them out.")
         .also(&["catch_up", "catchup", "persistent"]),
+    Key::new("job.*.copies", Kind::Flag, Need::Default("false"), "true")
+        .about("Whether copies of an environment (`ward env create --from`) run the job on its schedule, too. Without it they run it only by `ward job run`: what exports or pays for one environment must not do so again for its copy.")
+        .also(&["in_copies"]),
     Key::new("protected", Kind::Flag, Need::Default("false"), "true")
         .about("Whether the default set of rules is on: each rule of `policy` that is not set otherwise is `\"deny\"`, with two instances; `freeze` names no days. Meant for `[environment.prod]` and its like.")
         .also(&["protect", "locked", "production"]),
     Key::new("policy", Kind::Table, Need::Optional, r#"{ min_instances = 3, tls = "warn" }"#)
-        .about("Rules that a plan must pass before `ward deploy` changes anything: `\"deny\"` refuses, `\"warn\"` says so, `\"off\"` does nothing. Rules hold for what is deployed, never for a rollback, and not where nothing changes. What `policy.toml` in the state folder asks for, with the same keys, cannot be taken away here. `ward policy waive` lets one rule be broken until a date, for a reason, in the log.")
+        .about("Rules that a plan must pass before `ward deploy` changes anything: `\"deny\"` refuses, `\"warn\"` says so, `\"off\"` does nothing. Rules hold for what is deployed and for changes of values, never for going back to what has served, and not where nothing changes. What `policy.toml` in the state folder asks for, with the same keys, cannot be taken away here. `ward policy waive` lets one rule be broken until a date, for a reason, in the log.")
         .also(&["policies", "rules", "guardrails"]),
     Key::new("policy.database_removed", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
         .about("No database is removed, and `ward down --purge` removes no data.")
         .also(&["no_database_removed", "prevent_destroy", "deletion_protection"]),
+    Key::new("policy.volume_removed", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
+        .about("No volume is removed, neither from the file nor by `ward volume delete`, and `ward down --purge` removes no data.")
+        .also(&["no_volume_removed"]),
     Key::new("policy.min_instances", Kind::CountOr { least: 1, most: 100, words: LEVELS }, Need::Optional, "2")
         .about("Each service with a `port` has at least so many instances; a word: at least 2, and what becomes of fewer.")
         .also(&["instances", "min_replicas"]),
@@ -519,7 +548,7 @@ pub const KEYS: &[Key] = &[
         .also(&["environments", "env", "envs", "destinations"])
         .same_everywhere(),
     Key::new("environment.*", Kind::Overrides, Need::Optional, "{ service.web.instances = 4 }")
-        .about("One environment: any keys of this page with the values that they have here. Tables are merged, everything else is replaced. `[stack]`'s `name` and `version` are the same in all environments, and an environment declares no service, database, job or secret of its own. Beside them the keys below.")
+        .about("One environment: any keys of this page with the values that they have here. Tables are merged, everything else is replaced. `[stack]`'s `name` and `version` are the same in all environments, and an environment declares no service, database, volume, job or secret of its own. Beside them the keys below.")
         .same_everywhere(),
     Key::new("environment.*.seed", Kind::Flag, Need::Default("false"), "true")
         .about("Whether seed commands fill its data while that is new. In copies of environments they always do.")

@@ -12,6 +12,7 @@ use crate::schedule::schedule;
 use crate::secret;
 use crate::suggest;
 use crate::value::{self, Wrong, quote};
+use crate::volume;
 
 /// What the value of a key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub enum Kind {
     Variables,
     /// A table whose keys are secrets, each with the place where a service finds it.
     Secrets,
+    /// A table whose keys are volumes, each with the path at which a service sees it.
+    Volumes,
     /// A table that holds the keys of the whole file again.
     Overrides,
     /// A text.
@@ -155,6 +158,8 @@ pub enum Rule {
     Value,
     /// Where a service finds a secret.
     SecretPlace,
+    /// Where a service sees a volume.
+    VolumePath,
 }
 
 impl Kind {
@@ -172,6 +177,7 @@ impl Kind {
                 | Kind::Each(_)
                 | Kind::Variables
                 | Kind::Secrets
+                | Kind::Volumes
                 | Kind::Overrides
         )
     }
@@ -186,7 +192,7 @@ impl Kind {
             Kind::TableOrTables { most, .. } => format!("a table, or a list of 1 to {most} tables"),
             Kind::Headers => "a table of texts".to_owned(),
             Kind::Each(most) => format!("a table for each name, at most {most}"),
-            Kind::Variables | Kind::Secrets => "a table of texts".to_owned(),
+            Kind::Variables | Kind::Secrets | Kind::Volumes => "a table of texts".to_owned(),
             Kind::Overrides => "a table of overrides".to_owned(),
             Kind::Text(rule) => rule.describe(),
             Kind::List { of: Rule::Name, .. } => "a list of names".to_owned(),
@@ -254,6 +260,7 @@ impl Rule {
             Rule::Days => format!("{DAYS_RULE}, the first not behind the last"),
             Rule::Zone => "the name of a time zone, such as `Europe/Berlin` or `UTC`".to_owned(),
             Rule::Value => "a text".to_owned(),
+            Rule::VolumePath => "an absolute path, such as `/data`".to_owned(),
             Rule::SecretPlace => "`\"env\"`, or the path of a file below `/run/`".to_owned(),
         }
     }
@@ -291,6 +298,7 @@ impl Rule {
             Rule::Zone => zone(text),
             Rule::Value => value::no_nul(text),
             Rule::SecretPlace => secret::place(text),
+            Rule::VolumePath => volume::path(text),
         }
         .map_err(|wrong| wrong.or_expected(|| self.describe()))
     }

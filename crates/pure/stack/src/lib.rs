@@ -32,6 +32,7 @@ mod syntax;
 mod tree;
 mod value;
 mod variable;
+mod volume;
 
 pub use inputs::{Input, InputKind};
 pub use installation::{Installation, installation};

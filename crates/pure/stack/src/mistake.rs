@@ -48,7 +48,7 @@ codes! {
     MissingKey "W0203" "A required key is missing" "Add the key."
     Conflict "W0204" "Keys that exclude each other, or none of them" "Keep exactly one of them."
     NotOverridable "W0205" "An environment overrides what is the same in all environments" "Remove it from the environment."
-    OverrideOfNothing "W0206" "An environment overrides a service, database or job that the stack does not declare" "Declare it outside of the environment first."
+    OverrideOfNothing "W0206" "An environment overrides a service, database, volume, job or secret that the stack does not declare" "Declare it outside of the environment first."
     UnknownEnvironment "W0207" "An environment that the stack does not declare" "Name a declared one, or add `[environment.NAME]`."
 
     BadName "W0301" "A name that cannot be a DNS label" "Lower-case letters, digits and hyphens, beginning with a letter, at most 40."
@@ -82,6 +82,7 @@ codes! {
     BadSchedule "W0330" "A schedule that does not parse, or is never due" "Five fields: minute, hour, day of the month, month, day of the week."
     BadSecretName "W0331" "A name that cannot be a secret's" "A letter, then letters, digits, `_` and `-`, at most 64."
     BadSecretPlace "W0332" "A secret that is neither a variable nor a file below /run/" "`\"env\"`, or an absolute path such as `/run/secrets/NAME`."
+    BadVolumePath "W0333" "A path at which no volume can be" "An absolute path without `.` and `..`, not below /dev, /etc, /proc, /run, /sys or /tmp."
 
     LinkToNothing "W0401" "A link to what the stack does not declare" "Link to a service or database of this file; outside addresses go into `egress`."
     LinkToItself "W0402" "A service that links to itself" "Remove the link; an instance reaches itself on localhost."
@@ -91,7 +92,7 @@ codes! {
     RouteWithoutPort "W0406" "A route to a service without a port" "Say on which `port` the application listens."
     NoHealthCheck "W0407" "A service with a route or a port, but no health check" "Add `health = { path = \"…\" }`, or opt out in writing with `health = \"none\"`."
     HealthWithoutPort "W0408" "A health check of a service without a port" "Say on which `port` the application listens, or remove the check."
-    SameName "W0409" "A service and a database of one name" "Rename one; links name them without their kind."
+    SameName "W0409" "Two of the services, databases and volumes of one name" "Rename one; links and logs name them without their kind."
     LinkCollision "W0410" "Two links, or a link and an outside address, that the instance could not tell apart" "Keep one of the two, or rename one."
     KeyOfAnotherStrategy "W0411" "A key that does not belong to the strategy" "Remove the key, or choose the strategy that it belongs to."
     WeightsDoNotGrow "W0412" "A canary whose weight does not grow from step to step" "Give each step a greater weight than the one before; less than before is a rollback."
@@ -106,6 +107,9 @@ codes! {
     JobOfNothing "W0430" "A job of a service that the stack does not declare" "Name a service of this file; its image holds the command."
     SecretCollision "W0431" "A secret in the place of a variable or of another secret" "Keep one of the two, or rename one."
     SecretOfNobody "W0432" "A secret that no service gets" "Name it in the `secrets` of a service, or remove it."
+    VolumeOfNothing "W0433" "A service with a volume that the stack does not declare" "Declare it, `[volume.NAME]` with its `size`, or name a declared one."
+    VolumeTaken "W0434" "A volume of two services" "Let one of them have it; all instances of that service see the same files."
+    VolumeCollision "W0435" "Two volumes in one place, or a volume among the host's own files" "Give it a path of its own, such as `/data`."
     NotAStage "W0441" "A pipeline with an environment that the stack does not declare, or a gate without its stage" "Name an environment of this file, and in `gate` one of the pipeline's stages."
     NoRole "W0442" "An approval by a role that the stack does not declare" "Declare it: `[role.NAME]` with its `people`."
 

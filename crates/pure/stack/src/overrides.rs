@@ -11,6 +11,9 @@ use crate::suggest;
 use crate::tree::{Entry, Node, Table, Value};
 use crate::value::quote;
 
+/// What the stack declares, and an environment only overrides.
+const DECLARED: [&str; 5] = ["service", "database", "volume", "job", "secret"];
+
 /// The stack as the environment `env` sees it.
 pub(crate) fn apply(base: &Table, env: &str) -> Table {
     let mut merged = base.clone();
@@ -49,9 +52,8 @@ fn merge(base: &mut Table, over: &Table, pattern: &str) {
         }
     }
     for (name, entry) in &over.entries {
-        // An override declares no service, database, job or secret; `undeclared` says so.
-        let declares = matches!(pattern, "service" | "database" | "job" | "secret")
-            && base.get(name).is_none();
+        // An override declares none of these; `undeclared` says so.
+        let declares = DECLARED.contains(&pattern) && base.get(name).is_none();
         if !declares && let Some(key) = keys::child(pattern, name) {
             lay(base, name, entry, key.kind, key.path);
         }
@@ -76,11 +78,11 @@ fn lay(base: &mut Table, name: &str, entry: &Entry, kind: Kind, path: &str) {
     }
 }
 
-/// Services, databases, jobs and secrets that only an environment names.
+/// Services, databases, volumes, jobs and secrets that only an environment names.
 pub(crate) fn undeclared(base: &Table) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     for (env, _, over) in base.tables("environment") {
-        for kind in ["service", "database", "job", "secret"] {
+        for kind in DECLARED {
             let over = over.table(kind).into_iter().flat_map(|each| &each.entries);
             for (name, entry) in over {
                 let declared = base

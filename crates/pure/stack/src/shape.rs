@@ -288,7 +288,7 @@ fn not_overridable(span: Span, shown: &Shown) -> Mistake {
     );
     Mistake::at(span, Code::NotOverridable, message)
         .note("set inside of an environment")
-        .expected("keys of `service`, `database`, `job`, `stack.keep_warm`, `stack.keep_releases` or `stack.deadlines`")
+        .expected("keys of `service`, `database`, `volume`, `job`, `stack.keep_warm`, `stack.keep_releases` or `stack.deadlines`")
 }
 
 fn unknown(pattern: &str, name: &str, entry: &Entry, shown: &Shown) -> Mistake {

@@ -21,6 +21,9 @@ fn around(key: &Key) -> Table {
         path if path.starts_with("secret") => {
             "image = 'a:1'\nport = 80\nsecrets = { SOME = 'env', API_KEY = 'env' }"
         }
+        path if path.starts_with("volume") || path.starts_with("service.*.volumes") => {
+            "image = 'a:1'\nport = 80\nvolumes = { uploads = '/data' }"
+        }
         path if path.starts_with("service.*.build.") => "build = {}\nport = 80",
         "service.*.build" => "port = 80",
         "service.*.deploy.batch" | "service.*.deploy.surge" => {
@@ -62,6 +65,9 @@ fn around(key: &Key) -> Table {
     };
     let secrets = match key.path {
         path if path.starts_with("secret") => "[secret.SOME]\n[secret.API_KEY]\n",
+        path if path.starts_with("volume") || path.starts_with("service.*.volumes") => {
+            "[volume.uploads]\nsize = '1GiB'\n"
+        }
         _ => "",
     };
     let pipelines = match key.path {
@@ -99,6 +105,7 @@ fn parts(key: &Key) -> Vec<&'static str> {
             parts[at] = match parts[at - 1] {
                 "service" => "web",
                 "database" => "db",
+                "volume" | "volumes" => "uploads",
                 "environment" => "dev",
                 "pipeline" => "delivery",
                 "job" => "close-month",

@@ -25,6 +25,10 @@ fn listening(lines: &str) -> String {
     service(&format!("port = 8080\nhealth = \"none\"\n{lines}"))
 }
 
+fn volume(lines: &str) -> String {
+    format!("{}[volume.uploads]\nsize = \"1GiB\"\n", service(lines))
+}
+
 fn cases() -> Vec<(Code, &'static str, String)> {
     let stack = |name: &str, version: &str| {
         format!("[stack]\nname = {name}\nversion = {version}\n[service.web]\nimage = \"a:1\"\n")
@@ -564,6 +568,65 @@ fn cases() -> Vec<(Code, &'static str, String)> {
             Code::SecretOfNobody,
             "misspelt",
             service("secrets = { API_KEY = \"env\" }\n[secret.API_KYE]\ngenerate = 32"),
+        ),
+        (
+            Code::BadVolumePath,
+            "of Ward",
+            volume("volumes = { uploads = \"/run/uploads\" }"),
+        ),
+        (
+            Code::BadVolumePath,
+            "relative",
+            volume("volumes = { uploads = \"data/\" }"),
+        ),
+        (
+            Code::BadVolumePath,
+            "all of it",
+            volume("volumes = { uploads = \"/\" }"),
+        ),
+        (
+            Code::VolumeOfNothing,
+            "misspelt",
+            volume("volumes = { upload = \"/data\" }"),
+        ),
+        (
+            Code::VolumeTaken,
+            "two services",
+            volume(
+                "volumes = { uploads = \"/data\" }\n[service.worker]\nimage = \"a:1\"\nvolumes.uploads = \"/data\"",
+            ),
+        ),
+        (
+            Code::VolumeCollision,
+            "same path",
+            volume("volumes = { uploads = \"/data\", more = \"/data\" }\n[volume.more]\nsize = \"1GiB\""),
+        ),
+        (
+            Code::VolumeCollision,
+            "inside",
+            volume("volumes = { uploads = \"/data\", more = \"/data/more\" }\n[volume.more]\nsize = \"1GiB\""),
+        ),
+        (
+            Code::VolumeCollision,
+            "among the files of the host",
+            format!(
+                "{STACK}[service.web]\nbuild = {{ files = [\"a\"], run = [\"a\"], base = \"host\" }}\nvolumes.uploads = \"/usr/share/a\"\n[volume.uploads]\nsize = \"1GiB\"\n"
+            ),
+        ),
+        (
+            Code::SameName,
+            "volume",
+            format!("{}[volume.web]\nsize = \"1GiB\"\n", service("volumes.web = \"/data\"")),
+        ),
+        (
+            Code::OutOfRange,
+            "volume of nothing",
+            format!("{}[volume.uploads]\nsize = \"1KiB\"\n", service("volumes.uploads = \"/data\"")),
+        ),
+        (
+            Code::OverrideOfNothing,
+            "volume",
+            format!("{}[environment.dev]\nvolume.more.size = \"2GiB\"\n", volume("volumes.uploads = \"/data\"")),
         ),
         (
             Code::BadSchedule,

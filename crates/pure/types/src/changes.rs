@@ -48,7 +48,7 @@ pub struct Change {
     pub destructive: bool,
 }
 
-/// A service or a database.
+/// A service, a database or a volume.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Component {
     /// Which of them.
@@ -65,15 +65,25 @@ pub enum ComponentKind {
     Service,
     /// A database.
     Database,
+    /// A volume.
+    Volume,
+}
+
+impl ComponentKind {
+    /// Its word in the stack file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ComponentKind::Service => "service",
+            ComponentKind::Database => "database",
+            ComponentKind::Volume => "volume",
+        }
+    }
 }
 
 impl fmt::Display for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            ComponentKind::Service => "service",
-            ComponentKind::Database => "database",
-        };
-        write!(f, "{kind} {}", self.name)
+        write!(f, "{} {}", self.kind.as_str(), self.name)
     }
 }
 
@@ -183,6 +193,8 @@ pub struct PlannedStep {
 pub enum StepKind {
     /// A database is started for the first time.
     Database,
+    /// A snapshot of a volume is made.
+    Snapshot,
     /// A release command runs.
     ReleaseCommand,
     /// New instances start and take over.

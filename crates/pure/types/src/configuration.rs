@@ -251,6 +251,7 @@ mod tests {
                 version: "1.0.1".to_owned(),
                 images: BTreeMap::new(),
                 stack_file: None,
+                provenance: None,
             },
             promoted: None,
             spec,

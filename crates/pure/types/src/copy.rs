@@ -172,6 +172,9 @@ pub fn copied(spec: &EnvSpec, id: &EnvId, origin: &Origin) -> Result<EnvSpec, Co
         sleep: origin.sleep.or(spec.sleep),
         ..spec.clone()
     };
+    for job in copy.jobs.values_mut().filter(|job| !job.copies) {
+        job.schedule = None;
+    }
     let routes = copy.services.values_mut().flat_map(|s| &mut s.routes);
     for route in routes {
         let Some(host) = route.host.as_ref().and_then(|host| hosts.get(host)) else {

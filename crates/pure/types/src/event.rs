@@ -1,12 +1,16 @@
 //! Events: the only way state changes, and the audit record of it.
 
 mod environment;
+mod source;
 mod state;
 
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::ConfigChange;
-use crate::id::{DeploymentId, EnvId, InstanceId, Name, PipelineRunId, ReleaseId, RunId, Term};
+use crate::id::{
+    DeploymentId, EnvId, InstanceId, Name, PipelineRunId, ReleaseId, RunId, SnapshotId, Term,
+};
+use crate::keeper::Disclosure;
 use crate::life::{Cause, Filling, Origin};
 use crate::maintenance::Maintenance;
 use crate::pipeline::{self, Position, Reached, Vote};
@@ -15,6 +19,7 @@ use crate::release::{Deployment, Gap, Goal, Phase, Release};
 use crate::run::{Attempt, Run};
 use crate::secrets::{self, SecretName};
 use crate::sleep::{Alarm, Drowsiness};
+use crate::source::{CommitId, KeptBuild, Seen, Source, Standing};
 use crate::spec::Schema;
 use crate::time::Timestamp;
 
@@ -305,6 +310,37 @@ pub enum Event {
         /// The database that was copied, or the service whose command ran.
         component: Name,
     },
+    /// A snapshot of a volume is whole. Of the older ones only the newest are kept.
+    VolumeSnapshotted {
+        /// Which environment.
+        env: EnvId,
+        /// In which deployment.
+        deployment: DeploymentId,
+        /// Of which volume.
+        volume: Name,
+        /// Its number.
+        snapshot: SnapshotId,
+        /// How many of the volume are kept.
+        keep: u32,
+    },
+    /// A snapshot was put in the place of what a volume held, which is a snapshot itself from here on.
+    VolumeRestored {
+        /// Which environment.
+        env: EnvId,
+        /// Which volume.
+        volume: Name,
+        /// What it holds now.
+        snapshot: SnapshotId,
+        /// What it held before.
+        kept: SnapshotId,
+    },
+    /// A volume is removed, with its snapshots.
+    VolumeDeleted {
+        /// Which environment.
+        env: EnvId,
+        /// Which volume.
+        volume: Name,
+    },
     /// The data of an environment was removed, as `GoalChanged` asked for.
     DataPurged {
         /// Which environment.
@@ -365,6 +401,44 @@ pub enum Event {
         /// Why, in a sentence.
         message: String,
     },
+    /// A build was made for itself. It is kept, and can be released.
+    BuildMade {
+        /// The whole build.
+        build: Box<KeptBuild>,
+    },
+    /// A build that was made for itself is kept no more: newer ones took its place.
+    BuildDropped {
+        /// Of which stack.
+        stack: Name,
+        /// Its version.
+        version: String,
+    },
+    /// A repository is watched from here on.
+    SourceAdded {
+        /// The source, without commits.
+        source: Box<Source>,
+    },
+    /// A repository is watched no more.
+    SourceRemoved {
+        /// Which.
+        source: Name,
+    },
+    /// A commit was seen in a source, for the first time.
+    CommitSeen {
+        /// The source.
+        source: Name,
+        /// The commit.
+        seen: Box<Seen>,
+    },
+    /// Something became of a commit of a source, or somebody asked that it be tried again.
+    CommitMoved {
+        /// The source.
+        source: Name,
+        /// The commit.
+        commit: CommitId,
+        /// What.
+        standing: Standing,
+    },
     /// A build begins its way through a pipeline.
     PipelineBegan {
         /// The environment of the first stage, which need not be there yet.
@@ -407,6 +481,9 @@ pub enum Event {
         instance: String,
         /// The program, without its arguments, which may hold what nobody should read.
         program: String,
+        /// Whether it got the instance's secrets; `None`: an older Ward did not write that down.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        secrets: Option<Disclosure>,
     },
     /// The server started; what it found is in `message`.
     ServerStarted {
@@ -480,6 +557,9 @@ impl Event {
             | Event::PasswordWithdrawn { env, .. }
             | Event::GoalChanged { env, .. }
             | Event::DataFilled { env, .. }
+            | Event::VolumeSnapshotted { env, .. }
+            | Event::VolumeRestored { env, .. }
+            | Event::VolumeDeleted { env, .. }
             | Event::DataPurged { env }
             | Event::RunQueued { env, .. }
             | Event::RunTried { env, .. }
@@ -492,7 +572,13 @@ impl Event {
             | Event::PipelineMoved { env, .. }
             | Event::PipelineVoted { env, .. }
             | Event::CommandExecuted { env, .. } => Some(env),
-            Event::ServerStarted { .. }
+            Event::BuildMade { .. }
+            | Event::BuildDropped { .. }
+            | Event::SourceAdded { .. }
+            | Event::SourceRemoved { .. }
+            | Event::CommitSeen { .. }
+            | Event::CommitMoved { .. }
+            | Event::ServerStarted { .. }
             | Event::GatewayStarted { .. }
             | Event::SecretsRekeyed { .. }
             | Event::LogFoundAltered { .. } => None,
@@ -544,6 +630,9 @@ impl Event {
             Event::SecretsRekeyed { .. } => "secrets_rekeyed",
             Event::GoalChanged { .. } => "goal_changed",
             Event::DataFilled { .. } => "data_filled",
+            Event::VolumeSnapshotted { .. } => "volume_snapshotted",
+            Event::VolumeRestored { .. } => "volume_restored",
+            Event::VolumeDeleted { .. } => "volume_deleted",
             Event::DataPurged { .. } => "data_purged",
             Event::RunQueued { .. } => "run_queued",
             Event::RunTried { .. } => "run_tried",
@@ -551,6 +640,12 @@ impl Event {
             Event::RunLeftOut { .. } => "run_left_out",
             Event::InstanceEnded { .. } => "instance_ended",
             Event::BuildEnded { .. } => "build_ended",
+            Event::BuildMade { .. } => "build_made",
+            Event::BuildDropped { .. } => "build_dropped",
+            Event::SourceAdded { .. } => "source_added",
+            Event::SourceRemoved { .. } => "source_removed",
+            Event::CommitSeen { .. } => "commit_seen",
+            Event::CommitMoved { .. } => "commit_moved",
             Event::PipelineBegan { .. } => "pipeline_began",
             Event::PipelineReached { .. } => "pipeline_reached",
             Event::PipelineMoved { .. } => "pipeline_moved",

@@ -297,6 +297,10 @@ number_id!(
     PipelineRunId, "p", "a run of a pipeline such as p3"
 );
 number_id!(
+    /// A snapshot of a volume, by the number of the instance that made it: `s4`, `s17`, …
+    SnapshotId, "s", "a snapshot such as s17"
+);
+number_id!(
     /// The order of plans and routing tables: an action of an older generation is refused. `g1`, `g2`, …
     Generation, "g", "a generation such as g12"
 );

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{EnvId, InstanceId, Name, ReleaseId, RunId};
 use crate::secret::Secret;
-use crate::secrets::Given;
+use crate::secrets::{Given, SecretName};
 use crate::time::{Millis, Timestamp};
 
 /// The largest message, in bytes.
@@ -66,7 +66,7 @@ pub struct InstanceFacts {
     pub id: InstanceId,
     /// Its environment.
     pub env: EnvId,
-    /// The service or database that it is a copy of.
+    /// The service or database that it is a copy of; of a snapshot the volume.
     pub component: Name,
     /// The release that it belongs to; a database belongs to `r0`.
     pub release: ReleaseId,
@@ -76,6 +76,38 @@ pub struct InstanceFacts {
     pub port: Option<u16>,
     /// When the engine was told to start it.
     pub started: Timestamp,
+    /// The passwords of databases that it was given, by their versions; `None`: an older Ward started it, and did not
+    /// write that down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passwords: Option<Vec<PasswordGiven>>,
+}
+
+/// Which version of a database's password an instance was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordGiven {
+    /// The database's environment: of what copies rows, not always the instance's own.
+    pub env: EnvId,
+    /// The password's name.
+    pub name: SecretName,
+    /// The version; 0 is the first password, which no event names.
+    pub version: u64,
+}
+
+impl PasswordGiven {
+    /// Whether it is a password of this database from before a version.
+    #[must_use]
+    pub fn is_before(&self, version: u64, env: &EnvId, name: &SecretName) -> bool {
+        self.version < version && (&self.env, &self.name) == (env, name)
+    }
+}
+
+impl InstanceFacts {
+    /// Whether it was given a password from before a version; `None`: nobody wrote that down.
+    #[must_use]
+    pub fn has_one_before(&self, version: u64, env: &EnvId, name: &SecretName) -> Option<bool> {
+        let mut given = self.passwords.as_ref()?.iter();
+        Some(given.any(|password| password.is_before(version, env, name)))
+    }
 }
 
 /// What an instance is for.
@@ -92,6 +124,8 @@ pub enum Role {
     Seed,
     /// It fills a new database with the rows of another one, and runs to its end.
     Copy,
+    /// It makes a snapshot of a volume, which is its component, and runs to its end.
+    Snapshot,
     /// A run of a job, or a one-off command: it runs to its end.
     Run(RunId),
 }
@@ -100,7 +134,10 @@ impl Role {
     /// Whether it is a deployment's: it prepares or fills data before a release serves.
     #[must_use]
     pub fn is_command(self) -> bool {
-        matches!(self, Role::ReleaseCommand | Role::Seed | Role::Copy)
+        matches!(
+            self,
+            Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Snapshot
+        )
     }
 
     /// Whether it runs to its end, so that its end is no failure.
@@ -166,6 +203,9 @@ pub struct Limits {
     /// as `memory`, or 1 GiB.
     #[serde(default)]
     pub scratch: Option<u64>,
+    /// Bytes in one file, wherever it is; `None`: no limit.
+    #[serde(default)]
+    pub file: Option<u64>,
 }
 
 /// How a keeper checks its instance.

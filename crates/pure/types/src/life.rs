@@ -156,11 +156,11 @@ impl Environment {
         self.life.deleted.is_some()
     }
 
-    /// Whether nothing was ever deployed to it: values may be set in it, and it can still become a copy.
+    /// Whether nothing was deployed to it in this life: values may be set in it, and it can still become a copy.
     #[must_use]
     pub fn is_bare(&self) -> bool {
-        let never = self.deployments.is_empty() && self.newest_release() == ReleaseId::default();
-        never && self.life.ending.is_none() && self.life.origin.is_none()
+        // The newest release is never retired, and none outlives its environment.
+        self.releases.is_empty() && self.life.ending.is_none() && self.life.origin.is_none()
     }
 
     /// Why it is on its way to its end, while it is.
@@ -187,6 +187,12 @@ impl Environment {
     pub fn newest_release(&self) -> ReleaseId {
         let newest = self.releases.keys().next_back().copied();
         newest.unwrap_or_default().max(self.life.last_release)
+    }
+
+    /// Whether its data is on its way out, and its secrets with it: what is set now would be lost with them.
+    #[must_use]
+    pub fn is_being_purged(&self) -> bool {
+        self.goal == Goal::Purged && !self.data_gone
     }
 
     /// What is deployed, changed or brought up on its way to its end would be lost with it.
@@ -323,6 +329,7 @@ pub fn roughly(span: Millis) -> String {
 mod tests {
     use super::*;
     use crate::event::{Event, State};
+    use crate::secrets::{self, SecretName};
 
     const HOUR: u64 = 3_600_000;
 
@@ -399,6 +406,29 @@ mod tests {
         let again = &state.environments[&id()];
         assert_eq!((again.goal, again.data_gone), (Goal::Up, false));
         assert!(again.life.ending.is_none() && !again.is_deleted());
+    }
+
+    #[test]
+    fn p4_no_secret_is_taken_that_a_purge_under_way_would_remove() {
+        let mut state = State::default();
+        let mut apply = |event: &Event| state.apply(Timestamp(1), event).map(drop);
+        let created = r#"{"kind":"environment_created","env":"shop/demo"}"#;
+        apply(&serde_json::from_str(created).unwrap()).unwrap();
+        let set = |version| Event::SecretChanged {
+            env: id(),
+            name: SecretName::parse("API_KEY").unwrap(),
+            version,
+            digest: String::new(),
+            origin: secrets::Origin::Set,
+        };
+        let goal = |goal| Event::GoalChanged { env: id(), goal };
+        apply(&set(1)).unwrap();
+        apply(&goal(Goal::Purged)).unwrap();
+        assert_eq!(apply(&set(2)), Err(MisfitEvent::Purging(id())));
+        apply(&Event::DataPurged { env: id() }).unwrap();
+        apply(&set(2)).unwrap();
+        apply(&goal(Goal::Down)).unwrap();
+        apply(&set(3)).unwrap();
     }
 
     #[test]

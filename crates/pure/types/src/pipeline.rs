@@ -190,6 +190,15 @@ pub struct Vote {
     pub refused: Option<String>,
 }
 
+impl Vote {
+    /// Whether somebody says again what did not count, and does not now for the same reason.
+    #[must_use]
+    pub fn repeats(&self, other: &Self) -> bool {
+        let said = |vote: &Self| (vote.stage, vote.by.clone(), vote.word, vote.refused.clone());
+        said(self) == said(other)
+    }
+}
+
 /// Yes or no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -16,6 +16,8 @@ use crate::time::Timestamp;
 pub enum Rule {
     /// No database is removed.
     DatabaseRemoved,
+    /// No volume is removed.
+    VolumeRemoved,
     /// Each service that takes requests has so many instances.
     MinInstances,
     /// No public route answers without TLS.
@@ -32,8 +34,9 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 7] = [
+    pub const ALL: [Rule; 8] = [
         Rule::DatabaseRemoved,
+        Rule::VolumeRemoved,
         Rule::MinInstances,
         Rule::Tls,
         Rule::HostBase,
@@ -47,6 +50,7 @@ impl Rule {
     pub fn as_str(self) -> &'static str {
         match self {
             Rule::DatabaseRemoved => "database_removed",
+            Rule::VolumeRemoved => "volume_removed",
             Rule::MinInstances => "min_instances",
             Rule::Tls => "tls",
             Rule::HostBase => "host_base",
@@ -61,6 +65,7 @@ impl Rule {
     pub fn about(self) -> &'static str {
         match self {
             Rule::DatabaseRemoved => "no database is removed, and no data purged",
+            Rule::VolumeRemoved => "no volume is removed, and no data purged",
             Rule::MinInstances => "each service with a port has so many instances",
             Rule::Tls => "no public route answers without TLS, and each has a certificate",
             Rule::HostBase => "no image lies on the machine's own files",
@@ -125,6 +130,9 @@ pub struct Policy {
     /// [`Rule::DatabaseRemoved`].
     #[serde(skip_serializing_if = "Level::is_off")]
     pub database_removed: Level,
+    /// [`Rule::VolumeRemoved`].
+    #[serde(skip_serializing_if = "Level::is_off")]
+    pub volume_removed: Level,
     /// [`Rule::MinInstances`].
     #[serde(skip_serializing_if = "Level::is_off")]
     pub min_instances: Level,
@@ -165,6 +173,7 @@ impl Policy {
     pub fn of_protected() -> Self {
         Self {
             database_removed: Level::Deny,
+            volume_removed: Level::Deny,
             min_instances: Level::Deny,
             instances: FEW_INSTANCES,
             tls: Level::Deny,
@@ -180,6 +189,7 @@ impl Policy {
     pub fn level(&self, rule: Rule) -> Level {
         match rule {
             Rule::DatabaseRemoved => self.database_removed,
+            Rule::VolumeRemoved => self.volume_removed,
             Rule::MinInstances => self.min_instances,
             Rule::Tls => self.tls,
             Rule::HostBase => self.host_base,

@@ -14,8 +14,10 @@ use crate::run::Runs;
 use crate::schema::SchemaChange;
 use crate::secrets::{SecretName, Secrets};
 use crate::sleep::Sleep;
+use crate::source::Provenance;
 use crate::spec::EnvSpec;
 use crate::time::{Millis, Timestamp};
+use crate::volume::Kept;
 
 /// The immutable output of one source state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +30,9 @@ pub struct Build {
     /// without the source. None of builds that an older Ward made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack_file: Option<String>,
+    /// The commit that it was made of, where git knows the folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Box<Provenance>>,
 }
 
 /// The immutable unit that an environment runs.
@@ -318,6 +323,9 @@ pub struct Environment {
     /// Which secrets it has.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: Secrets,
+    /// The snapshots of its volumes.
+    #[serde(default, skip_serializing_if = "Kept::is_empty")]
+    pub snapshots: Kept,
     /// Where it comes from, and how it ends.
     #[serde(default)]
     pub life: Life,
@@ -348,6 +356,7 @@ impl Environment {
             waivers: Waivers::default(),
             configuration: Configuration::default(),
             secrets: Secrets::new(),
+            snapshots: Kept::new(),
             life: Life::default(),
             sleep: Sleep::default(),
         }

@@ -33,6 +33,9 @@ pub struct JobSpec {
     /// What becomes of one that was due while nothing could run it.
     #[serde(default)]
     pub missed: Missed,
+    /// Whether copies of the environment run it on its schedule, too.
+    #[serde(default)]
+    pub copies: bool,
 }
 
 /// When a job is due.

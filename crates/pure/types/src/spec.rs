@@ -15,6 +15,7 @@ use crate::run::JobSpec;
 use crate::secrets::{SecretName, SecretPlace, SecretSpec};
 use crate::time::Millis;
 use crate::unit::ByteSize;
+use crate::volume::VolumeSpec;
 
 /// One environment, resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,9 @@ pub struct EnvSpec {
     pub services: BTreeMap<Name, ServiceSpec>,
     /// The databases by name.
     pub databases: BTreeMap<Name, DatabaseSpec>,
+    /// The volumes by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volumes: BTreeMap<Name, VolumeSpec>,
     /// The jobs by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub jobs: BTreeMap<Name, JobSpec>,
@@ -121,6 +125,9 @@ pub struct ServiceSpec {
     /// The secrets that it gets.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<SecretName, SecretPlace>,
+    /// The volumes that it sees, each at an absolute path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volumes: BTreeMap<Name, String>,
     /// The most memory an instance may use.
     pub memory: Option<ByteSize>,
     /// How many processes and threads an instance may have, 1 to 65536.

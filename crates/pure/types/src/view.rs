@@ -2,6 +2,8 @@
 
 mod configuration;
 mod secrets;
+mod sources;
+mod volumes;
 
 use std::collections::BTreeMap;
 
@@ -10,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::changes::{Change, PlanView};
 use crate::event::Record;
 use crate::id::{DeploymentId, Digest, EnvId, InstanceId, Name, PipelineRunId, ReleaseId, Term};
-use crate::keeper::{Exit, InstanceState};
+use crate::keeper::{Disclosure, Exit, InstanceState};
 use crate::life::Life;
 use crate::maintenance::Maintenance;
 use crate::pipeline::{Position, Reached, Stage, Vote, Word};
@@ -18,6 +20,7 @@ use crate::policy::{Level, Origin, Rule, Violation, Waiver};
 use crate::release::{Failure, Gap, Goal, Promoted, Reason, Verdict};
 use crate::schema::SchemaChange;
 use crate::sleep::Sleep;
+use crate::source::{BuildName, KeptBuild, Provenance};
 use crate::spec::Strategy;
 use crate::tally::GatewayTally;
 use crate::time::{Millis, Timestamp};
@@ -29,6 +32,13 @@ pub use configuration::{
 pub use secrets::{
     RekeyRequest, RekeyView, RotateRequest, SecretRequest, SecretSetting, SecretVersionView,
     SecretView, SecretsView,
+};
+pub use sources::{
+    AddSource, AddedSource, BuildRequest, CommitView, KeptDeployRequest, Looked, Pushed,
+    PushedRequest, RemoveSource, SourceView, SyncRequest,
+};
+pub use volumes::{
+    DeleteVolumeRequest, RestoreRequest, SnapshotView, VolumeUseView, VolumeView, VolumesView,
 };
 
 /// `GET /v1/status?env=returns/dev`: the platform, and each environment (or the one asked for), also one that is
@@ -107,6 +117,9 @@ pub struct EnvironmentView {
     pub current: Option<ReleaseId>,
     /// The version of that release.
     pub version: Option<String>,
+    /// The commit that its build was made of, where git knew the folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
     /// The URLs by which it is reached.
     pub addresses: Vec<String>,
     /// What of it is in maintenance.
@@ -120,6 +133,9 @@ pub struct EnvironmentView {
     pub outdated_config: Option<OutdatedConfig>,
     /// Its services and databases.
     pub components: Vec<ComponentView>,
+    /// The volumes of the release that serves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeUseView>,
     /// The deployment under way, if one is.
     pub deployment: Option<DeploymentView>,
     /// Where it comes from, and how it ends.
@@ -235,6 +251,9 @@ pub struct ReleaseView {
     /// Where its build was taken from, of one that was promoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted: Option<Promoted>,
+    /// The commit that its build was made of, where git knew the folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
 }
 
 /// A deployment.
@@ -360,6 +379,9 @@ pub struct PipelineRequest {
     pub dir: String,
     /// The pipeline's name.
     pub pipeline: Name,
+    /// A build that is kept; `None`: one is made of the folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<BuildName>,
     /// Why, for the audit log.
     pub why: String,
     /// When the stream ends.
@@ -378,6 +400,9 @@ pub struct PipelineRunView {
     pub pipeline: Name,
     /// The version of the build.
     pub version: String,
+    /// The commit that it was made of, where git knew the folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
     /// Who began it.
     pub author: String,
     /// When.
@@ -734,6 +759,11 @@ pub enum Progress {
         /// Where the environment is reached, if that is of interest.
         addresses: Vec<String>,
     },
+    /// A build was made, and is kept.
+    Built {
+        /// The build.
+        build: Box<KeptBuild>,
+    },
     /// What came of one environment of several. The stream goes on.
     Environment {
         /// Which.
@@ -886,6 +916,9 @@ pub struct ExecRequest {
     pub component: Name,
     /// What to run.
     pub program: ExecProgram,
+    /// Whether it gets the instance's secrets. An older Ward does not say, and may give them.
+    #[serde(default)]
+    pub secrets: Disclosure,
     /// Why, for the audit log.
     pub why: String,
 }

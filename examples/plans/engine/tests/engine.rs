@@ -5,7 +5,7 @@
 use plans_model::compare::{Comparison, Goal, Request};
 use plans_model::cost::Assumptions;
 use plans_model::synthetic;
-use plans_testbed::Program;
+use testbed::Program;
 
 fn request() -> Request {
     let made_up = synthetic::employers().swap_remove(0);

@@ -5,8 +5,8 @@
 use plans_model::compare::{Goal, Request};
 use plans_model::cost::Assumptions;
 use plans_model::synthetic;
-use plans_testbed::Program;
 use serde_json::json;
+use testbed::Program;
 
 #[test]
 fn a_report_is_one_file_that_shows_everybody_and_runs_nothing() {

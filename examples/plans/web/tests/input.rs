@@ -2,13 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use plans_testbed::{Client, Postgres, Program};
 use serde_json::json;
+use testbed::{Client, Postgres, Program};
 
 fn service() -> (Postgres, Program, Client) {
     let postgres = Postgres::start();
-    Program::command(&postgres.url(), "migrate");
-    let (web, client) = Program::web(&postgres.url());
+    Program::run(
+        "plans-web",
+        &["migrate"],
+        &[("DATABASE_URL", &postgres.url())],
+    );
+    let (web, client) = Program::service("plans-web", &[("DATABASE_URL", &postgres.url())]);
     (postgres, web, client)
 }
 
@@ -177,7 +181,7 @@ fn forms_of_other_sites_are_refused_and_pages_carry_their_policy() {
 #[test]
 fn health_follows_the_database_and_its_schema() {
     let mut postgres = Postgres::start();
-    let (mut web, client) = Program::web(&postgres.url());
+    let (mut web, client) = Program::service("plans-web", &[("DATABASE_URL", &postgres.url())]);
     assert!(
         client
             .get("/healthz")
@@ -185,11 +189,19 @@ fn health_follows_the_database_and_its_schema() {
             .body
             .contains("run plans-web migrate")
     );
-    Program::command(&postgres.url(), "migrate");
+    Program::run(
+        "plans-web",
+        &["migrate"],
+        &[("DATABASE_URL", &postgres.url())],
+    );
     assert!(
-        Program::command(&postgres.url(), "migrate")
-            .iter()
-            .any(|line| line.contains("applied=0"))
+        Program::run(
+            "plans-web",
+            &["migrate"],
+            &[("DATABASE_URL", &postgres.url())]
+        )
+        .iter()
+        .any(|line| line.contains("applied=0"))
     );
     client.get("/healthz").expect(200);
     postgres.stop();

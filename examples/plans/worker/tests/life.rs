@@ -3,15 +3,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use plans_testbed::{Client, Postgres, Program, until};
 use serde_json::Value;
+use testbed::{Client, Postgres, Program, until};
 
 /// Two employers compare at the same time; `seed` gives all three a comparison.
 fn seeded() -> (Postgres, Program, Client) {
     let postgres = Postgres::start();
-    Program::command(&postgres.url(), "migrate");
-    Program::command(&postgres.url(), "seed");
-    let (web, client) = Program::web(&postgres.url());
+    Program::run(
+        "plans-web",
+        &["migrate"],
+        &[("DATABASE_URL", &postgres.url())],
+    );
+    Program::run("plans-web", &["seed"], &[("DATABASE_URL", &postgres.url())]);
+    let (web, client) = Program::service("plans-web", &[("DATABASE_URL", &postgres.url())]);
     (postgres, web, client)
 }
 
@@ -26,11 +30,22 @@ fn ended(client: &Client, id: i64) -> Value {
     })
 }
 
+/// A worker that asks an engine and a report.
+fn asking(postgres: &Postgres, engine: &Client, report: &Client) -> Program {
+    let [engine, report] = [engine, report].map(|client| format!("http://{}", client.host()));
+    let variables = [
+        ("DATABASE_URL", &*postgres.url()),
+        ("ENGINE_URL", &engine),
+        ("REPORT_URL", &report),
+    ];
+    Program::start("plans-worker", &[], &variables)
+}
+
 #[test]
 fn comparisons_are_computed_told_and_shown() {
     let (postgres, _web, client) = seeded();
     assert!(
-        Program::command(&postgres.url(), "seed")
+        Program::run("plans-web", &["seed"], &[("DATABASE_URL", &postgres.url())])
             .iter()
             .any(|line| line.contains("employers_added=0"))
     );
@@ -43,7 +58,7 @@ fn comparisons_are_computed_told_and_shown() {
     );
     let (_engine, engine) = Program::service("plans-engine", &[]);
     let (_report, report) = Program::service("plans-report", &[]);
-    let _workers = [(); 2].map(|()| Program::worker(&postgres.url(), &engine, &report));
+    let _workers = [(); 2].map(|()| asking(&postgres, &engine, &report));
 
     let comparisons: Vec<Value> = (1..=3).map(|id| ended(&client, id)).collect();
     assert!(
@@ -108,7 +123,7 @@ fn a_comparison_waits_for_an_engine_that_is_away_and_a_killed_worker_loses_none(
     let (_report, report) = Program::service("plans-report", &[]);
     let (mut first, engine) = Program::service("plans-engine", &[]);
     first.kill();
-    let mut worker = Program::worker(&postgres.url(), &engine, &report);
+    let mut worker = asking(&postgres, &engine, &report);
     worker.line("not compared");
     let problem = until("the page says why", || {
         let page = client.get("/comparisons/1").expect(200).body;
@@ -122,7 +137,7 @@ fn a_comparison_waits_for_an_engine_that_is_away_and_a_killed_worker_loses_none(
     );
 
     let (_engine, engine) = Program::service("plans-engine", &[]);
-    let mut worker = Program::worker(&postgres.url(), &engine, &report);
+    let mut worker = asking(&postgres, &engine, &report);
     assert_eq!(ended(&client, 1)["state"], "done");
     assert_eq!(ended(&client, 3)["state"], "done");
     worker.terminate();
@@ -135,7 +150,7 @@ fn what_the_engine_refuses_fails_and_says_why() {
     let (_report, report) = Program::service("plans-report", &[]);
     let (_engine, engine) = Program::service("plans-engine", &[]);
     postgres.ask("update comparison set request = replace(request, '\"employer_percent\":85', '\"employer_percent\":185')");
-    let _worker = Program::worker(&postgres.url(), &engine, &report);
+    let _worker = asking(&postgres, &engine, &report);
     let failed = ended(&client, 2);
     assert_eq!(failed["state"], "failed");
     assert!(

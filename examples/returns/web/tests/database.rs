@@ -2,13 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use returns_testbed::{Postgres, Program, until};
 use serde_json::json;
+use testbed::{Postgres, Program, until};
 
 #[test]
 fn migrations_run_once_however_often_they_are_asked_for() {
     let postgres = Postgres::start();
-    let said = Program::migrate(&postgres.url());
+    let said = Program::run(
+        "returns-web",
+        &["migrate"],
+        &[("DATABASE_URL", &postgres.url())],
+    );
     assert_eq!(
         said.iter()
             .filter(|line| line.contains("applying migration"))
@@ -16,7 +20,11 @@ fn migrations_run_once_however_often_they_are_asked_for() {
         3,
         "{said:#?}"
     );
-    let again = Program::migrate(&postgres.url());
+    let again = Program::run(
+        "returns-web",
+        &["migrate"],
+        &[("DATABASE_URL", &postgres.url())],
+    );
     assert!(
         again
             .iter()
@@ -66,13 +74,13 @@ fn a_migration_that_fails_or_was_edited_changes_nothing() {
         "2",
         "what came before stays"
     );
-    let (_web, client) = Program::web(&url);
+    let (_web, client) = Program::service("returns-web", &[("DATABASE_URL", &url)]);
     let ill = until("it sees the schema", || {
         Some(client.get("/healthz")).filter(|answer| answer.body.contains("schema is at 2"))
     });
     assert_eq!(ill.status, 503);
     postgres.ask("drop table attachment");
-    Program::migrate(&url);
+    Program::run("returns-web", &["migrate"], &[("DATABASE_URL", &url)]);
     until("healthy", || {
         (client.get("/healthz").status == 200).then_some(())
     });
@@ -90,8 +98,12 @@ fn a_migration_that_fails_or_was_edited_changes_nothing() {
 #[test]
 fn a_restarted_database_makes_requests_wait_and_never_fail() {
     let mut postgres = Postgres::start();
-    Program::migrate(&postgres.url());
-    let (web, client) = Program::web(&postgres.url());
+    Program::run(
+        "returns-web",
+        &["migrate"],
+        &[("DATABASE_URL", &postgres.url())],
+    );
+    let (web, client) = Program::service("returns-web", &[("DATABASE_URL", &postgres.url())]);
     until("healthy", || {
         (client.get("/healthz").status == 200).then_some(())
     });
@@ -153,9 +165,13 @@ fn a_restarted_database_makes_requests_wait_and_never_fail() {
 #[test]
 fn without_a_database_it_listens_at_once_and_says_that_it_is_not_ready() {
     let mut postgres = Postgres::start();
-    Program::migrate(&postgres.url());
+    Program::run(
+        "returns-web",
+        &["migrate"],
+        &[("DATABASE_URL", &postgres.url())],
+    );
     postgres.stop();
-    let (mut web, client) = Program::web(&postgres.url());
+    let (mut web, client) = Program::service("returns-web", &[("DATABASE_URL", &postgres.url())]);
     assert_eq!(client.get("/healthz").status, 503);
     assert_eq!(
         client.get("/version").status,

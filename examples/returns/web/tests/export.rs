@@ -1,7 +1,7 @@
 //! CSV exports, read back as a spreadsheet would.
 
-use returns_testbed::{Postgres, Program};
 use serde_json::json;
+use testbed::{Postgres, Program};
 
 /// A reader of RFC 4180, written apart from the program's writer.
 fn parse(text: &str) -> Vec<Vec<String>> {
@@ -30,8 +30,12 @@ fn parse(text: &str) -> Vec<Vec<String>> {
 #[test]
 fn every_item_is_one_line_and_no_cell_is_a_formula() {
     let postgres = Postgres::start();
-    Program::migrate(&postgres.url());
-    let (_web, client) = Program::web(&postgres.url());
+    Program::run(
+        "returns-web",
+        &["migrate"],
+        &[("DATABASE_URL", &postgres.url())],
+    );
+    let (_web, client) = Program::service("returns-web", &[("DATABASE_URL", &postgres.url())]);
     let open = |pharmacy: &str, reference: &str| {
         let opened = client.post(
             "/api/returns",

@@ -1,13 +1,17 @@
 //! Bad input, hostile input, and other people's pages.
 
-use returns_testbed::{Answer, Client, Postgres, Program};
 use serde_json::json;
+use testbed::{Answer, Client, Postgres, Program};
 
 /// A running service with one draft in it.
 fn start() -> (Postgres, Program, Client, i64) {
     let postgres = Postgres::start();
-    Program::migrate(&postgres.url());
-    let (web, client) = Program::web(&postgres.url());
+    Program::run(
+        "returns-web",
+        &["migrate"],
+        &[("DATABASE_URL", &postgres.url())],
+    );
+    let (web, client) = Program::service("returns-web", &[("DATABASE_URL", &postgres.url())]);
     let opened = client
         .post("/api/returns", &json!({"pharmacy": "Harbor Street"}))
         .expect(201);

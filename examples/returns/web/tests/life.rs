@@ -1,7 +1,7 @@
 //! The whole life of a return, over HTTP, with the real programs and a real PostgreSQL.
 
-use returns_testbed::{Client, Postgres, Program, until};
 use serde_json::{Value, json};
+use testbed::{Client, Postgres, Program, until};
 
 struct Desk {
     client: Client,
@@ -14,9 +14,13 @@ struct Desk {
 impl Desk {
     fn open() -> Self {
         let postgres = Postgres::start();
-        Program::migrate(&postgres.url());
-        let (web, client) = Program::web(&postgres.url());
-        let worker = Program::worker(&postgres.url());
+        Program::run(
+            "returns-web",
+            &["migrate"],
+            &[("DATABASE_URL", &postgres.url())],
+        );
+        let (web, client) = Program::service("returns-web", &[("DATABASE_URL", &postgres.url())]);
+        let worker = Program::start("returns-worker", &[], &[("DATABASE_URL", &postgres.url())]);
         Self {
             client,
             _worker: worker,

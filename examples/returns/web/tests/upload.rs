@@ -3,13 +3,17 @@
 use std::io::{Read, Write};
 use std::time::Instant;
 
-use returns_testbed::{Client, PATIENCE, Postgres, Program, until};
 use serde_json::{Value, json};
+use testbed::{Client, PATIENCE, Postgres, Program, until};
 
 fn start() -> (Postgres, Program, Client, String) {
     let postgres = Postgres::start();
-    Program::migrate(&postgres.url());
-    let (web, client) = Program::web(&postgres.url());
+    Program::run(
+        "returns-web",
+        &["migrate"],
+        &[("DATABASE_URL", &postgres.url())],
+    );
+    let (web, client) = Program::service("returns-web", &[("DATABASE_URL", &postgres.url())]);
     let opened = client
         .post("/api/returns", &json!({"pharmacy": "Harbor Street"}))
         .expect(201);
@@ -32,7 +36,7 @@ fn a_large_file_passes_through_constant_memory() {
     for _ in 0..48 {
         stream.write_all(&megabyte).expect("the service reads on");
     }
-    let stored = returns_testbed::http::read(stream)
+    let stored = testbed::http::read(stream)
         .expect("an answer")
         .expect(201)
         .json();
@@ -171,7 +175,7 @@ fn an_upload_under_way_is_finished_when_the_service_ends() {
     stream
         .write_all(&vec![5; 1 << 20])
         .expect("the service still reads");
-    let stored: Value = returns_testbed::http::read(stream)
+    let stored: Value = testbed::http::read(stream)
         .expect("an answer")
         .expect(201)
         .json();

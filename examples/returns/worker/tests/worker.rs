@@ -1,6 +1,6 @@
 //! The worker: once, however many there are and however they end.
 
-use returns_testbed::{Postgres, Program, until};
+use testbed::{Postgres, Program, until};
 
 const RETURNS: i64 = 60;
 
@@ -17,7 +17,11 @@ fn fill(postgres: &Postgres, returns: i64) {
 
 fn started() -> Postgres {
     let postgres = Postgres::start();
-    Program::migrate(&postgres.url());
+    Program::run(
+        "returns-web",
+        &["migrate"],
+        &[("DATABASE_URL", &postgres.url())],
+    );
     postgres
 }
 
@@ -48,8 +52,8 @@ fn credited_once(postgres: &Postgres, returns: i64) {
 fn two_workers_at_once_credit_each_return_once() {
     let postgres = started();
     let workers = [
-        Program::worker(&postgres.url()),
-        Program::worker(&postgres.url()),
+        Program::start("returns-worker", &[], &[("DATABASE_URL", &postgres.url())]),
+        Program::start("returns-worker", &[], &[("DATABASE_URL", &postgres.url())]),
     ];
     for worker in &workers {
         worker.line("database connected");
@@ -74,7 +78,8 @@ fn workers_that_are_killed_lose_nothing_and_repeat_nothing() {
     let postgres = started();
     fill(&postgres, RETURNS);
     for killed_after in [1, 3, 5] {
-        let mut worker = Program::worker(&postgres.url());
+        let mut worker =
+            Program::start("returns-worker", &[], &[("DATABASE_URL", &postgres.url())]);
         until("it has begun", || {
             (worker
                 .output()
@@ -86,7 +91,7 @@ fn workers_that_are_killed_lose_nothing_and_repeat_nothing() {
         });
         worker.kill();
     }
-    let _worker = Program::worker(&postgres.url());
+    let _worker = Program::start("returns-worker", &[], &[("DATABASE_URL", &postgres.url())]);
     all_credited(&postgres, RETURNS);
     credited_once(&postgres, RETURNS);
 }
@@ -95,7 +100,7 @@ fn workers_that_are_killed_lose_nothing_and_repeat_nothing() {
 fn it_ends_in_order_between_transactions() {
     let postgres = started();
     fill(&postgres, RETURNS);
-    let mut worker = Program::worker(&postgres.url());
+    let mut worker = Program::start("returns-worker", &[], &[("DATABASE_URL", &postgres.url())]);
     worker.line("INFO credited");
     worker.terminate();
     assert_eq!(worker.ended().code(), Some(0), "{:?}", worker.output());
@@ -122,7 +127,7 @@ fn it_ends_in_order_between_transactions() {
 #[test]
 fn it_comes_back_when_the_database_was_away() {
     let mut postgres = started();
-    let mut worker = Program::worker(&postgres.url());
+    let mut worker = Program::start("returns-worker", &[], &[("DATABASE_URL", &postgres.url())]);
     worker.line("database connected");
     fill(&postgres, 2);
     all_credited(&postgres, 2);
@@ -144,9 +149,13 @@ fn it_comes_back_when_the_database_was_away() {
 #[test]
 fn it_starts_before_the_schema_is_there() {
     let postgres = Postgres::start();
-    let worker = Program::worker(&postgres.url());
+    let worker = Program::start("returns-worker", &[], &[("DATABASE_URL", &postgres.url())]);
     worker.line("pass failed");
-    Program::migrate(&postgres.url());
+    Program::run(
+        "returns-web",
+        &["migrate"],
+        &[("DATABASE_URL", &postgres.url())],
+    );
     fill(&postgres, 1);
     all_credited(&postgres, 1);
 }

@@ -141,6 +141,43 @@ fn a_key_that_is_gone_is_named_and_no_other_one_is_made() {
 }
 
 #[test]
+fn where_only_the_file_is_missing_that_names_the_key_it_is_found() {
+    let world = world();
+    let sealed = label("shop/dev", "A", 1);
+    world.vault.seal(&sealed, &secret("one")).unwrap();
+    let id = world.vault.key().unwrap().unwrap();
+    let key = world.keys().remove(0);
+    let current = key.parent().unwrap().join("current");
+    fs::remove_file(&current).unwrap();
+    let next = label("shop/dev", "A", 2);
+    world.vault.seal(&next, &secret("two")).unwrap();
+    assert_eq!(world.vault.key().unwrap(), Some(id.clone()));
+    assert_eq!(
+        world.keys(),
+        std::slice::from_ref(&key),
+        "no other one was made"
+    );
+    assert_eq!(world.vault.open(&next).unwrap().expose(), "two");
+    // Of several nobody knows which: the message says what is missing.
+    let aside = world.home.path().join("aside");
+    fs::copy(&key, &aside).unwrap();
+    world.vault.rekey().unwrap();
+    let of_before = world.vault.path(&next);
+    let rekeyed = fs::read(&of_before).unwrap();
+    fs::rename(&aside, &key).unwrap();
+    let text = String::from_utf8(rekeyed).unwrap();
+    let newest = world.vault.key().unwrap().unwrap();
+    fs::write(&of_before, text.replace(newest.as_str(), id.as_str())).unwrap();
+    fs::remove_file(&current).unwrap();
+    let error = world
+        .vault
+        .seal(&label("shop/dev", "B", 1), &secret("three"));
+    let message = error.unwrap_err().to_string();
+    let says = format!("{}, which names the key, is not there", current.display());
+    assert!(message.contains(&says), "{message}");
+}
+
+#[test]
 fn another_master_key_opens_all_and_one_that_was_broken_off_goes_on() {
     let world = world();
     let labels: Vec<_> = (1..=5)
@@ -180,25 +217,29 @@ fn a_command_gives_the_key_and_those_before_it() {
     let source = KeySource::Command(format!("cat {}", file.display()));
     let vault = Vault::new(home.path(), source);
     let sealed = label("shop/dev", "A", 1);
+    let give = |text: &str| {
+        fs::write(&file, text).unwrap();
+        vault.keys.forget_given(); // As a few seconds later.
+    };
     vault.seal(&sealed, &secret("value")).unwrap();
     assert!(!home.path().join("master-keys").exists());
-    fs::write(&file, two).unwrap();
+    give(two);
     let message = vault.open(&sealed).unwrap_err().to_string();
     assert!(
         message.contains("WARD_MASTER_KEY_COMMAND gives another one"),
         "{message}"
     );
-    fs::write(&file, format!("{two}\n{one}\n")).unwrap();
+    give(&format!("{two}\n{one}\n"));
     assert_eq!(vault.open(&sealed).unwrap().expose(), "value");
     assert_eq!(vault.rekey().unwrap().values, 1);
-    fs::write(&file, two).unwrap();
+    give(two);
     assert_eq!(vault.open(&sealed).unwrap().expose(), "value");
     for (text, says) in [
         ("", "wrote nothing"),
         ("short", "no key"),
         ("\u{7f}", "no key"),
     ] {
-        fs::write(&file, text).unwrap();
+        give(text);
         let message = vault.open(&sealed).unwrap_err().to_string();
         assert!(message.contains(says), "{message}");
     }

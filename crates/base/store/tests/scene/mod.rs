@@ -34,6 +34,7 @@ pub(crate) fn executed(program: &str) -> Event {
         env: env(),
         instance: "web-r1-1".into(),
         program: program.into(),
+        secrets: None,
     }
 }
 
@@ -42,6 +43,7 @@ pub(crate) fn recorded(env: &EnvId, id: u64) -> Event {
         id: env.clone(),
         version: "1.0".into(),
         services: BTreeMap::new(),
+        volumes: BTreeMap::new(),
         jobs: BTreeMap::new(),
         databases: BTreeMap::new(),
         keep_warm: Millis::secs(600),
@@ -58,6 +60,7 @@ pub(crate) fn recorded(env: &EnvId, id: u64) -> Event {
         version: format!("1.0.{id}"),
         images: BTreeMap::new(),
         stack_file: None,
+        provenance: None,
     };
     Event::ReleaseRecorded {
         env: env.clone(),

@@ -61,6 +61,7 @@ impl World {
             role: Role::Service,
             port,
             started: real::now(),
+            passwords: None,
         };
         let path = Secret::new("/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
         InstanceSpec {

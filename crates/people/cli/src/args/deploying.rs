@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use ward_types::id::{DeploymentId, Name, PipelineRunId, ReleaseId};
 use ward_types::policy::Rule;
 use ward_types::range::AddressRange;
+use ward_types::source::BuildName;
 use ward_types::spec::Strategy;
 use ward_types::time::{Millis, Timestamp};
 
@@ -45,6 +46,13 @@ pub(crate) struct Deploy {
     /// Carry out what `ward plan --out` wrote, and nothing else; refused where something else serves by now
     #[arg(long, value_name = "FILE", conflicts_with_all = ["force", "strategy"])]
     pub(crate) plan: Option<PathBuf>,
+    /// Release a build that is kept (`ward build --list`), such as 1.2.7 or shop/1.2.7, and build nothing
+    #[arg(
+        long,
+        value_name = "BUILD",
+        conflicts_with_all = ["dir", "plan", "envs"]
+    )]
+    pub(crate) build: Option<BuildName>,
     /// Environments of the stack, such as dev,test,prod: builds once, then deploys to each in this order, and stops at
     /// the first that fails
     #[arg(
@@ -93,13 +101,16 @@ pub(crate) enum Pipeline {
         /// Folder of the stack file
         #[arg(default_value = ".")]
         dir: PathBuf,
+        /// Take a build that is kept (`ward build --list`), such as 1.2.7; checks are run in the folder
+        #[arg(long, value_name = "BUILD")]
+        build: Option<BuildName>,
         /// Return as soon as the run is recorded
         #[arg(long)]
         no_wait: bool,
         #[command(flatten)]
         why: Why,
         #[command(flatten)]
-        addresses: Addresses,
+        addresses: Box<Addresses>,
     },
     /// Show the runs, newest first, or one of them
     Show {

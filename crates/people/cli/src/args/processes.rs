@@ -17,6 +17,10 @@ pub(crate) struct Serve {
     pub(crate) gateway: ForGateway,
     #[command(flatten)]
     pub(crate) acme: Acme,
+    /// Folder for a second socket, by which every user of this machine may see pipelines and give a word about them, with
+    /// the folder as WARD_HOME
+    #[arg(long, env = "WARD_PEOPLE_DIR", value_name = "DIR")]
+    pub(crate) people_dir: Option<PathBuf>,
     /// Take over from another version, for this reason (`ward upgrade` does this itself)
     #[arg(long, hide = true, value_name = "WHY")]
     pub(crate) upgrade: Option<String>,
@@ -43,6 +47,9 @@ pub(crate) struct Addresses {
     /// Where the gateway's metrics are had [default: 127.0.0.1:8090, or another port where that is taken]
     #[arg(long, env = "WARD_METRICS_ADDR", value_name = "IP:PORT")]
     pub(crate) metrics_addr: Option<SocketAddr>,
+    /// Where webhooks of repositories are taken, over plain HTTP [default: nowhere]
+    #[arg(long, env = "WARD_HOOKS_ADDR", value_name = "IP:PORT")]
+    pub(crate) hooks_addr: Option<SocketAddr>,
 }
 
 impl Addresses {
@@ -52,7 +59,15 @@ impl Addresses {
         https_addr: Some(SocketAddr::new(LOOPBACK, 0)),
         registry_addr: Some(SocketAddr::new(LOOPBACK, 0)),
         metrics_addr: Some(SocketAddr::new(LOOPBACK, 0)),
+        hooks_addr: None,
     };
+
+    /// Where webhooks are taken, for another process of this binary.
+    pub(crate) fn for_hooks(&self) -> Option<String> {
+        let address = self.hooks_addr?;
+        // A binary of an older version does not know it: none where there is none.
+        Some(format!("--hooks-addr={address}"))
+    }
 
     pub(crate) fn http(&self) -> SocketAddr {
         self.http_addr.unwrap_or(SocketAddr::new(LOOPBACK, 8080))

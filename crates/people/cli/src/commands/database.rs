@@ -15,17 +15,18 @@ const STOP_AT_ERRORS: [&str; 2] = ["-v", "ON_ERROR_STOP=1"];
 
 pub(crate) async fn exec(context: &Context, args: Exec) -> Result<Status, Trouble> {
     let program = args.command.first().cloned().unwrap_or_default();
-    let request = ExecRequest {
-        env: Some(crate::env::find(&context.client, args.env.env.as_deref()).await?),
-        component: args.component,
-        program: ExecProgram::Named { program },
-        why: String::new(),
-    };
-    let target: ExecTarget = context.client.post("/v1/exec", &request).await?;
     let secrets = match args.secrets {
         true => Disclosure::Given,
         false => Disclosure::Withheld,
     };
+    let request = ExecRequest {
+        env: Some(crate::env::find(&context.client, args.env.env.as_deref()).await?),
+        component: args.component,
+        program: ExecProgram::Named { program },
+        secrets,
+        why: String::new(),
+    };
+    let target: ExecTarget = context.client.post("/v1/exec", &request).await?;
     exec::run(&target, args.command, Vec::new(), secrets).await
 }
 
@@ -39,6 +40,7 @@ pub(crate) async fn database(context: &Context, db: Db) -> Result<Status, Troubl
         env: Some(crate::env::find(&context.client, env.env.as_deref()).await?),
         component: database,
         program: ExecProgram::DatabaseShell,
+        secrets: Disclosure::Given,
         why: String::new(),
     };
     let mut target: ExecTarget = context.client.post("/v1/exec", &request).await?;

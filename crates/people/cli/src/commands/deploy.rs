@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use ward_api::ClientError;
 use ward_api::client::Lines;
 use ward_types::view::{
-    Data, DeployRequest, DownRequest, EachRequest, Held, Others, Progress, RollbackRequest,
-    StatusView, Unchanged, Until,
+    Data, DeployRequest, DownRequest, EachRequest, Held, KeptDeployRequest, Others, Progress,
+    RollbackRequest, StatusView, Unchanged, Until,
 };
 
 use super::{Context, Trouble, status};
@@ -65,6 +65,20 @@ pub(crate) async fn deploy(context: &Context, deploy: args::Deploy) -> Result<St
     } else {
         Unchanged::Keep
     };
+    if let Some(build) = deploy.build {
+        let request = KeptDeployRequest {
+            build,
+            env: deploy.env.unwrap_or_else(args::dev),
+            why: deploy.why.text,
+            unchanged,
+            others: deploy.pace.others(),
+            until: deploy.pace.until(),
+            strategy: deploy.strategy,
+        };
+        let client = &context.client;
+        let lines = client.post_lines("/v1/builds/deploy", &request).await?;
+        return follow(context, lines).await;
+    }
     if !deploy.envs.is_empty() {
         let request = EachRequest {
             dir: absolute(&deploy.dir)?,

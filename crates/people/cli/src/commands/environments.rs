@@ -273,7 +273,7 @@ fn told(env: &EnvironmentDetail) -> Vec<String> {
 }
 
 /// As people say it: `47 MiB`.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     let unit = units.iter().find(|(shift, _)| bytes >> shift > 0);
     match unit {

@@ -3,12 +3,14 @@
 use owo_colors::OwoColorize;
 use ward_api::ClientError;
 use ward_types::event::{Event, Record};
+use ward_types::keeper::Disclosure;
 use ward_types::life::{Cause, Filling};
 use ward_types::pipeline::{Position, Word};
-use ward_types::release::{Phase, Verdict};
+use ward_types::release::{Build, Phase, Verdict};
 use ward_types::run::Run;
 use ward_types::secrets::Origin;
 use ward_types::sleep::{Alarm, Drowsiness};
+use ward_types::source::{Commit, Place};
 use ward_types::view::{AuditView, EventsView};
 
 use super::status::moment;
@@ -144,7 +146,8 @@ fn sentence(event: &Event) -> String {
         Event::EnvironmentDeleted { .. } => "environment deleted".to_owned(),
         Event::ReleaseRecorded { release, .. } => format!(
             "release {} recorded ({})",
-            release.id, release.build.version
+            release.id,
+            version(&release.build)
         ),
         Event::ReleaseRetired { release, .. } => format!("release {release} retired"),
         Event::DeploymentQueued { deployment, .. } => {
@@ -246,6 +249,18 @@ fn sentence(event: &Event) -> String {
             Filling::Copy => format!("the data was copied into {component}"),
             Filling::Seed => format!("the seed command of {component} has filled its data"),
         },
+        Event::VolumeSnapshotted {
+            volume, snapshot, ..
+        } => format!("{snapshot} is a snapshot of the volume {volume}"),
+        Event::VolumeRestored {
+            volume,
+            snapshot,
+            kept,
+            ..
+        } => format!("the volume {volume} holds what {snapshot} held; before that {kept}"),
+        Event::VolumeDeleted { volume, .. } => {
+            format!("the volume {volume} is deleted, with its snapshots")
+        }
         Event::DataPurged { .. } => "its data is removed".to_owned(),
         Event::RunQueued { run, .. } => queued(run),
         Event::RunTried {
@@ -264,13 +279,47 @@ fn sentence(event: &Event) -> String {
         } => format!("job {job}, due {due}, is left out: {because}"),
         Event::InstanceEnded { instance, how, .. } => format!("{instance} {how}"),
         Event::CommandExecuted {
-            instance, program, ..
-        } => format!("{program} run in {instance}"),
+            instance,
+            program,
+            secrets,
+            ..
+        } => match secrets {
+            Some(Disclosure::Given) => format!("{program} run in {instance}, with its secrets"),
+            Some(Disclosure::Withheld) | None => format!("{program} run in {instance}"),
+        },
         Event::BuildEnded { message, .. } => message.clone(),
         Event::PipelineBegan { run, .. } => format!(
             "{} of pipeline {} begins with {}",
-            run.id, run.pipeline, run.build.version
+            run.id,
+            run.pipeline,
+            version(&run.build)
         ),
+        Event::BuildMade { build } => {
+            format!("build {} of {} made", version(&build.build), build.stack)
+        }
+        Event::BuildDropped { stack, version } => {
+            format!("build {version} of {stack} is kept no more")
+        }
+        Event::SourceAdded { source } => {
+            let place = match &source.place {
+                Place::Remote(address) => address,
+                Place::Hosted => "a repository of its own",
+            };
+            format!(
+                "source {} added: {} of {place}",
+                source.name, source.follows
+            )
+        }
+        Event::SourceRemoved { source } => format!("source {source} removed"),
+        Event::CommitSeen { source, seen } => {
+            let Commit { id, author, .. } = &seen.commit;
+            format!("source {source}: {} by {author} seen", id.short())
+        }
+        Event::CommitMoved {
+            source,
+            commit,
+            standing,
+        } => format!("source {source}: {} {standing}", commit.short()),
         Event::PipelineReached { run, reached, .. } => {
             format!("{run} has made {}", reached.release)
         }
@@ -295,6 +344,14 @@ fn sentence(event: &Event) -> String {
         Event::LogFoundAltered { breaks, .. } => {
             format!("the log was found altered: {}", breaks.join("; "))
         }
+    }
+}
+
+/// With its commit, where git knows it.
+fn version(build: &Build) -> String {
+    match &build.provenance {
+        Some(provenance) => format!("{} of {provenance}", build.version),
+        None => build.version.clone(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What each command does: it reads its arguments, asks the server, and prints. No rule lives here.
 
 mod access;
+pub(crate) mod build;
 mod check;
 mod config;
 mod database;
@@ -9,6 +10,7 @@ mod deployment;
 mod doctor;
 mod environments;
 mod events;
+mod hook;
 mod logs;
 mod maintenance;
 mod pipeline;
@@ -19,10 +21,12 @@ mod promote;
 mod releases;
 mod runs;
 mod secret;
+mod source;
 mod status;
 mod top;
 mod trust;
 mod upgrade;
+mod volumes;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -176,6 +180,9 @@ async fn dispatch(context: &Context, command: Command) -> Result<Status, Trouble
         Command::Up(up) => deploy::up(context, up).await,
         Command::Deploy(deploy) => deploy::deploy(context, deploy).await,
         Command::Promote(promote) => promote::promote(context, promote).await,
+        Command::Build(asked) => build::build(context, *asked).await,
+        Command::Source(asked) => source::source(context, asked).await,
+        Command::Hook(asked) => hook::hook(context, asked).await,
         Command::Pipeline(asked) => pipeline::pipeline(context, asked).await,
         Command::Plan(plan) => plan::plan(context, plan).await,
         Command::Policy(asked) => policy::policy(context, asked).await,
@@ -195,6 +202,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Status, Trouble
         Command::Top(top) => top::top(context, top).await,
         Command::Exec(exec) => database::exec(context, exec).await,
         Command::Db(db) => database::database(context, db).await,
+        Command::Volume(asked) => volumes::volume(context, asked).await,
         Command::Run(run) => runs::run(context, run).await,
         Command::Job(job) => runs::job(context, job).await,
         Command::Events(events) => events::events(context, events).await,

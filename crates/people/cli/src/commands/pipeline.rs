@@ -16,6 +16,7 @@ pub(crate) async fn pipeline(context: &Context, asked: Pipeline) -> Result<Statu
         Pipeline::Run {
             pipeline,
             dir,
+            build,
             no_wait,
             why,
             addresses,
@@ -24,6 +25,7 @@ pub(crate) async fn pipeline(context: &Context, asked: Pipeline) -> Result<Statu
             let request = PipelineRequest {
                 dir: absolute(&dir)?,
                 pipeline,
+                build,
                 why: why.text,
                 until: match no_wait {
                     true => Until::Queued,
@@ -106,6 +108,9 @@ fn detail(context: &Context, run: &PipelineRunView) {
     printer.data(&format!(
         "{id} of the pipeline {pipeline} of {stack}: {version}"
     ));
+    if let Some(provenance) = &run.provenance {
+        printer.data(&format!("made of {provenance}"));
+    }
     printer.data(&format!("begun by {} on {}", run.author, moment(run.began)));
     printer.data(&format!("{}, since {}", run.stands, moment(run.since)));
     let ended = matches!(run.position, Position::Ended { .. });

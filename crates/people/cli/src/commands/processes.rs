@@ -1,8 +1,10 @@
 //! `serve` and `gateway`: the long-lived processes, in the foreground.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
+use ward_api::Admits;
 use ward_gateway::access;
 use ward_server::{Actor, Options, Server, StartError, Upgrade};
 
@@ -72,7 +74,14 @@ fn run(context: &Context, serve: Serve) -> Result<(), Box<dyn std::error::Error>
         https: addresses.https(),
         registry: addresses.registry(),
         metrics: addresses.metrics_addr,
-        again: [serve.gateway.arguments(), serve.acme.arguments()].concat(),
+        hooks: addresses.hooks_addr,
+        again: [
+            serve.gateway.arguments(),
+            serve.acme.arguments(),
+            addresses.for_hooks().into_iter().collect(),
+            people_arguments(serve.people_dir.as_deref()),
+        ]
+        .concat(),
         gateway: serve.gateway.arguments(),
         acme: serve.acme.settings(),
         upgrade: serve.upgrade.map(|why| Upgrade {
@@ -81,12 +90,33 @@ fn run(context: &Context, serve: Serve) -> Result<(), Box<dyn std::error::Error>
         }),
     };
     runtime.block_on(async {
-        let server = Server::start(options).await?;
-        let router = ward_api::router(server.control.clone());
-        ward_api::serve(&context.home, router, server.control.ending()).await?;
+        let mut server = Server::start(options).await?;
+        let hooks = server.hooks.take();
+        let (control, ending) = (&server.control, || server.control.ending());
+        if let Some(listener) = hooks {
+            tokio::spawn(ward_api::hooks::serve(listener, control.clone(), ending()));
+        }
+        if let Some(dir) = serve.people_dir {
+            let router = ward_api::people(control.clone());
+            let ending = ending();
+            tokio::spawn(async move {
+                let people = ward_api::serve(&dir, Admits::Everybody, router, ending);
+                if let Err(error) = people.await {
+                    tracing::error!(error = chain(&error), "people cannot give their word");
+                }
+            });
+        }
+        let router = ward_api::router(control.clone());
+        ward_api::serve(&context.home, Admits::Owner, router, ending()).await?;
         server.finish().await;
         Ok(())
     })
+}
+
+/// The folder's argument for a server that follows this one.
+fn people_arguments(dir: Option<&Path>) -> Vec<String> {
+    let argument = |dir: &Path| format!("--people-dir={}", dir.display());
+    dir.map(argument).into_iter().collect()
 }
 
 /// An error and its causes, in one line.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
 use ward_types::id::{Digest, Name};
 use ward_types::schema::SchemaChange;
+use ward_types::source::{Commit, Provenance, Tree};
 use ward_types::view::{ReleaseView, ending};
 
 use super::status::{columns, moment};
@@ -91,13 +92,28 @@ fn row(release: &ReleaseView) -> Row {
 
 /// Of one that was promoted, with where it comes from.
 fn version(release: &ReleaseView) -> String {
+    let of = release.provenance.as_ref();
+    let of = of
+        .map(|p| format!(" of {}", made_of(p)))
+        .unwrap_or_default();
     match &release.promoted {
-        Some(promoted) => format!("{} from {promoted}", release.version),
-        None => release.version.clone(),
+        Some(promoted) => format!("{} from {promoted}{of}", release.version),
+        None => format!("{}{of}", release.version),
     }
 }
 
-fn images(images: &BTreeMap<Name, Digest>) -> String {
+/// A commit and its author's name, with `+` where the folder had changes: `3f2a9c01de+ by Anna`.
+pub(super) fn made_of(provenance: &Provenance) -> String {
+    let Commit { id, author, .. } = &provenance.commit;
+    let name = author.split(" <").next().unwrap_or_default();
+    let changed = match provenance.tree {
+        Tree::AsCommitted => "",
+        Tree::Changed => "+",
+    };
+    format!("{}{changed} by {name}", id.short())
+}
+
+pub(super) fn images(images: &BTreeMap<Name, Digest>) -> String {
     let images = images
         .iter()
         .map(|(name, digest)| format!("{name}@{}", digest.short()));

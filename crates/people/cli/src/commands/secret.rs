@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ward_api::client::Lines;
 use ward_types::secrets::{Origin, SecretName};
 use ward_types::view::{
     RekeyRequest, RekeyView, RotateRequest, SecretRequest, SecretSetting, SecretVersionView,
@@ -13,7 +14,7 @@ use super::{Context, Trouble, deploy};
 use crate::args;
 use crate::dotenv;
 use crate::printer::Status;
-use crate::value::{self, LineEnd};
+use crate::value::{self, LineEnd, Signals};
 
 pub(crate) async fn secret(context: &Context, asked: args::Secret) -> Result<Status, Trouble> {
     match asked {
@@ -27,8 +28,13 @@ pub(crate) async fn secret(context: &Context, asked: args::Secret) -> Result<Sta
                 true => LineEnd::Kept,
                 false => LineEnd::TakenOff,
             };
-            let value = Some(value::ask(name.as_str(), end)?);
-            send(context, vec![SecretSetting { name, value }], change).await
+            let asked = value::ask(name.as_str(), end).await?;
+            let value = Some(asked.value);
+            let changes = vec![SecretSetting { name, value }];
+            match asked.signals {
+                None => send(context, changes, change).await,
+                Some(signals) => send_unless(signals, context, changes, change).await,
+            }
         }
         args::Secret::Unset { names, change } => {
             let unset =
@@ -78,6 +84,32 @@ async fn send(
     changes: Vec<SecretSetting>,
     change: args::Change,
 ) -> Result<Status, Trouble> {
+    let lines = posted(context, changes, change).await?;
+    deploy::follow(context, lines).await
+}
+
+/// The same where nothing but this heeds signals: until it is sent, and then those that do not mean the following.
+async fn send_unless(
+    mut signals: Signals,
+    context: &Context,
+    changes: Vec<SecretSetting>,
+    change: args::Change,
+) -> Result<Status, Trouble> {
+    let lines = tokio::select! {
+        lines = posted(context, changes, change) => lines?,
+        status = signals.any() => return Ok(status),
+    };
+    tokio::select! {
+        done = deploy::follow(context, lines) => done,
+        status = signals.but_interrupt() => Ok(status),
+    }
+}
+
+async fn posted(
+    context: &Context,
+    changes: Vec<SecretSetting>,
+    change: args::Change,
+) -> Result<Lines, Trouble> {
     let asked = change.env.env.as_deref();
     let (env, dir) = crate::env::find_or_declared(&context.client, asked).await?;
     let request = SecretRequest {
@@ -90,7 +122,7 @@ async fn send(
         why: change.why.text,
     };
     let lines = context.client.post_lines("/v1/secrets", &request).await?;
-    deploy::follow(context, lines).await
+    Ok(lines)
 }
 
 async fn rotate(context: &Context, name: &str, change: args::Change) -> Result<Status, Trouble> {

@@ -67,7 +67,11 @@ pub(crate) fn log(printer: &Printer, server: &ServerView) {
 
 fn environment(printer: &Printer, env: &EnvironmentView) {
     let release = match (&env.current, &env.version) {
-        (Some(release), Some(version)) => format!("{release} ({version})"),
+        (Some(release), Some(version)) => {
+            let of = env.provenance.as_ref().map(super::releases::made_of);
+            let of = of.map(|of| format!(" of {of}")).unwrap_or_default();
+            format!("{release} ({version}{of})")
+        }
         _ if env.life.ending.is_some() => String::new(),
         _ => "no release yet".to_owned(),
     };
@@ -111,6 +115,9 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
             rows(&mut table, component);
         }
         printer.table(&table, " ");
+    }
+    for volume in &env.volumes {
+        printer.data(&format!("  {}", super::volumes::sentence(volume)));
     }
     if let Some(deployment) = &env.deployment {
         let (id, to, phase) = (deployment.id, deployment.to, &deployment.phase);

@@ -120,6 +120,8 @@ fn addresses_of(server: &ServerView) -> Result<Addresses, Trouble> {
     };
     Ok(Addresses {
         metrics_addr,
+        // Among the arguments of the server before, if it had one.
+        hooks_addr: None,
         http_addr: parsed(&server.http)?,
         https_addr: parsed(&server.https)?,
         registry_addr: parsed(&server.registry)?,

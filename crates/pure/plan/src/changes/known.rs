@@ -326,6 +326,16 @@ const TABLE: &[Known] = &[
         NextStart,
     ),
     known("spec.databases.*.**", "database.*.*", Plain, NextStart),
+    known("spec.volumes.*", "volume.*", Plain, Starts),
+    known("spec.volumes.*.size", "volume.*.size", Size, Recorded),
+    known(
+        "spec.volumes.*.snapshot",
+        "volume.*.snapshot",
+        Plain,
+        Steers,
+    )
+    .absent("\"never\""),
+    known("spec.volumes.*.**", "volume.*.*", Plain, Steers),
     known("spec.jobs.*.command", "job.*.command", Command, Released),
     known("spec.jobs.*.deadline", "job.*.deadline", Duration, Released),
     known(
@@ -367,10 +377,12 @@ const OPEN: &[&str] = &[
     "config",
     "secrets",
     "spec.databases",
+    "spec.volumes",
     "spec.jobs",
     "spec.secrets",
     "spec.policy",
     "spec.services.*.env",
+    "spec.services.*.volumes",
     "spec.services.*.guard",
     "spec.services.*.balance",
     "spec.services.*.route.*.settings",
@@ -441,7 +453,8 @@ pub(super) fn absent(at: &[Segment]) -> Option<Value> {
 pub(super) fn effect(known: Option<&Known>, at: &[Segment], kind: ChangeKind) -> Effect {
     let effect = known.map_or(Released, |known| known.effect);
     match (effect, kind, at.get(1).map(Segment::text)) {
-        (Starts, ChangeKind::Remove, Some("databases")) => Effect::Strands,
+        (Starts, ChangeKind::Remove, Some("databases" | "volumes")) => Effect::Strands,
+        (Starts, _, Some("volumes")) => Released,
         (Starts, ChangeKind::Remove, _) => Effect::Ends,
         (RunsCommand, ChangeKind::Remove, _) => Steers,
         (effect, ..) => effect,

@@ -136,6 +136,20 @@ pub(super) fn means(found: &Found, kind: ChangeKind, effect: Effect) -> (String,
             "nothing reaches it any more; it runs on with its data until the environment is purged",
             true,
         )),
+        (["spec", "volumes", _], ChangeKind::Remove) => Some((
+            "no instance sees it any more; what is in it stays until `ward volume delete` or until the environment is purged",
+            true,
+        )),
+        (["spec", "volumes", _], ChangeKind::Add) => Some((
+            "it is new and empty, or holds what one of its name held before",
+            false,
+        )),
+        (["spec", "volumes", _, "keep_snapshots"], _) => {
+            Some(("it holds from the next snapshot on", false))
+        }
+        (["spec", "services", _, "volumes", _], ChangeKind::Remove) => {
+            Some(("new instances do not see it any more", false))
+        }
         (["spec", "databases", _, "engine"], _) => {
             Some(("another program does not read the data that is there", true))
         }

@@ -6,6 +6,7 @@ use ward_types::release::Release;
 use ward_types::spec::{Schema, ServiceSpec, Strategy};
 use ward_types::time::Millis;
 use ward_types::unit::format_duration;
+use ward_types::volume::Snapshots;
 
 /// The steps from what serves, or from nothing, to `to`.
 #[must_use]
@@ -14,6 +15,7 @@ pub fn steps(from: Option<&Release>, to: &Release) -> Vec<PlannedStep> {
     let new = to.spec.databases.keys().filter(|name| !had(name));
     let databases =
         new.map(|name| step(StepKind::Database, Some(name), format!("{name} is started")));
+    let snapshots = snapshots(from, to);
     let services = to.spec.services.iter();
     let commands = services
         .clone()
@@ -44,11 +46,30 @@ pub fn steps(from: Option<&Release>, to: &Release) -> Vec<PlannedStep> {
         step(StepKind::KeepWarm, None, text)
     });
     let all = databases
+        .chain(snapshots)
         .chain(commands)
         .chain(instances)
         .chain(ends)
         .chain(warm);
     all.collect()
+}
+
+fn snapshots(from: Option<&Release>, to: &Release) -> Vec<PlannedStep> {
+    let had = |name: &Name| from.is_some_and(|from| from.spec.volumes.contains_key(name));
+    let asked = to
+        .spec
+        .volumes
+        .iter()
+        .filter(|(name, volume)| volume.snapshot == Snapshots::BeforeRelease && had(name));
+    let made = asked.map(|(name, volume)| {
+        let kept = match volume.keep_snapshots {
+            1 => "only this one is kept".to_owned(),
+            many => format!("the newest {many} are kept"),
+        };
+        let text = format!("a snapshot of the volume {name} is made; {kept}");
+        step(StepKind::Snapshot, Some(name), text)
+    });
+    made.collect()
 }
 
 fn step(step: StepKind, component: Option<&Name>, text: String) -> PlannedStep {

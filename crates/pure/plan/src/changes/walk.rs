@@ -41,6 +41,7 @@ const OWN: &[&[&str]] = &[
     &["by"],
     &["promoted"],
     &["build", "version"],
+    &["build", "provenance"],
     // What it says of the environment is in the specification.
     &["build", "stack_file"],
     // What the file says where something else is set.

@@ -17,6 +17,7 @@ mod retiring;
 mod routing;
 mod schema;
 mod sleeping;
+mod snapshots;
 mod starting;
 mod stopping;
 
@@ -45,6 +46,7 @@ pub fn check(env: &Environment, observed: &Observed, plan: &Plan) -> Vec<Objecti
     ending::examine(&case, &mut objections);
     retiring::examine(&case, &mut objections);
     filling::examine(&case, &mut objections);
+    snapshots::examine(&case, &mut objections);
     lifetime::examine(&case, &mut objections);
     schema::examine(&case, &mut objections);
     sleeping::examine(&case, &mut objections);

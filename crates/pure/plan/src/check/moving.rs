@@ -13,6 +13,7 @@ use super::course::Course;
 use super::facts::{Case, is_healthy};
 use super::filling;
 use super::schema;
+use super::snapshots;
 use crate::action::Action;
 use crate::observed::SeenInstance;
 
@@ -127,7 +128,8 @@ fn is_prepared(case: &Case, deployment: &Deployment) -> bool {
     let prepared = case.env.data == DataState::Kept && case.env.prepared >= Some(deployment.to);
     let done =
         (deployment.reason != Reason::Deploy && prepared) || have_run(case, deployment.to, spec);
-    spec.databases.keys().all(healthy) && done && filling::is_done(case, spec)
+    let filled = filling::is_done(case, spec) && snapshots::are_made(case, deployment);
+    spec.databases.keys().all(healthy) && done && filled
 }
 
 /// Whether each release command of a release has ended well.

@@ -237,6 +237,12 @@ pub enum Objection {
         /// The database or the service.
         component: Name,
     },
+    /// It records a snapshot of a volume that is not whole, or again.
+    #[error("it would record a snapshot of the volume {volume}, which is not whole or recorded")]
+    FalseSnapshot {
+        /// Of which volume.
+        volume: Name,
+    },
     /// It ends an environment that has no end, has ended, or does more than that.
     #[error(
         "it would end an environment that has no end or has ended, or do something else with that"

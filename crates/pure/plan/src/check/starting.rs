@@ -10,6 +10,7 @@ use super::Objection;
 use super::course::Course;
 use super::facts::{Case, is_copy_of, runs};
 use super::filling;
+use super::snapshots;
 use crate::action::Action;
 use crate::observed::SeenInstance;
 
@@ -84,6 +85,11 @@ fn is_asked_for(case: &Case, start: &Start) -> bool {
             to == start.release && filling::may_start(case, to, start.role, start.component)
         }
         (Role::Seed | Role::Copy, _) => false,
+        (Role::Snapshot, Some((Phase::Preparing, to, _))) => {
+            let active = case.active().filter(|_| to == start.release);
+            active.is_some_and(|d| snapshots::may_start(case, d, start.component))
+        }
+        (Role::Snapshot, _) => false,
         (Role::Run(run), _) => declared.is_some() && is_due(case, start, run),
         (Role::Service, Some((Phase::Rolling { .. }, to, _))) => {
             declared.is_some() && (serves || to == start.release)

@@ -160,6 +160,7 @@ fn conflicts(case: &Case) -> Vec<Objection> {
             | Action::Wake { .. }
             | Action::WarnOfEnd
             | Action::Fill { .. }
+            | Action::Snapshotted { .. }
             | Action::Delete
             | Action::Retire { .. } => continue,
         };

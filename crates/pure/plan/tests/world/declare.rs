@@ -41,6 +41,7 @@ pub fn worker(instances: u32) -> ServiceSpec {
         egress: Vec::new(),
         env: BTreeMap::new(),
         secrets: BTreeMap::new(),
+        volumes: BTreeMap::new(),
         memory: None,
         release: None,
         seed: None,
@@ -130,6 +131,7 @@ pub fn spec(services: &[(&str, ServiceSpec)], databases: &[&str]) -> EnvSpec {
         version: "1.0".into(),
         services: services.collect(),
         databases: databases.collect(),
+        volumes: BTreeMap::new(),
         jobs: BTreeMap::new(),
         keep_warm: Millis::secs(600),
         keep_releases: 10,
@@ -159,6 +161,7 @@ pub fn release_of(id: ReleaseId, spec: EnvSpec, recorded: Timestamp) -> Release 
             version: format!("{}.{}", spec.version, id.0),
             images: services.map(|s| (s.clone(), digest.clone())).collect(),
             stack_file: None,
+            provenance: None,
         },
         spec,
         config: Default::default(),
@@ -316,6 +319,7 @@ pub fn phase_limit(spec: &EnvSpec, old: Option<&EnvSpec>, phase: &str, patient: 
     };
     let commands = services.clone().filter_map(|s| s.release.as_ref());
     let commands: u64 = commands.map(|c| c.timeout.0 + 10_000).sum();
+    let snapshots = spec.volumes.len() as u64 * 3_610_000;
     let again = both.clone().map(|s| s.start_timeout.0).max().unwrap_or(0);
     let start = services.map(|s| s.start_timeout.0).max().unwrap_or(0);
     let apart = both.clone().filter(|s| !s.overlap);
@@ -323,7 +327,7 @@ pub fn phase_limit(spec: &EnvSpec, old: Option<&EnvSpec>, phase: &str, patient: 
     let finishing = finishing.max().unwrap_or(0);
     let phase_limit = match phase {
         "preparing" if patient => held,
-        "preparing" => 70_000 + commands,
+        "preparing" => 70_000 + commands + snapshots,
         // Up to the table, held, and what died since.
         "rolling" if held > 0 => 4 * start + 20_000 + leaving + held,
         "rolling" => 2 * start + 10_000 + leaving,
@@ -356,11 +360,12 @@ impl World {
             port: match role {
                 Role::Database => Some(5432),
                 Role::Run(_) => None,
-                Role::Service | Role::ReleaseCommand | Role::Seed | Role::Copy => {
+                Role::Service | Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Snapshot => {
                     service.and_then(|s| s.port)
                 }
             },
             started: self.wall(),
+            passwords: None,
         }
     }
 

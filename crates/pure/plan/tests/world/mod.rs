@@ -562,6 +562,20 @@ impl World {
                     component: component.clone(),
                 });
             }
+            Action::Snapshotted {
+                deployment,
+                volume,
+                snapshot,
+                keep,
+            } => {
+                self.append(&Event::VolumeSnapshotted {
+                    env: self.id.clone(),
+                    deployment: *deployment,
+                    volume: volume.clone(),
+                    snapshot: *snapshot,
+                    keep: *keep,
+                });
+            }
             Action::Sleep { cause } => {
                 let (env, cause) = (self.id.clone(), *cause);
                 self.append(&Event::EnvironmentSlept { env, cause });

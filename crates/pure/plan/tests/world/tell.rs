@@ -96,6 +96,9 @@ impl World {
             Action::Fill {
                 filling, component, ..
             } => self.say(&format!("= {component} is filled: {filling:?}")),
+            Action::Snapshotted {
+                volume, snapshot, ..
+            } => self.say(&format!("= {snapshot} of the volume {volume} is whole")),
             Action::Sleep { cause } => self.say(&format!("= it falls asleep: {cause:?}")),
             Action::Wake { by } => self.say(&format!("= it is woken: {by:?}")),
             Action::WarnOfEnd => self.say("= its end is near"),

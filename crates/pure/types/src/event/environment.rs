@@ -210,7 +210,22 @@ impl Environment {
                 }
                 self.fill(*filling, component)?;
             }
+            Event::VolumeSnapshotted {
+                deployment,
+                volume,
+                snapshot,
+                keep,
+                ..
+            } => self.snapshot_before(at, *deployment, (volume, *snapshot, *keep))?,
+            Event::VolumeRestored {
+                volume,
+                snapshot,
+                kept,
+                ..
+            } => self.restore(at, volume, (*snapshot, *kept))?,
+            Event::VolumeDeleted { volume, .. } => self.delete_volume(volume),
             Event::DataPurged { .. } => {
+                self.snapshots.clear();
                 self.data = DataState::New;
                 self.schema.clear();
                 self.prepared = None;
@@ -236,6 +251,12 @@ impl Environment {
             | Event::ServerStarted { .. }
             | Event::GatewayStarted { .. }
             | Event::SecretsRekeyed { .. }
+            | Event::BuildMade { .. }
+            | Event::BuildDropped { .. }
+            | Event::SourceAdded { .. }
+            | Event::SourceRemoved { .. }
+            | Event::CommitSeen { .. }
+            | Event::CommitMoved { .. }
             | Event::LogFoundAltered { .. } => {}
         }
         Ok(())
@@ -248,6 +269,9 @@ impl Environment {
         version: SecretVersion,
     ) -> Result<(), MisfitEvent> {
         self.must_live()?;
+        if self.is_being_purged() {
+            return Err(MisfitEvent::Purging(self.id.clone()));
+        }
         if version.version != self.next_secret(name) {
             let what = format!("version {} of the secret {name}", version.version);
             return Err(MisfitEvent::Repeated(self.id.clone(), what));
@@ -284,8 +308,7 @@ impl Environment {
     /// The last build number given out, with a release: one of a build that is there already has a number that
     /// another environment gave out, and a later build here gets a greater one.
     fn builds_with(&self, release: &Release) -> u64 {
-        let number = release.build.version.rsplit('.').next();
-        let number = number.and_then(|number| number.parse().ok());
+        let number = crate::source::number(&release.build.version);
         self.builds.max(number.unwrap_or(self.builds + 1))
     }
 

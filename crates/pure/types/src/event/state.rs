@@ -1,25 +1,35 @@
 //! What the log says, folded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::Event;
-use crate::id::{DeploymentId, EnvId, PipelineRunId, ReleaseId, RunId};
+use crate::id::{DeploymentId, EnvId, Name, PipelineRunId, ReleaseId, RunId, SnapshotId};
 use crate::life::{Expiry, Life, Said};
 use crate::pipeline;
 use crate::release::Environment;
 use crate::schema::SchemaChange;
+use crate::source::{KeptBuilds, Source};
 use crate::time::Timestamp;
+
+/// How many runs of a pipeline are remembered, beside those that something still depends on.
+const PIPELINE_RUNS: usize = 50;
 
 /// Everything that the log says, folded.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct State {
     /// The environments.
     pub environments: BTreeMap<EnvId, Environment>,
-    /// The runs of pipelines, all that there ever were.
+    /// The runs of pipelines, as far as they are remembered.
     #[serde(default)]
     pub pipelines: BTreeMap<PipelineRunId, pipeline::Run>,
+    /// The builds of each stack that were made for themselves.
+    #[serde(default)]
+    pub builds: BTreeMap<Name, KeptBuilds>,
+    /// The repositories that are watched.
+    #[serde(default)]
+    pub sources: BTreeMap<Name, Source>,
 }
 
 /// Why an event does not fit the state. A log that holds such an event was tampered with or written by
@@ -57,9 +67,15 @@ pub enum MisfitEvent {
     /// It names a run of a pipeline that never began, or that is over.
     #[error("it names the pipeline's run {0}, which never began or is over")]
     NoPipelineRun(PipelineRunId),
+    /// It puts a snapshot in a volume's place that is not kept, or while the environment is up.
+    #[error("it restores {1} of {0}, which is not kept, or while {0} is up")]
+    NoSnapshot(EnvId, SnapshotId),
     /// It deploys to, or changes, an environment that ends or has ended.
     #[error("it names the environment {0}, which ends or has ended")]
     Over(EnvId),
+    /// It sets a secret of an environment whose secrets are being removed with its data.
+    #[error("it sets a secret of {0}, whose data and secrets are being removed")]
+    Purging(EnvId),
     /// It says that an environment has ended of which something is left.
     #[error("it says that {0} has ended, and it has not")]
     NotOver(EnvId),
@@ -69,6 +85,18 @@ pub enum MisfitEvent {
     /// It puts an environment to sleep of which something is under way, or that is not awake; or wakes one that is.
     #[error("it puts {0} to sleep, or wakes it, which cannot be now or is so already")]
     Sleepless(EnvId),
+    /// It adds a source that is there.
+    #[error("it adds the source {0}, which is there")]
+    SourceThere(Name),
+    /// It names a source that is not there.
+    #[error("it names the source {0}, which is not there")]
+    NoSource(Name),
+    /// It names a commit that was never seen, or sees one again.
+    #[error("it names the commit {1} of the source {0}, which was never seen; or sees it again")]
+    NoCommit(Name, String),
+    /// It drops a build that is not kept, or makes one again, or one without a number.
+    #[error("it names the build {1} of {0}, which is not kept; or makes it again")]
+    NoBuild(Name, String),
     /// It records something under a number that is taken.
     #[error("it records {1} of {0} again")]
     Repeated(EnvId, String),
@@ -80,6 +108,9 @@ impl State {
     /// # Errors
     /// [`MisfitEvent`] when the event does not follow from the state; the state is then unchanged.
     pub fn apply(&mut self, at: Timestamp, event: &Event) -> Result<Option<EnvId>, MisfitEvent> {
+        if event.is_of_sources() {
+            return self.apply_to_sources(event).map(|()| None);
+        }
         let Some(id) = event.env() else {
             return Ok(None);
         };
@@ -133,9 +164,29 @@ impl State {
         env.created(life);
         Ok(id.clone())
     }
-}
 
-impl State {
+    /// Of the runs of a pipeline those are remembered that are under way, the newest, and of each build that a release
+    /// in some environment has the last one, which says whether it may be promoted.
+    fn forget_runs(&mut self, new: &pipeline::Run) {
+        let environments = self.environments.values();
+        let environments = environments.filter(|env| env.id.stack() == new.stack);
+        let releases = environments.flat_map(|env| env.releases.values());
+        let mut needed: BTreeSet<&str> = releases.map(|r| r.build.version.as_str()).collect();
+        let of = |run: &&pipeline::Run| run.stack == new.stack && run.pipeline == new.pipeline;
+        let mut newer = 0;
+        let mut over = Vec::new();
+        for run in self.pipelines.values().rev().filter(of) {
+            newer += 1;
+            let last_of_build = needed.remove(run.build.version.as_str());
+            if newer > PIPELINE_RUNS && run.is_over() && !last_of_build {
+                over.push(run.id);
+            }
+        }
+        for id in over {
+            self.pipelines.remove(&id);
+        }
+    }
+
     fn apply_to_pipeline(
         &mut self,
         at: Timestamp,
@@ -147,6 +198,7 @@ impl State {
                 return Err(MisfitEvent::Repeated(env.clone(), id.to_string()));
             }
             self.pipelines.insert(id, (**run).clone());
+            self.forget_runs(run);
             return Ok(());
         }
         let run = self.pipelines.get_mut(&id).filter(|run| !run.is_over());

@@ -1,0 +1,253 @@
+//! The folders of volumes: made, measured, copied, removed.
+//!
+//! Decision: a volume is `volumes/STACK/ENVIRONMENT/NAME/data` of the state folder, its snapshots are folders beside
+//! it, each under its number. What is there and not in the log was never finished, and is swept away. A snapshot is put
+//! in a volume's place by one exchange of two names: whoever is killed meanwhile leaves the one or the other.
+
+mod error;
+mod snapshot;
+mod tree;
+
+pub use error::Error;
+pub use snapshot::{SnapshotPlace, snapshot_instance};
+pub use tree::RESERVE;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::RenameFlags;
+use ward_types::id::{EnvId, Name, SnapshotId};
+
+use crate::error::file;
+
+/// What is to become a volume's contents, until it does.
+const NEXT: &str = "next";
+
+/// What the name of a volume's former contents begins with, until the log has them as a snapshot.
+const BEFORE: &str = "before-";
+
+/// The volumes of a state folder.
+#[derive(Debug, Clone)]
+pub struct Volumes {
+    home: PathBuf,
+}
+
+impl Volumes {
+    /// Those of the state folder `home` (absolute).
+    #[must_use]
+    pub fn new(home: &Path) -> Self {
+        Self {
+            home: home.join("volumes"),
+        }
+    }
+
+    fn env(&self, env: &EnvId) -> PathBuf {
+        self.home
+            .join(env.stack().as_str())
+            .join(env.env().as_str())
+    }
+
+    fn volume(&self, env: &EnvId, volume: &Name) -> PathBuf {
+        self.env(env).join(volume.as_str())
+    }
+
+    /// What instances see of a volume.
+    #[must_use]
+    pub fn data(&self, env: &EnvId, volume: &Name) -> PathBuf {
+        self.volume(env, volume).join("data")
+    }
+
+    /// Where a snapshot lies.
+    #[must_use]
+    pub fn snapshot(&self, env: &EnvId, volume: &Name, snapshot: SnapshotId) -> PathBuf {
+        let snapshots = self.volume(env, volume).join("snapshots");
+        snapshots.join(snapshot.to_string())
+    }
+
+    /// Makes a volume where there is none, and sees to it that all that is in it belongs to `owner`, where Ward is
+    /// root: a volume may have been another service's before. Doing it again changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::TooDeep`].
+    pub fn ready(&self, env: &EnvId, volume: &Name, owner: u32) -> Result<PathBuf, Error> {
+        let data = self.data(env, volume);
+        private(&data)?;
+        let root = rustix::process::geteuid().is_root();
+        let belongs = fs::symlink_metadata(&data).map_err(file("read", &data))?;
+        if root && belongs.uid() != owner {
+            tree::give(&data, owner)?;
+        }
+        Ok(data)
+    }
+
+    /// The volumes that an environment has on the disk.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn list(&self, env: &EnvId) -> Result<Vec<Name>, Error> {
+        let names = names(&self.env(env))?.into_iter();
+        Ok(names.filter_map(|name| Name::parse(&name).ok()).collect())
+    }
+
+    /// How many bytes of the disk a volume takes, without its snapshots; 0 of one that is not there.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn bytes(&self, env: &EnvId, volume: &Name) -> Result<u64, Error> {
+        there(tree::bytes(&self.data(env, volume)))
+    }
+
+    /// The same of a snapshot.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn snapshot_bytes(
+        &self,
+        env: &EnvId,
+        volume: &Name,
+        snapshot: SnapshotId,
+    ) -> Result<u64, Error> {
+        there(tree::bytes(&self.snapshot(env, volume, snapshot)))
+    }
+
+    /// Removes the snapshots of an environment that are not to be kept, and what was never finished; what a volume held
+    /// before an exchange becomes a snapshot where it is to be kept, and else stays.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn sweep(
+        &self,
+        env: &EnvId,
+        keep: impl Fn(&Name, SnapshotId) -> bool,
+    ) -> Result<(), Error> {
+        for volume in self.list(env)? {
+            let snapshots = self.volume(env, &volume).join("snapshots");
+            let kept = |name: &str| name.parse().is_ok_and(|id| keep(&volume, id));
+            for name in names(&snapshots)? {
+                let path = snapshots.join(&name);
+                match name.strip_prefix(BEFORE) {
+                    Some(name) if kept(name) => {
+                        fs::rename(&path, snapshots.join(name)).map_err(file("rename", &path))?;
+                    }
+                    // What was data is removed only by somebody who says so.
+                    Some(_) => {}
+                    None if kept(&name) => {}
+                    None => remove(&path)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies a snapshot, to take a volume's place.
+    ///
+    /// # Errors
+    /// [`Error`], as it says; nothing of the copy is left then.
+    pub fn prepare(&self, env: &EnvId, volume: &Name, snapshot: SnapshotId) -> Result<(), Error> {
+        let (from, next) = (
+            self.snapshot(env, volume, snapshot),
+            self.volume(env, volume).join(NEXT),
+        );
+        if !from.is_dir() {
+            return Err(Error::NoSnapshot { path: from });
+        }
+        remove(&next)?;
+        tree::copy(&from, &next).inspect_err(|_| drop(remove(&next)))
+    }
+
+    /// Puts what [`Volumes::prepare`] made in a volume's place. What the volume held becomes the snapshot `kept` at the
+    /// next sweep that is to keep it: when the log has it. No instance that sees the volume may run.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn exchange(&self, env: &EnvId, volume: &Name, kept: SnapshotId) -> Result<(), Error> {
+        let (data, next) = (self.data(env, volume), self.volume(env, volume).join(NEXT));
+        let snapshots = self.volume(env, volume).join("snapshots");
+        private(&snapshots)?;
+        let kept = snapshots.join(format!("{BEFORE}{kept}"));
+        private(&data)?;
+        let here = rustix::fs::CWD;
+        rustix::fs::renameat_with(here, &next, here, &data, RenameFlags::EXCHANGE)
+            .map_err(|errno| file("exchange", &data)(errno.into()))?;
+        fs::rename(&next, &kept).map_err(file("rename", &next))
+    }
+
+    /// Takes [`Volumes::exchange`] back, which nobody recorded.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn take_back(&self, env: &EnvId, volume: &Name, kept: SnapshotId) -> Result<(), Error> {
+        let (data, next) = (self.data(env, volume), self.volume(env, volume).join(NEXT));
+        let snapshots = self.volume(env, volume).join("snapshots");
+        let kept = snapshots.join(format!("{BEFORE}{kept}"));
+        fs::rename(&data, &next).map_err(file("rename", &data))?;
+        fs::rename(&kept, &data).map_err(file("rename", &kept))?;
+        remove(&next)
+    }
+
+    /// Removes a volume with its snapshots, for ever. Removing what is not there does nothing. No instance that sees
+    /// it may run.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn delete(&self, env: &EnvId, volume: &Name) -> Result<(), Error> {
+        remove(&self.volume(env, volume))
+    }
+
+    /// Removes all volumes of an environment, and the folders above that nothing else is in.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn purge(&self, env: &EnvId) -> Result<(), Error> {
+        remove(&self.env(env))?;
+        // One that holds another environment's is not empty, and stays.
+        let stack = self.home.join(env.stack().as_str());
+        let _ = fs::remove_dir(stack).and_then(|()| fs::remove_dir(&self.home));
+        Ok(())
+    }
+}
+
+fn there(bytes: Result<u64, Error>) -> Result<u64, Error> {
+    match bytes {
+        Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(0),
+        other => other,
+    }
+}
+
+/// A folder that only its owner may enter, and those above it.
+fn private(folder: &Path) -> Result<(), Error> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(file("create", folder))
+}
+
+fn remove(folder: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file("remove", folder)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The names of the folders directly in one; none where it is not there.
+fn names(folder: &Path) -> Result<Vec<String>, Error> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(file("read", folder)(error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(file("read", folder))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            found.push(name);
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,34 @@
+# Copies what a volume holds into a snapshot, while instances may go on writing to it.
+#
+# A file that goes away meanwhile is no failure. While it copies, and behind that, it looks at the disk: one that is full
+# would take down everything else on it, so it gives up before that.
+export LC_ALL=C
+rm -f /tmp/ended
+
+copy() {
+    cp --archive --reflink=auto /from/. /to/ 2>/tmp/said
+    status=$?
+    if [ "$status" -ne 0 ] && ! grep -qv ': No such file or directory$' /tmp/said; then
+        status=0
+    fi
+    [ "$status" -eq 0 ] || cat /tmp/said >&2
+    sync --file-system /to || status=1
+    echo "$status" >/tmp/ending && mv /tmp/ending /tmp/ended
+}
+
+must_have_room() {
+    # shellcheck disable=SC2046 # two numbers
+    set -- $(stat --file-system --format='%a %S' /to)
+    if [ $(($1 * $2)) -lt "$WARD_RESERVE" ]; then
+        echo "the disk is nearly full: less than $((WARD_RESERVE >> 20)) MiB are free; it is given up before others suffer" >&2
+        exit 4
+    fi
+}
+
+copy &
+until [ -e /tmp/ended ]; do
+    must_have_room
+    sleep 0.05
+done
+must_have_room
+exit "$(cat /tmp/ended)"

@@ -1,0 +1,219 @@
+//! Passwords of databases: rotated under load, while rows are copied, and where they do not open; and who sees them.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that fails says what it saw"
+)]
+
+mod support;
+
+use std::fs;
+use std::io::Write as _;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use support::load::{Load, get};
+use support::{Ran, Ward, eventually, kill9, poll};
+
+const HOST: &str = "shop.localhost";
+
+/// Each request is a session of its own in the database, so that each needs a password that is valid.
+const COUNTS: &str = r#"
+import os, subprocess
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        status, text = 200, "ok"
+        if self.path != "/healthz":
+            sql = "insert into hit values (1); select count(*), current_user, session_user from hit"
+            ran = subprocess.run(["psql", "-qAtX", "-c", sql], capture_output=True, text=True)
+            status, text = (200, ran.stdout) if ran.returncode == 0 else (500, ran.stderr)
+            if ran.returncode != 0:
+                print(ran.stderr, flush=True)
+        data = text.encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+    def do_POST(self):
+        left = int(self.headers["content-length"])
+        while left:
+            left -= len(self.rfile.read(min(left, 65536)))
+        self.path = "/"
+        self.do_GET()
+    def log_message(self, *args):
+        pass
+subprocess.run(["psql", "-qAtX", "-c", "create table if not exists hit (n int)"])
+ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"#;
+
+/// Two instances of a service, and its database.
+fn stack(ward: &Ward) {
+    ward.write("counts.py", COUNTS);
+    ward.write(
+        "ward.toml",
+        r#"
+[stack]
+name = "shop"
+version = "1.0"
+keep_warm = "1s"
+
+[service.web]
+build = { files = ["counts.py"], run = ["python3", "-u", "counts.py"], base = "host" }
+port = 8000
+health = { path = "/healthz", interval = "50ms", healthy = 2 }
+instances = 2
+route = { host = "shop.localhost" }
+links = ["db"]
+
+[database.db]
+engine = "postgres"
+
+[environment.dev]
+copy_data = "allowed"
+"#,
+    );
+}
+
+fn piped(ward: &Ward, arguments: &[&str], input: &str) -> Ran {
+    let mut child = shell(ward, arguments);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).unwrap();
+    drop(stdin);
+    Ran::of(arguments, child.wait_with_output().unwrap())
+}
+
+fn shell(ward: &Ward, arguments: &[&str]) -> Child {
+    let mut command = ward.command(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn asked(ward: &Ward, path: &str) -> String {
+    get(&ward.http(), HOST, path).unwrap().body
+}
+
+fn withdrawn(ward: &Ward, times: usize) -> bool {
+    let events = ward.ok(&["events", "-n", "1000"]);
+    events.matches("is withdrawn, nothing uses it").count() == times
+}
+
+fn is_withdrawn(ward: &Ward, times: usize) {
+    let gone = poll(Duration::from_secs(60), || withdrawn(ward, times));
+    assert!(gone, "{}", ward.ok(&["status"]));
+}
+
+#[test]
+fn a_databases_password_is_rotated_under_load_and_no_request_fails() {
+    let ward = Ward::new();
+    stack(&ward);
+    ward.up();
+    assert!(asked(&ward, "/").ends_with("|app|app\n"));
+    let load = Load::start(&ward.http(), HOST);
+    for (times, user) in [(1, "app_1"), (2, "app_2"), (3, "app_1")] {
+        let rotated = ward.run(&["secret", "rotate", "database/db"]);
+        assert_eq!(rotated.code(), 0, "{rotated:?}");
+        let answer = asked(&ward, "/");
+        assert!(answer.ends_with(&format!("|app|{user}\n")), "{answer}");
+        let before = load.asked();
+        eventually("requests go on", || load.asked() > before + 20);
+        is_withdrawn(&ward, times);
+    }
+    let (asked_for, failures) = load.end();
+    // `cargo xtask bench environments` reads it.
+    println!(
+        "measured: {} of {asked_for} requests failed",
+        failures.len()
+    );
+    assert_eq!(failures, Vec::<String>::new(), "of {asked_for}");
+    // The passwords before are not valid, the newest is, and tables belong to one role.
+    let roles = "select rolname, rolcanlogin from pg_roles where rolname like 'app%' order by 1";
+    let shown = piped(
+        &ward,
+        &["db", "psql", "db", "--", "-At"],
+        &format!("{roles};\nselect tableowner from pg_tables where tablename = 'hit';"),
+    );
+    assert_eq!(shown.success(), "app|f\napp_1|t\napp_2|f\napp\n");
+    // Back: instances of the release before get the password that is valid.
+    ward.ok(&["rollback", "--to", "r1"]);
+    assert!(asked(&ward, "/").ends_with("|app|app_1\n"));
+}
+
+#[test]
+fn a_password_is_not_withdrawn_from_a_copy_that_is_under_way() {
+    let ward = Ward::new();
+    stack(&ward);
+    ward.up();
+    // A lock that a copy waits for, until the session ends.
+    let mut holder = shell(&ward, &["db", "psql", "db", "--env", "dev", "--", "-qAt"]);
+    let mut stdin = holder.stdin.take().unwrap();
+    let lock = b"begin; lock table hit in access exclusive mode;\n";
+    stdin.write_all(lock).unwrap();
+    let counted = |from: &str| {
+        let sql = format!("select count(*) from {from}");
+        ward.ok(&["db", "psql", "db", "--env", "dev", "--", "-qAt", "-c", &sql])
+    };
+    eventually("the table is locked", || {
+        counted("pg_locks where mode = 'AccessExclusiveLock' and relation = 'hit'::regclass")
+            == "1\n"
+    });
+    let clone = shell(&ward, &["env", "clone", "dev", "demo"]);
+    eventually("the copy has begun", || {
+        let waits = "application_name = 'pg_dump' and wait_event_type = 'Lock'";
+        counted(&format!("pg_stat_activity where {waits}")) == "1\n"
+    });
+    let rotate = ["secret", "rotate", "database/db", "--env", "dev"];
+    ward.ok(&rotate);
+    // Of all that had the password before, only the copy is left.
+    let mut said = String::new();
+    let only = poll(Duration::from_secs(60), || {
+        let again = ward.run(&rotate);
+        assert_eq!(again.code(), 1, "it was withdrawn: {again:?}");
+        said = again.stderr();
+        said.contains("is not withdrawn yet: db-r1-") && !said.contains("web-r1-")
+    });
+    assert!(only, "{said}");
+    drop(stdin);
+    holder.wait().unwrap();
+    Ran::of(&["env", "clone"], clone.wait_with_output().unwrap()).success();
+    is_withdrawn(&ward, 1);
+}
+
+#[test]
+fn a_password_that_does_not_open_is_rotated_all_the_same() {
+    let ward = Ward::new();
+    stack(&ward);
+    ward.up();
+    // What the database's own instance holds is for nobody who does not ask for it.
+    let passwords = |arguments: &[&str]| {
+        let said = ward.ok(&[&["exec", "--env", "dev"], arguments, &["db", "--", "env"]].concat());
+        ["WARD_SUPERUSER_PASSWORD=", "PGPASSWORD="].map(|name| said.contains(name))
+    };
+    assert_eq!(passwords(&[]), [false, false]);
+    assert_eq!(passwords(&["--secrets"]), [true, true]);
+    let events = ward.ok(&["events"]);
+    assert_eq!(events.matches(", with its secrets").count(), 1, "{events}");
+    ward.ok(&["secret", "rotate", "database/db"]);
+    is_withdrawn(&ward, 1);
+    let sealed = ward.home().join("sealed/shop/dev/database.db/1.json");
+    fs::write(&sealed, "{}").unwrap();
+    let before = ward.instances("db")[0]["id"].clone();
+    for component in ["web", "db"] {
+        for instance in ward.instances(component) {
+            kill9(i32::try_from(instance["pid"].as_i64().unwrap()).unwrap());
+        }
+    }
+    // The database needs none of its clients' passwords.
+    let back = poll(Duration::from_secs(60), || {
+        let mut all = ward.instances("db").into_iter();
+        all.any(|instance| instance["id"] != before && instance["state"]["state"] == "healthy")
+    });
+    assert!(back, "{}", ward.ok(&["status"]));
+    let status = ward.ok(&["status"]);
+    assert!(ward.healthy("web").is_empty(), "{status}");
+    ward.ok(&["secret", "rotate", "database/db"]);
+    let answer = asked(&ward, "/");
+    assert!(answer.ends_with("|app|app_2\n"), "{answer}");
+}

@@ -1,0 +1,648 @@
+//! Where builds come from: folders and revisions, repositories that are watched, and those that people push to.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that fails says what it saw"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use aws_lc_rs::hmac;
+use serde_json::Value;
+use support::load::get;
+use support::{APP, Ward, eventually, kill9};
+use tempfile::TempDir;
+
+/// A repository with a work tree, whose commits are Anna's.
+struct Work(TempDir);
+
+const PIPELINE: &str = r#"
+[environment.dev]
+[environment.prod]
+service.web.route.host = "prod.localhost"
+[pipeline.delivery]
+stages = ["dev", "prod"]
+"#;
+
+impl Work {
+    fn new() -> Self {
+        let work = Self(TempDir::new().unwrap());
+        work.git(&["init", "-q", "-b", "main"]);
+        work.write("app.py", APP);
+        work
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn text(&self) -> &str {
+        self.path().to_str().unwrap()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path().join(name), text).unwrap();
+    }
+
+    fn tried(&self, args: &[&str]) -> Output {
+        let mut git = Command::new("git");
+        git.args([
+            "-c",
+            "user.name=Anna Bauer",
+            "-c",
+            "user.email=anna@example.com",
+        ]);
+        git.args(["-c", "commit.gpgSign=false"]);
+        git.args(args).current_dir(self.path());
+        // Variables of the test's own Ward mean nothing to another person's shell.
+        git.env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .stdin(Stdio::null());
+        git.output().unwrap()
+    }
+
+    fn git(&self, args: &[&str]) -> String {
+        let output = self.tried(args);
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Commits an application that answers this; its id.
+    fn commit(&self, answer: &str, more: &str) -> String {
+        self.write("ward.toml", &stack(answer, more));
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "-m", &format!("Answer {answer}")]);
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    fn short(&self, id: &str) -> String {
+        id[..10].to_owned()
+    }
+}
+
+fn stack(answer: &str, more: &str) -> String {
+    format!(
+        r#"
+[stack]
+name = "shop"
+version = "1.0"
+
+[service.web]
+build = {{ files = ["app.py"], run = ["python3", "-u", "app.py"], base = "host" }}
+port = 8000
+health = {{ path = "/healthz", interval = "50ms", healthy = 2 }}
+route = {{ host = "dev.localhost" }}
+start_timeout = "10s"
+env = {{ ANSWER = "{answer}" }}
+{more}
+"#
+    )
+}
+
+fn said(output: &Output) -> String {
+    let text = [&output.stdout[..], &output.stderr].concat();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+fn answers(ward: &Ward, env: &str) -> Option<String> {
+    let answer = get(&ward.http(), &format!("{env}.localhost"), "/").ok()?;
+    (answer.status == 200).then_some(answer.body)
+}
+
+fn shown(ward: &Ward, source: &str) -> Value {
+    json(&ward.ok(&["source", "show", source, "--output", "json"]))
+}
+
+/// What became of each commit, the oldest first.
+fn standings(ward: &Ward, source: &str) -> Vec<(String, String)> {
+    let shown = shown(ward, source);
+    let commits = shown["source"]["commits"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let of = |seen: &Value| (text(&seen["commit"]["id"]), text(&seen["standing"]["is"]));
+    commits.iter().map(of).collect()
+}
+
+/// How often each commit was built, by the log.
+fn builds_of(ward: &Ward, commit: &str) -> usize {
+    let events = ward.ok(&["events", "--output", "json", "-n", "1000"]);
+    let made = events.lines().map(json).filter(|record| {
+        let event = &record["event"];
+        event["kind"] == "build_made" && event["build"]["build"]["provenance"]["id"] == commit
+    });
+    made.count()
+}
+
+fn runs(ward: &Ward) -> Vec<Value> {
+    let runs = ward.ok(&["pipeline", "show", "--output", "json"]);
+    serde_json::from_str(&runs).unwrap()
+}
+
+#[test]
+fn a_build_of_a_revision_is_kept_and_released_later_and_knows_its_commit() {
+    let (ward, work) = (Ward::new(), Work::new());
+    let first = work.commit("one", PIPELINE);
+    work.commit("two", PIPELINE);
+    work.write("ward.toml", "no stack file at all");
+    let built = ward.ok(&["build", work.text(), "--rev", "HEAD~1"]);
+    assert!(built.starts_with("1.0.1\nweb sha256:"), "{built}");
+    let list = json(&ward.ok(&["build", "--list", "--output", "json"]));
+    let made = &list[0]["build"]["provenance"];
+    assert_eq!(
+        (&made["id"], &made["tree"]),
+        (&Value::from(first.clone()), &Value::from("as_committed"))
+    );
+    assert_eq!(made["author"], "Anna Bauer <anna@example.com>");
+    ward.run(&["releases", "--env", "shop/dev"])
+        .fails(1, &["there is no environment shop/dev"]);
+    assert_eq!(answers(&ward, "dev"), None, "a build is released nowhere");
+    ward.run(&["build", work.text(), "--rev", "nowhere"])
+        .fails(1, &["has no revision nowhere", "nothing was changed"]);
+    ward.run(&["build", work.text()]).fails(2, &["ward.toml"]);
+    // The same again is the same build.
+    let again = ward.ok(&["build", work.text(), "--rev", &first]);
+    assert_eq!(again, built);
+
+    ward.ok(&["deploy", "--build", "1.0.1"]);
+    assert_eq!(answers(&ward, "dev").as_deref(), Some("one"));
+    let releases = ward.ok(&["releases", "--env", "shop/dev"]);
+    let of = format!("1.0.1 of {} by Anna Bauer", work.short(&first));
+    assert!(releases.contains(&of), "{releases}");
+    let status = ward.ok(&["status"]);
+    assert!(status.contains(&of), "{status}");
+    ward.run(&["deploy", "--build", "1.0.9"])
+        .fails(1, &["no build 1.0.9 is kept"]);
+    ward.run(&["deploy", "--build", "other/1.0.1"])
+        .fails(1, &["no build other/1.0.1 is kept"]);
+    ward.ok(&["pipeline", "run", "delivery", "--build", "shop/1.0.1"]);
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("one"));
+    let prod = json(&ward.ok(&["releases", "--env", "shop/prod", "--output", "json"]));
+    assert_eq!(prod[0]["provenance"]["id"], Value::from(first));
+
+    // A folder with changes is deployed with that word, and one without git without.
+    work.write("ward.toml", &stack("three", PIPELINE));
+    let plan = ward.run(&["plan", work.text()]);
+    assert!(
+        said_of(&plan).contains("with changes that no commit holds"),
+        "{plan:?}"
+    );
+    ward.ok(&["deploy", work.text()]);
+    let releases = ward.ok(&["releases", "--env", "shop/dev"]);
+    assert!(releases.contains("+ by Anna Bauer"), "{releases}");
+    ward.write("ward.toml", &stack("four", PIPELINE));
+    ward.ok(&["deploy", ward.dir().to_str().unwrap()]);
+    let dev = json(&ward.ok(&["releases", "--env", "shop/dev", "--output", "json"]));
+    assert_eq!(dev[0].get("provenance"), None, "{dev:#}");
+    ward.ok(&["audit", "verify"]);
+}
+
+fn said_of(ran: &support::Ran) -> String {
+    format!("{}{}", ran.stdout(), ran.stderr())
+}
+
+#[test]
+fn each_commit_of_a_branch_is_built_once_and_goes_through_the_pipeline() {
+    let (ward, work) = (Ward::new(), Work::new());
+    let first = work.commit("one", PIPELINE);
+    ward.ok(&["up", "--platform"]);
+    let add = ["source", "add", "app", work.text(), "--branch"];
+    ward.run(&[&add[..], &["nowhere"]].concat())
+        .fails(1, &["branch nowhere", "nothing was changed"]);
+    assert!(
+        ward.run(&["source", "list"])
+            .stderr()
+            .contains("no repository is watched")
+    );
+    let more = ["main", "--pipeline", "delivery", "--poll", "1s"];
+    ward.ok(&[&add[..], &more].concat());
+    ward.run(&[&add[..], &more].concat())
+        .fails(1, &["there is a source app already"]);
+    eventually("prod has the commit", || {
+        answers(&ward, "prod").as_deref() == Some("one")
+    });
+    eventually("the run is over", || {
+        runs(&ward)[0]["position"]["at"] == "ended"
+    });
+
+    let second = work.commit("two", PIPELINE);
+    eventually("prod has the next commit", || {
+        answers(&ward, "prod").as_deref() == Some("two")
+    });
+    let prod = json(&ward.ok(&["releases", "--env", "shop/prod", "--output", "json"]));
+    let made = &prod[0]["provenance"];
+    assert_eq!(
+        (&made["id"], &made["source"]),
+        (&Value::from(second.clone()), &Value::from("app"))
+    );
+    assert_eq!(prod[0]["by"], "source:app");
+    eventually("the second run is over", || {
+        runs(&ward)[0]["position"]["at"] == "ended"
+    });
+
+    // What was built is not built again: after a kill, and when the branch goes back.
+    kill9(ward.server_pid());
+    ward.ok(&["up", "--platform"]);
+    work.git(&["reset", "-q", "--hard", &first]);
+    ward.ok(&["source", "sync", "app"]);
+    assert_eq!([&first, &second].map(|id| builds_of(&ward, id)), [1, 1]);
+    assert_eq!(runs(&ward).len(), 2);
+
+    // One that cannot be built is told, and tried again only when somebody says so.
+    let broken = work.commit("three", "nonsense = 1");
+    eventually("it failed", || {
+        standings(&ward, "app").last() == Some(&(broken.clone(), "failed".into()))
+    });
+    let list = ward.ok(&["source", "show", "app"]);
+    assert!(list.contains("its stack file has a mistake"), "{list}");
+    ward.run(&["source", "sync", "app", "--again"])
+        .fails(1, &["its stack file has a mistake", "--again"]);
+    assert_eq!(builds_of(&ward, &broken), 0);
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("two"));
+
+    ward.ok(&["source", "remove", "app"]);
+    work.commit("four", PIPELINE);
+    assert!(!ward.home().join("sources/app").exists());
+    ward.run(&["source", "show", "app"])
+        .fails(1, &["there is no source app"]);
+    assert_eq!(
+        answers(&ward, "prod").as_deref(),
+        Some("two"),
+        "what serves goes on"
+    );
+    ward.ok(&["audit", "verify"]);
+}
+
+#[test]
+fn p4_a_commit_whose_build_was_killed_is_built_when_ward_is_back() {
+    let (ward, work) = (Ward::new(), Work::new());
+    let slow = stack("one", "").replace(
+        "build = { files",
+        r#"build = { command = ["sh", "-c", "while [ ! -e $HOME/go ]; do sleep 0.05; done"], files"#,
+    );
+    work.write("ward.toml", &slow);
+    work.git(&["add", "-A"]);
+    work.git(&["commit", "-q", "-m", "Slow"]);
+    let id = work.git(&["rev-parse", "HEAD"]);
+    ward.ok(&["up", "--platform"]);
+    ward.ok(&[
+        "source",
+        "add",
+        "app",
+        work.text(),
+        "--branch",
+        "main",
+        "--env",
+        "dev",
+    ]);
+    eventually("it is being built", || {
+        shown(&ward, "app")["waiting"]
+            .to_string()
+            .contains("is being built")
+    });
+    kill9(ward.server_pid());
+    ward.ok(&["up", "--platform"]);
+    fs::write(ward.home().join("go"), "").unwrap();
+    eventually("it serves", || {
+        answers(&ward, "dev").as_deref() == Some("one")
+    });
+    assert_eq!(builds_of(&ward, &id), 1);
+    kill9(ward.server_pid());
+    ward.ok(&["up", "--platform"]);
+    eventually("it is deployed", || {
+        standings(&ward, "app") == [(id.clone(), "deployed".into())]
+    });
+    assert_eq!(builds_of(&ward, &id), 1);
+    let dev = json(&ward.ok(&["releases", "--env", "shop/dev", "--output", "json"]));
+    assert_eq!(dev.as_array().unwrap().len(), 1, "{dev:#}");
+}
+
+/// How many events of this kind are in the log.
+fn events_of(ward: &Ward, kind: &str) -> usize {
+    let events = ward.ok(&["events", "--output", "json", "-n", "10000"]);
+    let of = events
+        .lines()
+        .filter(|line| json(line)["event"]["kind"] == kind);
+    of.count()
+}
+
+#[test]
+fn p4_a_server_that_is_killed_on_the_way_of_a_commit_builds_it_once_and_runs_its_pipeline_once() {
+    let (ward, work) = (Ward::new(), Work::new());
+    work.commit("zero", PIPELINE);
+    ward.ok(&["up", "--platform"]);
+    let add = ["source", "add", "app", work.text(), "--branch", "main"];
+    ward.ok(&[&add[..], &["--pipeline", "delivery", "--poll", "1s"]].concat());
+    let serves = |answer: &str| {
+        eventually("prod has the commit", || {
+            answers(&ward, "prod").as_deref() == Some(answer)
+        });
+        eventually("every run is over", || {
+            runs(&ward)
+                .iter()
+                .all(|run| run["position"]["at"] == "ended")
+        });
+    };
+    serves("zero");
+    let steps = [
+        "commit_seen",
+        "build_made",
+        "pipeline_began",
+        "release_recorded",
+        "deployment_queued",
+        "pipeline_moved",
+    ];
+    for (number, step) in steps.iter().enumerate() {
+        let before = events_of(&ward, step);
+        let id = work.commit(step, PIPELINE);
+        eventually(step, || events_of(&ward, step) > before);
+        kill9(ward.server_pid());
+        ward.ok(&["up", "--platform"]);
+        serves(step);
+        assert_eq!(builds_of(&ward, &id), 1, "{step}");
+        assert_eq!(runs(&ward).len(), number + 2, "{step}");
+    }
+    let all = standings(&ward, "app");
+    assert!(all.iter().all(|(_, is)| is == "began"), "{all:?}");
+    ward.ok(&["audit", "verify"]);
+}
+
+/// A repository that Ward hosts, and a work tree that pushes to it.
+fn hosted(ward: &Ward, more: &[&str]) -> Work {
+    let work = Work::new();
+    ward.ok(&["up", "--platform"]);
+    let add = ["source", "add", "app", "--hosted", "--branch", "main"];
+    ward.ok(&[&add[..], more].concat());
+    let remote = ward.ok(&["source", "show", "app", "--remote"]);
+    work.git(&["remote", "add", "ward", remote.trim()]);
+    work
+}
+
+#[test]
+fn a_git_push_is_built_and_its_way_is_told_and_a_broken_stack_file_is_refused() {
+    let ward = Ward::new();
+    let work = hosted(&ward, &["--pipeline", "delivery"]);
+    let first = work.commit("one", PIPELINE);
+    let pushed = work.tried(&["push", "ward", "main"]);
+    let says = said(&pushed);
+    assert!(pushed.status.success(), "{says}");
+    assert!(
+        says.contains("remote:") && says.contains("1.0.1 has passed the pipeline delivery"),
+        "{says}"
+    );
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("one"));
+    let run = &runs(&ward)[0];
+    assert_ne!(
+        run["author"], "source:app",
+        "the author of the run is who pushed"
+    );
+    assert_eq!(run["provenance"]["id"], Value::from(first.clone()));
+
+    work.commit("two", "[service.web2]\nport = \"many\"\nnonsense = 1\n");
+    let refused = work.tried(&["push", "ward", "main"]);
+    let says = said(&refused);
+    assert!(!refused.status.success(), "{says}");
+    for word in [
+        "nonsense",
+        "port",
+        "the push is refused",
+        "pre-receive hook declined",
+    ] {
+        assert!(says.contains(word), "it does not say {word}: {says}");
+    }
+    work.commit("two", "");
+    let says = said(&work.tried(&["push", "ward", "main"]));
+    assert!(says.contains("has no pipeline delivery"), "{says}");
+    fs::remove_file(work.path().join("ward.toml")).unwrap();
+    work.git(&["commit", "-qam", "No stack file"]);
+    let says = said(&work.tried(&["push", "ward", "main"]));
+    assert!(says.contains("there is no file ward.toml of"), "{says}");
+    // Nothing of that was taken.
+    let remote = ward.ok(&["source", "show", "app", "--remote"]);
+    let tip = work.git(&["--git-dir", remote.trim(), "rev-parse", "main"]);
+    assert_eq!(tip, first);
+    assert_eq!(standings(&ward, "app").len(), 1);
+    // Another branch is kept, and not looked into.
+    let other = work.tried(&["push", "ward", "main:other"]);
+    assert!(
+        said(&other).contains("does not follow what was pushed"),
+        "{other:?}"
+    );
+
+    ward.run(&["source", "remove", "app"])
+        .fails(1, &["no terminal to ask at"]);
+    ward.ok(&["source", "remove", "app", "--yes"]);
+    assert!(!PathBuf::from(remote.trim()).exists());
+}
+
+#[test]
+fn of_two_pushes_at_once_each_commit_is_seen_and_built_at_most_once() {
+    let ward = Ward::new();
+    let work = hosted(&ward, &["--env", "dev"]);
+    let first = work.commit("one", "");
+    let second = work.commit("two", "");
+    let push = |what: String| {
+        let mut git = Command::new("git");
+        git.args(["push", "ward", &what]).current_dir(work.path());
+        git.stdout(Stdio::piped()).stderr(Stdio::piped());
+        git.spawn().unwrap()
+    };
+    let both = [
+        push(format!("{first}:refs/heads/main")),
+        push(format!("{second}:refs/heads/main")),
+    ];
+    let both = both.map(|git| git.wait_with_output().unwrap());
+    // The one that came second may have found what it did not expect; then its pusher is told by git.
+    assert!(
+        both.iter().any(|output| output.status.success()),
+        "{both:?}"
+    );
+    work.git(&["push", "ward", "main"]);
+    eventually("the newest serves", || {
+        answers(&ward, "dev").as_deref() == Some("two")
+    });
+    eventually("nothing waits", || {
+        standings(&ward, "app")
+            .iter()
+            .all(|(_, is)| is == "deployed" || is == "passed")
+    });
+    let seen: Vec<String> = standings(&ward, "app")
+        .into_iter()
+        .map(|(id, _)| id)
+        .collect();
+    assert!(seen.contains(&second), "{seen:?}");
+    if both[0].status.success() {
+        assert!(seen.contains(&first), "{seen:?}");
+    }
+    assert_eq!(builds_of(&ward, &second), 1);
+    assert!(builds_of(&ward, &first) <= 1);
+    ward.ok(&["audit", "verify"]);
+}
+
+#[test]
+fn what_is_pushed_while_no_server_runs_is_built_when_one_does() {
+    let ward = Ward::new();
+    let work = hosted(&ward, &["--env", "dev"]);
+    let id = work.commit("one", "");
+    kill9(ward.server_pid());
+    let pushed = work.tried(&["push", "ward", "main"]);
+    assert!(
+        pushed.status.success() && said(&pushed).contains("no Ward server runs"),
+        "{pushed:?}"
+    );
+    work.commit("two", "nonsense = 1");
+    assert!(!work.tried(&["push", "ward", "main"]).status.success());
+    ward.ok(&["up", "--platform"]);
+    eventually("it serves", || {
+        answers(&ward, "dev").as_deref() == Some("one")
+    });
+    assert_eq!(builds_of(&ward, &id), 1);
+}
+
+/// Sends a webhook; the status that it is answered with.
+fn hook(url: &str, header: &str, body: &str) -> u16 {
+    let mut curl = Command::new("curl");
+    curl.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST"]);
+    curl.args(["-H", header, "--data-binary", body, url]);
+    let output = curl.output().unwrap();
+    String::from_utf8(output.stdout).unwrap().parse().unwrap()
+}
+
+fn signature(secret: &str, body: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let tag = hmac::sign(&key, body.as_bytes());
+    let hex: String = tag
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("X-Hub-Signature-256: sha256={hex}")
+}
+
+#[test]
+fn a_webhook_leads_to_a_look_and_one_with_a_bad_signature_to_nothing() {
+    let (ward, work) = (Ward::new(), Work::new());
+    work.commit("one", "");
+    ward.ok(&["up", "--platform"]);
+    let add = [
+        "source",
+        "add",
+        "app",
+        work.text(),
+        "--branch",
+        "main",
+        "--env",
+        "dev",
+    ];
+    let add = [&add[..], &["--poll", "24h", "--webhook"]].concat();
+    ward.run(&add)
+        .fails(1, &["takes no webhooks", "--hooks-addr"]);
+    ward.ok(&["down"]);
+    let up = ward
+        .command(&["up", "--platform", "--hooks-addr", "127.0.0.1:0"])
+        .output()
+        .unwrap();
+    assert!(up.status.success(), "{up:?}");
+    let secret = ward.ok(&add);
+    let secret = secret.trim();
+    assert!(secret.len() > 30, "{secret}");
+    eventually("the first serves", || {
+        answers(&ward, "dev").as_deref() == Some("one")
+    });
+    let url = shown(&ward, "app")["hook"].as_str().unwrap().to_owned();
+
+    let second = work.commit("two", "");
+    let body = r#"{"ref":"refs/heads/evil","repository":{"clone_url":"/etc"}}"#;
+    for (header, sent) in [
+        (signature("another secret", body), body),
+        (signature(secret, "another body"), body),
+        ("X-Gitlab-Token: wrong".to_owned(), body),
+        ("X-None: x".to_owned(), body),
+    ] {
+        assert_eq!(hook(&url, &header, sent), 403, "{header}");
+    }
+    assert_eq!(
+        hook(
+            &url.replace("/app", "/other"),
+            &signature(secret, body),
+            body
+        ),
+        403
+    );
+    assert_eq!(
+        standings(&ward, "app").len(),
+        1,
+        "a webhook without its secret led to a look"
+    );
+    let show = ward.ok(&["source", "show", "app"]);
+    assert!(show.contains("a webhook was refused at"), "{show}");
+
+    assert_eq!(hook(&url, &signature(secret, body), body), 202);
+    eventually("the second serves", || {
+        answers(&ward, "dev").as_deref() == Some("two")
+    });
+    // Again, it comes to nothing; and as GitLab says it.
+    assert_eq!(hook(&url, &signature(secret, body), body), 202);
+    assert_eq!(hook(&url, &format!("X-Gitlab-Token: {secret}"), body), 202);
+    let third = work.commit("three", "");
+    assert_eq!(hook(&url, &format!("X-Gitlab-Token: {secret}"), body), 202);
+    eventually("the third serves", || {
+        answers(&ward, "dev").as_deref() == Some("three")
+    });
+    assert_eq!([&second, &third].map(|id| builds_of(&ward, id)), [1, 1]);
+    let events = ward.ok(&["events", "--output", "json", "-n", "1000"]);
+    assert!(!events.contains(secret), "the log has the secret");
+    let log = fs::read_to_string(ward.home().join("server.log")).unwrap();
+    assert!(!log.contains(secret), "the server's log has the secret");
+}
+
+#[test]
+fn tags_that_come_are_built_and_addresses_with_a_password_are_refused() {
+    let (ward, work) = (Ward::new(), Work::new());
+    work.commit("one", "");
+    work.git(&["tag", "v1"]);
+    ward.ok(&["up", "--platform"]);
+    for (address, says) in [
+        ("https://anna:s3cret@127.0.0.1/x", "password"),
+        ("ext::sh -c x", "no address of a repository"),
+        ("http://127.0.0.1/x", "does not fetch by http"),
+        ("relative/path", "no address of a repository"),
+    ] {
+        let refused = ward.run(&["source", "add", "bad", address, "--branch", "main"]);
+        refused.fails(1, &[says, "nothing was changed"]);
+        assert!(!said_of(&refused).contains("s3cret"), "{refused:?}");
+    }
+    let add = [
+        "source",
+        "add",
+        "app",
+        work.text(),
+        "--tag",
+        "v*",
+        "--poll",
+        "1s",
+    ];
+    ward.ok(&add);
+    assert_eq!(standings(&ward, "app")[0].1, "there");
+    let second = work.commit("two", "");
+    work.git(&["tag", "-a", "-m", "The second", "v2"]);
+    work.git(&["tag", "w3"]);
+    let built = (second.clone(), "built".to_owned());
+    eventually("the tag is built", || {
+        standings(&ward, "app").last() == Some(&built)
+    });
+    let list = json(&ward.ok(&["build", "--list", "--output", "json"]));
+    assert_eq!(list[0]["build"]["provenance"]["id"], Value::from(second));
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    ward.ok(&["deploy", "--build", "1.0.1"]);
+    assert_eq!(answers(&ward, "dev").as_deref(), Some("two"));
+}

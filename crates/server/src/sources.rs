@@ -1,0 +1,578 @@
+//! Sources: repositories that are watched, added and removed by people, looked at because it is time, because somebody
+//! pushed or asked, or because a webhook says so.
+//!
+//! Decision: a webhook and a push say only that there may be something new. What there is, the repository says: so a
+//! webhook that is repeated, or that somebody forges who has its secret, comes to a look and to nothing else.
+
+mod place;
+mod tending;
+mod watched;
+
+use aws_lc_rs::{constant_time, hmac};
+use ward_git::Address;
+use ward_plan::source::{Next, next, sighted};
+use ward_seal::generate;
+use ward_store::Log;
+use ward_types::event::Event;
+use ward_types::id::{EnvId, Name};
+use ward_types::secret::Secret;
+use ward_types::secrets::{SecretLabel, SecretName};
+use ward_types::source::{CommitId, Place, Seen, Source, Standing, Then};
+use ward_types::time::Millis;
+use ward_types::view::{
+    AddSource, AddedSource, CommitView, Progress, PushedRequest, RemoveSource, SourceView,
+    SyncRequest, Until,
+};
+
+use self::place::{Folder, make_ready, repository, tips};
+pub(crate) use self::watched::Sources;
+use self::watched::Watched;
+use crate::actor::{Actor, Refusal, RefusalKind};
+use crate::clock::now;
+use crate::control::Control;
+use crate::deploy::{Steps, Stop, say};
+use crate::kept::git_refusal;
+
+/// How often a repository may be looked at, at the most and at the least.
+const POLLS: std::ops::RangeInclusive<Millis> = Millis::secs(1)..=Millis::secs(24 * 3600);
+/// How many sources there may be.
+const MOST: usize = 100;
+/// How many bytes a webhook's secret is drawn from.
+const SECRET: u32 = 32;
+
+/// What a webhook proves itself with.
+#[derive(Debug, Clone)]
+pub enum Proof {
+    /// `X-Hub-Signature-256: sha256=…`, as GitHub, Gitea and Forgejo send it: HMAC-SHA-256 of the body.
+    Signature(String),
+    /// `X-Gitlab-Token: …`, as GitLab sends it: the secret itself.
+    Token(Secret),
+}
+
+impl Control {
+    /// The sources, or the one that is named.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn sources(&self, name: Option<&Name>) -> Result<Vec<SourceView>, Refusal> {
+        let state = self.store().state();
+        match name {
+            None => Ok(state
+                .sources
+                .values()
+                .map(|s| self.source_view(s))
+                .collect()),
+            Some(name) => {
+                let source = state.sources.get(name).ok_or_else(|| no_source(name))?;
+                Ok(vec![self.source_view(source)])
+            }
+        }
+    }
+
+    fn source_view(&self, source: &Source) -> SourceView {
+        let watched = self.0.sources.get(&source.name);
+        let hooks = self.0.hooks.filter(|_| source.webhook);
+        let commits = source.commits.iter().rev().map(|seen| CommitView {
+            seen: seen.clone(),
+            stands: seen.standing.to_string(),
+        });
+        SourceView {
+            repository: repository(&self.0.home, source),
+            looked: watched.as_ref().and_then(Watched::last_look),
+            hook: hooks.map(|address| format!("http://{address}/hooks/{}", source.name)),
+            waiting: watched.map(|w| w.sentences()).unwrap_or_default(),
+            commits: commits.collect(),
+            source: source.clone(),
+        }
+    }
+
+    /// Watches a repository from here on. It must be there, and have what is to be followed.
+    ///
+    /// # Errors
+    /// When it is not there, and when a source of that name is.
+    pub async fn add_source(
+        &self,
+        actor: &Actor,
+        request: AddSource,
+    ) -> Result<AddedSource, Refusal> {
+        let _admitted = self.admit()?;
+        let why = request.why.clone();
+        let source = source_of(actor, request)?;
+        let name = source.name.clone();
+        if source.webhook && self.0.hooks.is_none() {
+            return Err(Refusal::new(
+                RefusalKind::Conflict,
+                "this platform takes no webhooks; nothing was changed",
+            )
+            .hint("start it with an address for them: `ward up --hooks-addr 0.0.0.0:8070`, after `ward down`"));
+        }
+        let _alone = self.0.sources.change().await;
+        let state = self.store().state();
+        if state.sources.contains_key(&name) {
+            let message = format!("there is a source {name} already; nothing was changed");
+            return Err(Refusal::new(RefusalKind::Conflict, message).hint(format!(
+                "`ward source show {name}` shows it; `ward source remove {name}` makes room"
+            )));
+        }
+        if state.sources.len() >= MOST {
+            let message = format!("there are {MOST} sources; nothing was changed");
+            return Err(Refusal::new(RefusalKind::Conflict, message));
+        }
+        let added = self.source_added(actor, &why, &source).await;
+        if added.is_err() {
+            let _ = Folder::of(&self.0.home, &name).remove();
+        }
+        let secret = added?;
+        self.tend(&source);
+        let state = self.store().state();
+        let source = state.sources.get(&name).ok_or_else(|| no_source(&name))?;
+        Ok(AddedSource {
+            source: self.source_view(source),
+            secret,
+        })
+    }
+
+    async fn source_added(
+        &self,
+        actor: &Actor,
+        why: &str,
+        source: &Source,
+    ) -> Result<Option<Secret>, Refusal> {
+        let home = &self.0.home;
+        // What a server has left that was killed while one of this name was added or removed.
+        let folder = Folder::of(home, &source.name);
+        let cleared = folder.remove();
+        cleared.map_err(|error| Refusal::failed("the source was not added", &error))?;
+        let git = |error: ward_git::Error| git_refusal(&error);
+        make_ready(home, &self.0.exe, source).await.map_err(git)?;
+        let found = tips(home, source).await.map_err(git)?;
+        let found: Vec<_> = found
+            .into_iter()
+            .map(|tip| ward_plan::source::Sighting {
+                reference: tip.reference,
+                commit: tip.commit,
+                tip: true,
+            })
+            .collect();
+        let finder = Actor::source(&source.name);
+        let new = sighted(source, &found, true);
+        let seen = self.described(&finder, source, new).await.map_err(git)?;
+        let secret = match source.webhook {
+            true => Some(self.new_secret(&source.name).await?),
+            false => None,
+        };
+        let added = Event::SourceAdded {
+            source: Box::new(source.clone()),
+        };
+        let seen = seen.into_iter().map(|seen| Event::CommitSeen {
+            source: source.name.clone(),
+            seen: Box::new(seen),
+        });
+        let _desk = self.desk().await;
+        let events = std::iter::once(added).chain(seen).collect();
+        self.append(actor, why, events).await?;
+        Ok(secret)
+    }
+
+    /// Sealed, and on the disk, before the log knows of the source.
+    async fn new_secret(&self, name: &Name) -> Result<Secret, Refusal> {
+        let failed = |error: ward_seal::Error| Refusal::failed("nothing was changed", &error);
+        let secret = generate(SECRET).map_err(failed)?;
+        let (vault, label, value) = (self.vault().clone(), label(name)?, secret.clone());
+        let sealing = tokio::task::spawn_blocking(move || vault.seal(&label, &value));
+        let sealed = sealing.await;
+        let sealed = sealed.map_err(|error| Refusal::failed("nothing was changed", &error))?;
+        sealed.map_err(failed)?;
+        Ok(secret)
+    }
+
+    /// Watches a repository no more. What is being built of it is ended; its builds and releases stay. A repository that
+    /// Ward hosts is removed.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn remove_source(
+        &self,
+        actor: &Actor,
+        request: &RemoveSource,
+    ) -> Result<(), Refusal> {
+        let _admitted = self.admit()?;
+        let _alone = self.0.sources.change().await;
+        let name = &request.name;
+        let desk = self.desk().await;
+        let deciding = self.decided(&desk, actor, &request.why, |state| {
+            let source = state.sources.get(name).ok_or_else(|| no_source(name))?;
+            let event = Event::SourceRemoved {
+                source: source.name.clone(),
+            };
+            Ok((source.webhook, vec![event]))
+        });
+        let webhook = deciding.await?;
+        drop(desk);
+        self.0.sources.end(name).await;
+        if webhook {
+            let (vault, env) = (self.vault().clone(), label(name)?.env);
+            let purging = tokio::task::spawn_blocking(move || vault.purge(&env));
+            if !matches!(purging.await, Ok(Ok(()))) {
+                tracing::warn!(source = %name, "the secret of its webhook is left, and means nothing any more");
+            }
+        }
+        let removed = Folder::of(&self.0.home, name).remove();
+        removed.map_err(|error| {
+            Refusal::failed("the source is removed, but its folder is left", &error)
+        })
+    }
+
+    /// Looks at a source now, and tells what becomes of its newest commit.
+    pub async fn sync_source(self, actor: Actor, request: SyncRequest, steps: Steps) {
+        let name = &request.name;
+        let followed = async {
+            let watched = self.0.sources.get(name).ok_or_else(|| no_source(name))?;
+            let heard = watched.hear();
+            self.look(&Actor::source(name), name, &watched, &[]).await?;
+            if request.again {
+                self.tried_again(&actor, &request).await?;
+            }
+            let state = self.store().state();
+            let newest = state.sources.get(name).and_then(|s| s.commits.last());
+            let newest = newest.map(|seen| seen.commit.id.clone());
+            Ok::<_, Refusal>((heard, newest))
+        };
+        let last = match followed.await {
+            Ok((heard, Some(id))) => {
+                self.followed_commit(name, &id, request.until, heard, &steps)
+                    .await
+            }
+            Ok((_, None)) => Progress::Done {
+                message: format!("{name} has no commit yet"),
+                addresses: Vec::new(),
+            },
+            Err(refusal) => Stop::Refused(refusal).word(),
+        };
+        let _ = steps.send(last).await;
+    }
+
+    async fn tried_again(&self, actor: &Actor, request: &SyncRequest) -> Result<(), Refusal> {
+        let desk = self.desk().await;
+        let name = &request.name;
+        let deciding = self.decided(&desk, actor, &request.why, |state| {
+            let source = state.sources.get(name).ok_or_else(|| no_source(name))?;
+            let newest = source.commits.last();
+            let failed = newest.filter(|s| matches!(s.standing, Standing::Failed { .. }));
+            let Some(failed) = failed else {
+                let message = format!("the newest commit of {name} did not fail");
+                let hint = format!("`ward source show {name}` says what became of it");
+                return Err(Refusal::new(RefusalKind::Conflict, message).hint(hint));
+            };
+            let id = failed.commit.id.clone();
+            let built = ward_plan::source::kept(state, name, &id);
+            let standing = match built {
+                // What was built is not built again.
+                Some(kept) => Standing::Built {
+                    version: kept.build.version.clone(),
+                },
+                None => Standing::Waiting,
+            };
+            let event = Event::CommitMoved {
+                source: name.clone(),
+                commit: id,
+                standing,
+            };
+            Ok(((), vec![event]))
+        });
+        deciding.await
+    }
+
+    /// Takes what was pushed to a repository that Ward hosts, and tells what becomes of it.
+    pub async fn pushed(self, actor: Actor, request: PushedRequest, steps: Steps) {
+        let name = &request.name;
+        let taken = async {
+            let watched = self.0.sources.get(name).ok_or_else(|| no_source(name))?;
+            let heard = watched.hear();
+            let state = self.store().state();
+            let source = state.sources.get(name).ok_or_else(|| no_source(name))?;
+            let followed = |p: &&ward_types::view::Pushed| source.follows.names(&p.reference);
+            let last = request.pushed.iter().rfind(followed).cloned();
+            let Some(last) = last else {
+                return Ok::<_, Refusal>((heard, None));
+            };
+            self.look(&actor, name, &watched, &request.pushed).await?;
+            let repository = Folder::of(&self.0.home, name).repository();
+            let commit = repository.commit(&last.object).await;
+            let commit = commit.map_err(|error| git_refusal(&error))?;
+            Ok((heard, Some(commit.id)))
+        };
+        let last = match taken.await {
+            Ok((heard, Some(id))) => {
+                let until = Until::Verdict;
+                self.followed_commit(name, &id, until, heard, &steps).await
+            }
+            Ok((_, None)) => Progress::Done {
+                message: format!(
+                    "{name} does not follow what was pushed; it is kept, and not built"
+                ),
+                addresses: Vec::new(),
+            },
+            Err(refusal) => Stop::Refused(refusal).word(),
+        };
+        let _ = steps.send(last).await;
+    }
+
+    /// Tells what becomes of a commit, until nothing more does by itself.
+    async fn followed_commit(
+        &self,
+        name: &Name,
+        id: &CommitId,
+        until: Until,
+        mut heard: watched::Heard,
+        steps: &Steps,
+    ) -> Progress {
+        let mut changed = self.store().changed();
+        let mut said = String::new();
+        loop {
+            changed.mark_unchanged();
+            let state = self.store().state();
+            let Some(source) = state.sources.get(name) else {
+                return Stop::Refused(no_source(name)).word();
+            };
+            let Some(seen) = source.seen(id) else {
+                let message = format!("{name} knows nothing of {} any more", id.short());
+                return done(message);
+            };
+            let stands = format!("{} {}", id.short(), seen.standing);
+            match &seen.standing {
+                Standing::Waiting => {}
+                Standing::Built { .. } if source.then == Then::Keep => return done(stands),
+                Standing::Built { .. } if next(&state, source) == Next::Wait => {
+                    return done(format!(
+                        "{stands}, and waits for the run before it; `ward source show {name}` says how it goes on"
+                    ));
+                }
+                Standing::Built { .. } => {}
+                Standing::Failed { message } => return failed(name, id, message),
+                _ => return self.followed_on(source, seen, until, steps).await,
+            }
+            if until == Until::Queued {
+                return done(format!(
+                    "{stands}; `ward source show {name}` says how it goes on"
+                ));
+            }
+            if stands != said {
+                say(steps, stands.clone()).await;
+                said = stands;
+            }
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(progress) = heard.next() => {
+                        let _ = steps.send(progress).await;
+                    }
+                    more = changed.changed() => {
+                        if more.is_err() {
+                            return failed(name, id, "the server ends");
+                        }
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the rest as the deployment or the pipeline tells it.
+    async fn followed_on(
+        &self,
+        source: &Source,
+        seen: &Seen,
+        until: Until,
+        steps: &Steps,
+    ) -> Progress {
+        let stands = format!("{} {}", seen.commit.id.short(), seen.standing);
+        if until == Until::Queued {
+            return done(stands);
+        }
+        let state = self.store().state();
+        let kept = ward_plan::source::kept(&state, &source.name, &seen.commit.id);
+        match (&seen.standing, &source.then, kept) {
+            (Standing::Began { run, .. }, ..) => {
+                say(steps, stands).await;
+                self.followed_run(*run, steps).await
+            }
+            (
+                Standing::Deployed {
+                    deployment: Some(id),
+                    ..
+                },
+                Then::Deploy(env),
+                Some(kept),
+            ) => {
+                say(steps, stands).await;
+                let env = EnvId::new(&kept.stack, env);
+                self.followed(&env, *id, until, steps).await
+            }
+            _ => done(stands),
+        }
+    }
+
+    /// Takes a webhook: a source of this name is looked at soon, where the proof holds.
+    ///
+    /// # Errors
+    /// One and the same, whether there is no such source, it takes no webhooks, or the proof does not hold.
+    pub async fn hooked(
+        &self,
+        name: &str,
+        proof: Option<&Proof>,
+        body: &[u8],
+    ) -> Result<(), Refusal> {
+        let refused = || {
+            let message =
+                "there is no source of that name, or the webhook is not signed with its secret";
+            Refusal::new(RefusalKind::Invalid, message)
+        };
+        let state = self.store().state();
+        let name = Name::parse(name).map_err(|_| refused())?;
+        let source = state.sources.get(&name).filter(|source| source.webhook);
+        let source = source.ok_or_else(refused)?;
+        let watched = self.0.sources.get(&source.name).ok_or_else(refused)?;
+        let (Some(proof), Ok(secret)) = (proof, self.opened(label(&name)?).await) else {
+            watched.refused(now());
+            return Err(refused());
+        };
+        if !holds(proof, &secret, body) {
+            watched.refused(now());
+            tracing::warn!(source = %name, "a webhook was refused: it is not signed with the secret of the source");
+            return Err(refused());
+        }
+        watched.ask();
+        Ok(())
+    }
+}
+
+/// In a time that tells nothing of where a wrong proof differs.
+fn holds(proof: &Proof, secret: &Secret, body: &[u8]) -> bool {
+    let secret = secret.expose().as_bytes();
+    match proof {
+        Proof::Signature(signature) => {
+            let signature = signature.strip_prefix("sha256=").and_then(bytes);
+            let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+            signature.is_some_and(|signature| hmac::verify(&key, body, &signature).is_ok())
+        }
+        Proof::Token(token) => {
+            constant_time::verify_slices_are_equal(token.expose().as_bytes(), secret).is_ok()
+        }
+    }
+}
+
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let digit = |c: u8| {
+        char::from(c)
+            .to_digit(16)
+            .and_then(|d| u8::try_from(d).ok())
+    };
+    let pair = |pair: &[u8]| match pair {
+        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    };
+    hex.as_bytes().chunks(2).map(pair).collect()
+}
+
+/// No stack's environment: the secrets of sources are sealed beside those of environments.
+fn label(source: &Name) -> Result<SecretLabel, Refusal> {
+    let invalid = |error: ward_types::id::InvalidId| Refusal::failed("nothing was changed", &error);
+    let name = SecretName::parse("WEBHOOK");
+    Ok(SecretLabel {
+        env: EnvId::new(&Name::parse("ward-sources").map_err(invalid)?, source),
+        name: name.map_err(|error| Refusal::failed("nothing was changed", &error))?,
+        version: 1,
+    })
+}
+
+fn source_of(actor: &Actor, request: AddSource) -> Result<Source, Refusal> {
+    let git = |error: ward_git::Error| git_refusal(&error);
+    let place = match request.place {
+        Place::Hosted => Place::Hosted,
+        Place::Remote(text) => {
+            Place::Remote(Address::parse(&text).map_err(git)?.as_str().to_owned())
+        }
+    };
+    use ward_types::source::Follows;
+    let follows = match request.follows {
+        Follows::Branch(name) => Follows::Branch(ward_git::branch(&name).map_err(git)?),
+        Follows::Tags(pattern) => Follows::Tags(ward_git::tags(&pattern).map_err(git)?),
+    };
+    if let Some(poll) = request.poll.filter(|poll| !POLLS.contains(poll)) {
+        let message = format!(
+            "a repository cannot be looked at every {}; nothing was changed",
+            ward_types::unit::format_duration(poll)
+        );
+        return Err(Refusal::new(RefusalKind::Invalid, message).hint("from 1s to 24h"));
+    }
+    Ok(Source {
+        name: request.name,
+        place,
+        follows,
+        folder: ward_git::folder(&request.folder).map_err(git)?,
+        then: request.then,
+        poll: request.poll,
+        webhook: request.webhook,
+        added: now(),
+        by: actor.who.clone(),
+        commits: Vec::new(),
+    })
+}
+
+fn done(message: String) -> Progress {
+    Progress::Done {
+        message,
+        addresses: Vec::new(),
+    }
+}
+
+fn failed(name: &Name, id: &CommitId, message: &str) -> Progress {
+    Progress::Failed {
+        message: format!("{}: {message}", id.short()),
+        hint: Some(format!(
+            "push a commit that mends it; `ward source sync {name} --again` tries this one again"
+        )),
+    }
+}
+
+fn no_source(name: &Name) -> Refusal {
+    Refusal::new(RefusalKind::NotFound, format!("there is no source {name}"))
+        .hint("`ward source list` lists them; `ward source add` adds one")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_holds_for_its_secret_and_its_body_alone() {
+        // GitHub, "Validating webhook deliveries": its own example.
+        let secret = Secret::new("It's a Secret to Everybody".to_owned());
+        let signature = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+        let proof = Proof::Signature(signature.to_owned());
+        assert!(holds(&proof, &secret, b"Hello, World!"));
+        assert!(!holds(&proof, &secret, b"Hello, World"));
+        assert!(!holds(
+            &proof,
+            &Secret::new("other".into()),
+            b"Hello, World!"
+        ));
+        for wrong in [
+            "",
+            "sha256=",
+            "sha256=7",
+            "sha256=zz",
+            &signature[..60],
+            &signature[7..],
+            &signature.replace("sha256", "sha1"),
+        ] {
+            let proof = Proof::Signature(wrong.to_owned());
+            assert!(!holds(&proof, &secret, b"Hello, World!"), "{wrong}");
+        }
+        let token = |text: &str| Proof::Token(Secret::new(text.to_owned()));
+        assert!(holds(&token("It's a Secret to Everybody"), &secret, b""));
+        assert!(!holds(&token("It's a Secret"), &secret, b""));
+        assert!(!holds(&token(""), &secret, b""));
+    }
+}
