@@ -1,5 +1,7 @@
 //! Requests for an environment that sleeps are held, and the server is told of them (promise P1).
 
+use std::time::{Duration, Instant};
+
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Full};
 use ward_gateway::control::Control;
@@ -77,13 +79,18 @@ async fn what_does_not_wake_is_refused_at_once() {
     );
 }
 
-/// Whoever asks a gateway that leaves is told at once what it holds, and to ask its successor.
+/// Whoever asks a gateway that leaves is told at once what it still holds, so as to ask its successor.
 #[tokio::test]
 async fn a_gateway_that_leaves_says_what_it_holds() {
     let mut world = World::new().await;
     world.sleep(7).await;
+    let _held = waits(fetch(world.http, get("/"))).await;
     let asked = Control::new(world.home.path());
-    let told = tokio::spawn(async move { asked.calls(Vec::new()).await.unwrap() });
-    world.quit(Millis(0)).await;
-    assert!(told.await.unwrap().is_empty());
+    let mut told = tokio::spawn(async move { asked.calls(vec![call(7)]).await.unwrap() });
+    let early = tokio::time::timeout(Duration::from_millis(100), &mut told).await;
+    assert!(early.is_err(), "{early:?}");
+    let began = Instant::now();
+    world.control.quit(Millis::secs(30)).await.unwrap();
+    assert_eq!(told.await.unwrap(), [call(7)]);
+    assert!(began.elapsed() < Duration::from_secs(3));
 }
