@@ -420,14 +420,14 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         guard: "the log takes no way back that the schema cannot take",
-        file: "crates/pure/types/src/event.rs",
+        file: "crates/pure/types/src/event/environment.rs",
         text: "self.takes(deployment)?;",
         without: "",
         noticed_by: &["ward-plan", "ward-store"],
     },
     Mutation {
         guard: "nor does one begin that was asked for before",
-        file: "crates/pure/types/src/event.rs",
+        file: "crates/pure/types/src/event/environment.rs",
         text: "self.takes(&begins)?;",
         without: "drop(begins);",
         noticed_by: &["ward-plan"],
