@@ -1,0 +1,58 @@
+//! What is asked and told about policies.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::EnvId;
+use crate::policy::{Level, Origin, Rule, Waiver};
+use crate::time::Timestamp;
+
+/// `GET /v1/policy?env=…`: what a plan for an environment must pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyView {
+    /// The environment.
+    pub env: EnvId,
+    /// Every rule.
+    pub rules: Vec<RuleView>,
+    /// The waivers, also those that are over.
+    pub waivers: Vec<WaiverView>,
+}
+
+/// A rule, and what becomes of a plan that breaks it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleView {
+    /// Which.
+    pub rule: Rule,
+    /// By the release that serves and by the installation, whichever is stricter.
+    pub level: Level,
+    /// Who says so.
+    pub origin: Origin,
+    /// How many, or when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// What it asks for.
+    pub about: String,
+}
+
+/// Who answers for it that a rule is broken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaiverView {
+    /// Which rule.
+    pub rule: Rule,
+    /// Whether it holds now.
+    pub holds: bool,
+    /// Who, why and until when.
+    pub waiver: Waiver,
+}
+
+/// The body of `POST /v1/policy/waive`, which is answered by a [`PolicyView`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaiveRequest {
+    /// The environment.
+    pub env: Option<EnvId>,
+    /// Which rule.
+    pub rule: Rule,
+    /// Until when; `None`: it holds again from now on.
+    pub until: Option<Timestamp>,
+    /// Why.
+    pub why: String,
+}
