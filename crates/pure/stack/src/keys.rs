@@ -203,7 +203,7 @@ pub const KEYS: &[Key] = &[
         .about("The TCP port on which the application listens inside of its instance. It is given to it as `PORT`.")
         .also(&["ports", "internal_port", "target_port", "app_port", "listen", "expose"]),
     Key::new("service.*.health", Kind::TableOr("none"), Need::RequiredIn("a service with `port`"), r#"{ path = "/healthz", interval = "200ms", healthy = 2 }"#)
-        .about("How Ward knows that an instance is well: only a 2xx answer to a GET request counts. `health = \"none\"` opts out, in writing: an instance then counts as healthy as soon as it runs, and so does one of a service without a `port`: there is no time that it must live to count as started. One that ends later, while its release is deployed, is replaced, three times in all; the fourth end fails the deployment.")
+        .about("How Ward knows that an instance is well: only a 2xx answer to a GET request counts. `health = \"none\"` opts out, in writing: an instance then counts as healthy when it has run for a second in a release that is new, and as soon as it runs in one that served before; so does one of a service without a `port`. One that ends later, while its release is deployed, is replaced, three times in all; the fourth end fails the deployment.")
         .also(&["healthcheck", "health_check", "check", "checks", "probe"]),
     Key::new("service.*.health.path", text(Rule::UrlPath), Need::Required, r#""/healthz""#)
         .about("The path of the GET request.")
