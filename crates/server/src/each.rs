@@ -200,11 +200,7 @@ impl Control {
     /// The version of the build that an environment came to.
     fn version(&self, env: &EnvId, settled: &Settled) -> Option<String> {
         let known: Environment = self.known(env)?;
-        let release = match settled {
-            Settled::Nothing(release) | Settled::Held(release) => *release,
-            Settled::UnderWay(id) => known.deployments.get(id)?.to,
-            Settled::Queued(queued) => known.deployments.get(&queued.id)?.to,
-        };
+        let release = settled.release(&known)?;
         Some(known.releases.get(&release)?.build.version.clone())
     }
 }

@@ -216,19 +216,28 @@ impl Settled {
     /// That a run of a pipeline has come to this environment by it.
     fn reached(&self, env: &Environment, run: Option<PipelineRunId>) -> Option<Event> {
         let run = run?;
-        let (release, deployment) = match self {
-            Settled::Nothing(release) | Settled::Held(release) => (*release, None),
-            Settled::UnderWay(id) => (env.deployments.get(id)?.to, Some(*id)),
-            Settled::Queued(queued) => (queued.to, Some(queued.id)),
+        let deployment = match self {
+            Settled::Nothing(_) | Settled::Held(_) => None,
+            Settled::UnderWay(id) => Some(*id),
+            Settled::Queued(queued) => Some(queued.id),
         };
         Some(Event::PipelineReached {
             env: env.id.clone(),
             run,
             reached: Reached {
-                release,
+                release: self.release(env)?,
                 deployment,
             },
         })
+    }
+
+    /// The release that serves by it, or will.
+    pub(crate) fn release(&self, env: &Environment) -> Option<ReleaseId> {
+        match self {
+            Settled::Nothing(release) | Settled::Held(release) => Some(*release),
+            Settled::UnderWay(id) => Some(env.deployments.get(id)?.to),
+            Settled::Queued(queued) => Some(queued.to),
+        }
     }
 }
 

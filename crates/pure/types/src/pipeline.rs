@@ -191,11 +191,11 @@ pub struct Vote {
 }
 
 impl Vote {
-    /// Whether somebody says again what did not count, and does not now for the same reason.
+    /// Whether somebody said the same at the same stage, and it counted as much, whatever the reason given.
     #[must_use]
     pub fn repeats(&self, other: &Self) -> bool {
-        let said = |vote: &Self| (vote.stage, vote.by.clone(), vote.word, vote.refused.clone());
-        said(self) == said(other)
+        let same = (self.stage, self.word) == (other.stage, other.word);
+        same && (&self.by, &self.refused) == (&other.by, &other.refused)
     }
 }
 
