@@ -214,11 +214,13 @@ impl Control {
         let desk = self.desk().await;
         let wanted = building.wanted();
         wanted.map_err(|end| self.cut_off(&building, &id, &end))?;
-        if !self.is_held(&id, request) {
-            let images = Some(&made.images);
-            let warned = self.permitted(actor, (&spec, images), Some(&dir), forced)?;
-            warned_of(&warned, steps).await;
-        }
+        let warned = match self.is_held(&id, request) {
+            true => Vec::new(),
+            false => {
+                let images = Some(&made.images);
+                self.permitted(actor, (&spec, images), Some(&dir), forced)?
+            }
+        };
         let offer = Offer {
             spec,
             images: made.images.clone(),
@@ -231,6 +233,7 @@ impl Control {
         let settled = self.recorded(&desk, actor, request.into(), &offer).await?;
         drop((building, made, desk));
         self.live(&id);
+        warned_of(&warned, steps).await;
         Ok((id, settled))
     }
 

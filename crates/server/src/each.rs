@@ -173,7 +173,6 @@ impl Control {
         wanted.map_err(|end| self.cut_off(&building, &id, &end))?;
         let (dir, images) = (Path::new(&request.dir), Some(&made.images));
         let warned = self.permitted(actor, (&spec, images), Some(dir), forced(request))?;
-        warned_of(&warned, steps).await;
         let offer = Offer {
             spec,
             images: made.images.clone(),
@@ -194,6 +193,7 @@ impl Control {
         let settled = self.recorded(&desk, actor, terms, &offer).await?;
         drop((building, made, desk));
         self.live(&id);
+        warned_of(&warned, steps).await;
         Ok(settled)
     }
 

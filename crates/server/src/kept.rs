@@ -208,7 +208,6 @@ impl Control {
         }
         let wanted = (&offer.spec, Some(&offer.images));
         let warned = self.permitted(actor, wanted, None, Forced::No)?;
-        warned_of(&warned, steps).await;
         let terms = Terms {
             why: &request.why,
             unchanged: request.unchanged,
@@ -221,6 +220,7 @@ impl Control {
         drop(desk);
         let env = offer.spec.id;
         self.live(&env);
+        warned_of(&warned, steps).await;
         Ok((env, settled))
     }
 

@@ -255,7 +255,6 @@ impl Control {
         // Again, where nobody else decides: the world may have moved while its images were unpacked.
         self.stands(&plan, request.others)?;
         let warned = self.permitted(actor, (spec, Some(images)), None, Forced::No)?;
-        warned_of(&warned, steps).await;
         let terms = Terms {
             why: &request.why,
             unchanged: Unchanged::Keep,
@@ -276,6 +275,7 @@ impl Control {
         let settled = self.recorded(&desk, actor, terms, &offer).await?;
         drop((building, unrecorded, desk));
         self.live(&id);
+        warned_of(&warned, steps).await;
         Ok((id, settled))
     }
 

@@ -58,7 +58,6 @@ impl Control {
         }
         let wanted = (&offer.spec, Some(&offer.images));
         let warned = self.permitted(actor, wanted, None, Forced::No)?;
-        warned_of(&warned, steps).await;
         let terms = Terms {
             why: &request.why,
             unchanged: Unchanged::Keep,
@@ -70,6 +69,7 @@ impl Control {
         let settled = self.recorded(&desk, actor, terms, &offer).await?;
         drop(desk);
         self.live(&request.to);
+        warned_of(&warned, steps).await;
         Ok(settled)
     }
 

@@ -68,19 +68,19 @@ impl Control {
             kept(&env)?;
         }
         let sealed = self.sealed(&env, &request.changes).await?;
-        for sentence in unused(&env, declared.as_ref(), request) {
+        let asked = (actor, request.others, request.why.as_str());
+        let changed = match sealed.events.is_empty() {
+            true => Changed::Nothing,
+            false => self.recorded_secrets(&desk, &id, asked, &sealed).await?,
+        };
+        let over = self.supersede_builds(&desk, &id, actor, request.others, &changed);
+        // Nobody else waits for one who does not read.
+        drop(desk);
+        for message in unused(&env, declared.as_ref(), request) {
             let hint = "it is kept all the same; a service gets it when its `secrets` name it";
             let hint = hint.to_owned();
-            let message = sentence;
             let _ = steps.send(Progress::Warning { message, hint }).await;
         }
-        if sealed.events.is_empty() {
-            return Ok((id, Changed::Nothing));
-        }
-        let asked = (actor, request.others, request.why.as_str());
-        let changed = self.recorded_secrets(&desk, &id, asked, &sealed).await?;
-        let over = self.supersede_builds(&desk, &id, actor, request.others, &changed);
-        drop(desk);
         ended_builds(&over, "superseded", steps).await;
         for event in &sealed.events {
             say(steps, sentence(event)).await;
