@@ -13,7 +13,7 @@ use crate::printer::Status;
 pub(super) async fn access(context: &Context, asked: &Logs) -> Result<Status, Trouble> {
     let mut path = format!("/v1/access?{}", logs::query(asked));
     if let Some(env) = &asked.env.env {
-        let env = crate::env::find(&context.client, Some(env)).await?;
+        let env = crate::env::find(context, Some(env)).await?;
         path.push_str(&format!("&env={env}"));
     }
     let status: StatusView = context.client.get("/v1/status").await?;
@@ -28,7 +28,7 @@ pub(super) async fn access(context: &Context, asked: &Logs) -> Result<Status, Tr
     while let Some(line) = lines.next::<AccessLine>().await? {
         match context.printer.is_json() {
             true => context.printer.json(&line),
-            false => context.printer.data(&sentence(&line)),
+            false => context.printer.sentence(&sentence(&line)),
         }
     }
     Ok(Status::Success)

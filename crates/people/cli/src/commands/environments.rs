@@ -53,8 +53,10 @@ async fn create(
     data: CopiedData,
     made: args::Made,
 ) -> Result<Status, Trouble> {
+    let from = parent(context, from).await?;
+    context.printer.about(&EnvId::new(&from.stack(), &name));
     let request = CreateRequest {
-        from: parent(context, from).await?,
+        from,
         name,
         data,
         hosts: made.hosts.unwrap_or_default(),
@@ -78,8 +80,9 @@ async fn declared(
     dir: Option<PathBuf>,
     made: args::Made,
 ) -> Result<Status, Trouble> {
+    let dir = deploy::absolute(&dir.unwrap_or_else(|| ".".into()))?;
     let request = DeployRequest {
-        dir: deploy::absolute(&dir.unwrap_or_else(|| ".".into()))?,
+        dir,
         env: name,
         why: made.why.text,
         unchanged: Unchanged::Keep,
@@ -97,7 +100,7 @@ async fn declared(
 
 /// What is to be copied. Whoever slips is told what was meant, and what there is.
 async fn parent(context: &Context, asked: &str) -> Result<EnvId, Trouble> {
-    let found = crate::env::find(&context.client, Some(asked)).await;
+    let found = crate::env::named(context, Some(asked)).await;
     let known = found.as_ref().ok();
     let status: StatusView = context.client.get("/v1/status").await?;
     let there: Vec<&EnvId> = status.environments.iter().map(|env| &env.id).collect();
@@ -158,7 +161,7 @@ async fn list(context: &Context, all: bool) -> Result<Status, Trouble> {
         if let (Some(at), Some(ending)) = (env.deleted, &env.ending) {
             let (id, because) = (&env.id, because(ending));
             let line = format!("{id} was deleted on {}: {because}", moment(at));
-            context.printer.data(&line);
+            context.printer.sentence(&line);
         }
     }
     Ok(Status::Success)
@@ -205,7 +208,7 @@ fn word(standing: Standing) -> &'static str {
 }
 
 async fn show(context: &Context, asked: &str) -> Result<Status, Trouble> {
-    let env = crate::env::find(&context.client, Some(asked)).await?;
+    let env = crate::env::find(context, Some(asked)).await?;
     let path = format!("/v1/environments?env={env}");
     let view: EnvironmentsView = context.client.get(&path).await?;
     let detail = view.environments.into_iter().next();
@@ -215,7 +218,7 @@ async fn show(context: &Context, asked: &str) -> Result<Status, Trouble> {
         return Ok(Status::Success);
     }
     for line in told(&detail) {
-        context.printer.data(&line);
+        context.printer.sentence(&line);
     }
     Ok(Status::Success)
 }
@@ -361,7 +364,7 @@ pub(super) fn of_status(life: &Life) -> Vec<String> {
 }
 
 async fn extend(context: &Context, extend: args::Extend) -> Result<Status, Trouble> {
-    let env = crate::env::find(&context.client, Some(&extend.env)).await?;
+    let env = crate::env::find(context, Some(&extend.env)).await?;
     let end = match (extend.end.ttl, &extend.end.until) {
         (Some(ttl), _) => NewEnd::In(ttl),
         (None, Some(until)) => NewEnd::At(point(until)?),
@@ -382,7 +385,7 @@ async fn extend(context: &Context, extend: args::Extend) -> Result<Status, Troub
         Some(expiry) => format!("{} ends {}", detail.id, ends(expiry)),
         None => format!("{} lasts until somebody deletes it", detail.id),
     };
-    context.printer.data(&line);
+    context.printer.sentence(&line);
     Ok(Status::Success)
 }
 
@@ -405,7 +408,7 @@ fn point(text: &str) -> Result<Timestamp, Trouble> {
 
 /// Puts to sleep, or wakes.
 async fn rest(context: &Context, path: &str, nap: args::Nap) -> Result<Status, Trouble> {
-    let env = crate::env::find(&context.client, Some(&nap.env)).await?;
+    let env = crate::env::find(context, Some(&nap.env)).await?;
     let why = nap.why.text;
     let lines = context
         .client
@@ -415,7 +418,7 @@ async fn rest(context: &Context, path: &str, nap: args::Nap) -> Result<Status, T
 }
 
 async fn delete(context: &Context, asked: &str, yes: bool, why: String) -> Result<Status, Trouble> {
-    let env = crate::env::find(&context.client, Some(asked)).await?;
+    let env = crate::env::find(context, Some(asked)).await?;
     if !yes {
         let what = format!("Delete {env}, and its data for good?");
         let refused =

@@ -38,6 +38,8 @@ use crate::args::{Cli, Command};
 use crate::printer::{Printer, Status};
 
 pub(crate) use policy::until;
+#[cfg(test)]
+pub(crate) use status::columns;
 
 /// Why a command did not succeed, for a person to read.
 #[derive(Debug)]

@@ -105,14 +105,14 @@ fn detail(context: &Context, run: &PipelineRunView) {
         version,
         ..
     } = run;
-    printer.data(&format!(
+    printer.sentence(&format!(
         "{id} of the pipeline {pipeline} of {stack}: {version}"
     ));
     if let Some(provenance) = &run.provenance {
-        printer.data(&format!("made of {provenance}"));
+        printer.sentence(&format!("made of {provenance}"));
     }
-    printer.data(&format!("begun by {} on {}", run.author, moment(run.began)));
-    printer.data(&format!("{}, since {}", run.stands, moment(run.since)));
+    printer.sentence(&format!("begun by {} on {}", run.author, moment(run.began)));
+    printer.sentence(&format!("{}, since {}", run.stands, moment(run.since)));
     let ended = matches!(run.position, Position::Ended { .. });
     for (at, stage) in run.stages.iter().enumerate() {
         let release = run
@@ -146,7 +146,7 @@ fn detail(context: &Context, run: &PipelineRunView) {
         };
         let left = if ended { "not begun" } else { "to come" };
         let release = release.unwrap_or_else(|| left.to_owned());
-        printer.data(&format!("  {:<12} {release}{gate}", stage.env));
+        printer.sentence(&format!("  {:<12} {release}{gate}", stage.env));
     }
     for vote in &run.votes {
         let word = match vote.word {
@@ -162,7 +162,7 @@ fn detail(context: &Context, run: &PipelineRunView) {
         } else {
             format!(" “{}”", vote.why)
         };
-        printer.data(&format!(
+        printer.sentence(&format!(
             "  {word} by {}{why}{}",
             vote.by,
             refused.unwrap_or_default()

@@ -14,7 +14,7 @@ use crate::printer::Status;
 pub(crate) async fn policy(context: &Context, asked: args::Policy) -> Result<Status, Trouble> {
     let view = match asked {
         args::Policy::Show(of) => {
-            let env = crate::env::find(&context.client, of.env.as_deref()).await?;
+            let env = crate::env::find(context, of.env.as_deref()).await?;
             context.client.get(&format!("/v1/policy?env={env}")).await?
         }
         args::Policy::Waive {
@@ -41,7 +41,7 @@ async fn waive(
     until: Option<Timestamp>,
     why: String,
 ) -> Result<PolicyView, Trouble> {
-    let env = crate::env::find(&context.client, env.env.as_deref()).await?;
+    let env = crate::env::find(context, env.env.as_deref()).await?;
     let request = WaiveRequest {
         env: Some(env),
         rule,
@@ -75,7 +75,7 @@ fn shown(context: &Context, view: &PolicyView) {
         let (until, by, why) = (waiver.until, &waiver.by, &waiver.why);
         context
             .printer
-            .data(&format!("{rule} {holds} {until} by {by}: {why}"));
+            .sentence(&format!("{rule} {holds} {until} by {by}: {why}"));
     }
 }
 

@@ -27,7 +27,7 @@ const COLUMNS: [(&str, bool); 6] = [
 type Row = [String; COLUMNS.len()];
 
 pub(crate) async fn releases(context: &Context, env: OfEnv) -> Result<Status, Trouble> {
-    let env = crate::env::find(&context.client, env.env.as_deref()).await?;
+    let env = crate::env::find(context, env.env.as_deref()).await?;
     let releases: Vec<ReleaseView> = context
         .client
         .get(&format!("/v1/releases?env={env}"))

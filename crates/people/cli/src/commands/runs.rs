@@ -28,7 +28,7 @@ pub(crate) async fn job(context: &Context, job: args::Job) -> Result<Status, Tro
         }
         args::Job::Run { job, asked } => begin(context, What::Job(job), None, asked).await,
         args::Job::Stop { run, of, why } => {
-            let env = crate::env::find(&context.client, of.env.as_deref()).await?;
+            let env = crate::env::find(context, of.env.as_deref()).await?;
             let env = Some(env);
             let request = StopRequest {
                 env,
@@ -62,7 +62,7 @@ async fn begin(
     asked: args::AskedRun,
 ) -> Result<Status, Trouble> {
     let request = RunRequest {
-        env: Some(crate::env::find(&context.client, asked.of.env.as_deref()).await?),
+        env: Some(crate::env::find(context, asked.of.env.as_deref()).await?),
         what,
         deadline,
         why: asked.why.text,
@@ -155,7 +155,7 @@ fn last_word(context: &Context, run: &Run) -> Status {
 }
 
 async fn view(context: &Context, env: Option<&str>) -> Result<RunsView, Trouble> {
-    let env = crate::env::find(&context.client, env).await?;
+    let env = crate::env::find(context, env).await?;
     Ok(context.client.get(&format!("/v1/runs?env={env}")).await?)
 }
 

@@ -27,7 +27,7 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(crate) async fn top(context: &Context, asked: args::Top) -> Result<Status, Trouble> {
     let path = match &asked.env.env {
         Some(name) => {
-            let env = crate::env::find(&context.client, Some(name)).await?;
+            let env = crate::env::find(context, Some(name)).await?;
             format!("/v1/traffic?env={env}")
         }
         None => "/v1/traffic".to_owned(),
