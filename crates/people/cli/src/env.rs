@@ -111,6 +111,13 @@ fn stack_here() -> Option<Name> {
     stack_in(Path::new(""))
 }
 
+/// The stack in a folder, where it declares no environment of this name.
+pub(crate) fn lacks(dir: &Path, env: &Name) -> Option<Name> {
+    let (file, text) = ward_server::source::read(dir).ok()?;
+    let stack = ward_stack::read(&file, &text).stack?;
+    (!stack.environments.contains(env)).then_some(stack.name)
+}
+
 fn stack_in(dir: &Path) -> Option<Name> {
     let (name, text) = ward_server::source::read(dir).ok()?;
     let reading = ward_stack::read(&name, &text);

@@ -1,6 +1,6 @@
 //! `env`: environments made, listed, given an end and deleted.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -81,6 +81,14 @@ async fn declared(
     made: args::Made,
 ) -> Result<Status, Trouble> {
     let dir = deploy::absolute(&dir.unwrap_or_else(|| ".".into()))?;
+    if let Some(stack) = crate::env::lacks(Path::new(&dir), &name) {
+        let known = EnvId::new(&stack, &name);
+        let status: StatusView = context.client.get("/v1/status").await?;
+        // Of one that is there the server says what it is.
+        if status.environments.iter().all(|env| env.id != known) {
+            return Err(undeclared(&known));
+        }
+    }
     let request = DeployRequest {
         dir,
         env: name,
@@ -96,6 +104,18 @@ async fn declared(
         made: Some(Made { ttl: made.ttl }),
     };
     deploy::send(context, &request).await
+}
+
+fn undeclared(env: &EnvId) -> Trouble {
+    let (stack, name) = (env.stack(), env.env());
+    let message = format!(
+        "the stack {stack} declares no environment {name}, and nothing says what it is a copy of"
+    );
+    let hint = format!(
+        "`ward env create {name} --from ENV` makes a copy of one that is there; or declare `[environment.{name}]` in \
+         ward.toml, and this makes it"
+    );
+    Trouble::usage(message).with(hint)
 }
 
 /// What is to be copied. Whoever slips is told what was meant, and what there is.

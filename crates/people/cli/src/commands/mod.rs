@@ -64,6 +64,12 @@ impl Trouble {
         Self { status, ..self }
     }
 
+    /// The same, with what to do next.
+    pub(crate) fn with(self, hint: String) -> Self {
+        let hint = Some(hint);
+        Self { hint, ..self }
+    }
+
     /// It could not be tried.
     pub(crate) fn usage(message: String) -> Self {
         Self {
