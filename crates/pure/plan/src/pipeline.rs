@@ -99,7 +99,7 @@ fn deploying(run: &Run, stage: usize, env: Option<&Environment>, now: Timestamp)
             let message = format!(
                 "{} of {env} ended as {}{}",
                 reached.release,
-                verdict.as_str(),
+                verdict.in_words(),
                 why.unwrap_or_default()
             );
             let output = failure.map(|failure| failure.output.clone());

@@ -367,7 +367,7 @@ fn word(phase: &Phase) -> String {
         Phase::Rolling { stage: 0 } => "rolling".to_owned(),
         Phase::Rolling { stage } => format!("rolling: stage {}", stage + 1),
         Phase::Reverting { failure } => format!("reverting: {}", failure.message),
-        Phase::Finished { verdict, .. } => Verdict::as_str(*verdict).to_owned(),
+        Phase::Finished { verdict, .. } => Verdict::in_words(*verdict).to_owned(),
     }
 }
 

@@ -36,6 +36,7 @@ pub(crate) async fn pipeline(context: &Context, asked: Pipeline) -> Result<Statu
             follow(context, lines).await
         }
         Pipeline::Show { run } => show(context, run).await,
+        Pipeline::List => show(context, None).await,
         Pipeline::Approve(vote) => give(context, vote, Word::Approve).await,
         Pipeline::Reject(vote) => give(context, vote, Word::Reject).await,
     }
@@ -153,19 +154,15 @@ fn detail(context: &Context, run: &PipelineRunView) {
             Word::Approve => "approved",
             Word::Reject => "rejected",
         };
-        let refused = vote
-            .refused
-            .as_ref()
-            .map(|why| format!(", which does not count: {} {why}", vote.by));
         let why = if vote.why.is_empty() {
             String::new()
         } else {
             format!(" “{}”", vote.why)
         };
-        printer.sentence(&format!(
-            "  {word} by {}{why}{}",
-            vote.by,
-            refused.unwrap_or_default()
-        ));
+        let by = &vote.by;
+        printer.sentence(&match &vote.refused {
+            None => format!("  {word} by {by}{why}"),
+            Some(refused) => format!("  not {word}: {by} {refused}{why}"),
+        });
     }
 }

@@ -139,7 +139,7 @@ async fn list(context: &Context, env: args::OfEnv) -> Result<Status, Trouble> {
 pub(crate) fn sentence(volume: &VolumeUseView) -> String {
     let (name, of) = (&volume.name, &volume.size);
     match volume.bytes {
-        None => format!("volume {name}: of {of}"),
+        None => format!("volume {name}: not measured yet, of {of}"),
         Some(bytes) if bytes > of.0 => {
             let held = size(bytes);
             let sentence = format!(
