@@ -43,8 +43,8 @@ pub(crate) struct AskedRun {
     #[command(flatten)]
     pub(crate) of: OfEnv,
     /// Do not wait for its end
-    #[arg(short, long)]
-    pub(crate) detach: bool,
+    #[arg(short = 'd', long, visible_alias = "detach")]
+    pub(crate) no_wait: bool,
     #[command(flatten)]
     pub(crate) why: Why,
 }
@@ -66,6 +66,9 @@ pub(crate) enum Job {
         job: Option<Name>,
         #[command(flatten)]
         of: OfEnv,
+        /// How many runs
+        #[arg(short = 'n', long, default_value_t = 50, value_name = "RUNS")]
+        limit: usize,
     },
     /// Stop a run
     Stop {

@@ -5,7 +5,7 @@ use ward_types::access::AccessLine;
 use ward_types::time::Timestamp;
 use ward_types::view::StatusView;
 
-use super::status::moment;
+use super::status::moment_as;
 use super::{Context, Trouble, logs};
 use crate::args::Logs;
 use crate::printer::Status;
@@ -105,7 +105,7 @@ fn time(text: &str) -> String {
         return plain(text);
     };
     let millis = u64::try_from(at.as_millisecond()).unwrap_or_default();
-    format!("{}.{:03}", moment(Timestamp(millis)), millis % 1000)
+    moment_as(Timestamp(millis), "%Y-%m-%d %H:%M:%S%.3f")
 }
 
 /// `0.31 ms`, `3.1 ms`, `310 ms`, `3.10 s`.

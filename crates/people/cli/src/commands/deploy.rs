@@ -1,5 +1,6 @@
 //! `up`, `deploy`, `rollback`, `rollforward`, `down`: what changes an environment.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -252,7 +253,7 @@ fn askable(refused: &str) -> Result<(), Trouble> {
     }
     Err(Trouble::failure(
         refused.to_owned(),
-        Some("add --yes to remove the data without being asked".to_owned()),
+        Some("add --yes to go on without being asked".to_owned()),
     ))
 }
 
@@ -287,7 +288,7 @@ fn left_alone(context: &Context) -> Status {
 }
 
 pub(super) async fn follow(context: &Context, mut lines: Lines) -> Result<Status, Trouble> {
-    let mut building = String::new();
+    let mut building = BTreeSet::new();
     let mut since = Instant::now();
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
@@ -298,10 +299,13 @@ pub(super) async fn follow(context: &Context, mut lines: Lines) -> Result<Status
         let Some(progress) = progress else { break };
         match &progress {
             Progress::Output { source, .. } => {
-                if *source != building && since.elapsed() > QUIET {
-                    building.clone_from(source);
+                if since.elapsed() > QUIET && building.insert(source.clone()) {
                     context.printer.building(source);
                 }
+            }
+            Progress::Step { message, .. } => {
+                building.extend(message.strip_suffix(": building").map(str::to_owned));
+                since = Instant::now();
             }
             _ => since = Instant::now(),
         }

@@ -246,14 +246,21 @@ pub(crate) fn columns(header: &[&str]) -> Table {
     table
 }
 
-/// A moment in the machine's own time zone.
+/// A moment in the machine's own time zone, and which that is: `2026-11-21 09:02:52Z`.
 pub(crate) fn moment(at: Timestamp) -> String {
+    moment_as(at, "%Y-%m-%d %H:%M:%S")
+}
+
+/// The same in another form, to which the time zone is added.
+pub(super) fn moment_as(at: Timestamp, form: &str) -> String {
     let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
-    match jiff::Timestamp::from_millisecond(millis) {
-        Ok(moment) => moment
-            .to_zoned(jiff::tz::TimeZone::system())
-            .strftime("%Y-%m-%d %H:%M:%S")
-            .to_string(),
-        Err(_) => at.0.to_string(),
-    }
+    let Ok(moment) = jiff::Timestamp::from_millisecond(millis) else {
+        return at.0.to_string();
+    };
+    let local = moment.to_zoned(jiff::tz::TimeZone::system());
+    let zone = match local.offset().seconds() {
+        0 => "Z",
+        _ => "%:z",
+    };
+    local.strftime(&format!("{form}{zone}")).to_string()
 }
