@@ -70,6 +70,12 @@ const TABLE: &[Known] = &[
     known("spec.deadlines", "stack.deadlines", Plain, Steers),
     known("spec.protected", "protected", Plain, Governs).absent("false"),
     known("spec.policy", "policy", Plain, Governs),
+    known(
+        "spec.policy.instances",
+        "policy.min_instances",
+        Plain,
+        Governs,
+    ),
     known("spec.policy.**", "policy.*", Plain, Governs),
     known("build.images.*", "service.*.image", Digest, Replaces),
     known("spec.services.*", "service.*", Plain, Starts),
@@ -336,6 +342,7 @@ const TABLE: &[Known] = &[
     )
     .absent("\"never\""),
     known("spec.volumes.*.**", "volume.*.*", Plain, Steers),
+    known("spec.jobs.*", "job.*", Plain, Released),
     known("spec.jobs.*.command", "job.*.command", Command, Released),
     known("spec.jobs.*.deadline", "job.*.deadline", Duration, Released),
     known(
