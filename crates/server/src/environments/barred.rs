@@ -51,8 +51,9 @@ pub(super) fn origin_of_copy(parent: &Environment, request: &CreateRequest) -> O
 pub(super) fn never_gives_data(parent: &Environment, spec: &EnvSpec) -> Option<Refusal> {
     let (env, name) = (&parent.id, parent.id.env());
     let denied = (spec.copy_data == CopyData::Denied).then(|| {
-        let message =
-            format!("the data of {env} must not be copied: the release that serves there does not allow it");
+        let message = format!(
+            "the data of {env} must not be copied: the release that serves there does not allow it"
+        );
         Refusal::new(RefusalKind::Conflict, message).hint(format!(
             "`copy_data = \"allowed\"` under [environment.{name}] in ward.toml, deployed, allows it"
         ))
