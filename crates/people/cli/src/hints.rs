@@ -111,6 +111,9 @@ fn speaks_for_itself(command: &Command, env: &Arg, word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
 
     fn said(text: &str) -> String {
@@ -162,5 +165,45 @@ mod tests {
         ] {
             assert_eq!(said(text), text);
         }
+    }
+
+    /// All Rust sources below a folder but tests'.
+    fn sources(dir: &Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(dir).unwrap().flatten() {
+            let path = entry.path();
+            match path.file_name().and_then(|name| name.to_str()) {
+                Some("tests" | "target") => {}
+                _ if path.is_dir() => sources(&path, found),
+                Some(name) if name.ends_with(".rs") => {
+                    found.push(fs::read_to_string(path).unwrap())
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_that_is_named_is_there() {
+        let mut all = Vec::new();
+        let crates = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+        sources(Path::new(crates), &mut all);
+        let cli = Cli::command();
+        let is_word = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase());
+        let mut count = 0;
+        for text in all.iter().flat_map(|text| text.split("`ward ").skip(1)) {
+            let named = text.split('`').next().unwrap_or_default();
+            let mut words = named.split(' ').take_while(is_word);
+            let Some(first) = words.next().filter(|word| !word.is_empty()) else {
+                continue; // A placeholder, or the end of a line.
+            };
+            let found = cli.find_subcommand(first);
+            let found = found.unwrap_or_else(|| panic!("there is no `ward {first}`"));
+            if let (true, Some(second)) = (found.has_subcommands(), words.next()) {
+                let known = found.find_subcommand(second).is_some();
+                assert!(known, "there is no `ward {first} {second}`");
+            }
+            count += 1;
+        }
+        assert!(count > 300, "{count} commands were read");
     }
 }

@@ -66,8 +66,8 @@ pub(crate) enum Job {
         job: Option<Name>,
         #[command(flatten)]
         of: OfEnv,
-        /// How many runs
-        #[arg(short = 'n', long, default_value_t = 50, value_name = "RUNS")]
+        /// How many runs, at most the last hundred
+        #[arg(short = 'n', long, default_value_t = 100, value_name = "RUNS")]
         limit: usize,
     },
     /// Stop a run
