@@ -236,9 +236,9 @@ fn shortened(text: &str) -> String {
 }
 
 fn took(view: &RunView) -> String {
+    let run = &view.run;
     // Of all attempts, and of what was waited for in between.
     let began = run.attempts.iter().find_map(|attempt| attempt.started);
-    let run = &view.run;
     let last = run.attempts.last().filter(|_| !view.open);
     let ended = last.map(|last| last.ended);
     let span = ended.zip(began).map(|(ended, began)| ended.since(began));

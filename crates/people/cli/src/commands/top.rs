@@ -413,6 +413,7 @@ mod tests {
                 releases: vec![ReleaseId(1), ReleaseId(2)],
                 healthy: 3,
                 instances: 4,
+                asleep: false,
                 in_flight: 5,
                 long: 0,
             }],
