@@ -109,5 +109,5 @@ fn what_was_never_deployed_does_not_run_on() {
     let top = ward.ok(&["top", "--once"]);
     assert!(top.contains("asleep"), "{top}");
     ward.run(&["env", "create", "extra"])
-        .fails(2, &["declares no environment extra", "--from ENV"]);
+        .fails(2, &["declares no environment `extra`", "--from ENV"]);
 }

@@ -109,7 +109,7 @@ async fn declared(
 fn undeclared(env: &EnvId) -> Trouble {
     let (stack, name) = (env.stack(), env.env());
     let message = format!(
-        "the stack {stack} declares no environment {name}, and nothing says what it is a copy of"
+        "the stack `{stack}` declares no environment `{name}`, and nothing says what it is a copy of"
     );
     let hint = format!(
         "`ward env create {name} --from ENV` makes a copy of one that is there; or declare `[environment.{name}]` in \
