@@ -155,6 +155,8 @@ fn web() -> ServiceSpec {
         }),
         instances: 2,
         links: vec![name("db"), name("worker")],
+        shared_links: Vec::new(),
+        exports: Vec::new(),
         egress: vec![
             EgressSpec {
                 host: "api.example.com".to_owned(),
@@ -271,6 +273,8 @@ fn worker() -> ServiceSpec {
         health: None,
         instances: 1,
         links: Vec::new(),
+        shared_links: Vec::new(),
+        exports: Vec::new(),
         egress: Vec::new(),
         env: BTreeMap::new(),
         memory: None,

@@ -151,6 +151,7 @@ fn route(service: &str, endpoints: &[&str]) -> Action {
             probe: None,
             maintenance: None,
             asleep: None,
+            exports: Vec::new(),
         }],
     }
 }
@@ -329,6 +330,7 @@ fn split(endpoints: &[&str], percent: u8, sticky: Option<Sticky>) -> Action {
             probe: None,
             maintenance: None,
             asleep: None,
+            exports: Vec::new(),
         }],
     }
 }

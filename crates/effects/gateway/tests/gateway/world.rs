@@ -209,6 +209,7 @@ impl World {
                 probe: None,
                 maintenance: None,
                 asleep: None,
+                exports: Vec::new(),
                 guard: self.guard.clone(),
                 balance: self.balance.clone(),
             }],

@@ -38,6 +38,8 @@ pub fn worker(instances: u32) -> ServiceSpec {
         health: None,
         instances,
         links: Vec::new(),
+        shared_links: Vec::new(),
+        exports: Vec::new(),
         egress: Vec::new(),
         env: BTreeMap::new(),
         secrets: BTreeMap::new(),
@@ -389,6 +391,7 @@ impl World {
             probe: pool.probe.clone(),
             maintenance: pool.maintenance.clone(),
             asleep: pool.asleep,
+            exports: pool.exports.clone(),
             guard: ward_types::guard::Guard::default(),
             balance: ward_types::balance::Balance::default(),
         });
