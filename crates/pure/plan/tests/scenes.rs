@@ -409,7 +409,7 @@ fn gateway(
             probe: any_probe(dice),
             maintenance: None,
             asleep: asleep.filter(|_| dice.chance(80)),
-            exports: Vec::new(),
+            exports: declared.exports.clone(),
             guard: ward_types::guard::Guard::default(),
             balance: ward_types::balance::Balance::default(),
         });

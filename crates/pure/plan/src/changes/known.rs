@@ -190,14 +190,14 @@ const TABLE: &[Known] = &[
         Steers,
     ),
     known(
-        "spec.services.*.shared_links",
-        "service.*.links",
+        "spec.services.*.shared_links.**",
+        "service.*.links.*",
         Plain,
         Replaces,
     ),
     known(
-        "spec.services.*.exports",
-        "service.*.export",
+        "spec.services.*.exports.**",
+        "service.*.export.*",
         Plain,
         Switches,
     ),

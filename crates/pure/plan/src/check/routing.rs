@@ -34,7 +34,7 @@ pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
             let service = pool.service.clone();
             objections.push(Objection::WrongMaintenance { service });
         }
-        objections.extend(lets_in(case, pool));
+        objections.extend(lets_in(case, pools, pool));
         for id in &pool.endpoints {
             objections.extend(endpoint(case, pool, id));
         }
@@ -45,10 +45,10 @@ pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
     objections.extend(emptied(case, pools));
 }
 
-/// Whom no release lets in that is in the pool, serves or rolls out. So nobody is let in any more once all of these
+/// Whom no release lets in that is in the table, serves or rolls out. So nobody is let in any more once all of these
 /// have taken that back.
-fn lets_in(case: &Case, pool: &PlannedPool) -> Option<Objection> {
-    let routed = routed_releases(case, std::slice::from_ref(pool));
+fn lets_in(case: &Case, pools: &[PlannedPool], pool: &PlannedPool) -> Option<Objection> {
+    let routed = routed_releases(case, pools);
     let rolling = case.active().map(|deployment| deployment.to);
     let releases: Vec<_> = routed
         .into_iter()

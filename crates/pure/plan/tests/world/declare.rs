@@ -8,6 +8,7 @@ use ward_types::id::{Digest, EnvId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceFacts, Role};
 use ward_types::release::{Build, Release};
 use ward_types::route::RouteSettings;
+use ward_types::sharing::Export;
 use ward_types::spec::{
     Amount, Analysis, CanaryStep, CopyData, DatabaseEngine, DatabaseSpec, Deadlines, EnvSpec,
     HealthSpec, ImageSource, Inconclusive, Probe, ReleaseCommand, RouteSpec, Schema, ServiceSpec,
@@ -81,6 +82,11 @@ pub fn web(instances: u32) -> ServiceSpec {
             settings: RouteSettings::default(),
             tls: None,
         }],
+        // So that releases differ in it.
+        exports: match instances % 2 {
+            0 => Vec::new(),
+            _ => Export::parse("plans").into_iter().collect(),
+        },
         ..worker(instances)
     }
 }
