@@ -200,6 +200,13 @@ impl Control {
         warned.collect()
     }
 
+    /// The same two of a release that was there before, which nothing of this forbids.
+    pub(crate) fn links_of_move(&self, serves: Option<&Release>, to: &Release) -> Vec<Warned> {
+        let mut warned = self.links_lead(Some(to), &to.spec).unwrap_or_default();
+        warned.extend(self.unsaid(serves, &to.spec, &[]));
+        warned
+    }
+
     /// The same two for whoever reads a plan.
     pub(crate) fn links_noted(
         &self,

@@ -189,7 +189,7 @@ fn p5_an_export_that_is_taken_back_holds_from_the_next_request_on() {
     let said =
         "web of returns/dev links to api of claims/dev, which is not exported to it any more";
     for text in ["! - export[returns]", said] {
-        assert!(plan.stdout().contains(text), "{plan:?}");
+        assert!(format!("{plan:?}").contains(text), "{plan:?}");
     }
     let denied = "[policy]\nexport_removed = \"deny\"\n";
     both.claims(UNEXPORTED, denied);
@@ -223,7 +223,17 @@ fn p5_an_export_that_is_taken_back_holds_from_the_next_request_on() {
     both.ward.ok(&["rollback", "--env", "claims/dev"]);
     both.answers("claims");
     // Whoever adds the link anew is refused again, and a rollback never is.
-    both.ward.ok(&["rollforward", "--env", "claims/dev"]);
+    let forward = both.ward.run(&["rollforward", "--env", "claims/dev"]);
+    forward.success();
+    assert!(
+        forward.stderr().contains("not exported to it any more"),
+        "{forward:?}"
+    );
+    let status = both.ward.ok(&["status", "--env", "claims/dev"]);
+    assert!(
+        status.contains("web of returns/dev links to api, and is not let in"),
+        "{status}"
+    );
     both.returns("", "");
     both.deploy_returns().success();
     both.returns("\"claims/api\"", "");

@@ -4,8 +4,8 @@ use http::{HeaderValue, Request, StatusCode};
 use ward_types::id::EnvId;
 use ward_types::sharing::Export;
 
-use crate::app::App;
-use crate::clients::{Payload, body, get, http1_over};
+use crate::app::{App, Payload};
+use crate::clients::{body, get, http1_over};
 use crate::links::{handed_over, handed_over_by, service};
 use crate::world::{Start, World};
 

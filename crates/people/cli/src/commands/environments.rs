@@ -266,7 +266,7 @@ fn told(env: &EnvironmentDetail) -> Vec<String> {
         };
         line("database", format!("{}, {size}", database.name));
     }
-    for sentence in super::sharing::lines(&env.sharing) {
+    for sentence in super::sharing::lines(&env.id, &env.sharing) {
         line("shared", sentence);
     }
     for address in &env.addresses {

@@ -119,7 +119,7 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
     for volume in &env.volumes {
         printer.data(&format!("  {}", super::volumes::sentence(volume)));
     }
-    for line in super::sharing::lines(&env.sharing) {
+    for line in super::sharing::lines(&env.id, &env.sharing) {
         printer.data(&format!("  {line}"));
     }
     if let Some(deployment) = &env.deployment {
