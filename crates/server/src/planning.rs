@@ -109,6 +109,10 @@ impl Control {
             false => self.violations(to, &changes)?,
         };
         let rendered = policing::rendered(Some(dir), &to.spec, &mut violations);
+        let mut notes: Vec<String> = notes(env).into_iter().chain(made_of(to)).collect();
+        if !changes.is_empty() {
+            notes.extend(self.links_noted(from, &to.spec, &violations));
+        }
         let policy = PolicyOutcome { violations };
         let steps = match nothing {
             true => Vec::new(),
@@ -137,7 +141,7 @@ impl Control {
             cost: cost_change(from, Some(to)),
             drift: self.drift(env),
             policy,
-            notes: notes(env).into_iter().chain(made_of(to)).collect(),
+            notes,
             kept: None,
         };
         Ok((view, rendered))

@@ -20,6 +20,7 @@ use ward_types::route::{
 };
 use ward_types::run::{JobSpec, Missed, Overlap, Schedule};
 use ward_types::secrets::{SecretName, SecretPlace, SecretSpec};
+use ward_types::sharing::{Export, SharedLink};
 use ward_types::spec::{
     Amount, Analysis, Base, CanaryStep, DatabaseEngine, DatabaseSpec, Deadlines, EgressSpec,
     EnvSpec, HealthSpec, ImageSource, Inconclusive, Probe, ReleaseCommand, Schema, ServiceSpec,
@@ -110,6 +111,7 @@ fn rich() -> EnvSpec {
         protected: true,
         policy: Policy {
             database_removed: Level::Deny,
+            export_removed: Level::Warn,
             volume_removed: Level::Deny,
             min_instances: Level::Warn,
             instances: 3,
@@ -160,6 +162,8 @@ fn web() -> ServiceSpec {
         }),
         instances: 2,
         links: vec![name("db"), name("worker")],
+        shared_links: vec![SharedLink::parse("claims/api").unwrap()],
+        exports: vec![Export::parse("plans/*").unwrap()],
         egress: vec![
             EgressSpec {
                 host: "api.example.com".to_owned(),
@@ -276,6 +280,8 @@ fn worker() -> ServiceSpec {
         health: None,
         instances: 1,
         links: Vec::new(),
+        shared_links: Vec::new(),
+        exports: Vec::new(),
         egress: Vec::new(),
         env: BTreeMap::new(),
         memory: None,
