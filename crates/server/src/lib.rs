@@ -47,6 +47,7 @@ mod schedule;
 mod secrets;
 mod server;
 mod settable;
+mod sharing;
 mod sleep;
 pub mod source;
 mod sources;

@@ -147,7 +147,12 @@ fn stamp(entry: &Entry, tls: Option<&'static str>) -> Vec<u8> {
     let mut say = |name, what: &str| journal::text(&mut stamp, name, what.as_bytes(), usize::MAX);
     match entry {
         Entry::Front(outside) => say("client", &outside.address.to_canonical().to_string()),
-        Entry::Link { from, .. } => say("from", from.as_str()),
+        Entry::Link { from, guest, .. } => {
+            say("from", from.as_str());
+            guest
+                .iter()
+                .for_each(|guest| say("from_env", guest.as_str()));
+        }
         Entry::Probe { .. } => {}
     }
     say("entry", entry.door().name());

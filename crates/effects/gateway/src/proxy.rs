@@ -44,6 +44,7 @@ use crate::head;
 use crate::instance::{Instance, Place};
 use crate::reply::{Held, Reply};
 use crate::routes::Pool;
+use crate::sharing;
 use crate::site::Route;
 use crate::split::Ticket;
 use crate::tally::Door;
@@ -60,6 +61,8 @@ pub(crate) enum Entry {
     Link {
         /// Whose link.
         from: InstanceId,
+        /// Its environment, where that is another one: it is let in only where the service is exported to it.
+        guest: Option<EnvId>,
         /// Where it leads.
         service: (EnvId, Name),
     },
@@ -126,9 +129,11 @@ pub(crate) async fn answer(
     let mut response = answer.unwrap_or_else(|failure| {
         tracing::debug!(request = ?id, status = %failure.status, "{}", failure.sentence);
         account.failed(&failure);
-        failure
-            .answer(&asked, &id)
-            .map(|page| Reply::Page(Full::new(page)))
+        let page = match sharing::words(&client.entry, &failure) {
+            Some(words) => failure.answer_saying(&words, &asked, &id),
+            None => failure.answer(&asked, &id),
+        };
+        page.map(|page| Reply::Page(Full::new(page)))
     });
     account.begins(response.status());
     let headers = response.headers_mut();
@@ -275,10 +280,18 @@ impl<'a> Exchange<'a> {
                 head::set_forwarded(&mut headers, outside, &authority);
                 (Target::Host(host), outside.scheme)
             }
-            Entry::Link { from, service } => {
+            Entry::Link {
+                from,
+                guest,
+                service,
+            } => {
                 headers.remove(head::PROBE);
                 head::forget_holder(&mut headers);
-                headers.insert("ward-from", from_header(from));
+                headers.insert("ward-from", from_header(from.as_str()));
+                match guest {
+                    Some(guest) => headers.insert(head::GUEST, from_header(guest.as_str())),
+                    None => headers.remove(head::GUEST),
+                };
                 (Target::Service(service), "http")
             }
             Entry::Probe { service, release } => {
@@ -599,6 +612,6 @@ fn origin_form(uri: &Uri) -> PathAndQuery {
     path.unwrap_or_else(|| PathAndQuery::from_static("/"))
 }
 
-fn from_header(from: &InstanceId) -> HeaderValue {
-    HeaderValue::try_from(from.as_str()).expect("ids are letters, digits and hyphens")
+fn from_header(id: &str) -> HeaderValue {
+    HeaderValue::try_from(id).expect("ids are letters, digits, hyphens and slashes")
 }

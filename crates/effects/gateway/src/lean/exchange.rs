@@ -32,6 +32,7 @@ use crate::proxy::{self, Begun, Entry};
 use crate::reply::{self, Kind, Long};
 use crate::routes::Pool;
 use crate::settings::Settings;
+use crate::sharing;
 use crate::throttle::Slot;
 use crate::trace::Made;
 use crate::upstream::{Reuse, Upstream, Wire};
@@ -195,10 +196,13 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
                     settings: Some(Arc::clone(settings)),
                 })?
             }
-            Entry::Link { service, .. } => Way {
-                pool: Arc::clone(routes.by_service(service)?),
-                settings: None,
-            },
+            Entry::Link { service, .. } => {
+                let pool = routes.by_service(service)?;
+                sharing::admits(&line.client.entry, pool).then(|| Way {
+                    pool: Arc::clone(pool),
+                    settings: None,
+                })?
+            }
             Entry::Probe { .. } => return None,
         };
         way.pool.is_plain().then_some(way)

@@ -29,6 +29,7 @@ mod partings;
 mod posture;
 mod probes;
 mod routing;
+mod sharing;
 mod sleeping;
 mod smuggling;
 mod splits;
