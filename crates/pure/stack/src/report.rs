@@ -26,10 +26,8 @@ const MOST_SHOWN: usize = 50;
 /// The longest line, in bytes, that is shown.
 const LONGEST_LINE: usize = 400;
 
-/// How many columns of a terminal are left of a line that is shown, and how many a narrow terminal has: in one the
-/// line would wrap, and its underline not.
+/// How many columns are taken by what is left of a line that is shown. A line that wraps leaves its underline behind.
 const GUTTER: usize = 8;
-const NARROW: usize = 80;
 
 /// How much of a line is shown before the place, where not all of it is.
 const BEFORE: usize = 24;
@@ -50,7 +48,7 @@ pub fn render(name: &str, text: &str, mistakes: &[Mistake], look: Look, width: u
         .with_links(false);
     let printable = printable(text);
     let lines = Lines::of(&printable);
-    let room = width.clamp(40, NARROW) - GUTTER;
+    let room = width.max(40) - GUTTER;
     let mut shown = String::new();
     for mistake in mistakes.iter().take(MOST_SHOWN) {
         let source = Source {
@@ -134,10 +132,12 @@ fn part(text: &str, lines: &Lines<'_>, mistake: &Mistake, room: usize) -> Option
         false => place.saturating_sub(BEFORE),
     };
     let end = letters.get(from + room).copied().unwrap_or(shown.len());
-    Some(Span {
+    let part = Span {
         start: line.start + letters.get(from)?,
         end: line.start + end,
-    })
+    };
+    // Where not all places are in it, each is where it stands.
+    starts.iter().all(|at| *at < part.end).then_some(part)
 }
 
 impl SourceCode for Source<'_> {
@@ -323,7 +323,9 @@ mod tests {
             let shown = shown(&text, what);
             let code = shown.iter().position(|line| line.contains(what)).unwrap();
             assert!(
-                shown.iter().all(|line| line.chars().count() <= 80),
+                shown[code..code + 2]
+                    .iter()
+                    .all(|line| line.chars().count() <= 100),
                 "{shown:#?}"
             );
             let place = shown[code]

@@ -72,7 +72,7 @@ const TABLE: &[Known] = &[
     known("spec.policy", "policy", Plain, Governs),
     known(
         "spec.policy.instances",
-        "policy.min_instances",
+        "policy.min_instances (how many)",
         Plain,
         Governs,
     ),
