@@ -65,7 +65,7 @@ fn a_contraction_lets_one_release_back_and_no_more() {
     assert!(kept.contains("four has migrated"), "{kept}");
     let show = ward.ok(&["deployment", "show"]);
     assert!(
-        show.contains("`ward logs web --release r4` shows what its release command wrote"),
+        show.contains("`ward logs web --release r4 --env shop/dev` shows what its release command wrote"),
         "{show}"
     );
     let listed = ward.run(&["releases"]);
@@ -88,7 +88,7 @@ fn a_contraction_lets_one_release_back_and_no_more() {
     let refusal = [
         "cannot go to r2: it does not run on the schema since the release command of web of r4 (contract)",
         "no release before the one that serves does",
-        "`ward deploy` brings a fix forward",
+        "`ward deploy --env dev` brings a fix forward",
         "--despite-schema",
     ];
     ward.run(&["rollback"]).fails(1, &refusal);
@@ -97,7 +97,7 @@ fn a_contraction_lets_one_release_back_and_no_more() {
     serves(&ward, "three");
     ward.ok(&["rollforward"]);
     serves(&ward, "four");
-    let between = "`ward rollback --to r3` goes to the newest release that does";
+    let between = "`ward rollback --to r3 --env shop/dev` goes to the newest release that does";
     ward.run(&["rollback", "--to", "r1"]).fails(1, &[between]);
     let json = ward.run(&["rollback", "--to", "r1", "--output", "json"]);
     assert_eq!(json.code(), 1, "{json:?}");

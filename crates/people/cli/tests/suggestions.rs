@@ -1,6 +1,10 @@
 //! What Ward suggests can be typed as it stands, and means the environment that was meant.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that fails says what it saw"
+)]
 
 mod support;
 
