@@ -40,11 +40,11 @@ pub use secrets::{
 };
 pub use sources::{
     AddSource, AddedSource, BuildRequest, CommitView, KeptDeployRequest, Looked, Pushed,
-    PushedRequest, RemoveSource, SourceView, SyncRequest,
+    PushedRequest, RemoveSource, SetToken, SourceView, SyncRequest, Token,
 };
 pub use status::{
-    ComponentView, EnvironmentView, InstanceView, LogView, MaintenanceView, ReleaseView,
-    ServerView, StatusView,
+    ComponentView, EnvironmentView, HandedOver, InstanceView, LogView, MaintenanceView,
+    ReleaseView, ServerView, StatusView,
 };
 pub use volumes::{
     DeleteVolumeRequest, RestoreRequest, SnapshotView, VolumeUseView, VolumeView, VolumesView,
