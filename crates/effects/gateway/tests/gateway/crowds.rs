@@ -51,18 +51,21 @@ async fn who_asks_for_much_at_once_does_not_have_others_wait_for_its_connections
     world.route(&["web-r1-1"]).await;
     world.keeper("web-r1-1").hang();
     let mut crowd = JoinSet::new();
-    let client = http2(world.http).await;
-    for _ in 0..100 {
-        let mut client = client.clone();
-        crowd.spawn(async move { client.send_request(get2("/crowd")).await.map(drop) });
+    // Several, so that each of the gateway's workers has some of them.
+    for _ in 0..8 {
+        let client = http2(world.http).await;
+        for _ in 0..25 {
+            let mut client = client.clone();
+            crowd.spawn(async move { client.send_request(get2("/crowd")).await.map(drop) });
+        }
     }
     let under_way = async |count| world.traffic("web-r1-1").await.requests == count;
-    eventually("all of the crowd waits", async || under_way(100).await).await;
+    eventually("all of the crowd waits", async || under_way(200).await).await;
     let mut others = JoinSet::new();
     for _ in 0..8 {
         others.spawn(fetch(world.http, get("/")));
     }
-    eventually("the others wait too", async || under_way(108).await).await;
+    eventually("the others wait too", async || under_way(208).await).await;
     world.keeper("web-r1-1").go_on();
     while let Some(answer) = others.join_next().await {
         assert_eq!(answer.unwrap().status(), 200);
