@@ -326,7 +326,7 @@ impl Composer {
         for part in ["data", "secrets"] {
             let above = self.home.join(part);
             let path = self.home.join(part).join(env.as_str());
-            match std::fs::remove_dir_all(&path) {
+            match ward_tree::remove(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     return Err(ComposeError::Purge { path, source });
                 }
