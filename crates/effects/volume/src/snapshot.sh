@@ -11,9 +11,14 @@ copy() {
     if [ "$status" -ne 0 ] && ! grep -qv ': No such file or directory$' /tmp/said; then
         status=0
     fi
-    [ "$status" -eq 0 ] || cat /tmp/said >&2
+    [ "$status" -eq 0 ] || said >&2
     sync --file-system /to || status=1
     echo "$status" >/tmp/ending && mv /tmp/ending /tmp/ended
+}
+
+# A path may be 4 KiB long, and there may be as many as there are files.
+said() {
+    head -n 10 /tmp/said | sed -E 's/^(.{150}).{20,}(.{80})$/\1...\2/'
 }
 
 must_have_room() {
