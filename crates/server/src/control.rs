@@ -28,6 +28,7 @@ use crate::driver::{self, Live, World};
 use crate::images::Images;
 use crate::issuing::Issuing;
 use crate::measuring::Measured;
+use crate::restoring::Restoring;
 use crate::sources::Sources;
 
 /// Which way among the releases.
@@ -63,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) issuing: Option<Issuing>,
     /// What volumes hold.
     pub(crate) measured: Measured,
+    /// Which volumes somebody is alone with.
+    pub(crate) restoring: Restoring,
     pub(crate) admission: Admission,
     pub(crate) ending: watch::Sender<bool>,
 }

@@ -40,6 +40,7 @@ mod plans;
 pub mod policing;
 mod promote;
 mod recording;
+mod restoring;
 mod rotation;
 mod routing;
 mod runs;
