@@ -8,6 +8,8 @@
 
 mod support;
 
+use std::process::{Child, Stdio};
+
 use serde_json::Value;
 use support::{Ran, Ward, eventually, is_root, kill9};
 
@@ -412,5 +414,128 @@ fn p4_a_snapshot_goes_on_when_the_server_is_killed() {
         made[0]
     ));
     assert_eq!(std::fs::read_dir(many).unwrap().count(), 20_000);
+    ward.ok(&["audit", "verify"]);
+}
+
+/// An environment that is down, with the snapshot whose number is returned: it holds `old`, the volume `new`.
+fn down_with_a_snapshot(ward: &Ward, more: &str) -> String {
+    let with = format!("{UPLOADS}snapshot = \"before_release\"\n").replace("8MiB", "1GiB");
+    ward.stack(&answer("one"), &with);
+    ward.up();
+    inside(ward, &format!("echo old > /data/file; {more}")).success();
+    ward.stack(&answer("two"), &with);
+    ward.ok(&["deploy"]);
+    inside(ward, "echo new > /data/file").success();
+    ward.ok(&["down", "--env", "dev"]);
+    format!("s{}", snapshots(ward)[0])
+}
+
+/// The folders of a volume.
+fn parts(ward: &Ward) -> Vec<String> {
+    let volume = ward.home().join("volumes/shop/dev/uploads");
+    let found = std::fs::read_dir(volume).unwrap().flatten();
+    let mut names: Vec<String> = found
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn restores(ward: &Ward) -> bool {
+    parts(ward).iter().any(|name| name.starts_with("restore-"))
+}
+
+/// A command that is under way.
+fn begun(ward: &Ward, arguments: &[&str]) -> Child {
+    let mut command = ward.command(arguments);
+    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.spawn().unwrap()
+}
+
+const MANY: &str = "mkdir /data/many && cd /data/many && seq 20000 | xargs touch";
+
+#[test]
+fn a_restore_that_is_given_up_or_asked_for_twice_loses_nothing() {
+    let ward = Ward::new();
+    let id = down_with_a_snapshot(&ward, MANY);
+    let restore = ["volume", "restore", &id, "--yes"];
+    let mut given_up = begun(&ward, &restore);
+    eventually("it copies", || restores(&ward));
+    given_up.kill().unwrap();
+    given_up.wait().unwrap();
+    eventually("what it copied is removed", || !restores(&ward));
+    assert_eq!(snapshots(&ward).len(), 1, "nothing was changed");
+    // Two at once, of which the one waits for the other.
+    let mut first = begun(&ward, &restore);
+    eventually("it copies", || restores(&ward));
+    let second = ward.run(&restore);
+    assert!(first.wait().unwrap().success());
+    second.success();
+    let kept = snapshots(&ward);
+    assert_eq!(kept.len(), 3);
+    for number in [0, 2] {
+        let snapshot = ward.home().join(format!(
+            "volumes/shop/dev/uploads/snapshots/s{}/many",
+            kept[number]
+        ));
+        assert_eq!(std::fs::read_dir(snapshot).unwrap().count(), 20_000);
+    }
+    assert_eq!(parts(&ward), ["data", "snapshots"]);
+    ward.up();
+    assert_eq!(reads(&ward, "/data/file"), "old");
+    assert_eq!(
+        inside(&ward, "ls /data/many | wc -l").success().trim(),
+        "20000"
+    );
+}
+
+#[test]
+fn p4_a_server_that_is_killed_in_a_restore_leaves_the_one_or_the_other() {
+    let ward = Ward::new();
+    let id = down_with_a_snapshot(&ward, MANY);
+    let mut restoring = begun(&ward, &["volume", "restore", &id, "--yes"]);
+    eventually("it copies", || restores(&ward));
+    kill9(ward.server_pid());
+    restoring.wait().unwrap();
+    // As far as one comes that is killed between the two names: what it held before has no name of its own.
+    let volume = ward.home().join("volumes/shop/dev/uploads");
+    let folder = parts(&ward)
+        .into_iter()
+        .find(|name| name.starts_with("restore-"))
+        .unwrap();
+    std::fs::rename(volume.join("data"), volume.join(folder).join("former")).unwrap();
+    ward.ok(&["up", "--platform"]);
+    eventually("what is left is removed", || !restores(&ward));
+    assert_eq!(parts(&ward), ["data", "snapshots"]);
+    assert_eq!(snapshots(&ward).len(), 1, "the log has no restore");
+    ward.up();
+    assert_eq!(reads(&ward, "/data/file"), "new");
+    ward.ok(&["audit", "verify"]);
+}
+
+#[test]
+fn folders_of_any_depth_can_be_measured_and_removed() {
+    let ward = Ward::new();
+    ward.stack(&answer("one"), UPLOADS);
+    ward.up();
+    // Deeper than any path can name, with what holds more than the volume may at the bottom.
+    let dig = "import os; os.chdir('/data'); [(os.mkdir('d'), os.chdir('d')) for _ in range(5000)]; \
+               [open(f'file{n}', 'wb').write(os.urandom(6 << 20)) for n in (1, 2)]";
+    inside(&ward, &format!("python3 -c \"{dig}\" && sync")).success();
+    eventually("the status says so", || {
+        let status = ward.ok(&["status"]);
+        status.contains("more than its size, 8MiB")
+    });
+    let with = UPLOADS.replace("8MiB", "1GiB");
+    ward.stack(
+        &answer("two"),
+        &format!("{with}snapshot = \"before_release\"\n"),
+    );
+    let refused = ward.run(&["deploy"]);
+    refused.fails(1, &["File name too long"]);
+    let longest = refused.stderr().lines().map(str::len).max();
+    assert!(longest.is_some_and(|longest| longest < 1000), "{longest:?}");
+    ward.ok(&["down", "--purge", "--yes"]);
+    assert!(!ward.home().join("volumes").exists());
     ward.ok(&["audit", "verify"]);
 }
