@@ -33,6 +33,7 @@ mod logs;
 mod maintenance;
 mod making;
 mod measuring;
+mod moved;
 mod opening;
 mod pipelines;
 mod planning;
