@@ -28,6 +28,7 @@ use crate::driver::{self, Live, World};
 use crate::images::Images;
 use crate::issuing::Issuing;
 use crate::measuring::Measured;
+use crate::passwords::Rotations;
 use crate::sources::Sources;
 
 /// Which way among the releases.
@@ -63,6 +64,7 @@ pub(crate) struct Shared {
     pub(crate) issuing: Option<Issuing>,
     /// What volumes hold.
     pub(crate) measured: Measured,
+    pub(crate) rotations: Rotations,
     pub(crate) admission: Admission,
     pub(crate) ending: watch::Sender<bool>,
 }

@@ -35,6 +35,7 @@ mod making;
 mod measuring;
 mod moved;
 mod opening;
+mod passwords;
 mod pipelines;
 mod planning;
 mod plans;

@@ -34,6 +34,7 @@ use crate::images::Images;
 use crate::issuing::Issuing;
 use crate::measuring::Measured;
 use crate::opening::{Opener, Starting};
+use crate::passwords::Rotations;
 use crate::routing::{Found, GatewayPlace, Routing, RoutingError};
 use crate::sleep::Needed;
 use crate::sources::Sources;
@@ -272,6 +273,7 @@ fn control(
         auditor,
         issuing,
         measured: Measured::default(),
+        rotations: Rotations::default(),
         admission: Admission::default(),
         unrecorded: tokio::sync::RwLock::new(()),
         ending: watch::Sender::new(false),
