@@ -63,6 +63,8 @@ impl Control {
         let _admitted = self.admit()?;
         let id = self.environment(request.env.as_ref())?;
         let _need = self.awake(actor, &id, &request.why).await?;
+        let changed = std::slice::from_ref(&request.name);
+        self.others_open(&id, request.others, changed).await?;
         let new = match request.name.database() {
             Some(database) => {
                 let password = self.drawn(&id, PASSWORD)?;
