@@ -102,6 +102,9 @@ pub enum StartError {
     /// The gateway is not to be had.
     #[error(transparent)]
     Routing(#[from] RoutingError),
+    /// A server that takes over does not get the master keys that the one before had.
+    #[error("the master keys cannot be had")]
+    Keys(#[from] ward_seal::Error),
     /// Signals cannot be listened to.
     #[error("cannot listen to signals")]
     Signals(#[source] io::Error),
@@ -154,6 +157,15 @@ impl Server {
             clock: now,
         })
         .await?;
+        let source = KeySource::from_environment();
+        let by_command = matches!(source, KeySource::Command(_));
+        let vault = Vault::new(&options.home, source);
+        if options.upgrade.is_some() && by_command {
+            // The server before can still go on.
+            let own = vault.clone();
+            let asking = tokio::task::spawn_blocking(move || own.has_its_keys());
+            asking.await.unwrap_or(Ok(()))?;
+        }
         // 5. The gateway, which has been serving all the while, or is started with its last table.
         let place = GatewayPlace {
             home: options.home.clone(),
@@ -179,6 +191,13 @@ impl Server {
         };
         bound.keep(&options.home);
         store.append(starting(&store, &lease, options.upgrade))?;
+        let orphans = tokio::task::spawn_blocking(ward_build::end_orphans);
+        if let Ok(ended @ 1..) = orphans.await {
+            tracing::warn!(
+                processes = ended,
+                "what an earlier server was building was ended"
+            );
+        }
         // 6. The drivers, last, when all that they act on is there.
         let acme = options.acme;
         let acme = acme.map(|settings| Acme::new(options.home.clone(), settings));
@@ -188,7 +207,7 @@ impl Server {
             registry.clone(),
             (registry_address.to_string(), hooks_address),
             engine,
-            routing,
+            (routing, vault),
             (auditor, acme.map(Issuing::new)),
         );
         let state = control.store().state();
@@ -232,7 +251,7 @@ fn control(
     registry: Registry,
     (registry_address, hooks): (String, Option<SocketAddr>),
     engine: Engine,
-    routing: Routing,
+    (routing, vault): (Routing, Vault),
     (auditor, issuing): (Auditor, Option<Issuing>),
 ) -> Control {
     let images = Images::new(registry.clone(), engine.clone());
@@ -243,7 +262,7 @@ fn control(
         images: images.clone(),
         opener: Opener {
             postgres: postgres.clone(),
-            vault: Vault::new(&home, KeySource::from_environment()),
+            vault,
             store: store.clone(),
             starting: Starting::default(),
         },

@@ -25,7 +25,7 @@ use ward_types::source::KeptBuild;
 use ward_types::view::{
     AddSource, AddedSource, AuditView, BuildRequest, CancelRequest, ConfigRequest, ConfigVersion,
     ConfigView, DeleteVolumeRequest, DeployRequest, DeploymentDetail, DeploymentQuery, DownRequest,
-    EachRequest, ErrorView, EventsView, ExecRequest, ExecTarget, KeptDeployRequest,
+    EachRequest, ErrorView, EventsView, ExecRequest, ExecTarget, HandedOver, KeptDeployRequest,
     MaintenanceAnswer, MaintenanceRequest, PipelineRequest, PipelineRunView, PolicyView,
     PromoteRequest, PushedRequest, RekeyRequest, RekeyView, ReleaseView, RemoveSource,
     RestoreRequest, RollbackRequest, RotateRequest, SecretRequest, SecretVersionView, SecretsView,
@@ -591,9 +591,8 @@ async fn shutdown(State(control): State<Control>) -> Answer<()> {
     Ok(Json(()))
 }
 
-async fn hand_over(State(control): State<Control>) -> Answer<()> {
-    control.hand_over()?;
-    Ok(Json(()))
+async fn hand_over(State(control): State<Control>) -> Answer<HandedOver> {
+    Ok(Json(control.hand_over()?))
 }
 
 async fn events(
