@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timestamps, Uid};
@@ -57,6 +58,16 @@ fn too_deep(root: &Path) -> Error {
         path: root.to_owned(),
         most: DEEPEST,
     }
+}
+
+/// The mode of a folder that is being removed: one that nobody gives his own. Whoever copies it looks for that when it has
+/// read everything, because files that go away are no failure to it.
+pub const REMOVED: u32 = 0o5700;
+
+/// Says that a folder is being removed, before anything of it is.
+pub(crate) fn leave(root: &Path) -> Result<(), Error> {
+    let mode = std::fs::Permissions::from_mode(REMOVED);
+    std::fs::set_permissions(root, mode).map_err(file("change the mode of", root))
 }
 
 /// How many bytes of the disk a tree takes. What is deeper than any use is not counted.
