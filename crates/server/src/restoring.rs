@@ -27,8 +27,11 @@ use crate::volumes::worked;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A lock for each volume that was ever restored or deleted.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Restoring(Arc<Mutex<BTreeMap<(EnvId, Name), Arc<tokio::sync::Mutex<()>>>>>);
+type Locks = BTreeMap<(EnvId, Name), Arc<tokio::sync::Mutex<()>>>;
+
+/// Who is alone with a volume.
+#[derive(Debug, Default)]
+pub(crate) struct Restoring(Mutex<Locks>);
 
 /// A restore that somebody asked for.
 struct Restore {

@@ -34,6 +34,7 @@ use crate::images::Images;
 use crate::issuing::Issuing;
 use crate::measuring::Measured;
 use crate::opening::{Opener, Starting};
+use crate::passwords::Rotations;
 use crate::restoring::Restoring;
 use crate::routing::{Found, GatewayPlace, Routing, RoutingError};
 use crate::sleep::Needed;
@@ -295,6 +296,7 @@ fn control(
         auditor,
         issuing,
         measured: Measured::default(),
+        rotations: Rotations::default(),
         restoring: Restoring::default(),
         admission: Admission::default(),
         unrecorded: tokio::sync::RwLock::new(()),

@@ -12,7 +12,7 @@ mod tree;
 pub use error::Error;
 pub use restore::Settled;
 pub use snapshot::{SnapshotPlace, snapshot_instance};
-pub use tree::RESERVE;
+pub use tree::{REMOVED, RESERVE};
 
 use std::fs;
 use std::io;
@@ -83,6 +83,16 @@ impl Volumes {
         Ok(data)
     }
 
+    /// Whose a volume is: the user id of its folder.
+    ///
+    /// # Errors
+    /// [`Error::File`], also where there is none.
+    pub fn owner(&self, env: &EnvId, volume: &Name) -> Result<u32, Error> {
+        let data = self.data(env, volume);
+        let stat = fs::symlink_metadata(&data).map_err(file("read", &data))?;
+        Ok(stat.uid())
+    }
+
     /// The volumes that an environment has on the disk.
     ///
     /// # Errors
@@ -147,6 +157,7 @@ impl Volumes {
     /// # Errors
     /// [`Error::File`].
     pub fn delete(&self, env: &EnvId, volume: &Name) -> Result<(), Error> {
+        there(tree::leave(&self.data(env, volume)))?;
         remove(&self.volume(env, volume))
     }
 
@@ -155,6 +166,9 @@ impl Volumes {
     /// # Errors
     /// [`Error::File`].
     pub fn purge(&self, env: &EnvId) -> Result<(), Error> {
+        for volume in self.list(env)? {
+            there(tree::leave(&self.data(env, &volume)))?;
+        }
         remove(&self.env(env))?;
         // One that holds another environment's is not empty, and stays.
         let stack = self.home.join(env.stack().as_str());
@@ -163,9 +177,12 @@ impl Volumes {
     }
 }
 
-fn there(bytes: Result<u64, Error>) -> Result<u64, Error> {
-    match bytes {
-        Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(0),
+/// Of what is not there there is nothing.
+fn there<T: Default>(done: Result<T, Error>) -> Result<T, Error> {
+    match done {
+        Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(T::default())
+        }
         other => other,
     }
 }
@@ -180,6 +197,8 @@ fn private(folder: &Path) -> Result<(), Error> {
 }
 
 fn remove(folder: &Path) -> Result<(), Error> {
+    // A volume whose place another one took may still be copied from.
+    there(tree::leave(folder))?;
     match ward_tree::remove(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file("remove", folder)(error)),
         _ => Ok(()),

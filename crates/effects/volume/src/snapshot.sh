@@ -1,4 +1,4 @@
-# Copies what a volume holds into a snapshot, while instances may go on writing to it.
+# Copies what a volume holds into a snapshot or a new volume, while instances may go on writing to it.
 #
 # A file that goes away meanwhile is no failure. While it copies, and behind that, it looks at the disk: one that is full
 # would take down everything else on it, so it gives up before that.
@@ -30,10 +30,16 @@ must_have_room() {
     fi
 }
 
+find /to -mindepth 1 -delete || exit 1
 copy &
 until [ -e /tmp/ended ]; do
     must_have_room
     sleep 0.05
 done
 must_have_room
+# Behind the last that was read: nothing of it was removed before it got this mode.
+if [ "$(stat --format=%a /from)" = "$WARD_REMOVED" ]; then
+    echo "what is copied was being removed meanwhile" >&2
+    exit 5
+fi
 exit "$(cat /tmp/ended)"

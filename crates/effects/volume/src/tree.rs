@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timestamps, Uid};
@@ -22,6 +23,16 @@ const CHUNK: usize = 1 << 20;
 
 pub(crate) fn open(path: &Path) -> Result<OwnedFd, Error> {
     ward_tree::open(path).map_err(file("open", path))
+}
+
+/// The mode of a folder that is being removed: one that nobody gives his own. Whoever copies it looks for that when it has
+/// read everything, because files that go away are no failure to it.
+pub const REMOVED: u32 = 0o5700;
+
+/// Says that a folder is being removed, before anything of it is.
+pub(crate) fn leave(root: &Path) -> Result<(), Error> {
+    let mode = std::fs::Permissions::from_mode(REMOVED);
+    std::fs::set_permissions(root, mode).map_err(file("change the mode of", root))
 }
 
 /// How many bytes of the disk a tree takes.

@@ -224,6 +224,31 @@ fn a_copy_has_the_holes_and_the_names_of_its_files() {
 }
 
 #[test]
+fn who_copies_a_volume_that_is_removed_can_tell() {
+    let home = TempDir::new().unwrap();
+    let volumes = Volumes::new(home.path());
+    let made = || {
+        let data = volumes.ready(&shop(), &uploads(), owner()).unwrap();
+        fs::write(data.join("file"), "here").unwrap();
+        fs::File::open(data).unwrap()
+    };
+    let mode = |seen: &fs::File| seen.metadata().unwrap().permissions().mode() & 0o7777;
+    let seen = made();
+    assert_ne!(mode(&seen), ward_volume::REMOVED);
+    volumes.delete(&shop(), &uploads()).unwrap();
+    assert_eq!(mode(&seen), ward_volume::REMOVED);
+    let seen = made();
+    volumes.purge(&shop()).unwrap();
+    assert_eq!(mode(&seen), ward_volume::REMOVED);
+    // One that closed its own folder is removed, too.
+    let seen = made();
+    seen.set_permissions(fs::Permissions::from_mode(0o000))
+        .unwrap();
+    volumes.delete(&shop(), &uploads()).unwrap();
+    assert_eq!(volumes.list(&shop()).unwrap(), []);
+}
+
+#[test]
 fn folders_beyond_all_use_break_nothing() {
     let home = TempDir::new().unwrap();
     let (volumes, data, four) = with_snapshot(&home);
