@@ -96,7 +96,7 @@ pub(crate) struct Composed {
 pub(crate) struct Occasion<'a> {
     /// The run that it is an attempt of.
     pub(crate) run: Option<&'a Run>,
-    /// The environment whose rows it copies.
+    /// The environment whose rows or files it copies.
     pub(crate) copies: Option<&'a EnvId>,
 }
 
@@ -114,6 +114,7 @@ impl Composer {
         match facts.role {
             Role::Database => self.database(facts, release).await,
             Role::Copy => self.copy(facts, occasion.copies).await,
+            Role::VolumeCopy => self.volume_copy(facts, occasion.copies).await,
             Role::Snapshot => self.snapshot(facts, release).await,
             Role::Service | Role::ReleaseCommand | Role::Seed | Role::Run(_) => {
                 self.service(facts, release, occasion.run).await
@@ -335,7 +336,7 @@ impl Composer {
         for part in ["data", "secrets"] {
             let above = self.home.join(part);
             let path = self.home.join(part).join(env.as_str());
-            match std::fs::remove_dir_all(&path) {
+            match ward_tree::remove(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     return Err(ComposeError::Purge { path, source });
                 }
@@ -499,7 +500,7 @@ fn command(
         Role::ReleaseCommand => release,
         Role::Seed => seed,
         Role::Run(_) => run.map(|run| &run.command),
-        Role::Service | Role::Database | Role::Copy | Role::Snapshot => None,
+        Role::Service | Role::Database | Role::Copy | Role::VolumeCopy | Role::Snapshot => None,
     };
     let argv = own.or(service.command.as_ref()).unwrap_or(&image.argv);
     let argv = argv.clone();

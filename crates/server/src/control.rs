@@ -28,6 +28,8 @@ use crate::driver::{self, Live, World};
 use crate::images::Images;
 use crate::issuing::Issuing;
 use crate::measuring::Measured;
+use crate::passwords::Rotations;
+use crate::restoring::Restoring;
 use crate::sources::Sources;
 
 /// Which way among the releases.
@@ -63,6 +65,9 @@ pub(crate) struct Shared {
     pub(crate) issuing: Option<Issuing>,
     /// What volumes hold.
     pub(crate) measured: Measured,
+    pub(crate) rotations: Rotations,
+    /// Which volumes somebody is alone with.
+    pub(crate) restoring: Restoring,
     pub(crate) admission: Admission,
     pub(crate) ending: watch::Sender<bool>,
 }
@@ -444,7 +449,12 @@ impl Control {
         let mut fitting: Vec<_> = seen
             .values()
             .filter(|seen| seen.facts.component == *component && !seen.status.state.is_over())
-            .filter(|seen| !matches!(seen.facts.role, Role::Copy | Role::Snapshot))
+            .filter(|seen| {
+                !matches!(
+                    seen.facts.role,
+                    Role::Copy | Role::VolumeCopy | Role::Snapshot
+                )
+            })
             .collect();
         // The healthy before the others, the current release's before older ones.
         fitting.sort_by_key(|seen| {

@@ -254,7 +254,7 @@ impl Control {
         })
     }
 
-    /// Whether an environment's rows may be copied, and can be now.
+    /// Whether an environment's rows and files may be copied, and can be now.
     fn gives_data(&self, parent: &Environment, spec: &EnvSpec) -> Result<(), Refusal> {
         let (env, name) = (&parent.id, parent.id.env());
         if spec.copy_data == CopyData::Denied {
@@ -264,14 +264,6 @@ impl Control {
                 "`copy_data = \"allowed\"` under [environment.{name}] in ward.toml, deployed, allows it; without \
                  `--copy-data` the copy has data of its own, which the stack's seed commands make up"
             )));
-        }
-        if let Some(volume) = spec.volumes.keys().next() {
-            let message = format!(
-                "{env} has the volume {volume}, and Ward copies no volumes: rows would lead to files that are not there"
-            );
-            return Err(Refusal::new(RefusalKind::Conflict, message).hint(
-                "without `--copy-data` the copy has new, empty volumes, and data that the stack's seed commands make up",
-            ));
         }
         let live = self.live(env).borrow().clone();
         let runs = |database: &Name| {
@@ -295,9 +287,14 @@ impl Control {
     async fn has_room(&self, from: &EnvId) -> Result<(), Refusal> {
         let home = self.0.home.clone();
         let data = home.join("data").join(from.as_str());
+        let (volumes, of) = (self.0.world.composer.volumes.clone(), from.clone());
         let looked = tokio::task::spawn_blocking(move || {
             let free = rustix::fs::statvfs(&home).ok()?;
-            Some((size(&data)?, free.f_bavail * free.f_frsize))
+            let names = volumes.list(&of).ok()?;
+            let files = names.iter().map(|name| volumes.bytes(&of, name).ok());
+            let files: u64 = files.sum::<Option<u64>>()?;
+            let rows = size(&data).unwrap_or_default();
+            Some((rows + files, free.f_bavail * free.f_frsize))
         });
         let Ok(Some((data, free))) = looked.await else {
             return Ok(()); // What cannot be told is found out by the copy, which looks itself.

@@ -33,9 +33,10 @@ pub(crate) fn of(scene: &Scene, instance: &SeenInstance) -> Purpose {
         (Goal::Down | Goal::Purged, _) => Purpose::Done,
         (Goal::Up, _) if scene.env.asleep().is_some() => Purpose::Done,
         (Goal::Up, Role::Database) => Purpose::Needed,
-        (Goal::Up, Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Snapshot) => {
-            of_command(scene, instance)
-        }
+        (
+            Goal::Up,
+            Role::ReleaseCommand | Role::Seed | Role::Copy | Role::VolumeCopy | Role::Snapshot,
+        ) => of_command(scene, instance),
         (Goal::Up, Role::Service) if exchange::is_remembered(scene, instance) => Purpose::History,
         (Goal::Up, Role::Service) => of_service(scene, instance),
     }

@@ -124,6 +124,8 @@ pub enum Role {
     Seed,
     /// It fills a new database with the rows of another one, and runs to its end.
     Copy,
+    /// It fills a new volume, which is its component, with the files of another one, and runs to its end.
+    VolumeCopy,
     /// It makes a snapshot of a volume, which is its component, and runs to its end.
     Snapshot,
     /// A run of a job, or a one-off command: it runs to its end.
@@ -136,7 +138,7 @@ impl Role {
     pub fn is_command(self) -> bool {
         matches!(
             self,
-            Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Snapshot
+            Role::ReleaseCommand | Role::Seed | Role::Copy | Role::VolumeCopy | Role::Snapshot
         )
     }
 

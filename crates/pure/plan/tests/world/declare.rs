@@ -368,9 +368,12 @@ impl World {
             port: match role {
                 Role::Database => Some(5432),
                 Role::Run(_) => None,
-                Role::Service | Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Snapshot => {
-                    service.and_then(|s| s.port)
-                }
+                Role::Service
+                | Role::ReleaseCommand
+                | Role::Seed
+                | Role::Copy
+                | Role::VolumeCopy
+                | Role::Snapshot => service.and_then(|s| s.port),
             },
             started: self.wall(),
             passwords: None,
