@@ -54,6 +54,10 @@ pub(crate) struct Shared {
     pub(crate) exe: PathBuf,
     /// Where webhooks are taken, if they are.
     pub(crate) hooks: Option<SocketAddr>,
+    /// The region that this Ward is in, if somebody said so.
+    pub(crate) region: Option<Name>,
+    /// Where backups lie, if not in the state folder.
+    pub(crate) backup_dir: Option<PathBuf>,
     /// Held by who decides from the state and records what was decided.
     pub(crate) desk: tokio::sync::Mutex<()>,
     /// Held while there are images that no release refers to yet: nothing is collected meanwhile.
@@ -442,7 +446,7 @@ impl Control {
         let mut fitting: Vec<_> = seen
             .values()
             .filter(|seen| seen.facts.component == *component && !seen.status.state.is_over())
-            .filter(|seen| !matches!(seen.facts.role, Role::Copy | Role::Snapshot))
+            .filter(|seen| !matches!(seen.facts.role, Role::Copy | Role::Snapshot | Role::Drill(_)))
             .collect();
         // The healthy before the others, the current release's before older ones.
         fitting.sort_by_key(|seen| {

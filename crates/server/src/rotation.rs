@@ -345,9 +345,11 @@ impl Control {
     pub async fn rekey(&self, actor: &Actor, request: &RekeyRequest) -> Result<RekeyView, Refusal> {
         let _admitted = self.admit()?;
         let _desk = self.desk().await;
+        let left = "every secret can be read as before";
+        self.backup_keys_are_there()
+            .map_err(|error| refusal(left, &error))?;
         let vault = self.vault().clone();
         let rekeying = tokio::task::spawn_blocking(move || vault.rekey());
-        let left = "every secret can be read as before";
         let done = rekeying
             .await
             .map_err(|error| Refusal::failed(left, &error))?;
@@ -378,7 +380,7 @@ fn has_older(
         return has;
     }
     let uses = match facts.role {
-        Role::Database | Role::Snapshot => false,
+        Role::Database | Role::Snapshot | Role::Drill(_) => false,
         Role::Copy => name.database().as_ref() == Some(&facts.component),
         Role::Service | Role::ReleaseCommand | Role::Seed | Role::Run(_) => {
             let release = env.releases.get(&facts.release);

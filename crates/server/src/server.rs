@@ -19,6 +19,7 @@ use ward_registry::Registry;
 use ward_seal::{KeySource, Vault};
 use ward_store::{Entry, Lease, Lock, Log, Store};
 use ward_types::event::Event;
+use ward_types::id::Name;
 use ward_volume::Volumes;
 
 use crate::actor::Actor;
@@ -55,6 +56,10 @@ pub struct Options {
     pub metrics: Option<SocketAddr>,
     /// Where webhooks are taken; `None`: nowhere.
     pub hooks: Option<SocketAddr>,
+    /// Where backups lie, absolute; `None`: in the state folder.
+    pub backup_dir: Option<PathBuf>,
+    /// The region that this Ward is in, if somebody says so.
+    pub region: Option<Name>,
     /// What `exe gateway` is told beside the state folder.
     pub gateway: Vec<String>,
     /// What a server that takes over is told beside its addresses.
@@ -88,6 +93,12 @@ pub enum StartError {
         /// What the kernel said.
         #[source]
         source: io::Error,
+    },
+    /// There is no folder for backups.
+    #[error("the folder {dir}, which WARD_BACKUP_DIR names, is not there, or no absolute path; make it, or name another")]
+    BackupDir {
+        /// What was named.
+        dir: PathBuf,
     },
     /// The log cannot be opened, or another server has it.
     #[error("cannot open the log")]
@@ -132,6 +143,11 @@ impl Server {
     pub async fn start(options: Options) -> Result<Self, StartError> {
         // 1. One server per state folder: everything below relies on being alone.
         make_home(&options.home)?;
+        if let Some(dir) = options.backup_dir.clone()
+            && !(dir.is_absolute() && dir.is_dir())
+        {
+            return Err(StartError::BackupDir { dir });
+        }
         let lock = ward_store::lock(&options.home)?;
         // 2. The log, because it says what should be.
         let store = Store::open(&options.home.join("ward.db"))?;
@@ -189,6 +205,7 @@ impl Server {
             engine,
             routing,
             (auditor, acme.map(Issuing::new)),
+            (options.backup_dir, options.region),
         );
         let state = control.store().state();
         let known = state.environments.values();
@@ -200,6 +217,7 @@ impl Server {
         control.keep_collecting();
         control.keep_measuring();
         control.keep_withdrawing();
+        control.keep_backing_up();
         control.keep_issuing();
         control.keep_answering_calls();
         let mut ending = control.ending();
@@ -233,6 +251,7 @@ fn control(
     engine: Engine,
     routing: Routing,
     (auditor, issuing): (Auditor, Option<Issuing>),
+    (backup_dir, region): (Option<PathBuf>, Option<Name>),
 ) -> Control {
     let images = Images::new(registry.clone(), engine.clone());
     let postgres = Postgres::new(home.clone());
@@ -242,7 +261,8 @@ fn control(
         images: images.clone(),
         opener: Opener {
             postgres: postgres.clone(),
-            vault: Vault::new(&home, KeySource::from_environment()),
+            vault: Vault::new(&home, KeySource::from_environment())
+                .with_backups(backup_dir.clone()),
             store: store.clone(),
             starting: Starting::default(),
         },
@@ -268,6 +288,8 @@ fn control(
         sources: Sources::default(),
         exe,
         hooks,
+        region,
+        backup_dir,
         desk: tokio::sync::Mutex::new(()),
         auditor,
         issuing,

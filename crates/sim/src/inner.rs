@@ -240,6 +240,7 @@ impl Inner {
             | Role::Seed
             | Role::Copy
             | Role::Snapshot
+            | Role::Drill(_)
             | Role::Run(_) => {
                 let release = self.env().releases.get(&facts.release);
                 let service = release.and_then(|r| r.spec.services.get(&facts.component));

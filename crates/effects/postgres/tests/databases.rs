@@ -85,6 +85,7 @@ impl World {
         let spec = DatabaseSpec {
             engine: DatabaseEngine::Postgres,
             memory: None,
+            backups: None,
         };
         let spec = self.database().instance(&spec, place);
         self.engine.start(spec).await.unwrap();

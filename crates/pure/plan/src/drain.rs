@@ -96,6 +96,7 @@ pub(crate) fn stopping(scene: &Scene, instance: &SeenInstance) -> Waiting {
         | Role::Seed
         | Role::Copy
         | Role::Snapshot
+        | Role::Drill(_)
         | Role::Run(_) => Bound::setting(instance.since, grace, "stop_timeout"),
     };
     let role = instance.facts.role;

@@ -62,6 +62,7 @@ fn judged(
         spec,
         changes,
         served: None,
+        region: None,
         registry: HERE,
         today: &|zone| (zone == "UTC").then(|| Day::parse(day.unwrap()).unwrap()),
     };
@@ -286,6 +287,7 @@ fn a_change_that_drops_the_rule_it_breaks_is_found() {
         spec: &to,
         changes: &changes,
         served,
+        region: None,
         registry: HERE,
         today: &|_| Day::parse("2026-12-24"),
     };

@@ -83,7 +83,9 @@ fn usual(start: &world::Start) -> Behaviour {
             healthy_after: Some(500),
             ..Behaviour::default()
         },
-        Role::Service | Role::Seed | Role::Copy | Role::Snapshot => Behaviour::default(),
+        Role::Service | Role::Seed | Role::Copy | Role::Snapshot | Role::Drill(_) => {
+            Behaviour::default()
+        }
     }
 }
 

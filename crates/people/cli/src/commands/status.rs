@@ -119,6 +119,9 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
     for volume in &env.volumes {
         printer.data(&format!("  {}", super::volumes::sentence(volume)));
     }
+    for overdue in &env.overdue_backups {
+        printer.data(&format!("  {}", super::backups::line(overdue)));
+    }
     if let Some(deployment) = &env.deployment {
         let (id, to, phase) = (deployment.id, deployment.to, &deployment.phase);
         let cancelled = match &deployment.cancelled {

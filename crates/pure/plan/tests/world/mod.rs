@@ -347,6 +347,7 @@ impl World {
             env: self.id.clone(),
             origin: None,
             copies,
+            restores: std::collections::BTreeMap::new(),
             until: None,
             by: "anna".into(),
             why: String::new(),
