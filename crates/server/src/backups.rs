@@ -230,7 +230,9 @@ impl Control {
                 }
                 Some(Stand::Taken { .. }) if told.is_none() => {
                     told = Some(());
-                    let message = format!("{id} is whole on the disk; it is restored to see whether it can be");
+                    let message = format!(
+                        "{id} is whole on the disk; it is restored to see whether it can be"
+                    );
                     say(steps, message).await;
                 }
                 Some(Stand::Taken { .. } | Stand::Asked) => {}

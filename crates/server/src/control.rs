@@ -446,7 +446,12 @@ impl Control {
         let mut fitting: Vec<_> = seen
             .values()
             .filter(|seen| seen.facts.component == *component && !seen.status.state.is_over())
-            .filter(|seen| !matches!(seen.facts.role, Role::Copy | Role::Snapshot | Role::Drill(_)))
+            .filter(|seen| {
+                !matches!(
+                    seen.facts.role,
+                    Role::Copy | Role::Snapshot | Role::Drill(_)
+                )
+            })
             .collect();
         // The healthy before the others, the current release's before older ones.
         fitting.sort_by_key(|seen| {

@@ -95,7 +95,10 @@ impl Control {
         say(steps, message).await;
         if !request.restores.is_empty() {
             let restored: Vec<String> = request.restores.iter().map(ToString::to_string).collect();
-            let message = format!("its databases get what {} of {from} holds", restored.join(", "));
+            let message = format!(
+                "its databases get what {} of {from} holds",
+                restored.join(", ")
+            );
             say(steps, message).await;
         }
         if request.data == CopiedData::Rows {
@@ -338,6 +341,13 @@ impl Control {
         let purged = known.goal == Goal::Purged && known.data_gone && self.is_gone(known);
         if !purged {
             return Err(exists(known));
+        }
+        if !known.backups.all.is_empty() {
+            let message =
+                format!("{env} was purged, and still has backups, which would go with its name");
+            return Err(Refusal::new(RefusalKind::Conflict, message).hint(format!(
+                "take another name, or `ward env delete {env}` removes them first"
+            )));
         }
         let ending = Event::EnvironmentEnding {
             env: env.clone(),

@@ -124,7 +124,8 @@ impl Control {
         if waived || self.may_lose(spec, rule).is_ok() {
             return Ok(());
         }
-        let message = format!("{message}: its rows go nowhere from here ({rule}); nothing was changed");
+        let message =
+            format!("{message}: its rows go nowhere from here ({rule}); nothing was changed");
         Err(Refusal::new(RefusalKind::Conflict, message).hint(way_out))
     }
 

@@ -95,7 +95,9 @@ pub enum StartError {
         source: io::Error,
     },
     /// There is no folder for backups.
-    #[error("the folder {dir}, which WARD_BACKUP_DIR names, is not there, or no absolute path; make it, or name another")]
+    #[error(
+        "the folder {dir}, which WARD_BACKUP_DIR names, is not there, or no absolute path; make it, or name another"
+    )]
     BackupDir {
         /// What was named.
         dir: PathBuf,

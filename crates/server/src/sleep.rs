@@ -75,7 +75,11 @@ pub(crate) fn is_expected(state: &State, id: &EnvId, now: Timestamp) -> bool {
         return false;
     };
     let mut others = state.environments.values();
-    let copied = others.any(|other| other.copies_data() && other.life.restores.is_empty() && other.life.copies.as_ref() == Some(id));
+    let copied = others.any(|other| {
+        other.copies_data()
+            && other.life.restores.is_empty()
+            && other.life.copies.as_ref() == Some(id)
+    });
     let jobs = env
         .current_release()
         .map(|release| release.spec.jobs.keys());

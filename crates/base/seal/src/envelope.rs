@@ -29,11 +29,7 @@ const WRAPPING: &str = "ward wraps data keys";
 pub(crate) struct DoesNotOpen;
 
 impl Envelope {
-    pub(crate) fn seal(
-        master: &MasterKey,
-        purpose: &str,
-        value: &Secret,
-    ) -> Result<Self, Error> {
+    pub(crate) fn seal(master: &MasterKey, purpose: &str, value: &Secret) -> Result<Self, Error> {
         let mut data = Zeroizing::new([0; 32]);
         aws_lc_rs::rand::fill(&mut *data).map_err(|_| Error::Random)?;
         Ok(Self {

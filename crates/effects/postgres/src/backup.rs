@@ -11,6 +11,7 @@ use ward_types::secret::Secret;
 use ward_types::spec::DatabaseSpec;
 use ward_types::view::ExecCommand;
 
+use crate::copy::RESERVE;
 use crate::database::{Database, Place};
 use crate::error::Error;
 use crate::password;
@@ -70,9 +71,7 @@ impl Database {
         instance.facts.port = None;
         instance.health = None;
         for setting in SETTINGS {
-            instance
-                .argv
-                .extend(["-c".to_owned(), setting.to_owned()]);
+            instance.argv.extend(["-c".to_owned(), setting.to_owned()]);
         }
         let nice = ["/usr/bin/nice", "-n", "10"].map(str::to_owned);
         instance.argv.splice(0..0, nice);
@@ -87,7 +86,7 @@ pub fn proving() -> ExecCommand {
     let argv = ["/usr/bin/nice", "-n", "10", "/bin/sh", "-c", PROVING];
     ExecCommand {
         argv: argv.map(str::to_owned).into(),
-        env: BTreeMap::new(),
+        env: BTreeMap::from([("WARD_RESERVE".to_owned(), Secret::new(RESERVE.to_string()))]),
     }
 }
 

@@ -1,5 +1,8 @@
 # Restores the dump on standard input into a new database, and says how many tables with data there are and how many
 # rows they have together. It ends with another status than 0 unless each has as many as the dump.
+#
+# While it restores it looks at the disk: one that is full would take down the databases of every environment, so it
+# ends its own PostgreSQL before that.
 set -eu
 export LC_ALL=C
 work=/tmp/proof
@@ -47,14 +50,32 @@ count() {
         /^WHOLE$/ { whole = 1 }
         END { exit (inside || !whole) }' >"$work/rows"
 }
+restore() {
+    status=0
+    tee "$work/dump" | pg_restore --no-owner --no-privileges --no-comments --exit-on-error --single-transaction \
+        --dbname="$PGDATABASE" || status=$?
+    echo "$status" >"$work/ending" && mv "$work/ending" "$work/ended"
+}
 count &
 counting=$!
-tee "$work/dump" | pg_restore --no-owner --no-privileges --no-comments --exit-on-error --single-transaction \
-    --dbname="$PGDATABASE" || {
-    status=$?
+exec 3<&0
+restore <&3 &
+exec 3<&-
+until [ -e "$work/ended" ]; do
+    # shellcheck disable=SC2046 # two numbers
+    set -- $(stat --file-system --format='%a %S' "$WARD_FOLDER")
+    if [ $(($1 * $2)) -lt "$WARD_RESERVE" ]; then
+        echo "the disk is nearly full: less than $((WARD_RESERVE >> 20)) MiB are free; it is given up before other databases suffer" >&2
+        pg_ctl --pgdata="$WARD_FOLDER/data" --mode=immediate --no-wait stop >/dev/null
+        exit 4
+    fi
+    sleep 0.1
+done
+status=$(cat "$work/ended")
+if [ "$status" -ne 0 ]; then
     kill "$counting" 2>/dev/null || true
     exit "$status"
-}
+fi
 wait "$counting" || {
     echo "what the dump holds could not be counted to its end" >&2
     exit 4

@@ -23,12 +23,11 @@ use ward_types::run::{Run, RunRequest, RunsView, StopRequest};
 use ward_types::secrets::SecretName;
 use ward_types::source::KeptBuild;
 use ward_types::view::{
-    BackupRequest, BackupsView,
-    AddSource, AddedSource, AuditView, BuildRequest, CancelRequest, ConfigRequest, ConfigVersion,
-    ConfigView, DeleteVolumeRequest, DeployRequest, DeploymentDetail, DeploymentQuery, DownRequest,
-    EachRequest, ErrorView, EventsView, ExecRequest, ExecTarget, KeptDeployRequest,
-    MaintenanceAnswer, MaintenanceRequest, PipelineRequest, PipelineRunView, PolicyView,
-    PromoteRequest, PushedRequest, RekeyRequest, RekeyView, ReleaseView, RemoveSource,
+    AddSource, AddedSource, AuditView, BackupRequest, BackupsView, BuildRequest, CancelRequest,
+    ConfigRequest, ConfigVersion, ConfigView, DeleteVolumeRequest, DeployRequest, DeploymentDetail,
+    DeploymentQuery, DownRequest, EachRequest, ErrorView, EventsView, ExecRequest, ExecTarget,
+    KeptDeployRequest, MaintenanceAnswer, MaintenanceRequest, PipelineRequest, PipelineRunView,
+    PolicyView, PromoteRequest, PushedRequest, RekeyRequest, RekeyView, ReleaseView, RemoveSource,
     RestoreRequest, RollbackRequest, RotateRequest, SecretRequest, SecretVersionView, SecretsView,
     SourceView, StatusView, SteerRequest, SyncRequest, TrafficView, VolumesView, VoteRequest,
     WaiveRequest,

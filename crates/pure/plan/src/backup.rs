@@ -2,8 +2,8 @@
 //!
 //! Decision: what is whole on the disk is restored first, because it counts only then; then what was asked for is taken,
 //! then what is due. What was missed while the environment was down, or no server ran, is made up for once: a backup is
-//! due so long after the newest that counts, whatever was meant to be in between. What sleeps is backed up once, as it
-//! was when it fell asleep.
+//! due so long after the newest that counts, whatever was meant to be in between. What sleeps is
+//! woken for it: nobody knows whether it was used since the last one.
 
 use ward_types::backup::Stand;
 use ward_types::id::{BackupId, Name};
@@ -54,13 +54,6 @@ pub fn due(env: &Environment) -> Option<(Name, u32, Timestamp)> {
     let declared = serves.spec.databases.iter();
     let due = declared.filter_map(|(name, database)| {
         let spec = database.backups?;
-        let newest = env.backups.newest(name).map(|(_, newest)| newest.began);
-        if env
-            .asleep()
-            .is_some_and(|asleep| newest > Some(asleep.since))
-        {
-            return None;
-        }
         let at = env.backups.due(name, spec.every)?;
         Some((name.clone(), spec.keep, at))
     });

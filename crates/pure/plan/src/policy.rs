@@ -269,7 +269,9 @@ pub fn abroad(spec: &EnvSpec, here: Option<&str>) -> Option<(String, String)> {
         ),
         None => (
             "this Ward does not say where it is".to_owned(),
-            format!("a deploy by a Ward in {region}; one that is started with WARD_REGION={region} says so"),
+            format!(
+                "a deploy by a Ward in {region}; one that is started with WARD_REGION={region} says so"
+            ),
         ),
     };
     let message = format!("the data of {} stays in {region}, and {is}", spec.id);

@@ -20,6 +20,8 @@ macro_rules! golden {
 mod analysis;
 #[path = "transcripts/at_rest.rs"]
 mod at_rest;
+#[path = "transcripts/backups.rs"]
+mod backups;
 #[path = "transcripts/canaries.rs"]
 mod canaries;
 #[path = "transcripts/databases.rs"]

@@ -172,7 +172,9 @@ impl Backups {
         if self.of(database).any(|(_, backup)| backup.is_open()) {
             return None;
         }
-        let due = self.newest(database).map(|(_, newest)| newest.began + every);
+        let due = self
+            .newest(database)
+            .map(|(_, newest)| newest.began + every);
         let failures = self.failures(database);
         let Some(last) = failures.last() else {
             return Some(due.unwrap_or_default());
@@ -251,9 +253,7 @@ impl Environment {
             let failure = self.backups.failure(name);
             let since = newest.unwrap_or(release.recorded);
             let old = now.since(since).0 > spec.every.0.saturating_mul(2);
-            // What sleeps is as it was when it fell asleep.
-            let slept = self.asleep().is_some_and(|asleep| Some(asleep.since) < newest);
-            let late = (old && !slept) || (newest.is_none() && failure.is_some());
+            let late = old || (newest.is_none() && failure.is_some());
             late.then(|| Overdue {
                 database: name.clone(),
                 every: spec.every,

@@ -288,6 +288,8 @@ impl Environment {
         }
         self.life.ending = Some(ending);
         self.set_goal(Goal::Purged);
+        // What was purged before kept its backups, and they are data.
+        self.data_gone &= self.backups.all.is_empty();
         Ok(())
     }
 

@@ -80,7 +80,9 @@ impl Rule {
             Rule::RateLimit => "each service with a public route has a limit",
             Rule::Images => "images are built here, or lie in this Ward's registry",
             Rule::Backups => "each database is backed up",
-            Rule::Residency => "data of a region is only where this Ward says that it is in that region",
+            Rule::Residency => {
+                "data of a region is only where this Ward says that it is in that region"
+            }
             Rule::Freeze => "nothing is deployed on certain days",
         }
     }

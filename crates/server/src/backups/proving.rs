@@ -35,8 +35,8 @@ impl Control {
         let _need = need.map_err(|refusal| refusal.message)?;
         let reader = self.opened_backup(env, id, backup).await?;
         let there = tokio::time::timeout(THERE_WITHIN, self.drill_runs(env, id)).await;
-        let instance =
-            there.map_err(|_| "no instance came up within 2 minutes to restore it in".to_owned())??;
+        let instance = there
+            .map_err(|_| "no instance came up within 2 minutes to restore it in".to_owned())??;
         let proving = self.restored(env, &instance, reader);
         let proven = tokio::time::timeout(PROVES_WITHIN, proving).await;
         proven.map_err(|_| "restoring it took longer than 6 hours".to_owned())?

@@ -117,7 +117,10 @@ impl Control {
                     .hint("name one backup for each database"));
             }
         }
-        let missing = spec.databases.keys().find(|name| !chosen.contains_key(*name));
+        let missing = spec
+            .databases
+            .keys()
+            .find(|name| !chosen.contains_key(*name));
         if let Some(missing) = missing {
             let newest = parent.backups.newest(missing).map(|(id, _)| id);
             let message = format!("none of these is a backup of {env}'s database {missing}");
@@ -143,7 +146,8 @@ impl Control {
             return Ok(());
         };
         for id in asked {
-            let list = format!("nothing was changed; `ward db backups --env {from}` lists the others");
+            let list =
+                format!("nothing was changed; `ward db backups --env {from}` lists the others");
             let backup = counted(&known, *id).map_err(|refusal| refusal.hint(list.clone()))?;
             if let Err(why) = self.opened_backup(from, *id, backup).await {
                 let message = format!("{id} of {from} cannot be restored: {why}");
@@ -163,7 +167,10 @@ fn counted(env: &Environment, id: BackupId) -> Result<&Backup, Refusal> {
         Stand::Restored { .. } => return Ok(backup),
         Stand::Failed { why, .. } => format!("{id} of {} failed, and is none: {why}", env.id),
         Stand::Asked | Stand::Taken { .. } => {
-            format!("{id} of {} was not restored yet, and does not count", env.id)
+            format!(
+                "{id} of {} was not restored yet, and does not count",
+                env.id
+            )
         }
     };
     Err(Refusal::new(RefusalKind::Conflict, why))

@@ -64,9 +64,8 @@ impl Control {
         let database = prepared.map_err(|error| causes(&error))?.database;
         let label = ward_seal::backup_label(env, &backup.database, id);
         let vault = self.vault().clone();
-        let beginning = tokio::task::spawn_blocking(move || {
-            vault.begin_backup(&label, ward_postgres::RESERVE)
-        });
+        let beginning =
+            tokio::task::spawn_blocking(move || vault.begin_backup(&label, ward_postgres::RESERVE));
         let writer = beginning.await.map_err(|error| error.to_string())?;
         let writer = writer.map_err(|error| causes(&error))?;
         let taking = self.dumped(env, &instance, database.dump(), writer);

@@ -45,7 +45,10 @@ fn refitted(vault: &Vault, number: u64) -> io::Result<Vec<u8>> {
 fn what_was_written_is_read_and_lies_sealed_on_the_disk() {
     let home = tempfile::tempdir().unwrap();
     let vault = vault(&home);
-    for (number, length) in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK].iter().enumerate() {
+    for (number, length) in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK]
+        .iter()
+        .enumerate()
+    {
         let rows = rows(*length);
         let known = write(&vault, number as u64, &rows);
         let path = vault.backup_path(&label(number as u64));
@@ -69,14 +72,23 @@ fn a_file_that_was_altered_cut_or_is_another_one_is_refused() {
     flipped[HEAD.len() + 100] ^= 1;
     let mut longer = whole.clone();
     longer.push(0);
-    let swapped = [head, &rest[chunk..2 * chunk], &rest[..chunk], &rest[2 * chunk..]].concat();
+    let swapped = [
+        head,
+        &rest[chunk..2 * chunk],
+        &rest[..chunk],
+        &rest[2 * chunk..],
+    ]
+    .concat();
     let without_end = whole[..HEAD.len() + 3 * chunk].to_vec();
     let left_out = [head, &rest[chunk..]].concat();
     for altered in [flipped, longer, swapped, without_end, left_out] {
         fs::write(&path, &altered).unwrap();
         let refused = vault.open_backup(&label(1), &known).err().unwrap();
         assert!(matches!(refused, Error::AlteredBackup { .. }), "{refused}");
-        assert!(refitted(&vault, 1).is_err(), "the seal itself finds it, too");
+        assert!(
+            refitted(&vault, 1).is_err(),
+            "the seal itself finds it, too"
+        );
     }
     fs::write(&path, &whole).unwrap();
     assert_eq!(refitted(&vault, 1).unwrap(), rows(3 * CHUNK));
@@ -105,7 +117,10 @@ fn another_master_key_opens_them_and_one_that_is_gone_is_named() {
     let key = home.path().join(format!("master-keys/{}.key", rekeyed.to));
     fs::remove_file(key).unwrap();
     let refused = vault.open_backup(&label(1), &known).err().unwrap();
-    assert!(refused.to_string().contains(rekeyed.to.as_str()), "{refused}");
+    assert!(
+        refused.to_string().contains(rekeyed.to.as_str()),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -122,7 +137,10 @@ fn what_was_not_finished_or_is_not_kept_goes() {
     let kept = write(&vault, 2, b"kept");
     write(&vault, 3, b"not");
     vault.sweep_backups(&env, |_, id| id.0 != 3).unwrap();
-    assert_eq!(files::list(&folder).unwrap(), ["1.json", "2.backup", "2.json"]);
+    assert_eq!(
+        files::list(&folder).unwrap(),
+        ["1.json", "2.backup", "2.json"]
+    );
     assert_eq!(read(&vault, 2, &kept), b"kept");
     vault.purge_backups(&env).unwrap();
     assert!(!folder.exists());

@@ -82,9 +82,16 @@ fn no_file_stands_in_for_another_one() {
     let (one, two) = (label("shop/dev", "A", 1), label("shop/dev", "A", 2));
     world.vault.seal(&one, &secret("one")).unwrap();
     world.vault.seal(&two, &secret("two")).unwrap();
-    fs::copy(world.vault.path_as(Kind::Secret, &one), world.vault.path_as(Kind::Secret, &two)).unwrap();
+    fs::copy(
+        world.vault.path_as(Kind::Secret, &one),
+        world.vault.path_as(Kind::Secret, &two),
+    )
+    .unwrap();
     assert!(matches!(world.vault.open(&two), Err(Error::Damaged { .. })));
-    for at in 0..fs::read(world.vault.path_as(Kind::Secret, &one)).unwrap().len() {
+    for at in 0..fs::read(world.vault.path_as(Kind::Secret, &one))
+        .unwrap()
+        .len()
+    {
         let mut bytes = fs::read(world.vault.path_as(Kind::Secret, &one)).unwrap();
         bytes[at] ^= 1;
         let path = world.vault.path_as(Kind::Secret, &two);

@@ -60,7 +60,9 @@ pub(crate) async fn list(context: &Context, env: &args::OfEnv) -> Result<Status,
     if view.backups.is_empty() {
         printer.say(&format!("{env} has no backup"));
     } else {
-        let header = ["BACKUP", "DATABASE", "TAKEN", "SIZE", "RELEASE", "BY", "RESTORED"];
+        let header = [
+            "BACKUP", "DATABASE", "TAKEN", "SIZE", "RELEASE", "BY", "RESTORED",
+        ];
         let mut table = columns(&header);
         for one in &view.backups {
             table.add_row(row(one));
@@ -97,7 +99,10 @@ fn row(one: &BackupView) -> Vec<String> {
         one.id.to_string(),
         backup.database.to_string(),
         moment(backup.began),
-        backup.file().map(|file| size(file.bytes)).unwrap_or_default(),
+        backup
+            .file()
+            .map(|file| size(file.bytes))
+            .unwrap_or_default(),
         release,
         backup.by.clone(),
         restored,
@@ -122,7 +127,9 @@ pub(crate) fn sentence(overdue: &Overdue) -> String {
 /// What to do about it.
 pub(crate) fn hint(env: &EnvId, overdue: &Overdue) -> String {
     let database = &overdue.database;
-    format!("`ward db backup {database} --env {env}` makes one now; `ward db backups --env {env}` lists what there is")
+    format!(
+        "`ward db backup {database} --env {env}` makes one now; `ward db backups --env {env}` lists what there is"
+    )
 }
 
 /// As a line of `ward status`.

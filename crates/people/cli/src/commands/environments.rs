@@ -419,8 +419,9 @@ async fn delete(context: &Context, asked: &str, yes: bool, why: String) -> Resul
     let env = crate::env::find(&context.client, Some(asked)).await?;
     if !yes {
         let what = format!("Delete {env}, its data and its backups for good?");
-        let refused =
-            format!("deleting {env} removes its data and its backups, and there is no terminal to ask at");
+        let refused = format!(
+            "deleting {env} removes its data and its backups, and there is no terminal to ask at"
+        );
         if !deploy::agreed(&what, &refused)? {
             context.printer.say("nothing was changed");
             return Ok(Status::Failure);

@@ -268,10 +268,9 @@ fn sentence(event: &Event) -> String {
         Event::BackupBegan {
             backup, database, ..
         } => format!("{backup} of the database {database} is to be taken"),
-        Event::BackupTaken { backup, file, .. } => format!(
-            "{backup} is whole on the disk, {} sealed",
-            size(file.bytes)
-        ),
+        Event::BackupTaken { backup, file, .. } => {
+            format!("{backup} is whole on the disk, {} sealed", size(file.bytes))
+        }
         Event::BackupRestored { backup, proof, .. } => format!(
             "{backup} was restored, and counts: {} tables, {} rows",
             proof.tables, proof.rows

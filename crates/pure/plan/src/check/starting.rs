@@ -8,8 +8,8 @@ use ward_types::release::{DataState, Phase, Reason};
 
 use super::Objection;
 use super::course::Course;
-use super::facts::{Case, is_copy_of, runs};
 use super::drills;
+use super::facts::{Case, is_copy_of, runs};
 use super::filling;
 use super::snapshots;
 use crate::action::Action;

@@ -355,6 +355,12 @@ impl World {
         self.say(&format!("> its data is to be that of {from}"));
     }
 
+    /// Something became of a backup.
+    pub fn backs_up(&mut self, event: &Event) {
+        self.say(&format!("> {}", event.kind()));
+        self.append(event);
+    }
+
     pub fn created_again(&mut self) {
         self.say("> it is created again");
         let created = Event::created(self.id.clone());

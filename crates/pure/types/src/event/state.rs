@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Event;
-use crate::id::{
-    BackupId, DeploymentId, EnvId, Name, PipelineRunId, ReleaseId, RunId, SnapshotId,
-};
+use crate::id::{BackupId, DeploymentId, EnvId, Name, PipelineRunId, ReleaseId, RunId, SnapshotId};
 use crate::life::{Expiry, Life, Said};
 use crate::pipeline;
 use crate::release::Environment;
