@@ -6,25 +6,25 @@
 
 mod place;
 mod tending;
+mod tokens;
 mod watched;
 
 use aws_lc_rs::{constant_time, hmac};
 use ward_git::Address;
 use ward_plan::source::{Next, next, sighted};
-use ward_seal::generate;
 use ward_store::Log;
 use ward_types::event::Event;
 use ward_types::id::{EnvId, Name};
 use ward_types::secret::Secret;
-use ward_types::secrets::{SecretLabel, SecretName};
-use ward_types::source::{CommitId, Place, Seen, Source, Standing, Then};
+use ward_types::source::{CommitId, Login, Place, Seen, Source, Standing, Then};
 use ward_types::time::Millis;
 use ward_types::view::{
     AddSource, AddedSource, CommitView, Progress, PushedRequest, RemoveSource, SourceView,
-    SyncRequest, Until,
+    SyncRequest, Token, Until,
 };
 
-use self::place::{Folder, make_ready, repository, tips};
+use self::place::{Folder, fetch, make_ready, repository, tips};
+use self::tokens::{credentials, token_label, webhook_label};
 pub(crate) use self::watched::Sources;
 use self::watched::Watched;
 use crate::actor::{Actor, Refusal, RefusalKind};
@@ -37,8 +37,6 @@ use crate::kept::git_refusal;
 const POLLS: std::ops::RangeInclusive<Millis> = Millis::secs(1)..=Millis::secs(24 * 3600);
 /// How many sources there may be.
 const MOST: usize = 100;
-/// How many bytes a webhook's secret is drawn from.
-const SECRET: u32 = 32;
 
 /// What a webhook proves itself with.
 #[derive(Debug, Clone)]
@@ -97,6 +95,7 @@ impl Control {
     ) -> Result<AddedSource, Refusal> {
         let _admitted = self.admit()?;
         let why = request.why.clone();
+        let token = request.token.clone();
         let source = source_of(actor, request)?;
         let name = source.name.clone();
         if source.webhook && self.0.hooks.is_none() {
@@ -118,7 +117,7 @@ impl Control {
             let message = format!("there are {MOST} sources; nothing was changed");
             return Err(Refusal::new(RefusalKind::Conflict, message));
         }
-        let added = self.source_added(actor, &why, &source).await;
+        let added = self.source_added(actor, &why, &source, token).await;
         if added.is_err() {
             let _ = Folder::of(&self.0.home, &name).remove();
         }
@@ -137,7 +136,9 @@ impl Control {
         actor: &Actor,
         why: &str,
         source: &Source,
+        token: Option<Token>,
     ) -> Result<Option<Secret>, Refusal> {
+        let login = token.as_ref().map(credentials).transpose()?;
         let home = &self.0.home;
         // What a server has left that was killed while one of this name was added or removed.
         let folder = Folder::of(home, &source.name);
@@ -145,6 +146,8 @@ impl Control {
         cleared.map_err(|error| Refusal::failed("the source was not added", &error))?;
         let git = |error: ward_git::Error| git_refusal(&error);
         make_ready(home, &self.0.exe, source).await.map_err(git)?;
+        let fetching = fetch(home, source, login.as_ref());
+        fetching.await.map_err(git)?;
         let found = tips(home, source).await.map_err(git)?;
         let found: Vec<_> = found
             .into_iter()
@@ -157,8 +160,12 @@ impl Control {
         let finder = Actor::source(&source.name);
         let new = sighted(source, &found, true);
         let seen = self.described(&finder, source, new).await.map_err(git)?;
+        if let Some(Token { token, .. }) = token {
+            self.seal_for_source(token_label(&source.name, 1)?, token)
+                .await?;
+        }
         let secret = match source.webhook {
-            true => Some(self.new_secret(&source.name).await?),
+            true => Some(self.new_webhook_secret(&source.name).await?),
             false => None,
         };
         let added = Event::SourceAdded {
@@ -171,18 +178,6 @@ impl Control {
         let _desk = self.desk().await;
         let events = std::iter::once(added).chain(seen).collect();
         self.append(actor, why, events).await?;
-        Ok(secret)
-    }
-
-    /// Sealed, and on the disk, before the log knows of the source.
-    async fn new_secret(&self, name: &Name) -> Result<Secret, Refusal> {
-        let failed = |error: ward_seal::Error| Refusal::failed("nothing was changed", &error);
-        let secret = generate(SECRET).map_err(failed)?;
-        let (vault, label, value) = (self.vault().clone(), label(name)?, secret.clone());
-        let sealing = tokio::task::spawn_blocking(move || vault.seal(&label, &value));
-        let sealed = sealing.await;
-        let sealed = sealed.map_err(|error| Refusal::failed("nothing was changed", &error))?;
-        sealed.map_err(failed)?;
         Ok(secret)
     }
 
@@ -205,16 +200,17 @@ impl Control {
             let event = Event::SourceRemoved {
                 source: source.name.clone(),
             };
-            Ok((source.webhook, vec![event]))
+            let secrets = source.webhook || source.login.is_some();
+            Ok((secrets, vec![event]))
         });
-        let webhook = deciding.await?;
+        let secrets = deciding.await?;
         drop(desk);
         self.0.sources.end(name).await;
-        if webhook {
-            let (vault, env) = (self.vault().clone(), label(name)?.env);
+        if secrets {
+            let (vault, env) = (self.vault().clone(), tokens::env(name)?);
             let purging = tokio::task::spawn_blocking(move || vault.purge(&env));
             if !matches!(purging.await, Ok(Ok(()))) {
-                tracing::warn!(source = %name, "the secret of its webhook is left, and means nothing any more");
+                tracing::warn!(source = %name, "its secrets are left, sealed, and mean nothing any more");
             }
         }
         let removed = Folder::of(&self.0.home, name).remove();
@@ -433,7 +429,7 @@ impl Control {
         let source = state.sources.get(&name).filter(|source| source.webhook);
         let source = source.ok_or_else(refused)?;
         let watched = self.0.sources.get(&source.name).ok_or_else(refused)?;
-        let (Some(proof), Ok(secret)) = (proof, self.opened(label(&name)?).await) else {
+        let (Some(proof), Ok(secret)) = (proof, self.opened(webhook_label(&name)?).await) else {
             watched.refused(now());
             return Err(refused());
         };
@@ -475,17 +471,6 @@ fn bytes(hex: &str) -> Option<Vec<u8>> {
     hex.as_bytes().chunks(2).map(pair).collect()
 }
 
-/// No stack's environment: the secrets of sources are sealed beside those of environments.
-fn label(source: &Name) -> Result<SecretLabel, Refusal> {
-    let invalid = |error: ward_types::id::InvalidId| Refusal::failed("nothing was changed", &error);
-    let name = SecretName::parse("WEBHOOK");
-    Ok(SecretLabel {
-        env: EnvId::new(&Name::parse("ward-sources").map_err(invalid)?, source),
-        name: name.map_err(|error| Refusal::failed("nothing was changed", &error))?,
-        version: 1,
-    })
-}
-
 fn source_of(actor: &Actor, request: AddSource) -> Result<Source, Refusal> {
     let git = |error: ward_git::Error| git_refusal(&error);
     let place = match request.place {
@@ -514,6 +499,10 @@ fn source_of(actor: &Actor, request: AddSource) -> Result<Source, Refusal> {
         then: request.then,
         poll: request.poll,
         webhook: request.webhook,
+        login: request.token.map(|token| Login {
+            user: token.user,
+            version: 1,
+        }),
         added: now(),
         by: actor.who.clone(),
         commits: Vec::new(),

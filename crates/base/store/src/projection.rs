@@ -138,6 +138,7 @@ pub(crate) fn touched(before: &State, event: &Event) -> Vec<Row> {
         | Event::BuildMade { .. }
         | Event::BuildDropped { .. }
         | Event::SourceAdded { .. }
+        | Event::SourceTokenSet { .. }
         | Event::SourceRemoved { .. }
         | Event::CommitSeen { .. }
         | Event::CommitMoved { .. }

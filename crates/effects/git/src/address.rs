@@ -32,8 +32,8 @@ impl Address {
             return match (scheme, user) {
                 ("file", None) if rest.starts_with('/') => Ok(Self(text.to_owned())),
                 ("https", Some(_)) | ("ssh", Some(_)) if secret(scheme, user) => {
-                    let hint = "leave it out of the address, which stands in the log: for ssh:// Ward's user has a \
-                                key, and a repository that is not public is reached by that";
+                    let hint = "leave it out of the address, which stands in the log: `--token` reads it from \
+                                standard input, and for ssh:// Ward's user has a key";
                     let message = "the address holds a password or a token".to_owned();
                     Err(Error::invalid(message, hint))
                 }
@@ -64,6 +64,11 @@ impl Address {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The host, with its port, of a repository that is reached over HTTPS.
+    pub(crate) fn https_host(&self) -> Option<&str> {
+        self.0.strip_prefix("https://")?.split('/').next()
     }
 }
 

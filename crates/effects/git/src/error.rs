@@ -81,6 +81,11 @@ impl Error {
                 "the repository belongs to another user: let Ward reach it by ssh://, or give it to Ward's user"
                     .to_owned(),
             ),
+            Error::Failed { said, .. } if asks_for_credentials(said) => Some(
+                "the repository is not public: `ward source token NAME < FILE` gives the source a token that may read it, \
+                 or a new one, and `ward source add … --token < FILE` begins with one"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
@@ -91,4 +96,10 @@ impl Error {
             hint: hint.into(),
         }
     }
+}
+
+/// Whether a server wants to know who asks, or does not believe it.
+fn asks_for_credentials(said: &str) -> bool {
+    let asks = ["could not read Username", "Authentication failed"];
+    asks.iter().any(|words| said.contains(words))
 }

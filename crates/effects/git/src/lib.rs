@@ -5,12 +5,14 @@
 //! up to a limit. Submodules and files of Git LFS are not fetched: a checkout has empty folders and pointers there.
 
 mod address;
+mod credentials;
 mod error;
 mod folder;
 mod process;
 mod repository;
 
 pub use address::{Address, branch, folder, tags};
+pub use credentials::Credentials;
 pub use error::{Error, Result};
 pub use folder::{Revision, provenance};
 pub use process::{INSTALL, is_installed};

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
+use crate::credentials::Lent;
 use crate::{Error, Result};
 
 /// The line that installs git.
@@ -71,6 +72,7 @@ pub(crate) struct Git {
     command: Command,
     doing: String,
     within: Duration,
+    lent: Option<Lent>,
 }
 
 impl Git {
@@ -119,6 +121,7 @@ impl Git {
             command,
             doing: doing.into(),
             within: QUICK,
+            lent: None,
         }
     }
 
@@ -142,6 +145,15 @@ impl Git {
 
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// With what it proves itself, until it has ended.
+    pub(crate) fn with(mut self, lent: Option<Lent>) -> Self {
+        if let Some(lent) = &lent {
+            self.command.args(["-c", &lent.setting]);
+        }
+        self.lent = lent;
         self
     }
 

@@ -8,7 +8,7 @@ use ward_types::source::{Commit, CommitId, Follows};
 use ward_types::time::Timestamp;
 
 use crate::process::{Git, LONG, Objects};
-use crate::{Address, Error, Result};
+use crate::{Address, Credentials, Error, Result};
 
 /// Where the references of another repository are kept in the copy, and those of commits that are needed.
 const COPIES: &str = "refs/ward/copies/";
@@ -98,11 +98,17 @@ impl Repository {
     ///
     /// # Errors
     /// [`Error`], as it says.
-    pub async fn fetch(&self, from: &Address, follows: &Follows) -> Result<()> {
+    pub async fn fetch(
+        &self,
+        from: &Address,
+        follows: &Follows,
+        credentials: Option<&Credentials>,
+    ) -> Result<()> {
         let reference = follows.reference();
         let copied = reference.replacen("refs/", COPIES, 1);
         let fetching = self.git(format!("fetch {follows} of {}", from.as_str()));
-        let fetching = fetching.within(LONG).args([
+        let lent = credentials.map(|own| own.lend(from)).transpose()?;
+        let fetching = fetching.within(LONG).with(lent).args([
             "fetch",
             "--quiet",
             "--depth=1",

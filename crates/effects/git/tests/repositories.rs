@@ -126,7 +126,7 @@ async fn a_copy_follows_a_branch_and_keeps_what_is_needed() {
     copy.make().await.unwrap();
     copy.make().await.unwrap();
     let from = address(work.path());
-    copy.fetch(&from, &branch()).await.unwrap();
+    copy.fetch(&from, &branch(), None).await.unwrap();
     let tips = || async { copy.tips(&branch(), Commits::Copied).await.unwrap() };
     assert_eq!(tips().await[0].commit, first);
     assert_eq!(tips().await[0].reference, "refs/heads/main");
@@ -135,7 +135,7 @@ async fn a_copy_follows_a_branch_and_keeps_what_is_needed() {
     work.git(&["checkout", "-q", "--orphan", "other"]);
     let second = work.commit("ward.toml", "two");
     work.git(&["branch", "-f", "main", "other"]);
-    copy.fetch(&from, &branch()).await.unwrap();
+    copy.fetch(&from, &branch(), None).await.unwrap();
     assert_eq!(tips().await[0].commit, second);
     let into = dir.path().join("tree");
     copy.check_out(&first, &into).await.unwrap();
@@ -152,7 +152,7 @@ async fn a_copy_follows_a_branch_and_keeps_what_is_needed() {
     );
     assert!(copy.file(&second, "ward.toml", 2).await.is_err());
     let nowhere = Follows::Branch("nowhere".into());
-    let error = copy.fetch(&from, &nowhere).await.unwrap_err();
+    let error = copy.fetch(&from, &nowhere, None).await.unwrap_err();
     assert!(error.to_string().contains("branch nowhere"), "{error}");
 }
 
@@ -177,7 +177,9 @@ async fn tags_are_found_by_their_pattern_in_the_order_of_their_time() {
     let (_dir, copy) = copy();
     copy.make().await.unwrap();
     let follows = Follows::Tags("v*".into());
-    copy.fetch(&address(work.path()), &follows).await.unwrap();
+    copy.fetch(&address(work.path()), &follows, None)
+        .await
+        .unwrap();
     let tips = copy.tips(&follows, Commits::Copied).await.unwrap();
     let found: Vec<_> = tips
         .iter()
@@ -212,7 +214,9 @@ async fn a_repository_runs_nothing_of_its_own() {
     assert!(provenance(work.path()).await.is_some());
     let (dir, copy) = copy();
     copy.make().await.unwrap();
-    copy.fetch(&address(work.path()), &branch()).await.unwrap();
+    copy.fetch(&address(work.path()), &branch(), None)
+        .await
+        .unwrap();
     let revision = Revision::find(work.path(), "HEAD").await.unwrap();
     revision.check_out(&dir.path().join("tree")).await.unwrap();
     assert!(!marker.exists(), "a repository ran a program");
@@ -223,7 +227,7 @@ async fn what_is_not_there_is_said() {
     let (_dir, copy) = copy();
     copy.make().await.unwrap();
     let nowhere = address(Path::new("/nowhere/at/all"));
-    let error = copy.fetch(&nowhere, &branch()).await.unwrap_err();
+    let error = copy.fetch(&nowhere, &branch(), None).await.unwrap_err();
     assert!(matches!(error, Error::Failed { .. }), "{error}");
     assert!(error.to_string().contains("/nowhere/at/all"), "{error}");
 }

@@ -29,8 +29,8 @@ use ward_types::view::{
     KeptDeployRequest, MaintenanceAnswer, MaintenanceRequest, PipelineRequest, PipelineRunView,
     PolicyView, PromoteRequest, PushedRequest, RekeyRequest, RekeyView, ReleaseView, RemoveSource,
     RestoreRequest, RollbackRequest, RotateRequest, SecretRequest, SecretVersionView, SecretsView,
-    SourceView, StatusView, SteerRequest, SyncRequest, TrafficView, VolumesView, VoteRequest,
-    WaiveRequest,
+    SetToken, SourceView, StatusView, SteerRequest, SyncRequest, TrafficView, VolumesView,
+    VoteRequest, WaiveRequest,
 };
 
 /// A plan holds two releases whole, as text in a text.
@@ -71,6 +71,7 @@ pub fn router(control: Control) -> Router {
         .route("/v1/builds", get(builds).post(build))
         .route("/v1/builds/deploy", post(deploy_kept))
         .route("/v1/sources", get(sources).post(add_source))
+        .route("/v1/sources/token", post(set_source_token))
         .route("/v1/sources/remove", post(remove_source))
         .route("/v1/sources/sync", post(sync_source))
         .route("/v1/sources/pushed", post(pushed))
@@ -276,6 +277,14 @@ async fn add_source(
     Json(request): Json<AddSource>,
 ) -> Answer<AddedSource> {
     Ok(Json(control.add_source(&actor, request).await?))
+}
+
+async fn set_source_token(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<SetToken>,
+) -> Answer<()> {
+    Ok(Json(control.set_source_token(&actor, request).await?))
 }
 
 async fn remove_source(

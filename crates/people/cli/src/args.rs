@@ -28,7 +28,7 @@ pub(crate) use self::looking::{Audit, Check, Events, Logs, Status, Top, Trust};
 pub(crate) use self::processes::{Addresses, ForGateway, Serve, Switch, Traceparent, Upgrade};
 pub(crate) use self::running::{AskedRun, Db, Exec, Job, Restore, Run};
 use self::running::{EXEC_ENDS, EXEC_USAGE, RUN_ENDS, RUN_USAGE};
-pub(crate) use self::sources::{AddSource, Build, Hook, Pushed, Source};
+pub(crate) use self::sources::{AddSource, Build, Hook, Pushed, Source, TokenUser};
 pub(crate) use self::values::{Change, Config, Secret};
 pub(crate) use self::volumes::Volume;
 

@@ -14,7 +14,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use support::load::{Load, get};
-use support::{Ran, Ward, eventually, kill9, poll};
+use support::{Ran, Ward, eventually, kill9, piped, poll};
 
 const HOST: &str = "shop.localhost";
 
@@ -75,14 +75,6 @@ engine = "postgres"
 copy_data = "allowed"
 "#,
     );
-}
-
-fn piped(ward: &Ward, arguments: &[&str], input: &str) -> Ran {
-    let mut child = shell(ward, arguments);
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(input.as_bytes()).unwrap();
-    drop(stdin);
-    Ran::of(arguments, child.wait_with_output().unwrap())
 }
 
 fn shell(ward: &Ward, arguments: &[&str]) -> Child {

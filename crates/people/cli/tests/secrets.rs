@@ -9,12 +9,11 @@
 mod support;
 
 use std::fs;
-use std::io::Write;
 use std::process::Stdio;
 
 use serde_json::Value;
 use support::load::get;
-use support::{Ran, Ward, eventually, kill9, poll};
+use support::{Ran, Ward, eventually, kill9, piped, poll};
 
 const HOST: &str = "shop.localhost";
 
@@ -71,23 +70,6 @@ secrets = {{ {secrets} }}
 "#
     );
     ward.write("ward.toml", &text);
-}
-
-fn piped(ward: &Ward, arguments: &[&str], input: &str) -> Ran {
-    let mut command = ward.command(arguments);
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(input.as_bytes())
-        .unwrap();
-    Ran::of(arguments, child.wait_with_output().unwrap())
 }
 
 fn set(ward: &Ward, name: &str, value: &str) -> String {

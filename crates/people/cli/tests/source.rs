@@ -9,17 +9,14 @@
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use aws_lc_rs::hmac;
 use serde_json::Value;
 use support::load::get;
-use support::{APP, Ward, eventually, kill9};
-use tempfile::TempDir;
-
-/// A repository with a work tree, whose commits are Anna's.
-struct Work(TempDir);
+use support::work::{Work, stack};
+use support::{Ward, eventually, kill9};
 
 const PIPELINE: &str = r#"
 [environment.dev]
@@ -28,80 +25,6 @@ service.web.route.host = "prod.localhost"
 [pipeline.delivery]
 stages = ["dev", "prod"]
 "#;
-
-impl Work {
-    fn new() -> Self {
-        let work = Self(TempDir::new().unwrap());
-        work.git(&["init", "-q", "-b", "main"]);
-        work.write("app.py", APP);
-        work
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn text(&self) -> &str {
-        self.path().to_str().unwrap()
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.path().join(name), text).unwrap();
-    }
-
-    fn tried(&self, args: &[&str]) -> Output {
-        let mut git = Command::new("git");
-        git.args([
-            "-c",
-            "user.name=Anna Bauer",
-            "-c",
-            "user.email=anna@example.com",
-        ]);
-        git.args(["-c", "commit.gpgSign=false"]);
-        git.args(args).current_dir(self.path());
-        // Variables of the test's own Ward mean nothing to another person's shell.
-        git.env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .stdin(Stdio::null());
-        git.output().unwrap()
-    }
-
-    fn git(&self, args: &[&str]) -> String {
-        let output = self.tried(args);
-        assert!(output.status.success(), "{args:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-
-    /// Commits an application that answers this; its id.
-    fn commit(&self, answer: &str, more: &str) -> String {
-        self.write("ward.toml", &stack(answer, more));
-        self.git(&["add", "-A"]);
-        self.git(&["commit", "-q", "-m", &format!("Answer {answer}")]);
-        self.git(&["rev-parse", "HEAD"])
-    }
-
-    fn short(&self, id: &str) -> String {
-        id[..10].to_owned()
-    }
-}
-
-fn stack(answer: &str, more: &str) -> String {
-    format!(
-        r#"
-[stack]
-name = "shop"
-version = "1.0"
-
-[service.web]
-build = {{ files = ["app.py"], run = ["python3", "-u", "app.py"], base = "host" }}
-port = 8000
-health = {{ path = "/healthz", interval = "50ms", healthy = 2 }}
-route = {{ host = "dev.localhost" }}
-start_timeout = "10s"
-env = {{ ANSWER = "{answer}" }}
-{more}
-"#
-    )
-}
 
 fn said(output: &Output) -> String {
     let text = [&output.stdout[..], &output.stderr].concat();

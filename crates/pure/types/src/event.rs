@@ -23,7 +23,7 @@ use crate::release::{Deployment, Gap, Goal, Phase, Release};
 use crate::run::{Attempt, Run};
 use crate::secrets::{self, SecretName};
 use crate::sleep::{Alarm, Drowsiness};
-use crate::source::{CommitId, KeptBuild, Seen, Source, Standing};
+use crate::source::{CommitId, KeptBuild, Login, Seen, Source, Standing};
 use crate::spec::Schema;
 use crate::time::Timestamp;
 
@@ -465,6 +465,13 @@ pub enum Event {
         /// The source, without commits.
         source: Box<Source>,
     },
+    /// A source proves itself with another token from here on.
+    SourceTokenSet {
+        /// Which source.
+        source: Name,
+        /// What it proves itself with.
+        login: Login,
+    },
     /// A repository is watched no more.
     SourceRemoved {
         /// Which.
@@ -627,6 +634,7 @@ impl Event {
             Event::BuildMade { .. }
             | Event::BuildDropped { .. }
             | Event::SourceAdded { .. }
+            | Event::SourceTokenSet { .. }
             | Event::SourceRemoved { .. }
             | Event::CommitSeen { .. }
             | Event::CommitMoved { .. }
@@ -699,6 +707,7 @@ impl Event {
             Event::BuildMade { .. } => "build_made",
             Event::BuildDropped { .. } => "build_dropped",
             Event::SourceAdded { .. } => "source_added",
+            Event::SourceTokenSet { .. } => "source_token_set",
             Event::SourceRemoved { .. } => "source_removed",
             Event::CommitSeen { .. } => "commit_seen",
             Event::CommitMoved { .. } => "commit_moved",

@@ -271,6 +271,15 @@ pub enum Place {
     Hosted,
 }
 
+/// What a source proves itself with over HTTPS. The token itself is sealed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// The user; most services take any beside a token.
+    pub user: String,
+    /// Which of the tokens that the source ever had, from 1.
+    pub version: u64,
+}
+
 /// A repository that is watched for new commits, each of which is built once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
@@ -291,6 +300,9 @@ pub struct Source {
     /// Whether a webhook may say so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub webhook: bool,
+    /// What it proves itself with, of a repository over HTTPS that is not public.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
     /// When it was added.
     pub added: Timestamp,
     /// Who added it.

@@ -42,7 +42,7 @@ pub use secrets::{
 };
 pub use sources::{
     AddSource, AddedSource, BuildRequest, CommitView, KeptDeployRequest, Looked, Pushed,
-    PushedRequest, RemoveSource, SourceView, SyncRequest,
+    PushedRequest, RemoveSource, SetToken, SourceView, SyncRequest, Token,
 };
 pub use status::{
     ComponentView, EnvironmentView, InstanceView, LogView, MaintenanceView, ReleaseView,

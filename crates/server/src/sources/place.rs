@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use ward_git::{Address, Commits, Repository, Tip};
+use ward_git::{Address, Commits, Credentials, Repository, Tip};
 use ward_types::event::State;
 use ward_types::id::Name;
 use ward_types::source::{CommitId, Place, Source, Standing, Then};
@@ -140,15 +140,31 @@ fn script(home: &Path, exe: &Path, source: &Source, kind: &str) -> String {
     )
 }
 
-/// What the references of a source lead to now. Of another repository it is fetched first.
+/// Fetches what a source follows, where it is in another repository.
+pub(super) async fn fetch(
+    home: &Path,
+    source: &Source,
+    login: Option<&Credentials>,
+) -> ward_git::Result<()> {
+    let repository = Folder::of(home, &source.name).repository();
+    match (&source.place, login) {
+        (Place::Remote(address), login) => {
+            let address = Address::parse(address)?;
+            repository.fetch(&address, &source.follows, login).await
+        }
+        (Place::Hosted, None) => Ok(()),
+        (Place::Hosted, Some(_)) => Err(ward_git::Error::Invalid {
+            message: "a repository that Ward hosts is not reached with a token".to_owned(),
+            hint: "leave the token out".to_owned(),
+        }),
+    }
+}
+
+/// What the references of a source lead to, as of its last fetch.
 pub(super) async fn tips(home: &Path, source: &Source) -> ward_git::Result<Vec<Tip>> {
     let repository = Folder::of(home, &source.name).repository();
     let commits = match &source.place {
-        Place::Remote(address) => {
-            let address = Address::parse(address)?;
-            repository.fetch(&address, &source.follows).await?;
-            Commits::Copied
-        }
+        Place::Remote(_) => Commits::Copied,
         Place::Hosted => Commits::Own,
     };
     repository.tips(&source.follows, commits).await
@@ -186,6 +202,7 @@ mod tests {
             then: Then::Keep,
             poll: None,
             webhook: false,
+            login: None,
             added: Timestamp(0),
             by: String::new(),
             commits: Vec::new(),

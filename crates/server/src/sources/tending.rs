@@ -20,7 +20,7 @@ use ward_types::view::{
     KeptDeployRequest, Looked, Others, PipelineRequest, Progress, Pushed, Unchanged, Until,
 };
 
-use super::place::{Folder, make_ready, needed, repository, tips};
+use super::place::{Folder, fetch, make_ready, needed, repository, tips};
 use super::{Watched, no_source};
 use crate::actor::{Actor, Refusal, causes};
 use crate::clock::now;
@@ -33,6 +33,34 @@ use crate::source as stack_file;
 
 /// Before something is tried again that should not have failed.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// Why a repository was not looked at.
+enum Trouble {
+    Token(Refusal),
+    Git(ward_git::Error),
+}
+
+impl From<ward_git::Error> for Trouble {
+    fn from(error: ward_git::Error) -> Self {
+        Trouble::Git(error)
+    }
+}
+
+impl Trouble {
+    fn sentence(&self) -> String {
+        match self {
+            Trouble::Token(refusal) => refusal.message.clone(),
+            Trouble::Git(error) => causes(error),
+        }
+    }
+
+    fn refusal(self) -> Refusal {
+        match self {
+            Trouble::Token(refusal) => refusal,
+            Trouble::Git(error) => git_refusal(&error),
+        }
+    }
+}
 
 impl Control {
     /// Goes on with every source that is in the log. Their hooks start this binary from now on.
@@ -105,9 +133,9 @@ impl Control {
         let state = self.store().state();
         let source = state.sources.get(name).ok_or_else(|| no_source(name))?;
         let found = self.sightings(source, pushed).await;
-        let trouble = found.as_ref().err().map(|error| causes(error));
+        let trouble = found.as_ref().err().map(Trouble::sentence);
         watched.looked(Looked { at: now(), trouble });
-        let found = found.map_err(|error| git_refusal(&error))?;
+        let found = found.map_err(Trouble::refusal)?;
         let new = self.described(actor, source, sighted(source, &found, false));
         let new = new.await.map_err(|error| git_refusal(&error))?;
         self.seen(actor, name, new).await
@@ -118,8 +146,10 @@ impl Control {
         &self,
         source: &Source,
         pushed: &[Pushed],
-    ) -> ward_git::Result<Vec<Sighting>> {
+    ) -> Result<Vec<Sighting>, Trouble> {
         let repository = Folder::of(&self.0.home, &source.name).repository();
+        let login = self.source_login(source).await.map_err(Trouble::Token)?;
+        fetch(&self.0.home, source, login.as_ref()).await?;
         let tips = tips(&self.0.home, source).await?;
         let mut found = Vec::new();
         for Pushed { reference, object } in pushed {

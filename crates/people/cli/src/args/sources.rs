@@ -49,6 +49,15 @@ pub(crate) enum Source {
         #[arg(short = 'n', long, default_value_t = 20, value_name = "COMMITS")]
         limit: usize,
     },
+    /// Give a source another token, on standard input, which must open its repository
+    Token {
+        /// The source's name
+        name: Name,
+        #[command(flatten)]
+        user: TokenUser,
+        #[command(flatten)]
+        why: Why,
+    },
     /// Watch a repository no more; its builds and releases stay, a repository that Ward hosts is removed
     Remove {
         /// Its name
@@ -78,7 +87,7 @@ pub(crate) enum Source {
 pub(crate) struct AddSource {
     /// Its name
     pub(crate) name: Name,
-    /// A folder, or a URL: file://, https://, ssh:// or user@host:path; never with a password
+    /// A folder, or a URL: file://, https://, ssh:// or user@host:path; never with a password or a token
     #[arg(required_unless_present = "hosted", conflicts_with = "hosted")]
     pub(crate) repository: Option<String>,
     /// Ward hosts the repository, and people push to it
@@ -110,10 +119,23 @@ pub(crate) struct AddSource {
     /// Take webhooks, too, which say that there is something new; prints the secret that they are signed with
     #[arg(long)]
     pub(crate) webhook: bool,
+    /// Read a token for a repository over https:// from standard input, or ask for it
+    #[arg(long)]
+    pub(crate) token: bool,
+    #[command(flatten)]
+    pub(crate) user: TokenUser,
     #[command(flatten)]
     pub(crate) why: Why,
     #[command(flatten)]
     pub(crate) addresses: Addresses,
+}
+
+/// Who a token is of.
+#[derive(Debug, Args)]
+pub(crate) struct TokenUser {
+    /// The user beside the token; most services take any
+    #[arg(long = "token-user", default_value = "git", value_name = "USER")]
+    pub(crate) user: String,
 }
 
 /// What git starts when somebody pushes to a repository that Ward hosts.

@@ -325,6 +325,12 @@ fn sentence(event: &Event) -> String {
                 source.name, source.follows
             )
         }
+        Event::SourceTokenSet { source, login } => {
+            format!(
+                "source {source} has token {} of {}",
+                login.version, login.user
+            )
+        }
         Event::SourceRemoved { source } => format!("source {source} removed"),
         Event::CommitSeen { source, seen } => {
             let Commit { id, author, .. } = &seen.commit;

@@ -6,7 +6,9 @@ use ward_types::id::Name;
 use ward_types::source::{Follows, Place, Then};
 use ward_types::time::Millis;
 use ward_types::unit::format_duration;
-use ward_types::view::{AddSource, AddedSource, RemoveSource, SourceView, SyncRequest, Until};
+use ward_types::view::{
+    AddSource, AddedSource, RemoveSource, SetToken, SourceView, SyncRequest, Token, Until,
+};
 
 use super::deploy::{absolute, agreed, follow};
 use super::status::{columns, moment};
@@ -14,6 +16,7 @@ use super::{Context, Trouble};
 use crate::args;
 use crate::platform;
 use crate::printer::Status;
+use crate::value::{self, LineEnd, Signals};
 
 /// How often a repository is looked at unless somebody says otherwise.
 const POLL: Millis = Millis::secs(60);
@@ -28,6 +31,7 @@ pub(crate) async fn source(context: &Context, asked: args::Source) -> Result<Sta
             limit,
         } => show(context, &name, remote, limit).await,
         args::Source::Remove { name, yes, why } => remove(context, name, yes, why.text).await,
+        args::Source::Token { name, user, why } => token(context, name, user, why.text).await,
         args::Source::Sync {
             name,
             again,
@@ -59,6 +63,13 @@ async fn add(context: &Context, asked: args::AddSource) -> Result<Status, Troubl
         (None, Some(tag)) => Follows::Tags(tag),
         (None, None) => return Err(Trouble::usage("name a --branch or a --tag".to_owned())),
     };
+    let (token, signals) = match asked.token {
+        true => {
+            let (token, signals) = asked_for(asked.user).await?;
+            (Some(token), signals)
+        }
+        false => (None, None),
+    };
     platform::ensure(&context.home, &asked.addresses, &context.printer).await?;
     let request = AddSource {
         name: asked.name,
@@ -72,9 +83,14 @@ async fn add(context: &Context, asked: args::AddSource) -> Result<Status, Troubl
         },
         poll: Some(asked.poll.unwrap_or(POLL)),
         webhook: asked.webhook,
+        token,
         why: asked.why.text,
     };
-    let added: AddedSource = context.client.post("/v1/sources", &request).await?;
+    let adding = context.client.post("/v1/sources", &request);
+    let added: AddedSource = match unless(signals, adding).await {
+        Ok(added) => added?,
+        Err(status) => return Ok(status),
+    };
     let printer = &context.printer;
     if printer.is_json() {
         printer.json(&added);
@@ -104,6 +120,42 @@ async fn add(context: &Context, asked: args::AddSource) -> Result<Status, Troubl
         printer.data(secret.expose());
     }
     Ok(Status::Success)
+}
+
+async fn token(
+    context: &Context,
+    name: Name,
+    user: args::TokenUser,
+    why: String,
+) -> Result<Status, Trouble> {
+    let (token, signals) = asked_for(user).await?;
+    let request = SetToken { name, token, why };
+    let setting = context.client.post("/v1/sources/token", &request);
+    match unless(signals, setting).await {
+        Ok(set) => set?,
+        Err(status) => return Ok(status),
+    }
+    let name = request.name;
+    let said = format!("{name} has another token, which opens its repository");
+    context.printer.done(&said);
+    Ok(Status::Success)
+}
+
+async fn asked_for(user: args::TokenUser) -> Result<(Token, Option<Signals>), Trouble> {
+    let asked = value::ask("the token", LineEnd::TakenOff).await?;
+    let (user, token) = (user.user, asked.value);
+    Ok((Token { user, token }, asked.signals))
+}
+
+/// Does it, unless a signal ends the program, which nothing else would where a value was typed.
+async fn unless<T>(signals: Option<Signals>, doing: impl Future<Output = T>) -> Result<T, Status> {
+    let Some(mut signals) = signals else {
+        return Ok(doing.await);
+    };
+    tokio::select! {
+        done = doing => Ok(done),
+        status = signals.any() => Err(status),
+    }
 }
 
 /// A folder in full: the server is elsewhere.
@@ -185,6 +237,12 @@ async fn show(
     printer.data(&format!("{when}{hook}"));
     let (by, added) = (&source.by, moment(source.added));
     printer.data(&format!("added by {by} on {added}"));
+    if let Some(login) = &source.login {
+        let (user, version) = (&login.user, login.version);
+        printer.data(&format!(
+            "reached as {user} with token {version}, which is sealed"
+        ));
+    }
     if let Some(looked) = &view.looked {
         let how = looked.trouble.as_deref().unwrap_or("it went well");
         printer.data(&format!("last look on {}: {how}", moment(looked.at)));

@@ -5,8 +5,10 @@
 pub mod authority;
 pub mod load;
 pub mod schema;
+pub mod work;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -333,4 +335,22 @@ pub fn alive(pid: i32) -> bool {
 
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Runs a command to its end, with this on its standard input.
+pub fn piped(ward: &Ward, arguments: &[&str], input: &str) -> Ran {
+    let mut command = ward.command(arguments);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    Ran::of(arguments, child.wait_with_output().unwrap())
 }

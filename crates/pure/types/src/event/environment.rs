@@ -258,6 +258,7 @@ impl Environment {
             | Event::BuildMade { .. }
             | Event::BuildDropped { .. }
             | Event::SourceAdded { .. }
+            | Event::SourceTokenSet { .. }
             | Event::SourceRemoved { .. }
             | Event::CommitSeen { .. }
             | Event::CommitMoved { .. }

@@ -13,6 +13,7 @@ impl Event {
             Event::BuildMade { .. }
                 | Event::BuildDropped { .. }
                 | Event::SourceAdded { .. }
+                | Event::SourceTokenSet { .. }
                 | Event::SourceRemoved { .. }
                 | Event::CommitSeen { .. }
                 | Event::CommitMoved { .. }
@@ -32,6 +33,10 @@ impl State {
                     Ok(())
                 }
             },
+            Event::SourceTokenSet { source, login } => {
+                self.source_mut(source)?.login = Some(login.clone());
+                Ok(())
+            }
             Event::SourceRemoved { source } => match self.sources.remove(source) {
                 Some(_) => Ok(()),
                 None => Err(MisfitEvent::NoSource(source.clone())),

@@ -67,6 +67,29 @@ pub struct AddSource {
     /// Whether a webhook may say that there is something new.
     #[serde(default)]
     pub webhook: bool,
+    /// What it proves itself with over HTTPS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Token>,
+    /// Why, for the audit log.
+    pub why: String,
+}
+
+/// A user and a token, for a repository over HTTPS. It goes through a socket of Ward's own, and nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// The user; most services take any.
+    pub user: String,
+    /// The token.
+    pub token: Secret,
+}
+
+/// The body of `POST /v1/sources/token`: a source proves itself with another token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetToken {
+    /// Which source.
+    pub name: Name,
+    /// With what.
+    pub token: Token,
     /// Why, for the audit log.
     pub why: String,
 }
