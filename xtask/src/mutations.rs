@@ -55,7 +55,10 @@ fn copy(tree: &Path) -> Result<(), String> {
     fs::create_dir_all(tree).map_err(|error| format!("cannot make {}: {error}", tree.display()))?;
     let mut copy = Command::new("sh");
     copy.current_dir(root())
-        .args(["-c", "git ls-files -z | xargs -0 cp --parents -Pf -t \"$0\""])
+        .args([
+            "-c",
+            "git ls-files -z | xargs -0 cp --parents -Pf -t \"$0\"",
+        ])
         .arg(tree);
     run(&mut copy)
 }

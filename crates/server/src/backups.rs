@@ -5,10 +5,12 @@
 //! that the task remembers nothing and is begun anew with the server: what was half taken then is taken again under its
 //! number, and what was half restored is restored again. Nothing lies on the disk for long that the log does not name.
 
+mod owning;
 mod proving;
 mod restoring;
 mod taking;
 
+pub(crate) use owning::is_own;
 pub(crate) use restoring::original;
 
 use std::time::Duration;

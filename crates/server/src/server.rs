@@ -26,6 +26,7 @@ use crate::actor::Actor;
 use crate::addresses::{self, Addresses};
 use crate::admission::Admission;
 use crate::audit::Auditor;
+use crate::backups::is_own;
 use crate::builds::Builds;
 use crate::clock::now;
 use crate::compose::Composer;
@@ -102,6 +103,24 @@ pub enum StartError {
         /// What was named.
         dir: PathBuf,
     },
+    /// The folder for backups cannot be used.
+    #[error("cannot use the folder {dir}, which WARD_BACKUP_DIR names")]
+    UnusableBackupDir {
+        /// What was named.
+        dir: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The folder for backups is another Ward's.
+    #[error(
+        "the backups in {dir}, which WARD_BACKUP_DIR names, are another Ward's, or of a state folder that was replaced; \
+         name another folder, and they stay as they are"
+    )]
+    ForeignBackupDir {
+        /// What was named.
+        dir: PathBuf,
+    },
     /// The log cannot be opened, or another server has it.
     #[error("cannot open the log")]
     Store(#[from] ward_store::Error),
@@ -151,6 +170,13 @@ impl Server {
             return Err(StartError::BackupDir { dir });
         }
         let lock = ward_store::lock(&options.home)?;
+        if let Some(dir) = options.backup_dir.clone() {
+            match is_own(&options.home, &dir) {
+                Ok(true) => {}
+                Ok(false) => return Err(StartError::ForeignBackupDir { dir }),
+                Err(source) => return Err(StartError::UnusableBackupDir { dir, source }),
+            }
+        }
         // 2. The log, because it says what should be.
         let store = Store::open(&options.home.join("ward.db"))?;
         let lease = Lease::take(&options.home, &store)?;

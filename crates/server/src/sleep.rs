@@ -291,6 +291,10 @@ impl Control {
                     "ask again in a moment",
                 )
             }
+            None if env.is_backed_up() => conflict(
+                format!("a backup of {id} is under way, and it cannot sleep now"),
+                "`ward db backups` shows it; that is over when it was restored",
+            ),
             None if !env.may_sleep() => conflict(
                 format!("a password of {id} is being replaced, and it cannot sleep now"),
                 "`ward secret list` shows it; that is over when the instances that had the old one are gone",

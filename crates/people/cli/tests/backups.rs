@@ -200,7 +200,12 @@ fn p8_a_backup_counts_when_it_was_restored_and_becomes_a_new_environment() {
     ])
     .fails(1, &["shop/dev has no backup b1"]);
     // They outlive the data, and not the environment.
-    ward.ok(&["down", "--env", "shop/dev", "--purge", "--yes"]);
+    let down = ward.run(&["down", "--env", "shop/dev", "--purge", "--yes"]);
+    let said = down.stderr() + &down.success();
+    assert!(
+        said.contains("its backups stay: `ward db restore`"),
+        "{said}"
+    );
     assert_eq!(files(&ward).len(), 4);
     ward.ok(&[
         "db", "restore", "--backup", "b4", "--into", "after", "--env", "shop/dev",
@@ -372,6 +377,15 @@ fn a_folder_that_is_away_is_not_made_and_one_of_ones_own_is_used() {
     ward.ok(&["db", "backup", "--env", "shop/dev"]);
     assert!(own.join("shop/dev/database.db/1.backup").exists());
     assert!(!ward.home().join("backups").exists());
+    // Another Ward does not take it for its own, and sweeps nothing away.
+    let other = Ward::new();
+    let mut starting = other.command(&["up", "--platform"]);
+    let started = Ran::of(
+        &["up"],
+        starting.env("WARD_BACKUP_DIR", &own).output().unwrap(),
+    );
+    started.fails(1, &["are another Ward's"]);
+    assert!(own.join("shop/dev/database.db/1.backup").exists());
     // Its disk is away.
     let aside = disk.path().join("aside");
     fs::rename(&own, &aside).unwrap();

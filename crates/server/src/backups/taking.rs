@@ -14,6 +14,7 @@ use ward_types::id::{BackupId, EnvId, InstanceId};
 use ward_types::keeper::Exit;
 use ward_types::view::ExecCommand;
 
+use super::owning::is_there;
 use crate::actor::{Actor, causes};
 use crate::control::Control;
 
@@ -76,7 +77,7 @@ impl Control {
     /// The folder that somebody named for backups is another disk's, and nothing is written where that is away.
     fn backup_folder_is_there(&self) -> Result<(), String> {
         match &self.0.backup_dir {
-            Some(dir) if !dir.is_dir() => Err(format!(
+            Some(dir) if !is_there(dir) => Err(format!(
                 "the folder {}, which WARD_BACKUP_DIR names, is not there",
                 dir.display()
             )),
