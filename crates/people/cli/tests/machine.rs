@@ -276,7 +276,7 @@ fn a_disk_that_fills_while_a_database_is_backed_up_or_the_backup_tried() {
     let ward = Ward::new();
     ward.stack(
         GOOD,
-        "links = [\"db\"]\nstop_timeout = \"1s\"\n[database.db]\nengine = \"postgres\"",
+        "links = [\"db\"]\nstop_timeout = \"1s\"\n[database.db]\nengine = \"postgres\"\n[environment.prod]",
     );
     ward.ok(&["deploy", "--env", "prod"]);
     sql(

@@ -329,7 +329,7 @@ fn a_protected_database_has_backups_unless_somebody_answers_for_it() {
         &[
             "the database db would have no backups (backups: the policy of prod forbids it",
             "expected `database.db.backups = { every = \"1d\", keep = 7 }`",
-            "ward.toml:4:",
+            "ward.toml:5:",
         ],
     );
     with_database(&ward, "", "backups = { every = \"1d\" }");
@@ -366,9 +366,9 @@ fn data_of_a_region_stays_there() {
     let ward = Ward::new();
     let up = |region: Option<&str>| {
         let mut command = ward.command(&["up", "--platform"]);
-        region
-            .iter()
-            .for_each(|region| drop(command.env("WARD_REGION", region)));
+        if let Some(region) = region {
+            command.env("WARD_REGION", region);
+        }
         support::Ran::of(&["up"], command.output().unwrap()).success();
     };
     let eu = |data: &str| {
@@ -389,10 +389,10 @@ fn data_of_a_region_stays_there() {
     refused(&["the data of shop/dev stays in eu, and this Ward is in us (residency"]);
     ward.ok(&["down"]);
     up(Some("eu"));
+    eu("stack.region = \"us\"");
     ward.ok(&["deploy", "--env", "dev"]);
     ward.ok(&["db", "backup", "--env", "dev"]);
     // Another environment of the stack is to be elsewhere.
-    eu("stack.region = \"us\"");
     ward.run(&["promote", "--from", "dev", "--to", "qa"]).fails(
         1,
         &["the data of shop/qa stays in us, and this Ward is in eu"],

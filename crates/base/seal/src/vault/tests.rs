@@ -198,7 +198,7 @@ fn another_master_key_opens_all_and_one_that_was_broken_off_goes_on() {
     let next = MasterKey::draw().unwrap();
     world.vault.keys.add(&next).unwrap();
     for label in &labels[..2] {
-        world.vault.rewrap(label, &next).unwrap();
+        world.vault.rewrap(Kind::Secret, label, &next).unwrap();
     }
     let opens = || {
         let opened = labels.iter().map(|label| world.vault.open(label).unwrap());
