@@ -16,7 +16,7 @@ use ward_types::keeper::{InstanceState, Role};
 use ward_types::release::Environment;
 use ward_types::release::Goal;
 use ward_types::time::Millis;
-use ward_types::view::{AuditView, ExecProgram, ExecRequest, ExecTarget};
+use ward_types::view::{AuditView, ExecProgram, ExecRequest, ExecTarget, HandedOver};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::admission::{Admission, Admitted};
@@ -115,7 +115,7 @@ impl Control {
     /// # Errors
     /// While something is being built, which would be cut off; and where no other server could take over: the
     /// disk is full, or the gateway does not answer.
-    pub fn hand_over(&self) -> Result<(), Refusal> {
+    pub fn hand_over(&self) -> Result<HandedOver, Refusal> {
         // A number that nothing else counts: whether the log takes anything at all.
         let written = self.store().next_number("handover", 1);
         written.map_err(|error| {
@@ -139,7 +139,9 @@ impl Control {
             .hint("`ward status` shows it; wait for it, or end it with `ward deployment cancel`")),
         })?;
         self.0.ending.send_replace(true);
-        Ok(())
+        Ok(HandedOver {
+            variables: self.vault().source().variables(),
+        })
     }
 
     /// Ends the gateway, then the server, once everything is down.

@@ -133,6 +133,9 @@ pub enum StartError {
     /// The gateway is not to be had.
     #[error(transparent)]
     Routing(#[from] RoutingError),
+    /// A server that takes over does not get the master keys that the one before had.
+    #[error("the master keys cannot be had")]
+    Keys(#[from] ward_seal::Error),
     /// Signals cannot be listened to.
     #[error("cannot listen to signals")]
     Signals(#[source] io::Error),
@@ -197,6 +200,15 @@ impl Server {
             clock: now,
         })
         .await?;
+        let source = KeySource::from_environment();
+        let by_command = matches!(source, KeySource::Command(_));
+        let vault = Vault::new(&options.home, source).with_backups(options.backup_dir.clone());
+        if options.upgrade.is_some() && by_command {
+            // The server before can still go on.
+            let own = vault.clone();
+            let asking = tokio::task::spawn_blocking(move || own.has_its_keys());
+            asking.await.unwrap_or(Ok(()))?;
+        }
         // 5. The gateway, which has been serving all the while, or is started with its last table.
         let place = GatewayPlace {
             home: options.home.clone(),
@@ -231,7 +243,7 @@ impl Server {
             registry.clone(),
             (registry_address.to_string(), hooks_address),
             engine,
-            routing,
+            (routing, vault),
             (auditor, acme.map(Issuing::new)),
             (options.backup_dir, options.region),
         );
@@ -277,7 +289,7 @@ fn control(
     registry: Registry,
     (registry_address, hooks): (String, Option<SocketAddr>),
     engine: Engine,
-    routing: Routing,
+    (routing, vault): (Routing, Vault),
     (auditor, issuing): (Auditor, Option<Issuing>),
     (backup_dir, region): (Option<PathBuf>, Option<Name>),
 ) -> Control {
@@ -289,8 +301,7 @@ fn control(
         images: images.clone(),
         opener: Opener {
             postgres: postgres.clone(),
-            vault: Vault::new(&home, KeySource::from_environment())
-                .with_backups(backup_dir.clone()),
+            vault,
             store: store.clone(),
             starting: Starting::default(),
         },

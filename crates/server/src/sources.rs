@@ -103,7 +103,7 @@ impl Control {
                 RefusalKind::Conflict,
                 "this platform takes no webhooks; nothing was changed",
             )
-            .hint("start it with an address for them: `ward up --hooks-addr 0.0.0.0:8070`, after `ward down`"));
+            .hint("`WARD_HOOKS_ADDR=0.0.0.0:8070 ward upgrade` gives it an address for them, and stops nothing"));
         }
         let _alone = self.0.sources.change().await;
         let state = self.store().state();

@@ -632,7 +632,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         guard: "an environment falls asleep only where the gateway holds what comes",
         file: "crates/pure/plan/src/sleep.rs",
         text: "(due && holds(scene)).then_some",
-        without: "due.then_some",
+        without: "(due && (holds(scene) || true)).then_some",
         noticed_by: PLANNED,
     },
     Mutation {

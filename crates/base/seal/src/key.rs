@@ -12,6 +12,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use ward_types::secret::Secret;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::command::Given;
@@ -61,6 +62,15 @@ impl KeySource {
         match std::env::var(COMMAND) {
             Ok(command) if !command.trim().is_empty() => Self::Command(command),
             _ => Self::Files,
+        }
+    }
+
+    /// What a server is to be told by variables, so that its master keys come from here.
+    #[must_use]
+    pub fn variables(&self) -> Vec<(String, Secret)> {
+        match self {
+            Self::Command(command) => vec![(COMMAND.to_owned(), Secret::new(command.clone()))],
+            Self::Files => Vec::new(),
         }
     }
 }

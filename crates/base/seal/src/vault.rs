@@ -267,6 +267,23 @@ impl Vault {
         Ok(self.keys.current()?.map(|key| key.id()))
     }
 
+    /// Whether each master key that something is sealed under is to be had.
+    ///
+    /// # Errors
+    /// [`Error`], as it says.
+    pub fn has_its_keys(&self) -> Result<(), Error> {
+        for id in self.keys_in_use()? {
+            self.needed(&id)?;
+        }
+        Ok(())
+    }
+
+    /// Where its master keys come from.
+    #[must_use]
+    pub fn source(&self) -> &KeySource {
+        self.keys.source()
+    }
+
     pub(crate) fn alone(&self) -> std::sync::MutexGuard<'_, ()> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }

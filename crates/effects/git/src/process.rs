@@ -4,9 +4,9 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
@@ -20,6 +20,9 @@ pub const INSTALL: &str = "sudo apt-get install -y git";
 pub(crate) const QUICK: Duration = Duration::from_secs(30);
 /// What may fetch or write a whole repository.
 pub(crate) const LONG: Duration = Duration::from_secs(10 * 60);
+
+/// How long git may take to end when it is told to.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// So much of what git says is read.
 const LIMIT: usize = 4 << 20;
@@ -162,17 +165,17 @@ impl Git {
         self
     }
 
-    /// Runs it to its end; what it wrote to its standard output. Dropping the future kills it and what it started.
+    /// Runs it to its end; what it wrote to its standard output. Dropping the future ends it and what it started.
     pub(crate) async fn run(mut self) -> Result<Vec<u8>> {
-        let mut child = self.command.spawn().map_err(|error| match error.kind() {
+        let child = self.command.spawn().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Error::NotInstalled,
             _ => Error::Start(error),
         })?;
-        let _group = Group::of(&child);
-        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let mut own = Running::new(child);
+        let (out, err) = (own.child.stdout.take(), own.child.stderr.take());
         let running = async {
             let (out, err) = tokio::join!(read(out), read(err));
-            let status = child.wait().await;
+            let status = own.child.wait().await;
             (out, err, status)
         };
         let Ok((out, err, status)) = tokio::time::timeout(self.within, running).await else {
@@ -229,21 +232,44 @@ fn said(err: &[u8]) -> String {
     }
 }
 
-/// The process group of a running git; dropping it kills what is left of the group.
-struct Group(Option<Pid>);
+/// A running git, alone in its process group; dropping it ends what is left of the group.
+///
+/// Decision: it is asked to end first, because git removes its locks then: one that is killed leaves them, and the
+/// repository takes nothing any more. That is waited for, so that whoever comes next finds nobody at work. What does not
+/// end by that is killed.
+struct Running {
+    child: Child,
+    group: Option<Pid>,
+}
 
-impl Group {
-    fn of(child: &Child) -> Self {
+impl Running {
+    fn new(child: Child) -> Self {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
-        Self(id.and_then(Pid::from_raw))
+        let group = id.and_then(Pid::from_raw);
+        Self { child, group }
+    }
+
+    /// Whether nothing of it is left.
+    fn is_gone(&mut self, group: Pid) -> bool {
+        let ended = !matches!(self.child.try_wait(), Ok(None));
+        ended && test_kill_process_group(group).is_err()
     }
 }
 
-impl Drop for Group {
+impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // ESRCH: nothing of it is left.
-            let _ = kill_process_group(group, Signal::KILL);
+        let Some(group) = self.group else { return };
+        // ESRCH: as after each run that went to its end.
+        if kill_process_group(group, Signal::TERM).is_err() {
+            return;
+        }
+        let until = Instant::now() + ENDING;
+        while !self.is_gone(group) {
+            if Instant::now() > until {
+                let _ = kill_process_group(group, Signal::KILL);
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }

@@ -7,12 +7,20 @@ use std::path::{Path, PathBuf};
 use ward_types::source::{Commit, CommitId, Follows};
 use ward_types::time::Timestamp;
 
-use crate::process::{Git, LONG, Objects};
+use crate::process::{Git, LONG, Objects, QUICK};
 use crate::{Address, Credentials, Error, Result};
 
 /// Where the references of another repository are kept in the copy, and those of commits that are needed.
 const COPIES: &str = "refs/ward/copies/";
 const NEEDED: &str = "refs/ward/needed/";
+
+/// The locks of a whole repository (gitrepository-layout(5)).
+const LOCKS: [&str; 4] = [
+    "shallow.lock",
+    "packed-refs.lock",
+    "config.lock",
+    "HEAD.lock",
+];
 
 /// A commit's author and subject are shortened to so many characters.
 const LONGEST: usize = 200;
@@ -104,6 +112,7 @@ impl Repository {
         follows: &Follows,
         credentials: Option<&Credentials>,
     ) -> Result<()> {
+        self.unlock();
         let reference = follows.reference();
         let copied = reference.replacen("refs/", COPIES, 1);
         let fetching = self.git(format!("fetch {follows} of {}", from.as_str()));
@@ -121,6 +130,21 @@ impl Repository {
         ]);
         let refspec = format!("+{reference}:{copied}");
         fetching.args([refspec]).run().await.map(drop)
+    }
+
+    /// Removes locks that are older than any run of git here can be: a machine that went down leaves them, and nothing
+    /// could be fetched any more.
+    fn unlock(&self) {
+        let old = |path: &Path| {
+            let age = fs::metadata(path).ok()?.modified().ok()?.elapsed().ok()?;
+            (age > LONG + QUICK).then_some(())
+        };
+        for name in LOCKS {
+            let path = self.path.join(name);
+            if old(&path).is_some() && fs::remove_file(&path).is_ok() {
+                tracing::warn!(path = %path.display(), "a lock was removed that nobody holds any more");
+            }
+        }
     }
 
     /// What the references that `follows` names lead to, the oldest first.
@@ -234,7 +258,10 @@ pub(crate) async fn check_out(
     if into.exists() {
         return Ok(());
     }
-    let (new, index) = (into.with_extension("new"), into.with_extension("index"));
+    // One that an earlier process left may still be written to.
+    let own = std::process::id();
+    let new = into.with_extension(format!("{own}.new"));
+    let index = into.with_extension(format!("{own}.index"));
     clear(&new, &index)?;
     fs::create_dir_all(&new).map_err(file("make", &new))?;
     let git = || {

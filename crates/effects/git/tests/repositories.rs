@@ -231,3 +231,42 @@ async fn what_is_not_there_is_said() {
     assert!(matches!(error, Error::Failed { .. }), "{error}");
     assert!(error.to_string().contains("/nowhere/at/all"), "{error}");
 }
+
+#[tokio::test]
+async fn a_fetch_that_is_broken_off_leaves_a_repository_that_can_be_fetched_to() {
+    let work = Work::new();
+    let first = work.commit("ward.toml", "one");
+    let (_dir, copy) = copy();
+    copy.make().await.unwrap();
+    let from = address(work.path());
+    // Large enough that its lock is seen before it has ended.
+    let noise: String = (0..200_000)
+        .map(|n: u32| format!("{}\n", n.wrapping_mul(2_654_435_761)))
+        .collect();
+    for n in 0..10 {
+        fs::write(
+            work.path().join(format!("noise-{n}")),
+            format!("{n}{noise}"),
+        )
+        .unwrap();
+    }
+    let large = work.commit("ward.toml", "two");
+    let lock = copy.path().join("shallow.lock");
+    {
+        let branch = branch();
+        let mut fetching = std::pin::pin!(copy.fetch(&from, &branch, None));
+        loop {
+            tokio::select! {
+                fetched = &mut fetching => panic!("it ended before its lock was seen: {fetched:?}"),
+                () = tokio::time::sleep(std::time::Duration::from_millis(1)) => {}
+            }
+            if lock.exists() {
+                break;
+            }
+        }
+    }
+    assert!(!lock.exists(), "git removes it when it is told to end");
+    copy.fetch(&from, &branch(), None).await.unwrap();
+    assert_eq!(copy.commit(&large).await.unwrap().id, large);
+    assert_ne!(first, large);
+}

@@ -26,11 +26,11 @@ use ward_types::view::{
     AddSource, AddedSource, AuditView, BackupRequest, BackupsView, BuildRequest, CancelRequest,
     ConfigRequest, ConfigVersion, ConfigView, DeleteVolumeRequest, DeployRequest, DeploymentDetail,
     DeploymentQuery, DownRequest, EachRequest, ErrorView, EventsView, ExecRequest, ExecTarget,
-    KeptDeployRequest, MaintenanceAnswer, MaintenanceRequest, PipelineRequest, PipelineRunView,
-    PolicyView, PromoteRequest, PushedRequest, RekeyRequest, RekeyView, ReleaseView, RemoveSource,
-    RestoreRequest, RollbackRequest, RotateRequest, SecretRequest, SecretVersionView, SecretsView,
-    SetToken, SourceView, StatusView, SteerRequest, SyncRequest, TrafficView, VolumesView,
-    VoteRequest, WaiveRequest,
+    HandedOver, KeptDeployRequest, MaintenanceAnswer, MaintenanceRequest, PipelineRequest,
+    PipelineRunView, PolicyView, PromoteRequest, PushedRequest, RekeyRequest, RekeyView,
+    ReleaseView, RemoveSource, RestoreRequest, RollbackRequest, RotateRequest, SecretRequest,
+    SecretVersionView, SecretsView, SetToken, SourceView, StatusView, SteerRequest, SyncRequest,
+    TrafficView, VolumesView, VoteRequest, WaiveRequest,
 };
 
 /// A plan holds two releases whole, as text in a text.
@@ -607,9 +607,8 @@ async fn shutdown(State(control): State<Control>) -> Answer<()> {
     Ok(Json(()))
 }
 
-async fn hand_over(State(control): State<Control>) -> Answer<()> {
-    control.hand_over()?;
-    Ok(Json(()))
+async fn hand_over(State(control): State<Control>) -> Answer<HandedOver> {
+    Ok(Json(control.hand_over()?))
 }
 
 async fn events(

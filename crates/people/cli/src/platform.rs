@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use ward_api::{Client, ClientError};
+use ward_types::secret::Secret;
 use ward_types::view::{ServerView, StatusView};
 
 use crate::args::Addresses;
@@ -42,6 +43,7 @@ pub(crate) async fn ensure(
     let set = Settings {
         addresses,
         arguments: &[],
+        variables: &[],
     };
     let server = started(&client, home, &set, Launch::Own).await?;
     printer.done(&format!(
@@ -71,6 +73,31 @@ fn elsewhere(server: &ServerView, addresses: &Addresses, printer: &Printer) {
             ));
         }
     }
+    let asked = [
+        ("WARD_HOOKS_ADDR", addresses.for_hooks()),
+        ("WARD_PEOPLE_DIR", people_dir()),
+    ];
+    for (variable, argument) in asked {
+        let Some((_, value)) = argument.as_ref().and_then(|text| text.split_once('=')) else {
+            continue;
+        };
+        if !server
+            .arguments
+            .iter()
+            .any(|own| Some(own) == argument.as_ref())
+        {
+            printer.say(&format!(
+                "the platform runs already, with another {variable} or none: `{variable}={value} ward upgrade` makes it \
+                 so, and stops nothing"
+            ));
+        }
+    }
+}
+
+/// The folder of the socket for everybody, for another process of this binary.
+fn people_dir() -> Option<String> {
+    let dir = std::env::var("WARD_PEOPLE_DIR").ok()?;
+    (!dir.is_empty()).then(|| format!("--people-dir={dir}"))
 }
 
 /// Whether a server that is not there left something behind that still runs, or could.
@@ -125,7 +152,12 @@ fn start(home: &Path, set: &Settings<'_>, launch: Launch<'_>) -> Result<Child, T
     let metrics = addresses
         .metrics_addr
         .map(|address| format!("--metrics-addr={address}"));
+    let variables = set.variables.iter().filter(|(name, _)| {
+        let said_anew = std::env::var_os(name).is_some();
+        !said_anew || matches!(launch, Launch::Other(_))
+    });
     Command::new(exe)
+        .envs(variables.map(|(name, value)| (name, value.expose())))
         .arg("serve")
         .args(upgrade)
         .arg("--home")
@@ -151,6 +183,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) addresses: &'a Addresses,
     /// What else it is told; empty: what the environment's variables say.
     pub(crate) arguments: &'a [String],
+    /// What the server before was told by variables.
+    pub(crate) variables: &'a [(String, Secret)],
 }
 
 /// Starts a server, and waits for its first answer. Another one may have been faster, and is as good; or

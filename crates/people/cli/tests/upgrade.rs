@@ -220,3 +220,64 @@ fn an_upgrade_keeps_what_the_gateway_was_told_unless_it_is_said_anew() {
     assert_eq!(told(), [false, true, true]);
     ward.ok(&["down"]);
 }
+
+#[test]
+fn p6_an_upgrade_hands_on_the_command_of_the_master_key_and_takes_none_that_gives_another() {
+    let ward = Ward::new();
+    ward.stack(r#"ANSWER = "good""#, "");
+    let key = |name: &str, hex: &str| {
+        let path = ward.home().join(name);
+        std::fs::write(&path, hex.repeat(32)).unwrap();
+        format!("cat {}", path.display())
+    };
+    let (own, other) = (key("key", "5a"), key("other-key", "5b"));
+    let with = |arguments: &[&str], command: &str| {
+        let mut command_line = ward.command(arguments);
+        command_line.env("WARD_MASTER_KEY_COMMAND", command);
+        let output = command_line.output().unwrap();
+        support::Ran::of(arguments, output)
+    };
+    with(&["up", "--platform"], &own).success();
+    ward.up();
+    let set = ["secret", "set", "API_KEY", "--env", "shop/dev"];
+    support::piped(&ward, &set, "hunter2-hunter2").success();
+    // Twice: what was handed on is handed on again.
+    for _ in 0..2 {
+        ward.ok(&["upgrade"]);
+        ward.ok(&["secret", "rekey"]);
+    }
+    let seen = std::fs::read(format!("/proc/{}/cmdline", ward.server_pid())).unwrap();
+    assert!(
+        !String::from_utf8_lossy(&seen).contains("cat "),
+        "others could read it"
+    );
+    let server = ward.server_pid();
+    let refused = with(&["upgrade"], &other);
+    refused.fails(1, &["the upgrade failed", "master key", "runs again"]);
+    let refused = with(&["upgrade"], "false");
+    refused.fails(1, &["the upgrade failed", "runs again"]);
+    assert_ne!(ward.server_pid(), server);
+    ward.ok(&["secret", "rekey"]);
+    ward.ok(&["deploy", "--force"]);
+}
+
+#[test]
+fn an_address_for_webhooks_is_given_to_a_platform_that_runs() {
+    let ward = Ward::new();
+    ward.ok(&["up", "--platform"]);
+    let with = |arguments: &[&str], address: &str| {
+        let mut command = ward.command(arguments);
+        let output = command.env("WARD_HOOKS_ADDR", address).output().unwrap();
+        support::Ran::of(arguments, output)
+    };
+    let asked = with(&["up", "--platform"], "127.0.0.1:0");
+    let said = format!("{}{}", asked.stdout(), asked.stderr());
+    assert!(
+        said.contains("WARD_HOOKS_ADDR=127.0.0.1:0 ward upgrade"),
+        "{said}"
+    );
+    with(&["upgrade"], "127.0.0.1:0").success();
+    assert!(ward.ok(&["status"]).contains("webhooks 127.0.0.1:0"));
+    let again = with(&["up", "--platform"], "127.0.0.1:0");
+    assert!(!format!("{}{}", again.stdout(), again.stderr()).contains("ward upgrade"));
+}

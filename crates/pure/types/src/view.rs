@@ -45,8 +45,8 @@ pub use sources::{
     PushedRequest, RemoveSource, SetToken, SourceView, SyncRequest, Token,
 };
 pub use status::{
-    ComponentView, EnvironmentView, InstanceView, LogView, MaintenanceView, ReleaseView,
-    ServerView, StatusView,
+    ComponentView, EnvironmentView, HandedOver, InstanceView, LogView, MaintenanceView,
+    ReleaseView, ServerView, StatusView,
 };
 pub use volumes::{
     DeleteVolumeRequest, RestoreRequest, SnapshotView, VolumeUseView, VolumeView, VolumesView,

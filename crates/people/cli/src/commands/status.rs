@@ -53,7 +53,18 @@ fn platform(printer: &Printer, status: &StatusView) {
         "  http {}   https {}   registry {}{metrics}",
         server.http, server.https, server.registry
     ));
-    printer.data(&format!("  state {}", server.home));
+    let told = |name: &str| {
+        let mut arguments = server.arguments.iter();
+        arguments.find_map(|argument| argument.strip_prefix(name)?.strip_prefix('='))
+    };
+    let hooks = told("--hooks-addr").map(|address| format!("   webhooks {address}"));
+    let people = told("--people-dir").map(|dir| format!("   everybody's socket in {dir}"));
+    printer.data(&format!(
+        "  state {}{}{}",
+        server.home,
+        hooks.unwrap_or_default(),
+        people.unwrap_or_default()
+    ));
 }
 
 /// Says so when the log does not verify, or nobody knows yet; nothing when it does.

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ward_api::ClientError;
-use ward_types::view::{ServerView, StatusView};
+use ward_types::view::{HandedOver, ServerView, StatusView};
 
 use super::{Context, Trouble, deploy};
 use crate::args::{Addresses, Upgrade};
@@ -30,11 +30,14 @@ pub(crate) async fn upgrade(context: &Context, upgrade: &Upgrade) -> Result<Stat
     let addresses = addresses_of(&before)?;
     let mut arguments = before.arguments.clone();
     arguments.retain(|argument| !is_said_anew(argument));
+    // One of an older version hands nothing over.
+    let handed: Option<HandedOver> = context.client.post("/v1/handover", &()).await?;
+    let variables = handed.unwrap_or_default().variables;
     let set = Settings {
         addresses: &addresses,
         arguments: &arguments,
+        variables: &variables,
     };
-    context.client.post::<()>("/v1/handover", &()).await?;
     deploy::gone(context, before.pid).await?;
     let launch = Launch::Upgrade {
         why: &upgrade.why.text,

@@ -12,6 +12,7 @@ use crate::life::Life;
 use crate::maintenance::Maintenance;
 use crate::release::{Goal, Promoted, Verdict};
 use crate::schema::SchemaChange;
+use crate::secret::Secret;
 use crate::sleep::Sleep;
 use crate::source::Provenance;
 use crate::time::Timestamp;
@@ -56,6 +57,15 @@ pub struct ServerView {
     pub arguments: Vec<String>,
     /// What the last audit of the log found.
     pub log: LogView,
+}
+
+/// The answer to `POST /v1/handover`: what a server that takes over is told by variables, which no list of processes
+/// shows to others.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HandedOver {
+    /// Names and values.
+    #[serde(default)]
+    pub variables: Vec<(String, Secret)>,
 }
 
 /// What is known of the log's wholeness. The server audits it at its start and once a day.
