@@ -234,6 +234,13 @@ impl Server {
         };
         bound.keep(&options.home);
         store.append(starting(&store, &lease, options.upgrade))?;
+        let orphans = tokio::task::spawn_blocking(ward_build::end_orphans);
+        if let Ok(ended @ 1..) = orphans.await {
+            tracing::warn!(
+                processes = ended,
+                "what an earlier server was building was ended"
+            );
+        }
         // 6. The drivers, last, when all that they act on is there.
         let acme = options.acme;
         let acme = acme.map(|settings| Acme::new(options.home.clone(), settings));

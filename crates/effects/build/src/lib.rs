@@ -21,6 +21,7 @@ mod image;
 mod inputs;
 mod layer;
 mod libraries;
+mod orphans;
 mod process;
 mod work;
 
@@ -35,6 +36,7 @@ pub use cache::trim_cache;
 pub use check::check;
 pub use error::{Error, Result};
 pub use inputs::absent_inputs;
+pub use orphans::end_orphans;
 
 /// The label that tells the engine to show the host's `/usr` below an image's files; its value is `host`.
 pub const BASE_LABEL: &str = "io.ward.base";

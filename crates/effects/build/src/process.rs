@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
 
-use crate::{Error, Result, SOURCE_DATE_EPOCH};
+use crate::{Error, Result, SOURCE_DATE_EPOCH, orphans};
 
 /// What a program gets of Ward's environment: what it needs to be found, to find its tools and the
 /// network. Everything else stays out, because secrets live in environment variables.
@@ -85,6 +85,7 @@ impl Step<'_> {
             ("NO_COLOR", "1"),
             ("CARGO_TERM_COLOR", "never"),
         ]);
+        command.envs([orphans::mark()]);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null());
         command.process_group(0).kill_on_drop(true);

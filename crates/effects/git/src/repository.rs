@@ -190,6 +190,25 @@ impl Repository {
         keeping.run().await.map(drop)
     }
 
+    /// Checks a commit out into this folder, whatever is there.
+    ///
+    /// # Errors
+    /// [`Error`], as it says.
+    pub async fn check_out_anew(&self, id: &CommitId, into: &Path) -> Result<()> {
+        let old = into.with_extension(format!("{}.old", std::process::id()));
+        // What is left in it by somebody who was killed may still be written to.
+        match fs::rename(into, &old) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(file("rename", into)(error));
+            }
+            _ => {}
+        }
+        if old.exists() {
+            fs::remove_dir_all(&old).map_err(file("remove", &old))?;
+        }
+        self.check_out(id, into).await
+    }
+
     /// Keeps no commits but these.
     ///
     /// # Errors

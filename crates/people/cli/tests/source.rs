@@ -210,7 +210,7 @@ fn p4_a_commit_whose_build_was_killed_is_built_when_ward_is_back() {
     let (ward, work) = (Ward::new(), Work::new());
     let slow = stack("one", "").replace(
         "build = { files",
-        r#"build = { command = ["sh", "-c", "while [ ! -e $HOME/go ]; do sleep 0.05; done"], files"#,
+        r#"build = { command = ["sh", "-c", "test ! -e left && touch left && echo $$ >> $HOME/began && while [ ! -e $HOME/go ]; do sleep 0.05; done"], files"#,
     );
     work.write("ward.toml", &slow);
     work.git(&["add", "-A"]);
@@ -232,8 +232,16 @@ fn p4_a_commit_whose_build_was_killed_is_built_when_ward_is_back() {
             .to_string()
             .contains("is being built")
     });
+    let began = || fs::read_to_string(ward.home().join("began")).unwrap_or_default();
+    eventually("it has begun", || began().lines().count() == 1);
     kill9(ward.server_pid());
     ward.ok(&["up", "--platform"]);
+    // Nobody builds beside it, or where somebody else has written.
+    eventually("it has begun again", || began().lines().count() == 2);
+    let first = began().lines().next().unwrap().to_owned();
+    let command = fs::read(format!("/proc/{first}/cmdline")).unwrap_or_default();
+    let command = String::from_utf8_lossy(&command).into_owned();
+    assert!(!command.contains("began"), "it is still there: {command}");
     fs::write(ward.home().join("go"), "").unwrap();
     eventually("it serves", || {
         answers(&ward, "dev").as_deref() == Some("one")

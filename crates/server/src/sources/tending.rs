@@ -34,6 +34,13 @@ use crate::source as stack_file;
 /// Before something is tried again that should not have failed.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// Whether a commit's folder may be one that was there.
+#[derive(Debug, Clone, Copy)]
+enum Checkout {
+    Anew,
+    Kept,
+}
+
 /// Why a repository was not looked at.
 enum Trouble {
     Token(Refusal),
@@ -338,11 +345,21 @@ impl Control {
         self.append(&actor, "", vec![event]).await.map(drop)
     }
 
-    /// The folder of the stack file of a commit, checked out.
-    async fn checked_out(&self, source: &Source, id: &CommitId) -> Result<PathBuf, Refusal> {
+    /// The folder of the stack file of a commit, checked out: for a build anew, because one before may have written
+    /// there.
+    async fn checked_out(
+        &self,
+        source: &Source,
+        id: &CommitId,
+        tree: Checkout,
+    ) -> Result<PathBuf, Refusal> {
         let folder = Folder::of(&self.0.home, &source.name);
         let into = folder.commit(id);
-        let checked_out = folder.repository().check_out(id, &into).await;
+        let repository = folder.repository();
+        let checked_out = match tree {
+            Checkout::Anew => repository.check_out_anew(id, &into).await,
+            Checkout::Kept => repository.check_out(id, &into).await,
+        };
         checked_out.map_err(|error| git_refusal(&error))?;
         Ok(match source.folder.is_empty() {
             true => into,
@@ -357,7 +374,7 @@ impl Control {
         steps: &Steps,
     ) -> Result<(), Stop> {
         let seen = source.seen(id).ok_or_else(|| no_source(&source.name))?;
-        let dir = self.checked_out(source, id).await?;
+        let dir = self.checked_out(source, id, Checkout::Anew).await?;
         let author = Actor {
             who: seen.by.clone(),
         };
@@ -418,7 +435,7 @@ impl Control {
         match &source.then {
             Then::Keep => Ok(()),
             Then::Pipeline(pipeline) => {
-                let dir = self.checked_out(source, id).await?;
+                let dir = self.checked_out(source, id, Checkout::Kept).await?;
                 let request = PipelineRequest {
                     dir: dir.display().to_string(),
                     pipeline: pipeline.clone(),

@@ -44,6 +44,7 @@ fn source(commits: Vec<Seen>) -> Source {
         then: Then::Pipeline(name("delivery")),
         poll: None,
         webhook: false,
+        login: None,
         added: Timestamp(0),
         by: "anna".into(),
         commits,
