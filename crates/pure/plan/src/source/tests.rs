@@ -36,7 +36,6 @@ fn seen(digit: u8, standing: Standing) -> Seen {
 
 fn source(commits: Vec<Seen>) -> Source {
     Source {
-        login: None,
         name: name("app"),
         place: Place::Hosted,
         follows: Follows::Branch("main".into()),
