@@ -244,6 +244,10 @@ impl Server {
         // 6. The drivers, last, when all that they act on is there.
         let acme = options.acme;
         let acme = acme.map(|settings| Acme::new(options.home.clone(), settings));
+        let site = Site {
+            backup_dir: options.backup_dir,
+            region: options.region,
+        };
         let control = control(
             (options.home, options.exe),
             (store, lease),
@@ -251,8 +255,7 @@ impl Server {
             (registry_address.to_string(), hooks_address),
             engine,
             (routing, vault),
-            (auditor, acme.map(Issuing::new)),
-            (options.backup_dir, options.region),
+            (auditor, acme.map(Issuing::new), site),
         );
         let state = control.store().state();
         let known = state.environments.values();
@@ -290,6 +293,12 @@ impl Server {
     }
 }
 
+/// Where this Ward is, and where its backups lie.
+struct Site {
+    backup_dir: Option<PathBuf>,
+    region: Option<Name>,
+}
+
 fn control(
     (home, exe): (PathBuf, PathBuf),
     (store, lease): (Store, Lease),
@@ -297,8 +306,7 @@ fn control(
     (registry_address, hooks): (String, Option<SocketAddr>),
     engine: Engine,
     (routing, vault): (Routing, Vault),
-    (auditor, issuing): (Auditor, Option<Issuing>),
-    (backup_dir, region): (Option<PathBuf>, Option<Name>),
+    (auditor, issuing, site): (Auditor, Option<Issuing>, Site),
 ) -> Control {
     let images = Images::new(registry.clone(), engine.clone());
     let postgres = Postgres::new(home.clone());
@@ -334,8 +342,8 @@ fn control(
         sources: Sources::default(),
         exe,
         hooks,
-        region,
-        backup_dir,
+        region: site.region,
+        backup_dir: site.backup_dir,
         desk: tokio::sync::Mutex::new(()),
         auditor,
         issuing,
