@@ -4,7 +4,7 @@
 //! has not ended, because what was asked for last is what is wanted. Where nothing is to be up it is recorded alone,
 //! and the next release has it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use ward_store::Log;
@@ -289,6 +289,7 @@ pub(crate) fn known_or_created(
         env: id.clone(),
         origin: None,
         copies: None,
+        restores: BTreeMap::new(),
         until,
         by: actor.who.clone(),
         why: why.to_owned(),

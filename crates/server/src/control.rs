@@ -56,6 +56,10 @@ pub(crate) struct Shared {
     pub(crate) exe: PathBuf,
     /// Where webhooks are taken, if they are.
     pub(crate) hooks: Option<SocketAddr>,
+    /// The region that this Ward is in, if somebody said so.
+    pub(crate) region: Option<Name>,
+    /// Where backups lie, if not in the state folder.
+    pub(crate) backup_dir: Option<PathBuf>,
     /// Held by who decides from the state and records what was decided.
     pub(crate) desk: tokio::sync::Mutex<()>,
     /// Held while there are images that no release refers to yet: nothing is collected meanwhile.
@@ -452,7 +456,7 @@ impl Control {
             .filter(|seen| {
                 !matches!(
                     seen.facts.role,
-                    Role::Copy | Role::VolumeCopy | Role::Snapshot
+                    Role::Copy | Role::VolumeCopy | Role::Snapshot | Role::Drill(_)
                 )
             })
             .collect();

@@ -207,6 +207,7 @@ impl ward_drive::World for World {
         let occasion = Occasion {
             run: run.as_ref(),
             copies: known.and_then(|known| known.life.copies.as_ref()),
+            restores: known.is_some_and(|known| !known.life.restores.is_empty()),
         };
         let composed = self.composer.instance(facts, release, occasion).await;
         // Held until the engine knows the instance: no password that it has is withdrawn in between.

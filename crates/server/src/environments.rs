@@ -4,6 +4,7 @@
 //! that serves in its parent at that moment. What it is a copy of stays with it, so that a stack file which does not
 //! name it says all the same what it is to become: as its parent, with hosts of its own.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use ward_types::environments::{
     ExtendRequest, NewEnd, Standing,
 };
 use ward_types::event::{Event, State};
-use ward_types::id::{EnvId, Name};
+use ward_types::id::{BackupId, EnvId, Name};
 use ward_types::keeper::{InstanceState, Role};
 use ward_types::life::{Cause, Ending, LONGEST, Origin, SHORTEST, Said, roughly};
 use ward_types::release::{Environment, Goal, Reason, Release};
@@ -27,6 +28,7 @@ use ward_types::unit::format_duration;
 use ward_types::view::{Made, Others, Progress, SharingView};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
+use crate::backups::original;
 use crate::builds::End;
 use crate::clock::now;
 use crate::control::Control;
@@ -93,6 +95,14 @@ impl Control {
         let message =
             format!("{env} is a copy of {from} as it serves ({version}); nothing is built");
         say(steps, message).await;
+        if !request.restores.is_empty() {
+            let restored: Vec<String> = request.restores.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "its databases get what {} of {from} holds",
+                restored.join(", ")
+            );
+            say(steps, message).await;
+        }
         if request.data == CopiedData::Rows {
             let message = format!("its databases get the rows that {from} has now");
             say(steps, message).await;
@@ -123,6 +133,7 @@ impl Control {
             let message = format!("{env} cannot be a copy of itself");
             return Err(Refusal::new(RefusalKind::Invalid, message));
         }
+        self.backups_open(&from, &request.restores).await?;
         let _need = match request.data {
             CopiedData::Rows => {
                 self.has_room(&from).await?;
@@ -132,7 +143,7 @@ impl Control {
         };
         // What the parent retains is not collected in between.
         let _unrecorded = self.0.unrecorded.read().await;
-        let spec = self.spec_of_copy(&from, &env);
+        let spec = self.spec_of_copy(&from, &env, &request.restores);
         if let Some(spec) = &spec {
             self.copy_has_secrets(spec).await?;
         }
@@ -159,7 +170,15 @@ impl Control {
         made: &[Event],
     ) -> Result<(Copied, Vec<Event>), Refusal> {
         let parent = state.environments.get(from).ok_or_else(|| unserved(from))?;
-        let serves = parent.current_release().ok_or_else(|| unserved(from))?;
+        let asked = &request.restores;
+        let serves = original(parent, asked).ok_or_else(|| unserved(from))?;
+        let restores = match asked.is_empty() {
+            true => BTreeMap::new(),
+            false => self.chosen_backups(parent, &serves.spec, asked)?,
+        };
+        if request.data == CopiedData::Rows || !restores.is_empty() {
+            self.stays_home(&serves.spec)?;
+        }
         let origin = Origin {
             from: from.env(),
             hosts: request.hosts.clone(),
@@ -182,9 +201,11 @@ impl Control {
             env: env.clone(),
             origin: Some(Box::new(origin)),
             copies: match request.data {
+                CopiedData::None if !restores.is_empty() => Some(from.clone()),
                 CopiedData::None => None,
                 CopiedData::Rows => Some(from.clone()),
             },
+            restores,
             until,
             by: actor.who.clone(),
             why: request.why.clone(),
@@ -233,9 +254,9 @@ impl Control {
     }
 
     /// What a copy declares before values are set over it, for its secrets.
-    fn spec_of_copy(&self, from: &EnvId, env: &EnvId) -> Option<EnvSpec> {
+    fn spec_of_copy(&self, from: &EnvId, env: &EnvId, asked: &[BackupId]) -> Option<EnvSpec> {
         let parent = self.known(from)?;
-        let declared = parent.current_release()?.declared();
+        let declared = original(&parent, asked)?.declared();
         Some(EnvSpec {
             id: env.clone(),
             ..declared
@@ -322,6 +343,13 @@ impl Control {
         let purged = known.goal == Goal::Purged && known.data_gone && self.is_gone(known);
         if !purged {
             return Err(exists(known));
+        }
+        if !known.backups.all.is_empty() {
+            let message =
+                format!("{env} was purged, and still has backups, which would go with its name");
+            return Err(Refusal::new(RefusalKind::Conflict, message).hint(format!(
+                "take another name, or `ward env delete {env}` removes them first"
+            )));
         }
         let ending = Event::EnvironmentEnding {
             env: env.clone(),

@@ -9,6 +9,7 @@ mod actor;
 mod addresses;
 mod admission;
 pub mod audit;
+mod backups;
 mod builds;
 mod clock;
 mod collect;

@@ -309,7 +309,7 @@ fn has_older(
         return has;
     }
     let uses = match facts.role {
-        Role::Database | Role::VolumeCopy | Role::Snapshot => false,
+        Role::Database | Role::VolumeCopy | Role::Snapshot | Role::Drill(_) => false,
         Role::Copy => name.database().as_ref() == Some(&facts.component),
         Role::Service | Role::ReleaseCommand | Role::Seed | Role::Run(_) => {
             let release = env.releases.get(&facts.release);

@@ -210,9 +210,11 @@ impl Control {
     pub async fn rekey(&self, actor: &Actor, request: &RekeyRequest) -> Result<RekeyView, Refusal> {
         let _admitted = self.admit()?;
         let _desk = self.desk().await;
+        let left = "no secret was lost by it, and the same command goes on";
+        self.backup_keys_are_there()
+            .map_err(|error| refusal(left, &error))?;
         let vault = self.vault().clone();
         let rekeying = tokio::task::spawn_blocking(move || vault.rekey());
-        let left = "no secret was lost by it, and the same command goes on";
         let done = rekeying
             .await
             .map_err(|error| Refusal::failed(left, &error))?;

@@ -75,7 +75,11 @@ pub(crate) fn is_expected(state: &State, id: &EnvId, now: Timestamp) -> bool {
         return false;
     };
     let mut others = state.environments.values();
-    let copied = others.any(|other| other.copies_data() && other.life.copies.as_ref() == Some(id));
+    let copied = others.any(|other| {
+        other.copies_data()
+            && other.life.restores.is_empty()
+            && other.life.copies.as_ref() == Some(id)
+    });
     let jobs = env
         .current_release()
         .map(|release| release.spec.jobs.keys());
@@ -287,6 +291,10 @@ impl Control {
                     "ask again in a moment",
                 )
             }
+            None if env.is_backed_up() => conflict(
+                format!("a backup of {id} is under way, and it cannot sleep now"),
+                "`ward db backups` shows it; that is over when it was restored",
+            ),
             None if !env.may_sleep() => conflict(
                 format!("a password of {id} is being replaced, and it cannot sleep now"),
                 "`ward secret list` shows it; that is over when the instances that had the old one are gone",

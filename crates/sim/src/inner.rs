@@ -241,6 +241,7 @@ impl Inner {
             | Role::Copy
             | Role::VolumeCopy
             | Role::Snapshot
+            | Role::Drill(_)
             | Role::Run(_) => {
                 let release = self.env().releases.get(&facts.release);
                 let service = release.and_then(|r| r.spec.services.get(&facts.component));

@@ -127,6 +127,10 @@ impl Inner {
         let schema = service.and_then(|s| Some(s.release.as_ref()?.schema));
         let fits = match facts.role {
             Role::Database | Role::Run(_) => true,
+            Role::Drill(id) => {
+                let backup = env.backups.all.get(&id);
+                backup.is_some_and(|one| one.is_open() && one.file().is_some())
+            }
             Role::Copy => env.copies_data() && !env.is_filled(Filling::Copy, &facts.component),
             // Behind all rows, so that what they lead to is there.
             Role::VolumeCopy => {

@@ -412,7 +412,7 @@ fn configuration(env: &Environment, release: ReleaseId, role: Role) -> Option<&R
         | Role::VolumeCopy
         | Role::Snapshot
         | Role::Run(_) => release,
-        Role::Database => env.active().map(|active| active.to).or(env.current)?,
+        Role::Database | Role::Drill(_) => env.active().map(|active| active.to).or(env.current)?,
     };
     env.releases.get(&id)
 }

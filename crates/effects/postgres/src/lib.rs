@@ -9,6 +9,7 @@
 //! reach the instance through its environment variables, which travel through the keeper's pipe; they are
 //! in no argument and no log.
 
+mod backup;
 mod copy;
 mod database;
 mod error;
@@ -16,7 +17,8 @@ mod installation;
 mod password;
 mod role;
 
-pub use copy::{CopyPlace, RESERVE};
+pub use backup::proving;
+pub use copy::{CopyPlace, RESERVE, feeding};
 pub use database::{Database, LinkVariables, PORT, Place};
 pub use error::Error;
 pub use installation::{INSTALL, Installation};

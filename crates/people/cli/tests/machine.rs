@@ -267,6 +267,56 @@ fn sql(ward: &Ward, statement: &str) {
 }
 
 #[test]
+fn a_disk_that_fills_while_a_database_is_backed_up_or_the_backup_tried() {
+    let name = "a_disk_that_fills_while_a_database_is_backed_up_or_the_backup_tried";
+    let mount = "mount -t tmpfs -o size=600m,mode=1777 ward \"$1\"";
+    let Some(disk) = in_own_mounts(name, mount) else {
+        return;
+    };
+    let ward = Ward::new();
+    ward.stack(
+        GOOD,
+        "links = [\"db\"]\nstop_timeout = \"1s\"\n[database.db]\nengine = \"postgres\"\n[environment.prod]",
+    );
+    ward.ok(&["deploy", "--env", "prod"]);
+    sql(
+        &ward,
+        "create table big as select (select string_agg(md5(random()::text || j), '') from generate_series(1, 100) as j) as t \
+         from generate_series(1, 20000) as i",
+    );
+    let load = Load::start(&ward.http(), HOST);
+    let backup = || ward.run(&["db", "backup", "--env", "prod"]);
+    let files = || {
+        let folder = ward.home().join("backups/shop/prod/database.db");
+        fs::read_dir(folder).map_or(0, Iterator::count)
+    };
+    // Nothing for it at all; room for a part of it; room for it, and not for what it is tried in.
+    for (room, says) in [
+        (50, "of which 64 stay free"),
+        (80, "of which 64 stay free"),
+        (190, "the disk is nearly full: less than 64 MiB are free"),
+    ] {
+        let filler = Filler::all_but(&disk, room * MIB);
+        backup().fails(1, &["failed", says]);
+        assert!(poll(Duration::from_secs(20), || files() == 0), "{room}");
+        sql(&ward, "insert into big values ('it takes rows')");
+        let run = ward.home().join("run/shop/prod");
+        let drills = || {
+            let all = fs::read_dir(&run).unwrap().flatten();
+            all.filter(|entry| entry.path().join("data").exists())
+                .count()
+        };
+        assert!(poll(Duration::from_secs(20), || drills() == 0), "{room}");
+        drop(filler);
+    }
+    backup().success();
+    assert_eq!(files(), 2);
+    let (asked, failures) = load.end();
+    assert!(failures.is_empty(), "of {asked}: {failures:#?}");
+    ward.ok(&["audit", "verify"]);
+}
+
+#[test]
 fn a_disk_that_fills_while_an_environment_is_cloned() {
     let name = "a_disk_that_fills_while_an_environment_is_cloned";
     let mount = "mount -t tmpfs -o size=600m,mode=1777 ward \"$1\"";

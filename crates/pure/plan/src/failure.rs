@@ -256,7 +256,7 @@ pub(crate) fn command(instance: &SeenInstance, bound: &Bound) -> Failure {
         }
         Role::Seed => return seed(instance, bound),
         Role::Snapshot => return snapshot(instance, bound),
-        Role::Service | Role::ReleaseCommand | Role::Database | Role::Run(_) => {}
+        Role::Service | Role::ReleaseCommand | Role::Database | Role::Drill(_) | Role::Run(_) => {}
     }
     let (id, service) = (&instance.facts.id, &instance.facts.component);
     let (what, hint) = match instance.is_over() {

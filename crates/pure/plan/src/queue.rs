@@ -91,6 +91,6 @@ fn is_leftover(instance: &SeenInstance) -> bool {
     match instance.facts.role {
         Role::ReleaseCommand | Role::Seed | Role::Copy | Role::VolumeCopy | Role::Snapshot => true,
         Role::Database => instance.is_over(),
-        Role::Service | Role::Run(_) => false,
+        Role::Service | Role::Drill(_) | Role::Run(_) => false,
     }
 }

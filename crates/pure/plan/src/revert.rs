@@ -118,7 +118,7 @@ fn is_left(scene: &Scene, deployment: &Deployment) -> bool {
             i.facts.release == deployment.to
         }
         Role::Service => i.facts.release == deployment.to && !serves_anyway,
-        Role::Database | Role::Run(_) => false,
+        Role::Database | Role::Drill(_) | Role::Run(_) => false,
     };
     routed || scene.seen().any(|i| ours(i) && !i.is_over())
 }

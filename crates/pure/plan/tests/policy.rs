@@ -64,6 +64,7 @@ fn judged(
         changes,
         served: None,
         lost: &[],
+        region: None,
         registry: HERE,
         today: &|zone| (zone == "UTC").then(|| Day::parse(day.unwrap()).unwrap()),
     };
@@ -289,6 +290,7 @@ fn a_change_that_drops_the_rule_it_breaks_is_found() {
         changes: &changes,
         served,
         lost: &[],
+        region: None,
         registry: HERE,
         today: &|_| Day::parse("2026-12-24"),
     };

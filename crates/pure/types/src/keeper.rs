@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{EnvId, InstanceId, Name, ReleaseId, RunId};
+use crate::id::{BackupId, EnvId, InstanceId, Name, ReleaseId, RunId};
 use crate::secret::Secret;
 use crate::secrets::{Given, SecretName};
 use crate::time::{Millis, Timestamp};
@@ -128,6 +128,8 @@ pub enum Role {
     VolumeCopy,
     /// It makes a snapshot of a volume, which is its component, and runs to its end.
     Snapshot,
+    /// A database that is nobody's, in which a backup is restored to see whether it can be. It runs until it is stopped.
+    Drill(BackupId),
     /// A run of a job, or a one-off command: it runs to its end.
     Run(RunId),
 }

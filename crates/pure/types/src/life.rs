@@ -6,13 +6,13 @@
 //! it and why. A later environment of the same name is another life: its releases and deployments are numbered
 //! on, so that no number ever means two things.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::copy::HostPattern;
 use crate::event::MisfitEvent;
-use crate::id::{EnvId, Name, ReleaseId};
+use crate::id::{BackupId, EnvId, Name, ReleaseId};
 use crate::release::{DataState, Environment, Goal, Phase};
 use crate::sleep::Sleep;
 use crate::spec::EnvSpec;
@@ -38,6 +38,9 @@ pub struct Life {
     /// Whose rows its databases are filled with while its data is new, and whose files its volumes; `None`: nobody's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copies: Option<EnvId>,
+    /// The backups of that environment which they are filled from, by database; none: from the rows that are there.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub restores: BTreeMap<Name, BackupId>,
     /// The databases of which that was done.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub copied: BTreeSet<Name>,
@@ -271,6 +274,7 @@ impl Environment {
     /// New data is nobody's copy, and was not seeded.
     pub(crate) fn empty(&mut self) {
         self.life.copies = None;
+        self.life.restores.clear();
         self.life.copied.clear();
         self.life.copied_volumes.clear();
         self.life.seeded.clear();
@@ -292,6 +296,8 @@ impl Environment {
         }
         self.life.ending = Some(ending);
         self.set_goal(Goal::Purged);
+        // What was purged before kept its backups, and they are data.
+        self.data_gone &= self.backups.all.is_empty();
         Ok(())
     }
 
@@ -310,6 +316,7 @@ impl Environment {
         self.life.last_release = self.newest_release();
         self.life.deleted = Some(at);
         self.releases.clear();
+        self.backups.all.clear();
         self.forget_values();
         Ok(())
     }
@@ -389,6 +396,7 @@ mod tests {
             env: id(),
             origin: None,
             copies: None,
+            restores: BTreeMap::new(),
             until,
             by: "anna".into(),
             why: String::new(),

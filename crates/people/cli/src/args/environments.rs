@@ -64,7 +64,7 @@ pub(crate) enum Env {
     Sleep(Nap),
     /// Wake an environment that sleeps, before somebody asks it for something
     Wake(Nap),
-    /// Stop an environment for good, and remove its data; its history stays
+    /// Stop an environment for good, and remove its data and its backups; its history stays
     Delete {
         /// Environment, as NAME or STACK/NAME
         env: String,

@@ -50,11 +50,15 @@ fn breaches(context: &Context, stack: &Stack, name: &str, text: &str) {
                 return context.printer.warning(&refusal.message, &hint);
             }
         };
+        // Only the server knows where it is; who says it here, too, is told.
+        let region = std::env::var("WARD_REGION").ok();
+        let meant = spec.region.as_ref().map(|region| region.as_str());
         let wanted = Wanted {
             spec: &spec,
             changes: &[],
             served: None,
             lost: &[],
+            region: region.as_deref().or(meant),
             registry: &registry,
             today: &ward_server::policing::today,
         };

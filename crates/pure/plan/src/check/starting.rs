@@ -8,6 +8,7 @@ use ward_types::release::{DataState, Phase, Reason};
 
 use super::Objection;
 use super::course::Course;
+use super::drills;
 use super::facts::{Case, is_copy_of, runs};
 use super::filling;
 use super::snapshots;
@@ -90,6 +91,9 @@ fn is_asked_for(case: &Case, start: &Start) -> bool {
             active.is_some_and(|d| snapshots::may_start(case, d, start.component))
         }
         (Role::Snapshot, _) => false,
+        (Role::Drill(backup), _) => {
+            start.release == DATABASES && drills::may_start(case, backup, start.component)
+        }
         (Role::Run(run), _) => declared.is_some() && is_due(case, start, run),
         (Role::Service, Some((Phase::Rolling { .. }, to, _))) => {
             declared.is_some() && (serves || to == start.release)
