@@ -20,6 +20,7 @@ use ward_types::release::Release;
 use ward_types::run::Run;
 use ward_types::secret::Secret;
 use ward_types::secrets::{self, Mask, SecretFile, SecretLabel, SecretName, SecretPlace};
+use ward_types::sharing;
 use ward_types::spec::{Base, EnvSpec, HealthSpec, ImageSource, ServiceSpec};
 use ward_volume::Volumes;
 
@@ -97,7 +98,7 @@ pub(crate) struct Composed {
 pub(crate) struct Occasion<'a> {
     /// The run that it is an attempt of.
     pub(crate) run: Option<&'a Run>,
-    /// The environment whose rows it copies.
+    /// The environment whose rows or files it copies.
     pub(crate) copies: Option<&'a EnvId>,
     /// Whether these are in a backup of that.
     pub(crate) restores: bool,
@@ -119,6 +120,7 @@ impl Composer {
             Role::Drill(_) => self.drill(facts, release).await,
             Role::Copy if occasion.restores => self.restore(facts).await,
             Role::Copy => self.copy(facts, occasion.copies).await,
+            Role::VolumeCopy => self.volume_copy(facts, occasion.copies).await,
             Role::Snapshot => self.snapshot(facts, release).await,
             Role::Service | Role::ReleaseCommand | Role::Seed | Role::Run(_) => {
                 self.service(facts, release, occasion.run).await
@@ -304,7 +306,15 @@ impl Composer {
                 target,
             }
         };
-        inside.chain(outside).map(with_address).collect()
+        let shared = service.shared_links.iter().map(|link| {
+            let target = LinkTarget::Service {
+                env: link.target(env),
+                service: link.service.clone(),
+            };
+            (link.host(), sharing::PORT, target)
+        });
+        let all = inside.chain(shared).chain(outside);
+        all.map(with_address).collect()
     }
 
     fn target(&self, env: &EnvId, spec: &EnvSpec, name: &Name) -> Option<(u16, LinkTarget)> {
@@ -332,7 +342,7 @@ impl Composer {
         for part in ["data", "secrets"] {
             let above = self.home.join(part);
             let path = self.home.join(part).join(env.as_str());
-            match std::fs::remove_dir_all(&path) {
+            match ward_tree::remove(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     return Err(ComposeError::Purge { path, source });
                 }
@@ -501,7 +511,12 @@ fn command(
         Role::ReleaseCommand => release,
         Role::Seed => seed,
         Role::Run(_) => run.map(|run| &run.command),
-        Role::Service | Role::Database | Role::Copy | Role::Snapshot | Role::Drill(_) => None,
+        Role::Service
+        | Role::Database
+        | Role::Copy
+        | Role::VolumeCopy
+        | Role::Snapshot
+        | Role::Drill(_) => None,
     };
     let argv = own.or(service.command.as_ref()).unwrap_or(&image.argv);
     let argv = argv.clone();

@@ -89,6 +89,7 @@ impl Control {
         let _admitted = self.admit()?;
         let (id, declared) =
             self.there_or_declared(request.env.as_ref(), request.expect, request.dir.as_deref())?;
+        self.others_open(&id, request.others, &[]).await?;
         let desk = self.desk().await;
         let decide = |state: &State| {
             let (env, mut events) = known_or_created(state, &id, None, (actor, &request.why));

@@ -28,6 +28,8 @@ use crate::driver::{self, Live, World};
 use crate::images::Images;
 use crate::issuing::Issuing;
 use crate::measuring::Measured;
+use crate::passwords::Rotations;
+use crate::restoring::Restoring;
 use crate::sources::Sources;
 
 /// Which way among the releases.
@@ -67,6 +69,9 @@ pub(crate) struct Shared {
     pub(crate) issuing: Option<Issuing>,
     /// What volumes hold.
     pub(crate) measured: Measured,
+    pub(crate) rotations: Rotations,
+    /// Which volumes somebody is alone with.
+    pub(crate) restoring: Restoring,
     pub(crate) admission: Admission,
     pub(crate) ending: watch::Sender<bool>,
 }
@@ -451,7 +456,7 @@ impl Control {
             .filter(|seen| {
                 !matches!(
                     seen.facts.role,
-                    Role::Copy | Role::Snapshot | Role::Drill(_)
+                    Role::Copy | Role::VolumeCopy | Role::Snapshot | Role::Drill(_)
                 )
             })
             .collect();

@@ -25,7 +25,7 @@ use ward_types::sleep::{LONGEST_IDLE, SHORTEST_IDLE, Sleep};
 use ward_types::spec::{CopyData, EnvSpec};
 use ward_types::time::{Millis, Timestamp};
 use ward_types::unit::format_duration;
-use ward_types::view::{Made, Others, Progress};
+use ward_types::view::{Made, Others, Progress, SharingView};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::backups::original;
@@ -35,6 +35,7 @@ use crate::control::Control;
 use crate::deploy::{Steps, Stop, ended_builds, say};
 use crate::recording::{Queued, Wish};
 use crate::secrets::{applied, missing_secrets};
+use crate::sharing::{Warned, warn_of};
 use crate::views::Purged;
 
 /// The event by which a copy has the configuration that its parent serves with, but for what was set for the copy before
@@ -69,6 +70,7 @@ struct Copied {
     release: Release,
     until: Option<Timestamp>,
     queued: Queued,
+    warned: Vec<Warned>,
 }
 
 impl Control {
@@ -105,6 +107,7 @@ impl Control {
             let message = format!("its databases get the rows that {from} has now");
             say(steps, message).await;
         }
+        warn_of(&copied.warned, steps).await;
         if let Some(until) = copied.until {
             let left = roughly(until.since(now()));
             let name = env.env();
@@ -228,6 +231,7 @@ impl Control {
             promoted: None,
         };
         self.copy_permitted(&release)?;
+        let warned = self.links_lead(None, &release.spec)?;
         events.push(Event::ReleaseRecorded {
             env: env.clone(),
             release: Box::new(release.clone()),
@@ -244,6 +248,7 @@ impl Control {
             release,
             until,
             queued,
+            warned,
         };
         Ok((copied, events))
     }
@@ -270,7 +275,7 @@ impl Control {
         })
     }
 
-    /// Whether an environment's rows may be copied, and can be now.
+    /// Whether an environment's rows and files may be copied, and can be now.
     fn gives_data(&self, parent: &Environment, spec: &EnvSpec) -> Result<(), Refusal> {
         let (env, name) = (&parent.id, parent.id.env());
         if spec.copy_data == CopyData::Denied {
@@ -280,14 +285,6 @@ impl Control {
                 "`copy_data = \"allowed\"` under [environment.{name}] in ward.toml, deployed, allows it; without \
                  `--copy-data` the copy has data of its own, which the stack's seed commands make up"
             )));
-        }
-        if let Some(volume) = spec.volumes.keys().next() {
-            let message = format!(
-                "{env} has the volume {volume}, and Ward copies no volumes: rows would lead to files that are not there"
-            );
-            return Err(Refusal::new(RefusalKind::Conflict, message).hint(
-                "without `--copy-data` the copy has new, empty volumes, and data that the stack's seed commands make up",
-            ));
         }
         let live = self.live(env).borrow().clone();
         let runs = |database: &Name| {
@@ -311,9 +308,14 @@ impl Control {
     async fn has_room(&self, from: &EnvId) -> Result<(), Refusal> {
         let home = self.0.home.clone();
         let data = home.join("data").join(from.as_str());
+        let (volumes, of) = (self.0.world.composer.volumes.clone(), from.clone());
         let looked = tokio::task::spawn_blocking(move || {
             let free = rustix::fs::statvfs(&home).ok()?;
-            Some((size(&data)?, free.f_bavail * free.f_frsize))
+            let names = volumes.list(&of).ok()?;
+            let files = names.iter().map(|name| volumes.bytes(&of, name).ok());
+            let files: u64 = files.sum::<Option<u64>>()?;
+            let rows = size(&data).unwrap_or_default();
+            Some((rows + files, free.f_bavail * free.f_frsize))
         });
         let Ok(Some((data, free))) = looked.await else {
             return Ok(()); // What cannot be told is found out by the copy, which looks itself.
@@ -434,6 +436,7 @@ impl Control {
         let by = actor.who.clone();
         let builds = self.0.builds.end_all(&env, &End::Down { by });
         drop(desk);
+        warn_of(&self.cut_off_from(std::slice::from_ref(&env)), steps).await;
         ended_builds(&builds, "ended", steps).await;
         self.0.builds.gone(&builds).await;
         let gone = || self.known(&env).is_none_or(|known| known.is_deleted());
@@ -509,6 +512,7 @@ impl Control {
                 .map(|release| self.addresses(release))
                 .unwrap_or_default(),
             services: names(spec.map(|spec| spec.services.keys().collect())),
+            sharing: self.sharing(env),
             databases: databases
                 .into_iter()
                 .map(|name| DataView { name, bytes: None })
@@ -757,6 +761,7 @@ fn unrecorded_detail(env: &EnvId) -> EnvironmentDetail {
         version: None,
         addresses: Vec::new(),
         services: Vec::new(),
+        sharing: SharingView::default(),
         databases: Vec::new(),
     }
 }

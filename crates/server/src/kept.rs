@@ -259,14 +259,17 @@ pub(crate) fn declared(kept: &KeptBuild, stack: &ward_stack::Stack) -> Result<En
     spec.map_err(|mistakes| mistaken(&named(kept), text, &mistakes))
 }
 
-/// The newest that is kept, if it is the very same: then it need not be kept twice.
+/// One that is kept and is the very same: then it need not be kept twice.
 fn same(state: &State, kept: &KeptBuild) -> Option<KeptBuild> {
-    let newest = state.builds.get(&kept.stack)?.kept.values().next_back()?;
-    let known = Build {
-        version: kept.build.version.clone(),
-        ..newest.build.clone()
+    let is_same = |other: &&KeptBuild| {
+        let known = Build {
+            version: kept.build.version.clone(),
+            ..other.build.clone()
+        };
+        known == kept.build && other.env == kept.env
     };
-    (known == kept.build && newest.env == kept.env).then(|| newest.clone())
+    let all = &state.builds.get(&kept.stack)?.kept;
+    all.values().rev().find(is_same).cloned()
 }
 
 fn recorded(state: &State, kept: KeptBuild, also: Option<Event>) -> Vec<Event> {
@@ -316,12 +319,12 @@ const TREES: &str = "trees";
 
 /// Removes what a server before has left there.
 pub(crate) fn clear(home: &Path) {
-    let _ = std::fs::remove_dir_all(home.join(TREES));
+    let _ = ward_tree::remove(&home.join(TREES));
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0)
+        if let Err(error) = ward_tree::remove(&self.0)
             && error.kind() != std::io::ErrorKind::NotFound
         {
             tracing::warn!(path = %self.0.display(), %error, "a checkout is left");

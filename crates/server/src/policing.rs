@@ -26,6 +26,7 @@ use crate::clock::now;
 use crate::control::Control;
 use crate::deploy::Stop;
 use crate::recording::{self, Offer};
+use crate::sharing::Warned;
 use crate::source;
 
 /// The installation's policy, in the state folder.
@@ -57,6 +58,7 @@ impl Control {
             changes,
             served: serves.map(|release| &release.spec.policy),
             region: self.0.region.as_ref().map(Name::as_str),
+            lost: &self.lost(serves, &to.spec),
             registry: &self.0.registry_address,
             today: &today,
         };
@@ -78,7 +80,7 @@ impl Control {
         (spec, images): (&EnvSpec, Option<&BTreeMap<Name, Digest>>),
         dir: Option<&std::path::Path>,
         forced: Forced,
-    ) -> Result<Vec<Violation>, Stop> {
+    ) -> Result<Allowed, Stop> {
         let known = self.known(&spec.id);
         let env = known.unwrap_or_else(|| Environment::new(spec.id.clone()));
         let from = env.current_release();
@@ -97,9 +99,10 @@ impl Control {
         let to = recording::release(&self.store().state(), &env, actor, &offer);
         let changes = changes(Between::Releases, from, Some(&to));
         if changes.is_empty() && forced == Forced::No {
-            return Ok(Vec::new());
+            return Ok(Allowed::default());
         }
         self.volumes_fit(spec)?;
+        let mut warned = self.links_lead(from, spec)?;
         let mut found = self.violations(&to, &changes)?;
         let rendered = rendered(dir, spec, &mut found);
         if found.iter().any(Violation::is_denied) {
@@ -108,7 +111,8 @@ impl Control {
                 violations: found,
             })));
         }
-        Ok(found)
+        warned.extend(self.unsaid(from, spec, &found));
+        Ok(Allowed { found, warned })
     }
 
     /// Whether the rows of an environment may be brought to life here again: its data stays in its region, whatever a
@@ -320,6 +324,15 @@ impl Control {
         drop(desk);
         self.policy(Some(&id))
     }
+}
+
+/// What is to be said of what is let through.
+#[derive(Default)]
+pub(crate) struct Allowed {
+    /// What the policy warns of, and who answers for what it forbids.
+    pub(crate) found: Vec<Violation>,
+    /// What else speaks against it.
+    pub(crate) warned: Vec<Warned>,
 }
 
 /// Whether a deploy makes a release of what serves already.

@@ -36,6 +36,8 @@ use crate::images::Images;
 use crate::issuing::Issuing;
 use crate::measuring::Measured;
 use crate::opening::{Opener, Starting};
+use crate::passwords::Rotations;
+use crate::restoring::Restoring;
 use crate::routing::{Found, GatewayPlace, Routing, RoutingError};
 use crate::sleep::Needed;
 use crate::sources::Sources;
@@ -260,8 +262,11 @@ impl Server {
         let state = control.store().state();
         let known = state.environments.values();
         for env in known.filter(|env| !env.is_deleted()) {
+            // Before anything could see its volumes.
+            control.settle_volumes(&env.id);
             control.live(&env.id);
         }
+        control.tidy_volumes();
         control.resume_pipelines();
         crate::kept::clear(&control.0.home);
         control.keep_collecting();
@@ -348,6 +353,8 @@ fn control(
         auditor,
         issuing,
         measured: Measured::default(),
+        rotations: Rotations::default(),
+        restoring: Restoring::default(),
         admission: Admission::default(),
         unrecorded: tokio::sync::RwLock::new(()),
         ending: watch::Sender::new(false),

@@ -13,7 +13,7 @@ use ward_types::time::Timestamp;
 use ward_types::tls::CertificateObserved;
 use ward_types::view::{
     Cancellation, CancelledStage, ComponentView, DeploymentView, EnvironmentView, InstanceView,
-    ReleaseView, ServerView, StatusView,
+    ReleaseView, ServerView, SharingView, StatusView,
 };
 
 use crate::actor::Refusal;
@@ -128,6 +128,7 @@ impl Control {
             components: components(env, &live),
             volumes: self.volume_uses(env),
             overdue_backups: env.overdue_backups(now()),
+            sharing: self.sharing(env),
             deployment,
             life: env.life.clone(),
             sleep: env.sleep.clone(),
@@ -167,6 +168,7 @@ impl Control {
             outdated_config: None,
             volumes: Vec::new(),
             overdue_backups: Vec::new(),
+            sharing: SharingView::default(),
             components: Vec::new(),
             deployment: None,
             life: Life::default(),

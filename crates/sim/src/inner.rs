@@ -239,6 +239,7 @@ impl Inner {
             | Role::ReleaseCommand
             | Role::Seed
             | Role::Copy
+            | Role::VolumeCopy
             | Role::Snapshot
             | Role::Drill(_)
             | Role::Run(_) => {

@@ -376,6 +376,7 @@ impl<W: World> Driver<W> {
             probe: planned.probe.clone(),
             maintenance: planned.maintenance.clone(),
             asleep: planned.asleep,
+            exports: planned.exports.clone(),
             guard: newest
                 .map(|service| service.guard.clone())
                 .unwrap_or_default(),
@@ -408,6 +409,7 @@ fn configuration(env: &Environment, release: ReleaseId, role: Role) -> Option<&R
         | Role::ReleaseCommand
         | Role::Seed
         | Role::Copy
+        | Role::VolumeCopy
         | Role::Snapshot
         | Role::Run(_) => release,
         Role::Database | Role::Drill(_) => env.active().map(|active| active.to).or(env.current)?,

@@ -88,9 +88,10 @@ impl Postgres {
     pub fn purge(&self, env: &EnvId, name: &Name) -> Result<(), Error> {
         let secrets = self.folder("secrets", env);
         // The data first: with its passwords gone, data that stayed could not be opened.
-        gone(&self.folder("data", env).join(name.as_str()), |path| {
-            fs::remove_dir_all(path)
-        })?;
+        gone(
+            &self.folder("data", env).join(name.as_str()),
+            ward_tree::remove,
+        )?;
         gone(&secrets.join(name.as_str()), |path| fs::remove_file(path))?;
         gone(&secrets.join(format!("{name}.superuser")), |path| {
             fs::remove_file(path)

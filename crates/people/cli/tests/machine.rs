@@ -532,3 +532,44 @@ fn a_disk_that_fills_while_a_snapshot_is_made() {
     ward.ok(&["deploy"]);
     assert_eq!(left(), 1);
 }
+
+#[test]
+fn a_disk_that_fills_while_the_files_of_a_clone_are_copied() {
+    let Some(disk) = small_disk("a_disk_that_fills_while_the_files_of_a_clone_are_copied") else {
+        return;
+    };
+    let ward = Ward::new();
+    let volume = "volumes.uploads = \"/data\"\nstop_timeout = \"1s\"\n[volume.uploads]\nsize = \"40MiB\"\n\
+                  [environment.prod]\ncopy_data = \"allowed\"";
+    ward.stack(GOOD, volume);
+    ward.ok(&["deploy", "--env", "prod"]);
+    let fill = "cd /data && for i in 1 2 3 4 5 6; do head -c 5000000 /dev/urandom > $i; done";
+    ward.ok(&["exec", "web", "--env", "prod", "--", "sh", "-c", fill]);
+    let clone = ["env", "clone", "prod", "demo"];
+    let full = Filler::all_but(&disk, 80 * MIB);
+    ward.run(&clone)
+        .fails(1, &["the data of shop/prod takes", "nothing was changed"]);
+    drop(full);
+
+    let demo = ward.home().join("volumes/shop/demo");
+    let (cloned, filler) = std::thread::scope(|scope| {
+        let cloning = scope.spawn(|| ward.command(&clone).output().unwrap());
+        let begun = || demo.join("uploads/data").exists();
+        assert!(poll(Duration::from_secs(60), begun), "it is never begun");
+        let filler = Filler::all_but(&disk, 50 * MIB);
+        (cloning.join().unwrap(), filler)
+    });
+    let said = String::from_utf8_lossy(&cloned.stderr).into_owned();
+    assert_eq!(cloned.status.code(), Some(1), "{said}");
+    for part in [
+        "The data could not be copied into the volume uploads",
+        "the disk is nearly full",
+        "Nothing of the copy is left behind",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let gone = || !demo.exists() && !ward.ok(&["env", "list"]).contains("demo");
+    assert!(poll(Duration::from_secs(60), gone), "it is left behind");
+    drop(filler);
+    ward.ok(&clone);
+}

@@ -35,9 +35,10 @@ pub(crate) fn of(scene: &Scene, instance: &SeenInstance) -> Purpose {
         (Goal::Up, _) if scene.env.asleep().is_some() => Purpose::Done,
         (Goal::Up, Role::Drill(id)) => drill::purpose(scene, instance, id),
         (Goal::Up, Role::Database) => Purpose::Needed,
-        (Goal::Up, Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Snapshot) => {
-            of_command(scene, instance)
-        }
+        (
+            Goal::Up,
+            Role::ReleaseCommand | Role::Seed | Role::Copy | Role::VolumeCopy | Role::Snapshot,
+        ) => of_command(scene, instance),
         (Goal::Up, Role::Service) if exchange::is_remembered(scene, instance) => Purpose::History,
         (Goal::Up, Role::Service) => of_service(scene, instance),
     }

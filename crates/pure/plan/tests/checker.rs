@@ -154,6 +154,7 @@ fn route(service: &str, endpoints: &[&str]) -> Action {
             probe: None,
             maintenance: None,
             asleep: None,
+            exports: Vec::new(),
         }],
     }
 }
@@ -227,6 +228,7 @@ fn word(objection: &Objection) -> &'static str {
         Objection::RoutesBlindly => "routes blindly",
         Objection::RoutesEarly => "routes early",
         Objection::WrongMaintenance { .. } => "wrong maintenance",
+        Objection::LetsIn { .. } => "lets in",
         Objection::RoutesDown => "routes down",
         Objection::StopsDatabase { .. } => "stops database",
         Objection::SecondDatabase { .. } => "second database",
@@ -257,7 +259,7 @@ fn word(objection: &Objection) -> &'static str {
     }
 }
 
-const WORDS: usize = 45;
+const WORDS: usize = 46;
 
 /// One wrong plan: what is wrong with it, the world, the plan, and the objection that it must meet.
 type Wrong = (&'static str, Case, Vec<Action>, &'static str);
@@ -333,6 +335,7 @@ fn split(endpoints: &[&str], percent: u8, sticky: Option<Sticky>) -> Action {
             probe: None,
             maintenance: None,
             asleep: None,
+            exports: Vec::new(),
         }],
     }
 }

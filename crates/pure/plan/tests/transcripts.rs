@@ -85,9 +85,12 @@ fn usual(start: &world::Start) -> Behaviour {
             healthy_after: Some(500),
             ..Behaviour::default()
         },
-        Role::Service | Role::Seed | Role::Copy | Role::Snapshot | Role::Drill(_) => {
-            Behaviour::default()
-        }
+        Role::Service
+        | Role::Seed
+        | Role::Copy
+        | Role::VolumeCopy
+        | Role::Snapshot
+        | Role::Drill(_) => Behaviour::default(),
     }
 }
 

@@ -314,7 +314,7 @@ pub enum Event {
         deployment: DeploymentId,
         /// By what.
         filling: Filling,
-        /// The database that was copied, or the service whose command ran.
+        /// The database or volume that was copied, or the service whose command ran.
         component: Name,
     },
     /// A snapshot of a volume is whole. Of the older ones only the newest are kept.

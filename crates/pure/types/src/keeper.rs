@@ -124,6 +124,8 @@ pub enum Role {
     Seed,
     /// It fills a new database with the rows of another one, and runs to its end.
     Copy,
+    /// It fills a new volume, which is its component, with the files of another one, and runs to its end.
+    VolumeCopy,
     /// It makes a snapshot of a volume, which is its component, and runs to its end.
     Snapshot,
     /// A database that is nobody's, in which a backup is restored to see whether it can be. It runs until it is stopped.
@@ -138,7 +140,7 @@ impl Role {
     pub fn is_command(self) -> bool {
         matches!(
             self,
-            Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Snapshot
+            Role::ReleaseCommand | Role::Seed | Role::Copy | Role::VolumeCopy | Role::Snapshot
         )
     }
 

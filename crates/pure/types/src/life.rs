@@ -35,7 +35,7 @@ pub struct Life {
     /// What it is a copy of; `None`: the stack file declares it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
-    /// Whose rows its databases are filled with while its data is new; `None`: nobody's.
+    /// Whose rows its databases are filled with while its data is new, and whose files its volumes; `None`: nobody's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copies: Option<EnvId>,
     /// The backups of that environment which they are filled from, by database; none: from the rows that are there.
@@ -44,6 +44,9 @@ pub struct Life {
     /// The databases of which that was done.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub copied: BTreeSet<Name>,
+    /// The volumes of which that was done.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub copied_volumes: BTreeSet<Name>,
     /// The services whose seed commands have ended well on its data.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub seeded: BTreeSet<Name>,
@@ -136,6 +139,8 @@ pub struct Ending {
 pub enum Filling {
     /// The rows of another environment's database.
     Copy,
+    /// The files of another environment's volume.
+    Volume,
     /// A service's seed command.
     Seed,
 }
@@ -229,7 +234,7 @@ impl Environment {
         Ok(())
     }
 
-    /// Whether its databases are to be filled with another environment's rows.
+    /// Whether its databases and volumes are to be filled with another environment's.
     #[must_use]
     pub fn copies_data(&self) -> bool {
         self.data == DataState::New && self.life.copies.is_some()
@@ -246,6 +251,7 @@ impl Environment {
     pub fn is_filled(&self, filling: Filling, component: &Name) -> bool {
         match filling {
             Filling::Copy => self.life.copied.contains(component),
+            Filling::Volume => self.life.copied_volumes.contains(component),
             Filling::Seed => self.life.seeded.contains(component),
         }
     }
@@ -253,6 +259,7 @@ impl Environment {
     pub(crate) fn fill(&mut self, filling: Filling, component: &Name) -> Result<(), MisfitEvent> {
         let filled = match filling {
             Filling::Copy => &mut self.life.copied,
+            Filling::Volume => &mut self.life.copied_volumes,
             Filling::Seed => &mut self.life.seeded,
         };
         match filled.insert(component.clone()) {
@@ -269,6 +276,7 @@ impl Environment {
         self.life.copies = None;
         self.life.restores.clear();
         self.life.copied.clear();
+        self.life.copied_volumes.clear();
         self.life.seeded.clear();
     }
 

@@ -9,6 +9,7 @@ mod output;
 mod pipelines;
 mod policy;
 mod secrets;
+mod sharing;
 mod sources;
 mod status;
 mod volumes;
@@ -40,6 +41,7 @@ pub use secrets::{
     RekeyRequest, RekeyView, RotateRequest, SecretRequest, SecretSetting, SecretVersionView,
     SecretView, SecretsView,
 };
+pub use sharing::{ExportView, LinkState, SharedLinkView, SharingView};
 pub use sources::{
     AddSource, AddedSource, BuildRequest, CommitView, KeptDeployRequest, Looked, Pushed,
     PushedRequest, RemoveSource, SetToken, SourceView, SyncRequest, Token,

@@ -58,6 +58,7 @@ fn breaches(context: &Context, stack: &Stack, name: &str, text: &str) {
             changes: &[],
             served: None,
             region: region.as_deref().or(meant),
+            lost: &[],
             registry: &registry,
             today: &ward_server::policing::today,
         };

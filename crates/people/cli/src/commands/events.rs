@@ -251,6 +251,7 @@ fn sentence(event: &Event) -> String {
             filling, component, ..
         } => match filling {
             Filling::Copy => format!("the data was copied into {component}"),
+            Filling::Volume => format!("files were copied into the volume {component}"),
             Filling::Seed => format!("the seed command of {component} has filled its data"),
         },
         Event::VolumeSnapshotted {

@@ -133,6 +133,9 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
     for overdue in &env.overdue_backups {
         printer.data(&format!("  {}", super::backups::line(overdue)));
     }
+    for line in super::sharing::lines(&env.id, &env.sharing) {
+        printer.data(&format!("  {line}"));
+    }
     if let Some(deployment) = &env.deployment {
         let (id, to, phase) = (deployment.id, deployment.to, &deployment.phase);
         let cancelled = match &deployment.cancelled {

@@ -82,10 +82,10 @@ fn is_asked_for(case: &Case, start: &Start) -> bool {
             wanted && to == start.release && declared.is_some_and(|s| s.release.is_some())
         }
         (Role::ReleaseCommand, _) => false,
-        (Role::Seed | Role::Copy, Some((Phase::Preparing, to, _))) => {
+        (Role::Seed | Role::Copy | Role::VolumeCopy, Some((Phase::Preparing, to, _))) => {
             to == start.release && filling::may_start(case, to, start.role, start.component)
         }
-        (Role::Seed | Role::Copy, _) => false,
+        (Role::Seed | Role::Copy | Role::VolumeCopy, _) => false,
         (Role::Snapshot, Some((Phase::Preparing, to, _))) => {
             let active = case.active().filter(|_| to == start.release);
             active.is_some_and(|d| snapshots::may_start(case, d, start.component))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cancellation, DeploymentView, OutdatedConfig, VolumeUseView};
+use super::{Cancellation, DeploymentView, OutdatedConfig, SharingView, VolumeUseView};
 use crate::backup::Overdue;
 use crate::id::{Digest, EnvId, InstanceId, Name, ReleaseId, Term};
 use crate::keeper::InstanceState;
@@ -125,6 +125,9 @@ pub struct EnvironmentView {
     /// The databases that have no backup that is young enough.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overdue_backups: Vec<Overdue>,
+    /// What it shares with other stacks, and links to there.
+    #[serde(default, skip_serializing_if = "SharingView::is_empty")]
+    pub sharing: SharingView,
     /// The deployment under way, if one is.
     pub deployment: Option<DeploymentView>,
     /// Where it comes from, and how it ends.
