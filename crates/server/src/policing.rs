@@ -57,8 +57,8 @@ impl Control {
             spec: &to.spec,
             changes,
             served: serves.map(|release| &release.spec.policy),
-            lost: &self.lost(serves, &to.spec),
             region: self.0.region.as_ref().map(Name::as_str),
+            lost: &self.lost(serves, &to.spec),
             registry: &self.0.registry_address,
             today: &today,
         };

@@ -215,6 +215,7 @@ impl Control {
             .map_err(|error| refusal(left, &error))?;
         let vault = self.vault().clone();
         let rekeying = tokio::task::spawn_blocking(move || vault.rekey());
+        let left = "no secret was lost by it, and the same command goes on";
         let done = rekeying
             .await
             .map_err(|error| Refusal::failed(left, &error))?;

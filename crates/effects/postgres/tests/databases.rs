@@ -425,7 +425,8 @@ async fn p8_what_is_restored_is_counted_and_what_is_not_whole_is_refused() {
         .unwrap();
     let at = |name: &str| world.home.path().join(name);
     let nothing = Path::new("/dev/null");
-    let dumping = world.beside(&facts, world.database().dump(), (nothing, &at("dump")));
+    let dump = at("dump");
+    let dumping = world.beside(&facts, world.database().dump(), (nothing, &dump));
     assert_eq!(dumping.await, (Exit::Code(0), String::new()));
     let drill = world.drill().await;
     let data = world
@@ -433,13 +434,10 @@ async fn p8_what_is_restored_is_counted_and_what_is_not_whole_is_refused() {
         .instance_dir(&world.env, &drill.id)
         .join("data");
     let prove = async |from: &str| {
-        let proving = world.beside(
-            &drill,
-            ward_postgres::proving(),
-            (&at(from), &at("counted")),
-        );
+        let (from, counted) = (at(from), at("counted"));
+        let proving = world.beside(&drill, ward_postgres::proving(), (&from, &counted));
         let (exit, said) = proving.await;
-        (exit, said, fs::read_to_string(at("counted")).unwrap())
+        (exit, said, fs::read_to_string(&counted).unwrap())
     };
     // item, none, above, below and part have data of their own.
     let (exit, said, counted) = prove("dump").await;

@@ -281,7 +281,7 @@ fn a_disk_that_fills_while_a_database_is_backed_up_or_the_backup_tried() {
     ward.ok(&["deploy", "--env", "prod"]);
     sql(
         &ward,
-        "create table big as select (select string_agg(md5(random()::text || j), '') from generate_series(1, 100) as j) as t \
+        "create table big as select (select string_agg(md5(random()::text || i || j), '') from generate_series(1, 100) as j) as t \
          from generate_series(1, 20000) as i",
     );
     let load = Load::start(&ward.http(), HOST);

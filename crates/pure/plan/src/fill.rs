@@ -34,7 +34,10 @@ pub(crate) fn is_copied(
         return true;
     }
     let databases = spec.databases.keys().map(|name| (Filling::Copy, name));
-    let volumes = spec.volumes.keys().map(|name| (Filling::Volume, name));
+    // Files of now do not belong to rows of a backup.
+    let files = spec.volumes.keys();
+    let files = files.filter(|_| scene.env.life.restores.is_empty());
+    let volumes = files.map(|name| (Filling::Volume, name));
     let mut all = databases.chain(volumes);
     let next = all.find(|(filling, name)| !scene.env.is_filled(*filling, name));
     next.is_none_or(|(filling, name)| {

@@ -22,10 +22,10 @@ pub struct Wanted<'a> {
     pub changes: &'a [Change],
     /// The policy of what serves: its rules about changes hold for the change that takes them away, too.
     pub served: Option<&'a Policy>,
-    /// The links of other stacks that what serves lets in, and what is wanted would not.
-    pub lost: &'a [Importer],
     /// The region that this Ward is in, if somebody said so.
     pub region: Option<&'a str>,
+    /// The links of other stacks that what serves lets in, and what is wanted would not.
+    pub lost: &'a [Importer],
     /// Where this Ward's own registry is reached, as `HOST:PORT`.
     pub registry: &'a str,
     /// Which day it is in a time zone; `None`: nobody knows that zone, and its freezes hold.

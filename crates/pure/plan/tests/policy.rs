@@ -63,8 +63,8 @@ fn judged(
         spec,
         changes,
         served: None,
-        lost: &[],
         region: None,
+        lost: &[],
         registry: HERE,
         today: &|zone| (zone == "UTC").then(|| Day::parse(day.unwrap()).unwrap()),
     };
@@ -289,8 +289,8 @@ fn a_change_that_drops_the_rule_it_breaks_is_found() {
         spec: &to,
         changes: &changes,
         served,
-        lost: &[],
         region: None,
+        lost: &[],
         registry: HERE,
         today: &|_| Day::parse("2026-12-24"),
     };

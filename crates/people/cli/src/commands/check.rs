@@ -57,8 +57,8 @@ fn breaches(context: &Context, stack: &Stack, name: &str, text: &str) {
             spec: &spec,
             changes: &[],
             served: None,
-            lost: &[],
             region: region.as_deref().or(meant),
+            lost: &[],
             registry: &registry,
             today: &ward_server::policing::today,
         };

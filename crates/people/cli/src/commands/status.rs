@@ -130,11 +130,11 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
     for volume in &env.volumes {
         printer.data(&format!("  {}", super::volumes::sentence(volume)));
     }
-    for line in super::sharing::lines(&env.id, &env.sharing) {
-        printer.data(&format!("  {line}"));
-    }
     for overdue in &env.overdue_backups {
         printer.data(&format!("  {}", super::backups::line(overdue)));
+    }
+    for line in super::sharing::lines(&env.id, &env.sharing) {
+        printer.data(&format!("  {line}"));
     }
     if let Some(deployment) = &env.deployment {
         let (id, to, phase) = (deployment.id, deployment.to, &deployment.phase);

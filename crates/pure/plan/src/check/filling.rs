@@ -50,9 +50,10 @@ fn recorded<'a>(case: &Case<'a>, role: Role) -> Vec<&'a Name> {
 fn wanted<'a>(case: &Case<'a>, spec: &'a EnvSpec, role: Role) -> Vec<&'a Name> {
     let new = case.env.data == DataState::New;
     let copies = case.env.life.copies.is_some();
+    let rows_of_now = case.env.life.restores.is_empty();
     let all: Vec<&Name> = match role {
         Role::Copy if new && copies => spec.databases.keys().collect(),
-        Role::VolumeCopy if new && copies => spec.volumes.keys().collect(),
+        Role::VolumeCopy if new && copies && rows_of_now => spec.volumes.keys().collect(),
         Role::Seed if new && !copies && spec.seeded => {
             let seeds = spec.services.iter().filter(|(_, s)| s.seed.is_some());
             seeds.map(|(name, _)| name).collect()

@@ -122,12 +122,12 @@ pub struct EnvironmentView {
     /// The volumes of the release that serves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<VolumeUseView>,
-    /// What it shares with other stacks, and links to there.
-    #[serde(default, skip_serializing_if = "SharingView::is_empty")]
-    pub sharing: SharingView,
     /// The databases that have no backup that is young enough.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overdue_backups: Vec<Overdue>,
+    /// What it shares with other stacks, and links to there.
+    #[serde(default, skip_serializing_if = "SharingView::is_empty")]
+    pub sharing: SharingView,
     /// The deployment under way, if one is.
     pub deployment: Option<DeploymentView>,
     /// Where it comes from, and how it ends.
