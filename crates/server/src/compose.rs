@@ -18,6 +18,7 @@ use ward_types::release::Release;
 use ward_types::run::Run;
 use ward_types::secret::Secret;
 use ward_types::secrets::{self, Mask, SecretFile, SecretLabel, SecretName, SecretPlace};
+use ward_types::sharing;
 use ward_types::spec::{Base, EnvSpec, HealthSpec, ImageSource, ServiceSpec};
 use ward_volume::Volumes;
 
@@ -299,7 +300,15 @@ impl Composer {
                 target,
             }
         };
-        inside.chain(outside).map(with_address).collect()
+        let shared = service.shared_links.iter().map(|link| {
+            let target = LinkTarget::Service {
+                env: link.target(env),
+                service: link.service.clone(),
+            };
+            (link.host(), sharing::PORT, target)
+        });
+        let all = inside.chain(shared).chain(outside);
+        all.map(with_address).collect()
     }
 
     fn target(&self, env: &EnvId, spec: &EnvSpec, name: &Name) -> Option<(u16, LinkTarget)> {

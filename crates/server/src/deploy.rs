@@ -11,7 +11,6 @@ use ward_stack::{Look, Mistake, Stack};
 use ward_types::event::Event;
 use ward_types::id::{DeploymentId, EnvId, Name, ReleaseId};
 use ward_types::life::Origin;
-use ward_types::policy::Violation;
 use ward_types::release::{Environment, Goal, Reason};
 use ward_types::spec::{EnvSpec, Schema, Strategy};
 use ward_types::view::{DeployRequest, Held, LogView, Others, Progress, Unchanged, Until};
@@ -22,8 +21,9 @@ use crate::control::Control;
 use crate::environments::resolved_copy;
 use crate::follow::Follows;
 use crate::making::Once;
-use crate::policing::Forced;
+use crate::policing::{Allowed, Forced};
 use crate::recording::{Offer, Queued, Settled, provenance_of, rolled_back_to};
+use crate::sharing::warn_of;
 use crate::source;
 
 /// Why an operation ends before there is a deployment.
@@ -215,7 +215,7 @@ impl Control {
         let wanted = building.wanted();
         wanted.map_err(|end| self.cut_off(&building, &id, &end))?;
         let warned = match self.is_held(&id, request) {
-            true => Vec::new(),
+            true => Allowed::default(),
             false => {
                 let images = Some(&made.images);
                 self.permitted(actor, (&spec, images), Some(&dir), forced)?
@@ -311,9 +311,10 @@ pub(crate) async fn superseded(queued: &Queued, steps: &Steps) {
     }
 }
 
-/// Says what the policy warns of, and who answers for what it forbids.
-pub(crate) async fn warned_of(violations: &[Violation], steps: &Steps) {
-    for one in violations {
+/// Says what the policy warns of, who answers for what it forbids, and what else speaks against it.
+pub(crate) async fn warned_of(allowed: &Allowed, steps: &Steps) {
+    warn_of(&allowed.warned, steps).await;
+    for one in &allowed.found {
         let message = match &one.waived {
             Some(waiver) => format!(
                 "{} ({}), for which {} answers until {}: {}",

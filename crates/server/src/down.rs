@@ -16,6 +16,7 @@ use crate::control::Control;
 use crate::deploy::{Steps, Stop, ended_builds};
 use crate::driver::Live;
 use crate::follow::Told;
+use crate::sharing::warn_of;
 
 /// Drains, stops and, with data to remove, removals: together they have their own deadlines well below this.
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -80,6 +81,7 @@ impl Control {
         let over: Vec<Over> = ending.flatten().collect();
         drop(desk);
         ended_builds(&over, "ended", progress).await;
+        warn_of(&self.cut_off_from(&all), progress).await;
         self.0.builds.gone(&over).await;
         let since = std::time::Instant::now();
         // One that was never recorded has nothing to stop.

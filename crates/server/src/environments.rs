@@ -24,7 +24,7 @@ use ward_types::sleep::{LONGEST_IDLE, SHORTEST_IDLE, Sleep};
 use ward_types::spec::{CopyData, EnvSpec};
 use ward_types::time::{Millis, Timestamp};
 use ward_types::unit::format_duration;
-use ward_types::view::{Made, Others, Progress};
+use ward_types::view::{Made, Others, Progress, SharingView};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::builds::End;
@@ -33,6 +33,7 @@ use crate::control::Control;
 use crate::deploy::{Steps, Stop, ended_builds, say};
 use crate::recording::{Queued, Wish};
 use crate::secrets::{applied, missing_secrets};
+use crate::sharing::{Warned, warn_of};
 use crate::views::Purged;
 
 /// The event by which a copy has the configuration that its parent serves with, but for what was set for the copy before
@@ -67,6 +68,7 @@ struct Copied {
     release: Release,
     until: Option<Timestamp>,
     queued: Queued,
+    warned: Vec<Warned>,
 }
 
 impl Control {
@@ -95,6 +97,7 @@ impl Control {
             let message = format!("its databases get the rows that {from} has now");
             say(steps, message).await;
         }
+        warn_of(&copied.warned, steps).await;
         if let Some(until) = copied.until {
             let left = roughly(until.since(now()));
             let name = env.env();
@@ -207,6 +210,7 @@ impl Control {
             promoted: None,
         };
         self.copy_permitted(&release)?;
+        let warned = self.links_lead(None, &release.spec)?;
         events.push(Event::ReleaseRecorded {
             env: env.clone(),
             release: Box::new(release.clone()),
@@ -223,6 +227,7 @@ impl Control {
             release,
             until,
             queued,
+            warned,
         };
         Ok((copied, events))
     }
@@ -403,6 +408,7 @@ impl Control {
         let by = actor.who.clone();
         let builds = self.0.builds.end_all(&env, &End::Down { by });
         drop(desk);
+        warn_of(&self.cut_off_from(std::slice::from_ref(&env)), steps).await;
         ended_builds(&builds, "ended", steps).await;
         self.0.builds.gone(&builds).await;
         let gone = || self.known(&env).is_none_or(|known| known.is_deleted());
@@ -478,6 +484,7 @@ impl Control {
                 .map(|release| self.addresses(release))
                 .unwrap_or_default(),
             services: names(spec.map(|spec| spec.services.keys().collect())),
+            sharing: self.sharing(env),
             databases: databases
                 .into_iter()
                 .map(|name| DataView { name, bytes: None })
@@ -726,6 +733,7 @@ fn unrecorded_detail(env: &EnvId) -> EnvironmentDetail {
         version: None,
         addresses: Vec::new(),
         services: Vec::new(),
+        sharing: SharingView::default(),
         databases: Vec::new(),
     }
 }

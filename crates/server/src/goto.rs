@@ -14,6 +14,7 @@ use crate::control::{Control, Direction};
 use crate::deploy::{Steps, Stop, ended_builds, superseded};
 use crate::recording::Wish;
 use crate::secrets;
+use crate::sharing::warn_of;
 
 impl Control {
     /// Goes back or forward to a release that is there already.
@@ -66,8 +67,9 @@ impl Control {
             Direction::Forward => Reason::Rollforward,
         };
         // Before the desk: a command that gives the master key takes its time, and nobody shall wait for it there.
-        let (_, to) = self.aim(&self.store().state(), &id, direction, request)?;
+        let (env, to) = self.aim(&self.store().state(), &id, direction, request)?;
         self.release_opens(&id, &to).await?;
+        let warned = self.links_of_move(env.current_release(), &to);
         let desk = self.desk().await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             let (env, to) = self.aim(state, &id, direction, request)?;
@@ -94,6 +96,7 @@ impl Control {
         drop(desk);
         ended_builds(&over, "superseded", steps).await;
         superseded(&queued, steps).await;
+        warn_of(&warned, steps).await;
         self.live(&id);
         Ok((id, queued.id))
     }

@@ -259,14 +259,17 @@ pub(crate) fn declared(kept: &KeptBuild, stack: &ward_stack::Stack) -> Result<En
     spec.map_err(|mistakes| mistaken(&named(kept), text, &mistakes))
 }
 
-/// The newest that is kept, if it is the very same: then it need not be kept twice.
+/// One that is kept and is the very same: then it need not be kept twice.
 fn same(state: &State, kept: &KeptBuild) -> Option<KeptBuild> {
-    let newest = state.builds.get(&kept.stack)?.kept.values().next_back()?;
-    let known = Build {
-        version: kept.build.version.clone(),
-        ..newest.build.clone()
+    let is_same = |other: &&KeptBuild| {
+        let known = Build {
+            version: kept.build.version.clone(),
+            ..other.build.clone()
+        };
+        known == kept.build && other.env == kept.env
     };
-    (known == kept.build && newest.env == kept.env).then(|| newest.clone())
+    let all = &state.builds.get(&kept.stack)?.kept;
+    all.values().rev().find(is_same).cloned()
 }
 
 fn recorded(state: &State, kept: KeptBuild, also: Option<Event>) -> Vec<Event> {

@@ -50,6 +50,7 @@ mod schedule;
 mod secrets;
 mod server;
 mod settable;
+mod sharing;
 mod sleep;
 pub mod source;
 mod sources;

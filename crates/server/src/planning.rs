@@ -6,12 +6,11 @@
 
 use std::path::PathBuf;
 
-use ward_plan::changes::{
-    Between, changes, cost_change, set_aside, steps as planned_steps, summary,
-};
+use ward_plan::changes::{Between, changes, cost_change, set_aside, steps as planned_steps};
 use ward_store::Log;
 use ward_types::changes::{
-    CarryOutRequest, Change, Drift, EnvDiffView, FORMAT, Keep, Outcome, PlanRequest, PlanView, Side,
+    CarryOutRequest, Change, Drift, EnvDiffView, FORMAT, Keep, Outcome, PlanRequest, PlanView,
+    Side, Summary,
 };
 use ward_types::event::Event;
 use ward_types::id::{EnvId, Name};
@@ -110,10 +109,14 @@ impl Control {
             false => self.violations(to, &changes)?,
         };
         let rendered = policing::rendered(Some(dir), &to.spec, &mut violations);
+        let mut notes: Vec<String> = notes(env).into_iter().chain(made_of(to)).collect();
+        if !changes.is_empty() {
+            notes.extend(self.links_noted(from, &to.spec, &violations));
+        }
         let policy = PolicyOutcome { violations };
         let steps = match nothing {
             true => Vec::new(),
-            false => planned_steps(from.filter(|_| env.goal == Goal::Up), to),
+            false => planned_steps(env, from.filter(|_| env.goal == Goal::Up), to),
         };
         let outcome = match (nothing, policy.denied().next()) {
             (true, _) => Outcome::Nothing,
@@ -132,13 +135,13 @@ impl Control {
                     version: to.build.version.clone(),
                 },
             },
-            summary: summary(&changes, &steps),
+            summary: Summary::of(&changes, &steps),
             changes,
             steps,
             cost: cost_change(from, Some(to)),
             drift: self.drift(env),
             policy,
-            notes: notes(env).into_iter().chain(made_of(to)).collect(),
+            notes,
             kept: None,
         };
         Ok((view, rendered))
@@ -371,7 +374,7 @@ impl Control {
             to_env: to.clone(),
             from: one.as_ref().map(side),
             to: other.as_ref().map(side),
-            summary: summary(&changes, &[]),
+            summary: Summary::of(&changes, &[]),
             changes,
             aside,
             cost: cost_change(one.as_ref(), other.as_ref()),

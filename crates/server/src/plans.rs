@@ -218,7 +218,7 @@ impl Plans {
         match kept == file {
             true => Ok(document),
             false => Err(refused(format!(
-                "what Ward kept of the plan {} is damaged",
+                "this is not the plan {} as it was written: the file was changed, or what Ward kept of it",
                 named.short()
             ))),
         }

@@ -26,6 +26,7 @@ use crate::clock::now;
 use crate::control::Control;
 use crate::deploy::Stop;
 use crate::recording::{self, Offer};
+use crate::sharing::Warned;
 use crate::source;
 
 /// The installation's policy, in the state folder.
@@ -56,6 +57,7 @@ impl Control {
             spec: &to.spec,
             changes,
             served: serves.map(|release| &release.spec.policy),
+            lost: &self.lost(serves, &to.spec),
             registry: &self.0.registry_address,
             today: &today,
         };
@@ -77,7 +79,7 @@ impl Control {
         (spec, images): (&EnvSpec, Option<&BTreeMap<Name, Digest>>),
         dir: Option<&std::path::Path>,
         forced: Forced,
-    ) -> Result<Vec<Violation>, Stop> {
+    ) -> Result<Allowed, Stop> {
         let known = self.known(&spec.id);
         let env = known.unwrap_or_else(|| Environment::new(spec.id.clone()));
         let from = env.current_release();
@@ -96,9 +98,10 @@ impl Control {
         let to = recording::release(&self.store().state(), &env, actor, &offer);
         let changes = changes(Between::Releases, from, Some(&to));
         if changes.is_empty() && forced == Forced::No {
-            return Ok(Vec::new());
+            return Ok(Allowed::default());
         }
         self.volumes_fit(spec)?;
+        let mut warned = self.links_lead(from, spec)?;
         let mut found = self.violations(&to, &changes)?;
         let rendered = rendered(dir, spec, &mut found);
         if found.iter().any(Violation::is_denied) {
@@ -107,7 +110,8 @@ impl Control {
                 violations: found,
             })));
         }
-        Ok(found)
+        warned.extend(self.unsaid(from, spec, &found));
+        Ok(Allowed { found, warned })
     }
 
     /// Whether an environment may be made as a copy: what the installation asks of all holds for it, too.
@@ -301,6 +305,15 @@ impl Control {
         drop(desk);
         self.policy(Some(&id))
     }
+}
+
+/// What is to be said of what is let through.
+#[derive(Default)]
+pub(crate) struct Allowed {
+    /// What the policy warns of, and who answers for what it forbids.
+    pub(crate) found: Vec<Violation>,
+    /// What else speaks against it.
+    pub(crate) warned: Vec<Warned>,
 }
 
 /// Whether a deploy makes a release of what serves already.

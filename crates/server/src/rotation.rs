@@ -206,13 +206,13 @@ impl Control {
     /// Seals all secrets under a new master key.
     ///
     /// # Errors
-    /// When a key that is needed is not there, or the disk is full: then all can be read as before.
+    /// When a key that is needed is not there, or the disk is full: nothing is lost by it.
     pub async fn rekey(&self, actor: &Actor, request: &RekeyRequest) -> Result<RekeyView, Refusal> {
         let _admitted = self.admit()?;
         let _desk = self.desk().await;
         let vault = self.vault().clone();
         let rekeying = tokio::task::spawn_blocking(move || vault.rekey());
-        let left = "every secret can be read as before";
+        let left = "no secret was lost by it, and the same command goes on";
         let done = rekeying
             .await
             .map_err(|error| Refusal::failed(left, &error))?;

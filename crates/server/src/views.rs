@@ -13,7 +13,7 @@ use ward_types::time::Timestamp;
 use ward_types::tls::CertificateObserved;
 use ward_types::view::{
     Cancellation, CancelledStage, ComponentView, DeploymentView, EnvironmentView, InstanceView,
-    ReleaseView, ServerView, StatusView,
+    ReleaseView, ServerView, SharingView, StatusView,
 };
 
 use crate::actor::Refusal;
@@ -127,6 +127,7 @@ impl Control {
             outdated_config: configuration::outdated(env),
             components: components(env, &live),
             volumes: self.volume_uses(env),
+            sharing: self.sharing(env),
             deployment,
             life: env.life.clone(),
             sleep: env.sleep.clone(),
@@ -165,6 +166,7 @@ impl Control {
             certificates: Vec::new(),
             outdated_config: None,
             volumes: Vec::new(),
+            sharing: SharingView::default(),
             components: Vec::new(),
             deployment: None,
             life: Life::default(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ward_types::id::{Digest, EnvId, Name, ReleaseId};
 use ward_types::release::{Build, Environment, Release};
 use ward_types::route::RouteSettings;
+use ward_types::sharing::Export;
 use ward_types::spec::{
     Amount, CanaryStep, CopyData, DatabaseEngine, DatabaseSpec, Deadlines, EnvSpec, HealthSpec,
     ImageSource, ReleaseCommand, RouteSpec, Schema, SeedCommand, ServiceSpec, Strategy,
@@ -34,6 +35,8 @@ fn worker(instances: u32) -> ServiceSpec {
         health: None,
         instances,
         links: Vec::new(),
+        shared_links: Vec::new(),
+        exports: Vec::new(),
         egress: Vec::new(),
         env: BTreeMap::new(),
         secrets: BTreeMap::new(),
@@ -68,6 +71,11 @@ fn inner(instances: u32) -> ServiceSpec {
             healthy: 2,
             unhealthy: 3,
         }),
+        // So that releases differ in it.
+        exports: match instances % 2 {
+            0 => Vec::new(),
+            _ => Export::parse("claims").into_iter().collect(),
+        },
         ..worker(instances)
     }
 }

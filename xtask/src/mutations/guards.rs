@@ -125,6 +125,27 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: &["ward-gateway"],
     },
     Mutation {
+        guard: "another stack is let in only where the service is exported to it",
+        file: "crates/effects/gateway/src/sharing.rs",
+        text: "} => sharing::admits(&pool.entry.pool.exports, &pool.service.0, guest),",
+        without: "} => guest.as_str() != \"\" || sharing::admits(&pool.entry.pool.exports, &pool.service.0, guest),",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
+        guard: "an export lets nobody in from an environment of another name unless it says so",
+        file: "crates/pure/types/src/sharing.rs",
+        text: "Importers::Same => env == own.env(),",
+        without: "Importers::Same => true,",
+        noticed_by: &["ward-types"],
+    },
+    Mutation {
+        guard: "nobody is let in whom no release lets in that serves there",
+        file: "crates/pure/plan/src/check/routing.rs",
+        text: "services.any(|service| service.exports.contains(export))",
+        without: "services.any(|service| service.exports.contains(export)) || true",
+        noticed_by: &["ward-plan"],
+    },
+    Mutation {
         guard: "trailers do not say where a body ends",
         file: "crates/effects/gateway/src/coming.rs",
         text: "&& may_trail(&name)",

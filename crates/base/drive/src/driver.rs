@@ -376,6 +376,7 @@ impl<W: World> Driver<W> {
             probe: planned.probe.clone(),
             maintenance: planned.maintenance.clone(),
             asleep: planned.asleep,
+            exports: planned.exports.clone(),
             guard: newest
                 .map(|service| service.guard.clone())
                 .unwrap_or_default(),

@@ -207,6 +207,20 @@ impl Failure {
         Retry::Soon,
         "No instance of the application is ready. Try again in a moment.",
     );
+    /// There is no such pool: its environment is down, or not there, or has no such service.
+    pub(crate) const NOT_THERE: Self = Self::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Fault::Upstream,
+        Retry::Soon,
+        "What the link leads to does not run.",
+    );
+    /// Nobody lets the environment in whose link it is.
+    pub(crate) const NOT_EXPORTED: Self = Self::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Fault::Upstream,
+        Retry::Soon,
+        "What the link leads to is not exported to the environment that asks.",
+    );
     /// Its environment sleeps, and did not wake in time.
     pub(crate) const ASLEEP: Self = Self::new(
         StatusCode::SERVICE_UNAVAILABLE,

@@ -188,6 +188,8 @@ pub(crate) fn wanted_upgrade(parts: &Parts) -> Option<HeaderValue> {
 
 /// On requests that the gateway makes itself, and on no others.
 pub(crate) const PROBE: &str = "ward-probe";
+/// Over links from other stacks: the environment that asks.
+pub(crate) const GUEST: &str = "ward-from-env";
 
 /// Whether a request is a gRPC call, which needs HTTP/2 all the way. gRPC-Web does not.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {

@@ -75,6 +75,7 @@ mod scribe;
 mod sending;
 mod serve;
 mod settings;
+mod sharing;
 mod site;
 mod socket;
 mod sparing;

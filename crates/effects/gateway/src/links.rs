@@ -48,11 +48,14 @@ impl Handed {
             let shared = Arc::clone(&worker.shared);
             return egress::carry(shared, errand, stream, self.seat).await;
         }
-        let LinkHello { from, target, .. } = self.hello;
+        let LinkHello { from, env, target } = self.hello;
         match target {
-            LinkTarget::Service { env, service } => {
-                let service = (env, service);
-                let entry = Entry::Link { from, service };
+            LinkTarget::Service { env: to, service } => {
+                let entry = Entry::Link {
+                    from,
+                    guest: (env != to).then_some(env),
+                    service: (to, service),
+                };
                 connection::serve(worker, client::Shared::new(stream), entry, self.seat).await;
             }
             // Served above.

@@ -16,7 +16,7 @@ pub(crate) mod fuzzing;
 mod racing;
 mod waiting;
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -44,6 +44,7 @@ use crate::head;
 use crate::instance::{Instance, Place};
 use crate::reply::{Held, Reply};
 use crate::routes::Pool;
+use crate::sharing;
 use crate::site::Route;
 use crate::split::Ticket;
 use crate::tally::Door;
@@ -60,6 +61,8 @@ pub(crate) enum Entry {
     Link {
         /// Whose link.
         from: InstanceId,
+        /// Its environment, where that is another one: it is let in only where the service is exported to it.
+        guest: Option<EnvId>,
         /// Where it leads.
         service: (EnvId, Name),
     },
@@ -126,9 +129,11 @@ pub(crate) async fn answer(
     let mut response = answer.unwrap_or_else(|failure| {
         tracing::debug!(request = ?id, status = %failure.status, "{}", failure.sentence);
         account.failed(&failure);
-        failure
-            .answer(&asked, &id)
-            .map(|page| Reply::Page(Full::new(page)))
+        let page = match sharing::words(&client.entry, &failure) {
+            Some(words) => failure.answer_saying(&words, &asked, &id),
+            None => failure.answer(&asked, &id),
+        };
+        page.map(|page| Reply::Page(Full::new(page)))
     });
     account.begins(response.status());
     let headers = response.headers_mut();
@@ -234,6 +239,8 @@ struct Exchange<'a> {
     /// `Set-Cookie` for a client that comes back to another instance from now on.
     comes_back: RefCell<Option<HeaderValue>>,
     upload: Rc<Upload>,
+    /// Whether it has waited for its client to take something, and goes on now.
+    patient: Cell<bool>,
     grpc: bool,
     protocol: Option<HeaderValue>,
     /// Of a websocket over HTTP/2.
@@ -275,10 +282,18 @@ impl<'a> Exchange<'a> {
                 head::set_forwarded(&mut headers, outside, &authority);
                 (Target::Host(host), outside.scheme)
             }
-            Entry::Link { from, service } => {
+            Entry::Link {
+                from,
+                guest,
+                service,
+            } => {
                 headers.remove(head::PROBE);
                 head::forget_holder(&mut headers);
-                headers.insert("ward-from", from_header(from));
+                headers.insert("ward-from", from_header(from.as_str()));
+                match guest {
+                    Some(guest) => headers.insert(head::GUEST, from_header(guest.as_str())),
+                    None => headers.remove(head::GUEST),
+                };
                 (Target::Service(service), "http")
             }
             Entry::Probe { service, release } => {
@@ -320,6 +335,7 @@ impl<'a> Exchange<'a> {
             ticket: OnceCell::new(),
             comes_back: RefCell::default(),
             upload,
+            patient: Cell::new(false),
             grpc,
             protocol,
             knock,
@@ -338,6 +354,11 @@ impl<'a> Exchange<'a> {
         let mut slot = None;
         loop {
             self.in_time()?;
+            if !self.patient.get() && self.client.is_stuck() {
+                // Who waits for its client keeps no instance busy.
+                slot = None;
+                Box::pin(self.unstuck()).await?;
+            }
             if slot.is_none() {
                 slot = self.slot(&pool).await?;
             }
@@ -359,6 +380,7 @@ impl<'a> Exchange<'a> {
                     }
                     return Ok(answered);
                 }
+                Err((_, Broken::Stuck)) => {}
                 Err((serial, broken)) => {
                     course.failed(serial, broken, |sent| self.may_repeat(sent))?
                 }
@@ -467,6 +489,10 @@ impl<'a> Exchange<'a> {
             }
             Err(SendError::Cut) => Err(Broken::Perhaps(Failure::CUT)),
             Err(SendError::Connect(error)) => Err(unreachable(&place, &error)),
+            Err(SendError::Stuck) => {
+                self.account.tries_not();
+                Err(Broken::Stuck)
+            }
             Err(SendError::Unspoken) => {
                 place.failed();
                 Err(Broken::Final(Failure::UNSPOKEN))
@@ -599,6 +625,6 @@ fn origin_form(uri: &Uri) -> PathAndQuery {
     path.unwrap_or_else(|| PathAndQuery::from_static("/"))
 }
 
-fn from_header(from: &InstanceId) -> HeaderValue {
-    HeaderValue::try_from(from.as_str()).expect("ids are letters, digits and hyphens")
+fn from_header(id: &str) -> HeaderValue {
+    HeaderValue::try_from(id).expect("ids are letters, digits, hyphens and slashes")
 }

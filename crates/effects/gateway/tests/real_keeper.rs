@@ -205,6 +205,7 @@ impl World {
                 probe: None,
                 maintenance: None,
                 asleep: None,
+                exports: Vec::new(),
                 guard: Default::default(),
                 balance: Default::default(),
             }],

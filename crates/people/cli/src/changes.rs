@@ -155,9 +155,8 @@ pub(crate) fn plan(printer: &Printer, plan: &PlanView, rendered: &str) {
         return;
     }
     printer.data(&format!("{}   {from} → {to}\n", plan.env));
-    lines(&told(plan))
-        .iter()
-        .for_each(|line| printer.data(line));
+    let told = told(plan);
+    lines(&told).iter().for_each(|line| printer.data(line));
     printer.data("\nwhat a deploy does:");
     for (number, step) in plan.steps.iter().enumerate() {
         let mark = if step.destructive { "!" } else { " " };
@@ -167,7 +166,7 @@ pub(crate) fn plan(printer: &Printer, plan: &PlanView, rendered: &str) {
     printer.data("");
     drift(printer, &plan.drift);
     cost(printer, &plan.cost);
-    printer.data(&counted(&plan.summary));
+    printer.data(&counted(&Summary::of(&told, &plan.steps)));
     plan.notes.iter().for_each(|note| printer.say(note));
     printer.text(rendered);
     if plan.outcome == Outcome::Forbidden {

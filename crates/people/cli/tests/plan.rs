@@ -224,7 +224,7 @@ fn a_plan_that_is_not_what_was_written_is_refused() {
     assert_eq!(kept.len(), 1, "{kept:?}");
     fs::write(&kept[0], good.replace("\"by\"", "\"yb\"")).unwrap();
     ward.run(&["deploy", "--plan", "good.json"])
-        .fails(1, &["is damaged"]);
+        .fails(1, &["as it was written"]);
     fs::remove_file(&kept[0]).unwrap();
     ward.run(&["deploy", "--plan", "good.json"])
         .fails(1, &["this Ward has no plan"]);

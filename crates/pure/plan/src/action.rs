@@ -7,6 +7,7 @@ use ward_types::maintenance::Maintenance;
 use ward_types::release::{Gap, Phase};
 use ward_types::route::Route;
 use ward_types::run::Attempt;
+use ward_types::sharing::Export;
 use ward_types::sleep::{Alarm, Drowsiness};
 use ward_types::spec::{Probe, Schema};
 use ward_types::table::Split;
@@ -184,4 +185,6 @@ pub struct PlannedPool {
     pub maintenance: Option<Maintenance>,
     /// Since when the environment sleeps whose requests are held.
     pub asleep: Option<Timestamp>,
+    /// Who of other stacks may link to it.
+    pub exports: Vec<Export>,
 }

@@ -13,9 +13,7 @@ mod steps;
 mod walk;
 
 use serde_json::Value;
-use ward_types::changes::{
-    Change, ChangeKind, Component, ComponentKind, CostChange, PlannedStep, Summary,
-};
+use ward_types::changes::{Change, ChangeKind, Component, ComponentKind, CostChange};
 use ward_types::id::Name;
 use ward_types::release::Release;
 
@@ -55,20 +53,6 @@ pub fn of_values(between: Between, from: &Value, to: &Value) -> Vec<Change> {
 fn written(release: Option<&Release>) -> Value {
     let written = release.and_then(|release| serde_json::to_value(release).ok());
     written.unwrap_or_else(|| Value::Object(serde_json::Map::new()))
-}
-
-/// How many changes and steps there are of each kind.
-#[must_use]
-pub fn summary(changes: &[Change], steps: &[PlannedStep]) -> Summary {
-    let of = |kind| changes.iter().filter(|change| change.kind == kind).count() as u64;
-    let destructive = changes.iter().filter(|change| change.destructive).count();
-    let steps = steps.iter().filter(|step| step.destructive).count();
-    Summary {
-        add: of(ChangeKind::Add),
-        change: of(ChangeKind::Change),
-        remove: of(ChangeKind::Remove),
-        destructive: (destructive + steps) as u64,
-    }
 }
 
 /// What both take of their machine.

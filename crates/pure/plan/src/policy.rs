@@ -4,10 +4,13 @@
 //! is found too; only what is about a change (a database that goes, a day on which nothing changes) asks for one. What
 //! keeps an environment as it is is not asked, and neither is going back: that is for the caller to see to.
 
+use std::collections::BTreeMap;
+
 use ward_types::changes::{Change, ChangeKind, ComponentKind};
 use ward_types::id::Name;
 use ward_types::policy::{Day, Level, Origin, Policy, Rule, Violation, Waivers};
 use ward_types::route::{Audience, Https, RouteSpec};
+use ward_types::sharing::Importer;
 use ward_types::spec::{Base, EnvSpec, ImageSource, ServiceSpec};
 use ward_types::time::Timestamp;
 
@@ -19,6 +22,8 @@ pub struct Wanted<'a> {
     pub changes: &'a [Change],
     /// The policy of what serves: its rules about changes hold for the change that takes them away, too.
     pub served: Option<&'a Policy>,
+    /// The links of other stacks that what serves lets in, and what is wanted would not.
+    pub lost: &'a [Importer],
     /// Where this Ward's own registry is reached, as `HOST:PORT`.
     pub registry: &'a str,
     /// Which day it is in a time zone; `None`: nobody knows that zone, and its freezes hold.
@@ -61,6 +66,7 @@ fn about_changes(policy: &Policy) -> Policy {
     Policy {
         database_removed: policy.database_removed,
         volume_removed: policy.volume_removed,
+        export_removed: policy.export_removed,
         freeze: policy.freeze.clone(),
         ..Policy::default()
     }
@@ -99,6 +105,7 @@ fn broken(wanted: &Wanted<'_>, rule: Rule, policy: &Policy) -> Vec<Broken> {
     match rule {
         Rule::DatabaseRemoved => removed(wanted, ComponentKind::Database),
         Rule::VolumeRemoved => removed(wanted, ComponentKind::Volume),
+        Rule::ExportRemoved => unexported(wanted.lost),
         Rule::MinInstances => services()
             .filter_map(|(name, service)| few(name, service, policy.instances))
             .collect(),
@@ -130,6 +137,28 @@ fn removed(wanted: &Wanted<'_>, kind: ComponentKind) -> Vec<Broken> {
         })
     });
     gone.collect()
+}
+
+/// One for each service, whoever links to it.
+fn unexported(lost: &[Importer]) -> Vec<Broken> {
+    let mut linked: BTreeMap<&Name, Vec<&Importer>> = BTreeMap::new();
+    for one in lost {
+        linked.entry(&one.to).or_default().push(one);
+    }
+    let broken = linked.into_iter().map(|(service, by)| Broken {
+        path: format!("service.{service}.export"),
+        message: format!(
+            "{service} would not be exported any more to whoever links to it: {}",
+            words(&by)
+        ),
+        way_out: format!("keep `{service}` and its `export`, or take the links away first"),
+    });
+    broken.collect()
+}
+
+fn words(importers: &[&Importer]) -> String {
+    let all: Vec<String> = importers.iter().map(ToString::to_string).collect();
+    all.join(", ")
 }
 
 fn few(name: &Name, service: &ServiceSpec, least: u32) -> Option<Broken> {

@@ -167,6 +167,7 @@ pub(crate) fn pool(
         probe: None,
         maintenance: scene.env.maintained.of(name).cloned(),
         asleep: None,
+        exports: service.exports.clone(),
     }
 }
 
@@ -182,6 +183,7 @@ fn is_same(pool: &Pool, plan: &PlannedPool) -> bool {
         && pool.probe == plan.probe
         && pool.maintenance == plan.maintenance
         && pool.asleep == plan.asleep
+        && same_set(pool.exports.iter(), plan.exports.iter())
         && same_set(pool.routes.iter(), plan.routes.iter())
         && same_set(
             pool.endpoints.iter().map(|e| &e.instance),

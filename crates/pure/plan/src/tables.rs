@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 
 use ward_types::id::{InstanceId, Name, ReleaseId};
 use ward_types::keeper::Role;
+use ward_types::sharing::Export;
 use ward_types::spec::{Sticky, Strategy};
 use ward_types::table::{Pool, Split};
 
@@ -219,12 +220,21 @@ fn staying(scene: &Scene, pool: &Pool, left: Vec<InstanceId>) -> PlannedPool {
     PlannedPool {
         service: pool.service.clone(),
         routes: pool.routes.clone(),
-        endpoints: left,
         split: None,
         probe: None,
         maintenance: scene.env.maintained.of(&pool.service).cloned(),
         asleep: None,
+        exports: exports(scene, pool, left.first()),
+        endpoints: left,
     }
+}
+
+/// Whom the release of an instance in a pool lets in.
+fn exports(scene: &Scene, pool: &Pool, of: Option<&InstanceId>) -> Vec<Export> {
+    let mut endpoints = pool.endpoints.iter();
+    let endpoint = of.and_then(|id| endpoints.find(|e| e.instance == *id));
+    let service = endpoint.and_then(|e| scene.service(e.release, &pool.service));
+    service.map_or(Vec::new(), |service| service.exports.clone())
 }
 
 /// The healthy instances in a pool, of the release that serves if there are any.

@@ -7,19 +7,20 @@ use std::fmt::Write;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use ward_plan::changes::{Between, changes, cost, cost_change, set_aside, steps, summary};
+use ward_plan::changes::{Between, changes, cost, cost_change, set_aside, steps};
 use ward_types::balance::{Affinity, Balance};
-use ward_types::changes::{Change, ChangeKind};
+use ward_types::changes::{Change, ChangeKind, Summary};
 use ward_types::configuration::Configured;
 use ward_types::guard::{Concurrency, Guard, LimitBy, Rate, RateLimit};
 use ward_types::id::{Digest, EnvId, Name, ReleaseId};
 use ward_types::policy::{Freeze, Level, Policy};
-use ward_types::release::{Build, Release};
+use ward_types::release::{Build, Environment, Release};
 use ward_types::route::{
     Audience, Forwarded, HeaderCondition, Https, Prefix, RouteSettings, RouteSpec, StandardHeaders,
 };
 use ward_types::run::{JobSpec, Missed, Overlap, Schedule};
 use ward_types::secrets::{SecretName, SecretPlace, SecretSpec};
+use ward_types::sharing::{Export, SharedLink};
 use ward_types::spec::{
     Amount, Analysis, Base, CanaryStep, DatabaseEngine, DatabaseSpec, Deadlines, EgressSpec,
     EnvSpec, HealthSpec, ImageSource, Inconclusive, Probe, ReleaseCommand, Schema, ServiceSpec,
@@ -32,6 +33,11 @@ use ward_types::volume::{Snapshots, VolumeSpec};
 
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
+}
+
+/// An environment without data yet.
+fn new() -> Environment {
+    Environment::new(EnvId::parse("shop/dev").unwrap())
 }
 
 fn job() -> JobSpec {
@@ -105,6 +111,7 @@ fn rich() -> EnvSpec {
         protected: true,
         policy: Policy {
             database_removed: Level::Deny,
+            export_removed: Level::Warn,
             volume_removed: Level::Deny,
             min_instances: Level::Warn,
             instances: 3,
@@ -155,6 +162,8 @@ fn web() -> ServiceSpec {
         }),
         instances: 2,
         links: vec![name("db"), name("worker")],
+        shared_links: vec![SharedLink::parse("claims/api").unwrap()],
+        exports: vec![Export::parse("plans/*").unwrap()],
         egress: vec![
             EgressSpec {
                 host: "api.example.com".to_owned(),
@@ -271,6 +280,8 @@ fn worker() -> ServiceSpec {
         health: None,
         instances: 1,
         links: Vec::new(),
+        shared_links: Vec::new(),
+        exports: Vec::new(),
         egress: Vec::new(),
         env: BTreeMap::new(),
         memory: None,
@@ -566,11 +577,11 @@ fn a_new_environment_is_added_whole_and_says_what_is_done() {
     assert!(found.iter().all(|change| change.kind == ChangeKind::Add));
     let mut text = transcript(&found);
     writeln!(text, "---").unwrap();
-    for step in steps(None, &to) {
+    for step in steps(&new(), None, &to) {
         writeln!(text, "{}", step.text).unwrap();
     }
     insta::assert_snapshot!(text);
-    assert_eq!(summary(&found, &[]).add, found.len() as u64);
+    assert_eq!(Summary::of(&found, &[]).add, found.len() as u64);
 }
 
 #[test]
@@ -590,7 +601,7 @@ fn what_is_destructive_is_marked_and_counted() {
     web.instances = 4;
     let to = release(5, spec);
     let found = changes(Between::Releases, Some(&from), Some(&to));
-    let steps = steps(Some(&from), &to);
+    let steps = steps(&new(), Some(&from), &to);
     let mut text = transcript(&found);
     writeln!(text, "---").unwrap();
     for step in &steps {
@@ -608,7 +619,7 @@ fn what_is_destructive_is_marked_and_counted() {
         "---\n{}\n{}\n{:?}",
         cost.before,
         cost.after,
-        summary(&found, &steps)
+        Summary::of(&found, &steps)
     )
     .unwrap();
     insta::assert_snapshot!(text);

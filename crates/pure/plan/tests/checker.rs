@@ -151,6 +151,7 @@ fn route(service: &str, endpoints: &[&str]) -> Action {
             probe: None,
             maintenance: None,
             asleep: None,
+            exports: Vec::new(),
         }],
     }
 }
@@ -224,6 +225,7 @@ fn word(objection: &Objection) -> &'static str {
         Objection::RoutesBlindly => "routes blindly",
         Objection::RoutesEarly => "routes early",
         Objection::WrongMaintenance { .. } => "wrong maintenance",
+        Objection::LetsIn { .. } => "lets in",
         Objection::RoutesDown => "routes down",
         Objection::StopsDatabase { .. } => "stops database",
         Objection::SecondDatabase { .. } => "second database",
@@ -254,7 +256,7 @@ fn word(objection: &Objection) -> &'static str {
     }
 }
 
-const WORDS: usize = 45;
+const WORDS: usize = 46;
 
 /// One wrong plan: what is wrong with it, the world, the plan, and the objection that it must meet.
 type Wrong = (&'static str, Case, Vec<Action>, &'static str);
@@ -329,6 +331,7 @@ fn split(endpoints: &[&str], percent: u8, sticky: Option<Sticky>) -> Action {
             probe: None,
             maintenance: None,
             asleep: None,
+            exports: Vec::new(),
         }],
     }
 }

@@ -5,9 +5,10 @@
 use ward_plan::changes::{Between, changes};
 use ward_plan::policy::{Wanted, violations, waive};
 use ward_types::changes::Change;
-use ward_types::id::ReleaseId;
+use ward_types::id::{EnvId, Name, ReleaseId};
 use ward_types::policy::{Day, Freeze, Level, Origin, Policy, Rule, Violation, Waiver, Waivers};
 use ward_types::release::{Build, Release};
+use ward_types::sharing::{Importer, lost};
 use ward_types::spec::EnvSpec;
 use ward_types::time::Timestamp;
 
@@ -62,6 +63,7 @@ fn judged(
         spec,
         changes,
         served: None,
+        lost: &[],
         registry: HERE,
         today: &|zone| (zone == "UTC").then(|| Day::parse(day.unwrap()).unwrap()),
     };
@@ -286,6 +288,7 @@ fn a_change_that_drops_the_rule_it_breaks_is_found() {
         spec: &to,
         changes: &changes,
         served,
+        lost: &[],
         registry: HERE,
         today: &|_| Day::parse("2026-12-24"),
     };
@@ -295,4 +298,58 @@ fn a_change_that_drops_the_rule_it_breaks_is_found() {
     };
     assert_eq!(rules(None), []);
     assert_eq!(rules(Some(&served)), [Rule::DatabaseRemoved, Rule::Freeze]);
+}
+
+/// Whoever links to it is named, once for each service, and what serves is asked as well.
+#[test]
+fn an_export_that_others_use_is_not_taken_back() {
+    let before = spec(
+        &service(serde_json::json!({"exports": ["returns", "plans/*"]})),
+        "",
+    );
+    let after = spec(&service(serde_json::json!({"exports": ["plans/*"]})), "");
+    let importer = |env: &str, to: &str| Importer {
+        env: EnvId::parse(env).unwrap(),
+        service: Name::parse("api").unwrap(),
+        to: Name::parse(to).unwrap(),
+    };
+    let importers = [
+        importer("returns/prod", "web"),
+        importer("returns/dev", "web"),
+        importer("plans/dev", "web"),
+        importer("returns/prod", "db"),
+    ];
+    assert_eq!(lost(&before, &after, &importers), importers[..1]);
+    assert_eq!(lost(&before, &spec("", ""), &importers).len(), 2);
+    assert_eq!(lost(&after, &before, &importers), []);
+    let lost = lost(&before, &spec("", ""), &importers);
+    let served = Policy {
+        export_removed: Level::Deny,
+        ..Policy::default()
+    };
+    let empty = spec("", "");
+    let wanted = |served, lost| Wanted {
+        spec: &empty,
+        changes: &[],
+        served,
+        lost,
+        registry: HERE,
+        today: &|_| None,
+    };
+    let found = violations(&wanted(Some(&served), &lost), &Policy::default());
+    let [one] = found.as_slice() else {
+        panic!("one for the service: {found:?}");
+    };
+    assert_eq!(
+        (one.rule, one.path.as_str()),
+        (Rule::ExportRemoved, "service.web.export")
+    );
+    for env in ["api of returns/prod", "api of plans/dev"] {
+        assert!(one.message.contains(env), "{}", one.message);
+    }
+    assert_eq!(violations(&wanted(None, &lost), &Policy::default()), []);
+    assert_eq!(
+        violations(&wanted(Some(&served), &[]), &Policy::default()),
+        []
+    );
 }

@@ -409,6 +409,7 @@ fn gateway(
             probe: any_probe(dice),
             maintenance: None,
             asleep: asleep.filter(|_| dice.chance(80)),
+            exports: declared.exports.clone(),
             guard: ward_types::guard::Guard::default(),
             balance: ward_types::balance::Balance::default(),
         });
@@ -490,6 +491,7 @@ fn left_by_r2(specs: [EnvSpec; 3], reason: Reason, phase: Phase, left: &[&str]) 
             probe: None,
             maintenance: None,
             asleep: None,
+            exports: Vec::new(),
             guard: ward_types::guard::Guard::default(),
             balance: ward_types::balance::Balance::default(),
         });

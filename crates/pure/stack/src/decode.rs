@@ -14,6 +14,7 @@ use ward_types::balance::{Affinity, Balance};
 use ward_types::guard::{Concurrency, Guard, LimitBy, Rate, RateLimit};
 use ward_types::id::{EnvId, Name};
 use ward_types::run::{JobSpec, Missed, Overlap, Schedule};
+use ward_types::sharing::{Export, SharedLink};
 use ward_types::spec::{
     Base, CopyData, DatabaseEngine, DatabaseSpec, Deadlines, EgressSpec, EnvSpec, HealthSpec,
     ImageSource, ReleaseCommand, Schema, SeedCommand, ServiceSpec,
@@ -97,6 +98,8 @@ fn service(at: &At<'_>) -> Option<ServiceSpec> {
             .texts("links")
             .filter_map(|link| Name::parse(link).ok())
             .collect(),
+        shared_links: at.texts("links").filter_map(SharedLink::parse).collect(),
+        exports: at.texts("export").filter_map(Export::parse).collect(),
         egress: egress(at),
         env: at.pairs("env"),
         secrets: secret::places(&at.pairs("secrets")),

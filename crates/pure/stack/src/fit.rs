@@ -9,6 +9,7 @@ pub(crate) mod links;
 mod routes;
 mod schema;
 mod secrets;
+mod sharing;
 mod volumes;
 
 use crate::keys::{self, Key, Need};
@@ -34,6 +35,7 @@ pub(crate) fn check(env: &Table) -> Vec<Mistake> {
     mistakes.extend(same_names(env));
     mistakes.extend(routes::check(env));
     mistakes.extend(links::check(env));
+    mistakes.extend(sharing::check(env));
     mistakes.extend(cycle::check(env));
     mistakes.extend(jobs::check(env));
     mistakes

@@ -222,9 +222,12 @@ pub const KEYS: &[Key] = &[
     Key::new("service.*.instances", Kind::Count { least: 0, most: 100, port: false }, Need::Default("1"), "2")
         .about("How many instances run. 0 declares a service and runs none of it.")
         .also(&["replicas", "scale", "count", "min_machines_running", "num"]),
-    Key::new("service.*.links", Kind::List { of: Rule::Name, at_least: 0 }, Need::Default("[]"), r#"["db"]"#)
-        .about("The services and databases of this stack that it may reach, each by its name: `http://api:8080`. A link to a database also sets `DATABASE_URL`, `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD` and `PGDATABASE`.")
+    Key::new("service.*.links", Kind::List { of: Rule::Link, at_least: 0 }, Need::Default("[]"), r#"["db"]"#)
+        .about("What it may reach. The services and databases of this stack, each by its name: `http://api:8080`. A link to a database also sets `DATABASE_URL`, `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD` and `PGDATABASE`. And services that other stacks export: `claims/api` is the service `api` of the stack `claims`, in the environment of the same name, and is reached as `http://api.claims`; `claims@prod/api` names the environment.")
         .also(&["depends_on", "needs", "requires", "dependencies"]),
+    Key::new("service.*.export", Kind::List { of: Rule::Export, at_least: 0 }, Need::Default("[]"), r#"["returns", "plans/*"]"#)
+        .about("Who of other stacks may link to it; nobody without the key. `returns` lets in the environment of the stack `returns` that has the name of this one, `returns/qa` lets in that one, `returns/*` all of them; `*` and `*/*` stand for any stack.")
+        .also(&["exports", "expose", "share", "shared_with", "shared"]),
     Key::new("service.*.egress", Kind::List { of: Rule::Address, at_least: 0 }, Need::Default("[]"), r#"["api.example.com:443"]"#)
         .about("The outside addresses that it may reach over TCP, as `HOST:PORT`. It reaches no other.")
         .also(&["outbound", "allow", "external"]),
@@ -510,6 +513,9 @@ pub const KEYS: &[Key] = &[
     Key::new("policy.volume_removed", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
         .about("No volume is removed, neither from the file nor by `ward volume delete`, and `ward down --purge` removes no data.")
         .also(&["no_volume_removed"]),
+    Key::new("policy.export_removed", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
+        .about("No service to which another stack links is removed, or exported to it no more. Without the rule a deploy that does so says who links to it.")
+        .also(&["no_export_removed"]),
     Key::new("policy.min_instances", Kind::CountOr { least: 1, most: 100, words: LEVELS }, Need::Optional, "2")
         .about("Each service with a `port` has at least so many instances; a word: at least 2, and what becomes of fewer.")
         .also(&["instances", "min_replicas"]),

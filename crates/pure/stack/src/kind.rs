@@ -4,12 +4,14 @@
 use ward_types::guard::RATE_RULE;
 use ward_types::id::{NAME_RULE, Name};
 use ward_types::policy::{DAYS_RULE, Freeze};
+use ward_types::sharing::{EXPORT_RULE, LINK_RULE};
 use ward_types::time::Millis;
 use ward_types::unit::{ByteSize, DURATION_RULE, SIZE_RULE, parse_duration};
 
 use crate::mistake::Code;
 use crate::schedule::schedule;
 use crate::secret;
+use crate::sharing;
 use crate::suggest;
 use crate::value::{self, Wrong, quote};
 use crate::volume;
@@ -119,6 +121,10 @@ pub enum Rule {
     },
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// A service or database of the stack, or a service of another one.
+    Link,
+    /// Who of other stacks may link to a service.
+    Export,
     /// `HOST:PORT` outside.
     Address,
     /// An image reference.
@@ -231,6 +237,8 @@ impl Rule {
                 let words: Vec<_> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
                 words.join(" or ")
             }
+            Rule::Link => format!("a name, or {LINK_RULE}"),
+            Rule::Export => EXPORT_RULE.to_owned(),
             Rule::Address => {
                 "`HOST:PORT`, the host a DNS name in lower case or an IPv4 address".to_owned()
             }
@@ -280,6 +288,8 @@ impl Rule {
             }
             Rule::Size { least, most } => size(text, least, most),
             Rule::Choice(words) => choice(text, words),
+            Rule::Link => sharing::link(text),
+            Rule::Export => sharing::export(text),
             Rule::Address => value::egress(text).map(drop),
             Rule::Image => value::image(text),
             Rule::Host => value::host(text),
@@ -304,7 +314,7 @@ impl Rule {
     }
 }
 
-fn name(text: &str) -> Result<(), Wrong> {
+pub(crate) fn name(text: &str) -> Result<(), Wrong> {
     // `localhost` is the instance itself in every sandbox's /etc/hosts.
     if Name::parse(text).is_ok() && text != "localhost" {
         return Ok(());

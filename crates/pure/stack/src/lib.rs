@@ -25,6 +25,7 @@ mod report;
 mod schedule;
 mod secret;
 mod shape;
+mod sharing;
 mod stack;
 mod suggest;
 mod syntax;

@@ -83,6 +83,8 @@ codes! {
     BadSecretName "W0331" "A name that cannot be a secret's" "A letter, then letters, digits, `_` and `-`, at most 64."
     BadSecretPlace "W0332" "A secret that is neither a variable nor a file below /run/" "`\"env\"`, or an absolute path such as `/run/secrets/NAME`."
     BadVolumePath "W0333" "A path at which no volume can be" "An absolute path without `.` and `..`, not below /dev, /etc, /proc, /run, /sys or /tmp."
+    BadLink "W0338" "A link to another stack that does not parse" "`STACK/SERVICE` or `STACK@ENVIRONMENT/SERVICE`; outside addresses go into `egress`."
+    BadExport "W0339" "An export that does not parse" "`STACK`, `STACK/ENVIRONMENT` or `STACK/*`."
 
     LinkToNothing "W0401" "A link to what the stack does not declare" "Link to a service or database of this file; outside addresses go into `egress`."
     LinkToItself "W0402" "A service that links to itself" "Remove the link; an instance reaches itself on localhost."
@@ -104,6 +106,9 @@ codes! {
     TlsTwice "W0418" "Two routes of one host that say different things of its TLS" "Say it in one of them: it holds for the host."
     TlsWithoutHost "W0419" "A route that says something of TLS, but has no host" "Give the route a `host`, or remove `tls`."
     NotByAcme "W0420" "A certificate by ACME that cannot be had" "Wildcards need files; names below `localhost` have certificates of the local authority anyhow."
+    LinkToOwnStack "W0424" "A link by the name of its own stack" "Name the service alone; environments of one stack do not reach each other."
+    ExportWithoutPort "W0425" "An export of a service without a port" "Say on which `port` the application listens, or remove the export."
+    ExportToItself "W0426" "An export to the stack itself" "Remove it; services of one stack name each other in `links` alone."
     JobOfNothing "W0430" "A job of a service that the stack does not declare" "Name a service of this file; its image holds the command."
     SecretCollision "W0431" "A secret in the place of a variable or of another secret" "Keep one of the two, or rename one."
     SecretOfNobody "W0432" "A secret that no service gets" "Name it in the `secrets` of a service, or remove it."
@@ -198,6 +203,7 @@ impl Mistake {
             Code::MissingKey
                 | Code::Conflict
                 | Code::LinkWithoutPort
+                | Code::ExportWithoutPort
                 | Code::RouteWithoutPort
                 | Code::NoHealthCheck
                 | Code::HealthWithoutPort

@@ -301,6 +301,71 @@ fn cases() -> Vec<(Code, &'static str, String)> {
             format!("{STACK}[service.web]\nbuild = {{ dockerfile = \"/Dockerfile\" }}\n"),
         ),
         (
+            Code::BadLink,
+            "three parts",
+            service("links = [\"claims/prod/api\"]"),
+        ),
+        (
+            Code::BadLink,
+            "environment behind",
+            service("links = [\"claims/api@prod\"]"),
+        ),
+        (
+            Code::BadLink,
+            "any stack",
+            service("links = [\"*/api\"]"),
+        ),
+        (
+            Code::BadExport,
+            "part of a name",
+            listening("export = [\"returns/q*\"]"),
+        ),
+        (
+            Code::BadExport,
+            "at",
+            listening("export = [\"returns@qa\"]"),
+        ),
+        (
+            Code::LinkToOwnStack,
+            "service",
+            format!("{}[service.api]\nimage = \"a:1\"\nport = 1\nhealth = \"none\"\n", service("links = [\"s/api\"]")),
+        ),
+        (
+            Code::LinkToOwnStack,
+            "another environment",
+            service("links = [\"s@prod/web\"]"),
+        ),
+        (
+            Code::ExportWithoutPort,
+            "worker",
+            service("export = [\"returns\"]"),
+        ),
+        (
+            Code::ExportToItself,
+            "itself",
+            listening("export = [\"returns\", \"s/*\"]"),
+        ),
+        (
+            Code::LinkCollision,
+            "two environments",
+            service("links = [\"claims/api\", \"claims@prod/api\"]"),
+        ),
+        (
+            Code::LinkCollision,
+            "outside name of another stack",
+            service("links = [\"claims/api\"]\negress = [\"api.claims:443\"]"),
+        ),
+        (
+            Code::UnknownKey,
+            "export of a job",
+            format!("{}[job.close]\nservice = \"web\"\ncommand = [\"a\"]\nexport = [\"returns\"]\n", service("")),
+        ),
+        (
+            Code::UnknownKey,
+            "export of a database",
+            format!("{}[database.db]\nengine = \"postgres\"\nexport = [\"returns\"]\n", service("")),
+        ),
+        (
             Code::BadEgress,
             "url",
             service("egress = [\"https://api.example.com/v1\"]"),

@@ -26,6 +26,9 @@ pub struct AccessLine {
     /// The instance that asked over a link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<InstanceId>,
+    /// Its environment, where that is of another stack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_env: Option<EnvId>,
     /// `TLSv1.3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<String>,

@@ -197,6 +197,8 @@ pub enum StepKind {
     Snapshot,
     /// A release command runs.
     ReleaseCommand,
+    /// A seed command fills new data.
+    Seed,
     /// New instances start and take over.
     Instances,
     /// Instances end that nothing replaces.
@@ -216,6 +218,22 @@ pub struct Summary {
     pub remove: u64,
     /// Changes and steps that are destructive.
     pub destructive: u64,
+}
+
+impl Summary {
+    /// Of changes and steps.
+    #[must_use]
+    pub fn of(changes: &[Change], steps: &[PlannedStep]) -> Self {
+        let of = |kind| changes.iter().filter(|change| change.kind == kind).count() as u64;
+        let destructive = changes.iter().filter(|change| change.destructive).count();
+        let steps = steps.iter().filter(|step| step.destructive).count();
+        Self {
+            add: of(ChangeKind::Add),
+            change: of(ChangeKind::Change),
+            remove: of(ChangeKind::Remove),
+            destructive: (destructive + steps) as u64,
+        }
+    }
 }
 
 /// What was seen to be other than the log says it should be, at the moment of the plan or since the last deployment.

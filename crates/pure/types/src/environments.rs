@@ -7,7 +7,7 @@ use crate::id::{EnvId, Name, ReleaseId};
 use crate::life::{Ending, Expiry, Origin, Said};
 use crate::sleep::Sleep;
 use crate::time::{Millis, Timestamp};
-use crate::view::Until;
+use crate::view::{SharingView, Until};
 
 /// The body of `POST /v1/environments/create`: a copy of an environment, by digest. The answer is a stream of
 /// [`Progress`](crate::view::Progress).
@@ -127,6 +127,9 @@ pub struct EnvironmentDetail {
     pub addresses: Vec<String>,
     /// Its services.
     pub services: Vec<Name>,
+    /// What it shares with other stacks, and links to there.
+    #[serde(default, skip_serializing_if = "SharingView::is_empty")]
+    pub sharing: SharingView,
     /// Its databases, each with what its data takes of the disk.
     pub databases: Vec<DataView>,
 }

@@ -25,6 +25,7 @@ pub mod run;
 pub mod schema;
 pub mod secret;
 pub mod secrets;
+pub mod sharing;
 pub mod sleep;
 pub mod source;
 pub mod spec;

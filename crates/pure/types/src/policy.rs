@@ -18,6 +18,8 @@ pub enum Rule {
     DatabaseRemoved,
     /// No volume is removed.
     VolumeRemoved,
+    /// No export is removed that another stack uses.
+    ExportRemoved,
     /// Each service that takes requests has so many instances.
     MinInstances,
     /// No public route answers without TLS.
@@ -34,9 +36,10 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 8] = [
+    pub const ALL: [Rule; 9] = [
         Rule::DatabaseRemoved,
         Rule::VolumeRemoved,
+        Rule::ExportRemoved,
         Rule::MinInstances,
         Rule::Tls,
         Rule::HostBase,
@@ -51,6 +54,7 @@ impl Rule {
         match self {
             Rule::DatabaseRemoved => "database_removed",
             Rule::VolumeRemoved => "volume_removed",
+            Rule::ExportRemoved => "export_removed",
             Rule::MinInstances => "min_instances",
             Rule::Tls => "tls",
             Rule::HostBase => "host_base",
@@ -66,6 +70,7 @@ impl Rule {
         match self {
             Rule::DatabaseRemoved => "no database is removed, and no data purged",
             Rule::VolumeRemoved => "no volume is removed, and no data purged",
+            Rule::ExportRemoved => "no export is removed that another stack links to",
             Rule::MinInstances => "each service with a port has so many instances",
             Rule::Tls => "no public route answers without TLS, and each has a certificate",
             Rule::HostBase => "no image lies on the machine's own files",
@@ -133,6 +138,9 @@ pub struct Policy {
     /// [`Rule::VolumeRemoved`].
     #[serde(skip_serializing_if = "Level::is_off")]
     pub volume_removed: Level,
+    /// [`Rule::ExportRemoved`].
+    #[serde(skip_serializing_if = "Level::is_off")]
+    pub export_removed: Level,
     /// [`Rule::MinInstances`].
     #[serde(skip_serializing_if = "Level::is_off")]
     pub min_instances: Level,
@@ -174,6 +182,7 @@ impl Policy {
         Self {
             database_removed: Level::Deny,
             volume_removed: Level::Deny,
+            export_removed: Level::Deny,
             min_instances: Level::Deny,
             instances: FEW_INSTANCES,
             tls: Level::Deny,
@@ -190,6 +199,7 @@ impl Policy {
         match rule {
             Rule::DatabaseRemoved => self.database_removed,
             Rule::VolumeRemoved => self.volume_removed,
+            Rule::ExportRemoved => self.export_removed,
             Rule::MinInstances => self.min_instances,
             Rule::Tls => self.tls,
             Rule::HostBase => self.host_base,

@@ -13,6 +13,7 @@ use crate::policy::Policy;
 pub use crate::route::RouteSpec;
 use crate::run::JobSpec;
 use crate::secrets::{SecretName, SecretPlace, SecretSpec};
+use crate::sharing::{Export, SharedLink};
 use crate::time::Millis;
 use crate::unit::ByteSize;
 use crate::volume::VolumeSpec;
@@ -118,6 +119,12 @@ pub struct ServiceSpec {
     pub instances: u32,
     /// What it may reach inside the stack.
     pub links: Vec<Name>,
+    /// What it may reach in other stacks, where these export it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared_links: Vec<SharedLink>,
+    /// Who of other stacks may link to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exports: Vec<Export>,
     /// What it may reach outside.
     pub egress: Vec<EgressSpec>,
     /// Environment variables. No secret belongs here.

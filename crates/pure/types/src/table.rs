@@ -15,6 +15,7 @@ use crate::id::{EnvId, Generation, InstanceId, Name, ReleaseId, Term};
 use crate::maintenance::Maintenance;
 use crate::route::Route;
 use crate::secret::Secret;
+use crate::sharing::Export;
 use crate::spec::{Probe, Sticky};
 use crate::tally::GatewayTally;
 use crate::time::{Millis, Timestamp};
@@ -74,6 +75,8 @@ pub struct Pool {
     /// Since when its environment sleeps, if it does or wakes just now: requests that find no instance wait for it to
     /// wake, for as long as [`HELD_FOR`](crate::sleep::HELD_FOR) says.
     pub asleep: Option<Timestamp>,
+    /// Who of other stacks may link to it.
+    pub exports: Vec<Export>,
     /// What its clients may take.
     pub guard: Guard,
     /// How its requests are placed on its instances.
@@ -99,6 +102,8 @@ struct Written {
     #[serde(default)]
     asleep: Option<Timestamp>,
     #[serde(default)]
+    exports: Vec<Export>,
+    #[serde(default)]
     guard: Guard,
     #[serde(default)]
     balance: Balance,
@@ -116,6 +121,7 @@ impl From<Written> for Pool {
             probe: written.probe,
             maintenance: written.maintenance,
             asleep: written.asleep,
+            exports: written.exports,
             guard: written.guard,
             balance: written.balance,
         }
@@ -140,6 +146,8 @@ impl Serialize for Pool {
             maintenance: Option<&'a Maintenance>,
             #[serde(skip_serializing_if = "Option::is_none")]
             asleep: Option<Timestamp>,
+            #[serde(skip_serializing_if = "<[Export]>::is_empty")]
+            exports: &'a [Export],
             #[serde(skip_serializing_if = "Guard::is_default")]
             guard: &'a Guard,
             #[serde(skip_serializing_if = "Balance::is_default")]
@@ -157,6 +165,7 @@ impl Serialize for Pool {
             probe: self.probe.as_ref(),
             maintenance: self.maintenance.as_ref(),
             asleep: self.asleep,
+            exports: &self.exports,
             guard: &self.guard,
             balance: &self.balance,
         };
@@ -490,6 +499,7 @@ mod tests {
             probe: None,
             maintenance: None,
             asleep: None,
+            exports: Vec::new(),
             guard: Guard::default(),
             balance: Balance::default(),
         }

@@ -8,6 +8,7 @@ mod output;
 mod pipelines;
 mod policy;
 mod secrets;
+mod sharing;
 mod sources;
 mod status;
 mod volumes;
@@ -38,6 +39,7 @@ pub use secrets::{
     RekeyRequest, RekeyView, RotateRequest, SecretRequest, SecretSetting, SecretVersionView,
     SecretView, SecretsView,
 };
+pub use sharing::{ExportView, LinkState, SharedLinkView, SharingView};
 pub use sources::{
     AddSource, AddedSource, BuildRequest, CommitView, KeptDeployRequest, Looked, Pushed,
     PushedRequest, RemoveSource, SetToken, SourceView, SyncRequest, Token,

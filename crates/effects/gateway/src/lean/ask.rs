@@ -195,7 +195,7 @@ impl Reader<'_> {
             b"content-type" if head::is_grpc_content(value) => return None,
             b"host" | b"content-length" | b"transfer-encoding" | b"upgrade" | b"expect" | b"te"
             | b"trailer" => return None,
-            b"ward-probe" | b"ward-from" => return Some(Line::Dropped),
+            b"ward-probe" | b"ward-from" | b"ward-from-env" => return Some(Line::Dropped),
             name if head::is_of_hop(name) => return Some(Line::Dropped),
             b"x-request-id" => {
                 if !std::mem::replace(seen_id, true) && head::is_plain_id(value) {

@@ -18,6 +18,7 @@ use super::timer::Timer;
 use super::{Handed, Parted, Resume};
 use crate::client::{Client, Shared, Socket};
 use crate::clock;
+use crate::head;
 use crate::proxy::Entry;
 use crate::tally::Open;
 use crate::worker::{Phase, Worker};
@@ -266,7 +267,17 @@ fn origin(entry: &Entry) -> Vec<u8> {
             }
             lines
         }
-        Entry::Link { from, .. } => format!("ward-from: {from}\r\n").into_bytes(),
+        Entry::Link { from, guest, .. } => {
+            let mut lines = format!("ward-from: {from}\r\n").into_bytes();
+            if let Some(guest) = guest {
+                push_line(
+                    &mut lines,
+                    head::GUEST.as_bytes(),
+                    guest.as_str().as_bytes(),
+                );
+            }
+            lines
+        }
         Entry::Probe { .. } => Vec::new(),
     }
 }

@@ -11,6 +11,7 @@ use crate::failure::{Asked, Failure};
 use crate::gate::{self, Visit};
 use crate::routes::{Pool, Routes};
 use crate::settings::Settings;
+use crate::sharing;
 
 impl Exchange<'_> {
     /// Finds the route of a request of the outside, and its answer if it does not go on to an instance.
@@ -106,8 +107,10 @@ impl Exchange<'_> {
             Target::Service(service) | Target::Release(service, _) => service,
         };
         match routes.by_service(service) {
+            Some(pool) if !sharing::admits(&self.client.entry, pool) => Err(Failure::NOT_EXPORTED),
             Some(pool) => Ok(Arc::clone(pool)),
             None if routes.table.generation.0 == 0 => Err(Failure::NO_TABLE),
+            None if sharing::is_guest(&self.client.entry) => Err(Failure::NOT_THERE),
             None => Err(Failure::NO_INSTANCE),
         }
     }

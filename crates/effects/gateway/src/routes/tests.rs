@@ -26,6 +26,7 @@ fn table(generation: u64, instances: &[&str]) -> Table {
             probe: None,
             maintenance: None,
             asleep: None,
+            exports: Vec::new(),
             guard: ward_types::guard::Guard::default(),
             balance: ward_types::balance::Balance::default(),
         }],

@@ -17,6 +17,15 @@ use crate::world::{Start, World, env, eventually};
 
 /// Makes a connection as an application would, and hands its other end over as a keeper does.
 pub(crate) async fn handed_over(world: &World, target: LinkTarget) -> (TcpStream, bool) {
+    handed_over_by(world, env(), target).await
+}
+
+/// The same from an instance of some environment.
+pub(crate) async fn handed_over_by(
+    world: &World,
+    asks: EnvId,
+    target: LinkTarget,
+) -> (TcpStream, bool) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let application = TcpStream::connect(listener.local_addr().unwrap())
         .await
@@ -26,7 +35,7 @@ pub(crate) async fn handed_over(world: &World, target: LinkTarget) -> (TcpStream
     let mut line = UnixStream::connect(path).await.unwrap();
     let hello = LinkHello {
         from: InstanceId::parse("api-r1-9").unwrap(),
-        env: env(),
+        env: asks,
         target,
     };
     let mut text = serde_json::to_vec(&hello).unwrap();

@@ -13,6 +13,7 @@ use ward_types::balance::Balance;
 use ward_types::guard::Guard;
 use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId, Term};
 use ward_types::route::Route;
+use ward_types::sharing::Export;
 use ward_types::spec::Sticky;
 use ward_types::table::{Endpoint, GatewayObserved, Pool, Split, Table, Traffic};
 use ward_types::time::{Millis, Timestamp};
@@ -107,6 +108,8 @@ pub(crate) struct World {
     pub(crate) guard: Guard,
     /// The same.
     pub(crate) balance: Balance,
+    /// Who of other stacks may link to it, in the next table.
+    pub(crate) exports: Vec<Export>,
     keepers: BTreeMap<String, Keeper>,
 }
 
@@ -144,6 +147,7 @@ impl World {
             long_drain: None,
             guard: Guard::default(),
             balance: Balance::default(),
+            exports: Vec::new(),
             keepers: BTreeMap::new(),
         };
         world.answers(world.child.id()).await;
@@ -209,6 +213,7 @@ impl World {
                 probe: None,
                 maintenance: None,
                 asleep: None,
+                exports: self.exports.clone(),
                 guard: self.guard.clone(),
                 balance: self.balance.clone(),
             }],

@@ -54,6 +54,7 @@ fn breaches(context: &Context, stack: &Stack, name: &str, text: &str) {
             spec: &spec,
             changes: &[],
             served: None,
+            lost: &[],
             registry: &registry,
             today: &ward_server::policing::today,
         };

@@ -266,6 +266,9 @@ fn told(env: &EnvironmentDetail) -> Vec<String> {
         };
         line("database", format!("{}, {size}", database.name));
     }
+    for sentence in super::sharing::lines(&env.id, &env.sharing) {
+        line("shared", sentence);
+    }
     for address in &env.addresses {
         line("address", address.clone());
     }

@@ -21,6 +21,7 @@ mod promote;
 mod releases;
 mod runs;
 mod secret;
+mod sharing;
 mod source;
 mod status;
 mod top;

@@ -1,6 +1,7 @@
 //! `plan`, `deploy --plan` and `env diff`: what would change, what differs, and to change exactly that.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -22,6 +23,9 @@ pub(crate) async fn plan(context: &Context, plan: args::Plan) -> Result<Status, 
             .map_err(|trouble| trouble.ending_with(Status::Failure)),
     }
 }
+
+/// No plan is larger, in bytes.
+const LARGEST: u64 = 16 << 20;
 
 /// A plan that was written, also one that can be carried out no more: it says what it was.
 fn show(context: &Context, file: &Path) -> Result<Status, Trouble> {
@@ -118,13 +122,18 @@ fn written(out: &Path, file: &str) -> Result<(), Trouble> {
 }
 
 fn text(file: &Path) -> Result<String, Trouble> {
-    fs::read_to_string(file).map_err(|error| {
+    let trouble = |error: String| {
         let message = format!("the plan {} cannot be read: {error}", file.display());
-        Trouble::failure(
-            message,
-            Some("`ward plan --out FILE` writes one".to_owned()),
-        )
-    })
+        let hint = "`ward plan --out FILE` writes one";
+        Trouble::failure(message, Some(hint.to_owned()))
+    };
+    let mut text = String::new();
+    let opened = fs::File::open(file).map_err(|error| trouble(error.to_string()))?;
+    let read = opened.take(LARGEST + 1).read_to_string(&mut text);
+    match read.map_err(|error| trouble(error.to_string()))? as u64 {
+        ..=LARGEST => Ok(text),
+        _ => Err(trouble("it is larger than any plan".to_owned())),
+    }
 }
 
 /// Carries out what a file says, and nothing else.

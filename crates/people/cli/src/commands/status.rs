@@ -130,6 +130,9 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
     for volume in &env.volumes {
         printer.data(&format!("  {}", super::volumes::sentence(volume)));
     }
+    for line in super::sharing::lines(&env.id, &env.sharing) {
+        printer.data(&format!("  {line}"));
+    }
     if let Some(deployment) = &env.deployment {
         let (id, to, phase) = (deployment.id, deployment.to, &deployment.phase);
         let cancelled = match &deployment.cancelled {

@@ -190,6 +190,18 @@ const TABLE: &[Known] = &[
         Steers,
     ),
     known(
+        "spec.services.*.shared_links.**",
+        "service.*.links.*",
+        Plain,
+        Replaces,
+    ),
+    known(
+        "spec.services.*.exports.**",
+        "service.*.export.*",
+        Plain,
+        Switches,
+    ),
+    known(
         "spec.services.*.guard.limit",
         "service.*.limit",
         Plain,
@@ -395,6 +407,8 @@ pub(super) type ItemKey = fn(&Value, Between) -> String;
 /// Lists whose items have names of their own.
 const LISTS: &[(&str, ItemKey)] = &[
     ("spec.services.*.links", text),
+    ("spec.services.*.shared_links", text),
+    ("spec.services.*.exports", text),
     ("spec.services.*.egress", address),
     ("spec.services.*.route", route),
     ("spec.services.*.route.*.settings.allow", text),

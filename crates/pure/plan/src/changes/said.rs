@@ -106,6 +106,8 @@ fn service(at: &[Segment], table: &Map<String, Value>) -> String {
     }
     for (name, what) in [
         ("links", "links to"),
+        ("shared_links", "links across stacks to"),
+        ("exports", "exported to"),
         ("egress", "may reach"),
         ("route", "at"),
     ] {
@@ -170,9 +172,22 @@ pub(super) fn means(found: &Found, kind: ChangeKind, effect: Effect) -> (String,
             Some(("nothing can reach it any more", true))
         }
         (
-            ["spec", "services", _, "links", _] | ["spec", "services", _, "egress", _],
+            [
+                "spec",
+                "services",
+                _,
+                "links" | "shared_links" | "egress",
+                _,
+            ],
             ChangeKind::Remove,
         ) => Some(("new instances do not reach it any more", false)),
+        (["spec", "services", _, "exports", _], ChangeKind::Remove) => Some((
+            "whoever links to it by that alone gets 503, from the switch on",
+            true,
+        )),
+        (["spec", "services", _, "exports", _], ChangeKind::Add) => {
+            Some(("these may link to it, from the switch on", false))
+        }
         (["spec", "services", _, "release", "schema"], _) if becomes("contract") => Some((
             "releases before the one that serves do not run on what its command leaves",
             true,

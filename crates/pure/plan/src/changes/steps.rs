@@ -2,15 +2,15 @@
 
 use ward_types::changes::{PlannedStep, StepKind};
 use ward_types::id::Name;
-use ward_types::release::Release;
+use ward_types::release::{Environment, Release};
 use ward_types::spec::{Schema, ServiceSpec, Strategy};
 use ward_types::time::Millis;
 use ward_types::unit::format_duration;
 use ward_types::volume::Snapshots;
 
-/// The steps from what serves, or from nothing, to `to`.
+/// The steps of `env` from what serves, or from nothing, to `to`.
 #[must_use]
-pub fn steps(from: Option<&Release>, to: &Release) -> Vec<PlannedStep> {
+pub fn steps(env: &Environment, from: Option<&Release>, to: &Release) -> Vec<PlannedStep> {
     let had = |name: &Name| from.is_some_and(|from| from.spec.databases.contains_key(name));
     let new = to.spec.databases.keys().filter(|name| !had(name));
     let databases =
@@ -20,6 +20,12 @@ pub fn steps(from: Option<&Release>, to: &Release) -> Vec<PlannedStep> {
     let commands = services
         .clone()
         .filter_map(|(name, service)| command(name, service));
+    let seeded = env.is_seeded_by(&to.spec);
+    let unseeded = |name: &Name| seeded && !env.life.seeded.contains(name);
+    let seeds = services
+        .clone()
+        .filter(|(name, _)| unseeded(name))
+        .filter_map(|(name, service)| seed(name, service));
     let instances = services.map(|(name, service)| {
         let before = from.and_then(|from| from.spec.services.get(name));
         step(
@@ -48,6 +54,7 @@ pub fn steps(from: Option<&Release>, to: &Release) -> Vec<PlannedStep> {
     let all = databases
         .chain(snapshots)
         .chain(commands)
+        .chain(seeds)
         .chain(instances)
         .chain(ends)
         .chain(warm);
@@ -97,6 +104,13 @@ fn command(name: &Name, service: &ServiceSpec) -> Option<PlannedStep> {
         destructive: release.schema.takes_away(),
         ..step(StepKind::ReleaseCommand, Some(name), text)
     })
+}
+
+fn seed(name: &Name, service: &ServiceSpec) -> Option<PlannedStep> {
+    let seed = service.seed.as_ref()?;
+    let (command, timeout) = (seed.command.join(" "), format_duration(seed.timeout));
+    let text = format!("{name} runs `{command}`, for {timeout} at most; it fills the new data");
+    Some(step(StepKind::Seed, Some(name), text))
 }
 
 fn taking_over(name: &Name, service: &ServiceSpec, before: Option<&ServiceSpec>) -> String {

@@ -1,6 +1,7 @@
 //! What can speak against a plan.
 
 use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId, RunId};
+use ward_types::sharing::Export;
 
 /// Why a plan must not be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -138,6 +139,16 @@ pub enum Objection {
     WrongMaintenance {
         /// Which service.
         service: Name,
+    },
+    /// It lets other stacks in where no release that serves there does (P5).
+    #[error(
+        "it would let `{export}` link to {service}, which no release that serves there exports so"
+    )]
+    LetsIn {
+        /// Which service.
+        service: Name,
+        /// Whom.
+        export: Export,
     },
     /// It routes an environment that should be down, or sleeps.
     #[error("it would route requests to an environment that should be down, or sleeps")]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use ward_types::id::{InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceState, Role};
 use ward_types::release::Phase;
+use ward_types::sharing::Export;
 
 use super::Objection;
 use super::course::Course;
@@ -33,6 +34,7 @@ pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
             let service = pool.service.clone();
             objections.push(Objection::WrongMaintenance { service });
         }
+        objections.extend(lets_in(case, pools, pool));
         for id in &pool.endpoints {
             objections.extend(endpoint(case, pool, id));
         }
@@ -41,6 +43,29 @@ pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
     splits(case, pools, objections);
     objections.extend(below_floor(case, pools));
     objections.extend(emptied(case, pools));
+}
+
+/// Whom no release lets in that is in the table, serves or rolls out. So nobody is let in any more once all of these
+/// have taken that back.
+fn lets_in(case: &Case, pools: &[PlannedPool], pool: &PlannedPool) -> Option<Objection> {
+    let routed = routed_releases(case, pools);
+    let rolling = case.active().map(|deployment| deployment.to);
+    let releases: Vec<_> = routed
+        .into_iter()
+        .chain(case.env.current)
+        .chain(rolling)
+        .collect();
+    let declared = |export: &Export| {
+        let mut services = releases
+            .iter()
+            .filter_map(|release| case.declared(*release, &pool.service));
+        services.any(|service| service.exports.contains(export))
+    };
+    let export = pool.exports.iter().find(|export| !declared(export))?;
+    Some(Objection::LetsIn {
+        service: pool.service.clone(),
+        export: export.clone(),
+    })
 }
 
 fn endpoint(case: &Case, pool: &PlannedPool, id: &InstanceId) -> Option<Objection> {

@@ -1,5 +1,8 @@
 //! Routing, and what nobody sees.
 
+use ward_types::sharing::Export;
+use ward_types::spec::EnvSpec;
+
 use super::*;
 
 /// web-r2-7 is healthy, the rest of r2 hangs.
@@ -21,6 +24,31 @@ fn maintained() -> World {
     world
 }
 
+fn exporting() -> EnvSpec {
+    let mut spec = returns();
+    let web = spec.services.get_mut(&name("web")).unwrap();
+    web.exports = vec![Export::parse("claims").unwrap()];
+    spec
+}
+
+/// r1 exported web, and r2, which serves alone, does not.
+fn taken_back() -> World {
+    let mut world = world();
+    world.deploy(exporting());
+    world.settle();
+    world.deploy(returns());
+    world.settle();
+    world
+}
+
+fn exported(service: &str, endpoints: &[&str], to: &str) -> Action {
+    let Action::Route { mut pools } = route(service, endpoints) else {
+        unreachable!("a route is one");
+    };
+    pools[0].exports = vec![Export::parse(to).unwrap()];
+    Action::Route { pools }
+}
+
 pub(super) fn routing() -> Vec<Wrong> {
     let rest = || Case::of(&serving());
     let both = ["web-r1-3", "web-r1-4"];
@@ -36,6 +64,18 @@ pub(super) fn routing() -> Vec<Wrong> {
             Case::of(&maintained()),
             vec![route("web", &both)],
             "wrong maintenance",
+        ),
+        (
+            "let in whom nobody lets in",
+            rest(),
+            vec![exported("web", &both, "plans")],
+            "lets in",
+        ),
+        (
+            "let in whom the release before did",
+            Case::of(&taken_back()),
+            vec![exported("web", &["web-r2-7", "web-r2-8"], "claims")],
+            "lets in",
         ),
         (
             "route to what starts",

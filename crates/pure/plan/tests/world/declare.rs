@@ -8,6 +8,7 @@ use ward_types::id::{Digest, EnvId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceFacts, Role};
 use ward_types::release::{Build, Release};
 use ward_types::route::RouteSettings;
+use ward_types::sharing::Export;
 use ward_types::spec::{
     Amount, Analysis, CanaryStep, CopyData, DatabaseEngine, DatabaseSpec, Deadlines, EnvSpec,
     HealthSpec, ImageSource, Inconclusive, Probe, ReleaseCommand, RouteSpec, Schema, ServiceSpec,
@@ -38,6 +39,8 @@ pub fn worker(instances: u32) -> ServiceSpec {
         health: None,
         instances,
         links: Vec::new(),
+        shared_links: Vec::new(),
+        exports: Vec::new(),
         egress: Vec::new(),
         env: BTreeMap::new(),
         secrets: BTreeMap::new(),
@@ -79,6 +82,11 @@ pub fn web(instances: u32) -> ServiceSpec {
             settings: RouteSettings::default(),
             tls: None,
         }],
+        // So that releases differ in it.
+        exports: match instances % 2 {
+            0 => Vec::new(),
+            _ => Export::parse("plans").into_iter().collect(),
+        },
         ..worker(instances)
     }
 }
@@ -392,6 +400,7 @@ impl World {
             probe: pool.probe.clone(),
             maintenance: pool.maintenance.clone(),
             asleep: pool.asleep,
+            exports: pool.exports.clone(),
             guard: ward_types::guard::Guard::default(),
             balance: ward_types::balance::Balance::default(),
         });

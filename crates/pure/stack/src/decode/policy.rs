@@ -28,6 +28,7 @@ pub(super) fn policy(file: &At<'_>) -> Policy {
     Policy {
         database_removed: level("database_removed", usual.database_removed),
         volume_removed: level("volume_removed", usual.volume_removed),
+        export_removed: level("export_removed", usual.export_removed),
         min_instances,
         instances: match min_instances {
             Level::Off => 0,

@@ -1,5 +1,9 @@
 //! Links: they lead to something, and an instance can tell them apart.
 
+use std::collections::BTreeMap;
+
+use ward_types::sharing::SharedLink;
+
 use crate::fit::Part;
 use crate::mistake::{Code, Mistake, Span};
 use crate::reading::MOST_MISTAKES;
@@ -39,6 +43,9 @@ fn has(env: &Table, kind: &str, name: &str) -> bool {
 }
 
 fn one(env: &Table, service: &str, link: &str, span: Span) -> Option<Mistake> {
+    if link.contains('/') {
+        return None; // It leaves the stack.
+    }
     if link == service {
         let message = format!("the service {} links to itself", quote(service));
         return Some(
@@ -134,12 +141,14 @@ fn databases(env: &Table, (name, _, service): Part<'_>) -> Vec<Mistake> {
 /// In an instance both a link and an outside host are names in `/etc/hosts`.
 fn outside_names((name, _, service): Part<'_>) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
-    let links: std::collections::BTreeMap<&str, Span> = service.texts("links").collect();
+    let host = |link: &str| SharedLink::parse(link).map_or(link.to_owned(), |link| link.host());
+    let links = service.texts("links");
+    let links: BTreeMap<String, Span> = links.map(|(link, span)| (host(link), span)).collect();
     for (address, span) in service.texts("egress") {
         let Ok(egress) = value::egress(address) else {
             continue;
         };
-        if let Some(link) = links.get(egress.host.as_str()) {
+        if let Some(link) = links.get(&egress.host) {
             let host = quote(&egress.host);
             let message = format!(
                 "in an instance of {}, {host} would be both a link and an outside address",

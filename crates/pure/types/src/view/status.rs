@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cancellation, DeploymentView, OutdatedConfig, VolumeUseView};
+use super::{Cancellation, DeploymentView, OutdatedConfig, SharingView, VolumeUseView};
 use crate::id::{Digest, EnvId, InstanceId, Name, ReleaseId, Term};
 use crate::keeper::InstanceState;
 use crate::life::Life;
@@ -121,6 +121,9 @@ pub struct EnvironmentView {
     /// The volumes of the release that serves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<VolumeUseView>,
+    /// What it shares with other stacks, and links to there.
+    #[serde(default, skip_serializing_if = "SharingView::is_empty")]
+    pub sharing: SharingView,
     /// The deployment under way, if one is.
     pub deployment: Option<DeploymentView>,
     /// Where it comes from, and how it ends.
