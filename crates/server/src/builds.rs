@@ -8,6 +8,9 @@
 //! that belong to it. So either the deploy is in the log by then, and goes the way of all deployments that
 //! are there; or it finds that its build was ended, even one that was finished a moment before, and records
 //! nothing. One that is asked for later is another wish, and is built.
+//!
+//! One of several environments steps aside when its images are made: nobody waits for it while those before it are
+//! deployed. When their turn is over it comes back to the end of the lane. It can be ended all the while.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -51,6 +54,8 @@ struct Work {
     doing: Doing,
     since: Timestamp,
     end: watch::Sender<Option<End>>,
+    /// The platform's door, held open until it is over; one that was ended aside has nothing to end there.
+    door: Option<Admitted>,
 }
 
 /// How far a build is.
@@ -64,6 +69,10 @@ pub(crate) enum Doing {
     Fetching(Name),
     /// The image of this service is unpacked.
     Unpacking(Name),
+    /// Everything is made; environments before this one are deployed, and nobody waits for it.
+    Aside,
+    /// Everything is made, and it waits for its turn again.
+    Back,
 }
 
 /// Why a build goes no further.
@@ -111,16 +120,31 @@ impl Work {
             Doing::Waiting => {
                 format!("The deploy of {env} asked for by {by} {seconds} s ago waits to be built.")
             }
+            Doing::Aside => format!(
+                "The deploy of {env} asked for by {by} is built, and comes when the environments before it are done."
+            ),
+            Doing::Back => {
+                format!("The deploy of {env} asked for by {by} is built, and waits for its turn.")
+            }
         }
     }
 
+    /// Whether others of its environment wait for it.
+    fn is_in_lane(&self) -> bool {
+        self.doing != Doing::Aside
+    }
+
     /// Once: who ends it first has ended it.
-    fn end(&self, number: Number, end: &End) -> Option<Over> {
+    fn end(&mut self, number: Number, end: &End) -> Option<Over> {
         let first = self.end.send_if_modified(|known| {
             let first = known.is_none();
             known.get_or_insert_with(|| end.clone());
             first
         });
+        if !self.is_in_lane() {
+            // Its task looks at it again when its turn comes, which may be long after.
+            drop(self.door.take());
+        }
         first.then(|| Over {
             number,
             env: self.env.clone(),
@@ -139,6 +163,7 @@ impl Builds {
             doing: Doing::Waiting,
             since: now(),
             end,
+            door: Some(admitted),
         };
         let mut works = lock(&self.0.works);
         let number = works.next;
@@ -149,7 +174,6 @@ impl Builds {
             number,
             env: env.clone(),
             ended,
-            admitted: Some(admitted),
         }
     }
 
@@ -171,16 +195,18 @@ impl Builds {
         self.end_before(env, Number::MAX, end)
     }
 
-    /// Ends the first of an environment: the others have their turn.
+    /// Ends the first of an environment, those aside last: the others have their turn.
     pub(crate) fn end_first(&self, env: &EnvId, end: &End) -> Option<Over> {
-        let works = lock(&self.0.works);
-        let mut own = works.all.iter().filter(|(_, work)| work.env == *env);
+        let mut works = lock(&self.0.works);
+        let own = works.all.iter_mut().filter(|(_, work)| work.env == *env);
+        let (lane, aside): (Vec<_>, Vec<_>) = own.partition(|(_, work)| work.is_in_lane());
+        let mut own = lane.into_iter().chain(aside);
         own.find_map(|(number, work)| work.end(*number, end))
     }
 
     fn end_before(&self, env: &EnvId, before: Number, end: &End) -> Vec<Over> {
-        let works = lock(&self.0.works);
-        let own = works.all.range(..before);
+        let mut works = lock(&self.0.works);
+        let own = works.all.range_mut(..before);
         own.filter(|(_, work)| work.env == *env)
             .filter_map(|(number, work)| work.end(*number, end))
             .collect()
@@ -189,7 +215,11 @@ impl Builds {
     /// Returns when nothing is left of builds that were ended: their processes are killed, and they hold
     /// the platform's door no longer.
     pub(crate) async fn gone(&self, over: &[Over]) {
-        let left = |works: &Works| over.iter().any(|o| works.all.contains_key(&o.number));
+        let there = |work: &Work| work.door.is_some();
+        let left = |works: &Works| {
+            let mut over = over.iter().filter_map(|over| works.all.get(&over.number));
+            over.any(there)
+        };
         let _ = tokio::time::timeout(GONE_WITHIN, self.until(|works| !left(works))).await;
     }
 
@@ -211,7 +241,6 @@ pub(crate) struct Building {
     number: Number,
     env: EnvId,
     ended: watch::Receiver<Option<End>>,
-    admitted: Option<Admitted>,
 }
 
 impl Building {
@@ -219,7 +248,7 @@ impl Building {
     pub(crate) fn ahead(&self) -> Option<String> {
         let works = lock(&self.builds.0.works);
         let mut own = works.all.range(..self.number).map(|(_, work)| work);
-        let first = own.find(|work| work.env == self.env)?;
+        let first = own.find(|work| work.env == self.env && work.is_in_lane())?;
         Some(format!("Waiting for another deploy: {}", first.sentence()))
     }
 
@@ -227,9 +256,37 @@ impl Building {
     pub(crate) async fn turn(&self) {
         let first = |works: &Works| {
             let mut before = works.all.range(..self.number);
-            !before.any(|(_, work)| work.env == self.env)
+            !before.any(|(_, work)| work.env == self.env && work.is_in_lane())
         };
         self.builds.until(first).await;
+    }
+
+    /// Leaves the lane, with everything made: the next has its turn.
+    pub(crate) fn step_aside(&self) {
+        let mut works = lock(&self.builds.0.works);
+        if let Some(work) = works.all.get_mut(&self.number) {
+            work.doing = Doing::Aside;
+            if self.ended.borrow().is_some() {
+                drop(work.door.take());
+            }
+        }
+        drop(works);
+        self.builds.0.changed.send_replace(());
+    }
+
+    /// Comes back to the end of the lane; one that was ended meanwhile stays where it is.
+    pub(crate) fn come_back(&mut self) {
+        let mut works = lock(&self.builds.0.works);
+        if self.ended.borrow().is_some() {
+            return;
+        }
+        let number = works.next;
+        works.next += 1;
+        if let Some(mut work) = works.all.remove(&self.number) {
+            work.doing = Doing::Back;
+            works.all.insert(number, work);
+            self.number = number;
+        }
     }
 
     /// Says how far it is.
@@ -268,19 +325,24 @@ impl Building {
         self.ended.borrow().clone().map_or(Ok(()), Err)
     }
 
-    /// Whether it was its turn at all.
-    pub(crate) fn has_begun(&self) -> bool {
+    /// What it was that somebody ended, in words.
+    pub(crate) fn what_ended(&self) -> &'static str {
         let works = lock(&self.builds.0.works);
-        let own = works.all.get(&self.number);
-        own.is_some_and(|work| work.doing != Doing::Waiting)
+        match works.all.get(&self.number).map(|work| &work.doing) {
+            None | Some(Doing::Waiting) => "the deploy was ended before it was built",
+            Some(Doing::Aside | Doing::Back) => "the deploy was ended before its turn came",
+            Some(Doing::Building(_) | Doing::Fetching(_) | Doing::Unpacking(_)) => {
+                "the build was ended"
+            }
+        }
     }
 }
 
 impl Drop for Building {
     fn drop(&mut self) {
-        // The door first: whoever waits until this is gone may want to end the platform.
-        drop(self.admitted.take());
-        lock(&self.builds.0.works).all.remove(&self.number);
+        // With its door, and before anybody is told: whoever waits until this is gone may want to end the platform.
+        let work = lock(&self.builds.0.works).all.remove(&self.number);
+        drop(work);
         self.builds.0.changed.send_replace(());
     }
 }
@@ -350,5 +412,48 @@ mod tests {
         assert_eq!(closed, Ok(()));
         ends.await.unwrap();
         assert!(builds.environments().is_empty());
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_one_that_stepped_aside_and_it_comes_back_behind_them() {
+        let (builds, admission) = (Builds::default(), Admission::default());
+        let mut first = begin(&builds, &admission, "shop/qa");
+        let hotfix = begin(&builds, &admission, "shop/qa");
+        first.does(Doing::Building(Name::parse("web").unwrap()));
+        assert!(hotfix.ahead().is_some());
+        first.step_aside();
+        assert_eq!(hotfix.ahead(), None);
+        hotfix.turn().await;
+        first.come_back();
+        let ahead = first.ahead().unwrap();
+        assert!(ahead.contains("waits to be built"), "{ahead}");
+        drop(hotfix);
+        first.turn().await;
+        assert_eq!(first.wanted(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn one_aside_is_ended_behind_what_is_built_and_holds_no_door_then() {
+        let (builds, admission) = (Builds::default(), Admission::default());
+        let mut aside = begin(&builds, &admission, "shop/qa");
+        aside.step_aside();
+        let hotfix = begin(&builds, &admission, "shop/qa");
+        let env = EnvId::parse("shop/qa").unwrap();
+        let by = "uid:0".to_owned();
+        let end = End::Cancelled { by };
+        let over = builds.end_first(&env, &end).unwrap();
+        assert!(hotfix.wanted().is_err() && aside.wanted().is_ok());
+        drop(hotfix);
+        builds.gone(&[over]).await;
+        let over = builds.end_first(&env, &end).unwrap();
+        builds.gone(&[over]).await;
+        let closed = admission.close(|inside| if inside == 0 { Ok(()) } else { Err(inside) });
+        assert_eq!(closed, Ok(()), "though its task has not looked yet");
+        aside.come_back();
+        assert!(matches!(aside.ended().await, End::Cancelled { .. }));
+        assert_eq!(
+            aside.what_ended(),
+            "the deploy was ended before its turn came"
+        );
     }
 }

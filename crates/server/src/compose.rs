@@ -1,5 +1,6 @@
 //! What an instance is given: its files, its command, its variables, its links.
 
+mod backups;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use ward_engine::{Engine, Image};
 use ward_postgres::{CopyPlace, LinkVariables, Place};
+use ward_store::Log;
 use ward_types::id::{EnvId, Name};
 use ward_types::keeper::{
     HealthCheck, InstanceFacts, InstanceSpec, Limits, LinkSpec, LinkTarget, LogSpec, MountSpec,
@@ -96,8 +98,10 @@ pub(crate) struct Composed {
 pub(crate) struct Occasion<'a> {
     /// The run that it is an attempt of.
     pub(crate) run: Option<&'a Run>,
-    /// The environment whose rows it copies.
+    /// The environment whose rows or files it copies.
     pub(crate) copies: Option<&'a EnvId>,
+    /// Whether these are in a backup of that.
+    pub(crate) restores: bool,
 }
 
 impl Composer {
@@ -113,7 +117,10 @@ impl Composer {
     ) -> Result<Composed, ComposeError> {
         match facts.role {
             Role::Database => self.database(facts, release).await,
+            Role::Drill(_) => self.drill(facts, release).await,
+            Role::Copy if occasion.restores => self.restore(facts).await,
             Role::Copy => self.copy(facts, occasion.copies).await,
+            Role::VolumeCopy => self.volume_copy(facts, occasion.copies).await,
             Role::Snapshot => self.snapshot(facts, release).await,
             Role::Service | Role::ReleaseCommand | Role::Seed | Role::Run(_) => {
                 self.service(facts, release, occasion.run).await
@@ -137,7 +144,7 @@ impl Composer {
             return Err(missing());
         };
         let spec = to.database.copy_of(
-            &from.database,
+            Some(&from.database),
             CopyPlace {
                 dir: self.engine.instance_dir(&env, &facts.id),
                 host_id: self.engine.host_id(&env, &name),
@@ -146,7 +153,7 @@ impl Composer {
                     max_bytes: LOG_BYTES,
                 },
                 gateway_links: self.engine.gateway_links(),
-                from: self.engine.current_link(parent, &name),
+                from: Some(self.engine.current_link(parent, &name)),
                 to: self.engine.current_link(&env, &name),
                 facts,
             },
@@ -327,7 +334,7 @@ impl Composer {
     }
 
     /// Removes an environment's data and secrets, what its instances left where they ran, and the folders above
-    /// that nothing else is in. Its releases and logs stay.
+    /// that nothing else is in. Its releases and logs stay, and so do its backups, unless it ends.
     ///
     /// # Errors
     /// [`ComposeError::Purge`], [`ComposeError::Engine`].
@@ -335,7 +342,7 @@ impl Composer {
         for part in ["data", "secrets"] {
             let above = self.home.join(part);
             let path = self.home.join(part).join(env.as_str());
-            match std::fs::remove_dir_all(&path) {
+            match ward_tree::remove(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     return Err(ComposeError::Purge { path, source });
                 }
@@ -349,6 +356,11 @@ impl Composer {
             .purge(env)
             .map_err(ComposeError::PurgeVolumes)?;
         self.opener.vault.purge(env)?;
+        let state = self.opener.store.state();
+        let known = state.environments.get(env);
+        if known.is_some_and(|known| known.ending().is_some()) {
+            self.opener.vault.purge_backups(env)?;
+        }
         self.engine.clear(env)?;
         Ok(())
     }
@@ -499,7 +511,12 @@ fn command(
         Role::ReleaseCommand => release,
         Role::Seed => seed,
         Role::Run(_) => run.map(|run| &run.command),
-        Role::Service | Role::Database | Role::Copy | Role::Snapshot => None,
+        Role::Service
+        | Role::Database
+        | Role::Copy
+        | Role::VolumeCopy
+        | Role::Snapshot
+        | Role::Drill(_) => None,
     };
     let argv = own.or(service.command.as_ref()).unwrap_or(&image.argv);
     let argv = argv.clone();

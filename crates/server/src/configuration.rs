@@ -4,7 +4,7 @@
 //! has not ended, because what was asked for last is what is wanted. Where nothing is to be up it is recorded alone,
 //! and the next release has it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use ward_store::Log;
@@ -89,6 +89,7 @@ impl Control {
         let _admitted = self.admit()?;
         let (id, declared) =
             self.there_or_declared(request.env.as_ref(), request.expect, request.dir.as_deref())?;
+        self.others_open(&id, request.others, &[]).await?;
         let desk = self.desk().await;
         let decide = |state: &State| {
             let (env, mut events) = known_or_created(state, &id, None, (actor, &request.why));
@@ -288,6 +289,7 @@ pub(crate) fn known_or_created(
         env: id.clone(),
         origin: None,
         copies: None,
+        restores: BTreeMap::new(),
         until,
         by: actor.who.clone(),
         why: why.to_owned(),

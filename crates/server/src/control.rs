@@ -28,6 +28,8 @@ use crate::driver::{self, Live, World};
 use crate::images::Images;
 use crate::issuing::Issuing;
 use crate::measuring::Measured;
+use crate::passwords::Rotations;
+use crate::restoring::Restoring;
 use crate::sources::Sources;
 
 /// Which way among the releases.
@@ -54,6 +56,10 @@ pub(crate) struct Shared {
     pub(crate) exe: PathBuf,
     /// Where webhooks are taken, if they are.
     pub(crate) hooks: Option<SocketAddr>,
+    /// The region that this Ward is in, if somebody said so.
+    pub(crate) region: Option<Name>,
+    /// Where backups lie, if not in the state folder.
+    pub(crate) backup_dir: Option<PathBuf>,
     /// Held by who decides from the state and records what was decided.
     pub(crate) desk: tokio::sync::Mutex<()>,
     /// Held while there are images that no release refers to yet: nothing is collected meanwhile.
@@ -63,6 +69,9 @@ pub(crate) struct Shared {
     pub(crate) issuing: Option<Issuing>,
     /// What volumes hold.
     pub(crate) measured: Measured,
+    pub(crate) rotations: Rotations,
+    /// Which volumes somebody is alone with.
+    pub(crate) restoring: Restoring,
     pub(crate) admission: Admission,
     pub(crate) ending: watch::Sender<bool>,
 }
@@ -444,7 +453,12 @@ impl Control {
         let mut fitting: Vec<_> = seen
             .values()
             .filter(|seen| seen.facts.component == *component && !seen.status.state.is_over())
-            .filter(|seen| !matches!(seen.facts.role, Role::Copy | Role::Snapshot))
+            .filter(|seen| {
+                !matches!(
+                    seen.facts.role,
+                    Role::Copy | Role::VolumeCopy | Role::Snapshot | Role::Drill(_)
+                )
+            })
             .collect();
         // The healthy before the others, the current release's before older ones.
         fitting.sort_by_key(|seen| {

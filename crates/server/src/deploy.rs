@@ -258,10 +258,7 @@ impl Control {
 
     /// The last word of a build that somebody ended.
     pub(crate) fn cut_off(&self, building: &Building, env: &EnvId, end: &End) -> Refusal {
-        let what = match building.has_begun() {
-            true => "the build was ended",
-            false => "the deploy was ended before it was built",
-        };
+        let what = building.what_ended();
         let (why, left) = (end.because(env), self.untouched(env));
         let refusal = Refusal::new(RefusalKind::Conflict, format!("{what} {why}; {left}"));
         match end {

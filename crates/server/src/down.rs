@@ -91,7 +91,14 @@ impl Control {
             self.stopped(env, left, progress).await?;
             let message = match (goal, with_data.contains(env)) {
                 (_, false) => format!("{env} is stopped"),
-                (Goal::Purged, true) => format!("{env} is stopped, its data removed"),
+                (Goal::Purged, true) => {
+                    let kept = self.known(env).filter(|env| !env.backups.all.is_empty());
+                    let kept = kept.map_or("", |_| {
+                        "; its backups stay: `ward db restore` makes a new environment of one, `ward env delete` removes \
+                         them"
+                    });
+                    format!("{env} is stopped, its data removed{kept}")
+                }
                 (Goal::Up | Goal::Down, true) => format!("{env} is stopped, its data kept"),
             };
             let _ = progress

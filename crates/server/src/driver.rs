@@ -1,7 +1,7 @@
 //! The real world of the one loop ([`ward_drive`]): the log, the engine, the gateway and the clock of this
 //! machine; and the task that turns it, one per environment.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use ward_drive::{Log as LogState, Look};
 use ward_engine::Engine;
 use ward_plan::{SeenGateway, SeenInstance};
 use ward_store::{Entry, Lease, Log, Store};
-use ward_types::event::Event;
+use ward_types::event::{Event, State};
 use ward_types::id::{EnvId, InstanceId, Name, RunId, SnapshotId};
 use ward_types::keeper::{InstanceFacts, InstanceState, Role};
 use ward_types::release::{Goal, Release};
@@ -102,28 +102,28 @@ fn seen_of(env: &EnvId, observed: &GatewayObserved) -> SeenGateway {
     }
 }
 
+/// Whether the log has a snapshot of a volume.
+pub(crate) fn has_snapshot(state: &State, env: &EnvId, volume: &Name, id: SnapshotId) -> bool {
+    let env = state.environments.get(env);
+    let snapshot = env.and_then(|env| env.snapshots.get(&id));
+    snapshot.is_some_and(|one| one.volume == *volume)
+}
+
 impl World {
     /// Removes the snapshots that the log has not, but for those that are being made. What cannot be removed now is
     /// the next time.
     pub(crate) async fn swept(&self, env: &EnvId) {
-        let state = self.store.state();
-        let Some(known) = state.environments.get(env) else {
-            return;
-        };
-        let instances = self.engine.observe(env);
-        let made: BTreeSet<SnapshotId> = instances
-            .values()
-            .filter(|seen| seen.facts.role == Role::Snapshot)
-            .map(|seen| SnapshotId(seen.facts.id.ordinal()))
-            .collect();
-        let kept = known.snapshots.clone();
-        let (volumes, of) = (self.composer.volumes.clone(), env.clone());
+        let (world, of) = (self.clone(), env.clone());
         let sweeping = tokio::task::spawn_blocking(move || {
+            // Asked of each anew, first whether it is being made: one that came meanwhile is in the log by then.
             let is_kept = |volume: &Name, id| {
-                let known = kept.get(&id).is_some_and(|one| one.volume == *volume);
-                known || made.contains(&id)
+                let instances = world.engine.observe(&of);
+                let is_made = instances.values().any(|seen| {
+                    seen.facts.role == Role::Snapshot && SnapshotId(seen.facts.id.ordinal()) == id
+                });
+                is_made || has_snapshot(&world.store.state(), &of, volume, id)
             };
-            volumes.sweep(&of, is_kept)
+            world.composer.volumes.sweep(&of, is_kept)
         });
         if let Ok(Err(error)) = sweeping.await {
             tracing::warn!(%env, error = causes(&error), "what is left of snapshots cannot be removed");
@@ -207,6 +207,7 @@ impl ward_drive::World for World {
         let occasion = Occasion {
             run: run.as_ref(),
             copies: known.and_then(|known| known.life.copies.as_ref()),
+            restores: known.is_some_and(|known| !known.life.restores.is_empty()),
         };
         let composed = self.composer.instance(facts, release, occasion).await;
         // Held until the engine knows the instance: no password that it has is withdrawn in between.
@@ -265,7 +266,11 @@ impl ward_drive::World for World {
     }
 
     async fn purge(&self, env: &EnvId) -> Result<(), String> {
-        let purged = self.composer.purge(env);
-        purged.map_err(|error| causes(&error))
+        let (composer, env) = (self.composer.clone(), env.clone());
+        // It takes as long as there are files, and others have to be answered.
+        match tokio::task::spawn_blocking(move || composer.purge(&env)).await {
+            Ok(purged) => purged.map_err(|error| causes(&error)),
+            Err(error) => Err(error.to_string()),
+        }
     }
 }

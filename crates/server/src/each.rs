@@ -4,6 +4,9 @@
 //! file says of each, whether each can run beside the others, and every image. From there on each environment
 //! has a deployment like any other; the first that does not succeed is the last that is begun, because those
 //! behind it are there to be protected from what failed before them.
+//!
+//! Nobody waits meanwhile for an environment whose turn is far away: its lane is left when its images are made, and
+//! taken again at its turn. Who came in between was later than this command, and is not overruled ([`crate::moved`]).
 
 use std::path::Path;
 
@@ -20,7 +23,8 @@ use crate::builds::Building;
 use crate::control::Control;
 use crate::deploy::{Steps, Stop, ended_builds, say, unreadable, warned_of, with_strategy};
 use crate::hosts::apart;
-use crate::making::{Made, Once};
+use crate::making::{Made, Once, turn_of};
+use crate::moved::Since;
 use crate::policing::Forced;
 use crate::recording::{Offer, Settled, Terms, provenance_of};
 use crate::source;
@@ -28,6 +32,7 @@ use crate::source;
 /// One environment whose turn is to come.
 struct Next<'a> {
     building: Building,
+    since: Since,
     made: Made<'a>,
     declared: Declared,
 }
@@ -75,7 +80,10 @@ impl Control {
                     let until = Until::Verdict;
                     self.seen_through(&env, settled, until, steps).await
                 }
-                Err(stop) => stop.word(),
+                Err(stop) => {
+                    self.record_end(actor, &request.why, &env, &stop).await;
+                    stop.word()
+                }
             };
             let succeeded = succeeded(&outcome);
             let outcome = Progress::Environment {
@@ -107,16 +115,24 @@ impl Control {
         let lanes = self.lanes(actor, request, &declared, steps).await?;
         let (once, dir) = (Once::default(), Path::new(&request.dir));
         let mut all = Vec::new();
-        for (declared, building) in declared.into_iter().zip(lanes) {
+        for (declared, (building, asked)) in declared.into_iter().zip(lanes) {
             let spec = &declared.0;
+            let making = async {
+                turn_of(&building, steps).await;
+                let since = asked.unwrap_or_else(|| self.since_now());
+                let made = self.images_made(dir, spec, &building, &once, steps);
+                Ok((since, made.await?))
+            };
             let made = tokio::select! {
                 biased;
                 end = building.ended() => Err(self.cut_off(&building, &spec.id, &end).into()),
-                made = self.images_made(dir, spec, &building, &once, steps) => made,
+                made = making => made,
             };
+            building.step_aside();
             match made {
-                Ok(made) => all.push(Next {
+                Ok((since, made)) => all.push(Next {
                     building,
+                    since,
                     made,
                     declared,
                 }),
@@ -129,15 +145,16 @@ impl Control {
         Ok(all)
     }
 
-    /// A place in the lane of each environment. Taken all at once at the desk: two of these that name the same
-    /// environments in different orders would wait for each other for ever.
+    /// A place in the lane of each environment, and since when it must not be moved by others; that begins with its
+    /// turn where some were ahead, because they were asked for before. Taken all at once at the desk: two of these
+    /// that name the same environments in different orders would wait for each other for ever.
     async fn lanes(
         &self,
         actor: &Actor,
         request: &EachRequest,
         declared: &[Declared],
         steps: &Steps,
-    ) -> Result<Vec<Building>, Refusal> {
+    ) -> Result<Vec<(Building, Option<Since>)>, Refusal> {
         let doors: Result<Vec<Admitted>, Refusal> = declared.iter().map(|_| self.admit()).collect();
         let doors = doors?;
         let desk = self.desk().await;
@@ -149,6 +166,13 @@ impl Control {
             Others::Cancel => lanes.iter().flat_map(|b| b.supersede(actor)).collect(),
             Others::Wait => Vec::new(),
         };
+        let now = self.since_now();
+        let since = |building: &Building| building.ahead().is_none().then_some(now);
+        let lanes = lanes.into_iter().map(|building| {
+            let since = since(&building);
+            (building, since)
+        });
+        let lanes = lanes.collect();
         drop(desk);
         ended_builds(&over, "superseded", steps).await;
         Ok(lanes)
@@ -163,11 +187,18 @@ impl Control {
         steps: &Steps,
     ) -> Result<Settled, Stop> {
         let Next {
-            building,
+            mut building,
+            since,
             made,
             declared: (spec, origin),
         } = next;
         let id = spec.id.clone();
+        building.come_back();
+        tokio::select! {
+            biased;
+            end = building.ended() => return Err(self.cut_off(&building, &id, &end).into()),
+            () = turn_of(&building, steps) => {}
+        }
         let desk = self.desk().await;
         let wanted = building.wanted();
         wanted.map_err(|end| self.cut_off(&building, &id, &end))?;
@@ -182,6 +213,7 @@ impl Control {
             version,
             promoted: None,
         };
+        self.unmoved(&desk, since, &offer)?;
         let terms = Terms {
             why: &request.why,
             unchanged: request.unchanged,

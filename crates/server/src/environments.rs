@@ -6,6 +6,7 @@
 
 mod barred;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use ward_types::environments::{
     ExtendRequest, NewEnd, Standing,
 };
 use ward_types::event::{Event, State};
-use ward_types::id::{EnvId, Name};
+use ward_types::id::{BackupId, EnvId, Name};
 use ward_types::keeper::{InstanceState, Role};
 use ward_types::life::{Cause, Ending, LONGEST, Origin, SHORTEST, Said, roughly};
 use ward_types::release::{Environment, Goal, Reason, Release};
@@ -30,6 +31,7 @@ use ward_types::view::{Made, Others, Progress, SharingView};
 
 use self::barred::{never_gives_data, origin_of_copy};
 use crate::actor::{Actor, Refusal, RefusalKind};
+use crate::backups::original;
 use crate::builds::End;
 use crate::clock::now;
 use crate::control::Control;
@@ -96,6 +98,14 @@ impl Control {
         let message =
             format!("{env} is a copy of {from} as it serves ({version}); nothing is built");
         say(steps, message).await;
+        if !request.restores.is_empty() {
+            let restored: Vec<String> = request.restores.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "its databases get what {} of {from} holds",
+                restored.join(", ")
+            );
+            say(steps, message).await;
+        }
         if request.data == CopiedData::Rows {
             let message = format!("its databases get the rows that {from} has now");
             say(steps, message).await;
@@ -127,6 +137,7 @@ impl Control {
             return Err(Refusal::new(RefusalKind::Invalid, message));
         }
         self.copy_is_barred(request, (&from, &env))?;
+        self.backups_open(&from, &request.restores).await?;
         let _need = match request.data {
             CopiedData::Rows => {
                 self.has_room(&from).await?;
@@ -136,7 +147,7 @@ impl Control {
         };
         // What the parent retains is not collected in between.
         let _unrecorded = self.0.unrecorded.read().await;
-        let spec = self.spec_of_copy(&from, &env);
+        let spec = self.spec_of_copy(&from, &env, &request.restores);
         if let Some(spec) = &spec {
             self.copy_has_secrets(spec).await?;
         }
@@ -163,7 +174,15 @@ impl Control {
         made: &[Event],
     ) -> Result<(Copied, Vec<Event>), Refusal> {
         let parent = state.environments.get(from).ok_or_else(|| unserved(from))?;
-        let serves = parent.current_release().ok_or_else(|| unserved(from))?;
+        let asked = &request.restores;
+        let serves = original(parent, asked).ok_or_else(|| unserved(from))?;
+        let restores = match asked.is_empty() {
+            true => BTreeMap::new(),
+            false => self.chosen_backups(parent, &serves.spec, asked)?,
+        };
+        if request.data == CopiedData::Rows || !restores.is_empty() {
+            self.stays_home(&serves.spec)?;
+        }
         let origin = origin_of_copy(parent, request);
         if request.data == CopiedData::Rows {
             never_gives_data(parent, &serves.spec).map_or(Ok(()), Err)?;
@@ -182,9 +201,11 @@ impl Control {
             env: env.clone(),
             origin: Some(Box::new(origin)),
             copies: match request.data {
+                CopiedData::None if !restores.is_empty() => Some(from.clone()),
                 CopiedData::None => None,
                 CopiedData::Rows => Some(from.clone()),
             },
+            restores,
             until,
             by: actor.who.clone(),
             why: request.why.clone(),
@@ -233,9 +254,9 @@ impl Control {
     }
 
     /// What a copy declares before values are set over it, for its secrets.
-    fn spec_of_copy(&self, from: &EnvId, env: &EnvId) -> Option<EnvSpec> {
+    fn spec_of_copy(&self, from: &EnvId, env: &EnvId, asked: &[BackupId]) -> Option<EnvSpec> {
         let parent = self.known(from)?;
-        let declared = parent.current_release()?.declared();
+        let declared = original(&parent, asked)?.declared();
         Some(EnvSpec {
             id: env.clone(),
             ..declared
@@ -254,7 +275,7 @@ impl Control {
         })
     }
 
-    /// Whether an environment's rows, which may be copied, can be now.
+    /// Whether an environment's rows and files, which may be copied, can be now.
     fn gives_data_now(&self, parent: &Environment, spec: &EnvSpec) -> Result<(), Refusal> {
         let (env, name) = (&parent.id, parent.id.env());
         let live = self.live(env).borrow().clone();
@@ -279,9 +300,14 @@ impl Control {
     async fn has_room(&self, from: &EnvId) -> Result<(), Refusal> {
         let home = self.0.home.clone();
         let data = home.join("data").join(from.as_str());
+        let (volumes, of) = (self.0.world.composer.volumes.clone(), from.clone());
         let looked = tokio::task::spawn_blocking(move || {
             let free = rustix::fs::statvfs(&home).ok()?;
-            Some((size(&data)?, free.f_bavail * free.f_frsize))
+            let names = volumes.list(&of).ok()?;
+            let files = names.iter().map(|name| volumes.bytes(&of, name).ok());
+            let files: u64 = files.sum::<Option<u64>>()?;
+            let rows = size(&data).unwrap_or_default();
+            Some((rows + files, free.f_bavail * free.f_frsize))
         });
         let Ok(Some((data, free))) = looked.await else {
             return Ok(()); // What cannot be told is found out by the copy, which looks itself.
@@ -309,6 +335,13 @@ impl Control {
         let purged = known.goal == Goal::Purged && known.data_gone && self.is_gone(known);
         if !purged {
             return Err(exists(known));
+        }
+        if !known.backups.all.is_empty() {
+            let message =
+                format!("{env} was purged, and still has backups, which would go with its name");
+            return Err(Refusal::new(RefusalKind::Conflict, message).hint(format!(
+                "take another name, or `ward env delete {env}` removes them first"
+            )));
         }
         let ending = Event::EnvironmentEnding {
             env: env.clone(),

@@ -319,12 +319,12 @@ const TREES: &str = "trees";
 
 /// Removes what a server before has left there.
 pub(crate) fn clear(home: &Path) {
-    let _ = std::fs::remove_dir_all(home.join(TREES));
+    let _ = ward_tree::remove(&home.join(TREES));
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0)
+        if let Err(error) = ward_tree::remove(&self.0)
             && error.kind() != std::io::ErrorKind::NotFound
         {
             tracing::warn!(path = %self.0.display(), %error, "a checkout is left");

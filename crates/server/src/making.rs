@@ -62,11 +62,7 @@ impl Control {
         once: &Once,
         steps: &Steps,
     ) -> Result<Made<'_>, Stop> {
-        if let Some(sentence) = building.ahead() {
-            let on = vec![sentence];
-            let _ = steps.send(Progress::Waiting { on }).await;
-        }
-        building.turn().await;
+        turn_of(building, steps).await;
         let unrecorded = self.0.unrecorded.read().await;
         let images = self.built(dir, spec, building, once, steps).await?;
         self.unpacked(&spec.id, &images, building, steps).await?;
@@ -253,6 +249,15 @@ impl Control {
         }
         Ok(())
     }
+}
+
+/// Returns when it is a build's turn, and says before what it waits for.
+pub(crate) async fn turn_of(building: &Building, steps: &Steps) {
+    if let Some(sentence) = building.ahead() {
+        let on = vec![sentence];
+        let _ = steps.send(Progress::Waiting { on }).await;
+    }
+    building.turn().await;
 }
 
 async fn step(steps: &Steps, message: impl Into<String>, since: Option<Instant>) {

@@ -60,6 +60,7 @@ impl Control {
             spec: &to.spec,
             changes,
             served: serves.map(|release| &release.spec.policy),
+            region: self.0.region.as_ref().map(Name::as_str),
             lost: &self.lost(serves, &to.spec),
             registry: &self.0.registry_address,
             today: &today,
@@ -115,6 +116,24 @@ impl Control {
         }
         warned.extend(self.unsaid(from, spec, &found));
         Ok(Allowed { found, warned })
+    }
+
+    /// Whether the rows of an environment may be brought to life here again: its data stays in its region, whatever a
+    /// copy is asked for besides.
+    pub(crate) fn stays_home(&self, spec: &EnvSpec) -> Result<(), Refusal> {
+        let rule = Rule::Residency;
+        let here = self.0.region.as_ref().map(Name::as_str);
+        let Some((message, way_out)) = policy::abroad(spec, here) else {
+            return Ok(());
+        };
+        let known = self.known(&spec.id);
+        let waived = known.is_some_and(|env| env.waivers.of(rule, now()).is_some());
+        if waived || self.may_lose(spec, rule).is_ok() {
+            return Ok(());
+        }
+        let message =
+            format!("{message}: its rows go nowhere from here ({rule}); nothing was changed");
+        Err(Refusal::new(RefusalKind::Conflict, message).hint(way_out))
     }
 
     /// Whether an environment may be made as a copy: what the installation asks of all holds for it, too.

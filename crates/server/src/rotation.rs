@@ -11,32 +11,34 @@ use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use ward_engine::client::KeeperClient;
-use ward_postgres::{Credential, role_of};
-use ward_store::Log;
 use ward_types::event::Event;
 use ward_types::id::{EnvId, InstanceId, Name};
-use ward_types::keeper::{Exit, InstanceFacts, Role};
-use ward_types::release::{Environment, Goal, Release};
+use ward_types::keeper::Exit;
+use ward_types::release::Environment;
 use ward_types::secret::Secret;
-use ward_types::secrets::{Origin, SecretName, SecretVersion};
+use ward_types::secrets::{Origin, SecretName};
 use ward_types::view::{ExecCommand, RekeyRequest, RekeyView, RotateRequest};
 
 use crate::actor::{Actor, Refusal, RefusalKind, causes};
 use crate::configuration::Changed;
 use crate::control::Control;
 use crate::deploy::{Steps, Stop, ended_builds, say};
+use crate::passwords::Admitted;
 use crate::secrets::{Sealed, next, refusal, sentence};
 
 /// How long a declared rotation may take.
 const ROTATES_WITHIN: Duration = Duration::from_secs(5 * 60);
-/// How long statements may take.
-const STATEMENTS_WITHIN: Duration = Duration::from_secs(60);
-/// How often it is looked whether a password can be withdrawn.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The longest output of a rotation that is read, in bytes.
 const LONGEST: u64 = 64 * 1024;
 /// The random bytes of a database's password.
 const PASSWORD: u32 = 30;
+
+/// What a secret is to become.
+enum New {
+    Value(Secret),
+    /// Of a database, where it is valid already.
+    Password(Admitted),
+}
 
 impl Control {
     /// Gives a secret a new value, and sees the release through that has it.
@@ -61,21 +63,23 @@ impl Control {
         let _admitted = self.admit()?;
         let id = self.environment(request.env.as_ref())?;
         let _need = self.awake(actor, &id, &request.why).await?;
-        let value = match request.name.database() {
+        let changed = std::slice::from_ref(&request.name);
+        self.others_open(&id, request.others, changed).await?;
+        let new = match request.name.database() {
             Some(database) => {
-                self.may_rotate(&id, &database)?;
-                self.drawn(&id, PASSWORD)?
+                let password = self.drawn(&id, PASSWORD)?;
+                New::Password(self.new_password(actor, &id, &database, password).await?)
             }
-            None => self.new_value(&id, request, steps).await?,
+            None => New::Value(self.new_value(&id, request, steps).await?),
         };
         let desk = self.desk().await;
-        let env = self.recorded_environment(&id)?;
-        let label = next(&env, &request.name);
-        if let Some(database) = request.name.database() {
-            // Again: somebody may have been faster.
-            self.may_rotate(&id, &database)?;
-            self.admitted(&id, &database, label.version, &value).await?;
-        }
+        let (label, value) = match &new {
+            New::Password(admitted) => self.recordable(&desk, admitted)?,
+            New::Value(value) => {
+                let env = self.recorded_environment(&id)?;
+                (next(&env, &request.name), value.clone())
+            }
+        };
         let event = self.seal(label, value, Origin::Rotated).await?;
         let sealed = Sealed {
             events: vec![event],
@@ -92,7 +96,7 @@ impl Control {
         Ok((id, changed))
     }
 
-    fn recorded_environment(&self, env: &EnvId) -> Result<Environment, Refusal> {
+    pub(crate) fn recorded_environment(&self, env: &EnvId) -> Result<Environment, Refusal> {
         self.known(env).ok_or_else(|| {
             let message = format!("nothing of {env} runs yet");
             Refusal::new(RefusalKind::Conflict, message)
@@ -169,7 +173,7 @@ impl Control {
     }
 
     /// Runs a program beside an instance to its end: how it ended, and what it wrote to standard output.
-    async fn run_inside(
+    pub(crate) async fn run_inside(
         &self,
         env: &EnvId,
         instance: &InstanceId,
@@ -199,145 +203,6 @@ impl Control {
         Ok((exit, said.map_err(broken)?))
     }
 
-    /// Whether a database's password can be changed now.
-    fn may_rotate(&self, id: &EnvId, database: &Name) -> Result<(), Refusal> {
-        self.has_database(id, database)?;
-        self.running(id, database)?;
-        let env = self.recorded_environment(id)?;
-        let name = SecretName::of_database(database);
-        let held = env.secrets.get(&name);
-        if held.is_none_or(|held| held.leaving.is_none()) {
-            return Ok(());
-        }
-        let waits: Vec<String> = self
-            .holders(&env, &name)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        let waits = match waits.is_empty() {
-            true => "it will be in a moment".to_owned(),
-            false => format!("{} may still use it", waits.join(", ")),
-        };
-        let message = format!("the password before of {name} is not withdrawn yet: {waits}");
-        let hint = "it is as soon as they are gone; `stack.keep_warm` says how long instances of the release before are kept";
-        Err(Refusal::new(RefusalKind::Conflict, message).hint(hint))
-    }
-
-    /// Makes a new password valid beside the one before.
-    async fn admitted(
-        &self,
-        env: &EnvId,
-        database: &Name,
-        version: u64,
-        password: &Secret,
-    ) -> Result<(), Refusal> {
-        let credential = Credential {
-            role: role_of(version),
-            password: password.clone(),
-        };
-        let statements = ward_postgres::admission(&credential)
-            .map_err(|error| Refusal::failed("no password can be made", &error))?;
-        self.stated(env, database, statements).await.map_err(|why| {
-            let left = self.untouched(env);
-            let message =
-                format!("the new password of {database} cannot be made valid: {why}; {left}");
-            Refusal::new(RefusalKind::Failed, message)
-                .hint(format!("`ward logs {database} --env {env}` may say more"))
-        })
-    }
-
-    /// Has the superuser of a database carry statements out.
-    async fn stated(&self, env: &EnvId, database: &Name, statements: String) -> Result<(), String> {
-        self.has_database(env, database)
-            .map_err(|refusal| refusal.message)?;
-        // Not by the password that is rotated: it may be the one that does not open.
-        let own = self.composer().opener.own(env, database).await;
-        let own = own.map_err(|error| causes(&error))?;
-        let instance = self
-            .running(env, database)
-            .map_err(|refusal| refusal.message)?;
-        let running = self.run_inside(env, &instance, own.superuser_psql(), statements);
-        match tokio::time::timeout(STATEMENTS_WITHIN, running).await {
-            Err(_) => Err("it takes longer than a minute".to_owned()),
-            Ok(Err(why)) => Err(why),
-            Ok(Ok((Exit::Code(0), _))) => Ok(()),
-            Ok(Ok((exit, _))) => Err(format!("psql ended with {exit:?}")),
-        }
-    }
-
-    /// The instances that may have the password that a database had before its newest: those of its environment, and
-    /// those that copy its rows into another one.
-    fn holders(&self, env: &Environment, name: &SecretName) -> Vec<InstanceId> {
-        let Some(newest) = env.secret(name) else {
-            return Vec::new();
-        };
-        // In this order: one that is not among those that are being started any more can be observed.
-        let starting = &self.composer().opener.starting;
-        let mut may = starting.before(newest.version, &env.id, name);
-        let state = self.store().state();
-        let others = state.environments.values();
-        let copies = others.filter(|other| other.life.copies.as_ref() == Some(&env.id));
-        let all = copies.map(|copy| &copy.id).chain([&env.id]);
-        for seen in all.flat_map(|id| self.engine().observe(id).into_values()) {
-            if !seen.status.state.is_over() && has_older(&seen.facts, env, name, newest) {
-                may.push(seen.facts.id);
-            }
-        }
-        may
-    }
-
-    /// Withdraws passwords that nothing uses any more, for as long as the server runs.
-    pub(crate) fn keep_withdrawing(&self) {
-        let control = self.clone();
-        tokio::spawn(async move {
-            let mut failed: BTreeMap<(EnvId, SecretName), String> = BTreeMap::new();
-            loop {
-                tokio::time::sleep(LOOK_EVERY).await;
-                for (env, name, version) in control.withdrawable() {
-                    let key = (env.clone(), name.clone());
-                    match control.withdraw(&env, &name, version).await {
-                        Ok(()) => drop(failed.remove(&key)),
-                        Err(why) if failed.get(&key) == Some(&why) => {}
-                        Err(why) => {
-                            tracing::warn!(%env, %name, why, "a password is not withdrawn; it is tried again");
-                            failed.insert(key, why);
-                        }
-                    }
-                }
-            }
-        });
-    }
-
-    fn withdrawable(&self) -> Vec<(EnvId, SecretName, u64)> {
-        let state = self.store().state();
-        let up = state
-            .environments
-            .values()
-            .filter(|env| env.goal == Goal::Up);
-        let leaving = up.flat_map(|env| {
-            let held = env.secrets.iter();
-            held.filter_map(move |(name, held)| Some((env, name, held.leaving.as_ref()?.version)))
-        });
-        let free = leaving.filter(|(env, name, _)| self.holders(env, name).is_empty());
-        free.map(|(env, name, version)| (env.id.clone(), name.clone(), version))
-            .collect()
-    }
-
-    async fn withdraw(&self, env: &EnvId, name: &SecretName, version: u64) -> Result<(), String> {
-        let Some(database) = name.database() else {
-            return Ok(());
-        };
-        let statements = ward_postgres::withdrawal(&role_of(version));
-        self.stated(env, &database, statements).await?;
-        let event = Event::PasswordWithdrawn {
-            env: env.clone(),
-            name: name.clone(),
-            version,
-        };
-        let appended = self.append(&Actor::ward(), "", vec![event]).await;
-        appended.map(drop).map_err(|refusal| refusal.message)
-    }
-
     /// Seals all secrets under a new master key.
     ///
     /// # Errors
@@ -345,6 +210,9 @@ impl Control {
     pub async fn rekey(&self, actor: &Actor, request: &RekeyRequest) -> Result<RekeyView, Refusal> {
         let _admitted = self.admit()?;
         let _desk = self.desk().await;
+        let left = "no secret was lost by it, and the same command goes on";
+        self.backup_keys_are_there()
+            .map_err(|error| refusal(left, &error))?;
         let vault = self.vault().clone();
         let rekeying = tokio::task::spawn_blocking(move || vault.rekey());
         let left = "no secret was lost by it, and the same command goes on";
@@ -364,30 +232,6 @@ impl Control {
             values: done.values,
         })
     }
-}
-
-/// Whether an instance has the password from before the newest, or may have it: one that an older Ward started tells
-/// by its time alone.
-fn has_older(
-    facts: &InstanceFacts,
-    env: &Environment,
-    name: &SecretName,
-    newest: &SecretVersion,
-) -> bool {
-    if let Some(has) = facts.has_one_before(newest.version, &env.id, name) {
-        return has;
-    }
-    let uses = match facts.role {
-        Role::Database | Role::Snapshot => false,
-        Role::Copy => name.database().as_ref() == Some(&facts.component),
-        Role::Service | Role::ReleaseCommand | Role::Seed | Role::Run(_) => {
-            let release = env.releases.get(&facts.release);
-            // One of a release that is not retained any more: nobody knows, so it may.
-            let users = |release: &Release| release.spec.users_of(name).contains(&facts.component);
-            facts.env == env.id && release.is_none_or(users)
-        }
-    };
-    uses && facts.started <= newest.at
 }
 
 fn read(output: PipeReader) -> std::io::Result<Secret> {

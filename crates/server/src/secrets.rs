@@ -21,7 +21,7 @@ use ward_types::view::{
 use crate::actor::{Actor, Refusal, RefusalKind, causes};
 use crate::builds::{End, Over};
 use crate::clock::now;
-use crate::configuration::{Changed, known_or_created};
+use crate::configuration::{Changed, base, known_or_created};
 use crate::control::{Control, Desk};
 use crate::deploy::{Steps, Stop, ended_builds, say};
 use crate::settable::{allowed, kept, unused};
@@ -59,6 +59,8 @@ impl Control {
         let _admitted = self.admit()?;
         let (id, declared) =
             self.there_or_declared(request.env.as_ref(), request.expect, request.dir.as_deref())?;
+        let names: Vec<SecretName> = request.changes.iter().map(|c| c.name.clone()).collect();
+        self.others_open(&id, request.others, &names).await?;
         let desk = self.desk().await;
         let env = self
             .known(&id)
@@ -268,6 +270,32 @@ impl Control {
         release: &Release,
     ) -> Result<(), Refusal> {
         self.can_be_opened(env, own_versions(release)).await
+    }
+
+    /// The same of the release that a change of values would make, but for the secrets that it changes: asked before the
+    /// desk, by whoever makes one.
+    ///
+    /// # Errors
+    /// As of [`Control::secrets_there`], but what is not set is told by who records.
+    pub(crate) async fn others_open(
+        &self,
+        env: &EnvId,
+        others: Others,
+        changed: &[SecretName],
+    ) -> Result<(), Refusal> {
+        let Some(known) = self.known(env) else {
+            return Ok(());
+        };
+        let Some(base) = base(&known, others) else {
+            return Ok(());
+        };
+        let names = base.spec.secret_names().into_iter();
+        let names = names.filter(|name| !changed.contains(name));
+        let versions = names.filter_map(|name| {
+            let version = known.secret(&name)?.version;
+            Some((name, version))
+        });
+        self.can_be_opened(env, versions).await
     }
 
     /// Whether the values of a release are still there, which is told at once.

@@ -19,12 +19,14 @@ use ward_registry::Registry;
 use ward_seal::{KeySource, Vault};
 use ward_store::{Entry, Lease, Lock, Log, Store};
 use ward_types::event::Event;
+use ward_types::id::Name;
 use ward_volume::Volumes;
 
 use crate::actor::Actor;
 use crate::addresses::{self, Addresses};
 use crate::admission::Admission;
 use crate::audit::Auditor;
+use crate::backups::is_own;
 use crate::builds::Builds;
 use crate::clock::now;
 use crate::compose::Composer;
@@ -34,6 +36,8 @@ use crate::images::Images;
 use crate::issuing::Issuing;
 use crate::measuring::Measured;
 use crate::opening::{Opener, Starting};
+use crate::passwords::Rotations;
+use crate::restoring::Restoring;
 use crate::routing::{Found, GatewayPlace, Routing, RoutingError};
 use crate::sleep::Needed;
 use crate::sources::Sources;
@@ -55,6 +59,10 @@ pub struct Options {
     pub metrics: Option<SocketAddr>,
     /// Where webhooks are taken; `None`: nowhere.
     pub hooks: Option<SocketAddr>,
+    /// Where backups lie, absolute; `None`: in the state folder.
+    pub backup_dir: Option<PathBuf>,
+    /// The region that this Ward is in, if somebody says so.
+    pub region: Option<Name>,
     /// What `exe gateway` is told beside the state folder.
     pub gateway: Vec<String>,
     /// What a server that takes over is told beside its addresses.
@@ -88,6 +96,32 @@ pub enum StartError {
         /// What the kernel said.
         #[source]
         source: io::Error,
+    },
+    /// There is no folder for backups.
+    #[error(
+        "the folder {dir}, which WARD_BACKUP_DIR names, is not there, or no absolute path; make it, or name another"
+    )]
+    BackupDir {
+        /// What was named.
+        dir: PathBuf,
+    },
+    /// The folder for backups cannot be used.
+    #[error("cannot use the folder {dir}, which WARD_BACKUP_DIR names")]
+    UnusableBackupDir {
+        /// What was named.
+        dir: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The folder for backups is another Ward's.
+    #[error(
+        "the backups in {dir}, which WARD_BACKUP_DIR names, are another Ward's, or of a state folder that was replaced; \
+         name another folder, and they stay as they are"
+    )]
+    ForeignBackupDir {
+        /// What was named.
+        dir: PathBuf,
     },
     /// The log cannot be opened, or another server has it.
     #[error("cannot open the log")]
@@ -135,7 +169,19 @@ impl Server {
     pub async fn start(options: Options) -> Result<Self, StartError> {
         // 1. One server per state folder: everything below relies on being alone.
         make_home(&options.home)?;
+        if let Some(dir) = options.backup_dir.clone()
+            && !(dir.is_absolute() && dir.is_dir())
+        {
+            return Err(StartError::BackupDir { dir });
+        }
         let lock = ward_store::lock(&options.home)?;
+        if let Some(dir) = options.backup_dir.clone() {
+            match is_own(&options.home, &dir) {
+                Ok(true) => {}
+                Ok(false) => return Err(StartError::ForeignBackupDir { dir }),
+                Err(source) => return Err(StartError::UnusableBackupDir { dir, source }),
+            }
+        }
         // 2. The log, because it says what should be.
         let store = Store::open(&options.home.join("ward.db"))?;
         let lease = Lease::take(&options.home, &store)?;
@@ -158,7 +204,7 @@ impl Server {
         .await?;
         let source = KeySource::from_environment();
         let by_command = matches!(source, KeySource::Command(_));
-        let vault = Vault::new(&options.home, source);
+        let vault = Vault::new(&options.home, source).with_backups(options.backup_dir.clone());
         if options.upgrade.is_some() && by_command {
             // The server before can still go on.
             let own = vault.clone();
@@ -200,6 +246,10 @@ impl Server {
         // 6. The drivers, last, when all that they act on is there.
         let acme = options.acme;
         let acme = acme.map(|settings| Acme::new(options.home.clone(), settings));
+        let site = Site {
+            backup_dir: options.backup_dir,
+            region: options.region,
+        };
         let control = control(
             (options.home, options.exe),
             (store, lease),
@@ -207,18 +257,22 @@ impl Server {
             (registry_address.to_string(), hooks_address),
             engine,
             (routing, vault),
-            (auditor, acme.map(Issuing::new)),
+            (auditor, acme.map(Issuing::new), site),
         );
         let state = control.store().state();
         let known = state.environments.values();
         for env in known.filter(|env| !env.is_deleted()) {
+            // Before anything could see its volumes.
+            control.settle_volumes(&env.id);
             control.live(&env.id);
         }
+        control.tidy_volumes();
         control.resume_pipelines();
         crate::kept::clear(&control.0.home);
         control.keep_collecting();
         control.keep_measuring();
         control.keep_withdrawing();
+        control.keep_backing_up();
         control.keep_issuing();
         control.keep_answering_calls();
         let mut ending = control.ending();
@@ -244,6 +298,12 @@ impl Server {
     }
 }
 
+/// Where this Ward is, and where its backups lie.
+struct Site {
+    backup_dir: Option<PathBuf>,
+    region: Option<Name>,
+}
+
 fn control(
     (home, exe): (PathBuf, PathBuf),
     (store, lease): (Store, Lease),
@@ -251,7 +311,7 @@ fn control(
     (registry_address, hooks): (String, Option<SocketAddr>),
     engine: Engine,
     (routing, vault): (Routing, Vault),
-    (auditor, issuing): (Auditor, Option<Issuing>),
+    (auditor, issuing, site): (Auditor, Option<Issuing>, Site),
 ) -> Control {
     let images = Images::new(registry.clone(), engine.clone());
     let postgres = Postgres::new(home.clone());
@@ -287,10 +347,14 @@ fn control(
         sources: Sources::default(),
         exe,
         hooks,
+        region: site.region,
+        backup_dir: site.backup_dir,
         desk: tokio::sync::Mutex::new(()),
         auditor,
         issuing,
         measured: Measured::default(),
+        rotations: Rotations::default(),
+        restoring: Restoring::default(),
         admission: Admission::default(),
         unrecorded: tokio::sync::RwLock::new(()),
         ending: watch::Sender::new(false),

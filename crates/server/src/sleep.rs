@@ -72,8 +72,12 @@ impl Drop for Need {
 /// Who just copies an environment's rows.
 fn copier<'a>(state: &'a State, id: &EnvId) -> Option<&'a EnvId> {
     let mut others = state.environments.values();
-    let copier =
-        others.find(|other| other.copies_data() && other.life.copies.as_ref() == Some(id))?;
+    // What comes from a backup asks nothing of it.
+    let copier = others.find(|other| {
+        other.copies_data()
+            && other.life.restores.is_empty()
+            && other.life.copies.as_ref() == Some(id)
+    })?;
     Some(&copier.id)
 }
 
@@ -296,6 +300,10 @@ impl Control {
             None if self.0.world.needed.is(id) => conflict(
                 format!("somebody is just about to work in {id}, or to copy its rows"),
                 "ask again in a moment",
+            ),
+            None if env.is_backed_up() => conflict(
+                format!("a backup of {id} is under way, and it cannot sleep now"),
+                "`ward db backups` shows it; that is over when it was restored",
             ),
             None if !env.may_sleep() => conflict(
                 format!("a password of {id} is being replaced, and it cannot sleep now"),

@@ -1,19 +1,14 @@
-//! Volumes as people see them: listed with what they hold, put back to a snapshot, deleted.
+//! Volumes as people see them: listed with what they hold, and deleted.
 //!
-//! Decision: a snapshot is put in a volume's place only while its environment is down, so that nothing sees half of it;
-//! what the volume held becomes a snapshot, so that this can be taken back. A volume is deleted only when no release in
-//! force has it and no instance sees it. Both are refused with what to do first.
+//! Decision: a volume is deleted only when no release in force has it and no instance sees it; else that is refused with
+//! what to do first.
 
-use ward_store::Log;
-use ward_types::event::{Event, State};
-use ward_types::id::{EnvId, Name, SnapshotId};
+use ward_types::event::Event;
+use ward_types::id::{EnvId, Name};
 use ward_types::policy::Rule;
-use ward_types::release::{Environment, Goal, Phase, Release};
+use ward_types::release::{Environment, Phase, Release};
 use ward_types::spec::EnvSpec;
-use ward_types::view::{
-    DeleteVolumeRequest, RestoreRequest, SnapshotView, VolumeView, VolumesView,
-};
-use ward_types::volume::Snapshot;
+use ward_types::view::{DeleteVolumeRequest, SnapshotView, VolumeView, VolumesView};
 use ward_volume::Volumes;
 
 use crate::actor::{Actor, Refusal, RefusalKind};
@@ -21,7 +16,7 @@ use crate::control::Control;
 use crate::environments::over;
 
 impl Control {
-    fn volumes_on_disk(&self) -> Volumes {
+    pub(crate) fn volumes_on_disk(&self) -> Volumes {
         self.0.world.composer.volumes.clone()
     }
 
@@ -57,82 +52,6 @@ impl Control {
         .await
     }
 
-    /// Puts a snapshot in its volume's place.
-    ///
-    /// # Errors
-    /// When there is no such snapshot, the environment is not down, or the disk does not take it; then nothing is
-    /// changed.
-    pub async fn restore_volume(
-        &self,
-        actor: &Actor,
-        request: &RestoreRequest,
-    ) -> Result<VolumesView, Refusal> {
-        let _admitted = self.admit()?;
-        let env = self.alive(request.env.as_ref())?;
-        let (id, disk) = (request.snapshot, self.volumes_on_disk());
-        let volume = self.restorable(&self.store().state(), &env, id)?;
-        let (of, name) = (env.clone(), volume.clone());
-        let copying = disk.clone();
-        worked(move || copying.prepare(&of, &name, id)).await?;
-        // From here on nobody brings it up.
-        let desk = self.desk().await;
-        self.restorable(&self.store().state(), &env, id)?;
-        let series = format!("ordinal/{env}");
-        let kept = self.store().next_number(&series, 1);
-        let kept = kept.map_err(|error| Refusal::failed("no number can be given out", &error))?;
-        let kept = SnapshotId(kept);
-        // On the disk before the event that names it; what was there is lost by neither.
-        let exchanged = disk.exchange(&env, &volume, kept);
-        exchanged
-            .map_err(|error| Refusal::failed("the snapshot cannot be put in place", &error))?;
-        let deciding = self.decided(&desk, actor, &request.why, |state| {
-            self.restorable(state, &env, id)?;
-            let event = Event::VolumeRestored {
-                env: env.clone(),
-                volume: volume.clone(),
-                snapshot: id,
-                kept,
-            };
-            Ok(((), vec![event]))
-        });
-        if let Err(refusal) = deciding.await {
-            if let Err(error) = disk.take_back(&env, &volume, kept) {
-                tracing::error!(%env, %volume, %error, "a restore that is not recorded cannot be taken back");
-            }
-            return Err(refusal);
-        }
-        self.0.world.swept(&env).await;
-        drop(desk);
-        self.volumes(Some(&env)).await
-    }
-
-    /// The volume of a snapshot that may be put in its place now.
-    fn restorable(&self, state: &State, env: &EnvId, id: SnapshotId) -> Result<Name, Refusal> {
-        let known = state
-            .environments
-            .get(env)
-            .filter(|known| !known.is_deleted());
-        let snapshot: Option<&Snapshot> = known.and_then(|known| known.snapshots.get(&id));
-        let Some((known, snapshot)) = known.zip(snapshot) else {
-            let message = format!("{env} has no snapshot {id}");
-            return Err(Refusal::new(RefusalKind::NotFound, message)
-                .hint(format!("`ward volume list --env {env}` lists them")));
-        };
-        let runs = !self.engine().observe(env).is_empty();
-        if known.goal == Goal::Up || runs {
-            let volume = &snapshot.volume;
-            let message = format!(
-                "{env} is up, and a volume that instances see cannot be put back; nothing was changed"
-            );
-            return Err(Refusal::new(RefusalKind::Conflict, message).hint(format!(
-                "`ward down --env {env}`, then `ward volume restore {id} --env {env}`, then `ward up --env {}`; `ward \
-                 maintenance on` first gives clients of {volume} a page meanwhile",
-                env.env()
-            )));
-        }
-        Ok(snapshot.volume.clone())
-    }
-
     /// Deletes a volume that nothing has any more, with its snapshots.
     ///
     /// # Errors
@@ -146,6 +65,7 @@ impl Control {
         let (volume, disk) = (&request.volume, self.volumes_on_disk());
         let there = disk.list(&env);
         let there = there.map_err(|error| Refusal::failed("the volumes cannot be read", &error))?;
+        let _alone = self.alone_with(&env, volume).await?;
         let desk = self.desk().await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             let known = state.environments.get(&env);
@@ -248,7 +168,7 @@ fn view(disk: &Volumes, env: &Environment, declared: Option<&EnvSpec>, name: Nam
 }
 
 /// What takes the disk a while, apart from what answers others.
-async fn worked<T: Send + 'static>(
+pub(crate) async fn worked<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ward_volume::Error> + Send + 'static,
 ) -> Result<T, Refusal> {
     let done = tokio::task::spawn_blocking(work).await;

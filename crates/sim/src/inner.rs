@@ -239,7 +239,9 @@ impl Inner {
             | Role::ReleaseCommand
             | Role::Seed
             | Role::Copy
+            | Role::VolumeCopy
             | Role::Snapshot
+            | Role::Drill(_)
             | Role::Run(_) => {
                 let release = self.env().releases.get(&facts.release);
                 let service = release.and_then(|r| r.spec.services.get(&facts.component));

@@ -127,7 +127,20 @@ impl Inner {
         let schema = service.and_then(|s| Some(s.release.as_ref()?.schema));
         let fits = match facts.role {
             Role::Database | Role::Run(_) => true,
+            Role::Drill(id) => {
+                let backup = env.backups.all.get(&id);
+                backup.is_some_and(|one| one.is_open() && one.file().is_some())
+            }
             Role::Copy => env.copies_data() && !env.is_filled(Filling::Copy, &facts.component),
+            // Behind all rows, so that what they lead to is there.
+            Role::VolumeCopy => {
+                let rows = release.is_some_and(|r| {
+                    let mut databases = r.spec.databases.keys();
+                    databases.all(|name| env.is_filled(Filling::Copy, name))
+                });
+                let again = env.is_filled(Filling::Volume, &facts.component);
+                env.copies_data() && rows && !again
+            }
             // Of what the release before had, once, and before any command.
             Role::Snapshot => active.is_some_and(|d| {
                 let mut wanted = env.to_be_snapshotted(d);

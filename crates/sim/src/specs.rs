@@ -124,6 +124,7 @@ fn spec(services: Vec<(&str, ServiceSpec)>, databases: &[&str]) -> EnvSpec {
     let database = DatabaseSpec {
         engine: DatabaseEngine::Postgres,
         memory: None,
+        backups: None,
     };
     EnvSpec {
         id: env("returns/dev"),
@@ -141,6 +142,7 @@ fn spec(services: Vec<(&str, ServiceSpec)>, databases: &[&str]) -> EnvSpec {
         seeded: false,
         copy_data: CopyData::Denied,
         sleep: None,
+        region: None,
         protected: false,
         policy: ward_types::policy::Policy::default(),
         secrets: BTreeMap::new(),

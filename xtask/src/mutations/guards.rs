@@ -754,4 +754,18 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         without: "setting: { let _ = host; format!(\"credential.helper={helper}\") },",
         noticed_by: &["ward-git"],
     },
+    Mutation {
+        guard: "a backup is tried in one database of its own",
+        file: "crates/pure/plan/src/check/drills.rs",
+        text: "its_own && starts.count() == 1 && ",
+        without: "its_own && ",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "a backup is tried when it is on the disk, and not before",
+        file: "crates/pure/plan/src/check/drills.rs",
+        text: "&& matches!(backup.stand, Stand::Taken { .. })",
+        without: "",
+        noticed_by: PLANNED,
+    },
 ];

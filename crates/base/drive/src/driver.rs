@@ -409,9 +409,10 @@ fn configuration(env: &Environment, release: ReleaseId, role: Role) -> Option<&R
         | Role::ReleaseCommand
         | Role::Seed
         | Role::Copy
+        | Role::VolumeCopy
         | Role::Snapshot
         | Role::Run(_) => release,
-        Role::Database => env.active().map(|active| active.to).or(env.current)?,
+        Role::Database | Role::Drill(_) => env.active().map(|active| active.to).or(env.current)?,
     };
     env.releases.get(&id)
 }

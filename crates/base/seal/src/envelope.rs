@@ -5,7 +5,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use ward_types::secret::Secret;
-use ward_types::secrets::SecretLabel;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
@@ -30,30 +29,20 @@ const WRAPPING: &str = "ward wraps data keys";
 pub(crate) struct DoesNotOpen;
 
 impl Envelope {
-    pub(crate) fn seal(
-        master: &MasterKey,
-        label: &SecretLabel,
-        value: &Secret,
-    ) -> Result<Self, Error> {
+    pub(crate) fn seal(master: &MasterKey, purpose: &str, value: &Secret) -> Result<Self, Error> {
         let mut data = Zeroizing::new([0; 32]);
         aws_lc_rs::rand::fill(&mut *data).map_err(|_| Error::Random)?;
-        let purpose = purpose(label);
         Ok(Self {
             form: FORM,
             key: master.id(),
-            wrapped: wrap(master, &purpose, &*data)?,
-            sealed: encrypt(&*data, &purpose, value.expose().as_bytes())?,
+            wrapped: wrap(master, purpose, &*data)?,
+            sealed: encrypt(&*data, purpose, value.expose().as_bytes())?,
         })
     }
 
-    pub(crate) fn open(
-        &self,
-        master: &MasterKey,
-        label: &SecretLabel,
-    ) -> Result<Secret, DoesNotOpen> {
-        let purpose = purpose(label);
-        let data = self.unwrap(master, &purpose)?;
-        let value = decrypt(&data, &purpose, &self.sealed)?;
+    pub(crate) fn open(&self, master: &MasterKey, purpose: &str) -> Result<Secret, DoesNotOpen> {
+        let data = self.unwrap(master, purpose)?;
+        let value = decrypt(&data, purpose, &self.sealed)?;
         let text = std::str::from_utf8(&value).map_err(|_| DoesNotOpen)?;
         Ok(Secret::new(text.to_owned()))
     }
@@ -63,11 +52,10 @@ impl Envelope {
         &self,
         from: &MasterKey,
         to: &MasterKey,
-        label: &SecretLabel,
+        purpose: &str,
     ) -> Result<Result<Self, Error>, DoesNotOpen> {
-        let purpose = purpose(label);
-        let data = self.unwrap(from, &purpose)?;
-        Ok(wrap(to, &purpose, &data).map(|wrapped| Self {
+        let data = self.unwrap(from, purpose)?;
+        Ok(wrap(to, purpose, &data).map(|wrapped| Self {
             form: FORM,
             key: to.id(),
             wrapped,
@@ -87,14 +75,6 @@ impl Envelope {
 fn wrap(master: &MasterKey, purpose: &str, data: &[u8]) -> Result<String, Error> {
     let bound = format!("{purpose}\0{}", master.id());
     encrypt(&*master.derive(WRAPPING), &bound, data)
-}
-
-/// Names hold no NUL, so that this is unambiguous.
-pub(crate) fn purpose(label: &SecretLabel) -> String {
-    format!(
-        "ward secret\0{}\0{}\0{}",
-        label.env, label.name, label.version
-    )
 }
 
 fn encrypt(key: &[u8], bound: &str, value: &[u8]) -> Result<String, Error> {

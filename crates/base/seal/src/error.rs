@@ -75,6 +75,18 @@ pub enum Error {
         /// What it did, as a predicate.
         what: String,
     },
+    /// There is no such backup.
+    #[error("the backup {path} is not there")]
+    NoBackup {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// A backup is not what was written.
+    #[error("the backup {path} was altered: it is not what was written")]
+    AlteredBackup {
+        /// The file.
+        path: PathBuf,
+    },
     /// The kernel gives no randomness.
     #[error("the machine gives no random bytes")]
     Random,
@@ -104,12 +116,15 @@ impl Error {
             Error::Missing { .. } | Error::Damaged { .. } => Some(
                 "set it again with `ward secret set`, which makes a new version and a new release".to_owned(),
             ),
+            Error::NoBackup { .. } | Error::AlteredBackup { .. } => {
+                Some("`ward db backups` lists the others".to_owned())
+            }
             Error::File { .. } | Error::Random => None,
         }
     }
 }
 
-pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
     let path = path.to_owned();
     move |source| Error::File {
         action,

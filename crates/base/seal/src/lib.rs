@@ -9,6 +9,7 @@
 //! Files are written whole, synced, and renamed. A key is on the disk before anything is sealed under it, and goes
 //! when nothing is any more; a crash in between leaves a key too many, never one too few.
 
+mod backup;
 mod command;
 mod envelope;
 mod error;
@@ -16,6 +17,7 @@ mod file;
 mod key;
 mod vault;
 
+pub use backup::{BackupReader, BackupWriter, backup_label};
 pub use error::Error;
 pub use key::{COMMAND, KeyId, KeySource};
 pub use vault::{Rekeyed, Vault};

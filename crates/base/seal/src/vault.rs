@@ -11,7 +11,7 @@ use ward_types::id::{EnvId, Name};
 use ward_types::secret::Secret;
 use ward_types::secrets::{SecretLabel, SecretName};
 
-use crate::envelope::{DoesNotOpen, Envelope, purpose};
+use crate::envelope::{DoesNotOpen, Envelope};
 use crate::error::{Error, file};
 use crate::file;
 use crate::key::{KeyId, KeySource, Keys, MasterKey};
@@ -19,10 +19,15 @@ use crate::key::{KeyId, KeySource, Keys, MasterKey};
 /// The folder of sealed values in the state folder.
 const FOLDER: &str = "sealed";
 
+/// The folder of backups in the state folder, unless they lie elsewhere.
+const BACKUPS: &str = "backups";
+
 /// The sealed values of a state folder. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Vault {
     folder: PathBuf,
+    /// Backups, each with its data key.
+    backups: PathBuf,
     keys: Keys,
     /// Held while keys or what is sealed under them change.
     changing: Arc<Mutex<()>>,
@@ -39,6 +44,15 @@ pub struct Rekeyed {
     pub values: usize,
 }
 
+/// What a sealed value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A version of a secret.
+    Secret,
+    /// The data key of a backup: its label has the database's name and the backup's number.
+    Backup,
+}
+
 /// How a master key is come by where there is none.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Make {
@@ -52,9 +66,25 @@ impl Vault {
     pub fn new(home: &Path, source: KeySource) -> Self {
         Self {
             folder: home.join(FOLDER),
+            backups: home.join(BACKUPS),
             keys: Keys::new(home, source),
             changing: Arc::default(),
         }
+    }
+
+    /// The same with backups in another folder; `None`: in the state folder.
+    #[must_use]
+    pub fn with_backups(mut self, folder: Option<PathBuf>) -> Self {
+        if let Some(folder) = folder {
+            self.backups = folder;
+        }
+        self
+    }
+
+    /// The folder of backups.
+    #[must_use]
+    pub fn backups(&self) -> &Path {
+        &self.backups
     }
 
     /// Seals a value, on the disk when this returns, and says its digest. What was there under the same label, of a
@@ -63,10 +93,19 @@ impl Vault {
     /// # Errors
     /// [`Error`], as it says.
     pub fn seal(&self, label: &SecretLabel, value: &Secret) -> Result<String, Error> {
+        self.seal_as(Kind::Secret, label, value)
+    }
+
+    pub(crate) fn seal_as(
+        &self,
+        kind: Kind,
+        label: &SecretLabel,
+        value: &Secret,
+    ) -> Result<String, Error> {
         let _alone = self.alone();
         let master = self.current(Make::IfNothingIsSealed)?;
-        let envelope = Envelope::seal(&master, label, value)?;
-        self.write(label, &envelope)?;
+        let envelope = Envelope::seal(&master, &purpose(kind, label), value)?;
+        self.write(kind, label, &envelope)?;
         Ok(digest(&master, label, value))
     }
 
@@ -84,10 +123,14 @@ impl Vault {
     /// # Errors
     /// [`Error`], as it says; never an empty value in place of one that does not open.
     pub fn open(&self, label: &SecretLabel) -> Result<Secret, Error> {
-        let envelope = self.read(label)?;
+        self.open_as(Kind::Secret, label)
+    }
+
+    pub(crate) fn open_as(&self, kind: Kind, label: &SecretLabel) -> Result<Secret, Error> {
+        let envelope = self.read(kind, label)?;
         let master = self.needed(&envelope.key)?;
-        let opened = envelope.open(&master, label);
-        opened.map_err(|DoesNotOpen| self.damaged(label))
+        let opened = envelope.open(&master, &purpose(kind, label));
+        opened.map_err(|DoesNotOpen| self.damaged_as(kind, label))
     }
 
     /// Whether there is a sealed value under a label, without opening it or looking for its key.
@@ -95,7 +138,11 @@ impl Vault {
     /// # Errors
     /// [`Error::Missing`].
     pub fn holds(&self, label: &SecretLabel) -> Result<(), Error> {
-        let path = self.path(label);
+        self.holds_as(Kind::Secret, label)
+    }
+
+    pub(crate) fn holds_as(&self, kind: Kind, label: &SecretLabel) -> Result<(), Error> {
+        let path = self.path_as(kind, label);
         match path.exists() {
             true => Ok(()),
             false => Err(Error::Missing {
@@ -110,7 +157,7 @@ impl Vault {
     /// # Errors
     /// As [`Vault::open`].
     pub fn check(&self, label: &SecretLabel) -> Result<(), Error> {
-        self.needed(&self.read(label)?.key).map(drop)
+        self.needed(&self.read(Kind::Secret, label)?.key).map(drop)
     }
 
     /// Wraps every data key by a new master key, which is made where keys are files, and else is the first one that
@@ -124,8 +171,8 @@ impl Vault {
         // 1. The keys of all that is sealed are there, before another one is made.
         let labels = self.labels()?;
         let mut from = BTreeSet::new();
-        for label in &labels {
-            let id = self.read(label)?.key;
+        for (kind, label) in &labels {
+            let id = self.read(*kind, label)?.key;
             self.needed(&id)?;
             from.insert(id);
         }
@@ -139,8 +186,8 @@ impl Vault {
             KeySource::Command(_) => self.current(Make::Never)?,
         };
         // 3. One file after the other: each names the key that it needs.
-        for label in &labels {
-            self.rewrap(label, &to)?;
+        for (kind, label) in &labels {
+            self.rewrap(*kind, label, &to)?;
         }
         // 4. Nothing needs the keys before any more.
         self.keys.forget_all_but(&to.id())?;
@@ -152,15 +199,15 @@ impl Vault {
         })
     }
 
-    fn rewrap(&self, label: &SecretLabel, to: &MasterKey) -> Result<(), Error> {
-        let envelope = self.read(label)?;
+    fn rewrap(&self, kind: Kind, label: &SecretLabel, to: &MasterKey) -> Result<(), Error> {
+        let envelope = self.read(kind, label)?;
         if envelope.key == to.id() {
             return Ok(());
         }
         let from = self.needed(&envelope.key)?;
-        let rewrapped = envelope.rewrapped(&from, to, label);
-        let rewrapped = rewrapped.map_err(|DoesNotOpen| self.damaged(label))??;
-        self.write(label, &rewrapped)
+        let rewrapped = envelope.rewrapped(&from, to, &purpose(kind, label));
+        let rewrapped = rewrapped.map_err(|DoesNotOpen| self.damaged_as(kind, label))??;
+        self.write(kind, label, &rewrapped)
     }
 
     /// Removes the values of an environment that are not among `needed`.
@@ -174,10 +221,10 @@ impl Vault {
     ) -> Result<usize, Error> {
         let _alone = self.alone();
         let mut removed = 0;
-        for label in self.labels_of(env)? {
+        for label in self.labels_of(Kind::Secret, env)? {
             let key = (label.name.clone(), label.version);
             if !needed.contains(&key) {
-                file::remove(&self.path(&label))?;
+                file::remove(&self.path_as(Kind::Secret, &label))?;
                 removed += 1;
             }
         }
@@ -189,8 +236,12 @@ impl Vault {
     /// # Errors
     /// [`Error::File`].
     pub fn purge(&self, env: &EnvId) -> Result<(), Error> {
+        self.purge_as(Kind::Secret, env)
+    }
+
+    pub(crate) fn purge_as(&self, kind: Kind, env: &EnvId) -> Result<(), Error> {
         let _alone = self.alone();
-        let path = self.of_env(env);
+        let path = self.env_folder(kind, env);
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(file("remove", &path)(error));
@@ -198,8 +249,13 @@ impl Vault {
             _ => {}
         }
         // One that holds another environment's is not empty, and stays.
-        let stack = self.folder.join(env.stack().as_str());
-        let _ = fs::remove_dir(stack).and_then(|()| fs::remove_dir(&self.folder));
+        let folder = self.root(kind);
+        let stack = folder.join(env.stack().as_str());
+        let emptied = fs::remove_dir(stack);
+        // The folder of backups may be another disk's.
+        if kind == Kind::Secret {
+            let _ = emptied.and_then(|()| fs::remove_dir(folder));
+        }
         Ok(())
     }
 
@@ -228,7 +284,7 @@ impl Vault {
         self.keys.source()
     }
 
-    fn alone(&self) -> std::sync::MutexGuard<'_, ()> {
+    pub(crate) fn alone(&self) -> std::sync::MutexGuard<'_, ()> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -259,7 +315,7 @@ impl Vault {
         let labels = self.labels()?;
         labels
             .iter()
-            .map(|label| Ok(self.read(label)?.key))
+            .map(|(kind, label)| Ok(self.read(*kind, label)?.key))
             .collect()
     }
 
@@ -270,56 +326,70 @@ impl Vault {
         })
     }
 
-    fn damaged(&self, label: &SecretLabel) -> Error {
+    pub(crate) fn damaged_as(&self, kind: Kind, label: &SecretLabel) -> Error {
         Error::Damaged {
             label: Box::new(label.clone()),
-            path: self.path(label),
+            path: self.path_as(kind, label),
         }
     }
 
-    fn read(&self, label: &SecretLabel) -> Result<Envelope, Error> {
-        let path = self.path(label);
+    fn read(&self, kind: Kind, label: &SecretLabel) -> Result<Envelope, Error> {
+        let path = self.path_as(kind, label);
         let Some(bytes) = file::read(&path)? else {
             let label = Box::new(label.clone());
             return Err(Error::Missing { label, path });
         };
-        serde_json::from_slice(&bytes).map_err(|_| self.damaged(label))
+        serde_json::from_slice(&bytes).map_err(|_| self.damaged_as(kind, label))
     }
 
-    fn write(&self, label: &SecretLabel, envelope: &Envelope) -> Result<(), Error> {
+    fn write(&self, kind: Kind, label: &SecretLabel, envelope: &Envelope) -> Result<(), Error> {
         // A value of this shape is always JSON.
         let bytes = serde_json::to_vec(envelope).unwrap_or_default();
-        file::write(&self.path(label), &bytes)
+        file::write(&self.path_as(kind, label), &bytes)
     }
 
-    fn of_env(&self, env: &EnvId) -> PathBuf {
+    fn root(&self, kind: Kind) -> &Path {
+        match kind {
+            Kind::Secret => &self.folder,
+            Kind::Backup => &self.backups,
+        }
+    }
+
+    pub(crate) fn env_folder(&self, kind: Kind, env: &EnvId) -> PathBuf {
         let (stack, name) = (env.stack(), env.env());
-        self.folder.join(stack.as_str()).join(name.as_str())
+        self.root(kind).join(stack.as_str()).join(name.as_str())
     }
 
     /// A secret's name holds a `/` only as a database's password, which is in a folder with a dot: no name has one.
-    fn path(&self, label: &SecretLabel) -> PathBuf {
+    pub(crate) fn path_as(&self, kind: Kind, label: &SecretLabel) -> PathBuf {
         let name = label.name.as_str().replace('/', ".");
-        let folder = self.of_env(&label.env).join(name);
+        let folder = self.env_folder(kind, &label.env).join(name);
         folder.join(format!("{}.json", label.version))
     }
 
-    fn labels(&self) -> Result<Vec<SecretLabel>, Error> {
+    fn labels(&self) -> Result<Vec<(Kind, SecretLabel)>, Error> {
         let mut labels = Vec::new();
-        for stack in file::list(&self.folder)? {
-            for name in file::list(&self.folder.join(&stack))? {
-                let (Ok(stack), Ok(name)) = (Name::parse(&stack), Name::parse(&name)) else {
+        for kind in [Kind::Secret, Kind::Backup] {
+            let root = self.root(kind);
+            for stack in file::list(root)? {
+                let Ok(stack) = Name::parse(&stack) else {
                     continue;
                 };
-                labels.extend(self.labels_of(&EnvId::new(&stack, &name))?);
+                for name in file::list(&root.join(stack.as_str()))? {
+                    let Ok(name) = Name::parse(&name) else {
+                        continue;
+                    };
+                    let found = self.labels_of(kind, &EnvId::new(&stack, &name))?;
+                    labels.extend(found.into_iter().map(|label| (kind, label)));
+                }
             }
         }
         Ok(labels)
     }
 
-    fn labels_of(&self, env: &EnvId) -> Result<Vec<SecretLabel>, Error> {
+    fn labels_of(&self, kind: Kind, env: &EnvId) -> Result<Vec<SecretLabel>, Error> {
         let mut labels = Vec::new();
-        let folder = self.of_env(env);
+        let folder = self.env_folder(kind, env);
         for folder_name in file::list(&folder)? {
             let Ok(name) = SecretName::parse(&folder_name.replace('.', "/")) else {
                 continue;
@@ -337,6 +407,15 @@ impl Vault {
     }
 }
 
+/// What a value is sealed for, as text. Names hold no NUL, so that this is unambiguous.
+pub(crate) fn purpose(kind: Kind, label: &SecretLabel) -> String {
+    let kind = match kind {
+        Kind::Secret => "ward secret",
+        Kind::Backup => "ward backup",
+    };
+    format!("{kind}\0{}\0{}\0{}", label.env, label.name, label.version)
+}
+
 /// The same value of the same secret has the same, whatever its version. 128 bits.
 fn digest(master: &MasterKey, label: &SecretLabel, value: &Secret) -> String {
     let any = SecretLabel {
@@ -345,7 +424,7 @@ fn digest(master: &MasterKey, label: &SecretLabel, value: &Secret) -> String {
     };
     let key = hmac::Key::new(hmac::HMAC_SHA256, &*master.derive("ward digests secrets"));
     let mut signing = hmac::Context::with_key(&key);
-    signing.update(purpose(&any).as_bytes());
+    signing.update(purpose(Kind::Secret, &any).as_bytes());
     signing.update(b"\0");
     signing.update(value.expose().as_bytes());
     hex::encode(&signing.sign().as_ref()[..16])

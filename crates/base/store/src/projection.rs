@@ -83,6 +83,10 @@ pub(crate) fn touched(before: &State, event: &Event) -> Vec<Row> {
         | Event::VolumeSnapshotted { env, .. }
         | Event::VolumeRestored { env, .. }
         | Event::VolumeDeleted { env, .. }
+        | Event::BackupBegan { env, .. }
+        | Event::BackupTaken { env, .. }
+        | Event::BackupRestored { env, .. }
+        | Event::BackupFailed { env, .. }
         | Event::DataPurged { env }
         | Event::SchemaChanging { env, .. }
         | Event::MaintenanceBegan { env, .. }
@@ -169,6 +173,7 @@ fn head(environment: &Environment) -> Environment {
         configuration: environment.configuration.clone(),
         secrets: environment.secrets.clone(),
         snapshots: environment.snapshots.clone(),
+        backups: environment.backups.clone(),
         life: environment.life.clone(),
         runs: environment.runs.clone(),
         sleep: environment.sleep.clone(),

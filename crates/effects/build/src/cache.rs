@@ -10,7 +10,7 @@ pub fn trim_cache(builds: &Path, limit: u64) {
     for cache in fs::read_dir(builds).into_iter().flatten().flatten() {
         if bytes_below(&cache.path()) > limit {
             tracing::info!(cache = %cache.path().display(), limit, "the build cache is begun anew");
-            let _ = fs::remove_dir_all(cache.path());
+            let _ = ward_tree::remove(&cache.path());
         }
     }
 }

@@ -60,7 +60,7 @@ impl Drop for Work {
 }
 
 fn remove(path: &Path) {
-    if let Err(error) = fs::remove_dir_all(path) {
+    if let Err(error) = ward_tree::remove(path) {
         tracing::warn!(path = %path.display(), %error, "a build's passing files stay; the next build tries again");
     }
 }

@@ -286,7 +286,7 @@ impl Engine {
             let (env, id) = (env.clone(), id.clone());
             return Err(Error::StillRuns { env, id });
         }
-        match tokio::fs::remove_dir_all(&dir).await {
+        match folder::removed(&dir).await {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(file("remove", &dir)(error));
             }

@@ -99,6 +99,13 @@ pub(crate) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     entries_that_are(folder, fs::FileType::is_dir)
 }
 
+/// Removes a folder with all that is in it, on a thread that may block.
+pub(crate) async fn removed(folder: &Path) -> io::Result<()> {
+    let path = folder.to_owned();
+    let removing = tokio::task::spawn_blocking(move || ward_tree::remove(&path)).await;
+    removing.unwrap_or_else(|broken| Err(io::Error::other(broken)))
+}
+
 /// Removes the symbolic links directly in `folder`.
 pub(crate) fn remove_links(folder: &Path) -> Result<(), Error> {
     for link in entries_that_are(folder, fs::FileType::is_symlink)? {

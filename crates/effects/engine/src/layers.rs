@@ -137,7 +137,7 @@ fn name_of(folder: &Path) -> &str {
 }
 
 fn remove_tree(folder: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(folder) {
+    match ward_tree::remove(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file("remove", folder)(error)),
         _ => Ok(()),
     }

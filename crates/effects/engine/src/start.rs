@@ -1,7 +1,6 @@
 //! Starting an instance, as one straight list of steps.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -266,7 +265,7 @@ pub(crate) fn status(state: InstanceState, keeper_pid: u32) -> InstanceStatus {
 pub(crate) fn facts_of(dir: &Path) -> Result<Option<InstanceFacts>, Error> {
     let facts = folder::read_whole::<InstanceFacts>(dir, FACTS)?;
     if facts.is_none() {
-        fs::remove_dir_all(dir).map_err(file("remove", dir))?;
+        ward_tree::remove(dir).map_err(file("remove", dir))?;
     }
     Ok(facts)
 }

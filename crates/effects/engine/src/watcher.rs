@@ -86,7 +86,7 @@ async fn watch(engine: &Engine, facts: &InstanceFacts, mut said: Option<oneshot:
     }
     let (state, at) = state_without_keeper(&dir, (engine.0.clock)());
     if state == InstanceState::Lost && !dir.join(SOCKET).exists() {
-        match tokio::fs::remove_dir_all(&dir).await {
+        match folder::removed(&dir).await {
             Ok(()) => return engine.0.forget(&facts.env, &facts.id),
             Err(error) => tracing::warn!(id = %facts.id, %error, "what never began is not removed"),
         }

@@ -9,7 +9,7 @@ mod world;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use real::until;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -249,6 +249,33 @@ async fn a_connection_leads_inside_and_a_program_runs_beside() {
     let mut said = String::new();
     std::io::Read::read_to_string(&mut reader, &mut said).unwrap();
     assert_eq!((exit, said.as_str()), (Exit::Code(5), "here\n"));
+}
+
+#[tokio::test]
+async fn a_connection_that_there_was_no_room_for_is_made_as_soon_as_there_is() {
+    let world = World::new().await;
+    let spec = world.server(&SERVER.replace("Listen => 16", "Listen => 1"));
+    let facts = spec.facts.clone();
+    world.engine.start(spec).await.unwrap();
+    until("it listens", || {
+        !world.engine.output_tail(&facts, 1).is_empty()
+    })
+    .await;
+    let connect = || world.engine.connect(&world.env, &facts.id, 8080);
+    let mut taken = Vec::new();
+    while let Ok(stream) = tokio::time::timeout(Duration::from_millis(200), connect()).await {
+        taken.push(stream.unwrap());
+        assert!(taken.len() < 10, "there is room for everybody");
+    }
+    let began = Instant::now();
+    let mut waits = std::pin::pin!(connect());
+    let soon = tokio::time::timeout(Duration::from_millis(50), &mut waits).await;
+    assert!(soon.is_err(), "there was room");
+    drop(taken);
+    waits.await.unwrap();
+    // The kernel tries again after a second.
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(900), "{took:?}");
 }
 
 #[tokio::test]

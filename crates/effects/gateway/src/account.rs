@@ -229,6 +229,12 @@ impl Account {
         entry.upstream.replace(Some(Rc::clone(upstream)));
     }
 
+    /// It was not sent to the instance that it was about to be sent to.
+    pub(crate) fn tries_not(&self) {
+        let attempts = &self.entry.attempts;
+        attempts.set(attempts.get().saturating_sub(1));
+    }
+
     /// Two instances were asked at once, and the answer is the one of this place.
     pub(crate) fn hedged(&self, upstream: &Rc<Upstream>, place: &Place, hedge: Hedge) {
         let entry = &self.entry;

@@ -57,6 +57,40 @@ impl Socket for TlsStream<TcpStream> {
     }
 }
 
+/// Whose request waits for a connection to an instance.
+#[derive(Clone)]
+pub(crate) struct Asker {
+    number: usize,
+    activity: Option<Arc<Activity>>,
+}
+
+impl Asker {
+    /// The gateway itself.
+    pub(crate) const NOBODY: Self = Self {
+        number: 0,
+        activity: None,
+    };
+
+    /// What tells its client from others that ask at the same time.
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Whether its client has so much to take that nothing more should be asked for it.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let activity = self.activity.as_ref();
+        activity.is_some_and(|activity| activity.is_stuck())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(number: usize) -> Self {
+        Self {
+            number,
+            activity: None,
+        }
+    }
+}
+
 /// Who asks.
 pub(crate) struct Client {
     /// Where the connection comes from.
@@ -105,6 +139,35 @@ impl Client {
     /// Its connection does this from now on.
     pub(crate) fn does(&self, activity: &Arc<Activity>) {
         let _ = self.activity.set(Arc::clone(activity));
+    }
+
+    /// One of its requests, on its way to an instance.
+    pub(crate) fn asker(&self) -> Asker {
+        Asker {
+            number: std::ptr::from_ref(self).addr(),
+            activity: self.activity.get().cloned(),
+        }
+    }
+
+    /// The same of one that has waited for its client.
+    pub(crate) fn patient_asker(&self) -> Asker {
+        Asker {
+            activity: None,
+            ..self.asker()
+        }
+    }
+
+    /// Whether it has so much to take that nothing more should be asked for it.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let activity = self.activity.get();
+        activity.is_some_and(|activity| activity.is_stuck())
+    }
+
+    /// Ends when it is not stuck any more, or has taken so much that one more may be asked for.
+    pub(crate) async fn takes_again(&self) {
+        if let Some(activity) = self.activity.get() {
+            activity.takes_again().await;
+        }
     }
 
     /// One of the streams of its connection becomes something else than an answer.

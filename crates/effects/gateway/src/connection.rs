@@ -25,6 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_rustls::server::TlsStream;
 use ward_types::table::Refusal;
 
@@ -47,6 +48,9 @@ use crate::worker::{self, Phase, Worker};
 
 /// What is held of an answer at the most, in bytes: see `max_send_buf_size` below.
 const MOST_UNSENT: usize = 64 * 1024;
+/// A connection of HTTP/2 that has so much to be sent, in bytes, and whose TCP is full, is stuck: more is asked for it
+/// only as it takes some, a request for each answer's share. As much as sixteen answers at the most.
+const STUCK: usize = 16 * MOST_UNSENT;
 /// How long a client may take to end a connection that it was asked to end.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -296,8 +300,12 @@ pub(crate) struct Activity {
     /// Answers of which the client has yet to take a piece that is there for it, and how many pieces it took.
     owing: AtomicUsize,
     taken: AtomicU64,
-    /// Whether it is TCP that takes no more.
+    /// Whether it is TCP that takes no more, and who waits until it does.
     full: AtomicBool,
+    held_up: AtomicUsize,
+    took: Notify,
+    /// Bytes that it took since one who waits was let go on.
+    since_then: AtomicUsize,
     earned: Earned,
     held: Arc<Held>,
 }
@@ -316,6 +324,9 @@ impl Activity {
             owing: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
             full: AtomicBool::new(false),
+            held_up: AtomicUsize::new(0),
+            took: Notify::new(),
+            since_then: AtomicUsize::new(0),
             earned: Earned::default(),
             held: Arc::clone(held),
         }
@@ -336,6 +347,39 @@ impl Activity {
         self.full.store(polled.is_pending(), Ordering::Relaxed);
         if let Poll::Ready(Ok(bytes)) = polled {
             self.held.written(*bytes);
+            if self.held_up.load(Ordering::Relaxed) > 0 {
+                let since_then = self.since_then.load(Ordering::Relaxed) + bytes;
+                self.since_then
+                    .store(since_then % MOST_UNSENT, Ordering::Relaxed);
+                (0..since_then / MOST_UNSENT).for_each(|_| self.took.notify_one());
+            }
+        }
+    }
+
+    /// All that there was to be written was.
+    fn note_flushed(&self) {
+        self.full.store(false, Ordering::Relaxed);
+        self.let_go_on();
+    }
+
+    /// Whoever waits goes on if it is not stuck any more.
+    fn let_go_on(&self) {
+        if self.held_up.load(Ordering::Relaxed) > 0 && !self.is_stuck() {
+            self.took.notify_waiters();
+        }
+    }
+
+    /// Whether more of it waits to be sent than its requests should add to. TCP says that it takes nothing, so that no
+    /// answer would reach it, and who keeps the windows of some of its streams closed may go on with the others.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.full.load(Ordering::Relaxed) && self.is_http2() && self.held.unsent() >= STUCK
+    }
+
+    /// Ends when it is not stuck any more, or has taken so much that one more may be asked for.
+    pub(crate) async fn takes_again(&self) {
+        if self.is_stuck() {
+            let _waits = HeldUp::new(&self.held_up);
+            self.took.notified().await;
         }
     }
 
@@ -411,6 +455,22 @@ impl Activity {
         let idle = clock::millis().saturating_sub(self.since.load(Ordering::Relaxed));
         let left = patience.saturating_sub(Duration::from_millis(idle));
         (!left.is_zero()).then_some(left)
+    }
+}
+
+/// A request that waits until its client takes something.
+struct HeldUp<'a>(&'a AtomicUsize);
+
+impl<'a> HeldUp<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for HeldUp<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -524,7 +584,10 @@ impl Drop for Answer {
         match ended {
             true => self.busy.activity.earned.answer(),
             // What of it was not written yet is dropped with it.
-            false => self.busy.activity.held.written(MOST_UNSENT),
+            false => {
+                self.busy.activity.held.written(MOST_UNSENT);
+                self.busy.activity.let_go_on();
+            }
         }
         // hyper does not ask again once the body says that it is over, and of a page never where there is no
         // place for one.
@@ -711,7 +774,11 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         std::task::ready!(this.poll_write_held(context))?;
-        Pin::new(&mut *this.stream.lock()).poll_flush(context)
+        let polled = Pin::new(&mut *this.stream.lock()).poll_flush(context);
+        if polled.is_ready() {
+            this.activity.note_flushed();
+        }
+        polled
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

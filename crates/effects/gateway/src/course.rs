@@ -18,6 +18,8 @@ const CUTS: u32 = 2;
 pub(crate) enum Broken {
     /// There is no connection. Nothing was sent.
     Unreachable,
+    /// The client takes so little that nothing more was asked for it. Nothing was sent.
+    Stuck,
     /// The instance may have seen the request.
     Perhaps(Failure),
     /// Another attempt would not help.
@@ -65,7 +67,7 @@ impl Course {
         self.ask_again = false;
         match broken {
             Broken::Final(failure) => Err(failure),
-            Broken::Unreachable => Ok(()),
+            Broken::Unreachable | Broken::Stuck => Ok(()),
             Broken::Perhaps(failure) => {
                 self.sent += 1;
                 self.cut += u32::from(failure == Failure::CUT);

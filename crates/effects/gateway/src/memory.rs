@@ -71,6 +71,11 @@ impl Held {
         self.out.store(now, Ordering::Relaxed);
     }
 
+    /// How many bytes were handed out and not written yet, about.
+    pub(crate) fn unsent(&self) -> usize {
+        self.out.load(Ordering::Relaxed)
+    }
+
     /// Bytes came.
     pub(crate) fn came(&self, bytes: usize) {
         let now = self.read.load(Ordering::Relaxed).saturating_add(bytes);

@@ -16,7 +16,7 @@ pub(crate) mod fuzzing;
 mod racing;
 mod waiting;
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -239,6 +239,8 @@ struct Exchange<'a> {
     /// `Set-Cookie` for a client that comes back to another instance from now on.
     comes_back: RefCell<Option<HeaderValue>>,
     upload: Rc<Upload>,
+    /// Whether it has waited for its client to take something, and goes on now.
+    patient: Cell<bool>,
     grpc: bool,
     protocol: Option<HeaderValue>,
     /// Of a websocket over HTTP/2.
@@ -333,6 +335,7 @@ impl<'a> Exchange<'a> {
             ticket: OnceCell::new(),
             comes_back: RefCell::default(),
             upload,
+            patient: Cell::new(false),
             grpc,
             protocol,
             knock,
@@ -351,6 +354,11 @@ impl<'a> Exchange<'a> {
         let mut slot = None;
         loop {
             self.in_time()?;
+            if !self.patient.get() && self.client.is_stuck() {
+                // Who waits for its client keeps no instance busy.
+                slot = None;
+                Box::pin(self.unstuck()).await?;
+            }
             if slot.is_none() {
                 slot = self.slot(&pool).await?;
             }
@@ -372,6 +380,7 @@ impl<'a> Exchange<'a> {
                     }
                     return Ok(answered);
                 }
+                Err((_, Broken::Stuck)) => {}
                 Err((serial, broken)) => {
                     course.failed(serial, broken, |sent| self.may_repeat(sent))?
                 }
@@ -480,6 +489,10 @@ impl<'a> Exchange<'a> {
             }
             Err(SendError::Cut) => Err(Broken::Perhaps(Failure::CUT)),
             Err(SendError::Connect(error)) => Err(unreachable(&place, &error)),
+            Err(SendError::Stuck) => {
+                self.account.tries_not();
+                Err(Broken::Stuck)
+            }
             Err(SendError::Unspoken) => {
                 place.failed();
                 Err(Broken::Final(Failure::UNSPOKEN))

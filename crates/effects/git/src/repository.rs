@@ -309,7 +309,7 @@ pub(crate) async fn check_out(
 
 fn clear(new: &Path, index: &Path) -> Result<()> {
     for (path, gone) in [
-        (new, fs::remove_dir_all(new)),
+        (new, ward_tree::remove(new)),
         (index, fs::remove_file(index)),
     ] {
         match gone {

@@ -1,4 +1,5 @@
-//! The instance that copies the rows of one database into another of the same name and stack.
+//! The instance that copies the rows of one database into another of the same name and stack, or what a backup of it
+//! holds.
 //!
 //! It is an instance like any other, so that it outlives the server, has an output that is kept, and is gone with its
 //! environment. It reaches two databases and nothing else, and passwords come to it as to services.
@@ -14,11 +15,16 @@ use ward_types::keeper::{
 use ward_types::secret::Secret;
 use ward_types::secrets::Given;
 use ward_types::time::Millis;
+use ward_types::view::ExecCommand;
 
 use crate::database::{Database, PORT};
 
 /// What the instance runs.
 const SCRIPT: &str = include_str!("copy.sh");
+
+/// It waits for the pipe that the instance reads.
+const FEEDING: &str =
+    "mkdir /tmp/feeding || exit 9; until [ -p /tmp/fed ]; do sleep 0.05; done; exec cat >/tmp/fed";
 
 /// So many bytes of the disk are left free for all the other databases on it.
 pub const RESERVE: u64 = 64 << 20;
@@ -39,16 +45,19 @@ pub struct CopyPlace {
     pub log: LogSpec,
     /// The gateway's socket.
     pub gateway_links: PathBuf,
-    /// The symbolic link that names the present instance of the database that is copied.
-    pub from: PathBuf,
+    /// The symbolic link that names the present instance of the database that is copied; `None`: a backup is written
+    /// to it, by [`feeding`].
+    pub from: Option<PathBuf>,
     /// The same of the one that is filled.
     pub to: PathBuf,
 }
 
 impl Database {
-    /// What a keeper must know to fill this database with the rows of `from`.
+    /// What a keeper must know to fill this database with the rows of `from`; `None`: with those of a backup.
     #[must_use]
-    pub fn copy_of(&self, from: &Database, place: CopyPlace) -> InstanceSpec {
+    pub fn copy_of(&self, from: Option<&Database>, place: CopyPlace) -> InstanceSpec {
+        let from_link = place.from.map(|dir| link("from", 2, dir));
+        let to_link = link("to", 3, place.to);
         let argv = ["/bin/sh", "-c", SCRIPT, "copy"];
         InstanceSpec {
             facts: place.facts,
@@ -73,7 +82,7 @@ impl Database {
             },
             limits: Limits::default(),
             health: None,
-            links: vec![link("from", 2, place.from), link("to", 3, place.to)],
+            links: from_link.into_iter().chain([to_link]).collect(),
             log: place.log,
             stop_timeout: Millis::secs(1),
             stop_signal: 15,
@@ -81,28 +90,44 @@ impl Database {
         }
     }
 
-    fn copy_secrets(&self, from: &Database) -> Given {
+    fn copy_secrets(&self, from: Option<&Database>) -> Given {
         let names = ["WARD_FROM_PASSWORD", "WARD_TO_PASSWORD"];
-        let (from, to) = (from.credential(), self.credential());
+        let all = from.into_iter().chain([self]);
+        let masks = all.map(|database| database.mask(database.credential().password));
         Given {
             variables: names.map(str::to_owned).into(),
             files: Vec::new(),
-            masks: vec![self.mask(from.password), self.mask(to.password)],
+            masks: masks.collect(),
         }
     }
 
-    fn copy_variables(&self, from: &Database) -> BTreeMap<String, Secret> {
+    fn copy_variables(&self, from: Option<&Database>) -> BTreeMap<String, Secret> {
+        let plain = |text: &str| Secret::new(text.to_owned());
         let mut variables = self.client();
-        let (from, to) = (from.credential(), self.credential());
+        let to = self.credential();
         variables.extend([
-            ("WARD_FROM_ROLE".to_owned(), Secret::new(from.role)),
-            ("WARD_FROM_PASSWORD".to_owned(), from.password),
             ("WARD_TO_ROLE".to_owned(), Secret::new(to.role)),
             ("WARD_TO_PASSWORD".to_owned(), to.password),
-            ("WARD_WATCHED".to_owned(), Secret::new(WATCHED.to_owned())),
-            ("WARD_RESERVE".to_owned(), Secret::new(RESERVE.to_string())),
+            ("WARD_WATCHED".to_owned(), plain(WATCHED)),
+            ("WARD_RESERVE".to_owned(), plain(&RESERVE.to_string())),
         ]);
+        match from.map(Database::credential) {
+            Some(from) => variables.extend([
+                ("WARD_FROM_ROLE".to_owned(), Secret::new(from.role)),
+                ("WARD_FROM_PASSWORD".to_owned(), from.password),
+            ]),
+            None => variables.extend([("WARD_FED".to_owned(), plain("1"))]),
+        }
         variables
+    }
+}
+
+/// What takes a dump on standard input to the database that the instance fills (`Request::Exec`), once.
+#[must_use]
+pub fn feeding() -> ExecCommand {
+    ExecCommand {
+        argv: ["/bin/sh", "-c", FEEDING].map(str::to_owned).into(),
+        env: BTreeMap::new(),
     }
 }
 

@@ -109,6 +109,17 @@ impl Database {
         self
     }
 
+    /// One like it in another folder, with other passwords.
+    pub(crate) fn elsewhere(&self, data: PathBuf, (app, superuser): (Secret, Secret)) -> Self {
+        Self {
+            data,
+            app,
+            superuser,
+            rotated: None,
+            ..self.clone()
+        }
+    }
+
     /// The role that logs in, and its password.
     #[must_use]
     pub fn credential(&self) -> Credential {

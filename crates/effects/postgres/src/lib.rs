@@ -9,6 +9,7 @@
 //! reach the instance through its environment variables, which travel through the keeper's pipe; they are
 //! in no argument and no log.
 
+mod backup;
 mod copy;
 mod database;
 mod error;
@@ -16,7 +17,8 @@ mod installation;
 mod password;
 mod role;
 
-pub use copy::{CopyPlace, RESERVE};
+pub use backup::proving;
+pub use copy::{CopyPlace, RESERVE, feeding};
 pub use database::{Database, LinkVariables, PORT, Place};
 pub use error::Error;
 pub use installation::{INSTALL, Installation};
@@ -86,9 +88,10 @@ impl Postgres {
     pub fn purge(&self, env: &EnvId, name: &Name) -> Result<(), Error> {
         let secrets = self.folder("secrets", env);
         // The data first: with its passwords gone, data that stayed could not be opened.
-        gone(&self.folder("data", env).join(name.as_str()), |path| {
-            fs::remove_dir_all(path)
-        })?;
+        gone(
+            &self.folder("data", env).join(name.as_str()),
+            ward_tree::remove,
+        )?;
         gone(&secrets.join(name.as_str()), |path| fs::remove_file(path))?;
         gone(&secrets.join(format!("{name}.superuser")), |path| {
             fs::remove_file(path)

@@ -50,7 +50,8 @@ fn read(path: &Path) -> Result<Option<Secret>, Error> {
     Ok(Some(Secret::new(text.to_string())))
 }
 
-fn draw() -> Result<Secret, Error> {
+/// A new one.
+pub(crate) fn draw() -> Result<Secret, Error> {
     let mut random = Zeroizing::new([0; LENGTH]);
     let mut filled = 0;
     while filled < LENGTH {

@@ -10,6 +10,7 @@ use aws_lc_rs::{digest, hmac, pbkdf2, rand};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ward_types::secret::Secret;
+use ward_types::time::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
@@ -39,29 +40,45 @@ pub fn role_of(version: u64) -> String {
     }
 }
 
-/// The statements that make a credential valid. Repeating them does no harm.
+/// The statements that make a credential valid, all or none, and none behind `until`. Repeating them does no harm.
 ///
 /// # Errors
 /// [`Error::Random`].
-pub fn admission(credential: &Credential) -> Result<String, Error> {
+pub fn admission(credential: &Credential, until: Timestamp) -> Result<String, Error> {
     let (role, verifier) = (&credential.role, verifier(&credential.password)?);
-    Ok(format!(
+    let make = format!(
         "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN CREATE ROLE {role} NOLOGIN; \
          END IF; END $$;\n\
          GRANT {OWNER} TO {role};\n\
          ALTER ROLE {role} SET role = '{OWNER}';\n\
          ALTER ROLE {role} LOGIN INHERIT PASSWORD '{verifier}';\n"
-    ))
+    );
+    Ok(in_time(&make, until))
 }
 
-/// The statements that make a role's password invalid, and end the sessions that it still has. Repeating them does no
-/// harm.
+/// The statements that make a role's password invalid, and end the sessions that it still has; none behind `until`.
+/// Repeating them does no harm.
 #[must_use]
-pub fn withdrawal(role: &str) -> String {
-    format!(
-        "ALTER ROLE {role} NOLOGIN PASSWORD NULL;\n\
-         SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = '{role}';\n"
-    )
+pub fn withdrawal(role: &str, until: Timestamp) -> String {
+    let invalid = in_time(
+        &format!("ALTER ROLE {role} NOLOGIN PASSWORD NULL;\n"),
+        until,
+    );
+    // Behind what makes it invalid: no session begins any more.
+    let end = format!(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = '{role}';\n"
+    );
+    format!("{invalid}{}", in_time(&end, until))
+}
+
+/// Statements that take effect together before a moment of the machine's clock, or not at all: whoever gave up waiting
+/// for them knows that they do nothing later.
+fn in_time(statements: &str, until: Timestamp) -> String {
+    let (seconds, millis) = (until.0 / 1000, until.0 % 1000);
+    let late = format!(
+        "DO $$ BEGIN IF clock_timestamp() > to_timestamp({seconds}.{millis:03}) THEN RAISE 'too late'; END IF; END $$;\n"
+    );
+    format!("BEGIN;\n{late}{statements}{late}COMMIT;\n")
 }
 
 /// What PostgreSQL keeps of a password: `SCRAM-SHA-256$ITERATIONS:SALT$STORED_KEY:SERVER_KEY`. Passwords of letters,
@@ -114,10 +131,12 @@ mod tests {
         let roles: Vec<String> = (0..5).map(role_of).collect();
         assert_eq!(roles, ["app", "app_1", "app_2", "app_1", "app_2"]);
         let password = Secret::new("hunter2".to_owned());
-        let statements = admission(&Credential {
-            role: role_of(1),
-            password,
-        });
-        assert!(!statements.unwrap().contains("hunter2"));
+        let (role, until) = (role_of(1), Timestamp(1_700_000_000_042));
+        let statements = admission(&Credential { role, password }, until).unwrap();
+        assert!(!statements.contains("hunter2"));
+        assert_eq!(
+            statements.matches("to_timestamp(1700000000.042)").count(),
+            2
+        );
     }
 }

@@ -17,7 +17,7 @@ use tokio_postgres::{Client, NoTls};
 use ward_engine::Engine;
 use ward_engine::client::KeeperClient;
 use ward_postgres::{Database, LinkVariables, PORT, Place, Postgres};
-use ward_types::id::{EnvId, InstanceId, Name, ReleaseId};
+use ward_types::id::{BackupId, EnvId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::{
     Exit, InstanceFacts, InstanceSpec, InstanceState, Limits, LinkSpec, LinkTarget, LogSpec, Role,
     RootSpec, UserSpec,
@@ -85,6 +85,7 @@ impl World {
         let spec = DatabaseSpec {
             engine: DatabaseEngine::Postgres,
             memory: None,
+            backups: None,
         };
         let spec = self.database().instance(&spec, place);
         self.engine.start(spec).await.unwrap();
@@ -354,6 +355,109 @@ async fn psql_runs_inside() {
     let mut said = String::new();
     std::io::Read::read_to_string(&mut reader, &mut said).unwrap();
     assert_eq!((exit, said.trim()), (Exit::Code(0), "app@returns"));
+}
+
+impl World {
+    /// Runs a program beside an instance, with files for its input and output: how it ended, and what it said.
+    async fn beside(
+        &self,
+        facts: &InstanceFacts,
+        command: ward_types::view::ExecCommand,
+        (from, to): (&Path, &Path),
+    ) -> (Exit, String) {
+        use std::os::fd::AsFd as _;
+        let (input, output) = (fs::File::open(from).unwrap(), fs::File::create(to).unwrap());
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let dir = self.engine.instance_dir(&self.env, &facts.id);
+        let keeper = KeeperClient::connect(&dir).unwrap();
+        let env = command.env.into_iter();
+        let env = env.map(|(name, value)| (name, value.expose().to_owned()));
+        let stdio = [input.as_fd(), output.as_fd(), writer.as_fd()];
+        let exit = keeper
+            .exec(command.argv, env.collect(), stdio)
+            .await
+            .unwrap();
+        drop(writer);
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut said).unwrap();
+        (exit, said)
+    }
+
+    /// Starts a database that is nobody's.
+    async fn drill(&self) -> InstanceFacts {
+        let role = Role::Drill(BackupId(1));
+        let facts = self.facts("db", role);
+        let place = Place {
+            id: facts.id.clone(),
+            started: facts.started,
+            dir: self.engine.instance_dir(&self.env, &facts.id),
+            host_id: self.engine.host_id(&self.env, &facts.component),
+            log: self.log(&facts),
+            gateway_links: self.engine.gateway_links(),
+        };
+        let spec = DatabaseSpec {
+            engine: DatabaseEngine::Postgres,
+            memory: None,
+            backups: None,
+        };
+        let spec = self.database().drill(&spec, role, place).unwrap();
+        self.engine.start(spec).await.unwrap();
+        facts
+    }
+}
+
+#[tokio::test]
+async fn p8_what_is_restored_is_counted_and_what_is_not_whole_is_refused() {
+    let world = World::new().await;
+    let facts = world.start().await;
+    let client = world.client(&facts.id).await;
+    client
+        .batch_execute(
+            "create extension citext; create table item (lot text, note citext);
+             insert into item select n, E'a\nb' from generate_series(1, 300) n; create index on item (lot);
+             create table none (n int); create table above (n int); create table below () inherits (above);
+             insert into above values (1); insert into below values (2), (3);
+             create table parts (n int) partition by range (n);
+             create table part partition of parts for values from (0) to (10); insert into parts values (4);
+             create view shown as select lot from item",
+        )
+        .await
+        .unwrap();
+    let at = |name: &str| world.home.path().join(name);
+    let nothing = Path::new("/dev/null");
+    let dump = at("dump");
+    let dumping = world.beside(&facts, world.database().dump(), (nothing, &dump));
+    assert_eq!(dumping.await, (Exit::Code(0), String::new()));
+    let drill = world.drill().await;
+    let data = world
+        .engine
+        .instance_dir(&world.env, &drill.id)
+        .join("data");
+    let prove = async |from: &str| {
+        let (from, counted) = (at(from), at("counted"));
+        let proving = world.beside(&drill, ward_postgres::proving(), (&from, &counted));
+        let (exit, said) = proving.await;
+        (exit, said, fs::read_to_string(&counted).unwrap())
+    };
+    // item, none, above, below and part have data of their own.
+    let (exit, said, counted) = prove("dump").await;
+    assert_eq!((exit, counted.trim()), (Exit::Code(0), "5 304"), "{said}");
+    // Once more, in the same place.
+    assert_eq!(prove("dump").await.2.trim(), "5 304");
+    let whole = fs::read(at("dump")).unwrap();
+    for length in [0, 100, whole.len() / 2, whole.len() - 1] {
+        fs::write(at("cut"), &whole[..length]).unwrap();
+        let (exit, said, counted) = prove("cut").await;
+        assert!(
+            exit != Exit::Code(0) && counted.is_empty(),
+            "{length}: {said}"
+        );
+        assert!(said.contains("pg_restore"), "{length}: {said}");
+    }
+    assert!(data.join("15").exists() || data.join("data").exists());
+    world.stop(&drill).await;
+    world.engine.remove(&world.env, &drill.id).await.unwrap();
+    assert!(!data.exists(), "its data goes with it");
 }
 
 #[tokio::test]

@@ -17,13 +17,14 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// Folders in folders beyond all use: nobody walks them by recursion.
-    #[error("the folders in {} are more than {most} deep", path.display())]
-    TooDeep {
-        /// The whole tree.
-        path: PathBuf,
-        /// How deep they may be.
-        most: usize,
+    /// Nobody waits for it any more.
+    #[error("it was given up")]
+    GivenUp,
+    /// A restore was cut short, and nobody has found out yet how far it came.
+    #[error("a restore of it was cut short; what it held before is in {}", former.display())]
+    Unsettled {
+        /// What the volume held before.
+        former: PathBuf,
     },
     /// The disk would be full for everybody else.
     #[error("the disk is nearly full: less than {} MiB are free", reserve >> 20)]

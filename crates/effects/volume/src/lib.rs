@@ -1,31 +1,29 @@
 //! The folders of volumes: made, measured, copied, removed.
 //!
 //! Decision: a volume is `volumes/STACK/ENVIRONMENT/NAME/data` of the state folder, its snapshots are folders beside
-//! it, each under its number. What is there and not in the log was never finished, and is swept away. A snapshot is put
-//! in a volume's place by one exchange of two names: whoever is killed meanwhile leaves the one or the other.
+//! it, each under its number. What is there and not in the log was never finished, and is swept away. What puts a snapshot
+//! in a volume's place is in `restore`.
 
 mod error;
+mod restore;
 mod snapshot;
 mod tree;
 
 pub use error::Error;
+pub use restore::Settled;
 pub use snapshot::{SnapshotPlace, snapshot_instance};
-pub use tree::RESERVE;
+pub use tree::{REMOVED, RESERVE};
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::RenameFlags;
 use ward_types::id::{EnvId, Name, SnapshotId};
 
 use crate::error::file;
 
-/// What is to become a volume's contents, until it does.
-const NEXT: &str = "next";
-
-/// What the name of a volume's former contents begins with, until the log has them as a snapshot.
+/// What the name of a volume's former contents began with in earlier versions, until the log had them as a snapshot.
 const BEFORE: &str = "before-";
 
 /// The volumes of a state folder.
@@ -70,9 +68,12 @@ impl Volumes {
     /// root: a volume may have been another service's before. Doing it again changes nothing.
     ///
     /// # Errors
-    /// [`Error::File`], [`Error::TooDeep`].
+    /// [`Error::File`]; [`Error::Unsettled`] where it is not known what the volume holds.
     pub fn ready(&self, env: &EnvId, volume: &Name, owner: u32) -> Result<PathBuf, Error> {
         let data = self.data(env, volume);
+        if let Some(former) = self.unsettled(env, volume)? {
+            return Err(Error::Unsettled { former });
+        }
         private(&data)?;
         let root = rustix::process::geteuid().is_root();
         let belongs = fs::symlink_metadata(&data).map_err(file("read", &data))?;
@@ -80,6 +81,16 @@ impl Volumes {
             tree::give(&data, owner)?;
         }
         Ok(data)
+    }
+
+    /// Whose a volume is: the user id of its folder.
+    ///
+    /// # Errors
+    /// [`Error::File`], also where there is none.
+    pub fn owner(&self, env: &EnvId, volume: &Name) -> Result<u32, Error> {
+        let data = self.data(env, volume);
+        let stat = fs::symlink_metadata(&data).map_err(file("read", &data))?;
+        Ok(stat.uid())
     }
 
     /// The volumes that an environment has on the disk.
@@ -112,8 +123,7 @@ impl Volumes {
         there(tree::bytes(&self.snapshot(env, volume, snapshot)))
     }
 
-    /// Removes the snapshots of an environment that are not to be kept, and what was never finished; what a volume held
-    /// before an exchange becomes a snapshot where it is to be kept, and else stays.
+    /// Removes the snapshots of an environment that are not to be kept, and those that were never finished.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -141,58 +151,13 @@ impl Volumes {
         Ok(())
     }
 
-    /// Copies a snapshot, to take a volume's place.
-    ///
-    /// # Errors
-    /// [`Error`], as it says; nothing of the copy is left then.
-    pub fn prepare(&self, env: &EnvId, volume: &Name, snapshot: SnapshotId) -> Result<(), Error> {
-        let (from, next) = (
-            self.snapshot(env, volume, snapshot),
-            self.volume(env, volume).join(NEXT),
-        );
-        if !from.is_dir() {
-            return Err(Error::NoSnapshot { path: from });
-        }
-        remove(&next)?;
-        tree::copy(&from, &next).inspect_err(|_| drop(remove(&next)))
-    }
-
-    /// Puts what [`Volumes::prepare`] made in a volume's place. What the volume held becomes the snapshot `kept` at the
-    /// next sweep that is to keep it: when the log has it. No instance that sees the volume may run.
-    ///
-    /// # Errors
-    /// [`Error::File`].
-    pub fn exchange(&self, env: &EnvId, volume: &Name, kept: SnapshotId) -> Result<(), Error> {
-        let (data, next) = (self.data(env, volume), self.volume(env, volume).join(NEXT));
-        let snapshots = self.volume(env, volume).join("snapshots");
-        private(&snapshots)?;
-        let kept = snapshots.join(format!("{BEFORE}{kept}"));
-        private(&data)?;
-        let here = rustix::fs::CWD;
-        rustix::fs::renameat_with(here, &next, here, &data, RenameFlags::EXCHANGE)
-            .map_err(|errno| file("exchange", &data)(errno.into()))?;
-        fs::rename(&next, &kept).map_err(file("rename", &next))
-    }
-
-    /// Takes [`Volumes::exchange`] back, which nobody recorded.
-    ///
-    /// # Errors
-    /// [`Error::File`].
-    pub fn take_back(&self, env: &EnvId, volume: &Name, kept: SnapshotId) -> Result<(), Error> {
-        let (data, next) = (self.data(env, volume), self.volume(env, volume).join(NEXT));
-        let snapshots = self.volume(env, volume).join("snapshots");
-        let kept = snapshots.join(format!("{BEFORE}{kept}"));
-        fs::rename(&data, &next).map_err(file("rename", &data))?;
-        fs::rename(&kept, &data).map_err(file("rename", &kept))?;
-        remove(&next)
-    }
-
     /// Removes a volume with its snapshots, for ever. Removing what is not there does nothing. No instance that sees
     /// it may run.
     ///
     /// # Errors
     /// [`Error::File`].
     pub fn delete(&self, env: &EnvId, volume: &Name) -> Result<(), Error> {
+        there(tree::leave(&self.data(env, volume)))?;
         remove(&self.volume(env, volume))
     }
 
@@ -201,6 +166,9 @@ impl Volumes {
     /// # Errors
     /// [`Error::File`].
     pub fn purge(&self, env: &EnvId) -> Result<(), Error> {
+        for volume in self.list(env)? {
+            there(tree::leave(&self.data(env, &volume)))?;
+        }
         remove(&self.env(env))?;
         // One that holds another environment's is not empty, and stays.
         let stack = self.home.join(env.stack().as_str());
@@ -209,9 +177,12 @@ impl Volumes {
     }
 }
 
-fn there(bytes: Result<u64, Error>) -> Result<u64, Error> {
-    match bytes {
-        Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(0),
+/// Of what is not there there is nothing.
+fn there<T: Default>(done: Result<T, Error>) -> Result<T, Error> {
+    match done {
+        Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(T::default())
+        }
         other => other,
     }
 }
@@ -226,7 +197,9 @@ fn private(folder: &Path) -> Result<(), Error> {
 }
 
 fn remove(folder: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(folder) {
+    // A volume whose place another one took may still be copied from.
+    there(tree::leave(folder))?;
+    match ward_tree::remove(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file("remove", folder)(error)),
         _ => Ok(()),
     }

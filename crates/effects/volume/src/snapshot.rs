@@ -1,7 +1,7 @@
-//! The instance that makes a snapshot of a volume.
+//! The instance that makes a snapshot of a volume, or fills a new volume with what another one holds.
 //!
 //! It is an instance like any other, so that it outlives the server, has an output that is kept, can be stopped, and is
-//! the user whom the files belong to. It sees the volume, read-only, and the folder of the snapshot, and nothing else.
+//! the user whom the files belong to. It sees the volume, read-only, and the folder that is filled, and nothing else.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use ward_types::keeper::{
 use ward_types::secret::Secret;
 use ward_types::time::Millis;
 
-use crate::RESERVE;
+use crate::{REMOVED, RESERVE};
 
 /// What the instance runs.
 const SCRIPT: &str = include_str!("snapshot.sh");
@@ -35,11 +35,12 @@ pub struct SnapshotPlace {
     pub gateway_links: PathBuf,
     /// The volume's folder.
     pub from: PathBuf,
-    /// The snapshot's folder, which the engine makes.
+    /// The snapshot's folder, or the new volume's; the engine makes it where it is not there.
     pub to: PathBuf,
 }
 
-/// What a keeper must know to make a snapshot.
+/// What a keeper must know to make a snapshot, or a copy. What is in the folder that is filled is removed first: of one
+/// that broke off.
 #[must_use]
 pub fn snapshot_instance(place: SnapshotPlace) -> InstanceSpec {
     let plain = |text: &str| Secret::new(text.to_owned());
@@ -66,6 +67,10 @@ pub fn snapshot_instance(place: SnapshotPlace) -> InstanceSpec {
         env: BTreeMap::from([
             ("PATH".to_owned(), plain("/usr/bin:/bin")),
             ("WARD_RESERVE".to_owned(), Secret::new(RESERVE.to_string())),
+            (
+                "WARD_REMOVED".to_owned(),
+                Secret::new(format!("{REMOVED:o}")),
+            ),
         ]),
         secrets: Default::default(),
         user: UserSpec {

@@ -1,195 +1,235 @@
-//! Walks a tree by descriptors. An application may change its volume meanwhile, and put a symbolic link in the place of
-//! a folder: no path is ever walked twice, and no link is followed.
+//! What is done with whole trees: given to a user, and copied. An application may change its volume meanwhile, and put a
+//! symbolic link in the place of a folder: no path is ever walked twice, and no link is followed.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timestamps, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timestamps, Uid};
 use rustix::io::Errno;
+use ward_tree::{Chain, Visit, below, kind, walk};
 
 use crate::error::{Error, file};
-
-/// How deep folders may be: each level that is being walked holds a descriptor.
-const DEEPEST: usize = 200;
 
 /// So many bytes of the disk are left free for everybody else on it.
 pub const RESERVE: u64 = 64 << 20;
 
+/// How many bytes are copied between two looks at the disk.
+const CHUNK: usize = 1 << 20;
+
 pub(crate) fn open(path: &Path) -> Result<OwnedFd, Error> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| file("open", path)(errno.into()))
+    ward_tree::open(path).map_err(file("open", path))
 }
 
-fn below(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(dir, name, flags, Mode::empty())
+/// The mode of a folder that is being removed: one that nobody gives his own. Whoever copies it looks for that when it has
+/// read everything, because files that go away are no failure to it.
+pub const REMOVED: u32 = 0o5700;
+
+/// Says that a folder is being removed, before anything of it is.
+pub(crate) fn leave(root: &Path) -> Result<(), Error> {
+    let mode = std::fs::Permissions::from_mode(REMOVED);
+    std::fs::set_permissions(root, mode).map_err(file("change the mode of", root))
 }
 
-fn kind(stat: &Stat) -> FileType {
-    FileType::from_raw_mode(stat.st_mode)
-}
-
-/// Calls `visit` with each entry of a folder and how it is. What went away meanwhile is left out.
-fn entries(
-    dir: BorrowedFd<'_>,
-    mut visit: impl FnMut(&CStr, &Stat) -> io::Result<()>,
-) -> io::Result<()> {
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if [c".", c".."].contains(&name) {
-            continue;
-        }
-        match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => visit(name, &stat)?,
-            Err(Errno::NOENT) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(())
-}
-
-fn too_deep(root: &Path) -> Error {
-    Error::TooDeep {
-        path: root.to_owned(),
-        most: DEEPEST,
-    }
-}
-
-/// How many bytes of the disk a tree takes. What is deeper than any use is not counted.
+/// How many bytes of the disk a tree takes.
 pub(crate) fn bytes(root: &Path) -> Result<u64, Error> {
-    fn count(dir: BorrowedFd<'_>, depth: usize) -> io::Result<u64> {
-        let mut bytes = 0;
-        entries(dir, |name, stat| {
-            let own = u64::try_from(stat.st_blocks).unwrap_or_default() * 512;
-            // A file of several names is one.
-            let names = match kind(stat) {
-                FileType::Directory => 1,
-                _ => stat.st_nlink.max(1),
-            };
-            bytes += own / names;
-            if kind(stat) == FileType::Directory && depth < DEEPEST {
-                // One that was removed or closed meanwhile holds nothing that counts.
-                if let Ok(inner) = below(dir, name) {
-                    bytes += count(inner.as_fd(), depth + 1)?;
-                }
-            }
-            Ok(())
-        })?;
-        Ok(bytes)
-    }
-    count(open(root)?.as_fd(), 0).map_err(file("measure", root))
+    ward_tree::bytes(root).map_err(file("measure", root))
 }
 
 /// Gives a tree to a user, itself last: what was begun and not finished is begun anew.
 pub(crate) fn give(root: &Path, owner: u32) -> Result<(), Error> {
-    fn each(dir: BorrowedFd<'_>, owner: u32, depth: usize) -> io::Result<bool> {
-        let (user, group) = (Uid::from_raw(owner), Gid::from_raw(owner));
-        let mut whole = depth < DEEPEST;
-        entries(dir, |name, stat| {
-            if kind(stat) == FileType::Directory && whole {
-                match below(dir, name) {
-                    Ok(inner) => whole &= each(inner.as_fd(), owner, depth + 1)?,
-                    Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-                    Err(errno) => return Err(errno.into()),
-                }
-            }
-            let flags = AtFlags::SYMLINK_NOFOLLOW;
-            match rustix::fs::chownat(dir, name, Some(user), Some(group), flags) {
-                Err(errno) if errno != Errno::NOENT => Err(errno.into()),
-                _ => Ok(()),
-            }
-        })?;
-        Ok(whole)
-    }
-    let root_fd = open(root)?;
-    let whole = each(root_fd.as_fd(), owner, 0).map_err(file("change the owner of", root))?;
-    if !whole {
-        return Err(too_deep(root));
-    }
-    rustix::fs::fchown(
-        &root_fd,
-        Some(Uid::from_raw(owner)),
-        Some(Gid::from_raw(owner)),
-    )
-    .map_err(|errno| file("change the owner of", root)(errno.into()))
+    let mut giving = Giving {
+        user: Uid::from_raw(owner),
+        group: Gid::from_raw(owner),
+    };
+    walk(open(root)?, &mut giving).map_err(file("change the owner of", root))
 }
 
-/// Copies what is in `from` into the new folder `to`: files, folders and symbolic links, with their modes, times and
-/// owners; the bytes are shared where the file system can do that. Nobody else may write to `to`.
-pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), Error> {
-    std::fs::create_dir(to).map_err(file("create", to))?;
-    let (source, target) = (open(from)?, open(to)?);
-    folder(source.as_fd(), target.as_fd(), to, 0)?;
-    let stat = rustix::fs::fstat(&source).map_err(|errno| file("read", from)(errno.into()))?;
-    like(target.as_fd(), &stat).map_err(file("write", to))?;
+struct Giving {
+    user: Uid,
+    group: Gid,
+}
+
+impl Visit for Giving {
+    fn entry(&mut self, at: BorrowedFd<'_>, name: &CStr, _stat: &Stat) -> io::Result<()> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        match rustix::fs::chownat(at, name, Some(self.user), Some(self.group), flags) {
+            Err(errno) if errno != Errno::NOENT => Err(errno.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn enter(&mut self, _at: BorrowedFd<'_>, _name: &CStr, _stat: &Stat) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn leave(&mut self, folder: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(rustix::fs::fchown(
+            folder,
+            Some(self.user),
+            Some(self.group),
+        )?)
+    }
+}
+
+/// Copies a tree that nobody changes: files with their holes and their names, folders and links, with their owners where
+/// Ward is root, their modes and times. `to` and `links` must not be there, on the same file system; `links` holds
+/// another name of each file that has several, and may be removed behind that.
+pub(crate) fn copy(
+    from: &Path,
+    (to, links): (&Path, &Path),
+    given_up: &dyn Fn() -> bool,
+) -> Result<(), Error> {
+    for folder in [to, links] {
+        std::fs::create_dir(folder).map_err(file("create", folder))?;
+    }
+    let target = open(to)?;
+    let mut copying = Copying {
+        to: Chain::new(open(to)?),
+        links: open(links)?,
+        buffer: vec![0; CHUNK],
+        given_up,
+        stopped: None,
+    };
+    let copied = walk(open(from)?, &mut copying);
+    if let Some(stopped) = copying.stopped {
+        return Err(stopped);
+    }
+    copied.map_err(file("copy", from))?;
     rustix::fs::syncfs(&target).map_err(|errno| file("write", to)(errno.into()))
 }
 
-fn folder(
-    from: BorrowedFd<'_>,
-    to: BorrowedFd<'_>,
-    root: &Path,
-    depth: usize,
-) -> Result<(), Error> {
-    if depth >= DEEPEST {
-        return Err(too_deep(root));
-    }
-    let mut below_failed = None;
-    let copied = entries(from, |name, stat| {
+struct Copying<'a> {
+    to: Chain,
+    links: OwnedFd,
+    buffer: Vec<u8>,
+    given_up: &'a dyn Fn() -> bool,
+    /// Why it ended, where that is no error of the disk.
+    stopped: Option<Error>,
+}
+
+impl Visit for Copying<'_> {
+    fn entry(&mut self, from: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> io::Result<()> {
+        self.goes_on()?;
         match kind(stat) {
-            FileType::Directory => {
-                rustix::fs::mkdirat(to, name, Mode::RWXU)?;
-                let (inner, made) = (below(from, name)?, below(to, name)?);
-                if let Err(error) = folder(inner.as_fd(), made.as_fd(), root, depth + 1) {
-                    below_failed = Some(error);
-                    return Err(io::ErrorKind::Other.into());
-                }
-                like(made.as_fd(), stat)?;
-            }
-            FileType::RegularFile => {
-                if !has_room(to)? {
-                    below_failed = Some(Error::NoRoom { reserve: RESERVE });
-                    return Err(io::ErrorKind::StorageFull.into());
-                }
-                one_file(from, to, name, stat)?;
-            }
+            FileType::RegularFile if stat.st_nlink > 1 => self.linked(from, name, stat),
+            FileType::RegularFile => self.file(from, name, stat),
             FileType::Symlink => {
+                let to = self.to.last();
                 let target = rustix::fs::readlinkat(from, name, Vec::new())?;
                 rustix::fs::symlinkat(&target, to, name)?;
-                owned(to, name, stat)?;
+                owned(to, name, stat)
             }
             // Sockets, pipes and devices hold nothing.
-            _ => {}
+            _ => Ok(()),
+        }
+    }
+
+    fn enter(&mut self, _from: BorrowedFd<'_>, name: &CStr, _stat: &Stat) -> io::Result<()> {
+        self.goes_on()?;
+        let to = self.to.last();
+        rustix::fs::mkdirat(to, name, Mode::RWXU)?;
+        let made = below(to, name)?;
+        self.to.down(made)
+    }
+
+    fn leave(&mut self, folder: BorrowedFd<'_>) -> io::Result<()> {
+        like(self.to.last(), &rustix::fs::fstat(folder)?)?;
+        self.to.up()
+    }
+
+    /// Nobody changes what is copied: what is not there is missing.
+    fn closed(&mut self, errno: Errno) -> io::Result<()> {
+        Err(errno.into())
+    }
+}
+
+impl Copying<'_> {
+    /// Whether somebody still waits for it, and the disk has room for more.
+    fn goes_on(&mut self) -> io::Result<()> {
+        if (self.given_up)() {
+            self.stopped = Some(Error::GivenUp);
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let disk = rustix::fs::fstatvfs(&self.links)?;
+        if disk.f_bavail * disk.f_frsize < RESERVE {
+            self.stopped = Some(Error::NoRoom { reserve: RESERVE });
+            return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())
-    });
-    match (copied, below_failed) {
-        (_, Some(error)) => Err(error),
-        (copied, None) => copied.map_err(file("copy to", root)),
+    }
+
+    /// A file of several names: the first is copied, the others are names of that copy.
+    fn linked(&mut self, from: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> io::Result<()> {
+        let known = CString::new(stat.st_ino.to_string())?;
+        let no = AtFlags::empty();
+        match rustix::fs::linkat(&self.links, &known, self.to.last(), name, no) {
+            // So many names that it takes a second file.
+            Err(Errno::MLINK) => self.file(from, name, stat),
+            Err(Errno::NOENT) => {
+                self.file(from, name, stat)?;
+                let to = self.to.last();
+                Ok(rustix::fs::linkat(to, name, &self.links, &known, no)?)
+            }
+            linked => Ok(linked?),
+        }
+    }
+
+    fn file(&mut self, from: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> io::Result<()> {
+        // Not to be kept waiting by a pipe that took a file's place.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let source = File::from(rustix::fs::openat(from, name, flags, Mode::empty())?);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let target = File::from(rustix::fs::openat(self.to.last(), name, flags, mode)?);
+        if rustix::fs::ioctl_ficlone(&target, &source).is_err() {
+            self.contents(&source, &target)?;
+        }
+        like(target.as_fd(), stat)
+    }
+
+    /// Copies what is written of a file, and leaves out its holes.
+    fn contents(&mut self, source: &File, target: &File) -> io::Result<()> {
+        let size = source.metadata()?.len();
+        let mut at = 0;
+        while at < size {
+            let (begin, end) = match written(source, at, size)? {
+                Some(range) => range,
+                None => break,
+            };
+            at = begin;
+            while at < end {
+                self.goes_on()?;
+                let most = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
+                let Some(part) = self.buffer.get_mut(..most) else {
+                    break;
+                };
+                let count = source.read_at(part, at)?;
+                if count == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                target.write_all_at(part.get(..count).unwrap_or_default(), at)?;
+                at += u64::try_from(count).unwrap_or_default();
+            }
+        }
+        target.set_len(size)
     }
 }
 
-fn has_room(at: BorrowedFd<'_>) -> io::Result<bool> {
-    let disk = rustix::fs::fstatvfs(at)?;
-    Ok(disk.f_bavail * disk.f_frsize >= RESERVE)
-}
-
-fn one_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> io::Result<()> {
-    // Not to be kept waiting by a pipe that took a file's place.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let source = File::from(rustix::fs::openat(from, name, flags, Mode::empty())?);
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let target = rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?;
-    let mut target = File::from(target);
-    if rustix::fs::ioctl_ficlone(&target, &source).is_err() {
-        let mut source = source;
-        io::copy(&mut source, &mut target)?;
-    }
-    like(target.as_fd(), stat)
+/// The next range of a file that was written, from `at` on; all of it where the file system does not tell.
+fn written(file: &File, at: u64, size: u64) -> io::Result<Option<(u64, u64)>> {
+    let begin = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+        Ok(begin) => begin,
+        Err(Errno::NXIO) => return Ok(None),
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(Some((at, size))),
+        Err(errno) => return Err(errno.into()),
+    };
+    let end = rustix::fs::seek(file, SeekFrom::Hole(begin))?;
+    Ok(Some((begin, end.min(size))))
 }
 
 /// Owner, then mode, which a change of the owner may take bits from, then times.

@@ -23,14 +23,14 @@ use ward_types::run::{Run, RunRequest, RunsView, StopRequest};
 use ward_types::secrets::SecretName;
 use ward_types::source::KeptBuild;
 use ward_types::view::{
-    AddSource, AddedSource, AuditView, BuildRequest, CancelRequest, ConfigRequest, ConfigVersion,
-    ConfigView, DeleteVolumeRequest, DeployRequest, DeploymentDetail, DeploymentQuery, DownRequest,
-    EachRequest, ErrorView, EventsView, ExecRequest, ExecTarget, HandedOver, KeptDeployRequest,
-    MaintenanceAnswer, MaintenanceRequest, PipelineRequest, PipelineRunView, PolicyRequest,
-    PolicyView, PromoteRequest, PushedRequest, RekeyRequest, RekeyView, ReleaseView, RemoveSource,
-    RestoreRequest, RollbackRequest, RotateRequest, SecretRequest, SecretVersionView, SecretsView,
-    SetToken, SourceView, StatusView, SteerRequest, SyncRequest, TrafficView, VolumesView,
-    VoteRequest, WaiveRequest,
+    AddSource, AddedSource, AuditView, BackupRequest, BackupsView, BuildRequest, CancelRequest,
+    ConfigRequest, ConfigVersion, ConfigView, DeleteVolumeRequest, DeployRequest, DeploymentDetail,
+    DeploymentQuery, DownRequest, EachRequest, ErrorView, EventsView, ExecRequest, ExecTarget,
+    HandedOver, KeptDeployRequest, MaintenanceAnswer, MaintenanceRequest, PipelineRequest,
+    PipelineRunView, PolicyRequest, PolicyView, PromoteRequest, PushedRequest, RekeyRequest,
+    RekeyView, ReleaseView, RemoveSource, RestoreRequest, RollbackRequest, RotateRequest,
+    SecretRequest, SecretVersionView, SecretsView, SetToken, SourceView, StatusView, SteerRequest,
+    SyncRequest, TrafficView, VolumesView, VoteRequest, WaiveRequest,
 };
 
 /// A plan holds two releases whole, as text in a text.
@@ -102,6 +102,7 @@ pub fn router(control: Control) -> Router {
         .route("/v1/environments/sleep", post(sleep))
         .route("/v1/environments/wake", post(wake))
         .route("/v1/environments/delete", post(delete))
+        .route("/v1/backups", get(backups).post(backup))
         .route("/v1/volumes", get(volumes))
         .route("/v1/volumes/restore", post(restore_volume))
         .route("/v1/volumes/delete", post(delete_volume))
@@ -478,6 +479,21 @@ async fn maintain(
     Json(request): Json<MaintenanceRequest>,
 ) -> Answer<MaintenanceAnswer> {
     Ok(Json(control.maintain(&actor, &request).await?))
+}
+
+async fn backups(
+    State(control): State<Control>,
+    Query(query): Query<OfEnv>,
+) -> Answer<BackupsView> {
+    Ok(Json(control.backups(query.env.as_ref())?))
+}
+
+async fn backup(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<BackupRequest>,
+) -> Response {
+    streamed(|progress| control.backup(actor, request, progress))
 }
 
 async fn volumes(

@@ -26,7 +26,7 @@ pub(crate) use self::deploying::{
 pub(crate) use self::environments::{Env, EnvDiff, Extend, Made, Nap};
 pub(crate) use self::looking::{Audit, Check, Events, Logs, Status, Top, Trust};
 pub(crate) use self::processes::{Addresses, ForGateway, Serve, Switch, Traceparent, Upgrade};
-pub(crate) use self::running::{AskedRun, Db, Exec, Job, Run};
+pub(crate) use self::running::{AskedRun, Db, Exec, Job, Restore, Run};
 use self::running::{EXEC_ENDS, EXEC_USAGE, RUN_ENDS, RUN_USAGE};
 pub(crate) use self::sources::{AddSource, Build, Hook, Pushed, Source, TokenUser};
 pub(crate) use self::values::{Change, Config, Secret};

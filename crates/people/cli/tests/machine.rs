@@ -267,6 +267,56 @@ fn sql(ward: &Ward, statement: &str) {
 }
 
 #[test]
+fn a_disk_that_fills_while_a_database_is_backed_up_or_the_backup_tried() {
+    let name = "a_disk_that_fills_while_a_database_is_backed_up_or_the_backup_tried";
+    let mount = "mount -t tmpfs -o size=600m,mode=1777 ward \"$1\"";
+    let Some(disk) = in_own_mounts(name, mount) else {
+        return;
+    };
+    let ward = Ward::new();
+    ward.stack(
+        GOOD,
+        "links = [\"db\"]\nstop_timeout = \"1s\"\n[database.db]\nengine = \"postgres\"\n[environment.prod]",
+    );
+    ward.ok(&["deploy", "--env", "prod"]);
+    sql(
+        &ward,
+        "create table big as select (select string_agg(md5(random()::text || i || j), '') from generate_series(1, 100) as j) as t \
+         from generate_series(1, 20000) as i",
+    );
+    let load = Load::start(&ward.http(), HOST);
+    let backup = || ward.run(&["db", "backup", "--env", "prod"]);
+    let files = || {
+        let folder = ward.home().join("backups/shop/prod/database.db");
+        fs::read_dir(folder).map_or(0, Iterator::count)
+    };
+    // Nothing for it at all; room for a part of it; room for it, and not for what it is tried in.
+    for (room, says) in [
+        (50, "of which 64 stay free"),
+        (80, "of which 64 stay free"),
+        (190, "the disk is nearly full: less than 64 MiB are free"),
+    ] {
+        let filler = Filler::all_but(&disk, room * MIB);
+        backup().fails(1, &["failed", says]);
+        assert!(poll(Duration::from_secs(20), || files() == 0), "{room}");
+        sql(&ward, "insert into big values ('it takes rows')");
+        let run = ward.home().join("run/shop/prod");
+        let drills = || {
+            let all = fs::read_dir(&run).unwrap().flatten();
+            all.filter(|entry| entry.path().join("data").exists())
+                .count()
+        };
+        assert!(poll(Duration::from_secs(20), || drills() == 0), "{room}");
+        drop(filler);
+    }
+    backup().success();
+    assert_eq!(files(), 2);
+    let (asked, failures) = load.end();
+    assert!(failures.is_empty(), "of {asked}: {failures:#?}");
+    ward.ok(&["audit", "verify"]);
+}
+
+#[test]
 fn a_disk_that_fills_while_an_environment_is_cloned() {
     let name = "a_disk_that_fills_while_an_environment_is_cloned";
     let mount = "mount -t tmpfs -o size=600m,mode=1777 ward \"$1\"";
@@ -481,4 +531,45 @@ fn a_disk_that_fills_while_a_snapshot_is_made() {
     drop(full);
     ward.ok(&["deploy"]);
     assert_eq!(left(), 1);
+}
+
+#[test]
+fn a_disk_that_fills_while_the_files_of_a_clone_are_copied() {
+    let Some(disk) = small_disk("a_disk_that_fills_while_the_files_of_a_clone_are_copied") else {
+        return;
+    };
+    let ward = Ward::new();
+    let volume = "volumes.uploads = \"/data\"\nstop_timeout = \"1s\"\n[volume.uploads]\nsize = \"40MiB\"\n\
+                  [environment.prod]\ncopy_data = \"allowed\"";
+    ward.stack(GOOD, volume);
+    ward.ok(&["deploy", "--env", "prod"]);
+    let fill = "cd /data && for i in 1 2 3 4 5 6; do head -c 5000000 /dev/urandom > $i; done";
+    ward.ok(&["exec", "web", "--env", "prod", "--", "sh", "-c", fill]);
+    let clone = ["env", "clone", "prod", "demo"];
+    let full = Filler::all_but(&disk, 80 * MIB);
+    ward.run(&clone)
+        .fails(1, &["the data of shop/prod takes", "nothing was changed"]);
+    drop(full);
+
+    let demo = ward.home().join("volumes/shop/demo");
+    let (cloned, filler) = std::thread::scope(|scope| {
+        let cloning = scope.spawn(|| ward.command(&clone).output().unwrap());
+        let begun = || demo.join("uploads/data").exists();
+        assert!(poll(Duration::from_secs(60), begun), "it is never begun");
+        let filler = Filler::all_but(&disk, 50 * MIB);
+        (cloning.join().unwrap(), filler)
+    });
+    let said = String::from_utf8_lossy(&cloned.stderr).into_owned();
+    assert_eq!(cloned.status.code(), Some(1), "{said}");
+    for part in [
+        "The data could not be copied into the volume uploads",
+        "the disk is nearly full",
+        "Nothing of the copy is left behind",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let gone = || !demo.exists() && !ward.ok(&["env", "list"]).contains("demo");
+    assert!(poll(Duration::from_secs(60), gone), "it is left behind");
+    drop(filler);
+    ward.ok(&clone);
 }

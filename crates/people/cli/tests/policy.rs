@@ -265,7 +265,7 @@ fn a_database_is_neither_removed_nor_purged_unless_somebody_answers_for_it() {
     let stack = |more: &str| {
         ward.write(
             "ward.toml",
-            &format!("[stack]\nname = \"shop\"\nversion = \"1.0\"\n[database.db]\nengine = \"postgres\"\n{more}\n[environment.prod]\nprotected = true\n"),
+            &format!("[stack]\nname = \"shop\"\nversion = \"1.0\"\n[database.db]\nengine = \"postgres\"\n{more}\n[environment.prod]\nprotected = true\npolicy.backups = \"off\"\n"),
         );
     };
     stack("[database.old]\nengine = \"postgres\"");
@@ -309,4 +309,126 @@ fn a_database_is_neither_removed_nor_purged_unless_somebody_answers_for_it() {
         "the test is over",
     ]);
     deploy(&ward).success();
+}
+
+/// A database, whose environment is protected, and more.
+fn with_database(ward: &Ward, stack: &str, database: &str) {
+    ward.write(
+        "ward.toml",
+        &format!("[stack]\nname = \"shop\"\nversion = \"1.0\"\n{stack}\n[database.db]\nengine = \"postgres\"\n{database}\n[environment.prod]\nprotected = true\n"),
+    );
+}
+
+#[test]
+fn a_protected_database_has_backups_unless_somebody_answers_for_it() {
+    let ward = Ward::new();
+    with_database(&ward, "", "");
+    ward.run(&["check"]).success();
+    deploy(&ward).fails(
+        1,
+        &[
+            "the database db would have no backups (backups: the policy of prod forbids it",
+            "expected `database.db.backups = { every = \"1d\", keep = 7 }`",
+            "ward.toml:5:",
+        ],
+    );
+    with_database(&ward, "", "backups = { every = \"1d\" }");
+    deploy(&ward).success();
+    with_database(&ward, "", "");
+    let found = plan(&ward, 1);
+    assert_eq!(rules(&found), ["backups"]);
+    let waive = [
+        "policy",
+        "waive",
+        "backups",
+        "--env",
+        "prod",
+        "--until",
+        "2027-06-01",
+    ];
+    ward.ok(&[&waive[..], &["--why", "they are made elsewhere"]].concat());
+    deploy(&ward).success();
+    ward.ok(&[
+        "policy",
+        "waive",
+        "database-removed",
+        "--env",
+        "prod",
+        "--until",
+        "2027-06-01",
+        "--why",
+        "the test ends",
+    ]);
+}
+
+#[test]
+fn data_of_a_region_stays_there() {
+    let ward = Ward::new();
+    let up = |region: Option<&str>| {
+        let mut command = ward.command(&["up", "--platform"]);
+        if let Some(region) = region {
+            command.env("WARD_REGION", region);
+        }
+        support::Ran::of(&["up"], command.output().unwrap()).success();
+    };
+    let eu = |data: &str| {
+        ward.write(
+            "ward.toml",
+            &format!("[stack]\nname = \"shop\"\nversion = \"1.0\"\nregion = \"eu\"\n[database.db]\nengine = \"postgres\"\n[environment.dev]\ncopy_data = \"allowed\"\n[environment.qa]\n{data}\n"),
+        );
+    };
+    eu("");
+    let refused = |says: &[&str]| ward.run(&["deploy", "--env", "dev"]).fails(1, says);
+    up(None);
+    refused(&[
+        "the data of shop/dev stays in eu, and this Ward does not say where it is (residency",
+        "WARD_REGION=eu",
+    ]);
+    ward.ok(&["down"]);
+    up(Some("us"));
+    refused(&["the data of shop/dev stays in eu, and this Ward is in us (residency"]);
+    ward.ok(&["down"]);
+    up(Some("eu"));
+    eu("stack.region = \"us\"");
+    ward.ok(&["deploy", "--env", "dev"]);
+    ward.ok(&["db", "backup", "--env", "dev"]);
+    // Another environment of the stack is to be elsewhere.
+    ward.run(&["promote", "--from", "dev", "--to", "qa"]).fails(
+        1,
+        &["the data of shop/qa stays in us, and this Ward is in eu"],
+    );
+    // It comes up somewhere else: what runs goes on, and its rows go nowhere.
+    ward.ok(&["down"]);
+    up(Some("us"));
+    ward.ok(&["up", ward.dir().to_str().unwrap(), "--env", "dev"]);
+    let rows = |arguments: &[&str]| {
+        ward.run(arguments).fails(
+            1,
+            &[
+                "the data of shop/dev stays in eu, and this Ward is in us",
+                "nothing was changed",
+            ],
+        );
+    };
+    rows(&["env", "create", "copy", "--from", "dev", "--copy-data"]);
+    rows(&[
+        "db", "restore", "--backup", "b1", "--into", "then", "--env", "dev",
+    ]);
+    ward.run(&["env", "create", "empty", "--from", "dev"])
+        .fails(
+            1,
+            &["the data of shop/empty stays in eu, and this Ward is in us"],
+        );
+    ward.ok(&[
+        "policy",
+        "waive",
+        "residency",
+        "--env",
+        "dev",
+        "--until",
+        "2027-06-01",
+        "--why",
+        "the machine moves",
+    ]);
+    ward.ok(&["events", "--env", "dev"]);
 }

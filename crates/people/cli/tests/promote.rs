@@ -8,9 +8,11 @@
 
 mod support;
 
+use std::process::{Child, Stdio};
+
 use serde_json::Value;
-use support::Ward;
 use support::load::get;
+use support::{Ran, Ward, eventually};
 
 const ENVIRONMENTS: &str = r#"
 [environment.dev]
@@ -115,7 +117,7 @@ fn what_cannot_be_promoted_is_refused_and_changes_nothing() {
     assert_eq!(answers(&ward, "prod").as_deref(), Some("one"));
 }
 
-fn each(ward: &Ward, envs: &str, more: &[&str]) -> support::Ran {
+fn each(ward: &Ward, envs: &str, more: &[&str]) -> Ran {
     let dir = ward.dir().to_str().unwrap().to_owned();
     ward.run(&[&["deploy", &dir, "--envs", envs], more].concat())
 }
@@ -205,4 +207,91 @@ fn the_first_environment_that_fails_is_the_last_that_is_begun() {
         Some("two"),
         "nothing was begun"
     );
+}
+
+/// In dev a new release takes a part of the requests until somebody says more.
+const HELD: &str = r#"service.web.deploy = { strategy = "canary", steps = [{ weight = 10, hold = "until_told" }] }
+[environment.qa]"#;
+
+/// All three serve `one`, and a command brings `two` to them; it waits in dev.
+fn on_its_way(ward: &Ward) -> Child {
+    let environments = ENVIRONMENTS.replace("[environment.qa]", HELD);
+    ward.stack(r#"ANSWER = "one""#, &environments);
+    each(ward, "dev,qa,prod", &[]).success();
+    ward.stack(r#"ANSWER = "two""#, &environments);
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    let mut command = ward.command(&["deploy", &dir, "--envs", "dev,qa,prod"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    eventually("dev waits to be told", || {
+        let status = ward.ok(&["status", "--env", "dev"]);
+        status.contains("takes 10 %")
+    });
+    ward.stack(r#"ANSWER = "fix""#, &environments);
+    child
+}
+
+fn ended(child: Child) -> Ran {
+    Ran::of(
+        &["deploy", "--envs", "dev,qa,prod"],
+        child.wait_with_output().unwrap(),
+    )
+}
+
+#[test]
+fn nobody_waits_for_environments_whose_turn_is_to_come_and_nobody_is_overruled_there() {
+    let ward = Ward::new();
+    let child = on_its_way(&ward);
+    let status = ward.ok(&["status", "--env", "prod"]);
+    assert!(
+        status.contains("comes when the environments before it are done"),
+        "{status}"
+    );
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    ward.ok(&["deploy", &dir, "--env", "prod", "--why", "a hotfix"]);
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("fix"));
+    ward.ok(&["env", "sleep", "qa"]);
+    ward.ok(&["deployment", "promote", "--env", "dev"]);
+    ended(child).fails(
+        1,
+        &[
+            "shop/prod was moved to r2 (d2) by uid:",
+            "(\"a hotfix\") since this was asked for; nothing was changed; r2 serves as before",
+            "the same command again",
+            "shop/prod did not succeed",
+        ],
+    );
+    let served = ["dev", "qa", "prod"].map(|env| answers(&ward, env).unwrap());
+    assert_eq!(served, ["two", "two", "fix"], "that it slept is no move");
+    let events = ward.ok(&["events", "--env", "prod"]);
+    assert!(events.contains("since this was asked for"), "{events}");
+    let again = ENVIRONMENTS.replace("[environment.qa]", HELD);
+    ward.stack(r#"ANSWER = "two""#, &again);
+    each(&ward, "dev,qa,prod", &[]).success();
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("two"));
+}
+
+#[test]
+fn who_takes_down_or_cancels_a_turn_that_is_to_come_does_not_wait_for_it() {
+    let ward = Ward::new();
+    let child = on_its_way(&ward);
+    let since = std::time::Instant::now();
+    let cancelled = ward.run(&["deployment", "cancel", "--env", "prod"]);
+    cancelled.success();
+    assert!(
+        cancelled.stderr().contains("the build of shop/prod that"),
+        "{cancelled:?}"
+    );
+    ward.ok(&["down", "--env", "qa"]);
+    assert!(since.elapsed().as_secs() < 9, "{:?}", since.elapsed());
+    ward.ok(&["deployment", "promote", "--env", "dev"]);
+    ended(child).fails(
+        1,
+        &[
+            "the deploy was ended before its turn came because shop/qa was taken down by uid:",
+            "shop/qa did not succeed; prod was not begun",
+        ],
+    );
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("one"));
+    assert_eq!(answers(&ward, "qa"), None);
 }

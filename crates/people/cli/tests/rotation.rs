@@ -134,6 +134,49 @@ fn a_databases_password_is_rotated_under_load_and_no_request_fails() {
 }
 
 #[test]
+fn a_database_that_hangs_while_its_password_is_rotated_keeps_nobody_else_waiting() {
+    let ward = Ward::new();
+    stack(&ward);
+    ward.up();
+    let load = Load::start(&ward.http(), HOST);
+    // A lock of the superuser's that a new role waits for, until the session ends.
+    let psql = "PGUSER=ward PGPASSWORD=$WARD_SUPERUSER_PASSWORD exec psql -qAtX";
+    let mut holder = shell(&ward, &["exec", "--secrets", "db", "--", "sh", "-c", psql]);
+    let mut stdin = holder.stdin.take().unwrap();
+    let lock = b"begin; lock table pg_authid in share row exclusive mode;\n";
+    stdin.write_all(lock).unwrap();
+    let counted = |from: &str| {
+        let sql = format!("select count(*) from {from}");
+        ward.ok(&["db", "psql", "db", "--", "-qAt", "-c", &sql])
+    };
+    let waiting = |mode: &str, granted: bool| {
+        let of = format!("relation = 'pg_authid'::regclass and mode = '{mode}'");
+        counted(&format!("pg_locks where {of} and granted = {granted}")) == "1\n"
+    };
+    eventually("roles are locked", || {
+        waiting("ShareRowExclusiveLock", true)
+    });
+    let rotate = ["secret", "rotate", "database/db"];
+    let first = shell(&ward, &rotate);
+    eventually("the rotation waits", || waiting("RowExclusiveLock", false));
+    ward.run(&rotate)
+        .fails(1, &["is being changed just now by uid:", "ask again"]);
+    ward.ok(&["config", "set", "FEATURE=on"]);
+    assert!(
+        waiting("RowExclusiveLock", false),
+        "it was decided meanwhile"
+    );
+    drop(stdin);
+    holder.wait().unwrap();
+    Ran::of(&rotate, first.wait_with_output().unwrap()).success();
+    let answer = asked(&ward, "/");
+    assert!(answer.ends_with("|app|app_1\n"), "{answer}");
+    is_withdrawn(&ward, 1);
+    let (asked_for, failures) = load.end();
+    assert_eq!(failures, Vec::<String>::new(), "of {asked_for}");
+}
+
+#[test]
 fn a_password_is_not_withdrawn_from_a_copy_that_is_under_way() {
     let ward = Ward::new();
     stack(&ward);

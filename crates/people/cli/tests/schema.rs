@@ -65,7 +65,9 @@ fn a_contraction_lets_one_release_back_and_no_more() {
     assert!(kept.contains("four has migrated"), "{kept}");
     let show = ward.ok(&["deployment", "show"]);
     assert!(
-        show.contains("`ward logs web --release r4 --env shop/dev` shows what its release command wrote"),
+        show.contains(
+            "`ward logs web --release r4 --env shop/dev` shows what its release command wrote"
+        ),
         "{show}"
     );
     let listed = ward.run(&["releases"]);

@@ -318,7 +318,8 @@ fn key(ward: &Ward) -> std::path::PathBuf {
 #[test]
 fn without_its_master_key_nothing_starts_and_what_serves_goes_on() {
     let ward = ward();
-    stack(&ward, r#"API_KEY = "env""#, "");
+    let more = "[secret.TOKEN]\ngenerate = 32";
+    stack(&ward, r#"API_KEY = "env", TOKEN = "env""#, more);
     ward.ok(&["up", "--platform"]);
     set(&ward, "API_KEY", "hunter2-hunter2");
     ward.up();
@@ -334,6 +335,10 @@ fn without_its_master_key_nothing_starts_and_what_serves_goes_on() {
         "r1 serves as before",
     ];
     ward.run(&["deploy", "--force"]).fails(1, &says);
+    // A release with other values needs all the others, too.
+    ward.run(&["config", "set", "A=1"]).fails(1, &says);
+    ward.run(&["secret", "rotate", "TOKEN"]).fails(1, &says);
+    ward.run(&["secret", "unset", "TOKEN"]).fails(1, &says);
     piped(&ward, &["secret", "set", "API_KEY"], "another-value").fails(1, &says[..1]);
     ward.run(&["secret", "rekey"]).fails(1, &says[..1]);
     assert_eq!(releases(&ward), 1);
@@ -351,6 +356,13 @@ fn without_its_master_key_nothing_starts_and_what_serves_goes_on() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     ward.run(&["deploy", "--force"])
         .fails(1, &["should hold the master key", &id]);
+    ward.run(&["config", "set", "A=1"]).fails(
+        1,
+        &["should hold the master key", &id, "nothing was changed"],
+    );
+    assert_eq!(releases(&ward), 1);
+    let events = ward.ok(&["events"]);
+    assert!(!events.contains("configuration 1"), "{events}");
     // With the key back all comes back by itself.
     fs::rename(&aside, &key).unwrap();
     let back = poll(std::time::Duration::from_secs(60), || {

@@ -8,6 +8,8 @@
 
 mod support;
 
+use std::process::{Child, Stdio};
+
 use serde_json::Value;
 use support::{Ran, Ward, eventually, is_root, kill9};
 
@@ -307,24 +309,115 @@ fn a_volume_that_holds_too_much_is_told_and_nothing_is_deployed_until_it_holds_l
     ward.ok(&["deploy"]);
 }
 
+/// A shell inside of an instance of the web service of an environment.
+fn inside_of(ward: &Ward, env: &str, script: &str) -> Ran {
+    ward.run(&["exec", "web", "--env", env, "--", "sh", "-c", script])
+}
+
+const MANY: &str = "mkdir /data/many && cd /data/many && seq 60000 | xargs touch";
+
+/// What a clone has of [`MANY`] where it came up; where it did not, nothing is left of it.
+fn all_or_nothing(ward: &Ward) -> Option<usize> {
+    let demo = ward.home().join("volumes/shop/demo");
+    let listed = || ward.ok(&["env", "list", "--all"]);
+    let mut serves = None;
+    eventually("it serves, or is gone", || {
+        let many = std::fs::read_dir(demo.join("uploads/data/many"));
+        serves = many.ok().map(Iterator::count);
+        let up = inside_of(ward, "demo", "true").code() == 0;
+        up || (listed().contains("it could not be made") && !demo.exists())
+    });
+    serves.filter(|_| demo.exists())
+}
+
+const CLONED: &str = "[environment.prod]\ncopy_data = \"allowed\"\n";
+
 #[test]
-fn a_copy_of_an_environment_has_empty_volumes_and_data_is_not_copied_without_them() {
+fn a_clone_has_the_files_of_its_original_and_both_go_their_own_way() {
     let ward = Ward::new();
-    let two = "[environment.dev]\n[environment.prod]\ncopy_data = \"allowed\"\npolicy.volume_removed = \"deny\"\nservice.web.route.host = \"prod.localhost\"";
+    let denied = format!("{UPLOADS}{}", CLONED.replace("allowed", "denied"));
+    ward.stack(&answer("one"), &denied);
+    ward.ok(&["deploy", "--env", "prod"]);
+    let made = "cd /data && mkdir -m 750 sub && echo real > sub/file && chmod 640 sub/file && ln -s file sub/link";
+    inside_of(&ward, "prod", made).success();
+    let clone = ["env", "clone", "prod", "demo"];
+    ward.run(&clone)
+        .fails(1, &["the data of shop/prod must not be copied"]);
+    ward.stack(&answer("one"), &format!("{UPLOADS}{CLONED}"));
+    ward.ok(&["deploy", "--env", "prod"]);
+    ward.ok(&clone);
+    let shown = "cd /data/sub && cat link && stat -c '%a %n' . file && echo own > mine";
+    let seen = inside_of(&ward, "demo", shown).success();
+    assert_eq!(seen, "real\n750 .\n640 file\n");
+    if is_root() {
+        let owner = "stat -c %u /data /data/sub/file; id -u";
+        let owners = inside_of(&ward, "demo", owner).success();
+        let mut owners: Vec<&str> = owners.split_whitespace().collect();
+        owners.dedup();
+        assert_eq!(owners.len(), 1, "{owners:?}");
+    }
+    inside_of(
+        &ward,
+        "prod",
+        "test ! -e /data/sub/mine && echo new > /data/sub/file",
+    )
+    .success();
+    assert_eq!(
+        inside_of(&ward, "demo", "cat /data/sub/file").success(),
+        "real\n"
+    );
+    let events = ward.ok(&["events", "--env", "demo"]);
+    assert!(
+        events.contains("files were copied into the volume uploads"),
+        "{events}"
+    );
+    // It is an environment like any other from now on.
+    ward.ok(&["down", "--env", "demo"]);
+    ward.ok(&["up", "--env", "demo", ward.dir().to_str().unwrap()]);
+    assert_eq!(
+        inside_of(&ward, "demo", "cat /data/sub/mine").success(),
+        "own\n"
+    );
+    ward.ok(&["audit", "verify"]);
+}
+
+#[test]
+fn p4_a_copy_of_files_goes_on_when_the_server_is_killed() {
+    let ward = Ward::new();
+    let with = format!("{UPLOADS}{CLONED}").replace("8MiB", "1GiB");
+    ward.stack(&answer("one"), &with);
+    ward.ok(&["deploy", "--env", "prod"]);
+    inside_of(&ward, "prod", MANY).success();
+    ward.ok(&["env", "clone", "prod", "demo", "--no-wait"]);
+    let many = ward.home().join("volumes/shop/demo/uploads/data/many");
+    eventually("it is begun", || many.exists());
+    kill9(ward.server_pid());
+    ward.ok(&["up", "--platform"]);
+    assert_eq!(all_or_nothing(&ward), Some(60_000));
+}
+
+#[test]
+fn an_original_that_is_removed_while_its_files_are_copied_leaves_no_half_of_them() {
+    let ward = Ward::new();
+    let with = format!("{UPLOADS}{CLONED}").replace("8MiB", "1GiB");
+    ward.stack(&answer("one"), &with);
+    ward.ok(&["deploy", "--env", "prod"]);
+    inside_of(&ward, "prod", MANY).success();
+    ward.ok(&["env", "clone", "prod", "demo", "--no-wait"]);
+    let many = ward.home().join("volumes/shop/demo/uploads/data/many");
+    eventually("it is begun", || many.exists());
+    ward.ok(&["down", "--env", "prod", "--purge", "--yes"]);
+    let files = all_or_nothing(&ward);
+    assert!(matches!(files, None | Some(60_000)), "{files:?}");
+}
+
+#[test]
+fn a_copy_of_an_environment_has_empty_volumes_where_nobody_asks_for_its_data() {
+    let ward = Ward::new();
+    let two = "[environment.dev]\n[environment.prod]\npolicy.volume_removed = \"deny\"\nservice.web.route.host = \"prod.localhost\"";
     ward.stack(&answer("one"), &format!("{UPLOADS}{two}"));
     ward.ok(&["deploy", "--env", "prod"]);
-    ward.ok(&[
-        "exec",
-        "web",
-        "--env",
-        "prod",
-        "--",
-        "sh",
-        "-c",
-        "echo real > /data/file",
-    ]);
-    ward.run(&["env", "clone", "prod", "demo"])
-        .fails(1, &["shop/prod has the volume uploads", "--copy-data"]);
+    inside_of(&ward, "prod", "echo real > /data/file").success();
     ward.ok(&["env", "create", "demo", "--from", "prod"]);
     ward.ok(&[
         "exec",
@@ -369,7 +462,8 @@ fn an_ordinary_user_has_volumes_and_snapshots_too() {
         return; // The other tests are this one then.
     }
     let ward = Ward::of_user(1234);
-    let with = format!("{UPLOADS}snapshot = \"before_release\"\n");
+    let dev = "snapshot = \"before_release\"\n[environment.dev]\ncopy_data = \"allowed\"\n";
+    let with = format!("{UPLOADS}{dev}");
     ward.stack(&answer("one"), &with);
     ward.up();
     inside(&ward, "echo one > /data/file").success();
@@ -381,6 +475,11 @@ fn an_ordinary_user_has_volumes_and_snapshots_too() {
     ward.ok(&["volume", "restore", &id, "--yes"]);
     ward.up();
     assert_eq!(reads(&ward, "/data/file"), "one");
+    ward.ok(&["env", "clone", "dev", "demo"]);
+    assert_eq!(
+        inside_of(&ward, "demo", "cat /data/file").success(),
+        "one\n"
+    );
 }
 
 #[test]
@@ -412,5 +511,132 @@ fn p4_a_snapshot_goes_on_when_the_server_is_killed() {
         made[0]
     ));
     assert_eq!(std::fs::read_dir(many).unwrap().count(), 20_000);
+    ward.ok(&["audit", "verify"]);
+}
+
+/// An environment that is down, with the snapshot whose number is returned: it holds `old`, the volume `new`.
+fn down_with_a_snapshot(ward: &Ward, more: &str) -> String {
+    let with = format!("{UPLOADS}snapshot = \"before_release\"\n").replace("8MiB", "1GiB");
+    ward.stack(&answer("one"), &with);
+    ward.up();
+    inside(ward, &format!("echo old > /data/file; {more}")).success();
+    ward.stack(&answer("two"), &with);
+    ward.ok(&["deploy"]);
+    inside(ward, "echo new > /data/file").success();
+    ward.ok(&["down", "--env", "dev"]);
+    format!("s{}", snapshots(ward)[0])
+}
+
+/// The folders of a volume.
+fn parts(ward: &Ward) -> Vec<String> {
+    let volume = ward.home().join("volumes/shop/dev/uploads");
+    let found = std::fs::read_dir(volume).unwrap().flatten();
+    let mut names: Vec<String> = found
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn restores(ward: &Ward) -> bool {
+    parts(ward).iter().any(|name| name.starts_with("restore-"))
+}
+
+/// A command that is under way.
+fn begun(ward: &Ward, arguments: &[&str]) -> Child {
+    let mut command = ward.command(arguments);
+    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.spawn().unwrap()
+}
+
+const FILES: &str = "mkdir /data/many && cd /data/many && seq 20000 | xargs touch";
+
+#[test]
+fn a_restore_that_is_given_up_or_asked_for_twice_loses_nothing() {
+    let ward = Ward::new();
+    let id = down_with_a_snapshot(&ward, FILES);
+    let restore = ["volume", "restore", &id, "--yes"];
+    let mut given_up = begun(&ward, &restore);
+    eventually("it copies", || restores(&ward));
+    given_up.kill().unwrap();
+    given_up.wait().unwrap();
+    eventually("what it copied is removed", || !restores(&ward));
+    assert_eq!(snapshots(&ward).len(), 1, "nothing was changed");
+    // Two at once, of which the one waits for the other, or is refused.
+    let mut first = begun(&ward, &restore);
+    eventually("it copies", || restores(&ward));
+    let second = ward.run(&restore);
+    assert!(first.wait().unwrap().success());
+    // On a slow disk it was refused, with nothing changed.
+    if second.code() != 0 {
+        second.fails(1, &["is being restored; nothing was changed"]);
+        ward.ok(&restore);
+    }
+    let kept = snapshots(&ward);
+    assert_eq!(kept.len(), 3);
+    for number in [0, 2] {
+        let snapshot = ward.home().join(format!(
+            "volumes/shop/dev/uploads/snapshots/s{}/many",
+            kept[number]
+        ));
+        assert_eq!(std::fs::read_dir(snapshot).unwrap().count(), 20_000);
+    }
+    assert_eq!(parts(&ward), ["data", "snapshots"]);
+    ward.up();
+    assert_eq!(reads(&ward, "/data/file"), "old");
+    assert_eq!(
+        inside(&ward, "ls /data/many | wc -l").success().trim(),
+        "20000"
+    );
+}
+
+#[test]
+fn p4_a_server_that_is_killed_in_a_restore_leaves_the_one_or_the_other() {
+    let ward = Ward::new();
+    let id = down_with_a_snapshot(&ward, FILES);
+    let mut restoring = begun(&ward, &["volume", "restore", &id, "--yes"]);
+    eventually("it copies", || restores(&ward));
+    kill9(ward.server_pid());
+    restoring.wait().unwrap();
+    // As far as one comes that is killed between the two names: what it held before has no name of its own.
+    let volume = ward.home().join("volumes/shop/dev/uploads");
+    let folder = parts(&ward)
+        .into_iter()
+        .find(|name| name.starts_with("restore-"))
+        .unwrap();
+    std::fs::rename(volume.join("data"), volume.join(folder).join("former")).unwrap();
+    ward.ok(&["up", "--platform"]);
+    eventually("what is left is removed", || !restores(&ward));
+    assert_eq!(parts(&ward), ["data", "snapshots"]);
+    assert_eq!(snapshots(&ward).len(), 1, "the log has no restore");
+    ward.up();
+    assert_eq!(reads(&ward, "/data/file"), "new");
+    ward.ok(&["audit", "verify"]);
+}
+
+#[test]
+fn folders_of_any_depth_can_be_measured_and_removed() {
+    let ward = Ward::new();
+    ward.stack(&answer("one"), UPLOADS);
+    ward.up();
+    // Deeper than any path can name, with what holds more than the volume may at the bottom.
+    let dig = "import os; os.chdir('/data'); [(os.mkdir('d'), os.chdir('d')) for _ in range(5000)]; \
+               [open(f'file{n}', 'wb').write(os.urandom(6 << 20)) for n in (1, 2)]";
+    inside(&ward, &format!("python3 -c \"{dig}\" && sync")).success();
+    eventually("the status says so", || {
+        let status = ward.ok(&["status"]);
+        status.contains("more than its size, 8MiB")
+    });
+    let with = UPLOADS.replace("8MiB", "1GiB");
+    ward.stack(
+        &answer("two"),
+        &format!("{with}snapshot = \"before_release\"\n"),
+    );
+    let refused = ward.run(&["deploy"]);
+    refused.fails(1, &["File name too long"]);
+    let longest = refused.stderr().lines().map(str::len).max();
+    assert!(longest.is_some_and(|longest| longest < 1000), "{longest:?}");
+    ward.ok(&["down", "--purge", "--yes"]);
+    assert!(!ward.home().join("volumes").exists());
     ward.ok(&["audit", "verify"]);
 }

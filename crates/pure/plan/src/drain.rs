@@ -97,7 +97,9 @@ pub(crate) fn stopping(scene: &Scene, instance: &SeenInstance) -> Waiting {
         | Role::ReleaseCommand
         | Role::Seed
         | Role::Copy
+        | Role::VolumeCopy
         | Role::Snapshot
+        | Role::Drill(_)
         | Role::Run(_) => Bound::setting(instance.since, grace, "stop_timeout"),
     };
     let role = instance.facts.role;

@@ -246,10 +246,17 @@ pub(crate) fn not_acknowledged(
 
 pub(crate) fn command(instance: &SeenInstance, bound: &Bound) -> Failure {
     match instance.facts.role {
-        Role::Copy => return copy(instance, bound),
+        Role::Copy => {
+            let into = instance.facts.component.to_string();
+            return copy(instance, &into, bound);
+        }
+        Role::VolumeCopy => {
+            let into = format!("the volume {}", instance.facts.component);
+            return copy(instance, &into, bound);
+        }
         Role::Seed => return seed(instance, bound),
         Role::Snapshot => return snapshot(instance, bound),
-        Role::Service | Role::ReleaseCommand | Role::Database | Role::Run(_) => {}
+        Role::Service | Role::ReleaseCommand | Role::Database | Role::Drill(_) | Role::Run(_) => {}
     }
     let (id, service) = (&instance.facts.id, &instance.facts.component);
     let (what, hint) = match instance.is_over() {
@@ -284,13 +291,13 @@ fn seed(instance: &SeenInstance, bound: &Bound) -> Failure {
     of_instance(instance, message, hint)
 }
 
-fn copy(instance: &SeenInstance, bound: &Bound) -> Failure {
-    let (id, database) = (&instance.facts.id, &instance.facts.component);
+fn copy(instance: &SeenInstance, into: &str, bound: &Bound) -> Failure {
+    let id = &instance.facts.id;
     let what = match instance.is_over() {
         true => end(&instance.status.state),
         false => format!("did not end within {}", Span(bound.limit)),
     };
-    let message = format!("The data could not be copied into {database}: {id} {what}.");
+    let message = format!("The data could not be copied into {into}: {id} {what}.");
     let hint = "Nothing of the copy is left behind. Without `--copy-data` it gets data that the stack's seed commands make up.";
     of_instance(instance, message, hint.to_owned())
 }

@@ -1,6 +1,7 @@
 //! Decision: what new data is filled with, and when.
 //!
-//! A clone's databases get the rows of those that they are copies of, before release commands run. Else the seed
+//! A clone's databases get the rows of those that they are copies of, before release commands run; then its volumes get
+//! the files, so that what a row leads to is there. Else the seed
 //! commands of an environment that wants to be seeded run after them, in the same order. Each is an instance that runs
 //! to its end, and is recorded when it ended well: it is never run again on that data, whatever becomes of the
 //! deployment. Data that was ever served is not filled.
@@ -32,10 +33,15 @@ pub(crate) fn is_copied(
     if !scene.env.copies_data() {
         return true;
     }
-    let copied = &scene.env.life.copied;
-    let next = spec.databases.keys().find(|name| !copied.contains(name));
-    next.is_none_or(|database| {
-        fill(scene, draft, deployment, Filling::Copy, database);
+    let databases = spec.databases.keys().map(|name| (Filling::Copy, name));
+    // Files of now do not belong to rows of a backup.
+    let files = spec.volumes.keys();
+    let files = files.filter(|_| scene.env.life.restores.is_empty());
+    let volumes = files.map(|name| (Filling::Volume, name));
+    let mut all = databases.chain(volumes);
+    let next = all.find(|(filling, name)| !scene.env.is_filled(*filling, name));
+    next.is_none_or(|(filling, name)| {
+        fill(scene, draft, deployment, filling, name);
         false
     })
 }
@@ -94,6 +100,7 @@ fn fill(
 pub(crate) fn role(filling: Filling) -> Role {
     match filling {
         Filling::Copy => Role::Copy,
+        Filling::Volume => Role::VolumeCopy,
         Filling::Seed => Role::Seed,
     }
 }
@@ -113,7 +120,7 @@ pub(crate) fn bound(scene: &Scene, release: ReleaseId, instance: &SeenInstance) 
 /// How long all that is to be filled may take, with the time to clear away.
 pub(crate) fn whole(env: &Environment, spec: &EnvSpec) -> Millis {
     let copies = match env.copies_data() {
-        true => spec.databases.len() as u64 * (COPYING.0 + CLEARING.0),
+        true => (spec.databases.len() + spec.volumes.len()) as u64 * (COPYING.0 + CLEARING.0),
         false => 0,
     };
     let seeds = spec.services.values().filter_map(|s| s.seed.as_ref());

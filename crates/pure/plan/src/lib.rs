@@ -5,6 +5,7 @@ mod action;
 mod analysis;
 mod apart;
 mod backoff;
+pub mod backup;
 mod cancel;
 pub mod changes;
 mod check;
@@ -12,6 +13,7 @@ mod databases;
 mod down;
 mod draft;
 mod drain;
+mod drill;
 mod endings;
 mod exchange;
 mod failure;
@@ -126,6 +128,7 @@ fn up(scene: &Scene, draft: &mut Draft) {
     }
     exchange::step(scene, draft);
     runs::step(scene, draft);
+    drill::step(scene, draft);
     queue::step(scene, draft);
     route::step(scene, draft);
     drain::services(scene, draft);

@@ -22,6 +22,8 @@ pub struct Wanted<'a> {
     pub changes: &'a [Change],
     /// The policy of what serves: its rules about changes hold for the change that takes them away, too.
     pub served: Option<&'a Policy>,
+    /// The region that this Ward is in, if somebody said so.
+    pub region: Option<&'a str>,
     /// The links of other stacks that what serves lets in, and what is wanted would not.
     pub lost: &'a [Importer],
     /// Where this Ward's own registry is reached, as `HOST:PORT`.
@@ -121,6 +123,21 @@ fn broken(wanted: &Wanted<'_>, rule: Rule, policy: &Policy) -> Vec<Broken> {
         Rule::Images => services()
             .filter_map(|(name, service)| foreign(name, service, wanted.registry))
             .collect(),
+        Rule::Backups => {
+            let databases = wanted.spec.databases.iter();
+            let open = databases.filter(|(_, database)| database.backups.is_none());
+            open.map(|(name, _)| without_backups(name)).collect()
+        }
+        Rule::Residency => {
+            let broken = abroad(wanted.spec, wanted.region).into_iter();
+            broken
+                .map(|(message, way_out)| Broken {
+                    path: "stack.region".to_owned(),
+                    message,
+                    way_out,
+                })
+                .collect()
+        }
         Rule::Freeze => frozen(wanted, policy),
     }
 }
@@ -256,6 +273,38 @@ fn foreign(name: &Name, service: &ServiceSpec, registry: &str) -> Option<Broken>
         message: format!("the image of {name}, {reference}, would come from elsewhere"),
         way_out: format!("a `build`, or an image that was pushed to {registry}"),
     })
+}
+
+fn without_backups(name: &Name) -> Broken {
+    Broken {
+        path: format!("database.{name}.backups"),
+        message: format!("the database {name} would have no backups"),
+        way_out: format!("`database.{name}.backups = {{ every = \"1d\", keep = 7 }}`"),
+    }
+}
+
+/// Whether the data of an environment is to be in another region than this Ward is in, or nobody knows where that is:
+/// what is wrong, and what can be done.
+#[must_use]
+pub fn abroad(spec: &EnvSpec, here: Option<&str>) -> Option<(String, String)> {
+    let region = spec.region.as_ref()?;
+    if here == Some(region.as_str()) {
+        return None;
+    }
+    let (is, way_out) = match here {
+        Some(here) => (
+            format!("this Ward is in {here}"),
+            format!("a deploy by a Ward in {region}"),
+        ),
+        None => (
+            "this Ward does not say where it is".to_owned(),
+            format!(
+                "a deploy by a Ward in {region}; one that is started with WARD_REGION={region} says so"
+            ),
+        ),
+    };
+    let message = format!("the data of {} stays in {region}, and {is}", spec.id);
+    Some((message, way_out))
 }
 
 fn frozen(wanted: &Wanted<'_>, policy: &Policy) -> Vec<Broken> {

@@ -102,7 +102,9 @@ fn command_failed(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Opt
     let mut commands = scene.seen().filter(|i| is_at_work_for(i, deployment.to));
     commands.find_map(|instance| {
         let bound = match instance.facts.role {
-            Role::Seed | Role::Copy => fill::bound(scene, deployment.to, instance),
+            Role::Seed | Role::Copy | Role::VolumeCopy => {
+                fill::bound(scene, deployment.to, instance)
+            }
             Role::Snapshot => snapshot::bound(instance),
             _ => command_bound(instance, command_of(spec, &instance.facts.component)?),
         };

@@ -6,6 +6,7 @@ use ward_types::release::{Deployment, Goal, Phase, Verdict};
 use ward_types::spec::ServiceSpec;
 
 use crate::backoff;
+use crate::drill;
 use crate::exchange;
 use crate::observed::SeenInstance;
 use crate::pools;
@@ -32,10 +33,12 @@ pub(crate) fn of(scene: &Scene, instance: &SeenInstance) -> Purpose {
         (_, Role::Run(_)) => runs::purpose(scene, instance),
         (Goal::Down | Goal::Purged, _) => Purpose::Done,
         (Goal::Up, _) if scene.env.asleep().is_some() => Purpose::Done,
+        (Goal::Up, Role::Drill(id)) => drill::purpose(scene, instance, id),
         (Goal::Up, Role::Database) => Purpose::Needed,
-        (Goal::Up, Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Snapshot) => {
-            of_command(scene, instance)
-        }
+        (
+            Goal::Up,
+            Role::ReleaseCommand | Role::Seed | Role::Copy | Role::VolumeCopy | Role::Snapshot,
+        ) => of_command(scene, instance),
         (Goal::Up, Role::Service) if exchange::is_remembered(scene, instance) => Purpose::History,
         (Goal::Up, Role::Service) => of_service(scene, instance),
     }

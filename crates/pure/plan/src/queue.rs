@@ -89,8 +89,8 @@ fn begin(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
 
 fn is_leftover(instance: &SeenInstance) -> bool {
     match instance.facts.role {
-        Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Snapshot => true,
+        Role::ReleaseCommand | Role::Seed | Role::Copy | Role::VolumeCopy | Role::Snapshot => true,
         Role::Database => instance.is_over(),
-        Role::Service | Role::Run(_) => false,
+        Role::Service | Role::Drill(_) | Role::Run(_) => false,
     }
 }

@@ -114,11 +114,11 @@ fn is_left(scene: &Scene, deployment: &Deployment) -> bool {
     let serves_anyway = scene.current() == Some(deployment.to);
     let routed = scene.release_in_force(deployment.to) && !serves_anyway;
     let ours = |i: &SeenInstance| match i.facts.role {
-        Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Snapshot => {
+        Role::ReleaseCommand | Role::Seed | Role::Copy | Role::VolumeCopy | Role::Snapshot => {
             i.facts.release == deployment.to
         }
         Role::Service => i.facts.release == deployment.to && !serves_anyway,
-        Role::Database | Role::Run(_) => false,
+        Role::Database | Role::Drill(_) | Role::Run(_) => false,
     };
     routed || scene.seen().any(|i| ours(i) && !i.is_over())
 }

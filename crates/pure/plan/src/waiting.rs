@@ -317,6 +317,15 @@ impl Waiting {
                 "Waiting for the data to be copied into {component} ({instance})."
             ),
             Waiting::Filling {
+                filling: Filling::Volume,
+                component,
+                instance,
+                ..
+            } => write!(
+                f,
+                "Waiting for the files to be copied into the volume {component} ({instance})."
+            ),
+            Waiting::Filling {
                 filling: Filling::Seed,
                 component,
                 instance,

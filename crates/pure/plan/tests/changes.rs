@@ -8,6 +8,7 @@ use std::fmt::Write;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use ward_plan::changes::{Between, changes, cost, cost_change, set_aside, steps};
+use ward_types::backup::BackupSpec;
 use ward_types::balance::{Affinity, Balance};
 use ward_types::changes::{Change, ChangeKind, Summary};
 use ward_types::configuration::Configured;
@@ -69,6 +70,10 @@ fn rich() -> EnvSpec {
                 DatabaseSpec {
                     engine: DatabaseEngine::Postgres,
                     memory: Some(ByteSize(1 << 30)),
+                    backups: Some(BackupSpec {
+                        every: Millis::secs(24 * 3600),
+                        keep: 7,
+                    }),
                 },
             ),
             (
@@ -76,6 +81,7 @@ fn rich() -> EnvSpec {
                 DatabaseSpec {
                     engine: DatabaseEngine::Postgres,
                     memory: None,
+                    backups: None,
                 },
             ),
         ]),
@@ -108,6 +114,7 @@ fn rich() -> EnvSpec {
             promote: Millis::secs(5),
             revert: Millis::secs(6),
         },
+        region: Some(name("eu")),
         protected: true,
         policy: Policy {
             database_removed: Level::Deny,
@@ -119,6 +126,8 @@ fn rich() -> EnvSpec {
             host_base: Level::Warn,
             rate_limit: Level::Deny,
             images: Level::Warn,
+            backups: Level::Deny,
+            residency: Level::Warn,
             freeze: vec![
                 Freeze::try_from("2026-12-20/2027-01-05 UTC".to_owned()).unwrap(),
                 Freeze::try_from("2026-11-27/2026-11-27 Europe/Berlin".to_owned()).unwrap(),

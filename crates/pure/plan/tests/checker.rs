@@ -7,6 +7,8 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+#[path = "checker/drills.rs"]
+mod drills;
 #[path = "checker/ending.rs"]
 mod ending;
 #[path = "checker/exchanging.rs"]
@@ -33,6 +35,7 @@ mod world;
 
 use std::collections::BTreeSet;
 
+use drills::drills;
 use ending::{ending, runs};
 use exchanging::exchanging;
 use keeping::data;
@@ -271,6 +274,7 @@ fn all() -> Vec<Wrong> {
     all.extend(lifetimes());
     all.extend(filling());
     all.extend(snapshots());
+    all.extend(drills());
     all.extend(retiring());
     all.extend(ending());
     all.extend(runs());

@@ -20,6 +20,8 @@ macro_rules! golden {
 mod analysis;
 #[path = "transcripts/at_rest.rs"]
 mod at_rest;
+#[path = "transcripts/backups.rs"]
+mod backups;
 #[path = "transcripts/canaries.rs"]
 mod canaries;
 #[path = "transcripts/databases.rs"]
@@ -83,7 +85,12 @@ fn usual(start: &world::Start) -> Behaviour {
             healthy_after: Some(500),
             ..Behaviour::default()
         },
-        Role::Service | Role::Seed | Role::Copy | Role::Snapshot => Behaviour::default(),
+        Role::Service
+        | Role::Seed
+        | Role::Copy
+        | Role::VolumeCopy
+        | Role::Snapshot
+        | Role::Drill(_) => Behaviour::default(),
     }
 }
 

@@ -10,6 +10,7 @@ mod strategy;
 use std::collections::BTreeMap;
 
 use toml::de::DeTable;
+use ward_types::backup::BackupSpec;
 use ward_types::balance::{Affinity, Balance};
 use ward_types::guard::{Concurrency, Guard, LimitBy, Rate, RateLimit};
 use ward_types::id::{EnvId, Name};
@@ -53,6 +54,9 @@ pub(crate) fn spec(id: EnvId, env: &Table) -> Option<EnvSpec> {
         },
         // The one word that is no duration is `never`.
         sleep: own.limit("sleep"),
+        region: stack
+            .text("region")
+            .and_then(|region| Name::parse(&region).ok()),
         protected: file.flag("protected").unwrap_or_default(),
         policy: policy::policy(&file),
         secrets: secret::specs(env),
@@ -221,6 +225,10 @@ fn database(at: &At<'_>) -> Option<DatabaseSpec> {
     Some(DatabaseSpec {
         engine,
         memory: at.size("memory"),
+        backups: at.below("backups").map(|backups| BackupSpec {
+            every: backups.duration("every"),
+            keep: backups.count("keep"),
+        }),
     })
 }
 

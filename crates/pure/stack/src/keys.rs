@@ -146,6 +146,9 @@ pub const KEYS: &[Key] = &[
     Key::new("stack.keep_releases", Kind::Count { least: 1, most: 10_000, port: false }, Need::Default("10"), "30")
         .about("How many releases are retained, each with its images and its output: so many of the newest, and so many of the newest that ever served, so that failures and cancellations take no way back. What serves, and in the environment `prod` each release that ever served, are retained beside them.")
         .also(&["retain", "keep", "revision_history_limit", "history"]),
+    Key::new("stack.region", text(Rule::Name), Need::Optional, r#""eu""#)
+        .about("The region that its data stays in, by a name of yours. A Ward is in the region that `WARD_REGION` names when it is started; where that is another one, or none, the rule `residency` refuses what would bring data there. It is on where a region is named, unless it is set otherwise. Environments may be in different regions: `[environment.prod-us]` with `stack.region = \"us\"`.")
+        .also(&["location", "residency", "zone", "datacenter"]),
     Key::new("stack.deadlines", Kind::Table, Need::Optional, r#"{ queue = "2h", acknowledge = "20s" }"#)
         .about("How long Ward waits for what belongs to no service. What runs out is named, and ends or takes back the deployment; nobody waits for ever.")
         .also(&["timeouts", "deadline", "limits"]),
@@ -453,6 +456,15 @@ pub const KEYS: &[Key] = &[
     Key::new("database.*.memory", MEMORY, Need::Optional, r#""1GiB""#)
         .about("The most memory that it may use. Without it there is no limit.")
         .also(&["mem", "memory_limit", "mem_limit", "ram"]),
+    Key::new("database.*.backups", Kind::Table, Need::Optional, r#"{ every = "1d", keep = 7 }"#)
+        .about("How often it is backed up. A backup is sealed and kept beside the data, or in the folder that `WARD_BACKUP_DIR` names, and counts when it was restored into a new database, which is done at once. Without it only `ward db backup` makes one.")
+        .also(&["backup", "snapshots", "dumps"]),
+    Key::new("database.*.backups.every", duration("1s", "30d"), Need::Required, r#""1d""#)
+        .about("From one backup to the next. The first is made as soon as the database serves; what was missed is made up for once.")
+        .also(&["interval", "schedule", "frequency"]),
+    Key::new("database.*.backups.keep", Kind::Count { least: 1, most: 1000, port: false }, Need::Default("7"), "30")
+        .about("How many of its newest backups are kept, of those that were restored. Others push out none of them.")
+        .also(&["retain", "retention", "count"]),
 
     Key::new("volume", Kind::Each(100), Need::Optional, r#"{ uploads = { size = "1GiB" } }"#)
         .about("The volumes, each under the name by which a service's `volumes` names it.")
@@ -531,6 +543,12 @@ pub const KEYS: &[Key] = &[
     Key::new("policy.images", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
         .about("Images are built here, or come from this Ward's own registry by its address.")
         .also(&["registries", "image", "images_from_here", "trusted_registries"]),
+    Key::new("policy.backups", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
+        .about("Each database has `backups`.")
+        .also(&["backup", "backups_required"]),
+    Key::new("policy.residency", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
+        .about("An environment with a `stack.region` runs only on a Ward that was started with that `WARD_REGION`, and so do copies of its rows and what is restored from its backups.")
+        .also(&["region", "data_residency", "location"]),
     Key::new("policy.freeze", Kind::List { of: Rule::Days, at_least: 0 }, Need::Default("[]"), r#"["2026-12-20/2027-01-05"]"#)
         .about("Days on which nothing is deployed, the first and the last among them. Going back is possible.")
         .also(&["freezes", "change_freeze", "blackout", "blackouts"]),
@@ -560,7 +578,7 @@ pub const KEYS: &[Key] = &[
         .about("Whether seed commands fill its data while that is new. In copies of environments they always do.")
         .also(&["seeded", "fixtures", "demo_data"]),
     Key::new("environment.*.copy_data", text(Rule::Choice(&["denied", "allowed"])), Need::Default(r#""denied""#), r#""allowed""#)
-        .about("Whether its rows may be copied into another environment (`ward env clone`, or `ward env create --copy-data`). Denied unless somebody writes it down.")
+        .about("Whether its rows, and the files of its volumes, may be copied into another environment (`ward env clone`, or `ward env create --copy-data`). Denied unless somebody writes it down.")
         .also(&["clone", "copy", "clone_data"]),
     Key::new("environment.*.sleep", text(Rule::DurationOr { word: "never", least: "1s", most: "30d" }), Need::Default(r#""never""#), r#""30m""#)
         .about("How long nobody asks it for anything until it sleeps: its instances stop, its data is kept, and its first request wakes it. Every request through the gateway counts, those between its own services too, and so do open websockets. Copies of it sleep as it does, unless `ward env create --sleep` says otherwise.")

@@ -168,7 +168,11 @@ pub fn copied(spec: &EnvSpec, id: &EnvId, origin: &Origin) -> Result<EnvSpec, Co
         seeded: true,
         // What protects the original is about the original: a copy comes and goes.
         protected: false,
-        policy: Policy::default(),
+        // Where its rows may be is about them, wherever they are.
+        policy: Policy {
+            residency: spec.policy.residency,
+            ..Policy::default()
+        },
         sleep: origin.sleep.or(spec.sleep),
         ..spec.clone()
     };

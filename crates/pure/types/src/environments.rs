@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::copy::HostPattern;
-use crate::id::{EnvId, Name, ReleaseId};
+use crate::id::{BackupId, EnvId, Name, ReleaseId};
 use crate::life::{Ending, Expiry, Origin, Said};
 use crate::sleep::Sleep;
 use crate::time::{Millis, Timestamp};
@@ -23,6 +23,9 @@ pub struct CreateRequest {
     /// Whose rows it begins with.
     #[serde(default)]
     pub data: CopiedData,
+    /// The backups that its databases begin with, one of each; empty: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restores: Vec<BackupId>,
     /// How long it lasts; `None`: until somebody deletes it.
     #[serde(default)]
     pub ttl: Option<Millis>,

@@ -4,11 +4,15 @@ mod environment;
 mod source;
 mod state;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use crate::backup::{BackupFile, Proof};
 use crate::configuration::ConfigChange;
 use crate::id::{
-    DeploymentId, EnvId, InstanceId, Name, PipelineRunId, ReleaseId, RunId, SnapshotId, Term,
+    BackupId, DeploymentId, EnvId, InstanceId, Name, PipelineRunId, ReleaseId, RunId, SnapshotId,
+    Term,
 };
 use crate::keeper::Disclosure;
 use crate::life::{Cause, Filling, Origin};
@@ -56,6 +60,9 @@ pub enum Event {
         /// Whose rows it is filled with, if that was asked for.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         copies: Option<EnvId>,
+        /// The backups of that environment which its databases begin with, where it is not with the rows of now.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        restores: BTreeMap<Name, BackupId>,
         /// When it ends, if it does.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
@@ -307,7 +314,7 @@ pub enum Event {
         deployment: DeploymentId,
         /// By what.
         filling: Filling,
-        /// The database that was copied, or the service whose command ran.
+        /// The database or volume that was copied, or the service whose command ran.
         component: Name,
     },
     /// A snapshot of a volume is whole. Of the older ones only the newest are kept.
@@ -340,6 +347,46 @@ pub enum Event {
         env: EnvId,
         /// Which volume.
         volume: Name,
+    },
+    /// A backup of a database is to be taken.
+    BackupBegan {
+        /// Which environment.
+        env: EnvId,
+        /// Its number: greater than any before.
+        backup: BackupId,
+        /// Of which database.
+        database: Name,
+        /// How many of the database are kept that were restored.
+        keep: u32,
+        /// Who asked for it; `ward` where it was due.
+        by: String,
+    },
+    /// A backup is whole on the disk. It counts when it was restored.
+    BackupTaken {
+        /// Which environment.
+        env: EnvId,
+        /// Which backup.
+        backup: BackupId,
+        /// What lies on the disk.
+        file: BackupFile,
+    },
+    /// A backup was restored into a new place, and holds what it should. Of the older ones only the newest are kept.
+    BackupRestored {
+        /// Which environment.
+        env: EnvId,
+        /// Which backup.
+        backup: BackupId,
+        /// What was counted in it.
+        proof: Proof,
+    },
+    /// A backup could not be taken, or not be restored, and is none.
+    BackupFailed {
+        /// Which environment.
+        env: EnvId,
+        /// Which backup.
+        backup: BackupId,
+        /// Why, in a clause.
+        why: String,
     },
     /// The data of an environment was removed, as `GoalChanged` asked for.
     DataPurged {
@@ -526,6 +573,7 @@ impl Event {
             env,
             origin: None,
             copies: None,
+            restores: BTreeMap::new(),
             until: None,
             by: String::new(),
             why: String::new(),
@@ -567,6 +615,10 @@ impl Event {
             | Event::VolumeSnapshotted { env, .. }
             | Event::VolumeRestored { env, .. }
             | Event::VolumeDeleted { env, .. }
+            | Event::BackupBegan { env, .. }
+            | Event::BackupTaken { env, .. }
+            | Event::BackupRestored { env, .. }
+            | Event::BackupFailed { env, .. }
             | Event::DataPurged { env }
             | Event::RunQueued { env, .. }
             | Event::RunTried { env, .. }
@@ -641,6 +693,10 @@ impl Event {
             Event::VolumeSnapshotted { .. } => "volume_snapshotted",
             Event::VolumeRestored { .. } => "volume_restored",
             Event::VolumeDeleted { .. } => "volume_deleted",
+            Event::BackupBegan { .. } => "backup_began",
+            Event::BackupTaken { .. } => "backup_taken",
+            Event::BackupRestored { .. } => "backup_restored",
+            Event::BackupFailed { .. } => "backup_failed",
             Event::DataPurged { .. } => "data_purged",
             Event::RunQueued { .. } => "run_queued",
             Event::RunTried { .. } => "run_tried",

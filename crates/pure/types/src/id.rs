@@ -301,6 +301,10 @@ number_id!(
     SnapshotId, "s", "a snapshot such as s17"
 );
 number_id!(
+    /// A backup of a database, in its environment: `b1`, `b2`, …
+    BackupId, "b", "a backup such as b7"
+);
+number_id!(
     /// The order of plans and routing tables: an action of an older generation is refused. `g1`, `g2`, …
     Generation, "g", "a generation such as g12"
 );

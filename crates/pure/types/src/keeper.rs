@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{EnvId, InstanceId, Name, ReleaseId, RunId};
+use crate::id::{BackupId, EnvId, InstanceId, Name, ReleaseId, RunId};
 use crate::secret::Secret;
 use crate::secrets::{Given, SecretName};
 use crate::time::{Millis, Timestamp};
@@ -124,8 +124,12 @@ pub enum Role {
     Seed,
     /// It fills a new database with the rows of another one, and runs to its end.
     Copy,
+    /// It fills a new volume, which is its component, with the files of another one, and runs to its end.
+    VolumeCopy,
     /// It makes a snapshot of a volume, which is its component, and runs to its end.
     Snapshot,
+    /// A database that is nobody's, in which a backup is restored to see whether it can be. It runs until it is stopped.
+    Drill(BackupId),
     /// A run of a job, or a one-off command: it runs to its end.
     Run(RunId),
 }
@@ -136,7 +140,7 @@ impl Role {
     pub fn is_command(self) -> bool {
         matches!(
             self,
-            Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Snapshot
+            Role::ReleaseCommand | Role::Seed | Role::Copy | Role::VolumeCopy | Role::Snapshot
         )
     }
 

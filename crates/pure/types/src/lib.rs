@@ -4,6 +4,7 @@
 //! arguments, which is what lets the whole control plane run in a simulator.
 
 pub mod access;
+pub mod backup;
 pub mod balance;
 pub mod changes;
 pub mod configuration;

@@ -6,13 +6,13 @@
 //! it and why. A later environment of the same name is another life: its releases and deployments are numbered
 //! on, so that no number ever means two things.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::copy::HostPattern;
 use crate::event::MisfitEvent;
-use crate::id::{EnvId, Name, ReleaseId};
+use crate::id::{BackupId, EnvId, Name, ReleaseId};
 use crate::release::{DataState, Environment, Goal, Phase};
 use crate::sleep::Sleep;
 use crate::spec::EnvSpec;
@@ -35,12 +35,18 @@ pub struct Life {
     /// What it is a copy of; `None`: the stack file declares it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
-    /// Whose rows its databases are filled with while its data is new; `None`: nobody's.
+    /// Whose rows its databases are filled with while its data is new, and whose files its volumes; `None`: nobody's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copies: Option<EnvId>,
+    /// The backups of that environment which they are filled from, by database; none: from the rows that are there.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub restores: BTreeMap<Name, BackupId>,
     /// The databases of which that was done.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub copied: BTreeSet<Name>,
+    /// The volumes of which that was done.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub copied_volumes: BTreeSet<Name>,
     /// The services whose seed commands have ended well on its data.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub seeded: BTreeSet<Name>,
@@ -133,6 +139,8 @@ pub struct Ending {
 pub enum Filling {
     /// The rows of another environment's database.
     Copy,
+    /// The files of another environment's volume.
+    Volume,
     /// A service's seed command.
     Seed,
 }
@@ -226,7 +234,7 @@ impl Environment {
         Ok(())
     }
 
-    /// Whether its databases are to be filled with another environment's rows.
+    /// Whether its databases and volumes are to be filled with another environment's.
     #[must_use]
     pub fn copies_data(&self) -> bool {
         self.data == DataState::New && self.life.copies.is_some()
@@ -243,6 +251,7 @@ impl Environment {
     pub fn is_filled(&self, filling: Filling, component: &Name) -> bool {
         match filling {
             Filling::Copy => self.life.copied.contains(component),
+            Filling::Volume => self.life.copied_volumes.contains(component),
             Filling::Seed => self.life.seeded.contains(component),
         }
     }
@@ -250,6 +259,7 @@ impl Environment {
     pub(crate) fn fill(&mut self, filling: Filling, component: &Name) -> Result<(), MisfitEvent> {
         let filled = match filling {
             Filling::Copy => &mut self.life.copied,
+            Filling::Volume => &mut self.life.copied_volumes,
             Filling::Seed => &mut self.life.seeded,
         };
         match filled.insert(component.clone()) {
@@ -264,7 +274,9 @@ impl Environment {
     /// New data is nobody's copy, and was not seeded.
     pub(crate) fn empty(&mut self) {
         self.life.copies = None;
+        self.life.restores.clear();
         self.life.copied.clear();
+        self.life.copied_volumes.clear();
         self.life.seeded.clear();
     }
 
@@ -284,6 +296,8 @@ impl Environment {
         }
         self.life.ending = Some(ending);
         self.set_goal(Goal::Purged);
+        // What was purged before kept its backups, and they are data.
+        self.data_gone &= self.backups.all.is_empty();
         Ok(())
     }
 
@@ -302,6 +316,7 @@ impl Environment {
         self.life.last_release = self.newest_release();
         self.life.deleted = Some(at);
         self.releases.clear();
+        self.backups.all.clear();
         self.forget_values();
         Ok(())
     }
@@ -381,6 +396,7 @@ mod tests {
             env: id(),
             origin: None,
             copies: None,
+            restores: BTreeMap::new(),
             until,
             by: "anna".into(),
             why: String::new(),

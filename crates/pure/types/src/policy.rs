@@ -30,13 +30,17 @@ pub enum Rule {
     RateLimit,
     /// Images are built here, or lie in this Ward's registry.
     Images,
+    /// Each database is backed up.
+    Backups,
+    /// Data stays in its region.
+    Residency,
     /// Nothing changes on certain days.
     Freeze,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 9] = [
+    pub const ALL: [Rule; 11] = [
         Rule::DatabaseRemoved,
         Rule::VolumeRemoved,
         Rule::ExportRemoved,
@@ -45,6 +49,8 @@ impl Rule {
         Rule::HostBase,
         Rule::RateLimit,
         Rule::Images,
+        Rule::Backups,
+        Rule::Residency,
         Rule::Freeze,
     ];
 
@@ -60,6 +66,8 @@ impl Rule {
             Rule::HostBase => "host_base",
             Rule::RateLimit => "rate_limit",
             Rule::Images => "images",
+            Rule::Backups => "backups",
+            Rule::Residency => "residency",
             Rule::Freeze => "freeze",
         }
     }
@@ -76,6 +84,10 @@ impl Rule {
             Rule::HostBase => "no image lies on the machine's own files",
             Rule::RateLimit => "each service with a public route has a limit",
             Rule::Images => "images are built here, or lie in this Ward's registry",
+            Rule::Backups => "each database is backed up",
+            Rule::Residency => {
+                "data of a region is only where this Ward says that it is in that region"
+            }
             Rule::Freeze => "nothing is deployed on certain days",
         }
     }
@@ -159,6 +171,12 @@ pub struct Policy {
     /// [`Rule::Images`].
     #[serde(skip_serializing_if = "Level::is_off")]
     pub images: Level,
+    /// [`Rule::Backups`].
+    #[serde(skip_serializing_if = "Level::is_off")]
+    pub backups: Level,
+    /// [`Rule::Residency`].
+    #[serde(skip_serializing_if = "Level::is_off")]
+    pub residency: Level,
     /// [`Rule::Freeze`]: on these days.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<Freeze>,
@@ -189,6 +207,8 @@ impl Policy {
             host_base: Level::Deny,
             rate_limit: Level::Deny,
             images: Level::Deny,
+            backups: Level::Deny,
+            residency: Level::Deny,
             freeze: Vec::new(),
         }
     }
@@ -205,6 +225,8 @@ impl Policy {
             Rule::HostBase => self.host_base,
             Rule::RateLimit => self.rate_limit,
             Rule::Images => self.images,
+            Rule::Backups => self.backups,
+            Rule::Residency => self.residency,
             Rule::Freeze if self.freeze.is_empty() => Level::Off,
             Rule::Freeze => Level::Deny,
         }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backup::Backups;
 use crate::configuration::{Configuration, Configured};
 use crate::id::{DeploymentId, Digest, EnvId, Name, ReleaseId};
 use crate::life::Life;
@@ -338,6 +339,9 @@ pub struct Environment {
     /// The snapshots of its volumes.
     #[serde(default, skip_serializing_if = "Kept::is_empty")]
     pub snapshots: Kept,
+    /// The backups of its databases.
+    #[serde(default, skip_serializing_if = "Backups::is_none")]
+    pub backups: Backups,
     /// Where it comes from, and how it ends.
     #[serde(default)]
     pub life: Life,
@@ -369,6 +373,7 @@ impl Environment {
             configuration: Configuration::default(),
             secrets: Secrets::new(),
             snapshots: Kept::new(),
+            backups: Backups::default(),
             life: Life::default(),
             sleep: Sleep::default(),
         }

@@ -108,7 +108,8 @@ impl Environment {
     pub fn may_sleep(&self) -> bool {
         let mut secrets = self.secrets.values();
         let rotates = secrets.any(|held| held.leaving.is_some());
-        self.is_awake() && self.current.is_some() && self.work().is_none() && !rotates
+        let busy = rotates || self.is_backed_up();
+        self.is_awake() && self.current.is_some() && self.work().is_none() && !busy
     }
 
     pub(crate) fn fall_asleep(

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backup::BackupSpec;
 use crate::balance::Balance;
 use crate::guard::Guard;
 use crate::id::{EnvId, Name};
@@ -52,6 +53,9 @@ pub struct EnvSpec {
     /// How long nobody asks it for anything until it sleeps; `None`: it never does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sleep: Option<Millis>,
+    /// The region that its data stays in; `None`: nobody says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Name>,
     /// Whether the default set of rules is on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protected: bool,
@@ -484,6 +488,9 @@ pub struct DatabaseSpec {
     pub engine: DatabaseEngine,
     /// The most memory it may use.
     pub memory: Option<ByteSize>,
+    /// How often it is backed up; `None`: only when somebody asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backups: Option<BackupSpec>,
 }
 
 /// Which program keeps the data.

@@ -1,5 +1,6 @@
 //! What the API shows to the CLI, the console and CI. JSON with stable names.
 
+mod backups;
 mod configuration;
 mod deploying;
 mod exec;
@@ -21,6 +22,7 @@ use crate::policy::Violation;
 use crate::source::KeptBuild;
 use crate::time::Millis;
 
+pub use backups::{BackupRequest, BackupView, BackupsView};
 pub use configuration::{
     ConfigRequest, ConfigStep, ConfigValue, ConfigVersion, ConfigView, Expect, OutdatedConfig,
 };

@@ -27,8 +27,32 @@ impl Composer {
         let host_id = self.engine.host_id(&env, service);
         let from = self.ready(&env, &volume, host_id).await?;
         let id = SnapshotId(facts.id.ordinal());
+        let to = self.volumes.snapshot(&env, &volume, id);
+        Ok(self.copier(facts, host_id, from, to))
+    }
+
+    /// What fills a volume of a clone: as the user that the original belongs to, because nobody else reads all of it. The
+    /// first instance of the clone's service that starts gets the files.
+    pub(super) async fn volume_copy(
+        &self,
+        facts: InstanceFacts,
+        copies: Option<&EnvId>,
+    ) -> Result<Composed, ComposeError> {
+        let (env, volume) = (facts.env.clone(), facts.component.clone());
+        let parent = copies.ok_or_else(|| ComposeError::NoOriginal { env: env.clone() })?;
+        let owner = self.volumes.owner(parent, &volume);
+        let host_id = owner.map_err(|source| ComposeError::Volume {
+            volume: volume.clone(),
+            source,
+        })?;
+        let from = self.volumes.data(parent, &volume);
+        let to = self.ready(&env, &volume, host_id).await?;
+        Ok(self.copier(facts, host_id, from, to))
+    }
+
+    fn copier(&self, facts: InstanceFacts, host_id: u32, from: PathBuf, to: PathBuf) -> Composed {
         let spec = snapshot_instance(SnapshotPlace {
-            dir: self.engine.instance_dir(&env, &facts.id),
+            dir: self.engine.instance_dir(&facts.env, &facts.id),
             host_id,
             log: LogSpec {
                 file: self.engine.log_file(&facts),
@@ -36,10 +60,10 @@ impl Composer {
             },
             gateway_links: self.engine.gateway_links(),
             from,
-            to: self.volumes.snapshot(&env, &volume, id),
+            to,
             facts,
         });
-        Ok(Composed { spec, given: None })
+        Composed { spec, given: None }
     }
 
     /// A volume that is there, and belongs to a user.

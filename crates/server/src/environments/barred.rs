@@ -9,6 +9,7 @@ use ward_types::spec::{CopyData, EnvSpec};
 
 use super::{unnamed, unserved};
 use crate::actor::{Refusal, RefusalKind};
+use crate::backups::original;
 use crate::control::Control;
 
 impl Control {
@@ -20,20 +21,24 @@ impl Control {
         (from, env): (&EnvId, &EnvId),
     ) -> Result<(), Refusal> {
         let parent = self.known(from).ok_or_else(|| unserved(from))?;
-        let serves = parent.current_release().ok_or_else(|| unserved(from))?;
+        let serves = original(&parent, &request.restores).ok_or_else(|| unserved(from))?;
         let known = self.known(env);
         let there = known.filter(|known| !known.is_deleted() && !known.is_bare());
         let in_the_way = there.and_then(|known| self.makes_room(&known).err());
-        let data = match request.data {
-            CopiedData::Rows => never_gives_data(&parent, &serves.spec),
-            CopiedData::None => None,
+        let (data, home) = match (request.data, request.restores.is_empty()) {
+            (CopiedData::Rows, _) => (
+                never_gives_data(&parent, &serves.spec),
+                self.stays_home(&serves.spec).err(),
+            ),
+            (CopiedData::None, false) => (None, self.stays_home(&serves.spec).err()),
+            (CopiedData::None, true) => (None, None),
         };
         let origin = origin_of_copy(&parent, request);
         let impossible = match copied(&serves.declared(), env, &origin) {
             Ok(spec) => self.possible(&spec, Some(&origin)).err(),
             Err(error) => Some(unnamed(&error)),
         };
-        let all = [in_the_way, data, impossible].into_iter().flatten();
+        let all = [in_the_way, data, home, impossible].into_iter().flatten();
         all.reduce(Refusal::and).map_or(Ok(()), Err)
     }
 }
@@ -47,31 +52,17 @@ pub(super) fn origin_of_copy(parent: &Environment, request: &CreateRequest) -> O
     }
 }
 
-/// Why an environment's rows are not copied as it is declared, all of it.
+/// Why an environment's rows and files are not copied as it is declared.
 pub(super) fn never_gives_data(parent: &Environment, spec: &EnvSpec) -> Option<Refusal> {
     let (env, name) = (&parent.id, parent.id.env());
-    let denied = (spec.copy_data == CopyData::Denied).then(|| {
+    (spec.copy_data == CopyData::Denied).then(|| {
         let message = format!(
             "the data of {env} must not be copied: the release that serves there does not allow it"
         );
         Refusal::new(RefusalKind::Conflict, message).hint(format!(
-            "`copy_data = \"allowed\"` under [environment.{name}] in ward.toml, deployed, allows it"
+            "`copy_data = \"allowed\"` under [environment.{name}] in ward.toml, deployed, allows it; \
+             `ward env create NAME --from {name}` makes a copy with data of its own, which the stack's seed commands \
+             make up"
         ))
-    });
-    let volume = spec.volumes.keys().next().map(|volume| {
-        let message = format!(
-            "{env} has the volume {volume}, and Ward copies no volumes: rows would lead to files that are not there"
-        );
-        Refusal::new(RefusalKind::Conflict, message)
-    });
-    let refusal = denied.into_iter().chain(volume).reduce(Refusal::and)?;
-    let instead = format!(
-        "`ward env create NAME --from {name}` makes a copy with data of its own, which the stack's seed commands make \
-         up, and with new, empty volumes"
-    );
-    let hint = match &refusal.hint {
-        Some(hint) => format!("{hint}; {instead}"),
-        None => instead,
-    };
-    Some(refusal.hint(hint))
+    })
 }

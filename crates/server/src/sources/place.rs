@@ -40,7 +40,7 @@ impl Folder {
 
     /// Removes all of it.
     pub(super) fn remove(&self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.0) {
+        match ward_tree::remove(&self.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
@@ -54,11 +54,7 @@ impl Folder {
             let id = name.to_str().and_then(|name| CommitId::parse(name).ok());
             if id.is_none_or(|id| !needed.contains(&id)) {
                 let path = entry.path();
-                let removed = match path.is_dir() {
-                    true => fs::remove_dir_all(&path),
-                    false => fs::remove_file(&path),
-                };
-                removed.map_err(|source| ward_git::Error::File {
+                ward_tree::remove(&path).map_err(|source| ward_git::Error::File {
                     action: "remove",
                     path,
                     source,

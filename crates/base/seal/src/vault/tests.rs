@@ -82,12 +82,19 @@ fn no_file_stands_in_for_another_one() {
     let (one, two) = (label("shop/dev", "A", 1), label("shop/dev", "A", 2));
     world.vault.seal(&one, &secret("one")).unwrap();
     world.vault.seal(&two, &secret("two")).unwrap();
-    fs::copy(world.vault.path(&one), world.vault.path(&two)).unwrap();
+    fs::copy(
+        world.vault.path_as(Kind::Secret, &one),
+        world.vault.path_as(Kind::Secret, &two),
+    )
+    .unwrap();
     assert!(matches!(world.vault.open(&two), Err(Error::Damaged { .. })));
-    for at in 0..fs::read(world.vault.path(&one)).unwrap().len() {
-        let mut bytes = fs::read(world.vault.path(&one)).unwrap();
+    for at in 0..fs::read(world.vault.path_as(Kind::Secret, &one))
+        .unwrap()
+        .len()
+    {
+        let mut bytes = fs::read(world.vault.path_as(Kind::Secret, &one)).unwrap();
         bytes[at] ^= 1;
-        let path = world.vault.path(&two);
+        let path = world.vault.path_as(Kind::Secret, &two);
         fs::write(&path, &bytes).unwrap();
         assert!(world.vault.open(&two).is_err(), "byte {at} may be changed");
     }
@@ -162,7 +169,7 @@ fn where_only_the_file_is_missing_that_names_the_key_it_is_found() {
     let aside = world.home.path().join("aside");
     fs::copy(&key, &aside).unwrap();
     world.vault.rekey().unwrap();
-    let of_before = world.vault.path(&next);
+    let of_before = world.vault.path_as(Kind::Secret, &next);
     let rekeyed = fs::read(&of_before).unwrap();
     fs::rename(&aside, &key).unwrap();
     let text = String::from_utf8(rekeyed).unwrap();
@@ -191,7 +198,7 @@ fn another_master_key_opens_all_and_one_that_was_broken_off_goes_on() {
     let next = MasterKey::draw().unwrap();
     world.vault.keys.add(&next).unwrap();
     for label in &labels[..2] {
-        world.vault.rewrap(label, &next).unwrap();
+        world.vault.rewrap(Kind::Secret, label, &next).unwrap();
     }
     let opens = || {
         let opened = labels.iter().map(|label| world.vault.open(label).unwrap());

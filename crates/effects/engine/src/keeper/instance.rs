@@ -212,6 +212,7 @@ impl Instance {
             ward_sandbox::let_go_of_code();
         }
         self.links.on_time(&self.poll, now);
+        self.connect_again(now);
         self.give_up_connections(now);
     }
 

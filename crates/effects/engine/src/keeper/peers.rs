@@ -44,11 +44,39 @@ enum Doing {
         socket: OwnedFd,
         port: u16,
         deadline: Instant,
+        again: Again,
     },
     /// It is told of every change; whether it has yet to be told of the last.
     Watching(Told),
     /// A program runs for it.
     Running(Joined),
+}
+
+/// When a connection is begun again that the application has no room for. Its queue of connections was full, so the kernel
+/// has dropped the first packet and sends it again after a second, then after two more, however soon there is room: a whole
+/// service would stand still for one crowd.
+struct Again {
+    at: Instant,
+    pause: Duration,
+}
+
+impl Again {
+    fn first(now: Instant) -> Self {
+        let pause = Duration::from_millis(5);
+        Self {
+            at: now + pause,
+            pause,
+        }
+    }
+
+    /// An application that takes nothing is not asked all the time.
+    fn later(&self, now: Instant) -> Self {
+        let pause = (2 * self.pause).min(Duration::from_millis(80));
+        Self {
+            at: now + pause,
+            pause,
+        }
+    }
 }
 
 #[derive(PartialEq, Eq)]
@@ -70,10 +98,12 @@ impl Peers {
         Ok(())
     }
 
-    /// When the oldest connection attempt is given up.
+    /// When the next connection attempt is begun again, or given up.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let attempts = self.all.values().filter_map(|peer| match peer.doing {
-            Doing::Connecting { deadline, .. } => Some(deadline),
+        let attempts = self.all.values().filter_map(|peer| match &peer.doing {
+            Doing::Connecting {
+                deadline, again, ..
+            } => Some(again.at.min(*deadline)),
             _ => None,
         });
         attempts.min()
@@ -201,11 +231,12 @@ impl Instance {
                 {
                     return self.refuse(number, error.to_string());
                 }
-                let deadline = Instant::now() + connect::TIMEOUT;
+                let now = Instant::now();
                 let doing = Doing::Connecting {
                     socket,
                     port,
-                    deadline,
+                    deadline: now + connect::TIMEOUT,
+                    again: Again::first(now),
                 };
                 self.peers.set(number, doing, &self.poll, BUSY);
             }
@@ -249,6 +280,40 @@ impl Instance {
             self.peers
                 .set(number, Doing::Nothing, &self.poll, LISTENING);
             self.refuse(number, connect::refusal(port, Errno::TIMEDOUT));
+        }
+    }
+
+    /// Begins connections again whose turn it is: see [`Again`].
+    pub(super) fn connect_again(&mut self, now: Instant) {
+        let due = self.peers.all.iter().filter(|(_, peer)| match &peer.doing {
+            Doing::Connecting { again, .. } => again.at <= now,
+            _ => false,
+        });
+        let due: Vec<u32> = due.map(|(number, _)| *number).collect();
+        for number in due {
+            let Some(peer) = self.peers.all.get_mut(&number) else {
+                continue;
+            };
+            let Doing::Connecting {
+                socket,
+                port,
+                again,
+                ..
+            } = &mut peer.doing
+            else {
+                continue;
+            };
+            *again = again.later(now);
+            match connect::begin(*port) {
+                Ok(Attempt::Waiting(_)) => {}
+                Ok(Attempt::Connected(connected)) => {
+                    self.poll.remove(&*socket);
+                    *socket = connected;
+                    self.connection_is_decided(number);
+                }
+                // What the first attempt comes to is the answer.
+                Err(_) => {}
+            }
         }
     }
 

@@ -35,7 +35,7 @@ use crate::settings::Settings;
 use crate::sharing;
 use crate::throttle::Slot;
 use crate::trace::Made;
-use crate::upstream::{Reuse, Upstream, Wire};
+use crate::upstream::{NoWire, Reuse, Upstream, Wire};
 
 /// A body of which more than this is left is read in larger pieces.
 const LARGE: u64 = 64 * 1024;
@@ -320,12 +320,13 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         let made = tokio::select! {
             biased;
             () = cut.cancelled() => return Err(Broken::Perhaps(Failure::CUT)),
-            made = upstream.next_wire(reuse) => made,
+            made = upstream.next_wire(reuse, self.line.client.asker()) => made,
         };
         account.entry().connected(began);
         match made {
             Ok(wire) => Ok(self.send(wire, way, place).await),
-            Err(error) => Err(proxy::unreachable(place, &error)),
+            Err(NoWire::Unreachable(error)) => Err(proxy::unreachable(place, &error)),
+            Err(NoWire::Stuck) => Err(Broken::Stuck),
         }
     }
 

@@ -20,7 +20,7 @@ use crate::lean::answer::{self, Head, ReadLines, push_line};
 use crate::lean::{LONGEST_HEAD, Spare};
 use crate::sending::{Coding, Harmless, Sending, Unsent};
 use crate::upload::Attempt;
-use crate::upstream::{Reuse, SendError, Upstream, Wire};
+use crate::upstream::{NoWire, Reuse, SendError, Upstream, Wire};
 
 /// Room for the head of most requests.
 const USUAL_HEAD: usize = 768;
@@ -85,15 +85,22 @@ impl Exchange<'_> {
         reuse: Reuse,
     ) -> Result<Wire, SendError> {
         let began = Instant::now();
+        let asker = match self.patient.get() {
+            true => self.client.patient_asker(),
+            false => self.client.asker(),
+        };
         let made = tokio::select! {
             biased;
             () = place.instance().cut.cancelled() => return Err(SendError::Cut),
-            made = upstream.next_wire(reuse) => made,
+            made = upstream.next_wire(reuse, asker) => made,
         };
         let entry = self.account.entry();
         entry.connected(began);
         place.connecting.set(entry.connecting.get());
-        made.map_err(SendError::Connect)
+        made.map_err(|none| match none {
+            NoWire::Unreachable(error) => SendError::Connect(error),
+            NoWire::Stuck => SendError::Stuck,
+        })
     }
 
     async fn talk(&self, wire: Wire, sending: &mut Sending) -> Result<Answered, Lost> {

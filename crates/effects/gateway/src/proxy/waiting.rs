@@ -60,6 +60,19 @@ impl Exchange<'_> {
         }
     }
 
+    /// Waits until the client has taken some of what there is for it.
+    pub(super) async fn unstuck(&self) -> Result<(), Failure> {
+        tokio::select! {
+            biased;
+            () = self.client.takes_again() => {
+                self.patient.set(true);
+                Ok(())
+            }
+            () = self.worker.reached(Phase::Cutting) => Err(Failure::CUT),
+            () = self.time_over() => Err(self.too_late(Failure::EXPIRED)),
+        }
+    }
+
     /// Waits until it is worth trying again, if that may come soon.
     pub(super) async fn wait(&self, course: &mut Course) -> Result<(), Failure> {
         let gap = Arc::clone(&self.pool()?.gap);

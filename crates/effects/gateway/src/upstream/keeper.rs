@@ -8,13 +8,16 @@ use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::Semaphore;
 use ward_sandbox::keeper_socket;
 use ward_types::keeper::{Reply, Request};
+
+use super::turns::{Turn, Turns};
+use crate::client::Asker;
 
 /// Questions at once per worker and keeper: keepers are single-threaded and answer within microseconds.
 const QUESTIONS: usize = 4;
@@ -28,7 +31,7 @@ pub(crate) struct Keeper {
     dir: PathBuf,
     port: u16,
     kept: RefCell<Option<Line>>,
-    questions: Semaphore,
+    questions: Rc<Turns>,
 }
 
 /// A socket that keeps message borders. tokio's type is for streams, but all that is used of it is that it
@@ -42,13 +45,17 @@ impl Keeper {
             dir: dir.to_owned(),
             port,
             kept: RefCell::new(None),
-            questions: Semaphore::new(QUESTIONS),
+            questions: Turns::new(QUESTIONS),
         }
     }
 
+    /// Waits for leave to ask.
+    pub(super) async fn turn(&self, asker: &Asker) -> Turn {
+        self.questions.next(asker).await
+    }
+
     /// A new connection to the instance.
-    pub(crate) async fn connect(&self) -> io::Result<TcpStream> {
-        let _turn = self.questions.acquire().await;
+    pub(super) async fn connect(&self, _turn: Turn) -> io::Result<TcpStream> {
         let kept = self.kept.take();
         if let Some(line) = kept
             && let Ok(connected) = self.ask(line).await

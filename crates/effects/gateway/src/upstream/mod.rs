@@ -3,7 +3,8 @@
 mod keeper;
 mod pool;
 mod preface;
+mod turns;
 mod wire;
 
 pub(crate) use pool::{Reuse, SendError, Upstream, Upstreams};
-pub(crate) use wire::Wire;
+pub(crate) use wire::{NoWire, Wire};

@@ -10,7 +10,7 @@
 //! frames; over HTTP/1.1 such a task costs more than the request.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -23,11 +23,12 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::RecvFlags;
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
 
 use super::keeper::Keeper;
 use super::preface;
+use super::turns::Lines;
 use super::wire::Wire;
+use crate::client::Asker;
 use crate::clock;
 use crate::instance::Instance;
 use crate::journal::{Journal, Ledger};
@@ -54,6 +55,8 @@ pub(crate) enum Reuse {
 pub(crate) enum SendError {
     /// There is no connection. Nothing was sent.
     Connect(io::Error),
+    /// The client takes so little that nothing more was asked for it. Nothing was sent.
+    Stuck,
     /// It does not speak the protocol that is needed. Nothing was sent.
     Unspoken,
     /// The request, or a part of it, may have been sent.
@@ -114,10 +117,10 @@ impl Upstreams {
 pub(crate) struct Upstream {
     pub(super) instance: Arc<Instance>,
     pub(super) limits: Rc<Limits>,
-    keeper: Keeper,
+    pub(super) keeper: Keeper,
     pub(super) wires: RefCell<Vec<Wire>>,
-    /// Who waits for a new connection, and takes one that is given back as well. Some have gone.
-    pub(super) waiting: RefCell<VecDeque<oneshot::Sender<Wire>>>,
+    /// Who waits for a new connection, and takes one that is given back as well.
+    pub(super) waiting: RefCell<Lines<Wire>>,
     shared: RefCell<Option<http2::SendRequest<Attempt>>>,
     /// Whether it was seen to.
     speaks_http2: Cell<bool>,
@@ -159,7 +162,7 @@ impl Upstream {
 
     /// Whether a new connection for HTTP/1.1 can be made. It is kept for the next request.
     pub(crate) async fn reach_http1(&self) -> bool {
-        let made = self.new_wire().await;
+        let made = self.new_wire(&Asker::NOBODY).await;
         let reached = made.is_ok();
         made.into_iter()
             .for_each(|wire| self.keep_wire(wire, clock::millis()));
@@ -214,8 +217,9 @@ impl Upstream {
         Ok(sender)
     }
 
-    pub(super) async fn stream(&self) -> io::Result<TcpStream> {
-        self.keeper.connect().await
+    async fn stream(&self) -> io::Result<TcpStream> {
+        let turn = self.keeper.turn(&Asker::NOBODY).await;
+        self.keeper.connect(turn).await
     }
 }
 

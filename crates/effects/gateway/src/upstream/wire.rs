@@ -11,13 +11,29 @@ use bytes::BufMut;
 use rustix::net::Shutdown;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::Reuse;
 use super::pool::{RECENT, Upstream, is_quiet};
+use super::turns::{Turn, give};
+use crate::client::Asker;
 use crate::clock;
+
+/// Why there is no connection. Nothing was sent.
+#[derive(Debug)]
+pub(crate) enum NoWire {
+    /// None can be made.
+    Unreachable(io::Error),
+    /// Its turn came, and its client has so much to take already that another one had it.
+    Stuck,
+}
+
+impl From<io::Error> for NoWire {
+    fn from(error: io::Error) -> Self {
+        Self::Unreachable(error)
+    }
+}
 
 /// A connection that nobody else uses.
 pub(crate) struct Wire {
@@ -116,35 +132,61 @@ impl Upstream {
     }
 
     /// A new one, or one that is given back before it is made: where many are made at once that takes longer than the
-    /// answers do, and who waited for its own alone would be overtaken by everybody. The new one is then kept for
-    /// others: whoever closed it would begin it again with the next request.
-    pub(crate) async fn next_wire(self: &Rc<Self>, reuse: Reuse) -> io::Result<Wire> {
+    /// answers do, and who waited for its own alone would be overtaken by everybody. One that was begun is then kept for
+    /// others: whoever closed it would begin it again with the next request. One whose turn has not come is not begun:
+    /// where answers come faster than turns there would be ever more of those that nobody needs.
+    pub(crate) async fn next_wire(
+        self: &Rc<Self>,
+        reuse: Reuse,
+        asker: Asker,
+    ) -> Result<Wire, NoWire> {
         if reuse == Reuse::Never {
-            return self.new_wire().await;
+            return self.new_wire(&asker).await;
         }
+        let turn = tokio::select! {
+            biased;
+            wire = self.given(reuse, &asker) => return wire,
+            turn = self.turn(&asker) => turn?,
+        };
         let upstream = Rc::clone(self);
-        let mut made = Box::pin(async move { upstream.new_wire().await });
+        let mut made = Box::pin(async move { upstream.make_wire(turn).await });
+        tokio::select! {
+            biased;
+            wire = self.given(reuse, &asker) => {
+                tokio::task::spawn_local(Rc::clone(self).keep_when_made(made));
+                wire
+            }
+            made = &mut made => made.map_err(NoWire::Unreachable),
+        }
+    }
+
+    /// The next one that is given back and can be used, while none of its client's other requests waits for longer.
+    async fn given(&self, reuse: Reuse, asker: &Asker) -> Result<Wire, NoWire> {
         loop {
-            tokio::select! {
-                biased;
-                Ok(wire) = self.given() => if reuse == Reuse::Any || is_quiet(&wire.stream) {
-                    tokio::task::spawn_local(Rc::clone(self).keep_when_made(made));
-                    return Ok(wire);
-                },
-                made = &mut made => return made,
+            let given = self.waiting.borrow_mut().join(asker);
+            let Ok(wire) = given.await else {
+                // Who gives is there for as long as who waits.
+                return std::future::pending().await;
+            };
+            if asker.is_stuck() {
+                self.keep_wire(wire, clock::millis());
+                return Err(NoWire::Stuck);
+            }
+            if reuse == Reuse::Any || is_quiet(&wire.stream) {
+                return Ok(wire);
             }
         }
     }
 
-    /// The next one that is given back while nobody waits for longer.
-    fn given(&self) -> oneshot::Receiver<Wire> {
-        let (give, given) = oneshot::channel();
-        let mut waiting = self.waiting.borrow_mut();
-        while waiting.front().is_some_and(oneshot::Sender::is_closed) {
-            waiting.pop_front();
+    /// Leave to make one.
+    async fn turn(&self, asker: &Asker) -> Result<Turn, NoWire> {
+        let limit = self.limits.connect_timeout;
+        let turn = tokio::time::timeout(limit, self.keeper.turn(asker)).await;
+        let turn = turn.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+        match asker.is_stuck() {
+            true => Err(NoWire::Stuck),
+            false => Ok(turn),
         }
-        waiting.push_back(give);
-        given
     }
 
     async fn keep_when_made(self: Rc<Self>, made: impl Future<Output = io::Result<Wire>>) {
@@ -155,8 +197,13 @@ impl Upstream {
     }
 
     /// A new one.
-    pub(crate) async fn new_wire(&self) -> io::Result<Wire> {
-        let stream = self.new_connection(self.stream()).await?;
+    pub(crate) async fn new_wire(&self, asker: &Asker) -> Result<Wire, NoWire> {
+        let turn = self.turn(asker).await?;
+        Ok(self.make_wire(turn).await?)
+    }
+
+    async fn make_wire(&self, turn: Turn) -> io::Result<Wire> {
+        let stream = self.new_connection(self.keeper.connect(turn)).await?;
         let cut = self.instance.cut.clone().cancelled_owned();
         Ok(Wire {
             stream,
@@ -171,12 +218,9 @@ impl Upstream {
             return;
         }
         wire.used = Some(now);
-        while let Some(waits) = self.waiting.borrow_mut().pop_front() {
-            match waits.send(wire) {
-                Ok(()) => return,
-                Err(back) => wire = back,
-            }
-        }
+        let Some(wire) = give(&self.waiting, wire) else {
+            return;
+        };
         let mut wires = self.wires.borrow_mut();
         if wires.len() < self.limits.upstream_kept {
             wires.push(wire);

@@ -13,6 +13,7 @@ mod affinity;
 mod certificates;
 mod conformance;
 mod control;
+mod crowds;
 mod deadlines;
 mod draining;
 mod edges;

@@ -301,7 +301,7 @@ pub(crate) struct OfDeployment {
 pub(crate) struct Down {
     #[command(flatten)]
     pub(crate) env: AnyEnv,
-    /// Remove the data too
+    /// Remove the data too; backups stay, until the environment is deleted
     #[arg(long)]
     pub(crate) purge: bool,
     /// Do not ask

@@ -64,7 +64,7 @@ pub(crate) enum Env {
     Sleep(Nap),
     /// Wake an environment that sleeps, before somebody asks it for something
     Wake(Nap),
-    /// Stop an environment for good, and remove its data; its history stays
+    /// Stop an environment for good, and remove its data and its backups; its history stays
     Delete {
         /// Environment, as NAME or STACK/NAME
         env: String,
@@ -85,7 +85,7 @@ pub(crate) struct Create {
     pub(crate) from: Option<String>,
     /// Folder of the stack file that declares it [default: this one]
     pub(crate) dir: Option<PathBuf>,
-    /// Copy the rows of its databases, too: only where its `copy_data` in ward.toml allows that
+    /// Copy the rows of its databases and the files of its volumes, too: only where its `copy_data` in ward.toml allows that
     #[arg(long, requires = "from")]
     pub(crate) copy_data: bool,
     #[command(flatten)]

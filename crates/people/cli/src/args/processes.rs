@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use ward_types::id::Name;
 use ward_types::range::AddressRange;
 use ward_types::unit::ByteSize;
 
@@ -17,6 +18,8 @@ pub(crate) struct Serve {
     pub(crate) gateway: ForGateway,
     #[command(flatten)]
     pub(crate) acme: Acme,
+    #[command(flatten)]
+    pub(crate) site: Site,
     /// Folder for a second socket, by which every user of this machine may see pipelines and give a word about them, with
     /// the folder as WARD_HOME
     #[arg(long, env = "WARD_PEOPLE_DIR", value_name = "DIR")]
@@ -84,6 +87,28 @@ impl Addresses {
 }
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Where this Ward keeps what, and where it is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Site {
+    /// Folder for backups of databases, best on another disk; it has to be there [default: backups in the state folder]
+    #[arg(long, env = "WARD_BACKUP_DIR", value_name = "DIR")]
+    pub(crate) backup_dir: Option<PathBuf>,
+    /// The region that this Ward is in, by a name of yours: environments with another `stack.region` are refused
+    #[arg(long, env = "WARD_REGION", value_name = "NAME")]
+    pub(crate) region: Option<Name>,
+}
+
+impl Site {
+    /// The same for another process of this binary.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let dir = self.backup_dir.as_ref();
+        let dir = dir.map(|dir| format!("--backup-dir={}", dir.display()));
+        let region = self.region.as_ref();
+        let region = region.map(|region| format!("--region={region}"));
+        dir.into_iter().chain(region).collect()
+    }
+}
 
 /// Where certificates come from that are had by ACME (`tls = { acme = true }` in a stack file).
 #[derive(Debug, Clone, Args)]

@@ -1,7 +1,7 @@
 //! Commands that run programs.
 
 use clap::{Args, Subcommand};
-use ward_types::id::{Name, RunId};
+use ward_types::id::{BackupId, Name, RunId};
 use ward_types::time::Millis;
 
 use super::{OfEnv, Why, duration};
@@ -15,6 +15,12 @@ command's exit status, with 124 when its deadline was out, and goes on without y
 
 pub(super) const PSQL_ENDS: &str = "SQL that is piped in ends at the first statement that fails, with exit status 3 (ON_ERROR_STOP); `-- -v ON_ERROR_STOP=0` \
 goes on to the last one. 1 and 2 are psql's own: it could not do what it was told, or lost its connection.";
+
+pub(super) const BACKUP_ENDS: &str = "It ends with 0 when the backup was restored into a new database that nobody needs, with as many rows in each table as the \
+backup holds; before that it counts for nothing. Interrupting it leaves the backup alone.";
+
+pub(super) const RESTORE_USAGE: &str =
+    "ward db restore [OPTIONS] --backup <BACKUP>... --into <NAME>";
 
 pub(super) const EXEC_USAGE: &str = "ward exec [OPTIONS] <COMPONENT> <COMMAND>...";
 
@@ -113,4 +119,40 @@ pub(crate) enum Db {
         #[arg(last = true, value_name = "ARGUMENTS")]
         arguments: Vec<String>,
     },
+    /// Back a database up now: sealed, kept apart from it, and restored to see whether it can be
+    #[command(after_help = BACKUP_ENDS)]
+    Backup {
+        /// The database's name in the stack file [default: the only one]
+        database: Option<Name>,
+        #[command(flatten)]
+        env: OfEnv,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// List the backups: when each was taken, of which release, whether it was restored, or why not
+    Backups(OfEnv),
+    /// Make a new environment of the release that serves, with what a backup holds; nothing that is there is changed
+    #[command(override_usage = RESTORE_USAGE)]
+    Restore(Restore),
+}
+
+/// A backup that becomes an environment.
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// Which backup, such as b7; where there are several databases, one of each
+    #[arg(long = "backup", value_name = "BACKUP", required = true)]
+    pub(crate) backups: Vec<BackupId>,
+    /// The name of the new environment
+    #[arg(long, value_name = "NAME")]
+    pub(crate) into: Name,
+    #[command(flatten)]
+    pub(crate) env: OfEnv,
+    /// How long it lasts, such as 7d; then it is deleted, and its data with it [default: until somebody deletes it]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) ttl: Option<Millis>,
+    /// Return as soon as it is recorded; `ward deployment watch` follows it
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    #[command(flatten)]
+    pub(crate) why: Why,
 }

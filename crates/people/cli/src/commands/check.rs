@@ -50,10 +50,14 @@ fn breaches(context: &Context, stack: &Stack, name: &str, text: &str) {
                 return context.printer.warning(&refusal.message, &hint);
             }
         };
+        // Only the server knows where it is; who says it here, too, is told.
+        let region = std::env::var("WARD_REGION").ok();
+        let meant = spec.region.as_ref().map(|region| region.as_str());
         let wanted = Wanted {
             spec: &spec,
             changes: &[],
             served: None,
+            region: region.as_deref().or(meant),
             lost: &[],
             registry: &registry,
             today: &ward_server::policing::today,

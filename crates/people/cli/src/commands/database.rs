@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use ward_types::keeper::Disclosure;
 use ward_types::view::{ExecProgram, ExecRequest, ExecTarget};
 
-use super::{Context, Trouble};
+use super::{Context, Trouble, backups};
 use crate::args::{Db, Exec};
 use crate::exec;
 use crate::printer::Status;
@@ -31,11 +31,18 @@ pub(crate) async fn exec(context: &Context, args: Exec) -> Result<Status, Troubl
 }
 
 pub(crate) async fn database(context: &Context, db: Db) -> Result<Status, Trouble> {
-    let Db::Psql {
-        database,
-        env,
-        arguments,
-    } = db;
+    let (database, env, arguments) = match db {
+        Db::Psql {
+            database,
+            env,
+            arguments,
+        } => (database, env, arguments),
+        Db::Backup { database, env, why } => {
+            return backups::backup(context, database, &env, why.text).await;
+        }
+        Db::Backups(env) => return backups::list(context, &env).await,
+        Db::Restore(restore) => return backups::restore(context, restore).await,
+    };
     let request = ExecRequest {
         env: Some(crate::env::find(context, env.env.as_deref()).await?),
         component: database,

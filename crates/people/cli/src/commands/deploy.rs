@@ -273,7 +273,10 @@ fn confirmed(env: Option<&str>, status: &StatusView) -> Result<bool, Trouble> {
         .map(|env| env.id.as_str())
         .collect();
     let which = env.map_or_else(|| all.join(", "), str::to_owned);
-    agreed(&format!("Remove the data of {which} for good?"), PURGES)
+    agreed(
+        &format!("Remove the data of {which} for good? Backups stay."),
+        PURGES,
+    )
 }
 
 /// A build that ends within this is not worth a sentence of its own.

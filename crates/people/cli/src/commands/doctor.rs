@@ -4,6 +4,7 @@ use owo_colors::OwoColorize;
 use serde::Serialize;
 use ward_engine::probe::{self, Finding};
 use ward_server::doctor::{Program, programs};
+use ward_types::id::EnvId;
 use ward_types::view::{LogView, StatusView};
 
 use super::{Context, Trouble};
@@ -16,8 +17,18 @@ struct Report {
     /// Protections that the kernel denies.
     missing: Vec<Finding>,
     programs: Vec<Program>,
+    /// Databases that have no backup that is young enough, as far as a server says so.
+    backups: Vec<Missing>,
     /// Whether the log is whole; absent when there is none.
     log: Option<LogView>,
+}
+
+/// That a database has no backup that is young enough.
+#[derive(Serialize)]
+struct Missing {
+    env: EnvId,
+    message: String,
+    hint: String,
 }
 
 #[derive(Serialize)]
@@ -41,6 +52,7 @@ pub(crate) async fn doctor(context: &Context) -> Result<Status, Trouble> {
         refused,
         missing,
         programs: programs(&context.home),
+        backups: backups(context).await,
         log: log(context).await,
     };
     if context.printer.is_json() {
@@ -52,14 +64,39 @@ pub(crate) async fn doctor(context: &Context) -> Result<Status, Trouble> {
             .iter()
             .for_each(|found| program(context, found));
         volumes(context);
+        report.backups.iter().for_each(|one| backup(context, one));
         report.log.iter().for_each(|log| whole(context, log));
     }
     let altered = matches!(report.log, Some(LogView::Altered { .. }));
-    Ok(if report.refused.is_none() && !altered {
+    let protected = report.backups.is_empty();
+    Ok(if report.refused.is_none() && !altered && protected {
         Status::Success
     } else {
         Status::Failure
     })
+}
+
+/// What the server knows of backups; nothing where none runs.
+async fn backups(context: &Context) -> Vec<Missing> {
+    let status = context.client.get::<StatusView>("/v1/status").await;
+    let environments = status.into_iter().flat_map(|status| status.environments);
+    let overdue = environments.flat_map(|env| {
+        let all = env.overdue_backups.iter();
+        let told = all.map(|overdue| Missing {
+            message: super::backups::sentence(overdue),
+            hint: super::backups::hint(&env.id, overdue),
+            env: env.id.clone(),
+        });
+        told.collect::<Vec<_>>()
+    });
+    overdue.collect()
+}
+
+fn backup(context: &Context, missing: &Missing) {
+    let word = "late   ".red().bold().to_string();
+    let line = format!("{word} {}: {}", missing.env, missing.message);
+    context.printer.data(&line);
+    remedy(context, &missing.hint);
 }
 
 /// What the server found; where none runs, what this process finds.

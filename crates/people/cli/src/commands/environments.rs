@@ -59,6 +59,7 @@ async fn create(
         from,
         name,
         data,
+        restores: Vec::new(),
         hosts: made.hosts.unwrap_or_default(),
         ttl: made.ttl,
         sleep: made.sleep,
@@ -443,9 +444,10 @@ async fn rest(context: &Context, path: &str, nap: args::Nap) -> Result<Status, T
 async fn delete(context: &Context, asked: &str, yes: bool, why: String) -> Result<Status, Trouble> {
     let env = crate::env::find(context, Some(asked)).await?;
     if !yes {
-        let what = format!("Delete {env}, and its data for good?");
-        let refused =
-            format!("deleting {env} removes its data, and there is no terminal to ask at");
+        let what = format!("Delete {env}, its data and its backups for good?");
+        let refused = format!(
+            "deleting {env} removes its data and its backups, and there is no terminal to ask at"
+        );
         if !deploy::agreed(&what, &refused)? {
             context.printer.say("nothing was changed");
             return Ok(Status::Failure);

@@ -13,6 +13,7 @@ use ward_types::sleep::{Alarm, Drowsiness};
 use ward_types::source::{Commit, Place};
 use ward_types::view::{AuditView, EventsView};
 
+use super::environments::size;
 use super::status::moment;
 use super::{Context, Trouble, runs};
 use crate::args::{Audit, Events};
@@ -85,13 +86,16 @@ fn sentence(event: &Event) -> String {
         Event::EnvironmentCreated {
             origin,
             copies,
+            restores,
             until,
             ..
         } => {
-            let with = copies
-                .as_ref()
-                .map(|_| " with its data")
-                .unwrap_or_default();
+            let restored: Vec<String> = restores.values().map(ToString::to_string).collect();
+            let with = match (copies, restored.as_slice()) {
+                (None, _) => String::new(),
+                (Some(_), []) => " with its data".to_owned(),
+                (Some(_), all) => format!(" with what {} holds", all.join(", ")),
+            };
             let of = origin.as_ref().map(|o| format!(" as a copy of {}", o.from));
             let until = until.map(|until| format!(", until {}", moment(until)));
             let (of, until) = (of.unwrap_or_default(), until.unwrap_or_default());
@@ -221,6 +225,7 @@ fn sentence(event: &Event) -> String {
             filling, component, ..
         } => match filling {
             Filling::Copy => format!("the data was copied into {component}"),
+            Filling::Volume => format!("files were copied into the volume {component}"),
             Filling::Seed => format!("the seed command of {component} has filled its data"),
         },
         Event::VolumeSnapshotted {
@@ -235,6 +240,17 @@ fn sentence(event: &Event) -> String {
         Event::VolumeDeleted { volume, .. } => {
             format!("the volume {volume} is deleted, with its snapshots")
         }
+        Event::BackupBegan {
+            backup, database, ..
+        } => format!("{backup} of the database {database} is to be taken"),
+        Event::BackupTaken { backup, file, .. } => {
+            format!("{backup} is whole on the disk, {} sealed", size(file.bytes))
+        }
+        Event::BackupRestored { backup, proof, .. } => format!(
+            "{backup} was restored, and counts: {} tables, {} rows",
+            proof.tables, proof.rows
+        ),
+        Event::BackupFailed { backup, why, .. } => format!("{backup} failed, and is none: {why}"),
         Event::DataPurged { .. } => "its data is removed".to_owned(),
         Event::RunQueued { run, .. } => queued(run),
         Event::RunTried {

@@ -1,6 +1,7 @@
 //! What each command does: it reads its arguments, asks the server, and prints. No rule lives here.
 
 mod access;
+mod backups;
 pub(crate) mod build;
 mod check;
 mod config;

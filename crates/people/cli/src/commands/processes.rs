@@ -79,11 +79,14 @@ fn run(context: &Context, serve: Serve) -> Result<(), Box<dyn std::error::Error>
             serve.gateway.arguments(),
             serve.acme.arguments(),
             addresses.for_hooks().into_iter().collect(),
+            serve.site.arguments(),
             people_arguments(serve.people_dir.as_deref()),
         ]
         .concat(),
         gateway: serve.gateway.arguments(),
         acme: serve.acme.settings(),
+        backup_dir: serve.site.backup_dir,
+        region: serve.site.region,
         upgrade: serve.upgrade.map(|why| Upgrade {
             by: Actor::of_uid(rustix::process::geteuid().as_raw()),
             why,

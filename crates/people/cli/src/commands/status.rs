@@ -132,6 +132,9 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
     for volume in &env.volumes {
         printer.sentence(&format!("  {}", super::volumes::sentence(volume)));
     }
+    for overdue in &env.overdue_backups {
+        printer.data(&format!("  {}", super::backups::line(overdue)));
+    }
     for line in super::sharing::lines(&env.id, &env.sharing) {
         printer.data(&format!("  {line}"));
     }

@@ -7,6 +7,7 @@
 
 mod course;
 mod data;
+mod drills;
 mod ending;
 mod facts;
 mod filling;

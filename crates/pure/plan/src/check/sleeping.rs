@@ -1,5 +1,6 @@
 //! Sleep: only of what serves, is not at work and declares it; and nothing that comes meanwhile is refused.
 
+use ward_types::backup::Stand;
 use ward_types::keeper::Role;
 use ward_types::release::Phase;
 use ward_types::sleep::{Alarm, Drowsiness};
@@ -40,7 +41,12 @@ fn may_sleep(case: &Case, cause: Drowsiness) -> bool {
         let mut traffic = gateway.traffic.values();
         gateway.holds && !gateway.held && traffic.all(|t| t.requests + t.upgraded == 0)
     });
-    let free = !is_deployed(case) && env.runs.open.is_empty() && !at_work && !passwords;
+    let copied = env.backups.all.values().any(|backup| match backup.stand {
+        Stand::Asked | Stand::Taken { .. } => true,
+        Stand::Restored { .. } | Stand::Failed { .. } => false,
+    });
+    let idle = !at_work && !passwords && !copied;
+    let free = !is_deployed(case) && env.runs.open.is_empty() && idle;
     let asks = cause == Drowsiness::Idle && declares && current.is_some();
     case.is_up() && asks && free && quiet && !case.observed.in_use
 }

@@ -8,6 +8,7 @@ use ward_types::release::{DataState, Phase, Reason};
 
 use super::Objection;
 use super::course::Course;
+use super::drills;
 use super::facts::{Case, is_copy_of, runs};
 use super::filling;
 use super::snapshots;
@@ -81,15 +82,18 @@ fn is_asked_for(case: &Case, start: &Start) -> bool {
             wanted && to == start.release && declared.is_some_and(|s| s.release.is_some())
         }
         (Role::ReleaseCommand, _) => false,
-        (Role::Seed | Role::Copy, Some((Phase::Preparing, to, _))) => {
+        (Role::Seed | Role::Copy | Role::VolumeCopy, Some((Phase::Preparing, to, _))) => {
             to == start.release && filling::may_start(case, to, start.role, start.component)
         }
-        (Role::Seed | Role::Copy, _) => false,
+        (Role::Seed | Role::Copy | Role::VolumeCopy, _) => false,
         (Role::Snapshot, Some((Phase::Preparing, to, _))) => {
             let active = case.active().filter(|_| to == start.release);
             active.is_some_and(|d| snapshots::may_start(case, d, start.component))
         }
         (Role::Snapshot, _) => false,
+        (Role::Drill(backup), _) => {
+            start.release == DATABASES && drills::may_start(case, backup, start.component)
+        }
         (Role::Run(run), _) => declared.is_some() && is_due(case, start, run),
         (Role::Service, Some((Phase::Rolling { .. }, to, _))) => {
             declared.is_some() && (serves || to == start.release)

@@ -1,5 +1,7 @@
 //! Data and releases that must be kept.
 
+use ward_types::volume::{Snapshots, VolumeSpec};
+
 use super::*;
 
 pub(super) fn data() -> Vec<Wrong> {
@@ -148,6 +150,17 @@ pub(super) fn filling() -> Vec<Wrong> {
     let mut done = to_be_seeded();
     done.env.life.seeded.insert(name("web"));
     let copy = start(&format!("db-r1-{next}"), Role::Copy);
+    let files = |from: Case| {
+        (
+            from,
+            vec![start(&format!("uploads-r1-{next}"), Role::VolumeCopy)],
+        )
+    };
+    let (without_rows, its_files) = files(to_get_files());
+    let mut behind = to_get_files();
+    behind.env.life.copied.insert(name("db"));
+    behind.env.life.copied_volumes.insert(name("uploads"));
+    let (copied, again) = files(behind);
     let out = "starts out of turn";
     vec![
         (
@@ -181,6 +194,19 @@ pub(super) fn filling() -> Vec<Wrong> {
             out,
         ),
         (
+            "a clone gets files before the rows that lead to them",
+            without_rows,
+            its_files,
+            out,
+        ),
+        ("a clone gets files again", copied, again, out),
+        (
+            "files are recorded that nobody copied",
+            to_get_files(),
+            vec![fill(Filling::Volume, "uploads")],
+            "false filling",
+        ),
+        (
             "a seed is recorded that did not run",
             to_be_seeded(),
             vec![fill(Filling::Seed, "web")],
@@ -193,6 +219,30 @@ pub(super) fn filling() -> Vec<Wrong> {
             "skips phase",
         ),
     ]
+}
+
+/// A clone whose database runs, and into which nothing was copied yet; next is 3.
+fn to_get_files() -> Case {
+    let mut case = to_be_seeded();
+    let instances = &mut case.observed.instances;
+    instances.retain(|_, i| i.facts.role == Role::Database);
+    case.env.life.copies = Some(ward_types::id::EnvId::parse("returns/qa").unwrap());
+    let release = case.env.releases.values_mut().next().unwrap();
+    let declared = VolumeSpec {
+        size: ward_types::unit::ByteSize(1 << 30),
+        snapshot: Snapshots::Never,
+        keep_snapshots: 1,
+    };
+    release.spec.volumes.insert(name("uploads"), declared);
+    case
+}
+
+#[test]
+fn files_behind_all_rows_meet_no_objection() {
+    let mut case = to_get_files();
+    case.env.life.copied.insert(name("db"));
+    let copy = start(&format!("uploads-r1-{}", case.ordinal), Role::VolumeCopy);
+    assert_eq!(case.objections(&[copy]), vec![]);
 }
 
 #[test]

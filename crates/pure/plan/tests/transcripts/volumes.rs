@@ -27,6 +27,8 @@ fn with_volumes() -> EnvSpec {
 fn copied(start: &world::Start) -> Behaviour {
     match start.role {
         Role::Snapshot => Behaviour::exits(700, 0, &[]),
+        Role::Copy => Behaviour::exits(2000, 0, &[]),
+        Role::VolumeCopy => Behaviour::exits(900, 0, &[]),
         _ => usual(start),
     }
 }
@@ -98,4 +100,27 @@ fn a_driver_that_is_killed_meanwhile_makes_each_snapshot_once() {
         assert_eq!(text.matches("is whole").count(), 1, "{text}");
         assert_eq!(world.env().current, Some(ReleaseId(2)), "{text}");
     }
+}
+
+#[test]
+fn clone_gets_files_behind_all_rows_and_before_commands() {
+    let mut world = World::new();
+    world.behave = Box::new(copied);
+    world.copies_from("returns/prod");
+    world.deploy(with_volumes());
+    world.settle();
+    golden!(world.transcript);
+}
+
+#[test]
+fn clone_whose_files_cannot_be_copied_is_not_left_behind() {
+    let mut world = World::new();
+    world.behave = Box::new(|start| match (start.role, start.component.as_str()) {
+        (Role::VolumeCopy, "uploads") => Behaviour::exits(90, 4, &["the disk is nearly full"]),
+        _ => copied(start),
+    });
+    world.copies_from("returns/prod");
+    world.deploy(with_volumes());
+    world.run(20_000);
+    golden!(world.transcript);
 }

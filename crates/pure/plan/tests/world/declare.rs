@@ -132,6 +132,7 @@ pub fn spec(services: &[(&str, ServiceSpec)], databases: &[&str]) -> EnvSpec {
     let database = DatabaseSpec {
         engine: DatabaseEngine::Postgres,
         memory: None,
+        backups: None,
     };
     let databases = databases.iter().map(|n| (name(n), database.clone()));
     EnvSpec {
@@ -147,6 +148,7 @@ pub fn spec(services: &[(&str, ServiceSpec)], databases: &[&str]) -> EnvSpec {
         seeded: false,
         copy_data: CopyData::Denied,
         sleep: None,
+        region: None,
         protected: false,
         policy: ward_types::policy::Policy::default(),
         secrets: BTreeMap::new(),
@@ -367,10 +369,13 @@ impl World {
             role,
             port: match role {
                 Role::Database => Some(5432),
-                Role::Run(_) => None,
-                Role::Service | Role::ReleaseCommand | Role::Seed | Role::Copy | Role::Snapshot => {
-                    service.and_then(|s| s.port)
-                }
+                Role::Run(_) | Role::Drill(_) => None,
+                Role::Service
+                | Role::ReleaseCommand
+                | Role::Seed
+                | Role::Copy
+                | Role::VolumeCopy
+                | Role::Snapshot => service.and_then(|s| s.port),
             },
             started: self.wall(),
             passwords: None,

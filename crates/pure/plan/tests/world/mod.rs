@@ -347,11 +347,18 @@ impl World {
             env: self.id.clone(),
             origin: None,
             copies,
+            restores: std::collections::BTreeMap::new(),
             until: None,
             by: "anna".into(),
             why: String::new(),
         });
         self.say(&format!("> its data is to be that of {from}"));
+    }
+
+    /// Something became of a backup.
+    pub fn backs_up(&mut self, event: &Event) {
+        self.say(&format!("> {}", event.kind()));
+        self.append(event);
     }
 
     pub fn created_again(&mut self) {

@@ -10,6 +10,15 @@ pub(super) fn policy(file: &At<'_>) -> Policy {
         Some(true) => Policy::of_protected(),
         _ => Policy::default(),
     };
+    // Who names a region means it.
+    let region = file.below("stack").and_then(|stack| stack.text("region"));
+    let usual = match region {
+        Some(_) => Policy {
+            residency: Level::Deny,
+            ..usual
+        },
+        None => usual,
+    };
     let Some(at) = file.below("policy") else {
         return usual;
     };
@@ -38,6 +47,8 @@ pub(super) fn policy(file: &At<'_>) -> Policy {
         host_base: level("host_base", usual.host_base),
         rate_limit: level("rate_limit", usual.rate_limit),
         images: level("images", usual.images),
+        backups: level("backups", usual.backups),
+        residency: level("residency", usual.residency),
         freeze: freezes(&at),
     }
 }

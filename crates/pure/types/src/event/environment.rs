@@ -224,6 +224,10 @@ impl Environment {
                 ..
             } => self.restore(at, volume, (*snapshot, *kept))?,
             Event::VolumeDeleted { volume, .. } => self.delete_volume(volume),
+            Event::BackupBegan { .. }
+            | Event::BackupTaken { .. }
+            | Event::BackupRestored { .. }
+            | Event::BackupFailed { .. } => self.apply_to_backups(at, event)?,
             Event::DataPurged { .. } => {
                 self.snapshots.clear();
                 self.data = DataState::New;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Event;
-use crate::id::{DeploymentId, EnvId, Name, PipelineRunId, ReleaseId, RunId, SnapshotId};
+use crate::id::{BackupId, DeploymentId, EnvId, Name, PipelineRunId, ReleaseId, RunId, SnapshotId};
 use crate::life::{Expiry, Life, Said};
 use crate::pipeline;
 use crate::release::Environment;
@@ -70,6 +70,9 @@ pub enum MisfitEvent {
     /// It puts a snapshot in a volume's place that is not kept, or while the environment is up.
     #[error("it restores {1} of {0}, which is not kept, or while {0} is up")]
     NoSnapshot(EnvId, SnapshotId),
+    /// It says something of a backup that was never asked for, has ended, or is not on the disk.
+    #[error("it names {1} of {0}, which was never asked for, is not taken, or has ended")]
+    NoBackup(EnvId, BackupId),
     /// It deploys to, or changes, an environment that ends or has ended.
     #[error("it names the environment {0}, which ends or has ended")]
     Over(EnvId),
@@ -117,6 +120,7 @@ impl State {
         if let Event::EnvironmentCreated {
             origin,
             copies,
+            restores,
             until,
             by,
             why,
@@ -128,6 +132,7 @@ impl State {
                 created: Some(Said { at, by, why }),
                 origin: origin.as_deref().cloned(),
                 copies: copies.clone(),
+                restores: restores.clone(),
                 expires: until.map(|until| Expiry {
                     at: until,
                     set: at,

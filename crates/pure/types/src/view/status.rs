@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Cancellation, DeploymentView, OutdatedConfig, SharingView, VolumeUseView};
+use crate::backup::Overdue;
 use crate::id::{Digest, EnvId, InstanceId, Name, ReleaseId, Term};
 use crate::keeper::InstanceState;
 use crate::life::Life;
@@ -121,6 +122,9 @@ pub struct EnvironmentView {
     /// The volumes of the release that serves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<VolumeUseView>,
+    /// The databases that have no backup that is young enough.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overdue_backups: Vec<Overdue>,
     /// What it shares with other stacks, and links to there.
     #[serde(default, skip_serializing_if = "SharingView::is_empty")]
     pub sharing: SharingView,

@@ -1,0 +1,125 @@
+//! Clients that ask for much at once, or take nothing of it, and others beside them.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::app::App;
+use crate::clients::{fetch, get, get2, http2};
+use crate::overload::{PREFACE, frame};
+use crate::world::{Start, World, eventually};
+
+/// An application that notes what it is asked for, and has an answer for `/` alone.
+async fn noting(asked: &Arc<Mutex<Vec<String>>>) -> App {
+    let asked = Arc::clone(asked);
+    App::raw(move |mut stream, _| {
+        let asked = Arc::clone(&asked);
+        async move { answer(&mut stream, &asked).await }
+    })
+    .await
+}
+
+async fn answer(stream: &mut TcpStream, asked: &Mutex<Vec<String>>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let path = head.split(' ').nth(1).unwrap().to_owned();
+    let is_root = path == "/";
+    asked.lock().unwrap().push(path);
+    if is_root {
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let _ = stream.write_all(answer).await;
+    } else {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn who_asks_for_much_at_once_does_not_have_others_wait_for_its_connections() {
+    let asked = Arc::default();
+    let app = noting(&asked).await;
+    let mut world = World::start(Start::Usual).await;
+    world.instance("web-r1-1", app.address);
+    world.route(&["web-r1-1"]).await;
+    world.keeper("web-r1-1").hang();
+    let mut crowd = JoinSet::new();
+    // Several, so that each of the gateway's workers has some of them.
+    for _ in 0..8 {
+        let client = http2(world.http).await;
+        for _ in 0..25 {
+            let mut client = client.clone();
+            crowd.spawn(async move { client.send_request(get2("/crowd")).await.map(drop) });
+        }
+    }
+    let under_way = async |count| world.traffic("web-r1-1").await.requests == count;
+    eventually("all of the crowd waits", async || under_way(200).await).await;
+    let mut others = JoinSet::new();
+    for _ in 0..8 {
+        others.spawn(fetch(world.http, get("/")));
+    }
+    eventually("the others wait too", async || under_way(208).await).await;
+    world.keeper("web-r1-1").go_on();
+    while let Some(answer) = others.join_next().await {
+        assert_eq!(answer.unwrap().status(), 200);
+    }
+    let asked = asked.lock().unwrap().clone();
+    let last = asked.iter().rposition(|path| path == "/").unwrap();
+    assert!(last < 60, "{last}: {asked:?}");
+}
+
+/// Requests for what never ends, on the streams of these numbers.
+fn requests(numbers: std::ops::Range<u32>) -> Vec<u8> {
+    let requests = numbers.flat_map(|number| {
+        let block = b"\x82\x86\x04\x08/endless\x01\x0eshop.localhost";
+        let mut head = frame(0x1, 1 + 2 * number, block);
+        head[4] = 0x5;
+        head
+    });
+    requests.collect()
+}
+
+#[tokio::test]
+async fn nothing_more_is_asked_for_a_client_that_takes_nothing_until_it_does() {
+    let (world, app) = World::serving(Start::Usual).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(world.http).await.unwrap();
+    let window = frame(0x4, 0, b"\0\x04\x7f\xff\xff\xff");
+    let whole = frame(0x8, 0, b"\x7f\0\0\0");
+    let bytes = [PREFACE, &window, &whole, &requests(0..30)].concat();
+    stream.write_all(&bytes).await.unwrap();
+    let (mut before, mut same) = (0, 0);
+    eventually("nothing moves any more", async || {
+        let sent = app.seen.body_bytes();
+        same = if sent == before { same + 1 } else { 0 };
+        before = sent;
+        sent > 1 << 20 && same == 20
+    })
+    .await;
+    let asked = app.seen.requests();
+    assert!((16..=30).contains(&asked), "{asked}");
+    stream.write_all(&requests(30..100)).await.unwrap();
+    for _ in 0..30 {
+        assert_eq!(fetch(world.http, get("/")).await.status(), 200);
+    }
+    assert_eq!(app.seen.requests(), asked + 30, "it takes nothing");
+    let under_way = world.traffic("web-r1-1").await.requests;
+    assert_eq!(under_way as usize, asked, "nor has it a place");
+    let taking = tokio::spawn(async move {
+        let mut piece = vec![0; 256 * 1024];
+        while matches!(stream.read(&mut piece).await, Ok(1..)) {}
+    });
+    eventually("the rest is asked for", async || {
+        app.seen.requests.load(Ordering::SeqCst) == 130
+    })
+    .await;
+    taking.abort();
+}

@@ -1,0 +1,192 @@
+//! A backup becomes a new environment, and never anything that is there.
+//!
+//! The environment is made like any copy; what fills its databases is an instance that the planner starts, which waits
+//! for what is written to it. Here it is found and given the backup. One that was given half of it, because the server
+//! ended, fails, and the environment is not left behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
+use ward_store::Log;
+use ward_types::backup::{Backup, Stand};
+use ward_types::id::{BackupId, EnvId, InstanceId, Name};
+use ward_types::keeper::Role;
+use ward_types::release::{Environment, Release};
+use ward_types::spec::EnvSpec;
+
+use super::proving::fed;
+use crate::actor::{Refusal, RefusalKind};
+use crate::control::Control;
+
+/// How often it is looked whether an instance waits for a backup.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+impl Control {
+    /// Gives instances that fill new databases the backups that they wait for, for as long as the server runs.
+    pub(super) fn keep_feeding(&self) {
+        let control = self.clone();
+        tokio::spawn(async move {
+            let mut begun: BTreeSet<InstanceId> = BTreeSet::new();
+            loop {
+                let waiting = control.unfed();
+                begun.retain(|id| waiting.iter().any(|(_, one, ..)| one == id));
+                for (env, instance, from, id) in waiting {
+                    if begun.insert(instance.clone()) {
+                        let control = control.clone();
+                        tokio::spawn(async move {
+                            let fed = control.feed(&env, &instance, (&from, id)).await;
+                            if let Err(why) = fed {
+                                tracing::warn!(%env, %instance, backup = %id, why, "a backup is not restored");
+                            }
+                        });
+                    }
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        });
+    }
+
+    /// The instances that fill databases from backups, each with whose and which.
+    fn unfed(&self) -> Vec<(EnvId, InstanceId, EnvId, BackupId)> {
+        let state = self.store().state();
+        let restored = state.environments.values().filter(|env| {
+            let life = &env.life;
+            env.copies_data() && !life.restores.is_empty()
+        });
+        let waiting = restored.flat_map(|env| {
+            let seen = self.engine().observe(&env.id).into_values();
+            seen.filter_map(|seen| {
+                let facts = seen.facts;
+                let copies = facts.role == Role::Copy && !seen.status.state.is_over();
+                let from = env.life.copies.clone().filter(|_| copies)?;
+                let id = *env.life.restores.get(&facts.component)?;
+                Some((env.id.clone(), facts.id, from, id))
+            })
+        });
+        waiting.collect()
+    }
+
+    async fn feed(
+        &self,
+        env: &EnvId,
+        instance: &InstanceId,
+        (from, id): (&EnvId, BackupId),
+    ) -> Result<(), String> {
+        let known = self.known(from);
+        let backup = known.as_ref().and_then(|env| env.backups.all.get(&id));
+        let backup = backup.ok_or_else(|| format!("{from} has no backup {id} any more"))?;
+        let reader = self.opened_backup(from, id, backup).await?;
+        let broken = |error: std::io::Error| error.to_string();
+        let (stdin, input) = std::io::pipe().map_err(broken)?;
+        let (_output, stdout) = std::io::pipe().map_err(broken)?;
+        let feeding = fed(reader, input);
+        let command = ward_postgres::feeding();
+        let ran = self.beside(env, instance, command, [stdin.as_fd(), stdout.as_fd()]);
+        let ran = ran.await;
+        drop(stdin);
+        let fed = feeding.await.map_err(|error| error.to_string())?;
+        fed.map_err(broken)?;
+        ran?.trouble("cat")
+    }
+
+    /// The backups of an environment that a new one is to begin with, by database.
+    ///
+    /// # Errors
+    /// When there is no such backup, it was never restored, or a database has none or two.
+    pub(crate) fn chosen_backups(
+        &self,
+        parent: &Environment,
+        spec: &EnvSpec,
+        asked: &[BackupId],
+    ) -> Result<BTreeMap<Name, BackupId>, Refusal> {
+        let (env, mut chosen) = (&parent.id, BTreeMap::new());
+        let list = format!("`ward db backups --env {env}` lists them");
+        for id in asked {
+            let backup = counted(parent, *id).map_err(|refusal| refusal.hint(list.clone()))?;
+            if !spec.databases.contains_key(&backup.database) {
+                let message = format!(
+                    "{id} is of the database {}, which {env} does not have any more",
+                    backup.database
+                );
+                return Err(Refusal::new(RefusalKind::Conflict, message).hint(list));
+            }
+            if let Some(other) = chosen.insert(backup.database.clone(), *id) {
+                let message = format!("{other} and {id} are of one database, {}", backup.database);
+                return Err(Refusal::new(RefusalKind::Invalid, message)
+                    .hint("name one backup for each database"));
+            }
+        }
+        let missing = spec
+            .databases
+            .keys()
+            .find(|name| !chosen.contains_key(*name));
+        if let Some(missing) = missing {
+            let newest = parent.backups.newest(missing).map(|(id, _)| id);
+            let message = format!("none of these is a backup of {env}'s database {missing}");
+            let hint = match newest {
+                Some(id) => format!("`--backup {id}` is the newest; {list}"),
+                None => format!("there is none: `ward db backup {missing} --env {env}` makes one"),
+            };
+            return Err(Refusal::new(RefusalKind::Invalid, message).hint(hint));
+        }
+        Ok(chosen)
+    }
+
+    /// Whether backups open, and are what was written: before anything is made of them.
+    ///
+    /// # Errors
+    /// Why one does not.
+    pub(crate) async fn backups_open(
+        &self,
+        from: &EnvId,
+        asked: &[BackupId],
+    ) -> Result<(), Refusal> {
+        let Some(known) = self.known(from).filter(|_| !asked.is_empty()) else {
+            return Ok(());
+        };
+        for id in asked {
+            let list =
+                format!("nothing was changed; `ward db backups --env {from}` lists the others");
+            let backup = counted(&known, *id).map_err(|refusal| refusal.hint(list.clone()))?;
+            if let Err(why) = self.opened_backup(from, *id, backup).await {
+                let message = format!("{id} of {from} cannot be restored: {why}");
+                return Err(Refusal::new(RefusalKind::Failed, message).hint(list));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn counted(env: &Environment, id: BackupId) -> Result<&Backup, Refusal> {
+    let backup = env.backups.all.get(&id).ok_or_else(|| {
+        let message = format!("{} has no backup {id}", env.id);
+        Refusal::new(RefusalKind::NotFound, message)
+    })?;
+    let why = match &backup.stand {
+        Stand::Restored { .. } => return Ok(backup),
+        Stand::Failed { why, .. } => format!("{id} of {} failed, and is none: {why}", env.id),
+        Stand::Asked | Stand::Taken { .. } => {
+            format!(
+                "{id} of {} was not restored yet, and does not count",
+                env.id
+            )
+        }
+    };
+    Err(Refusal::new(RefusalKind::Conflict, why))
+}
+
+/// The release that a copy of an environment is made from. One with the rows of a backup may be of an environment that
+/// was purged: then of the release that served when it was taken, or the newest.
+pub(crate) fn original<'a>(parent: &'a Environment, asked: &[BackupId]) -> Option<&'a Release> {
+    let newest = || parent.releases.values().next_back();
+    let then = || {
+        let backup = parent.backups.all.get(asked.first()?)?;
+        parent.releases.get(&backup.release?)
+    };
+    let serves = parent.current_release();
+    match asked.is_empty() {
+        true => serves,
+        false => serves.or_else(then).or_else(newest),
+    }
+}
