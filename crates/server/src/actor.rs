@@ -91,6 +91,18 @@ impl Refusal {
         self
     }
 
+    /// Both at once.
+    #[must_use]
+    pub(crate) fn and(self, other: Self) -> Self {
+        let hints = [self.hint, other.hint].into_iter().flatten();
+        let hint = hints.reduce(|one, next| format!("{one}; {next}"));
+        Self {
+            kind: self.kind,
+            message: format!("{}; {}", self.message, other.message),
+            hint,
+        }
+    }
+
     /// An error of Ward's or the machine's, with its causes in one line.
     #[must_use]
     pub fn failed(doing: &str, error: &(dyn std::error::Error + 'static)) -> Self {

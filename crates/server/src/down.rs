@@ -112,13 +112,19 @@ impl Control {
         let others: Vec<&str> = state
             .environments
             .values()
+            // What only has values, or was never deployed, does not run.
             .filter(|env| env.goal == Goal::Up)
+            .filter(|env| env.current.is_some() || env.work().is_some())
             .map(|env| env.id.as_str())
             .collect();
+        let run = match others.len() {
+            1 => "runs",
+            _ => "run",
+        };
         let message = match (all.is_empty(), others.is_empty()) {
             (true, _) => "no environment runs".to_owned(),
             (false, true) => "nothing runs any more".to_owned(),
-            (false, false) => format!("{} runs on", others.join(", ")),
+            (false, false) => format!("{} {run} on", others.join(", ")),
         };
         Ok(Progress::Done {
             message,

@@ -4,6 +4,8 @@
 //! that serves in its parent at that moment. What it is a copy of stays with it, so that a stack file which does not
 //! name it says all the same what it is to become: as its parent, with hosts of its own.
 
+mod barred;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,11 +24,12 @@ use ward_types::keeper::{InstanceState, Role};
 use ward_types::life::{Cause, Ending, LONGEST, Origin, SHORTEST, Said, roughly};
 use ward_types::release::{Environment, Goal, Reason, Release};
 use ward_types::sleep::{LONGEST_IDLE, SHORTEST_IDLE, Sleep};
-use ward_types::spec::{CopyData, EnvSpec};
+use ward_types::spec::EnvSpec;
 use ward_types::time::{Millis, Timestamp};
 use ward_types::unit::format_duration;
 use ward_types::view::{Made, Others, Progress, SharingView};
 
+use self::barred::{never_gives_data, origin_of_copy};
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::backups::original;
 use crate::builds::End;
@@ -134,6 +137,7 @@ impl Control {
             return Err(Refusal::new(RefusalKind::Invalid, message));
         }
         self.backups_open(&from, &request.restores).await?;
+        self.copy_is_barred(request, (&from, &env))?;
         let _need = match request.data {
             CopiedData::Rows => {
                 self.has_room(&from).await?;
@@ -179,14 +183,10 @@ impl Control {
         if request.data == CopiedData::Rows || !restores.is_empty() {
             self.stays_home(&serves.spec)?;
         }
-        let origin = Origin {
-            from: from.env(),
-            hosts: request.hosts.clone(),
-            sleep: request.sleep,
-            above: parent.life.origin.clone().map(Box::new),
-        };
+        let origin = origin_of_copy(parent, request);
         if request.data == CopiedData::Rows {
-            self.gives_data(parent, &serves.spec)?;
+            never_gives_data(parent, &serves.spec).map_or(Ok(()), Err)?;
+            self.gives_data_now(parent, &serves.spec)?;
         }
         let known = state.environments.get(env);
         let mut events = match known.filter(|known| !known.is_deleted() && !known.is_bare()) {
@@ -275,17 +275,9 @@ impl Control {
         })
     }
 
-    /// Whether an environment's rows and files may be copied, and can be now.
-    fn gives_data(&self, parent: &Environment, spec: &EnvSpec) -> Result<(), Refusal> {
+    /// Whether an environment's rows and files, which may be copied, can be now.
+    fn gives_data_now(&self, parent: &Environment, spec: &EnvSpec) -> Result<(), Refusal> {
         let (env, name) = (&parent.id, parent.id.env());
-        if spec.copy_data == CopyData::Denied {
-            let message =
-                format!("the data of {env} must not be copied: its release says nothing else");
-            return Err(Refusal::new(RefusalKind::Conflict, message).hint(format!(
-                "`copy_data = \"allowed\"` under [environment.{name}] in ward.toml, deployed, allows it; without \
-                 `--copy-data` the copy has data of its own, which the stack's seed commands make up"
-            )));
-        }
         let live = self.live(env).borrow().clone();
         let runs = |database: &Name| {
             live.observed.instances.values().any(|seen| {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use jiff::tz::TimeZone;
 use ward_plan::changes::{Between, changes};
@@ -15,11 +16,13 @@ use ward_store::Log;
 use ward_types::changes::Change;
 use ward_types::event::{Event, State};
 use ward_types::id::{Digest, EnvId, Name};
-use ward_types::policy::{Day, Level, Origin, Rule, Violation};
+use ward_types::policy::{Day, Level, Origin, Policy, Rule, Violation};
 use ward_types::release::{Environment, Release};
 use ward_types::spec::EnvSpec;
 use ward_types::time::{Millis, Timestamp};
-use ward_types::view::{PolicyView, Progress, RuleView, WaiveRequest, WaiverView};
+use ward_types::view::{
+    PolicyRequest, PolicyView, Progress, RuleView, RulesOf, WaiveRequest, WaiverView,
+};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::clock::now;
@@ -78,7 +81,7 @@ impl Control {
         &self,
         actor: &Actor,
         (spec, images): (&EnvSpec, Option<&BTreeMap<Name, Digest>>),
-        dir: Option<&std::path::Path>,
+        dir: Option<&Path>,
         forced: Forced,
     ) -> Result<Allowed, Stop> {
         let known = self.known(&spec.id);
@@ -226,17 +229,25 @@ impl Control {
         Err(Refusal::new(RefusalKind::Conflict, message))
     }
 
-    /// The rules of an environment, and who answers for what.
+    /// The rules of an environment, and who answers for what; before its first release those that the stack file
+    /// declares, where one is at hand.
     ///
     /// # Errors
     /// When there is no such environment, or the installation's policy cannot be read.
-    pub fn policy(&self, env: Option<&EnvId>) -> Result<PolicyView, Refusal> {
-        let id = self.environment(env)?;
+    pub fn policy(&self, request: &PolicyRequest) -> Result<PolicyView, Refusal> {
+        let declared = self.declared_in(request);
+        let id = match (self.environment(request.env.as_ref()), &declared) {
+            (Ok(id), _) => id,
+            (Err(_), Some(spec)) => spec.id.clone(),
+            (Err(refusal), None) => return Err(refusal),
+        };
         let env = self.known(&id);
-        let own = env.as_ref().and_then(Environment::current_release);
-        let own = own
-            .map(|release| release.spec.policy.clone())
-            .unwrap_or_default();
+        let serves = env.as_ref().and_then(Environment::current_release);
+        let (own, of) = match (serves, declared) {
+            (Some(release), _) => (release.spec.policy.clone(), RulesOf::Release),
+            (None, Some(spec)) => (spec.policy, RulesOf::File),
+            (None, None) => (Policy::default(), RulesOf::Nothing),
+        };
         let installation = self.installation()?;
         let installation = installation.of(&id.env());
         let rule = |rule: Rule| {
@@ -274,6 +285,7 @@ impl Control {
             env: id,
             rules: Rule::ALL.map(rule).into(),
             waivers: waivers.collect(),
+            of,
         })
     }
 
@@ -322,7 +334,17 @@ impl Control {
         });
         deciding.await?;
         drop(desk);
-        self.policy(Some(&id))
+        self.policy(&PolicyRequest {
+            env: Some(id),
+            dir: request.dir.clone(),
+        })
+    }
+
+    /// What a stack file declares for the environment that is asked for. What is wrong with it `ward check` tells.
+    fn declared_in(&self, request: &PolicyRequest) -> Option<EnvSpec> {
+        let (id, dir) = (request.env.as_ref()?, request.dir.as_ref()?);
+        let (spec, ..) = self.resolved(Path::new(dir), &id.env()).ok()?;
+        (spec.id == *id).then_some(spec)
     }
 }
 
@@ -372,7 +394,7 @@ fn answerable(until: Timestamp, why: &str) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn installation(home: &std::path::Path) -> Result<Installation, Refusal> {
+pub fn installation(home: &Path) -> Result<Installation, Refusal> {
     let path = home.join(FILE);
     let hint = "until it is mended nothing is deployed; going back is possible";
     let text = match fs::read_to_string(&path) {
@@ -403,11 +425,7 @@ pub fn installation(home: &std::path::Path) -> Result<Installation, Refusal> {
 }
 
 /// What breaks the policy for people: underlined in the stack file where there is one.
-pub(crate) fn rendered(
-    dir: Option<&std::path::Path>,
-    spec: &EnvSpec,
-    found: &mut [Violation],
-) -> String {
+pub(crate) fn rendered(dir: Option<&Path>, spec: &EnvSpec, found: &mut [Violation]) -> String {
     let file = dir.and_then(|dir| source::read(dir).ok());
     let Some((name, text)) = file.filter(|_| !found.is_empty()) else {
         let lines = found.iter().map(|one| {

@@ -124,7 +124,10 @@ fn same_stack(from: &EnvId, to: &EnvId) -> Result<(), Refusal> {
 /// The release that is asked for, or the one that serves; in any case one that succeeded there.
 fn tried(env: &Environment, asked: Option<ReleaseId>) -> Result<&Release, Refusal> {
     let refused = |kind, message: String| Refusal::new(kind, message);
-    let list = "`ward releases` lists what succeeded there";
+    let list = format!(
+        "`ward releases --env {}` lists what succeeded there",
+        env.id
+    );
     let Some(asked) = asked else {
         let serves = env.current_release().filter(|_| env.goal == Goal::Up);
         return serves.ok_or_else(|| {

@@ -12,7 +12,7 @@ use ward_types::event::{Event, Record, State};
 use ward_types::id::EnvId;
 use ward_types::release::{Environment, Release};
 use ward_types::secret::Secret;
-use ward_types::secrets::{Origin, SecretLabel, SecretName};
+use ward_types::secrets::{Origin, SHORTEST_MASKED, SecretLabel, SecretName};
 use ward_types::spec::EnvSpec;
 use ward_types::view::{
     Others, Progress, SecretRequest, SecretSetting, SecretVersionView, SecretView, SecretsView,
@@ -86,6 +86,12 @@ impl Control {
         ended_builds(&over, "superseded", steps).await;
         for event in &sealed.events {
             say(steps, sentence(event)).await;
+        }
+        for SecretSetting { name, value } in &request.changes {
+            if value.as_ref().is_some_and(|value| is_shown(value.expose())) {
+                let warning = unmasked(name);
+                let _ = steps.send(warning).await;
+            }
         }
         self.live(&id);
         Ok((id, changed))
@@ -504,6 +510,22 @@ pub(crate) fn refusal(left: &str, error: &ward_seal::Error) -> Refusal {
 
 fn is_value(event: &Event) -> bool {
     matches!(event, Event::SecretChanged { .. })
+}
+
+/// Whether a value is too short to be masked in what instances write.
+fn is_shown(value: &str) -> bool {
+    value
+        .lines()
+        .all(|line| line.trim().len() < SHORTEST_MASKED)
+}
+
+fn unmasked(name: &SecretName) -> Progress {
+    Progress::Warning {
+        message: format!(
+            "{name} has fewer than {SHORTEST_MASKED} bytes: it is not masked in what instances write"
+        ),
+        hint: "a longer value is, because it can be told from other text".to_owned(),
+    }
 }
 
 /// What an event did, for whoever asked for it.

@@ -48,7 +48,7 @@ pub(crate) fn allowed(env: &Environment, request: &SecretRequest) -> Result<(), 
         }
         match value.as_ref().map(|value| value.expose()) {
             Some("") => {
-                let hint = "pipe it in: `printf %s VALUE | ward secret set NAME`, or type it at a terminal";
+                let hint = "give it on standard input: `ward secret set NAME < FILE`; or type it at a terminal";
                 return invalid(format!("the value of {name} is empty"), hint);
             }
             Some(value) if value.len() > LONGEST => {

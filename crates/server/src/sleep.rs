@@ -69,17 +69,23 @@ impl Drop for Need {
     }
 }
 
+/// Who just copies an environment's rows.
+fn copier<'a>(state: &'a State, id: &EnvId) -> Option<&'a EnvId> {
+    let mut others = state.environments.values();
+    // What is restored has its rows from a backup.
+    let copier = others.find(|other| {
+        other.copies_data()
+            && other.life.restores.is_empty()
+            && other.life.copies.as_ref() == Some(id)
+    })?;
+    Some(&copier.id)
+}
+
 /// Whether an environment that could fall asleep is needed: its rows are just copied, or one of its jobs is due soon.
 pub(crate) fn is_expected(state: &State, id: &EnvId, now: Timestamp) -> bool {
     let Some(env) = state.environments.get(id).filter(|env| env.may_sleep()) else {
         return false;
     };
-    let mut others = state.environments.values();
-    let copied = others.any(|other| {
-        other.copies_data()
-            && other.life.restores.is_empty()
-            && other.life.copies.as_ref() == Some(id)
-    });
     let jobs = env
         .current_release()
         .map(|release| release.spec.jobs.keys());
@@ -87,7 +93,7 @@ pub(crate) fn is_expected(state: &State, id: &EnvId, now: Timestamp) -> bool {
         .into_iter()
         .flatten()
         .filter_map(|job| schedule::next_due(env, job));
-    copied || due.any(|due| due.since(now) < SOON)
+    copier(state, id).is_some() || due.any(|due| due.since(now) < SOON)
 }
 
 impl Control {
@@ -269,6 +275,13 @@ impl Control {
         let conflict = |message: String, hint: &str| {
             Err(Refusal::new(RefusalKind::Conflict, message).hint(hint.to_owned()))
         };
+        let state = self.store().state();
+        if let (None, Goal::Up, Some(copier)) = (env.work(), env.goal, copier(&state, id)) {
+            return conflict(
+                format!("the rows of {id} are just copied into {copier}, and it cannot sleep now"),
+                &format!("`ward deployment watch --env {copier}` follows it; then ask again"),
+            );
+        }
         match env.work() {
             _ if env.goal != Goal::Up => Err(not_up(env)),
             _ if env.current_release().is_none() => conflict(
@@ -281,16 +294,13 @@ impl Control {
             ),
             Some(_) => conflict(
                 format!("a job or a command runs in {id}, which cannot sleep now"),
-                "`ward jobs` shows it; then ask again",
+                "`ward job history` shows it; then ask again",
             ),
-            None if self.0.world.needed.is(id) || is_expected(&self.store().state(), id, now()) => {
-                conflict(
-                    format!(
-                        "{id} is needed just now: its data is copied, a job is due within a minute, or somebody works in it"
-                    ),
-                    "ask again in a moment",
-                )
-            }
+            // A job that is due soon keeps nobody from it who wants it so: it wakes it.
+            None if self.0.world.needed.is(id) => conflict(
+                format!("somebody is just about to work in {id}, or to copy its rows"),
+                "ask again in a moment",
+            ),
             None if env.is_backed_up() => conflict(
                 format!("a backup of {id} is under way, and it cannot sleep now"),
                 "`ward db backups` shows it; that is over when it was restored",

@@ -6,7 +6,7 @@ use ward_types::id::{EnvId, InstanceId, Name};
 use ward_types::keeper::InstanceState;
 use ward_types::table::Traffic;
 use ward_types::tally::GatewayTally;
-use ward_types::view::{ServiceTraffic, TrafficView};
+use ward_types::view::{InstanceView, ServiceTraffic, TrafficView};
 
 use crate::actor::{Refusal, RefusalKind};
 use crate::control::Control;
@@ -46,12 +46,14 @@ impl Control {
                 let under_way =
                     |of: fn(&Traffic) -> u64| traffic.map_or(0, |all| sum(all, &pool.service, of));
                 let (healthy, instances) = self.counted(&pool.env, &pool.service);
+                let known = self.known(&pool.env);
                 ServiceTraffic {
                     env: pool.env.clone(),
                     service: pool.service.clone(),
                     releases,
                     healthy,
                     instances,
+                    asleep: known.is_some_and(|env| env.asleep().is_some()),
                     in_flight: under_way(|traffic| traffic.requests),
                     long: under_way(|traffic| traffic.upgraded),
                 }
@@ -61,15 +63,24 @@ impl Control {
         Ok(services)
     }
 
-    /// Healthy instances of a service, and all.
+    /// Healthy instances of a service, and all, of what serves or is about to.
     fn counted(&self, env: &EnvId, service: &Name) -> (u32, u32) {
-        let view = self.known(env).map(|env| self.environment_view(&env));
-        let components = view.map(|view| view.components).unwrap_or_default();
-        let component = components.iter().find(|one| one.name == *service);
-        let Some(component) = component else {
+        let Some(view) = self.known(env).map(|env| self.environment_view(&env)) else {
             return (0, 0);
         };
-        let states = component.instances.iter().map(|one| &one.state);
+        let Some(component) = view.components.iter().find(|one| one.name == *service) else {
+            return (0, 0);
+        };
+        let wanted = [view.current, view.deployment.as_ref().map(|d| d.to)];
+        let ours = |one: &&InstanceView| {
+            let release = one.id.release();
+            one.in_rotation || release.is_none() || wanted.contains(&release)
+        };
+        let states = component
+            .instances
+            .iter()
+            .filter(ours)
+            .map(|one| &one.state);
         let there = states.clone().filter(|state| !state.is_over()).count();
         let healthy = states
             .filter(|state| **state == InstanceState::Healthy)

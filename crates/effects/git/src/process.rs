@@ -224,12 +224,24 @@ fn said(err: &[u8]) -> String {
     let text = String::from_utf8_lossy(err);
     let lines = text.lines().map(str::trim);
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("hint:"));
-    let line: String = lines.collect::<Vec<_>>().join("; ");
+    let line = lines.fold(String::new(), |said, next| match said.as_str() {
+        "" => next.to_owned(),
+        _ if goes_on(&said, next) => format!("{said} {next}"),
+        _ => format!("{said}; {next}"),
+    });
     let line = line.replace(|c: char| c.is_control(), " ");
     match line.is_empty() {
         true => "it gave no reason".to_owned(),
         false => line.chars().take(SHOWN).collect(),
     }
+}
+
+/// Whether a line goes on with the sentence before it: git breaks long ones.
+fn goes_on(said: &str, next: &str) -> bool {
+    let first = next.split(' ').next().unwrap_or_default();
+    let is_new = first.ends_with(':') || first.starts_with(char::is_uppercase);
+    let is_over = said.ends_with(['.', ':', '!', '?']) && !said.ends_with("e.g.");
+    !is_new && !is_over
 }
 
 /// A running git, alone in its process group; dropping it ends what is left of the group.

@@ -27,10 +27,10 @@ use ward_types::view::{
     ConfigRequest, ConfigVersion, ConfigView, DeleteVolumeRequest, DeployRequest, DeploymentDetail,
     DeploymentQuery, DownRequest, EachRequest, ErrorView, EventsView, ExecRequest, ExecTarget,
     HandedOver, KeptDeployRequest, MaintenanceAnswer, MaintenanceRequest, PipelineRequest,
-    PipelineRunView, PolicyView, PromoteRequest, PushedRequest, RekeyRequest, RekeyView,
-    ReleaseView, RemoveSource, RestoreRequest, RollbackRequest, RotateRequest, SecretRequest,
-    SecretVersionView, SecretsView, SetToken, SourceView, StatusView, SteerRequest, SyncRequest,
-    TrafficView, VolumesView, VoteRequest, WaiveRequest,
+    PipelineRunView, PolicyRequest, PolicyView, PromoteRequest, PushedRequest, RekeyRequest,
+    RekeyView, ReleaseView, RemoveSource, RestoreRequest, RollbackRequest, RotateRequest,
+    SecretRequest, SecretVersionView, SecretsView, SetToken, SourceView, StatusView, SteerRequest,
+    SyncRequest, TrafficView, VolumesView, VoteRequest, WaiveRequest,
 };
 
 /// A plan holds two releases whole, as text in a text.
@@ -81,7 +81,7 @@ pub fn router(control: Control) -> Router {
             post(carry_out).layer(DefaultBodyLimit::max(LARGEST_PLAN)),
         )
         .route("/v1/environments/diff", get(env_diff))
-        .route("/v1/policy", get(policy))
+        .route("/v1/policy", post(policy))
         .route("/v1/policy/waive", post(waive))
         .route("/v1/rollback", post(rollback))
         .route("/v1/rollforward", post(rollforward))
@@ -340,8 +340,11 @@ async fn env_diff(
     Ok(Json(control.env_diff(&two.from, &two.to)?))
 }
 
-async fn policy(State(control): State<Control>, Query(query): Query<OfEnv>) -> Answer<PolicyView> {
-    Ok(Json(control.policy(query.env.as_ref())?))
+async fn policy(
+    State(control): State<Control>,
+    Json(request): Json<PolicyRequest>,
+) -> Answer<PolicyView> {
+    Ok(Json(control.policy(&request)?))
 }
 
 async fn waive(

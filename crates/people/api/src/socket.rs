@@ -80,6 +80,11 @@ pub async fn serve(
             _ = shutdown.wait_for(|down| *down) => break,
         }
     }
+    if admits == Admits::Everybody {
+        // The folder is for this alone, and whoever looks into it shall not take it for one that answers.
+        drop(listener);
+        let _ = fs::remove_file(home.join(SOCKET)); // The next server removes it, too.
+    }
     // Whoever asked for the end is still to be told that it comes; who follows something need not be.
     let answered = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(LAST_ANSWERS, answered).await;

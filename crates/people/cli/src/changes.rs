@@ -119,8 +119,8 @@ fn named(side: Option<&Side>) -> String {
 
 fn cost(printer: &Printer, cost: &CostChange) {
     match cost.before == cost.after {
-        true => printer.data(&format!("cost: {}, as before", cost.after)),
-        false => printer.data(&format!("cost: {} → {}", cost.before, cost.after)),
+        true => printer.sentence(&format!("cost: {}, as before", cost.after)),
+        false => printer.sentence(&format!("cost: {} → {}", cost.before, cost.after)),
     }
 }
 
@@ -134,7 +134,7 @@ fn drift(printer: &Printer, drift: &[Drift]) {
             true => "; put right since",
             false => "",
         };
-        printer.data(&format!("    {}: {}{after}", one.component, one.text));
+        printer.sentence(&format!("    {}: {}{after}", one.component, one.text));
     }
     printer.data("");
 }
@@ -143,7 +143,7 @@ fn drift(printer: &Printer, drift: &[Drift]) {
 pub(crate) fn plan(printer: &Printer, plan: &PlanView, rendered: &str) {
     let (from, to) = (named(plan.from.as_ref()), named(Some(&plan.to)));
     if plan.outcome == Outcome::Nothing {
-        printer.data(&format!(
+        printer.sentence(&format!(
             "{}   nothing to do: {from} serves as declared",
             plan.env
         ));
@@ -154,14 +154,14 @@ pub(crate) fn plan(printer: &Printer, plan: &PlanView, rendered: &str) {
         plan.notes.iter().for_each(|note| printer.say(note));
         return;
     }
-    printer.data(&format!("{}   {from} → {to}\n", plan.env));
+    printer.sentence(&format!("{}   {from} → {to}\n", plan.env));
     let told = told(plan);
-    lines(&told).iter().for_each(|line| printer.data(line));
+    lines(&told).iter().for_each(|line| printer.sentence(line));
     printer.data("\nwhat a deploy does:");
     for (number, step) in plan.steps.iter().enumerate() {
         let mark = if step.destructive { "!" } else { " " };
         let mark = mark.style(Style::new().red().bold());
-        printer.data(&format!("{mark} {}. {}", number + 1, step.text));
+        printer.sentence(&format!("{mark} {}. {}", number + 1, step.text));
     }
     printer.data("");
     drift(printer, &plan.drift);
@@ -205,13 +205,13 @@ fn way_out(plan: &PlanView) -> String {
 pub(crate) fn env_diff(printer: &Printer, diff: &EnvDiffView) {
     let (one, other) = (&diff.from_env, &diff.to_env);
     let (from, to) = (named(diff.from.as_ref()), named(diff.to.as_ref()));
-    printer.data(&format!("{one} {from} → {other} {to}\n"));
+    printer.sentence(&format!("{one} {from} → {other} {to}\n"));
     if diff.changes.is_empty() {
         printer.data("they differ in nothing but names and hosts");
     } else {
         lines(&diff.changes)
             .iter()
-            .for_each(|line| printer.data(line));
+            .for_each(|line| printer.sentence(line));
         printer.data("");
         let Summary {
             add,
@@ -220,7 +220,7 @@ pub(crate) fn env_diff(printer: &Printer, diff: &EnvDiffView) {
             ..
         } = diff.summary;
         let (one, other) = (one.env(), other.env());
-        printer.data(&format!(
+        printer.sentence(&format!(
             "{change} differ, {add} are only in {other}, {remove} only in {one}"
         ));
     }

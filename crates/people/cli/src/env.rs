@@ -2,28 +2,37 @@
 
 use std::path::Path;
 
-use ward_api::Client;
 use ward_types::id::{EnvId, Name};
 use ward_types::release::Goal;
 use ward_types::view::{EnvironmentView, StatusView};
 
-use crate::commands::Trouble;
+use crate::commands::{Context, Trouble};
 
 /// The environment that `asked` names: `STACK/NAME` as it is; `NAME` of the stack in this folder, or of the
 /// only stack that has it; nothing: `dev` of the stack in this folder, or the only one, or the only one that
 /// is up. The folder comes first, so that a command in one stack's folder never reaches another's by chance.
-/// One that was purged is meant only by its name.
+/// One that was purged is meant only by its name. From then on what is suggested acts on it.
 ///
 /// # Errors
 /// A sentence that lists what there is.
-pub(crate) async fn find(client: &Client, asked: Option<&str>) -> Result<EnvId, Trouble> {
+pub(crate) async fn find(context: &Context, asked: Option<&str>) -> Result<EnvId, Trouble> {
+    let env = named(context, asked).await?;
+    context.printer.about(&env);
+    Ok(env)
+}
+
+/// The same for a command that is about others too.
+///
+/// # Errors
+/// A sentence that lists what there is.
+pub(crate) async fn named(context: &Context, asked: Option<&str>) -> Result<EnvId, Trouble> {
     if let Some(full) = asked.filter(|text| text.contains('/')) {
         return EnvId::parse(full).map_err(|error| Trouble::usage(error.to_string()));
     }
     let name =
         Name::parse(asked.unwrap_or("dev")).map_err(|error| Trouble::usage(error.to_string()))?;
     let here = stack_here().map(|stack| EnvId::new(&stack, &name));
-    let status: StatusView = client.get("/v1/status?purged=true").await?;
+    let status: StatusView = context.client.get("/v1/status?purged=true").await?;
     let (purged, there): (Vec<_>, Vec<_>) = status
         .environments
         .into_iter()
@@ -45,7 +54,7 @@ pub(crate) async fn find(client: &Client, asked: Option<&str>) -> Result<EnvId, 
 /// # Errors
 /// A sentence that lists what there is.
 pub(crate) async fn find_or_declared(
-    client: &Client,
+    context: &Context,
     asked: Option<&str>,
 ) -> Result<(EnvId, Option<String>), Trouble> {
     let here = declared_here(asked.unwrap_or("dev"));
@@ -54,12 +63,15 @@ pub(crate) async fn find_or_declared(
         .filter(|_| stack_here().is_some());
     let dir = dir.and_then(|dir| dir.to_str().map(str::to_owned));
     if let (Some(id), Some(_)) = (&here, asked) {
+        context.printer.about(id);
         return Ok((id.clone(), dir));
     }
-    match (find(client, asked).await, here) {
-        (Ok(id), _) | (Err(_), Some(id)) => Ok((id, dir)),
-        (Err(trouble), None) => Err(trouble),
-    }
+    let id = match (named(context, asked).await, here) {
+        (Ok(id), _) | (Err(_), Some(id)) => id,
+        (Err(trouble), None) => return Err(trouble),
+    };
+    context.printer.about(&id);
+    Ok((id, dir))
 }
 
 fn declared_here(name: &str) -> Option<EnvId> {
@@ -87,8 +99,27 @@ fn only(known: &[EnvId], asked: Option<&str>) -> Option<EnvId> {
     fitting.next().is_none().then(|| first.clone())
 }
 
+/// What is suggested from now on acts on this environment of the stack in a folder; where none can be read there, on
+/// no environment in particular: what is wrong the server says.
+pub(crate) fn of_folder(context: &Context, dir: &str, name: &Name) {
+    if let Some(stack) = stack_in(Path::new(dir)) {
+        context.printer.about(&EnvId::new(&stack, name));
+    }
+}
+
 fn stack_here() -> Option<Name> {
-    let (name, text) = ward_server::source::read(Path::new("")).ok()?;
+    stack_in(Path::new(""))
+}
+
+/// The stack in a folder, where it declares no environment of this name.
+pub(crate) fn lacks(dir: &Path, env: &Name) -> Option<Name> {
+    let (file, text) = ward_server::source::read(dir).ok()?;
+    let stack = ward_stack::read(&file, &text).stack?;
+    (!stack.environments.contains(env)).then_some(stack.name)
+}
+
+fn stack_in(dir: &Path) -> Option<Name> {
+    let (name, text) = ward_server::source::read(dir).ok()?;
     let reading = ward_stack::read(&name, &text);
     reading.stack.map(|stack| stack.name)
 }

@@ -3,10 +3,12 @@
 //! Readable without colour; `NO_COLOR` is honoured, and a pipe gets none.
 
 use std::io::Write;
+use std::sync::{Arc, OnceLock};
 
 use comfy_table::Table;
 use owo_colors::{OwoColorize, Style};
 use serde::Serialize;
+use ward_types::id::EnvId;
 use ward_types::release::Verdict;
 use ward_types::time::Millis;
 use ward_types::view::{self, CancelledStage, Progress};
@@ -14,6 +16,8 @@ use ward_types::view::{self, CancelledStage, Progress};
 use crate::args::{Global, Output};
 use crate::changes;
 use crate::commands::build;
+use crate::hints;
+use crate::layout;
 
 /// How the command ended, as the shell sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +51,7 @@ pub(crate) struct Printer {
     output: Output,
     quiet: bool,
     verbose: bool,
+    about: Arc<OnceLock<EnvId>>,
 }
 
 impl Printer {
@@ -55,6 +60,20 @@ impl Printer {
             output: global.output,
             quiet: global.quiet,
             verbose: global.verbose,
+            about: Arc::default(),
+        }
+    }
+
+    /// The environment that this command is about, from now on: what is suggested acts on it. The first one stays.
+    pub(crate) fn about(&self, env: &EnvId) {
+        self.about.get_or_init(|| env.clone());
+    }
+
+    /// A sentence whose commands act on the environment that this command is about.
+    pub(crate) fn meant(&self, text: &str) -> String {
+        match self.about.get() {
+            Some(env) => hints::on(env, text),
+            None => text.to_owned(),
         }
     }
 
@@ -91,10 +110,19 @@ impl Printer {
         }
     }
 
-    /// A table, each line behind `indent`. The padding at the ends goes: it would wrap in a narrow terminal.
+    /// A table, each line behind `indent`.
     pub(crate) fn table(&self, table: &Table, indent: &str) {
-        for line in table.to_string().lines() {
-            self.data(&format!("{indent}{}", line.trim_end()));
+        let width = self.width().map(|width| width.saturating_sub(indent.len()));
+        for line in layout::table(table, width) {
+            self.data(&format!("{indent}{line}"));
+        }
+    }
+
+    /// A sentence of data, broken between words where the terminal is too narrow.
+    pub(crate) fn sentence(&self, text: &str) {
+        for line in text.split('\n') {
+            let lines = layout::sentence(line, self.width());
+            lines.iter().for_each(|line| self.data(line));
         }
     }
 
@@ -120,6 +148,7 @@ impl Printer {
 
     /// An error with its hint, to standard error; where JSON was asked for, as JSON to standard output.
     pub(crate) fn error(&self, message: &str, hint: Option<&str>) {
+        let hint = hint.map(|hint| self.meant(hint));
         if self.is_json() {
             self.json(&serde_json::json!({ "error": message, "hint": hint }));
             return;
@@ -142,6 +171,7 @@ impl Printer {
     /// Something that is wrong although the command succeeds, to standard error, also when only errors were
     /// asked for; where JSON was asked for, as JSON to standard output.
     pub(crate) fn warning(&self, message: &str, hint: &str) {
+        let hint = self.meant(hint);
         if self.is_json() {
             self.json(&serde_json::json!({ "warning": message, "hint": hint }));
             return;
@@ -154,6 +184,7 @@ impl Printer {
 
     /// One line of an operation's progress; what it means for the command's end, when it is the last.
     pub(crate) fn progress(&self, progress: &Progress) -> Option<Status> {
+        let progress = &hints::of(progress, self.about.get());
         let status = ending(progress);
         if self.is_json() {
             self.json(progress);
@@ -264,7 +295,7 @@ impl Printer {
             }
         }
         if let Some(sentence) = aftermath(deployment) {
-            self.say(&sentence);
+            self.say(&self.meant(&sentence));
         }
         self.addresses(addresses);
     }

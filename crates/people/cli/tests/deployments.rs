@@ -122,7 +122,7 @@ fn a_deployment_is_cancelled_with_proof_that_nothing_of_it_runs() {
         "{said}"
     );
     assert!(
-        said.contains("d2 to r2 is cancelled by uid:") && said.contains("(failed_old_serving)"),
+        said.contains("d2 to r2 is cancelled by uid:") && said.contains("(failed, old serving)"),
         "{said}"
     );
     cancelled.success();
@@ -305,7 +305,7 @@ fn a_cancelled_deployment_says_by_whom_and_whether_it_had_begun() {
         "{shown_to_people}"
     );
     assert!(said(&releases, "before it began"), "{releases}");
-    assert!(said(&releases, "(failed_old_serving)"), "{releases}");
+    assert!(said(&releases, "(failed, old serving)"), "{releases}");
     let stage = |id| shown(&ward, id)["deployment"]["cancelled"]["stage"].clone();
     assert_eq!(
         (stage("d2"), stage("d3")),

@@ -95,7 +95,7 @@ fn taken_back(mode: &str, says: &[&str]) {
             .replace("\"10s\"", "\"2s\""),
     );
     let deploy = ward.run(&["deploy"]);
-    deploy.fails(1, &["failed_old_serving"]);
+    deploy.fails(1, &["failed, old serving"]);
     deploy.fails(1, says);
     let (asked, failures) = load.end();
     assert!(failures.is_empty(), "of {asked}: {failures:#?}");
@@ -136,7 +136,7 @@ env = { MODE = "exit" }
     let deploy = ward.run(&["deploy"]);
     deploy.fails(
         1,
-        &["failed_old_serving", "cannot open the moon", "exit code 3"],
+        &["failed, old serving", "cannot open the moon", "exit code 3"],
     );
     serves(&ward);
 }

@@ -476,7 +476,7 @@ fn a_layer_that_was_altered_is_not_run_and_what_serves_goes_on() {
     ward.up();
     let load = Load::start(&ward.http(), HOST);
     let rollback = ward.run(&["rollback", "--to", "r1"]);
-    rollback.fails(1, &["failed_old_serving", hex, "the manifest says"]);
+    rollback.fails(1, &["failed, old serving", hex, "the manifest says"]);
     assert!(ward.ok(&["releases"]).contains("r2 (serves)"));
     assert!(ward.ok(&["audit", "verify"]).contains("none altered"));
     assert!(

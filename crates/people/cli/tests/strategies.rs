@@ -173,7 +173,7 @@ fn a_canary_that_fails_its_requests_is_taken_back_within_two_seconds() {
     must_be_short(&taken_back(&ward, "broken", || {}));
     assert_eq!(of_a_hundred(&ward), 0);
     let events = ward.ok(&["events"]);
-    for said in ["reverting: r2 failed ", "d2 rolled_back"] {
+    for said in ["reverting: r2 failed ", "d2 rolled back"] {
         assert!(events.contains(said), "{said}: {events}");
     }
     let failure = shown(&ward)["deployment"]["failure"].to_string();

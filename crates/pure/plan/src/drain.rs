@@ -50,9 +50,11 @@ fn each<'a>(scene: &Scene, draft: &mut Draft, instances: impl Iterator<Item = &'
 }
 
 fn warm(scene: &Scene, release: ReleaseId, bound: Bound) -> Waiting {
-    let way_back = match scene.env.is_barred(release) {
-        true => WayBack::Barred,
-        false => WayBack::Open,
+    let is_newer = scene.current().is_some_and(|serves| serves < release);
+    let way_back = match (scene.env.is_barred(release), is_newer) {
+        (true, _) => WayBack::Barred,
+        (false, false) => WayBack::Open,
+        (false, true) => WayBack::Forward,
     };
     Waiting::Warm {
         release,

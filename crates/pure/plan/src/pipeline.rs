@@ -99,7 +99,7 @@ fn deploying(run: &Run, stage: usize, env: Option<&Environment>, now: Timestamp)
             let message = format!(
                 "{} of {env} ended as {}{}",
                 reached.release,
-                verdict.as_str(),
+                verdict.in_words(),
                 why.unwrap_or_default()
             );
             let output = failure.map(|failure| failure.output.clone());
@@ -463,7 +463,7 @@ mod tests {
         };
         let deployed = reached(Position::Deploying { stage: 1 }, 2);
         let message = fails(&deployed, &env(3, &finished("failed_old_serving")));
-        assert_eq!(message, "r4 of shop/qa ended as failed_old_serving");
+        assert_eq!(message, "r4 of shop/qa ended as failed, old serving");
         let waits = reached(Position::Approving { stage: 1 }, 2);
         let message = fails(&waits, &env(5, &finished("succeeded")));
         assert!(message.contains("does not serve r4 any more"), "{message}");

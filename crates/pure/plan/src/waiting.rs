@@ -207,6 +207,8 @@ pub enum Waiting {
 pub enum WayBack {
     /// As far as the schema is concerned.
     Open,
+    /// The same of one that was gone back from: a rollforward leads to it.
+    Forward,
     /// A release command has taken away what it needs.
     Barred,
 }
@@ -433,7 +435,19 @@ impl Waiting {
                 f,
                 "Keeping the instances of {release} running, so that a rollback is immediate."
             ),
-            Waiting::Warm { release, .. } => write!(
+            Waiting::Warm {
+                release,
+                way_back: WayBack::Forward,
+                ..
+            } => write!(
+                f,
+                "Keeping the instances of {release} running, so that a rollforward is immediate."
+            ),
+            Waiting::Warm {
+                release,
+                way_back: WayBack::Barred,
+                ..
+            } => write!(
                 f,
                 "Keeping the instances of {release} running; it does not run on the schema any more: only `ward rollback --to {release} --despite-schema REASON` goes back to it."
             ),

@@ -26,6 +26,12 @@ const MOST_SHOWN: usize = 50;
 /// The longest line, in bytes, that is shown.
 const LONGEST_LINE: usize = 400;
 
+/// How many columns are taken by what is left of a line that is shown. A line that wraps leaves its underline behind.
+const GUTTER: usize = 8;
+
+/// How much of a line is shown before the place, where not all of it is.
+const BEFORE: usize = 24;
+
 /// Shows mistakes with the offending text underlined.
 ///
 /// `name` is the file's name to show, `text` the text that was read, `width` the terminal's width in
@@ -41,13 +47,16 @@ pub fn render(name: &str, text: &str, mistakes: &[Mistake], look: Look, width: u
         .with_context_lines(1)
         .with_links(false);
     let printable = printable(text);
-    let source = Source {
-        name,
-        text: &printable,
-        lines: Lines::of(&printable),
-    };
+    let lines = Lines::of(&printable);
+    let room = width.max(40) - GUTTER;
     let mut shown = String::new();
     for mistake in mistakes.iter().take(MOST_SHOWN) {
+        let source = Source {
+            name,
+            text: &printable,
+            lines: &lines,
+            part: part(&printable, &lines, mistake, room),
+        };
         let report = Report::new(mistake, &source);
         // Writing into a String fails only where the source cannot give the lines, and then the
         // message alone still helps.
@@ -99,7 +108,36 @@ fn printable(text: &str) -> String {
 struct Source<'a> {
     name: &'a str,
     text: &'a str,
-    lines: Lines<'a>,
+    lines: &'a Lines<'a>,
+    /// Of a long line all that is shown.
+    part: Option<Span>,
+}
+
+/// What is shown of a line that is longer than there is room for; of places on several lines whole lines are shown.
+fn part(text: &str, lines: &Lines<'_>, mistake: &Mistake, room: usize) -> Option<Span> {
+    let labels = mistake.labels.iter().map(|label| label.span.start);
+    let starts: Vec<usize> = labels.chain([mistake.span.start]).collect();
+    let line = lines.around(mistake.span.start);
+    let shown = text.get(line.start..line.end)?;
+    let elsewhere = starts.iter().any(|at| *at < line.start || *at > line.end);
+    if elsewhere || shown.chars().count() <= room {
+        return None;
+    }
+    let first = starts.iter().min().copied()?.checked_sub(line.start)?;
+    let letters: Vec<usize> = shown.char_indices().map(|(at, _)| at).collect();
+    let place = letters.partition_point(|at| *at < first);
+    let fits = mistake.span.end.saturating_sub(line.start) <= *letters.get(room)?;
+    let from = match fits {
+        true => 0,
+        false => place.saturating_sub(BEFORE),
+    };
+    let end = letters.get(from + room).copied().unwrap_or(shown.len());
+    let part = Span {
+        start: line.start + letters.get(from)?,
+        end: line.start + end,
+    };
+    // Where not all places are in it, each is where it stands.
+    starts.iter().all(|at| *at < part.end).then_some(part)
 }
 
 impl SourceCode for Source<'_> {
@@ -110,9 +148,10 @@ impl SourceCode for Source<'_> {
         _after: usize,
     ) -> Result<Box<dyn SpanContents<'b> + 'b>, MietteError> {
         let (start, end) = (span.offset(), span.offset() + span.len());
-        let (from, to) = match before {
-            0 => (start, end),
-            _ => {
+        let (from, to) = match (before, self.part) {
+            (0, _) => (start, end),
+            (_, Some(part)) => (part.start, part.end),
+            (_, None) => {
                 let last = end.saturating_sub(1).max(start);
                 (self.lines.around(start).start, self.lines.around(last).end)
             }
@@ -140,7 +179,7 @@ struct Report<'a> {
 
 impl<'a> Report<'a> {
     fn new(mistake: &'a Mistake, source: &'a Source<'a>) -> Self {
-        let Source { name, lines, .. } = source;
+        let Source { name, lines, .. } = *source;
         let labels = mistake.labels.iter().map(|label| label.span);
         let mut ends = labels
             .chain([mistake.span])
@@ -162,10 +201,13 @@ impl<'a> Report<'a> {
 
     /// The place to underline: of one that covers many lines, the first.
     fn underlined(&self, span: Span) -> SourceSpan {
-        let lines = self.source.map(|source| &source.lines);
+        let lines = self.source.map(|source| source.lines);
         let end = lines.map_or(span.end, |lines| lines.around(span.start).end);
-        let end = span.end.min(end.max(span.start));
-        (span.start, end - span.start).into()
+        let part = self.source.and_then(|source| source.part);
+        let end = part.map_or(end, |part| part.end.min(end));
+        let start = span.start.min(end);
+        let end = span.end.min(end.max(start));
+        (start, end - start).into()
     }
 }
 
@@ -254,5 +296,44 @@ fn view(name: &str, text: &str, lines: &Lines<'_>, mistake: &Mistake) -> Mistake
         expected: mistake.expected.clone(),
         did_you_mean: mistake.did_you_mean.clone(),
         labels: labels.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mistake::Code;
+
+    fn shown(text: &str, what: &str) -> Vec<String> {
+        let start = text.find(what).unwrap();
+        let span = Span {
+            start,
+            end: start + what.len(),
+        };
+        let mistake = Mistake::at(span, Code::AgainstPolicy, "too much".to_owned());
+        let shown = render("ward.toml", text, &[mistake], Look::Plain, 100);
+        shown.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_line_that_would_wrap_is_shown_in_part_with_its_underline_below_the_place() {
+        let words: Vec<String> = (100..160).map(|number| format!("w{number}")).collect();
+        let text = format!("a = 1\nlist = [{}]\nb = 2\n", words.join(" "));
+        for what in ["list", "w100", "w112", "w130", "w159"] {
+            let shown = shown(&text, what);
+            let code = shown.iter().position(|line| line.contains(what)).unwrap();
+            assert!(
+                shown[code..code + 2]
+                    .iter()
+                    .all(|line| line.chars().count() <= 100),
+                "{shown:#?}"
+            );
+            let place = shown[code]
+                .find(what)
+                .map(|at| shown[code][..at].chars().count());
+            let below: Vec<char> = shown[code + 1].chars().collect();
+            let underline = below.iter().position(|c| matches!(c, '─' | '┬'));
+            assert_eq!(place, underline, "{shown:#?}");
+        }
     }
 }

@@ -19,13 +19,43 @@ pub(crate) fn schedule(text: &str) -> Result<(), Wrong> {
     }
     let parser = CronParser::builder();
     let parser = parser.seconds(Seconds::Disallowed).year(Year::Disallowed);
-    if let Err(error) = parser.build().parse(text) {
-        return wrong(format!("{} is not a schedule: {error}", quote(text)));
+    let parser = parser.build();
+    if parser.parse(text).is_err() {
+        let unread = match nickname {
+            true => String::new(),
+            false => unread(&fields, |text| parser.parse(text).is_ok()),
+        };
+        return wrong(format!("{} is not a schedule{unread}", quote(text)));
     }
     if !nickname && is_never(fields[2], fields[3], fields[4]) {
         return wrong(format!("{} is never due", quote(text)));
     }
     Ok(())
+}
+
+/// What stands in each field.
+const FIELDS: [(&str, &str); 5] = [
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of the month", "1 to 31"),
+    ("month", "1 to 12, or JAN to DEC"),
+    ("day of the week", "0 to 7, or SUN to SAT"),
+];
+
+/// Which field cannot be read, where it is one by itself.
+fn unread(fields: &[&str], reads: impl Fn(&str) -> bool) -> String {
+    let alone = |number: usize, field: &str| {
+        let all = (0..FIELDS.len()).map(|at| if at == number { field } else { "*" });
+        all.collect::<Vec<_>>().join(" ")
+    };
+    let fields = fields.iter().zip(FIELDS).enumerate();
+    let mut wrong = fields.filter(|(number, (field, _))| !reads(&alone(*number, field)));
+    match wrong.next() {
+        Some((_, (field, (name, range)))) => {
+            format!(": {} is no {name}, which is {range}", quote(field))
+        }
+        None => String::new(),
+    }
 }
 
 /// Whether no month that is named has a day that is: 30 February.

@@ -164,6 +164,18 @@ impl Verdict {
             Verdict::Unknown => "unknown",
         }
     }
+
+    /// The same word as people read it.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Verdict::Succeeded => "succeeded",
+            Verdict::RolledBack => "rolled back",
+            Verdict::FailedOldServing => "failed, old serving",
+            Verdict::FailedDegraded => "failed, degraded",
+            Verdict::Unknown => "unknown",
+        }
+    }
 }
 
 /// The act of moving an environment from one release to another.

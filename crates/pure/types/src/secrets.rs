@@ -322,6 +322,9 @@ pub struct SecretFile {
     pub value: Secret,
 }
 
+/// The shortest value that is masked, in bytes: a shorter one cannot be told from other text.
+pub const SHORTEST_MASKED: usize = 8;
+
 /// A value that must not appear in an instance's output: what is written there instead is `[secret NAME]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Mask {

@@ -36,7 +36,7 @@ pub use exec::{ExecCommand, ExecProgram, ExecRequest, ExecTarget, ExecView};
 pub use mistakes::{LabelView, MistakeView, Span};
 pub use output::{AuditView, EventsView, LogLine, ServiceTraffic, TrafficView};
 pub use pipelines::{PipelineRequest, PipelineRunView, VoteRequest};
-pub use policy::{PolicyView, RuleView, WaiveRequest, WaiverView};
+pub use policy::{PolicyRequest, PolicyView, RuleView, RulesOf, WaiveRequest, WaiverView};
 pub use secrets::{
     RekeyRequest, RekeyView, RotateRequest, SecretRequest, SecretSetting, SecretVersionView,
     SecretView, SecretsView,

@@ -12,11 +12,9 @@ use std::rc::Rc;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use ward_types::secrets::Mask;
+use ward_types::secrets::{Mask, SHORTEST_MASKED as SHORTEST};
 use zeroize::Zeroize as _;
 
-/// The shortest value that is masked, in bytes.
-const SHORTEST: usize = 8;
 /// Longer ones are looked for in pieces of so many bytes: no more of the output is ever held back.
 const PIECE: usize = 512;
 

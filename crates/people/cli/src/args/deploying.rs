@@ -117,6 +117,8 @@ pub(crate) enum Pipeline {
         /// Such as p3
         run: Option<PipelineRunId>,
     },
+    /// List the runs, newest first
+    List,
     /// Let a build go further, as somebody who has the role that its gate asks for
     Approve(Vote),
     /// End a run: the build goes no further

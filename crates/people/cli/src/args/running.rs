@@ -49,8 +49,8 @@ pub(crate) struct AskedRun {
     #[command(flatten)]
     pub(crate) of: OfEnv,
     /// Do not wait for its end
-    #[arg(short, long)]
-    pub(crate) detach: bool,
+    #[arg(short = 'd', long, visible_alias = "detach")]
+    pub(crate) no_wait: bool,
     #[command(flatten)]
     pub(crate) why: Why,
 }
@@ -72,6 +72,9 @@ pub(crate) enum Job {
         job: Option<Name>,
         #[command(flatten)]
         of: OfEnv,
+        /// How many runs, at most the last hundred
+        #[arg(short = 'n', long, default_value_t = 100, value_name = "RUNS")]
+        limit: usize,
     },
     /// Stop a run
     Stop {

@@ -5,7 +5,7 @@ use ward_types::access::AccessLine;
 use ward_types::time::Timestamp;
 use ward_types::view::StatusView;
 
-use super::status::moment;
+use super::status::moment_as;
 use super::{Context, Trouble, logs};
 use crate::args::Logs;
 use crate::printer::Status;
@@ -13,7 +13,7 @@ use crate::printer::Status;
 pub(super) async fn access(context: &Context, asked: &Logs) -> Result<Status, Trouble> {
     let mut path = format!("/v1/access?{}", logs::query(asked));
     if let Some(env) = &asked.env.env {
-        let env = crate::env::find(&context.client, Some(env)).await?;
+        let env = crate::env::find(context, Some(env)).await?;
         path.push_str(&format!("&env={env}"));
     }
     let status: StatusView = context.client.get("/v1/status").await?;
@@ -28,7 +28,7 @@ pub(super) async fn access(context: &Context, asked: &Logs) -> Result<Status, Tr
     while let Some(line) = lines.next::<AccessLine>().await? {
         match context.printer.is_json() {
             true => context.printer.json(&line),
-            false => context.printer.data(&sentence(&line)),
+            false => context.printer.sentence(&sentence(&line)),
         }
     }
     Ok(Status::Success)
@@ -105,7 +105,7 @@ fn time(text: &str) -> String {
         return plain(text);
     };
     let millis = u64::try_from(at.as_millisecond()).unwrap_or_default();
-    format!("{}.{:03}", moment(Timestamp(millis)), millis % 1000)
+    moment_as(Timestamp(millis), "%Y-%m-%d %H:%M:%S%.3f")
 }
 
 /// `0.31 ms`, `3.1 ms`, `310 ms`, `3.10 s`.
@@ -165,8 +165,9 @@ mod tests {
             ..AccessLine::default()
         };
         let written = written(&line);
-        let wanted = ":00.123  502  GET shop.localhost/returns/7  3.1 ms  web-r1-2 of shop/dev  127.0.0.1  tried 3 \
+        let wanted = "  502  GET shop.localhost/returns/7  3.1 ms  web-r1-2 of shop/dev  127.0.0.1  tried 3 \
                       times  upstream: The application broke off before it answered.";
+        assert!(written.contains(":00.123"), "{written}");
         assert!(written.ends_with(wanted), "{written}");
     }
 

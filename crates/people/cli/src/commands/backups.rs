@@ -20,7 +20,7 @@ pub(crate) async fn backup(
     why: String,
 ) -> Result<Status, Trouble> {
     let request = BackupRequest {
-        env: Some(crate::env::find(&context.client, env.env.as_deref()).await?),
+        env: Some(crate::env::find(context, env.env.as_deref()).await?),
         database,
         why,
     };
@@ -31,7 +31,7 @@ pub(crate) async fn backup(
 pub(crate) async fn restore(context: &Context, asked: args::Restore) -> Result<Status, Trouble> {
     let request = CreateRequest {
         name: asked.into,
-        from: crate::env::find(&context.client, asked.env.env.as_deref()).await?,
+        from: crate::env::find(context, asked.env.env.as_deref()).await?,
         hosts: ward_types::copy::HostPattern::default(),
         data: CopiedData::None,
         restores: asked.backups,
@@ -49,7 +49,7 @@ pub(crate) async fn restore(context: &Context, asked: args::Restore) -> Result<S
 }
 
 pub(crate) async fn list(context: &Context, env: &args::OfEnv) -> Result<Status, Trouble> {
-    let env = crate::env::find(&context.client, env.env.as_deref()).await?;
+    let env = crate::env::find(context, env.env.as_deref()).await?;
     let path = format!("/v1/backups?env={env}");
     let view: BackupsView = context.client.get(&path).await?;
     let printer = &context.printer;

@@ -39,7 +39,7 @@ async fn send(
     change: args::Change,
 ) -> Result<Status, Trouble> {
     let asked = change.env.env.as_deref();
-    let (env, dir) = crate::env::find_or_declared(&context.client, asked).await?;
+    let (env, dir) = crate::env::find_or_declared(context, asked).await?;
     let request = ConfigRequest {
         env: Some(env),
         expect: change.expect(),
@@ -90,7 +90,7 @@ fn parts(place: &str) -> Result<(Option<Name>, String), Trouble> {
 }
 
 async fn list(context: &Context, env: args::OfEnv) -> Result<Status, Trouble> {
-    let env = crate::env::find(&context.client, env.env.as_deref()).await?;
+    let env = crate::env::find(context, env.env.as_deref()).await?;
     let view: ConfigView = context.client.get(&format!("/v1/config?env={env}")).await?;
     let printer = &context.printer;
     if printer.is_json() {
@@ -129,7 +129,7 @@ async fn list(context: &Context, env: args::OfEnv) -> Result<Status, Trouble> {
 }
 
 async fn history(context: &Context, env: args::OfEnv) -> Result<Status, Trouble> {
-    let env = crate::env::find(&context.client, env.env.as_deref()).await?;
+    let env = crate::env::find(context, env.env.as_deref()).await?;
     let path = format!("/v1/config/history?env={env}");
     let versions: Vec<ConfigVersion> = context.client.get(&path).await?;
     let printer = &context.printer;

@@ -20,7 +20,7 @@ pub(crate) async fn exec(context: &Context, args: Exec) -> Result<Status, Troubl
         false => Disclosure::Withheld,
     };
     let request = ExecRequest {
-        env: Some(crate::env::find(&context.client, args.env.env.as_deref()).await?),
+        env: Some(crate::env::find(context, args.env.env.as_deref()).await?),
         component: args.component,
         program: ExecProgram::Named { program },
         secrets,
@@ -44,7 +44,7 @@ pub(crate) async fn database(context: &Context, db: Db) -> Result<Status, Troubl
         Db::Restore(restore) => return backups::restore(context, restore).await,
     };
     let request = ExecRequest {
-        env: Some(crate::env::find(&context.client, env.env.as_deref()).await?),
+        env: Some(crate::env::find(context, env.env.as_deref()).await?),
         component: database,
         program: ExecProgram::DatabaseShell,
         secrets: Disclosure::Given,

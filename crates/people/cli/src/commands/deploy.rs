@@ -1,5 +1,6 @@
 //! `up`, `deploy`, `rollback`, `rollforward`, `down`: what changes an environment.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ward_api::ClientError;
 use ward_api::client::Lines;
+use ward_types::id::EnvId;
 use ward_types::view::{
     Data, DeployRequest, DownRequest, EachRequest, Held, KeptDeployRequest, Others, Progress,
     RollbackRequest, StatusView, Unchanged, Until,
@@ -66,9 +68,13 @@ pub(crate) async fn deploy(context: &Context, deploy: args::Deploy) -> Result<St
         Unchanged::Keep
     };
     if let Some(build) = deploy.build {
+        let env = deploy.env.unwrap_or_else(args::dev);
+        if let Some(stack) = &build.stack {
+            context.printer.about(&EnvId::new(stack, &env));
+        }
         let request = KeptDeployRequest {
             build,
-            env: deploy.env.unwrap_or_else(args::dev),
+            env,
             why: deploy.why.text,
             unchanged,
             others: deploy.pace.others(),
@@ -120,6 +126,7 @@ pub(super) fn absolute(dir: &Path) -> Result<String, Trouble> {
 }
 
 pub(super) async fn send(context: &Context, request: &DeployRequest) -> Result<Status, Trouble> {
+    crate::env::of_folder(context, &request.dir, &request.env);
     let lines = context.client.post_lines("/v1/deploy", request).await?;
     follow(context, lines).await
 }
@@ -145,7 +152,7 @@ pub(crate) async fn go_to(
     path: &str,
     to: args::GoTo,
 ) -> Result<Status, Trouble> {
-    let env = crate::env::find(&context.client, to.env.env.as_deref()).await?;
+    let env = crate::env::find(context, to.env.env.as_deref()).await?;
     let request = RollbackRequest {
         env: Some(env),
         to: to.to,
@@ -167,7 +174,7 @@ pub(crate) async fn down(context: &Context, down: args::Down) -> Result<Status, 
         return Ok(Status::Success);
     };
     let env = match &down.env.env {
-        Some(name) => Some(crate::env::find(&context.client, Some(name)).await?),
+        Some(name) => Some(crate::env::find(context, Some(name)).await?),
         None => None,
     };
     let named = env.is_some() || !status.environments.is_empty();
@@ -246,7 +253,7 @@ fn askable(refused: &str) -> Result<(), Trouble> {
     }
     Err(Trouble::failure(
         refused.to_owned(),
-        Some("add --yes to remove the data without being asked".to_owned()),
+        Some("add --yes to go on without being asked".to_owned()),
     ))
 }
 
@@ -284,7 +291,7 @@ fn left_alone(context: &Context) -> Status {
 }
 
 pub(super) async fn follow(context: &Context, mut lines: Lines) -> Result<Status, Trouble> {
-    let mut building = String::new();
+    let mut building = BTreeSet::new();
     let mut since = Instant::now();
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
@@ -295,10 +302,13 @@ pub(super) async fn follow(context: &Context, mut lines: Lines) -> Result<Status
         let Some(progress) = progress else { break };
         match &progress {
             Progress::Output { source, .. } => {
-                if *source != building && since.elapsed() > QUIET {
-                    building.clone_from(source);
+                if since.elapsed() > QUIET && building.insert(source.clone()) {
                     context.printer.building(source);
                 }
+            }
+            Progress::Step { message, .. } => {
+                building.extend(message.strip_suffix(": building").map(str::to_owned));
+                since = Instant::now();
             }
             _ => since = Instant::now(),
         }

@@ -8,6 +8,7 @@ use super::deploy::follow;
 use super::status::moment;
 use super::{Context, Trouble};
 use crate::args;
+use crate::hints;
 use crate::printer::Status;
 
 pub(crate) async fn deployment(
@@ -61,7 +62,7 @@ async fn steer(context: &Context, steered: args::Steered, steer: Steer) -> Resul
 }
 
 async fn environment(context: &Context, of: &args::OfDeployment) -> Result<EnvId, Trouble> {
-    crate::env::find(&context.client, of.env.env.as_deref()).await
+    crate::env::find(context, of.env.env.as_deref()).await
 }
 
 fn query(env: &EnvId, of: &args::OfDeployment) -> String {
@@ -94,7 +95,7 @@ fn tell(context: &Context, detail: &DeploymentDetail) {
         .map_or(deployment.phase.clone(), |verdict| {
             ending(verdict, deployment.cancelled.as_ref())
         });
-    let data = |line: &str| context.printer.data(line);
+    let data = |line: &str| context.printer.sentence(&hints::on(&detail.env, line));
     data(&format!(
         "{} of {}   {from}to {}   {}",
         deployment.id.bold(),
@@ -148,7 +149,7 @@ fn tell(context: &Context, detail: &DeploymentDetail) {
     if let Some(failure) = &deployment.failure {
         data(&format!("  {}", failure.message));
         for line in &failure.output {
-            data(&format!("  | {line}"));
+            context.printer.data(&format!("  | {line}"));
         }
         if let Some(hint) = &failure.hint {
             data(&format!("  {hint}"));

@@ -1,6 +1,6 @@
 //! `env`: environments made, listed, given an end and deleted.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -53,8 +53,10 @@ async fn create(
     data: CopiedData,
     made: args::Made,
 ) -> Result<Status, Trouble> {
+    let from = parent(context, from).await?;
+    context.printer.about(&EnvId::new(&from.stack(), &name));
     let request = CreateRequest {
-        from: parent(context, from).await?,
+        from,
         name,
         data,
         restores: Vec::new(),
@@ -79,8 +81,17 @@ async fn declared(
     dir: Option<PathBuf>,
     made: args::Made,
 ) -> Result<Status, Trouble> {
+    let dir = deploy::absolute(&dir.unwrap_or_else(|| ".".into()))?;
+    if let Some(stack) = crate::env::lacks(Path::new(&dir), &name) {
+        let known = EnvId::new(&stack, &name);
+        let status: StatusView = context.client.get("/v1/status").await?;
+        // Of one that is there the server says what it is.
+        if status.environments.iter().all(|env| env.id != known) {
+            return Err(undeclared(&known));
+        }
+    }
     let request = DeployRequest {
-        dir: deploy::absolute(&dir.unwrap_or_else(|| ".".into()))?,
+        dir,
         env: name,
         why: made.why.text,
         unchanged: Unchanged::Keep,
@@ -96,9 +107,21 @@ async fn declared(
     deploy::send(context, &request).await
 }
 
+fn undeclared(env: &EnvId) -> Trouble {
+    let (stack, name) = (env.stack(), env.env());
+    let message = format!(
+        "the stack `{stack}` declares no environment `{name}`, and nothing says what it is a copy of"
+    );
+    let hint = format!(
+        "`ward env create {name} --from ENV` makes a copy of one that is there; or declare `[environment.{name}]` in \
+         ward.toml, and this makes it"
+    );
+    Trouble::usage(message).with(hint)
+}
+
 /// What is to be copied. Whoever slips is told what was meant, and what there is.
 async fn parent(context: &Context, asked: &str) -> Result<EnvId, Trouble> {
-    let found = crate::env::find(&context.client, Some(asked)).await;
+    let found = crate::env::named(context, Some(asked)).await;
     let known = found.as_ref().ok();
     let status: StatusView = context.client.get("/v1/status").await?;
     let there: Vec<&EnvId> = status.environments.iter().map(|env| &env.id).collect();
@@ -159,7 +182,7 @@ async fn list(context: &Context, all: bool) -> Result<Status, Trouble> {
         if let (Some(at), Some(ending)) = (env.deleted, &env.ending) {
             let (id, because) = (&env.id, because(ending));
             let line = format!("{id} was deleted on {}: {because}", moment(at));
-            context.printer.data(&line);
+            context.printer.sentence(&line);
         }
     }
     Ok(Status::Success)
@@ -206,7 +229,7 @@ fn word(standing: Standing) -> &'static str {
 }
 
 async fn show(context: &Context, asked: &str) -> Result<Status, Trouble> {
-    let env = crate::env::find(&context.client, Some(asked)).await?;
+    let env = crate::env::find(context, Some(asked)).await?;
     let path = format!("/v1/environments?env={env}");
     let view: EnvironmentsView = context.client.get(&path).await?;
     let detail = view.environments.into_iter().next();
@@ -216,7 +239,7 @@ async fn show(context: &Context, asked: &str) -> Result<Status, Trouble> {
         return Ok(Status::Success);
     }
     for line in told(&detail) {
-        context.printer.data(&line);
+        context.printer.sentence(&line);
     }
     Ok(Status::Success)
 }
@@ -365,7 +388,7 @@ pub(super) fn of_status(life: &Life) -> Vec<String> {
 }
 
 async fn extend(context: &Context, extend: args::Extend) -> Result<Status, Trouble> {
-    let env = crate::env::find(&context.client, Some(&extend.env)).await?;
+    let env = crate::env::find(context, Some(&extend.env)).await?;
     let end = match (extend.end.ttl, &extend.end.until) {
         (Some(ttl), _) => NewEnd::In(ttl),
         (None, Some(until)) => NewEnd::At(point(until)?),
@@ -386,7 +409,7 @@ async fn extend(context: &Context, extend: args::Extend) -> Result<Status, Troub
         Some(expiry) => format!("{} ends {}", detail.id, ends(expiry)),
         None => format!("{} lasts until somebody deletes it", detail.id),
     };
-    context.printer.data(&line);
+    context.printer.sentence(&line);
     Ok(Status::Success)
 }
 
@@ -409,7 +432,7 @@ fn point(text: &str) -> Result<Timestamp, Trouble> {
 
 /// Puts to sleep, or wakes.
 async fn rest(context: &Context, path: &str, nap: args::Nap) -> Result<Status, Trouble> {
-    let env = crate::env::find(&context.client, Some(&nap.env)).await?;
+    let env = crate::env::find(context, Some(&nap.env)).await?;
     let why = nap.why.text;
     let lines = context
         .client
@@ -419,7 +442,7 @@ async fn rest(context: &Context, path: &str, nap: args::Nap) -> Result<Status, T
 }
 
 async fn delete(context: &Context, asked: &str, yes: bool, why: String) -> Result<Status, Trouble> {
-    let env = crate::env::find(&context.client, Some(asked)).await?;
+    let env = crate::env::find(context, Some(asked)).await?;
     if !yes {
         let what = format!("Delete {env}, its data and its backups for good?");
         let refused = format!(

@@ -17,14 +17,12 @@ use super::environments::size;
 use super::status::moment;
 use super::{Context, Trouble, runs};
 use crate::args::{Audit, Events};
+use crate::layout;
 use crate::printer::Status;
 
 pub(crate) async fn events(context: &Context, events: Events) -> Result<Status, Trouble> {
     let env = match &events.env.env {
-        Some(name) => format!(
-            "&env={}",
-            crate::env::find(&context.client, Some(name)).await?
-        ),
+        Some(name) => format!("&env={}", crate::env::find(context, Some(name)).await?),
         None => String::new(),
     };
     let view: EventsView = context
@@ -75,36 +73,12 @@ fn show(context: &Context, record: &Record) {
     let said = format!("{env}{}{why}", sentence(&record.event));
     let indent = head.chars().count() + 2;
     let room = context.printer.width().unwrap_or(usize::MAX);
-    let lines = lines(&said, room.saturating_sub(indent).max(NARROWEST));
+    let lines = layout::lines(&said, room.saturating_sub(indent));
     context.printer.data(&format!(
         "{}  {}",
         head.dimmed(),
         lines.join(&format!("\n{:indent$}", ""))
     ));
-}
-
-/// A sentence gets at least so many columns; in a terminal that has fewer it is broken anywhere.
-const NARROWEST: usize = 24;
-
-/// The text in lines that have no more than `room` characters, broken at spaces.
-fn lines(text: &str, room: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    let mut length = 0;
-    for word in text.split_inclusive(' ') {
-        let needs = word.trim_end().chars().count();
-        match lines.last_mut() {
-            Some(line) if length + needs <= room => line.push_str(word),
-            _ => {
-                length = 0;
-                lines.push(word.to_owned());
-            }
-        }
-        length += word.chars().count();
-    }
-    lines
-        .iter()
-        .map(|line| line.trim_end().to_owned())
-        .collect()
 }
 
 fn sentence(event: &Event) -> String {
@@ -409,7 +383,7 @@ fn word(phase: &Phase) -> String {
         Phase::Rolling { stage: 0 } => "rolling".to_owned(),
         Phase::Rolling { stage } => format!("rolling: stage {}", stage + 1),
         Phase::Reverting { failure } => format!("reverting: {}", failure.message),
-        Phase::Finished { verdict, .. } => Verdict::as_str(*verdict).to_owned(),
+        Phase::Finished { verdict, .. } => Verdict::in_words(*verdict).to_owned(),
     }
 }
 
@@ -447,20 +421,5 @@ async fn verified(context: &Context) -> Result<AuditView, Trouble> {
         Ok(Some(view)) => Ok(view),
         Ok(None) => Err(not_running.into()),
         Err(refusal) => Err(Trouble::failure(refusal.message, refusal.hint)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::lines;
-
-    #[test]
-    fn sentences_are_broken_at_spaces() {
-        let text = "shop/dev release r12 recorded (1.0.12)  “because”";
-        assert_eq!(lines(text, usize::MAX), [text]);
-        let broken = ["shop/dev release r12", "recorded (1.0.12)", "“because”"];
-        assert_eq!(lines(text, 24), broken);
-        assert_eq!(lines("a 0123456789 b", 4), ["a", "0123456789", "b"]);
-        assert_eq!(lines("", 24), [""; 0]);
     }
 }

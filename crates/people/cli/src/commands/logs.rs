@@ -12,7 +12,7 @@ pub(crate) async fn logs(context: &Context, logs: Logs) -> Result<Status, Troubl
     if logs.access {
         return access::access(context, &logs).await;
     }
-    let env = crate::env::find(&context.client, logs.env.env.as_deref()).await?;
+    let env = crate::env::find(context, logs.env.env.as_deref()).await?;
     let path = format!("/v1/logs?env={env}&{}", query(&logs));
     let mut lines = context.client.get_lines(&path).await?;
     let mut any = false;
@@ -26,9 +26,10 @@ pub(crate) async fn logs(context: &Context, logs: Logs) -> Result<Status, Troubl
         }
     }
     if let (false, Some(release)) = (any, logs.release) {
-        context.printer.say(&format!(
+        let sentence = format!(
             "nothing is kept of what {release} wrote: it wrote nothing, or started no instance; `ward deployment show` says how far a deployment came"
-        ));
+        );
+        context.printer.say(&context.printer.meant(&sentence));
     }
     Ok(Status::Success)
 }

@@ -29,7 +29,7 @@ pub(crate) async fn maintenance(
         args::Maintenance::Off { of } => (of, None),
     };
     let request = MaintenanceRequest {
-        env: Some(crate::env::find(&context.client, of.env.env.as_deref()).await?),
+        env: Some(crate::env::find(context, of.env.env.as_deref()).await?),
         service: of.service,
         begin,
         why: of.why.text,

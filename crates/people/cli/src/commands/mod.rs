@@ -40,6 +40,8 @@ use crate::args::{Cli, Command};
 use crate::printer::{Printer, Status};
 
 pub(crate) use policy::until;
+#[cfg(test)]
+pub(crate) use status::columns;
 
 /// Why a command did not succeed, for a person to read.
 #[derive(Debug)]
@@ -62,6 +64,12 @@ impl Trouble {
     /// The same, with another end for the shell.
     pub(crate) fn ending_with(self, status: Status) -> Self {
         Self { status, ..self }
+    }
+
+    /// The same, with what to do next.
+    pub(crate) fn with(self, hint: String) -> Self {
+        let hint = Some(hint);
+        Self { hint, ..self }
     }
 
     /// It could not be tried.

@@ -36,6 +36,7 @@ pub(crate) async fn pipeline(context: &Context, asked: Pipeline) -> Result<Statu
             follow(context, lines).await
         }
         Pipeline::Show { run } => show(context, run).await,
+        Pipeline::List => show(context, None).await,
         Pipeline::Approve(vote) => give(context, vote, Word::Approve).await,
         Pipeline::Reject(vote) => give(context, vote, Word::Reject).await,
     }
@@ -105,14 +106,14 @@ fn detail(context: &Context, run: &PipelineRunView) {
         version,
         ..
     } = run;
-    printer.data(&format!(
+    printer.sentence(&format!(
         "{id} of the pipeline {pipeline} of {stack}: {version}"
     ));
     if let Some(provenance) = &run.provenance {
-        printer.data(&format!("made of {provenance}"));
+        printer.sentence(&format!("made of {provenance}"));
     }
-    printer.data(&format!("begun by {} on {}", run.author, moment(run.began)));
-    printer.data(&format!("{}, since {}", run.stands, moment(run.since)));
+    printer.sentence(&format!("begun by {} on {}", run.author, moment(run.began)));
+    printer.sentence(&format!("{}, since {}", run.stands, moment(run.since)));
     let ended = matches!(run.position, Position::Ended { .. });
     for (at, stage) in run.stages.iter().enumerate() {
         let release = run
@@ -146,26 +147,22 @@ fn detail(context: &Context, run: &PipelineRunView) {
         };
         let left = if ended { "not begun" } else { "to come" };
         let release = release.unwrap_or_else(|| left.to_owned());
-        printer.data(&format!("  {:<12} {release}{gate}", stage.env));
+        printer.sentence(&format!("  {:<12} {release}{gate}", stage.env));
     }
     for vote in &run.votes {
         let word = match vote.word {
             Word::Approve => "approved",
             Word::Reject => "rejected",
         };
-        let refused = vote
-            .refused
-            .as_ref()
-            .map(|why| format!(", which does not count: {} {why}", vote.by));
         let why = if vote.why.is_empty() {
             String::new()
         } else {
             format!(" “{}”", vote.why)
         };
-        printer.data(&format!(
-            "  {word} by {}{why}{}",
-            vote.by,
-            refused.unwrap_or_default()
-        ));
+        let by = &vote.by;
+        printer.sentence(&match &vote.refused {
+            None => format!("  {word} by {by}{why}"),
+            Some(refused) => format!("  not {word}: {by} {refused}{why}"),
+        });
     }
 }

@@ -54,6 +54,7 @@ fn show(context: &Context, file: &Path) -> Result<Status, Trouble> {
 async fn make(context: &Context, plan: &args::Plan) -> Result<Status, Trouble> {
     let dir = absolute(&plan.dir)?;
     platform::ensure(&context.home, &plan.addresses, &context.printer).await?;
+    crate::env::of_folder(context, &dir, &plan.env);
     let request = PlanRequest {
         dir,
         env: plan.env.clone(),
@@ -167,8 +168,8 @@ pub(crate) async fn env_diff(context: &Context, diff: &args::EnvDiff) -> Result<
 }
 
 async fn compared(context: &Context, diff: &args::EnvDiff) -> Result<Status, Trouble> {
-    let from = crate::env::find(&context.client, Some(&diff.from)).await?;
-    let to = crate::env::find(&context.client, Some(&diff.to)).await?;
+    let from = crate::env::named(context, Some(&diff.from)).await?;
+    let to = crate::env::named(context, Some(&diff.to)).await?;
     let path = format!("/v1/environments/diff?from={from}&to={to}");
     let view: EnvDiffView = context.client.get(&path).await?;
     match context.printer.is_json() {

@@ -5,7 +5,7 @@ use comfy_table::presets::NOTHING;
 use ward_types::policy::{Day, Level, Origin, Rule};
 use ward_types::time::{Millis, Timestamp};
 use ward_types::unit::parse_duration;
-use ward_types::view::{PolicyView, WaiveRequest};
+use ward_types::view::{PolicyRequest, PolicyView, RulesOf, WaiveRequest};
 
 use super::{Context, Trouble};
 use crate::args;
@@ -14,8 +14,10 @@ use crate::printer::Status;
 pub(crate) async fn policy(context: &Context, asked: args::Policy) -> Result<Status, Trouble> {
     let view = match asked {
         args::Policy::Show(of) => {
-            let env = crate::env::find(&context.client, of.env.as_deref()).await?;
-            context.client.get(&format!("/v1/policy?env={env}")).await?
+            let (env, dir) = crate::env::find_or_declared(context, of.env.as_deref()).await?;
+            let env = Some(env);
+            let request = PolicyRequest { env, dir };
+            context.client.post("/v1/policy", &request).await?
         }
         args::Policy::Waive {
             rule,
@@ -41,12 +43,13 @@ async fn waive(
     until: Option<Timestamp>,
     why: String,
 ) -> Result<PolicyView, Trouble> {
-    let env = crate::env::find(&context.client, env.env.as_deref()).await?;
+    let (env, dir) = crate::env::find_or_declared(context, env.env.as_deref()).await?;
     let request = WaiveRequest {
         env: Some(env),
         rule,
         until,
         why,
+        dir,
     };
     Ok(context.client.post("/v1/policy/waive", &request).await?)
 }
@@ -66,6 +69,15 @@ fn shown(context: &Context, view: &PolicyView) {
         table.add_row([name, level, &detail, by, &rule.about]);
     }
     context.printer.table(&table, " ");
+    match view.of {
+        RulesOf::Release => {}
+        RulesOf::File => context
+            .printer
+            .say("no release has these yet: they are the stack file's, which a deploy asks"),
+        RulesOf::Nothing => context.printer.say(
+            "there is no release yet: a deploy also asks what its stack file declares; in its folder this shows it",
+        ),
+    }
     for one in &view.waivers {
         let (rule, waiver) = (one.rule, &one.waiver);
         let holds = match one.holds {
@@ -75,7 +87,7 @@ fn shown(context: &Context, view: &PolicyView) {
         let (until, by, why) = (waiver.until, &waiver.by, &waiver.why);
         context
             .printer
-            .data(&format!("{rule} {holds} {until} by {by}: {why}"));
+            .sentence(&format!("{rule} {holds} {until} by {by}: {why}"));
     }
 }
 
@@ -91,9 +103,11 @@ pub(crate) fn until(text: &str) -> Result<Timestamp, String> {
                 i8::try_from(day.day).map_err(|_| wrong())?,
             );
             let next = day.tomorrow().map_err(|_| wrong())?;
-            next.to_zoned(jiff::tz::TimeZone::UTC)
+            let next = next.to_zoned(jiff::tz::TimeZone::UTC);
+            let next = next.map_err(|_| wrong())?.timestamp();
+            // Its last moment, so that what is said of it is the day that was typed.
+            next.checked_sub(jiff::SignedDuration::from_millis(1))
                 .map_err(|_| wrong())?
-                .timestamp()
         }
         None => {
             let Millis(span) = parse_duration(text).map_err(|_| wrong())?;
@@ -116,7 +130,7 @@ mod tests {
     fn a_day_is_meant_to_its_end() {
         assert_eq!(
             until("2026-12-31").unwrap().to_string(),
-            "2027-01-01 00:00:00 UTC"
+            "2026-12-31 23:59:59 UTC"
         );
         for bad in ["", "tomorrow", "2026-02-30", "7", "99999999999999d"] {
             assert!(until(bad).is_err(), "{bad}");

@@ -99,7 +99,7 @@ fn run(context: &Context, serve: Serve) -> Result<(), Box<dyn std::error::Error>
         if let Some(listener) = hooks {
             tokio::spawn(ward_api::hooks::serve(listener, control.clone(), ending()));
         }
-        if let Some(dir) = serve.people_dir {
+        let people = serve.people_dir.map(|dir| {
             let router = ward_api::people(control.clone());
             let ending = ending();
             tokio::spawn(async move {
@@ -107,10 +107,14 @@ fn run(context: &Context, serve: Serve) -> Result<(), Box<dyn std::error::Error>
                 if let Err(error) = people.await {
                     tracing::error!(error = chain(&error), "people cannot give their word");
                 }
-            });
-        }
+            })
+        });
         let router = ward_api::router(control.clone());
         ward_api::serve(&context.home, Admits::Owner, router, ending()).await?;
+        if let Some(people) = people {
+            // It ends for the same reason, and removes its socket.
+            people.await?;
+        }
         server.finish().await;
         Ok(())
     })

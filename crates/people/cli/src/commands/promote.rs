@@ -9,9 +9,11 @@ use crate::args::Promote;
 use crate::printer::Status;
 
 pub(crate) async fn promote(context: &Context, asked: Promote) -> Result<Status, Trouble> {
-    let from = crate::env::find(&context.client, Some(&asked.from)).await?;
+    let from = crate::env::named(context, Some(&asked.from)).await?;
+    let to = beside(&from, &asked.to)?;
+    context.printer.about(&to);
     let request = PromoteRequest {
-        to: beside(&from, &asked.to)?,
+        to,
         from,
         release: asked.release,
         why: asked.why.text,

@@ -27,7 +27,7 @@ const COLUMNS: [(&str, bool); 6] = [
 type Row = [String; COLUMNS.len()];
 
 pub(crate) async fn releases(context: &Context, env: OfEnv) -> Result<Status, Trouble> {
-    let env = crate::env::find(&context.client, env.env.as_deref()).await?;
+    let env = crate::env::find(context, env.env.as_deref()).await?;
     let releases: Vec<ReleaseView> = context
         .client
         .get(&format!("/v1/releases?env={env}"))
@@ -173,7 +173,7 @@ mod tests {
         let cells = [
             "r12 (serves)",
             "1.0.12",
-            "2026-11-21 09:02:52",
+            "2026-11-21 09:02:52Z",
             by,
             verdict,
             images,
@@ -199,12 +199,9 @@ mod tests {
 
     #[test]
     fn in_eighty_columns_the_images_give_way_and_no_word_is_broken() {
-        let short = lines(&rows("uid:0(root)", "failed_old_serving"), Some(80));
+        let short = lines(&rows("uid:0(root)", "rolled back"), Some(80));
         assert_eq!(short.len(), 2, "{short:?}");
-        assert!(
-            short[1].ends_with("uid:0(root)  failed_old_serving"),
-            "{short:?}"
-        );
+        assert!(short[1].ends_with("uid:0(root)  rolled back"), "{short:?}");
         let verdict = "cancelled by uid:1000(somebody) before it began";
         for width in [60, 76, 80, 90] {
             let rows = rows("uid:1000(somebody)", verdict);

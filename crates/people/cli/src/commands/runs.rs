@@ -19,16 +19,17 @@ const LATE: u8 = 124;
 pub(crate) async fn job(context: &Context, job: args::Job) -> Result<Status, Trouble> {
     match job {
         args::Job::List(of) => list(context, of.env.as_deref()).await,
-        args::Job::History { job, of } => {
+        args::Job::History { job, of, limit } => {
             let view = view(context, of.env.as_deref()).await?;
             let ours = |run: &RunView| job.is_none() || run.run.job == job;
             let runs: Vec<RunView> = view.runs.into_iter().filter(ours).collect();
-            history(context, &view.env, &runs);
+            let newest = &runs[runs.len().saturating_sub(limit)..];
+            history(context, &view.env, newest);
             Ok(Status::Success)
         }
         args::Job::Run { job, asked } => begin(context, What::Job(job), None, asked).await,
         args::Job::Stop { run, of, why } => {
-            let env = crate::env::find(&context.client, of.env.as_deref()).await?;
+            let env = crate::env::find(context, of.env.as_deref()).await?;
             let env = Some(env);
             let request = StopRequest {
                 env,
@@ -62,11 +63,11 @@ async fn begin(
     asked: args::AskedRun,
 ) -> Result<Status, Trouble> {
     let request = RunRequest {
-        env: Some(crate::env::find(&context.client, asked.of.env.as_deref()).await?),
+        env: Some(crate::env::find(context, asked.of.env.as_deref()).await?),
         what,
         deadline,
         why: asked.why.text,
-        until: match asked.detach {
+        until: match asked.no_wait {
             true => RunUntil::Queued,
             false => RunUntil::Ended,
         },
@@ -77,7 +78,7 @@ async fn begin(
         if context.printer.is_json() {
             context.printer.json(&progress);
         }
-        status = tell(context, progress, asked.detach).or(status);
+        status = tell(context, progress, asked.no_wait).or(status);
     }
     status.ok_or_else(|| {
         let message = "the server went away before the run had ended".to_owned();
@@ -155,7 +156,7 @@ fn last_word(context: &Context, run: &Run) -> Status {
 }
 
 async fn view(context: &Context, env: Option<&str>) -> Result<RunsView, Trouble> {
-    let env = crate::env::find(&context.client, env).await?;
+    let env = crate::env::find(context, env).await?;
     Ok(context.client.get(&format!("/v1/runs?env={env}")).await?)
 }
 
@@ -218,7 +219,7 @@ fn history(context: &Context, env: &EnvId, runs: &[RunView]) {
             run.release.to_string(),
             moment(run.requested),
             run.by.clone(),
-            took(run),
+            took(view),
             state(view),
         ]);
     }
@@ -234,9 +235,13 @@ fn shortened(text: &str) -> String {
     short
 }
 
-fn took(run: &Run) -> String {
-    let last = run.attempts.last();
-    let span = last.and_then(|last| Some(last.ended.since(last.started?)));
+fn took(view: &RunView) -> String {
+    let run = &view.run;
+    // Of all attempts, and of what was waited for in between.
+    let began = run.attempts.iter().find_map(|attempt| attempt.started);
+    let last = run.attempts.last().filter(|_| !view.open);
+    let ended = last.map(|last| last.ended);
+    let span = ended.zip(began).map(|(ended, began)| ended.since(began));
     span.map_or("-".to_owned(), seconds)
 }
 

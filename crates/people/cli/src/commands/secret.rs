@@ -111,7 +111,7 @@ async fn posted(
     change: args::Change,
 ) -> Result<Lines, Trouble> {
     let asked = change.env.env.as_deref();
-    let (env, dir) = crate::env::find_or_declared(&context.client, asked).await?;
+    let (env, dir) = crate::env::find_or_declared(context, asked).await?;
     let request = SecretRequest {
         env: Some(env),
         expect: change.expect(),
@@ -126,7 +126,7 @@ async fn posted(
 }
 
 async fn rotate(context: &Context, name: &str, change: args::Change) -> Result<Status, Trouble> {
-    let env = crate::env::find(&context.client, change.env.env.as_deref()).await?;
+    let env = crate::env::find(context, change.env.env.as_deref()).await?;
     let request = RotateRequest {
         env: Some(env),
         name: parsed(name)?,
@@ -162,7 +162,7 @@ async fn rekey(context: &Context, why: String) -> Result<Status, Trouble> {
 }
 
 async fn list(context: &Context, env: args::OfEnv) -> Result<Status, Trouble> {
-    let env = crate::env::find(&context.client, env.env.as_deref()).await?;
+    let env = crate::env::find(context, env.env.as_deref()).await?;
     let view: SecretsView = context
         .client
         .get(&format!("/v1/secrets?env={env}"))
@@ -240,7 +240,7 @@ async fn history(
     name: Option<&str>,
     env: args::OfEnv,
 ) -> Result<Status, Trouble> {
-    let env = crate::env::find(&context.client, env.env.as_deref()).await?;
+    let env = crate::env::find(context, env.env.as_deref()).await?;
     let name = name.map(parsed).transpose()?;
     let name = name.map(|name| format!("&name={name}")).unwrap_or_default();
     let path = format!("/v1/secrets/history?env={env}{name}");

@@ -218,7 +218,7 @@ async fn show(
         return Ok(Status::Success);
     }
     let source = &view.source;
-    printer.data(&format!(
+    printer.sentence(&format!(
         "{name}: {} of {}, {}",
         source.follows, view.repository, source.then
     ));
@@ -234,29 +234,29 @@ async fn show(
         }
         (None, false) => String::new(),
     };
-    printer.data(&format!("{when}{hook}"));
+    printer.sentence(&format!("{when}{hook}"));
     let (by, added) = (&source.by, moment(source.added));
-    printer.data(&format!("added by {by} on {added}"));
+    printer.sentence(&format!("added by {by} on {added}"));
     if let Some(login) = &source.login {
         let (user, version) = (&login.user, login.version);
-        printer.data(&format!(
+        printer.sentence(&format!(
             "reached as {user} with token {version}, which is sealed"
         ));
     }
     if let Some(looked) = &view.looked {
         let how = looked.trouble.as_deref().unwrap_or("it went well");
-        printer.data(&format!("last look on {}: {how}", moment(looked.at)));
+        printer.sentence(&format!("last look on {}: {how}", moment(looked.at)));
     }
     for sentence in &view.waiting {
-        printer.data(sentence);
+        printer.sentence(sentence);
     }
     for commit in view.commits.iter().take(limit) {
         let (seen, stands) = (&commit.seen, &commit.stands);
         let (id, author) = (seen.commit.id.short(), &seen.commit.author);
-        printer.data(&format!("  {id} {stands}"));
+        printer.sentence(&format!("  {id} {stands}"));
         let subject = &seen.commit.subject;
         let at = moment(seen.commit.committed);
-        printer.data(&format!("             “{subject}” by {author} on {at}"));
+        printer.sentence(&format!("             “{subject}” by {author} on {at}"));
     }
     Ok(Status::Success)
 }

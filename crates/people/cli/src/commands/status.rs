@@ -13,13 +13,14 @@ use ward_types::view::{
 
 use super::{Context, Trouble};
 use crate::args;
+use crate::hints;
 use crate::printer::{Printer, Status, seconds};
 
 pub(crate) async fn status(context: &Context, asked: args::Status) -> Result<Status, Trouble> {
     let path = match asked.env.env {
         Some(name) => format!(
             "/v1/status?env={}",
-            crate::env::find(&context.client, Some(&name)).await?
+            crate::env::find(context, Some(&name)).await?
         ),
         None => format!("/v1/status?purged={}", asked.all),
     };
@@ -45,11 +46,11 @@ fn platform(printer: &Printer, status: &StatusView) {
         "" => String::new(),
         address => format!("   metrics {address}"),
     };
-    printer.data(&format!(
+    printer.sentence(&format!(
         "ward {}   server pid {}   gateway {gateway}",
         server.version, server.pid
     ));
-    printer.data(&format!(
+    printer.sentence(&format!(
         "  http {}   https {}   registry {}{metrics}",
         server.http, server.https, server.registry
     ));
@@ -59,7 +60,7 @@ fn platform(printer: &Printer, status: &StatusView) {
     };
     let hooks = told("--hooks-addr").map(|address| format!("   webhooks {address}"));
     let people = told("--people-dir").map(|dir| format!("   everybody's socket in {dir}"));
-    printer.data(&format!(
+    printer.sentence(&format!(
         "  state {}{}{}",
         server.home,
         hooks.unwrap_or_default(),
@@ -94,26 +95,27 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
         Goal::Purged => "  purged",
     };
     printer.data("");
-    printer.data(&format!("{}   {release}{goal}", env.id.bold()));
+    printer.sentence(&format!("{}   {release}{goal}", env.id.bold()));
     let addresses = env.addresses.iter().filter(|_| env.goal == Goal::Up);
     for address in addresses {
-        printer.data(&format!("  {address}"));
+        printer.sentence(&format!("  {address}"));
     }
     for line in super::environments::of_status(&env.life) {
-        printer.data(&format!("  {line}"));
+        printer.sentence(&format!("  {line}"));
     }
     if let Some(sentence) = super::environments::asleep(&env.sleep) {
-        printer.data(&format!("  asleep {sentence}"));
+        printer.sentence(&format!("  asleep {sentence}"));
     }
     for one in &env.maintenance {
-        printer.data(&format!("  {}", super::maintenance::sentence(one).yellow()));
+        printer.sentence(&format!("  {}", super::maintenance::sentence(one).yellow()));
     }
     if let Some(outdated) = &env.outdated_config {
         let sentence = format!(
             "configuration {} is in force; the newest that was set is {} (`ward config list`)",
             outdated.in_force, outdated.newest
         );
-        printer.data(&format!("  {}", sentence.yellow()));
+        let sentence = hints::on(&env.id, &sentence);
+        printer.sentence(&format!("  {}", sentence.yellow()));
     }
     for one in &env.certificates {
         certificate(printer, one);
@@ -128,7 +130,7 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
         printer.table(&table, " ");
     }
     for volume in &env.volumes {
-        printer.data(&format!("  {}", super::volumes::sentence(volume)));
+        printer.sentence(&format!("  {}", super::volumes::sentence(volume)));
     }
     for overdue in &env.overdue_backups {
         printer.data(&format!("  {}", super::backups::line(overdue)));
@@ -142,16 +144,16 @@ fn environment(printer: &Printer, env: &EnvironmentView) {
             Some(cancelled) => format!(", cancelled by {}", cancelled.by),
             None => String::new(),
         };
-        printer.data(&format!(
+        printer.sentence(&format!(
             "  deployment {id} to {to}: {phase}, asked for {} ago{cancelled}",
             seconds(deployment.took)
         ));
     }
     for sentence in &env.waiting {
-        printer.data(&format!("  {sentence}"));
+        printer.sentence(&format!("  {}", hints::on(&env.id, sentence)));
     }
     for sentence in missing(env) {
-        printer.data(&format!("  {} {sentence}", "unprotected:".yellow()));
+        printer.sentence(&format!("  {} {sentence}", "unprotected:".yellow()));
     }
 }
 
@@ -165,15 +167,15 @@ fn certificate(printer: &Printer, one: &CertificateObserved) {
     match (&one.problem, one.until) {
         (Some(problem), Some(_)) => {
             let sentence = format!("{what}: {problem}");
-            printer.data(&format!("  {}", sentence.yellow()));
+            printer.sentence(&format!("  {}", sentence.yellow()));
         }
         (Some(problem), None) => {
             let sentence = format!("{what}: {problem}; none is in use");
-            printer.data(&format!("  {}", sentence.red()));
+            printer.sentence(&format!("  {}", sentence.red()));
         }
         (None, Some(until)) if ends_soon(one.from.unwrap_or_default(), until) => {
             let sentence = format!("{what}: ends at {until}; renew {}", one.file.display());
-            printer.data(&format!("  {}", sentence.yellow()));
+            printer.sentence(&format!("  {}", sentence.yellow()));
         }
         _ => {}
     }
@@ -261,14 +263,21 @@ pub(crate) fn columns(header: &[&str]) -> Table {
     table
 }
 
-/// A moment in the machine's own time zone.
+/// A moment in the machine's own time zone, and which that is: `2026-11-21 09:02:52Z`.
 pub(crate) fn moment(at: Timestamp) -> String {
+    moment_as(at, "%Y-%m-%d %H:%M:%S")
+}
+
+/// The same in another form, to which the time zone is added.
+pub(super) fn moment_as(at: Timestamp, form: &str) -> String {
     let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
-    match jiff::Timestamp::from_millisecond(millis) {
-        Ok(moment) => moment
-            .to_zoned(jiff::tz::TimeZone::system())
-            .strftime("%Y-%m-%d %H:%M:%S")
-            .to_string(),
-        Err(_) => at.0.to_string(),
-    }
+    let Ok(moment) = jiff::Timestamp::from_millisecond(millis) else {
+        return at.0.to_string();
+    };
+    let local = moment.to_zoned(jiff::tz::TimeZone::system());
+    let zone = match local.offset().seconds() {
+        0 => "Z",
+        _ => "%:z",
+    };
+    local.strftime(&format!("{form}{zone}")).to_string()
 }

@@ -27,7 +27,7 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(crate) async fn top(context: &Context, asked: args::Top) -> Result<Status, Trouble> {
     let path = match &asked.env.env {
         Some(name) => {
-            let env = crate::env::find(&context.client, Some(name)).await?;
+            let env = crate::env::find(context, Some(name)).await?;
             format!("/v1/traffic?env={env}")
         }
         None => "/v1/traffic".to_owned(),
@@ -86,6 +86,7 @@ struct Row {
     releases: Vec<ReleaseId>,
     healthy: u32,
     instances: u32,
+    asleep: bool,
     /// Requests that ended, per second.
     rate: f64,
     /// The part of them that the application or Ward failed, 0 to 1; none where none ended.
@@ -186,6 +187,7 @@ fn row(service: &ServiceTraffic, counted: &Counted, rate: impl Fn(u64) -> f64) -
         releases: service.releases.clone(),
         healthy: service.healthy,
         instances: service.instances,
+        asleep: service.asleep,
         rate: rate(counted.requests),
         errors: (counted.requests > 0).then_some(errors),
         p50_us: counted.head.quantile(50),
@@ -231,7 +233,10 @@ fn table(second: &Second) -> String {
                 true => "-".to_owned(),
                 false => releases.join(" "),
             },
-            format!("{}/{}", row.healthy, row.instances),
+            match row.asleep {
+                true => "asleep".to_owned(),
+                false => format!("{}/{}", row.healthy, row.instances),
+            },
             format!("{:.1}", row.rate),
             row.errors
                 .map_or("-".to_owned(), |part| format!("{:.1} %", part * 100.0)),
@@ -408,6 +413,7 @@ mod tests {
                 releases: vec![ReleaseId(1), ReleaseId(2)],
                 healthy: 3,
                 instances: 4,
+                asleep: false,
                 in_flight: 5,
                 long: 0,
             }],

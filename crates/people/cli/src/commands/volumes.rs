@@ -21,7 +21,7 @@ pub(crate) async fn volume(context: &Context, asked: args::Volume) -> Result<Sta
             yes,
             why,
         } => {
-            let env = crate::env::find(&context.client, env.env.as_deref()).await?;
+            let env = crate::env::find(context, env.env.as_deref()).await?;
             let what = format!("Put {snapshot} in the place of what its volume of {env} holds?");
             let refused =
                 "restoring replaces what the volume holds, and there is no terminal to ask at";
@@ -45,7 +45,7 @@ pub(crate) async fn volume(context: &Context, asked: args::Volume) -> Result<Sta
             yes,
             why,
         } => {
-            let env = crate::env::find(&context.client, env.env.as_deref()).await?;
+            let env = crate::env::find(context, env.env.as_deref()).await?;
             let what = format!("Delete the volume {volume} of {env} and its snapshots for good?");
             let refused = format!(
                 "deleting {volume} removes what it holds, and there is no terminal to ask at"
@@ -92,7 +92,7 @@ fn restored(context: &Context, view: &VolumesView, request: &RestoreRequest) {
 }
 
 async fn list(context: &Context, env: args::OfEnv) -> Result<Status, Trouble> {
-    let env = crate::env::find(&context.client, env.env.as_deref()).await?;
+    let env = crate::env::find(context, env.env.as_deref()).await?;
     let view: VolumesView = context
         .client
         .get(&format!("/v1/volumes?env={env}"))
@@ -139,7 +139,7 @@ async fn list(context: &Context, env: args::OfEnv) -> Result<Status, Trouble> {
 pub(crate) fn sentence(volume: &VolumeUseView) -> String {
     let (name, of) = (&volume.name, &volume.size);
     match volume.bytes {
-        None => format!("volume {name}: of {of}"),
+        None => format!("volume {name}: not measured yet, of {of}"),
         Some(bytes) if bytes > of.0 => {
             let held = size(bytes);
             let sentence = format!(

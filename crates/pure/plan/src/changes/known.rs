@@ -71,6 +71,12 @@ const TABLE: &[Known] = &[
     known("spec.region", "stack.region", Plain, Governs),
     known("spec.protected", "protected", Plain, Governs).absent("false"),
     known("spec.policy", "policy", Plain, Governs),
+    known(
+        "spec.policy.instances",
+        "policy.min_instances (how many)",
+        Plain,
+        Governs,
+    ),
     known("spec.policy.**", "policy.*", Plain, Governs),
     known("build.images.*", "service.*.image", Digest, Replaces),
     known("spec.services.*", "service.*", Plain, Starts),
@@ -361,6 +367,7 @@ const TABLE: &[Known] = &[
     )
     .absent("\"never\""),
     known("spec.volumes.*.**", "volume.*.*", Plain, Steers),
+    known("spec.jobs.*", "job.*", Plain, Released),
     known("spec.jobs.*.command", "job.*.command", Command, Released),
     known("spec.jobs.*.deadline", "job.*.deadline", Duration, Released),
     known(

@@ -21,7 +21,7 @@ pub(crate) fn check(env: &Table) -> Vec<Mistake> {
         let declared = services().any(|known| known == service);
         (!declared).then(|| {
             let message = format!(
-                "the job {} is one of {}, which is no service of this stack",
+                "the job {} runs in {}, which is no service of this stack",
                 quote(name),
                 quote(service)
             );

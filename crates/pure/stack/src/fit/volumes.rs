@@ -40,7 +40,7 @@ fn volumes(table: &Table) -> impl Iterator<Item = (&str, Span, &str, Span)> {
 
 fn taken(name: &str, (first, place): (&str, Span), (second, key): (&str, Span)) -> Mistake {
     let message = format!(
-        "the volume {} is one of {} and of {}",
+        "the volume {} belongs to {} and to {}",
         quote(name),
         quote(first),
         quote(second)

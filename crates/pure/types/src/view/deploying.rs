@@ -81,10 +81,10 @@ pub enum CancelledStage {
 }
 
 /// How a deployment ended, for people: the word of its verdict; `cancelled by uid:0(root) before it began`; or
-/// `cancelled by uid:0(root) (failed_old_serving)`. One that succeeded was cancelled too late.
+/// `cancelled by uid:0(root) (failed, old serving)`. One that succeeded was cancelled too late.
 #[must_use]
 pub fn ending(verdict: Verdict, cancelled: Option<&Cancellation>) -> String {
-    let word = verdict.as_str();
+    let word = verdict.in_words();
     match cancelled.filter(|_| verdict != Verdict::Succeeded) {
         None => word.to_owned(),
         Some(Cancellation { by, stage }) => match stage {

@@ -47,10 +47,13 @@ pub struct ServiceTraffic {
     pub service: Name,
     /// The releases in rotation.
     pub releases: Vec<ReleaseId>,
-    /// Instances that are healthy.
+    /// Instances that are healthy, without those of releases that are only kept warm.
     pub healthy: u32,
     /// Instances that there are, or should be where that is more.
     pub instances: u32,
+    /// Whether its environment sleeps: then it has none, and its first request wakes it.
+    #[serde(default)]
+    pub asleep: bool,
     /// Requests under way.
     pub in_flight: u64,
     /// Upgraded connections, event streams and gRPC calls under way.

@@ -6,7 +6,7 @@ use crate::id::EnvId;
 use crate::policy::{Level, Origin, Rule, Waiver};
 use crate::time::Timestamp;
 
-/// `GET /v1/policy?env=…`: what a plan for an environment must pass.
+/// `POST /v1/policy`: what a plan for an environment must pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyView {
     /// The environment.
@@ -15,6 +15,32 @@ pub struct PolicyView {
     pub rules: Vec<RuleView>,
     /// The waivers, also those that are over.
     pub waivers: Vec<WaiverView>,
+    /// Whose rules these are, beside the installation's.
+    #[serde(default)]
+    pub of: RulesOf,
+}
+
+/// Where the rules of an environment are from, beside those of the installation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RulesOf {
+    /// The release that serves.
+    #[default]
+    Release,
+    /// The stack file: there is no release yet.
+    File,
+    /// Nothing: there is no release yet, and no stack file was at hand. A deploy asks those of its file.
+    Nothing,
+}
+
+/// The body of `POST /v1/policy`, which changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyRequest {
+    /// The environment.
+    pub env: Option<EnvId>,
+    /// The folder of a stack file, whose rules are told where no release has any yet.
+    #[serde(default)]
+    pub dir: Option<String>,
 }
 
 /// A rule, and what becomes of a plan that breaks it.
@@ -22,7 +48,7 @@ pub struct PolicyView {
 pub struct RuleView {
     /// Which.
     pub rule: Rule,
-    /// By the release that serves and by the installation, whichever is stricter.
+    /// By the release that serves (or the stack file) and by the installation, whichever is stricter.
     pub level: Level,
     /// Who says so.
     pub origin: Origin,
@@ -55,4 +81,7 @@ pub struct WaiveRequest {
     pub until: Option<Timestamp>,
     /// Why.
     pub why: String,
+    /// As in a [`PolicyRequest`].
+    #[serde(default)]
+    pub dir: Option<String>,
 }

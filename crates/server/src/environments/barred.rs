@@ -1,0 +1,64 @@
+//! What speaks against a copy whatever is set for it first.
+
+use ward_types::copy::copied;
+use ward_types::environments::{CopiedData, CreateRequest};
+use ward_types::id::EnvId;
+use ward_types::life::Origin;
+use ward_types::release::Environment;
+use ward_types::spec::{CopyData, EnvSpec};
+
+use super::{unnamed, unserved};
+use crate::actor::{Refusal, RefusalKind};
+use crate::backups::original;
+use crate::control::Control;
+
+impl Control {
+    /// Whatever no value that is set first would change, all of it at once: who sets the secrets of a copy shall not
+    /// do so in vain.
+    pub(super) fn copy_is_barred(
+        &self,
+        request: &CreateRequest,
+        (from, env): (&EnvId, &EnvId),
+    ) -> Result<(), Refusal> {
+        let parent = self.known(from).ok_or_else(|| unserved(from))?;
+        let serves = original(&parent, &request.restores).ok_or_else(|| unserved(from))?;
+        let known = self.known(env);
+        let there = known.filter(|known| !known.is_deleted() && !known.is_bare());
+        let in_the_way = there.and_then(|known| self.makes_room(&known).err());
+        let data = match request.data {
+            CopiedData::Rows => never_gives_data(&parent, &serves.spec),
+            CopiedData::None => None,
+        };
+        let origin = origin_of_copy(&parent, request);
+        let impossible = match copied(&serves.declared(), env, &origin) {
+            Ok(spec) => self.possible(&spec, Some(&origin)).err(),
+            Err(error) => Some(unnamed(&error)),
+        };
+        let all = [in_the_way, data, impossible].into_iter().flatten();
+        all.reduce(Refusal::and).map_or(Ok(()), Err)
+    }
+}
+
+pub(super) fn origin_of_copy(parent: &Environment, request: &CreateRequest) -> Origin {
+    Origin {
+        from: parent.id.env(),
+        hosts: request.hosts.clone(),
+        sleep: request.sleep,
+        above: parent.life.origin.clone().map(Box::new),
+    }
+}
+
+/// Why an environment's rows and files are not copied as it is declared.
+pub(super) fn never_gives_data(parent: &Environment, spec: &EnvSpec) -> Option<Refusal> {
+    let (env, name) = (&parent.id, parent.id.env());
+    (spec.copy_data == CopyData::Denied).then(|| {
+        let message = format!(
+            "the data of {env} must not be copied: the release that serves there does not allow it"
+        );
+        Refusal::new(RefusalKind::Conflict, message).hint(format!(
+            "`copy_data = \"allowed\"` under [environment.{name}] in ward.toml, deployed, allows it; \
+             `ward env create NAME --from {name}` makes a copy with data of its own, which the stack's seed commands make \
+             up, and with new, empty volumes"
+        ))
+    })
+}
