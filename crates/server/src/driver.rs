@@ -266,7 +266,11 @@ impl ward_drive::World for World {
     }
 
     async fn purge(&self, env: &EnvId) -> Result<(), String> {
-        let purged = self.composer.purge(env);
-        purged.map_err(|error| causes(&error))
+        let (composer, env) = (self.composer.clone(), env.clone());
+        // It takes as long as there are files, and others have to be answered.
+        match tokio::task::spawn_blocking(move || composer.purge(&env)).await {
+            Ok(purged) => purged.map_err(|error| causes(&error)),
+            Err(error) => Err(error.to_string()),
+        }
     }
 }

@@ -64,6 +64,7 @@ fn instance(database: &Database, memory: Option<ByteSize>) -> InstanceSpec {
     let spec = DatabaseSpec {
         engine: DatabaseEngine::Postgres,
         memory,
+        backups: None,
     };
     database.instance(&spec, place)
 }

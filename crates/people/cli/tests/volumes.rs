@@ -549,12 +549,12 @@ fn begun(ward: &Ward, arguments: &[&str]) -> Child {
     quiet.spawn().unwrap()
 }
 
-const ENOUGH: &str = "mkdir /data/many && cd /data/many && seq 20000 | xargs touch";
+const FILES: &str = "mkdir /data/many && cd /data/many && seq 20000 | xargs touch";
 
 #[test]
 fn a_restore_that_is_given_up_or_asked_for_twice_loses_nothing() {
     let ward = Ward::new();
-    let id = down_with_a_snapshot(&ward, ENOUGH);
+    let id = down_with_a_snapshot(&ward, FILES);
     let restore = ["volume", "restore", &id, "--yes"];
     let mut given_up = begun(&ward, &restore);
     eventually("it copies", || restores(&ward));
@@ -593,7 +593,7 @@ fn a_restore_that_is_given_up_or_asked_for_twice_loses_nothing() {
 #[test]
 fn p4_a_server_that_is_killed_in_a_restore_leaves_the_one_or_the_other() {
     let ward = Ward::new();
-    let id = down_with_a_snapshot(&ward, ENOUGH);
+    let id = down_with_a_snapshot(&ward, FILES);
     let mut restoring = begun(&ward, &["volume", "restore", &id, "--yes"]);
     eventually("it copies", || restores(&ward));
     kill9(ward.server_pid());
