@@ -136,8 +136,8 @@ impl Control {
             let message = format!("{env} cannot be a copy of itself");
             return Err(Refusal::new(RefusalKind::Invalid, message));
         }
-        self.copy_is_barred(request, (&from, &env))?;
         self.backups_open(&from, &request.restores).await?;
+        self.copy_is_barred(request, (&from, &env))?;
         let _need = match request.data {
             CopiedData::Rows => {
                 self.has_room(&from).await?;

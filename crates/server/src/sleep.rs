@@ -72,7 +72,7 @@ impl Drop for Need {
 /// Who just copies an environment's rows.
 fn copier<'a>(state: &'a State, id: &EnvId) -> Option<&'a EnvId> {
     let mut others = state.environments.values();
-    // What comes from a backup asks nothing of it.
+    // What is restored has its rows from a backup.
     let copier = others.find(|other| {
         other.copies_data()
             && other.life.restores.is_empty()

@@ -334,6 +334,7 @@ fn an_export_that_others_use_is_not_taken_back() {
         spec: &empty,
         changes: &[],
         served,
+        region: None,
         lost,
         registry: HERE,
         today: &|_| None,

@@ -68,6 +68,7 @@ fn around(key: &Key) -> Table {
         path if path.starts_with("volume") || path.starts_with("service.*.volumes") => {
             "[volume.uploads]\nsize = '1GiB'\n"
         }
+        "database.*.backups.keep" => "backups = { every = '1d' }\n",
         _ => "",
     };
     let pipelines = match key.path {

@@ -61,8 +61,8 @@ pub(super) fn never_gives_data(parent: &Environment, spec: &EnvSpec) -> Option<R
         );
         Refusal::new(RefusalKind::Conflict, message).hint(format!(
             "`copy_data = \"allowed\"` under [environment.{name}] in ward.toml, deployed, allows it; \
-             `ward env create NAME --from {name}` makes a copy with data of its own, which the stack's seed commands \
-             make up"
+             `ward env create NAME --from {name}` makes a copy with data of its own, which the stack's seed commands make \
+             up, and with new, empty volumes"
         ))
     })
 }
