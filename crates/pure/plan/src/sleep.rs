@@ -155,12 +155,17 @@ pub(crate) fn held(scene: &Scene, since: Timestamp) -> Vec<PlannedPool> {
     held
 }
 
-/// Pools that were held and have no instance yet are held on, while it wakes.
+/// Pools that were held and have no instance yet are held on, while it wakes; of those that are to have some.
 pub(crate) fn waking(scene: &Scene, mut planned: Vec<PlannedPool>) -> Vec<PlannedPool> {
     if waking_until(scene).is_none() {
         return planned;
     }
-    for pool in planned.iter_mut().filter(|pool| pool.endpoints.is_empty()) {
+    let comes = |pool: &PlannedPool| {
+        let mut releases = scene.current().into_iter().chain(scene.rolling());
+        releases.any(|release| pools::is_reachable(scene, release, &pool.service))
+    };
+    let empty = |pool: &&mut PlannedPool| pool.endpoints.is_empty() && comes(pool);
+    for pool in planned.iter_mut().filter(empty) {
         let mut before = scene.pools().iter();
         let before = before.find(|before| before.service == pool.service);
         pool.asleep = before.and_then(|before| before.asleep);

@@ -29,7 +29,7 @@ pub(crate) fn at(scene: &Scene, rollout: &Rollout, stage: Option<u32>) -> Vec<Pl
     let pools = names.into_iter().filter_map(|name| {
         let share = stage.and_then(|stage| rollout.share(stage, name));
         match share {
-            Some(share) if share.requests == Requests::New => whole(scene, rollout.to, name),
+            Some(share) if share.requests == Requests::New => taken_over(scene, rollout, name),
             Some(share) => shared(scene, rollout, name, share),
             None => shared(scene, rollout, name, NOTHING),
         }
@@ -97,6 +97,31 @@ fn names<'a>(scene: &Scene<'a>, rollout: &Rollout) -> BTreeSet<&'a Name> {
 fn whole(scene: &Scene, release: ReleaseId, name: &Name) -> Option<PlannedPool> {
     let service = scene.service(release, name).filter(|s| s.port.is_some())?;
     Some(pools::pool(scene, release, name, service))
+}
+
+/// The new release's pool. Where that has lost instances since, those of the old one that are in rotation make up the
+/// floor of a rolling service.
+fn taken_over(scene: &Scene, rollout: &Rollout, name: &Name) -> Option<PlannedPool> {
+    let mut pool = whole(scene, rollout.to, name)?;
+    let healthy = |id: &InstanceId| pools::is_healthy(scene, id);
+    let has = pool.endpoints.iter().filter(|id| healthy(id)).count();
+    let floor = rollout.pace(name).map_or(0, |pace| pace.floor as usize);
+    let old = rollout.from.filter(|_| has < floor);
+    let old = old.and_then(|old| Some((old, scene.service(old, name)?)));
+    let old = old.map_or_else(Vec::new, |(old, service)| {
+        pools::kept(scene, old, name, service)
+    });
+    let stay = old
+        .into_iter()
+        .filter(|i| i.is_healthy() && scene.in_force(&i.facts.id));
+    let stay: Vec<_> = stay.take(floor.saturating_sub(has)).collect();
+    if !stay.is_empty() {
+        pool.endpoints.retain(healthy);
+        pool.endpoints
+            .extend(stay.into_iter().map(|i| i.facts.id.clone()));
+        pool.endpoints.sort_by_key(InstanceId::ordinal);
+    }
+    Some(pool)
 }
 
 /// The old release's pool, with what the share adds to it, or the floor. Its host names change only with

@@ -185,3 +185,14 @@ fn asleep_with(ordinal: u64) -> Case {
         ..asleep()
     }
 }
+
+#[test]
+fn where_a_gateway_holds_nothing_nothing_falls_asleep() {
+    let mut world = drowsy();
+    world.gateway.older = true;
+    world.run(10 * 60_000);
+    assert!(world.env().asleep().is_none());
+    world.gateway.older = false;
+    world.run(10 * 60_000);
+    assert!(world.env().asleep().is_some());
+}

@@ -1,7 +1,7 @@
 //! Snapshots of volumes.
 
 use ward_types::unit::ByteSize;
-use ward_types::volume::{Snapshots, VolumeSpec};
+use ward_types::volume::{Occasion, Snapshot, Snapshots, VolumeSpec};
 
 use super::*;
 
@@ -72,6 +72,36 @@ pub(super) fn snapshots() -> Vec<Wrong> {
         case
     };
     let made = number(&snapshotted());
+    let recorded = || {
+        let mut case = snapshotted();
+        let snapshot = Snapshot {
+            volume: name("uploads"),
+            at: Timestamp(0),
+            occasion: Occasion::Deployment(DeploymentId(2)),
+            release: None,
+        };
+        let number = ward_types::id::SnapshotId(made);
+        case.env.snapshots.insert(number, snapshot);
+        case
+    };
+    let migrated = || {
+        let mut case = snapshotted();
+        let snapshot = |i: &&SeenInstance| i.facts.role == Role::Snapshot;
+        let mut command = case
+            .observed
+            .instances
+            .values()
+            .find(snapshot)
+            .unwrap()
+            .clone();
+        case.observed.instances.remove(&command.facts.id);
+        command.facts.role = Role::ReleaseCommand;
+        command.facts.component = name("web");
+        command.facts.id = id(&format!("web-r2-{made}"));
+        let commanded = command.facts.id.clone();
+        case.observed.instances.insert(commanded, command);
+        case
+    };
     let next = snapshotted().ordinal;
     let start = |id: String| super::start(&id, Role::Snapshot);
     let out = "starts out of turn";
@@ -102,6 +132,18 @@ pub(super) fn snapshots() -> Vec<Wrong> {
         (
             "a second snapshot is made",
             snapshotted(),
+            vec![start(format!("uploads-r2-{next}"))],
+            out,
+        ),
+        (
+            "a snapshot is recorded a second time",
+            recorded(),
+            vec![record(made)],
+            "false snapshot",
+        ),
+        (
+            "a snapshot is made behind a release command",
+            migrated(),
             vec![start(format!("uploads-r2-{next}"))],
             out,
         ),

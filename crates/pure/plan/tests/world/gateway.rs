@@ -12,6 +12,8 @@ pub struct Gateway {
     pub table: Vec<Pool>,
     pub traffic: BTreeMap<InstanceId, Traffic>,
     pub latency: BTreeMap<InstanceId, Histogram>,
+    /// It is of a version that cannot hold requests.
+    pub older: bool,
     /// A client waits for it to wake.
     pub held: bool,
     /// From a route until it is in force.
@@ -36,7 +38,7 @@ impl Gateway {
             pools: self.table.clone(),
             traffic: self.traffic.clone(),
             latency: self.latency.clone(),
-            holds: true,
+            holds: !self.older,
             held: self.held && self.table.iter().any(|pool| pool.asleep.is_some()),
         })
     }
