@@ -8,13 +8,11 @@
 
 mod support;
 
-use std::io::Write;
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 use support::load::get;
-use support::{APP, Ward, eventually, kill9, poll};
+use support::{APP, Ward, eventually, kill9, piped, poll};
 
 const TWO: &str =
     "[environment.dev]\n[environment.prod]\nservice.web.route.host = \"prod.localhost\"";
@@ -29,22 +27,8 @@ fn body(ward: &Ward, host: &str) -> String {
 }
 
 fn sql(ward: &Ward, env: &str, statement: &str) -> String {
-    let mut command = ward.command(&["db", "psql", "db", "--env", env, "--", "-At"]);
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(statement.as_bytes())
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    let psql = ["db", "psql", "db", "--env", env, "--", "-At"];
+    piped(ward, &psql, statement).success().trim().to_owned()
 }
 
 fn shown(ward: &Ward, env: &str) -> Value {

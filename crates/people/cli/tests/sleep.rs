@@ -8,14 +8,13 @@
 
 mod support;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::load::{Answer, Connection, get};
-use support::{Ward, eventually, kill9, poll};
+use support::{Ward, eventually, kill9, piped, poll};
 
 const HOST: &str = "shop.localhost";
 /// A worker beside it, and a database of which it knows nothing.
@@ -61,15 +60,8 @@ fn ask(ward: &Ward) -> Answer {
 }
 
 fn sql(ward: &Ward, statement: &str) -> String {
-    let mut command = ward.command(&["db", "psql", "db", "--", "-At"]);
-    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = child.stderr(Stdio::piped()).spawn().unwrap();
-    let mut input = child.stdin.take().unwrap();
-    input.write_all(statement.as_bytes()).unwrap();
-    drop(input);
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    let psql = ["db", "psql", "db", "--", "-At"];
+    piped(ward, &psql, statement).success().trim().to_owned()
 }
 
 #[test]

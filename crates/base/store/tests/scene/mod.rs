@@ -52,6 +52,7 @@ pub(crate) fn recorded(env: &EnvId, id: u64) -> Event {
         seeded: false,
         copy_data: ward_types::spec::CopyData::Denied,
         sleep: None,
+        region: None,
         protected: false,
         policy: ward_types::policy::Policy::default(),
         secrets: BTreeMap::new(),
