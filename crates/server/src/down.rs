@@ -93,9 +93,11 @@ impl Control {
                 (_, false) => format!("{env} is stopped"),
                 (Goal::Purged, true) => {
                     let kept = self.known(env).filter(|env| !env.backups.all.is_empty());
-                    let kept = kept.map_or("", |_| {
-                        "; its backups stay: `ward db restore` makes a new environment of one, `ward env delete` removes \
-                         them"
+                    let kept = kept.map_or(String::new(), |_| {
+                        format!(
+                            "; its backups stay: `ward db restore` makes a new environment of one, `ward env delete {env}` \
+                             removes them"
+                        )
                     });
                     format!("{env} is stopped, its data removed{kept}")
                 }

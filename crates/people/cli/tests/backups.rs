@@ -203,7 +203,8 @@ fn p8_a_backup_counts_when_it_was_restored_and_becomes_a_new_environment() {
     let down = ward.run(&["down", "--env", "shop/dev", "--purge", "--yes"]);
     let said = down.stderr() + &down.success();
     assert!(
-        said.contains("its backups stay: `ward db restore`"),
+        said.contains("its backups stay: `ward db restore --env shop/dev` makes")
+            && said.contains("`ward env delete shop/dev` removes them"),
         "{said}"
     );
     assert_eq!(files(&ward).len(), 4);

@@ -475,8 +475,13 @@ fn a_webhook_leads_to_a_look_and_one_with_a_bad_signature_to_nothing() {
         "dev",
     ];
     let add = [&add[..], &["--poll", "24h", "--webhook"]].concat();
-    ward.run(&add)
-        .fails(1, &["takes no webhooks", "--hooks-addr"]);
+    ward.run(&add).fails(
+        1,
+        &[
+            "takes no webhooks",
+            "WARD_HOOKS_ADDR=0.0.0.0:8070 ward upgrade",
+        ],
+    );
     ward.ok(&["down"]);
     let up = ward
         .command(&["up", "--platform", "--hooks-addr", "127.0.0.1:0"])
