@@ -143,6 +143,10 @@ impl Control {
                 None => unrecorded_detail(&env),
             };
             self.measure(&mut detail).await;
+            if detail.state == Standing::Asleep {
+                let refused = self.can_wake(&env).await.err();
+                detail.cannot_wake = refused.map(|refusal| refusal.message);
+            }
             return Ok(EnvironmentsView {
                 environments: vec![detail],
             });
@@ -180,6 +184,7 @@ impl Control {
             deleted: life.deleted,
             sleeps_after: current.and_then(|release| release.spec.sleep),
             sleep: env.sleep.clone(),
+            cannot_wake: None,
             release: env.current,
             version: current.map(|release| release.build.version.clone()),
             addresses: current
@@ -285,6 +290,7 @@ fn unrecorded_detail(env: &EnvId) -> EnvironmentDetail {
         deleted: None,
         sleeps_after: None,
         sleep: Sleep::default(),
+        cannot_wake: None,
         release: None,
         version: None,
         addresses: Vec::new(),

@@ -6,6 +6,8 @@
 mod beginning;
 mod telling;
 
+pub(crate) use self::beginning::no_pipeline;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use ward_store::Log;
 use ward_types::event::Event;
 use ward_types::id::{Name, PipelineRunId};
 use ward_types::pipeline::{Check, Position, Run};
+use ward_types::policy::Violation;
 use ward_types::release::{Environment, Promoted};
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::{Held, Others, PipelineRequest, Progress, Unchanged, Until};
@@ -22,7 +25,7 @@ use crate::actor::{Actor, Refusal, RefusalKind, causes};
 use crate::clock::now;
 use crate::control::{Control, Desk};
 use crate::deploy::{Steps, Stop};
-use crate::policing::Forced;
+use crate::policing::{self, Forced};
 use crate::recording::{Offer, Terms};
 
 impl Control {
@@ -171,9 +174,9 @@ impl Control {
                 first.map_or_else(String::new, |mistake| mistake.message)
             }
             Some(Progress::Forbidden { violations, .. }) => {
-                let denied = violations.iter().find(|violation| violation.is_denied());
-                let rule = denied.map(|denied| format!("{} ({})", denied.message, denied.rule));
-                format!("its policy forbids it: {}", rule.unwrap_or_default())
+                let denied = violations.into_iter().filter(Violation::is_denied);
+                let denied: Vec<Violation> = denied.collect();
+                format!("its policy forbids it: {}", policing::all(&denied))
             }
             Some(_) => "it cannot be released".to_owned(),
         };

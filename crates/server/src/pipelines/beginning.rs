@@ -250,7 +250,7 @@ fn same_sources(first: &EnvSpec, spec: &EnvSpec) -> Result<(), Refusal> {
     Err(Refusal::new(RefusalKind::Invalid, message).hint(hint))
 }
 
-fn no_pipeline<'a>(
+pub(crate) fn no_pipeline<'a>(
     stack: &Name,
     name: &Name,
     there: impl Iterator<Item = &'a Name>,

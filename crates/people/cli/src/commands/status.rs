@@ -19,10 +19,10 @@ use crate::printer::{Printer, Status, seconds};
 pub(crate) async fn status(context: &Context, asked: args::Status) -> Result<Status, Trouble> {
     let path = match asked.env.env {
         Some(name) => format!(
-            "/v1/status?env={}",
+            "/v1/status?keys=true&env={}",
             crate::env::find(context, Some(&name)).await?
         ),
-        None => format!("/v1/status?purged={}", asked.all),
+        None => format!("/v1/status?keys=true&purged={}", asked.all),
     };
     let status: StatusView = context.client.get(&path).await?;
     if context.printer.is_json() {
@@ -31,6 +31,10 @@ pub(crate) async fn status(context: &Context, asked: args::Status) -> Result<Sta
     }
     platform(&context.printer, &status);
     log(&context.printer, &status.server);
+    if let Some(missing) = &status.server.keys {
+        let hint = missing.hint.as_deref().unwrap_or_default();
+        context.printer.warning(&missing.message, hint);
+    }
     for env in &status.environments {
         environment(&context.printer, env);
     }
