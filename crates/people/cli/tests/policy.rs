@@ -112,10 +112,7 @@ fn a_protected_environment_refuses_what_is_unsound_with_rule_place_and_way_out()
 fn all_that_stands_in_the_way_is_said_at_once_and_can_be_answered_for_before_the_first_release() {
     let ward = Ward::new();
     ward.ok(&["up", "--platform"]);
-    sound(
-        &ward,
-        "service.web.instances = 1\npolicy.database_removed = \"deny\"\nservice.web.limit = { rate = \"100/s\" }",
-    );
+    sound(&ward, "service.web.instances = 1");
     let text = fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
     let text = text.replace(", https = \"redirect\"", "");
     ward.write("ward.toml", &text);
