@@ -3,7 +3,7 @@
 //! When it falls asleep the planner decides, or a person. What wakes it is either in the log (a deployment, a run), which
 //! the planner sees, or a request that the gateway holds, or somebody at the API: both are recorded here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -117,10 +117,11 @@ impl Control {
         let control = self.clone();
         tokio::spawn(async move {
             let mut known = Answered::default();
+            let mut warned = BTreeSet::new();
             loop {
                 let (all, unable) = (&known.all, &known.unable);
                 match control.0.world.routing.calls(all, unable).await {
-                    Ok(calls) => known = control.answered(calls, &known.unable).await,
+                    Ok(calls) => known = control.answered(calls, &mut warned).await,
                     Err(_) => {
                         known = Answered::default();
                         tokio::time::sleep(ASKED_AGAIN).await;
@@ -130,15 +131,14 @@ impl Control {
         });
     }
 
-    /// Wakes those that still sleep the sleep that is meant; `before` are those that could not be woken when they were
-    /// called last.
-    async fn answered(&self, calls: Vec<Call>, before: &[Call]) -> Answered {
+    /// Wakes those that still sleep the sleep that is meant. Of one that cannot be woken the log of the server says so once.
+    async fn answered(&self, calls: Vec<Call>, warned: &mut BTreeSet<Call>) -> Answered {
         let mut answered = Answered::default();
         for call in calls {
             if self.is_meant(&call)
                 && let Err(refusal) = self.can_wake(&call.env).await
             {
-                if !before.contains(&call) {
+                if warned.insert(call.clone()) {
                     tracing::warn!(env = %call.env, error = refusal.message, "requests are refused");
                 }
                 answered.all.push(call.clone());
@@ -151,7 +151,10 @@ impl Control {
                 Ok(((), woken(&call.env, Alarm::Request, meant)))
             };
             match self.decided(&desk, &Actor::ward(), "", decide).await {
-                Ok(()) => answered.all.push(call),
+                Ok(()) => {
+                    warned.remove(&call);
+                    answered.all.push(call);
+                }
                 Err(refusal) => {
                     tracing::warn!(env = %call.env, error = refusal.message, "it is not woken; that is tried again");
                     drop(desk);
