@@ -128,6 +128,12 @@ impl Printer {
         }
     }
 
+    /// Phrases of data, as many in a line as fit.
+    pub(crate) fn phrases(&self, begin: &str, phrases: &[String]) {
+        let lines = layout::phrases(begin, phrases, self.width());
+        lines.iter().for_each(|line| self.data(line));
+    }
+
     /// A value as JSON, to standard output.
     pub(crate) fn json(&self, value: &impl Serialize) {
         match serde_json::to_string(value) {

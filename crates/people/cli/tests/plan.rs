@@ -13,7 +13,7 @@ use std::fs;
 use serde_json::Value;
 use support::load::get;
 use support::schema::Schema;
-use support::{Ran, Ward, eventually, go_on, kill9, pause};
+use support::{Ran, Ward, alive, eventually, go_on, kill9, pause};
 
 const HOST: &str = "shop.localhost";
 
@@ -146,6 +146,7 @@ fn where_no_platform_runs_a_plan_starts_none() {
     let (server, before) = (ward.server_pid(), ward.instances("web"));
     let http = ward.http();
     kill9(server);
+    eventually("it is gone", || !alive(server));
     let nothing = plan(&ward, 0, &[]);
     assert_eq!(nothing["outcome"], "nothing");
     assert_eq!(nothing["drift"], Value::Array(Vec::new()));

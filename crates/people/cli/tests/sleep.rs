@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::load::{Answer, Connection, get};
-use support::{Ward, eventually, kill9, piped, poll};
+use support::{Ward, alive, eventually, kill9, piped, poll};
 
 const HOST: &str = "shop.localhost";
 /// A worker beside it, and a database of which it knows nothing.
@@ -320,7 +320,9 @@ fn what_lacks_its_master_key_is_not_woken_and_everybody_is_told_soon() {
     let doctor = ward.run(&["doctor"]);
     assert_eq!(doctor.code(), 1, "{doctor:?}");
     assert!(doctor.stdout().contains(&needs), "{doctor:?}");
-    kill9(ward.server_pid());
+    let server = ward.server_pid();
+    kill9(server);
+    eventually("it is gone", || !alive(server));
     let doctor = ward.run(&["doctor"]);
     assert!(
         doctor.stdout().contains(&needs),
