@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
+use ward_server::once;
 use ward_types::changes::{CarryOutRequest, EnvDiffView, Keep, Outcome, PlanRequest, PlanView};
 use ward_types::view::Progress;
 
@@ -38,7 +39,8 @@ fn show(context: &Context, file: &Path) -> Result<Status, Trouble> {
         plan: Plan,
     }
     let text = text(file)?;
-    let read: File = serde_json::from_str(&text).map_err(|error| {
+    let read = once::read(&text).and_then(serde_json::from_value::<File>);
+    let read = read.map_err(|error| {
         let message = format!(
             "{} is no plan that this version of Ward can read: {error}",
             file.display()
