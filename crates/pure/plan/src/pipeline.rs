@@ -5,14 +5,14 @@
 //! any more, because somebody deployed or rolled back there meanwhile, passes nothing: what would be approved is
 //! not what was tried.
 
+mod past;
 mod words;
 
-use ward_types::event::State;
-use ward_types::id::EnvId;
 use ward_types::pipeline::{Outcome, Position, Run, Word};
-use ward_types::release::{Build, Deployment, Environment, Goal, Phase, Reason, Verdict};
+use ward_types::release::{Deployment, Environment, Goal, Phase, Reason, Verdict};
 use ward_types::time::Timestamp;
 
+pub use self::past::{Unpassed, bars, unpassed};
 pub use self::words::counts;
 
 /// What to do now about a run.
@@ -205,42 +205,6 @@ fn behind(run: &Run, stage: usize, done: Step, now: Timestamp) -> Position {
     match stage + 1 < run.stages.len() {
         true => Position::Deploying { stage: stage + 1 },
         false => ended(Outcome::Succeeded),
-    }
-}
-
-/// Why a build must not be promoted to `to` by hand: the last pipeline that it went through did not let it
-/// pass, or has not yet.
-#[must_use]
-pub fn bars(state: &State, build: &Build, to: &EnvId) -> Option<String> {
-    let same = |run: &&Run| {
-        let Build {
-            images, stack_file, ..
-        } = &run.build;
-        run.stack == to.stack() && *images == build.images && *stack_file == build.stack_file
-    };
-    let mut of_build = state.pipelines.values().rev().filter(same);
-    let run = of_build.next()?;
-    let version = &run.build.version;
-    match &run.position {
-        Position::Ended {
-            outcome: Outcome::Succeeded,
-        } => None,
-        Position::Ended { outcome } => Some(format!(
-            "{version} did not pass the pipeline {} ({}): {outcome}",
-            run.pipeline, run.id
-        )),
-        _ => {
-            let ahead = &run.stages[run.stage().min(run.stages.len())..];
-            let comes = ahead.iter().any(|stage| stage.env == to.env());
-            comes.then(|| {
-                format!(
-                    "{version} is on its way to {to} in the pipeline {} ({}): {}",
-                    run.pipeline,
-                    run.id,
-                    run.stands()
-                )
-            })
-        }
     }
 }
 

@@ -87,6 +87,7 @@ impl Control {
         });
         match source {
             Some((_, watched)) if holds => {
+                watched.taken();
                 watched.ask();
                 Ok(())
             }

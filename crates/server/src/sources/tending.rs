@@ -12,23 +12,23 @@ use ward_plan::source::{Next, Sighting, next, sighted};
 use ward_store::Log;
 use ward_types::event::Event;
 use ward_types::id::Name;
+use ward_types::policy::Violation;
 use ward_types::release::Goal;
 use ward_types::source::{CommitId, Seen, Source, Standing};
 use ward_types::view::{Looked, Progress, Pushed};
 
 use super::place::{Folder, fetch, make_ready, needed, tips};
+use super::watched::Doing;
 use super::{Watched, no_source};
 use crate::actor::{Actor, Refusal, causes};
 use crate::clock::now;
 use crate::control::Control;
 use crate::deploy::Steps;
 use crate::kept::git_refusal;
+use crate::policing;
 
 /// Before something is tried again that should not have failed.
 const AGAIN: Duration = Duration::from_secs(5);
-
-/// What is said of a source while everything is down.
-const RESTS: &str = "everything was taken down; its commits wait until something is brought up, or the platform is started again";
 
 /// Why a repository was not looked at.
 enum Trouble {
@@ -224,7 +224,7 @@ impl Control {
             let Some(source) = state.sources.get(&name) else {
                 break;
             };
-            watched.does(rests.then(|| RESTS.to_owned()));
+            watched.rests(rests);
             let again = match next(&state, source) {
                 _ if rests => None,
                 Next::Wait => {
@@ -311,12 +311,12 @@ impl Control {
             Next::Build(id) => {
                 // Where the platform is being stopped the commit waits for the next one.
                 drop(self.admit()?);
-                watched.does(Some(format!("{} is being built", id.short())));
+                watched.does(doing(id, "is being built"));
                 (id, self.commit_built(source, id, steps).await)
             }
             Next::Release(id) => {
                 drop(self.admit()?);
-                watched.does(Some(format!("{} is being released", id.short())));
+                watched.does(doing(id, "is being released"));
                 (id, self.commit_released(source, id, steps).await)
             }
         };
@@ -337,6 +337,11 @@ impl Control {
     }
 }
 
+fn doing(commit: &CommitId, what: &'static str) -> Option<Doing> {
+    let commit = commit.clone();
+    Some(Doing { commit, what })
+}
+
 /// What the log keeps of a failure: the output of a build is for those who follow it.
 fn first_line(word: &Progress) -> String {
     let line = match word {
@@ -352,9 +357,9 @@ fn first_line(word: &Progress) -> String {
             }
         }
         Progress::Forbidden { violations, .. } => {
-            let denied = violations.iter().find(|violation| violation.is_denied());
-            let rule = denied.map(|denied| format!("{} ({})", denied.message, denied.rule));
-            format!("its policy forbids it: {}", rule.unwrap_or_default())
+            let denied = violations.iter().filter(|violation| violation.is_denied());
+            let denied: Vec<Violation> = denied.cloned().collect();
+            format!("its policy forbids it: {}", policing::all(&denied))
         }
         _ => "it cannot be built".to_owned(),
     };

@@ -7,6 +7,7 @@ use tokio::sync::{Notify, OnceCell, broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use ward_types::id::Name;
 use ward_types::secret::Secret;
+use ward_types::source::CommitId;
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::{Looked, Progress};
 
@@ -14,6 +15,8 @@ use crate::control::lock;
 
 /// How much a listener may be behind; one that is further behind misses lines.
 const BEHIND: usize = 1024;
+/// What is said of a source while everything is down.
+const RESTS: &str = "everything was taken down; its commits wait until something is brought up, or the platform is started again";
 /// Between two lines of the log about webhooks that were refused.
 const TOLD_EVERY: Millis = Millis::secs(60);
 
@@ -99,13 +102,28 @@ struct Inner {
     webhook: OnceCell<Secret>,
 }
 
+/// What is just done with a commit.
+#[derive(Debug, Clone)]
+pub(super) struct Doing {
+    pub(super) commit: CommitId,
+    /// As a predicate.
+    pub(super) what: &'static str,
+}
+
+impl Doing {
+    fn sentence(&self) -> String {
+        format!("{} {}", self.commit.short(), self.what)
+    }
+}
+
 #[derive(Default)]
 struct Now {
     looked: Option<Looked>,
-    does: Option<String>,
+    does: Option<Doing>,
     refused: Option<Timestamp>,
     told: Option<Timestamp>,
     warned: Option<String>,
+    rests: bool,
 }
 
 impl Watched {
@@ -150,8 +168,17 @@ impl Watched {
         news
     }
 
-    pub(super) fn does(&self, what: Option<String>) {
+    pub(super) fn doing(&self) -> Option<Doing> {
+        lock(&self.0.now).does.clone()
+    }
+
+    pub(super) fn does(&self, what: Option<Doing>) {
         lock(&self.0.now).does = what;
+    }
+
+    /// Notes whether its commits wait because everything is down.
+    pub(super) fn rests(&self, rests: bool) {
+        lock(&self.0.now).rests = rests;
     }
 
     /// Notes that a webhook was refused. Whether that is worth a line of the log: the last was a while ago.
@@ -175,6 +202,11 @@ impl Watched {
         secret.ok().cloned()
     }
 
+    /// Notes that a webhook was taken: what was refused before it is over.
+    pub(super) fn taken(&self) {
+        lock(&self.0.now).refused = None;
+    }
+
     pub(super) fn sentences(&self) -> Vec<String> {
         let now = lock(&self.0.now);
         let refused = now.refused.map(|at| {
@@ -182,7 +214,9 @@ impl Watched {
                 "a webhook was refused at {at}: it was not signed with the secret of the source"
             )
         });
-        now.does.clone().into_iter().chain(refused).collect()
+        let does = now.does.as_ref().map(Doing::sentence);
+        let rests = now.rests.then(|| RESTS.to_owned());
+        does.into_iter().chain(rests).chain(refused).collect()
     }
 
     /// Listens from here on.
