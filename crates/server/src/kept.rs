@@ -206,7 +206,7 @@ impl Control {
             let hint = "`ward pipeline show` says more; `ward pipeline run` begins anew";
             return Err(Refusal::new(RefusalKind::Conflict, why).hint(hint).into());
         }
-        let wanted = (&offer.spec, Some(&offer.images));
+        let wanted = (&offer.spec, offer.built());
         let warned = self.permitted(actor, wanted, None, Forced::No)?;
         let terms = Terms {
             why: &request.why,

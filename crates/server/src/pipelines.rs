@@ -28,7 +28,7 @@ use crate::each::named_once;
 use crate::hosts::apart;
 use crate::kept::{declared, named};
 use crate::making::Once;
-use crate::policing::Forced;
+use crate::policing::{Forced, made_of, unmade};
 use crate::recording::{Offer, Terms, next_build, provenance_of};
 use crate::source;
 
@@ -85,7 +85,7 @@ impl Control {
         let beginning = self.beginning(&file, text, &request.pipeline).await?;
         let first = &beginning.first;
         // Before a build, so that nobody waits for one in vain; looked at again when it is released.
-        self.permitted(actor, (first, None), Some(dir), Forced::No)?;
+        self.permitted(actor, (first, unmade(&beginning.text)), Some(dir), Forced::No)?;
         alone(&self.store().state(), &beginning.stack, &request.pipeline)?;
         let building = self.0.builds.begin(&first.id, actor, admitted);
         let once = Once::default();
@@ -155,7 +155,8 @@ impl Control {
         let first = &beginning.first;
         let stack = stack_of(&file, &beginning.text)?;
         same_sources(&declared(kept, &stack)?, first)?;
-        self.permitted(actor, (first, Some(&build.images)), None, Forced::No)?;
+        let made = made_of(&build.images, &beginning.text);
+        self.permitted(actor, (first, made), None, Forced::No)?;
         self.images_ready(&first.id, &build.images).await?;
         let desk = self.desk().await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
@@ -208,9 +209,11 @@ impl Control {
             self.releasable(spec, None).await?;
             same_sources(&specs[0], spec)?;
         }
+        let mut pipeline = pipeline.clone();
+        self.asks_another(name, &mut pipeline, &specs)?;
         Ok(Beginning {
             stack: stack.name.clone(),
-            pipeline: pipeline.clone(),
+            pipeline,
             first: specs.into_iter().next().ok_or_else(|| no_stage(name))?,
             text,
         })
@@ -388,7 +391,7 @@ impl Control {
         let author = Actor {
             who: run.author.clone(),
         };
-        let wanted = (&offer.spec, Some(&offer.images));
+        let wanted = (&offer.spec, offer.built());
         self.permitted(&author, wanted, None, Forced::No)?;
         self.recorded(desk, &author, terms, offer).await?;
         self.live(&offer.spec.id);

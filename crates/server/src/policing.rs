@@ -2,6 +2,8 @@
 //!
 //! That file is read anew each time, and one that cannot be read lets nothing through: who broke it may have wanted to.
 
+mod way;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -9,7 +11,7 @@ use std::path::Path;
 
 use jiff::tz::TimeZone;
 use ward_plan::changes::{Between, changes};
-use ward_plan::policy;
+use ward_plan::policy::{self, Built};
 pub use ward_plan::policy::{Wanted, violations};
 use ward_stack::{Installation, Look};
 use ward_store::Log;
@@ -52,21 +54,27 @@ impl Control {
         &self,
         to: &Release,
         changes: &[Change],
+        built: Built<'_>,
     ) -> Result<Vec<Violation>, Refusal> {
         let id = &to.spec.id;
         let known = self.known(id);
         let serves = known.as_ref().and_then(Environment::current_release);
+        let served = serves.map(|release| &release.spec.policy);
+        let installation = self.installation()?;
+        let installation = installation.of(&id.env());
+        let policies = [Some(&to.spec.policy), served, Some(installation)];
+        let policies: Vec<&Policy> = policies.into_iter().flatten().collect();
         let wanted = policy::Wanted {
             spec: &to.spec,
             changes,
-            served: serves.map(|release| &release.spec.policy),
+            served,
             region: self.0.region.as_ref().map(Name::as_str),
             lost: &self.lost(serves, &to.spec),
             registry: &self.0.registry_address,
+            way: self.way(&to.spec, built, &policies).as_ref(),
             today: &today,
         };
-        let installation = self.installation()?;
-        let mut found = policy::violations(&wanted, installation.of(&id.env()));
+        let mut found = policy::violations(&wanted, installation);
         if let Some(env) = &known {
             policy::waive(&mut found, &env.waivers, now());
         }
@@ -80,7 +88,7 @@ impl Control {
     pub(crate) fn permitted(
         &self,
         actor: &Actor,
-        (spec, images): (&EnvSpec, Option<&BTreeMap<Name, Digest>>),
+        (spec, built): (&EnvSpec, Built<'_>),
         dir: Option<&Path>,
         forced: Forced,
     ) -> Result<Allowed, Stop> {
@@ -88,12 +96,12 @@ impl Control {
         let env = known.unwrap_or_else(|| Environment::new(spec.id.clone()));
         let from = env.current_release();
         // Before anything is built it is held against the images that there are: what is found then stays true.
-        let images = images.or(from.map(|from| &from.build.images));
+        let images = built.images.or(from.map(|from| &from.build.images));
         let images = images.cloned().unwrap_or_default();
         let offer = Offer {
             spec: spec.clone(),
             images,
-            stack_file: None,
+            stack_file: built.stack_file.map(str::to_owned),
             provenance: None,
             origin: None,
             version: None,
@@ -106,7 +114,7 @@ impl Control {
         }
         self.volumes_fit(spec)?;
         let mut warned = self.links_lead(from, spec)?;
-        let mut found = self.violations(&to, &changes)?;
+        let mut found = self.violations(&to, &changes, built)?;
         let rendered = rendered(dir, spec, &mut found);
         if found.iter().any(Violation::is_denied) {
             return Err(Stop::Word(Box::new(Progress::Forbidden {
@@ -136,9 +144,12 @@ impl Control {
         Err(Refusal::new(RefusalKind::Conflict, message).hint(way_out))
     }
 
-    /// Whether an environment may be made as a copy: what the installation asks of all holds for it, too.
+    /// Whether an environment may be made as a copy: what the installation asks of all holds for it, too. How its build
+    /// came where it serves is not asked again.
     pub(crate) fn copy_permitted(&self, release: &Release) -> Result<(), Refusal> {
-        let Some(first) = self.denied(None, release)? else {
+        let asked = |rule| !matches!(rule, Rule::Pipeline | Rule::SecondPerson);
+        let mut denied = self.denied(None, release)?;
+        let Some(first) = denied.find(|one| asked(one.rule)) else {
             return Ok(());
         };
         let (rule, message, id) = (first.rule, &first.message, &release.spec.id);
@@ -160,7 +171,7 @@ impl Control {
         from: Option<&Release>,
         to: &Release,
     ) -> Result<(), Refusal> {
-        let Some(first) = self.denied(from, to)? else {
+        let Some(first) = self.denied(from, to)?.next() else {
             return Ok(());
         };
         let (rule, message, id) = (first.rule, &first.message, &to.spec.id);
@@ -173,11 +184,15 @@ impl Control {
         Err(Refusal::new(RefusalKind::Conflict, message).hint(hint))
     }
 
-    /// What forbids it first, with nobody who answers for it.
-    fn denied(&self, from: Option<&Release>, to: &Release) -> Result<Option<Violation>, Refusal> {
+    /// What forbids it, with nobody who answers for it.
+    fn denied(
+        &self,
+        from: Option<&Release>,
+        to: &Release,
+    ) -> Result<impl Iterator<Item = Violation> + use<>, Refusal> {
         let changes = changes(Between::Releases, from, Some(to));
-        let found = self.violations(to, &changes)?;
-        Ok(found.into_iter().find(Violation::is_denied))
+        let found = self.violations(to, &changes, built(to))?;
+        Ok(found.into_iter().filter(Violation::is_denied))
     }
 
     /// Whether the data of an environment may be removed.
@@ -362,6 +377,33 @@ pub(crate) struct Allowed {
 pub(crate) enum Forced {
     No,
     Yes,
+}
+
+/// What is known of a build before it is made.
+pub(crate) fn unmade(stack_file: &str) -> Built<'_> {
+    Built {
+        images: None,
+        stack_file: Some(stack_file),
+    }
+}
+
+/// One that is made.
+pub(crate) fn made_of<'a>(
+    images: &'a BTreeMap<Name, Digest>,
+    stack_file: &'a str,
+) -> Built<'a> {
+    Built {
+        images: Some(images),
+        stack_file: Some(stack_file),
+    }
+}
+
+/// What a release's build is.
+pub(crate) fn built(release: &Release) -> Built<'_> {
+    Built {
+        images: Some(&release.build.images),
+        stack_file: release.build.stack_file.as_deref(),
+    }
 }
 
 /// The rules that are asked before what an environment holds is removed.

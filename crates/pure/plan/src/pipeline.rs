@@ -244,6 +244,12 @@ fn entitled(approval: &Approval, run: &Run, who: &str, word: Word) -> Result<(),
     }
 }
 
+/// Whether somebody is another person than the one whose run it is.
+#[must_use]
+pub fn is_another(run: &Run, who: &str) -> bool {
+    !same(who, &run.author)
+}
+
 /// Whether two are one person: a number stays who it is, whatever name the machine knows it by meanwhile.
 fn same(who: &str, other: &str) -> bool {
     id(who) == id(other)
