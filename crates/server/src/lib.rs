@@ -35,6 +35,7 @@ mod maintenance;
 mod making;
 mod measuring;
 mod moved;
+mod notices;
 mod opening;
 mod passwords;
 mod pipelines;

@@ -64,6 +64,7 @@ impl Control {
         let installation = installation.of(&id.env());
         let policies = [Some(&to.spec.policy), served, Some(installation)];
         let policies: Vec<&Policy> = policies.into_iter().flatten().collect();
+        let way = self.way(&to.spec, built, &policies);
         let wanted = policy::Wanted {
             spec: &to.spec,
             changes,
@@ -71,7 +72,7 @@ impl Control {
             region: self.0.region.as_ref().map(Name::as_str),
             lost: &self.lost(serves, &to.spec),
             registry: &self.0.registry_address,
-            way: self.way(&to.spec, built, &policies).as_ref(),
+            way: way.as_ref(),
             today: &today,
         };
         let mut found = policy::violations(&wanted, installation);

@@ -21,6 +21,15 @@ struct Report {
     backups: Vec<Missing>,
     /// Whether the log is whole; absent when there is none.
     log: Option<LogView>,
+    /// That the program which gets notices does not take them.
+    notices: Option<Untaken>,
+}
+
+/// That notices are not taken.
+#[derive(Serialize)]
+struct Untaken {
+    message: String,
+    hint: String,
 }
 
 /// That a database has no backup that is young enough.
@@ -54,6 +63,7 @@ pub(crate) async fn doctor(context: &Context) -> Result<Status, Trouble> {
         programs: programs(&context.home),
         backups: backups(context).await,
         log: log(context).await,
+        notices: notices(context).await,
     };
     if context.printer.is_json() {
         context.printer.json(&report);
@@ -66,9 +76,10 @@ pub(crate) async fn doctor(context: &Context) -> Result<Status, Trouble> {
         volumes(context);
         report.backups.iter().for_each(|one| backup(context, one));
         report.log.iter().for_each(|log| whole(context, log));
+        report.notices.iter().for_each(|one| untaken(context, one));
     }
     let altered = matches!(report.log, Some(LogView::Altered { .. }));
-    let protected = report.backups.is_empty();
+    let protected = report.backups.is_empty() && report.notices.is_none();
     Ok(if report.refused.is_none() && !altered && protected {
         Status::Success
     } else {
@@ -97,6 +108,19 @@ fn backup(context: &Context, missing: &Missing) {
     let line = format!("{word} {}: {}", missing.env, missing.message);
     context.printer.data(&line);
     remedy(context, &missing.hint);
+}
+
+/// What the server knows of notices; nothing where none runs.
+async fn notices(context: &Context) -> Option<Untaken> {
+    let status = context.client.get::<StatusView>("/v1/status").await.ok()?;
+    let (message, hint) = super::status::not_taken(status.server.notices.as_ref()?)?;
+    Some(Untaken { message, hint })
+}
+
+fn untaken(context: &Context, one: &Untaken) {
+    let word = "untold ".red().bold().to_string();
+    context.printer.data(&format!("{word} {}", one.message));
+    remedy(context, &one.hint);
 }
 
 /// What the server found; where none runs, what this process finds.
