@@ -155,6 +155,7 @@ impl Control {
                 reference: tip.reference,
                 commit: tip.commit,
                 tip: true,
+                with: None,
             })
             .collect();
         let finder = Actor::source(&source.name);
@@ -499,6 +500,7 @@ fn source_of(actor: &Actor, request: AddSource) -> Result<Source, Refusal> {
         then: request.then,
         poll: request.poll,
         webhook: request.webhook,
+        each: request.each,
         login: request.token.map(|token| Login {
             user: token.user,
             version: 1,

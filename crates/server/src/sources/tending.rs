@@ -20,7 +20,7 @@ use ward_types::view::{
     KeptDeployRequest, Looked, Others, PipelineRequest, Progress, Pushed, Unchanged, Until,
 };
 
-use super::place::{Folder, fetch, make_ready, needed, repository, tips};
+use super::place::{Folder, behind as behind_tip, fetch, make_ready, needed, repository, tips};
 use super::{Watched, no_source};
 use crate::actor::{Actor, Refusal, causes};
 use crate::clock::now;
@@ -158,22 +158,36 @@ impl Control {
         let login = self.source_login(source).await.map_err(Trouble::Token)?;
         fetch(&self.0.home, source, login.as_ref()).await?;
         let tips = tips(&self.0.home, source).await?;
+        let mut behind = Vec::new();
+        for tip in &tips {
+            let commits = behind_tip(&self.0.home, source, tip).await?;
+            behind.extend(commits.into_iter().map(|commit| Sighting {
+                reference: tip.reference.clone(),
+                commit,
+                tip: false,
+                with: Some(tip.commit.clone()),
+            }));
+        }
         let mut found = Vec::new();
         for Pushed { reference, object } in pushed {
             let commit = repository.commit(object).await?.id;
             let tip = |tip: &ward_git::Tip| tip.commit == commit && tip.reference == *reference;
-            if !tips.iter().any(tip) {
+            let known = behind.iter().any(|one| one.commit == commit);
+            if !known && !tips.iter().any(tip) {
                 found.push(Sighting {
                     reference: reference.clone(),
                     commit,
                     tip: false,
+                    with: None,
                 });
             }
         }
+        found.extend(behind);
         found.extend(tips.into_iter().map(|tip| Sighting {
             reference: tip.reference,
             commit: tip.commit,
             tip: true,
+            with: None,
         }));
         Ok(found)
     }
@@ -194,6 +208,7 @@ impl Control {
                 reference: sighting.reference,
                 at: now(),
                 by: actor.who.clone(),
+                with: sighting.with,
                 standing,
             });
         }
