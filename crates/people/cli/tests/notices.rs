@@ -77,6 +77,9 @@ fn what_people_care_for_is_told_as_the_events_show_it_and_the_end_of_an_environm
     fs::rename(ward.home().join("notify"), ward.home().join("away")).unwrap();
     waive(&ward);
     assert!(notices(&ward).is_null());
+    eventually("its place is forgotten", || {
+        !ward.home().join("notices.json").exists()
+    });
     fs::rename(ward.home().join("away"), ward.home().join("notify")).unwrap();
     ward.ok(&["policy", "enforce", "tls", "--env", "prod"]);
     eventually("it is told again", || told("policy_enforced"));
