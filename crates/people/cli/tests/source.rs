@@ -234,8 +234,8 @@ fn each_commit_that_came_is_built_where_that_is_asked_for_and_the_newest_is_rele
         ]
     );
     assert_eq!(runs(&ward).len(), 2, "none for those behind the newest");
-    let list = ward.ok(&["build", "--list"]);
-    assert!(list.contains(&work.short(&second)), "{list}");
+    let list = ward.ok(&["build", "--list", "--output", "json"]);
+    assert!(list.contains(&second), "{list}");
     ward.run(&["source", "add", "tags", work.text(), "--tag", "v*", "--each"])
         .fails(2, &["--each"]);
     ward.ok(&["audit", "verify"]);
