@@ -200,7 +200,10 @@ impl Teller {
         let oldest = events.saturating_sub(MOST_BEHIND);
         if self.next < oldest {
             let left_out = oldest - self.next;
-            tracing::warn!(events = left_out, "no notices are given of what is long ago");
+            tracing::warn!(
+                events = left_out,
+                "no notices are given of what is long ago"
+            );
             self.next = oldest;
         }
         if self.kept.is_none() {
@@ -211,7 +214,9 @@ impl Teller {
     /// What is no notice is written down with the next that is one, or with many others.
     fn passed(&mut self, seq: u64, told: bool) {
         self.next = seq + 1;
-        let far = self.kept.is_none_or(|kept| self.next >= kept + MOST_BEHIND / 10);
+        let far = self
+            .kept
+            .is_none_or(|kept| self.next >= kept + MOST_BEHIND / 10);
         if told || far {
             self.keep();
         }
@@ -243,7 +248,11 @@ mod tests {
         fs::write(&program, "").unwrap();
         assert!(teller.is_there());
         teller.catch_up(12);
-        assert_eq!(Teller::of(home.path(), 12).next, 9, "what came since it is there");
+        assert_eq!(
+            Teller::of(home.path(), 12).next,
+            9,
+            "what came since it is there"
+        );
         teller.passed(9, false);
         assert_eq!(Teller::of(home.path(), 12).next, 9);
         teller.passed(10, true);

@@ -85,7 +85,12 @@ impl Control {
         let beginning = self.beginning(&file, text, &request.pipeline).await?;
         let first = &beginning.first;
         // Before a build, so that nobody waits for one in vain; looked at again when it is released.
-        self.permitted(actor, (first, unmade(&beginning.text)), Some(dir), Forced::No)?;
+        self.permitted(
+            actor,
+            (first, unmade(&beginning.text)),
+            Some(dir),
+            Forced::No,
+        )?;
         alone(&self.store().state(), &beginning.stack, &request.pipeline)?;
         let building = self.0.builds.begin(&first.id, actor, admitted);
         let once = Once::default();

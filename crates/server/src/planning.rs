@@ -257,7 +257,12 @@ impl Control {
         })?;
         // Again, where nobody else decides: the world may have moved while its images were unpacked.
         self.stands(&plan, request.others)?;
-        let warned = self.permitted(actor, (spec, policing::built(&plan.release)), None, Forced::No)?;
+        let warned = self.permitted(
+            actor,
+            (spec, policing::built(&plan.release)),
+            None,
+            Forced::No,
+        )?;
         let terms = Terms {
             why: &request.why,
             unchanged: Unchanged::Keep,

@@ -389,10 +389,7 @@ pub(crate) fn unmade(stack_file: &str) -> Built<'_> {
 }
 
 /// One that is made.
-pub(crate) fn made_of<'a>(
-    images: &'a BTreeMap<Name, Digest>,
-    stack_file: &'a str,
-) -> Built<'a> {
+pub(crate) fn made_of<'a>(images: &'a BTreeMap<Name, Digest>, stack_file: &'a str) -> Built<'a> {
     Built {
         images: Some(images),
         stack_file: Some(stack_file),

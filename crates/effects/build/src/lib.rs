@@ -35,8 +35,8 @@ use ward_types::spec::ImageSource;
 
 pub use cache::trim_cache;
 pub use check::check;
-pub use hook::tell;
 pub use error::{Error, Result};
+pub use hook::tell;
 pub use inputs::absent_inputs;
 pub use orphans::end_orphans;
 

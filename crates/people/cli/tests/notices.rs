@@ -41,7 +41,10 @@ fn told_in(ward: &Ward, file: &str) -> Vec<(u64, String)> {
 }
 
 fn kinds(ward: &Ward, file: &str) -> Vec<String> {
-    told_in(ward, file).into_iter().map(|(_, kind)| kind).collect()
+    told_in(ward, file)
+        .into_iter()
+        .map(|(_, kind)| kind)
+        .collect()
 }
 
 fn waive(ward: &Ward) {
@@ -68,7 +71,10 @@ fn what_people_care_for_is_told_as_the_events_show_it_and_the_end_of_an_environm
         assert!(!told(on_its_way), "{on_its_way}");
     }
     let events = ward.ok(&["events", "--output", "json", "-n", "1000"]);
-    for line in fs::read_to_string(ward.home().join("told")).unwrap().lines() {
+    for line in fs::read_to_string(ward.home().join("told"))
+        .unwrap()
+        .lines()
+    {
         assert!(events.lines().any(|event| event == line), "{line}");
     }
     assert!(notices(&ward)["trouble"].is_null());
@@ -93,7 +99,11 @@ fn a_program_that_hangs_or_fails_holds_nobody_up_and_is_told_of() {
     ward.stack(r#"ANSWER = "one""#, COPIED);
     ward.ok(&["deploy", "--env", "prod"]);
     waive(&ward);
-    let says = |what: &str| notices(&ward)["trouble"].as_str().is_some_and(|said| said.contains(what));
+    let says = |what: &str| {
+        notices(&ward)["trouble"]
+            .as_str()
+            .is_some_and(|said| said.contains(what))
+    };
     eventually("it is said that it hangs", || {
         says("took longer than 10 s, and was ended")
     });

@@ -215,9 +215,12 @@ fn each_commit_that_came_is_built_where_that_is_asked_for_and_the_newest_is_rele
     let more = ["--pipeline", "delivery", "--poll", "1h", "--each"];
     ward.ok(&[&add[..], &more].concat());
     eventually("the first run is over", || {
-        runs(&ward).first().is_some_and(|run| run["position"]["at"] == "ended")
+        runs(&ward)
+            .first()
+            .is_some_and(|run| run["position"]["at"] == "ended")
     });
-    let [second, third, fourth] = ["two", "three", "four"].map(|answer| work.commit(answer, PIPELINE));
+    let [second, third, fourth] =
+        ["two", "three", "four"].map(|answer| work.commit(answer, PIPELINE));
     ward.ok(&["source", "sync", "app"]);
     assert_eq!(answers(&ward, "prod").as_deref(), Some("four"));
     let all = [&before, &first, &second, &third, &fourth];
@@ -236,8 +239,16 @@ fn each_commit_that_came_is_built_where_that_is_asked_for_and_the_newest_is_rele
     assert_eq!(runs(&ward).len(), 2, "none for those behind the newest");
     let list = ward.ok(&["build", "--list", "--output", "json"]);
     assert!(list.contains(&second), "{list}");
-    ward.run(&["source", "add", "tags", work.text(), "--tag", "v*", "--each"])
-        .fails(2, &["--each"]);
+    ward.run(&[
+        "source",
+        "add",
+        "tags",
+        work.text(),
+        "--tag",
+        "v*",
+        "--each",
+    ])
+    .fails(2, &["--each"]);
     ward.ok(&["audit", "verify"]);
 }
 

@@ -118,7 +118,8 @@ fn state(runs: impl IntoIterator<Item = Run>) -> State {
 }
 
 fn spec(policy: Policy) -> EnvSpec {
-    let text = r#"{"id": "shop/prod", "version": "1.0", "keep_warm": 0, "services": {}, "databases": {}}"#;
+    let text =
+        r#"{"id": "shop/prod", "version": "1.0", "keep_warm": 0, "services": {}, "databases": {}}"#;
     let mut spec: EnvSpec = serde_json::from_str(text).unwrap();
     spec.policy = policy;
     spec
@@ -195,7 +196,10 @@ fn what_went_around_the_gates_is_refused_with_the_way_through_them() {
     let alone = BTreeMap::from([(name("quick"), pipeline(&[("prod", Gate::default())]))]);
     let way = Way::of(&State::default(), &prod(), built, &alone);
     let found = judged(&spec(strict()), None, Some(&way));
-    assert!(found[0].way_out.contains("a stage before prod"), "{found:?}");
+    assert!(
+        found[0].way_out.contains("a stage before prod"),
+        "{found:?}"
+    );
     // Who knows of no runs says nothing.
     assert_eq!(judged(&spec(strict()), None, None), []);
     // The very change that takes the rule away is held against it.
@@ -215,7 +219,11 @@ fn a_run_brings_it_past_the_gates_and_another_than_its_author_approves() {
     assert_eq!(coming(&[vote(1, "uid:1(anna)")]), [Rule::SecondPerson]);
     assert_eq!(coming(&[vote(1, "uid:1")]), [Rule::SecondPerson]);
     assert_eq!(coming(&[vote(1, "uid:2(bob)")]), []);
-    assert_eq!(coming(&[vote(2, "uid:2(bob)")]), [Rule::SecondPerson], "behind it");
+    assert_eq!(
+        coming(&[vote(2, "uid:2(bob)")]),
+        [Rule::SecondPerson],
+        "behind it"
+    );
     let refused = Vote {
         refused: Some("no role".into()),
         ..vote(1, "uid:3")

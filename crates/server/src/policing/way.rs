@@ -5,6 +5,7 @@ use ward_store::Log;
 use ward_types::id::Name;
 use ward_types::pipeline::Pipeline;
 use ward_types::policy::{Level, Policy, Rule};
+use ward_types::release::Environment;
 use ward_types::spec::EnvSpec;
 
 use crate::actor::{Refusal, RefusalKind};
@@ -21,7 +22,11 @@ impl Control {
         built: Built<'_>,
         policies: &[&Policy],
     ) -> Option<Way> {
-        let asked = |rule| policies.iter().any(|policy| policy.level(rule) != Level::Off);
+        let asked = |rule| {
+            policies
+                .iter()
+                .any(|policy| policy.level(rule) != Level::Off)
+        };
         if !asked(Rule::Pipeline) && !asked(Rule::SecondPerson) {
             return None;
         }
@@ -46,9 +51,14 @@ impl Control {
         let installation = self.installation()?;
         let denies = |spec: &EnvSpec| {
             let known = self.known(&spec.id);
+            let known = known.as_ref();
             let waived = known.is_some_and(|env| env.waivers.of(rule, now()).is_some());
+            let serves = known.and_then(Environment::current_release);
             let policies = [&spec.policy, installation.of(&spec.id.env())];
-            !waived && policies.iter().any(|policy| policy.level(rule) == Level::Deny)
+            let mut policies = policies
+                .into_iter()
+                .chain(serves.map(|serves| &serves.spec.policy));
+            !waived && policies.any(|policy| policy.level(rule) == Level::Deny)
         };
         let asking: Vec<Name> = specs
             .iter()

@@ -91,7 +91,8 @@ pub(crate) fn not_taken(notices: &NoticesView) -> Option<(String, String)> {
     let trouble = notices.trouble.clone()?;
     let hint = match notices.left_out {
         0 => "it is tried again; mend the program, or remove it".to_owned(),
-        1 => "1 notice was never taken, `ward events` has it; mend the program, or remove it".to_owned(),
+        1 => "1 notice was never taken, `ward events` has it; mend the program, or remove it"
+            .to_owned(),
         many => format!(
             "{many} notices were never taken, `ward events` has them; mend the program, or remove it"
         ),

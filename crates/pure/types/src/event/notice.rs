@@ -28,7 +28,10 @@ impl Event {
             | Event::LogFoundAltered { .. } => true,
             Event::DeploymentMoved { phase, .. } => matches!(phase, Phase::Finished { .. }),
             Event::PipelineMoved { position, .. } => {
-                matches!(position, Position::Approving { .. } | Position::Ended { .. })
+                matches!(
+                    position,
+                    Position::Approving { .. } | Position::Ended { .. }
+                )
             }
             Event::CommitMoved { standing, .. } => matches!(standing, Standing::Failed { .. }),
             Event::RunTried { attempt, again, .. } => {
