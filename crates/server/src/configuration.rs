@@ -274,7 +274,7 @@ pub(crate) fn known_or_created(
     until: Option<Timestamp>,
     (actor, why): (&Actor, &str),
 ) -> (Environment, Vec<Event>) {
-    let known = state.environments.get(id).cloned();
+    let known = state.environment(id).cloned();
     let env = known.unwrap_or_else(|| Environment::new(id.clone()));
     if state.environments.contains_key(id) && !env.is_deleted() {
         let ends = until.filter(|_| env.is_bare());

@@ -234,7 +234,7 @@ impl Control {
     }
 
     pub(crate) fn known(&self, id: &EnvId) -> Option<Environment> {
-        self.store().state().environments.get(id).cloned()
+        self.store().state().environment(id).cloned()
     }
 
     /// The live view of an environment; its driver is started when it has none.

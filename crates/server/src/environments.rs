@@ -8,6 +8,7 @@ mod barred;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ward_stack::{Mistake, Stack};
@@ -210,8 +211,7 @@ impl Control {
             by: actor.who.clone(),
             why: request.why.clone(),
         });
-        let known = known.cloned();
-        let fresh = known.unwrap_or_else(|| Environment::new(env.clone()));
+        let fresh = known.map_or_else(|| Environment::new(env.clone()), |env| (**env).clone());
         // What people set is a part of what serves, and is copied. Secrets are not: they are set or made anew.
         let created = applied(&fresh, &events);
         events.extend(as_in(serves, parent, &created));
@@ -465,7 +465,7 @@ impl Control {
             });
         }
         let state = self.store().state();
-        let shown = |known: &&Environment| {
+        let shown = |known: &&Arc<Environment>| {
             let living = !known.is_deleted() && !self.is_gone(known);
             living || gone == Purged::Shown
         };

@@ -243,7 +243,7 @@ impl Control {
                 return;
             };
             let env = run.env(run.stage());
-            let env = env.and_then(|env| state.environments.get(&env));
+            let env = env.and_then(|env| state.environment(&env));
             let due = match pipeline::next(run, env, now()) {
                 Next::Over => return,
                 Next::Wait(due) => due,
@@ -324,7 +324,7 @@ impl Control {
             return Next::Over;
         };
         let env = run.env(run.stage());
-        let env = env.and_then(|env| state.environments.get(&env));
+        let env = env.and_then(|env| state.environment(&env));
         pipeline::next(run, env, now())
     }
 
@@ -568,7 +568,7 @@ impl Beginning {
 /// Of what serves in the first stage already it is the same build.
 fn version(state: &State, beginning: &Beginning, images: &BTreeMap<Name, Digest>) -> String {
     let first = &beginning.first;
-    let known = state.environments.get(&first.id);
+    let known = state.environment(&first.id);
     let serves = known.and_then(Environment::current_release);
     let same = |build: &Build| {
         build.images == *images && build.stack_file.as_ref() == Some(&beginning.text)

@@ -5,6 +5,7 @@
 //! its number, or collected.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ward_seal::Vault;
 use ward_store::Log;
@@ -458,15 +459,14 @@ fn to_generate(env: &Environment, spec: &EnvSpec) -> Vec<(SecretName, u32)> {
 /// What becomes of an environment by events that are not recorded yet.
 pub(crate) fn applied(env: &Environment, events: &[Event]) -> Environment {
     let mut state = State::default();
-    state.environments.insert(env.id.clone(), env.clone());
+    let shared = Arc::new(env.clone());
+    state.environments.insert(env.id.clone(), shared);
     for event in events {
         // What does not fit is refused by the log itself.
         let _ = state.apply(now(), event);
     }
-    state
-        .environments
-        .remove(&env.id)
-        .unwrap_or_else(|| env.clone())
+    let then = state.environments.remove(&env.id);
+    then.map_or_else(|| env.clone(), Arc::unwrap_or_clone)
 }
 
 /// All that a release lacks, in one refusal.

@@ -120,7 +120,7 @@ impl Control {
         for call in calls {
             let desk = self.desk().await;
             let decide = |state: &State| {
-                let env = state.environments.get(&call.env);
+                let env = state.environment(&call.env);
                 let sleeps = env.and_then(Environment::asleep);
                 let meant = sleeps.is_some_and(|asleep| asleep.since == call.asleep);
                 Ok(((), woken(&call.env, Alarm::Request, meant)))
