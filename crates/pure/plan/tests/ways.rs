@@ -313,7 +313,7 @@ fn what_serves_or_has_served_there_is_not_asked() {
         env.deployments.insert(DeploymentId(to), deployment);
     }
     let mut state = State::default();
-    state.environments.insert(prod(), env);
+    state.environments.insert(prod(), env.into());
     assert_eq!(rules(&state, 1), [], "it has served");
     assert_eq!(rules(&state, 2), [], "it serves");
     assert_eq!(rules(&state, 3), BOTH, "it never served");

@@ -84,7 +84,7 @@ impl Way {
 }
 
 fn come(state: &State, env: &EnvId, built: Built<'_>) -> Come {
-    let known = state.environments.get(env);
+    let known = state.environment(env);
     if known.is_some_and(|known| has_served(known, built)) {
         return Come::Served;
     }
