@@ -16,7 +16,8 @@ use ward_types::secret::Secret;
 use ward_types::secrets::{Origin, SHORTEST_MASKED, SecretLabel, SecretName};
 use ward_types::spec::EnvSpec;
 use ward_types::view::{
-    Others, Progress, SecretRequest, SecretSetting, SecretVersionView, SecretView, SecretsView,
+    Expect, Made, Others, Progress, SecretRequest, SecretSetting, SecretVersionView, SecretView,
+    SecretsView,
 };
 
 use crate::actor::{Actor, Refusal, RefusalKind, causes};
@@ -63,6 +64,10 @@ impl Control {
         let names: Vec<SecretName> = request.changes.iter().map(|c| c.name.clone()).collect();
         self.others_open(&id, request.others, &names).await?;
         let desk = self.desk().await;
+        if request.expect == Expect::Absent {
+            // Somebody may have made it meanwhile.
+            self.can_be_made(Some(Made { ttl: None }), &id)?;
+        }
         let env = self
             .known(&id)
             .unwrap_or_else(|| Environment::new(id.clone()));

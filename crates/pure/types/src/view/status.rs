@@ -60,6 +60,9 @@ pub struct ServerView {
     /// How notices are taken; `None`: nobody asked for any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notices: Option<NoticesView>,
+    /// What of the master keys is missing, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<KeysMissing>,
 }
 
 /// How the program takes its notices that people asked for.
@@ -71,6 +74,16 @@ pub struct NoticesView {
     /// How many were never taken since this server began.
     #[serde(default)]
     pub left_out: u64,
+}
+
+/// That a master key which something is sealed under is not to be had. No key and no value is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeysMissing {
+    /// Which is needed, and where it was looked for.
+    pub message: String,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// The answer to `POST /v1/handover`: what a server that takes over is told by variables, which no list of processes
