@@ -185,7 +185,8 @@ mod tests {
         assert!(waits.is_err(), "another sleep is not meant");
         let known = [call(7), call(9)];
         let began = tokio::time::Instant::now();
-        let beside = calls.beside(&known, &[call(7)], pending());
+        let again = [call(7)];
+        let beside = calls.beside(&known, &again, pending());
         assert_eq!(beside.await, [call(9)], "who was refused calls nobody");
         assert_eq!(began.elapsed(), OUT);
         let third = calls.call(call(7));
