@@ -36,6 +36,7 @@ mod maintenance;
 mod making;
 mod measuring;
 mod moved;
+mod notices;
 pub mod once;
 mod opening;
 mod passwords;

@@ -106,7 +106,7 @@ impl Control {
         let nothing = changes.is_empty() && env.goal == Goal::Up;
         let mut violations = match changes.is_empty() {
             true => Vec::new(),
-            false => self.violations(to, &changes)?,
+            false => self.violations(to, &changes, policing::built(to))?,
         };
         let rendered = policing::rendered(Some(dir), &to.spec, &mut violations);
         let mut notes: Vec<String> = notes(env).into_iter().chain(made_of(to)).collect();
@@ -269,7 +269,12 @@ impl Control {
         })?;
         // Again, where nobody else decides: the world may have moved while its images were unpacked.
         self.stands(&plan, request.others)?;
-        let warned = self.permitted(actor, (spec, Some(images)), None, Forced::No)?;
+        let warned = self.permitted(
+            actor,
+            (spec, policing::built(&plan.release)),
+            None,
+            Forced::No,
+        )?;
         let terms = Terms {
             why: &request.why,
             unchanged: Unchanged::Keep,

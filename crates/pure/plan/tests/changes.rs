@@ -132,6 +132,8 @@ fn rich() -> EnvSpec {
                 Freeze::try_from("2026-12-20/2027-01-05 UTC".to_owned()).unwrap(),
                 Freeze::try_from("2026-11-27/2026-11-27 Europe/Berlin".to_owned()).unwrap(),
             ],
+            pipeline: Level::Deny,
+            second_person: Level::Warn,
         },
     }
 }
