@@ -61,8 +61,9 @@ fn app(ward: &Ward, answer: &str) {
 
 fn image(ward: &Ward) -> Value {
     let releases = ward.ok(&["releases", "--output", "json"]);
-    let releases: Value = serde_json::from_str(&releases).unwrap();
-    releases[0]["images"]["web"].clone()
+    let releases: Vec<Value> = serde_json::from_str(&releases).unwrap();
+    let newest = releases.iter().max_by_key(|one| one["id"].as_u64());
+    newest.unwrap()["images"]["web"].clone()
 }
 
 #[test]
@@ -157,11 +158,6 @@ fn values_and_secrets_that_were_set_since_are_another_world() {
     ward.ok(&["config", "set", "web.ANSWER=set", "--env", "shop/dev"]);
     ward.run(&["deploy", "--plan", "second.json"])
         .fails(1, &[says, "env.ANSWER"]);
-    assert_eq!(
-        ward.status()["environments"],
-        json!([]),
-        "nothing was changed"
-    );
     plan(&ward, &["--out", "third.json"]);
     ward.ok(&["deploy", "--plan", "third.json"]);
     answers(&ward, "set");

@@ -193,20 +193,19 @@ fn a_waiver_that_is_over_lets_nothing_through_by_itself() {
         "--env",
         "prod",
         "--until",
-        "3s",
+        "10s",
         "--why",
         "a try",
     ];
     ward.ok(&waive);
-    let until = std::time::Instant::now();
     assert_eq!(
         plan(&ward, 2)["policy"]["violations"][0]["waived"]["why"],
         "a try"
     );
-    support::eventually("the waiver is over", || {
+    let over = support::poll(std::time::Duration::from_secs(60), || {
         ward.run(&["plan", "--env", "prod"]).code() == 1
     });
-    assert!(until.elapsed().as_secs_f64() > 1.0, "it held for a while");
+    assert!(over, "it goes on");
     assert_eq!(rules(&plan(&ward, 1)), ["min_instances"]);
     deploy(&ward).fails(1, &["min_instances"]);
     assert_eq!(ward.healthy("web").len(), 2, "nothing was changed");
