@@ -232,25 +232,27 @@ pub(crate) fn env_diff(printer: &Printer, diff: &EnvDiffView) {
 
 /// What two environments have of their own, but for their names.
 fn set_aside(aside: &[Change]) -> Option<String> {
-    let count = |of: fn(&str) -> bool| aside.iter().filter(|change| of(&change.path)).count();
-    let many = |count: usize, one: &str, several: &str| match count {
-        0 => None,
-        1 => Some(format!("1 {one}")),
-        many => Some(format!("{many} {several}")),
+    let many = |of: fn(&str) -> bool, one: &str, several: &str| {
+        let count = aside.iter().filter(|change| of(&change.path)).count();
+        match count {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            many => Some(format!("{many} {several}")),
+        }
     };
     let parts = [
-        many(count(|path| path.ends_with("].host")), "host", "hosts"),
+        many(|path| path.ends_with("].host"), "host", "hosts"),
         many(
-            count(|path| path.ends_with(".version")),
+            |path| path.ends_with(".version"),
             "version of a secret",
             "versions of secrets",
         ),
         many(
-            count(|path| path == "configuration"),
+            |path| path == "configuration",
             "version of the configuration",
             "versions of the configuration",
         ),
-        many(count(|path| path == "environment.seed"), "seed"),
+        many(|path| path == "environment.seed", "seed", "seeds"),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))

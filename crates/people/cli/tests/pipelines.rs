@@ -320,7 +320,7 @@ fn only_a_second_person_with_the_role_lets_it_pass_and_each_word_is_recorded() {
 fn a_check_that_takes_longer_than_it_may_is_ended_and_the_gate_not_passed() {
     let ward = Ward::new();
     let gate =
-        "[pipeline.delivery.gate.dev]\ncommand = [\"python3\", \"check.py\"]\ntimeout = \"1s\"\n";
+        "[pipeline.delivery.gate.dev]\ncommand = [\"python3\", \"check.py\"]\ntimeout = \"10s\"\n";
     declare(&ward, "good", gate);
     // What it starts is ended with it.
     let pids = ward.dir().join("pids");
@@ -333,7 +333,7 @@ fn a_check_that_takes_longer_than_it_may_is_ended_and_the_gate_not_passed() {
     let failed = run(&ward);
     failed.fails(
         1,
-        &["the check of shop/dev took longer than 1 s, and was ended"],
+        &["the check of shop/dev took longer than 10 s, and was ended"],
     );
     assert_eq!(answers(&ward, "dev").as_deref(), Some("good"));
     assert_eq!(answers(&ward, "qa"), None, "it went no further");
