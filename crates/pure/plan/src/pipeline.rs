@@ -5,11 +5,13 @@
 //! any more, because somebody deployed or rolled back there meanwhile, passes nothing: what would be approved is
 //! not what was tried.
 
-use ward_types::event::State;
-use ward_types::id::EnvId;
+mod past;
+
 use ward_types::pipeline::{Approval, By, Outcome, Position, Run, Word};
-use ward_types::release::{Build, Deployment, Environment, Goal, Phase, Reason, Verdict};
+use ward_types::release::{Deployment, Environment, Goal, Phase, Reason, Verdict};
 use ward_types::time::Timestamp;
+
+pub use self::past::{Unpassed, bars, unpassed};
 
 /// What to do now about a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -262,48 +264,13 @@ fn is(person: &str, who: &str) -> bool {
     person == id || Some(person) == name
 }
 
-/// Why a build must not be promoted to `to` by hand: the last pipeline that it went through did not let it
-/// pass, or has not yet.
-#[must_use]
-pub fn bars(state: &State, build: &Build, to: &EnvId) -> Option<String> {
-    let same = |run: &&Run| {
-        let Build {
-            images, stack_file, ..
-        } = &run.build;
-        run.stack == to.stack() && *images == build.images && *stack_file == build.stack_file
-    };
-    let mut of_build = state.pipelines.values().rev().filter(same);
-    let run = of_build.next()?;
-    let version = &run.build.version;
-    match &run.position {
-        Position::Ended {
-            outcome: Outcome::Succeeded,
-        } => None,
-        Position::Ended { outcome } => Some(format!(
-            "{version} did not pass the pipeline {} ({}): {outcome}",
-            run.pipeline, run.id
-        )),
-        _ => {
-            let ahead = &run.stages[run.stage().min(run.stages.len())..];
-            let comes = ahead.iter().any(|stage| stage.env == to.env());
-            comes.then(|| {
-                format!(
-                    "{version} is on its way to {to} in the pipeline {} ({}): {}",
-                    run.pipeline,
-                    run.id,
-                    run.stands()
-                )
-            })
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use ward_types::id::{DeploymentId, Name, PipelineRunId, ReleaseId};
+    use ward_types::id::{DeploymentId, EnvId, Name, PipelineRunId, ReleaseId};
     use ward_types::pipeline::{Check, Gate, Reached, Stage, Vote};
+    use ward_types::release::Build;
     use ward_types::time::Millis;
 
     use super::*;
@@ -313,7 +280,7 @@ mod tests {
     }
 
     /// dev with a check, qa with a soak and an approval by another of anna and uid:2, prod with nothing.
-    fn run(position: Position) -> Run {
+    pub(super) fn run(position: Position) -> Run {
         let stage = |env: &str, gate: Gate| Stage {
             env: name(env),
             gate,
@@ -361,7 +328,7 @@ mod tests {
         }
     }
 
-    fn reached(position: Position, stages: usize) -> Run {
+    pub(super) fn reached(position: Position, stages: usize) -> Run {
         let mut run = run(position);
         let one = Reached {
             release: ReleaseId(4),
@@ -493,36 +460,5 @@ mod tests {
             counts(&early, "uid:2", Word::Approve).is_err(),
             "it was not tried"
         );
-    }
-
-    #[test]
-    fn a_build_is_not_promoted_past_its_pipeline() {
-        let mut state = State::default();
-        let build = run(Position::Deploying { stage: 0 }).build;
-        let bars = |state: &State, to: &str| bars(state, &build, &EnvId::parse(to).unwrap());
-        assert_eq!(bars(&state, "shop/prod"), None);
-        state.pipelines.insert(
-            PipelineRunId(1),
-            reached(Position::Approving { stage: 1 }, 2),
-        );
-        assert!(
-            bars(&state, "shop/prod")
-                .unwrap()
-                .contains("waits for the word of a qa-lead")
-        );
-        assert_eq!(bars(&state, "shop/dev"), None);
-        assert_eq!(bars(&state, "other/prod"), None);
-        let failed = failed(
-            &reached(Position::Checking { stage: 0 }, 1),
-            "no".into(),
-            Vec::new(),
-        );
-        state.pipelines.insert(PipelineRunId(2), run(failed));
-        assert!(bars(&state, "shop/dev").unwrap().contains("did not pass"));
-        let outcome = Outcome::Succeeded;
-        state
-            .pipelines
-            .insert(PipelineRunId(3), run(Position::Ended { outcome }));
-        assert_eq!(bars(&state, "shop/prod"), None);
     }
 }
