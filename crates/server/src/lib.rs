@@ -18,6 +18,7 @@ mod configuration;
 mod control;
 mod deploy;
 mod deployments;
+mod digests;
 pub mod doctor;
 mod down;
 mod driver;

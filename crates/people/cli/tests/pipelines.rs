@@ -480,3 +480,35 @@ fn where_the_policy_asks_for_a_second_person_the_author_is_none() {
     );
     assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
 }
+
+#[test]
+fn a_check_that_takes_longer_than_it_may_is_ended_and_the_gate_not_passed() {
+    let ward = Ward::new();
+    let gate =
+        "[pipeline.delivery.gate.dev]\ncommand = [\"python3\", \"check.py\"]\ntimeout = \"10s\"\n";
+    declare(&ward, "good", gate);
+    // What it starts is ended with it.
+    let pids = ward.dir().join("pids");
+    let slow = format!(
+        "import os, subprocess, time\nchild = subprocess.Popen([\"sleep\", \"600\"])\n\
+         open({:?}, \"w\").write(f\"{{os.getpid()}} {{child.pid}}\")\ntime.sleep(600)\n",
+        pids.display()
+    );
+    ward.write("check.py", &slow);
+    let failed = run(&ward);
+    failed.fails(
+        1,
+        &["the check of shop/dev took longer than 10 s, and was ended"],
+    );
+    assert_eq!(answers(&ward, "dev").as_deref(), Some("good"));
+    assert_eq!(answers(&ward, "qa"), None, "it went no further");
+    assert_eq!(
+        shown(&ward, "p1")["position"]["outcome"]["outcome"],
+        "failed"
+    );
+    let pids = fs::read_to_string(pids).unwrap();
+    for pid in pids.split(' ') {
+        let pid: i32 = pid.parse().unwrap();
+        eventually(&format!("{pid} is gone"), || !support::alive(pid));
+    }
+}
