@@ -119,9 +119,12 @@ fn a_program_that_hangs_or_fails_holds_nobody_up_and_is_told_of() {
     // Once it works it gets what it did not take, and what came behind.
     notify(&ward, r#"cat >> "$WARD_HOME/told""#);
     let told = || kinds(&ward, "told");
-    let taken = poll(Duration::from_secs(90), || told().len() >= 2);
+    let taken = poll(Duration::from_secs(90), || told().len() >= 3);
     assert!(taken, "{:?}", notices(&ward));
-    assert_eq!(told(), ["deployment_moved", "policy_waived"]);
+    assert_eq!(
+        told(),
+        ["environment_created", "deployment_moved", "policy_waived"]
+    );
     assert!(notices(&ward)["trouble"].is_null());
 }
 
@@ -139,22 +142,27 @@ echo "$line" >> "$WARD_HOME/told""#,
     let is_told = |what: &[&str]| {
         eventually("it is told", || kinds(&ward, "told") == what);
     };
-    is_told(&["deployment_moved"]);
+    is_told(&["environment_created", "deployment_moved"]);
     fs::write(ward.home().join("hold"), "").unwrap();
     waive(&ward);
     ward.ok(&["policy", "enforce", "tls", "--env", "prod"]);
     let begun = || kinds(&ward, "begun");
-    eventually("it is begun", || begun().len() == 2);
+    eventually("it is begun", || begun().len() == 3);
     kill9(ward.server_pid());
     ward.ok(&["up", "--platform"]);
-    eventually("it is begun again", || begun().len() == 3);
-    assert_eq!(begun()[1..], ["policy_waived", "policy_waived"]);
+    eventually("it is begun again", || begun().len() == 4);
+    assert_eq!(begun()[2..], ["policy_waived", "policy_waived"]);
     fs::remove_file(ward.home().join("hold")).unwrap();
-    is_told(&["deployment_moved", "policy_waived", "policy_enforced"]);
+    is_told(&[
+        "environment_created",
+        "deployment_moved",
+        "policy_waived",
+        "policy_enforced",
+    ]);
     ward.ok(&["down"]);
     ward.ok(&["up", "--platform"]);
     waive(&ward);
-    eventually("it is told", || kinds(&ward, "told").len() == 4);
+    eventually("it is told", || kinds(&ward, "told").len() == 5);
     let seqs: Vec<u64> = told_in(&ward, "told").iter().map(|(seq, _)| *seq).collect();
     assert!(seqs.is_sorted(), "{seqs:?}");
     ward.ok(&["audit", "verify"]);

@@ -411,7 +411,7 @@ fn where_the_policy_asks_for_a_pipeline_nothing_goes_around_its_gates() {
     ward.ok(&["policy", "enforce", "pipeline", "--env", "prod"]);
     ruled(&ward, "bad", "", CHECKED);
     run(&ward).fails(1, &["the check of shop/dev was not passed"]);
-    deploy("prod").fails(1, &[around, "the installation's"]);
+    deploy("prod").fails(1, &[around, "installation's policy of prod forbids it"]);
     // A copy has what serves where it comes from.
     fs::write(ward.home().join("policy.toml"), rule).unwrap();
     ward.ok(&["env", "create", "demo", "--from", "prod"]);
