@@ -112,13 +112,12 @@ impl Control {
         let unknown = || Environment::new(id.clone());
         let known = state.environment(id).cloned();
         let env = known.unwrap_or_else(unknown);
-        let to = target(&env, direction, request.to)?;
+        let to = target(&env, direction, request.to)?.clone();
         if request.despite_schema.is_none() {
-            fits(&env, to)?;
+            fits(&env, to.id)?;
         }
-        let release = env.releases[&to].clone();
-        self.possible(&release.spec, env.life.origin.as_ref())?;
-        Ok((env, release))
+        self.possible(&to.spec, env.life.origin.as_ref())?;
+        Ok((env, to))
     }
 }
 
@@ -149,7 +148,7 @@ fn target(
     env: &Environment,
     direction: Direction,
     asked: Option<ReleaseId>,
-) -> Result<ReleaseId, Refusal> {
+) -> Result<&Release, Refusal> {
     let list = || {
         env.releases
             .keys()
@@ -164,7 +163,7 @@ fn target(
                 RefusalKind::Conflict,
                 format!("{asked} serves already"),
             )),
-            Some(_) => Ok(asked),
+            Some(release) => Ok(release),
             None if asked > ReleaseId::default() && asked < env.next_release() => {
                 Err(Refusal::new(
                     RefusalKind::NotFound,
@@ -191,6 +190,7 @@ fn target(
         Direction::Back => (env.rollback_target(), "before"),
         Direction::Forward => (env.rollforward_target(), "after"),
     };
+    let found = found.and_then(|id| env.releases.get(&id));
     found.ok_or_else(|| {
         let current = env
             .current

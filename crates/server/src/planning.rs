@@ -326,6 +326,15 @@ impl Control {
             );
             return moved(message, changes(Between::Releases, parent, current));
         }
+        let moved_by = env.moved_by();
+        if moved_by != plan.basis.moved_by {
+            let since = moved_by.map_or(String::new(), |id| format!(" since {id}"));
+            let message = format!(
+                "{} serves in {id} again{since}, and the plan was made before that",
+                name(current)
+            );
+            return moved(message, Vec::new());
+        }
         if env.goal != plan.basis.goal {
             let message = format!("{id} was asked to be {:?} since", env.goal).to_lowercase();
             return moved(message, Vec::new());
@@ -406,6 +415,7 @@ fn basis(env: &Environment) -> Basis {
         goal: env.goal,
         data: env.data,
         parent: env.current_release().cloned(),
+        moved_by: env.moved_by(),
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use ward_types::changes::{KeptPlan, PlanView};
-use ward_types::id::{Digest, Name};
+use ward_types::id::{DeploymentId, Digest, Name};
 use ward_types::life::Origin;
 use ward_types::release::{DataState, Goal, Release};
 use ward_types::time::{Millis, Timestamp};
@@ -20,6 +20,7 @@ use ward_types::time::{Millis, Timestamp};
 use crate::actor::{Refusal, RefusalKind};
 use crate::clock::now;
 use crate::images::Images;
+use crate::once;
 
 /// The number of the form of the file.
 const FORM: u64 = 1;
@@ -58,6 +59,9 @@ pub(crate) struct Basis {
     pub(crate) data: DataState,
     /// What served: the plan's parent.
     pub(crate) parent: Option<Release>,
+    /// The deployment that had brought the environment there. Who comes back to the parent later has moved, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) moved_by: Option<DeploymentId>,
 }
 
 /// The plans of a state folder.
@@ -231,10 +235,13 @@ fn opened(text: &str) -> Result<Value, Refusal> {
     if text.len() > LARGEST {
         return Err(refused("the file is too large to be a plan"));
     }
-    let file: Value = serde_json::from_str(text).map_err(|error| {
-        refused(&format!(
+    let file: Value = once::read(text).map_err(|error| match error.is_data() {
+        true => refused(&format!(
+            "the plan file was changed after it was written: {error}"
+        )),
+        false => refused(&format!(
             "the file is no plan, or was cut or changed: it is not JSON ({error})"
-        ))
+        )),
     })?;
     match &file["ward_plan"] {
         Value::Null => Err(refused(
@@ -329,6 +336,7 @@ mod tests {
                 goal: Goal::Up,
                 data: DataState::New,
                 parent: None,
+                moved_by: None,
             },
             origin: None,
             release: Release {
@@ -392,6 +400,7 @@ mod tests {
             "null",
             "\"x\"",
             "{\"ward_plan\": []}",
+            "{\"ward_plan\": 1, \"ward_plan\": 1}",
             &deep,
             &nothing,
         ];

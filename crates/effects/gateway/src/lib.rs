@@ -95,6 +95,7 @@ mod upstream;
 mod websocket;
 mod worker;
 
+pub use admission::Origin;
 pub use limits::Limits;
 pub use origin::Balancers;
 pub use process::{Options, run};

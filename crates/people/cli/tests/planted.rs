@@ -36,6 +36,12 @@ def say():
         print("header:", base64.b64encode(b"user:" + raw).decode())
         print("query:", urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value))
         print("hex:", raw.hex(), json.dumps({"value": value}))
+        print("all of it:", "".join("%%%02x" % byte for byte in raw), urllib.parse.quote(value))
+        print("file:\n" + base64.encodebytes(b'{"key": "' + raw + b'"}').decode())
+        url = base64.urlsafe_b64encode(b"key=" + raw).decode().rstrip("=")
+        print("\r\n".join(url[at:at + 76] for at in range(0, len(url), 76)))
+        for line in value.splitlines():
+            print("colours:", line[:5] + "\x1b[1;31m" + line[5:9] + "\x1b[0m" + line[9:])
         print("error: cannot open postgres://app:" + value + "@db", file=sys.stderr)
         for at in range(0, len(value), 3):
             sys.stdout.write(value[at:at + 3]); sys.stdout.flush()
@@ -74,11 +80,29 @@ fn planted() -> Vec<(String, String)> {
 
 /// What a search looks for: the lines of a value, and its other forms.
 fn needles(value: &str) -> Vec<Vec<u8>> {
-    let mut needles: Vec<Vec<u8>> = value
-        .lines()
-        .filter(|line| !line.starts_with("-----"))
-        .map(|line| line.as_bytes().to_vec())
-        .collect();
+    let lines = value.lines().filter(|line| !line.starts_with("-----"));
+    let lines: Vec<&str> = lines.collect();
+    let mut needles: Vec<Vec<u8>> = lines.iter().map(|line| line.as_bytes().to_vec()).collect();
+    for line in lines.iter().filter(|line| line.is_ascii()) {
+        let (head, rest) = line.split_at(5);
+        let (middle, tail) = rest.split_at(4);
+        let coloured = format!("{head}\x1b[1;31m{middle}\x1b[0m{tail}");
+        needles.push(coloured.into_bytes());
+    }
+    let all = value.bytes().map(|byte| format!("%{byte:02x}"));
+    needles.push(all.collect::<String>().into_bytes());
+    // Whole lines of a value that was encoded with what stood around it, and cut at 76 letters.
+    for around in [format!("{{\"key\": \"{value}\"}}"), format!("key={value}")] {
+        let letters = base64(around.as_bytes());
+        let lines = letters.as_bytes().chunks_exact(76).skip(1).take(2);
+        needles.extend(lines.clone().map(<[u8]>::to_vec));
+        let url_safe = |byte: &u8| match byte {
+            b'+' => b'-',
+            b'/' => b'_',
+            other => *other,
+        };
+        needles.extend(lines.map(|line| line.iter().map(url_safe).collect()));
+    }
     needles.push(hex(value).into_bytes());
     needles.push(
         base64(value.as_bytes())

@@ -621,7 +621,7 @@ pub const KEYS: &[Key] = &[
         .about("The role, declared under `role`.")
         .same_everywhere(),
     Key::new("pipeline.*.gate.*.approve.by", text(Rule::Choice(&["anybody", "another"])), Need::Default(r#""anybody""#), r#""another""#)
-        .about("`\"another\"`: not the one who started the run; a second person has to have seen it.")
+        .about("`\"another\"`: not the one who started the run, nor whom the commit names as its author; a second person has to have seen it.")
         .same_everywhere(),
 
     Key::new("role", Kind::Each(100), Need::Optional, r#"{ qa-lead = { people = ["uid:1000", "anna"] } }"#)

@@ -220,6 +220,15 @@ pub struct Deployment {
     pub phase: Phase,
 }
 
+impl Deployment {
+    /// Whether it ended well.
+    #[must_use]
+    pub fn succeeded(&self) -> bool {
+        let succeeded = Verdict::Succeeded;
+        matches!(self.phase, Phase::Finished { verdict, .. } if verdict == succeeded)
+    }
+}
+
 /// That a deployment's release takes requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Served {
@@ -410,6 +419,14 @@ impl Environment {
             .copied()
             .unwrap_or_default()
             .next()
+    }
+
+    /// The deployment that brought what serves there: the last that changed it. One that led to what served already has
+    /// moved nothing.
+    #[must_use]
+    pub fn moved_by(&self) -> Option<DeploymentId> {
+        let moved = |d: &&Deployment| d.succeeded() && d.from != Some(d.to);
+        self.deployments.values().rfind(moved).map(|d| d.id)
     }
 
     /// The release that serves, if one does.

@@ -5,6 +5,7 @@
 pub mod authority;
 pub mod load;
 pub mod schema;
+pub mod sources;
 pub mod work;
 
 use std::fs;

@@ -1,0 +1,248 @@
+use std::collections::BTreeMap;
+
+use ward_types::id::{DeploymentId, EnvId, Name, PipelineRunId, ReleaseId};
+use ward_types::pipeline::{Approval, By, Check, Gate, Reached, Stage, Vote};
+use ward_types::release::Build;
+use ward_types::time::Millis;
+
+use super::*;
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+/// dev with a check, qa with a soak and an approval by another of anna and uid:2, prod with nothing.
+pub(in crate::pipeline) fn run(position: Position) -> Run {
+    let stage = |env: &str, gate: Gate| Stage {
+        env: name(env),
+        gate,
+    };
+    let check = Check {
+        command: vec!["true".into()],
+        timeout: Millis::secs(60),
+    };
+    let approve = Approval {
+        role: name("qa-lead"),
+        people: vec!["anna".into(), "uid:2".into()],
+        by: By::Another,
+    };
+    let dev = Gate {
+        check: Some(check),
+        ..Gate::default()
+    };
+    let qa = Gate {
+        soak: Millis::secs(600),
+        approve: Some(approve),
+        ..Gate::default()
+    };
+    Run {
+        id: PipelineRunId(1),
+        stack: name("shop"),
+        pipeline: name("delivery"),
+        stages: vec![
+            stage("dev", dev),
+            stage("qa", qa),
+            stage("prod", Gate::default()),
+        ],
+        author: "uid:1000(anna)".into(),
+        began: Timestamp(0),
+        dir: "/src".into(),
+        build: Build {
+            version: "1.0.4".into(),
+            images: BTreeMap::new(),
+            stack_file: None,
+            provenance: None,
+        },
+        position,
+        since: Timestamp(0),
+        reached: Vec::new(),
+        votes: Vec::new(),
+    }
+}
+
+pub(in crate::pipeline) fn reached(position: Position, stages: usize) -> Run {
+    let mut run = run(position);
+    let one = Reached {
+        release: ReleaseId(4),
+        deployment: Some(DeploymentId(9)),
+    };
+    run.reached = vec![one; stages];
+    run
+}
+
+fn env(current: u64, phase: &str) -> Environment {
+    let mut env = Environment::new(EnvId::parse("shop/qa").unwrap());
+    env.current = Some(ReleaseId(current));
+    let text = format!(
+        r#"{{"id":9,"reason":"deploy","from":null,"to":4,"requested":1,"started":1,"phase_since":1,"by":"anna",
+        "phase":{phase}}}"#
+    );
+    env.deployments
+        .insert(DeploymentId(9), serde_json::from_str(&text).unwrap());
+    env
+}
+
+fn finished(verdict: &str) -> String {
+    format!(r#"{{"state":"finished","verdict":"{verdict}","failure":null,"at":2}}"#)
+}
+
+#[test]
+fn each_stage_is_deployed_checked_soaked_and_approved_in_this_order() {
+    let now = Timestamp(1000);
+    let next_of = |run: &Run| next(run, Some(&env(4, &finished("succeeded"))), now);
+    assert_eq!(
+        next_of(&run(Position::Deploying { stage: 0 })),
+        Next::Release { stage: 0 }
+    );
+    let deployed = reached(Position::Deploying { stage: 0 }, 1);
+    assert_eq!(
+        next_of(&deployed),
+        Next::Move(Position::Checking { stage: 0 })
+    );
+    let checking = reached(Position::Checking { stage: 0 }, 1);
+    assert_eq!(next_of(&checking), Next::Check { stage: 0 });
+    assert_eq!(checked(&checking, now), Position::Deploying { stage: 1 });
+    let until = Timestamp(601_000);
+    let soaking = Position::Soaking { stage: 1, until };
+    let second = reached(Position::Deploying { stage: 1 }, 2);
+    assert_eq!(next_of(&second), Next::Move(soaking.clone()));
+    let soaks = reached(soaking, 2);
+    assert_eq!(next_of(&soaks), Next::Wait(Some(until)));
+    let serves = env(4, &finished("succeeded"));
+    let over = next(&soaks, Some(&serves), until);
+    assert_eq!(over, Next::Move(Position::Approving { stage: 1 }));
+    let mut waits = reached(Position::Approving { stage: 1 }, 2);
+    assert_eq!(next_of(&waits), Next::Wait(None));
+    waits.votes.push(vote(1, Word::Approve, None));
+    assert_eq!(
+        next_of(&waits),
+        Next::Move(Position::Deploying { stage: 2 })
+    );
+    let last = reached(Position::Deploying { stage: 2 }, 3);
+    let outcome = Outcome::Succeeded;
+    assert_eq!(next_of(&last), Next::Move(Position::Ended { outcome }));
+}
+
+fn vote(stage: usize, word: Word, refused: Option<&str>) -> Vote {
+    Vote {
+        stage,
+        by: "uid:2".into(),
+        word,
+        why: String::new(),
+        refused: refused.map(str::to_owned),
+    }
+}
+
+#[test]
+fn words_that_were_refused_or_given_before_move_nothing() {
+    let mut waits = reached(Position::Approving { stage: 1 }, 2);
+    waits.votes = vec![
+        vote(1, Word::Approve, Some("no role")),
+        vote(0, Word::Approve, None),
+    ];
+    let serves = env(4, &finished("succeeded"));
+    assert_eq!(next(&waits, Some(&serves), Timestamp(1)), Next::Wait(None));
+    waits.votes.push(vote(1, Word::Reject, None));
+    let over = next(&waits, Some(&serves), Timestamp(1));
+    assert!(matches!(
+        over,
+        Next::Move(Position::Ended {
+            outcome: Outcome::Rejected { stage: 1, .. }
+        })
+    ));
+}
+
+#[test]
+fn what_fails_or_serves_no_more_goes_no_further() {
+    let fails = |run: &Run, env: &Environment| match next(run, Some(env), Timestamp(1)) {
+        Next::Move(Position::Ended {
+            outcome: Outcome::Failed { message, .. },
+        }) => message,
+        other => panic!("{other:?}"),
+    };
+    let deployed = reached(Position::Deploying { stage: 1 }, 2);
+    let message = fails(&deployed, &env(3, &finished("failed_old_serving")));
+    assert_eq!(message, "r4 of shop/qa ended as failed, old serving");
+    let waits = reached(Position::Approving { stage: 1 }, 2);
+    let message = fails(&waits, &env(5, &finished("succeeded")));
+    assert!(message.contains("does not serve r4 any more"), "{message}");
+    let under_way = env(3, r#"{"state":"preparing"}"#);
+    assert_eq!(
+        next(&deployed, Some(&under_way), Timestamp(1)),
+        Next::Wait(None)
+    );
+}
+
+#[test]
+fn only_a_second_person_with_the_role_approves() {
+    let waits = reached(Position::Approving { stage: 1 }, 2);
+    let why = |who, word| counts(&waits, who, word).unwrap_err();
+    assert!(counts(&waits, "uid:2(bob)", Word::Approve).is_ok());
+    assert!(why("uid:1000(anna)", Word::Approve).contains("second person"));
+    assert!(why("uid:3(carl)", Word::Approve).contains("role qa-lead"));
+    assert!(why("uid:20", Word::Approve).contains("role qa-lead"));
+    assert!(why("uid:3(carl)", Word::Reject).contains("role qa-lead"));
+    assert!(counts(&waits, "uid:1000(anna)", Word::Reject).is_ok());
+    let elsewhere = reached(Position::Checking { stage: 0 }, 1);
+    assert!(counts(&elsewhere, "uid:2", Word::Approve).is_err());
+    assert!(counts(&elsewhere, "uid:2", Word::Reject).is_ok());
+    assert!(counts(&elsewhere, "uid:3", Word::Reject).is_err());
+    let early = reached(Position::Deploying { stage: 1 }, 1);
+    assert!(
+        counts(&early, "uid:2", Word::Approve).is_err(),
+        "it was not tried"
+    );
+}
+
+#[test]
+fn who_wrote_the_commit_is_no_second_person() {
+    let mut waits = reached(Position::Approving { stage: 1 }, 2);
+    waits.author = "source:app".into();
+    let gate = &mut waits.stages[1].gate;
+    let approval = gate.approve.as_mut().unwrap();
+    approval.people.push("uid:1000".into());
+    let of = |author: &str, tree: &str| {
+        let provenance = format!(
+            r#"{{"repository": "/src", "id": "{}", "author": "{author}", "committed": 0, "tree": "{tree}", "source": "app"}}"#,
+            "a".repeat(40)
+        );
+        let mut run = waits.clone();
+        run.build.provenance = Some(serde_json::from_str(&provenance).unwrap());
+        run
+    };
+    for author in [
+        "Anna Bauer <anna@example.com>",
+        "Anna Bauer <Anna+work@example.com>",
+        "anna <1+a@users.example.com>",
+        "ANNA",
+    ] {
+        let run = of(author, "as_committed");
+        let why = counts(&run, "uid:1000(anna)", Word::Approve).unwrap_err();
+        assert!(
+            why.contains("wrote the commit") && why.contains(author),
+            "{why}"
+        );
+        assert!(counts(&run, "uid:1000(anna)", Word::Reject).is_ok());
+        assert!(counts(&run, "uid:2(bob)", Word::Approve).is_ok());
+    }
+    for author in [
+        "Bob <bob@anna.example.com>",
+        "Annabel <annabel@x>",
+        "<@x>",
+        "",
+    ] {
+        let run = of(author, "as_committed");
+        assert!(
+            counts(&run, "uid:1000(anna)", Word::Approve).is_ok(),
+            "{author}"
+        );
+        assert!(counts(&run, "uid:1000", Word::Approve).is_ok(), "{author}");
+    }
+    // What it was built of is somebody's work who is in no commit yet: who started the run.
+    let changed = of("Anna <anna@example.com>", "changed");
+    assert!(counts(&changed, "uid:1000(anna)", Word::Approve).is_ok());
+    let mut anybody = of("Anna <anna@example.com>", "as_committed");
+    let gate = &mut anybody.stages[1].gate;
+    gate.approve.as_mut().unwrap().by = By::Anybody;
+    assert!(counts(&anybody, "uid:1000(anna)", Word::Approve).is_ok());
+}
