@@ -29,6 +29,7 @@ use crate::images::Images;
 use crate::issuing::Issuing;
 use crate::keys::Looking;
 use crate::measuring::Measured;
+use crate::notices::Notices;
 use crate::passwords::Rotations;
 use crate::restoring::Restoring;
 use crate::sources::Sources;
@@ -82,6 +83,8 @@ pub(crate) struct Shared {
     pub(crate) issuing: Option<Issuing>,
     /// What volumes hold.
     pub(crate) measured: Measured,
+    /// How notices are taken.
+    pub(crate) notices: Notices,
     pub(crate) rotations: Rotations,
     /// Which volumes somebody is alone with.
     pub(crate) restoring: Restoring,

@@ -232,7 +232,7 @@ impl Control {
         let author = Actor {
             who: run.author.clone(),
         };
-        let wanted = (&offer.spec, Some(&offer.images));
+        let wanted = (&offer.spec, offer.built());
         self.permitted(&author, wanted, None, Forced::No)?;
         self.recorded(desk, &author, terms, offer).await?;
         self.live(&offer.spec.id);

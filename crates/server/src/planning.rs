@@ -102,11 +102,12 @@ impl Control {
         dir: &std::path::Path,
     ) -> Result<(PlanView, String), Refusal> {
         let from = env.current_release();
-        let changes = changes(Between::Releases, from, Some(to));
+        let mut changes = changes(Between::Releases, from, Some(to));
+        self.digested(&mut changes, &env.id, &env.id)?;
         let nothing = changes.is_empty() && env.goal == Goal::Up;
         let mut violations = match changes.is_empty() {
             true => Vec::new(),
-            false => self.violations(to, &changes)?,
+            false => self.violations(to, &changes, policing::built(to))?,
         };
         let rendered = policing::rendered(Some(dir), &to.spec, &mut violations);
         let mut notes: Vec<String> = notes(env).into_iter().chain(made_of(to)).collect();
@@ -269,7 +270,12 @@ impl Control {
         })?;
         // Again, where nobody else decides: the world may have moved while its images were unpacked.
         self.stands(&plan, request.others)?;
-        let warned = self.permitted(actor, (spec, Some(images)), None, Forced::No)?;
+        let warned = self.permitted(
+            actor,
+            (spec, policing::built(&plan.release)),
+            None,
+            Forced::No,
+        )?;
         let terms = Terms {
             why: &request.why,
             unchanged: Unchanged::Keep,
@@ -307,7 +313,8 @@ impl Control {
         if env.goal == Goal::Up && current.is_some_and(is_target) {
             return Ok(());
         }
-        let moved = |message: String, changes: Vec<Change>| {
+        let moved = |message: String, mut changes: Vec<Change>| {
+            self.digested(&mut changes, id, id)?;
             Err(Stop::Word(Box::new(Progress::Moved {
                 message: format!("the plan was not carried out: {message}"),
                 hint: "`ward plan --out FILE` makes a new one from what serves now".to_owned(),
@@ -387,7 +394,8 @@ impl Control {
                 .and_then(|env| env.current_release().cloned()))
         };
         let (one, other) = (release(from)?, release(to)?);
-        let all = changes(Between::Environments, one.as_ref(), other.as_ref());
+        let mut all = changes(Between::Environments, one.as_ref(), other.as_ref());
+        self.digested(&mut all, from, to)?;
         let (changes, aside) = set_aside(all);
         Ok(EnvDiffView {
             format: FORMAT,

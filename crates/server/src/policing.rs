@@ -2,6 +2,8 @@
 //!
 //! That file is read anew each time, and one that cannot be read lets nothing through: who broke it may have wanted to.
 
+mod way;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -9,7 +11,7 @@ use std::path::Path;
 
 use jiff::tz::TimeZone;
 use ward_plan::changes::{Between, changes};
-use ward_plan::policy;
+use ward_plan::policy::{self, Built};
 pub use ward_plan::policy::{Wanted, violations};
 use ward_stack::{Installation, Look};
 use ward_store::Log;
@@ -53,21 +55,28 @@ impl Control {
         &self,
         to: &Release,
         changes: &[Change],
+        built: Built<'_>,
     ) -> Result<Vec<Violation>, Refusal> {
         let id = &to.spec.id;
         let known = self.known(id);
         let serves = known.as_ref().and_then(Environment::current_release);
+        let served = serves.map(|release| &release.spec.policy);
+        let installation = self.installation()?;
+        let installation = installation.of(&id.env());
+        let policies = [Some(&to.spec.policy), served, Some(installation)];
+        let policies: Vec<&Policy> = policies.into_iter().flatten().collect();
+        let way = self.way(&to.spec, built, &policies);
         let wanted = policy::Wanted {
             spec: &to.spec,
             changes,
-            served: serves.map(|release| &release.spec.policy),
+            served,
             region: self.0.region.as_ref().map(Name::as_str),
             lost: &self.lost(serves, &to.spec),
             registry: &self.0.registry_address,
+            way: way.as_ref(),
             today: &today,
         };
-        let installation = self.installation()?;
-        let mut found = policy::violations(&wanted, installation.of(&id.env()));
+        let mut found = policy::violations(&wanted, installation);
         if let Some(env) = &known {
             policy::waive(&mut found, &env.waivers, now());
         }
@@ -81,7 +90,7 @@ impl Control {
     pub(crate) fn permitted(
         &self,
         actor: &Actor,
-        (spec, images): (&EnvSpec, Option<&BTreeMap<Name, Digest>>),
+        (spec, built): (&EnvSpec, Built<'_>),
         dir: Option<&Path>,
         forced: Forced,
     ) -> Result<Allowed, Stop> {
@@ -89,12 +98,12 @@ impl Control {
         let env = known.unwrap_or_else(|| Environment::new(spec.id.clone()));
         let from = env.current_release();
         // Before anything is built it is held against the images that there are: what is found then stays true.
-        let images = images.or(from.map(|from| &from.build.images));
+        let images = built.images.or(from.map(|from| &from.build.images));
         let images = images.cloned().unwrap_or_default();
         let offer = Offer {
             spec: spec.clone(),
             images,
-            stack_file: None,
+            stack_file: built.stack_file.map(str::to_owned),
             provenance: None,
             origin: None,
             version: None,
@@ -107,7 +116,7 @@ impl Control {
         }
         self.volumes_fit(spec)?;
         let mut warned = self.links_lead(from, spec)?;
-        let mut found = self.violations(&to, &changes)?;
+        let mut found = self.violations(&to, &changes, built)?;
         let rendered = rendered(dir, spec, &mut found);
         if found.iter().any(Violation::is_denied) {
             return Err(Stop::Word(Box::new(Progress::Forbidden {
@@ -138,9 +147,11 @@ impl Control {
         Err(Refusal::new(RefusalKind::Conflict, message).hint(way_out))
     }
 
-    /// Whether an environment may be made as a copy: what the installation asks of all holds for it, too.
+    /// Whether an environment may be made as a copy: what the installation asks of all holds for it, too. How its build
+    /// came where it serves is not asked again.
     pub(crate) fn copy_permitted(&self, release: &Release) -> Result<(), Refusal> {
-        let denied = self.denied(None, release)?;
+        let mut denied = self.denied(None, release)?;
+        denied.retain(|one| !matches!(one.rule, Rule::Pipeline | Rule::SecondPerson));
         if denied.is_empty() {
             return Ok(());
         }
@@ -184,7 +195,7 @@ impl Control {
     /// All that forbids it, with nobody who answers for it: who mends one thing shall not meet the next only then.
     fn denied(&self, from: Option<&Release>, to: &Release) -> Result<Vec<Violation>, Refusal> {
         let changes = changes(Between::Releases, from, Some(to));
-        let found = self.violations(to, &changes)?;
+        let found = self.violations(to, &changes, built(to))?;
         Ok(found.into_iter().filter(Violation::is_denied).collect())
     }
 
@@ -379,6 +390,30 @@ pub(crate) struct Allowed {
 pub(crate) enum Forced {
     No,
     Yes,
+}
+
+/// What is known of a build before it is made.
+pub(crate) fn unmade(stack_file: &str) -> Built<'_> {
+    Built {
+        images: None,
+        stack_file: Some(stack_file),
+    }
+}
+
+/// One that is made.
+pub(crate) fn made_of<'a>(images: &'a BTreeMap<Name, Digest>, stack_file: &'a str) -> Built<'a> {
+    Built {
+        images: Some(images),
+        stack_file: Some(stack_file),
+    }
+}
+
+/// What a release's build is.
+pub(crate) fn built(release: &Release) -> Built<'_> {
+    Built {
+        images: Some(&release.build.images),
+        stack_file: release.build.stack_file.as_deref(),
+    }
 }
 
 /// What is forbidden, as clauses in one sentence.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ward_plan::policy::Built;
 use ward_types::event::{Event, State};
 use ward_types::id::{DeploymentId, Digest, EnvId, Name, PipelineRunId, ReleaseId};
 use ward_types::life::Origin;
@@ -43,6 +44,16 @@ pub(crate) struct Offer {
     /// The build that it is, where that has a version already, and where it was taken from.
     pub(crate) version: Option<String>,
     pub(crate) promoted: Option<Promoted>,
+}
+
+impl Offer {
+    /// The build that it is.
+    pub(crate) fn built(&self) -> Built<'_> {
+        Built {
+            images: Some(&self.images),
+            stack_file: self.stack_file.as_deref(),
+        }
+    }
 }
 
 /// What a move to an offer depends on beside it.

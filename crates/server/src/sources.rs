@@ -156,6 +156,7 @@ impl Control {
                 reference: tip.reference,
                 commit: tip.commit,
                 tip: true,
+                with: None,
             })
             .collect();
         let finder = Actor::source(&source.name);
@@ -346,6 +347,7 @@ fn source_of(actor: &Actor, request: AddSource) -> Result<Source, Refusal> {
         then: request.then,
         poll: request.poll,
         webhook: request.webhook,
+        each: request.each,
         login: request.token.map(|token| Login {
             user: token.user,
             version: 1,

@@ -133,6 +133,7 @@ impl Control {
                 .map(|address| address.to_string())
                 .unwrap_or_default(),
             log: self.0.auditor.view(),
+            notices: self.notices(),
             keys: None,
         }
     }

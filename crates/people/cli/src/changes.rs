@@ -218,13 +218,35 @@ pub(crate) fn env_diff(printer: &Printer, diff: &EnvDiffView) {
         ));
     }
     cost(printer, &diff.cost);
-    let aside = diff
-        .aside
-        .iter()
-        .filter(|change| change.path != "environment");
-    match aside.count() {
-        0 => {}
-        1 => printer.say("set aside: 1 host"),
-        hosts => printer.say(&format!("set aside: {hosts} hosts")),
+    if let Some(aside) = set_aside(&diff.aside) {
+        printer.say(&format!("set aside: {aside}"));
     }
+}
+
+/// What two environments have of their own, but for their names.
+fn set_aside(aside: &[Change]) -> Option<String> {
+    let many = |of: fn(&str) -> bool, one: &str, several: &str| {
+        let count = aside.iter().filter(|change| of(&change.path)).count();
+        match count {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            many => Some(format!("{many} {several}")),
+        }
+    };
+    let parts = [
+        many(|path| path.ends_with("].host"), "host", "hosts"),
+        many(
+            |path| path.ends_with(".version"),
+            "version of a secret",
+            "versions of secrets",
+        ),
+        many(
+            |path| path == "configuration",
+            "version of the configuration",
+            "versions of the configuration",
+        ),
+        many(|path| path == "environment.seed", "seed", "seeds"),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }

@@ -423,6 +423,36 @@ fn what_must_keep_its_data_is_given_no_end() {
     ward.ok(&[&waive[..], &["--until", &soon, "--why", "the test is over"]].concat());
 }
 
+/// What a job does in the world it does once: in the original.
+#[test]
+fn a_copy_runs_no_job_by_itself_unless_the_job_says_so() {
+    let ward = Ward::new();
+    let job = |name: &str, more: &str| {
+        format!(
+            "[job.{name}]\nservice = \"web\"\ncommand = [\"/bin/true\"]\nschedule = \"0 2 1 * *\"\n{more}"
+        )
+    };
+    let jobs = [job("mail", ""), job("tidy", "copies = true\n")].concat();
+    ward.stack(&answer("one"), &format!("{jobs}{TWO}"));
+    ward.ok(&["deploy", "--env", "prod"]);
+    copy(&ward, &[]);
+    let next = |env: &str| -> Vec<(String, bool)> {
+        let list = ward.ok(&["job", "list", "--env", env, "--output", "json"]);
+        let list: Vec<Value> = serde_json::from_str(&list).unwrap();
+        let next = list.iter().map(|job| {
+            let name = job["name"].as_str().unwrap().to_owned();
+            (name, job["next"].is_u64())
+        });
+        next.collect()
+    };
+    let both = |mail| vec![("mail".to_owned(), mail), ("tidy".to_owned(), true)];
+    assert_eq!((next("prod"), next("demo")), (both(true), both(false)));
+    // A deploy of the copy changes nothing of that, and by hand it runs.
+    ward.ok(&["deploy", "--env", "demo", "--force"]);
+    assert_eq!(next("demo"), both(false));
+    assert_eq!(ward.run(&["job", "run", "mail", "--env", "demo"]).code(), 0);
+}
+
 #[test]
 fn a_new_environment_has_its_secrets_before_its_first_release() {
     let ward = Ward::new();

@@ -231,6 +231,37 @@ fn a_waiver_lets_one_rule_be_broken_until_its_end_and_is_in_the_log() {
 }
 
 #[test]
+fn a_waiver_that_is_over_lets_nothing_through_by_itself() {
+    let ward = Ward::new();
+    sound(&ward, "");
+    deploy(&ward).success();
+    sound(&ward, "service.web.instances = 1");
+    let waive = [
+        "policy",
+        "waive",
+        "min-instances",
+        "--env",
+        "prod",
+        "--until",
+        "10s",
+        "--why",
+        "a try",
+    ];
+    ward.ok(&waive);
+    assert_eq!(
+        plan(&ward, 2)["policy"]["violations"][0]["waived"]["why"],
+        "a try"
+    );
+    let over = support::poll(std::time::Duration::from_secs(60), || {
+        ward.run(&["plan", "--env", "prod"]).code() == 1
+    });
+    assert!(over, "it goes on");
+    assert_eq!(rules(&plan(&ward, 1)), ["min_instances"]);
+    deploy(&ward).fails(1, &["min_instances"]);
+    assert_eq!(ward.healthy("web").len(), 2, "nothing was changed");
+}
+
+#[test]
 fn the_installation_asks_for_more_than_a_stack_file_can_take_away() {
     let ward = Ward::new();
     sound(&ward, "");

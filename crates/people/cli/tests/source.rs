@@ -165,6 +165,53 @@ fn each_commit_of_a_branch_is_built_once_and_goes_through_the_pipeline() {
 }
 
 #[test]
+fn each_commit_that_came_is_built_where_that_is_asked_for_and_the_newest_is_released() {
+    let (ward, work) = (Ward::new(), Work::new());
+    let before = work.commit("before", PIPELINE);
+    let first = work.commit("one", PIPELINE);
+    ward.ok(&["up", "--platform"]);
+    let add = ["source", "add", "app", work.text(), "--branch", "main"];
+    let more = ["--pipeline", "delivery", "--poll", "1h", "--each"];
+    ward.ok(&[&add[..], &more].concat());
+    eventually("the first run is over", || {
+        runs(&ward)
+            .first()
+            .is_some_and(|run| run["position"]["at"] == "ended")
+    });
+    let [second, third, fourth] =
+        ["two", "three", "four"].map(|answer| work.commit(answer, PIPELINE));
+    ward.ok(&["source", "sync", "app"]);
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("four"));
+    let all = [&before, &first, &second, &third, &fourth];
+    assert_eq!(all.map(|id| builds_of(&ward, id)), [0, 1, 1, 1, 1]);
+    let began = "began".to_owned();
+    let passed = "passed".to_owned();
+    assert_eq!(
+        standings(&ward, "app"),
+        [
+            (first, began.clone()),
+            (second.clone(), passed.clone()),
+            (third, passed),
+            (fourth, began)
+        ]
+    );
+    assert_eq!(runs(&ward).len(), 2, "none for those behind the newest");
+    let list = ward.ok(&["build", "--list", "--output", "json"]);
+    assert!(list.contains(&second), "{list}");
+    ward.run(&[
+        "source",
+        "add",
+        "tags",
+        work.text(),
+        "--tag",
+        "v*",
+        "--each",
+    ])
+    .fails(2, &["--each"]);
+    ward.ok(&["audit", "verify"]);
+}
+
+#[test]
 fn p4_a_commit_whose_build_was_killed_is_built_when_ward_is_back() {
     let (ward, work) = (Ward::new(), Work::new());
     let slow = stack("one", "").replace(

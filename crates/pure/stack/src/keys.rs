@@ -514,7 +514,7 @@ pub const KEYS: &[Key] = &[
         .about("Whether copies of an environment (`ward env create --from`) run the job on its schedule, too. Without it they run it only by `ward job run`: what exports or pays for one environment must not do so again for its copy.")
         .also(&["in_copies"]),
     Key::new("protected", Kind::Flag, Need::Default("false"), "true")
-        .about("Whether the default set of rules is on: each rule of `policy` that is not set otherwise is `\"deny\"`, with two instances; `freeze` names no days. Meant for `[environment.prod]` and its like.")
+        .about("Whether the default set of rules is on: each rule of `policy` that is not set otherwise is `\"deny\"`, with two instances; `freeze` names no days, and `pipeline` and `second_person` stay off. Meant for `[environment.prod]` and its like.")
         .also(&["protect", "locked", "production"]),
     Key::new("policy", Kind::Table, Need::Optional, r#"{ min_instances = 3, tls = "warn" }"#)
         .about("Rules that a plan must pass before `ward deploy` changes anything: `\"deny\"` refuses, `\"warn\"` says so, `\"off\"` does nothing. Rules hold for what is deployed and for changes of values, never for going back to what has served, and not where nothing changes. What `policy.toml` in the state folder asks for, with the same keys, cannot be taken away here. `ward policy waive` lets one rule be broken until a date, for a reason, in the log.")
@@ -555,6 +555,12 @@ pub const KEYS: &[Key] = &[
     Key::new("policy.freeze_zone", text(Rule::Zone), Need::Default(r#""UTC""#), r#""Europe/Berlin""#)
         .about("The time zone by whose calendar these days begin and end, by its name in the IANA time zone database. Ward brings a copy of it.")
         .also(&["time_zone", "timezone", "zone", "tz"]),
+    Key::new("policy.pipeline", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
+        .about("A build has passed the gates of the stages before, in a pipeline that is declared: neither `ward deploy` nor `ward promote` goes around them. Not asked of a build that serves or has served there, such as one with other values. `protected` does not set it.")
+        .also(&["require_pipeline", "gates"]),
+    Key::new("policy.second_person", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
+        .about("In a gate of the stages before somebody with its role has approved the build who neither started the run nor, as the commit says, wrote it. Approvals before such a stage are by another person whatever their `by` says. `protected` does not set it.")
+        .also(&["four_eyes", "two_person", "second_pair_of_eyes"]),
     Key::new("secret", Kind::Each(200), Need::Optional, r#"{ API_KEY = { generate = 32 } }"#)
         .about("What is to be said of secrets beside who gets them, each under its name. One that is only to be set by people needs no table.")
         .also(&["credentials", "vault"]),

@@ -36,11 +36,15 @@ pub enum Rule {
     Residency,
     /// Nothing changes on certain days.
     Freeze,
+    /// A build has come through the gates of a pipeline.
+    Pipeline,
+    /// Somebody has approved a build who did not bring it.
+    SecondPerson,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 11] = [
+    pub const ALL: [Rule; 13] = [
         Rule::DatabaseRemoved,
         Rule::VolumeRemoved,
         Rule::ExportRemoved,
@@ -52,6 +56,8 @@ impl Rule {
         Rule::Backups,
         Rule::Residency,
         Rule::Freeze,
+        Rule::Pipeline,
+        Rule::SecondPerson,
     ];
 
     /// Its name: the key below `policy`.
@@ -69,6 +75,8 @@ impl Rule {
             Rule::Backups => "backups",
             Rule::Residency => "residency",
             Rule::Freeze => "freeze",
+            Rule::Pipeline => "pipeline",
+            Rule::SecondPerson => "second_person",
         }
     }
 
@@ -89,6 +97,12 @@ impl Rule {
                 "data of a region is only where this Ward says that it is in that region"
             }
             Rule::Freeze => "nothing is deployed on certain days",
+            Rule::Pipeline => {
+                "a build comes through the gates of the stages before, by a declared pipeline"
+            }
+            Rule::SecondPerson => {
+                "on its way there somebody approved the build who did not bring it"
+            }
         }
     }
 
@@ -180,6 +194,12 @@ pub struct Policy {
     /// [`Rule::Freeze`]: on these days.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<Freeze>,
+    /// [`Rule::Pipeline`].
+    #[serde(skip_serializing_if = "Level::is_off")]
+    pub pipeline: Level,
+    /// [`Rule::SecondPerson`].
+    #[serde(skip_serializing_if = "Level::is_off")]
+    pub second_person: Level,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
@@ -194,7 +214,8 @@ impl Policy {
         *self == Self::default()
     }
 
-    /// What holds in an environment that is marked `protected` and says nothing else.
+    /// What holds in an environment that is marked `protected` and says nothing else. How a build comes there is not in
+    /// it: a team of one has no second person, and a stack without a pipeline no gates.
     #[must_use]
     pub fn of_protected() -> Self {
         Self {
@@ -210,6 +231,8 @@ impl Policy {
             backups: Level::Deny,
             residency: Level::Deny,
             freeze: Vec::new(),
+            pipeline: Level::Off,
+            second_person: Level::Off,
         }
     }
 
@@ -229,6 +252,8 @@ impl Policy {
             Rule::Residency => self.residency,
             Rule::Freeze if self.freeze.is_empty() => Level::Off,
             Rule::Freeze => Level::Deny,
+            Rule::Pipeline => self.pipeline,
+            Rule::SecondPerson => self.second_person,
         }
     }
 }

@@ -48,7 +48,7 @@ pub use sources::{
 };
 pub use status::{
     ComponentView, EnvironmentView, HandedOver, InstanceView, KeysMissing, LogView,
-    MaintenanceView, ReleaseView, ServerView, StatusView,
+    MaintenanceView, NoticesView, ReleaseView, ServerView, StatusView,
 };
 pub use volumes::{
     DeleteVolumeRequest, RestoreRequest, SnapshotView, VolumeUseView, VolumeView, VolumesView,

@@ -17,7 +17,7 @@ use crate::actor::{Actor, Refusal};
 use crate::control::Control;
 use crate::deploy::{Steps, Stop, unreadable};
 use crate::kept::{Wish, git_refusal};
-use crate::policing::Forced;
+use crate::policing::{Forced, unmade};
 use crate::recording::Settled;
 use crate::source as stack_file;
 
@@ -82,8 +82,8 @@ impl Control {
                 self.can_begin(&file, &text, pipeline).await?
             }
             Then::Deploy(env) => {
-                let (spec, _, _) = self.wanted(&dir, env, None).await?;
-                self.permitted(&author, (&spec, None), Some(&dir), Forced::No)?;
+                let (spec, _, text) = self.wanted(&dir, env, None).await?;
+                self.permitted(&author, (&spec, unmade(&text)), Some(&dir), Forced::No)?;
                 env.clone()
             }
         };

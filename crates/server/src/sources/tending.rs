@@ -17,7 +17,7 @@ use ward_types::release::Goal;
 use ward_types::source::{CommitId, Seen, Source, Standing};
 use ward_types::view::{Looked, Progress, Pushed};
 
-use super::place::{Folder, fetch, make_ready, needed, tips};
+use super::place::{Folder, behind as behind_tip, fetch, make_ready, needed, tips};
 use super::watched::Doing;
 use super::{Watched, no_source};
 use crate::actor::{Actor, Refusal, causes};
@@ -147,22 +147,36 @@ impl Control {
         let login = self.source_login(source).await.map_err(Trouble::Token)?;
         fetch(&self.0.home, source, login.as_ref()).await?;
         let tips = tips(&self.0.home, source).await?;
+        let mut behind = Vec::new();
+        for tip in &tips {
+            let commits = behind_tip(&self.0.home, source, tip).await?;
+            behind.extend(commits.into_iter().map(|commit| Sighting {
+                reference: tip.reference.clone(),
+                commit,
+                tip: false,
+                with: Some(tip.commit.clone()),
+            }));
+        }
         let mut found = Vec::new();
         for Pushed { reference, object } in pushed {
             let commit = repository.commit(object).await?.id;
             let tip = |tip: &ward_git::Tip| tip.commit == commit && tip.reference == *reference;
-            if !tips.iter().any(tip) {
+            let known = behind.iter().any(|one| one.commit == commit);
+            if !known && !tips.iter().any(tip) {
                 found.push(Sighting {
                     reference: reference.clone(),
                     commit,
                     tip: false,
+                    with: None,
                 });
             }
         }
+        found.extend(behind);
         found.extend(tips.into_iter().map(|tip| Sighting {
             reference: tip.reference,
             commit: tip.commit,
             tip: true,
+            with: None,
         }));
         Ok(found)
     }
@@ -183,6 +197,7 @@ impl Control {
                 reference: sighting.reference,
                 at: now(),
                 by: actor.who.clone(),
+                with: sighting.with,
                 standing,
             });
         }

@@ -73,6 +73,12 @@ fn wrote(who: &str, author: &str) -> bool {
     !name.is_empty() && names.any(|said| said.eq_ignore_ascii_case(name))
 }
 
+/// Whether somebody is another person than the one whose run it is, and than who wrote what was built.
+#[must_use]
+pub fn is_another(run: &Run, who: &str) -> bool {
+    !same(who, &run.author) && !author(&run.build).is_some_and(|author| wrote(who, author))
+}
+
 /// Whether two are one person: a number stays who it is, whatever name the machine knows it by meanwhile.
 fn same(who: &str, other: &str) -> bool {
     id(who) == id(other)

@@ -50,6 +50,8 @@ pub(super) fn policy(file: &At<'_>) -> Policy {
         backups: level("backups", usual.backups),
         residency: level("residency", usual.residency),
         freeze: freezes(&at),
+        pipeline: level("pipeline", usual.pipeline),
+        second_person: level("second_person", usual.second_person),
     }
 }
 
