@@ -186,6 +186,10 @@ impl Control {
             Unchanged::Keep => Forced::No,
             Unchanged::Redeploy => Forced::Yes,
         };
+        // `ward up` may have nothing to do, which is seen when the images are there.
+        if request.rollback == Held::Superseded {
+            self.reasoned(actor, &request.why, &spec)?;
+        }
         // Before a build, so that nobody waits for one in vain.
         if !self.is_held(&id, request) {
             self.permitted(actor, (&spec, unmade(&stack_file)), Some(&dir), forced)?;

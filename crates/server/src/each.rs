@@ -62,6 +62,7 @@ impl Control {
         apart(&specs)?;
         let (dir, forced) = (Path::new(&request.dir), forced(request));
         for (spec, origin) in &all {
+            self.reasoned(actor, &request.why, spec)?;
             self.releasable(spec, origin.as_ref()).await?;
             self.permitted(actor, (spec, unmade(&text)), Some(dir), forced)?;
         }
@@ -221,6 +222,7 @@ impl Control {
             rollback: Held::Superseded,
             made: None,
             stage_of: None,
+            plan: None,
         };
         let settled = self.recorded(&desk, actor, terms, &offer).await?;
         drop((building, made, desk));

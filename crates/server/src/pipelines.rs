@@ -7,6 +7,7 @@ mod beginning;
 mod telling;
 
 pub(crate) use self::beginning::no_pipeline;
+pub(crate) use self::telling::view;
 
 use std::path::Path;
 use std::time::Duration;
@@ -228,6 +229,7 @@ impl Control {
             rollback: Held::Superseded,
             made: None,
             stage_of: Some(run.id),
+            plan: None,
         };
         let author = Actor {
             who: run.author.clone(),

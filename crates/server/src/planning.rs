@@ -16,7 +16,7 @@ use ward_types::event::Event;
 use ward_types::id::{EnvId, Name};
 use ward_types::keeper::InstanceState;
 use ward_types::life::Origin;
-use ward_types::policy::PolicyOutcome;
+use ward_types::policy::{PolicyOutcome, Rule};
 use ward_types::release::{Environment, Goal, Phase, Release};
 use ward_types::view::{ComponentView, Held, Others, Progress, Unchanged};
 
@@ -113,6 +113,7 @@ impl Control {
         let mut notes: Vec<String> = notes(env).into_iter().chain(made_of(to)).collect();
         notes.extend(self.unobserved());
         if !changes.is_empty() {
+            notes.extend(loosened(env, to));
             notes.extend(self.links_noted(from, &to.spec, &violations));
         }
         let policy = PolicyOutcome { violations };
@@ -242,6 +243,7 @@ impl Control {
     ) -> Result<(EnvId, Settled), Stop> {
         let admitted = self.admit()?;
         let plan = Plans::of(&self.0.home).read(&request.file, request.env.as_ref())?;
+        let digest = Plans::named(&request.file);
         // What is set is laid over it again where it is recorded, and is what it was: see `stands`.
         let declared = plan.release.declared();
         let (spec, images) = (&declared, &plan.release.build.images);
@@ -283,6 +285,7 @@ impl Control {
             rollback: Held::Superseded,
             made: None,
             stage_of: None,
+            plan: digest.as_ref(),
         };
         let offer = Offer {
             spec: spec.clone(),
@@ -450,6 +453,24 @@ fn missing(component: &ComponentView) -> Option<Drift> {
 fn made_of(to: &Release) -> Option<String> {
     let provenance = to.build.provenance.as_ref()?;
     Some(format!("the build is made of {provenance}"))
+}
+
+/// That rules end by it which what serves does not ask for: they are not among the changes.
+fn loosened(env: &Environment, to: &Release) -> Option<String> {
+    let serves = env.current_release()?;
+    env.outlasting(&serves.spec.policy)?;
+    let declared = env.outlasting(&to.spec.policy)?;
+    let lost = Rule::ALL.into_iter();
+    let lost = lost.filter(|rule| declared.policy.level(*rule) > to.spec.policy.level(*rule));
+    let lost: Vec<&str> = lost.map(Rule::as_str).collect();
+    let less = match lost.is_empty() {
+        true => "less".to_owned(),
+        false => format!("less ({})", lost.join(", ")),
+    };
+    let version = &declared.version;
+    Some(format!(
+        "the rules of {version} hold until this serves, which asks for {less}"
+    ))
 }
 
 fn notes(env: &Environment) -> Vec<String> {

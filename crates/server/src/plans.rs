@@ -159,6 +159,11 @@ impl Plans {
         images.collect()
     }
 
+    /// The digest that a file names its plan by.
+    pub(crate) fn named(text: &str) -> Option<Digest> {
+        named(&opened(text).ok()?)
+    }
+
     /// The plan that a file holds, word for word.
     ///
     /// # Errors
@@ -167,10 +172,7 @@ impl Plans {
         let refused = |message: String| Refusal::new(RefusalKind::Invalid, message).hint(AGAIN);
         let file = opened(text)?;
         let plan = &file["plan"];
-        let named = file["digest"]
-            .as_str()
-            .and_then(|text| Digest::parse(text).ok());
-        let named = named.ok_or_else(|| {
+        let named = named(&file).ok_or_else(|| {
             refused("the plan file has no digest: it is cut, or was written by hand".to_owned())
         })?;
         if digest(plan) != named {
@@ -255,6 +257,11 @@ fn opened(text: &str) -> Result<Value, Refusal> {
 }
 
 /// Of a value as it is written without a space, its keys in order.
+fn named(file: &Value) -> Option<Digest> {
+    let text = file["digest"].as_str()?;
+    Digest::parse(text).ok()
+}
+
 fn digest(value: &Value) -> Digest {
     let text = serde_json::to_vec(&sorted(value)).unwrap_or_default();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text);

@@ -18,7 +18,7 @@ use ward_store::Log;
 use ward_types::changes::Change;
 use ward_types::event::{Event, State};
 use ward_types::id::{Digest, EnvId, Name};
-use ward_types::policy::{Day, Level, Origin, Policy, Rule, Violation};
+use ward_types::policy::{Day, Declared, Level, Origin, Policy, Rule, Violation};
 use ward_types::release::{Environment, Release};
 use ward_types::spec::EnvSpec;
 use ward_types::time::{Millis, Timestamp};
@@ -60,7 +60,8 @@ impl Control {
         let id = &to.spec.id;
         let known = self.known(id);
         let serves = known.as_ref().and_then(Environment::current_release);
-        let served = serves.map(|release| &release.spec.policy);
+        let holds = known.as_ref().and_then(Environment::policy);
+        let served = holds.as_ref();
         let installation = self.installation()?;
         let installation = installation.of(&id.env());
         let policies = [Some(&to.spec.policy), served, Some(installation)];
@@ -207,7 +208,8 @@ impl Control {
             return Ok(());
         };
         self.installation()?;
-        let rules = keeps(&release.spec);
+        // What an earlier release had may be there still, whatever serves.
+        let rules = keeps(env.releases.values().map(|release| &release.spec));
         let denied = rules.filter(|rule| self.may_remove(env, release, *rule).is_err());
         not_removed(id, &denied.collect::<Vec<_>>())
     }
@@ -229,7 +231,8 @@ impl Control {
     /// Whether an environment that is declared so may come to its end by itself, and its data with it.
     pub(crate) fn may_end_by_itself(&self, spec: &EnvSpec) -> Result<(), Refusal> {
         self.installation()?;
-        let kept = keeps(spec).filter(|rule| !self.may_lose(spec, *rule).unwrap_or_default());
+        let kept = keeps([spec].into_iter())
+            .filter(|rule| !self.may_lose(spec, *rule).unwrap_or_default());
         let lost = not_removed(&spec.id, &kept.collect::<Vec<_>>());
         lost.map_err(|refusal| refusal.hint("without --ttl it lasts until somebody deletes it"))
     }
@@ -237,10 +240,10 @@ impl Control {
     /// Whether data that a rule is about may go, whoever answers for it.
     fn may_lose(&self, spec: &EnvSpec, rule: Rule) -> Result<bool, Refusal> {
         let installation = self.installation()?;
-        let levels = [&spec.policy, installation.of(&spec.id.env())];
-        Ok(levels
-            .iter()
-            .all(|policy| policy.level(rule) != Level::Deny))
+        let holds = self.known(&spec.id).and_then(|env| env.policy());
+        let own = [&spec.policy, installation.of(&spec.id.env())];
+        let mut levels = own.into_iter().chain(&holds);
+        Ok(levels.all(|policy| policy.level(rule) != Level::Deny))
     }
 
     /// The rules of an environment, and who answers for what; before its first release those that the stack file
@@ -257,11 +260,16 @@ impl Control {
         };
         let env = self.known(&id);
         let serves = env.as_ref().and_then(Environment::current_release);
-        let (own, of) = match (serves, declared) {
-            (Some(release), _) => (release.spec.policy.clone(), RulesOf::Release),
+        let holds = env.as_ref().and_then(Environment::policy);
+        let (own, of) = match (holds, declared) {
+            (Some(policy), _) => (policy, RulesOf::Release),
             (None, Some(spec)) => (spec.policy, RulesOf::File),
             (None, None) => (Policy::default(), RulesOf::Nothing),
         };
+        let outlasting = env.as_ref().zip(serves).and_then(|(env, serves)| {
+            let declared = env.outlasting(&serves.spec.policy)?;
+            Some(outlasting(serves, declared))
+        });
         let installation = self.installation()?;
         let installation = installation.of(&id.env());
         let rule = |rule: Rule| {
@@ -300,6 +308,7 @@ impl Control {
             rules: Rule::ALL.map(rule).into(),
             waivers: waivers.collect(),
             of,
+            outlasting,
         })
     }
 
@@ -392,6 +401,14 @@ pub(crate) enum Forced {
     Yes,
 }
 
+/// That the rules of a newer build hold on, in a sentence without a full stop.
+pub(crate) fn outlasting(serves: &Release, declared: &Declared) -> String {
+    let (id, version) = (serves.id, &declared.version);
+    format!(
+        "{id} asks for less than {version} did, whose rules hold on: a release goes back, rules do not"
+    )
+}
+
 /// What is known of a build before it is made.
 pub(crate) fn unmade(stack_file: &str) -> Built<'_> {
     Built {
@@ -449,10 +466,16 @@ fn not_removed(id: &EnvId, denied: &[Rule]) -> Result<(), Refusal> {
 }
 
 /// The rules that are asked before what an environment holds is removed.
-fn keeps(spec: &EnvSpec) -> impl Iterator<Item = Rule> {
-    let databases = (!spec.databases.is_empty()).then_some(Rule::DatabaseRemoved);
-    let volumes = (!spec.volumes.is_empty()).then_some(Rule::VolumeRemoved);
-    databases.into_iter().chain(volumes)
+fn keeps<'a>(specs: impl Iterator<Item = &'a EnvSpec>) -> impl Iterator<Item = Rule> {
+    let (mut databases, mut volumes) = (false, false);
+    for spec in specs {
+        databases |= !spec.databases.is_empty();
+        volumes |= !spec.volumes.is_empty();
+    }
+    let databases = databases.then_some(Rule::DatabaseRemoved);
+    databases
+        .into_iter()
+        .chain(volumes.then_some(Rule::VolumeRemoved))
 }
 
 fn answerable(until: Timestamp, why: &str) -> Result<(), Refusal> {

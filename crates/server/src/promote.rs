@@ -67,6 +67,7 @@ impl Control {
             rollback: Held::Superseded,
             made: None,
             stage_of: None,
+            plan: None,
         };
         let settled = self.recorded(&desk, actor, terms, &offer).await?;
         drop(desk);

@@ -171,6 +171,7 @@ fn head(environment: &Environment) -> Environment {
         schema: environment.schema.clone(),
         maintained: environment.maintained.clone(),
         waivers: environment.waivers.clone(),
+        rules: environment.rules.clone(),
         configuration: environment.configuration.clone(),
         secrets: environment.secrets.clone(),
         snapshots: environment.snapshots.clone(),

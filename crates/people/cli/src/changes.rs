@@ -4,6 +4,7 @@ use owo_colors::{OwoColorize, Style};
 use ward_types::changes::{
     Change, ChangeKind, CostChange, Drift, EnvDiffView, Outcome, PlanView, Side, Summary,
 };
+use ward_types::id::ReleaseId;
 
 use crate::hints;
 use crate::printer::{Printer, ways_out};
@@ -89,6 +90,29 @@ fn line(change: &Change, name: &str, values: &str) -> String {
         name.trim_end_matches(|_: char| values.is_empty() && name.ends_with(' ')),
         means.dimmed()
     )
+}
+
+/// More than so many lines nobody reads while a release goes back.
+const MOST_DROPPED: usize = 12;
+
+/// What a release that takes over does not have of what serves.
+pub(crate) fn dropped(
+    (from, to): (ReleaseId, ReleaseId),
+    changes: &[Change],
+    rules: Option<&str>,
+) -> Vec<String> {
+    let mut told = Vec::new();
+    if !changes.is_empty() {
+        told.push(format!("{to} does not have all that {from} has:"));
+        let lines = lines(changes);
+        let more = lines.len().saturating_sub(MOST_DROPPED);
+        told.extend(lines.into_iter().take(MOST_DROPPED));
+        if more > 0 {
+            told.push(format!("  and {more} lines more; `--output json` has all"));
+        }
+    }
+    told.extend(rules.map(str::to_owned));
+    told
 }
 
 /// How many there are, in a sentence.

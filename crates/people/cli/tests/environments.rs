@@ -188,7 +188,7 @@ fn an_environment_ends_when_its_time_is_over_and_can_be_made_again() {
             .contains("lasts until somebody deletes it")
     );
     assert!(
-        ward.ok(&["env", "extend", "demo", "--ttl", "2s"])
+        ward.ok(&["env", "extend", "demo", "--ttl", "2s", "--yes"])
             .contains("ends ")
     );
     eventually("it is gone", || is_deleted(&ward, "demo"));
@@ -225,7 +225,7 @@ fn p4_the_end_is_kept_whoever_dies_meanwhile() {
     ward.stack(&answer("one"), &format!("stop_timeout = \"1s\"\n{TWO}"));
     ward.ok(&["deploy", "--env", "prod"]);
     copy(&ward, &["--ttl", "1h"]);
-    ward.ok(&["env", "extend", "demo", "--ttl", "3s"]);
+    ward.ok(&["env", "extend", "demo", "--ttl", "3s", "--yes"]);
     let end = shown(&ward, "demo")["expires"]["at"].as_u64().unwrap();
     kill9(ward.server_pid());
     let now = || u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap();
@@ -292,7 +292,16 @@ fn the_end_is_told_before() {
     copy(&ward, &["--ttl", "1h"]);
     let soon = ward.run(&["deploy", "--env", "demo"]);
     assert!(!soon.stderr().contains("warning"), "{soon:?}");
-    ward.ok(&["env", "extend", "demo", "--ttl", "1m"]);
+    ward.run(&["env", "extend", "demo", "--ttl", "1m"]).fails(
+        1,
+        &[
+            "shop/demo would end on ",
+            "its data and its backups with it; now it ends on ",
+            "no terminal to ask at",
+            "--yes",
+        ],
+    );
+    ward.ok(&["env", "extend", "demo", "--ttl", "1m", "--yes"]);
     let near = || {
         ward.ok(&["events", "--env", "demo"])
             .contains("its end is near")
@@ -410,6 +419,8 @@ fn what_must_keep_its_data_is_given_no_end() {
         "ward policy waive",
     ];
     ward.run(&["env", "extend", "prod", "--ttl", "1h"])
+        .fails(1, &["it has no end now", "no terminal to ask at"]);
+    ward.run(&["env", "extend", "prod", "--ttl", "1h", "--yes"])
         .fails(1, &refused);
     ward.run(&["env", "delete", "prod", "--yes"])
         .fails(1, &refused);

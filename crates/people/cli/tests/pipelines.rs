@@ -132,6 +132,105 @@ fn a_build_goes_from_stage_to_stage_when_its_checks_are_passed() {
 }
 
 #[test]
+fn one_question_tells_who_brought_a_release_from_what_past_whom_and_why() {
+    if !is_root() {
+        println!("skipped: the role is root's");
+        return;
+    }
+    let ward = Ward::new();
+    let gate = "[pipeline.delivery.gate.prod]\nsoak = \"1h\"\n";
+    let approved = approved("\"uid:0\"", "anybody");
+    declare(&ward, "good", &format!("{approved}{gate}"));
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    let why = ["pipeline", "run", "delivery", &dir, "--why", "CR-4711"];
+    ward.ok(&why);
+    ward.ok(&["pipeline", "approve", "p1", "--why", "seen in qa"]);
+    comes_to(&ward, "p1", "soaking");
+    // Said again it lets nothing pass, and is not recorded.
+    let again = ward.run(&["pipeline", "approve", "p1", "--why", "again"]);
+    again.success();
+    assert!(
+        again
+            .stderr()
+            .contains("p1 was approved already, behind shop/qa by uid:0")
+            && again.stderr().contains("nothing was recorded"),
+        "{again:?}"
+    );
+    let run = shown(&ward, "p1");
+    assert_eq!(run["votes"].as_array().unwrap().len(), 1, "{run:#}");
+    assert_eq!(run["why"], "CR-4711");
+    assert!(run["votes"][0]["at"].as_u64().unwrap() > 0, "{run:#}");
+    let detail = ward.ok(&["pipeline", "show", "p1"]);
+    assert!(
+        detail.contains("“CR-4711”") && detail.contains("approved behind qa by uid:0"),
+        "{detail}"
+    );
+
+    let listed = ward.ok(&["releases", "--env", "prod"]);
+    assert!(listed.contains("p1, approved by uid:0"), "{listed}");
+    let one = ["releases", "show", "r1", "--env", "prod"];
+    let text = ward.ok(&one);
+    for says in [
+        "r1 of shop/prod   serves",
+        "1.0.1, the build of shop/qa r1",
+        "p1 of delivery, begun by uid:0",
+        "“CR-4711”",
+        "approved behind qa by uid:0",
+        "“seen in qa”",
+        "d1 (deploy) asked for by uid:0",
+        "succeeded on",
+    ] {
+        assert!(text.contains(says), "{says}: {text}");
+    }
+    let json = ward.ok(&[&one[..], &["--output", "json"]].concat());
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["release"]["approved"][0]["why"], "seen in qa");
+    assert_eq!(json["release"]["run"], 1);
+    // Its events are those that say so.
+    let all = ward.ok(&["events", "-n", "1000", "--output", "json"]);
+    let all: Vec<Value> = all
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let proved = json["events"].as_array().unwrap();
+    let kinds = all.iter().filter(|one| proved.contains(&one["seq"]));
+    let kinds: Vec<&str> = kinds
+        .map(|one| one["event"]["kind"].as_str().unwrap())
+        .collect();
+    for kind in [
+        "pipeline_began",
+        "pipeline_voted",
+        "release_recorded",
+        "deployment_queued",
+        "deployment_moved",
+    ] {
+        assert!(kinds.contains(&kind), "{kind}: {kinds:?}");
+    }
+    ward.run(&["releases", "show", "r9", "--env", "prod"])
+        .fails(1, &["shop/prod has no release r9", "ward events"]);
+
+    let shown = ward.ok(&["deployment", "show", "d1", "--env", "prod"]);
+    assert!(
+        shown.contains("p1 of the pipeline delivery") && shown.contains("ended at"),
+        "{shown}"
+    );
+    let about = |more: &[&str]| ward.ok(&[&["events", "--env", "prod"][..], more].concat());
+    let of_release = about(&["--release", "r1"]);
+    assert!(
+        of_release.contains("release r1 recorded") && of_release.contains("d1 succeeded"),
+        "{of_release}"
+    );
+    assert!(about(&["--deployment", "d1", "--by", "ward"]).contains("d1 succeeded"));
+    assert_eq!(about(&["--by", "nobody"]), "");
+    assert_eq!(about(&["--until", "2020-01-01"]), "");
+    assert!(about(&["--since", "10m"]).contains("release r1 recorded"));
+    ward.run(&["events", "--since", "soon"])
+        .fails(2, &["`soon` is not a moment"]);
+    ward.ok(&["pipeline", "reject", "p1"]);
+    comes_to(&ward, "p1", "ended");
+}
+
+#[test]
 fn p4_a_run_goes_on_by_itself_when_ward_was_killed() {
     let ward = Ward::new();
     let soaks = "[pipeline.delivery.gate.prod]

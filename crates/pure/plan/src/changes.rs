@@ -80,6 +80,30 @@ pub fn set_aside(changes: Vec<Change>) -> (Vec<Change>, Vec<Change>) {
     changes.into_iter().partition(|change| !named(change))
 }
 
+/// Those that take something away that people rely on: what is not there any more, fewer instances, a way in that is less
+/// protected. Rules are not among them: they hold on ([`ward_types::policy::Declared`]).
+#[must_use]
+pub fn dropped(changes: Vec<Change>) -> Vec<Change> {
+    let is_rule = |change: &Change| {
+        let path = change.path.as_str();
+        path == "protected" || path == "policy" || path.starts_with("policy.")
+    };
+    let fewer = |change: &Change| {
+        let number = |value: &Option<Value>| value.as_ref().and_then(Value::as_u64);
+        let counted = number(&change.from).zip(number(&change.to));
+        change.path.ends_with(".instances") && counted.is_some_and(|(from, to)| to < from)
+    };
+    let opened = |change: &Change| {
+        let redirect = Some(Value::String("redirect".to_owned()));
+        change.path.ends_with(".https") && change.from == redirect
+    };
+    let drops = |change: &Change| {
+        let gone = change.kind == ChangeKind::Remove || change.destructive;
+        !is_rule(change) && (gone || fewer(change) || opened(change))
+    };
+    changes.into_iter().filter(drops).collect()
+}
+
 fn change(found: &Found) -> Change {
     let known = known::of(&found.at);
     let kind = match (&found.from, &found.to) {

@@ -13,7 +13,7 @@ use ward_types::release::{Deployment, Environment, Goal, Phase, Reason, Verdict}
 use ward_types::time::Timestamp;
 
 pub use self::past::{Unpassed, bars, unpassed};
-pub use self::words::{counts, is_another};
+pub use self::words::{counts, is_another, passed};
 
 /// What to do now about a run.
 #[derive(Debug, Clone, PartialEq, Eq)]

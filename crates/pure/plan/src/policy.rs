@@ -24,7 +24,7 @@ pub struct Wanted<'a> {
     pub spec: &'a EnvSpec,
     /// What is different by it.
     pub changes: &'a [Change],
-    /// The policy of what serves: its rules about changes hold for the change that takes them away, too.
+    /// The policy that holds there now: its rules about changes hold for the change that takes them away, too.
     pub served: Option<&'a Policy>,
     /// The region that this Ward is in, if somebody said so.
     pub region: Option<&'a str>,
@@ -136,6 +136,8 @@ fn broken(wanted: &Wanted<'_>, rule: Rule, policy: &Policy) -> Vec<Broken> {
             let open = databases.filter(|(_, database)| database.backups.is_none());
             open.map(|(name, _)| without_backups(name)).collect()
         }
+        // Not of what is wanted, but of who wants it: it is asked where a change is recorded.
+        Rule::Reason => Vec::new(),
         Rule::Residency => {
             let broken = abroad(wanted.spec, wanted.region).into_iter();
             broken

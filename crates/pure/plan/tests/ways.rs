@@ -77,6 +77,7 @@ fn run(id: u64, position: Position) -> Run {
         stages: delivery().stages,
         author: "uid:1(anna)".into(),
         began: Timestamp(0),
+        why: String::new(),
         dir: "/src".into(),
         build: build(1),
         position,
@@ -107,6 +108,7 @@ fn vote(stage: usize, by: &str) -> Vote {
         word: Word::Approve,
         why: String::new(),
         refused: None,
+        at: None,
     }
 }
 

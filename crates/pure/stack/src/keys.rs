@@ -122,6 +122,8 @@ const AMOUNT: Kind = Kind::Amount { most: 100 };
 
 /// What becomes of a plan that breaks a rule.
 const LEVELS: &[&str] = &["deny", "warn", "off"];
+/// Whoever is asked answers, or not.
+const ASKED: &[&str] = &["deny", "off"];
 
 /// When snapshots of a volume are made, the default first.
 const SNAPSHOTS: &[&str] = &["never", "before_release"];
@@ -514,7 +516,7 @@ pub const KEYS: &[Key] = &[
         .about("Whether copies of an environment (`ward env create --from`) run the job on its schedule, too. Without it they run it only by `ward job run`: what exports or pays for one environment must not do so again for its copy.")
         .also(&["in_copies"]),
     Key::new("protected", Kind::Flag, Need::Default("false"), "true")
-        .about("Whether the default set of rules is on: each rule of `policy` that is not set otherwise is `\"deny\"`, with two instances; `freeze` names no days, and `pipeline` and `second_person` stay off. Meant for `[environment.prod]` and its like.")
+        .about("Whether the default set of rules is on: each rule of `policy` that is not set otherwise is `\"deny\"`, with two instances; `freeze` names no days, and `reason`, `pipeline` and `second_person` stay off. Meant for `[environment.prod]` and its like.")
         .also(&["protect", "locked", "production"]),
     Key::new("policy", Kind::Table, Need::Optional, r#"{ min_instances = 3, tls = "warn" }"#)
         .about("Rules that a plan must pass before `ward deploy` changes anything: `\"deny\"` refuses, `\"warn\"` says so, `\"off\"` does nothing. Rules hold for what is deployed and for changes of values, never for going back to what has served, and not where nothing changes. What `policy.toml` in the state folder asks for, with the same keys, cannot be taken away here. `ward policy waive` lets one rule be broken until a date, for a reason, in the log.")
@@ -546,6 +548,9 @@ pub const KEYS: &[Key] = &[
     Key::new("policy.backups", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
         .about("Each database has `backups`.")
         .also(&["backup", "backups_required"]),
+    Key::new("policy.reason", text(Rule::Choice(ASKED)), Need::Optional, r#""deny""#)
+        .about("Whoever changes the environment says why (`--why`), and so does whoever gives a word in a pipeline that leads there. `protected` does not set it.")
+        .also(&["why", "reasons", "require_reason"]),
     Key::new("policy.residency", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
         .about("An environment with a `stack.region` runs only on a Ward that was started with that `WARD_REGION`, and so do copies of its rows and what is restored from its backups.")
         .also(&["region", "data_residency", "location"]),

@@ -3,12 +3,16 @@
 //! A policy stands in the stack file, and beside it in one file of the installation. Both hold: where they differ the
 //! stricter one does, so that a stack file cannot take away what the installation asks for.
 
+mod declared;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
+
+pub use self::declared::Declared;
 
 /// A rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,6 +36,8 @@ pub enum Rule {
     Images,
     /// Each database is backed up.
     Backups,
+    /// Whoever changes the environment says why.
+    Reason,
     /// Data stays in its region.
     Residency,
     /// Nothing changes on certain days.
@@ -44,7 +50,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 13] = [
+    pub const ALL: [Rule; 14] = [
         Rule::DatabaseRemoved,
         Rule::VolumeRemoved,
         Rule::ExportRemoved,
@@ -54,6 +60,7 @@ impl Rule {
         Rule::RateLimit,
         Rule::Images,
         Rule::Backups,
+        Rule::Reason,
         Rule::Residency,
         Rule::Freeze,
         Rule::Pipeline,
@@ -73,6 +80,7 @@ impl Rule {
             Rule::RateLimit => "rate_limit",
             Rule::Images => "images",
             Rule::Backups => "backups",
+            Rule::Reason => "reason",
             Rule::Residency => "residency",
             Rule::Freeze => "freeze",
             Rule::Pipeline => "pipeline",
@@ -93,6 +101,7 @@ impl Rule {
             Rule::RateLimit => "each service with a public route has a limit",
             Rule::Images => "images are built here, or lie in this Ward's registry",
             Rule::Backups => "each database is backed up",
+            Rule::Reason => "whoever changes the environment says why",
             Rule::Residency => {
                 "data of a region is only where this Ward says that it is in that region"
             }
@@ -188,6 +197,9 @@ pub struct Policy {
     /// [`Rule::Backups`].
     #[serde(skip_serializing_if = "Level::is_off")]
     pub backups: Level,
+    /// [`Rule::Reason`].
+    #[serde(skip_serializing_if = "Level::is_off")]
+    pub reason: Level,
     /// [`Rule::Residency`].
     #[serde(skip_serializing_if = "Level::is_off")]
     pub residency: Level,
@@ -229,6 +241,8 @@ impl Policy {
             rate_limit: Level::Deny,
             images: Level::Deny,
             backups: Level::Deny,
+            // Whoever brings it in says so: commands that were typed without a reason are refused from then on.
+            reason: Level::Off,
             residency: Level::Deny,
             freeze: Vec::new(),
             pipeline: Level::Off,
@@ -249,6 +263,7 @@ impl Policy {
             Rule::RateLimit => self.rate_limit,
             Rule::Images => self.images,
             Rule::Backups => self.backups,
+            Rule::Reason => self.reason,
             Rule::Residency => self.residency,
             Rule::Freeze if self.freeze.is_empty() => Level::Off,
             Rule::Freeze => Level::Deny,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ward_store::Log;
 use ward_types::event::{Event, State};
-use ward_types::id::{Digest, Name, PipelineRunId};
+use ward_types::id::{Digest, EnvId, Name, PipelineRunId};
 use ward_types::pipeline::{Pipeline, Position, Run};
 use ward_types::release::{Build, Environment};
 use ward_types::source::KeptBuild;
@@ -46,6 +46,8 @@ impl Control {
         let (file, text) = source::read(dir).map_err(unreadable)?;
         let beginning = self.beginning(&file, text, &request.pipeline).await?;
         let first = &beginning.first;
+        self.reasoned(actor, &request.why, first)?;
+        self.all_stages_reasoned(actor, &request.why, beginning.stages())?;
         // Before a build, so that nobody waits for one in vain; looked at again when it is released.
         self.permitted(
             actor,
@@ -188,6 +190,11 @@ impl Control {
 }
 
 impl Beginning {
+    fn stages(&self) -> impl Iterator<Item = EnvId> {
+        let stages = self.pipeline.stages.iter();
+        stages.map(|stage| EnvId::new(&self.stack, &stage.env))
+    }
+
     fn run(&self, state: &State, actor: &Actor, request: &PipelineRequest, build: Build) -> Run {
         let last = state.pipelines.keys().next_back().copied();
         let at = now();
@@ -198,6 +205,7 @@ impl Beginning {
             stages: self.pipeline.stages.clone(),
             author: actor.who.clone(),
             began: at,
+            why: request.why.clone(),
             dir: request.dir.clone(),
             build,
             position: Position::Deploying { stage: 0 },

@@ -53,11 +53,9 @@ impl Control {
             let known = self.known(&spec.id);
             let known = known.as_ref();
             let waived = known.is_some_and(|env| env.waivers.of(rule, now()).is_some());
-            let serves = known.and_then(Environment::current_release);
+            let holds = known.and_then(Environment::policy);
             let policies = [&spec.policy, installation.of(&spec.id.env())];
-            let mut policies = policies
-                .into_iter()
-                .chain(serves.map(|serves| &serves.spec.policy));
+            let mut policies = policies.into_iter().chain(&holds);
             !waived && policies.any(|policy| policy.level(rule) == Level::Deny)
         };
         let asking: Vec<Name> = specs

@@ -46,6 +46,7 @@ pub(in crate::pipeline) fn run(position: Position) -> Run {
         ],
         author: "uid:1000(anna)".into(),
         began: Timestamp(0),
+        why: String::new(),
         dir: "/src".into(),
         build: Build {
             version: "1.0.4".into(),
@@ -130,6 +131,7 @@ fn vote(stage: usize, word: Word, refused: Option<&str>) -> Vote {
         word,
         why: String::new(),
         refused: refused.map(str::to_owned),
+        at: None,
     }
 }
 
@@ -150,6 +152,21 @@ fn words_that_were_refused_or_given_before_move_nothing() {
             outcome: Outcome::Rejected { stage: 1, .. }
         })
     ));
+}
+
+#[test]
+fn who_lets_pass_what_has_passed_is_told_by_whose_word() {
+    let (lead, stranger) = ("uid:2", "uid:3");
+    let approve = |run: &Run, who: &str| passed(run, who, Word::Approve).cloned();
+    let mut waits = reached(Position::Approving { stage: 1 }, 2);
+    assert_eq!(approve(&waits, lead), None, "its word is needed");
+    let given = vote(1, Word::Approve, None);
+    waits.votes.push(given.clone());
+    assert_eq!(approve(&waits, lead).as_ref(), Some(&given));
+    waits.position = Position::Deploying { stage: 2 };
+    assert_eq!(approve(&waits, lead).as_ref(), Some(&given));
+    assert_eq!(approve(&waits, stranger), None);
+    assert_eq!(passed(&waits, lead, Word::Reject), None);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Whose word about a run counts.
 
-use ward_types::pipeline::{Approval, By, Position, Run, Word};
+use ward_types::pipeline::{Approval, By, Position, Run, Vote, Word};
 use ward_types::release::Build;
 use ward_types::source::Tree;
 
@@ -30,6 +30,21 @@ pub fn counts(run: &Run, who: &str, word: Word) -> Result<(), String> {
         (Word::Approve, None) => Err("is not asked for a word here".to_owned()),
         (_, Some(approval)) => entitled(approval, run, who, word),
     }
+}
+
+/// The word by which a gate was passed that somebody would let pass once more: their own, or that of somebody else with
+/// the role.
+#[must_use]
+pub fn passed<'a>(run: &'a Run, who: &str, word: Word) -> Option<&'a Vote> {
+    let stage = run.stage();
+    let waits = matches!(run.position, Position::Approving { .. });
+    if word == Word::Reject || (waits && run.approval(stage).is_none()) {
+        return None;
+    }
+    let last = (0..=stage).rev().find_map(|stage| run.approval(stage))?;
+    let approval = run.stages.get(last.stage)?.gate.approve.as_ref()?;
+    let theirs = same(&last.by, who) || entitled(approval, run, who, word).is_ok();
+    theirs.then_some(last)
 }
 
 fn entitled(approval: &Approval, run: &Run, who: &str, word: Word) -> Result<(), String> {

@@ -89,6 +89,7 @@ fn run(position: Position) -> Run {
         stages: Vec::new(),
         author: "anna".into(),
         began: Timestamp(0),
+        why: String::new(),
         dir: String::new(),
         build: Build {
             version: "1.0.0".into(),

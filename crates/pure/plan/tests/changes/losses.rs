@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use ward_plan::changes::dropped;
+use ward_types::policy::Policy;
 use ward_types::route::{Audience, Https, RouteSettings, RouteSpec};
 use ward_types::spec::{CopyData, EnvSpec, ServiceSpec};
 use ward_types::time::Millis;
@@ -135,4 +137,29 @@ fn who_is_still_allowed_loses_nothing() {
             "{from:?} to {to:?}: {found:?}"
         );
     }
+}
+
+#[test]
+fn what_an_older_release_drops_is_what_is_taken_away_and_no_rule() {
+    let (mut served, mut older) = (open(), open());
+    served.policy = Policy::of_protected();
+    older.policy = Policy::default();
+    older.protected = false;
+    route(&mut served).settings.https = Https::Redirect;
+    web(&mut older).guard.limit = None;
+    older.databases.get_mut(&name("db")).unwrap().backups = None;
+    let paths = |from: &EnvSpec, to: &EnvSpec| -> Vec<String> {
+        let found = dropped(between(from, to)).into_iter();
+        found.map(|change| change.path).collect()
+    };
+    let lost = paths(&served, &older);
+    assert_eq!(lost.len(), 3, "{lost:?}");
+    for part in ["backups", "limit", ".https"] {
+        assert!(
+            lost.iter().any(|path| path.contains(part)),
+            "{part}: {lost:?}"
+        );
+    }
+    // Forward again it has more, and drops nothing.
+    assert_eq!(paths(&older, &served), [""; 0]);
 }

@@ -120,6 +120,7 @@ pub(crate) fn rich() -> EnvSpec {
             rate_limit: Level::Deny,
             images: Level::Warn,
             backups: Level::Deny,
+            reason: Level::Deny,
             residency: Level::Warn,
             freeze: vec![
                 Freeze::try_from("2026-12-20/2027-01-05 UTC".to_owned()).unwrap(),

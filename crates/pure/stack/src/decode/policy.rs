@@ -48,6 +48,7 @@ pub(super) fn policy(file: &At<'_>) -> Policy {
         rate_limit: level("rate_limit", usual.rate_limit),
         images: level("images", usual.images),
         backups: level("backups", usual.backups),
+        reason: level("reason", usual.reason),
         residency: level("residency", usual.residency),
         freeze: freezes(&at),
         pipeline: level("pipeline", usual.pipeline),

@@ -444,6 +444,9 @@ impl Environment {
                 ..
             }
         );
+        if succeeded {
+            self.declare(to);
+        }
         if succeeded && self.current != Some(to) {
             self.previous = self.current;
             self.current = Some(to);

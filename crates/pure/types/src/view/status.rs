@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cancellation, DeploymentView, OutdatedConfig, SharingView, VolumeUseView};
+use super::{Cancellation, DeploymentView, OutdatedConfig, SharingView, VolumeUseView, WayView};
 use crate::backup::Overdue;
 use crate::id::{Digest, EnvId, InstanceId, Name, ReleaseId, Term};
 use crate::keeper::InstanceState;
@@ -248,4 +248,7 @@ pub struct ReleaseView {
     /// The commit that its build was made of, where git knew the folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
+    /// How it came there.
+    #[serde(flatten)]
+    pub way: WayView,
 }
