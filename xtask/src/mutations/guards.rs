@@ -742,14 +742,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         guard: "whoever began a run does not approve it where a second person has to",
-        file: "crates/pure/plan/src/pipeline.rs",
-        text: "(By::Another, Word::Approve) if same(who, &run.author) => {",
-        without: "(By::Another, Word::Approve) if false && same(who, &run.author) => {",
+        file: "crates/pure/plan/src/pipeline/words.rs",
+        text: "    if same(who, &run.author) {\n        return Err(\"started",
+        without: "    if false && same(who, &run.author) {\n        return Err(\"started",
         noticed_by: &["ward-plan"],
     },
     Mutation {
         guard: "a build that a pipeline did not let pass is not promoted",
-        file: "crates/pure/plan/src/pipeline.rs",
+        file: "crates/pure/plan/src/pipeline/past.rs",
         text: "        Position::Ended { outcome } => Some(format!(",
         without: "        Position::Ended { .. } if true => None,\n        Position::Ended { outcome } => Some(format!(",
         noticed_by: &["ward-plan"],

@@ -180,7 +180,8 @@ fn an_environment_that_was_taken_down_is_another_world() {
             .fails(1, &["the plan was not carried out"]);
     }
     let releases: Vec<Value> =
-        serde_json::from_str(&ward.ok(&["releases", "--env", "shop/dev", "--output", "json"])).unwrap();
+        serde_json::from_str(&ward.ok(&["releases", "--env", "shop/dev", "--output", "json"]))
+            .unwrap();
     assert_eq!(releases.len(), 1, "nothing was changed");
 }
 
