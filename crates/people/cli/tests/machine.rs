@@ -395,7 +395,7 @@ fn a_disk_that_fills_while_an_environment_is_cloned() {
     for part in [
         "The data could not be copied into db",
         "the disk is nearly full",
-        "Nothing of the copy is left behind",
+        "Nothing of the new environment is left behind",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
@@ -593,7 +593,7 @@ fn a_disk_that_fills_while_the_files_of_a_clone_are_copied() {
     for part in [
         "The data could not be copied into the volume uploads",
         "the disk is nearly full",
-        "Nothing of the copy is left behind",
+        "Nothing of the new environment is left behind",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
