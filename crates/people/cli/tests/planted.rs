@@ -446,9 +446,9 @@ fn p6_fifty_planted_secrets_are_found_nowhere() {
             &fs::read(path).unwrap_or_default(),
         );
     }
-    // Every process: arguments of all, variables of all but the instances themselves.
+    // Every process: arguments of all, variables of all but the instances themselves, those that stop among them.
     let instance = ward.instances("web")[0]["pid"].as_i64().unwrap();
-    let own = |pid: &str| namespace(pid) == namespace(&instance.to_string());
+    let own = |pid: &str| namespace(pid) != namespace("self");
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let pid = entry.file_name().into_string().unwrap();
         if pid.parse::<u32>().is_err() {
