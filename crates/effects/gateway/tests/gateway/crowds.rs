@@ -72,7 +72,9 @@ async fn who_asks_for_much_at_once_does_not_have_others_wait_for_its_connections
     }
     let asked = asked.lock().unwrap().clone();
     let last = asked.iter().rposition(|path| path == "/").unwrap();
-    assert!(last < 60, "{last}: {asked:?}");
+    // Each worker serves its own clients in turn; one of two may have served all of its hundred before the other begins.
+    // Behind the crowd of their own the last would be beyond the two hundredth.
+    assert!(last < 130, "{last}: {asked:?}");
 }
 
 /// Requests for what never ends, on the streams of these numbers.
