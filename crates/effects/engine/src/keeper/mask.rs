@@ -18,7 +18,7 @@ use ward_types::secrets::Mask;
 use zeroize::Zeroize as _;
 
 use self::forms::forms;
-use self::view::{View, views};
+use self::view::views;
 
 /// Longer ones are looked for in pieces of at most so many bytes.
 const PIECE: usize = 512;
