@@ -368,8 +368,7 @@ impl Control {
     ) {
         let mut changed = self.store().changed();
         let mut led = BTreeSet::new();
-        // What leads to a release may have begun before.
-        let mut last = after.filter(|_| sought.is_plain());
+        let mut last = sought.begins(after);
         let env = sought.env.as_ref();
         loop {
             changed.mark_unchanged();

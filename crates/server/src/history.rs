@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ward_store::Log;
 use ward_types::event::{Event, Record};
 use ward_types::id::{DeploymentId, EnvId, PipelineRunId, ReleaseId};
+use ward_types::person;
 use ward_types::pipeline::Run;
 use ward_types::release::{Deployment, Environment, Phase, Release};
 use ward_types::time::Timestamp;
@@ -52,6 +53,11 @@ impl Sought {
             && deployment.is_none()
     }
 
+    /// Behind which event to begin, where those behind `after` are asked for: what leads to a release may have begun before.
+    pub(crate) fn begins(&self, after: Option<u64>) -> Option<u64> {
+        after.filter(|_| self.release.is_none())
+    }
+
     /// Whether a record is one of them. Records are shown in their order: `led` are the deployments that were seen to lead
     /// to the release.
     pub(crate) fn takes(&self, record: &Record, led: &mut BTreeSet<(EnvId, DeploymentId)>) -> bool {
@@ -66,7 +72,10 @@ impl Sought {
         let env = self.env.as_ref().is_none_or(|env| of == Some(env));
         let since = self.since.is_none_or(|since| record.at >= since);
         let until = self.until.is_none_or(|until| record.at <= until);
-        let by = self.by.as_ref().is_none_or(|by| is_person(&record.who, by));
+        let by = self
+            .by
+            .as_ref()
+            .is_none_or(|by| person::is(&record.who, by));
         let led_there = || {
             let named = of.cloned().zip(deployment);
             named.is_some_and(|named| led.contains(&named))
@@ -77,16 +86,6 @@ impl Sought {
         let same = self.deployment.is_none_or(|id| deployment == Some(id));
         env && since && until && by && release && same
     }
-}
-
-/// Whether `uid:1000` or `anna` is `uid:1000(anna)`.
-fn is_person(who: &str, asked: &str) -> bool {
-    let parts = who.split_once('(');
-    let (id, name) = match parts {
-        Some((id, rest)) => (id, rest.strip_suffix(')')),
-        None => (who, None),
-    };
-    asked == who || asked == id || Some(asked) == name
 }
 
 /// The deployment that an event is about.
@@ -338,7 +337,8 @@ impl Control {
         if sought.is_plain() {
             return self.events(after, sought.env.as_ref(), limit);
         }
-        let records = self.store().records(None, usize::MAX, sought.env.as_ref());
+        let (from, env) = (sought.begins(after), sought.env.as_ref());
+        let records = self.store().records(from, usize::MAX, env);
         let records = records.map_err(|error| Refusal::failed("the log cannot be read", &error))?;
         let mut led = BTreeSet::new();
         let mut found: Vec<Record> = records

@@ -17,7 +17,6 @@ use ward_store::Log;
 use ward_types::event::Event;
 use ward_types::id::{Name, PipelineRunId};
 use ward_types::pipeline::{Check, Position, Run};
-use ward_types::policy::Violation;
 use ward_types::release::{Environment, Promoted};
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::{Held, Others, PipelineRequest, Progress, Unchanged, Until};
@@ -175,9 +174,7 @@ impl Control {
                 first.map_or_else(String::new, |mistake| mistake.message)
             }
             Some(Progress::Forbidden { violations, .. }) => {
-                let denied = violations.into_iter().filter(Violation::is_denied);
-                let denied: Vec<Violation> = denied.collect();
-                format!("its policy forbids it: {}", policing::all(&denied))
+                format!("its policy forbids it: {}", policing::all(&violations))
             }
             Some(_) => "it cannot be released".to_owned(),
         };

@@ -427,17 +427,13 @@ pub(crate) fn made_of<'a>(images: &'a BTreeMap<Name, Digest>, stack_file: &'a st
 
 /// What a release's build is.
 pub(crate) fn built(release: &Release) -> Built<'_> {
-    Built {
-        images: Some(&release.build.images),
-        stack_file: release.build.stack_file.as_deref(),
-    }
+    Built::from(&release.build)
 }
 
 /// What is forbidden, as clauses in one sentence.
-pub(crate) fn all(denied: &[Violation]) -> String {
-    let clauses = denied
-        .iter()
-        .map(|one| format!("{} ({})", one.message, one.rule));
+pub(crate) fn all(violations: &[Violation]) -> String {
+    let denied = violations.iter().filter(|one| one.is_denied());
+    let clauses = denied.map(|one| format!("{} ({})", one.message, one.rule));
     clauses.collect::<Vec<_>>().join("; ")
 }
 

@@ -12,6 +12,7 @@ use ward_types::pipeline::{Outcome, Position, Run, Word};
 use ward_types::release::{Deployment, Environment, Goal, Phase, Reason, Verdict};
 use ward_types::time::Timestamp;
 
+pub(crate) use self::past::has_passed;
 pub use self::past::{Unpassed, bars, unpassed};
 pub use self::words::{counts, is_another, passed};
 

@@ -17,6 +17,7 @@ pub mod id;
 pub mod keeper;
 pub mod life;
 pub mod maintenance;
+pub mod person;
 pub mod pipeline;
 pub mod policy;
 pub mod range;
