@@ -31,6 +31,7 @@ mod images;
 mod issuing;
 mod kept;
 mod logs;
+mod looking;
 mod maintenance;
 mod making;
 mod measuring;

@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use ward_plan::pipeline::{self, Next};
+use tokio::sync::watch;
+use ward_plan::pipeline::{self, Ill, Next};
 use ward_store::Log;
 use ward_types::event::{Event, State};
-use ward_types::id::{Digest, Name, PipelineRunId};
+use ward_types::id::{Digest, EnvId, Name, PipelineRunId};
+use ward_types::keeper::{InstanceState, Role};
 use ward_types::pipeline::{Check, Outcome, Pipeline, Position, Run, Vote};
 use ward_types::release::{Build, Environment, Promoted};
 use ward_types::source::KeptBuild;
@@ -235,8 +237,10 @@ impl Control {
                 return;
             };
             let env = run.env(run.stage());
+            let mut instances = env.as_ref().map(|env| self.engine().changed_in(env));
+            let ill = env.as_ref().map(|env| self.ill(env)).unwrap_or_default();
             let env = env.and_then(|env| state.environments.get(&env));
-            let due = match pipeline::next(run, env, now()) {
+            let due = match pipeline::next(run, env, &ill, now()) {
                 Next::Over => return,
                 Next::Wait(due) => due,
                 next => {
@@ -258,8 +262,23 @@ impl Control {
                 _ = ending.wait_for(|end| *end) => return,
                 more = changed.changed() => if more.is_err() { return },
                 () = until(due) => {}
+                () = changes_in(run, instances.as_mut()) => {}
             }
         }
+    }
+
+    /// What of an environment is seen to be ill.
+    fn ill(&self, env: &EnvId) -> Vec<Ill> {
+        let seen = self.engine().observe(env).into_values();
+        let serves = |role| matches!(role, Role::Service | Role::Database);
+        let ill = seen.filter(|seen| {
+            serves(seen.facts.role) && seen.status.state == InstanceState::Unhealthy
+        });
+        ill.map(|seen| Ill {
+            instance: seen.facts.id,
+            why: seen.status.last_failure,
+        })
+        .collect()
     }
 
     async fn does(&self, run: &Run, next: Next) -> Result<(), Refusal> {
@@ -316,8 +335,9 @@ impl Control {
             return Next::Over;
         };
         let env = run.env(run.stage());
+        let ill = env.as_ref().map(|env| self.ill(env)).unwrap_or_default();
         let env = env.and_then(|env| state.environments.get(&env));
-        pipeline::next(run, env, now())
+        pipeline::next(run, env, &ill, now())
     }
 
     /// A stage that cannot get its release ends the run.
@@ -707,6 +727,16 @@ fn no_pipeline<'a>(stack: &Name, name: &Name, there: impl Iterator<Item = &'a Na
 }
 
 /// Returns at that time; without one never.
+/// Returns when an instance of the stage that soaks changed; of others nobody asks.
+async fn changes_in(run: &Run, instances: Option<&mut watch::Receiver<u64>>) {
+    if let (Position::Soaking { .. }, Some(instances)) = (&run.position, instances)
+        && instances.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
 async fn until(due: Option<Timestamp>) {
     match due {
         Some(due) => tokio::time::sleep(Duration::from_millis(due.since(now()).0)).await,

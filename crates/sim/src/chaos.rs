@@ -151,10 +151,10 @@ fn pause(world: &mut Inner, dice: &mut Dice) {
 
 fn harm(world: &mut Inner, dice: &mut Dice) {
     let ids: Vec<_> = world.engine.keys().cloned().collect();
-    let (now, wall, what) = (world.now, world.wall(), dice.below(4));
+    let (now, wall, what) = (world.now, world.wall(), dice.below(6));
     let Some(id) = dice.pick(&ids) else { return };
     world.say(|| {
-        let what = ["killed", "lost", "ill", "well"].get(what as usize);
+        let what = ["killed", "lost", "ill", "well", "stopped", "changed"].get(what as usize);
         format!("! {id} is {}", what.unwrap_or(&"?"))
     });
     let Some(copy) = world.engine.get_mut(&id) else {
@@ -164,7 +164,9 @@ fn harm(world: &mut Inner, dice: &mut Dice) {
         0 => copy.kill(now, wall),
         1 => copy.lose(now, wall),
         2 => copy.turn(false, now, wall),
-        _ => copy.turn(true, now, wall),
+        3 => copy.turn(true, now, wall),
+        4 => copy.pause(now, wall),
+        _ => copy.alter(),
     }
 }
 

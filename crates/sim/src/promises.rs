@@ -458,6 +458,13 @@ impl Inner {
                 format!("{routed} of {wanted} instances of {name} in rotation at rest")
             });
         }
+        let altered = self
+            .engine
+            .values()
+            .find(|copy| copy.facts.role == Role::Service && copy.is_altered());
+        if let Some(id) = altered.map(|copy| copy.facts.id.clone()) {
+            self.violate(format!("{id} runs from changed files at rest"));
+        }
         let orphan = self
             .engine
             .values()

@@ -145,6 +145,7 @@ fn rank(action: &Action) -> u8 {
         Action::Remove { .. } => 5,
         Action::PurgeData => 6,
         Action::Report { .. }
+        | Action::GiveUp { .. }
         | Action::ChangeSchema { .. }
         | Action::Exchanged { .. }
         | Action::Tried { .. }

@@ -3,13 +3,16 @@
 //! Decision: a gate stands behind its stage. When the stage serves the build, its check is run, then it soaks,
 //! then somebody approves; only then does the next stage get the build. A release that does not serve its stage
 //! any more, because somebody deployed or rolled back there meanwhile, passes nothing: what would be approved is
-//! not what was tried.
+//! not what was tried. A soak is more than its time: whatever of the release ends by itself or is ill within it, and
+//! whatever else serves there, fails it at once.
 
 use ward_types::event::State;
-use ward_types::id::EnvId;
+use ward_types::id::{EnvId, InstanceId};
 use ward_types::pipeline::{Approval, By, Outcome, Position, Run, Word};
-use ward_types::release::{Build, Deployment, Environment, Goal, Phase, Reason, Verdict};
+use ward_types::release::{Build, Deployment, Environment, Goal, LastEnd, Phase, Reason, Verdict};
 use ward_types::time::Timestamp;
+
+use crate::databases;
 
 /// What to do now about a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,9 +35,18 @@ pub enum Next {
     Wait(Option<Timestamp>),
 }
 
-/// What to do now; `env` is the environment of the run's present stage.
+/// A service or database that is seen to be ill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ill {
+    /// Which instance.
+    pub instance: InstanceId,
+    /// Why its last health check failed, if that is known.
+    pub why: Option<String>,
+}
+
+/// What to do now; `env` is the environment of the run's present stage, and `ill` what is seen to be ill there.
 #[must_use]
-pub fn next(run: &Run, env: Option<&Environment>, now: Timestamp) -> Next {
+pub fn next(run: &Run, env: Option<&Environment>, ill: &[Ill], now: Timestamp) -> Next {
     if let Some(vote) = run.word().filter(|vote| vote.word == Word::Reject)
         && !run.is_over()
     {
@@ -49,7 +61,10 @@ pub fn next(run: &Run, env: Option<&Environment>, now: Timestamp) -> Next {
         Position::Deploying { stage } => deploying(run, *stage, env, now),
         position => match moved_away(run, env) {
             Some(lost) => Next::Move(lost),
-            None => at_the_gate(run, position, now),
+            None => match spoiled(run, env, ill) {
+                Some(message) => Next::Move(failed(run, message, Vec::new())),
+                None => at_the_gate(run, position, now),
+            },
         },
     }
 }
@@ -172,6 +187,69 @@ fn left(run: &Run, stage: usize, env: Option<&Environment>) -> Option<Position> 
         );
         failed(run, message, Vec::new())
     })
+}
+
+/// What keeps a run from passing the soak that it is in.
+fn spoiled(run: &Run, env: Option<&Environment>, ill: &[Ill]) -> Option<String> {
+    let (Position::Soaking { stage, .. }, Some(env)) = (&run.position, env) else {
+        return None;
+    };
+    let reached = run.reached.get(*stage)?;
+    let name = &env.id;
+    if env.goal != Goal::Up {
+        return Some(format!("{name} was taken down within its soak"));
+    }
+    let other = |d: &&Deployment| {
+        let ours = reached.deployment == Some(d.id);
+        let same = d.to == reached.release && d.from == Some(reached.release);
+        !ours && !same && took_requests_since(d, run.since)
+    };
+    if let Some(other) = env.deployments.values().find(other) {
+        let (id, to) = (other.id, other.to);
+        return Some(format!(
+            "{id} to {to} took requests in {name} within its soak"
+        ));
+    }
+    let of_release = |instance: &InstanceId| {
+        let release = instance.release();
+        release == Some(reached.release) || release == Some(databases::RELEASE)
+    };
+    let within = |end: &&LastEnd| end.at >= run.since && of_release(&end.instance);
+    if let Some(end) = env.last_ends.iter().find(within) {
+        let (instance, how) = (&end.instance, &end.how);
+        return Some(format!(
+            "{} of {name} ended within its soak: {instance} {how}",
+            service(instance)
+        ));
+    }
+    let ill = ill.iter().find(|ill| of_release(&ill.instance))?;
+    let why = ill.why.as_ref().map(|why| format!(", {why}"));
+    Some(format!(
+        "{} of {name} was unhealthy within its soak: {}{}",
+        service(&ill.instance),
+        ill.instance,
+        why.unwrap_or_default()
+    ))
+}
+
+fn service(instance: &InstanceId) -> String {
+    instance
+        .service()
+        .map_or(String::new(), |name| name.to_string())
+}
+
+/// Whether requests moved to a deployment's release, or back, at that moment or later.
+fn took_requests_since(deployment: &Deployment, since: Timestamp) -> bool {
+    let served = deployment.served.is_some_and(|served| served.at >= since);
+    let moved = matches!(
+        deployment.phase,
+        Phase::Finished {
+            verdict: Verdict::Succeeded | Verdict::RolledBack | Verdict::FailedDegraded | Verdict::Unknown,
+            at,
+            ..
+        } if at >= since
+    );
+    served || moved
 }
 
 /// What of a stage is done.
@@ -299,230 +377,4 @@ pub fn bars(state: &State, build: &Build, to: &EnvId) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use ward_types::id::{DeploymentId, Name, PipelineRunId, ReleaseId};
-    use ward_types::pipeline::{Check, Gate, Reached, Stage, Vote};
-    use ward_types::time::Millis;
-
-    use super::*;
-
-    fn name(text: &str) -> Name {
-        Name::parse(text).unwrap()
-    }
-
-    /// dev with a check, qa with a soak and an approval by another of anna and uid:2, prod with nothing.
-    fn run(position: Position) -> Run {
-        let stage = |env: &str, gate: Gate| Stage {
-            env: name(env),
-            gate,
-        };
-        let check = Check {
-            command: vec!["true".into()],
-            timeout: Millis::secs(60),
-        };
-        let approve = Approval {
-            role: name("qa-lead"),
-            people: vec!["anna".into(), "uid:2".into()],
-            by: By::Another,
-        };
-        let dev = Gate {
-            check: Some(check),
-            ..Gate::default()
-        };
-        let qa = Gate {
-            soak: Millis::secs(600),
-            approve: Some(approve),
-            ..Gate::default()
-        };
-        Run {
-            id: PipelineRunId(1),
-            stack: name("shop"),
-            pipeline: name("delivery"),
-            stages: vec![
-                stage("dev", dev),
-                stage("qa", qa),
-                stage("prod", Gate::default()),
-            ],
-            author: "uid:1000(anna)".into(),
-            began: Timestamp(0),
-            dir: "/src".into(),
-            build: Build {
-                version: "1.0.4".into(),
-                images: BTreeMap::new(),
-                stack_file: None,
-                provenance: None,
-            },
-            position,
-            since: Timestamp(0),
-            reached: Vec::new(),
-            votes: Vec::new(),
-        }
-    }
-
-    fn reached(position: Position, stages: usize) -> Run {
-        let mut run = run(position);
-        let one = Reached {
-            release: ReleaseId(4),
-            deployment: Some(DeploymentId(9)),
-        };
-        run.reached = vec![one; stages];
-        run
-    }
-
-    fn env(current: u64, phase: &str) -> Environment {
-        let mut env = Environment::new(EnvId::parse("shop/qa").unwrap());
-        env.current = Some(ReleaseId(current));
-        let text = format!(
-            r#"{{"id":9,"reason":"deploy","from":null,"to":4,"requested":1,"started":1,"phase_since":1,"by":"anna",
-            "phase":{phase}}}"#
-        );
-        env.deployments
-            .insert(DeploymentId(9), serde_json::from_str(&text).unwrap());
-        env
-    }
-
-    fn finished(verdict: &str) -> String {
-        format!(r#"{{"state":"finished","verdict":"{verdict}","failure":null,"at":2}}"#)
-    }
-
-    #[test]
-    fn each_stage_is_deployed_checked_soaked_and_approved_in_this_order() {
-        let now = Timestamp(1000);
-        let next_of = |run: &Run| next(run, Some(&env(4, &finished("succeeded"))), now);
-        assert_eq!(
-            next_of(&run(Position::Deploying { stage: 0 })),
-            Next::Release { stage: 0 }
-        );
-        let deployed = reached(Position::Deploying { stage: 0 }, 1);
-        assert_eq!(
-            next_of(&deployed),
-            Next::Move(Position::Checking { stage: 0 })
-        );
-        let checking = reached(Position::Checking { stage: 0 }, 1);
-        assert_eq!(next_of(&checking), Next::Check { stage: 0 });
-        assert_eq!(checked(&checking, now), Position::Deploying { stage: 1 });
-        let until = Timestamp(601_000);
-        let soaking = Position::Soaking { stage: 1, until };
-        let second = reached(Position::Deploying { stage: 1 }, 2);
-        assert_eq!(next_of(&second), Next::Move(soaking.clone()));
-        let soaks = reached(soaking, 2);
-        assert_eq!(next_of(&soaks), Next::Wait(Some(until)));
-        let serves = env(4, &finished("succeeded"));
-        let over = next(&soaks, Some(&serves), until);
-        assert_eq!(over, Next::Move(Position::Approving { stage: 1 }));
-        let mut waits = reached(Position::Approving { stage: 1 }, 2);
-        assert_eq!(next_of(&waits), Next::Wait(None));
-        waits.votes.push(vote(1, Word::Approve, None));
-        assert_eq!(
-            next_of(&waits),
-            Next::Move(Position::Deploying { stage: 2 })
-        );
-        let last = reached(Position::Deploying { stage: 2 }, 3);
-        let outcome = Outcome::Succeeded;
-        assert_eq!(next_of(&last), Next::Move(Position::Ended { outcome }));
-    }
-
-    fn vote(stage: usize, word: Word, refused: Option<&str>) -> Vote {
-        Vote {
-            stage,
-            by: "uid:2".into(),
-            word,
-            why: String::new(),
-            refused: refused.map(str::to_owned),
-        }
-    }
-
-    #[test]
-    fn words_that_were_refused_or_given_before_move_nothing() {
-        let mut waits = reached(Position::Approving { stage: 1 }, 2);
-        waits.votes = vec![
-            vote(1, Word::Approve, Some("no role")),
-            vote(0, Word::Approve, None),
-        ];
-        let serves = env(4, &finished("succeeded"));
-        assert_eq!(next(&waits, Some(&serves), Timestamp(1)), Next::Wait(None));
-        waits.votes.push(vote(1, Word::Reject, None));
-        let over = next(&waits, Some(&serves), Timestamp(1));
-        assert!(matches!(
-            over,
-            Next::Move(Position::Ended {
-                outcome: Outcome::Rejected { stage: 1, .. }
-            })
-        ));
-    }
-
-    #[test]
-    fn what_fails_or_serves_no_more_goes_no_further() {
-        let fails = |run: &Run, env: &Environment| match next(run, Some(env), Timestamp(1)) {
-            Next::Move(Position::Ended {
-                outcome: Outcome::Failed { message, .. },
-            }) => message,
-            other => panic!("{other:?}"),
-        };
-        let deployed = reached(Position::Deploying { stage: 1 }, 2);
-        let message = fails(&deployed, &env(3, &finished("failed_old_serving")));
-        assert_eq!(message, "r4 of shop/qa ended as failed, old serving");
-        let waits = reached(Position::Approving { stage: 1 }, 2);
-        let message = fails(&waits, &env(5, &finished("succeeded")));
-        assert!(message.contains("does not serve r4 any more"), "{message}");
-        let under_way = env(3, r#"{"state":"preparing"}"#);
-        assert_eq!(
-            next(&deployed, Some(&under_way), Timestamp(1)),
-            Next::Wait(None)
-        );
-    }
-
-    #[test]
-    fn only_a_second_person_with_the_role_approves() {
-        let waits = reached(Position::Approving { stage: 1 }, 2);
-        let why = |who, word| counts(&waits, who, word).unwrap_err();
-        assert!(counts(&waits, "uid:2(bob)", Word::Approve).is_ok());
-        assert!(why("uid:1000(anna)", Word::Approve).contains("second person"));
-        assert!(why("uid:3(carl)", Word::Approve).contains("role qa-lead"));
-        assert!(why("uid:20", Word::Approve).contains("role qa-lead"));
-        assert!(why("uid:3(carl)", Word::Reject).contains("role qa-lead"));
-        assert!(counts(&waits, "uid:1000(anna)", Word::Reject).is_ok());
-        let elsewhere = reached(Position::Checking { stage: 0 }, 1);
-        assert!(counts(&elsewhere, "uid:2", Word::Approve).is_err());
-        assert!(counts(&elsewhere, "uid:2", Word::Reject).is_ok());
-        assert!(counts(&elsewhere, "uid:3", Word::Reject).is_err());
-        let early = reached(Position::Deploying { stage: 1 }, 1);
-        assert!(
-            counts(&early, "uid:2", Word::Approve).is_err(),
-            "it was not tried"
-        );
-    }
-
-    #[test]
-    fn a_build_is_not_promoted_past_its_pipeline() {
-        let mut state = State::default();
-        let build = run(Position::Deploying { stage: 0 }).build;
-        let bars = |state: &State, to: &str| bars(state, &build, &EnvId::parse(to).unwrap());
-        assert_eq!(bars(&state, "shop/prod"), None);
-        state.pipelines.insert(
-            PipelineRunId(1),
-            reached(Position::Approving { stage: 1 }, 2),
-        );
-        assert!(
-            bars(&state, "shop/prod")
-                .unwrap()
-                .contains("waits for the word of a qa-lead")
-        );
-        assert_eq!(bars(&state, "shop/dev"), None);
-        assert_eq!(bars(&state, "other/prod"), None);
-        let failed = failed(
-            &reached(Position::Checking { stage: 0 }, 1),
-            "no".into(),
-            Vec::new(),
-        );
-        state.pipelines.insert(PipelineRunId(2), run(failed));
-        assert!(bars(&state, "shop/dev").unwrap().contains("did not pass"));
-        let outcome = Outcome::Succeeded;
-        state
-            .pipelines
-            .insert(PipelineRunId(3), run(Position::Ended { outcome }));
-        assert_eq!(bars(&state, "shop/prod"), None);
-    }
-}
+mod tests;
