@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use ward_types::id::{Digest, EnvId, InstanceId, Name, ReleaseId};
-use ward_types::keeper::{InstanceFacts, InstanceSpec, InstanceState, InstanceStatus, RootSpec};
+use ward_types::keeper::{InstanceFacts, InstanceSpec, InstanceState, InstanceStatus};
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::LogLine;
 
@@ -74,7 +74,7 @@ impl fmt::Debug for Engine {
 }
 
 impl Inner {
-    fn seen(&self) -> MutexGuard<'_, Instances> {
+    pub(crate) fn seen(&self) -> MutexGuard<'_, Instances> {
         // A panic while the map was locked leaves it as it was: each change is a single insertion.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -129,43 +129,7 @@ impl Inner {
         self.bump(env);
     }
 
-    /// Notes of each instance whether it runs from a layer that other hands changed. Blocks on the disk where one was.
-    pub(crate) fn note_altered(&self) {
-        if !self.layers.is_any_condemned() {
-            return;
-        }
-        let unaltered = |seen: &&Seen| seen.altered.is_none() && !seen.status.state.is_over();
-        let all: Vec<InstanceFacts> = {
-            let all = self.seen();
-            let seen = all.values().flat_map(BTreeMap::values).filter(unaltered);
-            seen.map(|seen| seen.facts.clone()).collect()
-        };
-        for facts in all {
-            let dir = self.home.instance(&facts.env, &facts.id);
-            let root = folder::read_whole::<RootSpec>(&dir, folder::ROOT);
-            let layers = root.ok().flatten().map(|root| root.layers);
-            let layers = layers.unwrap_or_default();
-            let what = self
-                .layers
-                .what_changed(layers.iter().map(PathBuf::as_path));
-            if let Some(what) = what {
-                self.alter(&facts, what);
-            }
-        }
-    }
-
-    fn alter(&self, facts: &InstanceFacts, what: String) {
-        let mut all = self.seen();
-        let env = all.get_mut(&facts.env);
-        let Some(seen) = env.and_then(|env| env.get_mut(&facts.id)) else {
-            return; // Removed meanwhile.
-        };
-        seen.altered = Some(what);
-        drop(all);
-        self.bump(&facts.env);
-    }
-
-    fn bump(&self, env: &EnvId) {
+    pub(crate) fn bump(&self, env: &EnvId) {
         if let Some(own) = self.own_changes().get(env) {
             own.send_modify(|count| *count += 1);
         }
@@ -462,17 +426,6 @@ impl Engine {
         image
     }
 
-    /// Whether the layers of an image that was unpacked hold what was unpacked, as far as can be told without reading
-    /// their files; `false` also where somebody removed them. Then [`Engine::unpack`] finds out, and puts it right.
-    /// Blocks on the disk.
-    #[must_use]
-    pub fn is_whole(&self, image: &Image) -> bool {
-        image
-            .layers
-            .iter()
-            .all(|folder| self.0.layers.is_whole(folder))
-    }
-
     /// Removes the unpacked layers that are neither in `keep` (layer digests) nor used by an instance that
     /// has a folder. Must not run while an image that `keep` does not cover is between unpack and start.
     /// Blocks on the disk.
@@ -482,19 +435,6 @@ impl Engine {
     pub fn collect_layers(&self, keep: &BTreeSet<Digest>) -> Result<Collected, Error> {
         let keeps = |digest: &Digest| keep.contains(digest);
         self.0.layers.collect(keeps, &start::roots(&self.0.home)?)
-    }
-
-    /// Removes the layers that other hands changed, were unpacked anew since, and are used by no instance any more.
-    /// Blocks on the disk.
-    ///
-    /// # Errors
-    /// [`Error::File`].
-    pub fn sweep_layers(&self) -> Result<Collected, Error> {
-        if !self.0.layers.is_any_condemned() {
-            return Ok(Collected::default());
-        }
-        let used = start::roots(&self.0.home)?;
-        self.0.layers.collect(|_| true, &used)
     }
 
     /// The output of an environment's instances, of those that are gone too, oldest first. Blocks on the

@@ -211,7 +211,7 @@ fn an_attempt_of_a_job_that_is_stopped_has_failed() {
     let job = "[job.long]\nservice = \"web\"\ncommand = [\"/bin/sleep\", \"600\"]\n";
     ward.stack("", job);
     ward.up();
-    ward.ok(&["job", "run", "long", "--no-wait"]);
+    ward.ok(&["job", "run", "long", "--detach"]);
     let running = || {
         let all = ward.instances("web").into_iter();
         let ours = |one: &Value| !one["in_rotation"].as_bool().unwrap() && one["pid"].is_i64();
