@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -63,10 +64,10 @@ impl Control {
     /// Whether the environment, or any where none is named, has or had such a service.
     fn had_somewhere(&self, env: Option<&EnvId>, component: &Name) -> Result<(), Refusal> {
         let state = self.store().state();
-        let all = &state.environments;
+        let all = state.environments.values().map(Arc::as_ref);
         match env {
-            Some(env) => had(all.get(env), &format!("{env} never"), component),
-            None => had(all.values(), "no environment ever", component),
+            Some(env) => had(state.environment(env), &format!("{env} never"), component),
+            None => had(all, "no environment ever", component),
         }
     }
 }

@@ -95,12 +95,13 @@ struct Inner {
 impl Auditor {
     /// Begins the first audit, and goes on with the daily ones.
     pub(crate) fn start(home: PathBuf, store: Store) -> Self {
-        let auditor = Self::new(home, store);
+        let auditor = Self::idle(home, store);
         tokio::spawn(auditor.clone().run());
         auditor
     }
 
-    fn new(home: PathBuf, store: Store) -> Self {
+    /// One that looks at nothing by itself.
+    pub(crate) fn idle(home: PathBuf, store: Store) -> Self {
         Self(Arc::new(Inner {
             home,
             store,
@@ -262,7 +263,7 @@ mod tests {
         alter(&path);
         for _start in 0..3 {
             let store = Store::open(&path).expect("the log");
-            let auditor = Auditor::new(home.path().to_owned(), store.clone());
+            let auditor = Auditor::idle(home.path().to_owned(), store.clone());
             let audited = auditor.audit().await.expect("an audit");
             assert_eq!(audited.first, Some(1), "{audited:?}");
             assert!(matches!(

@@ -16,7 +16,7 @@ use ward_types::secrets::{SecretName, SecretPlace};
 use ward_types::spec::EnvSpec;
 use ward_types::time::Timestamp;
 use ward_types::view::{
-    ConfigRequest, ConfigStep, ConfigValue, ConfigVersion, ConfigView, Expect, Others,
+    ConfigRequest, ConfigStep, ConfigValue, ConfigVersion, ConfigView, Expect, Made, Others,
     OutdatedConfig, Progress, Until,
 };
 
@@ -165,12 +165,14 @@ impl Control {
         expect: Expect,
         dir: Option<&str>,
     ) -> Result<(EnvId, Option<EnvSpec>), Stop> {
+        if let (Some(id), Expect::Absent) = (asked, expect) {
+            self.can_be_made(Some(Made { ttl: None }), id)?;
+            return Ok((id.clone(), self.declared_in_dir(id, dir)));
+        }
         let refusal = match self.alive(asked) {
             Ok(id) => {
-                // A file with mistakes is for `ward deploy` to tell.
-                let spec = dir.and_then(|dir| self.resolved(Path::new(dir), &id.env()).ok());
-                let spec = spec.map(|(spec, ..)| spec);
-                return Ok((id.clone(), spec.filter(|spec| spec.id == id)));
+                let spec = self.declared_in_dir(&id, dir);
+                return Ok((id, spec));
             }
             Err(refusal) => refusal,
         };
@@ -185,6 +187,12 @@ impl Control {
             true => Ok((id.clone(), Some(spec))),
             false => Err(refusal.into()),
         }
+    }
+
+    /// What the stack file in `dir` declares for an environment. One with mistakes is for `ward deploy` to tell.
+    fn declared_in_dir(&self, id: &EnvId, dir: Option<&str>) -> Option<EnvSpec> {
+        let (spec, ..) = self.resolved(Path::new(dir?), &id.env()).ok()?;
+        (spec.id == *id).then_some(spec)
     }
 
     /// What is set in an environment.
@@ -274,7 +282,7 @@ pub(crate) fn known_or_created(
     until: Option<Timestamp>,
     (actor, why): (&Actor, &str),
 ) -> (Environment, Vec<Event>) {
-    let known = state.environments.get(id).cloned();
+    let known = state.environment(id).cloned();
     let env = known.unwrap_or_else(|| Environment::new(id.clone()));
     if state.environments.contains_key(id) && !env.is_deleted() {
         let ends = until.filter(|_| env.is_bare());

@@ -27,6 +27,7 @@ use crate::compose::Composer;
 use crate::driver::{self, Live, World};
 use crate::images::Images;
 use crate::issuing::Issuing;
+use crate::keys::Looking;
 use crate::measuring::Measured;
 use crate::passwords::Rotations;
 use crate::restoring::Restoring;
@@ -39,6 +40,15 @@ pub enum Direction {
     Back,
     /// To a later one.
     Forward,
+}
+
+/// Whether a control plane acts on what it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Duty {
+    /// As a server does.
+    Acts,
+    /// It only answers, while no platform runs.
+    Reads,
 }
 
 pub(crate) struct Shared {
@@ -60,6 +70,9 @@ pub(crate) struct Shared {
     pub(crate) region: Option<Name>,
     /// Where backups lie, if not in the state folder.
     pub(crate) backup_dir: Option<PathBuf>,
+    pub(crate) duty: Duty,
+    /// Held by who looks whether the master keys are there.
+    pub(crate) looking: Looking,
     /// Held by who decides from the state and records what was decided.
     pub(crate) desk: tokio::sync::Mutex<()>,
     /// Held while there are images that no release refers to yet: nothing is collected meanwhile.
@@ -231,11 +244,14 @@ impl Control {
     }
 
     pub(crate) fn known(&self, id: &EnvId) -> Option<Environment> {
-        self.store().state().environments.get(id).cloned()
+        self.store().state().environment(id).cloned()
     }
 
-    /// The live view of an environment; its driver is started when it has none.
+    /// The live view of an environment; its driver is started when it has none. Who only reads sees nothing live.
     pub(crate) fn live(&self, id: &EnvId) -> watch::Receiver<Live> {
+        if self.0.duty == Duty::Reads {
+            return watch::channel(Live::default()).1;
+        }
         let mut drivers = lock(&self.0.drivers);
         let driver = drivers.entry(id.clone());
         driver

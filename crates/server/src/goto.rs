@@ -110,7 +110,7 @@ impl Control {
         request: &RollbackRequest,
     ) -> Result<(Environment, Release), Refusal> {
         let unknown = || Environment::new(id.clone());
-        let known = state.environments.get(id).cloned();
+        let known = state.environment(id).cloned();
         let env = known.unwrap_or_else(unknown);
         let to = target(&env, direction, request.to)?;
         if request.despite_schema.is_none() {

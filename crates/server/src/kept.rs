@@ -21,7 +21,7 @@ use crate::control::Control;
 use crate::deploy::{Steps, Stop, mistaken, say, stack_of, unreadable, warned_of, with_strategy};
 use crate::making::Once;
 use crate::policing::Forced;
-use crate::promote::same_images;
+use crate::promote::{by_its_pipeline, same_images};
 use crate::recording::{Offer, Settled, Terms, next_build, provenance_of};
 use crate::source;
 
@@ -202,10 +202,7 @@ impl Control {
         self.images_at_hand(&offer).await?;
         let desk = self.desk().await;
         let state = self.store().state();
-        if let Some(why) = ward_plan::pipeline::bars(&state, &kept.build, &offer.spec.id) {
-            let hint = "`ward pipeline show` says more; `ward pipeline run` begins anew";
-            return Err(Refusal::new(RefusalKind::Conflict, why).hint(hint).into());
-        }
+        by_its_pipeline(&state, &kept.build, &offer.spec.id, &named(&kept))?;
         let wanted = (&offer.spec, Some(&offer.images));
         let warned = self.permitted(actor, wanted, None, Forced::No)?;
         let terms = Terms {

@@ -3,44 +3,32 @@
 //! What to do next is decided by [`ward_plan::pipeline`] from what the log says, and each thing that was done is an
 //! event: a server that takes over goes on where the last one was. Only a check that was under way is run again.
 
-use std::collections::BTreeMap;
+mod beginning;
+mod telling;
+
+pub(crate) use self::beginning::no_pipeline;
+
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use ward_plan::pipeline::{self, Ill, Next};
 use ward_store::Log;
-use ward_types::event::{Event, State};
-use ward_types::id::{Digest, EnvId, Name, PipelineRunId};
+use ward_types::event::Event;
+use ward_types::id::{EnvId, Name, PipelineRunId};
 use ward_types::keeper::{InstanceState, Role};
-use ward_types::pipeline::{Check, Outcome, Pipeline, Position, Run, Vote};
-use ward_types::release::{Build, Environment, Promoted};
-use ward_types::source::KeptBuild;
-use ward_types::spec::EnvSpec;
+use ward_types::pipeline::{Check, Position, Run};
+use ward_types::policy::Violation;
+use ward_types::release::{Environment, Promoted};
 use ward_types::time::{Millis, Timestamp};
-use ward_types::view::{
-    Held, Others, PipelineRequest, PipelineRunView, Progress, Unchanged, Until, VoteRequest,
-};
+use ward_types::view::{Held, Others, PipelineRequest, Progress, Unchanged, Until};
 
 use crate::actor::{Actor, Refusal, RefusalKind, causes};
 use crate::clock::now;
 use crate::control::{Control, Desk};
-use crate::deploy::{Steps, Stop, mistaken, say, stack_of, unreadable};
-use crate::each::named_once;
-use crate::hosts::apart;
-use crate::kept::{declared, named};
-use crate::making::Once;
-use crate::policing::Forced;
-use crate::recording::{Offer, Terms, next_build, provenance_of};
-use crate::source;
-
-/// What a run is begun with.
-struct Beginning {
-    stack: Name,
-    pipeline: Pipeline,
-    first: EnvSpec,
-    text: String,
-}
+use crate::deploy::{Steps, Stop};
+use crate::policing::{self, Forced};
+use crate::recording::{Offer, Terms};
 
 impl Control {
     /// Builds, begins a run, and tells how it goes: to its end, or to where it waits for somebody's word.
@@ -74,150 +62,6 @@ impl Control {
         let _ = steps.send(last).await;
     }
 
-    async fn begun(
-        &self,
-        actor: &Actor,
-        request: &PipelineRequest,
-        steps: &Steps,
-    ) -> Result<PipelineRunId, Stop> {
-        let admitted = self.admit()?;
-        let dir = Path::new(&request.dir);
-        let provenance = provenance_of(dir).await;
-        let (file, text) = source::read(dir).map_err(unreadable)?;
-        let beginning = self.beginning(&file, text, &request.pipeline).await?;
-        let first = &beginning.first;
-        // Before a build, so that nobody waits for one in vain; looked at again when it is released.
-        self.permitted(actor, (first, None), Some(dir), Forced::No)?;
-        alone(&self.store().state(), &beginning.stack, &request.pipeline)?;
-        let building = self.0.builds.begin(&first.id, actor, admitted);
-        let once = Once::default();
-        let made = tokio::select! {
-            biased;
-            end = building.ended() => Err(self.cut_off(&building, &first.id, &end).into()),
-            made = self.images_made(dir, first, &building, &once, steps) => made,
-        };
-        let made = match made {
-            Ok(made) => made,
-            Err(stop) => {
-                self.record_end(actor, &request.why, &first.id, &stop).await;
-                return Err(stop);
-            }
-        };
-        let desk = self.desk().await;
-        let wanted = building.wanted();
-        wanted.map_err(|end| self.cut_off(&building, &first.id, &end))?;
-        let deciding = self.decided(&desk, actor, &request.why, |state| {
-            alone(state, &beginning.stack, &request.pipeline)?;
-            let build = Build {
-                version: version(state, &beginning, &made.images),
-                images: made.images.clone(),
-                stack_file: Some(beginning.text.clone()),
-                provenance: provenance.clone(),
-            };
-            let run = beginning.run(state, actor, request, build);
-            let event = Event::PipelineBegan {
-                env: first.id.clone(),
-                run: Box::new(run.clone()),
-            };
-            Ok((run, vec![event]))
-        });
-        let run = deciding.await?;
-        // The images are in no release yet: the first stage gets them before anything may be collected.
-        let released = match self.stage_offer(&run, 0) {
-            Ok(offer) => self.stage_released(&desk, &run, &offer).await,
-            Err(stop) => Err(stop),
-        };
-        drop((building, made, desk));
-        self.settle_first(&run, released.err()).await;
-        Ok(run.id)
-    }
-
-    /// Where that cannot be written down either, it is tried again by whoever carries the run on.
-    async fn settle_first(&self, run: &Run, stop: Option<Stop>) {
-        if let Err(refusal) = self.settle(run, stop).await {
-            tracing::error!(run = %run.id, error = refusal.message, "a pipeline's first stage");
-        }
-    }
-
-    /// Begins a run with a build that is kept, together with what `also` says of it. Its checks are run in the folder of
-    /// the request.
-    pub(crate) async fn begun_with(
-        &self,
-        actor: &Actor,
-        request: &PipelineRequest,
-        kept: &KeptBuild,
-        also: impl Fn(&Run) -> Option<Event>,
-    ) -> Result<PipelineRunId, Stop> {
-        let _admitted = self.admit()?;
-        // Nothing is collected until the first stage has the images.
-        let _unrecorded = self.0.unrecorded.read().await;
-        let (file, build) = (named(kept), &kept.build);
-        let text = build.stack_file.clone().unwrap_or_default();
-        let beginning = self.beginning(&file, text, &request.pipeline).await?;
-        let first = &beginning.first;
-        let stack = stack_of(&file, &beginning.text)?;
-        same_sources(&declared(kept, &stack)?, first)?;
-        self.permitted(actor, (first, Some(&build.images)), None, Forced::No)?;
-        self.images_ready(&first.id, &build.images).await?;
-        let desk = self.desk().await;
-        let deciding = self.decided(&desk, actor, &request.why, |state| {
-            alone(state, &beginning.stack, &request.pipeline)?;
-            let run = beginning.run(state, actor, request, build.clone());
-            let event = Event::PipelineBegan {
-                env: first.id.clone(),
-                run: Box::new(run.clone()),
-            };
-            let events = [Some(event), also(&run)].into_iter().flatten().collect();
-            Ok((run, events))
-        });
-        let run = deciding.await?;
-        let released = match self.stage_offer(&run, 0) {
-            Ok(offer) => self.stage_released(&desk, &run, &offer).await,
-            Err(stop) => Err(stop),
-        };
-        drop(desk);
-        self.settle_first(&run, released.err()).await;
-        Ok(run.id)
-    }
-
-    /// Whether a pipeline of a stack file can begin, and with what.
-    pub(crate) async fn can_begin(
-        &self,
-        file: &str,
-        text: &str,
-        name: &Name,
-    ) -> Result<Name, Stop> {
-        let beginning = self.beginning(file, text.to_owned(), name).await?;
-        Ok(beginning.first.id.env())
-    }
-
-    async fn beginning(&self, file: &str, text: String, name: &Name) -> Result<Beginning, Stop> {
-        let stack = stack_of(file, &text)?;
-        let Some(pipeline) = stack.pipelines.get(name) else {
-            return Err(no_pipeline(&stack.name, name, stack.pipelines.keys()).into());
-        };
-        let envs: Vec<Name> = pipeline
-            .stages
-            .iter()
-            .map(|stage| stage.env.clone())
-            .collect();
-        named_once(&envs)?;
-        let specs = envs.iter().map(|env| stack.resolve(env));
-        let specs: Result<Vec<EnvSpec>, _> = specs.collect();
-        let specs = specs.map_err(|mistakes| mistaken(file, &text, &mistakes))?;
-        apart(&specs.iter().collect::<Vec<_>>())?;
-        for spec in &specs {
-            self.releasable(spec, None).await?;
-            same_sources(&specs[0], spec)?;
-        }
-        Ok(Beginning {
-            stack: stack.name.clone(),
-            pipeline: pipeline.clone(),
-            first: specs.into_iter().next().ok_or_else(|| no_stage(name))?,
-            text,
-        })
-    }
-
     /// Goes on with what was under way when the server before ended.
     pub(crate) fn resume_pipelines(&self) {
         let state = self.store().state();
@@ -239,7 +83,7 @@ impl Control {
             let env = run.env(run.stage());
             let mut instances = env.as_ref().map(|env| self.engine().changed_in(env));
             let ill = env.as_ref().map(|env| self.ill(env)).unwrap_or_default();
-            let env = env.and_then(|env| state.environments.get(&env));
+            let env = env.and_then(|env| state.environment(&env));
             let due = match pipeline::next(run, env, &ill, now()) {
                 Next::Over => return,
                 Next::Wait(due) => due,
@@ -336,7 +180,7 @@ impl Control {
         };
         let env = run.env(run.stage());
         let ill = env.as_ref().map(|env| self.ill(env)).unwrap_or_default();
-        let env = env.and_then(|env| state.environments.get(&env));
+        let env = env.and_then(|env| state.environment(&env));
         pipeline::next(run, env, &ill, now())
     }
 
@@ -350,9 +194,9 @@ impl Control {
                 first.map_or_else(String::new, |mistake| mistake.message)
             }
             Some(Progress::Forbidden { violations, .. }) => {
-                let denied = violations.iter().find(|violation| violation.is_denied());
-                let rule = denied.map(|denied| format!("{} ({})", denied.message, denied.rule));
-                format!("its policy forbids it: {}", rule.unwrap_or_default())
+                let denied = violations.into_iter().filter(Violation::is_denied);
+                let denied: Vec<Violation> = denied.collect();
+                format!("its policy forbids it: {}", policing::all(&denied))
             }
             Some(_) => "it cannot be released".to_owned(),
         };
@@ -460,250 +304,6 @@ impl Control {
             ("WARD_HTTP", http.to_string()),
         ]
     }
-
-    /// The runs, the newest first; or the one that is asked for.
-    ///
-    /// # Errors
-    /// When there is none of that number.
-    pub fn pipelines(&self, id: Option<PipelineRunId>) -> Result<Vec<PipelineRunView>, Refusal> {
-        let state = self.store().state();
-        match id {
-            None => Ok(state.pipelines.values().rev().map(view).collect()),
-            Some(id) => match state.pipelines.get(&id) {
-                Some(run) => Ok(vec![view(run)]),
-                None => Err(no_run(id)),
-            },
-        }
-    }
-
-    /// Takes a word about a run. One that does not count is recorded all the same, once.
-    ///
-    /// # Errors
-    /// When there is no such run, when it is over, and when the word does not count.
-    pub async fn vote(
-        &self,
-        actor: &Actor,
-        request: &VoteRequest,
-    ) -> Result<PipelineRunView, Refusal> {
-        let desk = self.desk().await;
-        let deciding = self.decided(&desk, actor, &request.why, |state| {
-            let run = asked(state, request.run)?;
-            let refused = pipeline::counts(run, &actor.who, request.word).err();
-            let vote = Vote {
-                stage: run.stage(),
-                by: actor.who.clone(),
-                word: request.word,
-                why: request.why.clone(),
-                refused: refused.clone(),
-            };
-            if refused.is_some() && run.votes.iter().any(|known| known.repeats(&vote)) {
-                return Ok(((run.id, refused), Vec::new()));
-            }
-            let env = run
-                .env(run.stage())
-                .ok_or_else(|| no_stage(&run.pipeline))?;
-            let event = Event::PipelineVoted {
-                env,
-                run: run.id,
-                vote,
-            };
-            Ok(((run.id, refused), vec![event]))
-        });
-        let (id, refused) = deciding.await?;
-        if let Some(why) = refused {
-            let message = format!(
-                "{} {why}; {id} stays where it is, and this is recorded",
-                actor.who
-            );
-            let hint = format!("`ward pipeline show {id}` says whose word it needs");
-            return Err(Refusal::new(RefusalKind::Conflict, message).hint(hint));
-        }
-        let state = self.store().state();
-        state.pipelines.get(&id).map(view).ok_or_else(|| no_run(id))
-    }
-
-    /// Tells how a run goes, to its end or to where it waits for somebody's word.
-    pub(crate) async fn followed_run(&self, id: PipelineRunId, steps: &Steps) -> Progress {
-        let mut changed = self.store().changed();
-        let mut said = String::new();
-        loop {
-            changed.mark_unchanged();
-            let state = self.store().state();
-            let Some(run) = state.pipelines.get(&id) else {
-                return Stop::Refused(no_run(id)).word();
-            };
-            let stands = run.stands();
-            match &run.position {
-                Position::Ended { outcome } => return over(run, outcome),
-                Position::Approving { .. } if run.word().is_none() => {
-                    return Progress::Done {
-                        message: format!(
-                            "{id}: {stands}; `ward pipeline approve {id}` gives it, `reject` denies it"
-                        ),
-                        addresses: Vec::new(),
-                    };
-                }
-                _ if stands != said => {
-                    say(steps, format!("{id}: {stands}")).await;
-                    said = stands;
-                }
-                _ => {}
-            }
-            if changed.changed().await.is_err() {
-                return Stop::Refused(no_run(id)).word();
-            }
-        }
-    }
-}
-
-impl Beginning {
-    fn run(&self, state: &State, actor: &Actor, request: &PipelineRequest, build: Build) -> Run {
-        let last = state.pipelines.keys().next_back().copied();
-        let at = now();
-        Run {
-            id: last.unwrap_or_default().next(),
-            stack: self.stack.clone(),
-            pipeline: request.pipeline.clone(),
-            stages: self.pipeline.stages.clone(),
-            author: actor.who.clone(),
-            began: at,
-            dir: request.dir.clone(),
-            build,
-            position: Position::Deploying { stage: 0 },
-            since: at,
-            reached: Vec::new(),
-            votes: Vec::new(),
-        }
-    }
-}
-
-/// Of what serves in the first stage already it is the same build.
-fn version(state: &State, beginning: &Beginning, images: &BTreeMap<Name, Digest>) -> String {
-    let first = &beginning.first;
-    let known = state.environments.get(&first.id);
-    let serves = known.and_then(Environment::current_release);
-    let same = |build: &Build| {
-        build.images == *images && build.stack_file.as_ref() == Some(&beginning.text)
-    };
-    match serves.filter(|release| same(&release.build)) {
-        Some(release) => release.build.version.clone(),
-        None => format!("{}.{}", first.version, next_build(state, &first.id)),
-    }
-}
-
-/// Two runs of one pipeline would move the same environments against each other.
-fn alone(state: &State, stack: &Name, pipeline: &Name) -> Result<(), Refusal> {
-    let mut others = state.pipelines.values().filter(|run| !run.is_over());
-    let Some(other) = others.find(|run| run.stack == *stack && run.pipeline == *pipeline) else {
-        return Ok(());
-    };
-    let (id, by) = (other.id, &other.author);
-    let message = format!(
-        "{id} of the pipeline {pipeline}, begun by {by}, is under way: {}",
-        other.stands()
-    );
-    Err(Refusal::new(RefusalKind::Conflict, message).hint(format!(
-        "wait for it, or end it: `ward pipeline reject {id}`"
-    )))
-}
-
-/// The stages get the same images, so none of them may ask for others.
-fn same_sources(first: &EnvSpec, spec: &EnvSpec) -> Result<(), Refusal> {
-    let differs = spec.services.iter().find(|(name, service)| {
-        let other = first.services.get(*name).map(|service| &service.source);
-        other != Some(&service.source)
-    });
-    let Some((name, _)) = differs else {
-        return Ok(());
-    };
-    let (env, other) = (&spec.id, &first.id);
-    let message = format!(
-        "{env} makes the image of {name} in another way than {other}: a pipeline brings one build to all"
-    );
-    let hint = format!(
-        "take `build` and `image` of {name} out of `[environment.{}]`",
-        env.env()
-    );
-    Err(Refusal::new(RefusalKind::Invalid, message).hint(hint))
-}
-
-/// The one that is named, or the only one that is under way.
-fn asked(state: &State, id: Option<PipelineRunId>) -> Result<&Run, Refusal> {
-    let mut under_way = state.pipelines.values().filter(|run| !run.is_over());
-    match id {
-        Some(id) => match state.pipelines.get(&id) {
-            Some(run) if run.is_over() => {
-                let message = format!("{id} is over: {}", run.stands());
-                Err(Refusal::new(RefusalKind::Conflict, message))
-            }
-            Some(run) => Ok(run),
-            None => Err(no_run(id)),
-        },
-        None => match (under_way.next(), under_way.next()) {
-            (Some(only), None) => Ok(only),
-            (None, _) => Err(Refusal::new(
-                RefusalKind::NotFound,
-                "no pipeline is under way",
-            )),
-            _ => Err(
-                Refusal::new(RefusalKind::Invalid, "several pipelines are under way")
-                    .hint("name one, such as p3; `ward pipeline show` lists them"),
-            ),
-        },
-    }
-}
-
-fn over(run: &Run, outcome: &Outcome) -> Progress {
-    let id = run.id;
-    match outcome {
-        Outcome::Succeeded => Progress::Done {
-            message: format!(
-                "{id}: {} has passed the pipeline {}",
-                run.build.version, run.pipeline
-            ),
-            addresses: Vec::new(),
-        },
-        Outcome::Failed { output, .. } => {
-            let lines = output.iter().map(|line| format!("\n  | {line}"));
-            Progress::Failed {
-                message: format!("{id}: {outcome}{}", lines.collect::<String>()),
-                hint: Some(
-                    "the stages behind it were not begun; mend it, and run the pipeline again"
-                        .to_owned(),
-                ),
-            }
-        }
-        Outcome::Rejected { .. } => Progress::Failed {
-            message: format!("{id}: {outcome}"),
-            hint: None,
-        },
-    }
-}
-
-fn view(run: &Run) -> PipelineRunView {
-    PipelineRunView {
-        id: run.id,
-        stack: run.stack.clone(),
-        pipeline: run.pipeline.clone(),
-        version: run.build.version.clone(),
-        provenance: run.build.provenance.as_deref().cloned(),
-        author: run.author.clone(),
-        began: run.began,
-        since: run.since,
-        stages: run.stages.clone(),
-        reached: run.reached.clone(),
-        position: run.position.clone(),
-        stands: run.stands(),
-        votes: run.votes.clone(),
-    }
-}
-
-fn no_run(id: PipelineRunId) -> Refusal {
-    Refusal::new(
-        RefusalKind::NotFound,
-        format!("there is no run {id} of a pipeline"),
-    )
-    .hint("`ward pipeline show` lists them")
 }
 
 fn no_stage(pipeline: &Name) -> Refusal {
@@ -713,20 +313,6 @@ fn no_stage(pipeline: &Name) -> Refusal {
     )
 }
 
-fn no_pipeline<'a>(stack: &Name, name: &Name, there: impl Iterator<Item = &'a Name>) -> Refusal {
-    let there: Vec<&str> = there.map(Name::as_str).collect();
-    let hint = match there.is_empty() {
-        true => format!("declare one: `[pipeline.{name}]` with its `stages`"),
-        false => format!("there are: {}", there.join(", ")),
-    };
-    Refusal::new(
-        RefusalKind::NotFound,
-        format!("{stack} has no pipeline {name}"),
-    )
-    .hint(hint)
-}
-
-/// Returns at that time; without one never.
 /// Returns when an instance of the stage that soaks changed; of others nobody asks.
 async fn changes_in(run: &Run, instances: Option<&mut watch::Receiver<u64>>) {
     if let (Position::Soaking { .. }, Some(instances)) = (&run.position, instances)
@@ -737,6 +323,7 @@ async fn changes_in(run: &Run, instances: Option<&mut watch::Receiver<u64>>) {
     std::future::pending().await
 }
 
+/// Returns at that time; without one never.
 async fn until(due: Option<Timestamp>) {
     match due {
         Some(due) => tokio::time::sleep(Duration::from_millis(due.since(now()).0)).await,

@@ -22,7 +22,7 @@ use ward_types::view::{ComponentView, Held, Others, Progress, Unchanged};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::clock::now;
-use crate::control::Control;
+use crate::control::{Control, Duty};
 use crate::deploy::{Steps, Stop, ended_builds, say, warned_of};
 use crate::making::Once;
 use crate::plans::{Basis, Document, Plans};
@@ -111,6 +111,7 @@ impl Control {
         };
         let rendered = policing::rendered(Some(dir), &to.spec, &mut violations);
         let mut notes: Vec<String> = notes(env).into_iter().chain(made_of(to)).collect();
+        notes.extend(self.unobserved());
         if !changes.is_empty() {
             notes.extend(self.links_noted(from, &to.spec, &violations));
         }
@@ -172,9 +173,20 @@ impl Control {
         plans.keep(&document).map_err(failed)
     }
 
+    /// What nobody could look at.
+    fn unobserved(&self) -> Option<String> {
+        let reads = self.0.duty == Duty::Reads;
+        let note = "no platform runs, and none was started: this is from the state folder alone; `ward deploy` starts one";
+        reads.then(|| note.to_owned())
+    }
+
     /// What other hands changed: what runs beside what should, and what ended since the last deployment.
     fn drift(&self, env: &Environment) -> Vec<Drift> {
-        if env.goal != Goal::Up || env.active().is_some() || env.current.is_none() {
+        if self.0.duty == Duty::Reads
+            || env.goal != Goal::Up
+            || env.active().is_some()
+            || env.current.is_none()
+        {
             return Vec::new();
         }
         let components = self.environment_view(env).components;

@@ -2,7 +2,7 @@
 //!
 //! That file is read anew each time, and one that cannot be read lets nothing through: who broke it may have wanted to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -26,6 +26,7 @@ use ward_types::view::{
 
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::clock::now;
+use crate::configuration::known_or_created;
 use crate::control::Control;
 use crate::deploy::Stop;
 use crate::recording::{self, Offer};
@@ -110,6 +111,7 @@ impl Control {
         let rendered = rendered(dir, spec, &mut found);
         if found.iter().any(Violation::is_denied) {
             return Err(Stop::Word(Box::new(Progress::Forbidden {
+                env: Some(spec.id.clone()),
                 rendered,
                 violations: found,
             })));
@@ -128,7 +130,7 @@ impl Control {
         };
         let known = self.known(&spec.id);
         let waived = known.is_some_and(|env| env.waivers.of(rule, now()).is_some());
-        if waived || self.may_lose(spec, rule).is_ok() {
+        if waived || self.may_lose(spec, rule)? {
             return Ok(());
         }
         let message =
@@ -138,16 +140,20 @@ impl Control {
 
     /// Whether an environment may be made as a copy: what the installation asks of all holds for it, too.
     pub(crate) fn copy_permitted(&self, release: &Release) -> Result<(), Refusal> {
-        let Some(first) = self.denied(None, release)? else {
+        let denied = self.denied(None, release)?;
+        if denied.is_empty() {
             return Ok(());
-        };
-        let (rule, message, id) = (first.rule, &first.message, &release.spec.id);
+        }
+        let id = &release.spec.id;
         let message = format!(
-            "the installation's policy forbids {id}: {message} ({rule}); nothing was changed"
+            "the installation's policy forbids {id}: {}; nothing was changed",
+            all(&denied)
         );
+        let ways = denied.iter().map(|one| one.way_out.as_str());
+        let ways: Vec<&str> = ways.collect();
         let hint = format!(
             "{}; or another policy for `[environment.{}]` in {FILE}",
-            first.way_out,
+            ways.join("; "),
             id.env()
         );
         Err(Refusal::new(RefusalKind::Conflict, message).hint(hint))
@@ -160,24 +166,26 @@ impl Control {
         from: Option<&Release>,
         to: &Release,
     ) -> Result<(), Refusal> {
-        let Some(first) = self.denied(from, to)? else {
+        let denied = self.denied(from, to)?;
+        if denied.is_empty() {
             return Ok(());
-        };
-        let (rule, message, id) = (first.rule, &first.message, &to.spec.id);
-        let message =
-            format!("the policy of {id} forbids it: {message} ({rule}); nothing was changed");
-        let hint = format!(
-            "{}; or `ward policy waive {rule} --env {id} --until DATE --why TEXT` answers for it",
-            first.way_out
+        }
+        let id = &to.spec.id;
+        let message = format!(
+            "the policy of {id} forbids it: {}; nothing was changed",
+            all(&denied)
         );
+        let ways = denied.iter().map(|one| format!("{}, or", one.way_out));
+        let waivers = waivers(id, denied.iter().map(|one| one.rule));
+        let hint = ways.chain(waivers).collect::<Vec<_>>().join("\n");
         Err(Refusal::new(RefusalKind::Conflict, message).hint(hint))
     }
 
-    /// What forbids it first, with nobody who answers for it.
-    fn denied(&self, from: Option<&Release>, to: &Release) -> Result<Option<Violation>, Refusal> {
+    /// All that forbids it, with nobody who answers for it: who mends one thing shall not meet the next only then.
+    fn denied(&self, from: Option<&Release>, to: &Release) -> Result<Vec<Violation>, Refusal> {
         let changes = changes(Between::Releases, from, Some(to));
         let found = self.violations(to, &changes)?;
-        Ok(found.into_iter().find(Violation::is_denied))
+        Ok(found.into_iter().filter(Violation::is_denied).collect())
     }
 
     /// Whether the data of an environment may be removed.
@@ -187,7 +195,10 @@ impl Control {
         let Some((env, release)) = env.zip(release) else {
             return Ok(());
         };
-        keeps(&release.spec).try_for_each(|rule| self.may_remove(env, release, rule))
+        self.installation()?;
+        let rules = keeps(&release.spec);
+        let denied = rules.filter(|rule| self.may_remove(env, release, *rule).is_err());
+        not_removed(id, &denied.collect::<Vec<_>>())
     }
 
     /// Whether a rule lets data of an environment be removed, or somebody answers for it.
@@ -198,35 +209,27 @@ impl Control {
         rule: Rule,
     ) -> Result<(), Refusal> {
         let id = &env.id;
-        if env.waivers.of(rule, now()).is_some() {
+        if env.waivers.of(rule, now()).is_some() || self.may_lose(&release.spec, rule)? {
             return Ok(());
         }
-        self.may_lose(&release.spec, rule).map_err(|refusal| {
-            refusal.hint(format!(
-                "`ward down` keeps the data; `ward policy waive {rule} --env {id} --until DATE --why TEXT` answers for it"
-            ))
-        })
+        not_removed(id, &[rule])
     }
 
     /// Whether an environment that is declared so may come to its end by itself, and its data with it.
     pub(crate) fn may_end_by_itself(&self, spec: &EnvSpec) -> Result<(), Refusal> {
-        let lost = keeps(spec).try_for_each(|rule| self.may_lose(spec, rule));
+        self.installation()?;
+        let kept = keeps(spec).filter(|rule| !self.may_lose(spec, *rule).unwrap_or_default());
+        let lost = not_removed(&spec.id, &kept.collect::<Vec<_>>());
         lost.map_err(|refusal| refusal.hint("without --ttl it lasts until somebody deletes it"))
     }
 
-    fn may_lose(&self, spec: &EnvSpec, rule: Rule) -> Result<(), Refusal> {
-        let id = &spec.id;
+    /// Whether data that a rule is about may go, whoever answers for it.
+    fn may_lose(&self, spec: &EnvSpec, rule: Rule) -> Result<bool, Refusal> {
         let installation = self.installation()?;
-        let levels = [&spec.policy, installation.of(&id.env())];
-        let denied = levels
+        let levels = [&spec.policy, installation.of(&spec.id.env())];
+        Ok(levels
             .iter()
-            .any(|policy| policy.level(rule) == Level::Deny);
-        if !denied {
-            return Ok(());
-        }
-        let message =
-            format!("the policy of {id} forbids to remove its data ({rule}); nothing was changed");
-        Err(Refusal::new(RefusalKind::Conflict, message))
+            .all(|policy| policy.level(rule) != Level::Deny))
     }
 
     /// The rules of an environment, and who answers for what; before its first release those that the stack file
@@ -292,24 +295,21 @@ impl Control {
     /// Lets a rule be broken until a date, or no longer.
     ///
     /// # Errors
-    /// When there is no such environment, no reason, or the date is none.
+    /// When there is no such environment, and none is declared, no reason, or the date is none.
     pub async fn waive(
         &self,
         actor: &Actor,
         request: &WaiveRequest,
     ) -> Result<PolicyView, Refusal> {
-        let id = self.alive(request.env.as_ref())?;
+        let id = self.to_answer_for(request)?;
         if let Some(until) = request.until {
             answerable(until, &request.why)?;
         }
         let desk = self.desk().await;
         let rule = request.rule;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
-            let env = state.environments.get(&id).ok_or_else(|| {
-                let message =
-                    format!("{id} is being built for the first time; nothing is recorded yet");
-                Refusal::new(RefusalKind::Conflict, message)
-            })?;
+            // One that is protected before its first release is made by whoever answers for it.
+            let (env, mut events) = known_or_created(state, &id, None, (actor, &request.why));
             let (by, why) = (actor.who.clone(), request.why.trim().to_owned());
             let event = match request.until {
                 Some(until) => Event::PolicyWaived {
@@ -330,7 +330,8 @@ impl Control {
                     by,
                 },
             };
-            Ok(((), vec![event]))
+            events.push(event);
+            Ok(((), events))
         });
         deciding.await?;
         drop(desk);
@@ -338,6 +339,22 @@ impl Control {
             env: Some(id),
             dir: request.dir.clone(),
         })
+    }
+
+    /// The environment of a waiver: it is there, or the stack file declares it.
+    fn to_answer_for(&self, request: &WaiveRequest) -> Result<EnvId, Refusal> {
+        let refusal = match self.alive(request.env.as_ref()) {
+            Ok(id) => return Ok(id),
+            Err(refusal) => refusal,
+        };
+        let declared = self.declared_in(&PolicyRequest {
+            env: request.env.clone(),
+            dir: request.dir.clone(),
+        });
+        match declared.filter(|_| request.until.is_some()) {
+            Some(spec) => Ok(spec.id),
+            None => Err(refusal),
+        }
     }
 
     /// What a stack file declares for the environment that is asked for. What is wrong with it `ward check` tells.
@@ -362,6 +379,38 @@ pub(crate) struct Allowed {
 pub(crate) enum Forced {
     No,
     Yes,
+}
+
+/// What is forbidden, as clauses in one sentence.
+pub(crate) fn all(denied: &[Violation]) -> String {
+    let clauses = denied
+        .iter()
+        .map(|one| format!("{} ({})", one.message, one.rule));
+    clauses.collect::<Vec<_>>().join("; ")
+}
+
+/// By what somebody answers for breaking rules, each once.
+fn waivers(id: &EnvId, rules: impl Iterator<Item = Rule>) -> Vec<String> {
+    let rules: BTreeSet<Rule> = rules.collect();
+    let waiver = |rule: Rule| {
+        format!("`ward policy waive {rule} --env {id} --until DATE --why TEXT` answers for it")
+    };
+    rules.into_iter().map(waiver).collect()
+}
+
+/// That rules keep the data of an environment.
+fn not_removed(id: &EnvId, denied: &[Rule]) -> Result<(), Refusal> {
+    if denied.is_empty() {
+        return Ok(());
+    }
+    let rules: Vec<&str> = denied.iter().map(|rule| rule.as_str()).collect();
+    let message = format!(
+        "the policy of {id} forbids to remove its data ({}); nothing was changed",
+        rules.join(", ")
+    );
+    let hint = waivers(id, denied.iter().copied()).join("\n");
+    let hint = format!("`ward down` keeps the data;\n{hint}");
+    Err(Refusal::new(RefusalKind::Conflict, message).hint(hint))
 }
 
 /// The rules that are asked before what an environment holds is removed.

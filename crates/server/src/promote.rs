@@ -2,21 +2,23 @@
 //! stack file, resolved for it. Nothing is built.
 //!
 //! What is refused: a release that never succeeded where it comes from, because then nobody has seen it work;
-//! another stack's; an environment that the stack file of that build does not declare; and one whose overrides
-//! build or fetch a service from elsewhere, because then other images than those that were tried would serve.
+//! another stack's; an environment that the stack file of that build does not declare; one whose overrides
+//! build or fetch a service from elsewhere, because then other images than those that were tried would serve; and a build
+//! that has not passed the gates before that environment, where its stack file has a pipeline that leads there.
 
 use std::collections::BTreeMap;
 
 use ward_store::Log;
+use ward_types::event::State;
 use ward_types::id::{Digest, EnvId, Name, ReleaseId};
 use ward_types::life::Origin;
-use ward_types::release::{Environment, Goal, Promoted, Release};
+use ward_types::release::{Build, Environment, Goal, Promoted, Release};
 use ward_types::spec::EnvSpec;
 use ward_types::view::{Held, PromoteRequest, Unchanged};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::control::Control;
-use crate::deploy::{Steps, Stop, say, warned_of};
+use crate::deploy::{Steps, Stop, say, stack_of, warned_of};
 use crate::images::Images;
 use crate::policing::Forced;
 use crate::recording::{Offer, Settled, Terms};
@@ -80,10 +82,8 @@ impl Control {
         let env = self.known(&from).unwrap_or_else(|| Environment::new(from));
         let release = tried(&env, request.release)?;
         let state = self.store().state();
-        if let Some(why) = ward_plan::pipeline::bars(&state, &release.build, &request.to) {
-            let hint = "`ward pipeline show` says more; `ward pipeline run` begins anew";
-            return Err(Refusal::new(RefusalKind::Conflict, why).hint(hint).into());
-        }
+        let named = format!("ward.toml of {} {}", env.id, release.id);
+        by_its_pipeline(&state, &release.build, &request.to, &named)?;
         let resolve = |name: &str, text: &str| self.resolved_in(name, text, &request.to.env());
         offered(&env.id, release, resolve)
     }
@@ -108,6 +108,41 @@ impl Control {
         }
         Ok(())
     }
+}
+
+/// Whether a pipeline lets a build go to an environment by hand: none has kept it back, and it has passed the gates that
+/// its own stack file puts before that environment.
+pub(crate) fn by_its_pipeline(
+    state: &State,
+    build: &Build,
+    to: &EnvId,
+    named: &str,
+) -> Result<(), Stop> {
+    let refused = |why: String, hint: String| {
+        let refusal = Refusal::new(RefusalKind::Conflict, why).hint(hint);
+        Err(Stop::Refused(refusal))
+    };
+    if let Some(why) = ward_plan::pipeline::bars(state, build, to) {
+        let hint = "`ward pipeline show` says more; `ward pipeline run` begins anew";
+        return refused(why, hint.to_owned());
+    }
+    // Of a build that an older Ward made nobody knows; it is refused elsewhere.
+    let Some(text) = &build.stack_file else {
+        return Ok(());
+    };
+    let pipelines = stack_of(named, text)?.pipelines;
+    let Some(unpassed) = ward_plan::pipeline::unpassed(state, build, to, &pipelines) else {
+        return Ok(());
+    };
+    let (version, pipeline, gates) = (&build.version, &unpassed.pipeline, &unpassed.gates);
+    let message = format!(
+        "{version} has not passed the gates before {to} in the pipeline {pipeline} ({}); nothing was changed",
+        gates.join(", ")
+    );
+    let hint = format!(
+        "`ward pipeline run {pipeline}` brings it there by its gates; `--build {version}` with that takes a build that is kept"
+    );
+    refused(message, hint)
 }
 
 fn same_stack(from: &EnvId, to: &EnvId) -> Result<(), Refusal> {
@@ -224,11 +259,11 @@ pub(crate) fn same_images(
 
 #[cfg(test)]
 mod tests {
-    use ward_types::release::{Build, Phase, Verdict};
+    use ward_types::release::{Phase, Verdict};
     use ward_types::time::Timestamp;
 
     use super::*;
-    use crate::deploy::{mistaken, stack_of};
+    use crate::deploy::mistaken;
 
     const FILE: &str = r#"
 stack = { name = "shop", version = "1.0" }

@@ -155,7 +155,7 @@ impl Control {
         let deciding = self.decided(desk, actor, terms.why, |state| {
             // Checked again: another environment may have been deployed while this one was built.
             self.possible(spec, origin)?;
-            let known = state.environments.get(&spec.id);
+            let known = state.environment(&spec.id);
             // A copy that is gone is not what was to be deployed to; one that the file declares is made again.
             let over = known.filter(|env| origin.is_some() || !env.is_deleted());
             if let Some(refusal) = over.and_then(over_already) {

@@ -56,6 +56,9 @@ pub enum RoutingError {
         /// Its process id, where that is known.
         pid: Option<u32>,
     },
+    /// Who only reads has none, and starts none.
+    #[error("no platform runs, and no gateway is started")]
+    Unwanted,
     /// It ended before it served.
     #[error("the gateway that was started did not take over; its messages are in gateway.log")]
     Ended,
@@ -122,7 +125,8 @@ struct Inner {
     store: Store,
     lease: Lease,
     /// The listening sockets outlive the gateway here, so that connections wait for its successor.
-    listeners: (TcpListener, TcpListener),
+    /// `None`: no platform runs, and none is started.
+    listeners: Option<(TcpListener, TcpListener)>,
     /// The operators' address; `None` while a gateway is kept that was given none.
     metrics: Option<TcpListener>,
     tables: Mutex<Tables>,
@@ -189,25 +193,7 @@ impl Routing {
             Some(listeners) => (listeners, handed_metrics(&control, &place).await?),
             None => (bind(&place)?, bind_metrics(&place)?),
         };
-        // Anew: whoever answers on these is the gateway from now on.
-        let (control, pulse) = (Control::new(&place.home), Control::new(&place.home));
-        let calls = Control::new(&place.home);
-        let inner = Inner {
-            place,
-            control,
-            pulse,
-            calls,
-            store,
-            lease,
-            listeners,
-            metrics,
-            tables: Mutex::default(),
-            wanted: Mutex::new(Wanted::Yes),
-            seen: watch::Sender::new(None),
-            trace: BlockingMutex::default(),
-            elders: Elders::default(),
-        };
-        let routing = Self(Arc::new(inner));
+        let routing = Self::of(place, store, lease, (Some(listeners), metrics));
         let observed = match routing.0.place.found {
             Found::Kept => routing.revive().await?,
             Found::Replaced => routing.replace().await?,
@@ -219,6 +205,41 @@ impl Routing {
         routing.0.seen.send_replace(Some(observed));
         tokio::spawn(routing.clone().watch());
         Ok(routing)
+    }
+
+    /// No gateway, and none is started: for who only reads while no platform runs.
+    pub(crate) fn none(place: GatewayPlace, store: Store, lease: Lease) -> Self {
+        Self::of(place, store, lease, (None, None))
+    }
+
+    fn of(
+        place: GatewayPlace,
+        store: Store,
+        lease: Lease,
+        (listeners, metrics): (Option<(TcpListener, TcpListener)>, Option<TcpListener>),
+    ) -> Self {
+        // Connections of their own: whoever answers on these is the gateway from now on.
+        let (control, pulse) = (Control::new(&place.home), Control::new(&place.home));
+        let calls = Control::new(&place.home);
+        let wanted = match listeners {
+            Some(_) => Wanted::Yes,
+            None => Wanted::No,
+        };
+        Self(Arc::new(Inner {
+            place,
+            control,
+            pulse,
+            calls,
+            store,
+            lease,
+            listeners,
+            metrics,
+            tables: Mutex::default(),
+            wanted: Mutex::new(wanted),
+            seen: watch::Sender::new(None),
+            trace: BlockingMutex::default(),
+            elders: Elders::default(),
+        }))
     }
 
     /// What the gateway sees now; `None` while it does not answer, or one that leaves has not yet, or while it is unknown whether the table
@@ -319,11 +340,13 @@ impl Routing {
 
     /// The addresses it listens on.
     pub(crate) fn addresses(&self) -> (SocketAddr, SocketAddr) {
-        let of = |listener: &TcpListener, asked| listener.local_addr().unwrap_or(asked);
-        (
-            of(&self.0.listeners.0, self.0.place.http),
-            of(&self.0.listeners.1, self.0.place.https),
-        )
+        let of = |listener: Option<&TcpListener>, asked| {
+            listener
+                .and_then(|listener| listener.local_addr().ok())
+                .unwrap_or(asked)
+        };
+        let (http, https) = self.0.listeners.as_ref().map(|(a, b)| (a, b)).unzip();
+        (of(http, self.0.place.http), of(https, self.0.place.https))
     }
 
     /// What a server that takes over is started with, beside its addresses.
@@ -352,14 +375,19 @@ impl Routing {
     }
 
     /// The environments that sleep and for which requests are held, also in gateways that leave: as soon as there is
-    /// one beside `known`, or after a few seconds.
+    /// one beside `known`, or after a few seconds. What is held for those that are `unable` to wake is refused.
     ///
     /// # Errors
     /// When the gateway does not say.
-    pub(crate) async fn calls(&self, known: &[Call]) -> Result<Vec<Call>, ControlError> {
-        let mut calls = self.0.calls.calls(known.to_vec()).await?;
+    pub(crate) async fn calls(
+        &self,
+        known: &[Call],
+        unable: &[Call],
+    ) -> Result<Vec<Call>, ControlError> {
+        let mut calls = self.0.calls.calls(known.to_vec(), unable.to_vec()).await?;
         for elder in Control::leaving(&self.0.place.home) {
-            let asked = tokio::time::timeout(elders::ANSWERS_WITHIN, elder.calls(Vec::new())).await;
+            let asked = elder.calls(Vec::new(), unable.to_vec());
+            let asked = tokio::time::timeout(elders::ANSWERS_WITHIN, asked).await;
             // One of a version that cannot say holds nothing.
             calls.extend(asked.into_iter().flatten().flatten());
         }
@@ -571,7 +599,9 @@ impl Routing {
     /// The view of a gateway that is started now. One that still runs leaves when it sees its successor.
     async fn succeed(&self) -> Result<GatewayObserved, RoutingError> {
         let place = &self.0.place;
-        let (http, https) = &self.0.listeners;
+        let Some((http, https)) = &self.0.listeners else {
+            return Err(RoutingError::Unwanted);
+        };
         let sockets = ward_gateway::Sockets {
             http,
             https,

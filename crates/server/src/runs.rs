@@ -91,7 +91,7 @@ impl Control {
         let id = self.alive(request.env.as_ref())?;
         let desk = self.desk().await;
         let decide = |state: &State| {
-            let env = state.environments.get(&id);
+            let env = state.environment(&id);
             let run = decided(&id, env, actor, request)?;
             let event = Event::RunQueued {
                 env: id.clone(),

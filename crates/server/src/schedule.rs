@@ -3,6 +3,7 @@
 //! twice.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use croner::parser::{CronParser, Seconds, Year};
@@ -196,7 +197,7 @@ impl Control {
 
     async fn begin_what_is_due(&self) {
         let state = self.store().state();
-        let any = |env: &&Environment| !due(env, now()).is_empty();
+        let any = |env: &&Arc<Environment>| !due(env, now()).is_empty();
         let envs: Vec<EnvId> = state
             .environments
             .values()

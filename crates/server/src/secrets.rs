@@ -5,6 +5,7 @@
 //! its number, or collected.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ward_seal::Vault;
 use ward_store::Log;
@@ -15,7 +16,8 @@ use ward_types::secret::Secret;
 use ward_types::secrets::{Origin, SHORTEST_MASKED, SecretLabel, SecretName};
 use ward_types::spec::EnvSpec;
 use ward_types::view::{
-    Others, Progress, SecretRequest, SecretSetting, SecretVersionView, SecretView, SecretsView,
+    Expect, Made, Others, Progress, SecretRequest, SecretSetting, SecretVersionView, SecretView,
+    SecretsView,
 };
 
 use crate::actor::{Actor, Refusal, RefusalKind, causes};
@@ -62,6 +64,10 @@ impl Control {
         let names: Vec<SecretName> = request.changes.iter().map(|c| c.name.clone()).collect();
         self.others_open(&id, request.others, &names).await?;
         let desk = self.desk().await;
+        if request.expect == Expect::Absent {
+            // Somebody may have made it meanwhile.
+            self.can_be_made(Some(Made { ttl: None }), &id)?;
+        }
         let env = self
             .known(&id)
             .unwrap_or_else(|| Environment::new(id.clone()));
@@ -458,15 +464,14 @@ fn to_generate(env: &Environment, spec: &EnvSpec) -> Vec<(SecretName, u32)> {
 /// What becomes of an environment by events that are not recorded yet.
 pub(crate) fn applied(env: &Environment, events: &[Event]) -> Environment {
     let mut state = State::default();
-    state.environments.insert(env.id.clone(), env.clone());
+    let shared = Arc::new(env.clone());
+    state.environments.insert(env.id.clone(), shared);
     for event in events {
         // What does not fit is refused by the log itself.
         let _ = state.apply(now(), event);
     }
-    state
-        .environments
-        .remove(&env.id)
-        .unwrap_or_else(|| env.clone())
+    let then = state.environments.remove(&env.id);
+    then.map_or_else(|| env.clone(), Arc::unwrap_or_clone)
 }
 
 /// All that a release lacks, in one refusal.

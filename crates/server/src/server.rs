@@ -1,5 +1,7 @@
 //! Starts everything, in an order that means something.
 
+mod reading;
+
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -22,6 +24,7 @@ use ward_types::event::Event;
 use ward_types::id::Name;
 use ward_volume::Volumes;
 
+pub use self::reading::{Reading, ReadingOptions};
 use crate::actor::Actor;
 use crate::addresses::{self, Addresses};
 use crate::admission::Admission;
@@ -30,7 +33,7 @@ use crate::backups::is_own;
 use crate::builds::Builds;
 use crate::clock::now;
 use crate::compose::Composer;
-use crate::control::{Control, Shared};
+use crate::control::{Control, Duty, Shared};
 use crate::driver::World;
 use crate::images::Images;
 use crate::issuing::Issuing;
@@ -249,6 +252,7 @@ impl Server {
         let site = Site {
             backup_dir: options.backup_dir,
             region: options.region,
+            duty: Duty::Acts,
         };
         let control = control(
             (options.home, options.exe),
@@ -299,10 +303,11 @@ impl Server {
     }
 }
 
-/// Where this Ward is, and where its backups lie.
+/// Where this Ward is, where its backups lie, and whether it acts on anything.
 struct Site {
     backup_dir: Option<PathBuf>,
     region: Option<Name>,
+    duty: Duty,
 }
 
 fn control(
@@ -350,6 +355,8 @@ fn control(
         hooks,
         region: site.region,
         backup_dir: site.backup_dir,
+        duty: site.duty,
+        looking: Arc::default(),
         desk: tokio::sync::Mutex::new(()),
         auditor,
         issuing,
@@ -369,13 +376,17 @@ fn starting(store: &Store, lease: &Lease, upgrade: Option<Upgrade>) -> Vec<Entry
         Some(Upgrade { by, why }) => (by, why),
         None => (Actor::ward(), String::new()),
     };
-    let entry = |event| Entry {
-        at: now(),
-        who: by.who.clone(),
-        why: why.clone(),
-        request: String::new(),
-        event,
+    let started = Event::ServerStarted {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        upgraded,
+        term: lease.term(),
     };
+    let started = entry(by, why, started);
+    std::iter::once(started).chain(altered(store)).collect()
+}
+
+/// What the log is told of what somebody had done to it while it was closed.
+fn altered(store: &Store) -> Option<Entry> {
     let mended: Vec<String> = store
         .mended()
         .iter()
@@ -384,20 +395,21 @@ fn starting(store: &Store, lease: &Lease, upgrade: Option<Upgrade>) -> Vec<Entry
     for what in &mended {
         tracing::warn!(what, "somebody wrote to the log's database beside Ward");
     }
-    let altered = (!mended.is_empty()).then_some(Event::LogFoundAltered {
+    let found = Event::LogFoundAltered {
         first: None,
-        breaks: mended,
-    });
-    let started = Event::ServerStarted {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        upgraded,
-        term: lease.term(),
+        breaks: mended.clone(),
     };
-    [Some(started), altered]
-        .into_iter()
-        .flatten()
-        .map(entry)
-        .collect()
+    (!mended.is_empty()).then(|| entry(Actor::ward(), String::new(), found))
+}
+
+fn entry(by: Actor, why: String, event: Event) -> Entry {
+    Entry {
+        at: now(),
+        who: by.who,
+        why,
+        request: String::new(),
+        event,
+    }
 }
 
 /// One that was succeeded ends; what it started goes on, and is its successor's.

@@ -165,7 +165,7 @@ impl Control {
             .environments
             .values()
             .filter(|env| env.id != *to && is_there(env));
-        let releases = others.filter_map(Environment::current_release);
+        let releases = others.filter_map(|env| env.current_release());
         releases
             .flat_map(|release| sharing::importers(&release.spec, to))
             .collect()

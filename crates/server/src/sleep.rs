@@ -3,7 +3,7 @@
 //! When it falls asleep the planner decides, or a person. What wakes it is either in the log (a deployment, a run), which
 //! the planner sees, or a request that the gateway holds, or somebody at the API: both are recorded here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,6 +36,21 @@ const SOON: Millis = Millis::secs(60);
 /// The environments that somebody needs just now, of whom neither their logs nor the gateway know. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Needed(Arc<Mutex<BTreeMap<EnvId, usize>>>);
+
+/// The calls that the gateway need not tell again.
+#[derive(Default)]
+struct Answered {
+    all: Vec<Call>,
+    /// Those of them that cannot be woken, until somebody asks again.
+    unable: Vec<Call>,
+}
+
+/// Whether an environment still sleeps the sleep that a call is for.
+fn is_meant(state: &State, call: &Call) -> bool {
+    let env = state.environment(&call.env);
+    let sleeps = env.and_then(Environment::asleep);
+    sleeps.is_some_and(|asleep| asleep.since == call.asleep)
+}
 
 /// Keeps an environment awake until it is dropped.
 pub(crate) struct Need {
@@ -101,12 +116,14 @@ impl Control {
     pub(crate) fn keep_answering_calls(&self) {
         let control = self.clone();
         tokio::spawn(async move {
-            let mut known: Vec<Call> = Vec::new();
+            let mut known = Answered::default();
+            let mut warned = BTreeSet::new();
             loop {
-                match control.0.world.routing.calls(&known).await {
-                    Ok(calls) => known = control.answered(calls).await,
+                let (all, unable) = (&known.all, &known.unable);
+                match control.0.world.routing.calls(all, unable).await {
+                    Ok(calls) => known = control.answered(calls, &mut warned).await,
                     Err(_) => {
-                        known.clear();
+                        known = Answered::default();
                         tokio::time::sleep(ASKED_AGAIN).await;
                     }
                 }
@@ -114,19 +131,30 @@ impl Control {
         });
     }
 
-    /// Wakes those that still sleep the sleep that is meant; all that need not be told again.
-    async fn answered(&self, calls: Vec<Call>) -> Vec<Call> {
-        let mut answered = Vec::new();
+    /// Wakes those that still sleep the sleep that is meant. Of one that cannot be woken the log of the server says so once.
+    async fn answered(&self, calls: Vec<Call>, warned: &mut BTreeSet<Call>) -> Answered {
+        let mut answered = Answered::default();
         for call in calls {
+            if self.is_meant(&call)
+                && let Err(refusal) = self.can_wake(&call.env).await
+            {
+                if warned.insert(call.clone()) {
+                    tracing::warn!(env = %call.env, error = refusal.message, "requests are refused");
+                }
+                answered.all.push(call.clone());
+                answered.unable.push(call);
+                continue;
+            }
             let desk = self.desk().await;
             let decide = |state: &State| {
-                let env = state.environments.get(&call.env);
-                let sleeps = env.and_then(Environment::asleep);
-                let meant = sleeps.is_some_and(|asleep| asleep.since == call.asleep);
+                let meant = is_meant(state, &call);
                 Ok(((), woken(&call.env, Alarm::Request, meant)))
             };
             match self.decided(&desk, &Actor::ward(), "", decide).await {
-                Ok(()) => answered.push(call),
+                Ok(()) => {
+                    warned.remove(&call);
+                    answered.all.push(call);
+                }
                 Err(refusal) => {
                     tracing::warn!(env = %call.env, error = refusal.message, "it is not woken; that is tried again");
                     drop(desk);
@@ -137,11 +165,15 @@ impl Control {
         answered
     }
 
+    fn is_meant(&self, call: &Call) -> bool {
+        is_meant(&self.store().state(), call)
+    }
+
     /// Wakes an environment, waits until it is up as far as that comes soon, and keeps it awake until what comes back is
     /// dropped.
     ///
     /// # Errors
-    /// When the log does not take it.
+    /// When it cannot be woken, or the log does not take it.
     pub(crate) async fn awake(
         &self,
         actor: &Actor,
@@ -162,6 +194,12 @@ impl Control {
     }
 
     async fn wake_up(&self, actor: &Actor, env: &EnvId, why: &str) -> Result<bool, Refusal> {
+        if self
+            .known(env)
+            .is_some_and(|known| known.asleep().is_some())
+        {
+            self.can_wake(env).await?;
+        }
         let desk = self.desk().await;
         let decide = |state: &State| {
             let known = state.environments.get(env);

@@ -4,19 +4,22 @@
 //! Decision: a webhook and a push say only that there may be something new. What there is, the repository says: so a
 //! webhook that is repeated, or that somebody forges who has its secret, comes to a look and to nothing else.
 
+mod declared;
+mod following;
 mod place;
+mod standing;
 mod tending;
 mod tokens;
 mod watched;
 
 use aws_lc_rs::{constant_time, hmac};
 use ward_git::Address;
-use ward_plan::source::{Next, next, sighted};
+use ward_plan::source::sighted;
 use ward_store::Log;
-use ward_types::event::Event;
-use ward_types::id::{EnvId, Name};
+use ward_types::event::{Event, State};
+use ward_types::id::Name;
 use ward_types::secret::Secret;
-use ward_types::source::{CommitId, Login, Place, Seen, Source, Standing, Then};
+use ward_types::source::{CommitId, Login, Place, Source, Standing};
 use ward_types::time::Millis;
 use ward_types::view::{
     AddSource, AddedSource, CommitView, Progress, PushedRequest, RemoveSource, SourceView,
@@ -30,7 +33,7 @@ use self::watched::Watched;
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::clock::now;
 use crate::control::Control;
-use crate::deploy::{Steps, Stop, say};
+use crate::deploy::{Steps, Stop};
 use crate::kept::git_refusal;
 
 /// How often a repository may be looked at, at the most and at the least.
@@ -58,21 +61,22 @@ impl Control {
             None => Ok(state
                 .sources
                 .values()
-                .map(|s| self.source_view(s))
+                .map(|s| self.source_view(&state, s))
                 .collect()),
             Some(name) => {
                 let source = state.sources.get(name).ok_or_else(|| no_source(name))?;
-                Ok(vec![self.source_view(source)])
+                Ok(vec![self.source_view(&state, source)])
             }
         }
     }
 
-    fn source_view(&self, source: &Source) -> SourceView {
+    fn source_view(&self, state: &State, source: &Source) -> SourceView {
         let watched = self.0.sources.get(&source.name);
         let hooks = self.0.hooks.filter(|_| source.webhook);
+        let doing = watched.as_ref().and_then(Watched::doing);
         let commits = source.commits.iter().rev().map(|seen| CommitView {
             seen: seen.clone(),
-            stands: seen.standing.to_string(),
+            stands: standing::stands(state, source, seen, doing.as_ref()),
         });
         SourceView {
             repository: repository(&self.0.home, source),
@@ -121,13 +125,14 @@ impl Control {
         if added.is_err() {
             let _ = Folder::of(&self.0.home, &name).remove();
         }
-        let secret = added?;
+        let (secret, notes) = added?;
         self.tend(&source);
         let state = self.store().state();
         let source = state.sources.get(&name).ok_or_else(|| no_source(&name))?;
         Ok(AddedSource {
-            source: self.source_view(source),
+            source: self.source_view(&state, source),
             secret,
+            notes,
         })
     }
 
@@ -137,7 +142,7 @@ impl Control {
         why: &str,
         source: &Source,
         token: Option<Token>,
-    ) -> Result<Option<Secret>, Refusal> {
+    ) -> Result<(Option<Secret>, Vec<String>), Refusal> {
         let login = token.as_ref().map(credentials).transpose()?;
         let home = &self.0.home;
         // What a server has left that was killed while one of this name was added or removed.
@@ -149,6 +154,9 @@ impl Control {
         let fetching = fetch(home, source, login.as_ref());
         fetching.await.map_err(git)?;
         let found = tips(home, source).await.map_err(git)?;
+        let commits: Vec<CommitId> = found.iter().map(|tip| tip.commit.clone()).collect();
+        let state = self.store().state();
+        let unknown = self.leads_somewhere(&state, source, &commits).await?;
         let found: Vec<_> = found
             .into_iter()
             .map(|tip| ward_plan::source::Sighting {
@@ -178,7 +186,7 @@ impl Control {
         let _desk = self.desk().await;
         let events = std::iter::once(added).chain(seen).collect();
         self.append(actor, why, events).await?;
-        Ok(secret)
+        Ok((secret, unknown.into_iter().collect()))
     }
 
     /// Watches a repository no more. What is being built of it is ended; its builds and releases stay. A repository that
@@ -314,101 +322,6 @@ impl Control {
         let _ = steps.send(last).await;
     }
 
-    /// Tells what becomes of a commit, until nothing more does by itself.
-    async fn followed_commit(
-        &self,
-        name: &Name,
-        id: &CommitId,
-        until: Until,
-        mut heard: watched::Heard,
-        steps: &Steps,
-    ) -> Progress {
-        let mut changed = self.store().changed();
-        let mut said = String::new();
-        loop {
-            changed.mark_unchanged();
-            let state = self.store().state();
-            let Some(source) = state.sources.get(name) else {
-                return Stop::Refused(no_source(name)).word();
-            };
-            let Some(seen) = source.seen(id) else {
-                let message = format!("{name} knows nothing of {} any more", id.short());
-                return done(message);
-            };
-            let stands = format!("{} {}", id.short(), seen.standing);
-            match &seen.standing {
-                Standing::Waiting => {}
-                Standing::Built { .. } if source.then == Then::Keep => return done(stands),
-                Standing::Built { .. } if next(&state, source) == Next::Wait => {
-                    return done(format!(
-                        "{stands}, and waits for the run before it; `ward source show {name}` says how it goes on"
-                    ));
-                }
-                Standing::Built { .. } => {}
-                Standing::Failed { message } => return failed(name, id, message),
-                _ => return self.followed_on(source, seen, until, steps).await,
-            }
-            if until == Until::Queued {
-                return done(format!(
-                    "{stands}; `ward source show {name}` says how it goes on"
-                ));
-            }
-            if stands != said {
-                say(steps, stands.clone()).await;
-                said = stands;
-            }
-            loop {
-                tokio::select! {
-                    biased;
-                    Some(progress) = heard.next() => {
-                        let _ = steps.send(progress).await;
-                    }
-                    more = changed.changed() => {
-                        if more.is_err() {
-                            return failed(name, id, "the server ends");
-                        }
-                        break;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Tells the rest as the deployment or the pipeline tells it.
-    async fn followed_on(
-        &self,
-        source: &Source,
-        seen: &Seen,
-        until: Until,
-        steps: &Steps,
-    ) -> Progress {
-        let stands = format!("{} {}", seen.commit.id.short(), seen.standing);
-        if until == Until::Queued {
-            return done(stands);
-        }
-        let state = self.store().state();
-        let kept = ward_plan::source::kept(&state, &source.name, &seen.commit.id);
-        match (&seen.standing, &source.then, kept) {
-            (Standing::Began { run, .. }, ..) => {
-                say(steps, stands).await;
-                self.followed_run(*run, steps).await
-            }
-            (
-                Standing::Deployed {
-                    deployment: Some(id),
-                    ..
-                },
-                Then::Deploy(env),
-                Some(kept),
-            ) => {
-                say(steps, stands).await;
-                let env = EnvId::new(&kept.stack, env);
-                self.followed(&env, *id, until, steps).await
-            }
-            _ => done(stands),
-        }
-    }
-
     /// Takes a webhook: a source of this name is looked at soon, where the proof holds.
     ///
     /// # Errors
@@ -438,6 +351,7 @@ impl Control {
             tracing::warn!(source = %name, "a webhook was refused: it is not signed with the secret of the source");
             return Err(refused());
         }
+        watched.taken();
         watched.ask();
         Ok(())
     }
@@ -507,22 +421,6 @@ fn source_of(actor: &Actor, request: AddSource) -> Result<Source, Refusal> {
         by: actor.who.clone(),
         commits: Vec::new(),
     })
-}
-
-fn done(message: String) -> Progress {
-    Progress::Done {
-        message,
-        addresses: Vec::new(),
-    }
-}
-
-fn failed(name: &Name, id: &CommitId, message: &str) -> Progress {
-    Progress::Failed {
-        message: format!("{}: {message}", id.short()),
-        hint: Some(format!(
-            "push a commit that mends it; `ward source sync {name} --again` tries this one again"
-        )),
-    }
 }
 
 fn no_source(name: &Name) -> Refusal {

@@ -34,12 +34,27 @@ pub enum Purged {
     Shown,
 }
 
+/// Whether it is looked whether the master keys are there, which may take a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keys {
+    /// No.
+    #[default]
+    Unasked,
+    /// Yes.
+    LookedFor,
+}
+
 impl Control {
     /// The platform and its environments, or the one that is asked for.
     ///
     /// # Errors
     /// When it does not exist.
-    pub async fn status(&self, env: Option<&EnvId>, purged: Purged) -> Result<StatusView, Refusal> {
+    pub async fn status(
+        &self,
+        env: Option<&EnvId>,
+        purged: Purged,
+        keys: Keys,
+    ) -> Result<StatusView, Refusal> {
         let state = self.store().state();
         let building: BTreeSet<EnvId> = self.0.builds.environments().into_iter().collect();
         let wanted: BTreeSet<EnvId> = match env {
@@ -68,10 +83,29 @@ impl Control {
             };
             shown(known).then(|| self.environment_view(known))
         });
-        Ok(StatusView {
+        let mut view = StatusView {
             server: self.server_view(),
             environments: environments.collect(),
-        })
+        };
+        if keys == Keys::LookedFor {
+            self.look_for_keys(&mut view).await;
+        }
+        Ok(view)
+    }
+
+    /// What of the master keys is missing, and what cannot be woken for that.
+    async fn look_for_keys(&self, view: &mut StatusView) {
+        view.server.keys = self.keys_missing().await;
+        if view.server.keys.is_none() {
+            return;
+        }
+        for env in &mut view.environments {
+            if env.sleep.asleep.is_some()
+                && let Err(refusal) = self.can_wake(&env.id).await
+            {
+                env.waiting.push(refusal.message);
+            }
+        }
     }
 
     /// Whether an environment was purged, and nothing of it runs any more.
@@ -100,6 +134,7 @@ impl Control {
                 .map(|address| address.to_string())
                 .unwrap_or_default(),
             log: self.0.auditor.view(),
+            keys: None,
         }
     }
 

@@ -5,6 +5,7 @@
 //! deployments, which have rows of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 use serde::de::DeserializeOwned;
@@ -311,9 +312,10 @@ pub(crate) fn load(db: &Connection) -> Result<State, Failure> {
         let environment: Environment = parse(what, &body)?;
         state
             .environments
-            .insert(environment.id.clone(), environment);
+            .insert(environment.id.clone(), Arc::new(environment));
     }
     for environment in state.environments.values_mut() {
+        let environment = Arc::make_mut(environment);
         let env = environment.id.as_str();
         for body in bodies_of(db, "SELECT body FROM releases WHERE env = ?1", env)? {
             let release: ward_types::release::Release =

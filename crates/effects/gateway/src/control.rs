@@ -198,12 +198,18 @@ impl Control {
     }
 
     /// The environments that sleep and for which requests are held: as soon as there is one beside `known`, or after a
-    /// few seconds. For a connection of its own, because nothing else is asked meanwhile.
+    /// few seconds. What is held for those that are `unable` to wake is refused at once, and who asks after that is
+    /// told anew, although they are known. For a connection of its own, because nothing else is asked meanwhile.
     ///
     /// # Errors
     /// [`ControlError`]; a gateway of an older version does not understand the question.
-    pub async fn calls(&self, known: Vec<Call>) -> Result<Vec<Call>, ControlError> {
-        match self.answer(&GatewayRequest::Calls { known }).await?.0 {
+    pub async fn calls(
+        &self,
+        known: Vec<Call>,
+        unable: Vec<Call>,
+    ) -> Result<Vec<Call>, ControlError> {
+        let request = GatewayRequest::Calls { known, unable };
+        match self.answer(&request).await?.0 {
             GatewayReply::Called { calls } => Ok(calls),
             _ => Err(self.broken(io::ErrorKind::InvalidData.into())),
         }

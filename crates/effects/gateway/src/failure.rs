@@ -228,6 +228,14 @@ impl Failure {
         Retry::After(10),
         "The application sleeps while nobody uses it, and did not wake within 30 seconds. Try again in a moment.",
     );
+    /// Its environment sleeps, and cannot be woken.
+    pub(crate) const SEALED: Self = Self::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Fault::Ward,
+        Retry::After(10),
+        "The application sleeps while nobody uses it, and cannot be woken: its secrets cannot be opened. `ward status` \
+         says what is missing.",
+    );
     /// No instance took a connection. Nothing was sent.
     pub(crate) const UNREACHABLE: Self = Self::new(
         StatusCode::SERVICE_UNAVAILABLE,

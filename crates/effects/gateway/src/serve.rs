@@ -117,10 +117,11 @@ impl Desk {
             | GatewayRequest::Observe { known: None }
             | GatewayRequest::Listeners
             | GatewayRequest::MetricsListener => {}
-            GatewayRequest::Calls { known } => {
+            GatewayRequest::Calls { known, unable } => {
                 // Whoever asks should hear of the successor soon, and of what is still held here.
                 let leaves = socket::reached(&self.shared.phase, Phase::Quitting);
-                let calls = self.shared.calls.beside(&known, leaves).await;
+                self.shared.calls.refuse(&unable);
+                let calls = self.shared.calls.beside(&known, &unable, leaves).await;
                 return Ok(GatewayReply::Called { calls });
             }
             GatewayRequest::Tally => {

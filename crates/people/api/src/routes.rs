@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-use ward_server::{Actor, Control, Direction, LogQuery, Purged, Refusal, RefusalKind};
+use ward_server::{Actor, Control, Direction, Keys, LogQuery, Purged, Refusal, RefusalKind};
 use ward_types::changes::{CarryOutRequest, EnvDiffView, PlanRequest};
 use ward_types::environments::{
     CreateRequest, DeleteRequest, EnvironmentDetail, EnvironmentsView, ExtendRequest, NapRequest,
@@ -157,6 +157,8 @@ struct StatusQuery {
     env: Option<EnvId>,
     #[serde(default)]
     purged: bool,
+    #[serde(default)]
+    keys: bool,
 }
 
 #[derive(Deserialize)]
@@ -176,7 +178,12 @@ async fn status(
         true => Purged::Shown,
         false => Purged::Hidden,
     };
-    Ok(Json(control.status(query.env.as_ref(), purged).await?))
+    let keys = match query.keys {
+        true => Keys::LookedFor,
+        false => Keys::Unasked,
+    };
+    let status = control.status(query.env.as_ref(), purged, keys);
+    Ok(Json(status.await?))
 }
 
 async fn releases(

@@ -5,7 +5,8 @@ use ward_types::changes::{
     Change, ChangeKind, CostChange, Drift, EnvDiffView, Outcome, PlanView, Side, Summary,
 };
 
-use crate::printer::Printer;
+use crate::hints;
+use crate::printer::{Printer, ways_out};
 
 /// The lines of a list of changes.
 pub(crate) fn lines(changes: &[Change]) -> Vec<String> {
@@ -180,7 +181,7 @@ pub(crate) fn plan(printer: &Printer, plan: &PlanView, rendered: &str) {
                 "this breaks the policy of {} {times}; a deploy would be refused",
                 plan.env
             ),
-            Some(&way_out(plan)),
+            Some(&hints::on(&plan.env, &ways_out(&plan.policy.violations))),
         );
     }
 }
@@ -192,14 +193,6 @@ fn told(plan: &PlanView) -> Vec<Change> {
     let new = plan.from.is_none();
     let told = plan.changes.iter().filter(|change| !new || !usual(change));
     told.cloned().collect()
-}
-
-fn way_out(plan: &PlanView) -> String {
-    let rule = plan.denied().next().map_or("RULE", |one| one.rule.as_str());
-    format!(
-        "change it as the report says; or somebody answers for it: `ward policy waive {rule} --env {} --until DATE --why TEXT`",
-        plan.env
-    )
 }
 
 /// The differences between two environments.

@@ -118,7 +118,7 @@ pub(crate) fn lacks(dir: &Path, env: &Name) -> Option<Name> {
     (!stack.environments.contains(env)).then_some(stack.name)
 }
 
-fn stack_in(dir: &Path) -> Option<Name> {
+pub(crate) fn stack_in(dir: &Path) -> Option<Name> {
     let (name, text) = ward_server::source::read(dir).ok()?;
     let reading = ward_stack::read(&name, &text);
     reading.stack.map(|stack| stack.name)

@@ -59,6 +59,27 @@ pub(crate) fn sentence(text: &str, width: Option<usize>) -> Vec<String> {
     indented.collect()
 }
 
+/// Phrases beside each other, as many in a line as a terminal of this width has room for; none is broken.
+pub(crate) fn phrases(begin: &str, phrases: &[String], width: Option<usize>) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for phrase in phrases {
+        match lines.last_mut() {
+            Some(line)
+                if width
+                    .is_none_or(|width| columns(line) + APART.len() + columns(phrase) <= width) =>
+            {
+                line.push_str(APART);
+                line.push_str(phrase);
+            }
+            _ => lines.push(format!("{begin}{phrase}")),
+        }
+    }
+    lines
+}
+
+/// Between two phrases of a line.
+const APART: &str = "   ";
+
 /// The lines of a table in a terminal of this width. The padding at their ends goes: it would wrap.
 pub(crate) fn table(table: &Table, width: Option<usize>) -> Vec<String> {
     let whole = table.to_string();
@@ -250,5 +271,23 @@ mod tests {
         assert_eq!(broken(text, 24), parts);
         assert_eq!(broken("a 0123456789 b", 4), ["a", "0123456789", "b"]);
         assert_eq!(broken("", 24), [""; 0]);
+    }
+
+    #[test]
+    fn phrases_stay_whole_and_fill_their_lines() {
+        let all = [
+            "http 127.0.0.1:8080",
+            "https 127.0.0.1:8443",
+            "registry 127.0.0.1:5050",
+        ];
+        let all = all.map(ToOwned::to_owned);
+        let at = |width| phrases("  ", &all, width);
+        let whole = "  http 127.0.0.1:8080   https 127.0.0.1:8443   registry 127.0.0.1:5050";
+        assert_eq!(at(None), [whole]);
+        assert_eq!(at(Some(whole.len())), [whole]);
+        let (first, second) = whole.split_at(whole.find("   registry").unwrap());
+        let second = format!("  {}", second.trim_start());
+        assert_eq!(at(Some(whole.len() - 1)), [first, &second]);
+        assert_eq!(at(Some(10)).len(), 3);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Readable without colour; `NO_COLOR` is honoured, and a pipe gets none.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::{Arc, OnceLock};
 
@@ -9,6 +10,7 @@ use comfy_table::Table;
 use owo_colors::{OwoColorize, Style};
 use serde::Serialize;
 use ward_types::id::EnvId;
+use ward_types::policy::{Rule, Violation};
 use ward_types::release::Verdict;
 use ward_types::time::Millis;
 use ward_types::view::{self, CancelledStage, Progress};
@@ -126,6 +128,12 @@ impl Printer {
         }
     }
 
+    /// Phrases of data, as many in a line as fit.
+    pub(crate) fn phrases(&self, begin: &str, phrases: &[String]) {
+        let lines = layout::phrases(begin, phrases, self.width());
+        lines.iter().for_each(|line| self.data(line));
+    }
+
     /// A value as JSON, to standard output.
     pub(crate) fn json(&self, value: &impl Serialize) {
         match serde_json::to_string(value) {
@@ -218,12 +226,18 @@ impl Printer {
             Progress::Failed { message, hint } => self.error(message, hint.as_deref()),
             Progress::Warning { message, hint } => self.warning(message, hint),
             Progress::Planned { plan, rendered, .. } => changes::plan(self, plan, rendered),
-            Progress::Forbidden { rendered, .. } => {
+            Progress::Forbidden {
+                env,
+                rendered,
+                violations,
+            } => {
                 self.text(rendered);
                 let message = "the policy forbids it; nothing was changed";
-                let hint =
-                    "change it as the report says; `ward policy waive` lets somebody answer for it";
-                self.error(message, Some(hint));
+                let hint = ways_out(violations);
+                let hint = env
+                    .as_ref()
+                    .map_or(hint.clone(), |env| hints::on(env, &hint));
+                self.error(message, Some(&hint));
             }
             Progress::Moved {
                 message,
@@ -305,6 +319,18 @@ impl Printer {
             self.data(address);
         }
     }
+}
+
+/// What can be done about rules that forbid something: the report says what to change; and by what somebody answers
+/// for each.
+pub(crate) fn ways_out(violations: &[Violation]) -> String {
+    let denied = violations.iter().filter(|violation| violation.is_denied());
+    let rules: BTreeSet<Rule> = denied.map(|denied| denied.rule).collect();
+    let waivers = rules
+        .into_iter()
+        .map(|rule| format!("\n`ward policy waive {rule} --until DATE --why TEXT`"));
+    let waivers: String = waivers.collect();
+    format!("change it as the report says; or somebody answers for it:{waivers}")
 }
 
 /// What a deployment that did not succeed left behind, for those who do not know the verdicts' words.

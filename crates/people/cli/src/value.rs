@@ -66,7 +66,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    fn listen() -> Result<Self, Trouble> {
+    pub(crate) fn listen() -> Result<Self, Trouble> {
         let listen = |kind| {
             signal(kind).map_err(|error| failed(&format!("signals cannot be heard: {error}")))
         };
@@ -118,6 +118,19 @@ pub(crate) fn piped() -> Result<Zeroizing<String>, Trouble> {
         .take(LONGEST)
         .read_to_end(&mut bytes);
     read.map_err(|error| failed(&format!("standard input cannot be read: {error}")))?;
+    text(&bytes)
+}
+
+/// All of a file.
+pub(crate) fn of_file(path: &Path) -> Result<Zeroizing<String>, Trouble> {
+    let unread = |error: std::io::Error| {
+        let message = format!("{} cannot be read: {error}", path.display());
+        Trouble::failure(message, Some("nothing was changed".to_owned()))
+    };
+    let mut bytes = Zeroizing::new(Vec::new());
+    let opened = fs::File::open(path).map_err(unread)?;
+    let read = opened.take(LONGEST).read_to_end(&mut bytes);
+    read.map_err(unread)?;
     text(&bytes)
 }
 

@@ -226,6 +226,30 @@ fn p8_a_backup_counts_when_it_was_restored_and_becomes_a_new_environment() {
     ward.ok(&["audit", "verify"]);
 }
 
+/// An instance's id is unique in its environment alone: the second of two that are filled at once had waited in vain.
+#[test]
+fn two_restores_at_once_both_get_what_the_backup_holds() {
+    let ward = Ward::new();
+    stack(&ward, DAILY);
+    ward.up();
+    psql(&ward, "shop/dev", "create table patient (n int)");
+    psql(&ward, "shop/dev", "insert into patient values (7)");
+    ward.ok(&["db", "backup", "--env", "shop/dev"]);
+    let begun = ["one", "two"].map(|name| {
+        let arguments = [
+            "db", "restore", "--backup", "b2", "--into", name, "--env", "shop/dev",
+        ];
+        let mut command = ward.command(&arguments);
+        let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        (name, piped.spawn().unwrap())
+    });
+    for (name, child) in begun {
+        Ran::of(&["db", "restore"], child.wait_with_output().unwrap()).success();
+        let env = format!("shop/{name}");
+        assert_eq!(psql(&ward, &env, "select n from patient"), "7");
+    }
+}
+
 #[test]
 fn a_backup_that_was_altered_or_whose_key_is_gone_is_not_restored() {
     let ward = Ward::new();

@@ -422,3 +422,56 @@ fn what_must_keep_its_data_is_given_no_end() {
     let waive = ["policy", "waive", "database_removed", "--env", "prod"];
     ward.ok(&[&waive[..], &["--until", &soon, "--why", "the test is over"]].concat());
 }
+
+#[test]
+fn a_new_environment_has_its_secrets_before_its_first_release() {
+    let ward = Ward::new();
+    let more = format!("secrets = {{ API_KEY = \"env\" }}\n{TWO}");
+    ward.stack(&answer("one"), &more);
+    ward.ok(&["up", "--platform"]);
+    ward.write("prod.env", "# the customer's\nAPI_KEY='of-prod-of-prod'\n");
+    ward.write("broken.env", "API_KEY=first-first\nhunter2-hunter2\n");
+    let create = |more: &[&str]| ward.run(&[&["env", "create"], more].concat());
+    create(&["prod", "--secrets", "broken.env"]).fails(
+        1,
+        &["line 2 of broken.env: it has no `=`", "nothing was changed"],
+    );
+    create(&["prod", "--secrets", "nowhere.env"]).fails(1, &["nowhere.env cannot be read"]);
+    assert_eq!(ward.status()["environments"], Value::Array(Vec::new()));
+    create(&["prod", "--secrets", "prod.env"]).success();
+    assert_eq!(body(&ward, "prod.localhost"), "one");
+    let instance = |env: &str| {
+        let variables = [
+            "exec",
+            "web",
+            "--env",
+            env,
+            "--secrets",
+            "--",
+            "/usr/bin/env",
+        ];
+        ward.ok(&variables)
+    };
+    assert!(instance("prod").contains("API_KEY=of-prod-of-prod"));
+
+    // A copy gets none of its original's.
+    create(&["demo", "--from", "prod"]).fails(1, &["a secret is not set in shop/demo"]);
+    let stdin = ["env", "create", "demo", "--from", "prod", "--secrets", "-"];
+    piped(&ward, &stdin, "API_KEY=of-demo-of-demo\n").success();
+    assert!(instance("demo").contains("API_KEY=of-demo-of-demo"));
+    // What is there keeps what it has.
+    for env in ["demo", "prod"] {
+        let from = if env == "demo" { "prod" } else { "demo" };
+        create(&[env, "--from", from, "--secrets", "prod.env"])
+            .fails(1, &[&format!("shop/{env} exists already")]);
+    }
+    let history = ward.ok(&[
+        "secret", "history", "API_KEY", "--env", "demo", "--output", "json",
+    ]);
+    let history: Value = serde_json::from_str(&history).unwrap();
+    assert_eq!(
+        history["API_KEY"].as_array().unwrap().len(),
+        1,
+        "{history:#}"
+    );
+}

@@ -162,11 +162,12 @@ fn a_time_zone_that_is_not_there_changes_nothing() {
     let ward = up("");
     let job = "[job.often]\nservice = \"web\"\ncommand = [\"/bin/true\"]\nschedule = \"0 2 * * *\"\ntime_zone = \"Europe/Atlantis\"\n";
     ward.stack("", job);
+    ward.run(&["check"]).fails(2, &["W0328", "Europe/Atlantis"]);
     let refused = ward.run(&["deploy"]);
     assert!(
         refused
             .stderr()
-            .contains("job often: there is no time zone Europe/Atlantis"),
+            .contains("`Europe/Atlantis` is not the name of a time zone"),
         "{refused:?}"
     );
     assert!(!ward.ok(&["events"]).contains("r2"));

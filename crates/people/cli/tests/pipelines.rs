@@ -304,6 +304,37 @@ fn a_build_that_was_let_through_does_not_bring_up_what_was_taken_down_or_taken_b
     assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
 }
 
+#[test]
+fn a_build_that_never_came_to_the_gates_is_not_promoted_past_them() {
+    let ward = Ward::new();
+    declare(&ward, "good", CHECKED);
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    ward.ok(&["deploy", &dir, "--env", "dev"]);
+    let around = ward.run(&["promote", "--from", "dev", "--to", "qa"]);
+    around.fails(
+        1,
+        &[
+            "1.0.1 has not passed the gates before shop/qa in the pipeline delivery (the check of dev)",
+            "`ward pipeline run delivery` brings it there",
+        ],
+    );
+    let built = ward.ok(&["build", &dir]);
+    let version = built.lines().next().unwrap();
+    ward.run(&["deploy", "--build", version, "--env", "prod"])
+        .fails(1, &["has not passed the gates before shop/prod"]);
+    // Nothing stands before the first stage; and who has passed may go wherever the pipeline leads.
+    ward.ok(&["deploy", "--build", version, "--env", "dev"]);
+    assert_eq!(answers(&ward, "qa"), None);
+    ward.ok(&["pipeline", "run", "delivery", "--build", version]);
+    ward.ok(&["down", "--env", "prod", "--purge", "--yes"]);
+    ward.ok(&["promote", "--from", "qa", "--to", "prod"]);
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+    // A folder goes around it: that is the way of a hotfix.
+    declare(&ward, "fix", CHECKED);
+    ward.ok(&["deploy", &dir, "--env", "prod"]);
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("fix"));
+}
+
 /// Another person, who has or has not the role.
 const OTHER: u32 = 1235;
 

@@ -13,7 +13,7 @@ use std::fs;
 use serde_json::Value;
 use support::load::get;
 use support::schema::Schema;
-use support::{Ran, Ward};
+use support::{Ran, Ward, alive, eventually, kill9};
 
 const HOST: &str = "shop.localhost";
 
@@ -50,6 +50,7 @@ fn events(ward: &Ward) -> usize {
 #[test]
 fn a_plan_says_what_a_deploy_would_change_and_changes_nothing() {
     let ward = Ward::new();
+    ward.ok(&["up", "--platform"]);
     ward.stack(r#"ANSWER = "one""#, "");
     let first = plan(&ward, 2, &[]);
     assert_eq!(first["outcome"], "changes");
@@ -113,6 +114,50 @@ build = { files = ["app.py"], run = ["python3", "-u", "app.py"], base = "host" }
     ward.run(&["plan", "/nowhere"]).fails(1, &["/nowhere"]);
     ward.write("ward.toml", "[stack]\nname = \"shop\"\n");
     ward.run(&["plan"]).fails(1, &["W0203"]);
+}
+
+#[test]
+fn where_no_platform_runs_a_plan_starts_none() {
+    let ward = Ward::new();
+    ward.stack(r#"ANSWER = "one""#, "");
+    let first = plan(&ward, 2, &[]);
+    assert!(first["from"].is_null(), "{first}");
+    assert!(paths(&first).contains(&"service.web"), "{first}");
+    let text = ward.run(&["plan", "--out", "first.json"]);
+    assert!(text.stdout().contains("nothing → 1.0.1"), "{text:?}");
+    assert!(text.stderr().contains("no platform runs"), "{text:?}");
+    assert_eq!(ward.processes(), [""; 0]);
+    ward.run(&["status"]).fails(1, &["ward up --platform"]);
+    // What was built for it is not built again, and the plan can be carried out.
+    let deployed = ward.run(&["deploy", "--plan", "first.json"]);
+    deployed.success();
+    answers(&ward, "one");
+    ward.ok(&["down"]);
+    ward.stack(r#"ANSWER = "two""#, "");
+    let down = plan(&ward, 2, &[]);
+    assert_eq!(paths(&down), ["service.web.env.ANSWER"]);
+    assert!(down["notes"].to_string().contains("is down"), "{down}");
+    assert_eq!(ward.processes(), [""; 0]);
+    ward.run(&["plan", "--env", "pord"]).fails(1, &["W0207"]);
+
+    // What runs without its server is neither touched nor given another one.
+    ward.up();
+    answers(&ward, "two");
+    let (server, before) = (ward.server_pid(), ward.instances("web"));
+    let http = ward.http();
+    kill9(server);
+    eventually("it is gone", || !alive(server));
+    let nothing = plan(&ward, 0, &[]);
+    assert_eq!(nothing["outcome"], "nothing");
+    assert_eq!(nothing["drift"], Value::Array(Vec::new()));
+    assert_eq!(get(&http, HOST, "/").unwrap().body, "two");
+    ward.run(&["status"]).fails(1, &["ward up --platform"]);
+    ward.ok(&["up", "--platform"]);
+    let pids = |all: &[Value]| -> Vec<Value> { all.iter().map(|i| i["pid"].clone()).collect() };
+    eventually("they are found again", || {
+        pids(&ward.instances("web")) == pids(&before)
+    });
+    ward.ok(&["audit", "verify"]);
 }
 
 #[test]

@@ -78,6 +78,11 @@ fn a_protected_environment_refuses_what_is_unsound_with_rule_place_and_way_out()
             "expected `service.web.instances = 2`",
             "ward.toml:",
             "the policy forbids it; nothing was changed",
+            "`ward policy waive host_base --until DATE --why TEXT --env shop/prod`",
+            "`ward policy waive min_instances --until DATE --why TEXT --env shop/prod`",
+            "`ward policy waive tls --until",
+            "`ward policy waive rate_limit --until",
+            "`ward policy waive images --until",
         ],
     );
     assert_eq!(ward.status()["environments"], Value::Array(Vec::new()));
@@ -101,6 +106,51 @@ fn a_protected_environment_refuses_what_is_unsound_with_rule_place_and_way_out()
 
     sound(&ward, "");
     deploy(&ward).success();
+}
+
+#[test]
+fn all_that_stands_in_the_way_is_said_at_once_and_can_be_answered_for_before_the_first_release() {
+    let ward = Ward::new();
+    ward.ok(&["up", "--platform"]);
+    sound(&ward, "service.web.instances = 1");
+    let text = fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    let text = text.replace(", https = \"redirect\"", "");
+    ward.write("ward.toml", &text);
+    let refused = deploy(&ward);
+    refused.fails(1, &["min_instances", "tls"]);
+    // Each command that is suggested works.
+    let said = refused.stderr();
+    let commands = said
+        .split('`')
+        .filter(|part| part.starts_with("ward policy waive"));
+    let commands: Vec<String> = commands
+        .map(|command| command.replace("DATE", "7d").replace("TEXT", "tomorrow"))
+        .collect();
+    assert_eq!(commands.len(), 2, "{said}");
+    for command in &commands {
+        let words: Vec<&str> = command.split(' ').skip(1).collect();
+        ward.ok(&words);
+    }
+    let check = ward.run(&["check"]);
+    assert!(
+        check.stderr().contains("answers until") && !check.stderr().contains("breaks its policy"),
+        "{check:?}"
+    );
+    deploy(&ward).success();
+    // Values are changed by the same rules.
+    for rule in ["tls", "min_instances"] {
+        ward.ok(&["policy", "enforce", rule, "--env", "prod"]);
+    }
+    let set = ward.run(&["config", "set", "A=1", "--env", "prod"]);
+    set.fails(
+        1,
+        &[
+            "(min_instances); ",
+            "(tls); nothing was changed",
+            "`ward policy waive tls --env shop/prod",
+            "`ward policy waive min_instances --env shop/prod",
+        ],
+    );
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::load::{Answer, Connection, get};
-use support::{Ward, eventually, kill9, piped, poll};
+use support::{Ward, alive, eventually, kill9, piped, poll};
 
 const HOST: &str = "shop.localhost";
 /// A worker beside it, and a database of which it knows nothing.
@@ -291,6 +291,73 @@ fn what_cannot_come_up_is_refused_after_a_while_and_at_once_from_then_on() {
         "{:?}",
         began.elapsed()
     );
+}
+
+/// Its only master key, out of the way; what puts it back.
+fn hide_key(ward: &Ward) -> (String, impl FnOnce()) {
+    let mut keys = std::fs::read_dir(ward.home().join("master-keys")).unwrap();
+    let key = keys.find_map(|entry| {
+        let path = entry.unwrap().path();
+        path.extension().is_some_and(|e| e == "key").then_some(path)
+    });
+    let key = key.unwrap();
+    let aside = ward.home().join("aside");
+    std::fs::rename(&key, &aside).unwrap();
+    let id = key.file_stem().unwrap().to_str().unwrap().to_owned();
+    (id, move || std::fs::rename(aside, key).unwrap())
+}
+
+#[test]
+fn what_lacks_its_master_key_is_not_woken_and_everybody_is_told_soon() {
+    let ward = Ward::new();
+    let more = "secrets = { TOKEN = \"env\" }\n[secret.TOKEN]\ngenerate = 32\n[environment.dev]";
+    ward.stack("", more);
+    ward.up();
+    ward.ok(&["doctor"]);
+    put_to_sleep(&ward);
+    let (id, put_back) = hide_key(&ward);
+    let needs = format!("the master key {id} is needed, and ");
+    let began = Instant::now();
+    let refused = ask(&ward);
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(
+        refused.body.contains("its secrets cannot be opened"),
+        "{refused:?}"
+    );
+    assert!(!refused.body.contains(&id), "{refused:?}");
+    ward.run(&["env", "wake", "dev"]).fails(
+        1,
+        &["shop/dev cannot be woken: ", &needs, "put the key back"],
+    );
+    ward.run(&["exec", "web", "--", "/bin/true"])
+        .fails(1, &["shop/dev cannot be woken: ", &needs]);
+    assert!(began.elapsed() < Duration::from_secs(20), "{began:?}");
+    let status = ward.run(&["status"]);
+    assert!(status.stderr().contains(&needs), "{status:?}");
+    assert!(
+        status.stdout().contains("shop/dev cannot be woken"),
+        "{status:?}"
+    );
+    assert!(sleeps(&ward), "nothing was changed");
+    let cannot = shown(&ward)["cannot_wake"].to_string();
+    assert!(cannot.contains(&needs), "{cannot}");
+    let doctor = ward.run(&["doctor"]);
+    assert_eq!(doctor.code(), 1, "{doctor:?}");
+    assert!(doctor.stdout().contains(&needs), "{doctor:?}");
+    let server = ward.server_pid();
+    kill9(server);
+    eventually("it is gone", || !alive(server));
+    let doctor = ward.run(&["doctor"]);
+    assert!(
+        doctor.stdout().contains(&needs),
+        "without a server: {doctor:?}"
+    );
+    ward.ok(&["up", "--platform"]);
+    put_back();
+    assert_eq!(ask(&ward).status, 200);
+    ward.ok(&["doctor"]);
+    let status = ward.run(&["status"]);
+    assert!(!status.stderr().contains("master key"), "{status:?}");
 }
 
 /// Over HTTP/2, in curl's words: the protocol, the status and what came.

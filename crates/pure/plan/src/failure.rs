@@ -298,7 +298,8 @@ fn copy(instance: &SeenInstance, into: &str, bound: &Bound) -> Failure {
         false => format!("did not end within {}", Span(bound.limit)),
     };
     let message = format!("The data could not be copied into {into}: {id} {what}.");
-    let hint = "Nothing of the copy is left behind. Without `--copy-data` it gets data that the stack's seed commands make up.";
+    let hint =
+        "Nothing of the new environment is left behind: make it again when the cause is gone.";
     of_instance(instance, message, hint.to_owned())
 }
 

@@ -6,12 +6,14 @@
 //! not what was tried. A soak is more than its time: whatever of the release ends by itself or is ill within it, and
 //! whatever else serves there, fails it at once.
 
-use ward_types::event::State;
-use ward_types::id::{EnvId, InstanceId};
+mod past;
+
+use ward_types::id::InstanceId;
 use ward_types::pipeline::{Approval, By, Outcome, Position, Run, Word};
-use ward_types::release::{Build, Deployment, Environment, Goal, LastEnd, Phase, Reason, Verdict};
+use ward_types::release::{Deployment, Environment, Goal, LastEnd, Phase, Reason, Verdict};
 use ward_types::time::Timestamp;
 
+pub use self::past::{Unpassed, bars, unpassed};
 use crate::databases;
 
 /// What to do now about a run.
@@ -338,42 +340,6 @@ fn is(person: &str, who: &str) -> bool {
         None => (who, None),
     };
     person == id || Some(person) == name
-}
-
-/// Why a build must not be promoted to `to` by hand: the last pipeline that it went through did not let it
-/// pass, or has not yet.
-#[must_use]
-pub fn bars(state: &State, build: &Build, to: &EnvId) -> Option<String> {
-    let same = |run: &&Run| {
-        let Build {
-            images, stack_file, ..
-        } = &run.build;
-        run.stack == to.stack() && *images == build.images && *stack_file == build.stack_file
-    };
-    let mut of_build = state.pipelines.values().rev().filter(same);
-    let run = of_build.next()?;
-    let version = &run.build.version;
-    match &run.position {
-        Position::Ended {
-            outcome: Outcome::Succeeded,
-        } => None,
-        Position::Ended { outcome } => Some(format!(
-            "{version} did not pass the pipeline {} ({}): {outcome}",
-            run.pipeline, run.id
-        )),
-        _ => {
-            let ahead = &run.stages[run.stage().min(run.stages.len())..];
-            let comes = ahead.iter().any(|stage| stage.env == to.env());
-            comes.then(|| {
-                format!(
-                    "{version} is on its way to {to} in the pipeline {} ({}): {}",
-                    run.pipeline,
-                    run.id,
-                    run.stands()
-                )
-            })
-        }
-    }
 }
 
 #[cfg(test)]

@@ -496,7 +496,7 @@ pub const KEYS: &[Key] = &[
         .about("When it is due, as in a crontab: minute, hour, day of the month, month, day of the week. Without it only `ward job run` starts it. Where the clocks go forward over its hour it is due at the first moment after; where they go back it is due once, unless it is due every hour or more often.")
         .also(&["cron", "at", "every", "when"]),
     Key::new("job.*.time_zone", text(Rule::Zone), Need::Default(r#""UTC""#), r#""Europe/Berlin""#)
-        .about("The time zone of the schedule, by its name in the IANA database. One that Ward does not know is refused before anything changes.")
+        .about("The time zone of the schedule, by its name in the IANA database. Ward brings a copy of it.")
         .also(&["timezone", "tz", "zone"]),
     Key::new("job.*.overlap", text(Rule::Choice(OVERLAPS)), Need::Default(r#""skip""#), r#""queue""#)
         .about("What becomes of a run that is due while the one before goes on: `skip` leaves it out and records that, `queue` lets it wait, `allow` runs both.")
@@ -553,7 +553,7 @@ pub const KEYS: &[Key] = &[
         .about("Days on which nothing is deployed, the first and the last among them. Going back is possible.")
         .also(&["freezes", "change_freeze", "blackout", "blackouts"]),
     Key::new("policy.freeze_zone", text(Rule::Zone), Need::Default(r#""UTC""#), r#""Europe/Berlin""#)
-        .about("The time zone by whose calendar these days begin and end, by its name in the IANA time zone database. One that this machine does not know freezes always.")
+        .about("The time zone by whose calendar these days begin and end, by its name in the IANA time zone database. Ward brings a copy of it.")
         .also(&["time_zone", "timezone", "zone", "tz"]),
     Key::new("secret", Kind::Each(200), Need::Optional, r#"{ API_KEY = { generate = 32 } }"#)
         .about("What is to be said of secrets beside who gets them, each under its name. One that is only to be set by people needs no table.")

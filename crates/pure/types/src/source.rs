@@ -371,6 +371,41 @@ pub enum Standing {
     },
 }
 
+impl Standing {
+    /// The version of its build, if it is built.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        match self {
+            Standing::Waiting | Standing::There | Standing::Failed { .. } => None,
+            Standing::Built { version }
+            | Standing::Deployed { version, .. }
+            | Standing::Began { version, .. } => Some(version),
+            Standing::Passed { version, .. } => version.as_deref(),
+        }
+    }
+
+    /// What became of it once it was built, as a predicate.
+    #[must_use]
+    pub fn beyond_its_build(&self) -> Option<String> {
+        match self {
+            Standing::Deployed {
+                release,
+                deployment,
+                ..
+            } => Some(match deployment {
+                Some(deployment) => format!("comes into force as {release} by {deployment}"),
+                None => format!("changes nothing in {release}"),
+            }),
+            Standing::Began { run, .. } => Some(format!("goes through its pipeline as {run}")),
+            Standing::Passed { by, .. } => Some(format!("gave way to {}", by.short())),
+            Standing::Waiting
+            | Standing::There
+            | Standing::Built { .. }
+            | Standing::Failed { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

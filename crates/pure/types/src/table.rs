@@ -243,6 +243,9 @@ pub enum GatewayRequest {
     Calls {
         /// Those that the server knows of, with the sleep that is meant.
         known: Vec<Call>,
+        /// Those of them that cannot be woken now: what is held for them is refused at once.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unable: Vec<Call>,
     },
     /// What has been counted so far; the answer is a `Tallied`.
     Tally,

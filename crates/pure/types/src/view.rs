@@ -47,8 +47,8 @@ pub use sources::{
     PushedRequest, RemoveSource, SetToken, SourceView, SyncRequest, Token,
 };
 pub use status::{
-    ComponentView, EnvironmentView, HandedOver, InstanceView, LogView, MaintenanceView,
-    ReleaseView, ServerView, StatusView,
+    ComponentView, EnvironmentView, HandedOver, InstanceView, KeysMissing, LogView,
+    MaintenanceView, ReleaseView, ServerView, StatusView,
 };
 pub use volumes::{
     DeleteVolumeRequest, RestoreRequest, SnapshotView, VolumeUseView, VolumeView, VolumesView,
@@ -98,6 +98,9 @@ pub enum Progress {
     },
     /// The policy forbids it. Nothing was changed.
     Forbidden {
+        /// Which environment's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        env: Option<EnvId>,
         /// The report for people, for a terminal without colour.
         rendered: String,
         /// Each violation.

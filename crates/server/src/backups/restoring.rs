@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use ward_store::Log;
 use ward_types::backup::{Backup, Stand};
 use ward_types::id::{BackupId, EnvId, InstanceId, Name};
@@ -16,29 +17,50 @@ use ward_types::release::{Environment, Release};
 use ward_types::spec::EnvSpec;
 
 use super::proving::fed;
+use super::taking::Ran;
 use crate::actor::{Refusal, RefusalKind};
 use crate::control::Control;
 
 /// How often it is looked whether an instance waits for a backup.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// An instance that waits for a backup. Its own id is unique in its environment alone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Unfed {
+    env: EnvId,
+    instance: InstanceId,
+    /// Whose backup.
+    from: EnvId,
+    backup: BackupId,
+}
+
+/// What became of giving it.
+enum Fed {
+    /// Nobody was there to take it: a keeper that is busy, or not there yet.
+    NotReached,
+    Ended,
+}
+
 impl Control {
     /// Gives instances that fill new databases the backups that they wait for, for as long as the server runs.
     pub(super) fn keep_feeding(&self) {
         let control = self.clone();
         tokio::spawn(async move {
-            let mut begun: BTreeSet<InstanceId> = BTreeSet::new();
+            let (mut begun, mut feeding) = (BTreeSet::new(), JoinSet::new());
             loop {
+                while let Some(ended) = feeding.try_join_next() {
+                    if let Ok((one, Fed::NotReached)) = ended {
+                        begun.remove(&one);
+                    }
+                }
                 let waiting = control.unfed();
-                begun.retain(|id| waiting.iter().any(|(_, one, ..)| one == id));
-                for (env, instance, from, id) in waiting {
-                    if begun.insert(instance.clone()) {
+                begun.retain(|one| waiting.contains(one));
+                for one in waiting {
+                    if begun.insert(one.clone()) {
                         let control = control.clone();
-                        tokio::spawn(async move {
-                            let fed = control.feed(&env, &instance, (&from, id)).await;
-                            if let Err(why) = fed {
-                                tracing::warn!(%env, %instance, backup = %id, why, "a backup is not restored");
-                            }
+                        feeding.spawn(async move {
+                            let fed = control.feed(&one).await;
+                            (one, fed)
                         });
                     }
                 }
@@ -47,8 +69,8 @@ impl Control {
         });
     }
 
-    /// The instances that fill databases from backups, each with whose and which.
-    fn unfed(&self) -> Vec<(EnvId, InstanceId, EnvId, BackupId)> {
+    /// The instances that fill databases from backups, and run.
+    fn unfed(&self) -> BTreeSet<Unfed> {
         let state = self.store().state();
         let restored = state.environments.values().filter(|env| {
             let life = &env.life;
@@ -58,21 +80,47 @@ impl Control {
             let seen = self.engine().observe(&env.id).into_values();
             seen.filter_map(|seen| {
                 let facts = seen.facts;
-                let copies = facts.role == Role::Copy && !seen.status.state.is_over();
+                let runs = seen.status.pid.is_some() && !seen.status.state.is_over();
+                let copies = facts.role == Role::Copy && runs;
                 let from = env.life.copies.clone().filter(|_| copies)?;
-                let id = *env.life.restores.get(&facts.component)?;
-                Some((env.id.clone(), facts.id, from, id))
+                let backup = *env.life.restores.get(&facts.component)?;
+                Some(Unfed {
+                    env: env.id.clone(),
+                    instance: facts.id,
+                    from,
+                    backup,
+                })
             })
         });
         waiting.collect()
     }
 
-    async fn feed(
-        &self,
-        env: &EnvId,
-        instance: &InstanceId,
-        (from, id): (&EnvId, BackupId),
-    ) -> Result<(), String> {
+    async fn feed(&self, one: &Unfed) -> Fed {
+        let (env, instance, backup) = (&one.env, &one.instance, one.backup);
+        let tell = |why: &str| {
+            tracing::warn!(%env, %instance, %backup, why, "a backup is not restored");
+        };
+        match self.given(one).await {
+            Ok(Ok(ran)) => {
+                if let Err(why) = ran.trouble("cat") {
+                    tell(&why);
+                }
+                Fed::Ended
+            }
+            Ok(Err(why)) => {
+                tell(&format!("{why}; it is tried again while it waits"));
+                Fed::NotReached
+            }
+            Err(why) => {
+                tell(&why);
+                Fed::Ended
+            }
+        }
+    }
+
+    /// Gives an instance its backup; the inner error says why the instance could not be asked to take it.
+    async fn given(&self, one: &Unfed) -> Result<Result<Ran, String>, String> {
+        let (from, id) = (&one.from, one.backup);
         let known = self.known(from);
         let backup = known.as_ref().and_then(|env| env.backups.all.get(&id));
         let backup = backup.ok_or_else(|| format!("{from} has no backup {id} any more"))?;
@@ -82,12 +130,12 @@ impl Control {
         let (_output, stdout) = std::io::pipe().map_err(broken)?;
         let feeding = fed(reader, input);
         let command = ward_postgres::feeding();
-        let ran = self.beside(env, instance, command, [stdin.as_fd(), stdout.as_fd()]);
-        let ran = ran.await;
+        let stdio = [stdin.as_fd(), stdout.as_fd()];
+        let ran = self.beside(&one.env, &one.instance, command, stdio).await;
         drop(stdin);
         let fed = feeding.await.map_err(|error| error.to_string())?;
         fed.map_err(broken)?;
-        ran?.trouble("cat")
+        Ok(ran)
     }
 
     /// The backups of an environment that a new one is to begin with, by database.

@@ -7,7 +7,8 @@ use ward_types::life::Origin;
 use ward_types::release::Environment;
 use ward_types::spec::{CopyData, EnvSpec};
 
-use super::{unnamed, unserved};
+use super::copying::unnamed;
+use super::refusals::unserved;
 use crate::actor::{Refusal, RefusalKind};
 use crate::backups::original;
 use crate::control::Control;

@@ -13,6 +13,7 @@ use ward_plan::source::{Next, Sighting, kept, next, sighted};
 use ward_store::Log;
 use ward_types::event::Event;
 use ward_types::id::{EnvId, Name};
+use ward_types::policy::Violation;
 use ward_types::source::{
     BuildName, CommitId, KeptBuild, Provenance, Seen, Source, Standing, Then, Tree,
 };
@@ -21,13 +22,14 @@ use ward_types::view::{
 };
 
 use super::place::{Folder, fetch, make_ready, needed, repository, tips};
+use super::watched::Doing;
 use super::{Watched, no_source};
 use crate::actor::{Actor, Refusal, causes};
 use crate::clock::now;
 use crate::control::Control;
 use crate::deploy::{Steps, Stop, unreadable};
 use crate::kept::{Wish, git_refusal};
-use crate::policing::Forced;
+use crate::policing::{self, Forced};
 use crate::recording::Settled;
 use crate::source as stack_file;
 
@@ -309,12 +311,12 @@ impl Control {
             Next::Build(id) => {
                 // Where the platform is being stopped the commit waits for the next one.
                 drop(self.admit()?);
-                watched.does(Some(format!("{} is being built", id.short())));
+                watched.does(doing(id, "is being built"));
                 (id, self.commit_built(source, id, steps).await)
             }
             Next::Release(id) => {
                 drop(self.admit()?);
-                watched.does(Some(format!("{} is being released", id.short())));
+                watched.does(doing(id, "is being released"));
                 (id, self.commit_released(source, id, steps).await)
             }
         };
@@ -493,6 +495,11 @@ impl Control {
     }
 }
 
+fn doing(commit: &CommitId, what: &'static str) -> Option<Doing> {
+    let commit = commit.clone();
+    Some(Doing { commit, what })
+}
+
 fn moved(source: &Name, commit: &CommitId, standing: Standing) -> Event {
     Event::CommitMoved {
         source: source.clone(),
@@ -522,9 +529,9 @@ fn first_line(word: &Progress) -> String {
             }
         }
         Progress::Forbidden { violations, .. } => {
-            let denied = violations.iter().find(|violation| violation.is_denied());
-            let rule = denied.map(|denied| format!("{} ({})", denied.message, denied.rule));
-            format!("its policy forbids it: {}", rule.unwrap_or_default())
+            let denied = violations.iter().filter(|violation| violation.is_denied());
+            let denied: Vec<Violation> = denied.cloned().collect();
+            format!("its policy forbids it: {}", policing::all(&denied))
         }
         _ => "it cannot be built".to_owned(),
     };

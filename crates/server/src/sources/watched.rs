@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinHandle;
 use ward_types::id::Name;
+use ward_types::source::CommitId;
 use ward_types::time::Timestamp;
 use ward_types::view::{Looked, Progress};
 
@@ -73,10 +74,24 @@ struct Inner {
     now: Mutex<Now>,
 }
 
+/// What is just done with a commit.
+#[derive(Debug, Clone)]
+pub(super) struct Doing {
+    pub(super) commit: CommitId,
+    /// As a predicate.
+    pub(super) what: &'static str,
+}
+
+impl Doing {
+    fn sentence(&self) -> String {
+        format!("{} {}", self.commit.short(), self.what)
+    }
+}
+
 #[derive(Default)]
 struct Now {
     looked: Option<Looked>,
-    does: Option<String>,
+    does: Option<Doing>,
     refused: Option<Timestamp>,
     warned: Option<String>,
 }
@@ -123,13 +138,22 @@ impl Watched {
         news
     }
 
-    pub(super) fn does(&self, what: Option<String>) {
+    pub(super) fn doing(&self) -> Option<Doing> {
+        lock(&self.0.now).does.clone()
+    }
+
+    pub(super) fn does(&self, what: Option<Doing>) {
         lock(&self.0.now).does = what;
     }
 
     /// Notes that a webhook was refused.
     pub(super) fn refused(&self, at: Timestamp) {
         lock(&self.0.now).refused = Some(at);
+    }
+
+    /// Notes that a webhook was taken: what was refused before it is over.
+    pub(super) fn taken(&self) {
+        lock(&self.0.now).refused = None;
     }
 
     pub(super) fn sentences(&self) -> Vec<String> {
@@ -139,7 +163,8 @@ impl Watched {
                 "a webhook was refused at {at}: it was not signed with the secret of the source"
             )
         });
-        now.does.clone().into_iter().chain(refused).collect()
+        let does = now.does.as_ref().map(Doing::sentence);
+        does.into_iter().chain(refused).collect()
     }
 
     /// Listens from here on.

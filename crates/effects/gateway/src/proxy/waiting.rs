@@ -11,6 +11,7 @@ use ward_types::sleep::HELD_FOR;
 use ward_types::table::Refusal;
 
 use super::Exchange;
+use crate::calls::Calling;
 use crate::clock;
 use crate::course::Course;
 use crate::failure::Failure;
@@ -99,11 +100,12 @@ impl Exchange<'_> {
         };
         let patience = patience.ok_or(nobody)?;
         let _waiter = gap.enter(self.worker.limits.waiting).ok_or(nobody)?;
-        let _calling = sleeps.map(|call| self.worker.shared.calls.call(call.clone()));
+        let calling = sleeps.map(|call| self.worker.shared.calls.call(call.clone()));
         tokio::select! {
             biased;
             () = self.hung_up() => Err(Failure::HUNG_UP),
             () = over => Ok(()),
+            () = refused(calling.as_ref()) => Err(Failure::SEALED),
             () = self.worker.reached(Phase::Cutting) => Err(nobody),
             () = tokio::time::sleep(patience) => self.in_time().and(Err(nobody)),
             () = self.time_over() => Err(self.too_late(Failure::EXPIRED)),
@@ -202,5 +204,13 @@ impl Exchange<'_> {
                 None => return Failure::LATE,
             }
         }
+    }
+}
+
+/// Ends when what a request is held for cannot be woken.
+async fn refused(calling: Option<&Calling<'_>>) {
+    match calling {
+        Some(calling) => calling.refused().await,
+        None => std::future::pending().await,
     }
 }

@@ -27,7 +27,7 @@ async fn p1_the_first_request_calls_and_all_are_answered_when_it_is_awake() {
     // It never had an instance, as far as this gateway knows.
     assert!(world.sleep(7).await.holds);
     let asked = Control::new(world.home.path());
-    let told = tokio::spawn(async move { asked.calls(Vec::new()).await.unwrap() });
+    let told = tokio::spawn(async move { asked.calls(Vec::new(), Vec::new()).await.unwrap() });
     let plain = waits(fetch(world.http, get("/"))).await;
     assert_eq!(told.await.unwrap(), [call(7)]);
     let mut posting = get("/count");
@@ -60,7 +60,10 @@ async fn who_waits_calls_by_the_sleep_that_it_waits_in() {
         control.observe().await.unwrap().calls == [call(9)]
     })
     .await;
-    assert_eq!(control.calls(vec![call(7)]).await.unwrap(), [call(9)]);
+    assert_eq!(
+        control.calls(vec![call(7)], Vec::new()).await.unwrap(),
+        [call(9)]
+    );
 }
 
 /// What does not come up is refused as anything without an instance, also who has waited.
@@ -79,6 +82,32 @@ async fn what_does_not_wake_is_refused_at_once() {
     );
 }
 
+/// Whoever waits for what nobody can wake is told at once, and whoever asks later calls again.
+#[tokio::test]
+async fn what_nobody_can_wake_is_refused_to_those_who_wait() {
+    let mut world = World::new().await;
+    world.sleep(7).await;
+    let held = waits(fetch(world.http, get("/"))).await;
+    let asked = Control::new(world.home.path());
+    let unable = tokio::spawn(async move {
+        let told = asked.calls(vec![call(7)], vec![call(7)]).await.unwrap();
+        (asked, told)
+    });
+    let refused = held.await.unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()["retry-after"], "10");
+    assert!(body(refused).await.contains("its secrets cannot be opened"));
+    let again = waits(fetch(world.http, get("/"))).await;
+    let (asked, told) = unable.await.unwrap();
+    assert_eq!(told, [call(7)], "the next one calls, although it is known");
+    // This time it is awake before anybody could say no.
+    let app = App::http("web").await;
+    world.instance("web-r1-1", app.address);
+    world.route(&["web-r1-1"]).await;
+    assert_eq!(again.await.unwrap().status(), StatusCode::OK);
+    drop(asked);
+}
+
 /// Whoever asks a gateway that leaves is told at once what it still holds, so as to ask its successor.
 #[tokio::test]
 async fn a_gateway_that_leaves_says_what_it_holds() {
@@ -86,7 +115,8 @@ async fn a_gateway_that_leaves_says_what_it_holds() {
     world.sleep(7).await;
     let _held = waits(fetch(world.http, get("/"))).await;
     let asked = Control::new(world.home.path());
-    let mut told = tokio::spawn(async move { asked.calls(vec![call(7)]).await.unwrap() });
+    let mut told =
+        tokio::spawn(async move { asked.calls(vec![call(7)], Vec::new()).await.unwrap() });
     let early = tokio::time::timeout(Duration::from_millis(100), &mut told).await;
     assert!(early.is_err(), "{early:?}");
     let began = Instant::now();

@@ -104,6 +104,9 @@ pub(crate) struct Made {
     /// How its hosts are named, by {service}, {env}, {stack} and {host} [default: {service}.{env}.localhost]
     #[arg(long, value_name = "PATTERN", value_parser = HostPattern::parse, requires = "from")]
     pub(crate) hosts: Option<HostPattern>,
+    /// A .env file with its secrets, which are set before it is made; `-` reads standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secrets: Option<PathBuf>,
     /// Return as soon as it is recorded; `ward deployment watch` follows it
     #[arg(long)]
     pub(crate) no_wait: bool,

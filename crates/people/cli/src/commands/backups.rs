@@ -29,9 +29,13 @@ pub(crate) async fn backup(
 }
 
 pub(crate) async fn restore(context: &Context, asked: args::Restore) -> Result<Status, Trouble> {
+    let from = crate::env::named(context, asked.env.env.as_deref()).await?;
+    context
+        .printer
+        .about(&EnvId::new(&from.stack(), &asked.into));
     let request = CreateRequest {
         name: asked.into,
-        from: crate::env::find(context, asked.env.env.as_deref()).await?,
+        from,
         hosts: ward_types::copy::HostPattern::default(),
         data: CopiedData::None,
         restores: asked.backups,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use ward_engine::probe::{self, Finding};
 use ward_server::doctor::{Program, programs};
 use ward_types::id::EnvId;
-use ward_types::view::{LogView, StatusView};
+use ward_types::view::{KeysMissing, LogView, StatusView};
 
 use super::{Context, Trouble};
 use crate::printer::Status;
@@ -19,6 +19,8 @@ struct Report {
     programs: Vec<Program>,
     /// Databases that have no backup that is young enough, as far as a server says so.
     backups: Vec<Missing>,
+    /// What of the master keys is missing; absent when nothing is.
+    keys: Option<KeysMissing>,
     /// Whether the log is whole; absent when there is none.
     log: Option<LogView>,
 }
@@ -48,12 +50,17 @@ pub(crate) async fn doctor(context: &Context) -> Result<Status, Trouble> {
             (Vec::new(), Some(Refused { message, remedy }))
         }
     };
+    let status = context
+        .client
+        .get::<StatusView>("/v1/status?keys=true")
+        .await;
     let report = Report {
         refused,
         missing,
         programs: programs(&context.home),
-        backups: backups(context).await,
-        log: log(context).await,
+        keys: keys(context, status.as_ref().ok()).await,
+        log: log(context, status.as_ref().ok()),
+        backups: backups(status.ok()),
     };
     if context.printer.is_json() {
         context.printer.json(&report);
@@ -65,10 +72,11 @@ pub(crate) async fn doctor(context: &Context) -> Result<Status, Trouble> {
             .for_each(|found| program(context, found));
         volumes(context);
         report.backups.iter().for_each(|one| backup(context, one));
+        report.keys.iter().for_each(|keys| key(context, keys));
         report.log.iter().for_each(|log| whole(context, log));
     }
     let altered = matches!(report.log, Some(LogView::Altered { .. }));
-    let protected = report.backups.is_empty();
+    let protected = report.backups.is_empty() && report.keys.is_none();
     Ok(if report.refused.is_none() && !altered && protected {
         Status::Success
     } else {
@@ -77,8 +85,7 @@ pub(crate) async fn doctor(context: &Context) -> Result<Status, Trouble> {
 }
 
 /// What the server knows of backups; nothing where none runs.
-async fn backups(context: &Context) -> Vec<Missing> {
-    let status = context.client.get::<StatusView>("/v1/status").await;
+fn backups(status: Option<StatusView>) -> Vec<Missing> {
     let environments = status.into_iter().flat_map(|status| status.environments);
     let overdue = environments.flat_map(|env| {
         let all = env.overdue_backups.iter();
@@ -99,10 +106,28 @@ fn backup(context: &Context, missing: &Missing) {
     remedy(context, &missing.hint);
 }
 
+/// What the server says of its keys; where none runs, what one that is started from here would find.
+async fn keys(context: &Context, status: Option<&StatusView>) -> Option<KeysMissing> {
+    if let Some(status) = status {
+        return status.server.keys.clone();
+    }
+    let home = context.home.clone();
+    let looked = tokio::task::spawn_blocking(move || ward_server::keys::missing(&home));
+    looked.await.ok().flatten()
+}
+
+fn key(context: &Context, missing: &KeysMissing) {
+    let word = "sealed ".red().bold().to_string();
+    context.printer.data(&format!("{word} {}", missing.message));
+    if let Some(hint) = &missing.hint {
+        remedy(context, hint);
+    }
+}
+
 /// What the server found; where none runs, what this process finds.
-async fn log(context: &Context) -> Option<LogView> {
-    if let Ok(status) = context.client.get::<StatusView>("/v1/status").await {
-        return Some(status.server.log);
+fn log(context: &Context, status: Option<&StatusView>) -> Option<LogView> {
+    if let Some(status) = status {
+        return Some(status.server.log.clone());
     }
     match ward_server::audit::verify(&context.home) {
         Ok(view) => view.map(|view| ward_server::audit::told(&context.home, &view)),

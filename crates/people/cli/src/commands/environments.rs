@@ -14,7 +14,9 @@ use ward_types::life::{Cause, Ending, Expiry, Life, Said, roughly};
 use ward_types::sleep::{Drowsiness, Sleep};
 use ward_types::time::Timestamp;
 use ward_types::unit::format_duration;
-use ward_types::view::{DeployRequest, Held, Made, Others, StatusView, Unchanged, Until};
+use ward_types::view::{
+    DeployRequest, Expect, Held, Made, Others, SecretRequest, StatusView, Unchanged, Until,
+};
 
 use super::status::{columns, moment, now};
 use super::{Context, Trouble, deploy};
@@ -54,7 +56,11 @@ async fn create(
     made: args::Made,
 ) -> Result<Status, Trouble> {
     let from = parent(context, from).await?;
-    context.printer.about(&EnvId::new(&from.stack(), &name));
+    let env = EnvId::new(&from.stack(), &name);
+    context.printer.about(&env);
+    if let Some(ended) = with_secrets(context, &env, None, &made).await? {
+        return Ok(ended);
+    }
     let request = CreateRequest {
         from,
         name,
@@ -90,6 +96,16 @@ async fn declared(
             return Err(undeclared(&known));
         }
     }
+    if made.secrets.is_some() {
+        let stack = crate::env::stack_in(Path::new(&dir)).ok_or_else(|| {
+            let message = format!("the stack file in {dir} has mistakes or is not there");
+            Trouble::usage(message).with("`ward check` says more; nothing was changed".to_owned())
+        })?;
+        let env = EnvId::new(&stack, &name);
+        if let Some(ended) = with_secrets(context, &env, Some(&dir), &made).await? {
+            return Ok(ended);
+        }
+    }
     let request = DeployRequest {
         dir,
         env: name,
@@ -105,6 +121,30 @@ async fn declared(
         made: Some(Made { ttl: made.ttl }),
     };
     deploy::send(context, &request).await
+}
+
+/// Sets what a new environment is to have before it is made; how that ended, where it did not succeed.
+async fn with_secrets(
+    context: &Context,
+    env: &EnvId,
+    dir: Option<&str>,
+    made: &args::Made,
+) -> Result<Option<Status>, Trouble> {
+    let Some(file) = &made.secrets else {
+        return Ok(None);
+    };
+    let request = SecretRequest {
+        env: Some(env.clone()),
+        expect: Expect::Absent,
+        dir: dir.map(ToOwned::to_owned),
+        changes: super::secret::imported(file)?,
+        others: Others::Wait,
+        until: Until::Queued,
+        why: made.why.text.clone(),
+    };
+    let lines = context.client.post_lines("/v1/secrets", &request).await?;
+    let ended = deploy::follow(context, lines).await?;
+    Ok((ended != Status::Success).then_some(ended))
 }
 
 fn undeclared(env: &EnvId) -> Trouble {
@@ -268,6 +308,9 @@ fn told(env: &EnvironmentDetail) -> Vec<String> {
     }
     if let Some(sentence) = asleep(&env.sleep) {
         line("asleep", sentence);
+    }
+    if let Some(why) = &env.cannot_wake {
+        line("but", why.red().to_string());
     }
     match (&env.ending, env.deleted) {
         (Some(ending), Some(at)) => {

@@ -3,17 +3,26 @@
 use std::fs;
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use ward_api::ClientError;
+use ward_api::client::Lines;
+use ward_server::{Actor, Reading, ReadingOptions, StartError};
 use ward_types::changes::{CarryOutRequest, EnvDiffView, Keep, Outcome, PlanRequest, PlanView};
+use ward_types::id::Name;
 use ward_types::view::Progress;
 
 use super::deploy::{absolute, follow};
+use super::processes::chain;
 use super::{Context, Trouble};
 use crate::args;
 use crate::changes;
 use crate::platform;
 use crate::printer::Status;
+use crate::value::Signals;
 
 pub(crate) async fn plan(context: &Context, plan: args::Plan) -> Result<Status, Trouble> {
     match &plan.show {
@@ -53,7 +62,6 @@ fn show(context: &Context, file: &Path) -> Result<Status, Trouble> {
 
 async fn make(context: &Context, plan: &args::Plan) -> Result<Status, Trouble> {
     let dir = absolute(&plan.dir)?;
-    platform::ensure(&context.home, &plan.addresses, &context.printer).await?;
     crate::env::of_folder(context, &dir, &plan.env);
     let request = PlanRequest {
         dir,
@@ -64,8 +72,8 @@ async fn make(context: &Context, plan: &args::Plan) -> Result<Status, Trouble> {
             None => Keep::No,
         },
     };
-    let mut lines = context.client.post_lines("/v1/plan", &request).await?;
-    while let Some(progress) = lines.next::<Progress>().await? {
+    let mut told = asked(context, plan, &request).await?;
+    while let Some(progress) = told.next().await? {
         match progress {
             Progress::Planned {
                 plan: view,
@@ -101,6 +109,113 @@ async fn make(context: &Context, plan: &args::Plan) -> Result<Status, Trouble> {
         "the server went away in the middle".to_owned(),
         Some(hint),
     ))
+}
+
+/// Who makes the plan, and tells how it goes.
+enum Told {
+    /// The server that runs.
+    Server(Lines),
+    /// This process, because none does.
+    Here {
+        told: mpsc::Receiver<Progress>,
+        planning: JoinHandle<()>,
+        signals: Signals,
+    },
+}
+
+impl Told {
+    async fn next(&mut self) -> Result<Option<Progress>, Trouble> {
+        match self {
+            Told::Server(lines) => Ok(lines.next().await?),
+            Told::Here {
+                told,
+                planning,
+                signals,
+            } => tokio::select! {
+                progress = told.recv() => Ok(progress),
+                status = signals.any() => {
+                    // What is being built ends with it.
+                    planning.abort();
+                    let _ = planning.await;
+                    let message = "no plan was made; nothing was changed".to_owned();
+                    Err(Trouble::failure(message, None).ending_with(status))
+                }
+            },
+        }
+    }
+}
+
+/// How long a state folder may be another's that neither answers nor ends.
+const TAKEN_FOR: Duration = Duration::from_secs(20);
+
+/// Between two looks whether it still is.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// Asks the server, and where none runs the state folder itself: a question starts no platform.
+async fn asked(
+    context: &Context,
+    plan: &args::Plan,
+    request: &PlanRequest,
+) -> Result<Told, Trouble> {
+    let deadline = tokio::time::Instant::now() + TAKEN_FOR;
+    loop {
+        match context.client.post_lines("/v1/plan", request).await {
+            Ok(lines) => return Ok(Told::Server(lines)),
+            Err(ClientError::NotRunning { .. }) => {}
+            Err(other) => return Err(other.into()),
+        }
+        match Reading::open(reading(context, plan)?).await {
+            Ok(reading) => return here(reading, request),
+            Err(error) if error.is_taken() && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            Err(error) => return Err(unread(context, &error)),
+        }
+    }
+}
+
+fn reading(context: &Context, plan: &args::Plan) -> Result<ReadingOptions, Trouble> {
+    let exe = std::env::current_exe()
+        .map_err(|error| Trouble::failure(format!("cannot find the ward binary: {error}"), None))?;
+    let addresses = &plan.addresses;
+    let region = std::env::var("WARD_REGION").ok();
+    Ok(ReadingOptions {
+        home: context.home.clone(),
+        exe,
+        addresses: [addresses.http(), addresses.https(), addresses.registry()],
+        region: region.and_then(|region| Name::parse(&region).ok()),
+    })
+}
+
+fn here(reading: Reading, request: &PlanRequest) -> Result<Told, Trouble> {
+    let actor = Actor::of_uid(rustix::process::geteuid().as_raw());
+    let signals = Signals::listen()?;
+    let (steps, told) = mpsc::channel(256);
+    let request = request.clone();
+    let planning = tokio::spawn(async move { reading.plan(actor, request, steps).await });
+    Ok(Told::Here {
+        told,
+        planning,
+        signals,
+    })
+}
+
+fn unread(context: &Context, error: &StartError) -> Trouble {
+    let home = context.home.display();
+    let (message, hint) = match error.is_taken() {
+        true => (
+            format!("{home} is another process's just now, which does not answer"),
+            "a server that starts or ends, or another `ward plan`, has it; ask again in a moment",
+        ),
+        false => (
+            format!(
+                "no platform runs, and {home} cannot be read: {}",
+                chain(error)
+            ),
+            "`ward up --platform` starts one, and may say more",
+        ),
+    };
+    Trouble::failure(message, Some(hint.to_owned()))
 }
 
 fn shown(context: &Context, plan: &PlanView, rendered: &str) -> Status {

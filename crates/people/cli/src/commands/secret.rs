@@ -1,6 +1,7 @@
 //! `secret`: names, versions and who gets them; never a value.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use ward_api::client::Lines;
 use ward_types::secrets::{Origin, SecretName};
@@ -42,7 +43,10 @@ pub(crate) async fn secret(context: &Context, asked: args::Secret) -> Result<Sta
             let changes: Result<_, _> = names.iter().map(unset).collect();
             send(context, changes?, change).await
         }
-        args::Secret::Import { change } => send(context, imported()?, change).await,
+        args::Secret::Import { change } => {
+            let changes = settings(&value::piped()?, "standard input")?;
+            send(context, changes, change).await
+        }
         args::Secret::List(env) => list(context, env).await,
         args::Secret::History { name, env } => history(context, name.as_deref(), env).await,
         args::Secret::Rotate { name, change } => rotate(context, &name, change).await,
@@ -65,10 +69,17 @@ fn parsed(text: &str) -> Result<SecretName, Trouble> {
     })
 }
 
-fn imported() -> Result<Vec<SecretSetting>, Trouble> {
-    let text = value::piped()?;
-    let pairs = dotenv::read(&text).map_err(|wrong| {
-        let message = format!("line {} of standard input: {}", wrong.line, wrong.what);
+/// The secrets of a `.env` file that is to be had there; `-` is standard input.
+pub(super) fn imported(file: &Path) -> Result<Vec<SecretSetting>, Trouble> {
+    match file.as_os_str() == "-" {
+        true => settings(&value::piped()?, "standard input"),
+        false => settings(&value::of_file(file)?, &file.display().to_string()),
+    }
+}
+
+fn settings(text: &str, of: &str) -> Result<Vec<SecretSetting>, Trouble> {
+    let pairs = dotenv::read(text).map_err(|wrong| {
+        let message = format!("line {} of {of}: {}", wrong.line, wrong.what);
         let hint = "each line is NAME=VALUE; nothing was changed".to_owned();
         Trouble::failure(message, Some(hint))
     })?;

@@ -113,6 +113,9 @@ async fn add(context: &Context, asked: args::AddSource) -> Result<Status, Troubl
             view.source.follows, view.repository
         )),
     }
+    for note in &added.notes {
+        printer.say(note);
+    }
     if let (Some(secret), Some(hook)) = (&added.secret, &view.hook) {
         printer.say(&format!(
             "webhooks go to {hook}, as JSON, and are signed with this secret, which is shown this once:"

@@ -19,10 +19,10 @@ use crate::printer::{Printer, Status, seconds};
 pub(crate) async fn status(context: &Context, asked: args::Status) -> Result<Status, Trouble> {
     let path = match asked.env.env {
         Some(name) => format!(
-            "/v1/status?env={}",
+            "/v1/status?keys=true&env={}",
             crate::env::find(context, Some(&name)).await?
         ),
-        None => format!("/v1/status?purged={}", asked.all),
+        None => format!("/v1/status?keys=true&purged={}", asked.all),
     };
     let status: StatusView = context.client.get(&path).await?;
     if context.printer.is_json() {
@@ -31,6 +31,10 @@ pub(crate) async fn status(context: &Context, asked: args::Status) -> Result<Sta
     }
     platform(&context.printer, &status);
     log(&context.printer, &status.server);
+    if let Some(missing) = &status.server.keys {
+        let hint = missing.hint.as_deref().unwrap_or_default();
+        context.printer.warning(&missing.message, hint);
+    }
     for env in &status.environments {
         environment(&context.printer, env);
     }
@@ -42,30 +46,34 @@ fn platform(printer: &Printer, status: &StatusView) {
     let gateway = server
         .gateway_pid
         .map_or("does not answer".to_owned(), |pid| format!("pid {pid}"));
-    let metrics = match server.metrics.as_str() {
-        "" => String::new(),
-        address => format!("   metrics {address}"),
-    };
-    printer.sentence(&format!(
-        "ward {}   server pid {}   gateway {gateway}",
-        server.version, server.pid
-    ));
-    printer.sentence(&format!(
-        "  http {}   https {}   registry {}{metrics}",
-        server.http, server.https, server.registry
-    ));
+    let processes = [
+        format!("ward {}", server.version),
+        format!("server pid {}", server.pid),
+        format!("gateway {gateway}"),
+    ];
+    printer.phrases("", &processes);
+    let addresses = [
+        ("http", &server.http),
+        ("https", &server.https),
+        ("registry", &server.registry),
+        ("metrics", &server.metrics),
+    ];
+    let addresses = addresses
+        .into_iter()
+        .filter(|(_, address)| !address.is_empty());
+    let addresses: Vec<String> = addresses
+        .map(|(what, address)| format!("{what} {address}"))
+        .collect();
+    printer.phrases("  ", &addresses);
     let told = |name: &str| {
         let mut arguments = server.arguments.iter();
         arguments.find_map(|argument| argument.strip_prefix(name)?.strip_prefix('='))
     };
-    let hooks = told("--hooks-addr").map(|address| format!("   webhooks {address}"));
-    let people = told("--people-dir").map(|dir| format!("   everybody's socket in {dir}"));
-    printer.sentence(&format!(
-        "  state {}{}{}",
-        server.home,
-        hooks.unwrap_or_default(),
-        people.unwrap_or_default()
-    ));
+    let hooks = told("--hooks-addr").map(|address| format!("webhooks {address}"));
+    let people = told("--people-dir").map(|dir| format!("everybody's socket in {dir}"));
+    let state = Some(format!("state {}", server.home));
+    let places: Vec<String> = [state, hooks, people].into_iter().flatten().collect();
+    printer.phrases("  ", &places);
 }
 
 /// Says so when the log does not verify, or nobody knows yet; nothing when it does.

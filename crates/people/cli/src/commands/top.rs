@@ -1,21 +1,19 @@
 //! `top`: what is asked, how fast it is answered and what fails, per service, each second.
 
+mod screen;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::time::Duration;
 
-use rustix::termios::{
-    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
-};
 use serde::Serialize;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
 use ward_types::histogram::Histogram;
 use ward_types::id::{EnvId, Name, ReleaseId};
 use ward_types::tally::{GatewayTally, RequestTally, SeriesKey, SeriesTally};
 use ward_types::view::{ServiceTraffic, TrafficView};
 
+use self::screen::{End, Screen};
 use super::access::duration;
 use super::status::columns;
 use super::{Context, Trouble};
@@ -50,7 +48,7 @@ pub(crate) async fn top(context: &Context, asked: args::Top) -> Result<Status, T
         let now: TrafficView = context.client.get(&path).await?;
         let second = between(&before, &now);
         match &screen {
-            Some(screen) => screen.draw(&table(&second)),
+            Some(screen) => screen.draw(&table(&second, printer.width())),
             None => printer.json(&second),
         }
         before = now;
@@ -61,7 +59,7 @@ fn show(printer: &Printer, second: &Second) {
     if printer.is_json() {
         return printer.json(second);
     }
-    for line in table(second).lines() {
+    for line in table(second, printer.width()).lines() {
         printer.data(line);
     }
 }
@@ -198,7 +196,14 @@ fn row(service: &ServiceTraffic, counted: &Counted, rate: impl Fn(u64) -> f64) -
     }
 }
 
-fn table(second: &Second) -> String {
+/// What is left out where a terminal is too narrow for all, the first of these first.
+const LEFT_OUT: [&str; 5] = ["LONG", "P50", "RELEASE", "IN FLIGHT", "P95"];
+
+/// Between two columns, and before the first.
+const GAP: usize = 2;
+
+/// What a terminal of this width shows of a second.
+fn table(second: &Second, width: Option<usize>) -> String {
     let mut text = String::new();
     let rate: f64 = second.services.iter().map(|row| row.rate).sum();
     let _ = writeln!(
@@ -210,162 +215,75 @@ fn table(second: &Second) -> String {
         text.push_str("no service takes requests\n");
         return text;
     }
-    let mut table = columns(&[
-        "ENVIRONMENT",
-        "SERVICE",
-        "RELEASE",
-        "HEALTHY",
-        "REQUESTS/S",
-        "ERRORS",
-        "P50",
-        "P95",
-        "P99",
-        "IN FLIGHT",
-        "LONG",
-    ]);
-    for row in &second.services {
-        let span = |micros: Option<u64>| micros.map_or("-".to_owned(), duration);
-        let releases: Vec<String> = row.releases.iter().map(ToString::to_string).collect();
-        table.add_row([
-            row.env.to_string(),
-            row.service.to_string(),
-            match releases.is_empty() {
-                true => "-".to_owned(),
-                false => releases.join(" "),
-            },
-            match row.asleep {
-                true => "asleep".to_owned(),
-                false => format!("{}/{}", row.healthy, row.instances),
-            },
-            format!("{:.1}", row.rate),
-            row.errors
-                .map_or("-".to_owned(), |part| format!("{:.1} %", part * 100.0)),
-            span(row.p50_us),
-            span(row.p95_us),
-            span(row.p99_us),
-            row.in_flight.to_string(),
-            row.long.to_string(),
-        ]);
+    let mut shown = shown(&second.services);
+    let mut left_out = Vec::new();
+    for name in LEFT_OUT {
+        if width.is_some_and(|width| whole(&shown) > width) {
+            shown.retain(|(head, _)| *head != name);
+            left_out.push(name);
+        }
+    }
+    let heads: Vec<&str> = shown.iter().map(|(head, _)| *head).collect();
+    let mut table = columns(&heads);
+    for number in 0..second.services.len() {
+        let cells = shown.iter().filter_map(|(_, cells)| cells.get(number));
+        table.add_row(cells);
     }
     for line in table.to_string().lines() {
         let _ = writeln!(text, "{}", line.trim_end());
     }
+    if !left_out.is_empty() {
+        let _ = writeln!(text, "a wider terminal shows {}, too", left_out.join(", "));
+    }
     text
 }
 
-/// A screen of its own, and the terminal as it was when this is dropped.
-struct Screen<'a> {
-    printer: &'a Printer,
-    before: Option<Termios>,
+/// Each column: its head, and a cell for each service.
+fn shown(rows: &[Row]) -> Vec<(&'static str, Vec<String>)> {
+    let column = |of: &dyn Fn(&Row) -> String| rows.iter().map(of).collect::<Vec<String>>();
+    let span = |micros: Option<u64>| micros.map_or("-".to_owned(), duration);
+    vec![
+        ("ENVIRONMENT", column(&|row| row.env.to_string())),
+        ("SERVICE", column(&|row| row.service.to_string())),
+        ("RELEASE", column(&releases)),
+        ("HEALTHY", column(&healthy)),
+        ("REQUESTS/S", column(&|row| format!("{:.1}", row.rate))),
+        ("ERRORS", column(&errors)),
+        ("P50", column(&|row| span(row.p50_us))),
+        ("P95", column(&|row| span(row.p95_us))),
+        ("P99", column(&|row| span(row.p99_us))),
+        ("IN FLIGHT", column(&|row| row.in_flight.to_string())),
+        ("LONG", column(&|row| row.long.to_string())),
+    ]
 }
 
-impl<'a> Screen<'a> {
-    fn enter(printer: &'a Printer) -> Self {
-        let before = unechoed();
-        // The other screen, without a cursor.
-        printer.raw("\x1b[?1049h\x1b[?25l");
-        let screen = Self { printer, before };
-        screen.draw("…\n");
-        screen
-    }
-
-    fn draw(&self, text: &str) {
-        let mut frame = "\x1b[H".to_owned();
-        let room = self
-            .printer
-            .height()
-            .unwrap_or(usize::MAX)
-            .saturating_sub(2);
-        let columns = self.printer.width().unwrap_or(usize::MAX);
-        for line in text.lines().take(room) {
-            // A line that wraps would push the others out.
-            frame.extend(line.chars().take(columns));
-            frame.push_str("\x1b[K\r\n");
-        }
-        frame.push_str("\x1b[K\r\nq or Ctrl-C ends this\x1b[J");
-        self.printer.raw(&frame);
+fn releases(row: &Row) -> String {
+    let releases: Vec<String> = row.releases.iter().map(ToString::to_string).collect();
+    match releases.is_empty() {
+        true => "-".to_owned(),
+        false => releases.join(" "),
     }
 }
 
-impl Drop for Screen<'_> {
-    fn drop(&mut self) {
-        self.printer.raw("\x1b[?25h\x1b[?1049l");
-        if let Some(before) = &self.before {
-            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, before);
-        }
+fn healthy(row: &Row) -> String {
+    match row.asleep {
+        true => "asleep".to_owned(),
+        false => format!("{}/{}", row.healthy, row.instances),
     }
 }
 
-/// Keys come one by one and are not shown; what was before. Ctrl-C stays what it is.
-fn unechoed() -> Option<Termios> {
-    let before = tcgetattr(std::io::stdin()).ok()?;
-    let mut changed = before.clone();
-    changed
-        .local_modes
-        .remove(LocalModes::ICANON | LocalModes::ECHO);
-    changed.special_codes[SpecialCodeIndex::VMIN] = 1;
-    changed.special_codes[SpecialCodeIndex::VTIME] = 0;
-    tcsetattr(std::io::stdin(), OptionalActions::Now, &changed).ok()?;
-    Some(before)
+fn errors(row: &Row) -> String {
+    let part = row.errors.map(|part| format!("{:.1} %", part * 100.0));
+    part.unwrap_or_else(|| "-".to_owned())
 }
 
-/// Whatever ends it.
-struct End {
-    keys: mpsc::Receiver<()>,
-    signals: Vec<Signal>,
-}
-
-impl End {
-    fn new() -> Self {
-        let (pressed, keys) = mpsc::channel(1);
-        if std::io::stdin().is_terminal() {
-            // A thread, because a read of a terminal blocks; it ends with the process.
-            std::thread::spawn(move || {
-                let mut key = [0];
-                while std::io::stdin()
-                    .read(&mut key)
-                    .is_ok_and(|count| count == 1)
-                {
-                    if matches!(key[0], b'q' | b'Q') {
-                        let _ = pressed.blocking_send(());
-                    }
-                }
-                std::mem::forget(pressed);
-            });
-        } else {
-            std::mem::forget(pressed);
-        }
-        let kinds = [
-            SignalKind::interrupt(),
-            SignalKind::terminate(),
-            SignalKind::hangup(),
-        ];
-        Self {
-            keys,
-            signals: kinds.into_iter().flat_map(signal).collect(),
-        }
-    }
-
-    async fn comes(&mut self) {
-        let mut signals: Vec<_> = self
-            .signals
-            .iter_mut()
-            .map(|one| Box::pin(one.recv()))
-            .collect();
-        let signalled = std::future::poll_fn(|context| {
-            let ready = signals
-                .iter_mut()
-                .any(|one| one.as_mut().poll(context).is_ready());
-            match ready {
-                true => std::task::Poll::Ready(()),
-                false => std::task::Poll::Pending,
-            }
-        });
-        tokio::select! {
-            () = signalled => {}
-            Some(()) = self.keys.recv() => {}
-        }
-    }
+/// How wide a table of these columns is.
+fn whole(shown: &[(&str, Vec<String>)]) -> usize {
+    let width = |(head, cells): &(&str, Vec<String>)| {
+        let cells = cells.iter().map(|cell| cell.chars().count());
+        cells.chain([head.len()]).max().unwrap_or(0) + GAP
+    };
+    shown.iter().map(width).sum()
 }
 
 #[cfg(test)]
@@ -438,7 +356,7 @@ mod tests {
                 .is_some_and(|p99| (100_000..125_000).contains(&p99)),
             "{row:?}"
         );
-        let text = table(&second);
+        let text = table(&second, None);
         let line = text.lines().last().unwrap_or_default();
         let words: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(
@@ -462,5 +380,24 @@ mod tests {
             (0.0, None)
         );
         assert_eq!(idle.services[0].p50_us, None);
+    }
+
+    #[test]
+    fn a_narrow_terminal_leaves_out_what_matters_least_and_says_so() {
+        let before = view(vec![(7, 10_000, vec![series(1, 100, 0)])]);
+        let now = view(vec![(7, 12_000, vec![series(1, 150, 3)])]);
+        let second = between(&before, &now);
+        let at = |width| table(&second, width);
+        assert!(!at(Some(120)).contains("a wider terminal"));
+        assert!(at(None).contains("LONG") && at(Some(120)).contains("LONG"));
+        for width in [100, 80, 60] {
+            let text = at(Some(width));
+            let widest = text.lines().map(|line| line.chars().count()).max();
+            assert!(widest.is_some_and(|widest| widest <= width), "{text}");
+            for needed in ["REQUESTS/S", "ERRORS", "P99", "HEALTHY"] {
+                assert!(text.contains(needed), "{width}: {text}");
+            }
+        }
+        assert!(at(Some(80)).contains("a wider terminal shows LONG"));
     }
 }

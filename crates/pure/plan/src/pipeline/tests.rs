@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
-use ward_types::id::{DeploymentId, Name, PipelineRunId, ReleaseId};
+use ward_types::id::{DeploymentId, EnvId, Name, PipelineRunId, ReleaseId};
 use ward_types::pipeline::{Check, Gate, Reached, Stage, Vote};
+use ward_types::release::Build;
 use ward_types::time::Millis;
 
 use super::*;
@@ -11,7 +12,7 @@ fn name(text: &str) -> Name {
 }
 
 /// dev with a check, qa with a soak and an approval by another of anna and uid:2, prod with nothing.
-fn run(position: Position) -> Run {
+pub(super) fn run(position: Position) -> Run {
     let stage = |env: &str, gate: Gate| Stage {
         env: name(env),
         gate,
@@ -59,7 +60,7 @@ fn run(position: Position) -> Run {
     }
 }
 
-fn reached(position: Position, stages: usize) -> Run {
+pub(super) fn reached(position: Position, stages: usize) -> Run {
     let mut run = run(position);
     let one = Reached {
         release: ReleaseId(4),
@@ -194,37 +195,6 @@ fn only_a_second_person_with_the_role_approves() {
         counts(&early, "uid:2", Word::Approve).is_err(),
         "it was not tried"
     );
-}
-
-#[test]
-fn a_build_is_not_promoted_past_its_pipeline() {
-    let mut state = State::default();
-    let build = run(Position::Deploying { stage: 0 }).build;
-    let bars = |state: &State, to: &str| bars(state, &build, &EnvId::parse(to).unwrap());
-    assert_eq!(bars(&state, "shop/prod"), None);
-    state.pipelines.insert(
-        PipelineRunId(1),
-        reached(Position::Approving { stage: 1 }, 2),
-    );
-    assert!(
-        bars(&state, "shop/prod")
-            .unwrap()
-            .contains("waits for the word of a qa-lead")
-    );
-    assert_eq!(bars(&state, "shop/dev"), None);
-    assert_eq!(bars(&state, "other/prod"), None);
-    let failed = failed(
-        &reached(Position::Checking { stage: 0 }, 1),
-        "no".into(),
-        Vec::new(),
-    );
-    state.pipelines.insert(PipelineRunId(2), run(failed));
-    assert!(bars(&state, "shop/dev").unwrap().contains("did not pass"));
-    let outcome = Outcome::Succeeded;
-    state
-        .pipelines
-        .insert(PipelineRunId(3), run(Position::Ended { outcome }));
-    assert_eq!(bars(&state, "shop/prod"), None);
 }
 
 /// qa soaks since 100, by d9 to r4, and passes at 601 000.

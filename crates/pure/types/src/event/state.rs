@@ -1,6 +1,7 @@
 //! What the log says, folded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +20,8 @@ const PIPELINE_RUNS: usize = 50;
 /// Everything that the log says, folded.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct State {
-    /// The environments.
-    pub environments: BTreeMap<EnvId, Environment>,
+    /// The environments. Shared, because each append folds into a copy of the state, and concerns few of them.
+    pub environments: BTreeMap<EnvId, Arc<Environment>>,
     /// The runs of pipelines, as far as they are remembered.
     #[serde(default)]
     pub pipelines: BTreeMap<PipelineRunId, pipeline::Run>,
@@ -153,8 +154,14 @@ impl State {
             .environments
             .get_mut(id)
             .ok_or_else(|| MisfitEvent::NoEnvironment(id.clone()))?;
-        env.apply(at, event)?;
+        Arc::make_mut(env).apply(at, event)?;
         Ok(Some(id.clone()))
+    }
+
+    /// The environment of this id, also when it is gone.
+    #[must_use]
+    pub fn environment(&self, id: &EnvId) -> Option<&Environment> {
+        self.environments.get(id).map(Arc::as_ref)
     }
 
     fn create(&mut self, id: &EnvId, life: Life) -> Result<EnvId, MisfitEvent> {
@@ -165,8 +172,8 @@ impl State {
             return Err(MisfitEvent::Repeated(id.clone(), "its creation".into()));
         }
         let env = self.environments.entry(id.clone());
-        let env = env.or_insert_with(|| Environment::new(id.clone()));
-        env.created(life);
+        let env = env.or_insert_with(|| Arc::new(Environment::new(id.clone())));
+        Arc::make_mut(env).created(life);
         Ok(id.clone())
     }
 

@@ -39,6 +39,8 @@ pub enum Expect {
     There,
     /// It need not: what is set waits for it (`--new`).
     ToCome,
+    /// It must not: what is set is for one that is just to be made.
+    Absent,
 }
 
 /// `GET /v1/config?env=…`: what is set in an environment.

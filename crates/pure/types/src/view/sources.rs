@@ -102,6 +102,9 @@ pub struct AddedSource {
     /// The secret of its webhook, which is shown this once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
+    /// What of it is not known yet, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// The body of `POST /v1/sources/remove`.

@@ -57,6 +57,19 @@ pub struct ServerView {
     pub arguments: Vec<String>,
     /// What the last audit of the log found.
     pub log: LogView,
+    /// What of the master keys is missing, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<KeysMissing>,
+}
+
+/// That a master key which something is sealed under is not to be had. No key and no value is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeysMissing {
+    /// Which is needed, and where it was looked for.
+    pub message: String,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// The answer to `POST /v1/handover`: what a server that takes over is told by variables, which no list of processes

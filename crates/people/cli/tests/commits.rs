@@ -1,0 +1,170 @@
+//! What is said of commits: when a source is added, while one is on its way, and as long as it is remembered.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that fails says what it saw"
+)]
+
+mod support;
+
+use support::work::Work;
+use support::{Ward, eventually, is_root};
+
+const PIPELINE: &str = r#"
+[environment.dev]
+[environment.prod]
+service.web.route.host = "prod.localhost"
+[pipeline.delivery]
+stages = ["dev", "prod"]
+[pipeline.delivery.gate.dev]
+approve = { role = "lead", by = "anybody" }
+[role.lead]
+people = ["uid:0", "root"]
+"#;
+
+fn add(ward: &Ward, work: &Work, more: &[&str]) -> support::Ran {
+    let add = ["source", "add", "app", work.text(), "--branch", "main"];
+    ward.run(&[&add[..], &["--poll", "1s"], more].concat())
+}
+
+/// What is shown of a commit.
+fn line(ward: &Ward, work: &Work, id: &str) -> String {
+    let shown = ward.ok(&["source", "show", "app"]);
+    let id = work.short(id);
+    let mut lines = shown
+        .lines()
+        .filter(|line| line.trim_start().starts_with(&id));
+    lines.next_back().unwrap_or_default().trim().to_owned()
+}
+
+fn comes_to(ward: &Ward, work: &Work, id: &str, says: &str) {
+    eventually(&format!("it says {says}: {}", line(ward, work, id)), || {
+        line(ward, work, id).ends_with(says)
+    });
+}
+
+#[test]
+fn what_the_stack_file_does_not_declare_is_refused_when_a_source_is_added() {
+    let (ward, work) = (Ward::new(), Work::new());
+    work.commit("one", PIPELINE);
+    ward.ok(&["up", "--platform"]);
+    let refused = add(&ward, &work, &["--pipeline", "nope"]);
+    refused.fails(
+        1,
+        &[
+            "shop has no pipeline nope; nothing was changed",
+            "there are: delivery",
+        ],
+    );
+    let refused = add(&ward, &work, &["--env", "pord"]);
+    refused.fails(
+        1,
+        &[
+            "shop declares no environment pord; nothing was changed",
+            "dev, prod",
+        ],
+    );
+    assert!(!ward.home().join("sources/app").exists());
+    assert!(
+        ward.ok(&["source", "list", "--output", "json"])
+            .starts_with("[]")
+    );
+
+    // What nobody knows yet is said.
+    let hosted = ["source", "add", "app", "--hosted", "--branch", "main"];
+    let added = ward.run(&[&hosted[..], &["--pipeline", "nope"]].concat());
+    added.success();
+    let says =
+        "whether the stack file declares the pipeline nope is not known: nothing was pushed yet";
+    assert!(added.stderr().contains(says), "{added:?}");
+    ward.ok(&["source", "remove", "app", "--yes"]);
+    work.commit("two", "nonsense = 1");
+    let added = add(&ward, &work, &["--pipeline", "nope"]);
+    added.success();
+    assert!(added.stderr().contains("has mistakes"), "{added:?}");
+}
+
+#[test]
+fn a_commit_is_shown_as_it_stands_through_its_whole_life() {
+    if !is_root() {
+        println!("skipped: the one who approves is root");
+        return;
+    }
+    let (ward, work) = (Ward::new(), Work::new());
+    ward.ok(&["up", "--platform"]);
+    let first = work.commit("one", PIPELINE);
+    add(&ward, &work, &["--pipeline", "delivery"]).success();
+    comes_to(
+        &ward,
+        &work,
+        &first,
+        "is built as 1.0.1; in p1: shop/dev waits for the word of a lead",
+    );
+    let second = work.commit("two", PIPELINE);
+    comes_to(
+        &ward,
+        &work,
+        &second,
+        "is built as 1.0.2; waits for p1, which is under way",
+    );
+    ward.ok(&["pipeline", "reject", "p1", "--why", "not this"]);
+    comes_to(
+        &ward,
+        &work,
+        &first,
+        "is built as 1.0.1; in p1: uid:0(root) rejected it: “not this”",
+    );
+    comes_to(
+        &ward,
+        &work,
+        &second,
+        "in p2: shop/dev waits for the word of a lead",
+    );
+    ward.ok(&["pipeline", "approve", "p2"]);
+    comes_to(
+        &ward,
+        &work,
+        &second,
+        "is built as 1.0.2; has passed the pipeline delivery (p2)",
+    );
+    ward.ok(&["source", "remove", "app"]);
+
+    // By a source that leads to an environment.
+    add(&ward, &work, &["--env", "dev"]).success();
+    let third = work.commit("three", PIPELINE);
+    comes_to(&ward, &work, &third, "; serves in shop/dev as r3");
+    ward.ok(&["rollback", "--env", "dev"]);
+    comes_to(
+        &ward,
+        &work,
+        &third,
+        "; was r3 of shop/dev, where r2 serves now",
+    );
+    ward.ok(&["down", "--env", "dev"]);
+    comes_to(&ward, &work, &third, "; is r3 of shop/dev, which is down");
+    let more = format!("[service.web.env]\nMODE = \"exit\"\n{PIPELINE}");
+    let text = support::work::stack("four", &more).replace("env = { ANSWER = \"four\" }", "");
+    work.write("ward.toml", &text);
+    work.git(&["commit", "-qam", "Broken"]);
+    let fourth = work.git(&["rev-parse", "HEAD"]);
+    eventually("it failed", || {
+        line(&ward, &work, &fourth).contains(" to r4 of shop/dev ")
+    });
+}
+
+#[test]
+fn a_push_is_told_once_that_it_is_built() {
+    let (ward, work) = (Ward::new(), Work::new());
+    ward.ok(&["up", "--platform"]);
+    let add = ["source", "add", "app", "--hosted", "--branch", "main"];
+    ward.ok(&[&add[..], &["--env", "dev"]].concat());
+    let remote = ward.ok(&["source", "show", "app", "--remote"]);
+    work.git(&["remote", "add", "ward", remote.trim()]);
+    work.commit("one", "");
+    let pushed = work.tried(&["push", "ward", "main"]);
+    let said = String::from_utf8_lossy(&pushed.stderr).into_owned();
+    assert!(pushed.status.success(), "{said}");
+    assert_eq!(said.matches("is built as 1.0.1").count(), 1, "{said}");
+    assert!(said.contains("comes into force as r1 by d1"), "{said}");
+}

@@ -1,0 +1,188 @@
+//! Runs as people see them: listed, followed, and given a word.
+
+use ward_plan::pipeline;
+use ward_store::Log;
+use ward_types::event::{Event, State};
+use ward_types::id::PipelineRunId;
+use ward_types::pipeline::{Outcome, Position, Run, Vote};
+use ward_types::view::{PipelineRunView, Progress, VoteRequest};
+
+use super::no_stage;
+use crate::actor::{Actor, Refusal, RefusalKind};
+use crate::control::Control;
+use crate::deploy::{Steps, Stop, say};
+
+impl Control {
+    /// The runs, the newest first; or the one that is asked for.
+    ///
+    /// # Errors
+    /// When there is none of that number.
+    pub fn pipelines(&self, id: Option<PipelineRunId>) -> Result<Vec<PipelineRunView>, Refusal> {
+        let state = self.store().state();
+        match id {
+            None => Ok(state.pipelines.values().rev().map(view).collect()),
+            Some(id) => match state.pipelines.get(&id) {
+                Some(run) => Ok(vec![view(run)]),
+                None => Err(no_run(id)),
+            },
+        }
+    }
+
+    /// Takes a word about a run. One that does not count is recorded all the same, once.
+    ///
+    /// # Errors
+    /// When there is no such run, when it is over, and when the word does not count.
+    pub async fn vote(
+        &self,
+        actor: &Actor,
+        request: &VoteRequest,
+    ) -> Result<PipelineRunView, Refusal> {
+        let desk = self.desk().await;
+        let deciding = self.decided(&desk, actor, &request.why, |state| {
+            let run = asked(state, request.run)?;
+            let refused = pipeline::counts(run, &actor.who, request.word).err();
+            let vote = Vote {
+                stage: run.stage(),
+                by: actor.who.clone(),
+                word: request.word,
+                why: request.why.clone(),
+                refused: refused.clone(),
+            };
+            if refused.is_some() && run.votes.iter().any(|known| known.repeats(&vote)) {
+                return Ok(((run.id, refused), Vec::new()));
+            }
+            let env = run
+                .env(run.stage())
+                .ok_or_else(|| no_stage(&run.pipeline))?;
+            let event = Event::PipelineVoted {
+                env,
+                run: run.id,
+                vote,
+            };
+            Ok(((run.id, refused), vec![event]))
+        });
+        let (id, refused) = deciding.await?;
+        if let Some(why) = refused {
+            let message = format!(
+                "{} {why}; {id} stays where it is, and this is recorded",
+                actor.who
+            );
+            let hint = format!("`ward pipeline show {id}` says whose word it needs");
+            return Err(Refusal::new(RefusalKind::Conflict, message).hint(hint));
+        }
+        let state = self.store().state();
+        state.pipelines.get(&id).map(view).ok_or_else(|| no_run(id))
+    }
+
+    /// Tells how a run goes, to its end or to where it waits for somebody's word.
+    pub(crate) async fn followed_run(&self, id: PipelineRunId, steps: &Steps) -> Progress {
+        let mut changed = self.store().changed();
+        let mut said = String::new();
+        loop {
+            changed.mark_unchanged();
+            let state = self.store().state();
+            let Some(run) = state.pipelines.get(&id) else {
+                return Stop::Refused(no_run(id)).word();
+            };
+            let stands = run.stands();
+            match &run.position {
+                Position::Ended { outcome } => return over(run, outcome),
+                Position::Approving { .. } if run.word().is_none() => {
+                    return Progress::Done {
+                        message: format!(
+                            "{id}: {stands}; `ward pipeline approve {id}` gives it, `reject` denies it"
+                        ),
+                        addresses: Vec::new(),
+                    };
+                }
+                _ if stands != said => {
+                    say(steps, format!("{id}: {stands}")).await;
+                    said = stands;
+                }
+                _ => {}
+            }
+            if changed.changed().await.is_err() {
+                return Stop::Refused(no_run(id)).word();
+            }
+        }
+    }
+}
+
+/// The one that is named, or the only one that is under way.
+fn asked(state: &State, id: Option<PipelineRunId>) -> Result<&Run, Refusal> {
+    let mut under_way = state.pipelines.values().filter(|run| !run.is_over());
+    match id {
+        Some(id) => match state.pipelines.get(&id) {
+            Some(run) if run.is_over() => {
+                let message = format!("{id} is over: {}", run.stands());
+                Err(Refusal::new(RefusalKind::Conflict, message))
+            }
+            Some(run) => Ok(run),
+            None => Err(no_run(id)),
+        },
+        None => match (under_way.next(), under_way.next()) {
+            (Some(only), None) => Ok(only),
+            (None, _) => Err(Refusal::new(
+                RefusalKind::NotFound,
+                "no pipeline is under way",
+            )),
+            _ => Err(
+                Refusal::new(RefusalKind::Invalid, "several pipelines are under way")
+                    .hint("name one, such as p3; `ward pipeline show` lists them"),
+            ),
+        },
+    }
+}
+
+fn over(run: &Run, outcome: &Outcome) -> Progress {
+    let id = run.id;
+    match outcome {
+        Outcome::Succeeded => Progress::Done {
+            message: format!(
+                "{id}: {} has passed the pipeline {}",
+                run.build.version, run.pipeline
+            ),
+            addresses: Vec::new(),
+        },
+        Outcome::Failed { output, .. } => {
+            let lines = output.iter().map(|line| format!("\n  | {line}"));
+            Progress::Failed {
+                message: format!("{id}: {outcome}{}", lines.collect::<String>()),
+                hint: Some(
+                    "the stages behind it were not begun; mend it, and run the pipeline again"
+                        .to_owned(),
+                ),
+            }
+        }
+        Outcome::Rejected { .. } => Progress::Failed {
+            message: format!("{id}: {outcome}"),
+            hint: None,
+        },
+    }
+}
+
+fn view(run: &Run) -> PipelineRunView {
+    PipelineRunView {
+        id: run.id,
+        stack: run.stack.clone(),
+        pipeline: run.pipeline.clone(),
+        version: run.build.version.clone(),
+        provenance: run.build.provenance.as_deref().cloned(),
+        author: run.author.clone(),
+        began: run.began,
+        since: run.since,
+        stages: run.stages.clone(),
+        reached: run.reached.clone(),
+        position: run.position.clone(),
+        stands: run.stands(),
+        votes: run.votes.clone(),
+    }
+}
+
+fn no_run(id: PipelineRunId) -> Refusal {
+    Refusal::new(
+        RefusalKind::NotFound,
+        format!("there is no run {id} of a pipeline"),
+    )
+    .hint("`ward pipeline show` lists them")
+}
