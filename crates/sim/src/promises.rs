@@ -8,6 +8,7 @@ use ward_types::life::Filling;
 use ward_types::release::{DataState, Deployment, Goal, Phase, Reason, Verdict};
 use ward_types::spec::{Schema, Strategy};
 use ward_types::table::Pool;
+use ward_types::time::Millis;
 
 use crate::engine::Copy;
 use crate::inner::Inner;
@@ -428,6 +429,16 @@ impl Inner {
         self.must(other.is_none(), || {
             format!("{id} is started beside {other:?}, an attempt of the same run")
         });
+    }
+
+    /// Whether an attempt of a run was started at a moment that the clock has not come to again, or hardly.
+    pub(crate) fn is_run_ahead(&self) -> bool {
+        let wall = self.wall();
+        let mut copies = self.engine.values().filter(|copy| !copy.is_over());
+        copies.any(|copy| {
+            let ends = copy.facts.started + Millis::secs(60);
+            matches!(copy.facts.role, Role::Run(_)) && ends > wall
+        })
     }
 
     /// Every run ends.

@@ -98,9 +98,13 @@ fn one_by_one<'a>(
     wanted: usize,
 ) -> Vec<&'a SeenInstance> {
     let well = leaving.into_iter().filter(|i| !is_ill(scene, i, service));
-    let well: Vec<_> = well.collect();
+    let mut well: Vec<_> = well.collect();
     let all_there = kept.iter().all(|i| i.is_healthy()) && kept.len() + well.len() >= wanted;
-    well.into_iter().skip(usize::from(all_there)).collect()
+    if all_there {
+        // The best come first.
+        well.pop();
+    }
+    well
 }
 
 /// Whether a service's instance is replaced although it runs: it stays ill, or other hands changed its files.

@@ -548,17 +548,18 @@ mod tests {
         let mut env = Environment::new(id);
         let instance = |ordinal: u64| InstanceId::parse(&format!("web-r1-{ordinal}")).unwrap();
         for ordinal in 2..5000 {
-            env.end(&instance(ordinal)).unwrap();
+            env.end(Timestamp(1), &instance(ordinal), "was ended")
+                .unwrap();
         }
-        env.end(&instance(1)).unwrap();
+        env.end(Timestamp(1), &instance(1), "was ended").unwrap();
         assert!(
             env.ended.contains(&1),
             "it would be recorded again and again"
         );
         assert!(matches!(
-            env.end(&instance(1)),
+            env.end(Timestamp(1), &instance(1), "was ended"),
             Err(MisfitEvent::Repeated(..))
         ));
-        assert_eq!(env.ended.len(), ENDS);
+        assert_eq!((env.ended.len(), env.last_ends.len()), (ENDS, LAST_ENDS));
     }
 }
