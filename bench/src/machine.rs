@@ -62,6 +62,12 @@ pub(crate) fn kibibytes(value: &str) -> u64 {
     number.unwrap_or(0) * 1024
 }
 
+/// How much of the machine's memory can still be had, in bytes; `None`: the kernel does not say.
+pub(crate) fn available() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    field(&text, "MemAvailable").map(|value| kibibytes(&value))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +85,7 @@ mod tests {
             here.cores > 0 && here.memory > 1 << 20 && !here.kernel.is_empty(),
             "{here:?}"
         );
+        let left = available().unwrap();
+        assert!(left > 1 << 20 && left < here.memory, "{left}");
     }
 }

@@ -348,6 +348,7 @@ fn released(
         reason: Reason::Deploy,
         others,
         despite_schema: None,
+        plan: None,
     };
     events.push(Event::ReleaseRecorded {
         env: env.id.clone(),

@@ -25,10 +25,12 @@ use crate::builds::Builds;
 use crate::clock::now;
 use crate::compose::Composer;
 use crate::driver::{self, Live, World};
+use crate::history::Sought;
 use crate::images::Images;
 use crate::issuing::Issuing;
 use crate::keys::Looking;
 use crate::measuring::Measured;
+use crate::notices::Notices;
 use crate::passwords::Rotations;
 use crate::restoring::Restoring;
 use crate::sources::Sources;
@@ -82,6 +84,8 @@ pub(crate) struct Shared {
     pub(crate) issuing: Option<Issuing>,
     /// What volumes hold.
     pub(crate) measured: Measured,
+    /// How notices are taken.
+    pub(crate) notices: Notices,
     pub(crate) rotations: Rotations,
     /// Which volumes somebody is alone with.
     pub(crate) restoring: Restoring,
@@ -302,6 +306,7 @@ impl Control {
         why: &str,
         events: Vec<Event>,
     ) -> Result<Vec<Record>, Refusal> {
+        self.all_reasoned(actor, why, &events)?;
         let at = now();
         let request = format!("q{:x}", at.0);
         let entry = |event| Entry {
@@ -358,15 +363,22 @@ impl Control {
     pub async fn follow_events(
         &self,
         after: Option<u64>,
-        env: Option<&EnvId>,
+        sought: &Sought,
         records: mpsc::Sender<Record>,
     ) {
         let mut changed = self.store().changed();
-        let mut after = after;
+        let mut led = BTreeSet::new();
+        // What leads to a release may have begun before.
+        let mut last = after.filter(|_| sought.is_plain());
+        let env = sought.env.as_ref();
         loop {
             changed.mark_unchanged();
-            for record in self.store().records(after, 1000, env).unwrap_or_default() {
-                after = Some(record.seq);
+            for record in self.store().records(last, 1000, env).unwrap_or_default() {
+                last = Some(record.seq);
+                let taken = sought.takes(&record, &mut led);
+                if !taken || after.is_some_and(|after| record.seq <= after) {
+                    continue;
+                }
                 if records.send(record).await.is_err() {
                     return;
                 }

@@ -21,7 +21,7 @@ use crate::control::Control;
 use crate::environments::resolved_copy;
 use crate::follow::Follows;
 use crate::making::Once;
-use crate::policing::{Allowed, Forced};
+use crate::policing::{Allowed, Forced, made_of, unmade};
 use crate::recording::{Offer, Queued, Settled, provenance_of, rolled_back_to};
 use crate::sharing::warn_of;
 use crate::source;
@@ -186,9 +186,13 @@ impl Control {
             Unchanged::Keep => Forced::No,
             Unchanged::Redeploy => Forced::Yes,
         };
+        // `ward up` may have nothing to do, which is seen when the images are there.
+        if request.rollback == Held::Superseded {
+            self.reasoned(actor, &request.why, &spec)?;
+        }
         // Before a build, so that nobody waits for one in vain.
         if !self.is_held(&id, request) {
-            self.permitted(actor, (&spec, None), Some(&dir), forced)?;
+            self.permitted(actor, (&spec, unmade(&stack_file)), Some(&dir), forced)?;
         }
         let building = self.0.builds.begin(&id, actor, admitted);
         if request.others == Others::Cancel {
@@ -217,8 +221,8 @@ impl Control {
         let warned = match self.is_held(&id, request) {
             true => Allowed::default(),
             false => {
-                let images = Some(&made.images);
-                self.permitted(actor, (&spec, images), Some(&dir), forced)?
+                let built = made_of(&made.images, &stack_file);
+                self.permitted(actor, (&spec, built), Some(&dir), forced)?
             }
         };
         let offer = Offer {

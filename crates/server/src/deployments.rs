@@ -42,6 +42,11 @@ impl Control {
             _ => Lease::holder(&self.0.home).map(lease_view),
         };
         let paused = paused_by(&deployment);
+        let why = self.why_of(&env, deployment.id)?;
+        let ended = match deployment.phase {
+            Phase::Finished { at, .. } => Some(at),
+            _ => None,
+        };
         Ok(DeploymentDetail {
             release_commands,
             lease,
@@ -49,6 +54,9 @@ impl Control {
             deployment: deployment_view(&deployment, now()),
             by: deployment.by,
             requested: deployment.requested,
+            why,
+            plan: deployment.plan,
+            ended,
             started: deployment.started,
             phase_since: deployment.phase_since,
             cancelled: deployment.cancelled,

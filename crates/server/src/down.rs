@@ -75,6 +75,10 @@ impl Control {
             Ok(((), all.iter().filter(changes).map(event).collect()))
         });
         deciding.await?;
+        if request.env.is_none() {
+            // What sources are building waits for the next platform, as if this one had been killed.
+            self.0.sources.rest();
+        }
         let by = actor.who.clone();
         let down = End::Down { by };
         let ending = all.iter().map(|env| self.0.builds.end_all(env, &down));

@@ -25,7 +25,7 @@ use crate::deploy::{Steps, Stop, ended_builds, say, unreadable, warned_of, with_
 use crate::hosts::apart;
 use crate::making::{Made, Once, turn_of};
 use crate::moved::Since;
-use crate::policing::Forced;
+use crate::policing::{Forced, made_of, unmade};
 use crate::recording::{Offer, Settled, Terms, provenance_of};
 use crate::source;
 
@@ -62,8 +62,9 @@ impl Control {
         apart(&specs)?;
         let (dir, forced) = (Path::new(&request.dir), forced(request));
         for (spec, origin) in &all {
+            self.reasoned(actor, &request.why, spec)?;
             self.releasable(spec, origin.as_ref()).await?;
-            self.permitted(actor, (spec, None), Some(dir), forced)?;
+            self.permitted(actor, (spec, unmade(&text)), Some(dir), forced)?;
         }
         let provenance = provenance_of(dir).await;
         let all = self.all_made(actor, request, all, steps).await?;
@@ -202,8 +203,8 @@ impl Control {
         let desk = self.desk().await;
         let wanted = building.wanted();
         wanted.map_err(|end| self.cut_off(&building, &id, &end))?;
-        let (dir, images) = (Path::new(&request.dir), Some(&made.images));
-        let warned = self.permitted(actor, (&spec, images), Some(dir), forced(request))?;
+        let (dir, built) = (Path::new(&request.dir), made_of(&made.images, text));
+        let warned = self.permitted(actor, (&spec, built), Some(dir), forced(request))?;
         let offer = Offer {
             spec,
             images: made.images.clone(),
@@ -221,6 +222,7 @@ impl Control {
             rollback: Held::Superseded,
             made: None,
             stage_of: None,
+            plan: None,
         };
         let settled = self.recorded(&desk, actor, terms, &offer).await?;
         drop((building, made, desk));

@@ -1,17 +1,19 @@
 //! Back to an earlier release, or forward to a later one: both are there already, so that neither waits for
 //! what is being built meanwhile.
 
+use ward_plan::changes::{Between, changes, dropped};
 use ward_store::Log;
 use ward_types::event::State;
 use ward_types::id::{DeploymentId, EnvId, ReleaseId};
 use ward_types::release::{Environment, Phase, Reason, Release};
-use ward_types::view::{Others, RollbackRequest};
+use ward_types::view::{Others, Progress, RollbackRequest};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::builds::End;
 use crate::configuration;
 use crate::control::{Control, Direction};
 use crate::deploy::{Steps, Stop, ended_builds, superseded};
+use crate::policing;
 use crate::recording::Wish;
 use crate::secrets;
 use crate::sharing::warn_of;
@@ -70,6 +72,7 @@ impl Control {
         let (env, to) = self.aim(&self.store().state(), &id, direction, request)?;
         self.release_opens(&id, &to).await?;
         let warned = self.links_of_move(env.current_release(), &to);
+        let drops = drops(&env, &to);
         let desk = self.desk().await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             let (env, to) = self.aim(state, &id, direction, request)?;
@@ -84,6 +87,7 @@ impl Control {
                 reason,
                 others: request.others,
                 despite_schema: request.despite_schema.clone(),
+                plan: None,
             };
             Ok(wish.events(&env, actor, Vec::new()))
         });
@@ -96,6 +100,9 @@ impl Control {
         drop(desk);
         ended_builds(&over, "superseded", steps).await;
         superseded(&queued, steps).await;
+        if let Some(drops) = drops {
+            let _ = steps.send(drops).await;
+        }
         warn_of(&warned, steps).await;
         self.live(&id);
         Ok((id, queued.id))
@@ -112,14 +119,28 @@ impl Control {
         let unknown = || Environment::new(id.clone());
         let known = state.environment(id).cloned();
         let env = known.unwrap_or_else(unknown);
-        let to = target(&env, direction, request.to)?;
+        let to = target(&env, direction, request.to)?.clone();
         if request.despite_schema.is_none() {
-            fits(&env, to)?;
+            fits(&env, to.id)?;
         }
-        let release = env.releases[&to].clone();
-        self.possible(&release.spec, env.life.origin.as_ref())?;
-        Ok((env, release))
+        self.possible(&to.spec, env.life.origin.as_ref())?;
+        Ok((env, to))
     }
+}
+
+/// What is taken away by going to a release, if anything is. Rules are not.
+fn drops(env: &Environment, to: &Release) -> Option<Progress> {
+    let serves = env.current_release()?;
+    let changes = dropped(changes(Between::Releases, Some(serves), Some(to)));
+    let rules = env.outlasting(&to.spec.policy);
+    let rules = rules.map(|declared| policing::outlasting(to, declared));
+    let nothing = changes.is_empty() && rules.is_none();
+    (!nothing).then_some(Progress::Drops {
+        from: serves.id,
+        to: to.id,
+        changes,
+        rules,
+    })
 }
 
 /// The schema takes the release, or it serves already.
@@ -149,7 +170,7 @@ fn target(
     env: &Environment,
     direction: Direction,
     asked: Option<ReleaseId>,
-) -> Result<ReleaseId, Refusal> {
+) -> Result<&Release, Refusal> {
     let list = || {
         env.releases
             .keys()
@@ -164,7 +185,7 @@ fn target(
                 RefusalKind::Conflict,
                 format!("{asked} serves already"),
             )),
-            Some(_) => Ok(asked),
+            Some(release) => Ok(release),
             None if asked > ReleaseId::default() && asked < env.next_release() => {
                 Err(Refusal::new(
                     RefusalKind::NotFound,
@@ -191,6 +212,7 @@ fn target(
         Direction::Back => (env.rollback_target(), "before"),
         Direction::Forward => (env.rollforward_target(), "after"),
     };
+    let found = found.and_then(|id| env.releases.get(&id));
     found.ok_or_else(|| {
         let current = env
             .current

@@ -203,7 +203,7 @@ impl Control {
         let desk = self.desk().await;
         let state = self.store().state();
         by_its_pipeline(&state, &kept.build, &offer.spec.id, &named(&kept))?;
-        let wanted = (&offer.spec, Some(&offer.images));
+        let wanted = (&offer.spec, offer.built());
         let warned = self.permitted(actor, wanted, None, Forced::No)?;
         let terms = Terms {
             why: &request.why,
@@ -212,6 +212,7 @@ impl Control {
             rollback: Held::Superseded,
             made: None,
             stage_of: None,
+            plan: None,
         };
         let settled = self.recorded(&desk, actor, terms, &offer).await?;
         drop(desk);

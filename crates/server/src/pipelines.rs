@@ -7,6 +7,7 @@ mod beginning;
 mod telling;
 
 pub(crate) use self::beginning::no_pipeline;
+pub(crate) use self::telling::view;
 
 use std::path::Path;
 use std::time::Duration;
@@ -248,11 +249,12 @@ impl Control {
             rollback: Held::Superseded,
             made: None,
             stage_of: Some(run.id),
+            plan: None,
         };
         let author = Actor {
             who: run.author.clone(),
         };
-        let wanted = (&offer.spec, Some(&offer.images));
+        let wanted = (&offer.spec, offer.built());
         self.permitted(&author, wanted, None, Forced::No)?;
         self.recorded(desk, &author, terms, offer).await?;
         self.live(&offer.spec.id);

@@ -16,7 +16,7 @@ use ward_types::event::Event;
 use ward_types::id::{EnvId, Name};
 use ward_types::keeper::InstanceState;
 use ward_types::life::Origin;
-use ward_types::policy::PolicyOutcome;
+use ward_types::policy::{PolicyOutcome, Rule};
 use ward_types::release::{Environment, Goal, Phase, Release};
 use ward_types::view::{ComponentView, Held, Others, Progress, Unchanged};
 
@@ -103,16 +103,18 @@ impl Control {
         dir: &std::path::Path,
     ) -> Result<(PlanView, String), Refusal> {
         let from = env.current_release();
-        let changes = changes(Between::Releases, from, Some(to));
+        let mut changes = changes(Between::Releases, from, Some(to));
+        self.digested(&mut changes, &env.id, &env.id)?;
         let nothing = changes.is_empty() && env.goal == Goal::Up;
         let mut violations = match changes.is_empty() {
             true => Vec::new(),
-            false => self.violations(to, &changes)?,
+            false => self.violations(to, &changes, policing::built(to))?,
         };
         let rendered = policing::rendered(Some(dir), &to.spec, &mut violations);
         let mut notes: Vec<String> = notes(env).into_iter().chain(made_of(to)).collect();
         notes.extend(self.unobserved());
         if !changes.is_empty() {
+            notes.extend(loosened(env, to));
             notes.extend(self.links_noted(from, &to.spec, &violations));
         }
         let policy = PolicyOutcome { violations };
@@ -254,6 +256,7 @@ impl Control {
     ) -> Result<(EnvId, Settled), Stop> {
         let admitted = self.admit()?;
         let plan = Plans::of(&self.0.home).read(&request.file, request.env.as_ref())?;
+        let digest = Plans::named(&request.file);
         // What is set is laid over it again where it is recorded, and is what it was: see `stands`.
         let declared = plan.release.declared();
         let (spec, images) = (&declared, &plan.release.build.images);
@@ -282,7 +285,12 @@ impl Control {
         })?;
         // Again, where nobody else decides: the world may have moved while its images were unpacked.
         self.stands(&plan, request.others)?;
-        let warned = self.permitted(actor, (spec, Some(images)), None, Forced::No)?;
+        let warned = self.permitted(
+            actor,
+            (spec, policing::built(&plan.release)),
+            None,
+            Forced::No,
+        )?;
         let terms = Terms {
             why: &request.why,
             unchanged: Unchanged::Keep,
@@ -290,6 +298,7 @@ impl Control {
             rollback: Held::Superseded,
             made: None,
             stage_of: None,
+            plan: digest.as_ref(),
         };
         let offer = Offer {
             spec: spec.clone(),
@@ -320,7 +329,8 @@ impl Control {
         if env.goal == Goal::Up && current.is_some_and(is_target) {
             return Ok(());
         }
-        let moved = |message: String, changes: Vec<Change>| {
+        let moved = |message: String, mut changes: Vec<Change>| {
+            self.digested(&mut changes, id, id)?;
             Err(Stop::Word(Box::new(Progress::Moved {
                 message: format!("the plan was not carried out: {message}"),
                 hint: "`ward plan --out FILE` makes a new one from what serves now".to_owned(),
@@ -338,6 +348,15 @@ impl Control {
                 name(current)
             );
             return moved(message, changes(Between::Releases, parent, current));
+        }
+        let moved_by = env.moved_by();
+        if moved_by != plan.basis.moved_by {
+            let since = moved_by.map_or(String::new(), |id| format!(" since {id}"));
+            let message = format!(
+                "{} serves in {id} again{since}, and the plan was made before that",
+                name(current)
+            );
+            return moved(message, Vec::new());
         }
         if env.goal != plan.basis.goal {
             let message = format!("{id} was asked to be {:?} since", env.goal).to_lowercase();
@@ -391,7 +410,8 @@ impl Control {
                 .and_then(|env| env.current_release().cloned()))
         };
         let (one, other) = (release(from)?, release(to)?);
-        let all = changes(Between::Environments, one.as_ref(), other.as_ref());
+        let mut all = changes(Between::Environments, one.as_ref(), other.as_ref());
+        self.digested(&mut all, from, to)?;
         let (changes, aside) = set_aside(all);
         Ok(EnvDiffView {
             format: FORMAT,
@@ -419,6 +439,7 @@ fn basis(env: &Environment) -> Basis {
         goal: env.goal,
         data: env.data,
         parent: env.current_release().cloned(),
+        moved_by: env.moved_by(),
     }
 }
 
@@ -459,6 +480,24 @@ fn drifted(component: &ComponentView) -> Vec<Drift> {
 fn made_of(to: &Release) -> Option<String> {
     let provenance = to.build.provenance.as_ref()?;
     Some(format!("the build is made of {provenance}"))
+}
+
+/// That rules end by it which what serves does not ask for: they are not among the changes.
+fn loosened(env: &Environment, to: &Release) -> Option<String> {
+    let serves = env.current_release()?;
+    env.outlasting(&serves.spec.policy)?;
+    let declared = env.outlasting(&to.spec.policy)?;
+    let lost = Rule::ALL.into_iter();
+    let lost = lost.filter(|rule| declared.policy.level(*rule) > to.spec.policy.level(*rule));
+    let lost: Vec<&str> = lost.map(Rule::as_str).collect();
+    let less = match lost.is_empty() {
+        true => "less".to_owned(),
+        false => format!("less ({})", lost.join(", ")),
+    };
+    let version = &declared.version;
+    Some(format!(
+        "the rules of {version} hold until this serves, which asks for {less}"
+    ))
 }
 
 fn notes(env: &Environment) -> Vec<String> {

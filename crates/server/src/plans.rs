@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use ward_types::changes::{KeptPlan, PlanView};
-use ward_types::id::{Digest, Name};
+use ward_types::id::{DeploymentId, Digest, Name};
 use ward_types::life::Origin;
 use ward_types::release::{DataState, Goal, Release};
 use ward_types::time::{Millis, Timestamp};
@@ -20,6 +20,7 @@ use ward_types::time::{Millis, Timestamp};
 use crate::actor::{Refusal, RefusalKind};
 use crate::clock::now;
 use crate::images::Images;
+use crate::once;
 
 /// The number of the form of the file.
 const FORM: u64 = 1;
@@ -58,6 +59,9 @@ pub(crate) struct Basis {
     pub(crate) data: DataState,
     /// What served: the plan's parent.
     pub(crate) parent: Option<Release>,
+    /// The deployment that had brought the environment there. Who comes back to the parent later has moved, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) moved_by: Option<DeploymentId>,
 }
 
 /// The plans of a state folder.
@@ -155,6 +159,11 @@ impl Plans {
         images.collect()
     }
 
+    /// The digest that a file names its plan by.
+    pub(crate) fn named(text: &str) -> Option<Digest> {
+        named(&opened(text).ok()?)
+    }
+
     /// The plan that a file holds, word for word.
     ///
     /// # Errors
@@ -163,10 +172,7 @@ impl Plans {
         let refused = |message: String| Refusal::new(RefusalKind::Invalid, message).hint(AGAIN);
         let file = opened(text)?;
         let plan = &file["plan"];
-        let named = file["digest"]
-            .as_str()
-            .and_then(|text| Digest::parse(text).ok());
-        let named = named.ok_or_else(|| {
+        let named = named(&file).ok_or_else(|| {
             refused("the plan file has no digest: it is cut, or was written by hand".to_owned())
         })?;
         if digest(plan) != named {
@@ -231,10 +237,13 @@ fn opened(text: &str) -> Result<Value, Refusal> {
     if text.len() > LARGEST {
         return Err(refused("the file is too large to be a plan"));
     }
-    let file: Value = serde_json::from_str(text).map_err(|error| {
-        refused(&format!(
+    let file: Value = once::read(text).map_err(|error| match error.is_data() {
+        true => refused(&format!(
+            "the plan file was changed after it was written: {error}"
+        )),
+        false => refused(&format!(
             "the file is no plan, or was cut or changed: it is not JSON ({error})"
-        ))
+        )),
     })?;
     match &file["ward_plan"] {
         Value::Null => Err(refused(
@@ -248,6 +257,11 @@ fn opened(text: &str) -> Result<Value, Refusal> {
 }
 
 /// Of a value as it is written without a space, its keys in order.
+fn named(file: &Value) -> Option<Digest> {
+    let text = file["digest"].as_str()?;
+    Digest::parse(text).ok()
+}
+
 fn digest(value: &Value) -> Digest {
     let text = serde_json::to_vec(&sorted(value)).unwrap_or_default();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text);
@@ -329,6 +343,7 @@ mod tests {
                 goal: Goal::Up,
                 data: DataState::New,
                 parent: None,
+                moved_by: None,
             },
             origin: None,
             release: Release {
@@ -392,6 +407,7 @@ mod tests {
             "null",
             "\"x\"",
             "{\"ward_plan\": []}",
+            "{\"ward_plan\": 1, \"ward_plan\": 1}",
             &deep,
             &nothing,
         ];

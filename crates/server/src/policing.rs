@@ -2,6 +2,8 @@
 //!
 //! That file is read anew each time, and one that cannot be read lets nothing through: who broke it may have wanted to.
 
+mod way;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -9,14 +11,14 @@ use std::path::Path;
 
 use jiff::tz::TimeZone;
 use ward_plan::changes::{Between, changes};
-use ward_plan::policy;
+use ward_plan::policy::{self, Built};
 pub use ward_plan::policy::{Wanted, violations};
 use ward_stack::{Installation, Look};
 use ward_store::Log;
 use ward_types::changes::Change;
 use ward_types::event::{Event, State};
 use ward_types::id::{Digest, EnvId, Name};
-use ward_types::policy::{Day, Level, Origin, Policy, Rule, Violation};
+use ward_types::policy::{Day, Declared, Level, Origin, Policy, Rule, Violation};
 use ward_types::release::{Environment, Release};
 use ward_types::spec::EnvSpec;
 use ward_types::time::{Millis, Timestamp};
@@ -53,21 +55,29 @@ impl Control {
         &self,
         to: &Release,
         changes: &[Change],
+        built: Built<'_>,
     ) -> Result<Vec<Violation>, Refusal> {
         let id = &to.spec.id;
         let known = self.known(id);
         let serves = known.as_ref().and_then(Environment::current_release);
+        let holds = known.as_ref().and_then(Environment::policy);
+        let served = holds.as_ref();
+        let installation = self.installation()?;
+        let installation = installation.of(&id.env());
+        let policies = [Some(&to.spec.policy), served, Some(installation)];
+        let policies: Vec<&Policy> = policies.into_iter().flatten().collect();
+        let way = self.way(&to.spec, built, &policies);
         let wanted = policy::Wanted {
             spec: &to.spec,
             changes,
-            served: serves.map(|release| &release.spec.policy),
+            served,
             region: self.0.region.as_ref().map(Name::as_str),
             lost: &self.lost(serves, &to.spec),
             registry: &self.0.registry_address,
+            way: way.as_ref(),
             today: &today,
         };
-        let installation = self.installation()?;
-        let mut found = policy::violations(&wanted, installation.of(&id.env()));
+        let mut found = policy::violations(&wanted, installation);
         if let Some(env) = &known {
             policy::waive(&mut found, &env.waivers, now());
         }
@@ -81,7 +91,7 @@ impl Control {
     pub(crate) fn permitted(
         &self,
         actor: &Actor,
-        (spec, images): (&EnvSpec, Option<&BTreeMap<Name, Digest>>),
+        (spec, built): (&EnvSpec, Built<'_>),
         dir: Option<&Path>,
         forced: Forced,
     ) -> Result<Allowed, Stop> {
@@ -89,12 +99,12 @@ impl Control {
         let env = known.unwrap_or_else(|| Environment::new(spec.id.clone()));
         let from = env.current_release();
         // Before anything is built it is held against the images that there are: what is found then stays true.
-        let images = images.or(from.map(|from| &from.build.images));
+        let images = built.images.or(from.map(|from| &from.build.images));
         let images = images.cloned().unwrap_or_default();
         let offer = Offer {
             spec: spec.clone(),
             images,
-            stack_file: None,
+            stack_file: built.stack_file.map(str::to_owned),
             provenance: None,
             origin: None,
             version: None,
@@ -107,7 +117,7 @@ impl Control {
         }
         self.volumes_fit(spec)?;
         let mut warned = self.links_lead(from, spec)?;
-        let mut found = self.violations(&to, &changes)?;
+        let mut found = self.violations(&to, &changes, built)?;
         let rendered = rendered(dir, spec, &mut found);
         if found.iter().any(Violation::is_denied) {
             return Err(Stop::Word(Box::new(Progress::Forbidden {
@@ -138,9 +148,11 @@ impl Control {
         Err(Refusal::new(RefusalKind::Conflict, message).hint(way_out))
     }
 
-    /// Whether an environment may be made as a copy: what the installation asks of all holds for it, too.
+    /// Whether an environment may be made as a copy: what the installation asks of all holds for it, too. How its build
+    /// came where it serves is not asked again.
     pub(crate) fn copy_permitted(&self, release: &Release) -> Result<(), Refusal> {
-        let denied = self.denied(None, release)?;
+        let mut denied = self.denied(None, release)?;
+        denied.retain(|one| !matches!(one.rule, Rule::Pipeline | Rule::SecondPerson));
         if denied.is_empty() {
             return Ok(());
         }
@@ -184,7 +196,7 @@ impl Control {
     /// All that forbids it, with nobody who answers for it: who mends one thing shall not meet the next only then.
     fn denied(&self, from: Option<&Release>, to: &Release) -> Result<Vec<Violation>, Refusal> {
         let changes = changes(Between::Releases, from, Some(to));
-        let found = self.violations(to, &changes)?;
+        let found = self.violations(to, &changes, built(to))?;
         Ok(found.into_iter().filter(Violation::is_denied).collect())
     }
 
@@ -196,7 +208,8 @@ impl Control {
             return Ok(());
         };
         self.installation()?;
-        let rules = keeps(&release.spec);
+        // What an earlier release had may be there still, whatever serves.
+        let rules = keeps(env.releases.values().map(|release| &release.spec));
         let denied = rules.filter(|rule| self.may_remove(env, release, *rule).is_err());
         not_removed(id, &denied.collect::<Vec<_>>())
     }
@@ -218,7 +231,8 @@ impl Control {
     /// Whether an environment that is declared so may come to its end by itself, and its data with it.
     pub(crate) fn may_end_by_itself(&self, spec: &EnvSpec) -> Result<(), Refusal> {
         self.installation()?;
-        let kept = keeps(spec).filter(|rule| !self.may_lose(spec, *rule).unwrap_or_default());
+        let kept = keeps([spec].into_iter())
+            .filter(|rule| !self.may_lose(spec, *rule).unwrap_or_default());
         let lost = not_removed(&spec.id, &kept.collect::<Vec<_>>());
         lost.map_err(|refusal| refusal.hint("without --ttl it lasts until somebody deletes it"))
     }
@@ -226,10 +240,10 @@ impl Control {
     /// Whether data that a rule is about may go, whoever answers for it.
     fn may_lose(&self, spec: &EnvSpec, rule: Rule) -> Result<bool, Refusal> {
         let installation = self.installation()?;
-        let levels = [&spec.policy, installation.of(&spec.id.env())];
-        Ok(levels
-            .iter()
-            .all(|policy| policy.level(rule) != Level::Deny))
+        let holds = self.known(&spec.id).and_then(|env| env.policy());
+        let own = [&spec.policy, installation.of(&spec.id.env())];
+        let mut levels = own.into_iter().chain(&holds);
+        Ok(levels.all(|policy| policy.level(rule) != Level::Deny))
     }
 
     /// The rules of an environment, and who answers for what; before its first release those that the stack file
@@ -246,11 +260,16 @@ impl Control {
         };
         let env = self.known(&id);
         let serves = env.as_ref().and_then(Environment::current_release);
-        let (own, of) = match (serves, declared) {
-            (Some(release), _) => (release.spec.policy.clone(), RulesOf::Release),
+        let holds = env.as_ref().and_then(Environment::policy);
+        let (own, of) = match (holds, declared) {
+            (Some(policy), _) => (policy, RulesOf::Release),
             (None, Some(spec)) => (spec.policy, RulesOf::File),
             (None, None) => (Policy::default(), RulesOf::Nothing),
         };
+        let outlasting = env.as_ref().zip(serves).and_then(|(env, serves)| {
+            let declared = env.outlasting(&serves.spec.policy)?;
+            Some(outlasting(serves, declared))
+        });
         let installation = self.installation()?;
         let installation = installation.of(&id.env());
         let rule = |rule: Rule| {
@@ -289,6 +308,7 @@ impl Control {
             rules: Rule::ALL.map(rule).into(),
             waivers: waivers.collect(),
             of,
+            outlasting,
         })
     }
 
@@ -381,6 +401,38 @@ pub(crate) enum Forced {
     Yes,
 }
 
+/// That the rules of a newer build hold on, in a sentence without a full stop.
+pub(crate) fn outlasting(serves: &Release, declared: &Declared) -> String {
+    let (id, version) = (serves.id, &declared.version);
+    format!(
+        "{id} asks for less than {version} did, whose rules hold on: a release goes back, rules do not"
+    )
+}
+
+/// What is known of a build before it is made.
+pub(crate) fn unmade(stack_file: &str) -> Built<'_> {
+    Built {
+        images: None,
+        stack_file: Some(stack_file),
+    }
+}
+
+/// One that is made.
+pub(crate) fn made_of<'a>(images: &'a BTreeMap<Name, Digest>, stack_file: &'a str) -> Built<'a> {
+    Built {
+        images: Some(images),
+        stack_file: Some(stack_file),
+    }
+}
+
+/// What a release's build is.
+pub(crate) fn built(release: &Release) -> Built<'_> {
+    Built {
+        images: Some(&release.build.images),
+        stack_file: release.build.stack_file.as_deref(),
+    }
+}
+
 /// What is forbidden, as clauses in one sentence.
 pub(crate) fn all(denied: &[Violation]) -> String {
     let clauses = denied
@@ -414,10 +466,16 @@ fn not_removed(id: &EnvId, denied: &[Rule]) -> Result<(), Refusal> {
 }
 
 /// The rules that are asked before what an environment holds is removed.
-fn keeps(spec: &EnvSpec) -> impl Iterator<Item = Rule> {
-    let databases = (!spec.databases.is_empty()).then_some(Rule::DatabaseRemoved);
-    let volumes = (!spec.volumes.is_empty()).then_some(Rule::VolumeRemoved);
-    databases.into_iter().chain(volumes)
+fn keeps<'a>(specs: impl Iterator<Item = &'a EnvSpec>) -> impl Iterator<Item = Rule> {
+    let (mut databases, mut volumes) = (false, false);
+    for spec in specs {
+        databases |= !spec.databases.is_empty();
+        volumes |= !spec.volumes.is_empty();
+    }
+    let databases = databases.then_some(Rule::DatabaseRemoved);
+    databases
+        .into_iter()
+        .chain(volumes.then_some(Rule::VolumeRemoved))
 }
 
 fn answerable(until: Timestamp, why: &str) -> Result<(), Refusal> {

@@ -58,7 +58,7 @@ impl Control {
             let message = format!("{from} serves another build by now; nothing was promoted");
             return Err(Refusal::new(RefusalKind::Conflict, message).into());
         }
-        let wanted = (&offer.spec, Some(&offer.images));
+        let wanted = (&offer.spec, offer.built());
         let warned = self.permitted(actor, wanted, None, Forced::No)?;
         let terms = Terms {
             why: &request.why,
@@ -67,6 +67,7 @@ impl Control {
             rollback: Held::Superseded,
             made: None,
             stage_of: None,
+            plan: None,
         };
         let settled = self.recorded(&desk, actor, terms, &offer).await?;
         drop(desk);

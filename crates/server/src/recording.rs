@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ward_plan::policy::Built;
 use ward_types::event::{Event, State};
 use ward_types::id::{DeploymentId, Digest, EnvId, Name, PipelineRunId, ReleaseId};
 use ward_types::life::Origin;
@@ -45,6 +46,16 @@ pub(crate) struct Offer {
     pub(crate) promoted: Option<Promoted>,
 }
 
+impl Offer {
+    /// The build that it is.
+    pub(crate) fn built(&self) -> Built<'_> {
+        Built {
+            images: Some(&self.images),
+            stack_file: self.stack_file.as_deref(),
+        }
+    }
+}
+
 /// What a move to an offer depends on beside it.
 #[derive(Clone, Copy)]
 pub(crate) struct Terms<'a> {
@@ -56,6 +67,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) made: Option<Made>,
     /// The run of a pipeline that reaches a stage by it.
     pub(crate) stage_of: Option<PipelineRunId>,
+    /// The plan that is carried out by it.
+    pub(crate) plan: Option<&'a Digest>,
 }
 
 impl<'a> From<&'a DeployRequest> for Terms<'a> {
@@ -67,6 +80,7 @@ impl<'a> From<&'a DeployRequest> for Terms<'a> {
             rollback: request.rollback,
             made: request.made,
             stage_of: None,
+            plan: None,
         }
     }
 }
@@ -78,6 +92,8 @@ pub(crate) struct Wish {
     pub(crate) others: Others,
     /// Why it goes there even if the schema cannot take that.
     pub(crate) despite_schema: Option<String>,
+    /// The plan that is carried out by it.
+    pub(crate) plan: Option<Digest>,
 }
 
 /// A deployment that is in the log, and those that were cancelled for it.
@@ -202,6 +218,7 @@ impl Control {
                 reason,
                 others,
                 despite_schema: None,
+                plan: terms.plan.cloned(),
             };
             let (queued, mut events) = wish.events(&env, actor, events);
             let settled = Settled::Queued(queued);
@@ -288,6 +305,7 @@ impl Wish {
             promoted: 0,
             served: None,
             cancelled: None,
+            plan: self.plan.clone(),
             gaps: Vec::new(),
             despite_schema: self.despite_schema.clone(),
             phase: Phase::Queued,

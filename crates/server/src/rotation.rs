@@ -203,19 +203,18 @@ impl Control {
         Ok((exit, said.map_err(broken)?))
     }
 
-    /// Seals all secrets under a new master key.
+    /// Seals all secrets under a new master key. Away from the desk: a command that gives the key takes its time, and
+    /// what keeps two of these apart, and new values from coming in between, is the vault.
     ///
     /// # Errors
     /// When a key that is needed is not there, or the disk is full: nothing is lost by it.
     pub async fn rekey(&self, actor: &Actor, request: &RekeyRequest) -> Result<RekeyView, Refusal> {
         let _admitted = self.admit()?;
-        let _desk = self.desk().await;
         let left = "no secret was lost by it, and the same command goes on";
         self.backup_keys_are_there()
             .map_err(|error| refusal(left, &error))?;
         let vault = self.vault().clone();
         let rekeying = tokio::task::spawn_blocking(move || vault.rekey());
-        let left = "no secret was lost by it, and the same command goes on";
         let done = rekeying
             .await
             .map_err(|error| Refusal::failed(left, &error))?;

@@ -38,6 +38,7 @@ use crate::driver::World;
 use crate::images::Images;
 use crate::issuing::Issuing;
 use crate::measuring::Measured;
+use crate::notices::Notices;
 use crate::opening::{Opener, Starting};
 use crate::passwords::Rotations;
 use crate::restoring::Restoring;
@@ -280,6 +281,7 @@ impl Server {
         control.keep_backing_up();
         control.keep_issuing();
         control.keep_answering_calls();
+        control.keep_notifying();
         let mut ending = control.ending();
         let end = async move { drop(ending.wait_for(|end| *end).await) };
         let registry = tokio::spawn(ward_registry::serve(listener, registry, end));
@@ -361,6 +363,7 @@ fn control(
         auditor,
         issuing,
         measured: Measured::default(),
+        notices: Notices::default(),
         rotations: Rotations::default(),
         restoring: Restoring::default(),
         admission: Admission::default(),

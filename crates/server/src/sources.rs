@@ -4,15 +4,16 @@
 //! Decision: a webhook and a push say only that there may be something new. What there is, the repository says: so a
 //! webhook that is repeated, or that somebody forges who has its secret, comes to a look and to nothing else.
 
+mod carrying;
 mod declared;
 mod following;
+mod hooks;
 mod place;
 mod standing;
 mod tending;
 mod tokens;
 mod watched;
 
-use aws_lc_rs::{constant_time, hmac};
 use ward_git::Address;
 use ward_plan::source::sighted;
 use ward_store::Log;
@@ -26,8 +27,9 @@ use ward_types::view::{
     SyncRequest, Token, Until,
 };
 
+pub use self::hooks::{Hook, Proof};
 use self::place::{Folder, fetch, make_ready, repository, tips};
-use self::tokens::{credentials, token_label, webhook_label};
+use self::tokens::{credentials, token_label};
 pub(crate) use self::watched::Sources;
 use self::watched::Watched;
 use crate::actor::{Actor, Refusal, RefusalKind};
@@ -40,15 +42,6 @@ use crate::kept::git_refusal;
 const POLLS: std::ops::RangeInclusive<Millis> = Millis::secs(1)..=Millis::secs(24 * 3600);
 /// How many sources there may be.
 const MOST: usize = 100;
-
-/// What a webhook proves itself with.
-#[derive(Debug, Clone)]
-pub enum Proof {
-    /// `X-Hub-Signature-256: sha256=…`, as GitHub, Gitea and Forgejo send it: HMAC-SHA-256 of the body.
-    Signature(String),
-    /// `X-Gitlab-Token: …`, as GitLab sends it: the secret itself.
-    Token(Secret),
-}
 
 impl Control {
     /// The sources, or the one that is named.
@@ -163,6 +156,7 @@ impl Control {
                 reference: tip.reference,
                 commit: tip.commit,
                 tip: true,
+                with: None,
             })
             .collect();
         let finder = Actor::source(&source.name);
@@ -233,6 +227,7 @@ impl Control {
         let followed = async {
             let watched = self.0.sources.get(name).ok_or_else(|| no_source(name))?;
             let heard = watched.hear();
+            self.0.sources.go_on_where(|| true);
             self.look(&Actor::source(name), name, &watched, &[]).await?;
             if request.again {
                 self.tried_again(&actor, &request).await?;
@@ -300,6 +295,7 @@ impl Control {
             let Some(last) = last else {
                 return Ok::<_, Refusal>((heard, None));
             };
+            self.0.sources.go_on_where(|| true);
             self.look(&actor, name, &watched, &request.pushed).await?;
             let repository = Folder::of(&self.0.home, name).repository();
             let commit = repository.commit(&last.object).await;
@@ -321,68 +317,6 @@ impl Control {
         };
         let _ = steps.send(last).await;
     }
-
-    /// Takes a webhook: a source of this name is looked at soon, where the proof holds.
-    ///
-    /// # Errors
-    /// One and the same, whether there is no such source, it takes no webhooks, or the proof does not hold.
-    pub async fn hooked(
-        &self,
-        name: &str,
-        proof: Option<&Proof>,
-        body: &[u8],
-    ) -> Result<(), Refusal> {
-        let refused = || {
-            let message =
-                "there is no source of that name, or the webhook is not signed with its secret";
-            Refusal::new(RefusalKind::Invalid, message)
-        };
-        let state = self.store().state();
-        let name = Name::parse(name).map_err(|_| refused())?;
-        let source = state.sources.get(&name).filter(|source| source.webhook);
-        let source = source.ok_or_else(refused)?;
-        let watched = self.0.sources.get(&source.name).ok_or_else(refused)?;
-        let (Some(proof), Ok(secret)) = (proof, self.opened(webhook_label(&name)?).await) else {
-            watched.refused(now());
-            return Err(refused());
-        };
-        if !holds(proof, &secret, body) {
-            watched.refused(now());
-            tracing::warn!(source = %name, "a webhook was refused: it is not signed with the secret of the source");
-            return Err(refused());
-        }
-        watched.taken();
-        watched.ask();
-        Ok(())
-    }
-}
-
-/// In a time that tells nothing of where a wrong proof differs.
-fn holds(proof: &Proof, secret: &Secret, body: &[u8]) -> bool {
-    let secret = secret.expose().as_bytes();
-    match proof {
-        Proof::Signature(signature) => {
-            let signature = signature.strip_prefix("sha256=").and_then(bytes);
-            let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-            signature.is_some_and(|signature| hmac::verify(&key, body, &signature).is_ok())
-        }
-        Proof::Token(token) => {
-            constant_time::verify_slices_are_equal(token.expose().as_bytes(), secret).is_ok()
-        }
-    }
-}
-
-fn bytes(hex: &str) -> Option<Vec<u8>> {
-    let digit = |c: u8| {
-        char::from(c)
-            .to_digit(16)
-            .and_then(|d| u8::try_from(d).ok())
-    };
-    let pair = |pair: &[u8]| match pair {
-        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-        _ => None,
-    };
-    hex.as_bytes().chunks(2).map(pair).collect()
 }
 
 fn source_of(actor: &Actor, request: AddSource) -> Result<Source, Refusal> {
@@ -413,6 +347,7 @@ fn source_of(actor: &Actor, request: AddSource) -> Result<Source, Refusal> {
         then: request.then,
         poll: request.poll,
         webhook: request.webhook,
+        each: request.each,
         login: request.token.map(|token| Login {
             user: token.user,
             version: 1,
@@ -426,40 +361,4 @@ fn source_of(actor: &Actor, request: AddSource) -> Result<Source, Refusal> {
 fn no_source(name: &Name) -> Refusal {
     Refusal::new(RefusalKind::NotFound, format!("there is no source {name}"))
         .hint("`ward source list` lists them; `ward source add` adds one")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_proof_holds_for_its_secret_and_its_body_alone() {
-        // GitHub, "Validating webhook deliveries": its own example.
-        let secret = Secret::new("It's a Secret to Everybody".to_owned());
-        let signature = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
-        let proof = Proof::Signature(signature.to_owned());
-        assert!(holds(&proof, &secret, b"Hello, World!"));
-        assert!(!holds(&proof, &secret, b"Hello, World"));
-        assert!(!holds(
-            &proof,
-            &Secret::new("other".into()),
-            b"Hello, World!"
-        ));
-        for wrong in [
-            "",
-            "sha256=",
-            "sha256=7",
-            "sha256=zz",
-            &signature[..60],
-            &signature[7..],
-            &signature.replace("sha256", "sha1"),
-        ] {
-            let proof = Proof::Signature(wrong.to_owned());
-            assert!(!holds(&proof, &secret, b"Hello, World!"), "{wrong}");
-        }
-        let token = |text: &str| Proof::Token(Secret::new(text.to_owned()));
-        assert!(holds(&token("It's a Secret to Everybody"), &secret, b""));
-        assert!(!holds(&token("It's a Secret"), &secret, b""));
-        assert!(!holds(&token(""), &secret, b""));
-    }
 }

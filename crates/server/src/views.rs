@@ -14,7 +14,7 @@ use ward_types::time::Timestamp;
 use ward_types::tls::CertificateObserved;
 use ward_types::view::{
     Cancellation, CancelledStage, ComponentView, DeploymentView, EnvironmentView, InstanceView,
-    ReleaseView, ServerView, SharingView, StatusView,
+    ServerView, SharingView, StatusView,
 };
 
 use crate::actor::Refusal;
@@ -134,6 +134,7 @@ impl Control {
                 .map(|address| address.to_string())
                 .unwrap_or_default(),
             log: self.0.auditor.view(),
+            notices: self.notices(),
             keys: None,
         }
     }
@@ -236,41 +237,6 @@ impl Control {
         }
         addresses
     }
-
-    /// The releases of an environment, newest first.
-    #[must_use]
-    pub fn releases(&self, env: &EnvId) -> Vec<ReleaseView> {
-        let Some(env) = self.known(env) else {
-            return Vec::new();
-        };
-        let ended = |release: &Release| {
-            let mut deployments = env.deployments.values().rev();
-            deployments.find_map(|d| match d.phase {
-                Phase::Finished { verdict, .. } if d.to == release.id => {
-                    Some((verdict, cancellation(d)))
-                }
-                _ => None,
-            })
-        };
-        let view = |release: &Release| {
-            let (verdict, cancelled) = ended(release).unzip();
-            ReleaseView {
-                id: release.id,
-                version: release.build.version.clone(),
-                recorded: release.recorded,
-                by: release.by.clone(),
-                current: env.current == Some(release.id),
-                verdict,
-                cancelled: cancelled.flatten(),
-                barred: env.barred(release.id).cloned(),
-                config: release.config.version,
-                images: release.build.images.clone(),
-                promoted: release.promoted.clone(),
-                provenance: release.build.provenance.as_deref().cloned(),
-            }
-        };
-        env.releases.values().rev().map(view).collect()
-    }
 }
 
 /// A deployment as it stands at `now`.
@@ -301,7 +267,7 @@ pub(crate) fn deployment_view(deployment: &Deployment, now: Timestamp) -> Deploy
 }
 
 /// Who cancelled a deployment. One that never began left the queue by ending: both at the same moment.
-fn cancellation(deployment: &Deployment) -> Option<Cancellation> {
+pub(crate) fn cancellation(deployment: &Deployment) -> Option<Cancellation> {
     let by = deployment.cancelled.clone()?;
     let waited = match deployment.phase {
         Phase::Queued => true,

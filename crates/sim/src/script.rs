@@ -59,6 +59,7 @@ impl Inner {
             served: None,
             cancelled: None,
             despite_schema,
+            plan: None,
             gaps: Vec::new(),
             phase: Phase::Queued,
         };

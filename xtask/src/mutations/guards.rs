@@ -155,7 +155,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         guard: "nobody claims on the lean path where a request comes from",
         file: "crates/effects/gateway/src/lean/ask.rs",
-        text: "claim if is_claim(claim, self.asker) => return Some(Line::Dropped),",
+        text: "claim if is_claim(claim, asker) => return Some(Line::Dropped),",
         without: "",
         noticed_by: &["ward-gateway"],
     },
@@ -519,8 +519,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         guard: "a plain request with a trace's state alone is not passed on as it is",
         file: "crates/effects/gateway/src/lean/ask.rs",
-        text: "(ask.trace.is_some() || !stateful)",
-        without: "(ask.trace.is_some() || true)",
+        text: "self.trace.is_some() || !self.stateful",
+        without: "self.trace.is_some() || true",
         noticed_by: &["ward-gateway"],
     },
     Mutation {
@@ -528,6 +528,20 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         file: "crates/effects/gateway/src/head.rs",
         text: "if lines.len() > 1\n",
         without: "if lines.len() > 9\n",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
+        guard: "cookies of plain requests over HTTP/2 are one line for the instance",
+        file: "crates/effects/gateway/src/proxy/plain.rs",
+        text: "if std::mem::replace(&mut cookie, true) {",
+        without: "if false {",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
+        guard: "what waits to be written over HTTP/2 waits no longer than for a moment",
+        file: "crates/effects/gateway/src/corks.rs",
+        text: "busy && now.saturating_sub(cork.since()) < LONGEST",
+        without: "busy",
         noticed_by: &["ward-gateway"],
     },
     Mutation {
@@ -728,14 +742,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         guard: "whoever began a run does not approve it where a second person has to",
-        file: "crates/pure/plan/src/pipeline.rs",
-        text: "(By::Another, Word::Approve) if same(who, &run.author) => {",
-        without: "(By::Another, Word::Approve) if false && same(who, &run.author) => {",
+        file: "crates/pure/plan/src/pipeline/words.rs",
+        text: "    if same(who, &run.author) {\n        return Err(\"started",
+        without: "    if false && same(who, &run.author) {\n        return Err(\"started",
         noticed_by: &["ward-plan"],
     },
     Mutation {
         guard: "a build that a pipeline did not let pass is not promoted",
-        file: "crates/pure/plan/src/pipeline.rs",
+        file: "crates/pure/plan/src/pipeline/past.rs",
         text: "        Position::Ended { outcome } => Some(format!(",
         without: "        Position::Ended { .. } if true => None,\n        Position::Ended { outcome } => Some(format!(",
         noticed_by: &["ward-plan"],

@@ -1,4 +1,7 @@
-//! A hundred environments of two small services on this machine: whether all answer, and what they take.
+//! Environments of two small services on this machine: whether a hundred answer, what they take, and how many there can
+//! be.
+
+mod further;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -77,10 +80,19 @@ pub(super) async fn measure(workshop: &Workshop) -> Measured {
     ward.run(&["env", "create", "one-more", "--from", "dev"])
         .await?;
     let one_more = one_more.elapsed();
+    let mut all_names = names.clone();
+    all_names.push("one-more".to_owned());
+    let reached = match answering == COUNT {
+        true => further::measure(&ward, &base, all_names).await,
+        false => further::Reached {
+            answering,
+            because: "not all of the first answered".to_owned(),
+        },
+    };
     let down = Instant::now();
     ward.stop().await?;
     let mut rows = vec![
-        ANSWERING.row(answering as f64),
+        ANSWERING.row(reached.answering as f64),
         informs(
             format!(
                 "environments: creation of {} copies, {AT_ONCE} at a time",
@@ -117,13 +129,16 @@ pub(super) async fn measure(workshop: &Workshop) -> Measured {
         down.elapsed().as_secs_f64(),
         "s",
     ));
-    let mut notes = vec![format!(
-        "{COUNT} environments of one stack of two services, one instance each, health checks each second, made by `ward env \
+    let mut notes = vec![
+        format!(
+            "{COUNT} environments of one stack of two services, one instance each, health checks each second, made by `ward env \
          create`; both services of each asked {ROUNDS} times through the gateway, one after the other. At rest: {} s after \
          the last request, over {} s; memory is the proportional set size.",
-        SETTLES.as_secs(),
-        REST.as_secs()
-    )];
+            SETTLES.as_secs(),
+            REST.as_secs()
+        ),
+        format!("what they take is of {COUNT}. {}", reached.said()),
+    ];
     if !failures.is_empty() {
         notes.push(format!(
             "the first failures:\n  {}",

@@ -64,7 +64,7 @@ pub(super) async fn measure(workshop: &Workshop) -> Measured {
     ];
     let mut notes = vec![format!(
         "{TIMES} copies of examples/plans by `ward env create NAME --from dev`, images present, to the first good answer \
-         of a page that reads the database; initdb and migrations are within the time. The case studies that Ward \
+         of a page that reads the database; initdb, migrations and the seed with made-up employers are within the time. The case studies that Ward \
          grew from report 15 minutes to a day for an environment."
     )];
     match peer {

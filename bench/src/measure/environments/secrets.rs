@@ -45,8 +45,8 @@ pub(super) async fn measure() -> Measured {
             "requests",
         ),
     ];
-    let note = "50 secrets in plain text, base64, hexadecimal, URLs and in pieces, looked for in state, logs, events, \
-                images, what commands print, and the arguments and variables of processes; three rotations of a \
+    let note = "50 secrets in plain text, base64, hexadecimal, URLs, JSON and in pieces, looked for in state, logs, events, \
+                images, plans, what commands print, and the arguments and variables of processes; three rotations of a \
                 PostgreSQL password while each request is a new session of the database. Both are tests of ward-cli, \
                 run with this build.";
     Ok((rows, vec![note.to_owned()]))

@@ -43,6 +43,11 @@ impl KeyId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether a text is one, as [`MasterKey::id`] makes them.
+    fn is_one(text: &str) -> bool {
+        text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    }
 }
 
 /// Where master keys come from.
@@ -172,7 +177,16 @@ impl Keys {
         Ok(found)
     }
 
-    /// What a command gives is asked of it again, whenever that was last.
+    /// What a command gives is asked of it again, whenever that was last. It takes its time: nobody holds anything
+    /// meanwhile that others need.
+    pub(crate) fn ask_again(&self) -> Result<(), Error> {
+        self.forget_given();
+        match &self.source {
+            KeySource::Files => Ok(()),
+            KeySource::Command(command) => self.given.by(command).map(drop),
+        }
+    }
+
     pub(crate) fn forget_given(&self) {
         self.given.forget();
     }
@@ -218,6 +232,9 @@ impl Keys {
 
     fn in_file(&self, id: &KeyId) -> Result<Option<MasterKey>, Error> {
         let path = self.path(id);
+        if path.is_dir() {
+            return Err(Error::NoKey { path });
+        }
         let Some(bytes) = file::read(&path)? else {
             return Ok(None);
         };
@@ -251,15 +268,17 @@ impl Keys {
         file::write(&self.folder.join(CURRENT), id.as_str().as_bytes())
     }
 
-    /// Removes the files of all keys but this one.
+    /// Removes the files of all keys but this one. What Ward did not write there stays: files of other names, and
+    /// whatever is no file.
     pub(crate) fn forget_all_but(&self, id: &KeyId) -> Result<(), Error> {
         if self.source != KeySource::Files {
             return Ok(());
         }
-        let kept = format!("{id}.key");
         for name in file::list(&self.folder)? {
-            if name.ends_with(".key") && name != kept {
-                file::remove(&self.folder.join(name))?;
+            let of = name.strip_suffix(".key").filter(|of| KeyId::is_one(of));
+            let path = self.folder.join(&name);
+            if of.is_some_and(|of| of != id.as_str()) && path.is_file() {
+                file::remove(&path)?;
             }
         }
         Ok(())

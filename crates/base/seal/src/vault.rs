@@ -166,8 +166,8 @@ impl Vault {
     /// # Errors
     /// [`Error`], as it says; a key that is needed stays then.
     pub fn rekey(&self) -> Result<Rekeyed, Error> {
+        self.keys.ask_again()?;
         let _alone = self.alone();
-        self.keys.forget_given();
         // 1. The keys of all that is sealed are there, before another one is made.
         let labels = self.labels()?;
         let mut from = BTreeSet::new();

@@ -17,7 +17,7 @@ use crate::canonical::{self, NotCanonical};
 
 /// The number of the fold: raised when `State::apply` gives another state for the same events, or a row's
 /// body changes. A database written by another fold has its rows made anew at the start.
-pub(crate) const FOLD: i64 = 14;
+pub(crate) const FOLD: i64 = 15;
 
 /// One row of the projections.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -174,6 +174,7 @@ fn head(environment: &Environment) -> Environment {
         schema: environment.schema.clone(),
         maintained: environment.maintained.clone(),
         waivers: environment.waivers.clone(),
+        rules: environment.rules.clone(),
         configuration: environment.configuration.clone(),
         secrets: environment.secrets.clone(),
         snapshots: environment.snapshots.clone(),

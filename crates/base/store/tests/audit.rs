@@ -164,7 +164,8 @@ fn p7_a_forged_event_at_the_end_is_found() {
 }
 
 const CUT: &str = "DELETE FROM events WHERE seq > 12; DELETE FROM releases WHERE number = 3; DELETE FROM deployments WHERE number = 3;
-    UPDATE environments SET body = CAST(replace(replace(replace(replace(CAST(body AS TEXT), '\"current\":3', '\"current\":2'), '\"previous\":2', '\"previous\":1'), '\"builds\":3', '\"builds\":2'), '\"prepared\":3', '\"prepared\":2') AS BLOB);";
+    UPDATE environments SET body = CAST(replace(replace(replace(replace(replace(replace(replace(CAST(body AS TEXT), '\"current\":3', '\"current\":2'), '\"previous\":2', '\"previous\":1'), '\"builds\":3', '\"builds\":2'), '\"prepared\":3', '\"prepared\":2'),
+        '\"build\":3', '\"build\":2'), '\"release\":3', '\"release\":2'), '\"version\":\"1.0.3\"', '\"version\":\"1.0.2\"') AS BLOB);";
 
 #[test]
 fn p7_a_cut_tail_is_found_by_the_checkpoint_beside_the_database() {

@@ -17,6 +17,7 @@ mod elf;
 mod error;
 mod files;
 mod fingerprint;
+mod hook;
 mod image;
 mod inputs;
 mod layer;
@@ -35,6 +36,7 @@ use ward_types::spec::ImageSource;
 pub use cache::trim_cache;
 pub use check::check;
 pub use error::{Error, Result};
+pub use hook::tell;
 pub use inputs::absent_inputs;
 pub use orphans::end_orphans;
 

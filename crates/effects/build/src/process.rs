@@ -102,6 +102,11 @@ impl Step<'_> {
 
     /// Runs the program to its end. Dropping the future kills its process group.
     pub(crate) async fn run(&self, lines: Lines<'_>) -> Result<()> {
+        self.run_fed(Stdio::null(), lines).await
+    }
+
+    /// The same, with something to read.
+    pub(crate) async fn run_fed(&self, stdin: Stdio, lines: Lines<'_>) -> Result<()> {
         // One pipe for both streams: of two, nobody could tell which line was written first.
         let pipe = std::io::pipe().and_then(|(reader, writer)| {
             let reader = Receiver::from_owned_fd(reader.into())?;
@@ -109,7 +114,7 @@ impl Step<'_> {
         });
         let (reader, stdout, stderr) = pipe.map_err(|source| self.not_started(source))?;
         let mut command = self.command();
-        command.stdout(stdout).stderr(stderr);
+        command.stdin(stdin).stdout(stdout).stderr(stderr);
         let child = self.spawn(command)?;
         let tail = Tail::default();
         let output = read_lines(Some(reader), |line| {

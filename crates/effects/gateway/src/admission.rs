@@ -53,11 +53,12 @@ pub(crate) struct Admission {
 
 /// Whom a connection comes from, as far as limits know: an IPv4 address, or the upper half of an IPv6 one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Origin(u128);
+pub struct Origin(u128);
 
 impl Origin {
     /// Of an address.
-    pub(crate) fn of(address: IpAddr) -> Self {
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self(address.to_ipv6_mapped().to_bits()),
             IpAddr::V6(address) if address.is_loopback() => Self(address.to_bits()),

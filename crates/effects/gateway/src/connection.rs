@@ -33,6 +33,7 @@ use crate::account::Account;
 use crate::admission::Seat;
 use crate::client::{Client, Shared, Socket};
 use crate::clock;
+use crate::corks::Cork;
 use crate::flood::{Earned, Guard};
 use crate::head::Outside;
 use crate::lean::{Handed, Line, Parted, Resume};
@@ -41,7 +42,8 @@ use crate::local::Local;
 use crate::memory::Held;
 use crate::mutual::Holder;
 use crate::parting::Turn;
-use crate::proxy::{self, Entry};
+use crate::proxy::Entry;
+use crate::proxy::plain::Asks;
 use crate::reply::{self, Reply};
 use crate::tally::{Open, Speech};
 use crate::worker::{self, Phase, Worker};
@@ -51,6 +53,8 @@ const MOST_UNSENT: usize = 64 * 1024;
 /// A connection of HTTP/2 that has so much to be sent, in bytes, and whose TCP is full, is stuck: more is asked for it
 /// only as it takes some, a request for each answer's share. As much as sixteen answers at the most.
 const STUCK: usize = 16 * MOST_UNSENT;
+/// An HTTP/2 connection with so many requests under way is about to have more to write than it has now.
+const MANY: usize = 8;
 /// How long a client may take to end a connection that it was asked to end.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -121,7 +125,7 @@ async fn serve_whole<I>(
     let activity = Arc::new(Activity::new(open, &handed, &client.held));
     client.does(&activity);
     let watched = Watched {
-        manner: Manner::of(&stream, &handed.ahead),
+        manner: Manner::of(&stream, &handed.ahead, &worker),
         stream,
         ahead: handed.ahead,
         activity: Arc::clone(&activity),
@@ -132,25 +136,36 @@ async fn serve_whole<I>(
     let leave = client.leave.clone();
     let resume = RefCell::new(handed.resume);
     let service = {
+        let asks = Rc::new(Asks::new(&worker, &client));
         let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
         let activity = Arc::clone(&activity);
         service_fn(move |request: Request<Incoming>| {
-            let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
+            let asks = Rc::clone(&asks);
             let (account, begun) = match resume.take() {
-                Some(Resume { account, begun }) => (account, Some(begun)),
+                Some(Resume { account, begun }) => (account, Some(Box::new(begun))),
                 None => (Account::open(&worker.journal, &client), None),
             };
             let busy = Busy::new(&activity, request.version(), account);
             let last = busy.number >= worker.limits.requests;
             // Put away at once: over HTTP/2 it is moved from hand to hand before it begins.
             Box::pin(async move {
-                let answer = proxy::answer(&worker, &client, request, &busy.account, begun);
-                let mut response = answer.await;
+                let plain = match begun {
+                    None => asks.plain(&request),
+                    Some(_) => None,
+                };
+                let answered = match plain {
+                    Some(plain) => plain.run(&busy.account).await.map_err(Some),
+                    None => Err(begun),
+                };
+                let mut response = match answered {
+                    Ok(response) => response,
+                    Err(begun) => asks.answer(request, &busy.account, begun).await,
+                };
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     busy.activity.open.speaks(Speech::Upgraded);
                 }
                 if last {
-                    tell_to_go(&client, &mut response, &busy);
+                    tell_to_go(&asks.client, &mut response, &busy);
                 }
                 Ok::<_, Infallible>(response.map(|reply| Answer::new(reply, busy)))
             })
@@ -656,14 +671,14 @@ enum Manner {
     /// HTTP/2. A stream that takes several parts at once is given each answer for itself by h2; of one that does not,
     /// it puts small answers behind each other, up to 16 KB of them, and writes the heads of large frames apart from
     /// what is in them. So it is not told, and what is written in small parts is held until it is complete.
-    Frames(Vec<u8>),
+    Frames(Vec<u8>, Arc<Cork>),
 }
 
 impl Manner {
-    fn of<I: Socket>(stream: &Shared<I>, ahead: &[u8]) -> Self {
+    fn of<I: Socket>(stream: &Shared<I>, ahead: &[u8], worker: &Worker) -> Self {
         // The connection preface (RFC 9113 section 3.4).
         match stream.lock().is_http2() || ahead.starts_with(b"PRI ") {
-            true => Self::Frames(Vec::new()),
+            true => Self::Frames(Vec::new(), Cork::new(&worker.corks)),
             false => Self::Messages,
         }
     }
@@ -705,7 +720,7 @@ const HELD: usize = 4 * 1024;
 
 impl<I: AsyncWrite + Unpin> Watched<I> {
     fn holds(&self) -> bool {
-        matches!(&self.manner, Manner::Frames(held) if !held.is_empty())
+        matches!(&self.manner, Manner::Frames(held, _) if !held.is_empty())
     }
 
     /// Writes what is held, and some of these parts behind it.
@@ -718,7 +733,7 @@ impl<I: AsyncWrite + Unpin> Watched<I> {
             let mut stream = self.stream.lock();
             let stream = Pin::new(&mut *stream);
             let held = match &mut self.manner {
-                Manner::Frames(held) if !held.is_empty() => held,
+                Manner::Frames(held, _) if !held.is_empty() => held,
                 _ => {
                     let polled = match parts {
                         [one] => stream.poll_write(context, one),
@@ -762,7 +777,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if let Manner::Frames(held) = &mut this.manner
+        if let Manner::Frames(held, _) = &mut this.manner
             && held.len() + bytes.len() <= HELD
         {
             held.extend_from_slice(bytes);
@@ -773,6 +788,12 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if let Manner::Frames(held, cork) = &this.manner
+            && !held.is_empty()
+            && this.activity.requests.load(Ordering::Relaxed) >= MANY
+        {
+            std::task::ready!(cork.poll_drawn(context));
+        }
         std::task::ready!(this.poll_write_held(context))?;
         let polled = Pin::new(&mut *this.stream.lock()).poll_flush(context);
         if polled.is_ready() {

@@ -21,6 +21,10 @@ use crate::mutual::{Clients, Holder};
 /// The header that names a request, in the instance's log and the client's answer alike.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The headers that tell a client who answered.
+pub(crate) const INSTANCE: HeaderName = HeaderName::from_static("ward-instance");
+pub(crate) const RELEASE: HeaderName = HeaderName::from_static("ward-release");
+
 /// How much time is left for a request, in whole milliseconds: what an instance is told, and may pass on over its
 /// links.
 pub(crate) const EXPECTED_WITHIN: HeaderName =
@@ -49,7 +53,7 @@ fn check_method(parts: &Parts) -> Result<(), Failure> {
 
 /// `host:port` alone belongs to CONNECT (RFC 9112 section 3.2.3). Of `http://host#part` no path is left at all: it
 /// would be read as `/` here, and written as a request line of two words.
-fn check_target(uri: &Uri) -> Result<(), Failure> {
+pub(crate) fn check_target(uri: &Uri) -> Result<(), Failure> {
     let is_lost = |path: &PathAndQuery| path == "/" && *path != PathAndQuery::from_static("/");
     match uri.path_and_query() {
         Some(path) if !is_lost(path) => Ok(()),

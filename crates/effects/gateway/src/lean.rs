@@ -16,7 +16,7 @@
 //! does, so that no third reading of them exists; [`ask`] lets through less than the grammar allows.
 
 pub(crate) mod answer;
-mod ask;
+pub(crate) mod ask;
 pub(crate) mod body;
 mod exchange;
 #[cfg(fuzzing)]
@@ -24,11 +24,13 @@ pub(crate) mod fuzzing;
 mod line;
 mod spare;
 mod timer;
+mod way;
 
 use bytes::Bytes;
 
-pub(crate) use line::Line;
+pub(crate) use line::{Line, origin};
 pub(crate) use spare::{Dates, Spare};
+pub(crate) use way::{Own, Way};
 
 use crate::account::Account;
 use crate::clock;

@@ -34,7 +34,9 @@ mod clock;
 mod coming;
 mod connection;
 pub mod control;
+mod corks;
 mod course;
+mod deadlines;
 mod egress;
 mod exposition;
 mod extended;
@@ -93,6 +95,7 @@ mod upstream;
 mod websocket;
 mod worker;
 
+pub use admission::Origin;
 pub use limits::Limits;
 pub use origin::Balancers;
 pub use process::{Options, run};

@@ -13,6 +13,7 @@ mod delivering;
 mod finding;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+pub(crate) mod plain;
 mod racing;
 mod waiting;
 
@@ -137,10 +138,7 @@ pub(crate) async fn answer(
     });
     account.begins(response.status());
     let headers = response.headers_mut();
-    let mut id = id;
-    // Each is another one: HPACK would put them all in its table, and others out of it (RFC 7541 section 6.2.3).
-    id.set_sensitive(version == Version::HTTP_2);
-    headers.insert(head::REQUEST_ID, id);
+    sign(headers, id, version);
     if version == Version::HTTP_2 {
         headers.remove(CONNECTION);
     } else if worker.is_quitting() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -150,6 +148,13 @@ pub(crate) async fn answer(
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Tells the client how its request is called.
+fn sign(headers: &mut HeaderMap, mut id: HeaderValue, version: Version) {
+    // Each is another one: HPACK would put them all in its table, and others out of it (RFC 7541 section 6.2.3).
+    id.set_sensitive(version == Version::HTTP_2);
+    headers.insert(head::REQUEST_ID, id);
 }
 
 async fn forward(
@@ -456,7 +461,6 @@ impl<'a> Exchange<'a> {
         reuse: Reuse,
         body: Attempt,
     ) -> Result<Answered, Broken> {
-        let instance = Arc::clone(place.instance());
         if self.is_probe() {
             place.counts_as_probe();
         }
@@ -476,7 +480,7 @@ impl<'a> Exchange<'a> {
             Ok(response) => {
                 place.answered();
                 self.account.answered(&place);
-                let upload = Rc::clone(&self.upload);
+                let upload = Some(Rc::clone(&self.upload));
                 let leave = self.client.leave.clone();
                 Ok((
                     response,
@@ -487,27 +491,13 @@ impl<'a> Exchange<'a> {
                     },
                 ))
             }
-            Err(SendError::Cut) => Err(Broken::Perhaps(Failure::CUT)),
-            Err(SendError::Connect(error)) => Err(unreachable(&place, &error)),
-            Err(SendError::Stuck) => {
-                self.account.tries_not();
-                Err(Broken::Stuck)
-            }
-            Err(SendError::Unspoken) => {
-                place.failed();
-                Err(Broken::Final(Failure::UNSPOKEN))
-            }
             Err(SendError::Lost(_)) if self.upload.is_too_large() => {
                 Err(Broken::Final(Failure::TOO_LARGE))
             }
             Err(SendError::Lost(_)) if self.upload.is_broken() => {
                 Err(Broken::Final(Failure::BROKEN_BODY))
             }
-            Err(SendError::Lost(error)) => {
-                tracing::info!(env = %instance.env, instance = %instance.endpoint.instance, %error, "no answer");
-                place.failed();
-                Err(Broken::Perhaps(Failure::LOST))
-            }
+            Err(error) => Err(broken(error, &place, self.account)),
         }
     }
 
@@ -587,6 +577,28 @@ fn make_http2(request: &mut Request<Attempt>) {
         .build();
     if let Ok(absolute) = absolute {
         *request.uri_mut() = absolute;
+    }
+}
+
+/// What it means that there is no answer, where that is not the client's doing.
+fn broken(error: SendError, place: &Place, account: &Account) -> Broken {
+    match error {
+        SendError::Cut => Broken::Perhaps(Failure::CUT),
+        SendError::Connect(error) => unreachable(place, &error),
+        SendError::Stuck => {
+            account.tries_not();
+            Broken::Stuck
+        }
+        SendError::Unspoken => {
+            place.failed();
+            Broken::Final(Failure::UNSPOKEN)
+        }
+        SendError::Lost(error) => {
+            let instance = place.instance();
+            tracing::info!(env = %instance.env, instance = %instance.endpoint.instance, %error, "no answer");
+            place.failed();
+            Broken::Perhaps(Failure::LOST)
+        }
     }
 }
 

@@ -29,6 +29,8 @@ const NEAR: Duration = Duration::from_secs(5);
 pub(crate) enum Reply {
     /// A page of the gateway's own.
     Page(Full<Bytes>),
+    /// All that an instance has sent.
+    Whole(Full<Bytes>),
     /// What an instance sends.
     Stream(Box<Stream>),
 }
@@ -194,10 +196,19 @@ impl Pace {
 pub(crate) struct Held {
     /// The place on the instance.
     pub(crate) place: Rc<Place>,
-    /// The request's body, which an early answer may have overtaken.
-    pub(crate) upload: Rc<Upload>,
+    /// The request's body, which an early answer may have overtaken; `None` of a request without one.
+    pub(crate) upload: Option<Rc<Upload>>,
     /// Cancelled to let the client's connection take no further request.
     pub(crate) leave: CancellationToken,
+}
+
+impl Held {
+    /// The rest of the request is not wanted any more.
+    fn give_up(&self) {
+        if let Some(upload) = &self.upload {
+            upload.give_up();
+        }
+    }
 }
 
 impl Stream {
@@ -242,16 +253,16 @@ impl Stream {
             if late == Late::Instance {
                 held.place.failed();
             }
-            held.upload.give_up();
+            held.give_up();
         }
         Poll::Ready(Some(Err(Error::Late)))
     }
 
     fn complete(&mut self) {
         let Some(held) = self.held.take() else { return };
-        if held.upload.is_held_back() {
+        if let Some(upload) = held.upload.filter(|upload| upload.is_held_back()) {
             // The instance answered without asking for the body: nobody will send it.
-            held.upload.give_up();
+            upload.give_up();
         }
     }
 
@@ -287,7 +298,7 @@ impl Stream {
     /// Ends as the protocol does, and lets the instance know.
     fn end_early(&mut self) -> Option<Result<Frame<Bytes>, Error>> {
         if let Some(held) = self.held.take() {
-            held.upload.give_up();
+            held.give_up();
             if held.place.instance().parting.is_leaving() {
                 held.leave.cancel();
             }
@@ -303,7 +314,7 @@ impl Drop for Stream {
             self.complete();
         } else if let Some(held) = self.held.take() {
             // The client went away: the instance should stop working for it.
-            held.upload.give_up();
+            held.give_up();
         }
     }
 }
@@ -381,7 +392,7 @@ impl Body for Reply {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self.get_mut() {
-            Reply::Page(page) => Pin::new(page)
+            Reply::Page(page) | Reply::Whole(page) => Pin::new(page)
                 .poll_frame(context)
                 .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
             Reply::Stream(stream) => Pin::new(stream.as_mut()).poll_frame(context),
@@ -390,14 +401,14 @@ impl Body for Reply {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Reply::Page(page) => page.is_end_stream(),
+            Reply::Page(page) | Reply::Whole(page) => page.is_end_stream(),
             Reply::Stream(stream) => stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Reply::Page(page) => page.size_hint(),
+            Reply::Page(page) | Reply::Whole(page) => page.size_hint(),
             Reply::Stream(stream) => stream.size_hint(),
         }
     }

@@ -121,6 +121,11 @@ impl Sending {
         }
     }
 
+    /// What it was written into.
+    pub(crate) fn into_room(self) -> Vec<u8> {
+        self.lines
+    }
+
     /// Sends it from its beginning, where that can be done. `harmless`: a part of it may have been sent.
     pub(crate) fn begin_again(&mut self, harmless: Harmless) -> bool {
         let again = self.whole

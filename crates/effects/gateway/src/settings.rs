@@ -127,7 +127,11 @@ fn headers(
         let pinned = *name == "strict-transport-security" && local == Locality::Local;
         added && !pinned && !entry.headers.contains_key(*name)
     });
-    let standard = standard.map(|(name, value)| (*name, *value));
+    // What is there for ever needs no references counted, which all workers would count in one place.
+    let standard = standard.map(|(name, value)| {
+        let name = HeaderName::from_static(name);
+        Ok((name, HeaderValue::from_static(value)))
+    });
     let own = entry.headers.iter().filter(|(_, value)| !value.is_empty());
     let own = own.map(|(name, value)| (name.as_str(), value.as_str()));
     let header = |(name, value): (&str, &str)| {
@@ -141,7 +145,7 @@ fn headers(
             value.map_err(|_| "the value of one of its response headers is not one")?,
         ))
     };
-    standard.chain(own).map(header).collect()
+    standard.chain(own.map(header)).collect()
 }
 
 fn is_framing_said(headers: &HeaderMap) -> bool {

@@ -20,6 +20,8 @@ use crate::balance::Lots;
 use crate::calls::Calls;
 use crate::client;
 use crate::connection;
+use crate::corks::Corks;
+use crate::deadlines::Deadlines;
 use crate::egress;
 use crate::gate::Ports;
 use crate::journal::Journal;
@@ -159,6 +161,10 @@ pub(crate) struct Worker {
     pub(crate) spare: Spare,
     /// The time for answers.
     pub(crate) dates: Dates,
+    /// What waits to be written.
+    pub(crate) corks: Arc<Corks>,
+    /// Deadlines that are nearly never met.
+    pub(crate) deadlines: Rc<Deadlines>,
     phase: watch::Receiver<Phase>,
 }
 
@@ -167,13 +173,17 @@ impl Worker {
         let limits = Rc::new(shared.limits.clone());
         let phase = shared.phase.subscribe();
         let journal = Journal::new(&shared.tallies, shared.access.clone(), phase);
+        let deadlines: Rc<Deadlines> = Rc::default();
+        let kept = (Rc::clone(&limits), Rc::clone(&deadlines));
         Rc::new(Self {
             routing: Arc::clone(&shared.routing),
-            upstreams: Upstreams::new(Rc::clone(&limits), Rc::clone(&journal)),
+            upstreams: Upstreams::new(kept, Rc::clone(&journal)),
             lots: Lots::new(),
             phase: shared.phase.subscribe(),
             spare: Spare::default(),
             dates: Dates::default(),
+            corks: Arc::default(),
+            deadlines,
             journal,
             limits,
             shared,
@@ -240,6 +250,8 @@ pub(crate) async fn run(
     listen(&worker, listeners.https, Speak::Tls)?;
     tokio::task::spawn_local(sweep(Rc::clone(&worker)));
     tokio::task::spawn_local(Rc::clone(&worker.journal).keep_flushing());
+    tokio::task::spawn_local(Arc::clone(&worker.corks).draw());
+    tokio::task::spawn_local(Rc::clone(&worker.deadlines).look());
     if rank == Rank::First {
         tokio::task::spawn_local(probe::all(Rc::clone(&worker)));
     }

@@ -112,6 +112,20 @@ impl Repository {
         follows: &Follows,
         credentials: Option<&Credentials>,
     ) -> Result<()> {
+        self.fetch_newest(from, follows, credentials, 1).await
+    }
+
+    /// The same with so many of the newest commits.
+    ///
+    /// # Errors
+    /// [`Error`], as it says.
+    pub async fn fetch_newest(
+        &self,
+        from: &Address,
+        follows: &Follows,
+        credentials: Option<&Credentials>,
+        commits: usize,
+    ) -> Result<()> {
         self.unlock();
         let reference = follows.reference();
         let copied = reference.replacen("refs/", COPIES, 1);
@@ -120,7 +134,7 @@ impl Repository {
         let fetching = fetching.within(LONG).with(lent).args([
             "fetch",
             "--quiet",
-            "--depth=1",
+            &format!("--depth={commits}"),
             "--no-tags",
             "--prune",
             "--no-recurse-submodules",
@@ -168,6 +182,30 @@ impl Repository {
         let text = listing.text().await?;
         let tips = text.lines().filter_map(|line| tip(line, prefix));
         Ok(tips.filter(|tip| follows.names(&tip.reference)).collect())
+    }
+
+    /// The commits behind `tip` that none of `known` holds, by first parents, the oldest first; at most so many, the
+    /// newest.
+    ///
+    /// # Errors
+    /// [`Error`], as it says.
+    pub async fn behind(
+        &self,
+        tip: &CommitId,
+        known: &[CommitId],
+        most: usize,
+    ) -> Result<Vec<CommitId>> {
+        let listing = self.git(format!("list the commits behind {}", tip.short()));
+        let most = format!("--max-count={}", most + 1);
+        // What is known may be gone from here.
+        let listing = listing.args(["rev-list", "--first-parent", "--ignore-missing", &most]);
+        let listing = listing.args([tip.as_str(), "--not"]);
+        let listing = listing.args(known.iter().map(CommitId::as_str));
+        let text = listing.text().await?;
+        let all = text.lines().filter_map(|line| CommitId::parse(line).ok());
+        let mut behind: Vec<CommitId> = all.filter(|id| id != tip).collect();
+        behind.reverse();
+        Ok(behind)
     }
 
     /// What is known of a commit.

@@ -157,6 +157,44 @@ async fn a_copy_follows_a_branch_and_keeps_what_is_needed() {
 }
 
 #[tokio::test]
+async fn what_came_behind_a_tip_is_found_by_first_parents_the_oldest_first() {
+    let work = Work::new();
+    let first = work.commit("ward.toml", "one");
+    let (_dir, copy) = copy();
+    copy.make().await.unwrap();
+    let from = address(work.path());
+    copy.fetch(&from, &branch(), None).await.unwrap();
+    let second = work.commit("ward.toml", "two");
+    work.git(&["checkout", "-q", "-b", "side"]);
+    work.commit("side.toml", "of another branch");
+    work.git(&["checkout", "-q", "main"]);
+    let third = work.commit("ward.toml", "three");
+    work.git(&["merge", "-q", "--no-ff", "-m", "merged", "side"]);
+    copy.fetch_newest(&from, &branch(), None, 21).await.unwrap();
+    let tips = copy.tips(&branch(), Commits::Copied).await.unwrap();
+    let tip = &tips[0].commit;
+    let behind = |known: Vec<CommitId>, most| {
+        let copy = &copy;
+        async move { copy.behind(tip, &known, most).await.unwrap() }
+    };
+    assert_eq!(
+        behind(vec![first.clone()], 20).await,
+        [second.clone(), third.clone()]
+    );
+    assert_eq!(
+        behind(vec![first.clone()], 1).await,
+        std::slice::from_ref(&third)
+    );
+    let gone = CommitId::parse(&"7".repeat(40)).unwrap();
+    assert_eq!(
+        behind(vec![gone, second], 20).await,
+        std::slice::from_ref(&third)
+    );
+    assert_eq!(behind(vec![tip.clone()], 20).await, []);
+    assert_eq!(behind(vec![third], 20).await, []);
+}
+
+#[tokio::test]
 async fn tags_are_found_by_their_pattern_in_the_order_of_their_time() {
     let work = Work::new();
     let mut ids = Vec::new();

@@ -13,24 +13,27 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-use ward_server::{Actor, Control, Direction, Keys, LogQuery, Purged, Refusal, RefusalKind};
+use ward_server::{
+    Actor, Control, Direction, Keys, LogQuery, Purged, Refusal, RefusalKind, Sought,
+};
 use ward_types::changes::{CarryOutRequest, EnvDiffView, PlanRequest};
 use ward_types::environments::{
     CreateRequest, DeleteRequest, EnvironmentDetail, EnvironmentsView, ExtendRequest, NapRequest,
 };
-use ward_types::id::{EnvId, Name, PipelineRunId};
+use ward_types::id::{DeploymentId, EnvId, Name, PipelineRunId, ReleaseId};
 use ward_types::run::{Run, RunRequest, RunsView, StopRequest};
 use ward_types::secrets::SecretName;
 use ward_types::source::KeptBuild;
+use ward_types::time::Timestamp;
 use ward_types::view::{
     AddSource, AddedSource, AuditView, BackupRequest, BackupsView, BuildRequest, CancelRequest,
     ConfigRequest, ConfigVersion, ConfigView, DeleteVolumeRequest, DeployRequest, DeploymentDetail,
     DeploymentQuery, DownRequest, EachRequest, ErrorView, EventsView, ExecRequest, ExecTarget,
     HandedOver, KeptDeployRequest, MaintenanceAnswer, MaintenanceRequest, PipelineRequest,
     PipelineRunView, PolicyRequest, PolicyView, PromoteRequest, PushedRequest, RekeyRequest,
-    RekeyView, ReleaseView, RemoveSource, RestoreRequest, RollbackRequest, RotateRequest,
-    SecretRequest, SecretVersionView, SecretsView, SetToken, SourceView, StatusView, SteerRequest,
-    SyncRequest, TrafficView, VolumesView, VoteRequest, WaiveRequest,
+    RekeyView, ReleaseDetail, ReleaseView, RemoveSource, RestoreRequest, RollbackRequest,
+    RotateRequest, SecretRequest, SecretVersionView, SecretsView, SetToken, SourceView, StatusView,
+    SteerRequest, SyncRequest, TrafficView, VolumesView, VoteRequest, WaiveRequest,
 };
 
 /// A plan holds two releases whole, as text in a text.
@@ -63,6 +66,7 @@ pub fn router(control: Control) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/releases", get(releases))
+        .route("/v1/releases/show", get(release))
         .route("/v1/deploy", post(deploy))
         .route("/v1/deploy/each", post(deploy_each))
         .route("/v1/promote", post(promote))
@@ -168,6 +172,11 @@ struct EventsQuery {
     limit: Option<usize>,
     #[serde(default)]
     follow: bool,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    by: Option<String>,
+    release: Option<ReleaseId>,
+    deployment: Option<DeploymentId>,
 }
 
 async fn status(
@@ -191,7 +200,21 @@ async fn releases(
     Query(query): Query<OfEnv>,
 ) -> Answer<Vec<ReleaseView>> {
     let env = control.environment(query.env.as_ref())?;
-    Ok(Json(control.releases(&env)))
+    Ok(Json(control.releases(&env)?))
+}
+
+#[derive(Deserialize)]
+struct OneRelease {
+    env: Option<EnvId>,
+    release: ReleaseId,
+}
+
+async fn release(
+    State(control): State<Control>,
+    Query(query): Query<OneRelease>,
+) -> Answer<ReleaseDetail> {
+    let env = control.environment(query.env.as_ref())?;
+    Ok(Json(control.release(&env, query.release)?))
 }
 
 async fn deploy(
@@ -626,16 +649,20 @@ async fn events(
     Query(query): Query<EventsQuery>,
 ) -> Result<Response, Refused> {
     let after = query.after;
+    let sought = Sought {
+        env: query.env,
+        since: query.since,
+        until: query.until,
+        by: query.by,
+        release: query.release,
+        deployment: query.deployment,
+    };
     if query.follow {
         let (sender, receiver) = mpsc::channel(64);
-        tokio::spawn(async move {
-            control
-                .follow_events(after, query.env.as_ref(), sender)
-                .await
-        });
+        tokio::spawn(async move { control.follow_events(after, &sought, sender).await });
         return Ok(lines(receiver));
     }
-    let records = control.events(after, query.env.as_ref(), query.limit.unwrap_or(100))?;
+    let records = control.sought_events(after, &sought, query.limit.unwrap_or(100))?;
     Ok(Json(EventsView { records }).into_response())
 }
 

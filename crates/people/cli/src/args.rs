@@ -24,7 +24,9 @@ pub(crate) use self::deploying::{
     Promote, Steered, Up, Vote,
 };
 pub(crate) use self::environments::{Env, EnvDiff, Extend, Made, Nap};
-pub(crate) use self::looking::{Audit, Check, Events, Logs, Status, Top, Trust};
+pub(crate) use self::looking::{
+    Audit, Check, Events, Logs, OneRelease, Releases, Status, Top, Trust,
+};
 pub(crate) use self::processes::{Addresses, ForGateway, Serve, Switch, Traceparent, Upgrade};
 pub(crate) use self::running::{AskedRun, Db, Exec, Job, Restore, Run};
 use self::running::{EXEC_ENDS, EXEC_USAGE, RUN_ENDS, RUN_USAGE};
@@ -127,8 +129,8 @@ pub(crate) enum Command {
     /// Set, list and rotate secrets, whose values are shown to nobody
     #[command(subcommand)]
     Secret(Secret),
-    /// List the releases of an environment, newest first
-    Releases(OfEnv),
+    /// List the releases of an environment, newest first, or show one
+    Releases(Releases),
     /// Show what runs, and what Ward is waiting for
     Status(Status),
     /// Show the output of instances, or the requests that the gateway served

@@ -4,6 +4,7 @@ use owo_colors::{OwoColorize, Style};
 use ward_types::changes::{
     Change, ChangeKind, CostChange, Drift, EnvDiffView, Outcome, PlanView, Side, Summary,
 };
+use ward_types::id::ReleaseId;
 
 use crate::hints;
 use crate::printer::{Printer, ways_out};
@@ -89,6 +90,29 @@ fn line(change: &Change, name: &str, values: &str) -> String {
         name.trim_end_matches(|_: char| values.is_empty() && name.ends_with(' ')),
         means.dimmed()
     )
+}
+
+/// More than so many lines nobody reads while a release goes back.
+const MOST_DROPPED: usize = 12;
+
+/// What a release that takes over does not have of what serves.
+pub(crate) fn dropped(
+    (from, to): (ReleaseId, ReleaseId),
+    changes: &[Change],
+    rules: Option<&str>,
+) -> Vec<String> {
+    let mut told = Vec::new();
+    if !changes.is_empty() {
+        told.push(format!("{to} does not have all that {from} has:"));
+        let lines = lines(changes);
+        let more = lines.len().saturating_sub(MOST_DROPPED);
+        told.extend(lines.into_iter().take(MOST_DROPPED));
+        if more > 0 {
+            told.push(format!("  and {more} lines more; `--output json` has all"));
+        }
+    }
+    told.extend(rules.map(str::to_owned));
+    told
 }
 
 /// How many there are, in a sentence.
@@ -219,13 +243,35 @@ pub(crate) fn env_diff(printer: &Printer, diff: &EnvDiffView) {
         ));
     }
     cost(printer, &diff.cost);
-    let aside = diff
-        .aside
-        .iter()
-        .filter(|change| change.path != "environment");
-    match aside.count() {
-        0 => {}
-        1 => printer.say("set aside: 1 host"),
-        hosts => printer.say(&format!("set aside: {hosts} hosts")),
+    if let Some(aside) = set_aside(&diff.aside) {
+        printer.say(&format!("set aside: {aside}"));
     }
+}
+
+/// What two environments have of their own, but for their names.
+fn set_aside(aside: &[Change]) -> Option<String> {
+    let many = |of: fn(&str) -> bool, one: &str, several: &str| {
+        let count = aside.iter().filter(|change| of(&change.path)).count();
+        match count {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            many => Some(format!("{many} {several}")),
+        }
+    };
+    let parts = [
+        many(|path| path.ends_with("].host"), "host", "hosts"),
+        many(
+            |path| path.ends_with(".version"),
+            "version of a secret",
+            "versions of secrets",
+        ),
+        many(
+            |path| path == "configuration",
+            "version of the configuration",
+            "versions of the configuration",
+        ),
+        many(|path| path == "environment.seed", "seed", "seeds"),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }

@@ -51,6 +51,7 @@ pub(crate) fn of(progress: &Progress, env: Option<&EnvId>) -> Progress {
         | Progress::Mistakes { .. }
         | Progress::Planned { .. }
         | Progress::Forbidden { .. }
+        | Progress::Drops { .. }
         | Progress::Built { .. }
         | Progress::Environment { .. } => {}
     }

@@ -9,6 +9,7 @@ mod commands;
 mod dotenv;
 mod env;
 mod exec;
+mod full;
 mod hints;
 mod home;
 mod layout;

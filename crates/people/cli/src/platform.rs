@@ -14,6 +14,7 @@ use ward_types::view::{ServerView, StatusView};
 use crate::args::Addresses;
 use crate::commands::Trouble;
 use crate::commands::processes::TAKEN;
+use crate::full;
 use crate::printer::Printer;
 
 /// How long a server may take from its start to its first answer.
@@ -122,14 +123,15 @@ pub(crate) enum Launch<'a> {
     Other(&'a Path),
 }
 
-fn start(home: &Path, set: &Settings<'_>, launch: Launch<'_>) -> Result<Child, Trouble> {
+/// A server that was started, and how long its log was before.
+struct Started {
+    process: Child,
+    log: u64,
+}
+
+fn start(home: &Path, set: &Settings<'_>, launch: Launch<'_>) -> Result<Started, Trouble> {
     let addresses = set.addresses;
-    let broken = |what: &str, error: std::io::Error| {
-        Trouble::failure(
-            format!("{what} {}: {error}", home.display()),
-            Some("is the folder writable?".to_owned()),
-        )
-    };
+    let broken = |what: &str, error: std::io::Error| full::trouble(what, home, &error);
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -140,6 +142,7 @@ fn start(home: &Path, set: &Settings<'_>, launch: Launch<'_>) -> Result<Child, T
         .append(true)
         .open(home.join("server.log"))
         .map_err(|error| broken("cannot write a log in", error))?;
+    let before = log.metadata().map_or(0, |log| log.len());
     let exe = match launch {
         Launch::Other(path) => path.to_owned(),
         Launch::Own | Launch::Upgrade { .. } => std::env::current_exe()
@@ -156,7 +159,7 @@ fn start(home: &Path, set: &Settings<'_>, launch: Launch<'_>) -> Result<Child, T
         let said_anew = std::env::var_os(name).is_some();
         !said_anew || matches!(launch, Launch::Other(_))
     });
-    Command::new(exe)
+    let process = Command::new(exe)
         .envs(variables.map(|(name, value)| (name, value.expose())))
         .arg("serve")
         .args(upgrade)
@@ -174,7 +177,11 @@ fn start(home: &Path, set: &Settings<'_>, launch: Launch<'_>) -> Result<Child, T
         .stderr(log)
         .process_group(0) // Ctrl-C in this terminal is not meant for the server.
         .spawn()
-        .map_err(|error| broken("cannot start the server for", error))
+        .map_err(|error| broken("cannot start the server for", error))?;
+    Ok(Started {
+        process,
+        log: before,
+    })
 }
 
 /// What a server is started with.
@@ -196,26 +203,26 @@ pub(crate) async fn started(
     launch: Launch<'_>,
 ) -> Result<ServerView, Trouble> {
     let deadline = tokio::time::Instant::now() + START_TIMEOUT;
-    let mut child = start(home, set, launch)?;
+    let mut server = start(home, set, launch)?;
     loop {
         match client.get::<StatusView>("/v1/status").await {
             Ok(status) => return Ok(status.server),
             Err(ClientError::NotRunning { .. }) => {}
             Err(other) => return Err(other.into()),
         }
-        let ended = child.try_wait().ok().flatten();
+        let ended = server.process.try_wait().ok().flatten();
         if tokio::time::Instant::now() > deadline {
-            return Err(last_words(home, ended.is_some()));
+            return Err(last_words(home, server.log, ended.is_some()));
         }
         match ended.map(|status| status.code()) {
             None => tokio::time::sleep(AGAIN).await,
             Some(Some(code)) if code == i32::from(TAKEN) => {
-                if let Some(server) = another(client).await {
-                    return Ok(server);
+                if let Some(other) = another(client).await {
+                    return Ok(other);
                 }
-                child = start(home, set, launch)?;
+                server = start(home, set, launch)?;
             }
-            Some(_) => return Err(last_words(home, true)),
+            Some(_) => return Err(last_words(home, server.log, true)),
         }
     }
 }
@@ -231,8 +238,13 @@ async fn another(client: &Client) -> Option<ServerView> {
     None
 }
 
-fn last_words(home: &Path, ended: bool) -> Trouble {
-    let log = fs::read_to_string(home.join("server.log")).unwrap_or_default();
+/// What a server said last, behind what was in its log before.
+fn last_words(home: &Path, before: u64, ended: bool) -> Trouble {
+    let log = fs::read(home.join("server.log")).unwrap_or_default();
+    let own = usize::try_from(before)
+        .ok()
+        .and_then(|before| log.get(before..));
+    let log = String::from_utf8_lossy(own.unwrap_or(&log)).into_owned();
     let lines: Vec<&str> = log.lines().rev().take(12).collect();
     let words: Vec<&str> = lines.into_iter().rev().collect();
     let what = if ended {
@@ -241,6 +253,21 @@ fn last_words(home: &Path, ended: bool) -> Trouble {
         "the server does not answer"
     };
     let reason = words.last().and_then(|last| last.strip_prefix("error: "));
+    if let Some(left) = full::left(home) {
+        // It could not write down why, or only a part of it.
+        let what = if ended {
+            "the server did not start"
+        } else {
+            what
+        };
+        let home_is = format!(
+            "the disk of {} is full ({left} bytes are left)",
+            home.display()
+        );
+        let why = reason.map_or(String::new(), |reason| format!("; {reason}"));
+        let message = format!("{what}: {home_is}{why}");
+        return Trouble::failure(message, Some(full::hint(home)));
+    }
     let message = match (reason, words.is_empty()) {
         (Some(reason), _) if ended => format!("the server did not start: {reason}"),
         (_, true) => what.to_owned(),

@@ -225,6 +225,16 @@ impl Printer {
             }
             Progress::Failed { message, hint } => self.error(message, hint.as_deref()),
             Progress::Warning { message, hint } => self.warning(message, hint),
+            Progress::Drops {
+                from,
+                to,
+                changes,
+                rules,
+            } => {
+                for line in changes::dropped((*from, *to), changes, rules.as_deref()) {
+                    self.say(&line);
+                }
+            }
             Progress::Planned { plan, rendered, .. } => changes::plan(self, plan, rendered),
             Progress::Forbidden {
                 env,
@@ -374,6 +384,7 @@ fn ending(progress: &Progress) -> Option<Status> {
         | Progress::Environment { .. }
         | Progress::Output { .. }
         | Progress::Waiting { .. }
+        | Progress::Drops { .. }
         | Progress::Warning { .. } => None,
     }
 }

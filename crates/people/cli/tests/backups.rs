@@ -232,6 +232,8 @@ fn two_restores_at_once_both_get_what_the_backup_holds() {
     let ward = Ward::new();
     stack(&ward, DAILY);
     ward.up();
+    // The first is due at once.
+    becomes(&ward, 1, "restored");
     psql(&ward, "shop/dev", "create table patient (n int)");
     psql(&ward, "shop/dev", "insert into patient values (7)");
     ward.ok(&["db", "backup", "--env", "shop/dev"]);

@@ -188,7 +188,7 @@ fn an_environment_ends_when_its_time_is_over_and_can_be_made_again() {
             .contains("lasts until somebody deletes it")
     );
     assert!(
-        ward.ok(&["env", "extend", "demo", "--ttl", "2s"])
+        ward.ok(&["env", "extend", "demo", "--ttl", "2s", "--yes"])
             .contains("ends ")
     );
     eventually("it is gone", || is_deleted(&ward, "demo"));
@@ -225,7 +225,7 @@ fn p4_the_end_is_kept_whoever_dies_meanwhile() {
     ward.stack(&answer("one"), &format!("stop_timeout = \"1s\"\n{TWO}"));
     ward.ok(&["deploy", "--env", "prod"]);
     copy(&ward, &["--ttl", "1h"]);
-    ward.ok(&["env", "extend", "demo", "--ttl", "3s"]);
+    ward.ok(&["env", "extend", "demo", "--ttl", "3s", "--yes"]);
     let end = shown(&ward, "demo")["expires"]["at"].as_u64().unwrap();
     kill9(ward.server_pid());
     let now = || u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap();
@@ -292,7 +292,16 @@ fn the_end_is_told_before() {
     copy(&ward, &["--ttl", "1h"]);
     let soon = ward.run(&["deploy", "--env", "demo"]);
     assert!(!soon.stderr().contains("warning"), "{soon:?}");
-    ward.ok(&["env", "extend", "demo", "--ttl", "1m"]);
+    ward.run(&["env", "extend", "demo", "--ttl", "1m"]).fails(
+        1,
+        &[
+            "shop/demo would end on ",
+            "its data and its backups with it; now it ends on ",
+            "no terminal to ask at",
+            "--yes",
+        ],
+    );
+    ward.ok(&["env", "extend", "demo", "--ttl", "1m", "--yes"]);
     let near = || {
         ward.ok(&["events", "--env", "demo"])
             .contains("its end is near")
@@ -410,6 +419,8 @@ fn what_must_keep_its_data_is_given_no_end() {
         "ward policy waive",
     ];
     ward.run(&["env", "extend", "prod", "--ttl", "1h"])
+        .fails(1, &["it has no end now", "no terminal to ask at"]);
+    ward.run(&["env", "extend", "prod", "--ttl", "1h", "--yes"])
         .fails(1, &refused);
     ward.run(&["env", "delete", "prod", "--yes"])
         .fails(1, &refused);
@@ -421,6 +432,36 @@ fn what_must_keep_its_data_is_given_no_end() {
     let soon = soon.strftime("%Y-%m-%d").to_string();
     let waive = ["policy", "waive", "database_removed", "--env", "prod"];
     ward.ok(&[&waive[..], &["--until", &soon, "--why", "the test is over"]].concat());
+}
+
+/// What a job does in the world it does once: in the original.
+#[test]
+fn a_copy_runs_no_job_by_itself_unless_the_job_says_so() {
+    let ward = Ward::new();
+    let job = |name: &str, more: &str| {
+        format!(
+            "[job.{name}]\nservice = \"web\"\ncommand = [\"/bin/true\"]\nschedule = \"0 2 1 * *\"\n{more}"
+        )
+    };
+    let jobs = [job("mail", ""), job("tidy", "copies = true\n")].concat();
+    ward.stack(&answer("one"), &format!("{jobs}{TWO}"));
+    ward.ok(&["deploy", "--env", "prod"]);
+    copy(&ward, &[]);
+    let next = |env: &str| -> Vec<(String, bool)> {
+        let list = ward.ok(&["job", "list", "--env", env, "--output", "json"]);
+        let list: Vec<Value> = serde_json::from_str(&list).unwrap();
+        let next = list.iter().map(|job| {
+            let name = job["name"].as_str().unwrap().to_owned();
+            (name, job["next"].is_u64())
+        });
+        next.collect()
+    };
+    let both = |mail| vec![("mail".to_owned(), mail), ("tidy".to_owned(), true)];
+    assert_eq!((next("prod"), next("demo")), (both(true), both(false)));
+    // A deploy of the copy changes nothing of that, and by hand it runs.
+    ward.ok(&["deploy", "--env", "demo", "--force"]);
+    assert_eq!(next("demo"), both(false));
+    assert_eq!(ward.run(&["job", "run", "mail", "--env", "demo"]).code(), 0);
 }
 
 #[test]

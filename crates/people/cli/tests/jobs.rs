@@ -157,6 +157,91 @@ fn a_job_is_run_when_it_is_due() {
     assert_eq!(run["by"], "ward");
 }
 
+/// Milliseconds since 1970.
+fn clock() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    u64::try_from(now.unwrap().as_millis()).unwrap()
+}
+
+/// A minute comes while the server is dead, and is long over when there is one again.
+#[test]
+fn p4_what_was_due_while_no_server_ran_is_made_up_for_or_left_out_and_both_are_in_the_log() {
+    // The server is killed in time also where the machine is slow.
+    let minute = (clock() + 30_000).div_ceil(60_000);
+    let at_minute = format!("{} {} * * *", minute % 60, minute / 60 % 24);
+    let job = |name: &str, schedule: &str, program: &str, rule: &str| {
+        format!(
+            "[job.{name}]\nservice = \"web\"\ncommand = [{program}]\nschedule = \"{schedule}\"\n{rule}\n"
+        )
+    };
+    let quick = "\"/bin/true\"";
+    let jobs = [
+        job("made-up", &at_minute, quick, "missed = \"run\""),
+        job("left-out", &at_minute, quick, "missed = \"skip\""),
+        job(
+            "busy",
+            "* * * * *",
+            "\"/bin/sleep\", \"600\"",
+            "overlap = \"skip\"",
+        ),
+    ];
+    let ward = up(&jobs.concat());
+    // Or its schedule has begun it a moment ago.
+    ward.run(&["job", "run", "busy", "--no-wait"]);
+    kill9(ward.server_pid());
+    let due = minute * 60_000;
+    assert!(clock() < due, "the server was to be killed before");
+    // What is more than a minute late was missed.
+    let limit = std::time::Duration::from_secs(200);
+    assert!(support::poll(limit, || clock() > due + 62_000));
+    ward.ok(&["up", "--platform"]);
+    let of = |name: &str| {
+        let runs = history(&ward).into_iter();
+        runs.filter(|run| run["job"] == name).collect::<Vec<_>>()
+    };
+    eventually("the job is made up for", || {
+        of("made-up").iter().any(|run| run["open"] == false)
+    });
+    let [made_up] = &of("made-up")[..] else {
+        panic!("{:?}", history(&ward));
+    };
+    assert_eq!(
+        (&made_up["due"], &made_up["by"]),
+        (&due.into(), &"ward".into())
+    );
+    assert!(
+        made_up["requested"].as_u64().unwrap() > due + 60_000,
+        "{made_up}"
+    );
+    assert_eq!(
+        (of("left-out").len(), of("busy").len()),
+        (0, 1),
+        "{:?}",
+        history(&ward)
+    );
+    let events = ward.ok(&["events", "-n", "1000"]);
+    let about = |name: &str| {
+        let lines = events.lines();
+        let of =
+            lines.filter(|line| line.contains(&format!("job {name}")) && line.contains("left out"));
+        of.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let [missed] = &about("left-out")[..] else {
+        panic!("{events}");
+    };
+    assert!(missed.contains("it was missed"), "{missed}");
+    assert!(about("made-up").is_empty(), "{events}");
+    let busy = about("busy");
+    assert!(
+        !busy.is_empty() && busy.iter().all(|line| line.contains("goes on")),
+        "{events}"
+    );
+    // Nothing of it is found out a second time.
+    kill9(ward.server_pid());
+    ward.ok(&["up", "--platform"]);
+    assert_eq!((of("made-up").len(), of("left-out").len()), (1, 0));
+}
+
 #[test]
 fn a_time_zone_that_is_not_there_changes_nothing() {
     let ward = up("");

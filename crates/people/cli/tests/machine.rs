@@ -258,6 +258,35 @@ fn a_disk_that_has_no_room_to_unpack_an_image() {
     }
 }
 
+#[test]
+fn a_disk_that_is_full_when_the_platform_starts() {
+    let Some(disk) = small_disk("a_disk_that_is_full_when_the_platform_starts") else {
+        return;
+    };
+    let ward = Ward::new();
+    ward.stack(GOOD, "");
+    let full = format!("the disk of {} is full", ward.home().display());
+    let room = format!("make room on the disk of {}", ward.home().display());
+    // One that never ran, one that ran before, and one whose instances serve.
+    for number in 0..3 {
+        let filler = Filler::all_but(&disk, 0);
+        let says = ["the server did not start", &full, "bytes are left", &room];
+        ward.run(&["up", "--platform"]).fails(1, &says);
+        // In the foreground it says so by itself.
+        ward.run(&["serve"]).fails(1, &[&room]);
+        drop(filler);
+        match number {
+            0 => drop(ward.ok(&["up", "--platform"])),
+            1 => drop(ward.up()),
+            _ => break,
+        }
+        kill9(ward.server_pid());
+    }
+    ward.ok(&["up", "--platform"]);
+    serves(&ward, "good");
+    assert!(ward.ok(&["audit", "verify"]).contains("none altered"));
+}
+
 /// Runs SQL in the database of `prod`.
 fn sql(ward: &Ward, statement: &str) {
     let arguments = [

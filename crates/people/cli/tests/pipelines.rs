@@ -132,6 +132,105 @@ fn a_build_goes_from_stage_to_stage_when_its_checks_are_passed() {
 }
 
 #[test]
+fn one_question_tells_who_brought_a_release_from_what_past_whom_and_why() {
+    if !is_root() {
+        println!("skipped: the role is root's");
+        return;
+    }
+    let ward = Ward::new();
+    let gate = "[pipeline.delivery.gate.prod]\nsoak = \"1h\"\n";
+    let approved = approved("\"uid:0\"", "anybody");
+    declare(&ward, "good", &format!("{approved}{gate}"));
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    let why = ["pipeline", "run", "delivery", &dir, "--why", "CR-4711"];
+    ward.ok(&why);
+    ward.ok(&["pipeline", "approve", "p1", "--why", "seen in qa"]);
+    comes_to(&ward, "p1", "soaking");
+    // Said again it lets nothing pass, and is not recorded.
+    let again = ward.run(&["pipeline", "approve", "p1", "--why", "again"]);
+    again.success();
+    assert!(
+        again
+            .stderr()
+            .contains("p1 was approved already, behind shop/qa by uid:0")
+            && again.stderr().contains("nothing was recorded"),
+        "{again:?}"
+    );
+    let run = shown(&ward, "p1");
+    assert_eq!(run["votes"].as_array().unwrap().len(), 1, "{run:#}");
+    assert_eq!(run["why"], "CR-4711");
+    assert!(run["votes"][0]["at"].as_u64().unwrap() > 0, "{run:#}");
+    let detail = ward.ok(&["pipeline", "show", "p1"]);
+    assert!(
+        detail.contains("“CR-4711”") && detail.contains("approved behind qa by uid:0"),
+        "{detail}"
+    );
+
+    let listed = ward.ok(&["releases", "--env", "prod"]);
+    assert!(listed.contains("p1, approved by uid:0"), "{listed}");
+    let one = ["releases", "show", "r1", "--env", "prod"];
+    let text = ward.ok(&one);
+    for says in [
+        "r1 of shop/prod   serves",
+        "1.0.1, the build of shop/qa r1",
+        "p1 of delivery, begun by uid:0",
+        "“CR-4711”",
+        "approved behind qa by uid:0",
+        "“seen in qa”",
+        "d1 (deploy) asked for by uid:0",
+        "succeeded on",
+    ] {
+        assert!(text.contains(says), "{says}: {text}");
+    }
+    let json = ward.ok(&[&one[..], &["--output", "json"]].concat());
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["release"]["approved"][0]["why"], "seen in qa");
+    assert_eq!(json["release"]["run"], 1);
+    // Its events are those that say so.
+    let all = ward.ok(&["events", "-n", "1000", "--output", "json"]);
+    let all: Vec<Value> = all
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let proved = json["events"].as_array().unwrap();
+    let kinds = all.iter().filter(|one| proved.contains(&one["seq"]));
+    let kinds: Vec<&str> = kinds
+        .map(|one| one["event"]["kind"].as_str().unwrap())
+        .collect();
+    for kind in [
+        "pipeline_began",
+        "pipeline_voted",
+        "release_recorded",
+        "deployment_queued",
+        "deployment_moved",
+    ] {
+        assert!(kinds.contains(&kind), "{kind}: {kinds:?}");
+    }
+    ward.run(&["releases", "show", "r9", "--env", "prod"])
+        .fails(1, &["shop/prod has no release r9", "ward events"]);
+
+    let shown = ward.ok(&["deployment", "show", "d1", "--env", "prod"]);
+    assert!(
+        shown.contains("p1 of the pipeline delivery") && shown.contains("ended at"),
+        "{shown}"
+    );
+    let about = |more: &[&str]| ward.ok(&[&["events", "--env", "prod"][..], more].concat());
+    let of_release = about(&["--release", "r1"]);
+    assert!(
+        of_release.contains("release r1 recorded") && of_release.contains("d1 succeeded"),
+        "{of_release}"
+    );
+    assert!(about(&["--deployment", "d1", "--by", "ward"]).contains("d1 succeeded"));
+    assert_eq!(about(&["--by", "nobody"]), "");
+    assert_eq!(about(&["--until", "2020-01-01"]), "");
+    assert!(about(&["--since", "10m"]).contains("release r1 recorded"));
+    ward.run(&["events", "--since", "soon"])
+        .fails(2, &["`soon` is not a moment"]);
+    ward.ok(&["pipeline", "reject", "p1"]);
+    comes_to(&ward, "p1", "ended");
+}
+
+#[test]
 fn p4_a_run_goes_on_by_itself_when_ward_was_killed() {
     let ward = Ward::new();
     let soaks = "[pipeline.delivery.gate.prod]
@@ -415,4 +514,170 @@ fn only_a_second_person_with_the_role_lets_it_pass_and_each_word_is_recorded() {
     assert!(second.status.success(), "{second:?}");
     comes_to(&ward, "p2", "ended");
     assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+}
+
+/// The pipeline's environments, where what prod gets has to pass a rule.
+fn ruled(ward: &Ward, answer: &str, rule: &str, gates: &str) {
+    declare(ward, answer, gates);
+    let text = fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    let prod = "[environment.prod]\n";
+    ward.write("ward.toml", &text.replace(prod, &format!("{prod}{rule}\n")));
+}
+
+#[test]
+fn where_the_policy_asks_for_a_pipeline_nothing_goes_around_its_gates() {
+    let ward = Ward::new();
+    let rule = "policy.pipeline = \"deny\"";
+    let deploy = |env: &str| ward.run(&["deploy", "--env", env]);
+    let around = "shop/prod would get a build that has not passed the gates before it";
+    ruled(&ward, "good", rule, CHECKED);
+    deploy("prod").fails(
+        1,
+        &[
+            around,
+            "(pipeline: ",
+            "ward.toml:",
+            "expected `ward pipeline run delivery`",
+        ],
+    );
+    let plan = ward.run(&["plan", "--env", "prod", "--out", "plan.json"]);
+    assert!(
+        plan.code() == 1 && format!("{plan:?}").contains(around),
+        "{plan:?}"
+    );
+    let file = ward.dir().join("plan.json");
+    ward.run(&["deploy", "--plan", file.to_str().unwrap()])
+        .fails(1, &[around]);
+    deploy("dev").success();
+    ward.run(&["promote", "--from", "dev", "--to", "prod"])
+        .fails(1, &["prod"]);
+    assert_eq!(answers(&ward, "prod"), None);
+    run(&ward).success();
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+    // What was let through may have other values, and may come there in every way.
+    ward.ok(&["config", "set", "A=1", "--env", "prod"]);
+    ward.ok(&["rollback", "--env", "prod"]);
+    ward.ok(&["rollforward", "--env", "prod"]);
+    ward.ok(&["deploy", "--env", "prod", "--force"]);
+    let shown = ward.ok(&["policy", "show", "--env", "prod"]);
+    assert!(shown.contains("pipeline"), "{shown}");
+
+    // Whoever takes the rule out of the file does not get past it, and past the installation's no stack file gets.
+    ruled(&ward, "edited", "", CHECKED);
+    deploy("prod").fails(1, &[around]);
+    fs::write(
+        ward.home().join("policy.toml"),
+        format!("[environment.prod]\n{rule}\n"),
+    )
+    .unwrap();
+    deploy("prod").fails(1, &[around]);
+    let waive = ["policy", "waive", "pipeline", "--env", "prod"];
+    ward.ok(&[&waive[..], &["--until", "1h", "--why", "it is down"]].concat());
+    let urgent = deploy("prod");
+    assert!(urgent.stderr().contains("it is down"), "{urgent:?}");
+    urgent.success();
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("edited"));
+    ward.ok(&["policy", "enforce", "pipeline", "--env", "prod"]);
+    ruled(&ward, "bad", "", CHECKED);
+    run(&ward).fails(1, &["the check of shop/dev was not passed"]);
+    deploy("prod").fails(1, &[around, "installation's policy of prod forbids it"]);
+    // A copy has what serves where it comes from.
+    fs::write(ward.home().join("policy.toml"), rule).unwrap();
+    ward.ok(&["env", "create", "demo", "--from", "prod"]);
+    ward.ok(&["config", "set", "B=1", "--env", "demo"]);
+}
+
+#[test]
+fn where_the_policy_asks_for_a_second_person_the_author_is_none() {
+    if !is_root() {
+        println!("skipped: who is not root cannot be two people");
+        return;
+    }
+    let ward = Ward::of_user(AUTHOR);
+    let people = tempfile::TempDir::new().unwrap();
+    let open = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(people.path(), open).unwrap();
+    chown(people.path(), Some(AUTHOR), Some(AUTHOR)).unwrap();
+    let mut up = ward.command(&["up", "--platform"]);
+    let up = up.env("WARD_PEOPLE_DIR", people.path()).output().unwrap();
+    assert!(up.status.success(), "{up:?}");
+    let rule = "policy.second_person = \"deny\"";
+    ruled(&ward, "good", rule, CHECKED);
+    run(&ward).fails(
+        1,
+        &[
+            "the policy of prod asks for a second person (second_person)",
+            "no gate of delivery before it asks for anybody's word",
+        ],
+    );
+    // Whatever the gate says of the author.
+    let both = format!("\"uid:{AUTHOR}\", \"uid:{OTHER}\"");
+    ruled(&ward, "good", rule, &approved(&both, "anybody"));
+    run(&ward).success();
+    ward.run(&["pipeline", "approve", "p1"]).fails(
+        1,
+        &["started the run, and a second person has to approve it"],
+    );
+    ward.run(&["deploy", "--env", "prod"])
+        .fails(1, &["nobody has approved what shop/prod would get"]);
+    let second = as_other(people.path(), &["pipeline", "approve", "p1"]);
+    assert!(second.status.success(), "{second:?}");
+    comes_to(&ward, "p1", "ended");
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+    ward.ok(&["deploy", "--env", "prod", "--force"]);
+    // One that began before the installation asked, and that its author approved, goes no further.
+    ruled(&ward, "alone", "", &approved(&both, "anybody"));
+    ward.ok(&[
+        "policy",
+        "waive",
+        "second_person",
+        "--env",
+        "prod",
+        "--until",
+        "1h",
+        "--why",
+        "late",
+    ]);
+    run(&ward).success();
+    ward.ok(&["policy", "enforce", "second_person", "--env", "prod"]);
+    ward.ok(&["pipeline", "approve", "p2"]);
+    comes_to(&ward, "p2", "ended");
+    let detail = ward.ok(&["pipeline", "show", "p2"]);
+    assert!(
+        detail.contains("its policy forbids it: nobody but who brought it has approved"),
+        "{detail}"
+    );
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+}
+
+#[test]
+fn a_check_that_takes_longer_than_it_may_is_ended_and_the_gate_not_passed() {
+    let ward = Ward::new();
+    let gate =
+        "[pipeline.delivery.gate.dev]\ncommand = [\"python3\", \"check.py\"]\ntimeout = \"10s\"\n";
+    declare(&ward, "good", gate);
+    // What it starts is ended with it.
+    let pids = ward.dir().join("pids");
+    let slow = format!(
+        "import os, subprocess, time\nchild = subprocess.Popen([\"sleep\", \"600\"])\n\
+         open({:?}, \"w\").write(f\"{{os.getpid()}} {{child.pid}}\")\ntime.sleep(600)\n",
+        pids.display()
+    );
+    ward.write("check.py", &slow);
+    let failed = run(&ward);
+    failed.fails(
+        1,
+        &["the check of shop/dev took longer than 10 s, and was ended"],
+    );
+    assert_eq!(answers(&ward, "dev").as_deref(), Some("good"));
+    assert_eq!(answers(&ward, "qa"), None, "it went no further");
+    assert_eq!(
+        shown(&ward, "p1")["position"]["outcome"]["outcome"],
+        "failed"
+    );
+    let pids = fs::read_to_string(pids).unwrap();
+    for pid in pids.split(' ') {
+        let pid: i32 = pid.parse().unwrap();
+        eventually(&format!("{pid} is gone"), || !support::alive(pid));
+    }
 }

@@ -197,8 +197,26 @@ fn a_plan_is_carried_out_exactly_or_refused() {
     let last: Value = serde_json::from_str(json.stdout().lines().last().unwrap()).unwrap();
     assert_eq!((last["progress"].as_str(), json.code()), (Some("moved"), 1));
     assert_eq!(last["changes"][0]["path"], "service.web.env.ANSWER");
-    // It starts from what serves again.
+    // What it starts from serves again, and the world has moved all the same: whoever went back would get it a second time.
     ward.ok(&["rollback"]);
+    for replayed in ["two.json", "three.json"] {
+        ward.run(&["deploy", "--plan", replayed]).fails(
+            1,
+            &[
+                "r1 (1.0.1) serves in shop/dev again since d3",
+                "before that",
+            ],
+        );
+    }
+    answers(&ward, "one");
+    // What moves nothing that serves leaves a plan as it is: a restart, a deployment that failed, a word of somebody.
+    ward.stack(r#"ANSWER = "two""#, "");
+    assert_eq!(ward.run(&["plan", "--out", "two.json"]).code(), 2);
+    ward.stack(r#"ANSWER = "four", MODE = "exit""#, "");
+    ward.run(&["deploy"]).fails(1, &["r1 serves as before"]);
+    ward.stack(r#"ANSWER = "one""#, "");
+    ward.ok(&["down", "--env", "dev"]);
+    ward.ok(&["up", ward.dir().to_str().unwrap()]);
     ward.ok(&["deploy", "--plan", "two.json"]);
     answers(&ward, "two");
     assert_eq!(
@@ -229,6 +247,13 @@ fn a_plan_that_is_not_what_was_written_is_refused() {
         &good.replacen("\"plan\": {", "\"plan\": { \"more\": 1,", 1),
         refused_again,
     );
+    refused(
+        "doubled.json",
+        &good.replacen("\"plan\": {", "\"plan\": {\n\"by\": \"somebody\",", 1),
+        "the key \"by\" stands there twice at line",
+    );
+    ward.run(&["plan", "--show", "doubled.json"])
+        .fails(1, &["the key \"by\" stands there twice"]);
     refused(
         "cut.json",
         &good[..good.len() / 2],

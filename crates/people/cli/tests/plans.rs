@@ -49,13 +49,12 @@ fn declared() -> Ward {
             format!(r#"build = {{ files = ["{name}"], run = ["./{name}"], base = "host" }}"#);
         stack = stack.replace(&by_cargo, &as_it_is);
     }
-    ward.write(
-        "ward.toml",
-        &stack.replace(
-            r#"["plans-web", "migrate"]"#,
-            r#"["./plans-web", "migrate"]"#,
-        ),
-    );
+    for command in ["migrate", "seed"] {
+        let named = format!(r#"["plans-web", "{command}"]"#);
+        assert!(stack.contains(&named), "{command} is declared");
+        stack = stack.replace(&named, &format!(r#"["./plans-web", "{command}"]"#));
+    }
+    ward.write("ward.toml", &stack);
     fs::copy(example().join("smoke.sh"), ward.dir().join("smoke.sh")).unwrap();
     ward
 }
@@ -177,4 +176,54 @@ fn a_pipeline_brings_the_team_to_production_past_its_gates() {
     assert!(serves, "{}", ward.ok(&["pipeline", "show", "p1"]));
     let releases = ward.ok(&["releases", "--env", "prod"]);
     assert!(releases.contains("1.0.1 from plans/qa r1"), "{releases}");
+}
+
+/// The made-up employers of an environment, each with what is recommended to it.
+fn employers(site: &Site) -> Vec<Value> {
+    let shown = site.json("GET", "/api/employers", b"", 200);
+    shown["employers"].as_array().unwrap().clone()
+}
+
+/// All six by one command, the demonstrations and a copy with made-up employers that the worker compares.
+#[test]
+fn six_environments_come_up_by_one_command_and_demonstrations_have_something_to_show() {
+    let ward = declared();
+    let of = |host| Site {
+        address: ward.http(),
+        host,
+    };
+    ward.ok(&["deploy", "--envs", "dev,test,qa,prod,demo-north,demo-south"]);
+    let hosts = [
+        "dev.plans.localhost",
+        "test.plans.localhost",
+        "qa.plans.localhost",
+        "plans.localhost",
+        "north.plans.localhost",
+        "south.plans.localhost",
+    ];
+    let counts = hosts.map(|host| employers(&of(host)).len());
+    assert_eq!(
+        counts,
+        [0, 0, 0, 0, 3, 3],
+        "only demonstrations begin with data"
+    );
+    ward.ok(&[
+        "env",
+        "create",
+        "demo-acme",
+        "--from",
+        "prod",
+        "--ttl",
+        "1h",
+    ]);
+    for host in ["north.plans.localhost", "web.demo-acme.localhost"] {
+        let site = of(host);
+        let mut seen = Vec::new();
+        let compared = poll(Duration::from_secs(60), || {
+            seen = employers(&site);
+            seen.len() == 3 && seen.iter().all(|one| one["recommended"].is_string())
+        });
+        assert!(compared, "{host}: {seen:#?}");
+    }
+    assert_eq!(employers(&of("plans.localhost")), Vec::<Value>::new());
 }

@@ -8,34 +8,56 @@
 
 mod support;
 
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use support::load::get;
-use support::{Ward, eventually};
+use support::{Ward, eventually, piped};
 
 const HOST: &str = "shop.localhost";
 
 /// Says every secret that it has in several forms, in one piece and in several, and fails where it is told to.
 const TALKS: &str = r#"
-import base64, json, os, sys, time, urllib.parse
+import base64, json, os, re, sys, time, urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 names = os.environ["NAMES"].split(",")
 def values():
     for name in names:
         path = "/run/secrets/" + name
         yield open(path).read() if os.path.exists(path) else os.environ[name]
+def forms(value):
+    raw = value.encode()
+    quoted = urllib.parse.quote(value, safe="")
+    yield "plain", value
+    yield "base64", base64.b64encode(raw).decode()
+    yield "url base64", base64.urlsafe_b64encode(raw).decode()
+    yield "shifted", base64.b64encode(b"a" + raw + b"b").decode()
+    yield "twice shifted", base64.b64encode(b"ab" + raw + b"c").decode()
+    yield "url shifted", base64.urlsafe_b64encode(b"a" + raw + b"b").decode()
+    yield "url twice shifted", base64.urlsafe_b64encode(b"ab" + raw + b"c").decode()
+    yield "header", base64.b64encode(b"user:" + raw).decode()
+    yield "quoted", quoted
+    yield "quoted small", re.sub("%..", lambda found: found[0].lower(), quoted)
+    yield "form", urllib.parse.quote_plus(value)
+    yield "hex", raw.hex()
+    yield "HEX", raw.hex().upper()
+    yield "json", json.dumps({"value": value}, ensure_ascii=False)
+    yield "ascii", json.dumps({"value": value})
 def say():
     for value in values():
+        for form, said in forms(value):
+            print("form " + form + ":", said)
         raw = value.encode()
-        print("plain:", value)
-        print("base64:", base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode())
-        print("header:", base64.b64encode(b"user:" + raw).decode())
-        print("query:", urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value))
-        print("hex:", raw.hex(), json.dumps({"value": value}))
+        print("all of it:", "".join("%%%02x" % byte for byte in raw), urllib.parse.quote(value))
+        print("file:\n" + base64.encodebytes(b'{"key": "' + raw + b'"}').decode())
+        url = base64.urlsafe_b64encode(b"key=" + raw).decode().rstrip("=")
+        print("\r\n".join(url[at:at + 76] for at in range(0, len(url), 76)))
+        for line in value.splitlines():
+            print("colours:", line[:5] + "\x1b[1;31m" + line[5:9] + "\x1b[0m" + line[9:])
         print("error: cannot open postgres://app:" + value + "@db", file=sys.stderr)
         for at in range(0, len(value), 3):
             sys.stdout.write(value[at:at + 3]); sys.stdout.flush()
@@ -55,6 +77,31 @@ class Handler(BaseHTTPRequestHandler):
 ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
 "#;
 
+/// A build that takes along whatever it is given of them.
+const LOOKS: &str = r#"
+{ echo it looks; env; cat /run/secrets/* 2>/dev/null; tr '\0' '\n' < /proc/self/environ; } > seen
+cat seen
+"#;
+
+/// The forms that [`TALKS`] says of each value.
+const FORMS: [&str; 15] = [
+    "plain",
+    "base64",
+    "url base64",
+    "shifted",
+    "twice shifted",
+    "url shifted",
+    "url twice shifted",
+    "header",
+    "quoted",
+    "quoted small",
+    "form",
+    "hex",
+    "HEX",
+    "json",
+    "ascii",
+];
+
 /// Values of all kinds, none of which anything else would say.
 fn planted() -> Vec<(String, String)> {
     let shape = |number: usize| match number % 6 {
@@ -64,7 +111,12 @@ fn planted() -> Vec<(String, String)> {
         3 => format!(
             "-----BEGIN KEY-----\nplantedKeyLine{number:02}Aaaa\nplantedKeyLine{number:02}Bbbb\n-----END KEY-----"
         ),
-        4 => format!("planted-{number:02}-{}", "long0123456789".repeat(100)),
+        4 => {
+            let key: String = (1..=100_u64)
+                .map(|n| format!("{:x}", n * 0x9e37_79b9_7f4a))
+                .collect();
+            format!("planted-{number:02}-{key}")
+        }
         _ => format!("{{\"user\":\"planted{number:02}\",\"password\":\"pw-planted-{number:02}\"}}"),
     };
     (0..50)
@@ -74,19 +126,92 @@ fn planted() -> Vec<(String, String)> {
 
 /// What a search looks for: the lines of a value, and its other forms.
 fn needles(value: &str) -> Vec<Vec<u8>> {
-    let mut needles: Vec<Vec<u8>> = value
-        .lines()
-        .filter(|line| !line.starts_with("-----"))
-        .map(|line| line.as_bytes().to_vec())
-        .collect();
-    needles.push(hex(value).into_bytes());
-    needles.push(
-        base64(value.as_bytes())
-            .trim_end_matches('=')
-            .as_bytes()
-            .to_vec(),
-    );
+    let lines = value.lines().filter(|line| !line.starts_with("-----"));
+    let lines: Vec<&str> = lines.collect();
+    let mut needles: Vec<Vec<u8>> = lines.iter().map(|line| line.as_bytes().to_vec()).collect();
+    for line in lines.iter().filter(|line| line.is_ascii()) {
+        let (head, rest) = line.split_at(5);
+        let (middle, tail) = rest.split_at(4);
+        let coloured = format!("{head}\x1b[1;31m{middle}\x1b[0m{tail}");
+        needles.push(coloured.into_bytes());
+    }
+    let all = value.bytes().map(|byte| format!("%{byte:02x}"));
+    needles.push(all.collect::<String>().into_bytes());
+    // Whole lines of a value that was encoded with what stood around it, and cut at 76 letters.
+    for around in [format!("{{\"key\": \"{value}\"}}"), format!("key={value}")] {
+        let letters = base64(around.as_bytes());
+        let lines = letters.as_bytes().chunks_exact(76).skip(1).take(2);
+        needles.extend(lines.clone().map(<[u8]>::to_vec));
+        needles.extend(lines.map(|line| line.iter().map(url_safe).collect()));
+    }
+    needles.extend(encoded(value).into_iter().map(|(_, form)| form));
     needles
+}
+
+/// What a value becomes in the mouth of a program, by the words with which [`TALKS`] says it.
+fn encoded(value: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let raw = value.as_bytes();
+    let mut forms = vec![
+        ("hex", hex(value).into_bytes()),
+        ("HEX", hex(value).to_uppercase().into_bytes()),
+        ("quoted", percent(value, false, "%20").into_bytes()),
+        ("quoted small", percent(value, true, "%20").into_bytes()),
+        ("form", percent(value, false, "+").into_bytes()),
+        (
+            "json",
+            inside(&serde_json::to_string(value).unwrap()).into(),
+        ),
+        ("ascii", in_ascii(value).into_bytes()),
+    ];
+    // The letters at the ends depend on what stands around it.
+    for (name, before) in [("base64", ""), ("shifted", "a"), ("twice shifted", "ab")] {
+        let letters = base64(&[before.as_bytes(), raw].concat());
+        let first = (before.len() * 8).div_ceil(6);
+        let last = (before.len() + raw.len()) * 8 / 6;
+        let own = &letters.as_bytes()[first..last];
+        forms.push((name, own.to_vec()));
+        forms.push((name, own.iter().map(url_safe).collect()));
+    }
+    forms
+}
+
+fn url_safe(letter: &u8) -> u8 {
+    match letter {
+        b'+' => b'-',
+        b'/' => b'_',
+        other => *other,
+    }
+}
+
+/// As RFC 3986 encodes it.
+fn percent(value: &str, small: bool, space: &str) -> String {
+    let encoded = value.bytes().map(|byte| match byte {
+        b' ' => space.to_owned(),
+        _ if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
+            char::from(byte).to_string()
+        }
+        _ if small => format!("%{byte:02x}"),
+        _ => format!("%{byte:02X}"),
+    });
+    encoded.collect()
+}
+
+/// A JSON string without its quotation marks.
+fn inside(json: &str) -> &str {
+    &json[1..json.len() - 1]
+}
+
+/// A JSON string as Python writes it: ASCII alone.
+fn in_ascii(value: &str) -> String {
+    let json = serde_json::to_string(value).unwrap();
+    let mut text = String::new();
+    for unit in inside(&json).encode_utf16() {
+        match u8::try_from(unit).ok().filter(u8::is_ascii) {
+            Some(byte) => text.push(char::from(byte)),
+            None => text.push_str(&format!("\\u{unit:04x}")),
+        }
+    }
+    text
 }
 
 fn hex(text: &str) -> String {
@@ -107,15 +232,41 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-fn holds(bytes: &[u8], needle: &[u8]) -> bool {
-    let first = needle[0];
-    let starts = bytes.iter().enumerate().filter(|(_, byte)| **byte == first);
-    starts
-        .into_iter()
-        .any(|(at, _)| bytes[at..].starts_with(needle))
+/// Looks for all needles in one go: by their first bytes.
+struct Search(HashMap<[u8; 4], Vec<(usize, Vec<u8>)>>);
+
+impl Search {
+    fn of(all: impl Iterator<Item = Vec<Vec<u8>>>) -> Self {
+        let mut starts: HashMap<[u8; 4], Vec<(usize, Vec<u8>)>> = HashMap::new();
+        for (at, needles) in all.enumerate() {
+            for needle in needles {
+                let start = needle[..4].try_into().unwrap();
+                starts.entry(start).or_default().push((at, needle));
+            }
+        }
+        Self(starts)
+    }
+
+    /// Which of them are there.
+    fn found(&self, bytes: &[u8]) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
+        for at in 0..bytes.len().saturating_sub(3) {
+            let here = &bytes[at..];
+            for (number, needle) in self.0.get(&here[..4]).into_iter().flatten() {
+                if here.starts_with(needle) {
+                    found.insert(*number);
+                }
+            }
+        }
+        found
+    }
 }
 
-fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+fn set(ward: &Ward, name: &str, env: &[&str], value: &str) {
+    piped(ward, &[&["secret", "set", name], env].concat(), value).success();
+}
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let kind = entry.file_type().unwrap();
         match (kind.is_dir(), kind.is_file()) {
@@ -146,13 +297,17 @@ version = "1.0"
 keep_warm = "1s"
 
 [service.web]
-build = {{ files = ["talks.py"], run = ["python3", "-u", "talks.py"], base = "host" }}
+build = {{ command = ["sh", "looks.sh"], files = ["talks.py", "seen"], run = ["python3", "-u", "talks.py"], base = "host" }}
 port = 8000
 health = {{ path = "/", interval = "50ms" }}
 route = {{ host = "{HOST}" }}
 env = {{ NAMES = "{}", MODE = "{mode}" }}
 secrets = {{ {} }}
 release = {{ command = ["python3", "-c", "import os; print(os.environ['SECRET_00'])"] }}
+
+[environment.dev]
+[environment.other]
+service.web.route = {{ host = "other.localhost" }}
 "#,
         names.join(","),
         secrets.join(", ")
@@ -164,6 +319,7 @@ release = {{ command = ["python3", "-c", "import os; print(os.environ['SECRET_00
 fn p6_fifty_planted_secrets_are_found_nowhere() {
     let ward = Ward::new();
     ward.write("talks.py", TALKS);
+    ward.write("looks.sh", LOOKS);
     stack(&ward, "");
     ward.ok(&["up", "--platform"]);
     let mut said: Vec<(String, Vec<u8>)> = Vec::new();
@@ -188,7 +344,7 @@ fn p6_fifty_planted_secrets_are_found_nowhere() {
         run(&["secret", "set", &name, "--exact", "--env", "dev"], &value);
     }
     let dir = ward.dir().to_str().unwrap().to_owned();
-    run(&["up", &dir, "-v"], "");
+    run(&["up", &dir, "--env", "dev", "-v"], "");
     assert_eq!(get(&ward.http(), HOST, "/").unwrap().status, 200);
     eventually("it has said all", || {
         ward.ok(&["logs", "web", "-n", "10000"])
@@ -196,7 +352,7 @@ fn p6_fifty_planted_secrets_are_found_nowhere() {
     });
     // One that fails says it in its failure, too.
     stack(&ward, "fail");
-    run(&["deploy", "-v"], "");
+    run(&["deploy", "--env", "dev", "-v"], "");
     assert!(
         !said_last(&said).contains("succeeded"),
         "{}",
@@ -217,25 +373,64 @@ fn p6_fifty_planted_secrets_are_found_nowhere() {
         &["deployment", "show", "--output", "json"],
         &["secret", "list", "--output", "json"],
         &["secret", "history", "--output", "json"],
+        &["secret", "list"],
+        &["secret", "history"],
+        &["config", "list"],
         &["config", "list", "--output", "json"],
+        &["config", "history"],
+        &["config", "history", "--output", "json"],
+        &["policy", "show"],
+        &["policy", "show", "--output", "json"],
         &["exec", "web", "--", "/usr/bin/env"],
         &["audit", "verify"],
     ] {
         run(arguments);
     }
-    let planted = planted();
-    let forms: Vec<(&str, Vec<Vec<u8>>)> = planted
+    // Plans, with other versions than those that serve: shown, kept, and printed again. Another environment, for
+    // what differs.
+    let env = ["--env", "dev"];
+    set(&ward, "SECRET_01", &env, "planted-anew-for-the-plan");
+    let more: Vec<String> = planted()
         .iter()
-        .map(|(name, value)| (name.as_str(), needles(value)))
+        .map(|(name, _)| format!("{name}=planted-in-the-other"))
         .collect();
+    let import = ["secret", "import", "--env", "shop/other"];
+    piped(&ward, &import, &more.join("\n")).success();
+    stack(&ward, "");
+    ward.ok(&["deploy", "--env", "other"]);
+    ward.ok(&["rollback", "--to", "r1", "--env", "dev"]);
+    let mut run = |arguments: &[&str], code: i32| {
+        let output = ward.command(arguments).output().unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {output:?}"
+        );
+        said.push((arguments.join(" "), [output.stdout, output.stderr].concat()));
+    };
+    run(&["plan", "--env", "dev"], 2);
+    run(&["plan", "--env", "dev", "--output", "json"], 2);
+    run(&["plan", "--env", "dev", "--out", "kept.json"], 2);
+    run(&["plan", "--show", "kept.json"], 2);
+    let diff = ["env", "diff", "dev", "other"];
+    let differs = ward.command(&diff).output().unwrap().status.code().unwrap();
+    run(&diff, differs);
+    run(
+        &["env", "diff", "dev", "other", "--output", "json"],
+        differs,
+    );
+    run(&["env", "delete", "other", "--yes"], 0);
+    run(&["events", "-n", "10000"], 0);
+    run(&["events", "-n", "10000", "--output", "json"], 0);
+    let kept = fs::read(ward.dir().join("kept.json")).unwrap();
+    said.push(("plan --out".to_owned(), kept));
+    let planted = planted();
+    let search = Search::of(planted.iter().map(|(_, value)| needles(value)));
     let (mut found, mut places) = (Vec::new(), 0);
     let mut look = |place: &str, bytes: &[u8]| {
         places += 1;
-        for (name, needles) in &forms {
-            if needles.iter().any(|needle| holds(bytes, needle)) {
-                found.push(format!("{name} in {place}"));
-            }
-        }
+        let here = search.found(bytes).into_iter();
+        found.extend(here.map(|at| format!("{} in {place}", planted[at].0)));
     };
     for (what, bytes) in &said {
         look(&format!("what `ward {what}` says"), bytes);
@@ -270,17 +465,37 @@ fn p6_fifty_planted_secrets_are_found_nowhere() {
     assert_eq!(found, Vec::<String>::new());
     // The search itself finds what is there.
     let variables = fs::read(format!("/proc/{instance}/environ")).unwrap();
-    assert!(holds(&variables, &forms[0].1[0]), "the instance has it");
+    assert!(search.found(&variables).contains(&0), "the instance has it");
+    let taken: Vec<&PathBuf> = all.iter().filter(|path| path.ends_with("seen")).collect();
+    assert!(!taken.is_empty(), "the image has what the build has seen");
+    for path in taken {
+        let seen = fs::read_to_string(path).unwrap();
+        assert!(
+            seen.starts_with("it looks\n") && seen.contains("PATH="),
+            "{seen}"
+        );
+        assert!(!seen.contains("SECRET_"), "{seen}");
+    }
     let masked = said
         .iter()
         .find(|(what, _)| what.starts_with("logs -n"))
         .unwrap();
-    assert!(
-        String::from_utf8_lossy(&masked.1)
-            .matches("[secret SECRET_")
-            .count()
-            > 300
-    );
+    // Each form of each secret was said, and masked: a form that is said and not masked is found above.
+    let masked = String::from_utf8_lossy(&masked.1);
+    for form in FORMS {
+        for (name, value) in &planted {
+            let says = |line: &str| {
+                let said = line.split_once(&format!("form {form}: "));
+                said.is_some_and(|(_, said)| said.contains(&format!("[secret {name}]")))
+            };
+            // The first line of a key is no secret.
+            let armour = form == "plain" && value.starts_with("-----");
+            assert!(
+                armour || masked.lines().any(says),
+                "{form} of {name} is not masked"
+            );
+        }
+    }
 }
 
 fn said_last(said: &[(String, Vec<u8>)]) -> String {

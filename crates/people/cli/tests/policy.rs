@@ -231,6 +231,37 @@ fn a_waiver_lets_one_rule_be_broken_until_its_end_and_is_in_the_log() {
 }
 
 #[test]
+fn a_waiver_that_is_over_lets_nothing_through_by_itself() {
+    let ward = Ward::new();
+    sound(&ward, "");
+    deploy(&ward).success();
+    sound(&ward, "service.web.instances = 1");
+    let waive = [
+        "policy",
+        "waive",
+        "min-instances",
+        "--env",
+        "prod",
+        "--until",
+        "10s",
+        "--why",
+        "a try",
+    ];
+    ward.ok(&waive);
+    assert_eq!(
+        plan(&ward, 2)["policy"]["violations"][0]["waived"]["why"],
+        "a try"
+    );
+    let over = support::poll(std::time::Duration::from_secs(60), || {
+        ward.run(&["plan", "--env", "prod"]).code() == 1
+    });
+    assert!(over, "it goes on");
+    assert_eq!(rules(&plan(&ward, 1)), ["min_instances"]);
+    deploy(&ward).fails(1, &["min_instances"]);
+    assert_eq!(ward.healthy("web").len(), 2, "nothing was changed");
+}
+
+#[test]
 fn the_installation_asks_for_more_than_a_stack_file_can_take_away() {
     let ward = Ward::new();
     sound(&ward, "");
@@ -481,4 +512,159 @@ fn data_of_a_region_stays_there() {
         "the machine moves",
     ]);
     ward.ok(&["events", "--env", "dev"]);
+}
+
+/// The lines of a stack file whose service may or may not be limited, redirected and bound to a volume.
+fn weak(ward: &Ward, route: &str, more: &str) {
+    let text = format!(
+        r#"
+[stack]
+name = "shop"
+version = "1.0"
+keep_warm = "0s"
+
+[service.web]
+build = {{ files = ["app.py"], run = ["python3", "-u", "app.py"], base = "host" }}
+port = 8000
+health = {{ path = "/healthz", interval = "50ms", healthy = 2 }}
+instances = 2
+volumes = {{ files = "/files" }}
+route = {{ host = "shop.localhost"{route} }}
+{more}
+[volume.files]
+size = "1MiB"
+"#
+    );
+    ward.write("ward.toml", &text);
+}
+
+fn level(ward: &Ward, rule: &str) -> String {
+    let shown = ward.ok(&["policy", "show", "--env", "prod", "--output", "json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let rules = shown["rules"].as_array().unwrap().iter();
+    let mut found = rules.filter(|one| one["rule"] == rule);
+    found.next().unwrap()["level"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_rollback_takes_no_rule_away_and_says_what_the_older_release_does_not_have() {
+    let ward = Ward::new();
+    let strict = "limit = { rate = \"100/s\" }\n[environment.prod]\nprotected = true\npolicy.host_base = \"off\"";
+    weak(&ward, "", "");
+    deploy(&ward).success();
+    weak(&ward, ", https = \"redirect\"", strict);
+    deploy(&ward).success();
+    let back = ward.run(&["rollback", "--env", "prod"]);
+    back.success();
+    for says in [
+        "r1 does not have all that r2 has:",
+        "limit",
+        "https",
+        "r1 asks for less than 1.0.2 did, whose rules hold on",
+    ] {
+        assert!(back.stderr().contains(says), "{says}: {back:?}");
+    }
+    for rule in ["tls", "rate_limit", "volume_removed"] {
+        assert_eq!(level(&ward, rule), "deny", "{rule}");
+    }
+    // What removes everything is refused as before, and so it is after other values were set.
+    let refused = ["forbids to remove its data (volume_removed)"];
+    for _ in 0..2 {
+        ward.run(&["env", "delete", "prod", "--yes"])
+            .fails(1, &refused);
+        ward.run(&["down", "--env", "prod", "--purge", "--yes"])
+            .fails(1, &refused);
+        ward.ok(&["config", "set", "--env", "prod", "A=1"]);
+    }
+    assert_eq!(level(&ward, "volume_removed"), "deny");
+    let forward = [
+        "rollforward",
+        "--env",
+        "prod",
+        "--to",
+        "r2",
+        "--output",
+        "json",
+    ];
+    ward.ok(&forward);
+    let back = ward.ok(&[
+        "rollback", "--env", "prod", "--to", "r1", "--output", "json",
+    ]);
+    let lines: Vec<Value> = back
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let drops = lines.iter().find(|line| line["progress"] == "drops");
+    let drops = drops.unwrap_or_else(|| panic!("{lines:#?}"));
+    assert_eq!((&drops["from"], &drops["to"]), (&2.into(), &1.into()));
+    let paths: Vec<&str> = drops["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| change["path"].as_str().unwrap())
+        .collect();
+    assert!(paths.contains(&"service.web.limit"), "{paths:?}");
+    assert!(
+        paths.iter().all(|path| !path.starts_with("policy")),
+        "{paths:?}"
+    );
+    // A newer build whose stack file asks for less takes the rules away.
+    weak(&ward, "", "start_timeout = \"20s\"");
+    let plan = ward.run(&["plan", "--env", "prod"]);
+    assert!(
+        plan.stderr()
+            .contains("the rules of 1.0.2 hold until this serves, which asks for less (")
+            && plan.stderr().contains("volume_removed"),
+        "{plan:?}"
+    );
+    deploy(&ward).success();
+    assert_eq!(level(&ward, "volume_removed"), "off");
+    ward.ok(&["env", "delete", "prod", "--yes"]);
+    let gone = ward.run(&["releases", "--env", "shop/prod"]);
+    assert!(
+        gone.stderr().contains("was deleted on") && gone.stderr().contains("ward events --env"),
+        "{gone:?}"
+    );
+}
+
+#[test]
+fn whoever_changes_an_environment_says_why_where_that_is_asked_for() {
+    let ward = Ward::new();
+    ward.stack(
+        r#"ANSWER = "one""#,
+        "[environment.prod]\npolicy.reason = \"deny\"",
+    );
+    let refused = [
+        "the policy of shop/prod asks for a reason (reason), and none was given; nothing was changed",
+        "--why",
+    ];
+    ward.run(&["deploy", "--env", "prod"]).fails(1, &refused);
+    assert_eq!(ward.status()["environments"], Value::Array(Vec::new()));
+    ward.ok(&["deploy", "--env", "prod", "--why", "the first"]);
+    ward.ok(&["config", "set", "--env", "prod", "A=1", "--why", "CR-1"]);
+    for words in [
+        &["config", "unset", "--env", "prod", "A"][..],
+        &["config", "unset", "--env", "prod", "A", "--why", " "],
+        &["rollback", "--env", "prod"],
+        &["env", "sleep", "prod"],
+        &["env", "delete", "prod", "--yes"],
+        &["down", "--env", "prod"],
+        &["down", "--yes"],
+    ] {
+        ward.run(words).fails(1, &refused);
+    }
+    let why: Vec<&str> = vec!["--why", "CR-2"];
+    ward.ok(&[&["config", "unset", "--env", "prod", "A"][..], &why].concat());
+    let listed = ward.ok(&["releases", "--env", "prod"]);
+    assert!(
+        listed.contains("“CR-2”") && listed.contains("with other values"),
+        "{listed}"
+    );
+    // Where nobody asks for it nobody needs one.
+    ward.ok(&["deploy", "--env", "dev"]);
+    let waive = [
+        "policy", "waive", "reason", "--env", "prod", "--until", "1d",
+    ];
+    ward.ok(&[&waive[..], &["--why", "the test is over"]].concat());
+    ward.ok(&["env", "delete", "prod", "--yes"]);
 }

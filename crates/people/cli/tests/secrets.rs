@@ -576,4 +576,21 @@ fn a_command_for_the_master_key_that_takes_its_time_holds_up_nobody_else() {
         "run\n",
         "it was waited for"
     );
+    // Another master key is asked for away from the desk.
+    fs::remove_file(&gate).unwrap();
+    fs::remove_file(&runs).unwrap();
+    let mut rekey = ward.command(&["secret", "rekey"]);
+    let rekey = rekey.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut rekey = rekey.spawn().unwrap();
+    eventually("the key is asked for again", || runs.exists());
+    ward.ok(&["maintenance", "on", "--env", "dev", "--message", "soon"]);
+    ward.ok(&["maintenance", "off", "--env", "dev"]);
+    assert_eq!(rekey.try_wait().unwrap(), None, "it was decided meanwhile");
+    fs::write(&gate, "").unwrap();
+    Ran::of(&["secret", "rekey"], rekey.wait_with_output().unwrap()).success();
+    let events = ward.ok(&["events"]);
+    assert!(
+        events.contains("are sealed under the master key"),
+        "{events}"
+    );
 }

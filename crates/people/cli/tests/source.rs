@@ -12,9 +12,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use aws_lc_rs::hmac;
 use serde_json::Value;
-use support::load::get;
+use support::sources::{answers, builds_of, json, runs, shown, standings};
 use support::work::{Work, stack};
 use support::{Ward, eventually, kill9};
 
@@ -29,46 +28,6 @@ stages = ["dev", "prod"]
 fn said(output: &Output) -> String {
     let text = [&output.stdout[..], &output.stderr].concat();
     String::from_utf8_lossy(&text).into_owned()
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap()
-}
-
-fn answers(ward: &Ward, env: &str) -> Option<String> {
-    let answer = get(&ward.http(), &format!("{env}.localhost"), "/").ok()?;
-    (answer.status == 200).then_some(answer.body)
-}
-
-fn shown(ward: &Ward, source: &str) -> Value {
-    json(&ward.ok(&["source", "show", source, "--output", "json"]))
-}
-
-/// What became of each commit, the oldest first.
-fn standings(ward: &Ward, source: &str) -> Vec<(String, String)> {
-    let shown = shown(ward, source);
-    let commits = shown["source"]["commits"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let of = |seen: &Value| (text(&seen["commit"]["id"]), text(&seen["standing"]["is"]));
-    commits.iter().map(of).collect()
-}
-
-/// How often each commit was built, by the log.
-fn builds_of(ward: &Ward, commit: &str) -> usize {
-    let events = ward.ok(&["events", "--output", "json", "-n", "1000"]);
-    let made = events.lines().map(json).filter(|record| {
-        let event = &record["event"];
-        event["kind"] == "build_made" && event["build"]["build"]["provenance"]["id"] == commit
-    });
-    made.count()
-}
-
-fn runs(ward: &Ward) -> Vec<Value> {
-    let runs = ward.ok(&["pipeline", "show", "--output", "json"]);
-    serde_json::from_str(&runs).unwrap()
 }
 
 #[test]
@@ -206,6 +165,53 @@ fn each_commit_of_a_branch_is_built_once_and_goes_through_the_pipeline() {
 }
 
 #[test]
+fn each_commit_that_came_is_built_where_that_is_asked_for_and_the_newest_is_released() {
+    let (ward, work) = (Ward::new(), Work::new());
+    let before = work.commit("before", PIPELINE);
+    let first = work.commit("one", PIPELINE);
+    ward.ok(&["up", "--platform"]);
+    let add = ["source", "add", "app", work.text(), "--branch", "main"];
+    let more = ["--pipeline", "delivery", "--poll", "1h", "--each"];
+    ward.ok(&[&add[..], &more].concat());
+    eventually("the first run is over", || {
+        runs(&ward)
+            .first()
+            .is_some_and(|run| run["position"]["at"] == "ended")
+    });
+    let [second, third, fourth] =
+        ["two", "three", "four"].map(|answer| work.commit(answer, PIPELINE));
+    ward.ok(&["source", "sync", "app"]);
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("four"));
+    let all = [&before, &first, &second, &third, &fourth];
+    assert_eq!(all.map(|id| builds_of(&ward, id)), [0, 1, 1, 1, 1]);
+    let began = "began".to_owned();
+    let passed = "passed".to_owned();
+    assert_eq!(
+        standings(&ward, "app"),
+        [
+            (first, began.clone()),
+            (second.clone(), passed.clone()),
+            (third, passed),
+            (fourth, began)
+        ]
+    );
+    assert_eq!(runs(&ward).len(), 2, "none for those behind the newest");
+    let list = ward.ok(&["build", "--list", "--output", "json"]);
+    assert!(list.contains(&second), "{list}");
+    ward.run(&[
+        "source",
+        "add",
+        "tags",
+        work.text(),
+        "--tag",
+        "v*",
+        "--each",
+    ])
+    .fails(2, &["--each"]);
+    ward.ok(&["audit", "verify"]);
+}
+
+#[test]
 fn p4_a_commit_whose_build_was_killed_is_built_when_ward_is_back() {
     let (ward, work) = (Ward::new(), Work::new());
     let slow = stack("one", "").replace(
@@ -255,6 +261,83 @@ fn p4_a_commit_whose_build_was_killed_is_built_when_ward_is_back() {
     assert_eq!(builds_of(&ward, &id), 1);
     let dev = json(&ward.ok(&["releases", "--env", "shop/dev", "--output", "json"]));
     assert_eq!(dev.as_array().unwrap().len(), 1, "{dev:#}");
+}
+
+#[test]
+fn p4_a_commit_whose_build_was_cut_off_by_a_down_of_all_is_built_when_the_platform_is_back() {
+    let (ward, work) = (Ward::new(), Work::new());
+    let slow = |answer: &str| {
+        stack(answer, "").replace(
+            "build = { files",
+            r#"build = { command = ["sh", "-c", "echo $$ >> $HOME/began && while [ ! -e $HOME/go ]; do sleep 0.05; done"], files"#,
+        )
+    };
+    let began = || fs::read_to_string(ward.home().join("began")).unwrap_or_default();
+    let begun = |times: usize| {
+        eventually("it has begun", || began().lines().count() == times);
+    };
+    let commit = |answer: &str| {
+        work.write("ward.toml", &slow(answer));
+        work.git(&["add", "-A"]);
+        work.git(&["commit", "-q", "-m", answer]);
+        work.git(&["rev-parse", "HEAD"])
+    };
+    let first = commit("one");
+    ward.ok(&["up", "--platform"]);
+    let add = ["source", "add", "app", work.text(), "--branch", "main"];
+    ward.ok(&[&add[..], &["--env", "dev", "--poll", "1s"]].concat());
+    begun(1);
+    // Another one waits behind it: it must not take its place while everything goes down.
+    let second = commit("two");
+    eventually("both are seen", || standings(&ward, "app").len() == 2);
+    let down = ward.run(&["down"]);
+    down.success();
+    assert!(
+        down.stderr().contains("the platform is stopped"),
+        "{down:?}"
+    );
+    assert_eq!(began().lines().count(), 1, "the second was begun");
+
+    ward.ok(&["up", "--platform"]);
+    begun(2);
+    let waits = "waiting".to_owned();
+    assert_eq!(
+        standings(&ward, "app"),
+        [(first.clone(), waits.clone()), (second.clone(), waits)]
+    );
+    fs::write(ward.home().join("go"), "").unwrap();
+    eventually("the second serves", || {
+        answers(&ward, "dev").as_deref() == Some("two")
+    });
+    assert_eq!([&first, &second].map(|id| builds_of(&ward, id)), [1, 1]);
+
+    // Where the platform goes on after all, it waits for something that is brought up.
+    fs::remove_file(ward.home().join("go")).unwrap();
+    let third = commit("three");
+    begun(4);
+    let down = r#"{"env":null,"data":"keep","why":""}"#;
+    let mut curl = Command::new("curl");
+    curl.args(["-s", "--unix-socket"])
+        .arg(ward.home().join("ward.sock"));
+    curl.args(["-H", "content-type: application/json", "-d", down]);
+    let output = curl.arg("http://ward/v1/down").output().unwrap();
+    assert!(
+        said(&output).contains("nothing runs any more"),
+        "{output:?}"
+    );
+    assert_eq!(
+        standings(&ward, "app").last(),
+        Some(&(third, "waiting".to_owned()))
+    );
+    assert!(
+        shown(&ward, "app")["waiting"]
+            .to_string()
+            .contains("everything was taken down")
+    );
+    fs::write(ward.home().join("go"), "").unwrap();
+    ward.ok(&["source", "sync", "app"]);
+    assert_eq!(answers(&ward, "dev").as_deref(), Some("three"));
+    ward.ok(&["audit", "verify"]);
 }
 
 /// How many events of this kind are in the log.
@@ -437,108 +520,6 @@ fn what_is_pushed_while_no_server_runs_is_built_when_one_does() {
         answers(&ward, "dev").as_deref() == Some("one")
     });
     assert_eq!(builds_of(&ward, &id), 1);
-}
-
-/// Sends a webhook; the status that it is answered with.
-fn hook(url: &str, header: &str, body: &str) -> u16 {
-    let mut curl = Command::new("curl");
-    curl.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST"]);
-    curl.args(["-H", header, "--data-binary", body, url]);
-    let output = curl.output().unwrap();
-    String::from_utf8(output.stdout).unwrap().parse().unwrap()
-}
-
-fn signature(secret: &str, body: &str) -> String {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-    let tag = hmac::sign(&key, body.as_bytes());
-    let hex: String = tag
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("X-Hub-Signature-256: sha256={hex}")
-}
-
-#[test]
-fn a_webhook_leads_to_a_look_and_one_with_a_bad_signature_to_nothing() {
-    let (ward, work) = (Ward::new(), Work::new());
-    work.commit("one", "");
-    ward.ok(&["up", "--platform"]);
-    let add = [
-        "source",
-        "add",
-        "app",
-        work.text(),
-        "--branch",
-        "main",
-        "--env",
-        "dev",
-    ];
-    let add = [&add[..], &["--poll", "24h", "--webhook"]].concat();
-    ward.run(&add).fails(
-        1,
-        &[
-            "takes no webhooks",
-            "WARD_HOOKS_ADDR=0.0.0.0:8070 ward upgrade",
-        ],
-    );
-    ward.ok(&["down"]);
-    let up = ward
-        .command(&["up", "--platform", "--hooks-addr", "127.0.0.1:0"])
-        .output()
-        .unwrap();
-    assert!(up.status.success(), "{up:?}");
-    let secret = ward.ok(&add);
-    let secret = secret.trim();
-    assert!(secret.len() > 30, "{secret}");
-    eventually("the first serves", || {
-        answers(&ward, "dev").as_deref() == Some("one")
-    });
-    let url = shown(&ward, "app")["hook"].as_str().unwrap().to_owned();
-
-    let second = work.commit("two", "");
-    let body = r#"{"ref":"refs/heads/evil","repository":{"clone_url":"/etc"}}"#;
-    for (header, sent) in [
-        (signature("another secret", body), body),
-        (signature(secret, "another body"), body),
-        ("X-Gitlab-Token: wrong".to_owned(), body),
-        ("X-None: x".to_owned(), body),
-    ] {
-        assert_eq!(hook(&url, &header, sent), 403, "{header}");
-    }
-    assert_eq!(
-        hook(
-            &url.replace("/app", "/other"),
-            &signature(secret, body),
-            body
-        ),
-        403
-    );
-    assert_eq!(
-        standings(&ward, "app").len(),
-        1,
-        "a webhook without its secret led to a look"
-    );
-    let show = ward.ok(&["source", "show", "app"]);
-    assert!(show.contains("a webhook was refused at"), "{show}");
-
-    assert_eq!(hook(&url, &signature(secret, body), body), 202);
-    eventually("the second serves", || {
-        answers(&ward, "dev").as_deref() == Some("two")
-    });
-    // Again, it comes to nothing; and as GitLab says it.
-    assert_eq!(hook(&url, &signature(secret, body), body), 202);
-    assert_eq!(hook(&url, &format!("X-Gitlab-Token: {secret}"), body), 202);
-    let third = work.commit("three", "");
-    assert_eq!(hook(&url, &format!("X-Gitlab-Token: {secret}"), body), 202);
-    eventually("the third serves", || {
-        answers(&ward, "dev").as_deref() == Some("three")
-    });
-    assert_eq!([&second, &third].map(|id| builds_of(&ward, id)), [1, 1]);
-    let events = ward.ok(&["events", "--output", "json", "-n", "1000"]);
-    assert!(!events.contains(secret), "the log has the secret");
-    let log = fs::read_to_string(ward.home().join("server.log")).unwrap();
-    assert!(!log.contains(secret), "the server's log has the secret");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 
 mod cost;
 mod known;
+mod meaning;
 mod said;
 mod steps;
 mod walk;
@@ -16,6 +17,7 @@ use serde_json::Value;
 use ward_types::changes::{Change, ChangeKind, Component, ComponentKind, CostChange};
 use ward_types::id::Name;
 use ward_types::release::Release;
+use ward_types::secrets::SecretName;
 
 pub use cost::cost;
 pub use steps::steps;
@@ -78,6 +80,30 @@ pub fn set_aside(changes: Vec<Change>) -> (Vec<Change>, Vec<Change>) {
     changes.into_iter().partition(|change| !named(change))
 }
 
+/// Those that take something away that people rely on: what is not there any more, fewer instances, a way in that is less
+/// protected. Rules are not among them: they hold on ([`ward_types::policy::Declared`]).
+#[must_use]
+pub fn dropped(changes: Vec<Change>) -> Vec<Change> {
+    let is_rule = |change: &Change| {
+        let path = change.path.as_str();
+        path == "protected" || path == "policy" || path.starts_with("policy.")
+    };
+    let fewer = |change: &Change| {
+        let number = |value: &Option<Value>| value.as_ref().and_then(Value::as_u64);
+        let counted = number(&change.from).zip(number(&change.to));
+        change.path.ends_with(".instances") && counted.is_some_and(|(from, to)| to < from)
+    };
+    let opened = |change: &Change| {
+        let redirect = Some(Value::String("redirect".to_owned()));
+        change.path.ends_with(".https") && change.from == redirect
+    };
+    let drops = |change: &Change| {
+        let gone = change.kind == ChangeKind::Remove || change.destructive;
+        !is_rule(change) && (gone || fewer(change) || opened(change))
+    };
+    changes.into_iter().filter(drops).collect()
+}
+
 fn change(found: &Found) -> Change {
     let known = known::of(&found.at);
     let kind = match (&found.from, &found.to) {
@@ -90,7 +116,7 @@ fn change(found: &Found) -> Change {
         Some(said::value(&found.at, value))
     };
     let effect = known::effect(known, &found.at, kind);
-    let (means, destructive) = said::means(found, kind, effect);
+    let (means, destructive) = meaning::means(found, kind, effect);
     Change {
         path: known::path(&found.at),
         component: component(&found.at),
@@ -99,9 +125,46 @@ fn change(found: &Found) -> Change {
         to: found.to.clone(),
         from_text: text(&found.from),
         to_text: text(&found.to),
+        from_digest: None,
+        to_digest: None,
         effect,
         means,
         destructive,
+    }
+}
+
+/// Of a digest so much is for people.
+const SHORT: usize = 12;
+
+/// The secret whose version a change is of.
+#[must_use]
+pub fn secret_of(change: &Change) -> Option<SecretName> {
+    let path = change.path.strip_prefix("secret.")?;
+    SecretName::parse(path.strip_suffix(".version")?).ok()
+}
+
+/// Says the digests of secrets beside their versions: `from` and `to` know those of either side.
+pub fn with_digests(
+    changes: &mut [Change],
+    from: impl Fn(&SecretName, u64) -> Option<String>,
+    to: impl Fn(&SecretName, u64) -> Option<String>,
+) {
+    let version = |side: &Option<Value>| side.as_ref().and_then(Value::as_u64);
+    for change in changes {
+        let Some(name) = secret_of(change) else {
+            continue;
+        };
+        change.from_digest = version(&change.from).and_then(|version| from(&name, version));
+        change.to_digest = version(&change.to).and_then(|version| to(&name, version));
+        for (text, digest) in [
+            (&mut change.from_text, &change.from_digest),
+            (&mut change.to_text, &change.to_digest),
+        ] {
+            if let (Some(text), Some(digest)) = (text, digest) {
+                let short: String = digest.chars().take(SHORT).collect();
+                text.push_str(&format!(" ({short})"));
+            }
+        }
     }
 }
 

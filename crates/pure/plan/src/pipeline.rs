@@ -7,13 +7,15 @@
 //! whatever else serves there, fails it at once.
 
 mod past;
+mod words;
 
 use ward_types::id::InstanceId;
-use ward_types::pipeline::{Approval, By, Outcome, Position, Run, Word};
+use ward_types::pipeline::{Outcome, Position, Run, Word};
 use ward_types::release::{Deployment, Environment, Goal, LastEnd, Phase, Reason, Verdict};
 use ward_types::time::Timestamp;
 
 pub use self::past::{Unpassed, bars, unpassed};
+pub use self::words::{counts, is_another, passed};
 use crate::databases;
 
 /// What to do now about a run.
@@ -282,64 +284,6 @@ fn behind(run: &Run, stage: usize, done: Step, now: Timestamp) -> Position {
         true => Position::Deploying { stage: stage + 1 },
         false => ended(Outcome::Succeeded),
     }
-}
-
-/// Why the word of `who` does not count; to be recorded with it.
-///
-/// # Errors
-/// A predicate of the one who gave it.
-pub fn counts(run: &Run, who: &str, word: Word) -> Result<(), String> {
-    let approval = run
-        .stages
-        .get(run.stage())
-        .and_then(|s| s.gate.approve.as_ref());
-    match (word, approval) {
-        // Whoever started it may take it back.
-        (Word::Reject, _) if same(who, &run.author) => Ok(()),
-        (Word::Reject, None) => {
-            let approvals = run.stages.iter().filter_map(|s| s.gate.approve.as_ref());
-            let mut people = approvals.flat_map(|approval| &approval.people);
-            match people.any(|person| is(person, who)) {
-                true => Ok(()),
-                false => Err("has no role in this pipeline, and did not start the run".to_owned()),
-            }
-        }
-        (Word::Approve, _) if !matches!(run.position, Position::Approving { .. }) => {
-            Err("is not asked for a word yet".to_owned())
-        }
-        (Word::Approve, None) => Err("is not asked for a word here".to_owned()),
-        (_, Some(approval)) => entitled(approval, run, who, word),
-    }
-}
-
-fn entitled(approval: &Approval, run: &Run, who: &str, word: Word) -> Result<(), String> {
-    if !approval.people.iter().any(|person| is(person, who)) {
-        return Err(format!("does not have the role {}", approval.role));
-    }
-    match (approval.by, word) {
-        (By::Another, Word::Approve) if same(who, &run.author) => {
-            Err("started the run, and a second person has to approve it".to_owned())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Whether two are one person: a number stays who it is, whatever name the machine knows it by meanwhile.
-fn same(who: &str, other: &str) -> bool {
-    id(who) == id(other)
-}
-
-fn id(who: &str) -> &str {
-    who.split_once('(').map_or(who, |(id, _)| id)
-}
-
-/// Whether `uid:1000` or `anna` of a stack file is `uid:1000(anna)`.
-fn is(person: &str, who: &str) -> bool {
-    let (id, name) = match who.split_once('(') {
-        Some((id, rest)) => (id, rest.strip_suffix(')')),
-        None => (who, None),
-    };
-    person == id || Some(person) == name
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! is found too; only what is about a change (a database that goes, a day on which nothing changes) asks for one. What
 //! keeps an environment as it is is not asked, and neither is going back: that is for the caller to see to.
 
+mod way;
+
 use std::collections::BTreeMap;
 
 use ward_types::changes::{Change, ChangeKind, ComponentKind};
@@ -14,13 +16,15 @@ use ward_types::sharing::Importer;
 use ward_types::spec::{Base, EnvSpec, ImageSource, ServiceSpec};
 use ward_types::time::Timestamp;
 
+pub use self::way::{Built, Way, by_another};
+
 /// What rules are asked of.
 pub struct Wanted<'a> {
     /// What should be.
     pub spec: &'a EnvSpec,
     /// What is different by it.
     pub changes: &'a [Change],
-    /// The policy of what serves: its rules about changes hold for the change that takes them away, too.
+    /// The policy that holds there now: its rules about changes hold for the change that takes them away, too.
     pub served: Option<&'a Policy>,
     /// The region that this Ward is in, if somebody said so.
     pub region: Option<&'a str>,
@@ -28,6 +32,8 @@ pub struct Wanted<'a> {
     pub lost: &'a [Importer],
     /// Where this Ward's own registry is reached, as `HOST:PORT`.
     pub registry: &'a str,
+    /// How the build came there; `None`: nobody knows of runs here, and nothing is said of it.
+    pub way: Option<&'a Way>,
     /// Which day it is in a time zone; `None`: nobody knows that zone, and its freezes hold.
     pub today: &'a dyn Fn(&str) -> Option<Day>,
 }
@@ -70,6 +76,8 @@ fn about_changes(policy: &Policy) -> Policy {
         volume_removed: policy.volume_removed,
         export_removed: policy.export_removed,
         freeze: policy.freeze.clone(),
+        pipeline: policy.pipeline,
+        second_person: policy.second_person,
         ..Policy::default()
     }
 }
@@ -128,6 +136,8 @@ fn broken(wanted: &Wanted<'_>, rule: Rule, policy: &Policy) -> Vec<Broken> {
             let open = databases.filter(|(_, database)| database.backups.is_none());
             open.map(|(name, _)| without_backups(name)).collect()
         }
+        // Not of what is wanted, but of who wants it: it is asked where a change is recorded.
+        Rule::Reason => Vec::new(),
         Rule::Residency => {
             let broken = abroad(wanted.spec, wanted.region).into_iter();
             broken
@@ -139,6 +149,8 @@ fn broken(wanted: &Wanted<'_>, rule: Rule, policy: &Policy) -> Vec<Broken> {
                 .collect()
         }
         Rule::Freeze => frozen(wanted, policy),
+        Rule::Pipeline => way::around(wanted).into_iter().collect(),
+        Rule::SecondPerson => way::alone(wanted).into_iter().collect(),
     }
 }
 

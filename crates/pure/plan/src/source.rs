@@ -2,7 +2,7 @@
 //!
 //! Decision: each commit that is seen is built once, in the order in which they were seen, one at a time. What is
 //! built is released as soon as its way is free; where several wait for a pipeline that is under way, the newest has
-//! its turn and the others give way to it, because what they would bring is in it. Whatever failed is not tried again
+//! its turn and the others give way to it, because what they would bring is in it. One that came behind a newer one in the same look is never released. Whatever failed is not tried again
 //! by itself: the same commit would fail again.
 
 use ward_types::event::State;
@@ -27,6 +27,19 @@ pub enum Next {
 /// What to do now.
 #[must_use]
 pub fn next(state: &State, source: &Source) -> Next {
+    let came_behind = source.commits.iter().find_map(|seen| {
+        let (Standing::Built { version }, Some(by)) = (&seen.standing, &seen.with) else {
+            return None;
+        };
+        let passed = Standing::Passed {
+            version: Some(version.clone()),
+            by: by.clone(),
+        };
+        Some(Next::Move(seen.commit.id.clone(), passed))
+    });
+    if let Some(passed) = came_behind.filter(|_| source.then != Then::Keep) {
+        return passed;
+    }
     let built = |seen: &&Seen| matches!(seen.standing, Standing::Built { .. });
     let mut ready = source.commits.iter().rev().filter(built);
     if source.then != Then::Keep
@@ -96,6 +109,8 @@ pub struct Sighting {
     pub commit: CommitId,
     /// Whether the reference still leads to it.
     pub tip: bool,
+    /// The newer one of the same look that it lies behind.
+    pub with: Option<CommitId>,
 }
 
 /// What a look at a repository adds: commits that were never seen, in this order. On the first look tags are what was

@@ -65,6 +65,7 @@ fn judged(
         served: None,
         region: None,
         lost: &[],
+        way: None,
         registry: HERE,
         today: &|zone| (zone == "UTC").then(|| Day::parse(day.unwrap()).unwrap()),
     };
@@ -291,6 +292,7 @@ fn a_change_that_drops_the_rule_it_breaks_is_found() {
         served,
         region: None,
         lost: &[],
+        way: None,
         registry: HERE,
         today: &|_| Day::parse("2026-12-24"),
     };
@@ -336,6 +338,7 @@ fn an_export_that_others_use_is_not_taken_back() {
         served,
         region: None,
         lost,
+        way: None,
         registry: HERE,
         today: &|_| None,
     };

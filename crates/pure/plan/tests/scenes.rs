@@ -233,6 +233,7 @@ fn deployment(dice: &mut Dice, id: DeploymentId, phase: Phase) -> Deployment {
         served,
         cancelled: dice.chance(10).then(|| "anna".into()),
         despite_schema: dice.chance(5).then(|| "anna".into()),
+        plan: None,
         gaps: Vec::new(),
         phase,
     }

@@ -77,6 +77,7 @@ impl History {
             paused: None,
             promoted: 0,
             served: None,
+            plan: None,
             gaps: Vec::new(),
             cancelled: None,
             despite_schema: despite.map(str::to_owned),

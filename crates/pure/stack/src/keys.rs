@@ -122,6 +122,8 @@ const AMOUNT: Kind = Kind::Amount { most: 100 };
 
 /// What becomes of a plan that breaks a rule.
 const LEVELS: &[&str] = &["deny", "warn", "off"];
+/// Whoever is asked answers, or not.
+const ASKED: &[&str] = &["deny", "off"];
 
 /// When snapshots of a volume are made, the default first.
 const SNAPSHOTS: &[&str] = &["never", "before_release"];
@@ -514,7 +516,7 @@ pub const KEYS: &[Key] = &[
         .about("Whether copies of an environment (`ward env create --from`) run the job on its schedule, too. Without it they run it only by `ward job run`: what exports or pays for one environment must not do so again for its copy.")
         .also(&["in_copies"]),
     Key::new("protected", Kind::Flag, Need::Default("false"), "true")
-        .about("Whether the default set of rules is on: each rule of `policy` that is not set otherwise is `\"deny\"`, with two instances; `freeze` names no days. Meant for `[environment.prod]` and its like.")
+        .about("Whether the default set of rules is on: each rule of `policy` that is not set otherwise is `\"deny\"`, with two instances; `freeze` names no days, and `reason`, `pipeline` and `second_person` stay off. Meant for `[environment.prod]` and its like.")
         .also(&["protect", "locked", "production"]),
     Key::new("policy", Kind::Table, Need::Optional, r#"{ min_instances = 3, tls = "warn" }"#)
         .about("Rules that a plan must pass before `ward deploy` changes anything: `\"deny\"` refuses, `\"warn\"` says so, `\"off\"` does nothing. Rules hold for what is deployed and for changes of values, never for going back to what has served, and not where nothing changes. What `policy.toml` in the state folder asks for, with the same keys, cannot be taken away here. `ward policy waive` lets one rule be broken until a date, for a reason, in the log.")
@@ -546,6 +548,9 @@ pub const KEYS: &[Key] = &[
     Key::new("policy.backups", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
         .about("Each database has `backups`.")
         .also(&["backup", "backups_required"]),
+    Key::new("policy.reason", text(Rule::Choice(ASKED)), Need::Optional, r#""deny""#)
+        .about("Whoever changes the environment says why (`--why`), and so does whoever gives a word in a pipeline that leads there. `protected` does not set it.")
+        .also(&["why", "reasons", "require_reason"]),
     Key::new("policy.residency", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
         .about("An environment with a `stack.region` runs only on a Ward that was started with that `WARD_REGION`, and so do copies of its rows and what is restored from its backups.")
         .also(&["region", "data_residency", "location"]),
@@ -555,6 +560,12 @@ pub const KEYS: &[Key] = &[
     Key::new("policy.freeze_zone", text(Rule::Zone), Need::Default(r#""UTC""#), r#""Europe/Berlin""#)
         .about("The time zone by whose calendar these days begin and end, by its name in the IANA time zone database. Ward brings a copy of it.")
         .also(&["time_zone", "timezone", "zone", "tz"]),
+    Key::new("policy.pipeline", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
+        .about("A build has passed the gates of the stages before, in a pipeline that is declared: neither `ward deploy` nor `ward promote` goes around them. Not asked of a build that serves or has served there, such as one with other values. `protected` does not set it.")
+        .also(&["require_pipeline", "gates"]),
+    Key::new("policy.second_person", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
+        .about("In a gate of the stages before somebody with its role has approved the build who neither started the run nor, as the commit says, wrote it. Approvals before such a stage are by another person whatever their `by` says. `protected` does not set it.")
+        .also(&["four_eyes", "two_person", "second_pair_of_eyes"]),
     Key::new("secret", Kind::Each(200), Need::Optional, r#"{ API_KEY = { generate = 32 } }"#)
         .about("What is to be said of secrets beside who gets them, each under its name. One that is only to be set by people needs no table.")
         .also(&["credentials", "vault"]),
@@ -621,7 +632,7 @@ pub const KEYS: &[Key] = &[
         .about("The role, declared under `role`.")
         .same_everywhere(),
     Key::new("pipeline.*.gate.*.approve.by", text(Rule::Choice(&["anybody", "another"])), Need::Default(r#""anybody""#), r#""another""#)
-        .about("`\"another\"`: not the one who started the run; a second person has to have seen it.")
+        .about("`\"another\"`: not the one who started the run, nor whom the commit names as its author; a second person has to have seen it.")
         .same_everywhere(),
 
     Key::new("role", Kind::Each(100), Need::Optional, r#"{ qa-lead = { people = ["uid:1000", "anna"] } }"#)

@@ -79,7 +79,7 @@ codes! {
     BadMachinePath "W0326" "A path on the machine that is not absolute" "Begin with `/`, without `..`; such files lie beside no stack file."
     BadDays "W0327" "Days that the calendar does not have, or the last before the first" "`YYYY-MM-DD/YYYY-MM-DD`, the first and the last day."
     BadZone "W0328" "A text that is not the name of a time zone" "A name of the IANA time zone database, such as `Europe/Berlin`."
-    BadSchedule "W0330" "A schedule that does not parse, or is never due" "Five fields: minute, hour, day of the month, month, day of the week."
+    BadSchedule "W0330" "A schedule that does not parse, is never due, or steps over its whole range" "Five fields: minute, hour, day of the month, month, day of the week; a step of at most what it steps through."
     BadSecretName "W0331" "A name that cannot be a secret's" "A letter, then letters, digits, `_` and `-`, at most 64."
     BadSecretPlace "W0332" "A secret that is neither a variable nor a file below /run/" "`\"env\"`, or an absolute path such as `/run/secrets/NAME`."
     BadVolumePath "W0333" "A path at which no volume can be" "An absolute path without `.` and `..`, not below /dev, /etc, /proc, /run, /sys or /tmp."

@@ -27,6 +27,9 @@ pub(crate) fn schedule(text: &str) -> Result<(), Wrong> {
         };
         return wrong(format!("{} is not a schedule{unread}", quote(text)));
     }
+    if !nickname && let Some(message) = oversteps(&fields) {
+        return wrong(format!("{} is not a schedule: {message}", quote(text)));
+    }
     if !nickname && is_never(fields[2], fields[3], fields[4]) {
         return wrong(format!("{} is never due", quote(text)));
     }
@@ -41,6 +44,50 @@ const FIELDS: [(&str, &str); 5] = [
     ("month", "1 to 12, or JAN to DEC"),
     ("day of the week", "0 to 7, or SUN to SAT"),
 ];
+
+/// How many values each field has.
+const VALUES: [u32; 5] = [60, 24, 31, 12, 7];
+const MONTHS: &str = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC";
+const WEEKDAYS: &str = "SUN MON TUE WED THU FRI SAT";
+
+/// Of a step that is larger than what it steps through: it is due once in all of that, which nobody means who writes
+/// 70 minutes.
+fn oversteps(fields: &[&str]) -> Option<String> {
+    let parts = fields.iter().enumerate().flat_map(|(at, field)| {
+        let parts = field.split(',');
+        parts.map(move |part| (at, part))
+    });
+    parts.into_iter().find_map(|(at, part)| {
+        let (range, step) = part.split_once('/')?;
+        let values = match range.split_once('-') {
+            Some((first, last)) => {
+                let behind = number(at, last)?.checked_add(1)?;
+                behind.checked_sub(number(at, first)?)?
+            }
+            None if range == "*" => *VALUES.get(at)?,
+            None => return None,
+        };
+        let (name, _) = FIELDS.get(at)?;
+        let step = step.parse::<u32>().ok()?;
+        (step > values).then(|| {
+            let part = quote(part);
+            format!("{part} steps by {step} through {values} values of the {name}, and is due at the first alone")
+        })
+    })
+}
+
+/// What a number or a name stands for in a field, counted from anywhere.
+fn number(at: usize, text: &str) -> Option<u32> {
+    let names = match at {
+        3 => MONTHS,
+        4 => WEEKDAYS,
+        _ => "",
+    };
+    let mut names = (1..).zip(names.split(' '));
+    let named = names.find(|(_, name)| name.eq_ignore_ascii_case(text));
+    let named = named.map(|(number, _)| number - u32::from(at == 4));
+    named.or_else(|| text.parse().ok())
+}
 
 /// Which field cannot be read, where it is one by itself.
 fn unread(fields: &[&str], reads: impl Fn(&str) -> bool) -> String {
@@ -86,6 +133,10 @@ mod tests {
             "0 0 29 2 *",
             "0 0 31 1,2 *",
             "0 0 30 2 1",
+            "0-59/60 * * * *",
+            "0 */24 * * *",
+            "0 2 * * MON-FRI/5",
+            "0 2 1 JAN-dec/12 *",
             "@daily",
         ] {
             assert!(schedule(good).is_ok(), "{good}");
@@ -102,6 +153,12 @@ mod tests {
             "@reboot",
             "0 0 0 * *",
             "0 0 1 0 *",
+            "0-59/70 * * * *",
+            "*/61 * * * *",
+            "0 9-17,0-4/6 * * *",
+            "0 0 * */13 *",
+            "0 2 * * MON-FRI/6",
+            "0 2 * * 1-5/100",
         ] {
             assert!(schedule(bad).is_err(), "{bad}");
         }

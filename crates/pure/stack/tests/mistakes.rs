@@ -717,6 +717,11 @@ fn cases() -> Vec<(Code, &'static str, String)> {
             service("[job.tick]\nservice = \"web\"\ncommand = [\"a\"]\nschedule = \"0 25 * * *\""),
         ),
         (
+            Code::BadSchedule,
+            "step",
+            service("[job.tick]\nservice = \"web\"\ncommand = [\"a\"]\nschedule = \"0-59/70 * * * *\""),
+        ),
+        (
             Code::JobOfNothing,
             "misspelt",
             service("[job.tick]\nservice = \"wep\"\ncommand = [\"a\"]"),

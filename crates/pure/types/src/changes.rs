@@ -40,6 +40,12 @@ pub struct Change {
     /// What it will be, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_text: Option<String>,
+    /// Of a version of a secret that was: its keyed digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_digest: Option<String>,
+    /// Of a version of a secret that will be: its keyed digest. One that is made by the deployment has none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_digest: Option<String>,
     /// How it comes into force.
     pub effect: Effect,
     /// The same in a sentence without a full stop, with what it means for this very change.

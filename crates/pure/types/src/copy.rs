@@ -336,6 +336,27 @@ mod tests {
         assert_eq!((sleeps(&origin(DEFAULT)), sleeps(&own)), (60_000, 5_000));
     }
 
+    #[test]
+    fn a_copy_runs_those_jobs_on_their_schedule_that_say_so() {
+        let mut spec = spec(&service("web", &[]));
+        let job = |copies: bool| -> crate::run::JobSpec {
+            let text = format!(
+                r#"{{"service":"web","command":["a"],"schedule":{{"cron":"0 2 * * *","time_zone":"UTC"}},
+                "overlap":"skip","retries":0,"deadline":1000,"missed":"run","copies":{copies}}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let name = |text: &str| Name::parse(text).unwrap();
+        spec.jobs = BTreeMap::from([(name("mail"), job(false)), (name("tidy"), job(true))]);
+        let id = EnvId::parse("shop/demo").unwrap();
+        let copy = copied(&spec, &id, &origin(DEFAULT)).unwrap();
+        // Both are there, to be run by hand; a copy of the copy is no other.
+        assert_eq!(copy.jobs[&name("mail")].schedule, None);
+        assert_eq!(copy.jobs[&name("tidy")], spec.jobs[&name("tidy")]);
+        let again = copied(&copy, &id, &origin(DEFAULT)).unwrap();
+        assert_eq!(again.jobs, copy.jobs);
+    }
+
     fn hosts(spec: &EnvSpec, pattern: &str) -> Result<Vec<String>, CopyError> {
         let id = EnvId::parse("shop/demo").unwrap();
         let copy = copied(spec, &id, &origin(pattern))?;

@@ -1,6 +1,7 @@
 //! Events: the only way state changes, and the audit record of it.
 
 mod environment;
+mod notice;
 mod source;
 mod state;
 

@@ -316,6 +316,7 @@ impl Environment {
         self.life.last_release = self.newest_release();
         self.life.deleted = Some(at);
         self.releases.clear();
+        self.rules = None; // A later one of its name is another life.
         self.backups.all.clear();
         self.forget_values();
         Ok(())

@@ -89,6 +89,9 @@ pub struct Run {
     pub author: String,
     /// When.
     pub began: Timestamp,
+    /// Why, in the words of the one who started it; none of runs that an older Ward began.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
     /// The folder of the stack file, where checks are run.
     pub dir: String,
     /// What is on its way.
@@ -188,6 +191,9 @@ pub struct Vote {
     /// Why it does not count, of one that was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// When, as its event says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }
 
 impl Vote {
@@ -246,6 +252,15 @@ impl Run {
         let mut votes = self.votes.iter().rev();
         votes.find(|vote| {
             vote.refused.is_none() && (vote.stage == stage || vote.word == Word::Reject)
+        })
+    }
+
+    /// The word by which a stage passed its gate, if it needed one and got it.
+    #[must_use]
+    pub fn approval(&self, stage: usize) -> Option<&Vote> {
+        let mut votes = self.votes.iter();
+        votes.find(|vote| {
+            vote.stage == stage && vote.word == Word::Approve && vote.refused.is_none()
         })
     }
 

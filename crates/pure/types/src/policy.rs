@@ -3,12 +3,16 @@
 //! A policy stands in the stack file, and beside it in one file of the installation. Both hold: where they differ the
 //! stricter one does, so that a stack file cannot take away what the installation asks for.
 
+mod declared;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
+
+pub use self::declared::Declared;
 
 /// A rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,15 +36,21 @@ pub enum Rule {
     Images,
     /// Each database is backed up.
     Backups,
+    /// Whoever changes the environment says why.
+    Reason,
     /// Data stays in its region.
     Residency,
     /// Nothing changes on certain days.
     Freeze,
+    /// A build has come through the gates of a pipeline.
+    Pipeline,
+    /// Somebody has approved a build who did not bring it.
+    SecondPerson,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 11] = [
+    pub const ALL: [Rule; 14] = [
         Rule::DatabaseRemoved,
         Rule::VolumeRemoved,
         Rule::ExportRemoved,
@@ -50,8 +60,11 @@ impl Rule {
         Rule::RateLimit,
         Rule::Images,
         Rule::Backups,
+        Rule::Reason,
         Rule::Residency,
         Rule::Freeze,
+        Rule::Pipeline,
+        Rule::SecondPerson,
     ];
 
     /// Its name: the key below `policy`.
@@ -67,8 +80,11 @@ impl Rule {
             Rule::RateLimit => "rate_limit",
             Rule::Images => "images",
             Rule::Backups => "backups",
+            Rule::Reason => "reason",
             Rule::Residency => "residency",
             Rule::Freeze => "freeze",
+            Rule::Pipeline => "pipeline",
+            Rule::SecondPerson => "second_person",
         }
     }
 
@@ -85,10 +101,17 @@ impl Rule {
             Rule::RateLimit => "each service with a public route has a limit",
             Rule::Images => "images are built here, or lie in this Ward's registry",
             Rule::Backups => "each database is backed up",
+            Rule::Reason => "whoever changes the environment says why",
             Rule::Residency => {
                 "data of a region is only where this Ward says that it is in that region"
             }
             Rule::Freeze => "nothing is deployed on certain days",
+            Rule::Pipeline => {
+                "a build comes through the gates of the stages before, by a declared pipeline"
+            }
+            Rule::SecondPerson => {
+                "on its way there somebody approved the build who did not bring it"
+            }
         }
     }
 
@@ -174,12 +197,21 @@ pub struct Policy {
     /// [`Rule::Backups`].
     #[serde(skip_serializing_if = "Level::is_off")]
     pub backups: Level,
+    /// [`Rule::Reason`].
+    #[serde(skip_serializing_if = "Level::is_off")]
+    pub reason: Level,
     /// [`Rule::Residency`].
     #[serde(skip_serializing_if = "Level::is_off")]
     pub residency: Level,
     /// [`Rule::Freeze`]: on these days.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<Freeze>,
+    /// [`Rule::Pipeline`].
+    #[serde(skip_serializing_if = "Level::is_off")]
+    pub pipeline: Level,
+    /// [`Rule::SecondPerson`].
+    #[serde(skip_serializing_if = "Level::is_off")]
+    pub second_person: Level,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
@@ -194,7 +226,8 @@ impl Policy {
         *self == Self::default()
     }
 
-    /// What holds in an environment that is marked `protected` and says nothing else.
+    /// What holds in an environment that is marked `protected` and says nothing else. How a build comes there is not in
+    /// it: a team of one has no second person, and a stack without a pipeline no gates.
     #[must_use]
     pub fn of_protected() -> Self {
         Self {
@@ -208,8 +241,12 @@ impl Policy {
             rate_limit: Level::Deny,
             images: Level::Deny,
             backups: Level::Deny,
+            // Whoever brings it in says so: commands that were typed without a reason are refused from then on.
+            reason: Level::Off,
             residency: Level::Deny,
             freeze: Vec::new(),
+            pipeline: Level::Off,
+            second_person: Level::Off,
         }
     }
 
@@ -226,9 +263,12 @@ impl Policy {
             Rule::RateLimit => self.rate_limit,
             Rule::Images => self.images,
             Rule::Backups => self.backups,
+            Rule::Reason => self.reason,
             Rule::Residency => self.residency,
             Rule::Freeze if self.freeze.is_empty() => Level::Off,
             Rule::Freeze => Level::Deny,
+            Rule::Pipeline => self.pipeline,
+            Rule::SecondPerson => self.second_person,
         }
     }
 }

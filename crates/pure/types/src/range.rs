@@ -53,6 +53,12 @@ impl AddressRange {
         }
     }
 
+    /// Whether every address of another range lies in it.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.bits <= other.bits && self.contains(other.first)
+    }
+
     /// The range of so many leading bits that an address lies in; `None`: it has fewer bits.
     fn around(address: IpAddr, bits: u8) -> Option<Self> {
         let first = match address {

@@ -10,7 +10,7 @@ use crate::configuration::{Configuration, Configured};
 use crate::id::{DeploymentId, Digest, EnvId, InstanceId, Name, ReleaseId};
 use crate::life::Life;
 use crate::maintenance::Maintained;
-use crate::policy::Waivers;
+use crate::policy::{Declared, Waivers};
 use crate::run::Runs;
 use crate::schema::SchemaChange;
 use crate::secrets::{SecretName, Secrets};
@@ -224,11 +224,23 @@ pub struct Deployment {
     /// Why it goes to a release that the schema cannot take, by the one who asked for it all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub despite_schema: Option<String>,
+    /// The plan that it carries out, by the digest of all that it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Digest>,
     /// How long nothing ran of services whose releases do not overlap, in the order in which that was seen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<Gap>,
     /// Where it stands.
     pub phase: Phase,
+}
+
+impl Deployment {
+    /// Whether it ended well.
+    #[must_use]
+    pub fn succeeded(&self) -> bool {
+        let succeeded = Verdict::Succeeded;
+        matches!(self.phase, Phase::Finished { verdict, .. } if verdict == succeeded)
+    }
 }
 
 /// That a deployment's release takes requests.
@@ -348,6 +360,9 @@ pub struct Environment {
     /// The rules of the policy that somebody answers for.
     #[serde(default, skip_serializing_if = "Waivers::is_empty")]
     pub waivers: Waivers,
+    /// The rules of the newest build that served in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<Declared>,
     /// What people set in it.
     #[serde(default, skip_serializing_if = "Configuration::is_none")]
     pub configuration: Configuration,
@@ -390,6 +405,7 @@ impl Environment {
             maintained: Maintained::default(),
             runs: Runs::default(),
             waivers: Waivers::default(),
+            rules: None,
             configuration: Configuration::default(),
             secrets: Secrets::new(),
             snapshots: Kept::new(),
@@ -430,6 +446,14 @@ impl Environment {
             .copied()
             .unwrap_or_default()
             .next()
+    }
+
+    /// The deployment that brought what serves there: the last that changed it. One that led to what served already has
+    /// moved nothing.
+    #[must_use]
+    pub fn moved_by(&self) -> Option<DeploymentId> {
+        let moved = |d: &&Deployment| d.succeeded() && d.from != Some(d.to);
+        self.deployments.values().rfind(moved).map(|d| d.id)
     }
 
     /// The release that serves, if one does.

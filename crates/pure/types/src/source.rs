@@ -300,6 +300,9 @@ pub struct Source {
     /// Whether a webhook may say so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub webhook: bool,
+    /// Whether the commits behind a branch's tip are built, too, that came with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub each: bool,
     /// What it proves itself with, of a repository over HTTPS that is not public.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<Login>,
@@ -323,6 +326,9 @@ pub struct Seen {
     pub at: Timestamp,
     /// Who brought it: the one who pushed it to Ward, or `source:NAME` where it was found.
     pub by: String,
+    /// The newer commit that it came with: that one is released, and this one built and kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<CommitId>,
     /// What became of it.
     pub standing: Standing,
 }

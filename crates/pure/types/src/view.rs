@@ -4,6 +4,7 @@ mod backups;
 mod configuration;
 mod deploying;
 mod exec;
+mod history;
 mod mistakes;
 mod output;
 mod pipelines;
@@ -17,7 +18,7 @@ mod volumes;
 use serde::{Deserialize, Serialize};
 
 use crate::changes::{Change, PlanView};
-use crate::id::EnvId;
+use crate::id::{EnvId, ReleaseId};
 use crate::policy::Violation;
 use crate::source::KeptBuild;
 use crate::time::Millis;
@@ -33,6 +34,7 @@ pub use deploying::{
     SteerRequest, Unchanged, Until, ending,
 };
 pub use exec::{ExecCommand, ExecProgram, ExecRequest, ExecTarget, ExecView};
+pub use history::{ApprovalView, MoveView, ReleaseDetail, WayView};
 pub use mistakes::{LabelView, MistakeView, Span};
 pub use output::{AuditView, EventsView, LogLine, ServiceTraffic, TrafficView};
 pub use pipelines::{PipelineRequest, PipelineRunView, VoteRequest};
@@ -48,7 +50,7 @@ pub use sources::{
 };
 pub use status::{
     ComponentView, EnvironmentView, HandedOver, InstanceView, KeysMissing, LogView,
-    MaintenanceView, ReleaseView, ServerView, StatusView,
+    MaintenanceView, NoticesView, ReleaseView, ServerView, StatusView,
 };
 pub use volumes::{
     DeleteVolumeRequest, RestoreRequest, SnapshotView, VolumeUseView, VolumeView, VolumesView,
@@ -114,6 +116,18 @@ pub enum Progress {
         hint: String,
         /// What serves now in place of what the plan starts from, as changes.
         changes: Vec<Change>,
+    },
+    /// What a release that is gone back to, or forward, does not have of what serves. The stream goes on.
+    Drops {
+        /// What serves.
+        from: ReleaseId,
+        /// Where it goes.
+        to: ReleaseId,
+        /// What is taken away, each before and after.
+        changes: Vec<Change>,
+        /// That rules hold all the same which it does not ask for, in a sentence.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rules: Option<String>,
     },
     /// Something is wrong beside the operation: an auditor has to know of it.
     Warning {

@@ -228,6 +228,7 @@ impl Control {
             reason: Reason::Deploy,
             others: Others::Wait,
             despite_schema: None,
+            plan: None,
         };
         let (queued, events) = wish.events(&fresh, actor, events);
         let copied = Copied {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ward_store::Log;
 use ward_types::event::{Event, State};
-use ward_types::id::{Digest, Name, PipelineRunId};
+use ward_types::id::{Digest, EnvId, Name, PipelineRunId};
 use ward_types::pipeline::{Pipeline, Position, Run};
 use ward_types::release::{Build, Environment};
 use ward_types::source::KeptBuild;
@@ -21,7 +21,7 @@ use crate::each::named_once;
 use crate::hosts::apart;
 use crate::kept::{declared, named};
 use crate::making::Once;
-use crate::policing::Forced;
+use crate::policing::{Forced, made_of, unmade};
 use crate::recording::{next_build, provenance_of};
 use crate::source;
 
@@ -46,8 +46,15 @@ impl Control {
         let (file, text) = source::read(dir).map_err(unreadable)?;
         let beginning = self.beginning(&file, text, &request.pipeline).await?;
         let first = &beginning.first;
+        self.reasoned(actor, &request.why, first)?;
+        self.all_stages_reasoned(actor, &request.why, beginning.stages())?;
         // Before a build, so that nobody waits for one in vain; looked at again when it is released.
-        self.permitted(actor, (first, None), Some(dir), Forced::No)?;
+        self.permitted(
+            actor,
+            (first, unmade(&beginning.text)),
+            Some(dir),
+            Forced::No,
+        )?;
         alone(&self.store().state(), &beginning.stack, &request.pipeline)?;
         let building = self.0.builds.begin(&first.id, actor, admitted);
         let once = Once::default();
@@ -117,7 +124,8 @@ impl Control {
         let first = &beginning.first;
         let stack = stack_of(&file, &beginning.text)?;
         same_sources(&declared(kept, &stack)?, first)?;
-        self.permitted(actor, (first, Some(&build.images)), None, Forced::No)?;
+        let made = made_of(&build.images, &beginning.text);
+        self.permitted(actor, (first, made), None, Forced::No)?;
         self.images_ready(&first.id, &build.images).await?;
         let desk = self.desk().await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
@@ -170,9 +178,11 @@ impl Control {
             self.releasable(spec, None).await?;
             same_sources(&specs[0], spec)?;
         }
+        let mut pipeline = pipeline.clone();
+        self.asks_another(name, &mut pipeline, &specs)?;
         Ok(Beginning {
             stack: stack.name.clone(),
-            pipeline: pipeline.clone(),
+            pipeline,
             first: specs.into_iter().next().ok_or_else(|| no_stage(name))?,
             text,
         })
@@ -180,6 +190,11 @@ impl Control {
 }
 
 impl Beginning {
+    fn stages(&self) -> impl Iterator<Item = EnvId> {
+        let stages = self.pipeline.stages.iter();
+        stages.map(|stage| EnvId::new(&self.stack, &stage.env))
+    }
+
     fn run(&self, state: &State, actor: &Actor, request: &PipelineRequest, build: Build) -> Run {
         let last = state.pipelines.keys().next_back().copied();
         let at = now();
@@ -190,6 +205,7 @@ impl Beginning {
             stages: self.pipeline.stages.clone(),
             author: actor.who.clone(),
             began: at,
+            why: request.why.clone(),
             dir: request.dir.clone(),
             build,
             position: Position::Deploying { stage: 0 },

@@ -28,7 +28,8 @@ impl Control {
         }
     }
 
-    /// Takes a word about a run. One that does not count is recorded all the same, once.
+    /// Takes a word about a run. One that does not count is recorded all the same, once; one that lets pass what has passed
+    /// is not.
     ///
     /// # Errors
     /// When there is no such run, when it is over, and when the word does not count.
@@ -40,6 +41,9 @@ impl Control {
         let desk = self.desk().await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             let run = asked(state, request.run)?;
+            if let Some(known) = pipeline::passed(run, &actor.who, request.word) {
+                return Ok(((run.id, None, Some(known.clone())), Vec::new()));
+            }
             let refused = pipeline::counts(run, &actor.who, request.word).err();
             let vote = Vote {
                 stage: run.stage(),
@@ -47,9 +51,10 @@ impl Control {
                 word: request.word,
                 why: request.why.clone(),
                 refused: refused.clone(),
+                at: None,
             };
             if refused.is_some() && run.votes.iter().any(|known| known.repeats(&vote)) {
-                return Ok(((run.id, refused), Vec::new()));
+                return Ok(((run.id, refused, None), Vec::new()));
             }
             let env = run
                 .env(run.stage())
@@ -59,9 +64,9 @@ impl Control {
                 run: run.id,
                 vote,
             };
-            Ok(((run.id, refused), vec![event]))
+            Ok(((run.id, refused, None), vec![event]))
         });
-        let (id, refused) = deciding.await?;
+        let (id, refused, already) = deciding.await?;
         if let Some(why) = refused {
             let message = format!(
                 "{} {why}; {id} stays where it is, and this is recorded",
@@ -71,7 +76,11 @@ impl Control {
             return Err(Refusal::new(RefusalKind::Conflict, message).hint(hint));
         }
         let state = self.store().state();
-        state.pipelines.get(&id).map(view).ok_or_else(|| no_run(id))
+        let run = state.pipelines.get(&id).ok_or_else(|| no_run(id))?;
+        Ok(PipelineRunView {
+            already,
+            ..view(run)
+        })
     }
 
     /// Tells how a run goes, to its end or to where it waits for somebody's word.
@@ -161,7 +170,7 @@ fn over(run: &Run, outcome: &Outcome) -> Progress {
     }
 }
 
-fn view(run: &Run) -> PipelineRunView {
+pub(crate) fn view(run: &Run) -> PipelineRunView {
     PipelineRunView {
         id: run.id,
         stack: run.stack.clone(),
@@ -170,12 +179,14 @@ fn view(run: &Run) -> PipelineRunView {
         provenance: run.build.provenance.as_deref().cloned(),
         author: run.author.clone(),
         began: run.began,
+        why: run.why.clone(),
         since: run.since,
         stages: run.stages.clone(),
         reached: run.reached.clone(),
         position: run.position.clone(),
         stands: run.stands(),
         votes: run.votes.clone(),
+        already: None,
     }
 }
 

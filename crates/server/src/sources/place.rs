@@ -146,7 +146,13 @@ pub(super) async fn fetch(
     match (&source.place, login) {
         (Place::Remote(address), login) => {
             let address = Address::parse(address)?;
-            repository.fetch(&address, &source.follows, login).await
+            let commits = match source.each {
+                true => BEHIND + 1,
+                false => 1,
+            };
+            repository
+                .fetch_newest(&address, &source.follows, login, commits)
+                .await
         }
         (Place::Hosted, None) => Ok(()),
         (Place::Hosted, Some(_)) => Err(ward_git::Error::Invalid {
@@ -154,6 +160,26 @@ pub(super) async fn fetch(
             hint: "leave the token out".to_owned(),
         }),
     }
+}
+
+/// The most commits behind a tip that are built where each is to be.
+const BEHIND: usize = 20;
+
+/// The commits behind a tip that came with it since something of its branch was seen last, the oldest first, where each
+/// is to be built.
+pub(super) async fn behind(
+    home: &Path,
+    source: &Source,
+    tip: &Tip,
+) -> ward_git::Result<Vec<CommitId>> {
+    let of = source.commits.iter();
+    let known = of.filter(|seen| seen.reference == tip.reference);
+    let known: Vec<CommitId> = known.map(|seen| seen.commit.id.clone()).collect();
+    if !source.each || known.is_empty() || known.contains(&tip.commit) {
+        return Ok(Vec::new());
+    }
+    let repository = Folder::of(home, &source.name).repository();
+    repository.behind(&tip.commit, &known, BEHIND).await
 }
 
 /// What the references of a source lead to, as of its last fetch.
@@ -198,6 +224,7 @@ mod tests {
             then: Then::Keep,
             poll: None,
             webhook: false,
+            each: false,
             login: None,
             added: Timestamp(0),
             by: String::new(),

@@ -4,44 +4,31 @@
 //! where the last one was: a commit whose build was cut off waits still, and one that is built is not built again.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use ward_plan::source::{Next, Sighting, kept, next, sighted};
+use ward_plan::source::{Next, Sighting, next, sighted};
 use ward_store::Log;
 use ward_types::event::Event;
-use ward_types::id::{EnvId, Name};
+use ward_types::id::Name;
 use ward_types::policy::Violation;
-use ward_types::source::{
-    BuildName, CommitId, KeptBuild, Provenance, Seen, Source, Standing, Then, Tree,
-};
-use ward_types::view::{
-    KeptDeployRequest, Looked, Others, PipelineRequest, Progress, Pushed, Unchanged, Until,
-};
+use ward_types::release::Goal;
+use ward_types::source::{CommitId, Seen, Source, Standing};
+use ward_types::view::{Looked, Progress, Pushed};
 
-use super::place::{Folder, fetch, make_ready, needed, repository, tips};
+use super::place::{Folder, behind as behind_tip, fetch, make_ready, needed, tips};
 use super::watched::Doing;
 use super::{Watched, no_source};
 use crate::actor::{Actor, Refusal, causes};
 use crate::clock::now;
 use crate::control::Control;
-use crate::deploy::{Steps, Stop, unreadable};
-use crate::kept::{Wish, git_refusal};
-use crate::policing::{self, Forced};
-use crate::recording::Settled;
-use crate::source as stack_file;
+use crate::deploy::Steps;
+use crate::kept::git_refusal;
+use crate::policing;
 
 /// Before something is tried again that should not have failed.
 const AGAIN: Duration = Duration::from_secs(5);
-
-/// Whether a commit's folder may be one that was there.
-#[derive(Debug, Clone, Copy)]
-enum Checkout {
-    Anew,
-    Kept,
-}
 
 /// Why a repository was not looked at.
 enum Trouble {
@@ -160,22 +147,36 @@ impl Control {
         let login = self.source_login(source).await.map_err(Trouble::Token)?;
         fetch(&self.0.home, source, login.as_ref()).await?;
         let tips = tips(&self.0.home, source).await?;
+        let mut behind = Vec::new();
+        for tip in &tips {
+            let commits = behind_tip(&self.0.home, source, tip).await?;
+            behind.extend(commits.into_iter().map(|commit| Sighting {
+                reference: tip.reference.clone(),
+                commit,
+                tip: false,
+                with: Some(tip.commit.clone()),
+            }));
+        }
         let mut found = Vec::new();
         for Pushed { reference, object } in pushed {
             let commit = repository.commit(object).await?.id;
             let tip = |tip: &ward_git::Tip| tip.commit == commit && tip.reference == *reference;
-            if !tips.iter().any(tip) {
+            let known = behind.iter().any(|one| one.commit == commit);
+            if !known && !tips.iter().any(tip) {
                 found.push(Sighting {
                     reference: reference.clone(),
                     commit,
                     tip: false,
+                    with: None,
                 });
             }
         }
+        found.extend(behind);
         found.extend(tips.into_iter().map(|tip| Sighting {
             reference: tip.reference,
             commit: tip.commit,
             tip: true,
+            with: None,
         }));
         Ok(found)
     }
@@ -196,6 +197,7 @@ impl Control {
                 reference: sighting.reference,
                 at: now(),
                 by: actor.who.clone(),
+                with: sighting.with,
                 standing,
             });
         }
@@ -225,16 +227,21 @@ impl Control {
     async fn carry_on_source(self, name: Name, watched: Watched) {
         let mut changed = self.store().changed();
         let mut ending = self.ending();
+        let mut resting = self.0.sources.resting();
         let (steps, heard) = mpsc::channel(256);
         let telling = tokio::spawn(watched.clone().tell(heard));
         let mut kept = None;
         loop {
             changed.mark_unchanged();
+            self.0.sources.go_on_where(|| self.something_is_to_be_up());
+            let rests = *resting.borrow_and_update();
             let state = self.store().state();
             let Some(source) = state.sources.get(&name) else {
                 break;
             };
+            watched.rests(rests);
             let again = match next(&state, source) {
+                _ if rests => None,
                 Next::Wait => {
                     self.tidy(source, needed(&state, source), &mut kept).await;
                     None
@@ -243,6 +250,7 @@ impl Control {
                     let done = tokio::select! {
                         biased;
                         _ = ending.wait_for(|end| *end) => break,
+                        _ = resting.wait_for(|rests| *rests) => Ok(()),
                         done = self.does_of_source(source, &what, &watched, &steps) => done,
                     };
                     watched.does(None);
@@ -264,10 +272,17 @@ impl Control {
             tokio::select! {
                 _ = ending.wait_for(|end| *end) => break,
                 more = changed.changed() => if more.is_err() { break },
+                _ = resting.changed() => {}
                 () = later => {}
             }
         }
         telling.abort();
+    }
+
+    fn something_is_to_be_up(&self) -> bool {
+        let state = self.store().state();
+        let mut all = state.environments.values();
+        all.any(|env| env.goal == Goal::Up)
     }
 
     /// Not while a commit is being looked up: it is needed before the log knows of it.
@@ -335,183 +350,11 @@ impl Control {
         let failed = Standing::Failed { message };
         self.commit_moved(source, id, &failed).await
     }
-
-    async fn commit_moved(
-        &self,
-        source: &Source,
-        id: &CommitId,
-        standing: &Standing,
-    ) -> Result<(), Refusal> {
-        let event = moved(&source.name, id, standing.clone());
-        let actor = Actor::source(&source.name);
-        self.append(&actor, "", vec![event]).await.map(drop)
-    }
-
-    /// The folder of the stack file of a commit, checked out: for a build anew, because one before may have written
-    /// there.
-    async fn checked_out(
-        &self,
-        source: &Source,
-        id: &CommitId,
-        tree: Checkout,
-    ) -> Result<PathBuf, Refusal> {
-        let folder = Folder::of(&self.0.home, &source.name);
-        let into = folder.commit(id);
-        let repository = folder.repository();
-        let checked_out = match tree {
-            Checkout::Anew => repository.check_out_anew(id, &into).await,
-            Checkout::Kept => repository.check_out(id, &into).await,
-        };
-        checked_out.map_err(|error| git_refusal(&error))?;
-        Ok(match source.folder.is_empty() {
-            true => into,
-            false => into.join(&source.folder),
-        })
-    }
-
-    async fn commit_built(
-        &self,
-        source: &Source,
-        id: &CommitId,
-        steps: &Steps,
-    ) -> Result<(), Stop> {
-        let seen = source.seen(id).ok_or_else(|| no_source(&source.name))?;
-        let dir = self.checked_out(source, id, Checkout::Anew).await?;
-        let author = Actor {
-            who: seen.by.clone(),
-        };
-        // Before a build, so that nobody waits for one in vain.
-        let env = match &source.then {
-            Then::Keep => Name::parse(ward_stack::DEFAULT_ENVIRONMENT)
-                .map_err(|error| Refusal::failed("no environment has this name", &error))?,
-            Then::Pipeline(pipeline) => {
-                let (file, text) = stack_file::read(&dir).map_err(unreadable)?;
-                self.can_begin(&file, &text, pipeline).await?
-            }
-            Then::Deploy(env) => {
-                let (spec, _, _) = self.wanted(&dir, env, None).await?;
-                self.permitted(&author, (&spec, None), Some(&dir), Forced::No)?;
-                env.clone()
-            }
-        };
-        let provenance = Provenance {
-            repository: repository(&self.0.home, source),
-            commit: seen.commit.clone(),
-            tree: Tree::AsCommitted,
-            source: Some(source.name.clone()),
-        };
-        let wish = Wish {
-            dir: &dir,
-            env: &env,
-            provenance: Some(Box::new(provenance)),
-            why: &because(source, seen),
-        };
-        let built = |kept: &KeptBuild| {
-            let version = kept.build.version.clone();
-            Some(moved(&source.name, id, Standing::Built { version }))
-        };
-        self.kept_of(&author, wish, built, steps).await?;
-        Ok(())
-    }
-
-    async fn commit_released(
-        &self,
-        source: &Source,
-        id: &CommitId,
-        steps: &Steps,
-    ) -> Result<(), Stop> {
-        let state = self.store().state();
-        let seen = source.seen(id).ok_or_else(|| no_source(&source.name))?;
-        let Some(build) = kept(&state, &source.name, id) else {
-            return Ok(()); // It is moved for that at the next turn.
-        };
-        let author = Actor {
-            who: seen.by.clone(),
-        };
-        let version = build.build.version.clone();
-        let name = BuildName {
-            stack: Some(build.stack.clone()),
-            version: version.clone(),
-        };
-        let why = because(source, seen);
-        match &source.then {
-            Then::Keep => Ok(()),
-            Then::Pipeline(pipeline) => {
-                let dir = self.checked_out(source, id, Checkout::Kept).await?;
-                let request = PipelineRequest {
-                    dir: dir.display().to_string(),
-                    pipeline: pipeline.clone(),
-                    build: Some(name),
-                    why,
-                    until: Until::Queued,
-                };
-                let began = |run: &ward_types::pipeline::Run| {
-                    let (version, run) = (version.clone(), run.id);
-                    Some(moved(&source.name, id, Standing::Began { version, run }))
-                };
-                let run = self.begun_with(&author, &request, build, began).await?;
-                tokio::spawn(self.clone().conduct(run));
-                Ok(())
-            }
-            Then::Deploy(env) => {
-                let request = KeptDeployRequest {
-                    build: name,
-                    env: env.clone(),
-                    why,
-                    unchanged: Unchanged::Keep,
-                    others: Others::Wait,
-                    until: Until::Queued,
-                    strategy: None,
-                };
-                let (env, settled) = self.kept_released(&author, &request, steps).await?;
-                let standing = self.deployed(&env, version, &settled)?;
-                Ok(self.commit_moved(source, id, &standing).await?)
-            }
-        }
-    }
-
-    fn deployed(
-        &self,
-        env: &EnvId,
-        version: String,
-        settled: &Settled,
-    ) -> Result<Standing, Refusal> {
-        let known = self.known(env);
-        let to = |id| Some(known.as_ref()?.deployments.get(&id)?.to);
-        let (release, deployment) = match settled {
-            Settled::Nothing(release) | Settled::Held(release) => (Some(*release), None),
-            Settled::UnderWay(id) => (to(*id), Some(*id)),
-            Settled::Queued(queued) => (to(queued.id), Some(queued.id)),
-        };
-        let release = release.ok_or_else(|| {
-            let kind = crate::actor::RefusalKind::Failed;
-            Refusal::new(kind, format!("{env} has not got its release"))
-        })?;
-        Ok(Standing::Deployed {
-            version,
-            release,
-            deployment,
-        })
-    }
 }
 
 fn doing(commit: &CommitId, what: &'static str) -> Option<Doing> {
     let commit = commit.clone();
     Some(Doing { commit, what })
-}
-
-fn moved(source: &Name, commit: &CommitId, standing: Standing) -> Event {
-    Event::CommitMoved {
-        source: source.clone(),
-        commit: commit.clone(),
-        standing,
-    }
-}
-
-/// Why a build or a release is made, for the log.
-fn because(source: &Source, seen: &Seen) -> String {
-    let (name, id) = (&source.name, seen.commit.id.short());
-    format!("{id} of the source {name}: {}", seen.commit.subject)
 }
 
 /// What the log keeps of a failure: the output of a build is for those who follow it.

@@ -3,26 +3,52 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::sync::{Notify, OnceCell, broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use ward_types::id::Name;
+use ward_types::secret::Secret;
 use ward_types::source::CommitId;
-use ward_types::time::Timestamp;
+use ward_types::time::{Millis, Timestamp};
 use ward_types::view::{Looked, Progress};
 
 use crate::control::lock;
 
 /// How much a listener may be behind; one that is further behind misses lines.
 const BEHIND: usize = 1024;
+/// What is said of a source while everything is down.
+const RESTS: &str = "everything was taken down; its commits wait until something is brought up, or the platform is started again";
+/// Between two lines of the log about webhooks that were refused.
+const TOLD_EVERY: Millis = Millis::secs(60);
 
 /// Every source that this server watches.
 #[derive(Default)]
 pub(crate) struct Sources {
     all: Mutex<BTreeMap<Name, Watched>>,
     changing: tokio::sync::Mutex<()>,
+    /// Whether everything was taken down, and nothing is to be up since.
+    resting: watch::Sender<bool>,
 }
 
 impl Sources {
+    /// Ends what is built and released for all of them. Their commits wait, until something is brought up again, somebody
+    /// asks for a commit, or another server starts. The log says by then that nothing is to be up.
+    pub(crate) fn rest(&self) {
+        self.resting.send_replace(true);
+    }
+
+    /// Goes on where that is so now: not by a state of the log from before they were to rest.
+    pub(super) fn go_on_where(&self, so: impl FnOnce() -> bool) {
+        self.resting.send_if_modified(|rests| {
+            let goes_on = *rests && so();
+            *rests &= !goes_on;
+            goes_on
+        });
+    }
+
+    pub(super) fn resting(&self) -> watch::Receiver<bool> {
+        self.resting.subscribe()
+    }
+
     /// Who holds it is alone to add and remove.
     pub(super) async fn change(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.changing.lock().await
@@ -39,6 +65,7 @@ impl Sources {
             said: broadcast::channel(BEHIND).0,
             tasks: Mutex::default(),
             now: Mutex::default(),
+            webhook: OnceCell::new(),
         }));
         lock(&self.all).insert(name.clone(), watched.clone());
         watched
@@ -72,6 +99,7 @@ struct Inner {
     said: broadcast::Sender<Progress>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     now: Mutex<Now>,
+    webhook: OnceCell<Secret>,
 }
 
 /// What is just done with a commit.
@@ -93,7 +121,9 @@ struct Now {
     looked: Option<Looked>,
     does: Option<Doing>,
     refused: Option<Timestamp>,
+    told: Option<Timestamp>,
     warned: Option<String>,
+    rests: bool,
 }
 
 impl Watched {
@@ -146,9 +176,30 @@ impl Watched {
         lock(&self.0.now).does = what;
     }
 
-    /// Notes that a webhook was refused.
-    pub(super) fn refused(&self, at: Timestamp) {
-        lock(&self.0.now).refused = Some(at);
+    /// Notes whether its commits wait because everything is down.
+    pub(super) fn rests(&self, rests: bool) {
+        lock(&self.0.now).rests = rests;
+    }
+
+    /// Notes that a webhook was refused. Whether that is worth a line of the log: the last was a while ago.
+    pub(super) fn refused(&self, at: Timestamp) -> bool {
+        let mut now = lock(&self.0.now);
+        now.refused = Some(at);
+        let due = now.told.is_none_or(|told| at.since(told) >= TOLD_EVERY);
+        if due {
+            now.told = Some(at);
+        }
+        due
+    }
+
+    /// What webhooks are signed with, opened once: it is the same for as long as the source is there.
+    pub(super) async fn webhook_secret(
+        &self,
+        opening: impl Future<Output = Option<Secret>>,
+    ) -> Option<Secret> {
+        let opening = async { opening.await.ok_or(()) };
+        let secret = self.0.webhook.get_or_try_init(|| opening).await;
+        secret.ok().cloned()
     }
 
     /// Notes that a webhook was taken: what was refused before it is over.
@@ -164,7 +215,8 @@ impl Watched {
             )
         });
         let does = now.does.as_ref().map(Doing::sentence);
-        does.into_iter().chain(refused).collect()
+        let rests = now.rests.then(|| RESTS.to_owned());
+        does.into_iter().chain(rests).chain(refused).collect()
     }
 
     /// Listens from here on.

@@ -101,6 +101,33 @@ fn no_file_stands_in_for_another_one() {
 }
 
 #[test]
+fn what_ward_did_not_write_beside_its_keys_is_left_and_a_folder_is_no_key() {
+    let world = world();
+    let sealed = label("shop/dev", "A", 1);
+    world.vault.seal(&sealed, &secret("one")).unwrap();
+    let key = world.keys().remove(0);
+    let folder = key.parent().unwrap();
+    let by_hand = ["X.key", "0123456789abcdef.key"].map(|name| folder.join(name));
+    for path in &by_hand {
+        fs::create_dir_all(path.join("inside")).unwrap();
+    }
+    let note = folder.join("copy.key");
+    fs::write(&note, "a copy of mine").unwrap();
+    let rekeyed = world.vault.rekey().unwrap();
+    assert_eq!(world.vault.open(&sealed).unwrap().expose(), "one");
+    assert!(!key.exists(), "nothing needs it any more");
+    assert!(note.is_file() && by_hand.iter().all(|path| path.join("inside").is_dir()));
+
+    let key = folder.join(format!("{}.key", rekeyed.to));
+    fs::remove_file(&key).unwrap();
+    fs::create_dir(&key).unwrap();
+    let error = world.vault.open(&sealed).unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains(&key.display().to_string()), "{message}");
+    assert!(message.contains("holds no master key") && error.hint().is_some());
+}
+
+#[test]
 fn a_key_that_is_gone_is_named_and_no_other_one_is_made() {
     let world = world();
     let sealed = label("shop/dev", "A", 1);

@@ -95,6 +95,7 @@ pub(crate) fn queued(env: &EnvId, id: u64) -> Event {
             served: None,
             cancelled: None,
             despite_schema: None,
+            plan: None,
             gaps: Vec::new(),
             phase: Phase::Queued,
         }),

@@ -1,26 +1,36 @@
 //! Secrets in an instance's output: what is written down instead is `[secret NAME]`.
 //!
-//! A value is looked for as it is, and as base64 (also within a longer text that was encoded), percent-encoded,
-//! hexadecimal and as a JSON string writes it. Of a value of several lines each line is looked for, so that a line of
-//! output never waits for the next one. What is shorter than eight bytes is no secret that can be told from other
-//! text.
+//! A value is looked for as it is, and as base64 (also within a longer text that was encoded), hexadecimal and as a JSON
+//! string writes it; in the text as it was said, and in the ways in which it can be read without what only carries it:
+//! colours of a terminal, breaks of encoded lines, percent-encoding ([`view`]). Of a value of several lines each line is
+//! looked for, so that a line of output does not wait for the next one, but for a line of base64 that is full: that goes
+//! on in the next one. What is shorter than eight bytes is no secret that can be told from other text.
+
+mod forms;
+mod view;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use ward_types::secrets::{Mask, SHORTEST_MASKED as SHORTEST};
+use ward_types::secrets::Mask;
 use zeroize::Zeroize as _;
 
-/// Longer ones are looked for in pieces of so many bytes: no more of the output is ever held back.
+use self::forms::forms;
+use self::view::{View, views};
+
+/// Longer ones are looked for in pieces of at most so many bytes.
 const PIECE: usize = 512;
+/// The most of the output, in bytes, that is held back for what may still come.
+const HELD: usize = 8 * 1024;
+/// How much of what was written down is remembered, to tell how long a line is: more than any line of base64 has.
+const BEFORE: usize = 192;
 
 /// All that must not appear in an instance's output.
 pub(super) struct Masks {
     automaton: AhoCorasick,
+    /// In order.
     patterns: Vec<Vec<u8>>,
     names: Vec<Rc<str>>,
     firsts: [bool; 256],
@@ -62,15 +72,20 @@ impl Masks {
     }
 
     /// The first place from `from` on where a text begins whose end is still to come.
-    fn unfinished(&self, text: &[u8], from: usize) -> usize {
+    fn unfinished(&self, text: &[u8], from: usize) -> Option<usize> {
         let from = from.max((text.len() + 1).saturating_sub(self.longest));
         let begins = |at: &usize| {
             let rest = &text[*at..];
-            let mut patterns = self.patterns.iter();
-            self.firsts[usize::from(rest[0])]
-                && patterns.any(|p| p.len() > rest.len() && p.starts_with(rest))
+            self.firsts[usize::from(rest[0])] && self.is_begun(rest)
         };
-        (from..text.len()).find(begins).unwrap_or(text.len())
+        (from..text.len()).find(begins)
+    }
+
+    /// Whether one begins with this and goes on: those that do follow each other, in order.
+    fn is_begun(&self, text: &[u8]) -> bool {
+        let at = self.patterns.partition_point(|p| p.as_slice() < text);
+        let mut next = self.patterns.iter().skip(at).take(2);
+        next.any(|p| p.len() > text.len() && p.starts_with(text))
     }
 }
 
@@ -84,6 +99,8 @@ impl Drop for Masks {
 #[derive(Default)]
 pub(super) struct Masker {
     masks: Option<Rc<Masks>>,
+    /// The end of what was written down.
+    before: Vec<u8>,
     held: Vec<u8>,
 }
 
@@ -91,6 +108,7 @@ impl Masker {
     pub(super) fn new(masks: Option<Rc<Masks>>) -> Self {
         Self {
             masks,
+            before: Vec::new(),
             held: Vec::new(),
         }
     }
@@ -100,262 +118,89 @@ impl Masker {
         let Some(masks) = self.masks.clone() else {
             return Cow::Borrowed(said);
         };
-        let nothing = self.held.is_empty()
-            && masks.unfinished(said, 0) == said.len()
-            && !masks.automaton.is_match(said);
-        if nothing {
-            return Cow::Borrowed(said);
-        }
-        let mut text = std::mem::take(&mut self.held);
-        text.extend_from_slice(said);
-        let mut masked = Vec::with_capacity(text.len());
-        let mut from = 0;
-        loop {
-            let end = masks.unfinished(&text, from);
-            from = replace(&masks, &text, from, end, &mut masked);
-            if from >= end {
-                break;
-            }
-        }
-        self.held = text.split_off(from);
-        text.zeroize();
-        Cow::Owned(masked)
+        Cow::Owned(self.masked(&masks, said, Until::MoreMayCome))
     }
 
     /// What is left when nothing more will be said.
     pub(super) fn finish(&mut self) -> Vec<u8> {
-        let text = std::mem::take(&mut self.held);
-        let Some(masks) = &self.masks else {
-            return text;
-        };
-        let mut masked = Vec::new();
-        let mut from = 0;
-        while from < text.len() {
-            from = replace(masks, &text, from, text.len(), &mut masked);
+        match self.masks.clone() {
+            Some(masks) => self.masked(&masks, &[], Until::TheEnd),
+            None => Vec::new(),
         }
+    }
+
+    fn masked(&mut self, masks: &Masks, said: &[u8], until: Until) -> Vec<u8> {
+        let mut held = std::mem::take(&mut self.held);
+        let mut text = [&self.before[..], &held, said].concat();
+        held.zeroize();
+        let mut masked = Vec::with_capacity(text.len());
+        let mut from = self.before.len();
+        let mut views = views(&text);
+        loop {
+            let end = match until {
+                Until::MoreMayCome => {
+                    let ends = views.iter().map(|view| view.unfinished(masks, from));
+                    ends.min().unwrap_or(text.len())
+                }
+                Until::TheEnd => text.len(),
+            };
+            match first(&mut views, masks, from).filter(|found| found.start < end) {
+                Some(found) => {
+                    masked.extend_from_slice(&text[from..found.start]);
+                    masked.extend_from_slice(masks.names[found.pattern].as_bytes());
+                    from = found.end;
+                }
+                None => {
+                    let end = end.max(from);
+                    masked.extend_from_slice(&text[from..end]);
+                    from = end;
+                    break;
+                }
+            }
+        }
+        drop(views);
+        self.held = text.split_off(from);
+        text.zeroize();
+        self.before.extend_from_slice(&masked);
+        let more = self.before.len().saturating_sub(BEFORE);
+        self.before.drain(..more);
         masked
     }
 }
 
-/// Writes `text` from `from` on down, to the end of the first match that begins before `end`, or else to `end`; returns
-/// how far that is.
-fn replace(masks: &Masks, text: &[u8], from: usize, end: usize, masked: &mut Vec<u8>) -> usize {
-    let input = aho_corasick::Input::new(text).range(from..);
-    match masks
-        .automaton
-        .find(input)
-        .filter(|found| found.start() < end)
-    {
-        Some(found) => {
-            masked.extend_from_slice(&text[from..found.start()]);
-            masked.extend_from_slice(masks.names[found.pattern().as_usize()].as_bytes());
-            found.end()
-        }
-        None => {
-            masked.extend_from_slice(&text[from..end]);
-            end
-        }
-    }
+#[derive(Clone, Copy)]
+enum Until {
+    MoreMayCome,
+    TheEnd,
 }
 
-/// The forms in which a value may appear, on one line each.
-fn forms(value: &str) -> Vec<Vec<u8>> {
-    let lines = value.lines().filter(|line| !is_armour(line));
-    let mut forms: Vec<Vec<u8>> = lines.map(|line| line.trim().as_bytes().to_vec()).collect();
-    let whole = value.trim_end_matches(['\r', '\n']);
-    let mut encoded = Vec::new();
-    if value.len() >= SHORTEST {
-        for form in [value, whole] {
-            encoded.extend(in_base64(form.as_bytes()));
-            encoded.extend(percent_encoded(form));
-            encoded.push(hex::encode(form).into_bytes());
-            encoded.push(hex::encode_upper(form).into_bytes());
-        }
-        let json = serde_json::to_string(whole).unwrap_or_default();
-        let inside = json
-            .get(1..json.len().saturating_sub(1))
-            .unwrap_or_default();
-        encoded.push(inside.as_bytes().to_vec());
-        encoded.push(in_ascii(inside).into_bytes());
-    }
-    forms.extend(encoded);
-    forms.retain(|form| form.len() >= SHORTEST && !form.contains(&b'\n'));
-    forms
+/// A secret in a text.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    start: usize,
+    end: usize,
+    pattern: usize,
 }
 
-/// The first and last line of a key in PEM (RFC 7468) are no secret, and many other things have them.
-fn is_armour(line: &str) -> bool {
-    line.starts_with("-----BEGIN ") || line.starts_with("-----END ")
+/// The first secret from `from` on, however the text is read; to the end of all that begins within it.
+fn first(views: &mut [View<'_>], masks: &Masks, from: usize) -> Option<Found> {
+    let all = views.iter_mut().filter_map(|view| view.find(masks, from));
+    let all: Vec<Found> = all.collect();
+    let earliest = |found: &&Found| (found.start, std::cmp::Reverse(found.end));
+    let first = all.iter().min_by_key(earliest)?;
+    let within = all.iter().filter(|other| other.start < first.end);
+    let end = within.map(|other| other.end).max();
+    Some(Found {
+        end: end.unwrap_or(first.end),
+        ..*first
+    })
 }
 
-/// Alone, and what stays the same wherever it lies in a longer text that was encoded: three bytes become four letters,
-/// so that there are three ways, and the letters at the ends depend on the neighbours.
-fn in_base64(value: &[u8]) -> Vec<Vec<u8>> {
-    let mut forms = Vec::new();
-    for engine in [STANDARD, URL_SAFE] {
-        let alone = engine.encode(value);
-        forms.push(alone.trim_end_matches('=').as_bytes().to_vec());
-        forms.push(alone.into_bytes());
-        for before in 0..3 {
-            let shifted = [&vec![0; before][..], value].concat();
-            let letters = engine.encode(&shifted);
-            let first = (before * 8).div_ceil(6);
-            let last = shifted.len() * 8 / 6;
-            forms.push(letters.as_bytes()[first..last].to_vec());
-        }
-    }
-    forms
-}
-
-/// A JSON string as those write it that leave ASCII alone in it: `\u00fc` for `ü`.
-fn in_ascii(json: &str) -> String {
-    let mut units = [0; 2];
-    let mut text = String::new();
-    for c in json.chars() {
-        match c.is_ascii() {
-            true => text.push(c),
-            false => {
-                for unit in c.encode_utf16(&mut units) {
-                    text.push_str(&format!("\\u{unit:04x}"));
-                }
-            }
-        }
-    }
-    text
-}
-
-/// As RFC 3986 encodes it, as JavaScript does, and as forms do; with digits in capitals and in small letters.
-fn percent_encoded(value: &str) -> Vec<Vec<u8>> {
-    let mut forms = Vec::new();
-    for (also, space) in [("", "%20"), ("!'()*", "%20"), ("", "+"), ("*", "+")] {
-        for capitals in [false, true] {
-            let mut form = Vec::new();
-            for byte in value.bytes() {
-                let plain = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-                match byte {
-                    b' ' => form.extend_from_slice(space.as_bytes()),
-                    _ if plain || also.as_bytes().contains(&byte) => form.push(byte),
-                    _ if capitals => form.extend_from_slice(format!("%{byte:02X}").as_bytes()),
-                    _ => form.extend_from_slice(format!("%{byte:02x}").as_bytes()),
-                }
-            }
-            forms.push(form);
-        }
-    }
-    forms
-}
-
-/// A form as it is, or in pieces of equal length that cover it.
-fn pieces(form: &[u8]) -> Vec<&[u8]> {
-    if form.len() <= PIECE {
-        return vec![form];
-    }
-    let mut pieces: Vec<&[u8]> = form.chunks_exact(PIECE).collect();
-    pieces.push(&form[form.len() - PIECE..]);
-    pieces
+/// A form as it is, or in pieces that follow each other: found one after the other they leave nothing of it.
+fn pieces(form: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let count = form.len().div_ceil(PIECE).max(1);
+    form.chunks(form.len().div_ceil(count).max(1))
 }
 
 #[cfg(test)]
-mod tests {
-    use ward_types::secret::Secret;
-
-    use super::*;
-
-    fn masker(values: &[(&str, &str)]) -> Masker {
-        let masks: Vec<Mask> = values
-            .iter()
-            .map(|(name, value)| Mask {
-                name: (*name).to_owned(),
-                value: Secret::new((*value).to_owned()),
-            })
-            .collect();
-        Masker::new(Masks::new(&masks))
-    }
-
-    /// What is written down of a text that is said in pieces of this length.
-    fn said(values: &[(&str, &str)], text: &str, length: usize) -> String {
-        let mut masker = masker(values);
-        let mut written = Vec::new();
-        for piece in text.as_bytes().chunks(length) {
-            written.extend_from_slice(&masker.feed(piece));
-        }
-        written.extend(masker.finish());
-        String::from_utf8(written).unwrap()
-    }
-
-    const KEY: &str = "p4ss/w0rd+%&ü \"x\"";
-
-    #[test]
-    fn p6_a_value_is_masked_in_each_form_wherever_reads_are_cut() {
-        let forms = [
-            KEY.to_owned(),
-            STANDARD.encode(KEY),
-            URL_SAFE.encode(KEY).trim_end_matches('=').to_owned(),
-            "p4ss%2Fw0rd%2B%25%26%C3%BC%20%22x%22".to_owned(),
-            "p4ss%2fw0rd%2b%25%26%c3%bc+%22x%22".to_owned(),
-            hex::encode(KEY),
-            "p4ss/w0rd+%&ü \\\"x\\\"".to_owned(),
-            "p4ss/w0rd+%&\\u00fc \\\"x\\\"".to_owned(),
-        ];
-        for form in forms {
-            let text = format!("before {form}, twice: {form}{form} after");
-            let masked = "before [secret KEY], twice: [secret KEY][secret KEY] after";
-            for length in 1..text.len() {
-                assert_eq!(
-                    said(&[("KEY", KEY)], &text, length),
-                    masked,
-                    "{form} by {length}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn within_a_longer_text_that_was_encoded_little_is_left() {
-        for user in ["a", "ab", "abc"] {
-            let encoded = STANDARD.encode(format!("{user}:{KEY}@host"));
-            let written = said(&[("KEY", KEY)], &encoded, 7);
-            assert!(written.contains("[secret KEY]"), "{written}");
-            let left = written.len() - "[secret KEY]".len();
-            let around = STANDARD.encode(format!("{user}:@host")).len();
-            assert!(left <= around + 4, "{written}");
-        }
-    }
-
-    #[test]
-    fn what_only_begins_like_a_secret_is_written_in_the_end() {
-        let values = [("KEY", "abcdefgh"), ("LONG", "xxabcdefghyy")];
-        assert_eq!(
-            said(&values, "abcdefg and xxabcdef", 3),
-            "abcdefg and xxabcdef"
-        );
-        assert_eq!(said(&values, "xxabcdefghyy", 3), "[secret LONG]");
-        assert_eq!(said(&values, "xxabcdefghz", 3), "xx[secret KEY]z");
-        assert_eq!(said(&values, "xxabcdefgh", 3), "xx[secret KEY]");
-        // A line waits for nothing that its end rules out.
-        let mut masker = masker(&values);
-        assert_eq!(&*masker.feed(b"plain\nabc\n"), b"plain\nabc\n");
-    }
-
-    #[test]
-    fn long_values_are_masked_in_pieces_and_short_ones_not_at_all() {
-        let long: String = (0..2000)
-            .map(|n| char::from(b'!' + (n * 7 % 90) as u8))
-            .collect();
-        let written = said(&[("LONG", &long)], &format!("a {long} b"), 300);
-        assert!(written.starts_with("a [secret LONG]"), "{written}");
-        let bare = written.replace("[secret LONG]", "");
-        assert!(bare.len() < 2 * PIECE, "{bare}");
-        assert!(masker(&[("SHORT", "1234567")]).masks.is_none());
-        let pem =
-            "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0B\n-----END PRIVATE KEY-----\n";
-        let written = said(
-            &[("PEM", pem)],
-            &format!("{pem}-----BEGIN CERTIFICATE-----\n"),
-            5,
-        );
-        let masked =
-            "-----BEGIN PRIVATE KEY-----\n[secret PEM]\n[secret PEM]\n-----END PRIVATE KEY-----\n";
-        assert_eq!(written, format!("{masked}-----BEGIN CERTIFICATE-----\n"));
-    }
-}
+mod tests;

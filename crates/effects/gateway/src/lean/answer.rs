@@ -109,8 +109,9 @@ pub(crate) fn read_lines(input: &Bytes, bodiless: bool) -> Result<ReadLines, Mal
     Ok(ReadLines::Whole(head, map))
 }
 
-/// Lines that the gateway adds to an answer, about.
-const ADDED: usize = 10;
+/// Lines that the gateway adds to an answer, about. There is room for twelve or for twice as many, and most answers need
+/// no more than twelve.
+const ADDED: usize = 8;
 
 /// What came of reading a head for whoever writes it in other words.
 #[derive(Debug)]

@@ -50,7 +50,7 @@ pub(super) enum Read {
 
 /// Whose word on where a request comes from is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asker {
+pub(crate) enum Asker {
     /// A client of the outside: nothing that it claims about itself is passed on.
     Front,
     /// An instance: it may pass on what it was told.
@@ -120,9 +120,56 @@ struct Reader<'a> {
 }
 
 /// What becomes of a line.
-enum Line {
+pub(crate) enum Line {
+    /// It goes on as it is.
     Passed,
+    /// It names the request, which the gateway says in its place.
+    Named,
+    /// It goes no further.
     Dropped,
+}
+
+/// What lines that mean the same in each version of HTTP have said so far.
+#[derive(Default)]
+pub(crate) struct Seen {
+    /// The trace that the request belongs to.
+    pub(crate) trace: Option<[u8; trace::ID]>,
+    id: bool,
+    stateful: bool,
+}
+
+impl Seen {
+    /// What becomes of a line, named in lower case; `None` when its request is odd.
+    pub(crate) fn line(&mut self, name: &[u8], value: &[u8], asker: Asker) -> Option<Line> {
+        match name {
+            b"content-type" if head::is_grpc_content(value) => return None,
+            b"host" | b"content-length" | b"transfer-encoding" | b"upgrade" | b"expect"
+            | b"trailer" | b"connection" => return None,
+            b"ward-probe" | b"ward-from" | b"ward-from-env" => return Some(Line::Dropped),
+            name if head::is_of_hop(name) => return Some(Line::Dropped),
+            b"x-request-id" => {
+                let first = !std::mem::replace(&mut self.id, true);
+                return Some(match first && head::is_plain_id(value) {
+                    true => Line::Named,
+                    false => Line::Dropped,
+                });
+            }
+            // What of these may not pass is for the other path to take out.
+            b"traceparent" if self.trace.is_none() => self.trace = Some(*trace::id(value)?),
+            b"traceparent" => return None,
+            b"tracestate" => self.stateful = true,
+            // What is left of a caller's time is for the other path.
+            b"x-envoy-expected-rq-timeout-ms" if asker == Asker::Link => return None,
+            claim if is_claim(claim, asker) => return Some(Line::Dropped),
+            _ => {}
+        }
+        Some(Line::Passed)
+    }
+
+    /// Whether a trace's state comes with the trace.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.trace.is_some() || !self.stateful
+    }
 }
 
 impl Reader<'_> {
@@ -147,7 +194,7 @@ impl Reader<'_> {
             id: None,
             trace: None,
         };
-        let (mut seen_length, mut seen_id, mut stateful) = (false, false, false);
+        let (mut seen_length, mut seen) = (false, Seen::default());
         for line in &*request.headers {
             let start = self.out.len();
             push_lower(self.out, line.name.as_bytes());
@@ -156,7 +203,7 @@ impl Reader<'_> {
                 start..end,
                 line.value,
                 &mut ask,
-                (&mut seen_length, &mut seen_id, &mut stateful),
+                (&mut seen_length, &mut seen),
             )?;
             match fate {
                 Line::Passed => {
@@ -164,10 +211,15 @@ impl Reader<'_> {
                     self.out.extend_from_slice(line.value);
                     self.out.extend_from_slice(b"\r\n");
                 }
+                Line::Named => {
+                    ask.id = Some(self.range(line.value));
+                    self.out.truncate(start);
+                }
                 Line::Dropped => self.out.truncate(start),
             }
         }
-        (!ask.host.is_empty() && (ask.trace.is_some() || !stateful)).then_some(ask)
+        ask.trace = seen.trace;
+        (!ask.host.is_empty() && seen.is_whole()).then_some(ask)
     }
 
     fn line(
@@ -175,7 +227,7 @@ impl Reader<'_> {
         name: Range<usize>,
         value: &[u8],
         ask: &mut Ask,
-        (seen_length, seen_id, stateful): (&mut bool, &mut bool, &mut bool),
+        (seen_length, seen): (&mut bool, &mut Seen),
     ) -> Option<Line> {
         match &self.out[name] {
             b"host" if ask.host.is_empty() => {
@@ -183,36 +235,20 @@ impl Reader<'_> {
                 let whole = self.range(value);
                 ask.host = whole.start..whole.start + name;
                 ask.port = whole.end;
+                Some(Line::Passed)
             }
             b"content-length" if !*seen_length => {
                 *seen_length = true;
                 ask.body = length(value)?;
+                Some(Line::Passed)
             }
             b"connection" => {
                 ask.closes |= closes(value)?;
-                return Some(Line::Dropped);
+                Some(Line::Dropped)
             }
-            b"content-type" if head::is_grpc_content(value) => return None,
-            b"host" | b"content-length" | b"transfer-encoding" | b"upgrade" | b"expect" | b"te"
-            | b"trailer" => return None,
-            b"ward-probe" | b"ward-from" | b"ward-from-env" => return Some(Line::Dropped),
-            name if head::is_of_hop(name) => return Some(Line::Dropped),
-            b"x-request-id" => {
-                if !std::mem::replace(seen_id, true) && head::is_plain_id(value) {
-                    ask.id = Some(self.range(value));
-                }
-                return Some(Line::Dropped);
-            }
-            // What of these may not pass is for the other path to take out.
-            b"traceparent" if ask.trace.is_none() => ask.trace = Some(*trace::id(value)?),
-            b"traceparent" => return None,
-            b"tracestate" => *stateful = true,
-            // What is left of a caller's time is for the other path.
-            b"x-envoy-expected-rq-timeout-ms" if self.asker == Asker::Link => return None,
-            claim if is_claim(claim, self.asker) => return Some(Line::Dropped),
-            _ => {}
+            b"te" => None,
+            name => seen.line(name, value, self.asker),
         }
-        Some(Line::Passed)
     }
 
     /// Where a part of the input is in it.
@@ -236,7 +272,7 @@ fn plain_method(method: &str) -> Option<Method> {
 }
 
 /// A path and perhaps a query, of the characters that RFC 3986 (sections 3.3 and 3.4) lets stand there.
-fn is_plain_target(target: &str) -> bool {
+pub(crate) fn is_plain_target(target: &str) -> bool {
     const PLAIN: [bool; 256] = {
         let mut plain = [false; 256];
         let mut at = 0;
@@ -256,7 +292,7 @@ fn is_plain_target(target: &str) -> bool {
 }
 
 /// How long the name in `Host` is, in lower case, with a port or without.
-fn host_name(value: &[u8]) -> Option<usize> {
+pub(crate) fn host_name(value: &[u8]) -> Option<usize> {
     let plain =
         |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(byte);
     let end = value

@@ -4,19 +4,18 @@ use std::future::poll_fn;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
-use ward_types::route::{Forwarded, Https};
 
-use super::answer::{self, Extra, Head, push_line};
+use super::answer::{self, Extra, Head};
 use super::ask::Ask;
 use super::body::{Framing, LAST_CHUNK, push_chunk};
 use super::line::{Line, Next};
+use super::way::{Own, Way};
 use super::{LONGEST_HEAD, Resume, SMALL};
 use crate::account::Account;
 use crate::balance::{Pick, pick};
@@ -24,15 +23,10 @@ use crate::client::Socket;
 use crate::clock;
 use crate::course::{Broken, Course};
 use crate::failure::Failure;
-use crate::forwarded;
-use crate::gate;
 use crate::head::LONGEST_ID;
 use crate::instance::Place;
 use crate::proxy::{self, Begun, Entry};
 use crate::reply::{self, Kind, Long};
-use crate::routes::Pool;
-use crate::settings::Settings;
-use crate::sharing;
 use crate::throttle::Slot;
 use crate::trace::Made;
 use crate::upstream::{NoWire, Reuse, Upstream, Wire};
@@ -47,12 +41,6 @@ pub(super) struct Exchange<'a, I> {
     id_length: usize,
     /// The trace that begins with it.
     trace: Option<Made>,
-}
-
-/// Where a request leads.
-struct Way {
-    pool: Arc<Pool>,
-    settings: Option<Arc<Settings>>,
 }
 
 /// Why there is no answer.
@@ -170,42 +158,10 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         Next::Hand(Some(Box::new(Resume { account, begun })))
     }
 
-    /// Where it leads, if nothing stands in its way that is for hyper's path.
     fn way(&self) -> Option<Way> {
         let line = &*self.line;
-        let routes = line.worker.routing.current();
-        let way = match &line.client.entry {
-            Entry::Front(outside) => {
-                if line.worker.shared.memory.is_tight() {
-                    return None;
-                }
-                let (host, target) = (self.ask.host(&line.input), self.ask.target(&line.input));
-                if outside.scheme == "http" && gate::may_be_challenge(target) {
-                    return None;
-                }
-                let route = routes.sites.find_plain(host, target)?;
-                let settings = &route.settings;
-                let passes = gate::admit(route, outside).is_ok()
-                    && (settings.https == Https::Optional || outside.scheme == "https")
-                    && route.pool.maintenance.is_none()
-                    && settings
-                        .body_limit
-                        .is_none_or(|limit| self.ask.body as u64 <= limit);
-                passes.then(|| Way {
-                    pool: Arc::clone(&route.pool),
-                    settings: Some(Arc::clone(settings)),
-                })?
-            }
-            Entry::Link { service, .. } => {
-                let pool = routes.by_service(service)?;
-                sharing::admits(&line.client.entry, pool).then(|| Way {
-                    pool: Arc::clone(pool),
-                    settings: None,
-                })?
-            }
-            Entry::Probe { .. } => return None,
-        };
-        way.pool.is_plain().then_some(way)
+        let asked = (self.ask.host(&line.input), self.ask.target(&line.input));
+        Way::find(&line.worker, &line.client, asked, self.ask.body)
     }
 
     fn write_down(&self, account: &Account) {
@@ -227,27 +183,15 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     /// The lines that the gateway adds, the end of the head, and the body.
     fn finish_head(&mut self, way: &Way) {
         let line = &mut *self.line;
+        let own = Own {
+            client: &line.client,
+            origin: &line.origin,
+            authority: self.ask.authority(&line.input),
+            trace: self.trace.as_ref(),
+            id: &self.id[..self.id_length],
+        };
         let out = &mut line.output;
-        out.extend_from_slice(&line.origin);
-        if let Entry::Front(outside) = &line.client.entry {
-            let authority = self.ask.authority(&line.input).as_bytes();
-            push_line(out, b"x-forwarded-host", authority);
-            if way
-                .settings
-                .as_ref()
-                .is_some_and(|own| own.forwarded == Forwarded::Said)
-            {
-                out.extend_from_slice(forwarded::NAME.as_bytes());
-                out.extend_from_slice(b": ");
-                forwarded::write(out, outside, authority);
-                out.extend_from_slice(b"\r\n");
-            }
-        }
-        if let Some(trace) = &self.trace {
-            push_line(out, b"traceparent", trace.value());
-        }
-        push_line(out, b"x-request-id", &self.id[..self.id_length]);
-        out.extend_from_slice(b"\r\n");
+        own.write(way, out);
         out.extend_from_slice(self.ask.body_of(&line.input));
     }
 

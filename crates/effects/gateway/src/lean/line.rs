@@ -254,7 +254,8 @@ impl<I> Drop for Line<I> {
     }
 }
 
-fn origin(entry: &Entry) -> Vec<u8> {
+/// The lines that say where each request of a connection comes from.
+pub(crate) fn origin(entry: &Entry) -> Vec<u8> {
     match entry {
         Entry::Front(outside) => {
             let (address, scheme) = (outside.address.to_canonical(), outside.scheme);

@@ -1,7 +1,11 @@
 //! What a worker keeps at hand for the lean path: buffers that nobody uses, and the time in words.
 
 use std::cell::{Cell, RefCell};
+use std::io;
+use std::task::{Poll, ready};
 use std::time::SystemTime;
+
+use bytes::{Bytes, BytesMut};
 
 use crate::clock;
 
@@ -9,6 +13,11 @@ use crate::clock;
 const SIZE: usize = 16 * 1024;
 /// What a long body is read into.
 const LARGE: usize = 128 * 1024;
+/// What heads are written into.
+const HEAD: usize = 1024;
+/// What heads of answers are read into, one behind the other, and the least room that one finds. A piece keeps all of it.
+const STRETCH: usize = 32 * 1024;
+const ROOM: usize = 8 * 1024;
 const KEPT: usize = 64;
 const LARGE_KEPT: usize = 4;
 
@@ -17,6 +26,8 @@ const LARGE_KEPT: usize = 4;
 pub(crate) struct Spare {
     small: RefCell<Vec<Vec<u8>>>,
     large: RefCell<Vec<Vec<u8>>>,
+    heads: RefCell<Vec<Vec<u8>>>,
+    stretch: RefCell<BytesMut>,
 }
 
 impl Spare {
@@ -26,6 +37,25 @@ impl Spare {
         spare.unwrap_or_else(|| Vec::with_capacity(SIZE))
     }
 
+    /// An empty buffer for a head.
+    pub(crate) fn head(&self) -> Vec<u8> {
+        let spare = self.heads.borrow_mut().pop();
+        spare.unwrap_or_else(|| Vec::with_capacity(HEAD))
+    }
+
+    /// What `read` puts into some room, in a buffer that it shares with what was read before.
+    pub(crate) fn read(
+        &self,
+        read: impl FnOnce(&mut BytesMut) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<Bytes>> {
+        let mut stretch = self.stretch.borrow_mut();
+        if stretch.capacity() < ROOM {
+            *stretch = BytesMut::with_capacity(STRETCH);
+        }
+        ready!(read(&mut stretch))?;
+        Poll::Ready(Ok(stretch.split().freeze()))
+    }
+
     /// Takes a buffer back, and leaves one without room.
     pub(crate) fn put(&self, buffer: &mut Vec<u8>) {
         let mut buffer = std::mem::take(buffer);
@@ -33,6 +63,7 @@ impl Spare {
             // One that has grown to another size is not kept.
             SIZE => (&self.small, KEPT),
             LARGE => (&self.large, LARGE_KEPT),
+            HEAD => (&self.heads, KEPT),
             _ => return,
         };
         let mut spare = spare.borrow_mut();
@@ -92,6 +123,28 @@ mod tests {
         again.reserve_exact(2 * LARGE);
         spare.put(&mut again);
         assert!(spare.large.borrow().is_empty() && spare.small.borrow().len() == 1);
+    }
+
+    #[test]
+    fn what_is_read_stays_as_it_is_and_shares_room() {
+        let spare = Spare::default();
+        let read = |text: &[u8]| {
+            let polled = spare.read(|room| {
+                room.extend_from_slice(text);
+                Poll::Ready(Ok(text.len()))
+            });
+            match polled {
+                Poll::Ready(Ok(read)) => read,
+                other => panic!("{other:?}"),
+            }
+        };
+        let (first, second) = (read(b"first"), read(b"second"));
+        assert_eq!((&first[..], &second[..]), (&b"first"[..], &b"second"[..]));
+        assert_eq!(first.as_ptr().wrapping_add(5), second.as_ptr());
+        let much: Vec<Bytes> = (0..9).map(|_| read(&[7; ROOM])).collect();
+        assert!(much.iter().all(|piece| piece[..] == [7; ROOM]));
+        assert!(read(b"").is_empty());
+        assert!(spare.read(|_| Poll::Pending).is_pending());
     }
 
     #[test]

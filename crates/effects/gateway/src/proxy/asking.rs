@@ -12,15 +12,20 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body;
 
 use super::Exchange;
+use crate::account::Account;
+use crate::client::Client;
+use crate::clock;
 use crate::coming::{Begun, Coming, Wired};
 use crate::forwarded;
 use crate::head;
 use crate::instance::Place;
 use crate::lean::answer::{self, Head, ReadLines, push_line};
+use crate::lean::body::Framing;
 use crate::lean::{LONGEST_HEAD, Spare};
 use crate::sending::{Coding, Harmless, Sending, Unsent};
 use crate::upload::Attempt;
 use crate::upstream::{NoWire, Reuse, SendError, Upstream, Wire};
+use crate::worker::Worker;
 
 /// Room for the head of most requests.
 const USUAL_HEAD: usize = 768;
@@ -48,34 +53,45 @@ impl From<Lost> for SendError {
     }
 }
 
-impl Exchange<'_> {
+/// Who asks, and for what.
+pub(super) struct Asking<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) client: &'a Client,
+    pub(super) account: &'a Account,
+    /// Whether it has waited for its client to take something, and goes on now.
+    pub(super) patient: bool,
+    /// Whether for the head of an answer alone.
+    pub(super) bodiless: bool,
+}
+
+impl Asking<'_> {
     /// Sends the request and waits for the head of its answer, on a kept connection if there is one, and on a new one if
     /// that was closed for want of use.
-    pub(super) async fn ask_on_wire(
+    pub(super) async fn ask(
         &self,
         upstream: &Rc<Upstream>,
         place: &Place,
         reuse: Reuse,
-        body: Attempt,
-    ) -> Result<Response<Coming>, SendError> {
-        let mut sending = self.sending(body);
+        sending: &mut Sending,
+    ) -> Result<Answered, SendError> {
         let harmless = match reuse {
             Reuse::Any => Harmless::Any,
             Reuse::Recent | Reuse::Never => Harmless::Untouched,
         };
-        let wire = match upstream.kept_wire(reuse) {
+        let mut wire = match upstream.kept_wire(reuse) {
             Some(wire) => wire,
-            None => Box::pin(self.connect(upstream, place, reuse)).await?,
+            None => self.connect(upstream, place, reuse).await?,
         };
-        let used = wire.is_used();
-        let answered = match self.talk(wire, &mut sending).await {
-            Err(Lost::Silent) if used && sending.begin_again(harmless) => {
-                let wire = Box::pin(self.connect(upstream, place, Reuse::Never)).await?;
-                self.talk(wire, &mut sending).await?
+        loop {
+            let used = wire.is_used();
+            match self.talk(wire, sending).await {
+                // A new one has never been used.
+                Err(Lost::Silent) if used && sending.begin_again(harmless) => {
+                    wire = Box::pin(self.connect(upstream, place, Reuse::Never)).await?;
+                }
+                answered => return Ok(answered?),
             }
-            answered => answered?,
-        };
-        Ok(self.answered(answered, sending, upstream))
+        }
     }
 
     async fn connect(
@@ -85,13 +101,13 @@ impl Exchange<'_> {
         reuse: Reuse,
     ) -> Result<Wire, SendError> {
         let began = Instant::now();
-        let asker = match self.patient.get() {
+        let asker = match self.patient {
             true => self.client.patient_asker(),
             false => self.client.asker(),
         };
         let made = tokio::select! {
             biased;
-            () = place.instance().cut.cancelled() => return Err(SendError::Cut),
+            () = upstream.is_cut() => return Err(SendError::Cut),
             made = upstream.next_wire(reuse, asker) => made,
         };
         let entry = self.account.entry();
@@ -108,44 +124,36 @@ impl Exchange<'_> {
             wire: Some(wire),
             sending,
             sends: Sends::Going,
-            read: Vec::new(),
+            read: Bytes::new(),
             heard: false,
             spare: &self.worker.spare,
+            bodiless: self.bodiless,
+        };
+        let answered = poll_fn(|context| talk.poll(context)).await;
+        self.worker.corks.note_progress();
+        answered
+    }
+}
+
+impl Exchange<'_> {
+    /// The same for a request that may have a body, with whatever comes of the answer.
+    pub(super) async fn ask_on_wire(
+        &self,
+        upstream: &Rc<Upstream>,
+        place: &Place,
+        reuse: Reuse,
+        body: Attempt,
+    ) -> Result<Response<Coming>, SendError> {
+        let mut sending = self.sending(body);
+        let asking = Asking {
+            worker: self.worker,
+            client: self.client,
+            account: self.account,
+            patient: self.patient.get(),
             bodiless: self.method == Method::HEAD,
         };
-        poll_fn(|context| talk.poll(context)).await
-    }
-
-    fn answered(
-        &self,
-        answered: Answered,
-        sending: Sending,
-        upstream: &Rc<Upstream>,
-    ) -> Response<Coming> {
-        let Answered {
-            wire,
-            head,
-            lines,
-            ahead,
-            sends,
-        } = answered;
-        let wired = match head.status {
-            StatusCode::SWITCHING_PROTOCOLS => Wired::switched(wire, ahead, upstream),
-            _ => {
-                let begun = Begun {
-                    wire,
-                    framing: head.framing,
-                    keeps: head.keeps && sends != Sends::Stuck,
-                    ahead,
-                    rest: (sends == Sends::Going).then_some(sending),
-                };
-                Wired::new(begun, upstream)
-            }
-        };
-        let mut response = Response::new(Coming::Wire(wired));
-        *response.status_mut() = head.status;
-        *response.headers_mut() = lines;
-        response
+        let answered = asking.ask(upstream, place, reuse, &mut sending).await?;
+        Ok(answered.into_response(sending, upstream))
     }
 
     /// The request as it goes out.
@@ -219,13 +227,63 @@ enum Sends {
 }
 
 /// The head of an answer.
-struct Answered {
+pub(super) struct Answered {
     wire: Wire,
-    head: Head,
-    lines: HeaderMap,
+    pub(super) head: Head,
+    pub(super) lines: HeaderMap,
     /// What was read behind it.
     ahead: Bytes,
     sends: Sends,
+}
+
+impl Answered {
+    /// Whether all of its body has come with the head, and nothing behind it.
+    pub(super) fn is_whole(&self) -> bool {
+        let length = match self.head.framing {
+            Framing::Empty => 0,
+            Framing::Length(length) => length,
+            Framing::Chunked(_) | Framing::ToTheEnd => return false,
+        };
+        self.head.keeps && self.sends == Sends::Whole && self.ahead.len() as u64 == length
+    }
+
+    /// Of such an answer, both. The connection is given back.
+    pub(super) fn into_whole(self, upstream: &Rc<Upstream>) -> (HeaderMap, Bytes) {
+        upstream.keep_wire(self.wire, clock::millis());
+        (self.lines, self.ahead)
+    }
+
+    /// With a body that is read as it comes; `sending` is what may be left of the request.
+    pub(super) fn into_response(
+        self,
+        sending: Sending,
+        upstream: &Rc<Upstream>,
+    ) -> Response<Coming> {
+        let Self {
+            wire,
+            head,
+            lines,
+            ahead,
+            sends,
+        } = self;
+        let wired = match head.status {
+            StatusCode::SWITCHING_PROTOCOLS => Wired::switched(wire, ahead, upstream),
+            _ => {
+                let begun = Begun {
+                    wire,
+                    framing: head.framing,
+                    keeps: head.keeps && sends != Sends::Stuck,
+                    ahead,
+                    rest: (sends == Sends::Going).then_some(sending),
+                };
+                Wired::new(begun, upstream)
+            }
+        };
+        let mut response = Response::new(Coming::Wire(wired));
+        *response.status_mut() = head.status;
+        *response.headers_mut() = lines;
+        response
+    }
 }
 
 /// A request under way on a connection.
@@ -234,8 +292,8 @@ struct Talk<'a> {
     wire: Option<Wire>,
     sending: &'a mut Sending,
     sends: Sends,
-    /// Has room only while there is something.
-    read: Vec<u8>,
+    /// What has come of the answer.
+    read: Bytes,
     /// Whether anything has come.
     heard: bool,
     spare: &'a Spare,
@@ -279,18 +337,19 @@ impl Talk<'_> {
         };
         let failed = match ready!(wire.poll_readable(context)) {
             Err(_) => true,
-            Ok(()) => {
-                if self.read.capacity() == 0 {
-                    self.read = self.spare.take();
-                } else if self.read.len() >= LONGEST_HEAD {
-                    return Poll::Ready(Err(Lost::Broken("the head of its answer is too long")));
-                }
-                self.read.reserve(1024);
-                matches!(
-                    ready!(wire.poll_read(context, &mut self.read)),
-                    Ok(0) | Err(_)
-                )
+            Ok(()) if self.read.len() >= LONGEST_HEAD => {
+                return Poll::Ready(Err(Lost::Broken("the head of its answer is too long")));
             }
+            Ok(()) => match ready!(self.spare.read(|room| wire.poll_read(context, room))) {
+                Ok(more) if !more.is_empty() => {
+                    self.read = match self.read.is_empty() {
+                        true => more,
+                        false => [&self.read[..], &more[..]].concat().into(),
+                    };
+                    false
+                }
+                Ok(_) | Err(_) => true,
+            },
         };
         Poll::Ready(match (failed, self.heard) {
             (false, _) => {
@@ -305,18 +364,17 @@ impl Talk<'_> {
     /// The head, if all of it has come.
     fn understand(&mut self) -> Result<Option<Answered>, Lost> {
         loop {
-            let read = Bytes::copy_from_slice(&self.read);
-            match answer::read_lines(&read, self.bodiless) {
+            match answer::read_lines(&self.read, self.bodiless) {
                 Err(malformed) => return Err(Lost::Broken(malformed.0)),
                 Ok(ReadLines::Partial) => return Ok(None),
                 Ok(ReadLines::Interim(status, length)) => {
                     if status == StatusCode::CONTINUE {
                         self.sending.is_asked_for();
                     }
-                    drop(self.read.drain(..length));
+                    drop(self.read.split_to(length));
                 }
                 Ok(ReadLines::Whole(head, lines)) => {
-                    let ahead = read.slice(head.length..);
+                    let ahead = self.read.slice(head.length..);
                     let (Some(wire), sends) = (self.wire.take(), self.sends) else {
                         return Ok(None);
                     };
@@ -330,11 +388,5 @@ impl Talk<'_> {
                 }
             }
         }
-    }
-}
-
-impl Drop for Talk<'_> {
-    fn drop(&mut self) {
-        self.spare.put(&mut self.read);
     }
 }

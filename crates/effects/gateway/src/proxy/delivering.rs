@@ -49,8 +49,8 @@ impl Exchange<'_> {
             head::strip_hop_by_hop(headers);
             headers.remove("ward-fault");
         }
-        headers.insert("ward-instance", name);
-        headers.insert("ward-release", release);
+        headers.insert(head::INSTANCE, name);
+        headers.insert(head::RELEASE, release);
         self.set_cookies(headers);
         let kind = kind(headers);
         if let Some((_, route)) = &*self.route.borrow() {
@@ -99,8 +99,8 @@ impl Exchange<'_> {
         };
         let [name, release] = held.place.instance().names.clone();
         head::strip_hop_by_hop(&mut headers);
-        headers.insert("ward-instance", name);
-        headers.insert("ward-release", release);
+        headers.insert(head::INSTANCE, name);
+        headers.insert(head::RELEASE, release);
         self.set_cookies(&mut headers);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol.clone());
@@ -125,7 +125,7 @@ impl Exchange<'_> {
 }
 
 /// How an answer is drained, by its head.
-fn kind(headers: &HeaderMap) -> Kind {
+pub(super) fn kind(headers: &HeaderMap) -> Kind {
     let compressed = headers.contains_key(CONTENT_ENCODING);
     match head::is_event_stream(headers) {
         true if compressed => Kind::CompressedEvents,

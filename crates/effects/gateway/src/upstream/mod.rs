@@ -1,5 +1,6 @@
 //! Connections to instances: asked for at the keepers, kept for reuse, per worker.
 
+mod cutting;
 mod keeper;
 mod pool;
 mod preface;

@@ -17,19 +17,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::RecvFlags;
 use tokio::net::TcpStream;
 
+use super::cutting::Cutting;
 use super::keeper::Keeper;
 use super::preface;
 use super::turns::Lines;
 use super::wire::Wire;
 use crate::client::Asker;
 use crate::clock;
+use crate::deadlines::Deadlines;
 use crate::instance::Instance;
 use crate::journal::{Journal, Ledger};
 use crate::limits::Limits;
@@ -68,15 +70,20 @@ pub(crate) enum SendError {
 /// All of a worker's connections to instances.
 pub(crate) struct Upstreams {
     limits: Rc<Limits>,
+    deadlines: Rc<Deadlines>,
     journal: Rc<Journal>,
     by_serial: RefCell<HashMap<u64, Rc<Upstream>>>,
 }
 
 impl Upstreams {
     /// None yet.
-    pub(crate) fn new(limits: Rc<Limits>, journal: Rc<Journal>) -> Self {
+    pub(crate) fn new(
+        (limits, deadlines): (Rc<Limits>, Rc<Deadlines>),
+        journal: Rc<Journal>,
+    ) -> Self {
         Self {
             limits,
+            deadlines,
             journal,
             by_serial: RefCell::default(),
         }
@@ -90,7 +97,13 @@ impl Upstreams {
             Rc::new(Upstream {
                 instance: Arc::clone(instance),
                 limits: Rc::clone(&self.limits),
+                deadlines: Rc::clone(&self.deadlines),
                 keeper: Keeper::new(&endpoint.dir, endpoint.port),
+                cutting: Cutting::new(&instance.cut),
+                names: instance
+                    .names
+                    .each_ref()
+                    .map(|name| own_copy(name).unwrap_or_else(|| name.clone())),
                 wires: RefCell::default(),
                 waiting: RefCell::default(),
                 shared: RefCell::default(),
@@ -117,7 +130,12 @@ impl Upstreams {
 pub(crate) struct Upstream {
     pub(super) instance: Arc<Instance>,
     pub(super) limits: Rc<Limits>,
+    pub(super) deadlines: Rc<Deadlines>,
     pub(super) keeper: Keeper,
+    pub(super) cutting: Cutting,
+    /// The values of `ward-instance` and `ward-release`. Its own: what all workers count references to goes from one
+    /// processor to the other with each answer.
+    pub(crate) names: [HeaderValue; 2],
     pub(super) wires: RefCell<Vec<Wire>>,
     /// Who waits for a new connection, and takes one that is given back as well.
     pub(super) waiting: RefCell<Lines<Wire>>,
@@ -221,6 +239,10 @@ impl Upstream {
         let turn = self.keeper.turn(&Asker::NOBODY).await;
         self.keeper.connect(turn).await
     }
+}
+
+fn own_copy(value: &HeaderValue) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(value.as_bytes()).ok()
 }
 
 /// Of what is answered to the preface only one thing is known: that it is not what was asked for.

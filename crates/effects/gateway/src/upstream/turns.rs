@@ -6,83 +6,211 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::pin::Pin;
 use std::rc::Rc;
-
-use tokio::sync::oneshot;
+use std::task::{Context, Poll, Waker};
 
 use crate::client::Asker;
+use crate::deadlines::note;
 
 /// Lines of those who wait for something, one for each client.
 pub(super) struct Lines<T> {
-    by_client: HashMap<usize, VecDeque<oneshot::Sender<T>>>,
+    by_client: HashMap<usize, VecDeque<usize>, BuildHasherDefault<Spread>>,
     /// Whose turn it is next; each client that waits is in it once.
     next: VecDeque<usize>,
+    /// Those who wait, by the numbers that stand in the lines.
+    places: Vec<Place<T>>,
+    free: Vec<usize>,
+    /// An empty line, for the next client.
+    spare: VecDeque<usize>,
+}
+
+/// Where somebody waits, in a line or called out of it.
+enum Place<T> {
+    Free,
+    Waits(Option<Waker>),
+    /// Called, and this is there to be taken.
+    Has(T),
+    /// Who waited has gone, and stands in the line still.
+    Gone,
 }
 
 impl<T> Default for Lines<T> {
     fn default() -> Self {
         Self {
-            by_client: HashMap::new(),
+            by_client: HashMap::default(),
             next: VecDeque::new(),
+            places: Vec::new(),
+            free: Vec::new(),
+            spare: VecDeque::new(),
         }
     }
 }
 
 impl<T> Lines<T> {
-    /// Waits behind what else its client waits for.
-    pub(super) fn join(&mut self, asker: &Asker) -> oneshot::Receiver<T> {
+    /// Takes a place behind what else its client waits for.
+    fn enter(&mut self, client: usize) -> usize {
         self.forget();
-        let (give, given) = oneshot::channel();
-        let client = asker.number();
-        let line = self.by_client.entry(client).or_default();
+        let place = self.free.pop().unwrap_or(self.places.len());
+        match self.places.get_mut(place) {
+            Some(free) => *free = Place::Waits(None),
+            None => self.places.push(Place::Waits(None)),
+        }
+        let spare = &mut self.spare;
+        let line = self.by_client.entry(client);
+        let line = line.or_insert_with(|| std::mem::take(spare));
         if line.is_empty() {
             self.next.push_back(client);
         }
-        line.push_back(give);
-        given
+        line.push_back(place);
+        place
     }
 
     /// Lets those go who would be next and have gone, so that who still waits is first.
     fn forget(&mut self) {
         while let Some(client) = self.next.front() {
             if let Some(line) = self.by_client.get_mut(client) {
-                while line.front().is_some_and(oneshot::Sender::is_closed) {
-                    line.pop_front();
+                while let Some(first) = line.front()
+                    && let Some(place) = self.places.get_mut(*first)
+                    && matches!(place, Place::Gone)
+                {
+                    *place = Place::Free;
+                    self.free.extend(line.pop_front());
                 }
                 if !line.is_empty() {
                     return;
                 }
-                self.by_client.remove(client);
+                self.spare = self.by_client.remove(client).unwrap_or_default();
             }
             self.next.pop_front();
         }
     }
 
     /// Who is next, and still waits.
-    fn pop(&mut self) -> Option<oneshot::Sender<T>> {
+    fn pop(&mut self) -> Option<usize> {
         self.forget();
         let client = self.next.pop_front()?;
         let line = self.by_client.get_mut(&client)?;
         let first = line.pop_front();
         match line.is_empty() {
-            true => drop(self.by_client.remove(&client)),
+            true => self.spare = self.by_client.remove(&client).unwrap_or_default(),
             false => self.next.push_back(client),
         }
         first
     }
+
+    /// Takes what there is at a place, which is free then.
+    fn take(&mut self, at: usize) -> Option<T> {
+        let place = self.places.get_mut(at)?;
+        match std::mem::replace(place, Place::Free) {
+            Place::Has(what) => {
+                self.free.push(at);
+                Some(what)
+            }
+            other => {
+                *place = other;
+                None
+            }
+        }
+    }
+}
+
+/// Somebody who waits.
+pub(super) struct Waits<'a, T> {
+    lines: &'a RefCell<Lines<T>>,
+    /// `None` once it was called.
+    at: Option<usize>,
+}
+
+/// Waits behind what else its client waits for.
+pub(super) fn join<'a, T>(lines: &'a RefCell<Lines<T>>, asker: &Asker) -> Waits<'a, T> {
+    let at = lines.borrow_mut().enter(asker.number());
+    Waits {
+        lines,
+        at: Some(at),
+    }
+}
+
+impl<T> Future for Waits<'_, T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let Some(at) = self.at else {
+            return Poll::Pending;
+        };
+        let mut lines = self.lines.borrow_mut();
+        if let Some(what) = lines.take(at) {
+            drop(lines);
+            self.at = None;
+            return Poll::Ready(what);
+        }
+        let before = match lines.places.get_mut(at) {
+            Some(Place::Waits(waker)) => note(waker, context),
+            _ => None,
+        };
+        drop(lines);
+        drop(before);
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for Waits<'_, T> {
+    fn drop(&mut self) {
+        let Some(at) = self.at else { return };
+        let mut lines = self.lines.borrow_mut();
+        let what = lines.take(at);
+        let mut waker = None;
+        if let Some(place) = lines.places.get_mut(at)
+            && let Place::Waits(waits) = place
+        {
+            waker = waits.take();
+            *place = Place::Gone;
+        }
+        drop(lines);
+        drop(waker);
+        // It was called meanwhile: the next one has it.
+        drop(what.and_then(|what| give(self.lines, what)));
+    }
 }
 
 /// Gives to who is next; what nobody waits for comes back.
-pub(super) fn give<T>(lines: &RefCell<Lines<T>>, mut what: T) -> Option<T> {
-    loop {
-        // Not borrowed while it is sent: what is not taken may come back here.
-        let Some(next) = lines.borrow_mut().pop() else {
+pub(super) fn give<T>(lines: &RefCell<Lines<T>>, what: T) -> Option<T> {
+    let waker = {
+        let mut lines = lines.borrow_mut();
+        let Some(place) = lines.pop().and_then(|at| lines.places.get_mut(at)) else {
             return Some(what);
         };
-        match next.send(what) {
-            Ok(()) => return None,
-            Err(back) => what = back,
+        match std::mem::replace(place, Place::Has(what)) {
+            Place::Waits(waker) => waker,
+            _ => None,
         }
+    };
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+    None
+}
+
+/// Spreads numbers of clients, which no client chooses.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes
+            .iter()
+            .for_each(|byte| self.write_usize((*byte).into()));
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        // The golden ratio's digits: what differs anywhere differs in the first bits (Knuth's multiplicative hashing).
+        self.0 = (self.0 ^ number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 ^= self.0 >> 32;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -109,12 +237,7 @@ impl Turns {
             self.free.set(left);
             return Turn(Some(Rc::clone(self)));
         }
-        let turn = self.waiting.borrow_mut().join(asker);
-        match turn.await {
-            Ok(turn) => turn,
-            // Whoever gives turns is held by who waits.
-            Err(_) => Turn(None),
-        }
+        join(&self.waiting, asker).await
     }
 }
 
@@ -136,7 +259,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_waits_for_much_lets_others_go_between() {
         let lines = RefCell::new(Lines::default());
-        let join = |client| lines.borrow_mut().join(&Asker::of(client));
+        let join = |client| join(&lines, &Asker::of(client));
         let crowd: Vec<_> = (0..3).map(|_| join(1)).collect();
         let (other, gone) = (join(2), join(1));
         drop(gone);
@@ -146,7 +269,7 @@ mod tests {
         }
         let mut got = Vec::new();
         for one in crowd.into_iter().chain([other, last]) {
-            got.push(one.await.unwrap());
+            got.push(one.await);
         }
         assert_eq!(got, [1, 4, 5, 2, 3]);
         assert_eq!(give(&lines, 6), Some(6));

@@ -1,7 +1,6 @@
 //! Connections to instances that speak HTTP/1.1: a socket, and nothing between it and who uses it. Requests of the
 //! lean path ([`crate::lean`]) and those that hyper has read ([`crate::proxy`]) go out on the same ones.
 
-use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,11 +11,11 @@ use rustix::net::Shutdown;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::Reuse;
+use super::cutting::Cut;
 use super::pool::{RECENT, Upstream, is_quiet};
-use super::turns::{Turn, give};
+use super::turns::{Turn, give, join};
 use crate::client::Asker;
 use crate::clock;
 
@@ -38,8 +37,7 @@ impl From<io::Error> for NoWire {
 /// A connection that nobody else uses.
 pub(crate) struct Wire {
     stream: TcpStream,
-    /// The instance's, kept with the connection because making one costs more than asking it.
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    cut: Cut,
     /// When it was used last; `None` of a new one.
     used: Option<u64>,
 }
@@ -83,8 +81,8 @@ impl Wire {
     }
 
     /// Ready when its instance has to stop.
-    pub(crate) fn poll_cut(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.cut.as_mut().poll(context)
+    pub(crate) fn poll_cut(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.cut.poll(context)
     }
 
     /// Ends it, also for who waits for something to come on it.
@@ -96,6 +94,12 @@ impl Wire {
     /// The socket, which carries no request any more.
     pub(crate) fn into_stream(self) -> TcpStream {
         self.stream
+    }
+
+    /// Nobody uses it: whose request it carried is not kept for its sake.
+    fn rest(&self) {
+        self.cut.rest();
+        let _ = self.seems_quiet();
     }
 
     /// Whether neither an end nor an unasked answer has come, as far as is known without asking the kernel.
@@ -141,15 +145,14 @@ impl Upstream {
         asker: Asker,
     ) -> Result<Wire, NoWire> {
         if reuse == Reuse::Never {
-            return self.new_wire(&asker).await;
+            return Box::pin(self.new_wire(&asker)).await;
         }
         let turn = tokio::select! {
             biased;
             wire = self.given(reuse, &asker) => return wire,
             turn = self.turn(&asker) => turn?,
         };
-        let upstream = Rc::clone(self);
-        let mut made = Box::pin(async move { upstream.make_wire(turn).await });
+        let mut made = Rc::clone(self).make_apart(turn);
         tokio::select! {
             biased;
             wire = self.given(reuse, &asker) => {
@@ -163,11 +166,7 @@ impl Upstream {
     /// The next one that is given back and can be used, while none of its client's other requests waits for longer.
     async fn given(&self, reuse: Reuse, asker: &Asker) -> Result<Wire, NoWire> {
         loop {
-            let given = self.waiting.borrow_mut().join(asker);
-            let Ok(wire) = given.await else {
-                // Who gives is there for as long as who waits.
-                return std::future::pending().await;
-            };
+            let wire = join(&self.waiting, asker).await;
             if asker.is_stuck() {
                 self.keep_wire(wire, clock::millis());
                 return Err(NoWire::Stuck);
@@ -178,11 +177,21 @@ impl Upstream {
         }
     }
 
+    /// Ends when the instance has to stop.
+    pub(crate) async fn is_cut(&self) {
+        let cut = self.cutting.cut();
+        std::future::poll_fn(|context| cut.poll(context)).await;
+    }
+
     /// Leave to make one.
     async fn turn(&self, asker: &Asker) -> Result<Turn, NoWire> {
-        let limit = self.limits.connect_timeout;
-        let turn = tokio::time::timeout(limit, self.keeper.turn(asker)).await;
-        let turn = turn.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+        let turn = tokio::select! {
+            biased;
+            turn = self.keeper.turn(asker) => turn,
+            () = self.deadlines.after(self.limits.connect_timeout) => {
+                return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+            }
+        };
         match asker.is_stuck() {
             true => Err(NoWire::Stuck),
             false => Ok(turn),
@@ -202,12 +211,16 @@ impl Upstream {
         Ok(self.make_wire(turn).await?)
     }
 
+    /// The same, put away, because few wait for it.
+    fn make_apart(self: Rc<Self>, turn: Turn) -> Pin<Box<dyn Future<Output = io::Result<Wire>>>> {
+        Box::pin(async move { self.make_wire(turn).await })
+    }
+
     async fn make_wire(&self, turn: Turn) -> io::Result<Wire> {
         let stream = self.new_connection(self.keeper.connect(turn)).await?;
-        let cut = self.instance.cut.clone().cancelled_owned();
         Ok(Wire {
             stream,
-            cut: Box::pin(cut),
+            cut: self.cutting.cut(),
             used: None,
         })
     }
@@ -221,6 +234,7 @@ impl Upstream {
         let Some(wire) = give(&self.waiting, wire) else {
             return;
         };
+        wire.rest();
         let mut wires = self.wires.borrow_mut();
         if wires.len() < self.limits.upstream_kept {
             wires.push(wire);

@@ -93,14 +93,68 @@ async fn a_body_of_unknown_length_is_sent_in_chunks_with_the_trailers_that_were_
 async fn cookies_that_http2_brings_in_pieces_are_one_line() {
     let app = repeating("\r\n\r\n").await;
     let world = world(&app).await;
-    let mut request = get2("/");
-    for pair in ["a=b", "c=d"] {
-        let pair = HeaderValue::from_static(pair);
-        request.headers_mut().append("cookie", pair);
+    let mut client = http2(world.http).await;
+    for path in [PLAIN, ODD] {
+        let mut request = get2(path);
+        for pair in ["a=b", "c=d", "e=f"] {
+            let pair = HeaderValue::from_static(pair);
+            request.headers_mut().append("cookie", pair);
+        }
+        let told = client.send_request(request).await;
+        let told = body(told.unwrap()).await;
+        assert!(told.contains("cookie: a=b; c=d; e=f\r\n"), "{told}");
     }
-    let told = http2(world.http).await.send_request(request).await;
-    let told = body(told.unwrap()).await;
-    assert!(told.contains("cookie: a=b; c=d\r\n"), "{told}");
+}
+
+/// Paths of requests over HTTP/2 that take the short way and the long one.
+const PLAIN: &str = "/a_b?c";
+const ODD: &str = "/a|b?c";
+
+#[tokio::test]
+async fn over_http2_both_ways_say_the_same_to_the_instance_and_to_the_client() {
+    let app = repeating("\r\n\r\n").await;
+    let world = world(&app).await;
+    let mut client = http2(world.http).await;
+    let mut both = Vec::new();
+    for path in [PLAIN, ODD] {
+        let mut request = get2(path);
+        for (name, value) in [
+            ("x-request-id", "mine"),
+            (
+                "traceparent",
+                "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            ),
+            ("tracestate", "a=1"),
+            ("te", "trailers"),
+            ("x-own", "1"),
+            ("x-own", "2"),
+            ("forwarded", "for=6.6.6.6"),
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x_real_ip", "6.6.6.6"),
+            ("ward-probe", "1"),
+            ("proxy", "http://6.6.6.6"),
+            ("x-envoy-expected-rq-timeout-ms", "1"),
+        ] {
+            let value = HeaderValue::from_static(value);
+            request.headers_mut().append(name, value);
+        }
+        let response = client.send_request(request).await.unwrap();
+        let status = response.status();
+        let mut heard: Vec<String> = response
+            .headers()
+            .iter()
+            .filter(|(name, _)| *name != "date")
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        heard.sort();
+        let told = body(response).await.replace('|', "_");
+        assert!(!told.contains("6.6.6.6"), "{told}");
+        let mut told: Vec<String> = told.split("\r\n").map(str::to_owned).collect();
+        told[1..].sort();
+        both.push((status, heard, told));
+    }
+    assert!(both[0].2.contains(&"x-request-id: mine".to_owned()));
+    assert_eq!(both[0], both[1]);
 }
 
 #[tokio::test]

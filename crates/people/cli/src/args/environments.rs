@@ -128,6 +128,9 @@ pub(crate) struct Extend {
     pub(crate) env: String,
     #[command(flatten)]
     pub(crate) end: End,
+    /// Do not ask, where it ends earlier by this
+    #[arg(short, long)]
+    pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) why: Why,
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use ward_types::id::{Name, ReleaseId};
+use ward_types::id::{DeploymentId, Name, ReleaseId};
 use ward_types::time::Millis;
 
 use super::{AnyEnv, OfEnv, duration};
@@ -60,6 +60,41 @@ pub(crate) struct Events {
     /// How many, the newest
     #[arg(short = 'n', long, default_value_t = 50, value_name = "EVENTS")]
     pub(crate) limit: usize,
+    /// Only from this moment on, such as 2026-12-01 or 2026-12-01T18:00, or of the last while, such as 10m
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only up to this moment
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// Only what this person did, such as uid:1000 or anna
+    #[arg(long, value_name = "PERSON")]
+    pub(crate) by: Option<String>,
+    /// Only what is about this release, such as r4, and the deployments to it
+    #[arg(long, value_name = "RELEASE")]
+    pub(crate) release: Option<ReleaseId>,
+    /// Only what is about this deployment, such as d4
+    #[arg(long, value_name = "DEPLOYMENT")]
+    pub(crate) deployment: Option<DeploymentId>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Releases {
+    #[command(flatten)]
+    pub(crate) env: OfEnv,
+    #[command(subcommand)]
+    pub(crate) one: Option<OneRelease>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OneRelease {
+    /// Show one release: what it is, who brought it, when, why, past which gates, and the events that prove it
+    Show {
+        /// Such as r4
+        release: ReleaseId,
+        #[command(flatten)]
+        env: OfEnv,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -101,6 +101,9 @@ pub(crate) struct AddSource {
         required_unless_present = "tag"
     )]
     pub(crate) branch: Option<String>,
+    /// Build each commit that came since the last look, and not the newest alone, which is what is released
+    #[arg(long, conflicts_with = "tag")]
+    pub(crate) each: bool,
     /// Build new tags, such as 'v*'; those that are there already are not built
     #[arg(long, value_name = "PATTERN")]
     pub(crate) tag: Option<String>,

@@ -63,6 +63,7 @@ async fn breaches(context: &Context, stack: &Stack, name: &str, text: &str) {
             served: None,
             region: region.as_deref().or(meant),
             lost: &[],
+            way: None,
             registry: &registry,
             today: &ward_server::policing::today,
         };

@@ -104,11 +104,21 @@ fn tell(context: &Context, detail: &DeploymentDetail) {
         how.bold()
     ));
     let reason = format!("{:?}", deployment.reason).to_lowercase();
+    let why = match detail.why.as_str() {
+        "" => String::new(),
+        why => format!(": “{why}”"),
+    };
     data(&format!(
-        "  {reason} asked for by {} at {}",
+        "  {reason} asked for by {} at {}{why}",
         detail.by,
         moment(detail.requested)
     ));
+    if let Some(plan) = &detail.plan {
+        data(&format!("  carries out the plan {plan}"));
+    }
+    if let Some(ended) = detail.ended {
+        data(&format!("  ended at {}", moment(ended)));
+    }
     let known = deployment.verdict.is_some() && deployment.cancelled.is_some();
     if let Some(by) = detail.cancelled.as_ref().filter(|_| !known) {
         data(&format!("  cancelled by {by}"));

@@ -23,6 +23,15 @@ struct Report {
     keys: Option<KeysMissing>,
     /// Whether the log is whole; absent when there is none.
     log: Option<LogView>,
+    /// That the program which gets notices does not take them.
+    notices: Option<Untaken>,
+}
+
+/// That notices are not taken.
+#[derive(Serialize)]
+struct Untaken {
+    message: String,
+    hint: String,
 }
 
 /// That a database has no backup that is young enough.
@@ -60,6 +69,7 @@ pub(crate) async fn doctor(context: &Context) -> Result<Status, Trouble> {
         programs: programs(&context.home),
         keys: keys(context, status.as_ref().ok()).await,
         log: log(context, status.as_ref().ok()),
+        notices: status.as_ref().ok().and_then(notices),
         backups: backups(status.ok()),
     };
     if context.printer.is_json() {
@@ -74,9 +84,10 @@ pub(crate) async fn doctor(context: &Context) -> Result<Status, Trouble> {
         report.backups.iter().for_each(|one| backup(context, one));
         report.keys.iter().for_each(|keys| key(context, keys));
         report.log.iter().for_each(|log| whole(context, log));
+        report.notices.iter().for_each(|one| untaken(context, one));
     }
     let altered = matches!(report.log, Some(LogView::Altered { .. }));
-    let protected = report.backups.is_empty() && report.keys.is_none();
+    let protected = report.backups.is_empty() && report.keys.is_none() && report.notices.is_none();
     Ok(if report.refused.is_none() && !altered && protected {
         Status::Success
     } else {
@@ -104,6 +115,18 @@ fn backup(context: &Context, missing: &Missing) {
     let line = format!("{word} {}: {}", missing.env, missing.message);
     context.printer.data(&line);
     remedy(context, &missing.hint);
+}
+
+/// What the server knows of notices; nothing where none runs.
+fn notices(status: &StatusView) -> Option<Untaken> {
+    let (message, hint) = super::status::not_taken(status.server.notices.as_ref()?)?;
+    Some(Untaken { message, hint })
+}
+
+fn untaken(context: &Context, one: &Untaken) {
+    let word = "untold ".red().bold().to_string();
+    context.printer.data(&format!("{word} {}", one.message));
+    remedy(context, &one.hint);
 }
 
 /// What the server says of its keys; where none runs, what one that is started from here would find.

@@ -437,6 +437,15 @@ async fn extend(context: &Context, extend: args::Extend) -> Result<Status, Troub
         (None, Some(until)) => NewEnd::At(point(until)?),
         (None, None) => NewEnd::Never,
     };
+    if let Some(sooner) = sooner(context, &env, end).await?
+        && !extend.yes
+    {
+        let refused = format!("{sooner}, and there is no terminal to ask at");
+        if !deploy::agreed(&format!("{sooner}. Go on?"), &refused)? {
+            context.printer.say("nothing was changed");
+            return Ok(Status::Failure);
+        }
+    }
     let request = ExtendRequest {
         env,
         end,
@@ -456,8 +465,38 @@ async fn extend(context: &Context, extend: args::Extend) -> Result<Status, Troub
     Ok(Status::Success)
 }
 
+/// That an environment would end earlier than it does now, or at all, where that is so.
+async fn sooner(context: &Context, env: &EnvId, end: NewEnd) -> Result<Option<String>, Trouble> {
+    let at = match end {
+        NewEnd::Never => return Ok(None),
+        NewEnd::In(ttl) => now() + ttl,
+        NewEnd::At(at) => at,
+    };
+    let path = format!("/v1/environments?env={env}");
+    let view: EnvironmentsView = context.client.get(&path).await?;
+    let known = view
+        .environments
+        .first()
+        .filter(|known| known.created.is_some());
+    // What is not there, ends already, or is no end to come, the server tells.
+    let living = known.filter(|known| known.ending.is_none() && at > now());
+    Ok(living.and_then(|known| shortened(env, at, known.expires)))
+}
+
+fn shortened(env: &EnvId, at: Timestamp, now: Option<Expiry>) -> Option<String> {
+    let before = match now {
+        None => "it has no end now".to_owned(),
+        Some(expiry) if at < expiry.at => format!("now it ends on {}", moment(expiry.at)),
+        Some(_) => return None,
+    };
+    let at = moment(at);
+    Some(format!(
+        "{env} would end on {at}, and its data and its backups with it; {before}"
+    ))
+}
+
 /// `2026-12-01T18:00:00Z`, or a date, or a date and a time of day, in the machine's own time zone.
-fn point(text: &str) -> Result<Timestamp, Trouble> {
+pub(super) fn point(text: &str) -> Result<Timestamp, Trouble> {
     let exact = text.parse::<jiff::Timestamp>().ok();
     let local = || {
         let civil = text.parse::<DateTime>().ok()?;
@@ -517,6 +556,27 @@ mod tests {
         for wrong in ["", "tomorrow", "2026-13-01", "18:00"] {
             assert!(point(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_life_is_shortened_by_an_end_where_there_was_none_and_by_an_earlier_one() {
+        let env = EnvId::parse("shop/dev").unwrap();
+        let ends = |at: u64| {
+            Some(Expiry {
+                at: Timestamp(at),
+                set: Timestamp(0),
+                warned: None,
+            })
+        };
+        let endless = shortened(&env, Timestamp(5000), None).unwrap();
+        assert!(
+            endless.contains("its data and its backups with it; it has no end now"),
+            "{endless}"
+        );
+        let earlier = shortened(&env, Timestamp(5000), ends(6000)).unwrap();
+        assert!(earlier.contains("now it ends on 1970-01-01"), "{earlier}");
+        assert_eq!(shortened(&env, Timestamp(5000), ends(5000)), None);
+        assert_eq!(shortened(&env, Timestamp(7000), ends(6000)), None);
     }
 
     #[test]

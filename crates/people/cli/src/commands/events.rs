@@ -11,20 +11,19 @@ use ward_types::run::Run;
 use ward_types::secrets::Origin;
 use ward_types::sleep::{Alarm, Drowsiness};
 use ward_types::source::{Commit, Place};
+use ward_types::time::Timestamp;
+use ward_types::unit::parse_duration;
 use ward_types::view::{AuditView, EventsView};
 
-use super::environments::size;
-use super::status::moment;
+use super::environments::{point, size};
+use super::status::{moment, now};
 use super::{Context, Trouble, runs};
 use crate::args::{Audit, Events};
 use crate::layout;
 use crate::printer::Status;
 
 pub(crate) async fn events(context: &Context, events: Events) -> Result<Status, Trouble> {
-    let env = match &events.env.env {
-        Some(name) => format!("&env={}", crate::env::find(context, Some(name)).await?),
-        None => String::new(),
-    };
+    let env = sought(context, &events).await?;
     let view: EventsView = context
         .client
         .get(&format!("/v1/events?limit={}{env}", events.limit))
@@ -47,6 +46,43 @@ pub(crate) async fn events(context: &Context, events: Events) -> Result<Status, 
         }
     }
     Ok(Status::Success)
+}
+
+/// The query of what is sought. Numbers of releases and deployments are those of one environment.
+async fn sought(context: &Context, events: &Events) -> Result<String, Trouble> {
+    let mut query = String::new();
+    let name = events.env.env.as_deref();
+    if name.is_some() || events.release.is_some() || events.deployment.is_some() {
+        query.push_str(&format!("&env={}", crate::env::find(context, name).await?));
+    }
+    for (key, text) in [("since", &events.since), ("until", &events.until)] {
+        if let Some(text) = text {
+            query.push_str(&format!("&{key}={}", time(text)?.0));
+        }
+    }
+    if let Some(by) = &events.by {
+        let plain = |c: char| c.is_ascii_alphanumeric() || ":()_-.".contains(c);
+        if !by.chars().all(plain) || by.is_empty() {
+            let message = format!("{by:?} is no person such as uid:1000, anna or source:shop");
+            return Err(Trouble::usage(message));
+        }
+        query.push_str(&format!("&by={by}"));
+    }
+    if let Some(release) = events.release {
+        query.push_str(&format!("&release={}", release.0));
+    }
+    if let Some(deployment) = events.deployment {
+        query.push_str(&format!("&deployment={}", deployment.0));
+    }
+    Ok(query)
+}
+
+/// A moment, or how long ago.
+fn time(text: &str) -> Result<Timestamp, Trouble> {
+    match parse_duration(text) {
+        Ok(ago) => Ok(Timestamp(now().0.saturating_sub(ago.0))),
+        Err(_) => point(text),
+    }
 }
 
 fn show(context: &Context, record: &Record) {

@@ -206,7 +206,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Status, Trouble
         Command::Upgrade(upgrade) => upgrade::upgrade(context, &upgrade).await,
         Command::Check(check) => check::check(context, &check).await,
         Command::Env(asked) => environments::environments(context, asked).await,
-        Command::Releases(env) => releases::releases(context, env).await,
+        Command::Releases(asked) => releases::releases(context, asked).await,
         Command::Status(env) => status::status(context, env).await,
         Command::Logs(logs) => logs::logs(context, logs).await,
         Command::Top(top) => top::top(context, top).await,

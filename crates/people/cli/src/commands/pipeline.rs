@@ -53,6 +53,18 @@ async fn give(context: &Context, vote: Vote, word: Word) -> Result<Status, Troub
         context.printer.json(&run);
         return Ok(Status::Success);
     }
+    if let Some(vote) = &run.already {
+        let gate = run.stages.get(vote.stage);
+        let env = gate.map_or_else(String::new, |stage| format!("{}/{}", run.stack, stage.env));
+        let at = vote.at.map(|at| format!(" on {}", moment(at)));
+        let (id, by, at) = (run.id, &vote.by, at.unwrap_or_default());
+        let message = format!(
+            "{id} was approved already, behind {env} by {by}{at}; nothing was recorded: {}",
+            run.stands
+        );
+        context.printer.done(&message);
+        return Ok(Status::Success);
+    }
     let said = match word {
         Word::Approve => "approved",
         Word::Reject => "rejected",
@@ -112,8 +124,27 @@ fn detail(context: &Context, run: &PipelineRunView) {
     if let Some(provenance) = &run.provenance {
         printer.sentence(&format!("made of {provenance}"));
     }
-    printer.sentence(&format!("begun by {} on {}", run.author, moment(run.began)));
+    let why = quoted(&run.why);
+    printer.sentence(&format!(
+        "begun by {} on {}{why}",
+        run.author,
+        moment(run.began)
+    ));
     printer.sentence(&format!("{}, since {}", run.stands, moment(run.since)));
+    stages(context, run);
+}
+
+/// The words in which somebody said why.
+pub(super) fn quoted(why: &str) -> String {
+    match why {
+        "" => String::new(),
+        why => format!(" “{why}”"),
+    }
+}
+
+/// Each stage with its gate, then every word that was given.
+pub(super) fn stages(context: &Context, run: &PipelineRunView) {
+    let printer = &context.printer;
     let ended = matches!(run.position, Position::Ended { .. });
     for (at, stage) in run.stages.iter().enumerate() {
         let release = run
@@ -154,15 +185,14 @@ fn detail(context: &Context, run: &PipelineRunView) {
             Word::Approve => "approved",
             Word::Reject => "rejected",
         };
-        let why = if vote.why.is_empty() {
-            String::new()
-        } else {
-            format!(" “{}”", vote.why)
-        };
-        let by = &vote.by;
+        let (by, why) = (&vote.by, quoted(&vote.why));
+        let at = vote.at.map(|at| format!(" on {}", moment(at)));
+        let at = at.unwrap_or_default();
+        let stage = run.stages.get(vote.stage);
+        let behind = stage.map_or_else(String::new, |stage| format!(" behind {}", stage.env));
         printer.sentence(&match &vote.refused {
-            None => format!("  {word} by {by}{why}"),
-            Some(refused) => format!("  not {word}: {by} {refused}{why}"),
+            None => format!("  {word}{behind} by {by}{at}{why}"),
+            Some(refused) => format!("  not {word}{behind}{at}: {by} {refused}{why}"),
         });
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use ward_api::ClientError;
 use ward_api::client::Lines;
-use ward_server::{Actor, Reading, ReadingOptions, StartError};
+use ward_server::{Actor, Reading, ReadingOptions, StartError, once};
 use ward_types::changes::{CarryOutRequest, EnvDiffView, Keep, Outcome, PlanRequest, PlanView};
 use ward_types::id::Name;
 use ward_types::view::Progress;
@@ -47,7 +47,8 @@ fn show(context: &Context, file: &Path) -> Result<Status, Trouble> {
         plan: Plan,
     }
     let text = text(file)?;
-    let read: File = serde_json::from_str(&text).map_err(|error| {
+    let read = once::read(&text).and_then(serde_json::from_value::<File>);
+    let read = read.map_err(|error| {
         let message = format!(
             "{} is no plan that this version of Ward can read: {error}",
             file.display()

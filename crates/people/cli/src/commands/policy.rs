@@ -78,6 +78,9 @@ fn shown(context: &Context, view: &PolicyView) {
             "there is no release yet: a deploy also asks what its stack file declares; in its folder this shows it",
         ),
     }
+    if let Some(sentence) = &view.outlasting {
+        context.printer.say(sentence);
+    }
     for one in &view.waivers {
         let (rule, waiver) = (one.rule, &one.waiver);
         let holds = match one.holds {

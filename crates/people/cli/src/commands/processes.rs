@@ -10,6 +10,7 @@ use ward_server::{Actor, Options, Server, StartError, Upgrade};
 
 use super::Context;
 use crate::args::{ForGateway, Serve, Switch, Traceparent};
+use crate::full;
 
 fn log() {
     let filter = EnvFilter::try_from_env("WARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
@@ -51,7 +52,10 @@ pub(crate) fn serve(context: &Context, serve: Serve) -> ExitCode {
     match run(context, serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            context.printer.error(&chain(error.as_ref()), None);
+            let full = full::is_cause(error.as_ref()) || full::left(&context.home).is_some();
+            let hint = full.then(|| full::hint(&context.home));
+            let chain = chain(error.as_ref());
+            context.printer.error(&chain, hint.as_deref());
             match error.downcast_ref::<StartError>() {
                 Some(error) if error.is_taken() => ExitCode::from(TAKEN),
                 _ => ExitCode::FAILURE,

@@ -1,33 +1,46 @@
-//! `releases`: what could run. In a narrow terminal the columns that matter least give way: first the
-//! images, then the others break between words; what names a release never does.
+//! `releases`: what could run, and how it came there. In a narrow terminal the columns that matter least give way: first
+//! the images, then why, then the others break between words; what names a release never does.
+
+mod one;
 
 use std::collections::BTreeMap;
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
+use ward_types::environments::EnvironmentsView;
 use ward_types::id::{Digest, Name};
 use ward_types::schema::SchemaChange;
 use ward_types::source::{Commit, Provenance, Tree};
-use ward_types::view::{ReleaseView, ending};
+use ward_types::view::{ReleaseView, WayView, ending};
 
 use super::status::{columns, moment};
 use super::{Context, Trouble};
-use crate::args::OfEnv;
+use crate::args::{OneRelease, Releases};
 use crate::printer::Status;
 
 /// The columns, and whether each of them may break between words.
-const COLUMNS: [(&str, bool); 6] = [
+const COLUMNS: [(&str, bool); 7] = [
     ("RELEASE", false),
     ("VERSION", true),
     ("RECORDED", true),
     ("BY", false),
     ("VERDICT", true),
+    ("WHY", true),
     ("IMAGES", true),
 ];
 
 type Row = [String; COLUMNS.len()];
 
-pub(crate) async fn releases(context: &Context, env: OfEnv) -> Result<Status, Trouble> {
-    let env = crate::env::find(context, env.env.as_deref()).await?;
+/// The fewest columns that are shown.
+const FEWEST: usize = COLUMNS.len() - 2;
+
+/// More of a reason is in what `ward releases show` tells.
+const LONGEST_WHY: usize = 60;
+
+pub(crate) async fn releases(context: &Context, asked: Releases) -> Result<Status, Trouble> {
+    if let Some(OneRelease::Show { release, env }) = asked.one {
+        return one::show(context, &env, release).await;
+    }
+    let env = crate::env::find(context, asked.env.env.as_deref()).await?;
     let releases: Vec<ReleaseView> = context
         .client
         .get(&format!("/v1/releases?env={env}"))
@@ -37,15 +50,35 @@ pub(crate) async fn releases(context: &Context, env: OfEnv) -> Result<Status, Tr
         printer.json(&releases);
         return Ok(Status::Success);
     }
+    if releases.is_empty() {
+        let path = format!("/v1/environments?env={env}");
+        let view: EnvironmentsView = context.client.get(&path).await?;
+        let gone = view.environments.first().and_then(|known| known.deleted);
+        let why = match gone {
+            Some(at) => format!(
+                "{env} was deleted on {}, and its releases with it",
+                moment(at)
+            ),
+            None => format!("{env} has no release yet"),
+        };
+        let message = format!("{why}; `ward events --env {env} -n 1000` shows all that was done");
+        printer.say(&message);
+        return Ok(Status::Success);
+    }
     let rows: Vec<Row> = releases.iter().map(row).collect();
     let (table, shown) = fitting(&rows, printer.width());
     printer.table(&table, "");
     for sentence in barred(&releases) {
         printer.say(&sentence);
     }
-    if shown < COLUMNS.len() {
-        printer.say("the images need a wider terminal, or `--output json`");
-    }
+    let hidden = match COLUMNS.len() - shown {
+        0 => return Ok(Status::Success),
+        1 => "the images need",
+        _ => "why, and the images, need",
+    };
+    printer.say(&format!(
+        "{hidden} a wider terminal, or `--output json`; `ward releases show RELEASE` tells all of one"
+    ));
     Ok(Status::Success)
 }
 
@@ -86,12 +119,43 @@ fn row(release: &ReleaseView) -> Row {
         moment(release.recorded),
         release.by.clone(),
         verdict,
+        way(&release.way),
         images(&release.images),
     ]
 }
 
-/// Of one that was promoted, with where it comes from.
+/// By what it came there, shortly: `p1, approved by anna: “signed off”`.
+fn way(way: &WayView) -> String {
+    let mut by = Vec::new();
+    by.extend(
+        way.plan
+            .as_ref()
+            .map(|plan| format!("plan {}", plan.short())),
+    );
+    by.extend(way.run.map(|run| run.to_string()));
+    let approved: Vec<&str> = way.approved.iter().map(|one| one.by.as_str()).collect();
+    if !approved.is_empty() {
+        by.push(format!("approved by {}", approved.join(", ")));
+    }
+    let by = by.join(", ");
+    let cut: String = way.why.chars().take(LONGEST_WHY).collect();
+    let why = match cut.len() < way.why.len() {
+        true => format!("“{cut}…”"),
+        false => format!("“{cut}”"),
+    };
+    match (by.is_empty(), way.why.is_empty()) {
+        (true, true) => "-".to_owned(),
+        (false, true) => by,
+        (true, false) => why,
+        (false, false) => format!("{by}: {why}"),
+    }
+}
+
+/// Of one that was promoted, with where it comes from; of one with other values, that it is that.
 fn version(release: &ReleaseView) -> String {
+    if !release.way.values.is_empty() {
+        return format!("{} with other values", release.version);
+    }
     let of = release.provenance.as_ref();
     let of = of
         .map(|p| format!(" of {}", made_of(p)))
@@ -126,7 +190,8 @@ fn fitting(rows: &[Row], width: Option<usize>) -> (Table, usize) {
     let Some(width) = width.filter(|width| longest(&all) > *width) else {
         return (all, COLUMNS.len());
     };
-    let shown = COLUMNS.len() - 1;
+    let fits = |shown: &usize| longest(&table(rows, *shown)) <= width;
+    let shown = (FEWEST..COLUMNS.len()).rev().find(fits).unwrap_or(FEWEST);
     let mut table = table(rows, shown);
     if longest(&table) > width {
         let words = (0..shown).map(|column| match COLUMNS[column].1 {
@@ -176,6 +241,7 @@ mod tests {
             "2026-11-21 09:02:52Z",
             by,
             verdict,
+            "a fix",
             images,
         ];
         vec![cells.map(str::to_owned)]
@@ -201,7 +267,10 @@ mod tests {
     fn in_eighty_columns_the_images_give_way_and_no_word_is_broken() {
         let short = lines(&rows("uid:0(root)", "rolled back"), Some(80));
         assert_eq!(short.len(), 2, "{short:?}");
-        assert!(short[1].ends_with("uid:0(root)  rolled back"), "{short:?}");
+        assert!(
+            short[1].ends_with("uid:0(root)  rolled back  a fix"),
+            "{short:?}"
+        );
         let verdict = "cancelled by uid:1000(somebody) before it began";
         for width in [60, 76, 80, 90] {
             let rows = rows("uid:1000(somebody)", verdict);

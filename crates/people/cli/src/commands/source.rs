@@ -83,6 +83,7 @@ async fn add(context: &Context, asked: args::AddSource) -> Result<Status, Troubl
         },
         poll: Some(asked.poll.unwrap_or(POLL)),
         webhook: asked.webhook,
+        each: asked.each,
         token,
         why: asked.why.text,
     };
@@ -222,8 +223,14 @@ async fn show(
     }
     let source = &view.source;
     printer.sentence(&format!(
-        "{name}: {} of {}, {}",
-        source.follows, view.repository, source.then
+        "{name}: {}{} of {}, {}",
+        match source.each {
+            true => "each commit of ",
+            false => "",
+        },
+        source.follows,
+        view.repository,
+        source.then
     ));
     let when = match source.poll {
         Some(poll) => format!("looked at every {}", format_duration(poll)),

@@ -8,7 +8,7 @@ use ward_types::release::Goal;
 use ward_types::time::{Millis, Timestamp};
 use ward_types::tls::{CertificateObserved, CertificateOf};
 use ward_types::view::{
-    ComponentView, EnvironmentView, InstanceView, LogView, ServerView, StatusView,
+    ComponentView, EnvironmentView, InstanceView, LogView, NoticesView, ServerView, StatusView,
 };
 
 use super::{Context, Trouble};
@@ -31,6 +31,7 @@ pub(crate) async fn status(context: &Context, asked: args::Status) -> Result<Sta
     }
     platform(&context.printer, &status);
     log(&context.printer, &status.server);
+    notices(&context.printer, &status.server);
     if let Some(missing) = &status.server.keys {
         let hint = missing.hint.as_deref().unwrap_or_default();
         context.printer.warning(&missing.message, hint);
@@ -83,6 +84,28 @@ pub(crate) fn log(printer: &Printer, server: &ServerView) {
         LogView::Unaudited => printer.data("  the log is being audited"),
         LogView::Altered { message, hint, .. } => printer.warning(message, hint),
     }
+}
+
+/// Says so when the program that gets notices does not take them.
+fn notices(printer: &Printer, server: &ServerView) {
+    let notices = server.notices.as_ref();
+    if let Some((trouble, hint)) = notices.and_then(not_taken) {
+        printer.warning(&trouble, &hint);
+    }
+}
+
+/// What is wrong with notices, and what to do.
+pub(crate) fn not_taken(notices: &NoticesView) -> Option<(String, String)> {
+    let trouble = notices.trouble.clone()?;
+    let hint = match notices.left_out {
+        0 => "it is tried again; mend the program, or remove it".to_owned(),
+        1 => "1 notice was never taken, `ward events` has it; mend the program, or remove it"
+            .to_owned(),
+        many => format!(
+            "{many} notices were never taken, `ward events` has them; mend the program, or remove it"
+        ),
+    };
+    Some((trouble, hint))
 }
 
 fn environment(printer: &Printer, env: &EnvironmentView) {

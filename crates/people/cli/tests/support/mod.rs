@@ -5,6 +5,7 @@
 pub mod authority;
 pub mod load;
 pub mod schema;
+pub mod sources;
 pub mod work;
 
 use std::fs;
@@ -211,7 +212,7 @@ pub fn processes_of(home: &Path) -> Vec<String> {
 
 impl Drop for Ward {
     fn drop(&mut self) {
-        let down = self.run(&["down", "--purge", "--yes"]);
+        let down = self.run(&["down", "--purge", "--yes", "--why", "the test is over"]);
         let left = || {
             let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
             let mut left = processes_of(self.home.path());

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use ward_types::id::{DeploymentId, EnvId, Name, PipelineRunId, ReleaseId};
-use ward_types::pipeline::{Check, Gate, Reached, Stage, Vote};
+use ward_types::pipeline::{Approval, By, Check, Gate, Reached, Stage, Vote};
 use ward_types::release::Build;
 use ward_types::time::Millis;
 
@@ -12,7 +12,7 @@ fn name(text: &str) -> Name {
 }
 
 /// dev with a check, qa with a soak and an approval by another of anna and uid:2, prod with nothing.
-pub(super) fn run(position: Position) -> Run {
+pub(in crate::pipeline) fn run(position: Position) -> Run {
     let stage = |env: &str, gate: Gate| Stage {
         env: name(env),
         gate,
@@ -46,6 +46,7 @@ pub(super) fn run(position: Position) -> Run {
         ],
         author: "uid:1000(anna)".into(),
         began: Timestamp(0),
+        why: String::new(),
         dir: "/src".into(),
         build: Build {
             version: "1.0.4".into(),
@@ -60,7 +61,7 @@ pub(super) fn run(position: Position) -> Run {
     }
 }
 
-pub(super) fn reached(position: Position, stages: usize) -> Run {
+pub(in crate::pipeline) fn reached(position: Position, stages: usize) -> Run {
     let mut run = run(position);
     let one = Reached {
         release: ReleaseId(4),
@@ -130,6 +131,7 @@ fn vote(stage: usize, word: Word, refused: Option<&str>) -> Vote {
         word,
         why: String::new(),
         refused: refused.map(str::to_owned),
+        at: None,
     }
 }
 
@@ -153,6 +155,21 @@ fn words_that_were_refused_or_given_before_move_nothing() {
             outcome: Outcome::Rejected { stage: 1, .. }
         })
     ));
+}
+
+#[test]
+fn who_lets_pass_what_has_passed_is_told_by_whose_word() {
+    let (lead, stranger) = ("uid:2", "uid:3");
+    let approve = |run: &Run, who: &str| passed(run, who, Word::Approve).cloned();
+    let mut waits = reached(Position::Approving { stage: 1 }, 2);
+    assert_eq!(approve(&waits, lead), None, "its word is needed");
+    let given = vote(1, Word::Approve, None);
+    waits.votes.push(given.clone());
+    assert_eq!(approve(&waits, lead).as_ref(), Some(&given));
+    waits.position = Position::Deploying { stage: 2 };
+    assert_eq!(approve(&waits, lead).as_ref(), Some(&given));
+    assert_eq!(approve(&waits, stranger), None);
+    assert_eq!(passed(&waits, lead, Word::Reject), None);
 }
 
 #[test]
@@ -195,6 +212,59 @@ fn only_a_second_person_with_the_role_approves() {
         counts(&early, "uid:2", Word::Approve).is_err(),
         "it was not tried"
     );
+}
+
+#[test]
+fn who_wrote_the_commit_is_no_second_person() {
+    let mut waits = reached(Position::Approving { stage: 1 }, 2);
+    waits.author = "source:app".into();
+    let gate = &mut waits.stages[1].gate;
+    let approval = gate.approve.as_mut().unwrap();
+    approval.people.push("uid:1000".into());
+    let of = |author: &str, tree: &str| {
+        let provenance = format!(
+            r#"{{"repository": "/src", "id": "{}", "author": "{author}", "committed": 0, "tree": "{tree}", "source": "app"}}"#,
+            "a".repeat(40)
+        );
+        let mut run = waits.clone();
+        run.build.provenance = Some(serde_json::from_str(&provenance).unwrap());
+        run
+    };
+    for author in [
+        "Anna Bauer <anna@example.com>",
+        "Anna Bauer <Anna+work@example.com>",
+        "anna <1+a@users.example.com>",
+        "ANNA",
+    ] {
+        let run = of(author, "as_committed");
+        let why = counts(&run, "uid:1000(anna)", Word::Approve).unwrap_err();
+        assert!(
+            why.contains("wrote the commit") && why.contains(author),
+            "{why}"
+        );
+        assert!(counts(&run, "uid:1000(anna)", Word::Reject).is_ok());
+        assert!(counts(&run, "uid:2(bob)", Word::Approve).is_ok());
+    }
+    for author in [
+        "Bob <bob@anna.example.com>",
+        "Annabel <annabel@x>",
+        "<@x>",
+        "",
+    ] {
+        let run = of(author, "as_committed");
+        assert!(
+            counts(&run, "uid:1000(anna)", Word::Approve).is_ok(),
+            "{author}"
+        );
+        assert!(counts(&run, "uid:1000", Word::Approve).is_ok(), "{author}");
+    }
+    // What it was built of is somebody's work who is in no commit yet: who started the run.
+    let changed = of("Anna <anna@example.com>", "changed");
+    assert!(counts(&changed, "uid:1000(anna)", Word::Approve).is_ok());
+    let mut anybody = of("Anna <anna@example.com>", "as_committed");
+    let gate = &mut anybody.stages[1].gate;
+    gate.approve.as_mut().unwrap().by = By::Anybody;
+    assert!(counts(&anybody, "uid:1000(anna)", Word::Approve).is_ok());
 }
 
 /// qa soaks since 100, by d9 to r4, and passes at 601 000.

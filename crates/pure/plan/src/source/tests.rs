@@ -30,6 +30,7 @@ fn seen(digit: u8, standing: Standing) -> Seen {
         reference: "refs/heads/main".into(),
         at: Timestamp(1),
         by: "source:app".into(),
+        with: None,
         standing,
     }
 }
@@ -43,6 +44,7 @@ fn source(commits: Vec<Seen>) -> Source {
         then: Then::Pipeline(name("delivery")),
         poll: None,
         webhook: false,
+        each: false,
         login: None,
         added: Timestamp(0),
         by: "anna".into(),
@@ -87,6 +89,7 @@ fn run(position: Position) -> Run {
         stages: Vec::new(),
         author: "anna".into(),
         began: Timestamp(0),
+        why: String::new(),
         dir: String::new(),
         build: Build {
             version: "1.0.0".into(),
@@ -150,6 +153,7 @@ fn sighting(digit: u8, tip: bool) -> Sighting {
         reference: "refs/heads/main".into(),
         commit: id(digit),
         tip,
+        with: None,
     }
 }
 
@@ -190,6 +194,7 @@ fn tags_that_were_there_before_are_not_built() {
         reference: reference.into(),
         commit: id(digit),
         tip: true,
+        with: None,
     };
     let found = [
         tag(b'a', "refs/tags/v1"),
@@ -214,4 +219,49 @@ fn old_builds_go_but_for_those_that_have_still_to_be_released() {
     state.sources.insert(waits.name.clone(), waits);
     assert_eq!(surplus(&state, &name("shop")), ["1.0.3", "1.0.1"]);
     assert!(surplus(&state, &name("other")).is_empty());
+}
+
+#[test]
+fn what_came_behind_a_newer_one_is_built_in_its_turn_and_kept_and_never_released() {
+    let behind = |digit, standing| Seen {
+        with: Some(id(b'c')),
+        ..seen(digit, standing)
+    };
+    let waits = Standing::Waiting;
+    let mut state = State::default();
+    let all = source(vec![
+        behind(b'a', waits.clone()),
+        behind(b'b', waits.clone()),
+        seen(b'c', waits.clone()),
+    ]);
+    assert_eq!(next(&state, &all), Next::Build(id(b'a')));
+    make(&mut state, 1, b'a');
+    let mut first = source(vec![
+        behind(b'a', built(1)),
+        behind(b'b', waits.clone()),
+        seen(b'c', waits.clone()),
+    ]);
+    let passed = Standing::Passed {
+        version: Some("1.0.1".into()),
+        by: id(b'c'),
+    };
+    assert_eq!(next(&state, &first), Next::Move(id(b'a'), passed.clone()));
+    first.then = Then::Keep;
+    assert_eq!(next(&state, &first), Next::Build(id(b'b')), "it is kept");
+    make(&mut state, 3, b'c');
+    let last = source(vec![behind(b'a', passed), seen(b'c', built(3))]);
+    assert_eq!(next(&state, &last), Next::Release(id(b'c')));
+    // They wait until they are built, whatever is behind them.
+    let new = [
+        Sighting {
+            with: Some(id(b'b')),
+            ..sighting(b'a', false)
+        },
+        sighting(b'b', true),
+    ];
+    let standings: Vec<Standing> = sighted(&source(Vec::new()), &new, false)
+        .into_iter()
+        .map(|(_, standing)| standing)
+        .collect();
+    assert_eq!(standings, [waits.clone(), waits]);
 }

@@ -170,6 +170,7 @@ impl World {
             served: None,
             cancelled: None,
             despite_schema: despite_schema.map(str::to_owned),
+            plan: None,
             gaps: Vec::new(),
             phase: Phase::Queued,
         };

@@ -48,8 +48,11 @@ pub(super) fn policy(file: &At<'_>) -> Policy {
         rate_limit: level("rate_limit", usual.rate_limit),
         images: level("images", usual.images),
         backups: level("backups", usual.backups),
+        reason: level("reason", usual.reason),
         residency: level("residency", usual.residency),
         freeze: freezes(&at),
+        pipeline: level("pipeline", usual.pipeline),
+        second_person: level("second_person", usual.second_person),
     }
 }
 

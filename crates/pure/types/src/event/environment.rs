@@ -468,6 +468,9 @@ impl Environment {
                 ..
             }
         );
+        if succeeded {
+            self.declare(to);
+        }
         if succeeded && self.current != Some(to) {
             self.previous = self.current;
             self.current = Some(to);
@@ -505,13 +508,8 @@ impl Environment {
 
     /// The retained releases that some deployment ended well with.
     pub fn once_served(&self) -> impl Iterator<Item = ReleaseId> + '_ {
-        let served = self.deployments.values().filter_map(|d| match d.phase {
-            Phase::Finished {
-                verdict: Verdict::Succeeded,
-                ..
-            } => Some(d.to),
-            _ => None,
-        });
+        let ended_well = self.deployments.values().filter(|d| d.succeeded());
+        let served = ended_well.map(|d| d.to);
         served.filter(|id| self.releases.contains_key(id))
     }
 

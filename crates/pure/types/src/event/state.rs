@@ -221,7 +221,10 @@ impl State {
                 run.position = position.clone();
                 run.since = at;
             }
-            Event::PipelineVoted { vote, .. } => run.votes.push(vote.clone()),
+            Event::PipelineVoted { vote, .. } => run.votes.push(pipeline::Vote {
+                at: Some(at),
+                ..vote.clone()
+            }),
             _ => {}
         }
         Ok(())

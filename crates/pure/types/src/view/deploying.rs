@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::MaintenanceView;
-use crate::id::{DeploymentId, EnvId, Name, ReleaseId, Term};
+use crate::id::{DeploymentId, Digest, EnvId, Name, ReleaseId, Term};
 use crate::maintenance::Maintenance;
 use crate::release::{Failure, Gap, Reason, Verdict};
 use crate::spec::Strategy;
@@ -241,8 +241,17 @@ pub struct DeploymentDetail {
     pub by: String,
     /// When.
     pub requested: Timestamp,
+    /// Why, in their words; may be empty.
+    #[serde(default)]
+    pub why: String,
+    /// The plan that it carries out, by its digest.
+    #[serde(default)]
+    pub plan: Option<Digest>,
     /// When it left the queue.
     pub started: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default)]
+    pub ended: Option<Timestamp>,
     /// Since when it is in its phase.
     pub phase_since: Timestamp,
     /// Who cancelled it.

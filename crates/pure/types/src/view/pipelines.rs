@@ -44,6 +44,9 @@ pub struct PipelineRunView {
     pub author: String,
     /// When.
     pub began: Timestamp,
+    /// Why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
     /// Since when it stands where it does.
     pub since: Timestamp,
     /// Its stages and their gates.
@@ -56,6 +59,9 @@ pub struct PipelineRunView {
     pub stands: String,
     /// Every word that was given.
     pub votes: Vec<Vote>,
+    /// In the answer to a word that was not needed any more, and not recorded: the one by which the gate was passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub already: Option<Vote>,
 }
 
 /// The body of `POST /v1/pipelines/vote`, which is answered by a [`PipelineRunView`].

@@ -18,13 +18,16 @@ pub struct PolicyView {
     /// Whose rules these are, beside the installation's.
     #[serde(default)]
     pub of: RulesOf,
+    /// That the rules of a newer build than the one that serves hold, where they ask for more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlasting: Option<String>,
 }
 
 /// Where the rules of an environment are from, beside those of the installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RulesOf {
-    /// The release that serves.
+    /// The releases that have served: the one of the newest build, and the one that serves.
     #[default]
     Release,
     /// The stack file: there is no release yet.
@@ -48,7 +51,7 @@ pub struct PolicyRequest {
 pub struct RuleView {
     /// Which.
     pub rule: Rule,
-    /// By the release that serves (or the stack file) and by the installation, whichever is stricter.
+    /// By what has served (or the stack file) and by the installation, whichever is stricter.
     pub level: Level,
     /// Who says so.
     pub origin: Origin,

@@ -67,6 +67,9 @@ pub struct AddSource {
     /// Whether a webhook may say that there is something new.
     #[serde(default)]
     pub webhook: bool,
+    /// Whether the commits behind a branch's tip are built, too, that came with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub each: bool,
     /// What it proves itself with over HTTPS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Token>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cancellation, DeploymentView, OutdatedConfig, SharingView, VolumeUseView};
+use super::{Cancellation, DeploymentView, OutdatedConfig, SharingView, VolumeUseView, WayView};
 use crate::backup::Overdue;
 use crate::id::{Digest, EnvId, InstanceId, Name, ReleaseId, Term};
 use crate::keeper::InstanceState;
@@ -57,9 +57,23 @@ pub struct ServerView {
     pub arguments: Vec<String>,
     /// What the last audit of the log found.
     pub log: LogView,
+    /// How notices are taken; `None`: nobody asked for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notices: Option<NoticesView>,
     /// What of the master keys is missing, where that was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<KeysMissing>,
+}
+
+/// How the program takes its notices that people asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NoticesView {
+    /// Why the last one was not taken, as a sentence without a full stop; `None`: it was, or there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// How many were never taken since this server began.
+    #[serde(default)]
+    pub left_out: u64,
 }
 
 /// That a master key which something is sealed under is not to be had. No key and no value is in it.
@@ -237,4 +251,7 @@ pub struct ReleaseView {
     /// The commit that its build was made of, where git knew the folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
+    /// How it came there.
+    #[serde(flatten)]
+    pub way: WayView,
 }

@@ -1,0 +1,104 @@
+//! The forms in which a value is looked for.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use ward_types::secrets::SHORTEST_MASKED as SHORTEST;
+
+/// The forms in which a value may appear, on one line each.
+pub(super) fn forms(value: &str) -> Vec<Vec<u8>> {
+    let lines = value.lines().filter(|line| !is_armour(line));
+    let mut forms: Vec<Vec<u8>> = lines.map(|line| line.trim().as_bytes().to_vec()).collect();
+    // Percent-encoded it is found as it is; forms write a space as `+`.
+    let spaced = forms.iter().filter(|form| form.contains(&b' '));
+    let spaced: Vec<Vec<u8>> = spaced.map(|form| plus_for_spaces(form)).collect();
+    forms.extend(spaced);
+    let whole = value.trim_end_matches(['\r', '\n']);
+    let mut encoded = Vec::new();
+    if value.len() >= SHORTEST {
+        for form in [value, whole] {
+            encoded.extend(in_base64(form.as_bytes()));
+            if form.contains('\n') {
+                // Its lines may be too short to be looked for one by one.
+                encoded.extend(percent_encoded(form));
+            }
+            encoded.push(hex::encode(form).into_bytes());
+            encoded.push(hex::encode_upper(form).into_bytes());
+        }
+        let json = serde_json::to_string(whole).unwrap_or_default();
+        let inside = json
+            .get(1..json.len().saturating_sub(1))
+            .unwrap_or_default();
+        encoded.push(inside.as_bytes().to_vec());
+        encoded.push(in_ascii(inside).into_bytes());
+    }
+    forms.extend(encoded);
+    forms.retain(|form| form.len() >= SHORTEST && !form.contains(&b'\n'));
+    forms
+}
+
+fn plus_for_spaces(form: &[u8]) -> Vec<u8> {
+    let plus = |byte: &u8| if *byte == b' ' { b'+' } else { *byte };
+    form.iter().map(plus).collect()
+}
+
+/// The first and last line of a key in PEM (RFC 7468) are no secret, and many other things have them.
+fn is_armour(line: &str) -> bool {
+    line.starts_with("-----BEGIN ") || line.starts_with("-----END ")
+}
+
+/// Alone, and what stays the same wherever it lies in a longer text that was encoded: three bytes become four letters,
+/// so that there are three ways, and the letters at the ends depend on the neighbours.
+fn in_base64(value: &[u8]) -> Vec<Vec<u8>> {
+    let mut forms = Vec::new();
+    for engine in [STANDARD, URL_SAFE] {
+        let alone = engine.encode(value);
+        forms.push(alone.trim_end_matches('=').as_bytes().to_vec());
+        forms.push(alone.into_bytes());
+        for before in 0..3 {
+            let shifted = [&vec![0; before][..], value].concat();
+            let letters = engine.encode(&shifted);
+            let first = (before * 8).div_ceil(6);
+            let last = shifted.len() * 8 / 6;
+            forms.push(letters.as_bytes()[first..last].to_vec());
+        }
+    }
+    forms
+}
+
+/// A JSON string as those write it that leave ASCII alone in it: `\u00fc` for `ü`.
+fn in_ascii(json: &str) -> String {
+    let mut units = [0; 2];
+    let mut text = String::new();
+    for c in json.chars() {
+        match c.is_ascii() {
+            true => text.push(c),
+            false => {
+                for unit in c.encode_utf16(&mut units) {
+                    text.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+        }
+    }
+    text
+}
+
+/// As RFC 3986 encodes it, as JavaScript does, and as forms do; with digits in capitals and in small letters.
+fn percent_encoded(value: &str) -> Vec<Vec<u8>> {
+    let mut forms = Vec::new();
+    for (also, space) in [("", "%20"), ("!'()*", "%20"), ("", "+"), ("*", "+")] {
+        for capitals in [false, true] {
+            let mut form = Vec::new();
+            for byte in value.bytes() {
+                let plain = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+                match byte {
+                    b' ' => form.extend_from_slice(space.as_bytes()),
+                    _ if plain || also.as_bytes().contains(&byte) => form.push(byte),
+                    _ if capitals => form.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+                    _ => form.extend_from_slice(format!("%{byte:02x}").as_bytes()),
+                }
+            }
+            forms.push(form);
+        }
+    }
+    forms
+}

@@ -1,0 +1,226 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
+use ward_types::secret::Secret;
+
+use super::*;
+
+fn masker(values: &[(&str, &str)]) -> Masker {
+    let masks: Vec<Mask> = values
+        .iter()
+        .map(|(name, value)| Mask {
+            name: (*name).to_owned(),
+            value: Secret::new((*value).to_owned()),
+        })
+        .collect();
+    Masker::new(Masks::new(&masks))
+}
+
+/// What is written down of a text that is said in pieces of this length.
+fn said(values: &[(&str, &str)], text: &str, length: usize) -> String {
+    let mut masker = masker(values);
+    let mut written = Vec::new();
+    for piece in text.as_bytes().chunks(length) {
+        written.extend_from_slice(&masker.feed(piece));
+    }
+    written.extend(masker.finish());
+    String::from_utf8(written).unwrap()
+}
+
+const KEY: &str = "p4ss/w0rd+%&ü \"x\"";
+
+#[test]
+fn p6_a_value_is_masked_in_each_form_wherever_reads_are_cut() {
+    let forms = [
+        KEY.to_owned(),
+        STANDARD.encode(KEY),
+        URL_SAFE.encode(KEY).trim_end_matches('=').to_owned(),
+        "p4ss%2Fw0rd%2B%25%26%C3%BC%20%22x%22".to_owned(),
+        "p4ss%2fw0rd%2b%25%26%c3%bc+%22x%22".to_owned(),
+        hex::encode(KEY),
+        "p4ss/w0rd+%&ü \\\"x\\\"".to_owned(),
+        "p4ss/w0rd+%&\\u00fc \\\"x\\\"".to_owned(),
+    ];
+    for form in forms {
+        let text = format!("before {form}, twice: {form}{form} after");
+        let masked = "before [secret KEY], twice: [secret KEY][secret KEY] after";
+        for length in 1..text.len() {
+            assert_eq!(
+                said(&[("KEY", KEY)], &text, length),
+                masked,
+                "{form} by {length}"
+            );
+        }
+    }
+}
+
+#[test]
+fn within_a_longer_text_that_was_encoded_little_is_left() {
+    for user in ["a", "ab", "abc"] {
+        let encoded = STANDARD.encode(format!("{user}:{KEY}@host"));
+        let written = said(&[("KEY", KEY)], &encoded, 7);
+        assert!(written.contains("[secret KEY]"), "{written}");
+        let left = written.len() - "[secret KEY]".len();
+        let around = STANDARD.encode(format!("{user}:@host")).len();
+        assert!(left <= around + 4, "{written}");
+    }
+}
+
+#[test]
+fn what_only_begins_like_a_secret_is_written_in_the_end() {
+    let values = [("KEY", "abcdefgh"), ("LONG", "xxabcdefghyy")];
+    assert_eq!(
+        said(&values, "abcdefg and xxabcdef", 3),
+        "abcdefg and xxabcdef"
+    );
+    assert_eq!(said(&values, "xxabcdefghyy", 3), "[secret LONG]");
+    assert_eq!(said(&values, "xxabcdefghz", 3), "xx[secret KEY]z");
+    assert_eq!(said(&values, "xxabcdefgh", 3), "xx[secret KEY]");
+    // A line waits for nothing that its end rules out.
+    let mut masker = masker(&values);
+    assert_eq!(&*masker.feed(b"plain\nabc\n"), b"plain\nabc\n");
+}
+
+#[test]
+fn long_values_are_masked_in_pieces_and_short_ones_not_at_all() {
+    let long: String = (0..2000)
+        .map(|n| char::from(b'!' + (n * 7 % 90) as u8))
+        .collect();
+    let written = said(&[("LONG", &long)], &format!("a {long} b"), 300);
+    assert_eq!(written, format!("a {} b", "[secret LONG]".repeat(4)));
+    assert!(masker(&[("SHORT", "1234567")]).masks.is_none());
+    let pem =
+        "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0B\n-----END PRIVATE KEY-----\n";
+    let written = said(
+        &[("PEM", pem)],
+        &format!("{pem}-----BEGIN CERTIFICATE-----\n"),
+        5,
+    );
+    let masked =
+        "-----BEGIN PRIVATE KEY-----\n[secret PEM]\n[secret PEM]\n-----END PRIVATE KEY-----\n";
+    assert_eq!(written, format!("{masked}-----BEGIN CERTIFICATE-----\n"));
+}
+
+/// A value that is longer than a line of base64, and has what each form writes in its own way.
+fn long_key() -> String {
+    format!("{KEY}-{}", "0123456789 ~!/?=äß".repeat(12))
+}
+
+#[test]
+fn p6_percent_encoding_hides_nothing_whichever_bytes_are_encoded() {
+    let encoded = |plain: &dyn Fn(usize, u8) -> bool| {
+        let bytes = KEY.bytes().enumerate();
+        let encoded = bytes.map(|(at, byte)| match plain(at, byte) {
+            true => char::from(byte).to_string(),
+            false if at % 2 == 0 => format!("%{byte:02X}"),
+            false => format!("%{byte:02x}"),
+        });
+        encoded.collect::<String>()
+    };
+    let forms = [
+        // Python's `quote` leaves the slash, JavaScript's `encodeURI` also `+&`, some encode all.
+        encoded(&|_, byte| byte.is_ascii_alphanumeric() || byte == b'/'),
+        encoded(&|_, byte| byte.is_ascii_alphanumeric() || b"/+&".contains(&byte)),
+        encoded(&|_, _| false),
+        encoded(&|at, byte| byte.is_ascii() && at % 3 != 0 && byte != b'%'),
+        encoded(&|_, byte| byte.is_ascii_alphanumeric()).replace("%20", "+"),
+    ];
+    for form in forms {
+        let text = format!("100% of a%zz {form}, {form}% and 5%");
+        let masked = "100% of a%zz [secret KEY], [secret KEY]% and 5%";
+        for length in 1..text.len() {
+            let written = said(&[("KEY", KEY)], &text, length);
+            assert_eq!(written, masked, "{form} by {length}");
+        }
+    }
+}
+
+#[test]
+fn p6_base64_is_masked_across_its_lines() {
+    let key = long_key();
+    let broken = |text: &str, width: usize, end: &str| {
+        let letters: Vec<char> = text.chars().collect();
+        let lines = letters.chunks(width).map(String::from_iter);
+        lines.collect::<Vec<_>>().join(end)
+    };
+    for before in ["", "{\"user\": \"anna\", \"password\": \"", "0123456789"] {
+        let file = format!("{before}{key}\"}}");
+        for encoded in [
+            STANDARD.encode(&file),
+            URL_SAFE.encode(&file),
+            URL_SAFE_NO_PAD.encode(&file),
+        ] {
+            for (width, end) in [
+                (76, "\n"),
+                (76, "\r\n"),
+                (64, "\n"),
+                (60, "\n  "),
+                (76, "\\n"),
+            ] {
+                let text = broken(&encoded, width, end);
+                for length in [1, 7, 75, 76, 77, 4096] {
+                    let written =
+                        said(&[("KEY", &key)], &format!("file: {text}\nand on\n"), length);
+                    let left = written.replace("[secret KEY]", "");
+                    let around = STANDARD.encode(format!("{before}\"}}")).len();
+                    assert!(
+                        left.len() <= "file: \nand on\n".len() + around + 4 + 3 * end.len(),
+                        "{width} by {length}: {written}"
+                    );
+                    assert!(left.ends_with("\nand on\n"), "{written}");
+                }
+            }
+        }
+    }
+    // A digest at the end of a line is no line of base64, and waits for nothing.
+    let digest = hex::encode([0xab; 32]);
+    let mut masker = masker(&[("KEY", "bbbbbbbbb"), ("LINE", &key)]);
+    let line = format!("built sha256:{digest}\n");
+    assert_eq!(&*masker.feed(line.as_bytes()), line.as_bytes());
+}
+
+#[test]
+fn p6_colours_and_titles_within_a_value_hide_nothing() {
+    for between in [
+        "\x1b[31m",
+        "\x1b[0;38;5;208m\x1b[K",
+        "\x1b(B\x1b[m",
+        "\x1b]0;a title\x07",
+        "\x1b]8;;http://x\x1b\\",
+    ] {
+        for at in [1, 4, 12] {
+            let (head, tail) = KEY.split_at(at);
+            let text = format!("\x1b[1mthe key\x1b[0m {head}{between}{tail}\x1b[0m.\n");
+            let masked = "\x1b[1mthe key\x1b[0m [secret KEY]\x1b[0m.\n";
+            for length in 1..text.len() {
+                let written = said(&[("KEY", KEY)], &text, length);
+                assert_eq!(written, masked, "{between:?} at {at} by {length}");
+            }
+        }
+    }
+    let each: String = KEY.chars().map(|c| format!("\x1b[32m{c}\x1b[0m")).collect();
+    for length in 1..each.len() {
+        let written = said(&[("KEY", KEY)], &each, length);
+        assert_eq!(written, "\x1b[32m[secret KEY]\x1b[0m", "by {length}");
+    }
+}
+
+#[test]
+fn what_is_held_back_for_a_secret_is_bounded_and_comes_in_the_end() {
+    let values = [("KEY", KEY)];
+    for text in [
+        format!("p4{}", "\x1b[0m".repeat(20_000)),
+        format!("p4\x1b]0;{}", "x".repeat(100_000)),
+        "%".repeat(50_000),
+        format!("p4{}", "\x1b[".repeat(50_000)),
+        format!("{}\n{}", STANDARD.encode([7; 60_000]), " ".repeat(50_000)),
+    ] {
+        let mut masker = masker(&values);
+        let mut written = Vec::new();
+        for piece in text.as_bytes().chunks(4096) {
+            written.extend_from_slice(&masker.feed(piece));
+            assert!(masker.held.len() <= HELD + 1, "{}", masker.held.len());
+        }
+        written.extend(masker.finish());
+        assert!(written == text.as_bytes(), "it is changed");
+    }
+}

@@ -1,0 +1,256 @@
+//! The ways in which a text can be read: as it was said, and without what only carries it.
+//!
+//! Decision: what carries a text is taken away, and the same values are looked for in what is left, because the ways to
+//! write a value are without number: which bytes are percent-encoded, and where a colour begins or a line of base64 ends,
+//! is up to whoever writes it. Each way is read once from its beginning to its end, and only where there is something to
+//! take away.
+
+use std::borrow::Cow;
+
+use zeroize::Zeroize as _;
+
+use super::{Found, HELD, Masks};
+
+/// Encoders break lines at 60 (uuencode), 64 (PEM) or 76 letters (MIME); shorter ones are taken for lines that are over.
+const FULL: usize = 60;
+/// The longest sequence of a terminal that is one, in bytes: titles and links have texts of their own.
+const SEQUENCE: usize = 256;
+
+/// One way.
+pub(super) struct View<'a> {
+    bytes: Cow<'a, [u8]>,
+    /// Where each byte is in the text: from where to where. `None`: where it is here.
+    places: Option<Vec<(usize, usize)>>,
+    /// Where something begins of which only the rest would tell what it is.
+    cut: usize,
+    text: usize,
+    next: Option<Option<Found>>,
+}
+
+/// Every way to read a text that differs from the others.
+pub(super) fn views(text: &[u8]) -> Vec<View<'_>> {
+    let mut views = vec![View::plain(text)];
+    if carries(text) {
+        views.push(View::read(text, Escapes::Kept));
+    }
+    if text.contains(&b'%') {
+        views.push(View::read(text, Escapes::Decoded));
+    }
+    views
+}
+
+/// Whether percent-encoding is undone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Escapes {
+    Kept,
+    Decoded,
+}
+
+/// What stands at a place of a text.
+enum Part {
+    /// A byte, written in so many.
+    Byte(u8, usize),
+    /// So many bytes of what only carries others.
+    Carrier(usize),
+    /// The beginning of something whose end is still to come.
+    Cut,
+}
+
+impl<'a> View<'a> {
+    fn plain(text: &'a [u8]) -> Self {
+        Self {
+            bytes: Cow::Borrowed(text),
+            places: None,
+            cut: text.len(),
+            text: text.len(),
+            next: None,
+        }
+    }
+
+    fn read(text: &'a [u8], escapes: Escapes) -> Self {
+        let (mut bytes, mut places) = (Vec::with_capacity(text.len()), Vec::new());
+        let (mut line, mut at) = (Line::default(), 0);
+        while at < text.len() {
+            let length = match part(&text[at..], escapes, &line) {
+                Part::Cut => break,
+                Part::Carrier(length) => length,
+                Part::Byte(byte, length) => {
+                    if !line.passes_over(byte) {
+                        bytes.push(byte);
+                        places.push((at, at + length));
+                    }
+                    length
+                }
+            };
+            at += length;
+        }
+        Self {
+            bytes: Cow::Owned(bytes),
+            places: Some(places),
+            cut: at,
+            text: text.len(),
+            next: None,
+        }
+    }
+
+    /// The first byte that begins at `from` of the text, or behind it.
+    fn index(&self, from: usize) -> usize {
+        match &self.places {
+            None => from.min(self.bytes.len()),
+            Some(places) => places.partition_point(|(start, _)| *start < from),
+        }
+    }
+
+    fn place(&self, index: usize) -> (usize, usize) {
+        let own = (index, index + 1);
+        let places = self.places.as_ref();
+        places.map_or(own, |places| {
+            places.get(index).copied().unwrap_or((self.text, self.text))
+        })
+    }
+
+    /// The first secret that begins at `from` of the text, or behind it.
+    pub(super) fn find(&mut self, masks: &Masks, from: usize) -> Option<Found> {
+        if let Some(known) = &self.next
+            && known.is_none_or(|found| found.start >= from)
+        {
+            return *known;
+        }
+        let input = aho_corasick::Input::new(&*self.bytes).range(self.index(from)..);
+        let found = masks.automaton.find(input).map(|found| Found {
+            start: self.place(found.start()).0,
+            end: self.place(found.end().saturating_sub(1)).1,
+            pattern: found.pattern().as_usize(),
+        });
+        self.next = Some(found);
+        found
+    }
+
+    /// The first place of the text from `from` on where something begins whose end is still to come.
+    pub(super) fn unfinished(&self, masks: &Masks, from: usize) -> usize {
+        let from = from.max(self.text.saturating_sub(HELD));
+        let found = masks.unfinished(&self.bytes, self.index(from));
+        let found = found.map_or(self.text, |index| self.place(index).0);
+        found.min(self.cut.max(from))
+    }
+}
+
+impl Drop for View<'_> {
+    fn drop(&mut self) {
+        if let Cow::Owned(bytes) = &mut self.bytes {
+            bytes.zeroize();
+        }
+    }
+}
+
+/// Whether a text has anything that is taken away but percent-encoding.
+fn carries(text: &[u8]) -> bool {
+    let mut line = Line::default();
+    text.iter().any(|byte| {
+        let breaks = matches!(byte, b'\r' | b'\n' | b'\\') && line.is_full();
+        line.passes_over(*byte);
+        breaks || *byte == b'\x1b'
+    })
+}
+
+fn part(rest: &[u8], escapes: Escapes, line: &Line) -> Part {
+    match *rest {
+        [b'\x1b', ..] => sequence(rest),
+        // As a JSON string writes a break.
+        [b'\\', b'n' | b'r', ..] if line.is_full() || line.broken => Part::Byte(b'\n', 2),
+        [b'\\'] if line.is_full() || line.broken => Part::Cut,
+        [b'%', high, low, ..] if escapes == Escapes::Decoded => match (digit(high), digit(low)) {
+            (Some(high), Some(low)) => Part::Byte(high << 4 | low, 3),
+            _ => Part::Byte(b'%', 1),
+        },
+        [b'%'] if escapes == Escapes::Decoded => Part::Cut,
+        [b'%', high] if escapes == Escapes::Decoded && digit(high).is_some() => Part::Cut,
+        [byte, ..] => Part::Byte(byte, 1),
+        [] => Part::Cut,
+    }
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    let digit = char::from(byte).to_digit(16)?;
+    u8::try_from(digit).ok()
+}
+
+/// A sequence of a terminal (ECMA-48, section 5): what a parameter is, and which byte ends it.
+fn sequence(rest: &[u8]) -> Part {
+    let ended = |from: usize, ends: fn(u8) -> bool, within: fn(u8) -> bool| {
+        let rest = rest.get(from..).unwrap_or_default();
+        match rest.iter().take(SEQUENCE).position(|byte| !within(*byte)) {
+            Some(at) if ends(rest[at]) => Part::Carrier(from + at + 1),
+            None if rest.len() < SEQUENCE => Part::Cut,
+            _ => Part::Byte(b'\x1b', 1),
+        }
+    };
+    match rest.get(1) {
+        None => Part::Cut,
+        Some(b'[') => ended(
+            2,
+            |b| (0x40..0x7f).contains(&b),
+            |b| (0x20..0x40).contains(&b),
+        ),
+        // A title or a link, to BEL or to ESC and a backslash, which goes as a sequence of its own.
+        Some(b']' | b'P' | b'^' | b'_') => {
+            let text = rest.get(2..).unwrap_or_default();
+            let end = text
+                .iter()
+                .take(SEQUENCE)
+                .position(|b| matches!(b, 0x07 | 0x1b));
+            match end {
+                Some(at) => Part::Carrier(2 + at + usize::from(text[at] == 0x07)),
+                None if text.len() < SEQUENCE => Part::Cut,
+                None => Part::Byte(b'\x1b', 1),
+            }
+        }
+        Some(_) => ended(
+            1,
+            |b| (0x30..0x7f).contains(&b),
+            |b| (0x20..0x30).contains(&b),
+        ),
+    }
+}
+
+/// The letters of base64 behind each other at the end of what was read.
+#[derive(Default)]
+struct Line {
+    standard: usize,
+    url_safe: usize,
+    /// Whether one is no hexadecimal digit: a line that ends with a digest is over.
+    more: bool,
+    /// Whether a break of a full line was passed over, and no letter came since.
+    broken: bool,
+}
+
+impl Line {
+    fn is_full(&self) -> bool {
+        self.more && self.standard.max(self.url_safe) >= FULL
+    }
+
+    /// Takes one more byte. Whether it only breaks a line that goes on.
+    fn passes_over(&mut self, byte: u8) -> bool {
+        if matches!(byte, b'\r' | b'\n') && self.is_full() {
+            *self = Self {
+                broken: true,
+                ..Self::default()
+            };
+            return true;
+        }
+        if self.broken && matches!(byte, b'\r' | b'\n' | b' ' | b'\t') {
+            return true;
+        }
+        let letter = byte.is_ascii_alphanumeric();
+        let count = |counted: usize, also: &[u8]| match letter || also.contains(&byte) {
+            true => counted + 1,
+            false => 0,
+        };
+        self.standard = count(self.standard, b"+/");
+        self.url_safe = count(self.url_safe, b"-_");
+        self.broken = false;
+        let any = self.standard + self.url_safe > 0;
+        self.more = any && (self.more || !byte.is_ascii_hexdigit());
+        false
+    }
+}
