@@ -550,7 +550,7 @@ fn level(ward: &Ward, rule: &str) -> String {
 fn a_rollback_takes_no_rule_away_and_says_what_the_older_release_does_not_have() {
     let ward = Ward::new();
     let strict = "limit = { rate = \"100/s\" }\n[environment.prod]\nprotected = true\npolicy.host_base = \"off\"";
-    weak(&ward, "", "");
+    weak(&ward, "", "[environment.prod]\n");
     deploy(&ward).success();
     weak(&ward, ", https = \"redirect\"", strict);
     deploy(&ward).success();
@@ -609,7 +609,7 @@ fn a_rollback_takes_no_rule_away_and_says_what_the_older_release_does_not_have()
         "{paths:?}"
     );
     // A newer build whose stack file asks for less takes the rules away.
-    weak(&ward, "", "start_timeout = \"20s\"");
+    weak(&ward, "", "start_timeout = \"20s\"\n[environment.prod]\n");
     let plan = ward.run(&["plan", "--env", "prod"]);
     assert!(
         plan.stderr()
@@ -632,7 +632,7 @@ fn whoever_changes_an_environment_says_why_where_that_is_asked_for() {
     let ward = Ward::new();
     ward.stack(
         r#"ANSWER = "one""#,
-        "[environment.prod]\npolicy.reason = \"deny\"",
+        "[environment.dev]\nservice.web.route.host = \"dev.shop.localhost\"\n[environment.prod]\npolicy.reason = \"deny\"",
     );
     let refused = [
         "the policy of shop/prod asks for a reason (reason), and none was given; nothing was changed",
