@@ -111,6 +111,7 @@ fn planted() -> Vec<(String, String)> {
         3 => format!(
             "-----BEGIN KEY-----\nplantedKeyLine{number:02}Aaaa\nplantedKeyLine{number:02}Bbbb\n-----END KEY-----"
         ),
+        4 if number % 4 == 0 => format!("planted-{number:02}-{}", "long0123456789".repeat(100)),
         4 => {
             let key: String = (1..=100_u64)
                 .map(|n| format!("{:x}", n * 0x9e37_79b9_7f4a))

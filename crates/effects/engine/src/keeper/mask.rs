@@ -24,7 +24,7 @@ use self::view::{View, views};
 const PIECE: usize = 512;
 /// The most of the output, in bytes, that is held back for what may still come.
 const HELD: usize = 8 * 1024;
-/// How much of what was written down is remembered, to tell how long a line is: more than any line of base64 has.
+/// How much of what was said before is remembered, to tell how long a line is: more than any line of base64 has.
 const BEFORE: usize = 192;
 
 /// All that must not appear in an instance's output.
@@ -58,7 +58,7 @@ impl Masks {
             firsts[usize::from(pattern[0])] = true;
         }
         let automaton = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
+            .match_kind(MatchKind::Standard)
             .kind(Some(AhoCorasickKind::ContiguousNFA))
             .build(&patterns);
         Some(Rc::new(Self {
@@ -99,9 +99,11 @@ impl Drop for Masks {
 #[derive(Default)]
 pub(super) struct Masker {
     masks: Option<Rc<Masks>>,
-    /// The end of what was written down.
+    /// The end of what was said and is done with.
     before: Vec<u8>,
     held: Vec<u8>,
+    /// How much of what is held belongs to a secret whose name was written down.
+    named: usize,
 }
 
 impl Masker {
@@ -110,6 +112,7 @@ impl Masker {
             masks,
             before: Vec::new(),
             held: Vec::new(),
+            named: 0,
         }
     }
 
@@ -134,36 +137,36 @@ impl Masker {
         let mut text = [&self.before[..], &held, said].concat();
         held.zeroize();
         let mut masked = Vec::with_capacity(text.len());
-        let mut from = self.before.len();
-        let mut views = views(&text);
-        loop {
-            let end = match until {
-                Until::MoreMayCome => {
-                    let ends = views.iter().map(|view| view.unfinished(masks, from));
-                    ends.min().unwrap_or(text.len())
-                }
-                Until::TheEnd => text.len(),
-            };
-            match first(&mut views, masks, from).filter(|found| found.start < end) {
-                Some(found) => {
-                    masked.extend_from_slice(&text[from..found.start]);
-                    masked.extend_from_slice(masks.names[found.pattern].as_bytes());
-                    from = found.end;
-                }
-                None => {
-                    let end = end.max(from);
-                    masked.extend_from_slice(&text[from..end]);
-                    from = end;
-                    break;
-                }
+        let from = self.before.len();
+        let views = views(&text);
+        let end = match until {
+            Until::MoreMayCome => {
+                let ends = views.iter().map(|view| view.unfinished(masks, from));
+                ends.min().unwrap_or(text.len())
             }
+            Until::TheEnd => text.len(),
+        };
+        let all = views.iter().flat_map(|view| view.found(masks, from));
+        let mut all: Vec<Found> = all.filter(|found| found.start < end).collect();
+        all.sort_unstable_by_key(|found| (found.start, std::cmp::Reverse(found.end)));
+        let mut done = from + self.named;
+        for found in all {
+            // Secrets lie within each other, and so do the pieces of one that repeats itself: one name is said for all.
+            if found.start >= done {
+                masked.extend_from_slice(&text[done..found.start]);
+                masked.extend_from_slice(masks.names[found.pattern].as_bytes());
+            }
+            done = done.max(found.end);
         }
+        masked.extend_from_slice(text.get(done..end).unwrap_or_default());
+        self.named = done.saturating_sub(end);
         drop(views);
-        self.held = text.split_off(from);
+        self.held = text.split_off(end);
+        let known = text.len().saturating_sub(BEFORE);
+        self.before.zeroize();
+        self.before
+            .extend_from_slice(text.get(known..).unwrap_or_default());
         text.zeroize();
-        self.before.extend_from_slice(&masked);
-        let more = self.before.len().saturating_sub(BEFORE);
-        self.before.drain(..more);
         masked
     }
 }
@@ -182,21 +185,7 @@ struct Found {
     pattern: usize,
 }
 
-/// The first secret from `from` on, however the text is read; to the end of all that begins within it.
-fn first(views: &mut [View<'_>], masks: &Masks, from: usize) -> Option<Found> {
-    let all = views.iter_mut().filter_map(|view| view.find(masks, from));
-    let all: Vec<Found> = all.collect();
-    let earliest = |found: &&Found| (found.start, std::cmp::Reverse(found.end));
-    let first = all.iter().min_by_key(earliest)?;
-    let within = all.iter().filter(|other| other.start < first.end);
-    let end = within.map(|other| other.end).max();
-    Some(Found {
-        end: end.unwrap_or(first.end),
-        ..*first
-    })
-}
-
-/// A form as it is, or in pieces that follow each other: found one after the other they leave nothing of it.
+/// A form as it is, or in pieces that follow each other: where all that are found are hidden, nothing of it is left.
 fn pieces(form: &[u8]) -> impl Iterator<Item = &[u8]> {
     let count = form.len().div_ceil(PIECE).max(1);
     form.chunks(form.len().div_ceil(count).max(1))

@@ -233,7 +233,7 @@ fn table(second: &Second, width: Option<usize>) -> String {
         let _ = writeln!(text, "{}", line.trim_end());
     }
     if !left_out.is_empty() {
-        let _ = writeln!(text, "a wider terminal shows {}, too", left_out.join(", "));
+        let _ = writeln!(text, "a wider terminal shows {}", left_out.join(", "));
     }
     text
 }

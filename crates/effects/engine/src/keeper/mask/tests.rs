@@ -86,7 +86,10 @@ fn long_values_are_masked_in_pieces_and_short_ones_not_at_all() {
         .map(|n| char::from(b'!' + (n * 7 % 90) as u8))
         .collect();
     let written = said(&[("LONG", &long)], &format!("a {long} b"), 300);
-    assert_eq!(written, format!("a {} b", "[secret LONG]".repeat(4)));
+    assert_eq!(
+        written, "a [secret LONG] b",
+        "it repeats itself, and so do its pieces"
+    );
     assert!(masker(&[("SHORT", "1234567")]).masks.is_none());
     let pem =
         "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0B\n-----END PRIVATE KEY-----\n";
@@ -222,5 +225,31 @@ fn what_is_held_back_for_a_secret_is_bounded_and_comes_in_the_end() {
         }
         written.extend(masker.finish());
         assert!(written == text.as_bytes(), "it is changed");
+    }
+}
+
+/// Its forms look like each other, and the pieces of one lie within another's.
+#[test]
+fn p6_of_a_long_value_that_repeats_itself_nothing_is_left() {
+    let key = format!("planted-{}", "long0123456789".repeat(100));
+    for around in ["", "k=", "{\"key\": \""] {
+        let letters = STANDARD.encode(format!("{around}{key}"));
+        let lines: Vec<&str> = letters
+            .as_bytes()
+            .chunks(76)
+            .map(|l| str::from_utf8(l).unwrap())
+            .collect();
+        for text in [letters.clone(), lines.join("\n"), lines.join("\r\n")] {
+            for length in [1, 7, 76, 500, text.len()] {
+                let written = said(&[("KEY", &key)], &format!("{text}\n\nover\n"), length);
+                // Around the value the letters at both of its ends are of the text around it, too.
+                let left = written.replace("[secret KEY]", "");
+                assert!(
+                    left.len() <= around.len() * 2 + 12,
+                    "{around} by {length}: {written}"
+                );
+                assert!(left.ends_with("over\n"), "{written}");
+            }
+        }
     }
 }

@@ -24,7 +24,6 @@ pub(super) struct View<'a> {
     /// Where something begins of which only the rest would tell what it is.
     cut: usize,
     text: usize,
-    next: Option<Option<Found>>,
 }
 
 /// Every way to read a text that differs from the others.
@@ -63,7 +62,6 @@ impl<'a> View<'a> {
             places: None,
             cut: text.len(),
             text: text.len(),
-            next: None,
         }
     }
 
@@ -89,7 +87,6 @@ impl<'a> View<'a> {
             places: Some(places),
             cut: at,
             text: text.len(),
-            next: None,
         }
     }
 
@@ -109,21 +106,19 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The first secret that begins at `from` of the text, or behind it.
-    pub(super) fn find(&mut self, masks: &Masks, from: usize) -> Option<Found> {
-        if let Some(known) = &self.next
-            && known.is_none_or(|found| found.start >= from)
-        {
-            return *known;
-        }
+    /// All secrets that begin at `from` of the text, or behind it, also those within others.
+    pub(super) fn found<'v>(
+        &'v self,
+        masks: &'v Masks,
+        from: usize,
+    ) -> impl Iterator<Item = Found> + 'v {
         let input = aho_corasick::Input::new(&*self.bytes).range(self.index(from)..);
-        let found = masks.automaton.find(input).map(|found| Found {
+        let all = masks.automaton.find_overlapping_iter(input);
+        all.map(|found| Found {
             start: self.place(found.start()).0,
             end: self.place(found.end().saturating_sub(1)).1,
             pattern: found.pattern().as_usize(),
-        });
-        self.next = Some(found);
-        found
+        })
     }
 
     /// The first place of the text from `from` on where something begins whose end is still to come.
