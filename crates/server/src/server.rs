@@ -275,6 +275,7 @@ impl Server {
         control.resume_pipelines();
         crate::kept::clear(&control.0.home);
         control.keep_collecting();
+        control.keep_files_whole();
         control.keep_measuring();
         control.keep_withdrawing();
         control.keep_backing_up();

@@ -168,10 +168,11 @@ fn drift(printer: &Printer, drift: &[Drift]) {
 pub(crate) fn plan(printer: &Printer, plan: &PlanView, rendered: &str) {
     let (from, to) = (named(plan.from.as_ref()), named(Some(&plan.to)));
     if plan.outcome == Outcome::Nothing {
-        printer.sentence(&format!(
-            "{}   nothing to do: {from} serves as declared",
-            plan.env
-        ));
+        let as_it_is = match plan.drift.iter().all(|drift| drift.put_right) {
+            true => format!("nothing to do: {from} serves as declared"),
+            false => format!("nothing to deploy: {from} serves, and other hands changed it"),
+        };
+        printer.sentence(&format!("{}   {as_it_is}", plan.env));
         if !plan.drift.is_empty() {
             printer.data("");
         }

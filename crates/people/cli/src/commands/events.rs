@@ -304,6 +304,9 @@ fn sentence(event: &Event) -> String {
             job, due, because, ..
         } => format!("job {job}, due {due}, is left out: {because}"),
         Event::InstanceEnded { instance, how, .. } => format!("{instance} {how}"),
+        Event::InstanceGivenUp {
+            instance, because, ..
+        } => format!("{instance} {because}, and is given up"),
         Event::CommandExecuted {
             instance,
             program,

@@ -225,6 +225,8 @@ fn shown(context: &Context, plan: &PlanView, rendered: &str) -> Status {
         false => changes::plan(&context.printer, plan, rendered),
     }
     match plan.outcome {
+        // What other hands changed, and Ward has not put right yet, is a change of what runs.
+        Outcome::Nothing if plan.drift.iter().any(|drift| !drift.put_right) => Status::Changes,
         Outcome::Nothing => Status::Success,
         Outcome::Changes => Status::Changes,
         Outcome::Forbidden => Status::Failure,

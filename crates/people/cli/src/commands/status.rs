@@ -253,9 +253,14 @@ fn state(instance: &InstanceView) -> String {
         .as_deref()
         .map(|why| format!(": {why}"))
         .unwrap_or_default();
+    let drift = instance.drift.as_deref();
+    let drift = drift
+        .map(|drift| format!("; it {drift}"))
+        .unwrap_or_default();
     match &instance.state {
-        InstanceState::Starting => format!("starting{why}"),
-        InstanceState::Healthy => "healthy".to_owned(),
+        InstanceState::Starting => format!("starting{why}{drift}"),
+        InstanceState::Healthy => format!("healthy{drift}"),
+        InstanceState::Unhealthy if !drift.is_empty() => format!("unhealthy{drift}"),
         InstanceState::Unhealthy => format!("unhealthy{why}"),
         InstanceState::Stopping => "stopping".to_owned(),
         InstanceState::Exited { exit, .. } => format!("exited, {}", ended(*exit)),

@@ -214,6 +214,9 @@ pub struct InstanceView {
     pub last_failure: Option<String>,
     /// Protections that the kernel denied.
     pub missing: Vec<String>,
+    /// What other hands did to it while it runs, as a predicate, if they did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<String>,
 }
 
 /// `GET /v1/releases?env=…`, newest first.
