@@ -186,8 +186,10 @@ impl Printer {
         }
         let style = Style::new().red().bold();
         let _ = writeln!(anstream::stderr(), "{} {message}", "warning:".style(style));
-        let style = Style::new().cyan().bold();
-        let _ = writeln!(anstream::stderr(), "{} {hint}", " hint:".style(style));
+        if !hint.is_empty() {
+            let style = Style::new().cyan().bold();
+            let _ = writeln!(anstream::stderr(), "{} {hint}", " hint:".style(style));
+        }
     }
 
     /// One line of an operation's progress; what it means for the command's end, when it is the last.

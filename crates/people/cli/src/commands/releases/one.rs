@@ -117,7 +117,7 @@ fn lines(detail: &ReleaseDetail) -> Vec<String> {
 }
 
 fn told(one: &MoveView) -> String {
-    let reason = format!("{:?}", one.reason).to_lowercase();
+    let reason = one.reason;
     let plan = one.plan.as_ref();
     let plan = plan.map_or_else(String::new, |plan| format!(", by the plan {plan}"));
     let end = match (one.verdict, one.ended) {
