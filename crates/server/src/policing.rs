@@ -437,9 +437,7 @@ pub(crate) fn all(violations: &[Violation]) -> String {
 /// By what somebody answers for breaking rules, each once.
 fn waivers(id: &EnvId, rules: impl Iterator<Item = Rule>) -> Vec<String> {
     let rules: BTreeSet<Rule> = rules.collect();
-    let waiver = |rule: Rule| {
-        format!("`ward policy waive {rule} --env {id} --until DATE --why TEXT` answers for it")
-    };
+    let waiver = |rule: Rule| format!("{} answers for it", rule.waiver(Some(id)));
     rules.into_iter().map(waiver).collect()
 }
 
@@ -474,7 +472,7 @@ fn keeps<'a>(specs: impl Iterator<Item = &'a EnvSpec>) -> impl Iterator<Item = R
 fn answerable(until: Timestamp, why: &str) -> Result<(), Refusal> {
     let refused = |message: String| Err(Refusal::new(RefusalKind::Invalid, message));
     if why.trim().is_empty() {
-        return refused(format!("a waiver needs a reason (--why)"));
+        return refused("a waiver needs a reason (--why)".to_owned());
     }
     if until <= now() {
         return refused(format!("{until} is over; a waiver ends in the future"));

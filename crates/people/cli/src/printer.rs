@@ -340,7 +340,7 @@ pub(crate) fn ways_out(violations: &[Violation]) -> String {
     let rules: BTreeSet<Rule> = denied.map(|denied| denied.rule).collect();
     let waivers = rules
         .into_iter()
-        .map(|rule| format!("\n`ward policy waive {rule} --until DATE --why TEXT`"));
+        .map(|rule| format!("\n{}", rule.waiver(None)));
     let waivers: String = waivers.collect();
     format!("change it as the report says; or somebody answers for it:{waivers}")
 }

@@ -62,12 +62,14 @@ async fn sought(context: &Context, events: &Events) -> Result<String, Trouble> {
         }
     }
     if let Some(by) = &events.by {
-        let plain = |c: char| c.is_ascii_alphanumeric() || ":()_-.".contains(c);
+        let plain = |c: char| c.is_ascii_alphanumeric() || ":()_-.@\\".contains(c);
         if !by.chars().all(plain) || by.is_empty() {
-            let message = format!("{by:?} is no person such as uid:1000, anna or source:shop");
+            let message = format!(
+                "{by:?} is no person such as uid:1000, anna or source:shop; the log has all names: `ward events`"
+            );
             return Err(Trouble::usage(message));
         }
-        query.push_str(&format!("&by={by}"));
+        query.push_str(&format!("&by={}", by.replace('\\', "%5C")));
     }
     if let Some(release) = events.release {
         query.push_str(&format!("&release={}", release.0));
