@@ -86,11 +86,18 @@ fn a_protected_environment_refuses_what_is_unsound_with_rule_place_and_way_out()
         ],
     );
     assert_eq!(ward.status()["environments"], Value::Array(Vec::new()));
-    let check = ward.run(&["check"]);
-    assert!(
-        check.stderr().contains("min_instances") && check.code() == 0,
-        "{check:?}"
+    ward.run(&["check"]).fails(
+        1,
+        &[
+            "ward.toml: no mistakes",
+            "min_instances",
+            "prod breaks its policy 5 times; a deploy would be refused",
+            "`ward policy waive tls --until DATE --why TEXT --env shop/prod`",
+        ],
     );
+    let check = ward.run(&["check", "--output", "json"]);
+    let found: Vec<Value> = serde_json::from_str(&check.stdout()).unwrap();
+    assert_eq!((check.code(), found.len()), (1, 5), "{check:?}");
     let json = ward.run(&["deploy", "--env", "prod", "--output", "json"]);
     let last: Value = serde_json::from_str(json.stdout().lines().last().unwrap()).unwrap();
     assert_eq!(last["progress"], "forbidden");
@@ -104,7 +111,21 @@ fn a_protected_environment_refuses_what_is_unsound_with_rule_place_and_way_out()
         "in the override: {first}"
     );
 
+    // What is only warned of refuses nothing.
+    sound(
+        &ward,
+        "service.web.instances = 1\npolicy.min_instances = \"warn\"",
+    );
+    let warned = ward.run(&["check"]);
+    warned.success();
+    assert!(
+        warned.stderr().contains("prod breaks its policy once"),
+        "{warned:?}"
+    );
     sound(&ward, "");
+    let clean = ward.run(&["check"]);
+    clean.success();
+    assert!(!clean.stderr().contains("breaks its policy"), "{clean:?}");
     deploy(&ward).success();
 }
 
@@ -142,6 +163,7 @@ fn all_that_stands_in_the_way_is_said_at_once_and_can_be_answered_for_before_the
         ward.ok(&["policy", "enforce", rule, "--env", "prod"]);
     }
     let set = ward.run(&["config", "set", "A=1", "--env", "prod"]);
+    check.success();
     set.fails(
         1,
         &[
@@ -404,7 +426,7 @@ fn with_database(ward: &Ward, stack: &str, database: &str) {
 fn a_protected_database_has_backups_unless_somebody_answers_for_it() {
     let ward = Ward::new();
     with_database(&ward, "", "");
-    ward.run(&["check"]).success();
+    ward.run(&["check"]).fails(1, &["backups"]);
     deploy(&ward).fails(
         1,
         &[
