@@ -295,10 +295,9 @@ fn components(env: &Environment, live: &Live) -> Vec<ComponentView> {
         wanted.extend(spec.databases.keys().map(|name| (name, ("database", 1))));
     }
     for seen in live.observed.instances.values() {
-        let kind = if seen.facts.role == Role::Database {
-            "database"
-        } else {
-            "service"
+        let kind = match seen.facts.role {
+            Role::Database | Role::Drill(_) => "database",
+            _ => "service",
         };
         wanted.entry(&seen.facts.component).or_insert((kind, 0));
     }
@@ -343,6 +342,10 @@ fn instances(live: &Live, component: &Name, routed: &BTreeSet<InstanceId>) -> Ve
         keeper_pid: seen.status.keeper_pid,
         last_failure: seen.status.last_failure.clone(),
         missing: seen.status.missing.clone(),
+        drill: match seen.facts.role {
+            Role::Drill(backup) => Some(backup),
+            _ => None,
+        },
     };
     let mut views: Vec<InstanceView> = own.map(view).collect();
     views.sort_by_key(|view| view.id.ordinal());

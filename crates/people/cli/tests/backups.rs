@@ -112,7 +112,11 @@ fn p8_a_backup_counts_when_it_was_restored_and_becomes_a_new_environment() {
     let ward = Ward::new();
     stack(&ward, DAILY);
     ward.up();
-    // The first is due at once.
+    // The first is due at once. What it is restored in is nobody's database, and is not shown as one.
+    let drilled = "drill: b1 is restored in it";
+    eventually("its drill is shown as one", || {
+        ward.ok(&["status"]).contains(drilled)
+    });
     becomes(&ward, 1, "restored");
     psql(
         &ward,

@@ -254,6 +254,9 @@ fn state(instance: &InstanceView) -> String {
         .map(|why| format!(": {why}"))
         .unwrap_or_default();
     match &instance.state {
+    if let Some(backup) = instance.drill {
+        return format!("drill: {backup} is restored in it to see whether it can be{why}");
+    }
         InstanceState::Starting => format!("starting{why}"),
         InstanceState::Healthy => "healthy".to_owned(),
         InstanceState::Unhealthy => format!("unhealthy{why}"),
