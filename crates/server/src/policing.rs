@@ -270,6 +270,8 @@ impl Control {
             let declared = env.outlasting(&serves.spec.policy)?;
             Some(outlasting(serves, declared))
         });
+        let release = serves.filter(|_| of == RulesOf::Release);
+        let release = release.map(|release| release.id);
         let installation = self.installation()?;
         let installation = installation.of(&id.env());
         let rule = |rule: Rule| {
@@ -308,6 +310,7 @@ impl Control {
             rules: Rule::ALL.map(rule).into(),
             waivers: waivers.collect(),
             of,
+            release,
             outlasting,
         })
     }

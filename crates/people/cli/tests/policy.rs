@@ -139,6 +139,12 @@ fn all_that_stands_in_the_way_is_said_at_once_and_can_be_answered_for_before_the
     ward.write("ward.toml", &text);
     let refused = deploy(&ward);
     refused.fails(1, &["min_instances", "tls"]);
+    let policy = ward.ok(&["policy", "show", "--env", "prod"]);
+    let first = policy.lines().next().unwrap_or_default();
+    assert_eq!(
+        first,
+        "shop/prod   the rules of the stack file in this folder"
+    );
     // Each command that is suggested works.
     let said = refused.stderr();
     let commands = said
@@ -185,6 +191,10 @@ fn a_waiver_lets_one_rule_be_broken_until_its_end_and_is_in_the_log() {
         (rules(&plan(&ward, 1)), deploy(&ward).code()),
         (vec!["min_instances"], 1)
     );
+    // Of which release the rules are: not of the one that was refused.
+    let policy = ward.ok(&["policy", "show", "--env", "prod"]);
+    let first = policy.lines().next().unwrap_or_default();
+    assert_eq!(first, "shop/prod   the rules of r1, which serves");
     let waive = |until: &str, why: &str| {
         ward.run(&[
             "policy",
