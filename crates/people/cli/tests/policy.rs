@@ -229,8 +229,9 @@ fn a_waiver_lets_one_rule_be_broken_until_its_end_and_is_in_the_log() {
     );
     let shown = waive("7d", "the second machine is late").success();
     assert!(
-        shown.contains("min_instances waived until")
-            && shown.contains("the second machine is late"),
+        shown.starts_with("shop/prod: min_instances waived until")
+            && shown.ends_with("the second machine is late\n")
+            && shown.lines().count() == 1,
         "{shown}"
     );
     let waived = plan(&ward, 2);
@@ -250,7 +251,11 @@ fn a_waiver_lets_one_rule_be_broken_until_its_end_and_is_in_the_log() {
         events.contains("the rule min_instances is waived until"),
         "{events}"
     );
-    ward.ok(&["policy", "enforce", "min_instances", "--env", "prod"]);
+    let enforced = ward.ok(&["policy", "enforce", "min_instances", "--env", "prod"]);
+    assert_eq!(
+        enforced,
+        "shop/prod: min_instances holds again, and nobody answers for breaking it\n"
+    );
     assert_eq!(plan(&ward, 0)["outcome"], "nothing", "what serves may stay");
     sound(
         &ward,
