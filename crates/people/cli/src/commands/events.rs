@@ -223,7 +223,10 @@ fn sentence(event: &Event) -> String {
             until,
             reason,
             ..
-        } => format!("the rule {rule} is waived until {until}: “{reason}”"),
+        } => {
+            let until = moment(*until);
+            format!("the rule {rule} is waived until {until}: “{reason}”")
+        }
         Event::PolicyEnforced { rule, .. } => format!("the rule {rule} holds again"),
         Event::ConfigChanged {
             version, changes, ..
@@ -302,7 +305,7 @@ fn sentence(event: &Event) -> String {
         Event::RunStopped { run, .. } => format!("{run} is to stop"),
         Event::RunLeftOut {
             job, due, because, ..
-        } => format!("job {job}, due {due}, is left out: {because}"),
+        } => format!("job {job}, due {}, is left out: {because}", moment(*due)),
         Event::InstanceEnded { instance, how, .. } => format!("{instance} {how}"),
         Event::CommandExecuted {
             instance,
@@ -395,7 +398,7 @@ fn queued(run: &Run) -> String {
         ..
     } = run;
     let what = match (&run.job, run.due) {
-        (Some(job), Some(due)) => format!("job {job}, due {due}"),
+        (Some(job), Some(due)) => format!("job {job}, due {}", moment(due)),
         (Some(job), None) => format!("job {job}"),
         (None, _) => format!("`{}`", run.command.join(" ")),
     };
@@ -406,7 +409,7 @@ fn place(position: &Position) -> String {
     match position {
         Position::Deploying { .. } => "goes on to the next stage".to_owned(),
         Position::Checking { .. } => "begins the check of its gate".to_owned(),
-        Position::Soaking { until, .. } => format!("soaks until {until}"),
+        Position::Soaking { until, .. } => format!("soaks until {}", moment(*until)),
         Position::Approving { .. } => "waits for a word".to_owned(),
         Position::Ended { outcome } => format!("is over: {outcome}"),
     }

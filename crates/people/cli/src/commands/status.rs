@@ -205,7 +205,8 @@ fn certificate(printer: &Printer, one: &CertificateObserved) {
             printer.sentence(&format!("  {}", sentence.red()));
         }
         (None, Some(until)) if ends_soon(one.from.unwrap_or_default(), until) => {
-            let sentence = format!("{what}: ends at {until}; renew {}", one.file.display());
+            let (until, file) = (moment(until), one.file.display());
+            let sentence = format!("{what}: ends on {until}; renew {file}");
             printer.sentence(&format!("  {}", sentence.yellow()));
         }
         _ => {}
@@ -253,10 +254,10 @@ fn state(instance: &InstanceView) -> String {
         .as_deref()
         .map(|why| format!(": {why}"))
         .unwrap_or_default();
-    match &instance.state {
     if let Some(backup) = instance.drill {
         return format!("drill: {backup} is restored in it to see whether it can be{why}");
     }
+    match &instance.state {
         InstanceState::Starting => format!("starting{why}"),
         InstanceState::Healthy => "healthy".to_owned(),
         InstanceState::Unhealthy => format!("unhealthy{why}"),
