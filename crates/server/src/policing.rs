@@ -404,6 +404,15 @@ pub(crate) enum Forced {
     Yes,
 }
 
+impl Forced {
+    pub(crate) fn or(self, other: Self) -> Self {
+        match self {
+            Forced::Yes => self,
+            Forced::No => other,
+        }
+    }
+}
+
 /// That the rules of a newer build hold on, in a sentence without a full stop.
 pub(crate) fn outlasting(serves: &Release, declared: &Declared) -> String {
     let (id, version) = (serves.id, &declared.version);
