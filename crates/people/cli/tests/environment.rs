@@ -232,7 +232,7 @@ fn exec_runs_a_program_beside_an_instance() {
         (7, true),
         "{failed:?}"
     );
-    assert!(ward.ok(&["events"]).contains("/bin/ls run in web-r1-"));
+    assert!(ward.ok(&["events"]).contains("/bin/ls /app run in web-r1-"));
     ward.run(&["exec", "nothing", "--", "/bin/ls"])
         .fails(1, &["nothing", "web"]);
 }

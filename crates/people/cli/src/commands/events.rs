@@ -310,12 +310,16 @@ fn sentence(event: &Event) -> String {
         Event::CommandExecuted {
             instance,
             program,
+            command,
             secrets,
             ..
-        } => match secrets {
-            Some(Disclosure::Given) => format!("{program} run in {instance}, with its secrets"),
-            Some(Disclosure::Withheld) | None => format!("{program} run in {instance}"),
-        },
+        } => {
+            let ran = command.as_ref().unwrap_or(program);
+            match secrets {
+                Some(Disclosure::Given) => format!("{ran} run in {instance}, with its secrets"),
+                Some(Disclosure::Withheld) | None => format!("{ran} run in {instance}"),
+            }
+        }
         Event::BuildEnded { message, .. } => message.clone(),
         Event::PipelineBegan { run, .. } => format!(
             "{} of pipeline {} begins with {}",
