@@ -11,6 +11,7 @@ use ward_postgres::Database;
 use ward_types::event::Event;
 use ward_types::id::{EnvId, InstanceId, Name};
 use ward_types::secrets::{Mask, SecretLabel};
+use ward_types::text::steers;
 use ward_types::view::{ExecProgram, ExecRequest, ExecTarget};
 
 use crate::actor::{Actor, Refusal, causes};
@@ -131,9 +132,9 @@ fn quoted(word: &str) -> String {
     for letter in word.chars() {
         match letter {
             '\'' => quoted.push_str("'\\''"),
-            '"' | '\\' => quoted.push(letter),
             // What a terminal obeys is written out.
-            _ => quoted.extend(letter.escape_debug()),
+            _ if steers(letter) => quoted.extend(letter.escape_default()),
+            _ => quoted.push(letter),
         }
     }
     quoted.push('\'');

@@ -35,6 +35,7 @@ mod issuing;
 mod kept;
 pub mod keys;
 mod logs;
+mod looking;
 mod maintenance;
 mod making;
 mod measuring;

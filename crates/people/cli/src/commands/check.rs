@@ -7,6 +7,7 @@ use ward_server::policing::{Wanted, violations};
 use ward_stack::{Look, Mistake, Stack};
 use ward_types::id::EnvId;
 use ward_types::policy::{Rule, Violation, Waiver};
+use ward_types::text::shown;
 use ward_types::view::{PolicyRequest, PolicyView};
 
 use super::status::moment;
@@ -146,7 +147,8 @@ async fn not_waived(context: &Context, env: &EnvId, found: Vec<Violation>) -> Ve
         let (env, rule, message) = (env.env(), one.rule, &one.message);
         let until = moment(*until);
         context.printer.say(&format!(
-            "{env}: {message} ({rule}), for which {by} answers until {until}: {why}"
+            "{env}: {message} ({rule}), for which {by} answers until {until}: {}",
+            shown(why)
         ));
     }
     left

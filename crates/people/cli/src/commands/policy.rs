@@ -3,6 +3,7 @@
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use ward_types::policy::{Day, Level, Origin, Rule};
+use ward_types::text;
 use ward_types::time::{Millis, Timestamp};
 use ward_types::unit::parse_duration;
 use ward_types::view::{PolicyRequest, PolicyView, RulesOf, WaiveRequest, WaiverView};
@@ -69,7 +70,7 @@ fn waiver(one: &WaiverView) -> String {
         false => "was waived until",
     };
     let (until, by, why) = (moment(waiver.until), &waiver.by, &waiver.why);
-    format!("{rule} {holds} {until} by {by}: {why}")
+    format!("{rule} {holds} {until} by {by}: {}", text::shown(why))
 }
 
 /// Whose rules these are: a deploy that was refused leaves none behind.
