@@ -267,6 +267,8 @@ impl Control {
             let declared = env.outlasting(&serves.spec.policy)?;
             Some(outlasting(serves, declared))
         });
+        let release = serves.filter(|_| of == RulesOf::Release);
+        let release = release.map(|release| release.id);
         let installation = self.installation()?;
         let installation = installation.of(&id.env());
         let rule = |rule: Rule| {
@@ -305,6 +307,7 @@ impl Control {
             rules: Rule::ALL.map(rule).into(),
             waivers: waivers.collect(),
             of,
+            release,
             outlasting,
         })
     }
@@ -396,6 +399,15 @@ pub(crate) struct Allowed {
 pub(crate) enum Forced {
     No,
     Yes,
+}
+
+impl Forced {
+    pub(crate) fn or(self, other: Self) -> Self {
+        match self {
+            Forced::Yes => self,
+            Forced::No => other,
+        }
+    }
 }
 
 /// That the rules of a newer build hold on, in a sentence without a full stop.

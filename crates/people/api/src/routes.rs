@@ -109,6 +109,7 @@ pub fn router(control: Control) -> Router {
         .route("/v1/backups", get(backups).post(backup))
         .route("/v1/volumes", get(volumes))
         .route("/v1/volumes/restore", post(restore_volume))
+        .route("/v1/volumes/restorable", post(restorable))
         .route("/v1/volumes/delete", post(delete_volume))
         .route("/v1/down", post(down))
         .route("/v1/shutdown", post(shutdown))
@@ -549,6 +550,13 @@ async fn restore_volume(
     Json(request): Json<RestoreRequest>,
 ) -> Answer<VolumesView> {
     Ok(Json(control.restore_volume(&actor, &request).await?))
+}
+
+async fn restorable(
+    State(control): State<Control>,
+    Json(request): Json<RestoreRequest>,
+) -> Answer<VolumesView> {
+    Ok(Json(control.may_restore_volume(&request)?))
 }
 
 async fn delete_volume(

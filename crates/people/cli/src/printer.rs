@@ -128,6 +128,12 @@ impl Printer {
         }
     }
 
+    /// What is said of one thing, broken between its parts where the terminal is too narrow.
+    pub(crate) fn parts(&self, parts: &[String]) {
+        let lines = layout::parts(parts, self.width());
+        lines.iter().for_each(|line| self.data(line));
+    }
+
     /// Phrases of data, as many in a line as fit.
     pub(crate) fn phrases(&self, begin: &str, phrases: &[String]) {
         let lines = layout::phrases(begin, phrases, self.width());

@@ -112,7 +112,11 @@ fn p8_a_backup_counts_when_it_was_restored_and_becomes_a_new_environment() {
     let ward = Ward::new();
     stack(&ward, DAILY);
     ward.up();
-    // The first is due at once.
+    // The first is due at once. What it is restored in is nobody's database, and is not shown as one.
+    let drilled = "drill: b1 is restored in it";
+    eventually("its drill is shown as one", || {
+        ward.ok(&["status"]).contains(drilled)
+    });
     becomes(&ward, 1, "restored");
     psql(
         &ward,
@@ -198,19 +202,36 @@ fn p8_a_backup_counts_when_it_was_restored_and_becomes_a_new_environment() {
     ward.run(&[
         "db", "restore", "--backup", "b1", "--into", "old", "--env", "shop/dev",
     ])
-    .fails(1, &["shop/dev has no backup b1"]);
+    .fails(
+        1,
+        &[
+            "shop/dev has no backup b1",
+            "shop/dev has b4 (of db, 2",
+            "b3 (of db, 2",
+            "`ward db restore --backup b4 --into NAME --env shop/dev`",
+        ],
+    );
     // They outlive the data, and not the environment.
     let down = ward.run(&["down", "--env", "shop/dev", "--purge", "--yes"]);
     let said = down.stderr() + &down.success();
     assert!(
-        said.contains("its backups stay: `ward db restore --env shop/dev` makes")
-            && said.contains("`ward env delete shop/dev` removes them"),
+        said.contains(
+            "its backups stay: `ward db restore --backup b4 --into NAME --env shop/dev` makes",
+        ) && said.contains("`ward env delete shop/dev` removes them"),
         "{said}"
     );
     assert_eq!(files(&ward).len(), 4);
-    ward.ok(&[
-        "db", "restore", "--backup", "b4", "--into", "after", "--env", "shop/dev",
-    ]);
+    // The folder says which is meant, also of one that was purged.
+    ward.run(&["db", "restore", "--backup", "b9", "--into", "after"])
+        .fails(
+            1,
+            &[
+                "shop/dev has no backup b9",
+                "`ward db restore --backup b4 --into NAME --env shop/dev`",
+            ],
+        );
+    assert!(ward.ok(&["db", "backups"]).contains("b4"));
+    ward.ok(&["db", "restore", "--backup", "b4", "--into", "after"]);
     assert_eq!(
         psql(
             &ward,

@@ -153,6 +153,53 @@ fn a_commit_is_shown_as_it_stands_through_its_whole_life() {
     });
 }
 
+/// Whether the newest release of an environment is of changes that no commit holds, and which it is.
+fn newest(ward: &Ward, env: &str) -> (String, String) {
+    let releases = ward.ok(&["releases", "--env", env, "--output", "json"]);
+    let releases: serde_json::Value = serde_json::from_str(&releases).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let provenance = &releases[0]["provenance"];
+    (text(&provenance["tree"]), text(&provenance["id"]))
+}
+
+#[test]
+fn a_commit_takes_the_place_of_the_changes_that_it_holds() {
+    let (ward, work) = (Ward::new(), Work::new());
+    let first = work.commit("one", "");
+    let deploy = ["deploy", work.text()];
+    // Changes that are tried before they are committed: of what they are nobody can look up.
+    work.write("ward.toml", &support::work::stack("two", ""));
+    ward.ok(&deploy);
+    assert_eq!(newest(&ward, "shop/dev"), ("changed".to_owned(), first));
+    let again = ward.run(&deploy);
+    assert!(again.stderr().contains("nothing changed"), "{again:?}");
+    let plan = ["plan", work.text()];
+    assert_eq!(ward.run(&plan).code(), 0);
+    // The commit that holds them is another release of the same images, without being forced.
+    let second = work.commit("two", "");
+    let planned = ward.run(&plan);
+    assert_eq!(planned.code(), 2, "{planned:?}");
+    let shown = planned.stdout() + &planned.stderr();
+    let change = "with changes that no commit holds → ";
+    assert!(
+        shown.contains("commit") && shown.contains(change),
+        "{shown}"
+    );
+    ward.ok(&deploy);
+    let committed = ("as_committed".to_owned(), second);
+    assert_eq!(newest(&ward, "shop/dev"), committed);
+    assert!(ward.ok(&["status"]).contains("r2 (1.0.2 of "));
+    // From there on there is nothing to do, whatever lies in the folder beside what is built.
+    assert_eq!(ward.run(&plan).code(), 0);
+    work.write("notes.txt", "nothing that is built");
+    let again = ward.run(&deploy);
+    assert!(again.stderr().contains("nothing changed"), "{again:?}");
+    assert_eq!(newest(&ward, "shop/dev"), committed);
+    ward.ok(&["rollback"]);
+    ward.ok(&["rollforward"]);
+    ward.ok(&["audit", "verify"]);
+}
+
 #[test]
 fn a_push_is_told_once_that_it_is_built() {
     let (ward, work) = (Ward::new(), Work::new());

@@ -86,11 +86,18 @@ fn a_protected_environment_refuses_what_is_unsound_with_rule_place_and_way_out()
         ],
     );
     assert_eq!(ward.status()["environments"], Value::Array(Vec::new()));
-    let check = ward.run(&["check"]);
-    assert!(
-        check.stderr().contains("min_instances") && check.code() == 0,
-        "{check:?}"
+    ward.run(&["check"]).fails(
+        1,
+        &[
+            "ward.toml: no mistakes",
+            "min_instances",
+            "prod breaks its policy 5 times; a deploy would be refused",
+            "`ward policy waive tls --until DATE --why TEXT --env shop/prod`",
+        ],
     );
+    let check = ward.run(&["check", "--output", "json"]);
+    let found: Vec<Value> = serde_json::from_str(&check.stdout()).unwrap();
+    assert_eq!((check.code(), found.len()), (1, 5), "{check:?}");
     let json = ward.run(&["deploy", "--env", "prod", "--output", "json"]);
     let last: Value = serde_json::from_str(json.stdout().lines().last().unwrap()).unwrap();
     assert_eq!(last["progress"], "forbidden");
@@ -104,7 +111,21 @@ fn a_protected_environment_refuses_what_is_unsound_with_rule_place_and_way_out()
         "in the override: {first}"
     );
 
+    // What is only warned of refuses nothing.
+    sound(
+        &ward,
+        "service.web.instances = 1\npolicy.min_instances = \"warn\"",
+    );
+    let warned = ward.run(&["check"]);
+    warned.success();
+    assert!(
+        warned.stderr().contains("prod breaks its policy once"),
+        "{warned:?}"
+    );
     sound(&ward, "");
+    let clean = ward.run(&["check"]);
+    clean.success();
+    assert!(!clean.stderr().contains("breaks its policy"), "{clean:?}");
     deploy(&ward).success();
 }
 
@@ -118,6 +139,12 @@ fn all_that_stands_in_the_way_is_said_at_once_and_can_be_answered_for_before_the
     ward.write("ward.toml", &text);
     let refused = deploy(&ward);
     refused.fails(1, &["min_instances", "tls"]);
+    let policy = ward.ok(&["policy", "show", "--env", "prod"]);
+    let first = policy.lines().next().unwrap_or_default();
+    assert_eq!(
+        first,
+        "shop/prod   the rules of the stack file in this folder"
+    );
     // Each command that is suggested works.
     let said = refused.stderr();
     let commands = said
@@ -136,6 +163,7 @@ fn all_that_stands_in_the_way_is_said_at_once_and_can_be_answered_for_before_the
         check.stderr().contains("answers until") && !check.stderr().contains("breaks its policy"),
         "{check:?}"
     );
+    check.success();
     deploy(&ward).success();
     // Values are changed by the same rules.
     for rule in ["tls", "min_instances"] {
@@ -163,6 +191,10 @@ fn a_waiver_lets_one_rule_be_broken_until_its_end_and_is_in_the_log() {
         (rules(&plan(&ward, 1)), deploy(&ward).code()),
         (vec!["min_instances"], 1)
     );
+    // Of which release the rules are: not of the one that was refused.
+    let policy = ward.ok(&["policy", "show", "--env", "prod"]);
+    let first = policy.lines().next().unwrap_or_default();
+    assert_eq!(first, "shop/prod   the rules of r1, which serves");
     let waive = |until: &str, why: &str| {
         ward.run(&[
             "policy",
@@ -197,8 +229,9 @@ fn a_waiver_lets_one_rule_be_broken_until_its_end_and_is_in_the_log() {
     );
     let shown = waive("7d", "the second machine is late").success();
     assert!(
-        shown.contains("min_instances waived until")
-            && shown.contains("the second machine is late"),
+        shown.starts_with("shop/prod: min_instances waived until")
+            && shown.ends_with("the second machine is late\n")
+            && shown.lines().count() == 1,
         "{shown}"
     );
     let waived = plan(&ward, 2);
@@ -218,7 +251,11 @@ fn a_waiver_lets_one_rule_be_broken_until_its_end_and_is_in_the_log() {
         events.contains("the rule min_instances is waived until"),
         "{events}"
     );
-    ward.ok(&["policy", "enforce", "min_instances", "--env", "prod"]);
+    let enforced = ward.ok(&["policy", "enforce", "min_instances", "--env", "prod"]);
+    assert_eq!(
+        enforced,
+        "shop/prod: min_instances holds again, and nobody answers for breaking it\n"
+    );
     assert_eq!(plan(&ward, 0)["outcome"], "nothing", "what serves may stay");
     sound(
         &ward,
@@ -404,7 +441,7 @@ fn with_database(ward: &Ward, stack: &str, database: &str) {
 fn a_protected_database_has_backups_unless_somebody_answers_for_it() {
     let ward = Ward::new();
     with_database(&ward, "", "");
-    ward.run(&["check"]).success();
+    ward.run(&["check"]).fails(1, &["backups"]);
     deploy(&ward).fails(
         1,
         &[

@@ -82,6 +82,8 @@ fn a_databases_password_is_rotated_under_load_and_no_request_fails() {
     for (times, user) in [(1, "app_1"), (2, "app_2"), (3, "app_1")] {
         let rotated = ward.run(&["secret", "rotate", "database/db"]);
         assert_eq!(rotated.code(), 0, "{rotated:?}");
+        let lasts = "the old password of database/db";
+        assert!(rotated.stderr().contains(lasts), "{rotated:?}");
         let answer = asked(&ward, "/");
         assert!(answer.ends_with(&format!("|app|{user}\n")), "{answer}");
         let before = load.asked();
@@ -108,6 +110,29 @@ fn a_databases_password_is_rotated_under_load_and_no_request_fails() {
     // Back: instances of the release before get the password that is valid.
     ward.ok(&["rollback", "--to", "r1"]);
     assert!(asked(&ward, "/").ends_with("|app|app_1\n"));
+}
+
+#[test]
+fn a_rotation_says_until_when_the_old_password_works() {
+    let ward = Ward::new();
+    stack(&ward);
+    let text = fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    ward.write("ward.toml", &text.replace("\"1s\"", "\"15s\""));
+    ward.up();
+    let rotated = ward.run(&["secret", "rotate", "database/db"]);
+    rotated.success();
+    let said = rotated.stderr();
+    let line = said.lines().find(|line| line.contains("works until"));
+    let line = line.unwrap_or_else(|| panic!("it does not say so: {said}"));
+    for part in ["until 20", "web-r1-", "`stack.keep_warm`", "`ward events "] {
+        assert!(line.contains(part), "no {part} in {line}");
+    }
+    is_withdrawn(&ward, 1);
+    // Who does not wait is told what it depends on.
+    let rotated = ward.run(&["secret", "rotate", "database/db", "--no-wait"]);
+    rotated.success();
+    let lasts = "may use it: until another release serves, and 15s longer (`stack.keep_warm`)";
+    assert!(rotated.stderr().contains(lasts), "{rotated:?}");
 }
 
 #[test]

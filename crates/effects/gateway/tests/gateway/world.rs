@@ -204,6 +204,7 @@ impl World {
         Table {
             term: Term(1),
             generation: Generation(self.generation),
+            down: Vec::new(),
             pools: vec![Pool {
                 env: env(),
                 service: Name::parse("web").unwrap(),

@@ -8,6 +8,9 @@ use ward_types::time::Millis;
 
 use super::{AnyEnv, OfEnv, duration};
 
+pub(super) const CHECK_ENDS: &str = "Exit status: 0 nothing is wrong, or the policy only warns; 1 a policy denies what the file declares; \
+2 the file has mistakes.";
+
 #[derive(Debug, Args)]
 pub(crate) struct Status {
     #[command(flatten)]

@@ -29,7 +29,7 @@ pub(super) async fn access(context: &Context, asked: &Logs) -> Result<Status, Tr
     while let Some(line) = lines.next::<AccessLine>().await? {
         match context.printer.is_json() {
             true => context.printer.json(&line),
-            false => context.printer.sentence(&sentence(&line)),
+            false => context.printer.parts(&parts(&line)),
         }
     }
     Ok(Status::Success)
@@ -37,7 +37,7 @@ pub(super) async fn access(context: &Context, asked: &Logs) -> Result<Status, Tr
 
 /// A request in one line: when, what came of it, what was asked, how long it took, who answered, who asked, and
 /// what was wrong.
-fn sentence(line: &AccessLine) -> String {
+fn parts(line: &AccessLine) -> Vec<String> {
     let status = match line.status {
         Some(status) => status.to_string(),
         None => "---".to_owned(),
@@ -66,7 +66,7 @@ fn sentence(line: &AccessLine) -> String {
                 .to_string(),
         );
     }
-    parts.join("  ")
+    parts
 }
 
 fn target(line: &AccessLine) -> String {
@@ -129,7 +129,7 @@ mod tests {
     use ward_types::id::{EnvId, InstanceId};
 
     fn written(line: &AccessLine) -> String {
-        anstream::adapter::strip_str(&sentence(line)).to_string()
+        anstream::adapter::strip_str(&parts(line).join("  ")).to_string()
     }
 
     #[test]

@@ -226,7 +226,10 @@ fn sentence(event: &Event) -> String {
             until,
             reason,
             ..
-        } => format!("the rule {rule} is waived until {until}: “{reason}”"),
+        } => {
+            let until = moment(*until);
+            format!("the rule {rule} is waived until {until}: “{reason}”")
+        }
         Event::PolicyEnforced { rule, .. } => format!("the rule {rule} holds again"),
         Event::ConfigChanged {
             version, changes, ..
@@ -305,7 +308,7 @@ fn sentence(event: &Event) -> String {
         Event::RunStopped { run, .. } => format!("{run} is to stop"),
         Event::RunLeftOut {
             job, due, because, ..
-        } => format!("job {job}, due {due}, is left out: {because}"),
+        } => format!("job {job}, due {}, is left out: {because}", moment(*due)),
         Event::InstanceEnded { instance, how, .. } => format!("{instance} {how}"),
         Event::InstanceGivenUp {
             instance, because, ..
@@ -313,12 +316,16 @@ fn sentence(event: &Event) -> String {
         Event::CommandExecuted {
             instance,
             program,
+            command,
             secrets,
             ..
-        } => match secrets {
-            Some(Disclosure::Given) => format!("{program} run in {instance}, with its secrets"),
-            Some(Disclosure::Withheld) | None => format!("{program} run in {instance}"),
-        },
+        } => {
+            let ran = command.as_ref().unwrap_or(program);
+            match secrets {
+                Some(Disclosure::Given) => format!("{ran} run in {instance}, with its secrets"),
+                Some(Disclosure::Withheld) | None => format!("{ran} run in {instance}"),
+            }
+        }
         Event::BuildEnded { message, .. } => message.clone(),
         Event::PipelineBegan { run, .. } => format!(
             "{} of pipeline {} begins with {}",
@@ -401,7 +408,7 @@ fn queued(run: &Run) -> String {
         ..
     } = run;
     let what = match (&run.job, run.due) {
-        (Some(job), Some(due)) => format!("job {job}, due {due}"),
+        (Some(job), Some(due)) => format!("job {job}, due {}", moment(due)),
         (Some(job), None) => format!("job {job}"),
         (None, _) => format!("`{}`", run.command.join(" ")),
     };
@@ -412,7 +419,7 @@ fn place(position: &Position) -> String {
     match position {
         Position::Deploying { .. } => "goes on to the next stage".to_owned(),
         Position::Checking { .. } => "begins the check of its gate".to_owned(),
-        Position::Soaking { until, .. } => format!("soaks until {until}"),
+        Position::Soaking { until, .. } => format!("soaks until {}", moment(*until)),
         Position::Approving { .. } => "waits for a word".to_owned(),
         Position::Ended { outcome } => format!("is over: {outcome}"),
     }

@@ -17,6 +17,7 @@ use ward_types::view::Progress;
 
 use super::deploy::{absolute, follow};
 use super::processes::chain;
+use super::status::moment;
 use super::{Context, Trouble};
 use crate::args;
 use crate::changes;
@@ -86,7 +87,7 @@ async fn make(context: &Context, plan: &args::Plan) -> Result<Status, Trouble> {
                 }
                 let status = shown(context, &view, &rendered);
                 if let (Some(out), Some(kept)) = (&plan.out, &view.kept) {
-                    let (out, until) = (out.display(), kept.valid_until);
+                    let (out, until) = (out.display(), moment(kept.valid_until));
                     context.printer.say(&format!(
                         "`ward deploy --plan {out}` carries out exactly this, until {until}"
                     ));

@@ -211,7 +211,8 @@ fn certificate(printer: &Printer, one: &CertificateObserved) {
             printer.sentence(&format!("  {}", sentence.red()));
         }
         (None, Some(until)) if ends_soon(one.from.unwrap_or_default(), until) => {
-            let sentence = format!("{what}: ends at {until}; renew {}", one.file.display());
+            let (until, file) = (moment(until), one.file.display());
+            let sentence = format!("{what}: ends on {until}; renew {file}");
             printer.sentence(&format!("  {}", sentence.yellow()));
         }
         _ => {}
@@ -259,6 +260,9 @@ fn state(instance: &InstanceView) -> String {
         .as_deref()
         .map(|why| format!(": {why}"))
         .unwrap_or_default();
+    if let Some(backup) = instance.drill {
+        return format!("drill: {backup} is restored in it to see whether it can be{why}");
+    }
     let drift = instance.drift.as_deref();
     let drift = drift
         .map(|drift| format!("; it {drift}"))

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Cancellation, DeploymentView, OutdatedConfig, SharingView, VolumeUseView, WayView};
 use crate::backup::Overdue;
-use crate::id::{Digest, EnvId, InstanceId, Name, ReleaseId, Term};
+use crate::id::{BackupId, Digest, EnvId, InstanceId, Name, ReleaseId, Term};
 use crate::keeper::InstanceState;
 use crate::life::Life;
 use crate::maintenance::Maintenance;
@@ -218,6 +218,9 @@ pub struct InstanceView {
     pub last_failure: Option<String>,
     /// Protections that the kernel denied.
     pub missing: Vec<String>,
+    /// The backup that is restored in it to see whether it can be; such an instance is nobody's database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<BackupId>,
     /// What other hands did to it while it runs, as a predicate, if they did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<String>,
