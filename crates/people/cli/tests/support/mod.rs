@@ -6,6 +6,7 @@ pub mod authority;
 pub mod backups;
 pub mod load;
 pub mod schema;
+pub mod sharing;
 pub mod sources;
 pub mod work;
 
