@@ -1,4 +1,4 @@
-//! A restore that is cut off leaves all or nothing.
+//! A restore that is cut off leaves all or nothing, and what no server was there to back up is made up for.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 #![allow(
@@ -11,9 +11,9 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use support::backups::{becomes, psql, stack};
+use support::backups::{becomes, psql, stack, view};
 use support::{Ran, Ward, eventually, go_on, kill9, pause, poll};
 
 const AGAIN: &str = "shop/again";
@@ -215,4 +215,72 @@ fn p4_a_restore_whose_server_is_killed_leaves_all_or_nothing_says_so_and_can_be_
     Ran::of(&["db", "restore"], again).success();
     assert_eq!([AGAIN, "shop/dev"].map(|env| rows(&ward, env)), [ROWS; 2]);
     ward.ok(&["audit", "verify"]);
+}
+
+/// When each backup that counts was begun, by its number.
+fn begun(ward: &Ward) -> Vec<u64> {
+    let mut all = view(ward)["backups"].as_array().unwrap().clone();
+    all.retain(|one| one["stand"]["stand"] == "restored");
+    all.reverse();
+    assert!(all.iter().all(|one| one["by"] == "ward"), "{all:?}");
+    all.iter()
+        .map(|one| one["began"].as_u64().unwrap())
+        .collect()
+}
+
+/// Milliseconds since 1970.
+fn clock() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    u64::try_from(now.as_millis()).unwrap()
+}
+
+#[test]
+fn backups_that_were_missed_are_told_of_and_made_up_for_once() {
+    const EVERY: u64 = 8_000;
+    let ward = Ward::new();
+    stack(&ward, "backups = { every = \"8s\", keep = 50 }\n");
+    let limit = Duration::from_secs(90);
+    let since = |moment: u64| begun(&ward).iter().filter(|at| **at > moment).count();
+    ward.up();
+    becomes(&ward, 1, "restored");
+    // While the environment is down nothing is taken, and that is said.
+    ward.ok(&["down", "--env", "shop/dev"]);
+    let (before, down) = (begun(&ward), clock());
+    let missed = before.last().unwrap() + 3 * EVERY;
+    assert!(poll(limit, || clock() > missed));
+    assert_eq!(begun(&ward), before);
+    let says = [
+        "the newest backup that was restored is of ",
+        "one is due every 8s",
+    ];
+    for told in [
+        &["status"][..],
+        &["db", "backups", "--env", "shop/dev"],
+        &["doctor"],
+    ] {
+        let ran = ward.run(told);
+        assert_eq!(ran.code() == 0, told != ["doctor"], "{ran:?}");
+        let said = ran.stdout() + &ran.stderr();
+        assert!(says.iter().all(|text| said.contains(text)), "{said}");
+    }
+    let back = clock();
+    ward.up();
+    let so = poll(limit, || since(back) >= 1);
+    assert!(so, "{}", view(&ward));
+    eventually("nobody is told any more", || {
+        ward.status()["environments"][0]["overdue_backups"].is_null()
+    });
+    // The same while no server runs.
+    kill9(ward.server_pid());
+    let missed = clock() + 3 * EVERY;
+    assert!(poll(limit, || clock() > missed));
+    ward.ok(&["up", "--platform"]);
+    let so = poll(limit, || since(missed) >= 2);
+    assert!(so, "{}", view(&ward));
+    // Once, and from there on in their time.
+    let all = begun(&ward);
+    let away = |at: &&u64| (down..back).contains(*at);
+    assert_eq!(all.iter().filter(away).count(), 0, "{all:?}");
+    let pauses: Vec<u64> = all.windows(2).map(|two| two[1] - two[0]).collect();
+    assert!(pauses.iter().all(|pause| *pause >= EVERY), "{pauses:?}");
 }
