@@ -26,14 +26,19 @@ impl Control {
         if !changes.iter().any(|change| secret_of(change).is_some()) {
             return Ok(());
         }
-        let (from, to) = (self.digests(from)?, self.digests(to)?);
+        let before = self.digests(from)?;
+        let after = match from == to {
+            true => None,
+            false => Some(self.digests(to)?),
+        };
         let of = |digests: &Digests, name: &SecretName, version: u64| {
             digests.get(&(name.clone(), version)).cloned()
         };
+        let after = after.as_ref().unwrap_or(&before);
         with_digests(
             changes,
-            |name, version| of(&from, name, version),
-            |name, version| of(&to, name, version),
+            |name, version| of(&before, name, version),
+            |name, version| of(after, name, version),
         );
         Ok(())
     }

@@ -172,6 +172,7 @@ impl ward_drive::World for World {
                 status: seen.status,
                 since: seen.since,
                 output,
+                altered: seen.altered,
             };
             (id, shown)
         });

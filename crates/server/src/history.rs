@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use ward_store::Log;
 use ward_types::event::{Event, Record};
 use ward_types::id::{DeploymentId, EnvId, PipelineRunId, ReleaseId};
+use ward_types::person;
 use ward_types::pipeline::Run;
 use ward_types::release::{Deployment, Environment, Phase, Release};
 use ward_types::time::Timestamp;
 use ward_types::view::{ApprovalView, MoveView, ReleaseDetail, ReleaseView, WayView};
 
 use crate::actor::{Refusal, RefusalKind};
-use crate::control::Control;
+use crate::control::{Control, unread};
 use crate::views::cancellation;
 
 /// Which events are asked for.
@@ -52,6 +53,11 @@ impl Sought {
             && deployment.is_none()
     }
 
+    /// Behind which event to begin, where those behind `after` are asked for: what leads to a release may have begun before.
+    pub(crate) fn begins(&self, after: Option<u64>) -> Option<u64> {
+        after.filter(|_| self.release.is_none())
+    }
+
     /// Whether a record is one of them. Records are shown in their order: `led` are the deployments that were seen to lead
     /// to the release.
     pub(crate) fn takes(&self, record: &Record, led: &mut BTreeSet<(EnvId, DeploymentId)>) -> bool {
@@ -66,7 +72,10 @@ impl Sought {
         let env = self.env.as_ref().is_none_or(|env| of == Some(env));
         let since = self.since.is_none_or(|since| record.at >= since);
         let until = self.until.is_none_or(|until| record.at <= until);
-        let by = self.by.as_ref().is_none_or(|by| is_person(&record.who, by));
+        let by = self
+            .by
+            .as_ref()
+            .is_none_or(|by| person::is(&record.who, by));
         let led_there = || {
             let named = of.cloned().zip(deployment);
             named.is_some_and(|named| led.contains(&named))
@@ -77,16 +86,6 @@ impl Sought {
         let same = self.deployment.is_none_or(|id| deployment == Some(id));
         env && since && until && by && release && same
     }
-}
-
-/// Whether `uid:1000` or `anna` is `uid:1000(anna)`.
-fn is_person(who: &str, asked: &str) -> bool {
-    let parts = who.split_once('(');
-    let (id, name) = match parts {
-        Some((id, rest)) => (id, rest.strip_suffix(')')),
-        None => (who, None),
-    };
-    asked == who || asked == id || Some(asked) == name
 }
 
 /// The deployment that an event is about.
@@ -273,7 +272,7 @@ impl Control {
 
     fn all_records(&self, env: &EnvId) -> Result<Vec<Record>, Refusal> {
         let records = self.store().records(None, usize::MAX, Some(env));
-        records.map_err(|error| Refusal::failed("the log cannot be read", &error))
+        records.map_err(unread)
     }
 
     /// The events of the environment that are about a release, with what was set in the same request.
@@ -338,19 +337,47 @@ impl Control {
         if sought.is_plain() {
             return self.events(after, sought.env.as_ref(), limit);
         }
-        let records = self.store().records(None, usize::MAX, sought.env.as_ref());
-        let records = records.map_err(|error| Refusal::failed("the log cannot be read", &error))?;
+        let (from, env) = (sought.begins(after), sought.env.as_ref());
+        let records = self.store().records(from, usize::MAX, env);
+        let records = records.map_err(unread)?;
         let mut led = BTreeSet::new();
         let mut found: Vec<Record> = records
             .into_iter()
             .filter(|record| sought.takes(record, &mut led))
+            .chain(self.further_proof(sought)?)
             .filter(|record| after.is_none_or(|after| record.seq > after))
             .collect();
+        found.sort_by_key(|record| record.seq);
+        found.dedup_by_key(|record| record.seq);
         match after {
             Some(_) => found.truncate(limit),
             None => drop(found.drain(..found.len().saturating_sub(limit))),
         }
         Ok(found)
+    }
+
+    /// What proves how a release came to its environment and does not name it: what was set with it, and the words of its
+    /// run in other environments.
+    fn further_proof(&self, sought: &Sought) -> Result<Vec<Record>, Refusal> {
+        let (Some(env), Some(id), None) = (&sought.env, sought.release, sought.deployment) else {
+            return Ok(Vec::new());
+        };
+        let known = self.known(env);
+        if !known.is_some_and(|known| known.releases.contains_key(&id)) {
+            return Ok(Vec::new());
+        }
+        let otherwise = Sought {
+            env: None,
+            release: None,
+            ..sought.clone()
+        };
+        let mut proof = Vec::new();
+        for seq in self.release(env, id)?.events {
+            let record = self.store().records(seq.checked_sub(1), 1, None);
+            proof.extend(record.map_err(unread)?);
+        }
+        proof.retain(|record| otherwise.takes(record, &mut BTreeSet::new()));
+        Ok(proof)
     }
 }
 

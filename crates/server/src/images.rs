@@ -96,13 +96,15 @@ impl Images {
         format!("{stack}/{service}")
     }
 
-    /// The image with this manifest digest, unpacked; at once when it was unpacked before.
+    /// The image with this manifest digest, unpacked; at once when it was unpacked before, and nobody changed that.
     pub(crate) async fn ready(
         &self,
         repository: &str,
         digest: &Digest,
     ) -> Result<Arc<Image>, ImageError> {
-        if let Some(image) = self.remembered(digest) {
+        if let Some(image) = self.remembered(digest)
+            && self.is_whole(&image).await
+        {
             return Ok(image);
         }
         let (manifest, config) = self.documents(repository, digest).await?;
@@ -123,6 +125,12 @@ impl Images {
         };
         self.lock().insert(digest.clone(), image.clone());
         Ok(image)
+    }
+
+    async fn is_whole(&self, image: &Arc<Image>) -> bool {
+        let (engine, image) = (self.engine.clone(), image.clone());
+        let looking = tokio::task::spawn_blocking(move || engine.is_whole(&image));
+        looking.await.unwrap_or(false)
     }
 
     /// The layers of these images, each in its repository, as their manifests list them.

@@ -34,6 +34,7 @@ mod issuing;
 mod kept;
 pub mod keys;
 mod logs;
+mod looking;
 mod maintenance;
 mod making;
 mod measuring;

@@ -12,12 +12,13 @@ pub(crate) use self::telling::view;
 use std::path::Path;
 use std::time::Duration;
 
-use ward_plan::pipeline::{self, Next};
+use tokio::sync::watch;
+use ward_plan::pipeline::{self, Ill, Next};
 use ward_store::Log;
 use ward_types::event::Event;
-use ward_types::id::{Name, PipelineRunId};
+use ward_types::id::{EnvId, Name, PipelineRunId};
+use ward_types::keeper::{InstanceState, Role};
 use ward_types::pipeline::{Check, Position, Run};
-use ward_types::policy::Violation;
 use ward_types::release::{Environment, Promoted};
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::{Held, Others, PipelineRequest, Progress, Unchanged, Until};
@@ -80,8 +81,10 @@ impl Control {
                 return;
             };
             let env = run.env(run.stage());
+            let mut instances = env.as_ref().map(|env| self.engine().changed_in(env));
+            let ill = env.as_ref().map(|env| self.ill(env)).unwrap_or_default();
             let env = env.and_then(|env| state.environment(&env));
-            let due = match pipeline::next(run, env, now()) {
+            let due = match pipeline::next(run, env, &ill, now()) {
                 Next::Over => return,
                 Next::Wait(due) => due,
                 next => {
@@ -103,8 +106,23 @@ impl Control {
                 _ = ending.wait_for(|end| *end) => return,
                 more = changed.changed() => if more.is_err() { return },
                 () = until(due) => {}
+                () = changes_in(run, instances.as_mut()) => {}
             }
         }
+    }
+
+    /// What of an environment is seen to be ill.
+    fn ill(&self, env: &EnvId) -> Vec<Ill> {
+        let seen = self.engine().observe(env).into_values();
+        let serves = |role| matches!(role, Role::Service | Role::Database);
+        let ill = seen.filter(|seen| {
+            serves(seen.facts.role) && seen.status.state == InstanceState::Unhealthy
+        });
+        ill.map(|seen| Ill {
+            instance: seen.facts.id,
+            why: seen.status.last_failure,
+        })
+        .collect()
     }
 
     async fn does(&self, run: &Run, next: Next) -> Result<(), Refusal> {
@@ -161,8 +179,9 @@ impl Control {
             return Next::Over;
         };
         let env = run.env(run.stage());
+        let ill = env.as_ref().map(|env| self.ill(env)).unwrap_or_default();
         let env = env.and_then(|env| state.environment(&env));
-        pipeline::next(run, env, now())
+        pipeline::next(run, env, &ill, now())
     }
 
     /// A stage that cannot get its release ends the run.
@@ -175,9 +194,7 @@ impl Control {
                 first.map_or_else(String::new, |mistake| mistake.message)
             }
             Some(Progress::Forbidden { violations, .. }) => {
-                let denied = violations.into_iter().filter(Violation::is_denied);
-                let denied: Vec<Violation> = denied.collect();
-                format!("its policy forbids it: {}", policing::all(&denied))
+                format!("its policy forbids it: {}", policing::all(&violations))
             }
             Some(_) => "it cannot be released".to_owned(),
         };
@@ -293,6 +310,16 @@ fn no_stage(pipeline: &Name) -> Refusal {
         RefusalKind::Failed,
         format!("the pipeline {pipeline} has no such stage"),
     )
+}
+
+/// Returns when an instance of the stage that soaks changed; of others nobody asks.
+async fn changes_in(run: &Run, instances: Option<&mut watch::Receiver<u64>>) {
+    if let (Position::Soaking { .. }, Some(instances)) = (&run.position, instances)
+        && instances.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Returns at that time; without one never.

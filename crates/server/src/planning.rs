@@ -77,6 +77,7 @@ impl Control {
         };
         let to = recording::release(&self.store().state(), &env, actor, &offer);
         let origin = offer.origin;
+        self.look_at_files(Some(&env.id)).await;
         let (mut view, rendered) = self.seen_plan(&env, &to, &dir)?;
         let file = match request.keep {
             Keep::No => None,
@@ -192,7 +193,9 @@ impl Control {
         }
         let components = self.environment_view(env).components;
         let missing = components.iter().filter_map(missing);
-        missing.chain(self.ends(env, &components)).collect()
+        let drifted = components.iter().flat_map(drifted);
+        let ends = self.ends(env, &components);
+        missing.chain(drifted).chain(ends).collect()
     }
 
     fn ends(&self, env: &Environment, components: &[ComponentView]) -> Vec<Drift> {
@@ -205,17 +208,27 @@ impl Control {
         let mut ends: Vec<Drift> = records
             .into_iter()
             .filter(|record| record.at >= since)
-            .filter_map(|record| match record.event {
-                Event::InstanceEnded { instance, how, .. } => {
-                    let component = instance.service()?;
-                    let whole = |c: &&ComponentView| c.name == component && missing(c).is_none();
-                    Some(Drift {
-                        put_right: components.iter().any(|c| whole(&c)),
-                        text: format!("{instance} {how} on {}", record.at),
-                        component,
-                    })
-                }
-                _ => None,
+            .filter_map(|record| {
+                let (instance, how) = match record.event {
+                    Event::InstanceEnded { instance, how, .. } => (instance, how),
+                    Event::InstanceGivenUp {
+                        instance, because, ..
+                    } => (instance, format!("{because}; it was given up")),
+                    _ => return None,
+                };
+                let component = instance.service()?;
+                let now = components.iter().find(|c| c.name == component);
+                // What is said of it as it runs need not be said twice.
+                let runs = now.is_some_and(|c| {
+                    let mut drifted = c.instances.iter().filter(|i| i.drift.is_some());
+                    drifted.any(|i| i.id == instance)
+                });
+                let whole = |c: &ComponentView| missing(c).is_none() && drifted(c).is_empty();
+                (!runs).then(|| Drift {
+                    put_right: now.is_some_and(whole),
+                    text: format!("{instance} {how} on {}", record.at),
+                    component,
+                })
             })
             .collect();
         ends.drain(..ends.len().saturating_sub(MOST_ENDS));
@@ -447,6 +460,20 @@ fn missing(component: &ComponentView) -> Option<Drift> {
         ),
         put_right: false,
     })
+}
+
+/// What of a component runs and is not what it was started as, or does nothing.
+fn drifted(component: &ComponentView) -> Vec<Drift> {
+    let instances = component.instances.iter();
+    let drifted = instances.filter_map(|i| {
+        let drift = i.drift.as_ref()?;
+        Some(Drift {
+            component: component.name.clone(),
+            text: format!("{} {drift}; Ward puts it right", i.id),
+            put_right: false,
+        })
+    });
+    drifted.collect()
 }
 
 /// The commit of the build, where git knows the folder.

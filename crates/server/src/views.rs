@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ward_engine::Seen;
 use ward_store::Log;
 use ward_types::id::{EnvId, InstanceId, Name};
-use ward_types::keeper::Role;
+use ward_types::keeper::{InstanceState, Role};
 use ward_types::life::Life;
 use ward_types::release::{Deployment, Environment, Goal, Phase, Release};
 use ward_types::route::{Audience, Https, RouteSpec};
@@ -161,7 +162,7 @@ impl Control {
             maintenance: maintenance::views(&env.maintained),
             certificates: self.certificates(&env.id),
             outdated_config: configuration::outdated(env),
-            components: components(env, &live),
+            components: components(env, &live, &self.engine().observe(&env.id)),
             volumes: self.volume_uses(env),
             overdue_backups: env.overdue_backups(now()),
             sharing: self.sharing(env),
@@ -280,7 +281,29 @@ pub(crate) fn cancellation(deployment: &Deployment) -> Option<Cancellation> {
     Some(Cancellation { by, stage })
 }
 
-fn components(env: &Environment, live: &Live) -> Vec<ComponentView> {
+/// What other hands did to an instance that runs, as a predicate. The engine knows it before the driver has planned
+/// with it.
+fn drift(seen: &Seen, now: Timestamp) -> Option<String> {
+    let stops = seen.status.state == InstanceState::Stopping;
+    if seen.status.state.is_over() || stops {
+        return None;
+    }
+    match &seen.altered {
+        Some(what) => Some(format!(
+            "runs from files that are not its image's any more ({what})"
+        )),
+        None => seen.status.stopped.then(|| {
+            let for_so_long = now.since(seen.since).0 / 1000;
+            format!("is stopped by a signal, for {for_so_long} s")
+        }),
+    }
+}
+
+fn components(
+    env: &Environment,
+    live: &Live,
+    seen: &BTreeMap<InstanceId, Seen>,
+) -> Vec<ComponentView> {
     let spec = env
         .current_release()
         .or_else(|| env.releases.get(&env.active()?.to))
@@ -307,7 +330,7 @@ fn components(env: &Environment, live: &Live) -> Vec<ComponentView> {
         name: name.clone(),
         kind: kind.to_owned(),
         wanted,
-        instances: instances(live, name, &routed),
+        instances: instances(live, name, &routed, seen),
     };
     wanted.into_iter().map(component).collect()
 }
@@ -327,7 +350,13 @@ fn in_rotation(live: &Live) -> BTreeSet<InstanceId> {
         .collect()
 }
 
-fn instances(live: &Live, component: &Name, routed: &BTreeSet<InstanceId>) -> Vec<InstanceView> {
+fn instances(
+    live: &Live,
+    component: &Name,
+    routed: &BTreeSet<InstanceId>,
+    known: &BTreeMap<InstanceId, Seen>,
+) -> Vec<InstanceView> {
+    let now = now();
     let own = live
         .observed
         .instances
@@ -343,6 +372,7 @@ fn instances(live: &Live, component: &Name, routed: &BTreeSet<InstanceId>) -> Ve
         keeper_pid: seen.status.keeper_pid,
         last_failure: seen.status.last_failure.clone(),
         missing: seen.status.missing.clone(),
+        drift: known.get(&seen.facts.id).and_then(|seen| drift(seen, now)),
     };
     let mut views: Vec<InstanceView> = own.map(view).collect();
     views.sort_by_key(|view| view.id.ordinal());

@@ -12,6 +12,9 @@ use crate::inner::{Behaviours, Faults, Inner};
 use crate::simulation::Simulation;
 use crate::specs;
 
+/// As far as the clock is set back, at most, in milliseconds, and a minute.
+const SET_BACK: u64 = 7_260_000;
+
 /// What became of a seed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
@@ -151,10 +154,10 @@ fn pause(world: &mut Inner, dice: &mut Dice) {
 
 fn harm(world: &mut Inner, dice: &mut Dice) {
     let ids: Vec<_> = world.engine.keys().cloned().collect();
-    let (now, wall, what) = (world.now, world.wall(), dice.below(4));
+    let (now, wall, what) = (world.now, world.wall(), dice.below(6));
     let Some(id) = dice.pick(&ids) else { return };
     world.say(|| {
-        let what = ["killed", "lost", "ill", "well"].get(what as usize);
+        let what = ["killed", "lost", "ill", "well", "stopped", "changed"].get(what as usize);
         format!("! {id} is {}", what.unwrap_or(&"?"))
     });
     let Some(copy) = world.engine.get_mut(&id) else {
@@ -164,7 +167,9 @@ fn harm(world: &mut Inner, dice: &mut Dice) {
         0 => copy.kill(now, wall),
         1 => copy.lose(now, wall),
         2 => copy.turn(false, now, wall),
-        _ => copy.turn(true, now, wall),
+        3 => copy.turn(true, now, wall),
+        4 => copy.pause(now, wall),
+        _ => copy.alter(),
     }
 }
 
@@ -222,6 +227,10 @@ pub(crate) fn ends_well(simulation: &mut Simulation, dice: &mut Dice) {
     simulation.run(200_000);
     if simulation.world().violation.is_some() {
         return;
+    }
+    // The deadline of one that hangs since before the clock was set back is that much later.
+    if simulation.world().is_run_ahead() {
+        simulation.run(SET_BACK);
     }
     simulation.world().no_run_is_open();
     wakes_up(simulation);

@@ -73,6 +73,10 @@ pub(crate) struct Copy {
     /// When it ends because it was asked to.
     ends: Option<u64>,
     ill: bool,
+    /// A signal stopped it: it answers nobody, and its end is told as ever.
+    stopped: bool,
+    /// Other hands changed its files.
+    altered: bool,
     /// Another was started in its place while it was ill.
     replaced: bool,
     /// Its states so far: when each began in the world's own time, and by the clock.
@@ -98,6 +102,8 @@ impl Copy {
             started: now,
             ends: None,
             ill: false,
+            stopped: false,
+            altered: false,
             replaced: false,
             states: vec![(now, wall, state)],
         }
@@ -129,9 +135,11 @@ impl Copy {
                 keeper_pid: 1,
                 last_failure: failing.then(|| "connection refused".to_owned()),
                 missing: Vec::new(),
+                stopped: self.stopped && *state == InstanceState::Unhealthy,
             },
             since: *since,
             output: Vec::new(),
+            altered: self.altered.then(|| "app.py was edited".to_owned()),
         }
     }
 
@@ -165,13 +173,14 @@ impl Copy {
             self.facts.release == another.release && self.facts.component == another.component;
         let seen = self.seen(now, lag).status.state;
         let ill = [self.state(), &seen].contains(&&InstanceState::Unhealthy);
-        self.replaced |= alike && ill;
+        self.replaced |= alike && (ill || self.altered);
     }
 
     /// Whether it counts among those that a release declares. One that was replaced because it was ill is
     /// to leave as soon as the gateway says that it may, also if it is well again by then.
     pub(crate) fn is_declared(&self) -> bool {
-        self.is_live() && !self.replaced && *self.state() != InstanceState::Unhealthy
+        let changed = self.replaced || self.altered;
+        self.is_live() && !changed && *self.state() != InstanceState::Unhealthy
     }
 
     /// Whether Ward asked it to stop.
@@ -206,9 +215,26 @@ impl Copy {
         }
     }
 
+    /// SIGSTOP. Its health check fails, if it has one; if not, its keeper says that it is stopped.
+    pub(crate) fn pause(&mut self, now: u64, wall: Timestamp) {
+        self.turn(false, now, wall);
+        self.stopped = true;
+    }
+
+    /// Other hands change the files that it runs from.
+    pub(crate) fn alter(&mut self) {
+        self.altered = true;
+    }
+
+    /// Whether it runs from files that other hands changed.
+    pub(crate) fn is_altered(&self) -> bool {
+        self.altered && self.is_live()
+    }
+
     /// Its health check fails from now on, or succeeds again.
     pub(crate) fn turn(&mut self, well: bool, now: u64, wall: Timestamp) {
         self.ill = !well;
+        self.stopped = false;
         let next = match (self.state(), well) {
             (InstanceState::Healthy, false) => InstanceState::Unhealthy,
             (InstanceState::Unhealthy, true) => InstanceState::Healthy,

@@ -8,6 +8,7 @@ use ward_types::life::Filling;
 use ward_types::release::{DataState, Deployment, Goal, Phase, Reason, Verdict};
 use ward_types::spec::{Schema, Strategy};
 use ward_types::table::Pool;
+use ward_types::time::Millis;
 
 use crate::engine::Copy;
 use crate::inner::Inner;
@@ -430,6 +431,16 @@ impl Inner {
         });
     }
 
+    /// Whether an attempt of a run was started at a moment that the clock has not come to again, or hardly.
+    pub(crate) fn is_run_ahead(&self) -> bool {
+        let wall = self.wall();
+        let mut copies = self.engine.values().filter(|copy| !copy.is_over());
+        copies.any(|copy| {
+            let ends = copy.facts.started + Millis::secs(60);
+            matches!(copy.facts.role, Role::Run(_)) && ends > wall
+        })
+    }
+
     /// Every run ends.
     pub(crate) fn no_run_is_open(&mut self) {
         let open = self.env().runs.open.keys().next().copied();
@@ -457,6 +468,13 @@ impl Inner {
             self.must(routed == wanted, || {
                 format!("{routed} of {wanted} instances of {name} in rotation at rest")
             });
+        }
+        let altered = self
+            .engine
+            .values()
+            .find(|copy| copy.facts.role == Role::Service && copy.is_altered());
+        if let Some(id) = altered.map(|copy| copy.facts.id.clone()) {
+            self.violate(format!("{id} runs from changed files at rest"));
         }
         let orphan = self
             .engine

@@ -743,8 +743,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         guard: "whoever began a run does not approve it where a second person has to",
         file: "crates/pure/plan/src/pipeline/words.rs",
-        text: "    if same(who, &run.author) {\n        return Err(\"started",
-        without: "    if false && same(who, &run.author) {\n        return Err(\"started",
+        text: "    if same(who, &run.author) {\n        return Some(\"started",
+        without: "    if false && same(who, &run.author) {\n        return Some(\"started",
         noticed_by: &["ward-plan"],
     },
     Mutation {

@@ -247,6 +247,7 @@ impl<W: World> Driver<W> {
             Action::Move { .. }
             | Action::Serve { .. }
             | Action::Report { .. }
+            | Action::GiveUp { .. }
             | Action::ChangeSchema { .. }
             | Action::Exchanged { .. }
             | Action::Tried { .. }
@@ -282,6 +283,11 @@ impl<W: World> Driver<W> {
                 env,
                 instance: id.clone(),
                 how: how.clone(),
+            }),
+            Action::GiveUp { id, because } => Some(Event::InstanceGivenUp {
+                env,
+                instance: id.clone(),
+                because: because.clone(),
             }),
             Action::ChangeSchema {
                 deployment,
@@ -427,7 +433,9 @@ fn stillborn(facts: InstanceFacts, message: String) -> SeenInstance {
             keeper_pid: 0,
             last_failure: None,
             missing: Vec::new(),
+            stopped: false,
         },
         output: Vec::new(),
+        altered: None,
     }
 }

@@ -28,6 +28,7 @@ mod program;
 mod root;
 mod sandbox;
 pub mod signals;
+mod stopped;
 
 pub use cgroup::sweep as sweep_cgroups;
 pub use error::SandboxError;

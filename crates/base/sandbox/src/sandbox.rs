@@ -256,6 +256,12 @@ impl Sandbox {
             .map(|pid| pid.as_raw_nonzero().get().cast_unsigned())
     }
 
+    /// Whether a signal stopped the application, so that it makes no progress. What a debugger holds is not meant.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.pid().is_some_and(crate::stopped::is_stopped)
+    }
+
     /// The reading ends of standard output and error, non-blocking. Only the first call gets them.
     pub fn take_output(&mut self) -> Option<(OwnedFd, OwnedFd)> {
         self.output.take()

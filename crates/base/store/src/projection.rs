@@ -17,7 +17,7 @@ use crate::canonical::{self, NotCanonical};
 
 /// The number of the fold: raised when `State::apply` gives another state for the same events, or a row's
 /// body changes. A database written by another fold has its rows made anew at the start.
-pub(crate) const FOLD: i64 = 14;
+pub(crate) const FOLD: i64 = 15;
 
 /// One row of the projections.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,7 +98,8 @@ pub(crate) fn touched(before: &State, event: &Event) -> Vec<Row> {
         | Event::RunLeftOut { env, .. }
         | Event::PolicyWaived { env, .. }
         | Event::PolicyEnforced { env, .. }
-        | Event::InstanceEnded { env, .. } => {
+        | Event::InstanceEnded { env, .. }
+        | Event::InstanceGivenUp { env, .. } => {
             vec![Row::Environment(env.clone())]
         }
         Event::ReleaseRecorded { env, release } => vec![
@@ -168,6 +169,8 @@ fn head(environment: &Environment) -> Environment {
         current: environment.current,
         previous: environment.previous,
         ended: environment.ended.clone(),
+        last_ends: environment.last_ends.clone(),
+        given_up: environment.given_up.clone(),
         schema: environment.schema.clone(),
         maintained: environment.maintained.clone(),
         waivers: environment.waivers.clone(),

@@ -46,6 +46,8 @@ pub struct Seen {
     /// When its present state was entered; of an instance that was found again, when it was found
     /// (`Starting`: when it was started).
     pub since: Timestamp,
+    /// What other hands changed in the layers that it runs from, in a clause, if they did.
+    pub altered: Option<String>,
 }
 
 pub(crate) type Instances = BTreeMap<EnvId, BTreeMap<InstanceId, Seen>>;
@@ -72,7 +74,7 @@ impl fmt::Debug for Engine {
 }
 
 impl Inner {
-    fn seen(&self) -> MutexGuard<'_, Instances> {
+    pub(crate) fn seen(&self) -> MutexGuard<'_, Instances> {
         // A panic while the map was locked leaves it as it was: each change is a single insertion.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -127,7 +129,7 @@ impl Inner {
         self.bump(env);
     }
 
-    fn bump(&self, env: &EnvId) {
+    pub(crate) fn bump(&self, env: &EnvId) {
         if let Some(own) = self.own_changes().get(env) {
             own.send_modify(|count| *count += 1);
         }
@@ -170,6 +172,7 @@ impl Engine {
             own_changes: Mutex::default(),
         }));
         watcher::find_again(&engine).await?;
+        engine.0.note_altered();
         // Keepers that were killed could not do it. A group that is not empty yet is left to the next start.
         tokio::task::spawn_blocking(ward_sandbox::sweep_cgroups);
         Ok(engine)
@@ -417,7 +420,10 @@ impl Engine {
         config: &[u8],
         blob: &dyn Fn(&Digest) -> PathBuf,
     ) -> Result<Image, Error> {
-        crate::image::unpack(&self.0.layers, manifest, config, blob)
+        let image = crate::image::unpack(&self.0.layers, manifest, config, blob);
+        // Also when it failed: what it found in one layer holds.
+        self.0.note_altered();
+        image
     }
 
     /// Removes the unpacked layers that are neither in `keep` (layer digests) nor used by an instance that
@@ -427,7 +433,8 @@ impl Engine {
     /// # Errors
     /// [`Error::File`].
     pub fn collect_layers(&self, keep: &BTreeSet<Digest>) -> Result<Collected, Error> {
-        self.0.layers.collect(keep, &start::roots(&self.0.home)?)
+        let keeps = |digest: &Digest| keep.contains(digest);
+        self.0.layers.collect(keeps, &start::roots(&self.0.home)?)
     }
 
     /// The output of an environment's instances, of those that are gone too, oldest first. Blocks on the

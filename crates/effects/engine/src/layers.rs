@@ -1,13 +1,19 @@
 //! The folder of unpacked layers: `layers/HEX`, one per layer digest, and `layers/HEX.diff_id` beside it.
 //!
-//! A layer is unpacked into a folder with another name and renamed when it is whole and verified, so that
-//! a folder with a layer's name is always that layer. Two calls for one layer take turns.
+//! A layer is unpacked into a folder with another name and renamed when it is whole and verified. What it holds then is
+//! listed in `HEX.files`, and compared with that before anything starts from it. One that other hands changed is condemned
+//! (`HEX.changed` says in what) and never used again; the layer is unpacked anew into `HEX.1`, and so on. The condemned
+//! one stays where it is while instances run from it, because nothing may be moved or mended below a mounted overlay. Two
+//! calls for one layer take turns.
+
+mod listing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use ward_types::id::Digest;
 
@@ -16,6 +22,18 @@ use crate::folder::{make_private, subfolders};
 
 /// Folders whose names begin so are on their way in or out; at the start they are what a crash left.
 const UNFINISHED: &str = ".";
+
+/// The list of what a folder holds.
+const FILES: &str = "files";
+/// In what a folder is not its layer any more.
+const CHANGED: &str = "changed";
+
+/// A look at a folder holds for so many times as long as it took: so looking takes a twentieth of one processor at
+/// most, however many files there are and however many instances start.
+const HOLDS: u32 = 20;
+
+/// How long a condemned folder is kept although no instance is seen that uses it: one may be about to start.
+const ABOUT_TO_START: Duration = Duration::from_secs(60);
 
 /// What a collection removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,6 +48,16 @@ pub struct Collected {
 pub(crate) struct Layers {
     dir: PathBuf,
     turns: Mutex<BTreeMap<Digest, Arc<Mutex<()>>>>,
+    /// The folders that are not their layers any more.
+    condemned: Mutex<BTreeMap<PathBuf, Condemned>>,
+    /// Until when a look holds that found nothing.
+    looked: Mutex<BTreeMap<PathBuf, Instant>>,
+}
+
+#[derive(Debug)]
+struct Condemned {
+    what: String,
+    since: Instant,
 }
 
 impl Layers {
@@ -40,11 +68,22 @@ impl Layers {
                 remove_tree(&folder)?;
             }
         }
-        let turns = Mutex::default();
-        Ok(Self { dir, turns })
+        let mut condemned = BTreeMap::new();
+        for folder in subfolders(&dir)? {
+            if let Ok(what) = fs::read_to_string(beside(&folder, CHANGED)) {
+                let since = Instant::now();
+                condemned.insert(folder, Condemned { what, since });
+            }
+        }
+        Ok(Self {
+            dir,
+            turns: Mutex::default(),
+            condemned: Mutex::new(condemned),
+            looked: Mutex::default(),
+        })
     }
 
-    /// The folder of a layer, which `unpack` fills if it is not there; it must verify that the layer is
+    /// The folder of a layer, which `unpack` fills if there is none that is whole; it must verify that the layer is
     /// `digest` and, uncompressed, `diff_id`.
     pub(crate) fn provide(
         &self,
@@ -54,11 +93,13 @@ impl Layers {
     ) -> Result<PathBuf, Error> {
         let turn = self.turn(digest);
         let _mine = turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let folder = self.dir.join(digest.hex());
         let note = self.dir.join(format!("{}.diff_id", digest.hex()));
-        if folder.is_dir() {
+        let there = self.there(digest)?;
+        if there.is_some() {
             check_note(&note, digest, diff_id)?;
-            return Ok(folder);
+        }
+        if let Some(folder) = there.as_ref().filter(|folder| self.is_whole(folder)) {
+            return Ok(folder.clone());
         }
         let fresh = self.dir.join(format!("{UNFINISHED}{}.new", digest.hex()));
         remove_tree(&fresh)?;
@@ -69,9 +110,103 @@ impl Layers {
             }
             return Err(error);
         }
+        if let Some(folder) = there {
+            let difference = listing::difference(&folder, &fresh);
+            match difference.map_err(file("read", &fresh))? {
+                // Copied to another disk, or unpacked by a Ward that listed nothing.
+                None => {
+                    list(&folder)?;
+                    remove_tree(&fresh)?;
+                    return Ok(folder);
+                }
+                Some(what) => self.condemn(&folder, what)?,
+            }
+        }
         fs::write(&note, diff_id.as_str()).map_err(file("write", &note))?;
+        let folder = self.next(digest)?;
         fs::rename(&fresh, &folder).map_err(file("create", &folder))?;
+        list(&folder)?;
         Ok(folder)
+    }
+
+    /// Whether a folder holds what was unpacked into it, as far as can be told without reading its files.
+    pub(crate) fn is_whole(&self, folder: &Path) -> bool {
+        if self.what_changed([folder]).is_some() {
+            return false;
+        }
+        let began = Instant::now();
+        let holds = self
+            .looked()
+            .get(folder)
+            .is_some_and(|until| *until > began);
+        if holds && folder.is_dir() {
+            return true;
+        }
+        let listed = fs::read(beside(folder, FILES));
+        let same = match (listed, listing::list(folder)) {
+            (Ok(listed), Ok(found)) => listed == found,
+            _ => false,
+        };
+        let mut looked = self.looked();
+        match same {
+            true => {
+                let now = Instant::now();
+                looked.insert(folder.to_owned(), now + (now - began) * HOLDS);
+            }
+            false => drop(looked.remove(folder)),
+        }
+        same
+    }
+
+    /// What other hands changed in any of these folders.
+    pub(crate) fn what_changed<'a>(
+        &self,
+        folders: impl IntoIterator<Item = &'a Path>,
+    ) -> Option<String> {
+        let condemned = self.condemned();
+        let mut folders = folders.into_iter();
+        folders.find_map(|folder| Some(condemned.get(folder)?.what.clone()))
+    }
+
+    /// Whether other hands changed anything that is still there.
+    pub(crate) fn is_any_condemned(&self) -> bool {
+        !self.condemned().is_empty()
+    }
+
+    fn condemn(&self, folder: &Path, what: String) -> Result<(), Error> {
+        tracing::warn!(folder = %folder.display(), what, "an unpacked layer is not what it was");
+        let note = beside(folder, CHANGED);
+        fs::write(&note, &what).map_err(file("write", &note))?;
+        let since = Instant::now();
+        let condemned = Condemned { what, since };
+        self.condemned().insert(folder.to_owned(), condemned);
+        Ok(())
+    }
+
+    /// The folder of a layer that is not condemned.
+    fn there(&self, digest: &Digest) -> Result<Option<PathBuf>, Error> {
+        let condemned: BTreeSet<PathBuf> = self.condemned().keys().cloned().collect();
+        let mut folders = self.folders_of(digest)?.into_iter();
+        let there = folders.find(|(_, folder)| !condemned.contains(folder));
+        Ok(there.map(|(_, folder)| folder))
+    }
+
+    /// A name for it that no folder has, nor had while an instance may run from it.
+    fn next(&self, digest: &Digest) -> Result<PathBuf, Error> {
+        let newest = self.folders_of(digest)?.into_iter().map(|(n, _)| n).max();
+        let name = match newest {
+            None => digest.hex().to_owned(),
+            Some(newest) => format!("{}.{}", digest.hex(), newest + 1),
+        };
+        Ok(self.dir.join(name))
+    }
+
+    fn folders_of(&self, digest: &Digest) -> Result<Vec<(u32, PathBuf)>, Error> {
+        let folders = subfolders(&self.dir)?.into_iter().filter_map(|folder| {
+            let (of, number) = layer_of(name_of(&folder))?;
+            (of == *digest).then_some((number, folder))
+        });
+        Ok(folders.collect())
     }
 
     fn turn(&self, digest: &Digest) -> Arc<Mutex<()>> {
@@ -80,39 +215,84 @@ impl Layers {
         turns.entry(digest.clone()).or_default().clone()
     }
 
+    fn condemned(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Condemned>> {
+        self.condemned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn looked(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Instant>> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes what is not used and either condemned or not among what `keeps` wants.
     pub(crate) fn collect(
         &self,
-        keep: &BTreeSet<Digest>,
+        keeps: impl Fn(&Digest) -> bool,
         used: &BTreeSet<PathBuf>,
     ) -> Result<Collected, Error> {
         let mut collected = Collected::default();
         for folder in subfolders(&self.dir)? {
-            let name = name_of(&folder);
             // What is no layer is not Ward's to remove, or on its way in.
-            let Ok(digest) = Digest::parse(&format!("sha256:{name}")) else {
+            let Some((digest, _)) = layer_of(name_of(&folder)) else {
                 continue;
             };
-            if keep.contains(&digest) || used.contains(&folder) {
-                continue;
-            }
             let turn = self.turn(&digest);
             let _mine = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            let condemned = self.condemned().get(&folder).map(|one| one.since.elapsed());
+            let stays = match condemned {
+                Some(since) => since < ABOUT_TO_START,
+                None => keeps(&digest),
+            };
+            if stays || used.contains(&folder) {
+                continue;
+            }
             collected.bytes += bytes_below(&folder);
             collected.layers += 1;
-            self.remove(&folder, name)?;
+            self.remove(&folder, &digest)?;
         }
         Ok(collected)
     }
 
-    fn remove(&self, folder: &Path, name: &str) -> Result<(), Error> {
+    fn remove(&self, folder: &Path, digest: &Digest) -> Result<(), Error> {
         // Renamed first: half a layer under a layer's name must never be seen.
+        let name = name_of(folder);
         let leaving = self.dir.join(format!("{UNFINISHED}{name}.gone"));
         remove_tree(&leaving)?;
         fs::rename(folder, &leaving).map_err(file("remove", folder))?;
-        let note = self.dir.join(format!("{name}.diff_id"));
-        let _ = fs::remove_file(note);
+        for note in [FILES, CHANGED] {
+            let _ = fs::remove_file(beside(folder, note));
+        }
+        self.condemned().remove(folder);
+        self.looked().remove(folder);
+        if self.folders_of(digest)?.is_empty() {
+            let note = self.dir.join(format!("{}.diff_id", digest.hex()));
+            let _ = fs::remove_file(note);
+        }
         remove_tree(&leaving)
     }
+}
+
+/// Writes down what a folder holds. One that is cut by a crash is no list of anything, and the folder is compared anew.
+fn list(folder: &Path) -> Result<(), Error> {
+    let files = beside(folder, FILES);
+    let found = listing::list(folder).map_err(file("read", folder))?;
+    fs::write(&files, found).map_err(file("write", &files))
+}
+
+/// The file of this name beside a folder.
+fn beside(folder: &Path, name: &str) -> PathBuf {
+    folder.with_file_name(format!("{}.{name}", name_of(folder)))
+}
+
+/// Of which layer a folder of this name is, and the how manieth.
+fn layer_of(name: &str) -> Option<(Digest, u32)> {
+    let (hex, number) = match name.split_once('.') {
+        Some((hex, number)) => (hex, number.parse().ok()?),
+        None => (name, 0),
+    };
+    let digest = Digest::parse(&format!("sha256:{hex}")).ok()?;
+    Some((digest, number))
 }
 
 fn check_note(note: &Path, digest: &Digest, diff_id: &Digest) -> Result<(), Error> {

@@ -9,6 +9,7 @@
 //! [`Options`] say where and how, [`Engine`] is the handle (cheap to clone), and one task per keeper does
 //! the listening.
 
+mod altered;
 pub mod client;
 mod engine;
 mod error;

@@ -31,6 +31,7 @@ pub(crate) async fn start(engine: &Engine, spec: InstanceSpec) -> Result<(), Err
         facts: spec.facts.clone(),
         status: status(InstanceState::Starting, 0),
         since: (engine.0.clock)(),
+        altered: None,
     };
     if let Entered::Known(seen) = engine.0.enter(placeholder) {
         return repeated(*seen);
@@ -80,6 +81,9 @@ async fn start_new(engine: &Engine, spec: InstanceSpec) -> Result<(), Error> {
     match bring_up(spec, &engine.0.exe).await {
         Ok(first) => {
             engine.0.record(&facts, first, (engine.0.clock)());
+            // Its layers may have been condemned since they were looked at for it.
+            let noting = engine.clone();
+            tokio::task::spawn_blocking(move || noting.0.note_altered());
             watcher::spawn(engine, facts);
             Ok(())
         }
@@ -257,6 +261,7 @@ pub(crate) fn status(state: InstanceState, keeper_pid: u32) -> InstanceStatus {
         keeper_pid,
         last_failure: None,
         missing: Vec::new(),
+        stopped: false,
     }
 }
 

@@ -55,6 +55,7 @@ fn take_up(engine: &Engine, facts: InstanceFacts) -> oneshot::Receiver<()> {
         facts: facts.clone(),
         status,
         since,
+        altered: None,
     };
     if let Entered::Known(_) = engine.0.enter(seen) {
         return oneshot::channel().1;

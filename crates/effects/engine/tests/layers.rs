@@ -594,3 +594,118 @@ async fn layers_that_nobody_keeps_are_collected_and_nothing_else() {
     assert!(world.home.path().join("layers/not-ours").exists());
     assert_eq!(world.engine.collect_layers(&keep).unwrap().layers, 0);
 }
+
+/// What other hands may do to a folder, and how that is told.
+type Deed = (&'static str, fn(&Path));
+
+const DEEDS: [Deed; 7] = [
+    ("etc/motd was edited", |layer| {
+        fs::write(layer.join("etc/motd"), "hello Ward").unwrap();
+    }),
+    ("etc/motd was edited", |layer| {
+        // As long, and as old as before.
+        let motd = layer.join("etc/motd");
+        let dated = fs::metadata(&motd).unwrap().modified().unwrap();
+        fs::write(&motd, "HELLO").unwrap();
+        let file = fs::File::options().write(true).open(&motd).unwrap();
+        file.set_modified(dated).unwrap();
+    }),
+    ("etc/motd was deleted", |layer| {
+        fs::remove_file(layer.join("etc/motd")).unwrap();
+    }),
+    ("etc/new was added", |layer| {
+        fs::write(layer.join("etc/new"), "").unwrap();
+    }),
+    ("etc/motd has another mode", |layer| {
+        let mode = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(layer.join("etc/motd"), mode).unwrap();
+    }),
+    ("link was edited", |layer| {
+        fs::remove_file(layer.join("link")).unwrap();
+        std::os::unix::fs::symlink("elsewhere", layer.join("link")).unwrap();
+    }),
+    (
+        "etc/motd is of another kind, etc/motd/in was added",
+        |layer| {
+            fs::remove_file(layer.join("etc/motd")).unwrap();
+            fs::create_dir(layer.join("etc/motd")).unwrap();
+            fs::write(layer.join("etc/motd/in"), "").unwrap();
+        },
+    ),
+];
+
+fn small() -> Archive {
+    Archive::default()
+        .folder("etc")
+        .file("etc/motd", "hello")
+        .symlink("link", "etc/motd")
+}
+
+#[tokio::test]
+async fn a_layer_that_other_hands_changed_is_unpacked_anew_beside_it() {
+    for (told, deed) in DEEDS {
+        let world = World::new().await;
+        let unpack = || world.unpack_with(&[Layer::gzip(small())], "{}").unwrap();
+        let image = unpack();
+        assert!(world.engine.is_whole(&image));
+        assert_eq!(unpack(), image);
+        deed(&image.layers[0]);
+        // A look holds for a moment.
+        while world.engine.is_whole(&image) {
+            tokio::task::yield_now().await;
+        }
+        let mended = unpack();
+        assert_ne!(mended.layers, image.layers, "{told}");
+        assert_eq!(text(mended.layers[0].join("etc/motd")), "hello");
+        assert_eq!(text(image.layers[0].with_extension("changed")), told);
+        assert!(world.engine.is_whole(&mended));
+        assert!(!world.engine.is_whole(&image), "{told}");
+        assert_eq!(unpack(), mended);
+        // The next engine knows it, too; and a third one is made where the second is changed.
+        let next = Engine::open(Options {
+            home: world.home.path().to_owned(),
+            exe: PathBuf::from("/bin/false"),
+            clock: || Timestamp(1),
+        });
+        let world = World {
+            engine: next.await.unwrap(),
+            home: world.home,
+        };
+        assert!(!world.engine.is_whole(&image), "{told}");
+        deed(&mended.layers[0]);
+        let third = world.unpack_with(&[Layer::gzip(small())], "{}").unwrap();
+        assert!(![&image.layers, &mended.layers].contains(&&third.layers));
+        // One that an instance may be about to start from is not swept at once.
+        assert_eq!(world.engine.sweep_layers().unwrap().layers, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_holds_what_it_did_stays_and_is_listed_anew() {
+    let world = World::new().await;
+    let image = world.unpack_with(&[Layer::gzip(small())], "{}").unwrap();
+    let (folder, files) = (&image.layers[0], image.layers[0].with_extension("files"));
+    // Another date of change, and a list that an older Ward did not write.
+    let mode = fs::metadata(folder.join("etc/motd")).unwrap().permissions();
+    fs::set_permissions(folder.join("etc/motd"), mode).unwrap();
+    fs::remove_file(&files).unwrap();
+    let again = world.unpack_with(&[Layer::gzip(small())], "{}").unwrap();
+    assert_eq!(again, image);
+    assert!(files.exists() && world.engine.is_whole(&image));
+}
+
+#[tokio::test]
+async fn a_layer_that_was_changed_and_whose_blob_is_damaged_is_not_given() {
+    let world = World::new().await;
+    let layer = Layer::gzip(small());
+    let image = world.unpack_with(&[layer], "{}").unwrap();
+    fs::write(image.layers[0].join("etc/motd"), "changed").unwrap();
+    let layer = Layer::gzip(small());
+    let digest = sha256(&layer.blob);
+    fs::write(world.blob(&digest), "nothing").unwrap();
+    while world.engine.is_whole(&image) {
+        tokio::task::yield_now().await;
+    }
+    let refused = world.unpack_listed(&[(digest, &layer.diff_id)], "{}");
+    assert!(matches!(refused, Err(Error::Layer { .. })), "{refused:?}");
+}

@@ -108,7 +108,7 @@ pub(crate) fn dropped(
         let more = lines.len().saturating_sub(MOST_DROPPED);
         told.extend(lines.into_iter().take(MOST_DROPPED));
         if more > 0 {
-            told.push(format!("  and {more} lines more; `--output json` has all"));
+            told.push(format!("  and {more} more; `--output json` has all"));
         }
     }
     told.extend(rules.map(str::to_owned));
@@ -168,10 +168,11 @@ fn drift(printer: &Printer, drift: &[Drift]) {
 pub(crate) fn plan(printer: &Printer, plan: &PlanView, rendered: &str) {
     let (from, to) = (named(plan.from.as_ref()), named(Some(&plan.to)));
     if plan.outcome == Outcome::Nothing {
-        printer.sentence(&format!(
-            "{}   nothing to do: {from} serves as declared",
-            plan.env
-        ));
+        let as_it_is = match plan.drift.iter().all(|drift| drift.put_right) {
+            true => format!("nothing to do: {from} serves as declared"),
+            false => format!("nothing to deploy: {from} serves, and other hands changed it"),
+        };
+        printer.sentence(&format!("{}   {as_it_is}", plan.env));
         if !plan.drift.is_empty() {
             printer.data("");
         }

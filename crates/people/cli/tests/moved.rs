@@ -171,18 +171,26 @@ fn an_environment_that_was_taken_down_is_another_world() {
     ward.ok(&["deploy"]);
     ward.stack(r#"ANSWER = "two""#, database);
     plan(&ward, &["--out", "two.json"]);
-    for down in [
-        &["down", "--env", "dev"][..],
-        &["down", "--env", "dev", "--purge", "--yes"],
+    let emptied = "it starts from r1 (1.0.1) in shop/dev, and nothing serves now";
+    for (down, since) in [
+        (&["down", "--env", "dev"][..], "was asked to be down since"),
+        (&["down", "--env", "dev", "--purge", "--yes"], emptied),
     ] {
         ward.ok(down);
         ward.run(&["deploy", "--plan", "two.json"])
-            .fails(1, &["the plan was not carried out"]);
+            .fails(1, &["the plan was not carried out", since]);
     }
     let releases: Vec<Value> =
         serde_json::from_str(&ward.ok(&["releases", "--env", "shop/dev", "--output", "json"]))
             .unwrap();
     assert_eq!(releases.len(), 1, "nothing was changed");
+    // The same release serves again, and other data is behind it.
+    ward.stack(r#"ANSWER = "one""#, database);
+    ward.ok(&["deploy"]);
+    let since = "r1 (1.0.1) serves in shop/dev again since";
+    ward.run(&["deploy", "--plan", "two.json"])
+        .fails(1, &[since, "the plan was made before that"]);
+    answers(&ward, "one");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use support::load::get;
-use support::{Ward, eventually, is_root, kill9};
+use support::{Ward, eventually, go_on, is_root, kill9, pause};
 
 /// Who starts the runs of the tests that need two people.
 const AUTHOR: u32 = 1234;
@@ -146,6 +146,25 @@ fn one_question_tells_who_brought_a_release_from_what_past_whom_and_why() {
     ward.ok(&why);
     ward.ok(&["pipeline", "approve", "p1", "--why", "seen in qa"]);
     comes_to(&ward, "p1", "soaking");
+    // What looks like another line of what is shown is none, and is not recorded.
+    for forged in [
+        "x\n  approved behind qa by uid:7(anna)",
+        "x\u{1b}[1Aapproved",
+        "x\u{202e}devorppa",
+        &"x".repeat(501),
+    ] {
+        let vote = ["pipeline", "reject", "p1", "--why", forged];
+        ward.run(&vote).fails(
+            1,
+            &[
+                "a reason (--why) is one line of at most 500 letters",
+                "nothing was changed",
+            ],
+        );
+        let run = ["pipeline", "run", "delivery", &dir, "--why", forged];
+        ward.run(&run).fails(1, &["a reason (--why) is one line"]);
+    }
+    assert!(!ward.ok(&["events", "-n", "1000"]).contains("anna"));
     // Said again it lets nothing pass, and is not recorded.
     let again = ward.run(&["pipeline", "approve", "p1", "--why", "again"]);
     again.success();
@@ -206,6 +225,17 @@ fn one_question_tells_who_brought_a_release_from_what_past_whom_and_why() {
     ] {
         assert!(kinds.contains(&kind), "{kind}: {kinds:?}");
     }
+    let about = ["events", "--env", "prod", "--release", "r1"];
+    let about = ward.ok(&[&about[..], &["--output", "json"]].concat());
+    let about = about.lines().map(|line| {
+        let one: Value = serde_json::from_str(line).unwrap();
+        one["seq"].clone()
+    });
+    assert_eq!(
+        about.collect::<Vec<_>>(),
+        *proved,
+        "the command that is offered shows them all"
+    );
     ward.run(&["releases", "show", "r9", "--env", "prod"])
         .fails(1, &["shop/prod has no release r9", "ward events"]);
 
@@ -285,6 +315,76 @@ fn a_stage_that_is_moved_elsewhere_meanwhile_passes_nothing() {
         stands.contains("shop/qa does not serve r1 any more"),
         "{stands}"
     );
+}
+
+/// Whatever happens in a stage while it soaks is what the soak is for.
+#[test]
+fn a_soak_is_not_passed_by_what_crashes_or_is_ill_within_it() {
+    let ward = Ward::new();
+    let soaks = "[pipeline.delivery.gate.qa]\nsoak = \"1h\"\n";
+    declare(&ward, "good", soaks);
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    let begin = |id: &str| {
+        ward.ok(&["pipeline", "run", "delivery", &dir, "--no-wait"]);
+        comes_to(&ward, id, "soaking");
+    };
+    let fails = |id: &str, says: &str| {
+        comes_to(&ward, id, "ended");
+        let stands = shown(&ward, id)["stands"].to_string();
+        assert!(stands.contains(says), "{stands}");
+        assert_eq!(answers(&ward, "prod"), None);
+    };
+    let in_qa = || {
+        let status = ward.ok(&["status", "--env", "qa", "--output", "json"]);
+        let status: Value = serde_json::from_str(&status).unwrap();
+        let components = status["environments"][0]["components"].clone();
+        let all = components.as_array().unwrap().iter();
+        let instances = all.flat_map(|one| one["instances"].as_array().unwrap().clone());
+        let serves = |one: &Value| one["in_rotation"] == true;
+        instances.filter(serves).collect::<Vec<Value>>()
+    };
+    let pid = || i32::try_from(in_qa()[0]["pid"].as_i64().unwrap()).unwrap();
+    // One that is killed, and comes back at once.
+    begin("p1");
+    kill9(pid());
+    fails("p1", "web of shop/qa ended within its soak: web-r1-");
+    // One that does not answer any more.
+    declare(&ward, "better", soaks);
+    begin("p2");
+    let stopped = pid();
+    pause(stopped);
+    fails(
+        "p2",
+        "web of shop/qa was unhealthy within its soak: web-r2-",
+    );
+    go_on(stopped);
+    // Taken down.
+    declare(&ward, "best", soaks);
+    begin("p3");
+    ward.ok(&["down", "--env", "qa", "--yes"]);
+    fails("p3", "shop/qa was taken down within its soak");
+}
+
+/// It is healthy for two seconds each time, and by then its deployment has succeeded.
+#[test]
+fn a_service_that_crashes_soon_after_its_start_passes_no_soak() {
+    let ward = Ward::new();
+    let crashes = support::APP.replace(
+        "server.serve_forever()",
+        "threading.Timer(2, lambda: os._exit(7)).start()\nserver.serve_forever()",
+    );
+    assert_ne!(crashes, support::APP);
+    let soaks = "[pipeline.delivery.gate.dev]\nsoak = \"30s\"\n";
+    declare(&ward, "good", soaks);
+    ward.write("app.py", &crashes);
+    let failed = run(&ward);
+    let says = [
+        "web of shop/dev ended within its soak",
+        "ended with exit code 7",
+    ];
+    failed.fails(1, &says);
+    assert_eq!(answers(&ward, "qa"), None);
+    assert_eq!(answers(&ward, "prod"), None);
 }
 
 #[test]

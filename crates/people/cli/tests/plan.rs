@@ -13,7 +13,7 @@ use std::fs;
 use serde_json::Value;
 use support::load::get;
 use support::schema::Schema;
-use support::{Ran, Ward, alive, eventually, go_on, kill9, pause};
+use support::{Ran, Ward, alive, eventually, kill9};
 
 const HOST: &str = "shop.localhost";
 
@@ -392,49 +392,4 @@ service.web.route = { host = "shop.twin.localhost" }
     ward.run(&["env", "diff", "dev", "nowhere"])
         .fails(1, &["nowhere"]);
     ward.run(&["env", "diff", "dev"]).fails(1, &["OTHER"]);
-}
-
-/// What other hands did is said, and put right.
-#[test]
-fn drift_is_shown_and_put_right() {
-    let ward = Ward::new();
-    ward.stack(r#"ANSWER = "one""#, "");
-    ward.ok(&["deploy"]);
-    assert_eq!(plan(&ward, 0, &[])["drift"], Value::Array(Vec::new()));
-    let pid = ward.healthy("web")[0]["pid"].as_i64().unwrap();
-    let victim = ward.healthy("web")[0]["id"].as_str().unwrap().to_owned();
-    kill9(i32::try_from(pid).unwrap());
-    let mut seen = Value::Null;
-    eventually("the end is drift that was put right", || {
-        seen = plan(&ward, 0, &[])["drift"].clone();
-        let all = seen.as_array().unwrap();
-        let of = |drift: &&Value| drift["text"].as_str().unwrap().starts_with(&victim);
-        all.iter()
-            .filter(of)
-            .any(|drift| drift["put_right"] == true)
-            && all.len() == 1
-    });
-    assert_eq!(ward.healthy("web").len(), 2);
-    let text = ward.ok(&["plan"]);
-    assert!(
-        text.contains(&format!("web: {victim} was ended by SIGKILL")),
-        "{text}"
-    );
-    assert!(text.contains("put right since"), "{text}");
-    // One that is stopped answers nobody: it is seen (and replaced when it stays so for a minute).
-    let pid = ward.healthy("web")[0]["pid"].as_i64().unwrap();
-    let pid = i32::try_from(pid).unwrap();
-    pause(pid);
-    eventually("the stopped one is drift", || {
-        let drift = plan(&ward, 0, &[])["drift"].clone();
-        let all = drift.as_array().unwrap();
-        all.iter().any(|drift| {
-            drift["text"]
-                .as_str()
-                .unwrap()
-                .starts_with("1 of 2 run well")
-        })
-    });
-    go_on(pid);
-    eventually("it answers again", || ward.healthy("web").len() == 2);
 }

@@ -238,12 +238,37 @@ fn unpacked(folder: &Path) -> Option<PathBuf> {
 }
 
 #[test]
-fn what_cannot_come_up_is_refused_after_a_while_and_at_once_from_then_on() {
+fn a_file_that_is_deleted_while_it_sleeps_is_put_right_before_it_wakes() {
     let ward = Ward::new();
     ward.stack("", "[environment.dev]");
     ward.up();
     put_to_sleep(&ward);
     std::fs::remove_file(unpacked(ward.home()).unwrap()).unwrap();
+    assert_eq!(ask(&ward).status, 200);
+    // The request was answered by the first of them.
+    eventually("both are there", || ward.healthy("web").len() == 2);
+}
+
+/// Damages the blob that a layer would be unpacked from again: it has the layer's digest as its name.
+fn spoil(ward: &Ward, layer: &Path) {
+    let hex = layer.file_name().unwrap().to_str().unwrap();
+    let blobs = ward.home().join("registry/blobs/sha256");
+    std::fs::write(blobs.join(&hex[..2]).join(hex), "nothing").unwrap();
+}
+
+#[test]
+fn what_cannot_come_up_is_refused_after_a_while_and_at_once_from_then_on() {
+    let ward = Ward::new();
+    ward.stack("", "[environment.dev]");
+    ward.up();
+    put_to_sleep(&ward);
+    let file = unpacked(ward.home()).unwrap();
+    let layers = ward.home().join("layers");
+    let layer = file
+        .ancestors()
+        .find(|above| above.parent() == Some(layers.as_path()));
+    spoil(&ward, layer.unwrap());
+    std::fs::remove_file(&file).unwrap();
     let began = Instant::now();
     let mut held = Connection::open(&ward.http(), HOST).unwrap();
     held.patience(Duration::from_secs(60));

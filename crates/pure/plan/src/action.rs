@@ -87,6 +87,14 @@ pub enum Action {
         /// How, as a predicate.
         how: String,
     },
+    /// Record that an instance is given up, because other hands changed something of it: becomes the event
+    /// `InstanceGivenUp`. It is replaced by other actions.
+    GiveUp {
+        /// Which instance.
+        id: InstanceId,
+        /// What of it, as a predicate.
+        because: String,
+    },
     /// Record that a release command begins after which earlier releases do not run any more: becomes the event
     /// `SchemaChanging`.
     ChangeSchema {

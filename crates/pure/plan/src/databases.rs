@@ -2,8 +2,9 @@
 //!
 //! It is started first and again whenever it is over, after a pause that grows. A second one is never started
 //! while the first one's process could still write. One that does not become healthy is given up after a
-//! while, whoever needs it: it is stopped, and started again with more time. A database that no release in
-//! force declares any more runs on, and its data is never touched. A change of its memory limit waits for the
+//! while, whoever needs it: it is stopped, and started again with more time. So is one that stays stopped by a signal
+//! (`drift`), at once. One that is ill otherwise is left alone: it may have more to do than it can answer, and a restart
+//! helps nobody then. A database that no release in force declares any more runs on, and its data is never touched. A change of its memory limit waits for the
 //! next start.
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use crate::action::Action;
 use crate::backoff;
 use crate::draft::Draft;
 use crate::drain;
+use crate::drift;
 use crate::limits::DATABASE_START_MOST;
 use crate::observed::SeenInstance;
 use crate::prepare;
@@ -37,7 +39,7 @@ pub(crate) fn keep(scene: &Scene, draft: &mut Draft) {
         keep_one(scene, draft, database);
     }
     for instance in scene.seen().filter(|i| i.facts.role == Role::Database) {
-        if is_overdue(scene, instance) {
+        if is_overdue(scene, instance) || drift::is_stuck(scene, instance) {
             drain::finish(scene, draft, instance);
         }
         if instance.status.state == InstanceState::Stopping {
@@ -133,7 +135,7 @@ fn not_healthy(scene: &Scene, database: &Name, instance: Option<&SeenInstance>) 
             (None, Some(instance)) if instance.status.state == InstanceState::Starting => {
                 Some(start_bound(scene, instance))
             }
-            (None, _) => None,
+            (None, instance) => instance.and_then(drift::stopped_bound),
         },
     }
 }

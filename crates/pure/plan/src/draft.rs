@@ -134,12 +134,13 @@ impl Draft {
 
 /// Routes first, because clients wait for them; but what is seen to serve is recorded before a route can
 /// change it, or a server that is killed in between would not know. Moves after what they do not depend on,
-/// so that a log that cannot be written keeps nothing from being served. Starts before stops, purging last.
+/// so that a log that cannot be written keeps nothing from being served; but what is given up is drafted, and so
+/// recorded, before another one is started for it: once it stops nobody could tell why. Starts before stops, purging last.
 fn rank(action: &Action) -> u8 {
     match action {
         Action::Serve { .. } => 0,
         Action::Route { .. } => 1,
-        Action::Start { .. } => 2,
+        Action::GiveUp { .. } | Action::Start { .. } => 2,
         Action::Cut { .. } => 3,
         Action::Stop { .. } => 4,
         Action::Remove { .. } => 5,

@@ -13,6 +13,7 @@ mod databases;
 mod down;
 mod draft;
 mod drain;
+mod drift;
 mod drill;
 mod endings;
 mod exchange;
@@ -114,6 +115,7 @@ pub fn plan(
 
 /// What serves is looked after first, in every phase of every deployment.
 fn up(scene: &Scene, draft: &mut Draft) {
+    drift::step(scene, draft);
     databases::keep(scene, draft);
     rest::keep(scene, draft);
     if let Some(deployment) = scene.active() {

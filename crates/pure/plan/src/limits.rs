@@ -11,6 +11,9 @@ pub(crate) const DATABASE_START_MOST: Millis = Millis::secs(3600);
 pub(crate) const ILL: Millis = Millis::secs(60);
 /// It has failed so many more checks by then, at least.
 pub(crate) const ILL_CHECKS: u64 = 3;
+/// An instance that a signal stopped is given up after so long: it is certain that it does nothing. Long enough for
+/// whoever stops it for a moment, such as to copy its files.
+pub(crate) const STOPPED: Millis = Millis::secs(15);
 /// From SIGINT to SIGKILL of a database that never came up: it has no checkpoint to write, and is what a person
 /// waits for. That of the others is a setting.
 pub(crate) const DATABASE_STOP_UNSTARTED: Millis = Millis::secs(10);

@@ -36,6 +36,8 @@ pub struct SeenInstance {
     pub since: Timestamp,
     /// The last lines that it wrote, oldest first. Needed only of instances that are over or starting.
     pub output: Vec<String>,
+    /// What other hands changed in the files that it runs from, in a clause, if they did.
+    pub altered: Option<String>,
 }
 
 /// The gateway as far as one environment is concerned.

@@ -3,17 +3,21 @@
 //! Decision: a gate stands behind its stage. When the stage serves the build, its check is run, then it soaks,
 //! then somebody approves; only then does the next stage get the build. A release that does not serve its stage
 //! any more, because somebody deployed or rolled back there meanwhile, passes nothing: what would be approved is
-//! not what was tried.
+//! not what was tried. A soak is more than its time: whatever of the release ends by itself or is ill within it, and
+//! whatever else serves there, fails it at once.
 
 mod past;
 mod words;
 
+use ward_types::id::InstanceId;
 use ward_types::pipeline::{Outcome, Position, Run, Word};
-use ward_types::release::{Deployment, Environment, Goal, Phase, Reason, Verdict};
+use ward_types::release::{Deployment, Environment, Goal, LastEnd, Phase, Reason, Verdict};
 use ward_types::time::Timestamp;
 
+pub(crate) use self::past::has_passed;
 pub use self::past::{Unpassed, bars, unpassed};
 pub use self::words::{counts, is_another, passed};
+use crate::databases;
 
 /// What to do now about a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +40,18 @@ pub enum Next {
     Wait(Option<Timestamp>),
 }
 
-/// What to do now; `env` is the environment of the run's present stage.
+/// A service or database that is seen to be ill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ill {
+    /// Which instance.
+    pub instance: InstanceId,
+    /// Why its last health check failed, if that is known.
+    pub why: Option<String>,
+}
+
+/// What to do now; `env` is the environment of the run's present stage, and `ill` what is seen to be ill there.
 #[must_use]
-pub fn next(run: &Run, env: Option<&Environment>, now: Timestamp) -> Next {
+pub fn next(run: &Run, env: Option<&Environment>, ill: &[Ill], now: Timestamp) -> Next {
     if let Some(vote) = run.word().filter(|vote| vote.word == Word::Reject)
         && !run.is_over()
     {
@@ -53,7 +66,10 @@ pub fn next(run: &Run, env: Option<&Environment>, now: Timestamp) -> Next {
         Position::Deploying { stage } => deploying(run, *stage, env, now),
         position => match moved_away(run, env) {
             Some(lost) => Next::Move(lost),
-            None => at_the_gate(run, position, now),
+            None => match spoiled(run, env, ill) {
+                Some(message) => Next::Move(failed(run, message, Vec::new())),
+                None => at_the_gate(run, position, now),
+            },
         },
     }
 }
@@ -176,6 +192,69 @@ fn left(run: &Run, stage: usize, env: Option<&Environment>) -> Option<Position> 
         );
         failed(run, message, Vec::new())
     })
+}
+
+/// What keeps a run from passing the soak that it is in.
+fn spoiled(run: &Run, env: Option<&Environment>, ill: &[Ill]) -> Option<String> {
+    let (Position::Soaking { stage, .. }, Some(env)) = (&run.position, env) else {
+        return None;
+    };
+    let reached = run.reached.get(*stage)?;
+    let name = &env.id;
+    if env.goal != Goal::Up {
+        return Some(format!("{name} was taken down within its soak"));
+    }
+    let other = |d: &&Deployment| {
+        let ours = reached.deployment == Some(d.id);
+        let same = d.to == reached.release && d.from == Some(reached.release);
+        !ours && !same && took_requests_since(d, run.since)
+    };
+    if let Some(other) = env.deployments.values().find(other) {
+        let (id, to) = (other.id, other.to);
+        return Some(format!(
+            "{id} to {to} took requests in {name} within its soak"
+        ));
+    }
+    let of_release = |instance: &InstanceId| {
+        let release = instance.release();
+        release == Some(reached.release) || release == Some(databases::RELEASE)
+    };
+    let within = |end: &&LastEnd| end.at >= run.since && of_release(&end.instance);
+    if let Some(end) = env.last_ends.iter().find(within) {
+        let (instance, how) = (&end.instance, &end.how);
+        return Some(format!(
+            "{} of {name} ended within its soak: {instance} {how}",
+            service(instance)
+        ));
+    }
+    let ill = ill.iter().find(|ill| of_release(&ill.instance))?;
+    let why = ill.why.as_ref().map(|why| format!(", {why}"));
+    Some(format!(
+        "{} of {name} was unhealthy within its soak: {}{}",
+        service(&ill.instance),
+        ill.instance,
+        why.unwrap_or_default()
+    ))
+}
+
+fn service(instance: &InstanceId) -> String {
+    instance
+        .service()
+        .map_or(String::new(), |name| name.to_string())
+}
+
+/// Whether requests moved to a deployment's release, or back, at that moment or later.
+fn took_requests_since(deployment: &Deployment, since: Timestamp) -> bool {
+    let served = deployment.served.is_some_and(|served| served.at >= since);
+    let moved = matches!(
+        deployment.phase,
+        Phase::Finished {
+            verdict: Verdict::Succeeded | Verdict::RolledBack | Verdict::FailedDegraded | Verdict::Unknown,
+            at,
+            ..
+        } if at >= since
+    );
+    served || moved
 }
 
 /// What of a stage is done.

@@ -1,8 +1,8 @@
 //! Decision: which instances of a release take requests.
 //!
 //! The healthy ones. One that turns unhealthy leaves, unless that would leave none: a slow answer is better
-//! than none. One that stays ill is replaced: another is started first, and it goes when that one is in
-//! rotation; where instances do not overlap it goes first. One that is over, or was asked to stop, leaves at
+//! than none. One that stays ill is replaced, and so is one that other hands changed (`drift`): another is started
+//! first, and it goes when that one is in rotation; where instances do not overlap it goes first. One that is over, or was asked to stop, leaves at
 //! once. Never more than declared, and never two releases in one pool: where a deployment goes by stages,
 //! `tables` joins them.
 
@@ -13,6 +13,7 @@ use ward_types::table::Pool;
 use ward_types::time::Millis;
 
 use crate::action::PlannedPool;
+use crate::drift;
 use crate::exchange;
 use crate::limits::{ILL, ILL_CHECKS};
 use crate::observed::SeenInstance;
@@ -72,16 +73,54 @@ pub(crate) fn kept<'a>(
     let mut live = scene.group(Role::Service, release, name);
     live.retain(|i| i.is_live() && !is_overdue(scene, i, service));
     live.sort_by_cached_key(|i| (!i.is_healthy(), !scene.in_force(&i.facts.id)));
-    let (ill, mut kept): (Vec<_>, Vec<_>) =
-        live.into_iter().partition(|i| is_ill(scene, i, service));
+    let (leaving, mut kept): (Vec<_>, Vec<_>) =
+        live.into_iter().partition(|i| leaves_of(scene, i, service));
     let wanted = kept_at_most(scene, release, name, service);
     kept.truncate(wanted);
     let takes_over =
         |i: &&&SeenInstance| i.is_healthy() && (!i.is_routable() || scene.in_force(&i.facts.id));
-    if service.overlap && kept.iter().filter(takes_over).count() < wanted {
-        kept.extend(ill);
+    if !service.overlap {
+        let others = one_by_one(scene, service, &kept, leaving, wanted);
+        kept.extend(others);
+    } else if kept.iter().filter(takes_over).count() < wanted {
+        kept.extend(leaving);
     }
     kept
+}
+
+/// Of those that leave and do not overlap with others: which stay for now. What is ill goes at once; of what is well
+/// and runs from other files one, and only when nothing else is missing.
+fn one_by_one<'a>(
+    scene: &Scene,
+    service: &ServiceSpec,
+    kept: &[&SeenInstance],
+    leaving: Vec<&'a SeenInstance>,
+    wanted: usize,
+) -> Vec<&'a SeenInstance> {
+    let well = leaving.into_iter().filter(|i| !is_ill(scene, i, service));
+    let mut well: Vec<_> = well.collect();
+    let all_there = kept.iter().all(|i| i.is_healthy()) && kept.len() + well.len() >= wanted;
+    if all_there {
+        // The best come first.
+        well.pop();
+    }
+    well
+}
+
+/// Whether a service's instance is replaced although it runs: it stays ill, or other hands changed its files.
+pub(crate) fn leaves(scene: &Scene, instance: &SeenInstance) -> bool {
+    let facts = &instance.facts;
+    let service = scene.service(facts.release, &facts.component);
+    service.is_some_and(|service| leaves_of(scene, instance, service))
+}
+
+pub(crate) fn leaves_of(scene: &Scene, instance: &SeenInstance, service: &ServiceSpec) -> bool {
+    is_ill(scene, instance, service) || is_altered(scene, instance)
+}
+
+/// Whether an instance is replaced because of the files that it runs from.
+pub(crate) fn is_altered(scene: &Scene, instance: &SeenInstance) -> bool {
+    instance.altered.is_some() && instance.is_live() && replaces(scene, instance)
 }
 
 /// Whether an instance has been ill for so long that it is replaced. Only at rest: while a deployment is
@@ -106,6 +145,9 @@ pub(crate) fn replaced_at(
 }
 
 fn ill_bound(instance: &SeenInstance, service: &ServiceSpec) -> Bound {
+    if let Some(bound) = drift::stopped_bound(instance) {
+        return bound;
+    }
     let check = service.health.as_ref();
     let check = check.map_or(0, |h| h.interval.0.saturating_add(h.timeout.0));
     let limit = Millis(check.saturating_mul(ILL_CHECKS)).max(ILL);

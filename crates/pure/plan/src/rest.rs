@@ -13,6 +13,7 @@ use ward_types::spec::ServiceSpec;
 use crate::backoff;
 use crate::databases;
 use crate::draft::Draft;
+use crate::drift;
 use crate::observed::SeenInstance;
 use crate::pools;
 use crate::roll;
@@ -60,11 +61,17 @@ fn keep_one(
     if let Some(waiting) = not_healthy(scene, release, name, service, &kept) {
         draft.wait(waiting);
     }
+    let starting = kept.iter().filter(|i| !i.is_healthy());
+    let bound = starting.filter_map(|i| bound_of(scene, i, service));
+    let bound: Option<Bound> = bound.min_by_key(|b| b.until);
+    for altered in kept.iter().filter(|i| pools::is_altered(scene, i)) {
+        draft.wait(drift::replacing(altered, bound.clone()));
+    }
     // One that is given up makes room only when it was asked to stop; one that stays ill at once, but there
     // are never more than twice as many as declared.
     let group = scene.group(Role::Service, release, name);
     let live: Vec<_> = group.iter().filter(|i| i.is_live()).collect();
-    let well = live.iter().filter(|i| !pools::is_ill(scene, i, service));
+    let well = live.iter().filter(|i| !pools::leaves_of(scene, i, service));
     let wanted = pools::wanted(scene, release, name, service);
     let room = (2 * wanted).saturating_sub(live.len());
     let room = room.min(roll::room(scene, draft, release, name));
@@ -90,10 +97,7 @@ pub(crate) fn not_healthy(
     let healthy = u32::try_from(kept.len() - ill.len()).unwrap_or(u32::MAX);
     let wanted = pools::wanted(scene, release, name, service);
     let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-    let bounds = ill.iter().filter_map(|i| match i.status.state {
-        InstanceState::Starting => Some(pools::start_bound(i, service)),
-        _ => pools::replaced_at(scene, i, service),
-    });
+    let bounds = ill.iter().filter_map(|i| bound_of(scene, i, service));
     let bound: Option<Bound> = bounds.min_by_key(|b| b.until);
     (healthy < wanted).then(|| Waiting::Healthy {
         service: name.clone(),
@@ -103,4 +107,12 @@ pub(crate) fn not_healthy(
         last_failure: ill.iter().find_map(|i| i.status.last_failure.clone()),
         bound,
     })
+}
+
+/// When an instance that is not healthy is given up, if it is.
+fn bound_of(scene: &Scene, instance: &SeenInstance, service: &ServiceSpec) -> Option<Bound> {
+    match instance.status.state {
+        InstanceState::Starting => Some(pools::start_bound(instance, service)),
+        _ => pools::replaced_at(scene, instance, service),
+    }
 }

@@ -13,6 +13,7 @@ use ward_types::time::Millis;
 use crate::action::Action;
 use crate::databases;
 use crate::draft::Draft;
+use crate::drift;
 use crate::failure;
 use crate::observed::SeenInstance;
 use crate::purpose::Purpose;
@@ -31,7 +32,7 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft) {
             Some(instance) if is_wanted(scene, run, instance) => draft.wait(Waiting::Run {
                 run: run.id,
                 instance: instance.facts.id.clone(),
-                bound: bound(run, instance),
+                bound: given_up_at(run, instance),
             }),
             // It is being stopped.
             Some(_) => {}
@@ -78,7 +79,8 @@ fn instance_of<'a>(scene: &Scene<'a>, run: &Run) -> Option<&'a SeenInstance> {
 }
 
 fn is_wanted(scene: &Scene, run: &Run, instance: &SeenInstance) -> bool {
-    run.stopped.is_none() && !scene.is_past(&bound(run, instance))
+    let late = scene.is_past(&bound(run, instance));
+    run.stopped.is_none() && !late && !drift::is_stuck(scene, instance)
 }
 
 fn bound(run: &Run, instance: &SeenInstance) -> Bound {
@@ -87,6 +89,14 @@ fn bound(run: &Run, instance: &SeenInstance) -> Bound {
         None => "ward run --deadline",
     };
     Bound::setting(instance.facts.started, run.deadline, setting)
+}
+
+/// When an instance is stopped at the latest.
+fn given_up_at(run: &Run, instance: &SeenInstance) -> Bound {
+    let deadline = bound(run, instance);
+    let stopped = drift::stopped_bound(instance);
+    let stopped = stopped.filter(|stopped| stopped.until < deadline.until);
+    stopped.unwrap_or(deadline)
 }
 
 fn begin(scene: &Scene, draft: &mut Draft, run: &Run) {
@@ -167,7 +177,10 @@ fn outcome(scene: &Scene, run: &Run, instance: &SeenInstance) -> Outcome {
         Some(by) => Outcome::Stopped { by: by.to_owned() },
         None if asked && scene.is_past(&bound(run, instance)) => Outcome::Late,
         None => Outcome::Failed {
-            how: failure::end(state),
+            how: match scene.env.given_up.contains(&instance.facts.id.ordinal()) {
+                true => drift::stopped(),
+                false => failure::end(state),
+            },
             status: status.and_then(|status| u8::try_from(status).ok()),
         },
     }

@@ -85,6 +85,15 @@ pub enum Waiting {
         /// When the first of them is given up, if one is starting.
         bound: Option<Bound>,
     },
+    /// An instance is replaced because other hands changed the files that it runs from.
+    Replacement {
+        /// Which instance.
+        instance: InstanceId,
+        /// What was changed, in a clause.
+        what: String,
+        /// When the one that takes its place is given up, if one is starting.
+        bound: Option<Bound>,
+    },
     /// The gateway does not answer; what runs goes on running.
     Gateway {
         /// When the deployment gives up, if one waits for it.
@@ -248,6 +257,7 @@ impl Waiting {
         match self {
             Waiting::Database { bound, .. }
             | Waiting::Healthy { bound, .. }
+            | Waiting::Replacement { bound, .. }
             | Waiting::Gateway { bound }
             | Waiting::Acknowledgement { bound } => bound.as_ref(),
             Waiting::Queue { bound, .. }
@@ -301,6 +311,10 @@ impl Waiting {
                 }
                 reason(f, last_failure.as_deref())
             }
+            Waiting::Replacement { instance, what, .. } => write!(
+                f,
+                "Replacing {instance}, whose files are not its image's any more: {what}."
+            ),
             Waiting::ReleaseCommand {
                 service, instance, ..
             } => write!(

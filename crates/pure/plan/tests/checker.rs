@@ -246,6 +246,7 @@ fn word(objection: &Objection) -> &'static str {
         Objection::DeletesWhatIsThere => "deletes what is there",
         Objection::RetiresNeeded { .. } => "retires needed",
         Objection::FalseEnd { .. } => "false end",
+        Objection::FalseGivingUp { .. } => "false giving up",
         Objection::RemovesUnrecorded { .. } => "removes unrecorded",
         Objection::UnrecordedSchema { .. } => "unrecorded schema",
         Objection::FalseSchema { .. } => "false schema",
@@ -259,7 +260,7 @@ fn word(objection: &Objection) -> &'static str {
     }
 }
 
-const WORDS: usize = 46;
+const WORDS: usize = 47;
 
 /// One wrong plan: what is wrong with it, the world, the plan, and the objection that it must meet.
 type Wrong = (&'static str, Case, Vec<Action>, &'static str);

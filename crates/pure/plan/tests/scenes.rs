@@ -300,6 +300,8 @@ fn instance(
         .and_then(|r| r.spec.services.get(component));
     let since = moment(dice);
     let state = state(dice);
+    let stopped = state == InstanceState::Unhealthy && dice.below(2) == 0;
+    let altered = (dice.below(6) == 0).then(|| "app.py was edited".to_owned());
     SeenInstance {
         facts: InstanceFacts {
             id: InstanceId::new(component, release, ordinal),
@@ -317,9 +319,11 @@ fn instance(
             keeper_pid: 1,
             last_failure: None,
             missing: Vec::new(),
+            stopped,
         },
         since,
         output: vec!["line".into(); 30],
+        altered,
     }
 }
 

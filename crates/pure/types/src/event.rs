@@ -442,6 +442,16 @@ pub enum Event {
         /// How, as a predicate: `was ended by SIGKILL`.
         how: String,
     },
+    /// An instance that runs is given up, because other hands changed something of it. Recorded once, before another
+    /// one takes its place.
+    InstanceGivenUp {
+        /// Which environment.
+        env: EnvId,
+        /// Which instance.
+        instance: InstanceId,
+        /// What of it, as a predicate: `was stopped by a signal`.
+        because: String,
+    },
     /// What somebody wanted deployed was not built, and so nothing was changed.
     BuildEnded {
         /// For which environment, which need not be there.
@@ -626,6 +636,7 @@ impl Event {
             | Event::RunStopped { env, .. }
             | Event::RunLeftOut { env, .. }
             | Event::InstanceEnded { env, .. }
+            | Event::InstanceGivenUp { env, .. }
             | Event::BuildEnded { env, .. }
             | Event::PipelineBegan { env, .. }
             | Event::PipelineReached { env, .. }
@@ -704,6 +715,7 @@ impl Event {
             Event::RunStopped { .. } => "run_stopped",
             Event::RunLeftOut { .. } => "run_left_out",
             Event::InstanceEnded { .. } => "instance_ended",
+            Event::InstanceGivenUp { .. } => "instance_given_up",
             Event::BuildEnded { .. } => "build_ended",
             Event::BuildMade { .. } => "build_made",
             Event::BuildDropped { .. } => "build_dropped",

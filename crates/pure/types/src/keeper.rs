@@ -402,6 +402,10 @@ pub struct InstanceStatus {
     pub last_failure: Option<String>,
     /// What the kernel denied, and which protection is missing for it.
     pub missing: Vec<String>,
+    /// Whether a signal stopped it (SIGSTOP and its like), so that it makes no progress. What a debugger holds is not
+    /// meant. An older keeper does not say so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
 }
 
 /// The state of an instance.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backup::Backups;
 use crate::configuration::{Configuration, Configured};
-use crate::id::{DeploymentId, Digest, EnvId, Name, ReleaseId};
+use crate::id::{DeploymentId, Digest, EnvId, InstanceId, Name, ReleaseId};
 use crate::life::Life;
 use crate::maintenance::Maintained;
 use crate::policy::{Declared, Waivers};
@@ -88,6 +88,17 @@ pub enum Reason {
     Rollforward,
     /// The environment comes up again after `down`, or on a machine that was restarted.
     Up,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::Deploy => "deploy",
+            Reason::Rollback => "rollback",
+            Reason::Rollforward => "rollforward",
+            Reason::Up => "up",
+        })
+    }
 }
 
 /// Where a deployment stands.
@@ -176,6 +187,17 @@ impl Verdict {
             Verdict::Unknown => "unknown",
         }
     }
+}
+
+/// An instance that ended without being asked to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastEnd {
+    /// Which.
+    pub instance: InstanceId,
+    /// When that was recorded.
+    pub at: Timestamp,
+    /// How, as a predicate.
+    pub how: String,
 }
 
 /// The act of moving an environment from one release to another.
@@ -330,6 +352,13 @@ pub struct Environment {
     /// The ordinals of the instances whose ends were recorded last, in that order.
     #[serde(default)]
     pub ended: VecDeque<u64>,
+    /// The last of these ends, with all that is known of them, in the same order.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub last_ends: VecDeque<LastEnd>,
+    /// The ordinals of the instances that were given up last because other hands had changed something of them, in
+    /// that order.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub given_up: VecDeque<u64>,
     /// The release commands that took away what earlier releases needed, since its data is new.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schema: Vec<SchemaChange>,
@@ -381,6 +410,8 @@ impl Environment {
             previous: None,
             deployments: BTreeMap::new(),
             ended: VecDeque::new(),
+            last_ends: VecDeque::new(),
+            given_up: VecDeque::new(),
             schema: Vec::new(),
             maintained: Maintained::default(),
             runs: Runs::default(),

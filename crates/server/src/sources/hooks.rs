@@ -140,17 +140,7 @@ fn is_it(token: &Secret, secret: &Secret) -> bool {
 
 /// The signature that a header says.
 fn said(text: &str) -> Option<Vec<u8>> {
-    let digit = |c: u8| {
-        char::from(c)
-            .to_digit(16)
-            .and_then(|d| u8::try_from(d).ok())
-    };
-    let pair = |pair: &[u8]| match pair {
-        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-        _ => None,
-    };
-    let hex = text.strip_prefix("sha256=")?;
-    let said: Vec<u8> = hex.as_bytes().chunks(2).map(pair).collect::<Option<_>>()?;
+    let said = hex::decode(text.strip_prefix("sha256=")?).ok()?;
     (said.len() == 32).then_some(said)
 }
 

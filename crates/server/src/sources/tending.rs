@@ -12,7 +12,6 @@ use ward_plan::source::{Next, Sighting, next, sighted};
 use ward_store::Log;
 use ward_types::event::Event;
 use ward_types::id::Name;
-use ward_types::policy::Violation;
 use ward_types::release::Goal;
 use ward_types::source::{CommitId, Seen, Source, Standing};
 use ward_types::view::{Looked, Progress, Pushed};
@@ -380,9 +379,7 @@ fn first_line(word: &Progress) -> String {
             }
         }
         Progress::Forbidden { violations, .. } => {
-            let denied = violations.iter().filter(|violation| violation.is_denied());
-            let denied: Vec<Violation> = denied.cloned().collect();
-            format!("its policy forbids it: {}", policing::all(&denied))
+            format!("its policy forbids it: {}", policing::all(violations))
         }
         _ => "it cannot be built".to_owned(),
     };

@@ -23,6 +23,15 @@ pub(super) const REST: Duration = Duration::from_millis(100);
 /// When a start is sure to be over, and nobody waits for its last microsecond.
 const SETTLED: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether a signal stopped the instance; and at each health check that fails.
+const STOPPED_EVERY: Duration = Duration::from_secs(5);
+
+/// What is said of one that is stopped.
+const STOPPED: &str = "it is stopped by a signal, and makes no progress";
+
+/// SIGCONT, which has one number on all machines that Ward runs on.
+const GO_ON: i32 = 18;
+
 /// Why an instance may have ended that says no more than signal 9.
 const OUT_OF_MEMORY: &str =
     "the kernel killed a process of it for want of memory: its limit is too low for what it does";
@@ -41,6 +50,10 @@ pub(super) struct Instance {
     health: Option<Health>,
     life: Life,
     last_failure: Option<String>,
+    /// Whether a signal stopped it, when that was last looked at.
+    stopped: bool,
+    /// When that is looked at again.
+    looked_at: Instant,
     /// While there are no descriptors left for new connections.
     closed_until: Option<Instant>,
     /// When the memory that only the start needed is given back.
@@ -109,6 +122,8 @@ impl Instance {
             health,
             life: Life::Running,
             last_failure: None,
+            stopped: false,
+            looked_at: Instant::now() + STOPPED_EVERY,
             closed_until: None,
             tidied_at: Some(Instant::now() + SETTLED),
             changed: false,
@@ -118,10 +133,7 @@ impl Instance {
     /// How it is.
     pub(super) fn status(&self) -> InstanceStatus {
         let state = match &self.life {
-            Life::Running => self
-                .health
-                .as_ref()
-                .map_or(InstanceState::Healthy, Health::state),
+            Life::Running => self.state(),
             Life::Stopping(_) => InstanceState::Stopping,
             Life::Over(exit, asked) => InstanceState::Exited {
                 exit: *exit,
@@ -133,9 +145,29 @@ impl Instance {
             state,
             pid: self.sandbox.pid().filter(|_| !over),
             keeper_pid: std::process::id(),
-            last_failure: self.last_failure.clone(),
+            last_failure: match self.stopped {
+                true => Some(STOPPED.to_owned()),
+                false => self.last_failure.clone(),
+            },
             missing: self.sandbox.missing().to_vec(),
+            stopped: self.stopped,
         }
+    }
+
+    /// How it is while it runs and should. One that is stopped is not well, whatever was last heard of it.
+    fn state(&self) -> InstanceState {
+        let checked = self.health.as_ref().map(Health::state);
+        match checked.unwrap_or(InstanceState::Healthy) {
+            InstanceState::Healthy if self.stopped => InstanceState::Unhealthy,
+            state => state,
+        }
+    }
+
+    fn look_whether_stopped(&mut self, now: Instant) {
+        self.looked_at = now + STOPPED_EVERY;
+        let stopped = self.sandbox.is_stopped();
+        self.changed |= stopped != self.stopped;
+        self.stopped = stopped;
     }
 
     /// Runs until the instance is over and everybody who watches knows.
@@ -166,6 +198,7 @@ impl Instance {
         [
             killing,
             health,
+            Some(self.looked_at).filter(|_| running),
             self.links.deadline(),
             self.peers.deadline(),
             self.closed_until,
@@ -200,6 +233,9 @@ impl Instance {
         }
         if matches!(self.life, Life::Running) {
             self.check_health(|health, poll| health.on_time(poll, now));
+            if self.looked_at <= now {
+                self.look_whether_stopped(now);
+            }
         }
         if self.closed_until.is_some_and(|until| until <= now) {
             self.closed_until = None;
@@ -229,7 +265,13 @@ impl Instance {
             Verdict::Bad(reason) => Some(reason),
         };
         self.changed |= before != health.state() || failure != self.last_failure;
+        // A failure may be one of a stopped instance, and an answer shows that it goes on.
+        let differs = failure.is_some() != self.stopped;
+        let starts = health.state() == InstanceState::Starting;
         self.last_failure = failure;
+        if differs && !starts && matches!(self.life, Life::Running) {
+            self.look_whether_stopped(Instant::now());
+        }
     }
 
     /// Asks the application to stop, and sets the moment at which it is killed. Asking again can only make it
@@ -242,7 +284,12 @@ impl Instance {
             Life::Running => {
                 // One that is over already needs no signal; its end is an event.
                 let _ = self.sandbox.signal(self.spec.stop_signal);
+                if self.sandbox.is_stopped() {
+                    // Or it would not hear that before it is killed.
+                    let _ = self.sandbox.signal(GO_ON);
+                }
                 self.life = Life::Stopping(at);
+                self.stopped = false;
                 self.changed = true;
             }
         }

@@ -106,6 +106,13 @@ pub(super) struct Masker {
     named: usize,
 }
 
+impl Drop for Masker {
+    fn drop(&mut self) {
+        self.before.zeroize();
+        self.held.zeroize();
+    }
+}
+
 impl Masker {
     pub(super) fn new(masks: Option<Rc<Masks>>) -> Self {
         Self {

@@ -20,6 +20,12 @@ pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
                     objections.push(Objection::FalseEnd { id: id.clone() });
                 }
             }
+            Action::GiveUp { id, .. } => {
+                let told = case.env.given_up.contains(&id.ordinal());
+                if told || !case.seen(id).is_some_and(is_changed) {
+                    objections.push(Objection::FalseGivingUp { id: id.clone() });
+                }
+            }
             Action::Exchanged { deployment, gap } => {
                 let active = case.active().filter(|d| d.id == *deployment);
                 let same = |g: &&Gap| (&g.service, g.release) == (&gap.service, gap.release);
@@ -85,4 +91,9 @@ fn ended_by_itself(instance: &SeenInstance) -> bool {
         InstanceState::Exited { asked: true, .. }
     );
     !runs(instance) && !asked && !instance.facts.role.is_meant_to_end()
+}
+
+/// Whether an instance runs that other hands did something to.
+fn is_changed(instance: &SeenInstance) -> bool {
+    runs(instance) && (instance.status.stopped || instance.altered.is_some())
 }

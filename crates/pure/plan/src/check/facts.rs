@@ -125,3 +125,12 @@ pub(super) fn is_healthy(instance: &SeenInstance) -> bool {
 pub(super) fn runs(instance: &SeenInstance) -> bool {
     !instance.status.state.is_over()
 }
+
+/// Whether an instance is to be replaced by another that may not run beside it, and there is none but it.
+pub(super) fn goes_first(case: &Case, instance: &SeenInstance) -> bool {
+    let facts = &instance.facts;
+    let alone = case
+        .declared(facts.release, &facts.component)
+        .is_some_and(|s| !s.overlap && s.instances == 1);
+    alone && instance.altered.is_some()
+}

@@ -60,6 +60,12 @@ pub enum Objection {
         /// Which instance.
         id: InstanceId,
     },
+    /// It records that an instance is given up that other hands did nothing to, or records it again.
+    #[error("it would record that {id} is given up, which nobody changed, or which was recorded")]
+    FalseGivingUp {
+        /// Which instance.
+        id: InstanceId,
+    },
     /// It records an attempt of a run that has not ended so, or was recorded.
     #[error("it would record an attempt of {run} that has not ended so, or was recorded")]
     FalseTry {

@@ -9,7 +9,7 @@ use ward_types::sharing::Export;
 
 use super::Objection;
 use super::course::Course;
-use super::facts::{Case, is_healthy};
+use super::facts::{Case, goes_first, is_healthy};
 use crate::action::{Action, PlannedPool};
 use crate::apart;
 use crate::observed::SeenInstance;
@@ -229,7 +229,7 @@ fn emptied(case: &Case, pools: &[PlannedPool]) -> Vec<Objection> {
         let mut endpoints = pool.endpoints.iter().filter_map(|e| case.seen(&e.instance));
         let planned = pools.iter().find(|p| p.service == pool.service);
         let stays = planned.is_some_and(|p| !p.endpoints.is_empty());
-        let served = endpoints.any(is_healthy);
+        let served = endpoints.any(|i| is_healthy(i) && !goes_first(case, i));
         served
             && !stays
             && !gives_way(case, &pool.service)

@@ -234,7 +234,7 @@ fn wanted(case: &Case, release: ReleaseId, name: &Name) -> usize {
     declared.map_or(0, |s| s.instances as usize)
 }
 
-/// Of what stays, how many are not ill, and how many are.
+/// Of what stays, how many are well and run from their image's files, and how many are or do not.
 fn running(case: &Case, release: ReleaseId, name: &Name) -> (usize, usize) {
     let copies = case.all().filter(|i| is_copy_of(i, release, name));
     let staying = copies.filter(|i| {
@@ -242,6 +242,6 @@ fn running(case: &Case, release: ReleaseId, name: &Name) -> (usize, usize) {
         runs(i) && !stops && !case.is_stopped_by_plan(&i.facts.id)
     });
     let (ill, well): (Vec<_>, Vec<_>) =
-        staying.partition(|i| i.status.state == InstanceState::Unhealthy);
+        staying.partition(|i| i.status.state == InstanceState::Unhealthy || i.altered.is_some());
     (well.len(), ill.len())
 }

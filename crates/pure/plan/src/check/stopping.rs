@@ -8,7 +8,7 @@ use ward_types::keeper::{InstanceState, Role};
 
 use super::Objection;
 use super::course::Course;
-use super::facts::{Case, is_healthy, runs};
+use super::facts::{Case, goes_first, is_healthy, runs};
 use crate::action::Action;
 use crate::observed::SeenInstance;
 
@@ -83,9 +83,9 @@ fn rotation(case: &Case, verb: &'static str, instance: &SeenInstance) -> Option<
 
 fn stop(case: &Case, instance: &SeenInstance, objections: &mut Vec<Objection>) {
     let id = &instance.facts.id;
-    // One that was never healthy serves nobody yet.
-    let starts = instance.status.state == InstanceState::Starting;
-    if instance.facts.role == Role::Database && !starts && is_database_in_use(case) {
+    // One that was never healthy serves nobody yet, and one that is stopped nobody any more.
+    let idle = instance.status.state == InstanceState::Starting || instance.status.stopped;
+    if instance.facts.role == Role::Database && !idle && is_database_in_use(case) {
         objections.push(Objection::StopsDatabase { id: id.clone() });
     }
     let requests = under_way(case, id);
@@ -124,7 +124,8 @@ fn last_healthy(case: &Case, instance: &SeenInstance) -> Option<Objection> {
         return None;
     }
     let course = Course::of(case);
-    if course.is_some_and(|course| course.is_exchanging(&facts.component)) {
+    let exchanged = course.is_some_and(|course| course.is_exchanging(&facts.component));
+    if exchanged || goes_first(case, instance) {
         return None;
     }
     let healthy = case.healthy_of(facts.release, &facts.component);
@@ -150,6 +151,7 @@ fn conflicts(case: &Case) -> Vec<Objection> {
             | Action::Remove { id } => id,
             Action::Move { .. }
             | Action::Serve { .. }
+            | Action::GiveUp { .. }
             | Action::Route { .. }
             | Action::ChangeSchema { .. }
             | Action::Exchanged { .. }

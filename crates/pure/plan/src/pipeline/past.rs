@@ -8,15 +8,12 @@ use ward_types::pipeline::{Gate, Outcome, Pipeline, Position, Run, Stage};
 use ward_types::release::Build;
 use ward_types::unit::format_duration;
 
+use crate::policy::Built;
+
 /// The runs of a build, the newest first.
 fn runs_of<'a>(state: &'a State, build: &'a Build, to: &EnvId) -> impl Iterator<Item = &'a Run> {
     let stack = to.stack();
-    let same = move |run: &&Run| {
-        let Build {
-            images, stack_file, ..
-        } = &run.build;
-        run.stack == stack && *images == build.images && *stack_file == build.stack_file
-    };
+    let same = move |run: &&Run| run.stack == stack && Built::from(build).is(&run.build);
     state.pipelines.values().rev().filter(same)
 }
 
@@ -87,8 +84,8 @@ pub fn unpassed(
     first
 }
 
-/// Whether a run is behind the gates of all stages before this one.
-fn has_passed(run: &Run, stage: usize) -> bool {
+/// Whether a run is behind the gates of all stages before this one, and nothing was found against the build since.
+pub(crate) fn has_passed(run: &Run, stage: usize) -> bool {
     match &run.position {
         Position::Ended { outcome } => *outcome == Outcome::Succeeded,
         _ => run.stage() >= stage,

@@ -90,7 +90,7 @@ fn finished(verdict: &str) -> String {
 #[test]
 fn each_stage_is_deployed_checked_soaked_and_approved_in_this_order() {
     let now = Timestamp(1000);
-    let next_of = |run: &Run| next(run, Some(&env(4, &finished("succeeded"))), now);
+    let next_of = |run: &Run| next(run, Some(&env(4, &finished("succeeded"))), &[], now);
     assert_eq!(
         next_of(&run(Position::Deploying { stage: 0 })),
         Next::Release { stage: 0 }
@@ -110,7 +110,7 @@ fn each_stage_is_deployed_checked_soaked_and_approved_in_this_order() {
     let soaks = reached(soaking, 2);
     assert_eq!(next_of(&soaks), Next::Wait(Some(until)));
     let serves = env(4, &finished("succeeded"));
-    let over = next(&soaks, Some(&serves), until);
+    let over = next(&soaks, Some(&serves), &[], until);
     assert_eq!(over, Next::Move(Position::Approving { stage: 1 }));
     let mut waits = reached(Position::Approving { stage: 1 }, 2);
     assert_eq!(next_of(&waits), Next::Wait(None));
@@ -143,9 +143,12 @@ fn words_that_were_refused_or_given_before_move_nothing() {
         vote(0, Word::Approve, None),
     ];
     let serves = env(4, &finished("succeeded"));
-    assert_eq!(next(&waits, Some(&serves), Timestamp(1)), Next::Wait(None));
+    assert_eq!(
+        next(&waits, Some(&serves), &[], Timestamp(1)),
+        Next::Wait(None)
+    );
     waits.votes.push(vote(1, Word::Reject, None));
-    let over = next(&waits, Some(&serves), Timestamp(1));
+    let over = next(&waits, Some(&serves), &[], Timestamp(1));
     assert!(matches!(
         over,
         Next::Move(Position::Ended {
@@ -171,7 +174,7 @@ fn who_lets_pass_what_has_passed_is_told_by_whose_word() {
 
 #[test]
 fn what_fails_or_serves_no_more_goes_no_further() {
-    let fails = |run: &Run, env: &Environment| match next(run, Some(env), Timestamp(1)) {
+    let fails = |run: &Run, env: &Environment| match next(run, Some(env), &[], Timestamp(1)) {
         Next::Move(Position::Ended {
             outcome: Outcome::Failed { message, .. },
         }) => message,
@@ -185,7 +188,7 @@ fn what_fails_or_serves_no_more_goes_no_further() {
     assert!(message.contains("does not serve r4 any more"), "{message}");
     let under_way = env(3, r#"{"state":"preparing"}"#);
     assert_eq!(
-        next(&deployed, Some(&under_way), Timestamp(1)),
+        next(&deployed, Some(&under_way), &[], Timestamp(1)),
         Next::Wait(None)
     );
 }
@@ -262,4 +265,107 @@ fn who_wrote_the_commit_is_no_second_person() {
     let gate = &mut anybody.stages[1].gate;
     gate.approve.as_mut().unwrap().by = By::Anybody;
     assert!(counts(&anybody, "uid:1000(anna)", Word::Approve).is_ok());
+}
+
+/// qa soaks since 100, by d9 to r4, and passes at 601 000.
+fn soaking() -> (Run, Environment) {
+    let until = Timestamp(601_000);
+    let mut run = reached(Position::Soaking { stage: 1, until }, 2);
+    run.since = Timestamp(100);
+    (run, env(4, &finished("succeeded")))
+}
+
+fn end(instance: &str, at: u64) -> LastEnd {
+    LastEnd {
+        instance: InstanceId::parse(instance).unwrap(),
+        at: Timestamp(at),
+        how: "ended with exit code 7".into(),
+    }
+}
+
+/// Why it failed; `None`: it goes on.
+fn fails(run: &Run, env: &Environment, ill: &[Ill]) -> Option<String> {
+    match next(run, Some(env), ill, Timestamp(5000)) {
+        Next::Wait(Some(_)) => None,
+        Next::Move(Position::Ended {
+            outcome: Outcome::Failed { message, stage, .. },
+        }) => {
+            assert_eq!(stage, 1);
+            Some(message)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_ends_by_itself_within_a_soak_fails_it() {
+    let (run, mut env) = soaking();
+    env.last_ends.push_back(end("web-r4-2", 99));
+    env.last_ends.push_back(end("web-r3-1", 500));
+    assert_eq!(
+        fails(&run, &env, &[]),
+        None,
+        "before it, and of another release"
+    );
+    env.last_ends.push_back(end("web-r4-3", 100));
+    let message = fails(&run, &env, &[]).unwrap();
+    let said = "web of shop/qa ended within its soak: web-r4-3 ended with exit code 7";
+    assert_eq!(message, said);
+    env.last_ends = [end("db-r0-1", 500)].into();
+    assert!(fails(&run, &env, &[]).unwrap().starts_with("db of shop/qa"));
+    // Behind the soak nobody looks at it.
+    let mut waits = reached(Position::Approving { stage: 1 }, 2);
+    waits.since = Timestamp(100);
+    assert_eq!(
+        next(&waits, Some(&env), &[], Timestamp(5000)),
+        Next::Wait(None)
+    );
+}
+
+#[test]
+fn what_is_ill_within_a_soak_fails_it() {
+    let (run, env) = soaking();
+    let ill = |instance: &str| Ill {
+        instance: InstanceId::parse(instance).unwrap(),
+        why: Some("GET / answered 500".into()),
+    };
+    assert_eq!(fails(&run, &env, &[ill("web-r3-1")]), None);
+    let message = fails(&run, &env, &[ill("web-r4-1")]).unwrap();
+    let said = "web of shop/qa was unhealthy within its soak: web-r4-1, GET / answered 500";
+    assert_eq!(message, said);
+}
+
+#[test]
+fn what_else_serves_within_a_soak_fails_it_also_where_it_was_taken_back() {
+    let (run, mut env) = soaking();
+    let mut other = env.deployments[&DeploymentId(9)].clone();
+    other.id = DeploymentId(10);
+    other.to = ReleaseId(5);
+    other.from = Some(ReleaseId(4));
+    let at = |at: u64, verdict: Verdict| Phase::Finished {
+        verdict,
+        failure: None,
+        at: Timestamp(at),
+    };
+    let with = |env: &mut Environment, phase: Phase| {
+        let other = Deployment {
+            phase,
+            ..other.clone()
+        };
+        env.deployments.insert(other.id, other);
+    };
+    with(&mut env, at(500, Verdict::FailedOldServing));
+    assert_eq!(fails(&run, &env, &[]), None, "it took no request");
+    with(&mut env, at(50, Verdict::RolledBack));
+    assert_eq!(fails(&run, &env, &[]), None, "it was over before");
+    with(&mut env, at(500, Verdict::RolledBack));
+    let message = fails(&run, &env, &[]).unwrap();
+    assert_eq!(
+        message,
+        "d10 to r5 took requests in shop/qa within its soak"
+    );
+    let (run, mut env) = soaking();
+    env.goal = Goal::Down;
+    let message = fails(&run, &env, &[]).unwrap();
+    assert_eq!(message, "shop/qa was taken down within its soak");
 }

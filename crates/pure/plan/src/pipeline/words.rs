@@ -1,5 +1,6 @@
 //! Whose word about a run counts.
 
+use ward_types::person::{is, name, same};
 use ward_types::pipeline::{Approval, By, Position, Run, Vote, Word};
 use ward_types::release::Build;
 use ward_types::source::Tree;
@@ -19,7 +20,7 @@ pub fn counts(run: &Run, who: &str, word: Word) -> Result<(), String> {
         (Word::Reject, None) => {
             let approvals = run.stages.iter().filter_map(|s| s.gate.approve.as_ref());
             let mut people = approvals.flat_map(|approval| &approval.people);
-            match people.any(|person| is(person, who)) {
+            match people.any(|person| is(who, person)) {
                 true => Ok(()),
                 false => Err("has no role in this pipeline, and did not start the run".to_owned()),
             }
@@ -48,21 +49,31 @@ pub fn passed<'a>(run: &'a Run, who: &str, word: Word) -> Option<&'a Vote> {
 }
 
 fn entitled(approval: &Approval, run: &Run, who: &str, word: Word) -> Result<(), String> {
-    if !approval.people.iter().any(|person| is(person, who)) {
+    if !approval.people.iter().any(|person| is(who, person)) {
         return Err(format!("does not have the role {}", approval.role));
     }
     if (approval.by, word) != (By::Another, Word::Approve) {
         return Ok(());
     }
-    if same(who, &run.author) {
-        return Err("started the run, and a second person has to approve it".to_owned());
-    }
-    match author(&run.build).filter(|author| wrote(who, author)) {
-        Some(author) => Err(format!(
-            "wrote the commit, as that says ({author}), and a second person has to approve it"
-        )),
+    match brought(run, who) {
+        Some(how) => Err(format!("{how}, and a second person has to approve it")),
         None => Ok(()),
     }
+}
+
+/// Whether somebody is another person than the one whose run it is, and than who wrote what was built.
+#[must_use]
+pub fn is_another(run: &Run, who: &str) -> bool {
+    brought(run, who).is_none()
+}
+
+/// How somebody has a part in what is built; a predicate.
+fn brought(run: &Run, who: &str) -> Option<String> {
+    if same(who, &run.author) {
+        return Some("started the run".to_owned());
+    }
+    let author = author(&run.build).filter(|author| wrote(who, author))?;
+    Some(format!("wrote the commit, as that says ({author})"))
 }
 
 /// Who wrote what was built, as the commit says that it was built of and of nothing else.
@@ -74,10 +85,9 @@ fn author(build: &Build) -> Option<&str> {
 /// Whether `uid:1000(anna)` is who a commit says: `Anna`, or `Anna Bauer <anna@example.com>`. Nobody has proved that, and
 /// who writes another name there is another one: it is for those who forget, and not against those who lie.
 fn wrote(who: &str, author: &str) -> bool {
-    let Some((_, name)) = who.split_once('(') else {
+    let Some(name) = name(who) else {
         return false;
     };
-    let name = name.strip_suffix(')').unwrap_or(name);
     let (said, address) = match author.split_once('<') {
         Some((said, address)) => (said.trim(), address.trim_end_matches('>').trim()),
         None => (author.trim(), ""),
@@ -86,28 +96,4 @@ fn wrote(who: &str, author: &str) -> bool {
     let plain = local.split('+').next().unwrap_or_default();
     let mut names = [said, local, plain].into_iter();
     !name.is_empty() && names.any(|said| said.eq_ignore_ascii_case(name))
-}
-
-/// Whether somebody is another person than the one whose run it is, and than who wrote what was built.
-#[must_use]
-pub fn is_another(run: &Run, who: &str) -> bool {
-    !same(who, &run.author) && !author(&run.build).is_some_and(|author| wrote(who, author))
-}
-
-/// Whether two are one person: a number stays who it is, whatever name the machine knows it by meanwhile.
-fn same(who: &str, other: &str) -> bool {
-    id(who) == id(other)
-}
-
-fn id(who: &str) -> &str {
-    who.split_once('(').map_or(who, |(id, _)| id)
-}
-
-/// Whether `uid:1000` or `anna` of a stack file is `uid:1000(anna)`.
-fn is(person: &str, who: &str) -> bool {
-    let (id, name) = match who.split_once('(') {
-        Some((id, rest)) => (id, rest.strip_suffix(')')),
-        None => (who, None),
-    };
-    person == id || Some(person) == name
 }

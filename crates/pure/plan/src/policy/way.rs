@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 
 use ward_types::event::State;
 use ward_types::id::{Digest, EnvId, Name, PipelineRunId};
-use ward_types::pipeline::{By, Outcome, Pipeline, Position, Run, Vote, Word};
+use ward_types::pipeline::{By, Pipeline, Run, Vote, Word};
 use ward_types::policy::Rule;
 use ward_types::release::{Build, Environment};
 
 use super::{Broken, Wanted};
-use crate::pipeline::is_another;
+use crate::pipeline::{has_passed, is_another};
 
 /// A build, or what is known of one before it is made.
 #[derive(Debug, Clone, Copy)]
@@ -25,8 +25,17 @@ pub struct Built<'a> {
     pub stack_file: Option<&'a str>,
 }
 
+impl<'a> From<&'a Build> for Built<'a> {
+    fn from(build: &'a Build) -> Self {
+        Self {
+            images: Some(&build.images),
+            stack_file: build.stack_file.as_deref(),
+        }
+    }
+}
+
 impl Built<'_> {
-    fn is(&self, build: &Build) -> bool {
+    pub(crate) fn is(&self, build: &Build) -> bool {
         let images = self.images.is_none_or(|images| *images == build.images);
         images && self.stack_file == build.stack_file.as_deref()
     }
@@ -117,14 +126,6 @@ fn behind_another(run: &Run, env: &EnvId) -> Option<usize> {
     let mut stages = run.stages.iter();
     let at = stages.position(|stage| stage.env == env.env());
     at.filter(|at| *at > 0)
-}
-
-/// Whether a run is behind the gates of all stages before this one, and nothing was found against the build since.
-fn has_passed(run: &Run, stage: usize) -> bool {
-    match &run.position {
-        Position::Ended { outcome } => *outcome == Outcome::Succeeded,
-        _ => run.stage() >= stage,
-    }
 }
 
 fn approved(run: &Run, stage: usize) -> Approved {

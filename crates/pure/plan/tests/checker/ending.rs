@@ -102,6 +102,20 @@ pub(super) fn ending() -> Vec<Wrong> {
         case.env.ended.push_back(3);
         case
     };
+    let give_up = |instance: &str| Action::GiveUp {
+        id: id(instance),
+        because: "was stopped by a signal".into(),
+    };
+    let changed = || {
+        let mut world = serving();
+        world.sim(&id("web-r1-3")).alter("app.py was edited");
+        Case::of(&world)
+    };
+    let told = || {
+        let mut case = changed();
+        case.env.given_up.push_back(3);
+        case
+    };
     vec![
         (
             "the end of what runs",
@@ -120,6 +134,18 @@ pub(super) fn ending() -> Vec<Wrong> {
             recorded(),
             vec![report("web-r1-3")],
             "false end",
+        ),
+        (
+            "one given up that nobody changed",
+            Case::of(&serving()),
+            vec![give_up("web-r1-3")],
+            "false giving up",
+        ),
+        (
+            "the same one given up again",
+            told(),
+            vec![give_up("web-r1-3")],
+            "false giving up",
         ),
         (
             "gone before anybody was told",

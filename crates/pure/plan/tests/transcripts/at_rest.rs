@@ -89,3 +89,44 @@ fn instance_that_was_well_and_is_killed_is_back_at_once() {
     }
     golden!(world.transcript);
 }
+
+#[test]
+fn instance_that_stays_stopped_is_replaced_sooner_and_that_is_recorded() {
+    let mut world = served();
+    let wall = world.wall();
+    world.sim(&id("web-r1-3")).pause(wall);
+    world.say("! web-r1-3 is stopped by a signal");
+    world.run(14_000);
+    world.say("! nothing yet");
+    world.run(8000);
+    golden!(world.transcript);
+}
+
+/// It answers well, and is replaced all the same: nobody has tried what it answers now.
+#[test]
+fn instances_whose_files_were_changed_are_replaced_although_they_are_healthy() {
+    let mut world = served();
+    world.gateway.busy(&id("web-r1-3"), 1, 0);
+    for instance in ["web-r1-3", "web-r1-4"] {
+        world.sim(&id(instance)).alter("app.py was edited");
+    }
+    world.say("! the files of web-r1-3 and web-r1-4 were edited");
+    world.run(3000);
+    world.gateway.cut(&id("web-r1-3"));
+    world.run(5000);
+    golden!(world.transcript);
+}
+
+/// While something is deployed nothing of what serves is exchanged beside it.
+#[test]
+fn files_that_were_changed_during_a_deployment_wait_for_its_end() {
+    let mut world = served();
+    world.behave = of_release(2, Behaviour::hangs);
+    world.deploy(returns());
+    world.run(2000);
+    world.sim(&id("web-r1-3")).alter("app.py was edited");
+    world.say("! the files of web-r1-3 were edited");
+    world.settle();
+    world.run(5000);
+    golden!(world.transcript);
+}

@@ -66,3 +66,24 @@ fn database_cannot_be_started() {
     world.settle();
     golden!(world.transcript);
 }
+
+#[test]
+fn database_that_stays_stopped_is_started_again_on_its_data() {
+    let mut world = served();
+    let wall = world.wall();
+    world.sim(&id("db-r0-1")).pause(wall);
+    world.say("! db-r0-1 is stopped by a signal");
+    world.run(25_000);
+    golden!(world.transcript);
+}
+
+/// It may have more to do than it can answer.
+#[test]
+fn database_that_is_ill_is_left_alone() {
+    let mut world = served();
+    let wall = world.wall();
+    world.sim(&id("db-r0-1")).turn(false, wall);
+    world.say("! db-r0-1 is ill");
+    world.run(200_000);
+    assert!(!world.sim(&id("db-r0-1")).is_over());
+}

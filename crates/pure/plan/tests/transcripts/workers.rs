@@ -233,3 +233,41 @@ fn worker_that_is_all_there_is() {
     world.settle();
     golden!(world.transcript);
 }
+
+#[test]
+fn worker_that_stays_stopped_is_gone_before_another_one_starts() {
+    let mut world = working();
+    let wall = world.wall();
+    world.sim(&id("worker-r1-3")).pause(wall);
+    world.say("! worker-r1-3 is stopped by a signal");
+    world.run(25_000);
+    golden!(world.transcript);
+}
+
+#[test]
+fn worker_whose_files_were_changed_is_gone_before_another_one_starts() {
+    let mut world = working();
+    world.sim(&id("worker-r1-3")).alter("work.py was deleted");
+    world.say("! the files of worker-r1-3 were changed");
+    world.run(5000);
+    golden!(world.transcript);
+}
+
+#[test]
+fn workers_whose_files_were_changed_go_one_after_the_other() {
+    let mut world = fresh();
+    let two = ServiceSpec {
+        instances: 2,
+        ..alone(worker(2))
+    };
+    world.deploy(spec(&[("worker", two)], &[]));
+    world.settle();
+    world.run(5000);
+    world.transcript.clear();
+    for instance in ["worker-r1-1", "worker-r1-2"] {
+        world.sim(&id(instance)).alter("work.py was edited");
+    }
+    world.say("! the files of both were changed");
+    world.run(10_000);
+    golden!(world.transcript);
+}

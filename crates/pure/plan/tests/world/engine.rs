@@ -62,6 +62,8 @@ pub struct Sim {
     /// When it ends because it was asked to.
     ends: Option<u64>,
     ill: bool,
+    stopped: bool,
+    altered: Option<String>,
 }
 
 impl Sim {
@@ -80,6 +82,8 @@ impl Sim {
             started: now,
             ends: None,
             ill: false,
+            stopped: false,
+            altered: None,
         }
     }
 
@@ -94,9 +98,11 @@ impl Sim {
                 keeper_pid: 1,
                 last_failure: failing.then(|| "connection refused".to_owned()),
                 missing: Vec::new(),
+                stopped: self.stopped && self.state == InstanceState::Unhealthy,
             },
             since: self.since,
             output: self.behaviour.output.clone(),
+            altered: self.altered.clone(),
         }
     }
 
@@ -142,9 +148,21 @@ impl Sim {
         }
     }
 
+    /// SIGSTOP.
+    pub fn pause(&mut self, wall: Timestamp) {
+        self.turn(false, wall);
+        self.stopped = true;
+    }
+
+    /// Other hands change the files that it runs from.
+    pub fn alter(&mut self, what: &str) {
+        self.altered = Some(what.to_owned());
+    }
+
     /// Its health check fails from now on, or succeeds again.
     pub fn turn(&mut self, well: bool, wall: Timestamp) {
         self.ill = !well;
+        self.stopped = false;
         match (&self.state, well) {
             (InstanceState::Healthy, false) => self.enter(InstanceState::Unhealthy, wall),
             (InstanceState::Unhealthy, true) => self.enter(InstanceState::Healthy, wall),

@@ -508,6 +508,14 @@ impl World {
                 let (env, instance, how) = (self.id.clone(), id.clone(), how.clone());
                 self.append(&Event::InstanceEnded { env, instance, how });
             }
+            Action::GiveUp { id, because } => {
+                assert!(!self.sim(id).is_over(), "{id} {because}, and is over");
+                self.append(&Event::InstanceGivenUp {
+                    env: self.id.clone(),
+                    instance: id.clone(),
+                    because: because.clone(),
+                });
+            }
             Action::ChangeSchema {
                 deployment,
                 service,

@@ -84,6 +84,9 @@ impl World {
                 schema.as_str()
             )),
             Action::Report { id, how } => self.say(&format!("= {id} {how}")),
+            Action::GiveUp { id, because } => {
+                self.say(&format!("= {id} {because}, and is given up"));
+            }
             Action::Exchanged { gap, .. } => {
                 let (service, release, lasted) = (&gap.service, gap.release, gap.lasted.0);
                 self.say(&format!(

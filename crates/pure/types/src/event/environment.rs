@@ -6,7 +6,7 @@ use crate::life::{Ending, Said};
 use crate::maintenance::{Begun, Maintained};
 use crate::policy::Waiver;
 use crate::release::{
-    DataState, Deployment, Environment, Gap, Goal, Pause, Phase, Release, Served, Verdict,
+    DataState, Deployment, Environment, Gap, Goal, LastEnd, Pause, Phase, Release, Served, Verdict,
 };
 use crate::run::Run;
 use crate::schema::{ChangeEnd, SchemaChange};
@@ -18,6 +18,8 @@ use crate::time::Timestamp;
 /// How many ends of instances an environment remembers: far more than there are instances that are over
 /// and not removed yet.
 const ENDS: usize = 1000;
+/// Of how many of them it remembers how they ended.
+const LAST_ENDS: usize = 20;
 
 impl Environment {
     pub(super) fn apply(&mut self, at: Timestamp, event: &Event) -> Result<(), MisfitEvent> {
@@ -243,7 +245,8 @@ impl Environment {
                 schema,
                 ..
             } => self.change_schema(at, *deployment, service, *schema)?,
-            Event::InstanceEnded { instance, .. } => self.end(instance)?,
+            Event::InstanceEnded { instance, how, .. } => self.end(at, instance, how)?,
+            Event::InstanceGivenUp { instance, .. } => self.give_up(instance)?,
             // Made before it is there to be changed.
             Event::EnvironmentCreated { .. }
             | Event::BuildEnded { .. }
@@ -366,7 +369,7 @@ impl Environment {
     }
 
     /// Those that were recorded first are forgotten: they have been removed long ago, whatever their numbers.
-    fn end(&mut self, instance: &InstanceId) -> Result<(), MisfitEvent> {
+    fn end(&mut self, at: Timestamp, instance: &InstanceId, how: &str) -> Result<(), MisfitEvent> {
         if self.ended.contains(&instance.ordinal()) {
             let what = format!("the end of {instance}");
             return Err(MisfitEvent::Repeated(self.id.clone(), what));
@@ -374,6 +377,27 @@ impl Environment {
         self.ended.push_back(instance.ordinal());
         if self.ended.len() > ENDS {
             self.ended.pop_front();
+        }
+        self.last_ends.push_back(LastEnd {
+            instance: instance.clone(),
+            at,
+            how: how.to_owned(),
+        });
+        if self.last_ends.len() > LAST_ENDS {
+            self.last_ends.pop_front();
+        }
+        Ok(())
+    }
+
+    /// The first are forgotten, as in [`Self::end`].
+    fn give_up(&mut self, instance: &InstanceId) -> Result<(), MisfitEvent> {
+        if self.given_up.contains(&instance.ordinal()) {
+            let what = format!("that {instance} is given up");
+            return Err(MisfitEvent::Repeated(self.id.clone(), what));
+        }
+        self.given_up.push_back(instance.ordinal());
+        if self.given_up.len() > ENDS {
+            self.given_up.pop_front();
         }
         Ok(())
     }
@@ -522,17 +546,18 @@ mod tests {
         let mut env = Environment::new(id);
         let instance = |ordinal: u64| InstanceId::parse(&format!("web-r1-{ordinal}")).unwrap();
         for ordinal in 2..5000 {
-            env.end(&instance(ordinal)).unwrap();
+            env.end(Timestamp(1), &instance(ordinal), "was ended")
+                .unwrap();
         }
-        env.end(&instance(1)).unwrap();
+        env.end(Timestamp(1), &instance(1), "was ended").unwrap();
         assert!(
             env.ended.contains(&1),
             "it would be recorded again and again"
         );
         assert!(matches!(
-            env.end(&instance(1)),
+            env.end(Timestamp(1), &instance(1), "was ended"),
             Err(MisfitEvent::Repeated(..))
         ));
-        assert_eq!(env.ended.len(), ENDS);
+        assert_eq!((env.ended.len(), env.last_ends.len()), (ENDS, LAST_ENDS));
     }
 }
