@@ -1,5 +1,5 @@
 //! Who pushed what: written down in a hosted repository before a push is taken. So it is known also where no server runs
-//! then, and where somebody finds a commit before he is told of its push.
+//! then, and where a commit is found before anybody is told of its push.
 //!
 //! Decision: who it was the kernel says, and not the note: it is whoever owns it. A note does not say that the push was
 //! taken, because that comes after it: the references say so.
