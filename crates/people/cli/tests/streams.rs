@@ -83,11 +83,16 @@ impl Socket {
     }
 }
 
-/// Begins a call with one message.
+/// Begins a call with one message, or with none: curl 7.88 loses an answer that comes while it still has a body to send
+/// (RFC 9113, 8.1, lets a server answer then).
 fn call(http: &str, message: &str) -> Child {
     let mut curl = Command::new("curl");
     curl.args(["-sSN", "--max-time", "30", "--http2-prior-knowledge"]);
-    curl.args(["-D", "-", "--data-binary", "@-"]);
+    curl.args(["-D", "-"]);
+    match message {
+        "" => curl.args(["-X", "POST"]),
+        _ => curl.args(["--data-binary", "@-"]),
+    };
     curl.args(["-H", "content-type: application/grpc"]);
     curl.args(["-H", "te: trailers", "-H", &format!("host: {HOST}")]);
     curl.arg(format!("http://{http}/echo.Echo/Say"));
@@ -97,7 +102,8 @@ fn call(http: &str, message: &str) -> Child {
     framed.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
     framed.extend(message.as_bytes());
     let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(&framed).unwrap();
+    // One without a message reads nothing.
+    let _ = stdin.write_all(&framed);
     child
 }
 
@@ -107,9 +113,12 @@ fn called(http: &str, message: &str) -> String {
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 
-fn is_well(http: &str, message: &str) -> bool {
+/// A call whose message comes back, and which ends well.
+#[track_caller]
+fn calls(http: &str, message: &str) {
     let said = called(http, message);
-    said.starts_with("HTTP/2 200") && said.contains(message) && said.contains("grpc-status: 0")
+    let well = said.starts_with("HTTP/2 200") && said.contains(message);
+    assert!(well && said.contains("grpc-status: 0"), "{said:?}");
 }
 
 #[test]
@@ -122,7 +131,7 @@ fn p5_websockets_and_grpc_calls_pass_over_a_link_while_it_is_let_in() {
     let mut socket = Socket::open(&http).unwrap();
     socket.echoes(b"hello");
     socket.echoes(&[b'x'; 60_000]);
-    assert!(is_well(&http, "hello"), "{}", called(&http, "hello"));
+    calls(&http, "hello");
     assert_eq!(both.ask("/").body, "returns/dev");
     let log = both.ward.home().join("gateway/access.log");
     eventually("the access log says which environment called", || {
@@ -139,15 +148,14 @@ fn p5_websockets_and_grpc_calls_pass_over_a_link_while_it_is_let_in() {
     assert_eq!((kind, &content[..2]), (8, &1012_u16.to_be_bytes()[..]));
     let refused = Socket::open(&http).err().expect("it is not let in");
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
-    let refused = called(&http, "hello");
+    let refused = called(&http, "");
     assert!(refused.contains("grpc-status: 14"), "{refused}");
-    let why = "It%20is%20not%20exported%20to%20returns/dev";
-    let said = refused.contains(why) || refused.contains("It is not exported to returns/dev");
-    assert!(said, "{refused}");
+    let why = "grpc-message: The link of returns/dev leads to the service api of claims/dev. It is not exported";
+    assert!(refused.contains(why), "{refused}");
     // And back, on the next call.
     both.ward.ok(&["rollback", "--env", "claims/dev"]);
     Socket::open(&http).unwrap().echoes(b"again");
-    assert!(is_well(&http, "again"), "{}", called(&http, "again"));
+    calls(&http, "again");
 }
 
 /// What the threads that ask over the link have seen.
@@ -208,7 +216,7 @@ fn p1_a_gateway_that_is_killed_loses_what_is_under_way_over_a_link_and_nothing_a
         });
         goes_on();
         Socket::open(&http).unwrap().echoes(b"hello");
-        assert!(is_well(&http, "hello"), "{}", called(&http, "hello"));
+        calls(&http, "hello");
     }
     let Asked {
         failed,
