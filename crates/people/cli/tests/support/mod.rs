@@ -3,8 +3,10 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod authority;
+pub mod backups;
 pub mod load;
 pub mod schema;
+pub mod sharing;
 pub mod sources;
 pub mod work;
 
