@@ -339,12 +339,11 @@ impl Control {
         env: Option<&EnvId>,
         limit: usize,
     ) -> Result<Vec<Record>, Refusal> {
-        let failed = |error: ward_store::Error| Refusal::failed("the log cannot be read", &error);
         if after.is_some() || env.is_some() {
             let all = self
                 .store()
                 .records(after, usize::MAX, env)
-                .map_err(failed)?;
+                .map_err(unread)?;
             let skip = if after.is_some() {
                 0
             } else {
@@ -356,7 +355,7 @@ impl Control {
         let first = count.saturating_sub(limit as u64);
         self.store()
             .records(first.checked_sub(1), limit, None)
-            .map_err(failed)
+            .map_err(unread)
     }
 
     /// Sends the records after number `after` as they come, until the receiver goes away.
@@ -525,4 +524,9 @@ fn unique(mut names: Vec<String>) -> String {
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// That the log could not be read.
+pub(crate) fn unread(error: ward_store::Error) -> Refusal {
+    Refusal::failed("the log cannot be read", &error)
 }

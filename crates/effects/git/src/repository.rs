@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ward_types::source::{Commit, CommitId, Follows};
+use ward_types::text::steers;
 use ward_types::time::Timestamp;
 
 use crate::process::{Git, LONG, Objects, QUICK};
@@ -395,7 +396,7 @@ pub(crate) async fn described(git: Git, revision: &str) -> Result<Commit> {
 /// Nothing that a terminal could take for a command, and no more than anybody reads.
 fn clean(text: &str) -> String {
     let text = text.trim().chars().take(LONGEST);
-    text.map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.map(|c| if steers(c) { ' ' } else { c }).collect()
 }
 
 /// What a reference must begin with to be named by a pattern: git matches only whole parts of a name.

@@ -195,12 +195,22 @@ async fn status(
     Ok(Json(status.await?))
 }
 
+/// What is read from the log, which may be long, where nobody else waits for it.
+async fn reading<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Answer<T> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(read) => Ok(Json(read?)),
+        Err(ended) => Err(Refusal::failed("the log was not read", &ended).into()),
+    }
+}
+
 async fn releases(
     State(control): State<Control>,
     Query(query): Query<OfEnv>,
 ) -> Answer<Vec<ReleaseView>> {
     let env = control.environment(query.env.as_ref())?;
-    Ok(Json(control.releases(&env)?))
+    reading(move || control.releases(&env)).await
 }
 
 #[derive(Deserialize)]
@@ -214,7 +224,7 @@ async fn release(
     Query(query): Query<OneRelease>,
 ) -> Answer<ReleaseDetail> {
     let env = control.environment(query.env.as_ref())?;
-    Ok(Json(control.release(&env, query.release)?))
+    reading(move || control.release(&env, query.release)).await
 }
 
 async fn deploy(
@@ -662,8 +672,12 @@ async fn events(
         tokio::spawn(async move { control.follow_events(after, &sought, sender).await });
         return Ok(lines(receiver));
     }
-    let records = control.sought_events(after, &sought, query.limit.unwrap_or(100))?;
-    Ok(Json(EventsView { records }).into_response())
+    let limit = query.limit.unwrap_or(100);
+    let events = reading(move || {
+        let records = control.sought_events(after, &sought, limit)?;
+        Ok(EventsView { records })
+    });
+    Ok(events.await?.into_response())
 }
 
 async fn logs(

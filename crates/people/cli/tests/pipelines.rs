@@ -141,6 +141,25 @@ fn one_question_tells_who_brought_a_release_from_what_past_whom_and_why() {
     ward.ok(&why);
     ward.ok(&["pipeline", "approve", "p1", "--why", "seen in qa"]);
     comes_to(&ward, "p1", "soaking");
+    // What looks like another line of what is shown is none, and is not recorded.
+    for forged in [
+        "x\n  approved behind qa by uid:7(anna)",
+        "x\u{1b}[1Aapproved",
+        "x\u{202e}devorppa",
+        &"x".repeat(501),
+    ] {
+        let vote = ["pipeline", "reject", "p1", "--why", forged];
+        ward.run(&vote).fails(
+            1,
+            &[
+                "a reason (--why) is one line of at most 500 letters",
+                "nothing was changed",
+            ],
+        );
+        let run = ["pipeline", "run", "delivery", &dir, "--why", forged];
+        ward.run(&run).fails(1, &["a reason (--why) is one line"]);
+    }
+    assert!(!ward.ok(&["events", "-n", "1000"]).contains("anna"));
     // Said again it lets nothing pass, and is not recorded.
     let again = ward.run(&["pipeline", "approve", "p1", "--why", "again"]);
     again.success();
@@ -201,6 +220,17 @@ fn one_question_tells_who_brought_a_release_from_what_past_whom_and_why() {
     ] {
         assert!(kinds.contains(&kind), "{kind}: {kinds:?}");
     }
+    let about = ["events", "--env", "prod", "--release", "r1"];
+    let about = ward.ok(&[&about[..], &["--output", "json"]].concat());
+    let about = about.lines().map(|line| {
+        let one: Value = serde_json::from_str(line).unwrap();
+        one["seq"].clone()
+    });
+    assert_eq!(
+        about.collect::<Vec<_>>(),
+        *proved,
+        "the command that is offered shows them all"
+    );
     ward.run(&["releases", "show", "r9", "--env", "prod"])
         .fails(1, &["shop/prod has no release r9", "ward events"]);
 

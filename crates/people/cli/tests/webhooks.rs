@@ -212,12 +212,13 @@ fn what_is_no_webhook_is_answered_in_words_and_costs_little() {
     );
     let chunked = head(&format!("{signed}transfer-encoding: chunked\r\n"));
     let mut parts = vec![chunked.as_bytes()];
-    for _ in 0..large / zeros.len() {
+    for _ in 0..(8 << 20) / zeros.len() {
         parts.extend([&b"10000\r\n"[..], &zeros, b"\r\n"]);
     }
+    parts.extend([&b"4000\r\n"[..], &zeros[..1 << 14], b"\r\n0\r\n\r\n"]);
     let answer = said(to, &parts);
     assert!(
-        answer.is_empty() || answer.contains("a webhook has at most 8 MiB"),
+        answer.starts_with("HTTP/1.1 413") && answer.contains("a webhook has at most 8 MiB"),
         "{answer}"
     );
     // A large one that is signed is taken.
@@ -255,14 +256,20 @@ fn what_is_no_webhook_is_answered_in_words_and_costs_little() {
         );
     }
     // What proves nothing is told the same, whether there is such a source or not, with a body of any length.
-    let other = said(to, &[head(signed).replace("/app", "/nowhere").as_bytes()]);
-    let own = said(to, &[head(signed).as_bytes()]);
+    let of_length = |path: &str, length: usize| {
+        let head = head(&format!("{signed}content-length: {length}\r\n"));
+        let body = vec![b'0'; length];
+        said(to, &[head.replace("/app", path).as_bytes(), &body])
+    };
     let without_date = |answer: &str| {
         let lines = answer.lines().filter(|line| !line.starts_with("date:"));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(without_date(&other), without_date(&own));
-    assert!(own.starts_with("HTTP/1.1 403"), "{own}");
+    for length in [0, 1024, 1 << 20] {
+        let (own, other) = (of_length("/app", length), of_length("/nowhere", length));
+        assert_eq!(without_date(&other), without_date(&own));
+        assert!(own.starts_with("HTTP/1.1 403"), "{own}");
+    }
     // And no memory is taken by bodies of strangers.
     let resident = || {
         let status = fs::read_to_string(format!("/proc/{}/status", ward.server_pid())).unwrap();

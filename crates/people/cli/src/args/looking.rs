@@ -64,7 +64,7 @@ pub(crate) struct Events {
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<String>,
     /// Only up to this moment
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", conflicts_with = "follow")]
     pub(crate) until: Option<String>,
     /// Only what this person did, such as uid:1000 or anna
     #[arg(long, value_name = "PERSON")]

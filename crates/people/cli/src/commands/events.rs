@@ -11,6 +11,7 @@ use ward_types::run::Run;
 use ward_types::secrets::Origin;
 use ward_types::sleep::{Alarm, Drowsiness};
 use ward_types::source::{Commit, Place};
+use ward_types::text::shown;
 use ward_types::time::Timestamp;
 use ward_types::unit::parse_duration;
 use ward_types::view::{AuditView, EventsView};
@@ -61,12 +62,14 @@ async fn sought(context: &Context, events: &Events) -> Result<String, Trouble> {
         }
     }
     if let Some(by) = &events.by {
-        let plain = |c: char| c.is_ascii_alphanumeric() || ":()_-.".contains(c);
+        let plain = |c: char| c.is_ascii_alphanumeric() || ":()_-.@\\".contains(c);
         if !by.chars().all(plain) || by.is_empty() {
-            let message = format!("{by:?} is no person such as uid:1000, anna or source:shop");
+            let message = format!(
+                "{by:?} is no person such as uid:1000, anna or source:shop; the log has all names: `ward events`"
+            );
             return Err(Trouble::usage(message));
         }
-        query.push_str(&format!("&by={by}"));
+        query.push_str(&format!("&by={}", by.replace('\\', "%5C")));
     }
     if let Some(release) = events.release {
         query.push_str(&format!("&release={}", release.0));
@@ -98,7 +101,7 @@ fn show(context: &Context, record: &Record) {
     let why = if record.why.is_empty() {
         String::new()
     } else {
-        format!("  “{}”", record.why)
+        format!("  “{}”", shown(&record.why))
     };
     let head = format!(
         "{:>5}  {}  {:<16}",
@@ -166,7 +169,7 @@ fn sentence(event: &Event) -> String {
         Event::ReleaseRetired { release, .. } => format!("release {release} retired"),
         Event::DeploymentQueued { deployment, .. } => {
             let despite = deployment.despite_schema.as_ref();
-            let despite = despite.map(|why| format!(" despite the schema (“{why}”)"));
+            let despite = despite.map(|why| format!(" despite the schema (“{}”)", shown(why)));
             let (id, to) = (deployment.id, deployment.to);
             format!(
                 "deployment {id} to {to} queued{}",

@@ -3,6 +3,7 @@
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use ward_types::policy::{Day, Level, Origin, Rule};
+use ward_types::text;
 use ward_types::time::{Millis, Timestamp};
 use ward_types::unit::parse_duration;
 use ward_types::view::{PolicyRequest, PolicyView, RulesOf, WaiveRequest};
@@ -88,9 +89,10 @@ fn shown(context: &Context, view: &PolicyView) {
             false => "was waived until",
         };
         let (until, by, why) = (waiver.until, &waiver.by, &waiver.why);
-        context
-            .printer
-            .sentence(&format!("{rule} {holds} {until} by {by}: {why}"));
+        context.printer.sentence(&format!(
+            "{rule} {holds} {until} by {by}: {}",
+            text::shown(why)
+        ));
     }
 }
 

@@ -76,7 +76,8 @@ pub struct NoticesView {
     pub left_out: u64,
 }
 
-/// That a master key which something is sealed under is not to be had. No key and no value is in it.
+/// That a master key which something is sealed under is not to be had, or that this is not known. No key and no value is
+/// in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeysMissing {
     /// Which is needed, and where it was looked for.
@@ -84,6 +85,9 @@ pub struct KeysMissing {
     /// What to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// Whether nobody could tell in time if it is there.
+    #[serde(default)]
+    pub unknown: bool,
 }
 
 /// The answer to `POST /v1/handover`: what a server that takes over is told by variables, which no list of processes
