@@ -228,7 +228,8 @@ fn a_commit_that_holds_what_no_commit_held_is_a_change_where_nothing_else_is() {
     let none = |between, from, to| changes(between, Some(from), Some(to)).is_empty();
     assert!(none(Between::Releases, &committed, &tried));
     assert!(none(Between::Releases, &committed, &committed));
-    assert!(none(Between::Releases, &release(1, rich()), &committed));
+    let unknown = release(1, rich());
+    assert!(none(Between::Releases, &unknown, &committed));
     assert!(none(Between::Environments, &tried, &committed));
     let mut other = rich();
     other.keep_releases += 1;
