@@ -115,29 +115,66 @@ fn is_said(actor: &Actor, why: &str) -> Result<bool, Refusal> {
 
 /// What somebody has to answer for later: what changes how an environment is, what runs in it or what it holds.
 fn is_change(event: &Event) -> bool {
-    matches!(
-        event,
+    match event {
         Event::EnvironmentExtended { .. }
-            | Event::EnvironmentSlept { .. }
-            | Event::EnvironmentEnding { .. }
-            | Event::ReleaseRecorded { .. }
-            | Event::DeploymentQueued { .. }
-            | Event::DeploymentPaused { .. }
-            | Event::DeploymentResumed { .. }
-            | Event::DeploymentPromoted { .. }
-            | Event::DeploymentCancelled { .. }
-            | Event::MaintenanceBegan { .. }
-            | Event::MaintenanceEnded { .. }
-            | Event::PolicyEnforced { .. }
-            | Event::ConfigChanged { .. }
-            | Event::SecretChanged { .. }
-            | Event::SecretUnset { .. }
-            | Event::GoalChanged { .. }
-            | Event::RunQueued { .. }
-            | Event::RunStopped { .. }
-            | Event::VolumeRestored { .. }
-            | Event::VolumeDeleted { .. }
-            | Event::PipelineBegan { .. }
-            | Event::PipelineVoted { .. }
-    )
+        | Event::EnvironmentSlept { .. }
+        | Event::EnvironmentEnding { .. }
+        | Event::ReleaseRecorded { .. }
+        | Event::DeploymentQueued { .. }
+        | Event::DeploymentPaused { .. }
+        | Event::DeploymentResumed { .. }
+        | Event::DeploymentPromoted { .. }
+        | Event::DeploymentCancelled { .. }
+        | Event::MaintenanceBegan { .. }
+        | Event::MaintenanceEnded { .. }
+        | Event::PolicyEnforced { .. }
+        | Event::ConfigChanged { .. }
+        | Event::SecretChanged { .. }
+        | Event::SecretUnset { .. }
+        | Event::GoalChanged { .. }
+        | Event::RunQueued { .. }
+        | Event::RunStopped { .. }
+        | Event::VolumeRestored { .. }
+        | Event::VolumeDeleted { .. }
+        | Event::PipelineBegan { .. }
+        | Event::PipelineVoted { .. } => true,
+        // Environments that begin, what is answered for by itself, what is looked at, and what Ward and builds say.
+        Event::EnvironmentCreated { .. }
+        | Event::ExpiryNear { .. }
+        | Event::EnvironmentWoken { .. }
+        | Event::EnvironmentDeleted { .. }
+        | Event::ReleaseRetired { .. }
+        | Event::DeploymentMoved { .. }
+        | Event::DeploymentServed { .. }
+        | Event::SchemaChanging { .. }
+        | Event::ServiceExchanged { .. }
+        | Event::PolicyWaived { .. }
+        | Event::PasswordWithdrawn { .. }
+        | Event::SecretsRekeyed { .. }
+        | Event::DataFilled { .. }
+        | Event::VolumeSnapshotted { .. }
+        | Event::BackupBegan { .. }
+        | Event::BackupTaken { .. }
+        | Event::BackupRestored { .. }
+        | Event::BackupFailed { .. }
+        | Event::DataPurged { .. }
+        | Event::RunTried { .. }
+        | Event::RunLeftOut { .. }
+        | Event::InstanceEnded { .. }
+        | Event::InstanceGivenUp { .. }
+        | Event::BuildEnded { .. }
+        | Event::BuildMade { .. }
+        | Event::BuildDropped { .. }
+        | Event::SourceAdded { .. }
+        | Event::SourceTokenSet { .. }
+        | Event::SourceRemoved { .. }
+        | Event::CommitSeen { .. }
+        | Event::CommitMoved { .. }
+        | Event::PipelineReached { .. }
+        | Event::PipelineMoved { .. }
+        | Event::CommandExecuted { .. }
+        | Event::ServerStarted { .. }
+        | Event::GatewayStarted { .. }
+        | Event::LogFoundAltered { .. } => false,
+    }
 }

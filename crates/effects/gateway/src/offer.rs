@@ -28,7 +28,7 @@ pub(crate) struct Offer {
     pub(crate) entries: Vec<Arc<Entry>>,
     /// Those of them that have changed.
     pub(crate) changed: Vec<Arc<Entry>>,
-    /// The hosts of environments that are down.
+    /// The hosts of environments that are down, in order.
     pub(crate) down: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ impl Offer {
             },
             entries: Vec::with_capacity(written.pools.len()),
             changed: Vec::new(),
-            down: written.down,
+            down: sorted(written.down),
         };
         let mut before = Before::new(before);
         for pool in written.pools {
@@ -99,6 +99,11 @@ impl Entry {
             text: text.into(),
         }))
     }
+}
+
+fn sorted(mut hosts: Vec<String>) -> Vec<String> {
+    hosts.sort();
+    hosts
 }
 
 /// The table of these pools.

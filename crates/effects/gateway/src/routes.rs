@@ -92,7 +92,7 @@ pub(crate) struct Routes {
     entries: Vec<Arc<Entry>>,
     /// What clients of the outside find.
     pub(crate) sites: Sites,
-    /// The hosts of environments that are down.
+    /// The hosts of environments that are down, in order.
     down: Vec<String>,
     services: HashMap<(EnvId, Name), Arc<Pool>>,
 }
@@ -105,12 +105,12 @@ impl Routes {
 
     /// Whether a host, given as it is looked up, is one of an environment that is down.
     pub(crate) fn is_down(&self, host: &str) -> bool {
-        let wildcard = |down: &str| {
-            let above = down.strip_prefix("*.");
-            let label = host.split_once('.').filter(|(label, _)| !label.is_empty());
-            above.is_some_and(|above| label.is_some_and(|(_, rest)| rest == above))
+        let is_down = |host: &str| self.down.binary_search_by(|down| down.as_str().cmp(host));
+        let wildcard = || {
+            let (label, above) = host.split_once('.')?;
+            (!label.is_empty() && is_down(&format!("*.{above}")).is_ok()).then_some(())
         };
-        self.down.iter().any(|down| down == host || wildcard(down))
+        is_down(host).is_ok() || wildcard().is_some()
     }
 
     /// The pool of a service.

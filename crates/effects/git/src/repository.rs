@@ -23,6 +23,9 @@ const LOCKS: [&str; 4] = [
     "HEAD.lock",
 ];
 
+/// What git says of a reference that a repository has not.
+const NOT_THERE: &str = "couldn't find remote ref";
+
 /// A commit's author and subject are shortened to so many characters.
 const LONGEST: usize = 200;
 
@@ -144,7 +147,13 @@ impl Repository {
             from.as_str(),
         ]);
         let refspec = format!("+{reference}:{copied}");
-        fetching.args([refspec]).run().await.map(drop)
+        match fetching.args([refspec]).run().await {
+            // A tag may be still to come, as those may that a pattern names.
+            Err(Error::Failed { said, .. }) if is_tag(follows) && said.contains(NOT_THERE) => {
+                Ok(())
+            }
+            fetched => fetched.map(drop),
+        }
     }
 
     /// Removes locks that are older than any run of git here can be: a machine that went down leaves them, and nothing
@@ -391,6 +400,10 @@ pub(crate) async fn described(git: Git, revision: &str) -> Result<Commit> {
         committed: Timestamp(seconds.saturating_mul(1000)),
         subject: clean(subject),
     })
+}
+
+fn is_tag(follows: &Follows) -> bool {
+    matches!(follows, Follows::Tags(_))
 }
 
 /// Nothing that a terminal could take for a command, and no more than anybody reads.

@@ -14,28 +14,10 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use support::backups::{becomes, psql, restored, stack, stand, view};
 use support::{Ran, Ward, eventually, kill9, poll};
 
-/// A service and its database, and more lines.
-fn stack(ward: &Ward, more: &str) {
-    let more = format!("links = [\"db\"]\n[database.db]\nengine = \"postgres\"\n{more}");
-    ward.stack(r#"ANSWER = "one""#, &more);
-}
-
 const DAILY: &str = "backups = { every = \"1d\", keep = 2 }\n";
-
-fn psql(ward: &Ward, env: &str, sql: &str) -> String {
-    let arguments = ["db", "psql", "db", "--env", env, "--", "-qAt"];
-    let mut command = ward.command(&arguments);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(sql.as_bytes()).unwrap();
-    drop(stdin);
-    let ran = Ran::of(&arguments, child.wait_with_output().unwrap());
-    ran.success().trim().to_owned()
-}
 
 /// Holds a table for itself until it is killed.
 fn locked(ward: &Ward) -> Child {
@@ -58,33 +40,6 @@ fn freed(ward: &Ward, mut lock: Child) {
     let end = "select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(300)%' and pid <> pg_backend_pid()";
     psql(ward, "shop/dev", end);
     lock.wait().unwrap();
-}
-
-fn view(ward: &Ward) -> Value {
-    let listed = ["db", "backups", "--env", "shop/dev", "--output", "json"];
-    serde_json::from_str(&ward.ok(&listed)).unwrap()
-}
-
-/// What became of a backup.
-fn stand(ward: &Ward, id: u64) -> String {
-    let view = view(ward);
-    let all = view["backups"].as_array().unwrap();
-    let found = all.iter().find(|one| one["id"] == id);
-    found
-        .map_or("gone", |one| one["stand"]["stand"].as_str().unwrap())
-        .to_owned()
-}
-
-fn becomes(ward: &Ward, id: u64, wanted: &str) {
-    let so = poll(Duration::from_secs(60), || stand(ward, id) == wanted);
-    assert!(so, "b{id} is not {wanted}: {}", view(ward));
-}
-
-fn restored(ward: &Ward) -> Vec<u64> {
-    let view = view(ward);
-    let all = view["backups"].as_array().unwrap().iter();
-    let counting = all.filter(|one| one["stand"]["stand"] == "restored");
-    counting.map(|one| one["id"].as_u64().unwrap()).collect()
 }
 
 fn folder(ward: &Ward) -> PathBuf {

@@ -11,11 +11,11 @@ mod support;
 use std::fs;
 
 use serde_json::Value;
-use support::Ward;
 use support::schema::Schema;
+use support::{Ward, level};
 
-/// What a protected environment needs, beside `more`.
-fn sound(ward: &Ward, more: &str) {
+/// Two instances of a service with a route, to which these belong.
+fn write(ward: &Ward, route: &str, service: &str, more: &str) {
     let text = format!(
         r#"
 [stack]
@@ -28,16 +28,20 @@ build = {{ files = ["app.py"], run = ["python3", "-u", "app.py"], base = "host" 
 port = 8000
 health = {{ path = "/healthz", interval = "50ms", healthy = 2 }}
 instances = 2
-limit = {{ rate = "100/s" }}
-route = {{ host = "shop.localhost", https = "redirect" }}
-
-[environment.prod]
-protected = true
-policy.host_base = "off"
+route = {{ host = "shop.localhost"{route} }}
+{service}
 {more}
 "#
     );
     ward.write("ward.toml", &text);
+}
+
+/// What a protected environment needs, beside `more`.
+fn sound(ward: &Ward, more: &str) {
+    let route = ", https = \"redirect\"";
+    let prod = "[environment.prod]\nprotected = true\npolicy.host_base = \"off\"";
+    let limit = "limit = { rate = \"100/s\" }";
+    write(ward, route, limit, &format!("{prod}\n{more}"));
 }
 
 fn plan(ward: &Ward, code: i32) -> Value {
@@ -551,36 +555,11 @@ fn data_of_a_region_stays_there() {
     ward.ok(&["events", "--env", "dev"]);
 }
 
-/// The lines of a stack file whose service may or may not be limited, redirected and bound to a volume.
+/// A service that may or may not be limited and redirected, and is bound to a volume.
 fn weak(ward: &Ward, route: &str, more: &str) {
-    let text = format!(
-        r#"
-[stack]
-name = "shop"
-version = "1.0"
-keep_warm = "0s"
-
-[service.web]
-build = {{ files = ["app.py"], run = ["python3", "-u", "app.py"], base = "host" }}
-port = 8000
-health = {{ path = "/healthz", interval = "50ms", healthy = 2 }}
-instances = 2
-volumes = {{ files = "/files" }}
-route = {{ host = "shop.localhost"{route} }}
-{more}
-[volume.files]
-size = "1MiB"
-"#
-    );
-    ward.write("ward.toml", &text);
-}
-
-fn level(ward: &Ward, rule: &str) -> String {
-    let shown = ward.ok(&["policy", "show", "--env", "prod", "--output", "json"]);
-    let shown: Value = serde_json::from_str(&shown).unwrap();
-    let rules = shown["rules"].as_array().unwrap().iter();
-    let mut found = rules.filter(|one| one["rule"] == rule);
-    found.next().unwrap()["level"].as_str().unwrap().to_owned()
+    let volume = "[volume.files]\nsize = \"1MiB\"";
+    let bound = "volumes = { files = \"/files\" }";
+    write(ward, route, bound, &format!("{more}\n{volume}"));
 }
 
 #[test]

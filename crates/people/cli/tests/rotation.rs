@@ -13,10 +13,9 @@ use std::io::Write as _;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use support::load::{Load, get};
+use support::load::Load;
+use support::secrets::{HOST, asked};
 use support::{Ran, Ward, eventually, kill9, piped, poll};
-
-const HOST: &str = "shop.localhost";
 
 /// Each request is a session of its own in the database, so that each needs a password that is valid.
 const COUNTS: &str = include_str!("support/counts.py");
@@ -58,10 +57,6 @@ fn shell(ward: &Ward, arguments: &[&str]) -> Child {
     command.stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn asked(ward: &Ward, path: &str) -> String {
-    get(&ward.http(), HOST, path).unwrap().body
-}
-
 fn withdrawn(ward: &Ward, times: usize) -> bool {
     let events = ward.ok(&["events", "-n", "1000"]);
     events.matches("is withdrawn, nothing uses it").count() == times
@@ -80,19 +75,18 @@ fn a_databases_password_is_rotated_under_load_and_no_request_fails() {
     assert!(asked(&ward, "/").ends_with("|app|app\n"));
     let load = Load::start(&ward.http(), HOST);
     for (times, user) in [(1, "app_1"), (2, "app_2"), (3, "app_1")] {
+        let before = load.asked();
         let rotated = ward.run(&["secret", "rotate", "database/db"]);
         assert_eq!(rotated.code(), 0, "{rotated:?}");
         let lasts = "the old password of database/db";
         assert!(rotated.stderr().contains(lasts), "{rotated:?}");
         let answer = asked(&ward, "/");
         assert!(answer.ends_with(&format!("|app|{user}\n")), "{answer}");
-        let before = load.asked();
         is_withdrawn(&ward, times);
         let many = poll(Duration::from_secs(120), || load.asked() > before + ROUND);
         assert!(many, "only {} requests since", load.asked() - before);
     }
     let (asked_for, failures) = load.end();
-    assert!(asked_for > 3 * ROUND, "{asked_for}");
     // `cargo xtask bench environments` reads it.
     println!(
         "measured: {} of {asked_for} requests failed",

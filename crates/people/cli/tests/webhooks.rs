@@ -15,9 +15,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
-use support::sources::{answers, builds_of, runs, shown, standings};
-use support::work::Work;
-use support::{Ward, eventually, poll};
+use support::sources::{add, builds_of, runs, shown, standings};
+use support::work::{PIPELINE, Work, gate};
+use support::{Ward, answers, eventually, poll};
 
 /// Sends a webhook; the status that it is answered with.
 fn hook(url: &str, header: &str, body: &str) -> u16 {
@@ -44,18 +44,8 @@ fn a_webhook_leads_to_a_look_and_one_with_a_bad_signature_to_nothing() {
     let (ward, work) = (Ward::new(), Work::new());
     work.commit("one", "");
     ward.ok(&["up", "--platform"]);
-    let add = [
-        "source",
-        "add",
-        "app",
-        work.text(),
-        "--branch",
-        "main",
-        "--env",
-        "dev",
-    ];
-    let add = [&add[..], &["--poll", "24h", "--webhook"]].concat();
-    ward.run(&add).fails(
+    let hooked = ["--env", "dev", "--poll", "24h", "--webhook"];
+    add(&ward, &work, &hooked).fails(
         1,
         &[
             "takes no webhooks",
@@ -68,7 +58,7 @@ fn a_webhook_leads_to_a_look_and_one_with_a_bad_signature_to_nothing() {
         .output()
         .unwrap();
     assert!(up.status.success(), "{up:?}");
-    let secret = ward.ok(&add);
+    let secret = add(&ward, &work, &hooked).success();
     let secret = secret.trim();
     assert!(secret.len() > 30, "{secret}");
     eventually("the first serves", || {
@@ -125,9 +115,8 @@ fn a_webhook_leads_to_a_look_and_one_with_a_bad_signature_to_nothing() {
 fn hooked(ward: &Ward, work: &Work, then: &[&str]) -> (String, String) {
     let up = ["up", "--platform", "--hooks-addr", "127.0.0.1:0"];
     ward.ok(&up);
-    let add = ["source", "add", "app", work.text(), "--branch", "main"];
-    let more = ["--poll", "24h", "--webhook"];
-    let secret = ward.ok(&[&add[..], then, &more].concat());
+    let more = [then, &["--poll", "24h", "--webhook"]].concat();
+    let secret = add(ward, work, &more).success();
     let url = shown(ward, "app")["hook"].as_str().unwrap().to_owned();
     (url, secret.trim().to_owned())
 }
@@ -313,19 +302,7 @@ fn what_is_no_webhook_is_answered_in_words_and_costs_little() {
 fn the_author_of_a_commit_does_not_approve_it_where_a_second_person_has_to() {
     let name = Command::new("id").arg("-un").output().unwrap();
     let name = String::from_utf8(name.stdout).unwrap().trim().to_owned();
-    let gates = format!(
-        r#"
-[environment.dev]
-[environment.prod]
-service.web.route.host = "prod.localhost"
-[pipeline.delivery]
-stages = ["dev", "prod"]
-[pipeline.delivery.gate.dev]
-approve = {{ role = "lead", by = "another" }}
-[role.lead]
-people = ["{name}"]
-"#
-    );
+    let gates = PIPELINE.to_owned() + &gate("another", &format!("{name:?}"));
     let (ward, work) = (Ward::new(), Work::new());
     let commit = |answer: &str, author: &str| {
         work.commit(answer, &gates);

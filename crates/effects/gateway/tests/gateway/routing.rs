@@ -140,7 +140,7 @@ fn post(path: &str, bytes: &'static [u8]) -> Request<Payload> {
 async fn what_is_down_says_so_and_what_was_never_there_does_not() {
     let mut shop = Shop::new(vec![Route::plain("*.example.org")], Vec::new()).await;
     let mut table = shop.table(vec![Route::plain("*.example.org")], Vec::new());
-    table.down = ["down.localhost", "*.down.example", "a.example.org"]
+    table.down = ["*.down.example", "a.example.org", "down.localhost"]
         .map(str::to_owned)
         .into();
     shop.world.control.apply(table.clone()).await.unwrap();
