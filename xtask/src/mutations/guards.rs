@@ -41,6 +41,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: &["ward-gateway"],
     },
     Mutation {
+        guard: "an answer that its client does not take holds its own bytes and no room of others",
+        file: "crates/effects/gateway/src/lean/spare.rs",
+        text: "short.len() < SHORT",
+        without: "short.is_empty()",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
         guard: "long connections are told to go away when their instance leaves rotation",
         file: "crates/effects/gateway/src/instance.rs",
         text: "self.parting.begin(Instant::now());",

@@ -352,7 +352,7 @@ impl Activity {
     fn takes_nothing(&self, seen: &mut (u64, u64), patience: Duration) -> bool {
         let (taken, now) = (self.taken.load(Ordering::Relaxed), clock::millis());
         let owing = self.owing.load(Ordering::Relaxed) > 0;
-        if !owing || self.full.load(Ordering::Relaxed) || seen.0 != taken {
+        if !owing || self.is_full() || seen.0 != taken {
             *seen = (taken, now);
         }
         now.saturating_sub(seen.1) >= patience.as_millis() as u64
@@ -384,10 +384,15 @@ impl Activity {
         }
     }
 
+    /// Whether TCP took nothing the last time.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
     /// Whether more of it waits to be sent than its requests should add to. TCP says that it takes nothing, so that no
     /// answer would reach it, and who keeps the windows of some of its streams closed may go on with the others.
     pub(crate) fn is_stuck(&self) -> bool {
-        self.full.load(Ordering::Relaxed) && self.is_http2() && self.held.unsent() >= STUCK
+        self.is_full() && self.is_http2() && self.held.unsent() >= STUCK
     }
 
     /// Ends when it is not stuck any more, or has taken so much that one more may be asked for.
@@ -557,7 +562,7 @@ impl Drop for Switched {
 struct Answer {
     reply: Reply,
     busy: Busy,
-    /// Whether a piece of it was handed out and the next one not asked for yet.
+    /// Whether a piece of it was handed out, and the next one not asked for yet.
     owed: bool,
     ended: bool,
 }
