@@ -48,6 +48,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: &["ward-gateway"],
     },
     Mutation {
+        guard: "a client that opens no window for an answer in one piece is cut",
+        file: "crates/effects/gateway/src/connection.rs",
+        text: "self.owed = bytes > 0 &&",
+        without: "self.owed = bytes > 0 && !self.reply.is_end_stream() &&",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
         guard: "long connections are told to go away when their instance leaves rotation",
         file: "crates/effects/gateway/src/instance.rs",
         text: "self.parting.begin(Instant::now());",

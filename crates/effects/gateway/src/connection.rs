@@ -358,6 +358,20 @@ impl Activity {
         now.saturating_sub(seen.1) >= patience.as_millis() as u64
     }
 
+    /// A piece is there for the client. Only the connection's worker writes in what is counted.
+    fn owes_piece(&self) {
+        let owing = self.owing.load(Ordering::Relaxed);
+        self.owing.store(owing + 1, Ordering::Relaxed);
+    }
+
+    /// It took one, or will never.
+    fn takes_piece(&self) {
+        let owing = self.owing.load(Ordering::Relaxed);
+        self.owing.store(owing.saturating_sub(1), Ordering::Relaxed);
+        let taken = self.taken.load(Ordering::Relaxed);
+        self.taken.store(taken + 1, Ordering::Relaxed);
+    }
+
     fn note_written(&self, polled: &Poll<io::Result<usize>>) {
         self.full.store(polled.is_pending(), Ordering::Relaxed);
         if let Poll::Ready(Ok(bytes)) = polled {
@@ -562,7 +576,7 @@ impl Drop for Switched {
 struct Answer {
     reply: Reply,
     busy: Busy,
-    /// Whether a piece of it was handed out, and the next one not asked for yet.
+    /// Whether a piece of it was handed out, and neither the next one asked for nor this dropped yet.
     owed: bool,
     ended: bool,
 }
@@ -580,9 +594,7 @@ impl Answer {
     /// The piece before was taken.
     fn taken(&mut self) {
         if std::mem::take(&mut self.owed) {
-            let activity = &self.busy.activity;
-            activity.owing.fetch_sub(1, Ordering::Relaxed);
-            activity.taken.fetch_add(1, Ordering::Relaxed);
+            self.busy.activity.takes_piece();
         }
     }
 
@@ -590,10 +602,11 @@ impl Answer {
     fn hands_out(&mut self, bytes: usize) {
         let activity = &self.busy.activity;
         activity.earned.piece(bytes);
-        self.owed = !self.reply.is_end_stream() && !self.reply.is_long();
-        activity
-            .owing
-            .fetch_add(usize::from(self.owed), Ordering::Relaxed);
+        // Also the last one: it waits until its client opens a window for it.
+        self.owed = bytes > 0 && !self.reply.is_long();
+        if self.owed {
+            activity.owes_piece();
+        }
     }
 }
 

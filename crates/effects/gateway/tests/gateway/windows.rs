@@ -2,10 +2,11 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use ward_types::table::Refusal;
 
 use crate::memory::own_memory;
-use crate::overload::{PREFACE, frame};
-use crate::world::{Start, World};
+use crate::overload::{PREFACE, frame, refused};
+use crate::world::{Start, World, eventually};
 
 /// Connections that take none of their answers, and how many each has of those.
 const CLOSED: u32 = 20;
@@ -74,4 +75,17 @@ async fn answers_that_are_not_taken_hold_no_more_than_their_bytes() {
     }
     let each = (own_memory(pid) - before) / u64::from((CLOSED - 1) * KEPT);
     assert!(each < 16 << 10, "{each} bytes for each answer of three");
+}
+
+#[tokio::test]
+async fn a_client_that_opens_no_window_for_a_short_answer_is_cut() {
+    let (world, _app) = World::serving(Start::Tight).await;
+    let mut client = Closed::new(&world).await;
+    client.ask(1, "/", 0, 0x1).await;
+    client.ask(3, "/", 3, 0x0).await;
+    assert_eq!(refused(&world, Refusal::SlowReader).await, 0);
+    eventually("it is cut", async || {
+        refused(&world, Refusal::SlowReader).await == 1
+    })
+    .await;
 }
