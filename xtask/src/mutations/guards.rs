@@ -55,6 +55,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: &["ward-gateway"],
     },
     Mutation {
+        guard: "small answers of a connection wait for others while many are due",
+        file: "crates/effects/gateway/src/watched.rs",
+        text: "&& this.activity.expects_more()",
+        without: "&& false",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
         guard: "long connections are told to go away when their instance leaves rotation",
         file: "crates/effects/gateway/src/instance.rs",
         text: "self.parting.begin(Instant::now());",
