@@ -62,6 +62,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: &["ward-gateway"],
     },
     Mutation {
+        guard: "what waits for more to be written goes as soon as it is old, without waiting for its turn",
+        file: "crates/effects/gateway/src/corks.rs",
+        text: "} else if self.is_old(now) {",
+        without: "} else if false {",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
         guard: "long connections are told to go away when their instance leaves rotation",
         file: "crates/effects/gateway/src/instance.rs",
         text: "self.parting.begin(Instant::now());",

@@ -205,11 +205,12 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Outgoing<I> {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let Manner::Frames(held, cork) = &this.manner
-            && !held.is_empty()
-            && this.activity.expects_more()
-        {
-            std::task::ready!(cork.poll_drawn(context));
+        if let Manner::Frames(held, cork) = &this.manner {
+            if held.is_empty() {
+                cork.rests();
+            } else if this.activity.expects_more() {
+                std::task::ready!(cork.poll_drawn(held.len(), context));
+            }
         }
         std::task::ready!(this.poll_write_held(context))?;
         let polled = Pin::new(&mut *this.stream.lock()).poll_flush(context);

@@ -129,9 +129,7 @@ impl Asking<'_> {
             own: false,
             asking: self,
         };
-        let answered = poll_fn(|context| talk.poll(context)).await;
-        self.worker.corks.note_progress();
-        answered
+        poll_fn(|context| talk.poll(context)).await
     }
 }
 
