@@ -69,6 +69,27 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: &["ward-gateway"],
     },
     Mutation {
+        guard: "a plain request over HTTP/2 counts to its client's rate",
+        file: "crates/effects/gateway/src/proxy/plain.rs",
+        text: "self.count(account)?;",
+        without: "",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
+        guard: "an instance has so long for the answer to a plain request over HTTP/2",
+        file: "crates/effects/gateway/src/proxy/plain.rs",
+        text: "() = worker.deadlines.after(patience) => {",
+        without: "() = std::future::pending() => {",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
+        guard: "a connection whose instance says that it ends carries nothing more",
+        file: "crates/effects/gateway/src/proxy/asking.rs",
+        text: "self.head.keeps && self.sends",
+        without: "self.sends",
+        noticed_by: &["ward-gateway"],
+    },
+    Mutation {
         guard: "long connections are told to go away when their instance leaves rotation",
         file: "crates/effects/gateway/src/instance.rs",
         text: "self.parting.begin(Instant::now());",

@@ -235,6 +235,15 @@ async fn slow_clients_and_slow_instances_are_told_apart() {
         (late.status().as_u16(), &late.headers()["ward-fault"]),
         (504, &"upstream".parse().unwrap())
     );
+    for path in ["/wait", "/wait?|"] {
+        let late = http2(world.http).await.send_request(get2(path)).await;
+        let late = late.unwrap();
+        assert_eq!(late.status(), 504, "{path}");
+        assert_eq!(late.headers()["ward-fault"], "upstream", "{path}");
+    }
+    // Nobody asks it again, and it is what failed.
+    let traffic = world.traffic("web-r1-1").await;
+    assert_eq!((app.seen.waiting(), traffic.failed), (3, 3));
     let unfinished =
         b"POST /count HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 10\r\n\r\nhal";
     let answer = raw(world.http, unfinished).await;
