@@ -236,8 +236,10 @@ async fn slow_clients_and_slow_instances_are_told_apart() {
         (504, &"upstream".parse().unwrap())
     );
     for path in ["/wait", "/wait?|"] {
-        let late = http2(world.http).await.send_request(get2(path)).await;
-        let late = late.unwrap();
+        let mut client = http2(world.http).await;
+        let late = client.send_request(get2(path));
+        let late = tokio::time::timeout(Duration::from_secs(15), late).await;
+        let late = late.expect("an answer").unwrap();
         assert_eq!(late.status(), 504, "{path}");
         assert_eq!(late.headers()["ward-fault"], "upstream", "{path}");
     }
