@@ -11,7 +11,7 @@ mod restoring;
 mod taking;
 
 pub(crate) use owning::is_own;
-pub(crate) use restoring::original;
+pub(crate) use restoring::{original, restore_command};
 
 use std::time::Duration;
 

@@ -22,7 +22,7 @@ use ward_types::view::{
 
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::clock::now;
-use crate::control::Control;
+use crate::control::{Control, unread};
 use crate::deploy::{Steps, Stop, ended_builds, say, superseded};
 use crate::recording::{Queued, Wish, is_over};
 use crate::secrets::{self, missing_secrets};
@@ -240,7 +240,7 @@ impl Control {
     /// When the log cannot be read.
     pub fn configuration_history(&self, env: &EnvId) -> Result<Vec<ConfigVersion>, Refusal> {
         let records = self.store().records(None, usize::MAX, Some(env));
-        let records = records.map_err(|error| Refusal::failed("the log cannot be read", &error))?;
+        let records = records.map_err(unread)?;
         let mut now = Configuration::default();
         let mut versions: Vec<_> = records
             .into_iter()

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 use ward_engine::Engine;
-use ward_postgres::{Database, Postgres};
+use ward_postgres::Postgres;
 use ward_registry::Registry;
 use ward_store::{Entry, Log, Store};
 use ward_types::event::{Event, Record, State};
@@ -16,7 +16,7 @@ use ward_types::keeper::{InstanceState, Role};
 use ward_types::release::Environment;
 use ward_types::release::Goal;
 use ward_types::time::Millis;
-use ward_types::view::{AuditView, ExecProgram, ExecRequest, ExecTarget, HandedOver};
+use ward_types::view::{AuditView, HandedOver};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::admission::{Admission, Admitted};
@@ -339,12 +339,11 @@ impl Control {
         env: Option<&EnvId>,
         limit: usize,
     ) -> Result<Vec<Record>, Refusal> {
-        let failed = |error: ward_store::Error| Refusal::failed("the log cannot be read", &error);
         if after.is_some() || env.is_some() {
             let all = self
                 .store()
                 .records(after, usize::MAX, env)
-                .map_err(failed)?;
+                .map_err(unread)?;
             let skip = if after.is_some() {
                 0
             } else {
@@ -356,7 +355,7 @@ impl Control {
         let first = count.saturating_sub(limit as u64);
         self.store()
             .records(first.checked_sub(1), limit, None)
-            .map_err(failed)
+            .map_err(unread)
     }
 
     /// Sends the records after number `after` as they come, until the receiver goes away.
@@ -395,44 +394,6 @@ impl Control {
     /// When the database cannot be read at all.
     pub async fn verify(&self) -> Result<AuditView, Refusal> {
         self.0.auditor.audit().await
-    }
-
-    /// Where to reach an instance of a component, for a program of the caller's. It is recorded.
-    ///
-    /// # Errors
-    /// When nothing of that name runs.
-    pub async fn exec(&self, actor: &Actor, request: &ExecRequest) -> Result<ExecTarget, Refusal> {
-        let env = self.alive(request.env.as_ref())?;
-        let _need = self.awake(actor, &env, &request.why).await?;
-        let instance = self.running(&env, &request.component)?;
-        let (program, command) = match &request.program {
-            ExecProgram::Named { program } => (program.clone(), None),
-            ExecProgram::DatabaseShell => {
-                let database = self.database(&env, &request.component).await?;
-                ("psql".to_owned(), Some(database.psql(&[])))
-            }
-        };
-        let event = Event::CommandExecuted {
-            env: env.clone(),
-            instance: instance.to_string(),
-            program,
-            secrets: Some(request.secrets),
-        };
-        self.append(actor, &request.why, vec![event]).await?;
-        let dir = self.engine().instance_dir(&env, &instance);
-        Ok(ExecTarget {
-            instance,
-            dir: dir.display().to_string(),
-            command,
-        })
-    }
-
-    /// A database as its clients see it.
-    async fn database(&self, env: &EnvId, name: &Name) -> Result<Database, Refusal> {
-        self.has_database(env, name)?;
-        let prepared = self.composer().opener.prepared(env, name).await;
-        let database = prepared.map(|prepared| prepared.database);
-        database.map_err(|error| Refusal::failed("there is no shell for it", &error))
     }
 
     pub(crate) fn composer(&self) -> &Composer {
@@ -525,4 +486,9 @@ fn unique(mut names: Vec<String>) -> String {
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// That the log could not be read.
+pub(crate) fn unread(error: ward_store::Error) -> Refusal {
+    Refusal::failed("the log cannot be read", &error)
 }

@@ -186,6 +186,7 @@ impl Control {
             Unchanged::Keep => Forced::No,
             Unchanged::Redeploy => Forced::Yes,
         };
+        let forced = forced.or(self.told_anew(&id, provenance.as_deref()));
         // `ward up` may have nothing to do, which is seen when the images are there.
         if request.rollback == Held::Superseded {
             self.reasoned(actor, &request.why, &spec)?;

@@ -11,6 +11,7 @@ use ward_types::release::Goal;
 use ward_types::view::{Data, DownRequest, Progress};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
+use crate::backups::restore_command;
 use crate::builds::{End, Over};
 use crate::control::Control;
 use crate::deploy::{Steps, Stop, ended_builds};
@@ -97,11 +98,14 @@ impl Control {
                 (_, false) => format!("{env} is stopped"),
                 (Goal::Purged, true) => {
                     let kept = self.known(env).filter(|env| !env.backups.all.is_empty());
-                    let kept = kept.map_or(String::new(), |_| {
-                        format!(
-                            "; its backups stay: `ward db restore` makes a new environment of one, `ward env delete {env}` \
-                             removes them"
-                        )
+                    let kept = kept.map_or(String::new(), |known| {
+                        let remove = format!("`ward env delete {env}` removes them");
+                        match restore_command(&known) {
+                            Some(command) => format!(
+                                "; its backups stay: `{command}` makes a new environment of the newest, {remove}"
+                            ),
+                            None => format!("; none of its backups counts, and {remove}"),
+                        }
                     });
                     format!("{env} is stopped, its data removed{kept}")
                 }

@@ -267,6 +267,10 @@ impl ward_drive::World for World {
     }
 
     async fn purge(&self, env: &EnvId) -> Result<(), String> {
+        // A gateway that does not answer hears of it with the next table: data does not wait for words.
+        if let Err(error) = self.routing.forget().await {
+            tracing::warn!(%env, error = %causes(&error), "the gateway still calls it down");
+        }
         let (composer, env) = (self.composer.clone(), env.clone());
         // It takes as long as there are files, and others have to be answered.
         match tokio::task::spawn_blocking(move || composer.purge(&env)).await {

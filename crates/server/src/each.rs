@@ -204,7 +204,8 @@ impl Control {
         let wanted = building.wanted();
         wanted.map_err(|end| self.cut_off(&building, &id, &end))?;
         let (dir, built) = (Path::new(&request.dir), made_of(&made.images, text));
-        let warned = self.permitted(actor, (&spec, built), Some(dir), forced(request))?;
+        let forced = forced(request).or(self.told_anew(&id, provenance.as_deref()));
+        let warned = self.permitted(actor, (&spec, built), Some(dir), forced)?;
         let offer = Offer {
             spec,
             images: made.images.clone(),

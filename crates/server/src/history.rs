@@ -15,7 +15,7 @@ use ward_types::time::Timestamp;
 use ward_types::view::{ApprovalView, MoveView, ReleaseDetail, ReleaseView, WayView};
 
 use crate::actor::{Refusal, RefusalKind};
-use crate::control::Control;
+use crate::control::{Control, unread};
 use crate::views::cancellation;
 
 /// Which events are asked for.
@@ -272,7 +272,7 @@ impl Control {
 
     fn all_records(&self, env: &EnvId) -> Result<Vec<Record>, Refusal> {
         let records = self.store().records(None, usize::MAX, Some(env));
-        records.map_err(|error| Refusal::failed("the log cannot be read", &error))
+        records.map_err(unread)
     }
 
     /// The events of the environment that are about a release, with what was set in the same request.
@@ -339,18 +339,45 @@ impl Control {
         }
         let (from, env) = (sought.begins(after), sought.env.as_ref());
         let records = self.store().records(from, usize::MAX, env);
-        let records = records.map_err(|error| Refusal::failed("the log cannot be read", &error))?;
+        let records = records.map_err(unread)?;
         let mut led = BTreeSet::new();
         let mut found: Vec<Record> = records
             .into_iter()
             .filter(|record| sought.takes(record, &mut led))
+            .chain(self.further_proof(sought)?)
             .filter(|record| after.is_none_or(|after| record.seq > after))
             .collect();
+        found.sort_by_key(|record| record.seq);
+        found.dedup_by_key(|record| record.seq);
         match after {
             Some(_) => found.truncate(limit),
             None => drop(found.drain(..found.len().saturating_sub(limit))),
         }
         Ok(found)
+    }
+
+    /// What proves how a release came to its environment and does not name it: what was set with it, and the words of its
+    /// run in other environments.
+    fn further_proof(&self, sought: &Sought) -> Result<Vec<Record>, Refusal> {
+        let (Some(env), Some(id), None) = (&sought.env, sought.release, sought.deployment) else {
+            return Ok(Vec::new());
+        };
+        let known = self.known(env);
+        if !known.is_some_and(|known| known.releases.contains_key(&id)) {
+            return Ok(Vec::new());
+        }
+        let otherwise = Sought {
+            env: None,
+            release: None,
+            ..sought.clone()
+        };
+        let mut proof = Vec::new();
+        for seq in self.release(env, id)?.events {
+            let record = self.store().records(seq.checked_sub(1), 1, None);
+            proof.extend(record.map_err(unread)?);
+        }
+        proof.retain(|record| otherwise.takes(record, &mut BTreeSet::new()));
+        Ok(proof)
     }
 }
 

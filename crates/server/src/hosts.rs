@@ -1,10 +1,15 @@
 //! Whether an environment can run beside the others, and on this machine at all.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use ward_store::Log;
+use ward_types::event::State;
 use ward_types::id::Name;
 use ward_types::life::Origin;
 use ward_types::release::{Environment, Goal};
-use ward_types::spec::{EnvSpec, ServiceSpec};
+use ward_types::route::Audience;
+use ward_types::spec::{EnvSpec, RouteSpec, ServiceSpec};
+use ward_types::table::Pool;
 
 use crate::actor::{Refusal, RefusalKind, causes};
 use crate::clock::now;
@@ -39,6 +44,41 @@ impl Control {
         }
         Ok(())
     }
+}
+
+/// The hosts of environments that are down, in order, but for those that lead elsewhere by now. Only what everybody may ask
+/// for: who is not let in is told nothing of an environment that is there.
+pub(crate) fn down(state: &State, pools: &[Pool]) -> Vec<String> {
+    let taken: BTreeSet<String> = pools
+        .iter()
+        .flat_map(|pool| &pool.routes)
+        .map(|route| route.host.to_lowercase())
+        .collect();
+    let mut found = BTreeSet::new();
+    let down = state.environments.values();
+    for env in down.filter(|env| env.goal == Goal::Down) {
+        let services = env.current_release().map(|release| &release.spec.services);
+        let routes = services.into_iter().flat_map(BTreeMap::values);
+        let routes: Vec<&RouteSpec> = routes.flat_map(|service| &service.routes).collect();
+        let known = |route: &RouteSpec| {
+            route
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.client_ca.is_some())
+        };
+        let asks_who: BTreeSet<_> = routes
+            .iter()
+            .filter(|route| known(route))
+            .map(|r| &r.host)
+            .collect();
+        let open = routes.iter().filter(|route| {
+            let settings = &route.settings;
+            let public = settings.audience == Audience::Public && settings.allow.is_empty();
+            public && !asks_who.contains(&route.host)
+        });
+        found.extend(open.filter_map(|route| Some(route.host.as_ref()?.to_lowercase())));
+    }
+    found.difference(&taken).cloned().collect()
 }
 
 /// Whether environments that are to run beside each other have hosts of their own.

@@ -20,7 +20,6 @@ use crate::clock::now;
 use crate::control::Control;
 use crate::deploy::{Steps, Stop, mistaken, say, stack_of, unreadable, warned_of, with_strategy};
 use crate::making::Once;
-use crate::policing::Forced;
 use crate::promote::{by_its_pipeline, same_images};
 use crate::recording::{Offer, Settled, Terms, next_build, provenance_of};
 use crate::source;
@@ -204,7 +203,8 @@ impl Control {
         let state = self.store().state();
         by_its_pipeline(&state, &kept.build, &offer.spec.id, &named(&kept))?;
         let wanted = (&offer.spec, offer.built());
-        let warned = self.permitted(actor, wanted, None, Forced::No)?;
+        let forced = self.told_anew(&offer.spec.id, offer.provenance.as_deref());
+        let warned = self.permitted(actor, wanted, None, forced)?;
         let terms = Terms {
             why: &request.why,
             unchanged: request.unchanged,

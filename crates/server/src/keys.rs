@@ -39,6 +39,7 @@ fn told(error: &ward_seal::Error) -> KeysMissing {
     KeysMissing {
         message: causes(error),
         hint: error.hint(),
+        unknown: false,
     }
 }
 
@@ -61,7 +62,9 @@ impl Control {
                 message: "it is not known whether the master keys are there: the command of WARD_MASTER_KEY_COMMAND has \
                           not answered yet"
                     .to_owned(),
-                hint: None,
+                hint: Some("nothing is wrong while it answers later; where it never does, nothing is started that needs a \
+                            secret: run it by hand".to_owned()),
+                unknown: true,
             }),
         }
     }

@@ -25,6 +25,7 @@ mod driver;
 mod each;
 mod elders;
 mod environments;
+mod exec;
 mod follow;
 mod goto;
 mod history;

@@ -7,6 +7,7 @@ use ward_types::id::{EnvId, Name};
 use ward_types::maintenance::{Begun, LONGEST_MESSAGE, Maintained, Maintenance};
 use ward_types::release::{Environment, Goal};
 use ward_types::table::Table;
+use ward_types::text::steers;
 use ward_types::view::{MaintenanceAnswer, MaintenanceRequest, MaintenanceView};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
@@ -57,7 +58,7 @@ impl Control {
 fn sayable(maintenance: &Maintenance) -> Result<(), Refusal> {
     let message = maintenance.message.trim();
     let length = message.chars().count();
-    if (1..=LONGEST_MESSAGE).contains(&length) && !message.contains(char::is_control) {
+    if (1..=LONGEST_MESSAGE).contains(&length) && !message.contains(steers) {
         return Ok(());
     }
     let refused = format!("the message must be one line of 1 to {LONGEST_MESSAGE} characters");

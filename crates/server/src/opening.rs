@@ -15,7 +15,7 @@ use ward_store::{Log, Store};
 use ward_types::id::{EnvId, InstanceId, Name};
 use ward_types::keeper::PasswordGiven;
 use ward_types::secret::Secret;
-use ward_types::secrets::{SecretLabel, SecretName};
+use ward_types::secrets::{Mask, SecretLabel, SecretName};
 
 use crate::compose::ComposeError;
 use crate::control::lock;
@@ -110,6 +110,20 @@ impl Opener {
     pub(crate) async fn own(&self, env: &EnvId, database: &Name) -> Result<Database, ComposeError> {
         let (own, env, database) = (self.clone(), env.clone(), database.clone());
         aside(move || own.bare(&env, &database)).await
+    }
+
+    /// What must not be read where something is written down.
+    ///
+    /// # Errors
+    /// [`ComposeError`], where one does not open.
+    pub(crate) async fn masks(&self, labels: Vec<SecretLabel>) -> Result<Vec<Mask>, ComposeError> {
+        let vault = self.vault.clone();
+        let open = move |label: SecretLabel| {
+            let value = vault.open(&label)?;
+            let name = label.name.to_string();
+            Ok(Mask { name, value })
+        };
+        aside(move || labels.into_iter().map(open).collect()).await
     }
 
     fn newest(&self, databases: &[(EnvId, Name)]) -> Vec<PasswordGiven> {

@@ -15,10 +15,11 @@ use ward_store::Log;
 use ward_types::event::Event;
 use ward_types::id::{EnvId, InstanceId, Name};
 use ward_types::keeper::{Exit, InstanceFacts, Role};
-use ward_types::release::{Environment, Goal, Release};
+use ward_types::release::{Environment, Goal, Phase, Release, Verdict};
 use ward_types::secret::Secret;
 use ward_types::secrets::{SecretLabel, SecretName, SecretVersion};
 use ward_types::time::{Millis, Timestamp};
+use ward_types::unit::format_duration;
 
 use crate::actor::{Actor, Refusal, RefusalKind, causes};
 use crate::clock::now;
@@ -243,6 +244,44 @@ impl Control {
         may
     }
 
+    /// Until when the password that a database had before its newest works, in a sentence; `None`: it has none.
+    pub(crate) fn lasting(&self, id: &EnvId, name: &SecretName) -> Option<String> {
+        name.database()?;
+        let env = self.known(id)?;
+        if env.secrets.get(name)?.leaving.is_none() {
+            return Some(format!("the old password of {name} works no more"));
+        }
+        let holders = self.holders(&env, name);
+        let list: Vec<String> = holders.iter().map(ToString::to_string).collect();
+        let list = list.join(", ");
+        let previous = |instance: &InstanceId| instance.release() == env.previous;
+        let kept = env.previous.and_then(|id| env.releases.get(&id));
+        let kept = kept.map_or(Millis(0), |release| release.spec.keep_warm);
+        let until = switched(&env).map(|at| at + kept);
+        let works = match until.filter(|_| holders.iter().all(previous)) {
+            _ if holders.is_empty() => {
+                return Some(format!(
+                    "nothing has the old password of {name} any more: it is withdrawn in a moment"
+                ));
+            }
+            Some(until) if until > now() => format!(
+                "until {until}: so long {list} may still use it (`stack.keep_warm`), and until they have stopped"
+            ),
+            Some(_) => format!("until {list} have stopped, which they do now"),
+            None => {
+                let serves = env.current_release();
+                let kept = serves.map_or(Millis(0), |release| release.spec.keep_warm);
+                let kept = format_duration(kept);
+                format!(
+                    "for as long as {list} may use it: until another release serves, and {kept} longer (`stack.keep_warm`)"
+                )
+            }
+        };
+        Some(format!(
+            "the old password of {name} works {works}; `ward events` says when it is withdrawn"
+        ))
+    }
+
     /// Withdraws passwords that nothing uses any more, for as long as the server runs.
     pub(crate) fn keep_withdrawing(&self) {
         let control = self.clone();
@@ -295,6 +334,22 @@ impl Control {
         let appended = self.append(&Actor::ward(), "", vec![event]).await;
         appended.map(drop).map_err(|refusal| refusal.message)
     }
+}
+
+/// When what serves took over.
+fn switched(env: &Environment) -> Option<Timestamp> {
+    let ends = env
+        .deployments
+        .values()
+        .filter_map(|deployment| match deployment.phase {
+            Phase::Finished {
+                verdict: Verdict::Succeeded,
+                at,
+                ..
+            } if Some(deployment.to) == env.current => Some(at),
+            _ => None,
+        });
+    ends.max()
 }
 
 /// Whether an instance has the password from before the newest, or may have it: one that an older Ward started tells

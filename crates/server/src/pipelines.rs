@@ -27,7 +27,7 @@ use crate::actor::{Actor, Refusal, RefusalKind, causes};
 use crate::clock::now;
 use crate::control::{Control, Desk};
 use crate::deploy::{Steps, Stop};
-use crate::policing::{self, Forced};
+use crate::policing;
 use crate::recording::{Offer, Terms};
 
 impl Control {
@@ -252,7 +252,8 @@ impl Control {
             who: run.author.clone(),
         };
         let wanted = (&offer.spec, offer.built());
-        self.permitted(&author, wanted, None, Forced::No)?;
+        let forced = self.told_anew(&offer.spec.id, offer.provenance.as_deref());
+        self.permitted(&author, wanted, None, forced)?;
         self.recorded(desk, &author, terms, offer).await?;
         self.live(&offer.spec.id);
         Ok(())

@@ -26,7 +26,7 @@ use crate::control::{Control, Duty};
 use crate::deploy::{Steps, Stop, ended_builds, say, warned_of};
 use crate::making::Once;
 use crate::plans::{Basis, Document, Plans};
-use crate::policing::{self, Forced};
+use crate::policing;
 use crate::recording::{self, Offer, Settled, Terms, is_over, provenance_of};
 
 /// How many ends of instances a plan names.
@@ -289,7 +289,7 @@ impl Control {
             actor,
             (spec, policing::built(&plan.release)),
             None,
-            Forced::No,
+            self.told_anew(&id, plan.release.build.provenance.as_deref()),
         )?;
         let terms = Terms {
             why: &request.why,

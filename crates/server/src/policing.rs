@@ -41,9 +41,6 @@ pub(crate) const FILE: &str = "policy.toml";
 /// Nobody answers for longer than this.
 const LONGEST_WAIVER: Millis = Millis::secs(366 * 24 * 3600);
 
-/// The most letters of a reason.
-const LONGEST_REASON: usize = 500;
-
 impl Control {
     /// The installation's policy, as it stands now.
     pub(crate) fn installation(&self) -> Result<Installation, Refusal> {
@@ -270,6 +267,8 @@ impl Control {
             let declared = env.outlasting(&serves.spec.policy)?;
             Some(outlasting(serves, declared))
         });
+        let release = serves.filter(|_| of == RulesOf::Release);
+        let release = release.map(|release| release.id);
         let installation = self.installation()?;
         let installation = installation.of(&id.env());
         let rule = |rule: Rule| {
@@ -308,6 +307,7 @@ impl Control {
             rules: Rule::ALL.map(rule).into(),
             waivers: waivers.collect(),
             of,
+            release,
             outlasting,
         })
     }
@@ -401,6 +401,15 @@ pub(crate) enum Forced {
     Yes,
 }
 
+impl Forced {
+    pub(crate) fn or(self, other: Self) -> Self {
+        match self {
+            Forced::Yes => self,
+            Forced::No => other,
+        }
+    }
+}
+
 /// That the rules of a newer build hold on, in a sentence without a full stop.
 pub(crate) fn outlasting(serves: &Release, declared: &Declared) -> String {
     let (id, version) = (serves.id, &declared.version);
@@ -440,9 +449,7 @@ pub(crate) fn all(violations: &[Violation]) -> String {
 /// By what somebody answers for breaking rules, each once.
 fn waivers(id: &EnvId, rules: impl Iterator<Item = Rule>) -> Vec<String> {
     let rules: BTreeSet<Rule> = rules.collect();
-    let waiver = |rule: Rule| {
-        format!("`ward policy waive {rule} --env {id} --until DATE --why TEXT` answers for it")
-    };
+    let waiver = |rule: Rule| format!("{} answers for it", rule.waiver(Some(id)));
     rules.into_iter().map(waiver).collect()
 }
 
@@ -476,11 +483,8 @@ fn keeps<'a>(specs: impl Iterator<Item = &'a EnvSpec>) -> impl Iterator<Item = R
 
 fn answerable(until: Timestamp, why: &str) -> Result<(), Refusal> {
     let refused = |message: String| Err(Refusal::new(RefusalKind::Invalid, message));
-    let length = why.trim().chars().count();
-    if !(1..=LONGEST_REASON).contains(&length) || why.chars().any(char::is_control) {
-        return refused(format!(
-            "a waiver needs a reason of 1 to {LONGEST_REASON} letters in one line (--why)"
-        ));
+    if why.trim().is_empty() {
+        return refused("a waiver needs a reason (--why)".to_owned());
     }
     if until <= now() {
         return refused(format!("{until} is over; a waiver ends in the future"));

@@ -20,7 +20,6 @@ use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::control::Control;
 use crate::deploy::{Steps, Stop, say, stack_of, warned_of};
 use crate::images::Images;
-use crate::policing::Forced;
 use crate::recording::{Offer, Settled, Terms};
 
 impl Control {
@@ -59,7 +58,8 @@ impl Control {
             return Err(Refusal::new(RefusalKind::Conflict, message).into());
         }
         let wanted = (&offer.spec, offer.built());
-        let warned = self.permitted(actor, wanted, None, Forced::No)?;
+        let forced = self.told_anew(&offer.spec.id, offer.provenance.as_deref());
+        let warned = self.permitted(actor, wanted, None, forced)?;
         let terms = Terms {
             why: &request.why,
             unchanged: Unchanged::Keep,

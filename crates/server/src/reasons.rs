@@ -9,15 +9,19 @@ use ward_types::id::EnvId;
 use ward_types::policy::{Level, Policy, Rule};
 use ward_types::release::Environment;
 use ward_types::spec::EnvSpec;
+use ward_types::text::steers;
 
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::clock::now;
 use crate::control::Control;
 
+/// The most letters of a reason.
+const LONGEST: usize = 500;
+
 impl Control {
     /// Whether a deploy of this says why, where that is asked for: before anything is built.
     pub(crate) fn reasoned(&self, actor: &Actor, why: &str, spec: &EnvSpec) -> Result<(), Refusal> {
-        match is_said(actor, why) {
+        match is_said(actor, why)? {
             true => Ok(()),
             false => self.asks_for_reason(&spec.id, Some(&spec.policy)),
         }
@@ -30,20 +34,20 @@ impl Control {
         why: &str,
         mut stages: impl Iterator<Item = EnvId>,
     ) -> Result<(), Refusal> {
-        match is_said(actor, why) {
+        match is_said(actor, why)? {
             true => Ok(()),
             false => stages.try_for_each(|env| self.asks_for_reason(&env, None)),
         }
     }
 
-    /// Whether events that are to be recorded say why, where that is asked for.
+    /// Whether events that are to be recorded say why, where that is asked for; and what they say fits in a line.
     pub(crate) fn all_reasoned(
         &self,
         actor: &Actor,
         why: &str,
         events: &[Event],
     ) -> Result<(), Refusal> {
-        if is_said(actor, why) {
+        if is_said(actor, why)? {
             return Ok(());
         }
         for event in events.iter().filter(|event| is_change(event)) {
@@ -97,35 +101,80 @@ impl Control {
     }
 }
 
-fn is_said(actor: &Actor, why: &str) -> bool {
-    *actor == Actor::ward() || !why.trim().is_empty()
+/// Whether a reason is given. In the log and on the screens it is one line, and must not look like more.
+fn is_said(actor: &Actor, why: &str) -> Result<bool, Refusal> {
+    if why.contains(steers) || why.chars().count() > LONGEST {
+        let message = format!(
+            "a reason (--why) is one line of at most {LONGEST} letters, without control characters; nothing was changed"
+        );
+        let hint = "say the number of the ticket or the change, and put the text there";
+        return Err(Refusal::new(RefusalKind::Invalid, message).hint(hint));
+    }
+    Ok(*actor == Actor::ward() || !why.trim().is_empty())
 }
 
 /// What somebody has to answer for later: what changes how an environment is, what runs in it or what it holds.
 fn is_change(event: &Event) -> bool {
-    matches!(
-        event,
+    match event {
         Event::EnvironmentExtended { .. }
-            | Event::EnvironmentSlept { .. }
-            | Event::EnvironmentEnding { .. }
-            | Event::ReleaseRecorded { .. }
-            | Event::DeploymentQueued { .. }
-            | Event::DeploymentPaused { .. }
-            | Event::DeploymentResumed { .. }
-            | Event::DeploymentPromoted { .. }
-            | Event::DeploymentCancelled { .. }
-            | Event::MaintenanceBegan { .. }
-            | Event::MaintenanceEnded { .. }
-            | Event::PolicyEnforced { .. }
-            | Event::ConfigChanged { .. }
-            | Event::SecretChanged { .. }
-            | Event::SecretUnset { .. }
-            | Event::GoalChanged { .. }
-            | Event::RunQueued { .. }
-            | Event::RunStopped { .. }
-            | Event::VolumeRestored { .. }
-            | Event::VolumeDeleted { .. }
-            | Event::PipelineBegan { .. }
-            | Event::PipelineVoted { .. }
-    )
+        | Event::EnvironmentSlept { .. }
+        | Event::EnvironmentEnding { .. }
+        | Event::ReleaseRecorded { .. }
+        | Event::DeploymentQueued { .. }
+        | Event::DeploymentPaused { .. }
+        | Event::DeploymentResumed { .. }
+        | Event::DeploymentPromoted { .. }
+        | Event::DeploymentCancelled { .. }
+        | Event::MaintenanceBegan { .. }
+        | Event::MaintenanceEnded { .. }
+        | Event::PolicyEnforced { .. }
+        | Event::ConfigChanged { .. }
+        | Event::SecretChanged { .. }
+        | Event::SecretUnset { .. }
+        | Event::GoalChanged { .. }
+        | Event::RunQueued { .. }
+        | Event::RunStopped { .. }
+        | Event::VolumeRestored { .. }
+        | Event::VolumeDeleted { .. }
+        | Event::PipelineBegan { .. }
+        | Event::PipelineVoted { .. } => true,
+        // Environments that begin, what is answered for by itself, what is looked at, and what Ward and builds say.
+        Event::EnvironmentCreated { .. }
+        | Event::ExpiryNear { .. }
+        | Event::EnvironmentWoken { .. }
+        | Event::EnvironmentDeleted { .. }
+        | Event::ReleaseRetired { .. }
+        | Event::DeploymentMoved { .. }
+        | Event::DeploymentServed { .. }
+        | Event::SchemaChanging { .. }
+        | Event::ServiceExchanged { .. }
+        | Event::PolicyWaived { .. }
+        | Event::PasswordWithdrawn { .. }
+        | Event::SecretsRekeyed { .. }
+        | Event::DataFilled { .. }
+        | Event::VolumeSnapshotted { .. }
+        | Event::BackupBegan { .. }
+        | Event::BackupTaken { .. }
+        | Event::BackupRestored { .. }
+        | Event::BackupFailed { .. }
+        | Event::DataPurged { .. }
+        | Event::RunTried { .. }
+        | Event::RunLeftOut { .. }
+        | Event::InstanceEnded { .. }
+        | Event::InstanceGivenUp { .. }
+        | Event::BuildEnded { .. }
+        | Event::BuildMade { .. }
+        | Event::BuildDropped { .. }
+        | Event::SourceAdded { .. }
+        | Event::SourceTokenSet { .. }
+        | Event::SourceRemoved { .. }
+        | Event::CommitSeen { .. }
+        | Event::CommitMoved { .. }
+        | Event::PipelineReached { .. }
+        | Event::PipelineMoved { .. }
+        | Event::CommandExecuted { .. }
+        | Event::ServerStarted { .. }
+        | Event::GatewayStarted { .. }
+        | Event::LogFoundAltered { .. } => false,
+    }
 }

@@ -28,6 +28,7 @@ use crate::clock::now;
 use crate::configuration::known_or_created;
 use crate::control::{Control, Desk};
 use crate::environments::over as over_already;
+use crate::policing::Forced;
 use crate::schedule;
 use crate::secrets::{applied, missing_secrets};
 
@@ -136,10 +137,14 @@ struct Wanted<'a> {
     spec: &'a EnvSpec,
     images: &'a BTreeMap<Name, Digest>,
     secrets: &'a BTreeMap<SecretName, u64>,
+    provenance: Option<&'a Provenance>,
 }
 
 impl Wanted<'_> {
     fn is(&self, release: &Release) -> bool {
+        if settles(self.provenance, release) {
+            return false;
+        }
         let same = release.spec == *self.spec && release.secrets == *self.secrets;
         same && release.build.images == *self.images && release.declared() == *self.declared
     }
@@ -156,6 +161,16 @@ impl Control {
         schedule::known(spec)?;
         self.possible(spec, origin)?;
         self.secrets_there(spec).await
+    }
+
+    /// Whether a deploy makes a release of what serves already, beside where that is asked for: to tell its commit.
+    pub(crate) fn told_anew(&self, env: &EnvId, provenance: Option<&Provenance>) -> Forced {
+        let known = self.known(env);
+        let serves = known.as_ref().and_then(Environment::current_release);
+        match serves.is_some_and(|release| settles(provenance, release)) {
+            true => Forced::Yes,
+            false => Forced::No,
+        }
     }
 
     /// Writes what a deploy of an offer comes to.
@@ -190,6 +205,7 @@ impl Control {
                 spec: &laid_over,
                 images: &offer.images,
                 secrets: &secrets,
+                provenance: offer.provenance.as_deref(),
             };
             let nothing_new = |settled: Settled| {
                 let reached = settled.reached(&env, terms.stage_of);
@@ -337,6 +353,12 @@ fn course(env: &Environment, terms: Terms<'_>, wanted: &Wanted<'_>) -> Course {
         (Goal::Up, true, Some(_)) => Course::To(id, Reason::Rollback),
         (_, false, _) => Course::To(id, Reason::Deploy),
     }
+}
+
+/// Whether a release of the same would tell the commit that holds all of it, which this one cannot.
+fn settles(provenance: Option<&Provenance>, release: &Release) -> bool {
+    let before = release.build.provenance.as_deref();
+    provenance.is_some_and(|provenance| provenance.settles(before))
 }
 
 fn wakes(env: &Environment) -> Vec<Event> {

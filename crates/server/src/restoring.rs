@@ -78,6 +78,19 @@ impl Control {
         self.volumes(Some(&env)).await
     }
 
+    /// Whether a snapshot could be put in its volume's place now: what else is asked about it is asked behind that.
+    ///
+    /// # Errors
+    /// When there is no such snapshot, or the environment is not down.
+    pub fn may_restore_volume(&self, request: &RestoreRequest) -> Result<VolumesView, Refusal> {
+        let env = self.alive(request.env.as_ref())?;
+        self.restorable(&self.store().state(), &env, request.snapshot)?;
+        Ok(VolumesView {
+            env,
+            volumes: Vec::new(),
+        })
+    }
+
     async fn restore(&self, restore: &Restore) -> Result<(), Refusal> {
         let (env, volume) = (&restore.env, &restore.volume);
         let _alone = self.alone_with(env, volume).await?;

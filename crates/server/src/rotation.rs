@@ -46,7 +46,11 @@ impl Control {
         let last = match self.rotated(&actor, &request, &steps).await {
             Ok((env, changed)) => {
                 let until = request.until;
-                self.changed_through(&env, changed, until, &steps).await
+                let last = self.changed_through(&env, changed, until, &steps).await;
+                if let Some(lasts) = self.lasting(&env, &request.name) {
+                    say(&steps, lasts).await;
+                }
+                last
             }
             Err(refusal) => Stop::Refused(refusal).word(),
         };

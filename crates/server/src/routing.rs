@@ -24,6 +24,7 @@ use crate::addresses::{self, Addresses};
 use crate::clock::now;
 use crate::control::lock;
 use crate::elders::{self, Elders};
+use crate::hosts;
 use crate::work::{LOOK, Silence, Threads, Verdict, patiently};
 
 /// Why the gateway's sockets could not be had.
@@ -401,6 +402,26 @@ impl Routing {
         let others = tables.in_force.pools.iter();
         let others = others.filter(|pool| pool.env != *env).cloned();
         let pools: Vec<Pool> = others.chain(pools).collect();
+        self.put_in_force(&mut tables, pools).await
+    }
+
+    /// Lets hosts say no more that their environment is down, where it is purged by now.
+    pub(crate) async fn forget(&self) -> Result<(), RoutingError> {
+        let mut tables = self.0.tables.lock().await;
+        let pools = tables.in_force.pools.clone();
+        let known = &tables.in_force.down;
+        match *known == hosts::down(&self.0.store.state(), &pools) {
+            true => Ok(()),
+            false => self.put_in_force(&mut tables, pools).await,
+        }
+    }
+
+    async fn put_in_force(
+        &self,
+        tables: &mut Tables,
+        pools: Vec<Pool>,
+    ) -> Result<(), RoutingError> {
+        let down = hosts::down(&self.0.store.state(), &pools);
         let number = self
             .0
             .store
@@ -412,8 +433,9 @@ impl Routing {
             term: self.0.lease.term(),
             generation,
             pools,
+            down,
         };
-        let sent = self.send(&mut tables, table).await;
+        let sent = self.send(tables, table).await;
         let applied = sent.map_err(RoutingError::Apply)?;
         let table = tables.in_force.clone();
         self.0.seen.send_modify(|seen| {

@@ -22,6 +22,7 @@ use ward_seal::{KeySource, Vault};
 use ward_store::{Entry, Lease, Lock, Log, Store};
 use ward_types::event::Event;
 use ward_types::id::Name;
+use ward_types::text::shown;
 use ward_volume::Volumes;
 
 pub use self::reading::{Reading, ReadingOptions};
@@ -384,7 +385,7 @@ fn starting(store: &Store, lease: &Lease, upgrade: Option<Upgrade>) -> Vec<Entry
         upgraded,
         term: lease.term(),
     };
-    let started = entry(by, why, started);
+    let started = entry(by, shown(&why), started);
     std::iter::once(started).chain(altered(store)).collect()
 }
 

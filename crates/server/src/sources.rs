@@ -9,6 +9,7 @@ mod declared;
 mod following;
 mod hooks;
 mod place;
+mod pushers;
 mod standing;
 mod tending;
 mod tokens;

@@ -318,10 +318,9 @@ fn components(
         wanted.extend(spec.databases.keys().map(|name| (name, ("database", 1))));
     }
     for seen in live.observed.instances.values() {
-        let kind = if seen.facts.role == Role::Database {
-            "database"
-        } else {
-            "service"
+        let kind = match seen.facts.role {
+            Role::Database | Role::Drill(_) => "database",
+            _ => "service",
         };
         wanted.entry(&seen.facts.component).or_insert((kind, 0));
     }
@@ -372,6 +371,10 @@ fn instances(
         keeper_pid: seen.status.keeper_pid,
         last_failure: seen.status.last_failure.clone(),
         missing: seen.status.missing.clone(),
+        drill: match seen.facts.role {
+            Role::Drill(backup) => Some(backup),
+            _ => None,
+        },
         drift: known.get(&seen.facts.id).and_then(|seen| drift(seen, now)),
     };
     let mut views: Vec<InstanceView> = own.map(view).collect();

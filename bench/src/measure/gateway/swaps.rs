@@ -121,6 +121,7 @@ fn fleet(real: Pool) -> Table {
         term: Term(1),
         generation: Generation(1),
         pools,
+        down: Vec::new(),
     }
 }
 

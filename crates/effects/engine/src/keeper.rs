@@ -18,6 +18,8 @@ mod peers;
 mod poll;
 mod record;
 
+pub use self::mask::masked;
+
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;

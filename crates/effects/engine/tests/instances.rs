@@ -15,7 +15,8 @@ use real::until;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use ward_engine::Error;
 use ward_engine::client::KeeperClient;
-use ward_types::keeper::{Access, Exit, InstanceState, MountSpec};
+use ward_sandbox::keeper_socket;
+use ward_types::keeper::{Access, Exit, InstanceState, MountSpec, Reply, Request};
 use ward_types::secret::Secret;
 use ward_types::time::{Millis, Timestamp};
 use world::World;
@@ -276,6 +277,61 @@ async fn a_connection_that_there_was_no_room_for_is_made_as_soon_as_there_is() {
     // The kernel tries again after a second.
     let took = began.elapsed();
     assert!(took < Duration::from_millis(900), "{took:?}");
+}
+
+#[tokio::test]
+async fn who_asks_a_keeper_for_much_at_once_has_nobody_else_wait_for_all_of_it() {
+    use std::os::fd::{AsFd as _, OwnedFd};
+    let world = World::new().await;
+    let answers = r#"my $line = <$peer>; chomp $line; print $peer scalar reverse($line), "\n";"#;
+    let counts = SERVER.replace(answers, r#"print $peer ++$count, "\n";"#);
+    let spec = world.server(&counts);
+    let facts = spec.facts.clone();
+    world.engine.start(spec).await.unwrap();
+    until("it listens", || {
+        !world.engine.output_tail(&facts, 1).is_empty()
+    })
+    .await;
+    let dir = world.engine.instance_dir(&world.env, &facts.id);
+    let keeper = world.engine.observe(&world.env)[&facts.id]
+        .status
+        .keeper_pid;
+    // All have asked before it looks.
+    real::signal(keeper, rustix::process::Signal::STOP);
+    until("it is stopped", || {
+        let stat = fs::read_to_string(format!("/proc/{keeper}/stat")).unwrap();
+        stat.contains(") T ")
+    })
+    .await;
+    let line = || keeper_socket::connect_nonblocking(&dir).unwrap();
+    let ask = |line: &OwnedFd| {
+        let question = Request::Connect { port: 8080 };
+        keeper_socket::send(line.as_fd(), &question, &[]).unwrap();
+    };
+    let (crowd, other) = (line(), line());
+    for _ in 0..10 {
+        ask(&crowd);
+    }
+    ask(&other);
+    real::signal(keeper, rustix::process::Signal::CONT);
+    // Which connection it is of all that the application takes.
+    let number = async |line: &OwnedFd| {
+        let mut connected = None;
+        until("it is answered", || {
+            let answer = keeper_socket::recv::<Reply>(line.as_fd());
+            connected = answer.ok().flatten();
+            connected.is_some()
+        })
+        .await;
+        let stream = connected.unwrap().1.pop().expect("a connection");
+        let stream = std::net::TcpStream::from(stream);
+        let mut stream = tokio::net::TcpStream::from_std(stream).unwrap();
+        let mut number = String::new();
+        stream.read_to_string(&mut number).await.unwrap();
+        number.trim().parse::<u32>().unwrap()
+    };
+    let (first, other) = (number(&crowd).await, number(&other).await);
+    assert!(other <= first + 1, "{other}, and the crowd's was {first}");
 }
 
 #[tokio::test]

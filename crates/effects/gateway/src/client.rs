@@ -29,11 +29,20 @@ pub(crate) trait Socket {
     fn is_http2(&self) -> bool {
         false
     }
+
+    /// The socket, where bytes go to it as they are.
+    fn plain(&self) -> Option<&TcpStream> {
+        None
+    }
 }
 
 impl Socket for TcpStream {
     fn socket(&self) -> BorrowedFd<'_> {
         self.as_fd()
+    }
+
+    fn plain(&self) -> Option<&TcpStream> {
+        Some(self)
     }
 }
 

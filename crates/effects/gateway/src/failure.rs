@@ -147,6 +147,13 @@ impl Failure {
         Retry::Unsaid,
         "It is not served here. Check the name in the address.",
     );
+    /// The host's environment was taken down.
+    pub(crate) const DOWN: Self = Self::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Fault::Ward,
+        Retry::After(60),
+        "The application is down: whoever runs it has stopped it. Try again later.",
+    );
     /// No route of the host takes such requests.
     pub(crate) const UNKNOWN_PATH: Self = Self::new(
         StatusCode::NOT_FOUND,

@@ -22,6 +22,7 @@ mod exchange;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod line;
+mod pipe;
 mod spare;
 mod timer;
 mod way;
@@ -29,6 +30,7 @@ mod way;
 use bytes::Bytes;
 
 pub(crate) use line::{Line, origin};
+pub(crate) use pipe::Pipe;
 pub(crate) use spare::{Dates, Spare};
 pub(crate) use way::{Own, Way};
 

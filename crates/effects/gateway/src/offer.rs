@@ -28,6 +28,8 @@ pub(crate) struct Offer {
     pub(crate) entries: Vec<Arc<Entry>>,
     /// Those of them that have changed.
     pub(crate) changed: Vec<Arc<Entry>>,
+    /// The hosts of environments that are down, in order.
+    pub(crate) down: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -37,6 +39,8 @@ struct Written<'a> {
     generation: Generation,
     #[serde(borrow)]
     pools: Vec<&'a RawValue>,
+    #[serde(default)]
+    down: Vec<String>,
 }
 
 impl Offer {
@@ -50,6 +54,7 @@ impl Offer {
             },
             entries: Vec::with_capacity(written.pools.len()),
             changed: Vec::new(),
+            down: sorted(written.down),
         };
         let mut before = Before::new(before);
         for pool in written.pools {
@@ -96,12 +101,18 @@ impl Entry {
     }
 }
 
+fn sorted(mut hosts: Vec<String>) -> Vec<String> {
+    hosts.sort();
+    hosts
+}
+
 /// The table of these pools.
-pub(crate) fn table(version: Version, entries: &[Arc<Entry>]) -> Table {
+pub(crate) fn table(version: Version, entries: &[Arc<Entry>], down: &[String]) -> Table {
     Table {
         term: version.term,
         generation: version.generation,
         pools: entries.iter().map(|entry| entry.pool.clone()).collect(),
+        down: down.to_vec(),
     }
 }
 
@@ -166,7 +177,7 @@ mod tests {
             let written = text(2, &second);
             let offer = Offer::read(&written, &before.entries).unwrap();
             let whole: Table = serde_json::from_slice(&written).unwrap();
-            prop_assert_eq!(table(offer.version, &offer.entries), whole);
+            prop_assert_eq!(table(offer.version, &offer.entries, &offer.down), whole);
             let kept = |entry: &Arc<Entry>| before.entries.iter().any(|other| Arc::ptr_eq(entry, other));
             let new = second.iter().filter(|pool| !first.contains(*pool)).count();
             prop_assert_eq!(offer.changed.len(), new);

@@ -92,6 +92,8 @@ pub(crate) struct Routes {
     entries: Vec<Arc<Entry>>,
     /// What clients of the outside find.
     pub(crate) sites: Sites,
+    /// The hosts of environments that are down, in order.
+    down: Vec<String>,
     services: HashMap<(EnvId, Name), Arc<Pool>>,
 }
 
@@ -99,6 +101,16 @@ impl Routes {
     /// All services.
     pub(crate) fn services(&self) -> impl Iterator<Item = (&(EnvId, Name), &Arc<Pool>)> {
         self.services.iter()
+    }
+
+    /// Whether a host, given as it is looked up, is one of an environment that is down.
+    pub(crate) fn is_down(&self, host: &str) -> bool {
+        let is_down = |host: &str| self.down.binary_search_by(|down| down.as_str().cmp(host));
+        let wildcard = || {
+            let (label, above) = host.split_once('.')?;
+            (!label.is_empty() && is_down(&format!("*.{above}")).is_ok()).then_some(())
+        };
+        is_down(host).is_ok() || wildcard().is_some()
     }
 
     /// The pool of a service.
@@ -194,7 +206,9 @@ impl Routing {
             });
         }
         if offered.generation == in_force.generation {
-            let same = offered == in_force && is_same_list(&offer.entries, &current.entries);
+            let same = offered == in_force
+                && offer.down == current.down
+                && is_same_list(&offer.entries, &current.entries);
             return match same {
                 true => Ok(false),
                 false => Err(TableError::SameGeneration(offered.generation)),
@@ -267,6 +281,7 @@ impl Routing {
         routes.sites.sort();
         routes.table = offer.version;
         routes.entries = offer.entries;
+        routes.down = offer.down;
         routes
     }
 
@@ -364,7 +379,7 @@ impl Routing {
     /// What the gateway sees.
     pub(crate) fn observe(&self) -> GatewayObserved {
         let current = self.current();
-        let table = offer::table(current.table, &current.entries);
+        let table = offer::table(current.table, &current.entries, &current.down);
         GatewayObserved {
             table,
             ..self.observe_without_pools()
@@ -382,7 +397,7 @@ impl Routing {
         forget(&mut known);
         let mut observed = GatewayObserved {
             pid: std::process::id(),
-            table: offer::table(self.current().table, &[]),
+            table: offer::table(self.current().table, &[], &[]),
             holds: true,
             ..GatewayObserved::default()
         };

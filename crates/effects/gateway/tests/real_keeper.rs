@@ -196,6 +196,7 @@ impl World {
         Table {
             term: Term(1),
             generation: Generation(generation),
+            down: Vec::new(),
             pools: vec![Pool {
                 env: self.env.clone(),
                 service: Name::parse("web").unwrap(),

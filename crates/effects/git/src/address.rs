@@ -111,7 +111,16 @@ pub(crate) fn without_secret(text: &str) -> Option<String> {
 /// # Errors
 /// When no branch can have it.
 pub fn branch(text: &str) -> Result<String> {
-    match names_reference(text) && !text.contains('*') {
+    if text.contains('*') {
+        return Err(Error::invalid(
+            format!(
+                "`{}` is a pattern, and a source follows one branch",
+                text.escape_debug()
+            ),
+            "name a branch such as main or release/1.2, and add a source for each",
+        ));
+    }
+    match names_reference(text) {
         true => Ok(text.to_owned()),
         false => Err(Error::invalid(
             format!("`{}` is no name of a branch", text.escape_debug()),

@@ -8,6 +8,7 @@ mod address;
 mod credentials;
 mod error;
 mod folder;
+mod notes;
 mod process;
 mod repository;
 
@@ -15,5 +16,6 @@ pub use address::{Address, branch, folder, tags};
 pub use credentials::Credentials;
 pub use error::{Error, Result};
 pub use folder::{Revision, provenance};
+pub use notes::Note;
 pub use process::{INSTALL, is_installed};
 pub use repository::{Commits, Repository, Tip};

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
+use ward_types::text::steers;
 
 use crate::credentials::Lent;
 use crate::{Error, Result};
@@ -229,7 +230,7 @@ fn said(err: &[u8]) -> String {
         _ if goes_on(&said, next) => format!("{said} {next}"),
         _ => format!("{said}; {next}"),
     });
-    let line = line.replace(|c: char| c.is_control(), " ");
+    let line = line.replace(steers, " ");
     match line.is_empty() {
         true => "it gave no reason".to_owned(),
         false => line.chars().take(SHOWN).collect(),

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ward_types::source::{Commit, CommitId, Follows};
+use ward_types::text::steers;
 use ward_types::time::Timestamp;
 
 use crate::process::{Git, LONG, Objects, QUICK};
@@ -21,6 +22,9 @@ const LOCKS: [&str; 4] = [
     "config.lock",
     "HEAD.lock",
 ];
+
+/// What git says of a reference that a repository has not.
+const NOT_THERE: &str = "couldn't find remote ref";
 
 /// A commit's author and subject are shortened to so many characters.
 const LONGEST: usize = 200;
@@ -143,7 +147,13 @@ impl Repository {
             from.as_str(),
         ]);
         let refspec = format!("+{reference}:{copied}");
-        fetching.args([refspec]).run().await.map(drop)
+        match fetching.args([refspec]).run().await {
+            // A tag may be still to come, as those may that a pattern names.
+            Err(Error::Failed { said, .. }) if is_tag(follows) && said.contains(NOT_THERE) => {
+                Ok(())
+            }
+            fetched => fetched.map(drop),
+        }
     }
 
     /// Removes locks that are older than any run of git here can be: a machine that went down leaves them, and nothing
@@ -392,10 +402,14 @@ pub(crate) async fn described(git: Git, revision: &str) -> Result<Commit> {
     })
 }
 
+fn is_tag(follows: &Follows) -> bool {
+    matches!(follows, Follows::Tags(_))
+}
+
 /// Nothing that a terminal could take for a command, and no more than anybody reads.
 fn clean(text: &str) -> String {
     let text = text.trim().chars().take(LONGEST);
-    text.map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.map(|c| if steers(c) { ' ' } else { c }).collect()
 }
 
 /// What a reference must begin with to be named by a pattern: git matches only whole parts of a name.

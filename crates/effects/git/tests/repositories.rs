@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
-use ward_git::{Address, Commits, Error, Repository, Revision, provenance};
+use ward_git::{Address, Commits, Error, Repository, Revision, Tip, provenance};
 use ward_types::source::{CommitId, Follows, Tree};
 
 /// A repository with a work tree.
@@ -307,4 +308,50 @@ async fn a_fetch_that_is_broken_off_leaves_a_repository_that_can_be_fetched_to()
     copy.fetch(&from, &branch(), None).await.unwrap();
     assert_eq!(copy.commit(&large).await.unwrap().id, large);
     assert_ne!(first, large);
+}
+
+#[tokio::test]
+async fn who_pushes_is_noted_until_that_is_known() {
+    let (_dir, repository) = copy();
+    repository.make().await.unwrap();
+    assert_eq!(repository.notes().unwrap(), [], "nobody has pushed");
+    let tip = |digit: &str, name: &str| Tip {
+        reference: format!("refs/heads/{name}"),
+        commit: CommitId::parse(&digit.repeat(40)).unwrap(),
+    };
+    let (one, two) = (tip("1", "main"), tip("2", "release/1.2"));
+    repository.note(&[]).unwrap();
+    repository.note(std::slice::from_ref(&one)).unwrap();
+    repository.note(&[one.clone(), two.clone()]).unwrap();
+    repository.note(std::slice::from_ref(&two)).unwrap();
+    let notes = repository.notes().unwrap();
+    let mine = fs::metadata(repository.path()).unwrap().uid();
+    assert!(notes.iter().all(|note| note.uid == mine), "{notes:?}");
+    let tips: Vec<&[Tip]> = notes.iter().map(|note| &note.tips[..]).collect();
+    // One process has one note of a commit: the later one.
+    assert_eq!(
+        tips,
+        [
+            std::slice::from_ref(&two),
+            &[one.clone(), two.clone()] as &[Tip]
+        ]
+    );
+    repository.forget_notes(|tip| *tip == one).unwrap();
+    assert_eq!(repository.notes().unwrap(), notes, "the other is not known");
+    // One that is being written says nothing, and is not taken away from who writes it.
+    let folder = repository.path().join("ward-pushes");
+    fs::write(
+        folder.join("x.new"),
+        format!("{} {}", one.commit, one.reference),
+    )
+    .unwrap();
+    repository.forget_notes(|_| true).unwrap();
+    let left = repository.notes().unwrap();
+    assert!(left.len() == 1 && left[0].tips.is_empty(), "{left:?}");
+    // Until it is too old.
+    let day = SystemTime::now() - Duration::from_secs(25 * 3600);
+    let file = fs::File::options().write(true).open(folder.join("x.new"));
+    file.unwrap().set_modified(day).unwrap();
+    repository.forget_notes(|_| false).unwrap();
+    assert_eq!(repository.notes().unwrap(), []);
 }

@@ -131,7 +131,7 @@ async fn hooked(
             Ok(()) => TAKEN,
             Err(_) => REFUSED,
         },
-        Ok(Err(Unread::TooLarge)) => TOO_LARGE,
+        Ok(Err(Unread::TooLarge)) => without(&mut body, TOO_LARGE).await,
         Ok(Err(Unread::Cut)) => CUT,
         Err(_) => LATE,
     }

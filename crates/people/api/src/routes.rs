@@ -109,6 +109,7 @@ pub fn router(control: Control) -> Router {
         .route("/v1/backups", get(backups).post(backup))
         .route("/v1/volumes", get(volumes))
         .route("/v1/volumes/restore", post(restore_volume))
+        .route("/v1/volumes/restorable", post(restorable))
         .route("/v1/volumes/delete", post(delete_volume))
         .route("/v1/down", post(down))
         .route("/v1/shutdown", post(shutdown))
@@ -195,12 +196,22 @@ async fn status(
     Ok(Json(status.await?))
 }
 
+/// What is read from the log, which may be long, where nobody else waits for it.
+async fn reading<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Answer<T> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(read) => Ok(Json(read?)),
+        Err(ended) => Err(Refusal::failed("the log was not read", &ended).into()),
+    }
+}
+
 async fn releases(
     State(control): State<Control>,
     Query(query): Query<OfEnv>,
 ) -> Answer<Vec<ReleaseView>> {
     let env = control.environment(query.env.as_ref())?;
-    Ok(Json(control.releases(&env)?))
+    reading(move || control.releases(&env)).await
 }
 
 #[derive(Deserialize)]
@@ -214,7 +225,7 @@ async fn release(
     Query(query): Query<OneRelease>,
 ) -> Answer<ReleaseDetail> {
     let env = control.environment(query.env.as_ref())?;
-    Ok(Json(control.release(&env, query.release)?))
+    reading(move || control.release(&env, query.release)).await
 }
 
 async fn deploy(
@@ -541,6 +552,13 @@ async fn restore_volume(
     Ok(Json(control.restore_volume(&actor, &request).await?))
 }
 
+async fn restorable(
+    State(control): State<Control>,
+    Json(request): Json<RestoreRequest>,
+) -> Answer<VolumesView> {
+    Ok(Json(control.may_restore_volume(&request)?))
+}
+
 async fn delete_volume(
     State(control): State<Control>,
     Extension(actor): Extension<Actor>,
@@ -662,8 +680,12 @@ async fn events(
         tokio::spawn(async move { control.follow_events(after, &sought, sender).await });
         return Ok(lines(receiver));
     }
-    let records = control.sought_events(after, &sought, query.limit.unwrap_or(100))?;
-    Ok(Json(EventsView { records }).into_response())
+    let limit = query.limit.unwrap_or(100);
+    let events = reading(move || {
+        let records = control.sought_events(after, &sought, limit)?;
+        Ok(EventsView { records })
+    });
+    Ok(events.await?.into_response())
 }
 
 async fn logs(

@@ -24,6 +24,7 @@ pub(crate) use self::deploying::{
     Promote, Steered, Up, Vote,
 };
 pub(crate) use self::environments::{Env, EnvDiff, Extend, Made, Nap};
+use self::looking::CHECK_ENDS;
 pub(crate) use self::looking::{
     Audit, Check, Events, Logs, OneRelease, Releases, Status, Top, Trust,
 };
@@ -162,6 +163,7 @@ pub(crate) enum Command {
     /// Show the local certificate authority, or let this machine trust it
     Trust(Trust),
     /// Check a stack file without doing anything
+    #[command(after_help = CHECK_ENDS)]
     Check(Check),
     /// Stop everything, and keep the data
     Down(Down),

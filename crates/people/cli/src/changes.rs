@@ -108,7 +108,7 @@ pub(crate) fn dropped(
         let more = lines.len().saturating_sub(MOST_DROPPED);
         told.extend(lines.into_iter().take(MOST_DROPPED));
         if more > 0 {
-            told.push(format!("  and {more} lines more; `--output json` has all"));
+            told.push(format!("  and {more} more; `--output json` has all"));
         }
     }
     told.extend(rules.map(str::to_owned));

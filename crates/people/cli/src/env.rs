@@ -6,6 +6,7 @@ use ward_types::id::{EnvId, Name};
 use ward_types::release::Goal;
 use ward_types::view::{EnvironmentView, StatusView};
 
+use crate::args;
 use crate::commands::{Context, Trouble};
 
 /// The environment that `asked` names: `STACK/NAME` as it is; `NAME` of the stack in this folder, or of the
@@ -46,6 +47,32 @@ pub(crate) async fn named(context: &Context, asked: Option<&str>) -> Result<EnvI
         .or_else(|| only(&up, asked))
         .or_else(by_name)
         .ok_or_else(|| unclear(&all, asked))
+}
+
+/// The same for a command about backups, which stay where the data was removed.
+///
+/// # Errors
+/// A sentence that lists what there is.
+pub(crate) async fn with_backups(context: &Context, asked: Option<&str>) -> Result<EnvId, Trouble> {
+    let trouble = match (named(context, asked).await, asked) {
+        (Err(trouble), None) => trouble,
+        (found, _) => return found,
+    };
+    let status: StatusView = context.client.get("/v1/status?purged=true").await?;
+    let purged = status.environments.iter();
+    let purged = purged.filter(|env| env.goal == Goal::Purged && env.life.deleted.is_none());
+    let purged = ids(purged);
+    let here = stack_here().map(|stack| EnvId::new(&stack, &args::dev()));
+    if let Some(id) = among(&purged, here.as_ref(), None) {
+        return Ok(id);
+    }
+    if purged.is_empty() {
+        return Err(trouble);
+    }
+    let list: Vec<&str> = purged.iter().map(EnvId::as_str).collect();
+    let message = "several environments were purged, and may have backups".to_owned();
+    let hint = format!("name one with --env: {}", list.join(", "));
+    Err(Trouble::failure(message, Some(hint)))
 }
 
 /// The same for a command that may be the first about an environment: by its name it can be one that the stack in

@@ -77,6 +77,44 @@ pub(crate) fn phrases(begin: &str, phrases: &[String], width: Option<usize>) -> 
     lines
 }
 
+/// What is said of one thing, two spaces apart, in a terminal of this width: from its second line on it is indented. None
+/// is broken that fits a line; an address that does not is broken behind its slashes.
+pub(crate) fn parts(parts: &[String], width: Option<usize>) -> Vec<String> {
+    let whole = parts.join(BESIDE);
+    let Some(width) = width.filter(|width| columns(&whole) > *width) else {
+        return vec![whole];
+    };
+    let room = width.max(NARROWEST);
+    let mut lines: Vec<String> = Vec::new();
+    for part in parts {
+        match lines.last_mut() {
+            Some(line) if columns(line) + BESIDE.len() + columns(part) <= room => {
+                line.push_str(BESIDE);
+                line.push_str(part);
+            }
+            None if columns(part) <= room => lines.push(part.clone()),
+            _ => lines
+                .extend(pieces(part, room - BESIDE.len()).map(|line| format!("{BESIDE}{line}"))),
+        }
+    }
+    lines
+}
+
+/// Between two parts of a line, and before what is left of one.
+const BESIDE: &str = "  ";
+
+/// A part in lines of at most so many columns, broken behind what ends a word or a segment.
+fn pieces(part: &str, room: usize) -> impl Iterator<Item = String> {
+    let mut lines: Vec<String> = Vec::new();
+    for piece in part.split_inclusive([' ', '/', '?', '&']) {
+        match lines.last_mut() {
+            Some(line) if columns(line) + columns(piece.trim_end()) <= room => line.push_str(piece),
+            _ => lines.push(piece.to_owned()),
+        }
+    }
+    lines.into_iter().map(|line| line.trim_end().to_owned())
+}
+
 /// Between two phrases of a line.
 const APART: &str = "   ";
 
@@ -202,6 +240,40 @@ fn block(head: &[String], row: &[String], width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_are_broken_between_them_and_an_address_behind_its_slashes() {
+        let said = |address: &str| {
+            [
+                "12:00:00Z",
+                "200",
+                &format!("GET {address}"),
+                "3.1 ms",
+                "127.0.0.1",
+            ]
+            .map(str::to_owned)
+        };
+        let short = said("shop.localhost/returns");
+        assert_eq!(parts(&short, None).len(), 1);
+        assert_eq!(
+            parts(&short, Some(40)),
+            [
+                "12:00:00Z  200",
+                "  GET shop.localhost/returns  3.1 ms",
+                "  127.0.0.1"
+            ]
+        );
+        let long = said("shop.localhost/api/reports/2026-11-22?from=1&to=2");
+        assert_eq!(
+            parts(&long, Some(40)),
+            [
+                "12:00:00Z  200",
+                "  GET shop.localhost/api/reports/",
+                "  2026-11-22?from=1&to=2  3.1 ms",
+                "  127.0.0.1",
+            ]
+        );
+    }
     use crate::commands::columns as headed;
 
     fn runs() -> Table {

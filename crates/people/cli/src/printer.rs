@@ -128,6 +128,12 @@ impl Printer {
         }
     }
 
+    /// What is said of one thing, broken between its parts where the terminal is too narrow.
+    pub(crate) fn parts(&self, parts: &[String]) {
+        let lines = layout::parts(parts, self.width());
+        lines.iter().for_each(|line| self.data(line));
+    }
+
     /// Phrases of data, as many in a line as fit.
     pub(crate) fn phrases(&self, begin: &str, phrases: &[String]) {
         let lines = layout::phrases(begin, phrases, self.width());
@@ -186,8 +192,10 @@ impl Printer {
         }
         let style = Style::new().red().bold();
         let _ = writeln!(anstream::stderr(), "{} {message}", "warning:".style(style));
-        let style = Style::new().cyan().bold();
-        let _ = writeln!(anstream::stderr(), "{} {hint}", " hint:".style(style));
+        if !hint.is_empty() {
+            let style = Style::new().cyan().bold();
+            let _ = writeln!(anstream::stderr(), "{} {hint}", " hint:".style(style));
+        }
     }
 
     /// One line of an operation's progress; what it means for the command's end, when it is the last.
@@ -338,7 +346,7 @@ pub(crate) fn ways_out(violations: &[Violation]) -> String {
     let rules: BTreeSet<Rule> = denied.map(|denied| denied.rule).collect();
     let waivers = rules
         .into_iter()
-        .map(|rule| format!("\n`ward policy waive {rule} --until DATE --why TEXT`"));
+        .map(|rule| format!("\n{}", rule.waiver(None)));
     let waivers: String = waivers.collect();
     format!("change it as the report says; or somebody answers for it:{waivers}")
 }

@@ -14,28 +14,10 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use support::backups::{becomes, psql, restored, stack, stand, view};
 use support::{Ran, Ward, eventually, kill9, poll};
 
-/// A service and its database, and more lines.
-fn stack(ward: &Ward, more: &str) {
-    let more = format!("links = [\"db\"]\n[database.db]\nengine = \"postgres\"\n{more}");
-    ward.stack(r#"ANSWER = "one""#, &more);
-}
-
 const DAILY: &str = "backups = { every = \"1d\", keep = 2 }\n";
-
-fn psql(ward: &Ward, env: &str, sql: &str) -> String {
-    let arguments = ["db", "psql", "db", "--env", env, "--", "-qAt"];
-    let mut command = ward.command(&arguments);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(sql.as_bytes()).unwrap();
-    drop(stdin);
-    let ran = Ran::of(&arguments, child.wait_with_output().unwrap());
-    ran.success().trim().to_owned()
-}
 
 /// Holds a table for itself until it is killed.
 fn locked(ward: &Ward) -> Child {
@@ -58,33 +40,6 @@ fn freed(ward: &Ward, mut lock: Child) {
     let end = "select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(300)%' and pid <> pg_backend_pid()";
     psql(ward, "shop/dev", end);
     lock.wait().unwrap();
-}
-
-fn view(ward: &Ward) -> Value {
-    let listed = ["db", "backups", "--env", "shop/dev", "--output", "json"];
-    serde_json::from_str(&ward.ok(&listed)).unwrap()
-}
-
-/// What became of a backup.
-fn stand(ward: &Ward, id: u64) -> String {
-    let view = view(ward);
-    let all = view["backups"].as_array().unwrap();
-    let found = all.iter().find(|one| one["id"] == id);
-    found
-        .map_or("gone", |one| one["stand"]["stand"].as_str().unwrap())
-        .to_owned()
-}
-
-fn becomes(ward: &Ward, id: u64, wanted: &str) {
-    let so = poll(Duration::from_secs(60), || stand(ward, id) == wanted);
-    assert!(so, "b{id} is not {wanted}: {}", view(ward));
-}
-
-fn restored(ward: &Ward) -> Vec<u64> {
-    let view = view(ward);
-    let all = view["backups"].as_array().unwrap().iter();
-    let counting = all.filter(|one| one["stand"]["stand"] == "restored");
-    counting.map(|one| one["id"].as_u64().unwrap()).collect()
 }
 
 fn folder(ward: &Ward) -> PathBuf {
@@ -112,7 +67,11 @@ fn p8_a_backup_counts_when_it_was_restored_and_becomes_a_new_environment() {
     let ward = Ward::new();
     stack(&ward, DAILY);
     ward.up();
-    // The first is due at once.
+    // The first is due at once. What it is restored in is nobody's database, and is not shown as one.
+    let drilled = "drill: b1 is restored in it";
+    eventually("its drill is shown as one", || {
+        ward.ok(&["status"]).contains(drilled)
+    });
     becomes(&ward, 1, "restored");
     psql(
         &ward,
@@ -198,19 +157,36 @@ fn p8_a_backup_counts_when_it_was_restored_and_becomes_a_new_environment() {
     ward.run(&[
         "db", "restore", "--backup", "b1", "--into", "old", "--env", "shop/dev",
     ])
-    .fails(1, &["shop/dev has no backup b1"]);
+    .fails(
+        1,
+        &[
+            "shop/dev has no backup b1",
+            "shop/dev has b4 (of db, 2",
+            "b3 (of db, 2",
+            "`ward db restore --backup b4 --into NAME --env shop/dev`",
+        ],
+    );
     // They outlive the data, and not the environment.
     let down = ward.run(&["down", "--env", "shop/dev", "--purge", "--yes"]);
     let said = down.stderr() + &down.success();
     assert!(
-        said.contains("its backups stay: `ward db restore --env shop/dev` makes")
-            && said.contains("`ward env delete shop/dev` removes them"),
+        said.contains(
+            "its backups stay: `ward db restore --backup b4 --into NAME --env shop/dev` makes",
+        ) && said.contains("`ward env delete shop/dev` removes them"),
         "{said}"
     );
     assert_eq!(files(&ward).len(), 4);
-    ward.ok(&[
-        "db", "restore", "--backup", "b4", "--into", "after", "--env", "shop/dev",
-    ]);
+    // The folder says which is meant, also of one that was purged.
+    ward.run(&["db", "restore", "--backup", "b9", "--into", "after"])
+        .fails(
+            1,
+            &[
+                "shop/dev has no backup b9",
+                "`ward db restore --backup b4 --into NAME --env shop/dev`",
+            ],
+        );
+    assert!(ward.ok(&["db", "backups"]).contains("b4"));
+    ward.ok(&["db", "restore", "--backup", "b4", "--into", "after"]);
     assert_eq!(
         psql(
             &ward,

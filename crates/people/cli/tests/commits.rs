@@ -8,24 +8,16 @@
 
 mod support;
 
-use support::work::Work;
-use support::{Ward, eventually, is_root};
+use support::work::{PIPELINE, Work, gate};
+use support::{Ran, Ward, eventually, is_root, sources};
 
-const PIPELINE: &str = r#"
-[environment.dev]
-[environment.prod]
-service.web.route.host = "prod.localhost"
-[pipeline.delivery]
-stages = ["dev", "prod"]
-[pipeline.delivery.gate.dev]
-approve = { role = "lead", by = "anybody" }
-[role.lead]
-people = ["uid:0", "root"]
-"#;
+/// A pipeline in which root approves.
+fn pipeline() -> String {
+    PIPELINE.to_owned() + &gate("anybody", r#""uid:0", "root""#)
+}
 
-fn add(ward: &Ward, work: &Work, more: &[&str]) -> support::Ran {
-    let add = ["source", "add", "app", work.text(), "--branch", "main"];
-    ward.run(&[&add[..], &["--poll", "1s"], more].concat())
+fn add(ward: &Ward, work: &Work, more: &[&str]) -> Ran {
+    sources::add(ward, work, &[&["--poll", "1s"], more].concat())
 }
 
 /// What is shown of a commit.
@@ -47,7 +39,7 @@ fn comes_to(ward: &Ward, work: &Work, id: &str, says: &str) {
 #[test]
 fn what_the_stack_file_does_not_declare_is_refused_when_a_source_is_added() {
     let (ward, work) = (Ward::new(), Work::new());
-    work.commit("one", PIPELINE);
+    work.commit("one", &pipeline());
     ward.ok(&["up", "--platform"]);
     let refused = add(&ward, &work, &["--pipeline", "nope"]);
     refused.fails(
@@ -93,7 +85,7 @@ fn a_commit_is_shown_as_it_stands_through_its_whole_life() {
     }
     let (ward, work) = (Ward::new(), Work::new());
     ward.ok(&["up", "--platform"]);
-    let first = work.commit("one", PIPELINE);
+    let first = work.commit("one", &pipeline());
     add(&ward, &work, &["--pipeline", "delivery"]).success();
     comes_to(
         &ward,
@@ -101,7 +93,7 @@ fn a_commit_is_shown_as_it_stands_through_its_whole_life() {
         &first,
         "is built as 1.0.1; in p1: shop/dev waits for the word of a lead",
     );
-    let second = work.commit("two", PIPELINE);
+    let second = work.commit("two", &pipeline());
     comes_to(
         &ward,
         &work,
@@ -132,7 +124,7 @@ fn a_commit_is_shown_as_it_stands_through_its_whole_life() {
 
     // By a source that leads to an environment.
     add(&ward, &work, &["--env", "dev"]).success();
-    let third = work.commit("three", PIPELINE);
+    let third = work.commit("three", &pipeline());
     comes_to(&ward, &work, &third, "; serves in shop/dev as r3");
     ward.ok(&["rollback", "--env", "dev"]);
     comes_to(
@@ -143,7 +135,7 @@ fn a_commit_is_shown_as_it_stands_through_its_whole_life() {
     );
     ward.ok(&["down", "--env", "dev"]);
     comes_to(&ward, &work, &third, "; is r3 of shop/dev, which is down");
-    let more = format!("[service.web.env]\nMODE = \"exit\"\n{PIPELINE}");
+    let more = format!("[service.web.env]\nMODE = \"exit\"\n{}", pipeline());
     let text = support::work::stack("four", &more).replace("env = { ANSWER = \"four\" }", "");
     work.write("ward.toml", &text);
     work.git(&["commit", "-qam", "Broken"]);
@@ -151,6 +143,53 @@ fn a_commit_is_shown_as_it_stands_through_its_whole_life() {
     eventually("it failed", || {
         line(&ward, &work, &fourth).contains(" to r4 of shop/dev ")
     });
+}
+
+/// Whether the newest release of an environment is of changes that no commit holds, and which it is.
+fn newest(ward: &Ward, env: &str) -> (String, String) {
+    let releases = ward.ok(&["releases", "--env", env, "--output", "json"]);
+    let releases: serde_json::Value = serde_json::from_str(&releases).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let provenance = &releases[0]["provenance"];
+    (text(&provenance["tree"]), text(&provenance["id"]))
+}
+
+#[test]
+fn a_commit_takes_the_place_of_the_changes_that_it_holds() {
+    let (ward, work) = (Ward::new(), Work::new());
+    let first = work.commit("one", "");
+    let deploy = ["deploy", work.text()];
+    // Changes that are tried before they are committed: of what they are nobody can look up.
+    work.write("ward.toml", &support::work::stack("two", ""));
+    ward.ok(&deploy);
+    assert_eq!(newest(&ward, "shop/dev"), ("changed".to_owned(), first));
+    let again = ward.run(&deploy);
+    assert!(again.stderr().contains("nothing changed"), "{again:?}");
+    let plan = ["plan", work.text()];
+    assert_eq!(ward.run(&plan).code(), 0);
+    // The commit that holds them is another release of the same images, without being forced.
+    let second = work.commit("two", "");
+    let planned = ward.run(&plan);
+    assert_eq!(planned.code(), 2, "{planned:?}");
+    let shown = planned.stdout() + &planned.stderr();
+    let change = "with changes that no commit holds → ";
+    assert!(
+        shown.contains("commit") && shown.contains(change),
+        "{shown}"
+    );
+    ward.ok(&deploy);
+    let committed = ("as_committed".to_owned(), second);
+    assert_eq!(newest(&ward, "shop/dev"), committed);
+    assert!(ward.ok(&["status"]).contains("r2 (1.0.2 of "));
+    // From there on there is nothing to do, whatever lies in the folder beside what is built.
+    assert_eq!(ward.run(&plan).code(), 0);
+    work.write("notes.txt", "nothing that is built");
+    let again = ward.run(&deploy);
+    assert!(again.stderr().contains("nothing changed"), "{again:?}");
+    assert_eq!(newest(&ward, "shop/dev"), committed);
+    ward.ok(&["rollback"]);
+    ward.ok(&["rollforward"]);
+    ward.ok(&["audit", "verify"]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 use support::load::{Load, get};
 use support::schema::Schema;
-use support::{APP, Ward, eventually, go_on, kill9, pause, piped, poll};
+use support::{APP, Ward, eventually, go_on, kill9, pause, poll, sql};
 
 const HOST: &str = "shop.localhost";
 
@@ -182,11 +182,11 @@ engine = "postgres"
 "#;
     ward.stack("", more);
     ward.up();
-    let sql = |statement: &str| {
-        let psql = ["db", "psql", "db", "--", "-At"];
-        piped(&ward, &psql, statement).success().trim().to_owned()
-    };
-    sql("create table kept (n int); insert into kept values (7);");
+    sql(
+        &ward,
+        None,
+        "create table kept (n int); insert into kept values (7);",
+    );
     // No request leads to these.
     let instance = |of: &str| {
         let mut all = ward.instances(of).into_iter();
@@ -206,7 +206,7 @@ engine = "postgres"
     let is_new = |of: &str, old: &Value| instance(of).is_some_and(|now| now["id"] != old["id"]);
     let replaced = || is_new("worker", &worker) && is_new("db", &database);
     assert!(poll(REPLACED_WITHIN, replaced), "{:#}", ward.status());
-    assert_eq!(sql("select n from kept"), "7");
+    assert_eq!(sql(&ward, None, "select n from kept"), "7");
 }
 
 #[test]

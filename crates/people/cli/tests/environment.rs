@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 use support::load::{Load, get};
-use support::{Ward, is_root};
+use support::{Ward, is_root, kill9};
 
 const HOST: &str = "shop.localhost";
 
@@ -154,7 +154,7 @@ fn two_environments_of_one_stack_stand_side_by_side() {
     ward.ok(&["down", "--env", "prod"]);
     assert_eq!(
         get(&ward.http(), "prod.localhost", "/").unwrap().status,
-        404
+        503
     );
     assert_eq!(get(&ward.http(), HOST, "/").unwrap().status, 200);
 }
@@ -176,6 +176,50 @@ fn two_environments_cannot_have_one_host() {
 }
 
 #[test]
+fn a_host_whose_environment_is_down_says_so_and_no_more() {
+    let ward = Ward::new();
+    let own = "\n[service.inner]\nbuild = { files = [\"app.py\"], run = [\"python3\", \"-u\", \"app.py\"], base = \"host\" }\nport = 8000\nhealth = { path = \"/healthz\", interval = \"50ms\", healthy = 2 }\nroute = { host = \"inner.localhost\", allow = [\"10.0.0.0/8\"] }\n[environment.dev]\n[environment.qa]\n";
+    ward.stack(&answer(1), own);
+    ward.up();
+    assert_eq!(
+        get(&ward.http(), "inner.localhost", "/").unwrap().status,
+        403
+    );
+    ward.ok(&["down", "--env", "dev"]);
+    let down = get(&ward.http(), HOST, "/any/path").unwrap();
+    assert_eq!(down.status, 503, "{}", down.body);
+    assert!(down.headers.contains("retry-after: 60"), "{}", down.headers);
+    assert!(
+        down.body.contains("The application is down") && !down.body.contains("dev"),
+        "{}",
+        down.body
+    );
+    // Nobody learns of what he is not let in to, or of what was never there.
+    for host in ["inner.localhost", "nobody.localhost"] {
+        let unknown = get(&ward.http(), host, "/").unwrap();
+        assert_eq!(unknown.status, 404, "{host}");
+    }
+    // A server that was killed meanwhile knows it still.
+    kill9(ward.server_pid());
+    ward.ok(&["up", "--platform"]);
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().status, 503);
+    // Another environment may take the host, and gives it back.
+    ward.ok(&["deploy", "--env", "qa"]);
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().status, 200);
+    ward.ok(&["down", "--env", "qa"]);
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().status, 503);
+    ward.up();
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().status, 200);
+    ward.ok(&["down", "--env", "dev"]);
+    // Whose data is gone has never been.
+    for env in ["dev", "qa"] {
+        assert_eq!(get(&ward.http(), HOST, "/").unwrap().status, 503);
+        ward.ok(&["down", "--env", env, "--purge", "--yes"]);
+    }
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().status, 404);
+}
+
+#[test]
 fn exec_runs_a_program_beside_an_instance() {
     let ward = Ward::new();
     ward.stack(&answer(1), "");
@@ -188,7 +232,7 @@ fn exec_runs_a_program_beside_an_instance() {
         (7, true),
         "{failed:?}"
     );
-    assert!(ward.ok(&["events"]).contains("/bin/ls run in web-r1-"));
+    assert!(ward.ok(&["events"]).contains("/bin/ls /app run in web-r1-"));
     ward.run(&["exec", "nothing", "--", "/bin/ls"])
         .fails(1, &["nothing", "web"]);
 }

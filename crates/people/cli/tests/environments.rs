@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::load::get;
-use support::{APP, Ward, eventually, kill9, piped, poll};
+use support::{APP, Ward, eventually, kill9, piped, poll, sql};
 
 const TWO: &str =
     "[environment.dev]\n[environment.prod]\nservice.web.route.host = \"prod.localhost\"";
@@ -24,11 +24,6 @@ fn answer(text: &str) -> String {
 
 fn body(ward: &Ward, host: &str) -> String {
     get(&ward.http(), host, "/").unwrap().body
-}
-
-fn sql(ward: &Ward, env: &str, statement: &str) -> String {
-    let psql = ["db", "psql", "db", "--env", env, "--", "-At"];
-    piped(ward, &psql, statement).success().trim().to_owned()
 }
 
 fn shown(ward: &Ward, env: &str) -> Value {
@@ -50,7 +45,7 @@ fn a_copy_has_the_same_release_and_data_of_its_own() {
     let ward = Ward::new();
     ward.stack(&answer("one"), &format!("{DATABASE}{TWO}"));
     ward.ok(&["deploy", "--env", "prod"]);
-    sql(&ward, "prod", "create table patient (name text)");
+    sql(&ward, Some("prod"), "create table patient (name text)");
     // Nothing is built: the source is not there any more.
     std::fs::remove_file(ward.dir().join("app.py")).unwrap();
     let made = ward.run(&[
@@ -70,7 +65,10 @@ fn a_copy_has_the_same_release_and_data_of_its_own() {
     assert_eq!(body(&ward, "prod.localhost"), "one");
     let there = "select count(*) from pg_class where relname = 'patient'";
     assert_eq!(
-        (sql(&ward, "prod", there), sql(&ward, "demo", there)),
+        (
+            sql(&ward, Some("prod"), there),
+            sql(&ward, Some("demo"), there)
+        ),
         ("1".into(), "0".into())
     );
     let images = |env: &str| -> Value {

@@ -9,7 +9,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Ward, eventually, is_root};
+use support::{Ward, eventually, is_root, sql};
 
 const MIGRATE: &str =
     "psql -qv ON_ERROR_STOP=1 -c 'create table if not exists patient (name text)'";
@@ -30,17 +30,10 @@ engine = "postgres"
     ward.stack("ANSWER = \"one\"", &more);
 }
 
-fn sql(ward: &Ward, env: &str, statement: &str) -> String {
-    let arguments = [
-        "db", "psql", "db", "--env", env, "--", "-qAt", "-c", statement,
-    ];
-    ward.ok(&arguments).trim().to_owned()
-}
-
 fn patients(ward: &Ward, env: &str) -> String {
     sql(
         ward,
-        env,
+        Some(env),
         "select string_agg(name, ' ' order by name) from patient",
     )
 }
@@ -55,7 +48,11 @@ fn copies_and_environments_that_say_so_are_seeded_once() {
     stack(&ward, INSERT, TWO);
     ward.ok(&["deploy", "--env", "prod"]);
     assert_eq!(patients(&ward, "prod"), "", "nobody asked for it");
-    sql(&ward, "prod", "insert into patient values ('Real One')");
+    sql(
+        &ward,
+        Some("prod"),
+        "insert into patient values ('Real One')",
+    );
     ward.ok(&["env", "create", "demo", "--from", "prod"]);
     assert_eq!(patients(&ward, "demo"), "Ada Bob");
     ward.ok(&["deploy", "--env", "demo", "--force"]);
@@ -109,7 +106,11 @@ fn rows_are_copied_only_where_that_is_written_down() {
     let ward = Ward::new();
     stack(&ward, INSERT, TWO);
     ward.ok(&["deploy", "--env", "prod"]);
-    sql(&ward, "prod", "insert into patient values ('Real One')");
+    sql(
+        &ward,
+        Some("prod"),
+        "insert into patient values ('Real One')",
+    );
     let clone = ["env", "clone", "prod", "demo"];
     let refused = [
         "the data of shop/prod must not be copied",
@@ -141,7 +142,7 @@ fn rows_are_copied_only_where_that_is_written_down() {
         "{made:?}"
     );
     assert_eq!(patients(&ward, "demo"), "Real One");
-    sql(&ward, "demo", "insert into patient values ('Zoe')");
+    sql(&ward, Some("demo"), "insert into patient values ('Zoe')");
     assert_eq!(patients(&ward, "prod"), "Real One");
     let events = ward.ok(&["events", "--env", "demo"]);
     assert!(
@@ -168,7 +169,7 @@ fn a_clone_whose_release_command_fails_is_not_left_behind() {
     // The clone cannot have it again.
     sql(
         &ward,
-        "prod",
+        Some("prod"),
         "drop table patient; create view patient as select 'Ada' as name; create table once (i int)",
     );
     let text = std::fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
@@ -199,7 +200,11 @@ fn an_ordinary_user_can_clone() {
     );
     stack(&ward, INSERT, &allowed);
     ward.ok(&["deploy", "--env", "prod"]);
-    sql(&ward, "prod", "insert into patient values ('Real One')");
+    sql(
+        &ward,
+        Some("prod"),
+        "insert into patient values ('Real One')",
+    );
     ward.ok(&["env", "clone", "prod", "demo"]);
     assert_eq!(patients(&ward, "demo"), "Real One");
 }

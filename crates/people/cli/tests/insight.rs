@@ -13,7 +13,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use support::load::{Connection, Load, get};
-use support::{Ward, eventually, kill9};
+use support::{Ran, Ward, eventually, kill9};
 
 const HOST: &str = "shop.localhost";
 const GOOD: &str = r#"ANSWER = "good""#;
@@ -39,6 +39,35 @@ fn paths(lines: &[Value]) -> Vec<&str> {
         .iter()
         .map(|line| line["path"].as_str().unwrap())
         .collect()
+}
+
+/// Runs a command at a terminal of so many columns; what was shown there.
+const TERMINAL: &str = r#"
+import fcntl, os, struct, subprocess, sys, termios
+ours, theirs = os.openpty()
+fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, int(sys.argv[1]), 0, 0))
+child = subprocess.Popen(sys.argv[2:], stdin=theirs, stdout=theirs, stderr=theirs)
+os.close(theirs)
+seen = b""
+while True:
+    try:
+        more = os.read(ours, 4096)
+    except OSError:
+        break
+    if not more:
+        break
+    seen += more
+status = child.wait()
+os.write(1, seen)
+sys.exit(status)
+"#;
+
+fn at_a_terminal(ward: &Ward, columns: u16, arguments: &[&str]) -> String {
+    let mut command = ward.command_of("python3", &["terminal.py", &columns.to_string()]);
+    command.env("NO_COLOR", "1");
+    command.arg(env!("CARGO_BIN_EXE_ward")).args(arguments);
+    let ran = Ran::of(arguments, command.output().unwrap());
+    ran.success().replace('\r', "")
 }
 
 fn ask(ward: &Ward, host: &str, path: &str) -> u16 {
@@ -85,6 +114,18 @@ fn people_see_each_request_in_one_line_and_what_led_nowhere() {
         .fails(1, &["there is no environment shop/prod"]);
     let text = ward.ok(&["logs", "--access"]);
     assert!(!text.contains("Mustermann"), "{text}");
+    // In a terminal of 80 columns nothing is broken within an address, a time or a number.
+    ward.write("terminal.py", TERMINAL);
+    let shown = at_a_terminal(&ward, 80, &["logs", "--access"]);
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(
+        lines.iter().all(|line| line.chars().count() <= 80),
+        "{shown}"
+    );
+    let whole = ["GET shop.localhost/first", "GET nobody.localhost/nowhere"];
+    for part in whole.iter().chain(&["of shop/dev", "127.0.0.1"]) {
+        assert!(lines.iter().any(|line| line.contains(part)), "{shown}");
+    }
     let nowhere = text.lines().find(|line| line.contains("/nowhere")).unwrap();
     for part in [
         "404",

@@ -15,7 +15,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use support::load::{Load, get};
-use support::{Ward, alive, eventually, is_root, kill9, poll};
+use support::{Ward, alive, eventually, is_root, kill9, poll, sql};
 use tempfile::TempDir;
 
 const HOST: &str = "shop.localhost";
@@ -288,13 +288,6 @@ fn a_disk_that_is_full_when_the_platform_starts() {
 }
 
 /// Runs SQL in the database of `prod`.
-fn sql(ward: &Ward, statement: &str) {
-    let arguments = [
-        "db", "psql", "db", "--env", "prod", "--", "-qAt", "-c", statement,
-    ];
-    ward.ok(&arguments);
-}
-
 #[test]
 fn a_disk_that_fills_while_a_database_is_backed_up_or_the_backup_tried() {
     let name = "a_disk_that_fills_while_a_database_is_backed_up_or_the_backup_tried";
@@ -310,6 +303,7 @@ fn a_disk_that_fills_while_a_database_is_backed_up_or_the_backup_tried() {
     ward.ok(&["deploy", "--env", "prod"]);
     sql(
         &ward,
+        Some("prod"),
         "create table big as select (select string_agg(md5(random()::text || i || j), '') from generate_series(1, 100) as j) as t \
          from generate_series(1, 20000) as i",
     );
@@ -328,7 +322,11 @@ fn a_disk_that_fills_while_a_database_is_backed_up_or_the_backup_tried() {
         let filler = Filler::all_but(&disk, room * MIB);
         backup().fails(1, &["failed", says]);
         assert!(poll(Duration::from_secs(20), || files() == 0), "{room}");
-        sql(&ward, "insert into big values ('it takes rows')");
+        sql(
+            &ward,
+            Some("prod"),
+            "insert into big values ('it takes rows')",
+        );
         let run = ward.home().join("run/shop/prod");
         let drills = || {
             let all = fs::read_dir(&run).unwrap().flatten();
@@ -360,6 +358,7 @@ fn a_disk_that_fills_while_an_environment_is_cloned() {
     // 60 MiB that do not compress.
     sql(
         &ward,
+        Some("prod"),
         "create table big as select (select string_agg(md5(random()::text || j), '') from generate_series(1, 100) as j) as t \
          from generate_series(1, 20000) as i",
     );

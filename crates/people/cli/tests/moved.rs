@@ -11,7 +11,8 @@ mod support;
 use serde_json::{Value, json};
 use support::load::get;
 use support::schema::Schema;
-use support::{APP, Ward, piped};
+use support::secrets::set;
+use support::{APP, Ward};
 
 const HOST: &str = "shop.localhost";
 const SECRET: &str = "secrets = { API_KEY = \"env\" }\n";
@@ -31,11 +32,6 @@ fn change(plan: &Value, path: &str) -> Value {
     change
         .unwrap_or_else(|| panic!("no {path}: {plan}"))
         .clone()
-}
-
-fn set(ward: &Ward, value: &str, more: &[&str]) {
-    let arguments = [&["secret", "set", "API_KEY", "--env", "shop/dev"], more].concat();
-    piped(ward, &arguments, value).success();
 }
 
 /// The digest of each version of the secret, as `ward secret history` has it.
@@ -96,7 +92,7 @@ fn secrets_are_told_by_version_and_digest_and_values_by_both_texts() {
     let ward = Ward::new();
     ward.stack("", SECRET);
     ward.ok(&["up", "--platform"]);
-    set(&ward, "the-first-value", &[]);
+    set(&ward, "API_KEY", "the-first-value");
     let new = change(&plan(&ward, &[]), "secret.API_KEY.version");
     assert_eq!(
         (&new["to"], &new["to_digest"]),
@@ -104,7 +100,7 @@ fn secrets_are_told_by_version_and_digest_and_values_by_both_texts() {
     );
     ward.up();
     ward.ok(&["config", "set", "web.LEVEL=calm", "--env", "dev"]);
-    set(&ward, "the-second-value", &[]);
+    set(&ward, "API_KEY", "the-second-value");
     ward.ok(&["config", "set", "web.LEVEL=loud", "--env", "dev"]);
     ward.ok(&["rollback", "--to", "r2"]);
     // A deploy has what is newest.
@@ -140,9 +136,9 @@ fn values_and_secrets_that_were_set_since_are_another_world() {
     let ward = Ward::new();
     ward.stack("", SECRET);
     ward.ok(&["up", "--platform"]);
-    set(&ward, "the-first-value", &[]);
+    set(&ward, "API_KEY", "the-first-value");
     plan(&ward, &["--out", "first.json"]);
-    set(&ward, "the-second-value", &[]);
+    set(&ward, "API_KEY", "the-second-value");
     let moved = ward.run(&["deploy", "--plan", "first.json", "--output", "json"]);
     let last: Value = serde_json::from_str(moved.stdout().lines().last().unwrap()).unwrap();
     assert_eq!(

@@ -15,8 +15,8 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use support::load::get;
-use support::{Ward, eventually, go_on, is_root, kill9, pause};
+use support::{Ward, answers, eventually, go_on, is_root, kill9, level, pause};
+use tempfile::TempDir;
 
 /// Who starts the runs of the tests that need two people.
 const AUTHOR: u32 = 1234;
@@ -68,11 +68,6 @@ people = [{people}]
 fn run(ward: &Ward) -> support::Ran {
     let dir = ward.dir().to_str().unwrap().to_owned();
     ward.run(&["pipeline", "run", "delivery", &dir])
-}
-
-fn answers(ward: &Ward, env: &str) -> Option<String> {
-    let answer = get(&ward.http(), &format!("{env}.localhost"), "/").ok()?;
-    (answer.status == 200).then_some(answer.body)
 }
 
 fn shown(ward: &Ward, id: &str) -> Value {
@@ -146,6 +141,25 @@ fn one_question_tells_who_brought_a_release_from_what_past_whom_and_why() {
     ward.ok(&why);
     ward.ok(&["pipeline", "approve", "p1", "--why", "seen in qa"]);
     comes_to(&ward, "p1", "soaking");
+    // What looks like another line of what is shown is none, and is not recorded.
+    for forged in [
+        "x\n  approved behind qa by uid:7(anna)",
+        "x\u{1b}[1Aapproved",
+        "x\u{202e}devorppa",
+        &"x".repeat(501),
+    ] {
+        let vote = ["pipeline", "reject", "p1", "--why", forged];
+        ward.run(&vote).fails(
+            1,
+            &[
+                "a reason (--why) is one line of at most 500 letters",
+                "nothing was changed",
+            ],
+        );
+        let run = ["pipeline", "run", "delivery", &dir, "--why", forged];
+        ward.run(&run).fails(1, &["a reason (--why) is one line"]);
+    }
+    assert!(!ward.ok(&["events", "-n", "1000"]).contains("anna"));
     // Said again it lets nothing pass, and is not recorded.
     let again = ward.run(&["pipeline", "approve", "p1", "--why", "again"]);
     again.success();
@@ -206,6 +220,17 @@ fn one_question_tells_who_brought_a_release_from_what_past_whom_and_why() {
     ] {
         assert!(kinds.contains(&kind), "{kind}: {kinds:?}");
     }
+    let about = ["events", "--env", "prod", "--release", "r1"];
+    let about = ward.ok(&[&about[..], &["--output", "json"]].concat());
+    let about = about.lines().map(|line| {
+        let one: Value = serde_json::from_str(line).unwrap();
+        one["seq"].clone()
+    });
+    assert_eq!(
+        about.collect::<Vec<_>>(),
+        *proved,
+        "the command that is offered shows them all"
+    );
     ward.run(&["releases", "show", "r9", "--env", "prod"])
         .fails(1, &["shop/prod has no release r9", "ward events"]);
 
@@ -437,6 +462,19 @@ fn a_build_that_never_came_to_the_gates_is_not_promoted_past_them() {
 /// Another person, who has or has not the role.
 const OTHER: u32 = 1235;
 
+/// A platform of the author's, and the folder of the socket that is for everybody.
+fn for_everybody() -> (Ward, TempDir) {
+    let (ward, people) = (Ward::of_user(AUTHOR), TempDir::new().unwrap());
+    // Everybody can reach it, as `/run/ward` would be.
+    let open = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(people.path(), open).unwrap();
+    chown(people.path(), Some(AUTHOR), Some(AUTHOR)).unwrap();
+    let mut up = ward.command(&["up", "--platform"]);
+    let up = up.env("WARD_PEOPLE_DIR", people.path()).output().unwrap();
+    assert!(up.status.success(), "{up:?}");
+    (ward, people)
+}
+
 /// By the socket that is for everybody.
 fn as_other(people: &Path, arguments: &[&str]) -> std::process::Output {
     let id = OTHER.to_string();
@@ -453,15 +491,7 @@ fn only_a_second_person_with_the_role_lets_it_pass_and_each_word_is_recorded() {
         println!("skipped: who is not root cannot be two people");
         return;
     }
-    let ward = Ward::of_user(AUTHOR);
-    // Everybody can reach it, as `/run/ward` would be.
-    let people = tempfile::TempDir::new().unwrap();
-    let open = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(people.path(), open).unwrap();
-    chown(people.path(), Some(AUTHOR), Some(AUTHOR)).unwrap();
-    let mut up = ward.command(&["up", "--platform"]);
-    let up = up.env("WARD_PEOPLE_DIR", people.path()).output().unwrap();
-    assert!(up.status.success(), "{up:?}");
+    let (ward, people) = for_everybody();
     let as_other = |arguments: &[&str]| as_other(people.path(), arguments);
     let author = format!("\"uid:{AUTHOR}\"");
     declare(&ward, "good", &approved(&author, "another"));
@@ -559,8 +589,7 @@ fn where_the_policy_asks_for_a_pipeline_nothing_goes_around_its_gates() {
     ward.ok(&["rollback", "--env", "prod"]);
     ward.ok(&["rollforward", "--env", "prod"]);
     ward.ok(&["deploy", "--env", "prod", "--force"]);
-    let shown = ward.ok(&["policy", "show", "--env", "prod"]);
-    assert!(shown.contains("pipeline"), "{shown}");
+    assert_eq!(level(&ward, "pipeline"), "deny");
 
     // Whoever takes the rule out of the file does not get past it, and past the installation's no stack file gets.
     ruled(&ward, "edited", "", CHECKED);
@@ -593,14 +622,7 @@ fn where_the_policy_asks_for_a_second_person_the_author_is_none() {
         println!("skipped: who is not root cannot be two people");
         return;
     }
-    let ward = Ward::of_user(AUTHOR);
-    let people = tempfile::TempDir::new().unwrap();
-    let open = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(people.path(), open).unwrap();
-    chown(people.path(), Some(AUTHOR), Some(AUTHOR)).unwrap();
-    let mut up = ward.command(&["up", "--platform"]);
-    let up = up.env("WARD_PEOPLE_DIR", people.path()).output().unwrap();
-    assert!(up.status.success(), "{up:?}");
+    let (ward, people) = for_everybody();
     let rule = "policy.second_person = \"deny\"";
     ruled(&ward, "good", rule, CHECKED);
     run(&ward).fails(

@@ -41,10 +41,14 @@ fn paths(plan: &Value) -> Vec<&str> {
         .collect()
 }
 
-fn events(ward: &Ward) -> usize {
-    ward.ok(&["events", "-n", "1000", "--output", "json"])
-        .matches("\"seq\"")
-        .count()
+/// All that was recorded, but that servers started.
+fn events(ward: &Ward) -> Vec<String> {
+    let all = ward.ok(&["events", "-n", "1000", "--output", "json"]);
+    let all = all.lines().filter(|line| {
+        let record: Value = serde_json::from_str(line).unwrap();
+        record["event"]["kind"] != "server_started"
+    });
+    all.map(str::to_owned).collect()
 }
 
 #[test]
@@ -128,6 +132,9 @@ fn where_no_platform_runs_a_plan_starts_none() {
     assert!(text.stderr().contains("no platform runs"), "{text:?}");
     assert_eq!(ward.processes(), [""; 0]);
     ward.run(&["status"]).fails(1, &["ward up --platform"]);
+    ward.ok(&["up", "--platform"]);
+    assert_eq!(events(&ward), [""; 0], "a plan is no event");
+    ward.ok(&["down"]);
     // What was built for it is not built again, and the plan can be carried out.
     let deployed = ward.run(&["deploy", "--plan", "first.json"]);
     deployed.success();
@@ -144,7 +151,7 @@ fn where_no_platform_runs_a_plan_starts_none() {
     ward.up();
     answers(&ward, "two");
     let (server, before) = (ward.server_pid(), ward.instances("web"));
-    let http = ward.http();
+    let (http, recorded) = (ward.http(), events(&ward));
     kill9(server);
     eventually("it is gone", || !alive(server));
     let nothing = plan(&ward, 0, &[]);
@@ -153,6 +160,7 @@ fn where_no_platform_runs_a_plan_starts_none() {
     assert_eq!(get(&http, HOST, "/").unwrap().body, "two");
     ward.run(&["status"]).fails(1, &["ward up --platform"]);
     ward.ok(&["up", "--platform"]);
+    assert_eq!(events(&ward), recorded, "nor is it one here");
     let pids = |all: &[Value]| -> Vec<Value> { all.iter().map(|i| i["pid"].clone()).collect() };
     eventually("they are found again", || {
         pids(&ward.instances("web")) == pids(&before)

@@ -11,14 +11,13 @@ mod support;
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use support::load::get;
-use support::{Ward, eventually, piped};
-
-const HOST: &str = "shop.localhost";
+use support::secrets::{HOST, set};
+use support::{Ward, eventually, piped, poll};
 
 /// Says every secret that it has in several forms, in one piece and in several, and fails where it is told to.
 const TALKS: &str = r#"
@@ -102,25 +101,26 @@ const FORMS: [&str; 15] = [
     "ascii",
 ];
 
-/// Values of all kinds, none of which anything else would say.
+/// Values of all kinds, none of which anything else would say: not even this test where it runs at the same time.
 fn planted() -> Vec<(String, String)> {
+    let run = format!("{:07}", std::process::id());
     let shape = |number: usize| match number % 6 {
-        0 => format!("planted{number:02}Secret{number:02}Value"),
-        1 => format!("p/l+a=n&t%{number:02} \"quoted\" 'and' #more"),
-        2 => format!("plänted-ünïcode-{number:02}-日本"),
+        0 => format!("planted{number:02}Secret{run}Value"),
+        1 => format!("p/l+a=n&t%{number:02} \"quoted\" 'and' #{run}"),
+        2 => format!("plänted-ünïcode-{number:02}-日本-{run}"),
         3 => format!(
-            "-----BEGIN KEY-----\nplantedKeyLine{number:02}Aaaa\nplantedKeyLine{number:02}Bbbb\n-----END KEY-----"
+            "-----BEGIN KEY-----\nplantedKeyLine{number:02}A{run}\nplantedKeyLine{number:02}B{run}\n-----END KEY-----"
         ),
         4 if number.is_multiple_of(4) => {
-            format!("planted-{number:02}-{}", "long0123456789".repeat(100))
+            format!("planted-{number:02}-{run}-{}", "long0123456789".repeat(100))
         }
         4 => {
             let key: String = (1..=100_u64)
                 .map(|n| format!("{:x}", n * 0x9e37_79b9_7f4a))
                 .collect();
-            format!("planted-{number:02}-{key}")
+            format!("planted-{number:02}-{run}-{key}")
         }
-        _ => format!("{{\"user\":\"planted{number:02}\",\"password\":\"pw-planted-{number:02}\"}}"),
+        _ => format!("{{\"user\":\"planted{number:02}\",\"password\":\"pw-{run}-{number:02}\"}}"),
     };
     (0..50)
         .map(|n| (format!("SECRET_{n:02}"), shape(n)))
@@ -265,10 +265,6 @@ impl Search {
     }
 }
 
-fn set(ward: &Ward, name: &str, env: &[&str], value: &str) {
-    piped(ward, &[&["secret", "set", name], env].concat(), value).success();
-}
-
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let kind = entry.file_type().unwrap();
@@ -326,28 +322,18 @@ fn p6_fifty_planted_secrets_are_found_nowhere() {
     stack(&ward, "");
     ward.ok(&["up", "--platform"]);
     let mut said: Vec<(String, Vec<u8>)> = Vec::new();
-    let mut run = |arguments: &[&str], input: &str| {
-        let mut command = ward.command(arguments);
-        let piped = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = piped.spawn().unwrap();
-        child
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(input.as_bytes())
-            .unwrap();
-        let output = child.wait_with_output().unwrap();
-        let all = [output.stdout, output.stderr].concat();
-        said.push((arguments.join(" "), all));
+    let mut run = |arguments: &[&str], input: &str, code: i32| {
+        said.push(says(&ward, arguments, input, code));
     };
     for (name, value) in planted() {
-        run(&["secret", "set", &name, "--exact", "--env", "dev"], &value);
+        run(
+            &["secret", "set", &name, "--exact", "--env", "dev"],
+            &value,
+            0,
+        );
     }
     let dir = ward.dir().to_str().unwrap().to_owned();
-    run(&["up", &dir, "--env", "dev", "-v"], "");
+    run(&["up", &dir, "--env", "dev", "-v"], "", 0);
     assert_eq!(get(&ward.http(), HOST, "/").unwrap().status, 200);
     eventually("it has said all", || {
         ward.ok(&["logs", "web", "-n", "10000"])
@@ -355,16 +341,7 @@ fn p6_fifty_planted_secrets_are_found_nowhere() {
     });
     // One that fails says it in its failure, too.
     stack(&ward, "fail");
-    run(&["deploy", "--env", "dev", "-v"], "");
-    assert!(
-        !said_last(&said).contains("succeeded"),
-        "{}",
-        said_last(&said)
-    );
-    let mut run = |arguments: &[&str]| {
-        let output = ward.command(arguments).output().unwrap();
-        said.push((arguments.join(" "), [output.stdout, output.stderr].concat()));
-    };
+    run(&["deploy", "--env", "dev", "-v"], "", 1);
     for arguments in [
         &["logs", "-n", "100000"][..],
         &["logs", "web", "-n", "100000", "--output", "json"],
@@ -387,44 +364,34 @@ fn p6_fifty_planted_secrets_are_found_nowhere() {
         &["exec", "web", "--", "/usr/bin/env"],
         &["audit", "verify"],
     ] {
-        run(arguments);
+        run(arguments, "", 0);
     }
     // Plans, with other versions than those that serve: shown, kept, and printed again. Another environment, for
     // what differs.
-    let env = ["--env", "dev"];
-    set(&ward, "SECRET_01", &env, "planted-anew-for-the-plan");
+    set(&ward, "SECRET_01", "planted-anew-for-the-plan");
     let more: Vec<String> = planted()
         .iter()
         .map(|(name, _)| format!("{name}=planted-in-the-other"))
         .collect();
     let import = ["secret", "import", "--env", "shop/other"];
     piped(&ward, &import, &more.join("\n")).success();
-    stack(&ward, "");
+    stack(&ward, "other");
     ward.ok(&["deploy", "--env", "other"]);
+    stack(&ward, "");
     ward.ok(&["rollback", "--to", "r1", "--env", "dev"]);
-    let mut run = |arguments: &[&str], code: i32| {
-        let output = ward.command(arguments).output().unwrap();
-        assert_eq!(
-            output.status.code(),
-            Some(code),
-            "{arguments:?}: {output:?}"
-        );
-        said.push((arguments.join(" "), [output.stdout, output.stderr].concat()));
-    };
-    run(&["plan", "--env", "dev"], 2);
-    run(&["plan", "--env", "dev", "--output", "json"], 2);
-    run(&["plan", "--env", "dev", "--out", "kept.json"], 2);
-    run(&["plan", "--show", "kept.json"], 2);
-    let diff = ["env", "diff", "dev", "other"];
-    let differs = ward.command(&diff).output().unwrap().status.code().unwrap();
-    run(&diff, differs);
-    run(
-        &["env", "diff", "dev", "other", "--output", "json"],
-        differs,
-    );
-    run(&["env", "delete", "other", "--yes"], 0);
-    run(&["events", "-n", "10000"], 0);
-    run(&["events", "-n", "10000", "--output", "json"], 0);
+    for (arguments, code) in [
+        (&["plan", "--env", "dev"][..], 2),
+        (&["plan", "--env", "dev", "--output", "json"], 2),
+        (&["plan", "--env", "dev", "--out", "kept.json"], 2),
+        (&["plan", "--show", "kept.json"], 2),
+        (&["env", "diff", "dev", "other"], 2),
+        (&["env", "diff", "dev", "other", "--output", "json"], 2),
+        (&["env", "delete", "other", "--yes"], 0),
+        (&["events", "-n", "10000"], 0),
+        (&["events", "-n", "10000", "--output", "json"], 0),
+    ] {
+        run(arguments, "", code);
+    }
     let kept = fs::read(ward.dir().join("kept.json")).unwrap();
     said.push(("plan --out".to_owned(), kept));
     let planted = planted();
@@ -448,26 +415,38 @@ fn p6_fifty_planted_secrets_are_found_nowhere() {
             &fs::read(path).unwrap_or_default(),
         );
     }
-    // Every process: arguments of all, variables of all but the instances themselves, those that stop among them.
-    let instance = ward.instances("web")[0]["pid"].as_i64().unwrap();
-    let own = |pid: &str| namespace(pid) != namespace("self");
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let pid = entry.file_name().into_string().unwrap();
-        if pid.parse::<u32>().is_err() {
-            continue;
-        }
-        let read = |file: &str| fs::read(entry.path().join(file)).unwrap_or_default();
-        look(&format!("the arguments of {pid}"), &read("cmdline"));
-        if !own(&pid) {
-            look(&format!("the variables of {pid}"), &read("environ"));
-        }
+    // Every process: arguments of all, variables of all but the instance itself. What stops has its own until it is gone.
+    eventually("what served before is gone", || {
+        ward.instances("web").len() == 1
+    });
+    let instance = ward.instances("web")[0]["pid"].to_string();
+    let mut variables = Vec::new();
+    poll(Duration::from_secs(30), || {
+        let others = pids().filter(|pid| *pid != instance);
+        variables = others.map(|pid| (read(&pid, "environ"), pid)).collect();
+        let mut all = variables.iter();
+        all.all(|(bytes, _)| search.found(bytes).is_empty())
+    });
+    for (bytes, pid) in &variables {
+        look(&format!("the variables of {pid}"), bytes);
+    }
+    for pid in pids() {
+        look(&format!("the arguments of {pid}"), &read(&pid, "cmdline"));
+    }
+    for pid in [
+        ward.server_pid().to_string(),
+        ward.gateway_pid().to_string(),
+        keeper(&instance),
+    ] {
+        let has_some = |(bytes, of): &(Vec<u8>, String)| *of == pid && !bytes.is_empty();
+        assert!(variables.iter().any(has_some), "{pid} was searched");
     }
     // `cargo xtask bench environments` reads it.
     let of = places;
     println!("measured: {} of {of} places hold a secret", found.len());
     assert_eq!(found, Vec::<String>::new());
     // The search itself finds what is there.
-    let variables = fs::read(format!("/proc/{instance}/environ")).unwrap();
+    let variables = read(&instance, "environ");
     assert!(search.found(&variables).contains(&0), "the instance has it");
     let taken: Vec<&PathBuf> = all.iter().filter(|path| path.ends_with("seen")).collect();
     assert!(!taken.is_empty(), "the image has what the build has seen");
@@ -501,12 +480,47 @@ fn p6_fifty_planted_secrets_are_found_nowhere() {
     }
 }
 
-fn said_last(said: &[(String, Vec<u8>)]) -> String {
-    String::from_utf8_lossy(&said.last().unwrap().1).into_owned()
+/// A command that ends with this code, and all that it says.
+fn says(ward: &Ward, arguments: &[&str], input: &str, code: i32) -> (String, Vec<u8>) {
+    let mut command = ward.command(arguments);
+    let piped = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = piped.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let ended = output.status.code();
+    assert_eq!(ended, Some(code), "{arguments:?}: {output:?}");
+    let all = [output.stdout, output.stderr].concat();
+    (arguments.join(" "), all)
 }
 
-fn namespace(pid: &str) -> Option<u64> {
-    fs::metadata(format!("/proc/{pid}/ns/pid"))
-        .ok()
-        .map(|meta| meta.ino())
+/// All processes of this machine.
+fn pids() -> impl Iterator<Item = String> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.parse::<u32>().is_ok())
+}
+
+/// What `/proc` has of a process, or nothing when it is gone.
+fn read(pid: &str, file: &str) -> Vec<u8> {
+    fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default()
+}
+
+/// The keeper of an instance: the parent of the first process in there, whose child the instance is.
+fn keeper(instance: &str) -> String {
+    let keeper = parent(&parent(instance));
+    let line = String::from_utf8_lossy(&read(&keeper, "cmdline")).into_owned();
+    assert_eq!(line.split('\0').nth(1), Some("keeper"), "{line}");
+    keeper
+}
+
+fn parent(pid: &str) -> String {
+    let status = String::from_utf8_lossy(&read(pid, "status")).into_owned();
+    let mut lines = status.lines();
+    let parent = lines.find_map(|line| line.strip_prefix("PPid:"));
+    parent.unwrap().trim().to_owned()
 }

@@ -11,11 +11,11 @@ mod support;
 use std::fs;
 
 use serde_json::Value;
-use support::Ward;
 use support::schema::Schema;
+use support::{Ward, level};
 
-/// What a protected environment needs, beside `more`.
-fn sound(ward: &Ward, more: &str) {
+/// Two instances of a service with a route, to which these belong.
+fn write(ward: &Ward, route: &str, service: &str, more: &str) {
     let text = format!(
         r#"
 [stack]
@@ -28,16 +28,20 @@ build = {{ files = ["app.py"], run = ["python3", "-u", "app.py"], base = "host" 
 port = 8000
 health = {{ path = "/healthz", interval = "50ms", healthy = 2 }}
 instances = 2
-limit = {{ rate = "100/s" }}
-route = {{ host = "shop.localhost", https = "redirect" }}
-
-[environment.prod]
-protected = true
-policy.host_base = "off"
+route = {{ host = "shop.localhost"{route} }}
+{service}
 {more}
 "#
     );
     ward.write("ward.toml", &text);
+}
+
+/// What a protected environment needs, beside `more`.
+fn sound(ward: &Ward, more: &str) {
+    let route = ", https = \"redirect\"";
+    let prod = "[environment.prod]\nprotected = true\npolicy.host_base = \"off\"";
+    let limit = "limit = { rate = \"100/s\" }";
+    write(ward, route, limit, &format!("{prod}\n{more}"));
 }
 
 fn plan(ward: &Ward, code: i32) -> Value {
@@ -86,11 +90,18 @@ fn a_protected_environment_refuses_what_is_unsound_with_rule_place_and_way_out()
         ],
     );
     assert_eq!(ward.status()["environments"], Value::Array(Vec::new()));
-    let check = ward.run(&["check"]);
-    assert!(
-        check.stderr().contains("min_instances") && check.code() == 0,
-        "{check:?}"
+    ward.run(&["check"]).fails(
+        1,
+        &[
+            "ward.toml: no mistakes",
+            "min_instances",
+            "prod breaks its policy 5 times; a deploy would be refused",
+            "`ward policy waive tls --until DATE --why TEXT --env shop/prod`",
+        ],
     );
+    let check = ward.run(&["check", "--output", "json"]);
+    let found: Vec<Value> = serde_json::from_str(&check.stdout()).unwrap();
+    assert_eq!((check.code(), found.len()), (1, 5), "{check:?}");
     let json = ward.run(&["deploy", "--env", "prod", "--output", "json"]);
     let last: Value = serde_json::from_str(json.stdout().lines().last().unwrap()).unwrap();
     assert_eq!(last["progress"], "forbidden");
@@ -104,7 +115,21 @@ fn a_protected_environment_refuses_what_is_unsound_with_rule_place_and_way_out()
         "in the override: {first}"
     );
 
+    // What is only warned of refuses nothing.
+    sound(
+        &ward,
+        "service.web.instances = 1\npolicy.min_instances = \"warn\"",
+    );
+    let warned = ward.run(&["check"]);
+    warned.success();
+    assert!(
+        warned.stderr().contains("prod breaks its policy once"),
+        "{warned:?}"
+    );
     sound(&ward, "");
+    let clean = ward.run(&["check"]);
+    clean.success();
+    assert!(!clean.stderr().contains("breaks its policy"), "{clean:?}");
     deploy(&ward).success();
 }
 
@@ -118,6 +143,12 @@ fn all_that_stands_in_the_way_is_said_at_once_and_can_be_answered_for_before_the
     ward.write("ward.toml", &text);
     let refused = deploy(&ward);
     refused.fails(1, &["min_instances", "tls"]);
+    let policy = ward.ok(&["policy", "show", "--env", "prod"]);
+    let first = policy.lines().next().unwrap_or_default();
+    assert_eq!(
+        first,
+        "shop/prod   the rules of the stack file in this folder"
+    );
     // Each command that is suggested works.
     let said = refused.stderr();
     let commands = said
@@ -136,6 +167,7 @@ fn all_that_stands_in_the_way_is_said_at_once_and_can_be_answered_for_before_the
         check.stderr().contains("answers until") && !check.stderr().contains("breaks its policy"),
         "{check:?}"
     );
+    check.success();
     deploy(&ward).success();
     // Values are changed by the same rules.
     for rule in ["tls", "min_instances"] {
@@ -163,6 +195,10 @@ fn a_waiver_lets_one_rule_be_broken_until_its_end_and_is_in_the_log() {
         (rules(&plan(&ward, 1)), deploy(&ward).code()),
         (vec!["min_instances"], 1)
     );
+    // Of which release the rules are: not of the one that was refused.
+    let policy = ward.ok(&["policy", "show", "--env", "prod"]);
+    let first = policy.lines().next().unwrap_or_default();
+    assert_eq!(first, "shop/prod   the rules of r1, which serves");
     let waive = |until: &str, why: &str| {
         ward.run(&[
             "policy",
@@ -197,8 +233,9 @@ fn a_waiver_lets_one_rule_be_broken_until_its_end_and_is_in_the_log() {
     );
     let shown = waive("7d", "the second machine is late").success();
     assert!(
-        shown.contains("min_instances waived until")
-            && shown.contains("the second machine is late"),
+        shown.starts_with("shop/prod: min_instances waived until")
+            && shown.ends_with("the second machine is late\n")
+            && shown.lines().count() == 1,
         "{shown}"
     );
     let waived = plan(&ward, 2);
@@ -218,7 +255,11 @@ fn a_waiver_lets_one_rule_be_broken_until_its_end_and_is_in_the_log() {
         events.contains("the rule min_instances is waived until"),
         "{events}"
     );
-    ward.ok(&["policy", "enforce", "min_instances", "--env", "prod"]);
+    let enforced = ward.ok(&["policy", "enforce", "min_instances", "--env", "prod"]);
+    assert_eq!(
+        enforced,
+        "shop/prod: min_instances holds again, and nobody answers for breaking it\n"
+    );
     assert_eq!(plan(&ward, 0)["outcome"], "nothing", "what serves may stay");
     sound(
         &ward,
@@ -404,7 +445,7 @@ fn with_database(ward: &Ward, stack: &str, database: &str) {
 fn a_protected_database_has_backups_unless_somebody_answers_for_it() {
     let ward = Ward::new();
     with_database(&ward, "", "");
-    ward.run(&["check"]).success();
+    ward.run(&["check"]).fails(1, &["backups"]);
     deploy(&ward).fails(
         1,
         &[
@@ -514,36 +555,11 @@ fn data_of_a_region_stays_there() {
     ward.ok(&["events", "--env", "dev"]);
 }
 
-/// The lines of a stack file whose service may or may not be limited, redirected and bound to a volume.
+/// A service that may or may not be limited and redirected, and is bound to a volume.
 fn weak(ward: &Ward, route: &str, more: &str) {
-    let text = format!(
-        r#"
-[stack]
-name = "shop"
-version = "1.0"
-keep_warm = "0s"
-
-[service.web]
-build = {{ files = ["app.py"], run = ["python3", "-u", "app.py"], base = "host" }}
-port = 8000
-health = {{ path = "/healthz", interval = "50ms", healthy = 2 }}
-instances = 2
-volumes = {{ files = "/files" }}
-route = {{ host = "shop.localhost"{route} }}
-{more}
-[volume.files]
-size = "1MiB"
-"#
-    );
-    ward.write("ward.toml", &text);
-}
-
-fn level(ward: &Ward, rule: &str) -> String {
-    let shown = ward.ok(&["policy", "show", "--env", "prod", "--output", "json"]);
-    let shown: Value = serde_json::from_str(&shown).unwrap();
-    let rules = shown["rules"].as_array().unwrap().iter();
-    let mut found = rules.filter(|one| one["rule"] == rule);
-    found.next().unwrap()["level"].as_str().unwrap().to_owned()
+    let volume = "[volume.files]\nsize = \"1MiB\"";
+    let bound = "volumes = { files = \"/files\" }";
+    write(ward, route, bound, &format!("{more}\n{volume}"));
 }
 
 #[test]

@@ -11,8 +11,7 @@ mod support;
 use std::process::{Child, Stdio};
 
 use serde_json::Value;
-use support::load::get;
-use support::{Ran, Ward, eventually};
+use support::{Ran, Ward, answers, eventually};
 
 const ENVIRONMENTS: &str = r#"
 [environment.dev]
@@ -27,11 +26,6 @@ service.web.instances = 1
 fn declare(ward: &Ward, answer: &str, more: &str) {
     let more = format!("{ENVIRONMENTS}{more}");
     ward.stack(&format!(r#"ANSWER = "{answer}""#), &more);
-}
-
-fn answers(ward: &Ward, env: &str) -> Option<String> {
-    let answer = get(&ward.http(), &format!("{env}.localhost"), "/").ok()?;
-    (answer.status == 200).then_some(answer.body)
 }
 
 fn releases(ward: &Ward, env: &str) -> Vec<Value> {

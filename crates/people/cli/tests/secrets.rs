@@ -13,74 +13,8 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use support::load::get;
+use support::secrets::{HOST, asked, set, stack};
 use support::{Ran, Ward, eventually, kill9, piped, poll};
-
-const HOST: &str = "shop.localhost";
-
-/// Answers with a variable (`/var/NAME`), with a file and its mode (`/file/PATH`), and says what it is asked to.
-const ASKED: &str = r#"
-import os, signal, sys, stat
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        kind, _, rest = self.path[1:].partition("/")
-        text = "ok"
-        if kind == "var":
-            text = os.environ.get(rest, "(none)")
-        if kind == "file":
-            path = "/" + rest
-            mode = stat.S_IMODE(os.stat(path).st_mode)
-            text = f"{mode:04o} {open(path).read()}"
-        if kind == "say":
-            print("it is", os.environ.get(rest, "(none)"), flush=True)
-        data = text.encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-    def log_message(self, *args):
-        pass
-if "STUBBORN" in os.environ:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-print("starts", flush=True)
-ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
-"#;
-
-fn ward() -> Ward {
-    let ward = Ward::new();
-    ward.write("asked.py", ASKED);
-    ward
-}
-
-fn stack(ward: &Ward, secrets: &str, more: &str) {
-    let text = format!(
-        r#"
-[stack]
-name = "shop"
-version = "1.0"
-keep_warm = "1s"
-
-[service.web]
-build = {{ files = ["asked.py"], run = ["python3", "-u", "asked.py"], base = "host" }}
-port = 8000
-health = {{ path = "/healthz", interval = "50ms", healthy = 2 }}
-route = {{ host = "shop.localhost" }}
-secrets = {{ {secrets} }}
-{more}
-"#
-    );
-    ward.write("ward.toml", &text);
-}
-
-fn set(ward: &Ward, name: &str, value: &str) -> String {
-    let ran = piped(ward, &["secret", "set", name, "--env", "shop/dev"], value);
-    assert_eq!(ran.code(), 0, "{ran:?}");
-    ran.stderr()
-}
-
-fn asked(ward: &Ward, path: &str) -> String {
-    get(&ward.http(), HOST, path).unwrap().body
-}
 
 fn json(ward: &Ward, arguments: &[&str]) -> Value {
     let text = ward.ok(&[arguments, &["--output", "json"]].concat());
@@ -93,7 +27,7 @@ fn releases(ward: &Ward) -> usize {
 
 #[test]
 fn secrets_reach_the_instance_and_come_back_with_a_release() {
-    let ward = ward();
+    let ward = Ward::new();
     let secrets = r#"API_KEY = "env", signing-key = "/run/secrets/signing-key", TOKEN = "env""#;
     stack(&ward, secrets, "[secret.TOKEN]\ngenerate = 32");
     ward.ok(&["up", "--platform"]);
@@ -120,13 +54,14 @@ fn secrets_reach_the_instance_and_come_back_with_a_release() {
     // A deploy of the same changes nothing; a new value is a new release of the same build.
     ward.up();
     assert_eq!(releases(&ward), 1);
-    let said = set(&ward, "API_KEY", "key-number-two");
+    let said = set(&ward, "API_KEY", "key-number-two").stderr();
     assert!(said.contains("API_KEY has version 2"), "{said}");
     assert_eq!(asked(&ward, "/var/API_KEY"), "key-number-two");
     assert_eq!(asked(&ward, "/var/TOKEN"), token);
     let all = json(&ward, &["releases"]);
     assert_eq!(all[0]["version"], all[1]["version"]);
-    assert!(set(&ward, "API_KEY", "key-number-two").contains("nothing changed in shop/dev"));
+    let same = set(&ward, "API_KEY", "key-number-two").stderr();
+    assert!(same.contains("nothing changed in shop/dev"), "{same}");
     // Back, with its secrets (P2).
     let back = ward.run(&["rollback"]);
     let warned = "r1 comes back with its own secrets: API_KEY 1 (the newest is 2)";
@@ -182,7 +117,7 @@ fn secrets_reach_the_instance_and_come_back_with_a_release() {
 
 #[test]
 fn what_an_instance_says_of_a_secret_is_masked() {
-    let ward = ward();
+    let ward = Ward::new();
     stack(&ward, r#"API_KEY = "env""#, "");
     ward.ok(&["up", "--platform"]);
     set(&ward, "API_KEY", "hunter2-hunter2");
@@ -198,7 +133,7 @@ fn what_an_instance_says_of_a_secret_is_masked() {
 
 #[test]
 fn p4_what_is_set_while_data_is_removed_is_refused_and_not_lost() {
-    let ward = ward();
+    let ward = Ward::new();
     let stubborn = "env = { STUBBORN = \"1\" }\nstop_timeout = \"10m\"";
     stack(&ward, r#"API_KEY = "env""#, stubborn);
     ward.ok(&["up", "--platform"]);
@@ -227,7 +162,7 @@ fn p4_what_is_set_while_data_is_removed_is_refused_and_not_lost() {
 
 #[test]
 fn what_makes_no_sense_is_refused() {
-    let ward = ward();
+    let ward = Ward::new();
     stack(&ward, r#"API_KEY = "env""#, "");
     ward.ok(&["up", "--platform"]);
     let refused = |arguments: &[&str], input: &str, code: i32, says: &[&str]| {
@@ -317,7 +252,7 @@ fn key(ward: &Ward) -> std::path::PathBuf {
 
 #[test]
 fn without_its_master_key_nothing_starts_and_what_serves_goes_on() {
-    let ward = ward();
+    let ward = Ward::new();
     let more = "[secret.TOKEN]\ngenerate = 32";
     stack(&ward, r#"API_KEY = "env", TOKEN = "env""#, more);
     ward.ok(&["up", "--platform"]);
@@ -375,7 +310,7 @@ use std::os::unix::fs::PermissionsExt;
 
 #[test]
 fn another_master_key_opens_all_that_was_sealed_before() {
-    let ward = ward();
+    let ward = Ward::new();
     stack(&ward, r#"API_KEY = "env""#, "");
     ward.ok(&["up", "--platform"]);
     set(&ward, "API_KEY", "hunter2-hunter2");
@@ -400,7 +335,7 @@ fn another_master_key_opens_all_that_was_sealed_before() {
 
 #[test]
 fn declared_rotations_make_new_versions() {
-    let ward = ward();
+    let ward = Ward::new();
     let more = r#"
 [secret.TOKEN]
 generate = 32
@@ -438,7 +373,7 @@ rotate = ["python3", "-c", "import os; raise SystemExit(os.environ['BROKEN'])"]
 
 #[test]
 fn a_copy_has_the_configuration_of_its_parent_and_secrets_of_its_own() {
-    let ward = ward();
+    let ward = Ward::new();
     let secrets = r#"API_KEY = "env", TOKEN = "env""#;
     stack(&ward, secrets, "[secret.TOKEN]\ngenerate = 32");
     ward.ok(&["up", "--platform"]);
@@ -505,7 +440,7 @@ os.write(1, seen)
 
 #[test]
 fn p6_who_is_interrupted_leaves_no_value_and_a_terminal_that_shows_what_is_typed() {
-    let ward = ward();
+    let ward = Ward::new();
     ward.write("terminal.py", TERMINAL);
     ward.write(
         "editor.sh",
@@ -534,7 +469,7 @@ fn p6_who_is_interrupted_leaves_no_value_and_a_terminal_that_shows_what_is_typed
 
 #[test]
 fn a_command_for_the_master_key_that_takes_its_time_holds_up_nobody_else() {
-    let ward = ward();
+    let ward = Ward::new();
     stack(&ward, r#"API_KEY = "env""#, "");
     let (gate, runs) = (ward.dir().join("gate"), ward.dir().join("runs"));
     let key = format!(

@@ -9,120 +9,20 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
 
-use serde_json::Value;
-use support::load::{Answer, Load, get};
-use support::{Ran, Ward, eventually};
-use tempfile::TempDir;
+use support::eventually;
+use support::load::Load;
+use support::sharing::Both;
 
 /// Both sides: what asks another one passes its answer on, as it is.
 const APP: &str = include_str!("support/asking.py");
-
-/// `claims` exports its service `api`, and the service `web` of `returns` asks it.
-struct Both {
-    ward: Ward,
-    returns: TempDir,
-}
-
-impl Both {
-    fn new() -> Self {
-        let both = Self {
-            ward: Ward::new(),
-            returns: TempDir::new().unwrap(),
-        };
-        for dir in [both.ward.dir(), both.returns.path()] {
-            fs::write(dir.join("asking.py"), APP).unwrap();
-        }
-        both
-    }
-
-    fn service(name: &str, more: &str) -> String {
-        format!(
-            r#"
-[service.{name}]
-build = {{ files = ["asking.py"], run = ["python3", "-u", "asking.py"], base = "host" }}
-port = 8000
-health = {{ path = "/healthz", interval = "50ms", healthy = 2 }}
-start_timeout = "10s"
-{more}
-"#
-        )
-    }
-
-    /// Writes the stack file of `claims`.
-    fn claims(&self, api: &str, more: &str) {
-        let api = Self::service("api", &format!("instances = 2\n{api}"));
-        let text = format!("[stack]\nname = \"claims\"\nversion = \"1.0\"\n{api}\n{more}\n");
-        fs::write(self.ward.dir().join("ward.toml"), text).unwrap();
-    }
-
-    /// Writes the stack file of `returns`.
-    fn returns(&self, links: &str, more: &str) {
-        let host = "route = { host = \"returns.localhost\" }";
-        let web = Self::service(
-            "web",
-            &format!("links = [{links}]\n{host}\nenv = {{ TO = \"api.claims\" }}\n"),
-        );
-        let text = format!("[stack]\nname = \"returns\"\nversion = \"1.0\"\n{web}\n{more}\n");
-        fs::write(self.returns.path().join("ward.toml"), text).unwrap();
-    }
-
-    fn deploy(&self, dir: &Path, env: &str) -> Ran {
-        let dir = dir.to_str().unwrap();
-        let command = ["deploy", dir, "--env", env];
-        self.ward.run(&command)
-    }
-
-    fn deploy_claims(&self) -> Ran {
-        self.deploy(self.ward.dir(), "dev")
-    }
-
-    fn deploy_returns(&self) -> Ran {
-        self.deploy(self.returns.path(), "dev")
-    }
-
-    /// The first of each, which serves.
-    fn up(&self) {
-        let dirs = [self.ward.dir(), self.returns.path()];
-        for dir in dirs {
-            self.ward.ok(&["up", dir.to_str().unwrap()]);
-        }
-    }
-
-    fn ask_at(&self, host: &str, path: &str) -> Answer {
-        get(&self.ward.http(), host, path).unwrap()
-    }
-
-    fn ask(&self, path: &str) -> Answer {
-        self.ask_at("returns.localhost", path)
-    }
-
-    fn answers(&self, body: &str) {
-        let answer = self.ask("/");
-        assert_eq!((answer.status, answer.body.as_str()), (200, body));
-    }
-
-    fn refuses(&self, host: &str, says: &[&str]) {
-        let answer = self.ask_at(host, "/");
-        assert_eq!(answer.status, 503, "{}", answer.body);
-        for text in says {
-            assert!(answer.body.contains(text), "{}", answer.body);
-        }
-    }
-
-    fn env(&self, env: &str) -> Value {
-        let shown = self.ward.ok(&["env", "show", env, "--output", "json"]);
-        serde_json::from_str(&shown).unwrap()
-    }
-}
 
 const EXPORTED: &str = "export = [\"returns\"]\nenv = { ANSWER = \"claims\" }";
 const UNEXPORTED: &str = "env = { ANSWER = \"claims\" }";
 
 #[test]
 fn p5_a_service_is_reached_where_both_sides_say_so_and_nowhere_else() {
-    let both = Both::new();
+    let both = Both::of("asking.py", APP);
     both.returns("\"claims/api\"", "");
     both.claims(UNEXPORTED, "");
     let dir = both.ward.dir().to_str().unwrap().to_owned();
@@ -178,7 +78,7 @@ fn p5_a_service_is_reached_where_both_sides_say_so_and_nowhere_else() {
 
 #[test]
 fn p5_an_export_that_is_taken_back_holds_from_the_next_request_on() {
-    let both = Both::new();
+    let both = Both::of("asking.py", APP);
     both.returns("\"claims/api\"", "");
     both.claims(EXPORTED, "");
     both.up();
@@ -243,7 +143,7 @@ fn p5_an_export_that_is_taken_back_holds_from_the_next_request_on() {
 
 #[test]
 fn p12_a_link_to_what_is_not_there_says_so_and_recovers_by_itself() {
-    let both = Both::new();
+    let both = Both::of("asking.py", APP);
     both.returns("\"claims/api\"", "");
     both.claims(EXPORTED, "");
     let returns = both.returns.path().to_str().unwrap().to_owned();
@@ -276,7 +176,7 @@ fn p12_a_link_to_what_is_not_there_says_so_and_recovers_by_itself() {
 
 #[test]
 fn p1_what_is_linked_to_is_deployed_taken_back_and_sleeps_without_a_failed_request() {
-    let both = Both::new();
+    let both = Both::of("asking.py", APP);
     both.returns("\"claims/api\"", "");
     both.claims(EXPORTED, "");
     both.up();
@@ -322,7 +222,7 @@ fn p1_what_is_linked_to_is_deployed_taken_back_and_sleeps_without_a_failed_reque
 
 #[test]
 fn p5_environments_of_two_stacks_meet_by_their_names_or_as_the_exporter_allows() {
-    let both = Both::new();
+    let both = Both::of("asking.py", APP);
     let all = "[environment.dev]\n[environment.prod]\nservice.api.env.ANSWER = \"prod\"\n";
     both.claims(EXPORTED, all);
     let hosts =

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::load::{Answer, Connection, get};
-use support::{Ward, alive, eventually, kill9, piped, poll};
+use support::{Ward, alive, eventually, kill9, poll, sql};
 
 const HOST: &str = "shop.localhost";
 /// A worker beside it, and a database of which it knows nothing.
@@ -59,17 +59,12 @@ fn ask(ward: &Ward) -> Answer {
     get(&ward.http(), HOST, "/").unwrap()
 }
 
-fn sql(ward: &Ward, statement: &str) -> String {
-    let psql = ["db", "psql", "db", "--", "-At"];
-    piped(ward, &psql, statement).success().trim().to_owned()
-}
-
 #[test]
 fn p1_an_idle_environment_sleeps_and_its_first_request_wakes_it() {
     let ward = Ward::new();
     ward.stack("", &format!("{MORE}{}", declared("2s")));
     ward.up();
-    sql(&ward, "create table patient (name text)");
+    sql(&ward, None, "create table patient (name text)");
     eventually("it falls asleep", || is_still(&ward));
     let status = ward.ok(&["status"]);
     assert!(status.contains("asleep since "), "{status}");
@@ -84,7 +79,7 @@ fn p1_an_idle_environment_sleeps_and_its_first_request_wakes_it() {
     assert_eq!((answer.status, answer.body.as_str()), (200, "hello"));
     println!("the first answer took {:?}", began.elapsed());
     let there = "select count(*) from pg_class where relname = 'patient'";
-    assert_eq!(sql(&ward, there), "1", "its data is kept");
+    assert_eq!(sql(&ward, None, there), "1", "its data is kept");
     let events = ward.ok(&["events", "--env", "dev", "-n", "100"]);
     for event in ["it sleeps: nobody asked it", "it wakes: a request came"] {
         assert!(events.contains(event), "{events}");
@@ -192,7 +187,7 @@ fn whoever_needs_it_wakes_it() {
         assert!(last.is_some_and(|line| line.contains(by)), "{events}");
     };
     put_to_sleep(&ward);
-    assert_eq!(sql(&ward, "select 7"), "7");
+    assert_eq!(sql(&ward, None, "select 7"), "7");
     woken("somebody wanted it so");
     put_to_sleep(&ward);
     ward.stack("ANSWER = \"two\"", &format!("{MORE}[environment.dev]"));

@@ -13,17 +13,9 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use support::sources::{answers, builds_of, json, runs, shown, standings};
-use support::work::{Work, stack};
-use support::{Ward, eventually, kill9};
-
-const PIPELINE: &str = r#"
-[environment.dev]
-[environment.prod]
-service.web.route.host = "prod.localhost"
-[pipeline.delivery]
-stages = ["dev", "prod"]
-"#;
+use support::sources::{add, builds_of, json, runs, shown, standings};
+use support::work::{PIPELINE, Work, stack};
+use support::{Ward, answers, eventually, kill9};
 
 fn said(output: &Output) -> String {
     let text = [&output.stdout[..], &output.stderr].concat();
@@ -170,9 +162,8 @@ fn each_commit_that_came_is_built_where_that_is_asked_for_and_the_newest_is_rele
     let before = work.commit("before", PIPELINE);
     let first = work.commit("one", PIPELINE);
     ward.ok(&["up", "--platform"]);
-    let add = ["source", "add", "app", work.text(), "--branch", "main"];
     let more = ["--pipeline", "delivery", "--poll", "1h", "--each"];
-    ward.ok(&[&add[..], &more].concat());
+    add(&ward, &work, &more).success();
     eventually("the first run is over", || {
         runs(&ward)
             .first()
@@ -284,8 +275,7 @@ fn p4_a_commit_whose_build_was_cut_off_by_a_down_of_all_is_built_when_the_platfo
     };
     let first = commit("one");
     ward.ok(&["up", "--platform"]);
-    let add = ["source", "add", "app", work.text(), "--branch", "main"];
-    ward.ok(&[&add[..], &["--env", "dev", "--poll", "1s"]].concat());
+    add(&ward, &work, &["--env", "dev", "--poll", "1s"]).success();
     begun(1);
     // Another one waits behind it: it must not take its place while everything goes down.
     let second = commit("two");
@@ -354,8 +344,8 @@ fn p4_a_server_that_is_killed_on_the_way_of_a_commit_builds_it_once_and_runs_its
     let (ward, work) = (Ward::new(), Work::new());
     work.commit("zero", PIPELINE);
     ward.ok(&["up", "--platform"]);
-    let add = ["source", "add", "app", work.text(), "--branch", "main"];
-    ward.ok(&[&add[..], &["--pipeline", "delivery", "--poll", "1s"]].concat());
+    let more = ["--pipeline", "delivery", "--poll", "1s"];
+    add(&ward, &work, &more).success();
     let serves = |answer: &str| {
         eventually("prod has the commit", || {
             answers(&ward, "prod").as_deref() == Some(answer)

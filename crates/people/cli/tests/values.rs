@@ -13,71 +13,16 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::Value;
-use support::load::{Load, get};
+use support::load::Load;
+use support::secrets::{HOST, asked, set, stack};
 use support::{Ran, Ward, eventually, kill9, piped};
-
-const HOST: &str = "shop.localhost";
-
-/// Answers with a variable (`/var/NAME`), or with the kind of file system that a path is on (`/kind/PATH`).
-const ASKED: &str = r#"
-import os, subprocess
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_GET(self):
-        kind, _, rest = self.path[1:].partition("/")
-        text = "ok"
-        if kind == "var":
-            text = os.environ.get(rest, "(none)")
-        if kind == "kind":
-            text = subprocess.run(["stat", "-f", "-c", "%T", "/" + rest], capture_output=True, text=True).stdout
-        data = text.encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-    def do_POST(self):
-        left = int(self.headers["content-length"])
-        while left:
-            left -= len(self.rfile.read(min(left, 65536)))
-        self.do_GET()
-    def log_message(self, *args):
-        pass
-ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
-"#;
 
 /// Two instances of a service that has secrets.
 fn ward(secrets: &str) -> Ward {
     let ward = Ward::new();
-    ward.write("asked.py", ASKED);
-    let text = format!(
-        r#"
-[stack]
-name = "shop"
-version = "1.0"
-keep_warm = "1s"
-
-[service.web]
-build = {{ files = ["asked.py"], run = ["python3", "-u", "asked.py"], base = "host" }}
-port = 8000
-health = {{ path = "/healthz", interval = "50ms", healthy = 2 }}
-instances = 2
-route = {{ host = "{HOST}" }}
-secrets = {{ {secrets} }}
-"#
-    );
-    ward.write("ward.toml", &text);
+    stack(&ward, secrets, "instances = 2");
     ward.ok(&["up", "--platform"]);
     ward
-}
-
-fn set(ward: &Ward, name: &str, value: &str) {
-    let ran = piped(ward, &["secret", "set", name, "--env", "shop/dev"], value);
-    assert_eq!(ran.code(), 0, "{ran:?}");
-}
-
-fn asked(ward: &Ward, path: &str) -> String {
-    get(&ward.http(), HOST, path).unwrap().body
 }
 
 /// Runs a program at a terminal of its own to its end; what was shown there.
@@ -199,11 +144,12 @@ fn p1_p4_another_master_key_costs_no_request_also_when_the_server_is_killed_in_i
     assert_eq!(before.len(), 1);
     // Killed while the new key is there beside the one before: some values need the one, some the other.
     let cut = (0..20).any(|_| {
+        let server = ward.server_pid();
         let mut killed = rekey();
         while keys(&ward).len() == 1 && killed.try_wait().unwrap().is_none() {
             std::thread::yield_now();
         }
-        kill9(ward.server_pid());
+        kill9(server);
         killed.wait().unwrap();
         let between = keys(&ward).len() > 1;
         ward.ok(&["up", "--platform"]);

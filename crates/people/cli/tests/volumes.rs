@@ -193,7 +193,10 @@ fn a_snapshot_is_made_before_a_release_and_put_back_while_down() {
         let id = format!("s{id}");
         ward.run(&[&["volume", "restore", &id], more].concat())
     };
-    restore(first[0], &["--yes"]).fails(1, &["shop/dev is up", "ward down --env shop/dev"]);
+    for more in [&["--yes"][..], &[]] {
+        restore(first[0], more).fails(1, &["shop/dev is up", "ward down --env shop/dev"]);
+    }
+    restore(99, &[]).fails(1, &["has no snapshot s99"]);
     restore(99, &["--yes"]).fails(1, &["has no snapshot s99"]);
     ward.ok(&["down", "--env", "dev"]);
     restore(first[0], &[]).fails(1, &["no terminal to ask at"]);

@@ -15,9 +15,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
-use support::sources::{answers, builds_of, runs, shown, standings};
-use support::work::Work;
-use support::{Ward, eventually, poll};
+use support::sources::{add, builds_of, runs, shown, standings};
+use support::work::{PIPELINE, Work, gate};
+use support::{Ward, answers, eventually, poll};
 
 /// Sends a webhook; the status that it is answered with.
 fn hook(url: &str, header: &str, body: &str) -> u16 {
@@ -44,18 +44,8 @@ fn a_webhook_leads_to_a_look_and_one_with_a_bad_signature_to_nothing() {
     let (ward, work) = (Ward::new(), Work::new());
     work.commit("one", "");
     ward.ok(&["up", "--platform"]);
-    let add = [
-        "source",
-        "add",
-        "app",
-        work.text(),
-        "--branch",
-        "main",
-        "--env",
-        "dev",
-    ];
-    let add = [&add[..], &["--poll", "24h", "--webhook"]].concat();
-    ward.run(&add).fails(
+    let hooked = ["--env", "dev", "--poll", "24h", "--webhook"];
+    add(&ward, &work, &hooked).fails(
         1,
         &[
             "takes no webhooks",
@@ -68,7 +58,7 @@ fn a_webhook_leads_to_a_look_and_one_with_a_bad_signature_to_nothing() {
         .output()
         .unwrap();
     assert!(up.status.success(), "{up:?}");
-    let secret = ward.ok(&add);
+    let secret = add(&ward, &work, &hooked).success();
     let secret = secret.trim();
     assert!(secret.len() > 30, "{secret}");
     eventually("the first serves", || {
@@ -125,9 +115,8 @@ fn a_webhook_leads_to_a_look_and_one_with_a_bad_signature_to_nothing() {
 fn hooked(ward: &Ward, work: &Work, then: &[&str]) -> (String, String) {
     let up = ["up", "--platform", "--hooks-addr", "127.0.0.1:0"];
     ward.ok(&up);
-    let add = ["source", "add", "app", work.text(), "--branch", "main"];
-    let more = ["--poll", "24h", "--webhook"];
-    let secret = ward.ok(&[&add[..], then, &more].concat());
+    let more = [then, &["--poll", "24h", "--webhook"]].concat();
+    let secret = add(ward, work, &more).success();
     let url = shown(ward, "app")["hook"].as_str().unwrap().to_owned();
     (url, secret.trim().to_owned())
 }
@@ -223,12 +212,13 @@ fn what_is_no_webhook_is_answered_in_words_and_costs_little() {
     );
     let chunked = head(&format!("{signed}transfer-encoding: chunked\r\n"));
     let mut parts = vec![chunked.as_bytes()];
-    for _ in 0..large / zeros.len() {
+    for _ in 0..(8 << 20) / zeros.len() {
         parts.extend([&b"10000\r\n"[..], &zeros, b"\r\n"]);
     }
+    parts.extend([&b"4000\r\n"[..], &zeros[..1 << 14], b"\r\n0\r\n\r\n"]);
     let answer = said(to, &parts);
     assert!(
-        answer.is_empty() || answer.contains("a webhook has at most 8 MiB"),
+        answer.starts_with("HTTP/1.1 413") && answer.contains("a webhook has at most 8 MiB"),
         "{answer}"
     );
     // A large one that is signed is taken.
@@ -266,14 +256,20 @@ fn what_is_no_webhook_is_answered_in_words_and_costs_little() {
         );
     }
     // What proves nothing is told the same, whether there is such a source or not, with a body of any length.
-    let other = said(to, &[head(signed).replace("/app", "/nowhere").as_bytes()]);
-    let own = said(to, &[head(signed).as_bytes()]);
+    let of_length = |path: &str, length: usize| {
+        let head = head(&format!("{signed}content-length: {length}\r\n"));
+        let body = vec![b'0'; length];
+        said(to, &[head.replace("/app", path).as_bytes(), &body])
+    };
     let without_date = |answer: &str| {
         let lines = answer.lines().filter(|line| !line.starts_with("date:"));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(without_date(&other), without_date(&own));
-    assert!(own.starts_with("HTTP/1.1 403"), "{own}");
+    for length in [0, 1024, 1 << 20] {
+        let (own, other) = (of_length("/app", length), of_length("/nowhere", length));
+        assert_eq!(without_date(&other), without_date(&own));
+        assert!(own.starts_with("HTTP/1.1 403"), "{own}");
+    }
     // And no memory is taken by bodies of strangers.
     let resident = || {
         let status = fs::read_to_string(format!("/proc/{}/status", ward.server_pid())).unwrap();
@@ -306,19 +302,7 @@ fn what_is_no_webhook_is_answered_in_words_and_costs_little() {
 fn the_author_of_a_commit_does_not_approve_it_where_a_second_person_has_to() {
     let name = Command::new("id").arg("-un").output().unwrap();
     let name = String::from_utf8(name.stdout).unwrap().trim().to_owned();
-    let gates = format!(
-        r#"
-[environment.dev]
-[environment.prod]
-service.web.route.host = "prod.localhost"
-[pipeline.delivery]
-stages = ["dev", "prod"]
-[pipeline.delivery.gate.dev]
-approve = {{ role = "lead", by = "another" }}
-[role.lead]
-people = ["{name}"]
-"#
-    );
+    let gates = PIPELINE.to_owned() + &gate("another", &format!("{name:?}"));
     let (ward, work) = (Ward::new(), Work::new());
     let commit = |answer: &str, author: &str| {
         work.commit(answer, &gates);

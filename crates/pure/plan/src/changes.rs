@@ -14,7 +14,7 @@ mod steps;
 mod walk;
 
 use serde_json::Value;
-use ward_types::changes::{Change, ChangeKind, Component, ComponentKind, CostChange};
+use ward_types::changes::{Change, ChangeKind, Component, ComponentKind, CostChange, Effect};
 use ward_types::id::Name;
 use ward_types::release::Release;
 use ward_types::secrets::SecretName;
@@ -34,11 +34,36 @@ pub enum Between {
 }
 
 /// Every difference between two releases, or between nothing and one: those of the environment as a whole first, then
-/// component by component. Empty exactly where nothing differs but number, time, author and build number.
+/// component by component. Empty exactly where nothing differs but number, time, author, build number and commit, and the
+/// commit holds no more of it than was known.
 #[must_use]
 pub fn changes(between: Between, from: Option<&Release>, to: Option<&Release>) -> Vec<Change> {
-    let (from, to) = (written(from), written(to));
-    of_values(between, &from, &to)
+    let changes = of_values(between, &written(from), &written(to));
+    match (changes.is_empty(), between) {
+        (true, Between::Releases) => committed(from, to).into_iter().collect(),
+        _ => changes,
+    }
+}
+
+/// That a release tells the commit of a build which so far was of changes that no commit held. Where more differs the build
+/// is another one, and tells its own.
+fn committed(from: Option<&Release>, to: Option<&Release>) -> Option<Change> {
+    let from = from?.build.provenance.as_deref();
+    let to = to?.build.provenance.as_deref()?;
+    to.settles(from).then(|| Change {
+        path: "commit".to_owned(),
+        component: None,
+        kind: ChangeKind::Change,
+        from: None,
+        to: None,
+        from_text: from.map(ToString::to_string),
+        to_text: Some(to.to_string()),
+        from_digest: None,
+        to_digest: None,
+        effect: Effect::Released,
+        means: "a release of the same images that a commit holds in full".to_owned(),
+        destructive: false,
+    })
 }
 
 /// The same of releases as they are serialised, whatever they hold.

@@ -288,4 +288,4 @@ fn behind(run: &Run, stage: usize, done: Step, now: Timestamp) -> Position {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

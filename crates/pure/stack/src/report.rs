@@ -6,6 +6,7 @@ use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError,
     MietteSpanContents, SourceCode, SourceSpan, SpanContents,
 };
+use ward_types::text::steers;
 use ward_types::view::{LabelView, MistakeView};
 
 use crate::lines::Lines;
@@ -83,17 +84,12 @@ fn count(name: &str, mistakes: usize) -> String {
 
 /// The text with everything that could steer a terminal replaced, byte for byte, so that places hold.
 fn printable(text: &str) -> String {
-    let steers = |c: char| {
-        let direction = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        (c.is_control() && c != '\n' && c != '\t')
-            || direction
-            || matches!(c, '\u{2028}' | '\u{2029}')
-    };
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             // A carriage return before a line's end is invisible and harmless as a space.
             '\r' => shown.push(' '),
+            '\n' | '\t' => shown.push(c),
             c if steers(c) => shown.extend(std::iter::repeat_n('?', c.len_utf8())),
             c => shown.push(c),
         }

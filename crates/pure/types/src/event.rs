@@ -544,8 +544,12 @@ pub enum Event {
         env: EnvId,
         /// Where.
         instance: String,
-        /// The program, without its arguments, which may hold what nobody should read.
+        /// The program.
         program: String,
+        /// The whole command as a shell would take it, secrets named in it and not shown, cut where it is long; `None`: an
+        /// older Ward did not write that down, or the secrets could not be opened that might be in it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        command: Option<String>,
         /// Whether it got the instance's secrets; `None`: an older Ward did not write that down.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         secrets: Option<Disclosure>,

@@ -33,6 +33,7 @@ pub mod source;
 pub mod spec;
 pub mod table;
 pub mod tally;
+pub mod text;
 pub mod time;
 pub mod tls;
 pub mod unit;

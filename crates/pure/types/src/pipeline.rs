@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{DeploymentId, EnvId, Name, PipelineRunId, ReleaseId};
 use crate::release::Build;
+use crate::text::shown;
 use crate::time::{Millis, Timestamp};
 
 /// What a stack file declares under one name.
@@ -300,7 +301,9 @@ impl fmt::Display for Outcome {
             Outcome::Succeeded => f.write_str("it succeeded"),
             Outcome::Failed { message, .. } => write!(f, "it failed: {message}"),
             Outcome::Rejected { by, why, .. } if why.is_empty() => write!(f, "{by} rejected it"),
-            Outcome::Rejected { by, why, .. } => write!(f, "{by} rejected it: “{why}”"),
+            Outcome::Rejected { by, why, .. } => {
+                write!(f, "{by} rejected it: “{}”", shown(why))
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::EnvId;
 use crate::time::Timestamp;
 
 pub use self::declared::Declared;
@@ -49,6 +50,13 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// The command by which somebody answers for breaking it, in an environment that is named where it is known.
+    #[must_use]
+    pub fn waiver(self, env: Option<&EnvId>) -> String {
+        let of = env.map(|env| format!(" --env {env}")).unwrap_or_default();
+        format!("`ward policy waive {self}{of} --until DATE --why TEXT`")
+    }
+
     /// All of them.
     pub const ALL: [Rule; 14] = [
         Rule::DatabaseRemoved,

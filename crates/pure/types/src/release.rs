@@ -90,6 +90,17 @@ pub enum Reason {
     Up,
 }
 
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::Deploy => "deploy",
+            Reason::Rollback => "rollback",
+            Reason::Rollforward => "rollforward",
+            Reason::Up => "up",
+        })
+    }
+}
+
 /// Where a deployment stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]

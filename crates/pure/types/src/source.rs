@@ -115,6 +115,15 @@ pub struct Provenance {
     pub source: Option<Name>,
 }
 
+impl Provenance {
+    /// Whether it names the commit that holds all of a build, where one made of `before` was of changes that no commit
+    /// held: what serves is the same, and only now somebody can look up what it was made of.
+    #[must_use]
+    pub fn settles(&self, before: Option<&Self>) -> bool {
+        self.tree == Tree::AsCommitted && before.is_some_and(|before| before.tree == Tree::Changed)
+    }
+}
+
 /// `3f2a9c01de by Anna Bauer <anna@example.com>, with changes`.
 impl fmt::Display for Provenance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

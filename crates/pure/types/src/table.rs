@@ -31,6 +31,9 @@ pub struct Table {
     pub generation: Generation,
     /// The pools, each named by its environment and service.
     pub pools: Vec<Pool>,
+    /// The hosts of environments that are down, in order, as routes have them. Whoever asks there is told that, and nothing else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub down: Vec<String>,
 }
 
 impl Table {

@@ -20,7 +20,8 @@ impl Timestamp {
     }
 }
 
-/// In UTC, to the second: `2026-11-21 10:35:15 UTC`.
+/// In UTC, to the second: `2026-11-21 10:35:15Z`. So does a CLI write it whose machine is in UTC; in another zone it writes
+/// its own time and that zone, in the same form.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (days, second) = (self.0 / 86_400_000, self.0 / 1000 % 86_400);
@@ -28,7 +29,7 @@ impl fmt::Display for Timestamp {
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
         write!(
             f,
-            "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC"
+            "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z"
         )
     }
 }
@@ -91,12 +92,12 @@ mod tests {
     #[test]
     fn a_moment_is_read_by_people() {
         let said = |seconds: u64| Timestamp(seconds * 1000).to_string();
-        assert_eq!(said(0), "1970-01-01 00:00:00 UTC");
-        assert_eq!(said(951_782_400), "2000-02-29 00:00:00 UTC");
-        assert_eq!(said(951_868_799), "2000-02-29 23:59:59 UTC");
-        assert_eq!(said(951_868_800), "2000-03-01 00:00:00 UTC");
-        assert_eq!(said(1_795_257_315), "2026-11-21 10:35:15 UTC");
-        assert_eq!(said(4_107_542_399), "2100-02-28 23:59:59 UTC");
-        assert_eq!(said(4_107_542_400), "2100-03-01 00:00:00 UTC");
+        assert_eq!(said(0), "1970-01-01 00:00:00Z");
+        assert_eq!(said(951_782_400), "2000-02-29 00:00:00Z");
+        assert_eq!(said(951_868_799), "2000-02-29 23:59:59Z");
+        assert_eq!(said(951_868_800), "2000-03-01 00:00:00Z");
+        assert_eq!(said(1_795_257_315), "2026-11-21 10:35:15Z");
+        assert_eq!(said(4_107_542_399), "2100-02-28 23:59:59Z");
+        assert_eq!(said(4_107_542_400), "2100-03-01 00:00:00Z");
     }
 }

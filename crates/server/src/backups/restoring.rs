@@ -13,7 +13,7 @@ use ward_store::Log;
 use ward_types::backup::{Backup, Stand};
 use ward_types::id::{BackupId, EnvId, InstanceId, Name};
 use ward_types::keeper::Role;
-use ward_types::release::{Environment, Release};
+use ward_types::release::{Environment, Goal, Release};
 use ward_types::spec::EnvSpec;
 
 use super::proving::fed;
@@ -149,7 +149,7 @@ impl Control {
         asked: &[BackupId],
     ) -> Result<BTreeMap<Name, BackupId>, Refusal> {
         let (env, mut chosen) = (&parent.id, BTreeMap::new());
-        let list = format!("`ward db backups --env {env}` lists them");
+        let list = way_back(parent);
         for id in asked {
             let backup = counted(parent, *id).map_err(|refusal| refusal.hint(list.clone()))?;
             if !spec.databases.contains_key(&backup.database) {
@@ -170,11 +170,13 @@ impl Control {
             .keys()
             .find(|name| !chosen.contains_key(*name));
         if let Some(missing) = missing {
-            let newest = parent.backups.newest(missing).map(|(id, _)| id);
             let message = format!("none of these is a backup of {env}'s database {missing}");
-            let hint = match newest {
-                Some(id) => format!("`--backup {id}` is the newest; {list}"),
-                None => format!("there is none: `ward db backup {missing} --env {env}` makes one"),
+            let hint = match (parent.backups.newest(missing), parent.goal) {
+                (Some((id, _)), _) => format!("`--backup {id}` is the newest; {list}"),
+                (None, Goal::Up) => {
+                    format!("there is none: `ward db backup {missing} --env {env}` makes one")
+                }
+                (None, Goal::Down | Goal::Purged) => format!("there is none of it; {list}"),
             };
             return Err(Refusal::new(RefusalKind::Invalid, message).hint(hint));
         }
@@ -194,8 +196,7 @@ impl Control {
             return Ok(());
         };
         for id in asked {
-            let list =
-                format!("nothing was changed; `ward db backups --env {from}` lists the others");
+            let list = format!("nothing was changed; {}", way_back(&known));
             let backup = counted(&known, *id).map_err(|refusal| refusal.hint(list.clone()))?;
             if let Err(why) = self.opened_backup(from, *id, backup).await {
                 let message = format!("{id} of {from} cannot be restored: {why}");
@@ -222,6 +223,56 @@ fn counted(env: &Environment, id: BackupId) -> Result<&Backup, Refusal> {
         }
     };
     Err(Refusal::new(RefusalKind::Conflict, why))
+}
+
+/// The most backups that are named in one hint.
+const NAMED: usize = 5;
+
+/// What there is to restore from, newest first, and by which command.
+pub(crate) fn way_back(env: &Environment) -> String {
+    let id = &env.id;
+    let counted = env.backups.all.iter().rev().filter(|(_, one)| one.counts());
+    let counted: Vec<_> = counted.collect();
+    let Some(command) = restore_command(env) else {
+        return match env.goal {
+            Goal::Up => format!(
+                "{id} has nothing to restore from yet: a backup counts once it was restored; `ward db backup --env {id}` \
+                 makes one, `ward db backups --env {id}` lists what was tried"
+            ),
+            Goal::Down | Goal::Purged => format!(
+                "{id} has nothing to restore from: no backup of it was ever restored; `ward db backups --env {id}` lists \
+                 what was tried"
+            ),
+        };
+    };
+    let named = counted.iter().take(NAMED).map(|(backup, one)| {
+        let (database, at) = (&one.database, one.began);
+        format!("{backup} (of {database}, {at})")
+    });
+    let named: Vec<String> = named.collect();
+    let more = match counted.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "{id} has {}{more}: `{command}` makes a new environment of the newest; `ward db backups --env {id}` lists all",
+        named.join(", ")
+    )
+}
+
+/// The command that makes a new environment of the newest backup of each database; `None`: there is none that counts.
+pub(crate) fn restore_command(env: &Environment) -> Option<String> {
+    let databases = env.backups.all.values().map(|one| &one.database);
+    let databases: BTreeSet<&Name> = databases.collect();
+    let newest = databases
+        .into_iter()
+        .filter_map(|database| Some(env.backups.newest(database)?.0));
+    let backups: Vec<String> = newest.map(|id| format!("--backup {id}")).collect();
+    let id = &env.id;
+    (!backups.is_empty()).then(|| {
+        let backups = backups.join(" ");
+        format!("ward db restore {backups} --into NAME --env {id}")
+    })
 }
 
 /// The release that a copy of an environment is made from. One with the rows of a backup may be of an environment that

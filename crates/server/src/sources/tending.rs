@@ -17,6 +17,7 @@ use ward_types::source::{CommitId, Seen, Source, Standing};
 use ward_types::view::{Looked, Progress, Pushed};
 
 use super::place::{Folder, behind as behind_tip, fetch, make_ready, needed, tips};
+use super::pushers::{self, Pushers};
 use super::watched::Doing;
 use super::{Watched, no_source};
 use crate::actor::{Actor, Refusal, causes};
@@ -133,7 +134,11 @@ impl Control {
         let found = found.map_err(Trouble::refusal)?;
         let new = self.described(actor, source, sighted(source, &found, false));
         let new = new.await.map_err(|error| git_refusal(&error))?;
-        self.seen(actor, name, new).await
+        self.seen(actor, name, new).await?;
+        if let Some(source) = self.store().state().sources.get(name) {
+            pushers::forget(&Folder::of(&self.0.home, name).repository(), source);
+        }
+        Ok(())
     }
 
     /// What is pushed and is no tip any more comes first: it is older.
@@ -180,7 +185,8 @@ impl Control {
         Ok(found)
     }
 
-    /// Commits with what git says of them; from here on they stay until they are not needed.
+    /// Commits with what git says of them, and with who pushed them where that is noted; from here on they stay until they
+    /// are not needed.
     pub(super) async fn described(
         &self,
         actor: &Actor,
@@ -188,14 +194,16 @@ impl Control {
         new: Vec<(Sighting, Standing)>,
     ) -> ward_git::Result<Vec<Seen>> {
         let repository = Folder::of(&self.0.home, &source.name).repository();
+        let pushers = Pushers::of(&repository)?;
         let mut all = Vec::new();
         for (sighting, standing) in new {
+            let by = pushers.of_sighting(&sighting);
             repository.need(&sighting.commit).await?;
             all.push(Seen {
                 commit: repository.commit(&sighting.commit).await?,
                 reference: sighting.reference,
                 at: now(),
-                by: actor.who.clone(),
+                by: by.unwrap_or_else(|| actor.clone()).who,
                 with: sighting.with,
                 standing,
             });

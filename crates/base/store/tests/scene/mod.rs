@@ -34,6 +34,7 @@ pub(crate) fn executed(program: &str) -> Event {
         env: env(),
         instance: "web-r1-1".into(),
         program: program.into(),
+        command: None,
         secrets: None,
     }
 }

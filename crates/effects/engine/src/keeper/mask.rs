@@ -178,6 +178,15 @@ impl Masker {
     }
 }
 
+/// A whole text with the names of secrets in place of their values.
+#[must_use]
+pub fn masked(masks: &[Mask], text: &str) -> String {
+    let mut masker = Masker::new(Masks::new(masks));
+    let mut written = masker.feed(text.as_bytes()).into_owned();
+    written.extend(masker.finish());
+    String::from_utf8_lossy(&written).into_owned()
+}
+
 #[derive(Clone, Copy)]
 enum Until {
     MoreMayCome,

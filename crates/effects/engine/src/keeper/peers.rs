@@ -149,19 +149,19 @@ impl Instance {
         }
     }
 
+    /// Hears one request. What others have asked meanwhile, and all else that is ready, comes before the next one of this
+    /// peer: one that asks again as soon as it is answered would have everybody wait.
     fn hear(&mut self, number: u32) {
-        while let Some(peer) = self.peers.all.get(&number) {
-            if !matches!(peer.doing, Doing::Nothing) {
-                return;
+        let Some(peer) = self.peers.all.get(&number) else {
+            return;
+        };
+        match keeper_socket::recv::<Request>(peer.socket.as_fd()) {
+            Ok(Some((request, descriptors))) => self.answer(number, request, descriptors),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                self.refuse(number, error.to_string());
             }
-            match keeper_socket::recv::<Request>(peer.socket.as_fd()) {
-                Ok(Some((request, descriptors))) => self.answer(number, request, descriptors),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    self.refuse(number, error.to_string());
-                }
-                Ok(None) | Err(_) => self.peers.drop(number),
-            }
+            Ok(None) | Err(_) => self.peers.drop(number),
         }
     }
 

@@ -40,6 +40,13 @@ impl Framing {
         }
     }
 
+    /// So many bytes of a body whose length is told have gone by.
+    pub(super) fn passed(&mut self, bytes: usize) {
+        if let Self::Length(left) = self {
+            *left = left.saturating_sub(bytes as u64);
+        }
+    }
+
     /// Gives the pieces of the body that are in these bytes, and how many of the bytes were used.
     pub(super) fn take<'a>(
         &mut self,

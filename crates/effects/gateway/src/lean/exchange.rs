@@ -1,10 +1,10 @@
 //! One plain request, from its head to the end of its answer.
 
 use std::future::poll_fn;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use super::answer::{self, Extra, Head};
 use super::ask::Ask;
 use super::body::{Framing, LAST_CHUNK, push_chunk};
 use super::line::{Line, Next};
+use super::pipe::Pipe;
 use super::way::{Own, Way};
 use super::{LONGEST_HEAD, Resume, SMALL};
 use crate::account::Account;
@@ -491,6 +492,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         } = answered;
         let chunked = matches!(head.framing, Framing::Chunked(_) | Framing::ToTheEnd);
         let mut from = head.length;
+        let mut pours = long.is_none();
         loop {
             let taken = self.take(head, &read[from..], long.as_deref_mut(), account);
             if taken.is_err() {
@@ -506,6 +508,11 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             if over {
                 return Ok(from + used == read.len());
             }
+            if std::mem::take(&mut pours)
+                && let Some(clean) = self.pour(wire, &mut head.framing, account).await?
+            {
+                return Ok(clean);
+            }
             // There is more than fits.
             let full = read.len() == read.capacity();
             read.clear();
@@ -513,7 +520,9 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             if full || head.framing.left().is_some_and(|left| left > LARGE) {
                 self.line.worker.spare.enlarge(read);
             }
-            match self.read_body(wire, read, long.as_deref_mut()).await {
+            let reading =
+                |wire: &mut Wire, context: &mut Context<'_>| wire.poll_read(context, read);
+            match self.body(wire, reading, long.as_deref_mut()).await {
                 Ok(1..) => {}
                 // The end of the connection is the end of what has no other.
                 Ok(0) if matches!(head.framing, Framing::ToTheEnd) => head.framing = Framing::Empty,
@@ -599,11 +608,76 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         Ok(())
     }
 
-    /// Waits for more of a body; 0 at the end of the connection.
-    async fn read_body(
+    /// Passes on the rest of a long body through a pipe, where there is one and the client takes bytes as they are. Whether
+    /// the instance sent nothing behind it.
+    async fn pour(
         &mut self,
         wire: &mut Wire,
-        read: &mut Vec<u8>,
+        framing: &mut Framing,
+        account: &Account,
+    ) -> Result<Option<bool>, Early> {
+        if framing.left().is_none_or(|left| left <= LARGE) {
+            return Ok(None);
+        }
+        let plain = self.line.stream.lock().plain().is_some();
+        let spare = plain.then(|| self.line.worker.spare.pipe()).flatten();
+        let Some(mut pipe) = spare else {
+            return Ok(None);
+        };
+        let mut poured = false;
+        while let Some(left @ 1..) = framing.left() {
+            let filling = |wire: &mut Wire, context: &mut Context<'_>| {
+                wire.poll_fill(context, &mut pipe, left)
+            };
+            match self.body(wire, filling, None).await {
+                Ok(0) => return Err(Early::broken("the connection was closed within the answer")),
+                Ok(count) => {
+                    framing.passed(count);
+                    account.sent(count);
+                }
+                // A kernel that does not do this, or else it comes up again where bytes are copied.
+                Err(Early::Failed(_)) if !poured => return Ok(None),
+                Err(early) => return Err(early),
+            }
+            poured = true;
+            self.drain(wire, &mut pipe).await?;
+        }
+        self.line.worker.spare.put_pipe(pipe);
+        Ok(Some(wire.is_quiet()))
+    }
+
+    /// Gives what is in a pipe to the client.
+    async fn drain(&mut self, wire: &Wire, pipe: &mut Pipe) -> Result<(), Early> {
+        let (line, all) = (&mut *self.line, pipe.held());
+        let mut waits = false;
+        let drained = poll_fn(|context| {
+            let stream = line.stream.lock();
+            let polled = match stream.plain() {
+                Some(socket) => pipe.poll_drain(socket, context),
+                None => return Poll::Ready(Err(Early::Client)),
+            };
+            if polled.is_pending() {
+                if wire.poll_cut(context).is_ready() {
+                    return Poll::Ready(Err(Early::Failed(reply::Error::Cut)));
+                }
+                if !std::mem::replace(&mut waits, true) {
+                    line.client.held.hands_out(all);
+                }
+            }
+            polled.map_err(|_| Early::Client)
+        });
+        drained.await?;
+        if waits {
+            self.line.client.held.nothing();
+        }
+        Ok(())
+    }
+
+    /// Waits for more of a body, which `more` reads; 0 at the end of the connection.
+    async fn body(
+        &mut self,
+        wire: &mut Wire,
+        mut more: impl FnMut(&mut Wire, &mut Context<'_>) -> Poll<io::Result<usize>>,
         mut long: Option<&mut Long>,
     ) -> Result<usize, Early> {
         let line = &mut *self.line;
@@ -618,7 +692,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             {
                 return Poll::Ready(Err(Early::Told));
             }
-            if let Poll::Ready(count) = wire.poll_read(context, read) {
+            if let Poll::Ready(count) = more(wire, context) {
                 return Poll::Ready(
                     count.map_err(|error| Early::Failed(reply::Error::Upstream(error.into()))),
                 );

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 
+use super::pipe::Pipe;
 use crate::clock;
 
 /// What a head is read into; what limits a head, and a body that comes with it.
@@ -22,6 +23,7 @@ const SHORT: usize = STRETCH / 4;
 const ROOM: usize = 8 * 1024;
 const KEPT: usize = 64;
 const LARGE_KEPT: usize = 4;
+const PIPES_KEPT: usize = 4;
 
 /// Buffers of one worker. A connection has one only while there is something in it.
 #[derive(Default)]
@@ -30,6 +32,7 @@ pub(crate) struct Spare {
     large: RefCell<Vec<Vec<u8>>>,
     heads: RefCell<Vec<Vec<u8>>>,
     stretch: RefCell<BytesMut>,
+    pipes: RefCell<Vec<Pipe>>,
 }
 
 impl Spare {
@@ -82,6 +85,20 @@ impl Spare {
         if spare.len() < kept {
             buffer.clear();
             spare.push(buffer);
+        }
+    }
+
+    /// An empty pipe, where there is one.
+    pub(super) fn pipe(&self) -> Option<Pipe> {
+        let spare = self.pipes.borrow_mut().pop();
+        spare.or_else(Pipe::new)
+    }
+
+    /// Takes a pipe back; what holds something is closed.
+    pub(super) fn put_pipe(&self, pipe: Pipe) {
+        let mut spare = self.pipes.borrow_mut();
+        if pipe.held() == 0 && spare.len() < PIPES_KEPT {
+            spare.push(pipe);
         }
     }
 

@@ -58,6 +58,7 @@ impl Exchange<'_> {
         let route = routes.sites.find(host, &self.path, &self.headers);
         let route = route.map_err(|failure| match generation.0 {
             0 => Failure::NO_TABLE,
+            _ if failure == Failure::UNKNOWN_HOST && routes.is_down(host) => Failure::DOWN,
             _ => failure,
         })?;
         if let Entry::Front(outside) = &self.client.entry {

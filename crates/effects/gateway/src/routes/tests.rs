@@ -17,6 +17,7 @@ fn table(generation: u64, instances: &[&str]) -> Table {
     Table {
         term: Term(1),
         generation: Generation(generation),
+        down: Vec::new(),
         pools: vec![PoolEntry {
             env: EnvId::parse("shop/dev").unwrap(),
             service: Name::parse("web").unwrap(),

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::BufMut;
 use rustix::net::Shutdown;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
@@ -18,6 +18,7 @@ use super::pool::{RECENT, Upstream, is_quiet};
 use super::turns::{Turn, give, join};
 use crate::client::Asker;
 use crate::clock;
+use crate::lean::Pipe;
 
 /// Why there is no connection. Nothing was sent.
 #[derive(Debug)]
@@ -57,6 +58,16 @@ impl Wire {
         poll_read_buf(Pin::new(&mut self.stream), context, buffer)
     }
 
+    /// The same into a pipe, at most so many bytes.
+    pub(crate) fn poll_fill(
+        &mut self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+        most: u64,
+    ) -> Poll<io::Result<usize>> {
+        pipe.poll_fill(&self.stream, most, context)
+    }
+
     /// Ready when there may be something to read, for whoever takes a buffer only then.
     pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream.poll_read_ready(context)
@@ -78,6 +89,18 @@ impl Wire {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    /// Whether nothing has come that nobody read. The kernel is asked.
+    pub(crate) fn is_quiet(&self) -> bool {
+        // Told to tokio as well, which does not know of what was read past it.
+        let looked = self
+            .stream
+            .try_io(Interest::READABLE, || match is_quiet(&self.stream) {
+                true => Err(io::ErrorKind::WouldBlock.into()),
+                false => Ok(()),
+            });
+        looked.is_err()
     }
 
     /// Ready when its instance has to stop.

@@ -296,6 +296,7 @@ async fn those_who_wait_for_what_is_served_no_more_are_told_at_once() {
         term: Term(1),
         generation,
         pools: Vec::new(),
+        down: Vec::new(),
     };
     world.control.apply(table).await.unwrap();
     assert_eq!(waiting.await.unwrap().status(), 404);

@@ -121,5 +121,7 @@ async fn answer(
         if sent.is_err() {
             return;
         }
+        // Others have asked meanwhile, who come before what is asked here next: as with real ones.
+        tokio::task::yield_now().await;
     }
 }

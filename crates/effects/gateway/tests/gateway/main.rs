@@ -28,6 +28,7 @@ mod memory;
 mod mutual;
 mod overload;
 mod partings;
+mod pipes;
 mod posture;
 mod probes;
 mod routing;

@@ -137,6 +137,39 @@ fn post(path: &str, bytes: &'static [u8]) -> Request<Payload> {
 }
 
 #[tokio::test]
+async fn what_is_down_says_so_and_what_was_never_there_does_not() {
+    let mut shop = Shop::new(vec![Route::plain("*.example.org")], Vec::new()).await;
+    let mut table = shop.table(vec![Route::plain("*.example.org")], Vec::new());
+    table.down = ["*.down.example", "a.example.org", "down.localhost"]
+        .map(str::to_owned)
+        .into();
+    shop.world.control.apply(table.clone()).await.unwrap();
+    for (host, expected) in [
+        ("down.localhost", "503"),
+        ("Down.Localhost.", "503"),
+        ("x.down.localhost", "404"),
+        ("a.down.example", "503"),
+        ("a.b.down.example", "404"),
+        ("down.example", "404"),
+        (".down.example", "404"),
+        ("nobody.localhost", "404"),
+        // What is served goes before what is down.
+        ("a.example.org", "web"),
+    ] {
+        assert_eq!(shop.who(host, "/x").await, expected, "{host}");
+    }
+    assert_eq!(shop.world.control.observe().await.unwrap().table, table);
+    // It is a part of the table: another list is another table.
+    let mut other = table.clone();
+    other.down.clear();
+    shop.world.control.apply(other).await.unwrap_err();
+    shop.apply(vec![Route::plain("*.example.org")], Vec::new())
+        .await
+        .unwrap();
+    assert_eq!(shop.who("down.localhost", "/x").await, "404");
+}
+
+#[tokio::test]
 async fn the_most_specific_host_and_the_longest_prefix_decide() {
     let web = vec![
         Route::plain(HOST),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use crate::keeper::Keeper;
 
 const HOME: &str = "WARD_TEST_GATEWAY_HOME";
 const BALANCED: &str = "WARD_TEST_BALANCED";
+const ALONE: &str = "WARD_TEST_ALONE";
 const LIMITS: &str = "WARD_TEST_GATEWAY_LIMITS";
 const SHORT: &str = "short";
 const PATIENT: &str = "patient";
@@ -71,6 +73,9 @@ pub(crate) fn become_the_gateway() {
         let all = "127.0.0.0/8".parse().unwrap();
         options.balancers = ward_gateway::Balancers(vec![all]);
     }
+    if std::env::var_os(ALONE).is_some() {
+        options.workers = Some(NonZeroUsize::MIN);
+    }
     let code = ward_gateway::run(options);
     std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
 }
@@ -90,6 +95,8 @@ pub(crate) enum Start {
     Meager,
     /// Behind a balancer that says whose each connection is.
     Balanced,
+    /// With one worker.
+    Alone,
 }
 
 /// A gateway, its state folder and its listening sockets. Nothing of it is left when it is dropped.
@@ -204,6 +211,7 @@ impl World {
         Table {
             term: Term(1),
             generation: Generation(self.generation),
+            down: Vec::new(),
             pools: vec![Pool {
                 env: env(),
                 service: Name::parse("web").unwrap(),
@@ -297,6 +305,7 @@ fn launch(
         Start::Meager => command.env(LIMITS, POOR),
         Start::Patient => command.env(LIMITS, PATIENT),
         Start::Balanced => command.env(BALANCED, "1"),
+        Start::Alone => command.env(ALONE, "1"),
     };
     let sockets = ward_gateway::Sockets {
         http: &listeners.0,

@@ -8,6 +8,9 @@ use ward_types::time::Millis;
 
 use super::{AnyEnv, OfEnv, duration};
 
+pub(super) const CHECK_ENDS: &str = "Exit status: 0 nothing is wrong, or the policy only warns; 1 a policy denies what the file declares; \
+2 the file has mistakes.";
+
 #[derive(Debug, Args)]
 pub(crate) struct Status {
     #[command(flatten)]
@@ -64,7 +67,7 @@ pub(crate) struct Events {
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<String>,
     /// Only up to this moment
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", conflicts_with = "follow")]
     pub(crate) until: Option<String>,
     /// Only what this person did, such as uid:1000 or anna
     #[arg(long, value_name = "PERSON")]

@@ -2,6 +2,7 @@
 
 use owo_colors::{OwoColorize, Style};
 use ward_types::access::AccessLine;
+use ward_types::text::shown;
 use ward_types::time::Timestamp;
 use ward_types::view::StatusView;
 
@@ -28,7 +29,7 @@ pub(super) async fn access(context: &Context, asked: &Logs) -> Result<Status, Tr
     while let Some(line) = lines.next::<AccessLine>().await? {
         match context.printer.is_json() {
             true => context.printer.json(&line),
-            false => context.printer.sentence(&sentence(&line)),
+            false => context.printer.parts(&parts(&line)),
         }
     }
     Ok(Status::Success)
@@ -36,7 +37,7 @@ pub(super) async fn access(context: &Context, asked: &Logs) -> Result<Status, Tr
 
 /// A request in one line: when, what came of it, what was asked, how long it took, who answered, who asked, and
 /// what was wrong.
-fn sentence(line: &AccessLine) -> String {
+fn parts(line: &AccessLine) -> Vec<String> {
     let status = match line.status {
         Some(status) => status.to_string(),
         None => "---".to_owned(),
@@ -49,10 +50,10 @@ fn sentence(line: &AccessLine) -> String {
     let mut parts = vec![
         time(&line.time).dimmed().to_string(),
         status.to_string(),
-        plain(&format!("{method} {}{}", line.host, target(line))),
+        shown(&format!("{method} {}{}", line.host, target(line))),
         duration(line.total_us),
         answerer(line).cyan().to_string(),
-        plain(&asker(line)).dimmed().to_string(),
+        shown(&asker(line)).dimmed().to_string(),
     ];
     if line.retries > 0 {
         parts.push(format!("tried {} times", line.retries + 1));
@@ -60,12 +61,12 @@ fn sentence(line: &AccessLine) -> String {
     if let Some(fault) = &line.fault {
         let why = line.reason.as_deref().unwrap_or("");
         parts.push(
-            plain(&format!("{fault}: {why}"))
+            shown(&format!("{fault}: {why}"))
                 .style(style(line))
                 .to_string(),
         );
     }
-    parts.join("  ")
+    parts
 }
 
 fn target(line: &AccessLine) -> String {
@@ -102,7 +103,7 @@ fn style(line: &AccessLine) -> Style {
 /// To the millisecond, in the machine's own time zone.
 fn time(text: &str) -> String {
     let Ok(at) = text.parse::<jiff::Timestamp>() else {
-        return plain(text);
+        return shown(text);
     };
     let millis = u64::try_from(at.as_millisecond()).unwrap_or_default();
     moment_as(Timestamp(millis), "%Y-%m-%d %H:%M:%S%.3f")
@@ -122,29 +123,13 @@ pub(super) fn duration(micros: u64) -> String {
     }
 }
 
-/// Nothing that a client sent may move the cursor of whoever reads it.
-fn plain(text: &str) -> String {
-    let is_tricky = |letter: char| {
-        letter.is_control()
-            || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let mut plain = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match is_tricky(letter) {
-            true => plain.extend(letter.escape_unicode()),
-            false => plain.push(letter),
-        }
-    }
-    plain
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use ward_types::id::{EnvId, InstanceId};
 
     fn written(line: &AccessLine) -> String {
-        anstream::adapter::strip_str(&sentence(line)).to_string()
+        anstream::adapter::strip_str(&parts(line).join("  ")).to_string()
     }
 
     #[test]

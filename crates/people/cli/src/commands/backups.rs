@@ -29,7 +29,7 @@ pub(crate) async fn backup(
 }
 
 pub(crate) async fn restore(context: &Context, asked: args::Restore) -> Result<Status, Trouble> {
-    let from = crate::env::named(context, asked.env.env.as_deref()).await?;
+    let from = crate::env::with_backups(context, asked.env.env.as_deref()).await?;
     context
         .printer
         .about(&EnvId::new(&from.stack(), &asked.into));
@@ -53,7 +53,8 @@ pub(crate) async fn restore(context: &Context, asked: args::Restore) -> Result<S
 }
 
 pub(crate) async fn list(context: &Context, env: &args::OfEnv) -> Result<Status, Trouble> {
-    let env = crate::env::find(context, env.env.as_deref()).await?;
+    let env = crate::env::with_backups(context, env.env.as_deref()).await?;
+    context.printer.about(&env);
     let path = format!("/v1/backups?env={env}");
     let view: BackupsView = context.client.get(&path).await?;
     let printer = &context.printer;

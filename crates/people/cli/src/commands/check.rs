@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use ward_server::policing::{Wanted, violations};
-use ward_stack::{Look, Stack};
+use ward_stack::{Look, Mistake, Stack};
 use ward_types::id::EnvId;
 use ward_types::policy::{Rule, Violation, Waiver};
+use ward_types::text::shown;
 use ward_types::view::{PolicyRequest, PolicyView};
 
+use super::status::moment;
 use super::{Context, Trouble};
 use crate::args;
-use crate::printer::Status;
+use crate::hints;
+use crate::printer::{Status, ways_out};
 
 pub(crate) async fn check(context: &Context, check: &args::Check) -> Result<Status, Trouble> {
     let (name, text) = ward_server::source::read(&check.dir)
@@ -21,38 +24,60 @@ pub(crate) async fn check(context: &Context, check: &args::Check) -> Result<Stat
         Some(stack) => ward_build::absent_inputs(&check.dir, &stack.all_inputs()).await,
         None => reading.mistakes,
     };
+    let broken = match &reading.stack {
+        Some(stack) if mistakes.is_empty() => breaches(context, stack, &name, &text).await?,
+        _ => Vec::new(),
+    };
     if context.printer.is_json() {
-        context
-            .printer
-            .json(&ward_stack::views(&name, &text, &mistakes));
+        let against = broken.iter().flat_map(|breach| &breach.mistakes);
+        let all: Vec<Mistake> = mistakes.iter().chain(against).cloned().collect();
+        context.printer.json(&ward_stack::views(&name, &text, &all));
     } else if mistakes.is_empty() {
         context.printer.say(&format!("{name}: no mistakes"));
-        if let Some(stack) = &reading.stack {
-            breaches(context, stack, &name, &text).await;
+        for breach in &broken {
+            said(context, breach, &name, &text);
         }
     } else {
         let rendered = ward_stack::render(&name, &text, &mistakes, Look::Colour, 100);
         let _ = write!(anstream::stderr(), "{rendered}");
     }
-    Ok(match mistakes.is_empty() {
-        true => Status::Success,
-        false => Status::Usage,
+    Ok(if !mistakes.is_empty() {
+        Status::Usage
+    } else if broken.iter().any(|breach| breach.is_denied()) {
+        Status::Failure
+    } else {
+        Status::Success
     })
 }
 
-/// What a deploy would be refused or warned for, in each environment. No mistake: somebody may answer for it.
-async fn breaches(context: &Context, stack: &Stack, name: &str, text: &str) {
+/// What breaks the policy of one environment.
+struct Breach {
+    env: EnvId,
+    found: Vec<Violation>,
+    /// The same, as mistakes of the file.
+    mistakes: Vec<Mistake>,
+}
+
+impl Breach {
+    fn is_denied(&self) -> bool {
+        self.found.iter().any(Violation::is_denied)
+    }
+}
+
+/// What a deploy would be refused or warned for, in each environment. No mistake of the file: somebody may answer for it.
+async fn breaches(
+    context: &Context,
+    stack: &Stack,
+    name: &str,
+    text: &str,
+) -> Result<Vec<Breach>, Trouble> {
     let registry = args::Addresses::default().registry().to_string();
+    let installation = ward_server::policing::installation(&context.home)
+        .map_err(|refusal| Trouble::failure(refusal.message, refusal.hint))?;
+    let mut broken = Vec::new();
     for env in &stack.environments {
         let Ok(spec) = stack.resolve(env) else {
             continue;
-        };
-        let installation = match ward_server::policing::installation(&context.home) {
-            Ok(installation) => installation,
-            Err(refusal) => {
-                let hint = refusal.hint.unwrap_or_default();
-                return context.printer.warning(&refusal.message, &hint);
-            }
         };
         // Only the server knows where it is; who says it here, too, is told.
         let region = std::env::var("WARD_REGION").ok();
@@ -70,14 +95,31 @@ async fn breaches(context: &Context, stack: &Stack, name: &str, text: &str) {
         let found = violations(&wanted, installation.of(env));
         let mut found = not_waived(context, &spec.id, found).await;
         let mistakes = ward_stack::violations(name, text, env, &mut found);
-        if mistakes.is_empty() {
-            continue;
+        if !mistakes.is_empty() {
+            let env = spec.id.clone();
+            broken.push(Breach {
+                env,
+                found,
+                mistakes,
+            });
         }
-        let shown = ward_stack::render(name, text, &mistakes, Look::Colour, 100);
-        let end = shown.trim_end().rfind('\n').map_or(0, |at| at + 1);
-        context.printer.text(&shown[..end]);
-        let message = format!("{env} breaks its policy {}", times(found.len()));
-        let hint = "a deploy is refused for what is denied, unless somebody answers for it (`ward policy waive`)";
+    }
+    Ok(broken)
+}
+
+/// A denial is an error, as `ward plan` and `ward deploy` have it.
+fn said(context: &Context, breach: &Breach, name: &str, text: &str) {
+    let shown = ward_stack::render(name, text, &breach.mistakes, Look::Colour, 100);
+    let end = shown.trim_end().rfind('\n').map_or(0, |at| at + 1);
+    context.printer.text(&shown[..end]);
+    let (env, many) = (breach.env.env(), times(breach.found.len()));
+    let message = format!("{env} breaks its policy {many}");
+    if breach.is_denied() {
+        let hint = hints::on(&breach.env, &ways_out(&breach.found));
+        let message = format!("{message}; a deploy would be refused");
+        context.printer.error(&message, Some(&hint));
+    } else {
+        let hint = "a deploy would say the same, and go on";
         context.printer.warning(&message, hint);
     }
 }
@@ -103,8 +145,10 @@ async fn not_waived(context: &Context, env: &EnvId, found: Vec<Violation>) -> Ve
             continue;
         };
         let (env, rule, message) = (env.env(), one.rule, &one.message);
+        let until = moment(*until);
         context.printer.say(&format!(
-            "{env}: {message} ({rule}), for which {by} answers until {until}: {why}"
+            "{env}: {message} ({rule}), for which {by} answers until {until}: {}",
+            shown(why)
         ));
     }
     left

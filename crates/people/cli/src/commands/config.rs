@@ -2,6 +2,7 @@
 
 use ward_types::configuration::ConfigChange;
 use ward_types::id::Name;
+use ward_types::text;
 use ward_types::view::{ConfigRequest, ConfigStep, ConfigVersion, ConfigView, Expect};
 
 use super::status::{columns, moment};
@@ -148,7 +149,7 @@ async fn history(context: &Context, env: args::OfEnv) -> Result<Status, Trouble>
             moment(version.at),
             version.by.clone(),
         ];
-        let mut why = version.why.clone();
+        let mut why = text::shown(&version.why);
         for step in &version.changes {
             head.extend([changed(step), std::mem::take(&mut why)]);
             table.add_row(std::mem::take(&mut head));

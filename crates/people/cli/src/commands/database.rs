@@ -22,7 +22,10 @@ pub(crate) async fn exec(context: &Context, args: Exec) -> Result<Status, Troubl
     let request = ExecRequest {
         env: Some(crate::env::find(context, args.env.env.as_deref()).await?),
         component: args.component,
-        program: ExecProgram::Named { program },
+        program: ExecProgram::Named {
+            program,
+            arguments: Some(args.command.iter().skip(1).cloned().collect()),
+        },
         secrets,
         why: String::new(),
     };
@@ -46,7 +49,9 @@ pub(crate) async fn database(context: &Context, db: Db) -> Result<Status, Troubl
     let request = ExecRequest {
         env: Some(crate::env::find(context, env.env.as_deref()).await?),
         component: database,
-        program: ExecProgram::DatabaseShell,
+        program: ExecProgram::DatabaseShell {
+            arguments: Some(arguments.clone()),
+        },
         secrets: Disclosure::Given,
         why: String::new(),
     };

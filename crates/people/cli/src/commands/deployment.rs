@@ -5,6 +5,7 @@ use ward_types::id::EnvId;
 use ward_types::view::{CancelRequest, DeploymentDetail, Steer, SteerRequest, ending};
 
 use super::deploy::follow;
+use super::pipeline::quoted;
 use super::status::moment;
 use super::{Context, Trouble};
 use crate::args;
@@ -103,11 +104,7 @@ fn tell(context: &Context, detail: &DeploymentDetail) {
         deployment.to,
         how.bold()
     ));
-    let reason = format!("{:?}", deployment.reason).to_lowercase();
-    let why = match detail.why.as_str() {
-        "" => String::new(),
-        why => format!(": “{why}”"),
-    };
+    let (reason, why) = (deployment.reason, quoted(&detail.why));
     data(&format!(
         "  {reason} asked for by {} at {}{why}",
         detail.by,

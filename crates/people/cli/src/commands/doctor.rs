@@ -87,7 +87,8 @@ pub(crate) async fn doctor(context: &Context) -> Result<Status, Trouble> {
         report.notices.iter().for_each(|one| untaken(context, one));
     }
     let altered = matches!(report.log, Some(LogView::Altered { .. }));
-    let protected = report.backups.is_empty() && report.keys.is_none() && report.notices.is_none();
+    let gone = report.keys.as_ref().is_some_and(|keys| !keys.unknown);
+    let protected = report.backups.is_empty() && !gone && report.notices.is_none();
     Ok(if report.refused.is_none() && !altered && protected {
         Status::Success
     } else {
@@ -140,7 +141,10 @@ async fn keys(context: &Context, status: Option<&StatusView>) -> Option<KeysMiss
 }
 
 fn key(context: &Context, missing: &KeysMissing) {
-    let word = "sealed ".red().bold().to_string();
+    let word = match missing.unknown {
+        true => "sealed ".yellow().bold().to_string(),
+        false => "sealed ".red().bold().to_string(),
+    };
     context.printer.data(&format!("{word} {}", missing.message));
     if let Some(hint) = &missing.hint {
         remedy(context, hint);

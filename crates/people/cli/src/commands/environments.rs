@@ -12,6 +12,7 @@ use ward_types::environments::{
 use ward_types::id::{EnvId, Name};
 use ward_types::life::{Cause, Ending, Expiry, Life, Said, roughly};
 use ward_types::sleep::{Drowsiness, Sleep};
+use ward_types::text::shown;
 use ward_types::time::Timestamp;
 use ward_types::unit::format_duration;
 use ward_types::view::{
@@ -363,7 +364,7 @@ fn said(said: &Said) -> String {
 fn quoted(why: &str) -> String {
     match why {
         "" => String::new(),
-        why => format!(" (“{why}”)"),
+        why => format!(" (“{}”)", shown(why)),
     }
 }
 

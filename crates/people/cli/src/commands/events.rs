@@ -11,6 +11,7 @@ use ward_types::run::Run;
 use ward_types::secrets::Origin;
 use ward_types::sleep::{Alarm, Drowsiness};
 use ward_types::source::{Commit, Place};
+use ward_types::text::shown;
 use ward_types::time::Timestamp;
 use ward_types::unit::parse_duration;
 use ward_types::view::{AuditView, EventsView};
@@ -61,12 +62,14 @@ async fn sought(context: &Context, events: &Events) -> Result<String, Trouble> {
         }
     }
     if let Some(by) = &events.by {
-        let plain = |c: char| c.is_ascii_alphanumeric() || ":()_-.".contains(c);
+        let plain = |c: char| c.is_ascii_alphanumeric() || ":()_-.@\\".contains(c);
         if !by.chars().all(plain) || by.is_empty() {
-            let message = format!("{by:?} is no person such as uid:1000, anna or source:shop");
+            let message = format!(
+                "{by:?} is no person such as uid:1000, anna or source:shop; the log has all names: `ward events`"
+            );
             return Err(Trouble::usage(message));
         }
-        query.push_str(&format!("&by={by}"));
+        query.push_str(&format!("&by={}", by.replace('\\', "%5C")));
     }
     if let Some(release) = events.release {
         query.push_str(&format!("&release={}", release.0));
@@ -98,7 +101,7 @@ fn show(context: &Context, record: &Record) {
     let why = if record.why.is_empty() {
         String::new()
     } else {
-        format!("  “{}”", record.why)
+        format!("  “{}”", shown(&record.why))
     };
     let head = format!(
         "{:>5}  {}  {:<16}",
@@ -166,7 +169,7 @@ fn sentence(event: &Event) -> String {
         Event::ReleaseRetired { release, .. } => format!("release {release} retired"),
         Event::DeploymentQueued { deployment, .. } => {
             let despite = deployment.despite_schema.as_ref();
-            let despite = despite.map(|why| format!(" despite the schema (“{why}”)"));
+            let despite = despite.map(|why| format!(" despite the schema (“{}”)", shown(why)));
             let (id, to) = (deployment.id, deployment.to);
             format!(
                 "deployment {id} to {to} queued{}",
@@ -223,7 +226,10 @@ fn sentence(event: &Event) -> String {
             until,
             reason,
             ..
-        } => format!("the rule {rule} is waived until {until}: “{reason}”"),
+        } => {
+            let until = moment(*until);
+            format!("the rule {rule} is waived until {until}: “{reason}”")
+        }
         Event::PolicyEnforced { rule, .. } => format!("the rule {rule} holds again"),
         Event::ConfigChanged {
             version, changes, ..
@@ -302,7 +308,7 @@ fn sentence(event: &Event) -> String {
         Event::RunStopped { run, .. } => format!("{run} is to stop"),
         Event::RunLeftOut {
             job, due, because, ..
-        } => format!("job {job}, due {due}, is left out: {because}"),
+        } => format!("job {job}, due {}, is left out: {because}", moment(*due)),
         Event::InstanceEnded { instance, how, .. } => format!("{instance} {how}"),
         Event::InstanceGivenUp {
             instance, because, ..
@@ -310,12 +316,16 @@ fn sentence(event: &Event) -> String {
         Event::CommandExecuted {
             instance,
             program,
+            command,
             secrets,
             ..
-        } => match secrets {
-            Some(Disclosure::Given) => format!("{program} run in {instance}, with its secrets"),
-            Some(Disclosure::Withheld) | None => format!("{program} run in {instance}"),
-        },
+        } => {
+            let ran = command.as_ref().unwrap_or(program);
+            match secrets {
+                Some(Disclosure::Given) => format!("{ran} run in {instance}, with its secrets"),
+                Some(Disclosure::Withheld) | None => format!("{ran} run in {instance}"),
+            }
+        }
         Event::BuildEnded { message, .. } => message.clone(),
         Event::PipelineBegan { run, .. } => format!(
             "{} of pipeline {} begins with {}",
@@ -398,7 +408,7 @@ fn queued(run: &Run) -> String {
         ..
     } = run;
     let what = match (&run.job, run.due) {
-        (Some(job), Some(due)) => format!("job {job}, due {due}"),
+        (Some(job), Some(due)) => format!("job {job}, due {}", moment(due)),
         (Some(job), None) => format!("job {job}"),
         (None, _) => format!("`{}`", run.command.join(" ")),
     };
@@ -409,7 +419,7 @@ fn place(position: &Position) -> String {
     match position {
         Position::Deploying { .. } => "goes on to the next stage".to_owned(),
         Position::Checking { .. } => "begins the check of its gate".to_owned(),
-        Position::Soaking { until, .. } => format!("soaks until {until}"),
+        Position::Soaking { until, .. } => format!("soaks until {}", moment(*until)),
         Position::Approving { .. } => "waits for a word".to_owned(),
         Position::Ended { outcome } => format!("is over: {outcome}"),
     }

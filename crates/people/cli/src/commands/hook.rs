@@ -1,12 +1,12 @@
 //! `hook`: what git starts in a repository that Ward hosts. What it says reaches whoever pushes, behind `remote:`.
 //!
 //! Whether a stack file has mistakes is found out here, by what was pushed and is not taken yet: a push is refused also
-//! while no server runs.
+//! while no server runs. Who pushes is noted before the push is taken, for the same reason.
 
 use std::io::Read;
 
 use ward_api::ClientError;
-use ward_git::Repository;
+use ward_git::{Repository, Tip};
 use ward_stack::Look;
 use ward_types::source::{CommitId, Follows};
 use ward_types::view;
@@ -63,43 +63,47 @@ async fn refused_or_not(context: &Context, asked: &Pushed) -> Result<Status, Tro
         .map_err(|error| Trouble::failure(format!("cannot find the repository: {error}"), None))?;
     let repository = Repository::in_hook(here);
     let follows = follows(asked);
+    let mut tips = Vec::new();
     for pushed in pushed()? {
         if follows.names(&pushed.reference) {
-            sound(context, asked, &repository, &pushed).await?;
+            let commit = sound(context, asked, &repository, &pushed).await?;
+            let reference = pushed.reference;
+            tips.push(Tip { reference, commit });
         }
     }
+    repository.note(&tips).map_err(refused)?;
     Ok(Status::Success)
 }
 
-/// Whether the stack file of what was pushed can be deployed.
+fn refused(error: ward_git::Error) -> Trouble {
+    let message = super::processes::chain(&error);
+    Trouble::failure(format!("{message}; the push is refused"), error.hint())
+}
+
+/// The commit of what was pushed, where its stack file can be deployed.
 async fn sound(
     context: &Context,
     asked: &Pushed,
     repository: &Repository,
     pushed: &view::Pushed,
-) -> Result<(), Trouble> {
-    let git = |error: ward_git::Error| {
-        let message = super::processes::chain(&error);
-        Trouble::failure(format!("{message}; the push is refused"), error.hint())
-    };
-    let commit = repository.commit(&pushed.object).await.map_err(git)?;
+) -> Result<CommitId, Trouble> {
+    let commit = repository.commit(&pushed.object).await.map_err(refused)?;
     let path = match asked.folder.is_empty() {
         true => ward_server::source::FILE.to_owned(),
         false => format!("{}/{}", asked.folder, ward_server::source::FILE),
     };
     let text = repository.file(&commit.id, &path, ward_stack::MAX_BYTES);
     let name = format!("{path} of {}", commit.id.short());
-    let refused =
-        |message: String| Trouble::failure(format!("{message}; the push is refused"), None);
-    let Some(text) = text.await.map_err(git)? else {
+    let no = |message: String| Trouble::failure(format!("{message}; the push is refused"), None);
+    let Some(text) = text.await.map_err(refused)? else {
         let folder = format!("there is no file {name}");
-        return Err(refused(folder));
+        return Err(no(folder));
     };
-    let text = String::from_utf8(text).map_err(|_| refused(format!("{name} is not UTF-8 text")))?;
+    let text = String::from_utf8(text).map_err(|_| no(format!("{name} is not UTF-8 text")))?;
     let mistaken = |mistakes: &[ward_stack::Mistake]| {
         let rendered = ward_stack::render(&name, &text, mistakes, Look::Plain, 80);
         context.printer.text(&rendered);
-        refused(format!("{name} has mistakes"))
+        no(format!("{name} has mistakes"))
     };
     let reading = ward_stack::read(&name, &text);
     let stack = match reading.stack {
@@ -109,7 +113,7 @@ async fn sound(
     let mut envs: Vec<_> = asked.env.iter().cloned().collect();
     if let Some(pipeline) = &asked.pipeline {
         let Some(known) = stack.pipelines.get(pipeline) else {
-            return Err(refused(format!("{name} has no pipeline {pipeline}")));
+            return Err(no(format!("{name} has no pipeline {pipeline}")));
         };
         envs.extend(known.stages.iter().map(|stage| stage.env.clone()));
     }
@@ -118,7 +122,7 @@ async fn sound(
             .resolve(&env)
             .map_err(|mistakes| mistaken(&mistakes))?;
     }
-    Ok(())
+    Ok(commit.id)
 }
 
 /// The push is taken by now, whatever is said here.

@@ -2,6 +2,7 @@
 
 use ward_types::id::PipelineRunId;
 use ward_types::pipeline::{Position, Word};
+use ward_types::text::shown;
 use ward_types::view::{PipelineRequest, PipelineRunView, Until, VoteRequest};
 
 use super::deploy::{absolute, follow};
@@ -138,7 +139,7 @@ fn detail(context: &Context, run: &PipelineRunView) {
 pub(super) fn quoted(why: &str) -> String {
     match why {
         "" => String::new(),
-        why => format!(" “{why}”"),
+        why => format!(" “{}”", shown(why)),
     }
 }
 

@@ -17,6 +17,7 @@ use ward_types::view::Progress;
 
 use super::deploy::{absolute, follow};
 use super::processes::chain;
+use super::status::moment;
 use super::{Context, Trouble};
 use crate::args;
 use crate::changes;
@@ -86,7 +87,7 @@ async fn make(context: &Context, plan: &args::Plan) -> Result<Status, Trouble> {
                 }
                 let status = shown(context, &view, &rendered);
                 if let (Some(out), Some(kept)) = (&plan.out, &view.kept) {
-                    let (out, until) = (out.display(), kept.valid_until);
+                    let (out, until) = (out.display(), moment(kept.valid_until));
                     context.printer.say(&format!(
                         "`ward deploy --plan {out}` carries out exactly this, until {until}"
                     ));
@@ -105,11 +106,17 @@ async fn make(context: &Context, plan: &args::Plan) -> Result<Status, Trouble> {
             }
         }
     }
-    let hint = "nothing was changed; see `ward status`".to_owned();
-    Err(Trouble::failure(
-        "the server went away in the middle".to_owned(),
-        Some(hint),
-    ))
+    let (message, hint) = match told {
+        Told::Server(_) => (
+            "the server went away in the middle",
+            "nothing was changed; see `ward status`",
+        ),
+        Told::Here { .. } => (
+            "no plan was made: it ended in the middle",
+            "nothing was changed; ask again, and report it if it ends again",
+        ),
+    };
+    Err(Trouble::failure(message.to_owned(), Some(hint.to_owned())))
 }
 
 /// Who makes the plan, and tells how it goes.
@@ -179,13 +186,27 @@ fn reading(context: &Context, plan: &args::Plan) -> Result<ReadingOptions, Troub
     let exe = std::env::current_exe()
         .map_err(|error| Trouble::failure(format!("cannot find the ward binary: {error}"), None))?;
     let addresses = &plan.addresses;
-    let region = std::env::var("WARD_REGION").ok();
+    let region = region()?;
     Ok(ReadingOptions {
         home: context.home.clone(),
         exe,
         addresses: [addresses.http(), addresses.https(), addresses.registry()],
-        region: region.and_then(|region| Name::parse(&region).ok()),
+        region,
     })
+}
+
+/// Where a Ward would be that is started in this shell.
+fn region() -> Result<Option<Name>, Trouble> {
+    let Ok(region) = std::env::var("WARD_REGION") else {
+        return Ok(None);
+    };
+    let wrong = |error| {
+        Trouble::failure(
+            format!("WARD_REGION={region:?} names no region: {error}"),
+            Some("it is a name such as eu; without the variable this Ward is in none".to_owned()),
+        )
+    };
+    Name::parse(&region).map(Some).map_err(wrong)
 }
 
 fn here(reading: Reading, request: &PlanRequest) -> Result<Told, Trouble> {

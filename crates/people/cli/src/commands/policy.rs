@@ -3,10 +3,12 @@
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use ward_types::policy::{Day, Level, Origin, Rule};
+use ward_types::text;
 use ward_types::time::{Millis, Timestamp};
 use ward_types::unit::parse_duration;
-use ward_types::view::{PolicyRequest, PolicyView, RulesOf, WaiveRequest};
+use ward_types::view::{PolicyRequest, PolicyView, RulesOf, WaiveRequest, WaiverView};
 
+use super::status::moment;
 use super::{Context, Trouble};
 use crate::args;
 use crate::printer::Status;
@@ -24,9 +26,19 @@ pub(crate) async fn policy(context: &Context, asked: args::Policy) -> Result<Sta
             env,
             until,
             why,
-        } => waive(context, rule, &env, Some(until), why).await?,
+        } => {
+            return waived(
+                context,
+                rule,
+                waive(context, rule, &env, Some(until), why).await?,
+            );
+        }
         args::Policy::Enforce { rule, env, why } => {
-            waive(context, rule, &env, None, why.text).await?
+            return waived(
+                context,
+                rule,
+                waive(context, rule, &env, None, why.text).await?,
+            );
         }
     };
     match context.printer.is_json() {
@@ -34,6 +46,44 @@ pub(crate) async fn policy(context: &Context, asked: args::Policy) -> Result<Sta
         false => shown(context, &view),
     }
     Ok(Status::Success)
+}
+
+/// What became of one rule: `show` has the others.
+fn waived(context: &Context, rule: Rule, view: PolicyView) -> Result<Status, Trouble> {
+    if context.printer.is_json() {
+        context.printer.json(&view);
+        return Ok(Status::Success);
+    }
+    let env = &view.env;
+    let line = match view.waivers.iter().find(|one| one.rule == rule) {
+        Some(one) => format!("{env}: {}", waiver(one)),
+        None => format!("{env}: {rule} holds again, and nobody answers for breaking it"),
+    };
+    context.printer.sentence(&line);
+    Ok(Status::Success)
+}
+
+fn waiver(one: &WaiverView) -> String {
+    let (rule, waiver) = (one.rule, &one.waiver);
+    let holds = match one.holds {
+        true => "waived until",
+        false => "was waived until",
+    };
+    let (until, by, why) = (moment(waiver.until), &waiver.by, &waiver.why);
+    format!("{rule} {holds} {until} by {by}: {}", text::shown(why))
+}
+
+/// Whose rules these are: a deploy that was refused leaves none behind.
+fn whose(view: &PolicyView) -> String {
+    let env = &view.env;
+    match (view.of, view.release) {
+        (RulesOf::Release, Some(release)) => {
+            format!("{env}   the rules of {release}, which serves")
+        }
+        (RulesOf::Release, None) => format!("{env}   the rules of what served last"),
+        (RulesOf::File, _) => format!("{env}   the rules of the stack file in this folder"),
+        (RulesOf::Nothing, _) => format!("{env}   the rules of the installation"),
+    }
 }
 
 async fn waive(
@@ -55,7 +105,7 @@ async fn waive(
 }
 
 fn shown(context: &Context, view: &PolicyView) {
-    context.printer.data(&view.env.to_string());
+    context.printer.sentence(&whose(view));
     let mut table = Table::new();
     table.load_style(NOTHING);
     for rule in &view.rules {
@@ -70,7 +120,9 @@ fn shown(context: &Context, view: &PolicyView) {
     }
     context.printer.table(&table, " ");
     match view.of {
-        RulesOf::Release => {}
+        RulesOf::Release => context.printer.say(
+            "a deploy is held against those of its own stack file: `ward check` shows what would break one",
+        ),
         RulesOf::File => context
             .printer
             .say("no release has these yet: they are the stack file's, which a deploy asks"),
@@ -82,15 +134,7 @@ fn shown(context: &Context, view: &PolicyView) {
         context.printer.say(sentence);
     }
     for one in &view.waivers {
-        let (rule, waiver) = (one.rule, &one.waiver);
-        let holds = match one.holds {
-            true => "waived until",
-            false => "was waived until",
-        };
-        let (until, by, why) = (waiver.until, &waiver.by, &waiver.why);
-        context
-            .printer
-            .sentence(&format!("{rule} {holds} {until} by {by}: {why}"));
+        context.printer.sentence(&waiver(one));
     }
 }
 
@@ -133,7 +177,7 @@ mod tests {
     fn a_day_is_meant_to_its_end() {
         assert_eq!(
             until("2026-12-31").unwrap().to_string(),
-            "2026-12-31 23:59:59 UTC"
+            "2026-12-31 23:59:59Z"
         );
         for bad in ["", "tomorrow", "2026-02-30", "7", "99999999999999d"] {
             assert!(until(bad).is_err(), "{bad}");

@@ -10,6 +10,7 @@ use ward_types::environments::EnvironmentsView;
 use ward_types::id::{Digest, Name};
 use ward_types::schema::SchemaChange;
 use ward_types::source::{Commit, Provenance, Tree};
+use ward_types::text::shown;
 use ward_types::view::{ReleaseView, WayView, ending};
 
 use super::status::{columns, moment};
@@ -138,8 +139,9 @@ fn way(way: &WayView) -> String {
         by.push(format!("approved by {}", approved.join(", ")));
     }
     let by = by.join(", ");
-    let cut: String = way.why.chars().take(LONGEST_WHY).collect();
-    let why = match cut.len() < way.why.len() {
+    let said = shown(&way.why);
+    let cut: String = said.chars().take(LONGEST_WHY).collect();
+    let why = match cut.len() < said.len() {
         true => format!("“{cut}…”"),
         false => format!("“{cut}”"),
     };
@@ -153,16 +155,17 @@ fn way(way: &WayView) -> String {
 
 /// Of one that was promoted, with where it comes from; of one with other values, that it is that.
 fn version(release: &ReleaseView) -> String {
-    if !release.way.values.is_empty() {
-        return format!("{} with other values", release.version);
-    }
+    let values = match release.way.values.is_empty() {
+        true => "",
+        false => " with other values",
+    };
     let of = release.provenance.as_ref();
     let of = of
         .map(|p| format!(" of {}", made_of(p)))
         .unwrap_or_default();
     match &release.promoted {
-        Some(promoted) => format!("{} from {promoted}{of}", release.version),
-        None => format!("{}{of}", release.version),
+        Some(promoted) => format!("{} from {promoted}{of}{values}", release.version),
+        None => format!("{}{of}{values}", release.version),
     }
 }
 

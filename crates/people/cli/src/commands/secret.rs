@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ward_api::client::Lines;
 use ward_types::secrets::{Origin, SecretName};
+use ward_types::text::shown;
 use ward_types::view::{
     RekeyRequest, RekeyView, RotateRequest, SecretRequest, SecretSetting, SecretVersionView,
     SecretView, SecretsView,
@@ -280,7 +281,7 @@ async fn history(
             format!("{}{}", moment(version.at), by_what(version.origin)),
             version.by.clone(),
             releases.join(" "),
-            version.why.clone(),
+            shown(&version.why),
         ]);
     }
     printer.table(&table, "");

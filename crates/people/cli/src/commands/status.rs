@@ -96,16 +96,22 @@ fn notices(printer: &Printer, server: &ServerView) {
 
 /// What is wrong with notices, and what to do.
 pub(crate) fn not_taken(notices: &NoticesView) -> Option<(String, String)> {
-    let trouble = notices.trouble.clone()?;
-    let hint = match notices.left_out {
-        0 => "it is tried again; mend the program, or remove it".to_owned(),
-        1 => "1 notice was never taken, `ward events` has it; mend the program, or remove it"
-            .to_owned(),
-        many => format!(
-            "{many} notices were never taken, `ward events` has them; mend the program, or remove it"
-        ),
+    let left_out = match notices.left_out {
+        0 => None,
+        1 => Some("1 notice was never taken".to_owned()),
+        many => Some(format!("{many} notices were never taken")),
     };
-    Some((trouble, hint))
+    let read = "`ward events` has what they said";
+    let mend = "mend the program, or remove it";
+    Some(match (notices.trouble.clone(), left_out) {
+        (Some(trouble), Some(left_out)) => (trouble, format!("{left_out}, {read}; {mend}")),
+        (Some(trouble), None) => (trouble, format!("it is tried again; {mend}")),
+        (None, Some(left_out)) => (
+            format!("{left_out} since this server began, and the program takes them again"),
+            read.to_owned(),
+        ),
+        (None, None) => return None,
+    })
 }
 
 fn environment(printer: &Printer, env: &EnvironmentView) {
@@ -205,7 +211,8 @@ fn certificate(printer: &Printer, one: &CertificateObserved) {
             printer.sentence(&format!("  {}", sentence.red()));
         }
         (None, Some(until)) if ends_soon(one.from.unwrap_or_default(), until) => {
-            let sentence = format!("{what}: ends at {until}; renew {}", one.file.display());
+            let (until, file) = (moment(until), one.file.display());
+            let sentence = format!("{what}: ends on {until}; renew {file}");
             printer.sentence(&format!("  {}", sentence.yellow()));
         }
         _ => {}
@@ -253,6 +260,9 @@ fn state(instance: &InstanceView) -> String {
         .as_deref()
         .map(|why| format!(": {why}"))
         .unwrap_or_default();
+    if let Some(backup) = instance.drill {
+        return format!("drill: {backup} is restored in it to see whether it can be{why}");
+    }
     let drift = instance.drift.as_deref();
     let drift = drift
         .map(|drift| format!("; it {drift}"))

@@ -25,15 +25,18 @@ pub(crate) async fn volume(context: &Context, asked: args::Volume) -> Result<Sta
             let what = format!("Put {snapshot} in the place of what its volume of {env} holds?");
             let refused =
                 "restoring replaces what the volume holds, and there is no terminal to ask at";
-            if !yes && !deploy::agreed(&what, refused)? {
-                context.printer.say("nothing was changed");
-                return Ok(Status::Failure);
-            }
             let request = RestoreRequest {
                 env: Some(env),
                 snapshot,
                 why: why.text,
             };
+            // Nobody is asked about what cannot be.
+            let path = "/v1/volumes/restorable";
+            context.client.post::<VolumesView>(path, &request).await?;
+            if !yes && !deploy::agreed(&what, refused)? {
+                context.printer.say("nothing was changed");
+                return Ok(Status::Failure);
+            }
             let path = "/v1/volumes/restore";
             let view: VolumesView = context.client.post(path, &request).await?;
             restored(context, &view, &request);

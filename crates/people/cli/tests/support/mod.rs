@@ -3,8 +3,11 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod authority;
+pub mod backups;
 pub mod load;
 pub mod schema;
+pub mod secrets;
+pub mod sharing;
 pub mod sources;
 pub mod work;
 
@@ -354,4 +357,27 @@ pub fn piped(ward: &Ward, arguments: &[&str], input: &str) -> Ran {
         .write_all(input.as_bytes())
         .unwrap();
     Ran::of(arguments, child.wait_with_output().unwrap())
+}
+
+/// How strictly a rule holds in `prod`.
+pub fn level(ward: &Ward, rule: &str) -> String {
+    let shown = ward.ok(&["policy", "show", "--env", "prod", "--output", "json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let rules = shown["rules"].as_array().unwrap().iter();
+    let mut found = rules.filter(|one| one["rule"] == rule);
+    found.next().unwrap()["level"].as_str().unwrap().to_owned()
+}
+
+/// What is answered at the host of an environment's own.
+pub fn answers(ward: &Ward, env: &str) -> Option<String> {
+    let answer = load::get(&ward.http(), &format!("{env}.localhost"), "/").ok()?;
+    (answer.status == 200).then_some(answer.body)
+}
+
+/// What the database `db` says to a statement, which must not fail.
+pub fn sql(ward: &Ward, env: Option<&str>, statement: &str) -> String {
+    let mut arguments = vec!["db", "psql", "db"];
+    arguments.extend(env.iter().flat_map(|env| ["--env", *env]));
+    arguments.extend(["--", "-qAt", "-c", statement]);
+    ward.ok(&arguments).trim().to_owned()
 }

@@ -2,16 +2,17 @@
 
 use serde_json::Value;
 
-use super::Ward;
-use super::load::get;
+use super::work::Work;
+use super::{Ran, Ward};
 
 pub fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-pub fn answers(ward: &Ward, env: &str) -> Option<String> {
-    let answer = get(&ward.http(), &format!("{env}.localhost"), "/").ok()?;
-    (answer.status == 200).then_some(answer.body)
+/// Adds a source `app` that follows the main branch of a repository.
+pub fn add(ward: &Ward, work: &Work, more: &[&str]) -> Ran {
+    let add = ["source", "add", "app", work.text(), "--branch", "main"];
+    ward.run(&[&add[..], more].concat())
 }
 
 pub fn shown(ward: &Ward, source: &str) -> Value {

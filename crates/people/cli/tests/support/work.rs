@@ -8,6 +8,27 @@ use tempfile::TempDir;
 
 use super::APP;
 
+/// Two environments, and a pipeline through both.
+pub const PIPELINE: &str = r#"
+[environment.dev]
+[environment.prod]
+service.web.route.host = "prod.localhost"
+[pipeline.delivery]
+stages = ["dev", "prod"]
+"#;
+
+/// The gate behind dev, at which one of these approves.
+pub fn gate(by: &str, people: &str) -> String {
+    format!(
+        r#"
+[pipeline.delivery.gate.dev]
+approve = {{ role = "lead", by = "{by}" }}
+[role.lead]
+people = [{people}]
+"#
+    )
+}
+
 /// A repository with a work tree, whose commits are Anna's.
 pub struct Work(TempDir);
 

@@ -12,7 +12,7 @@ fn name(text: &str) -> Name {
 }
 
 /// dev with a check, qa with a soak and an approval by another of anna and uid:2, prod with nothing.
-pub(in crate::pipeline) fn run(position: Position) -> Run {
+pub(crate) fn run(position: Position) -> Run {
     let stage = |env: &str, gate: Gate| Stage {
         env: name(env),
         gate,

@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
 
-use ward_types::pipeline::{Outcome, Position, Run};
+use ward_types::pipeline::{Outcome, Position};
 use ward_types::release::Build;
 use ward_types::source::{Commit, Place, Provenance, Tree};
 use ward_types::time::Timestamp;
 
 use super::*;
+use crate::pipeline::tests::run;
 
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
@@ -79,29 +80,6 @@ fn make(state: &mut State, number: u64, digit: u8) {
     };
     let builds = state.builds.entry(name("shop")).or_default();
     builds.kept.insert(number, kept);
-}
-
-fn run(position: Position) -> Run {
-    Run {
-        id: Default::default(),
-        stack: name("shop"),
-        pipeline: name("delivery"),
-        stages: Vec::new(),
-        author: "anna".into(),
-        began: Timestamp(0),
-        why: String::new(),
-        dir: String::new(),
-        build: Build {
-            version: "1.0.0".into(),
-            images: BTreeMap::new(),
-            stack_file: None,
-            provenance: None,
-        },
-        position,
-        since: Timestamp(0),
-        reached: Vec::new(),
-        votes: Vec::new(),
-    }
 }
 
 #[test]

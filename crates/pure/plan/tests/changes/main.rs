@@ -203,6 +203,47 @@ fn no_single_difference_of_a_whole_release_is_lost() {
 }
 
 #[test]
+fn a_commit_that_holds_what_no_commit_held_is_a_change_where_nothing_else_is() {
+    let of = |tree: &str, spec: EnvSpec| {
+        let mut made = release(1, spec);
+        let provenance = json!({
+            "repository": "/srv/shop", "id": "3f2a9c01de3f2a9c01de3f2a9c01de3f2a9c01de",
+            "author": "Anna Bauer <anna@example.com>", "committed": 0, "tree": tree,
+        });
+        made.build.provenance = Some(serde_json::from_value(provenance).unwrap());
+        made
+    };
+    let (tried, committed) = (of("changed", rich()), of("as_committed", rich()));
+    let found = changes(Between::Releases, Some(&tried), Some(&committed));
+    let [change] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    assert_eq!(
+        (change.path.as_str(), change.destructive),
+        ("commit", false)
+    );
+    let before = "3f2a9c01de by Anna Bauer <anna@example.com>, with changes that no commit holds";
+    assert_eq!(change.from_text.as_deref(), Some(before));
+    // Not back, not between environments, and not where what is built is known to be another.
+    let none = |between, from, to| changes(between, Some(from), Some(to)).is_empty();
+    assert!(none(Between::Releases, &committed, &tried));
+    assert!(none(Between::Releases, &committed, &committed));
+    assert!(none(Between::Releases, &release(1, rich()), &committed));
+    assert!(none(Between::Environments, &tried, &committed));
+    let mut other = rich();
+    other.keep_releases += 1;
+    let found = changes(
+        Between::Releases,
+        Some(&tried),
+        Some(&of("as_committed", other)),
+    );
+    assert!(
+        found.iter().all(|change| change.path != "commit"),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn a_secret_is_told_by_version_and_digest() {
     let from = release(1, rich());
     let mut to = release(2, rich());

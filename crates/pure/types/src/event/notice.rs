@@ -38,7 +38,47 @@ impl Event {
                 let failed = matches!(attempt.outcome, Outcome::Failed { .. } | Outcome::Late);
                 again.is_none() && failed
             }
-            _ => false,
+            Event::EnvironmentExtended { .. }
+            | Event::EnvironmentSlept { .. }
+            | Event::EnvironmentWoken { .. }
+            | Event::ReleaseRecorded { .. }
+            | Event::ReleaseRetired { .. }
+            | Event::DeploymentQueued { .. }
+            | Event::DeploymentServed { .. }
+            | Event::DeploymentPaused { .. }
+            | Event::DeploymentResumed { .. }
+            | Event::DeploymentPromoted { .. }
+            | Event::DeploymentCancelled { .. }
+            | Event::SchemaChanging { .. }
+            | Event::ServiceExchanged { .. }
+            | Event::ConfigChanged { .. }
+            | Event::SecretChanged { .. }
+            | Event::SecretUnset { .. }
+            | Event::PasswordWithdrawn { .. }
+            | Event::SecretsRekeyed { .. }
+            | Event::GoalChanged { .. }
+            | Event::DataFilled { .. }
+            | Event::VolumeSnapshotted { .. }
+            | Event::VolumeRestored { .. }
+            | Event::VolumeDeleted { .. }
+            | Event::BackupBegan { .. }
+            | Event::BackupTaken { .. }
+            | Event::BackupRestored { .. }
+            | Event::DataPurged { .. }
+            | Event::RunQueued { .. }
+            | Event::RunStopped { .. }
+            | Event::InstanceEnded { .. }
+            | Event::InstanceGivenUp { .. }
+            | Event::BuildMade { .. }
+            | Event::BuildDropped { .. }
+            | Event::SourceAdded { .. }
+            | Event::SourceTokenSet { .. }
+            | Event::SourceRemoved { .. }
+            | Event::CommitSeen { .. }
+            | Event::PipelineBegan { .. }
+            | Event::PipelineReached { .. }
+            | Event::CommandExecuted { .. }
+            | Event::ServerStarted { .. } => false,
         }
     }
 }

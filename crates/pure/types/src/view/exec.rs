@@ -27,14 +27,20 @@ pub struct ExecRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "run", rename_all = "snake_case")]
 pub enum ExecProgram {
-    /// A program of the caller's choice; only its name is recorded, arguments may hold what nobody
-    /// should read.
+    /// A program of the caller's choice.
     Named {
         /// The program's name.
         program: String,
+        /// Its arguments; `None`: an older CLI does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        arguments: Option<Vec<String>>,
     },
     /// A database's own shell.
-    DatabaseShell,
+    DatabaseShell {
+        /// What the caller tells it beside what Ward does; `None`: an older CLI does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        arguments: Option<Vec<String>>,
+    },
 }
 
 /// The answer to [`ExecRequest`]: where to reach the instance. The CLI then talks to the keeper itself,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::EnvId;
+use crate::id::{EnvId, ReleaseId};
 use crate::policy::{Level, Origin, Rule, Waiver};
 use crate::time::Timestamp;
 
@@ -18,6 +18,9 @@ pub struct PolicyView {
     /// Whose rules these are, beside the installation's.
     #[serde(default)]
     pub of: RulesOf,
+    /// The release that serves, where these are a release's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseId>,
     /// That the rules of a newer build than the one that serves hold, where they ask for more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outlasting: Option<String>,

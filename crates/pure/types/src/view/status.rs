@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Cancellation, DeploymentView, OutdatedConfig, SharingView, VolumeUseView, WayView};
 use crate::backup::Overdue;
-use crate::id::{Digest, EnvId, InstanceId, Name, ReleaseId, Term};
+use crate::id::{BackupId, Digest, EnvId, InstanceId, Name, ReleaseId, Term};
 use crate::keeper::InstanceState;
 use crate::life::Life;
 use crate::maintenance::Maintenance;
@@ -76,7 +76,8 @@ pub struct NoticesView {
     pub left_out: u64,
 }
 
-/// That a master key which something is sealed under is not to be had. No key and no value is in it.
+/// That a master key which something is sealed under is not to be had, or that this is not known. No key and no value is
+/// in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeysMissing {
     /// Which is needed, and where it was looked for.
@@ -84,6 +85,9 @@ pub struct KeysMissing {
     /// What to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// Whether nobody could tell in time if it is there.
+    #[serde(default)]
+    pub unknown: bool,
 }
 
 /// The answer to `POST /v1/handover`: what a server that takes over is told by variables, which no list of processes
@@ -214,6 +218,9 @@ pub struct InstanceView {
     pub last_failure: Option<String>,
     /// Protections that the kernel denied.
     pub missing: Vec<String>,
+    /// The backup that is restored in it to see whether it can be; such an instance is nobody's database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<BackupId>,
     /// What other hands did to it while it runs, as a predicate, if they did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<String>,

@@ -55,7 +55,7 @@ fn lines(detail: &ReleaseDetail) -> Vec<String> {
     line("build", format!("{}{from}", release.version));
     match &release.provenance {
         Some(provenance) => line("commit", provenance.to_string()),
-        None => line("commit", "none: git did not know the folder".to_owned()),
+        None => line("commit", "none is known".to_owned()),
     }
     line("images", images(&release.images));
     let way = &release.way;
@@ -117,7 +117,7 @@ fn lines(detail: &ReleaseDetail) -> Vec<String> {
 }
 
 fn told(one: &MoveView) -> String {
-    let reason = format!("{:?}", one.reason).to_lowercase();
+    let reason = one.reason;
     let plan = one.plan.as_ref();
     let plan = plan.map_or_else(String::new, |plan| format!(", by the plan {plan}"));
     let end = match (one.verdict, one.ended) {

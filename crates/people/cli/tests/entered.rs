@@ -1,0 +1,93 @@
+//! What the log says of those who entered an instance: the whole command, and no secret.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that fails says what it saw"
+)]
+
+mod support;
+
+use std::fs;
+
+use support::{Ward, piped};
+
+const VALUE: &str = "planted-J7kq2vX9Lm4";
+
+fn events(ward: &Ward) -> String {
+    ward.ok(&["events", "-n", "100"])
+}
+
+#[test]
+fn who_audits_reads_what_was_run_with_its_arguments() {
+    let ward = Ward::new();
+    let more = "links = [\"db\"]\n[database.db]\nengine = \"postgres\"";
+    ward.stack(r#"ANSWER = "one""#, more);
+    ward.up();
+    ward.ok(&["exec", "web", "--", "/bin/ls", "/app"]);
+    let failed = ward.run(&["exec", "web", "--", "sh", "-c", "echo \"it's\"; exit 7"]);
+    assert_eq!(failed.code(), 7, "{failed:?}");
+    ward.ok(&["exec", "web", "--", "printf", "one\ntwo\u{1b}[2J"]);
+    ward.ok(&["db", "psql", "db", "--", "-Atc", "select 40 + 2"]);
+    let long = "x".repeat(3000);
+    ward.ok(&["exec", "web", "--", "true", &long]);
+    let events = events(&ward);
+    for ran in [
+        "/bin/ls /app run in web-r1-",
+        r#"sh -c 'echo "it'\''s"; exit 7' run in web-r1-"#,
+        "printf 'one\\ntwo\\u{1b}[2J' run in web-r1-",
+        "psql -Atc 'select 40 + 2' run in db-",
+        "x… (3005 letters) run in web-r1-",
+    ] {
+        assert!(events.contains(ran), "no {ran} in {events}");
+    }
+    assert!(!events.contains(&long), "{events}");
+    ward.ok(&["audit", "verify"]);
+}
+
+#[test]
+fn p6_a_secret_among_the_arguments_is_named_and_not_shown() {
+    let ward = Ward::new();
+    let more =
+        "secrets = { API_KEY = \"env\" }\nlinks = [\"db\"]\n[database.db]\nengine = \"postgres\"";
+    ward.stack(r#"ANSWER = "one""#, more);
+    ward.ok(&["up", "--platform"]);
+    let set = ["secret", "set", "API_KEY", "--env", "shop/dev", "--new"];
+    piped(&ward, &set, VALUE).success();
+    ward.up();
+    let script = format!("echo {VALUE} | wc -c");
+    ward.ok(&["exec", "web", "--", "sh", "-c", &script]);
+    // One that was replaced may be valid elsewhere for a while.
+    let newer = "planted-Zr81mNw0QpTt";
+    piped(&ward, &["secret", "set", "API_KEY"], newer).success();
+    ward.ok(&["exec", "web", "--", "echo", newer]);
+    // The database's own, which nobody typed.
+    let variables = ward.ok(&["exec", "--secrets", "web", "--", "env"]);
+    let password = variables
+        .lines()
+        .find_map(|line| line.strip_prefix("PGPASSWORD="))
+        .or_else(|| {
+            let url = variables.lines().find(|line| line.contains("postgres"))?;
+            url.split(':').nth(2)?.split('@').next()
+        })
+        .unwrap_or_else(|| panic!("no password in {variables}"))
+        .to_owned();
+    ward.ok(&["exec", "web", "--", "echo", &format!("pw={password}")]);
+    let events = events(&ward);
+    for ran in [
+        "sh -c 'echo [secret API_KEY] | wc -c' run in web-r1-",
+        "echo '[secret API_KEY]' run in web-r2-",
+        "echo 'pw=[secret database/db]' run in web-r2-",
+    ] {
+        assert!(events.contains(ran), "no {ran} in {events}");
+    }
+    for file in ["ward.db", "ward.db-wal"] {
+        let bytes = fs::read(ward.home().join(file)).unwrap_or_default();
+        for value in [VALUE, newer, &password] {
+            let there = bytes
+                .windows(value.len())
+                .any(|part| part == value.as_bytes());
+            assert!(!there, "{value} is in {file}");
+        }
+    }
+}

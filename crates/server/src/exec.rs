@@ -1,0 +1,185 @@
+//! Programs beside instances: where to reach an instance, and what the log says of it.
+//!
+//! Decision: the log has the whole command, because who audits it asks what was run, and not only that something was.
+//! Values of secrets are masked in it as they are in what instances write; where they cannot be opened now, so that
+//! nobody can tell whether one is among the arguments, the program's name stands there alone.
+
+use std::collections::BTreeSet;
+
+use ward_engine::keeper::masked;
+use ward_postgres::Database;
+use ward_types::event::Event;
+use ward_types::id::{EnvId, InstanceId, Name};
+use ward_types::secrets::{Mask, SecretLabel};
+use ward_types::text::steers;
+use ward_types::view::{ExecProgram, ExecRequest, ExecTarget};
+
+use crate::actor::{Actor, Refusal, causes};
+use crate::control::Control;
+
+/// The most letters of a command that the log has.
+const LONGEST: usize = 1000;
+
+impl Control {
+    /// Where to reach an instance of a component, for a program of the caller's. It is recorded.
+    ///
+    /// # Errors
+    /// When nothing of that name runs.
+    pub async fn exec(&self, actor: &Actor, request: &ExecRequest) -> Result<ExecTarget, Refusal> {
+        let env = self.alive(request.env.as_ref())?;
+        let _need = self.awake(actor, &env, &request.why).await?;
+        let instance = self.running(&env, &request.component)?;
+        let (program, arguments, shell) = match &request.program {
+            ExecProgram::Named { program, arguments } => (program.clone(), arguments, None),
+            ExecProgram::DatabaseShell { arguments } => {
+                let database = self.database(&env, &request.component).await?;
+                ("psql".to_owned(), arguments, Some(database.psql(&[])))
+            }
+        };
+        let command = match arguments {
+            Some(arguments) => self.told_as(&env, &instance, &program, arguments).await,
+            None => None,
+        };
+        let event = Event::CommandExecuted {
+            env: env.clone(),
+            instance: instance.to_string(),
+            program,
+            command,
+            secrets: Some(request.secrets),
+        };
+        self.append(actor, &request.why, vec![event]).await?;
+        let dir = self.engine().instance_dir(&env, &instance);
+        Ok(ExecTarget {
+            instance,
+            dir: dir.display().to_string(),
+            command: shell,
+        })
+    }
+
+    /// A database as its clients see it.
+    async fn database(&self, env: &EnvId, name: &Name) -> Result<Database, Refusal> {
+        self.has_database(env, name)?;
+        let prepared = self.composer().opener.prepared(env, name).await;
+        let database = prepared.map(|prepared| prepared.database);
+        database.map_err(|error| Refusal::failed("there is no shell for it", &error))
+    }
+
+    /// A command for the log; `None` where it cannot be told whether a secret is in it.
+    async fn told_as(
+        &self,
+        env: &EnvId,
+        instance: &InstanceId,
+        program: &str,
+        arguments: &[String],
+    ) -> Option<String> {
+        let masks = match self.masks(env, instance).await {
+            Ok(masks) => masks,
+            Err(why) => {
+                tracing::warn!(%env, why, "the log has no arguments of a command: secrets do not open");
+                return None;
+            }
+        };
+        let words = std::iter::once(program).chain(arguments.iter().map(String::as_str));
+        let words: Vec<String> = words.map(|word| quoted(&masked(&masks, word))).collect();
+        // Once more: words of a value of several can be arguments of their own.
+        Some(bounded(&masked(&masks, &words.join(" "))))
+    }
+
+    /// The values that somebody may know who acts on an environment: what it has now, and what the instance was given.
+    async fn masks(&self, env: &EnvId, instance: &InstanceId) -> Result<Vec<Mask>, String> {
+        let Some(known) = self.known(env) else {
+            return Ok(Vec::new());
+        };
+        let given = instance.release().and_then(|id| known.releases.get(&id));
+        let given = given.into_iter().flat_map(|release| &release.secrets);
+        let held = known.secrets.iter().flat_map(|(name, held)| {
+            let versions = held.current.iter().chain(&held.leaving);
+            versions.map(move |version| (name, &version.version))
+        });
+        let versions: BTreeSet<_> = given.chain(held).collect();
+        let labels: Vec<SecretLabel> = versions
+            .into_iter()
+            .map(|(name, version)| SecretLabel {
+                env: env.clone(),
+                name: name.clone(),
+                version: *version,
+            })
+            .collect();
+        let opener = &self.composer().opener;
+        let mut masks = opener.masks(labels).await.map_err(|error| causes(&error))?;
+        let databases = known
+            .current_release()
+            .map(|release| &release.spec.databases);
+        for database in databases.into_iter().flat_map(|all| all.keys()) {
+            let prepared = opener.prepared(env, database).await;
+            let prepared = prepared.map_err(|error| causes(&error))?;
+            masks.push(Mask {
+                name: prepared.name.to_string(),
+                value: prepared.database.credential().password,
+            });
+        }
+        Ok(masks)
+    }
+}
+
+/// A word as a shell takes it, in one line, whatever it holds.
+fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "_@%+=:,./-".contains(letter);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    let mut quoted = String::from("'");
+    for letter in word.chars() {
+        match letter {
+            '\'' => quoted.push_str("'\\''"),
+            // What a terminal obeys is written out.
+            _ if steers(letter) => quoted.extend(letter.escape_default()),
+            _ => quoted.push(letter),
+        }
+    }
+    quoted.push('\'');
+    quoted
+}
+
+fn bounded(line: &str) -> String {
+    let letters = line.chars().count();
+    match letters > LONGEST {
+        true => {
+            let begin: String = line.chars().take(LONGEST).collect();
+            format!("{begin}… ({letters} letters)")
+        }
+        false => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_told_as_a_shell_takes_it_in_one_line() {
+        for (word, told) in [
+            ("/bin/ls", "/bin/ls"),
+            ("-c", "-c"),
+            ("", "''"),
+            ("echo hi; ls $HOME", "'echo hi; ls $HOME'"),
+            ("it's", "'it'\\''s'"),
+            ("a \"b\" \\n", "'a \"b\" \\n'"),
+            (
+                "one\ntwo\u{1b}[2J\u{202e}",
+                "'one\\ntwo\\u{1b}[2J\\u{202e}'",
+            ),
+            ("ä", "'ä'"),
+        ] {
+            assert_eq!(quoted(word), told);
+        }
+    }
+
+    #[test]
+    fn a_long_one_is_cut_and_says_so() {
+        let long = "ä".repeat(LONGEST + 1);
+        let told = bounded(&long);
+        assert!(told.ends_with("ä… (1001 letters)"), "{told}");
+        assert_eq!(bounded("short"), "short");
+    }
+}
