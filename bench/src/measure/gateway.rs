@@ -108,6 +108,7 @@ pub(super) const BARS: &[Bar] = &[
     ATTACKS[9].bar,
     ATTACKS[10].bar,
     ATTACKS[11].bar,
+    ATTACKS[12].bar,
     attacks::MEMORY,
 ];
 

@@ -57,7 +57,17 @@ enum Kind {
     Flood(Flood),
     /// HTTP/2 with windows that are wide open, and nobody who reads.
     Hoard,
-    Silent,
+    Silent(Stay),
+}
+
+/// How long connections that say nothing stay.
+#[derive(Debug, Clone, Copy)]
+enum Stay {
+    /// For as long as the gateway lets them.
+    All,
+    /// A second, counted from when the first was made; then all of them are closed at once, and come again: it is the coming
+    /// and going that costs others something.
+    Second,
 }
 
 /// What is sent over and over on a connection of HTTP/2.
@@ -85,7 +95,7 @@ const fn attack(name: &'static str, row: &'static str, kind: Kind) -> Attack {
     }
 }
 
-pub(super) const ATTACKS: [Attack; 12] = [
+pub(super) const ATTACKS: [Attack; 13] = [
     attack(
         "attack: slow headers",
         "gateway: p99 beside slowhttptest's slow headers, against p99 alone",
@@ -149,7 +159,12 @@ pub(super) const ATTACKS: [Attack; 12] = [
     attack(
         "attack: silent connections",
         "gateway: p99 beside thousands of silent connections, against p99 alone",
-        Kind::Silent,
+        Kind::Silent(Stay::All),
+    ),
+    attack(
+        "attack: silent connections that come and go",
+        "gateway: p99 beside thousands of silent connections that come and go, against p99 alone",
+        Kind::Silent(Stay::Second),
     ),
 ];
 
@@ -243,11 +258,15 @@ impl Kind {
             Self::Hoard => Ok(threads(1, move |ends| {
                 in_crowds((HOARDERS, BESIDE_FOR), ends, || hoard(address));
             })),
-            Self::Silent => {
+            Self::Silent(stay) => {
                 let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
                 let count = SILENT.min(most.unwrap_or(u64::MAX) / 4);
                 Ok(threads(1, move |ends| {
-                    let crowd = (count as usize, Duration::from_secs(1));
+                    let stay = match stay {
+                        Stay::All => BEGINS_WITHIN + 2 * BESIDE_FOR,
+                        Stay::Second => Duration::from_secs(1),
+                    };
+                    let crowd = (count as usize, stay);
                     in_crowds(crowd, ends, || TcpStream::connect(address));
                 }))
             }

@@ -166,6 +166,12 @@ impl Client {
         }
     }
 
+    /// Whether its connection takes nothing for now, so that what it is sent waits here.
+    pub(crate) fn is_full(&self) -> bool {
+        let activity = self.activity.get();
+        activity.is_some_and(|activity| activity.is_full())
+    }
+
     /// Whether it has so much to take that nothing more should be asked for it.
     pub(crate) fn is_stuck(&self) -> bool {
         let activity = self.activity.get();

@@ -23,7 +23,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_rustls::server::TlsStream;
@@ -33,7 +33,6 @@ use crate::account::Account;
 use crate::admission::Seat;
 use crate::client::{Client, Shared, Socket};
 use crate::clock;
-use crate::corks::Cork;
 use crate::flood::{Earned, Guard};
 use crate::head::Outside;
 use crate::lean::{Handed, Line, Parted, Resume};
@@ -46,15 +45,16 @@ use crate::proxy::Entry;
 use crate::proxy::plain::Asks;
 use crate::reply::{self, Reply};
 use crate::tally::{Open, Speech};
-use crate::worker::{self, Phase, Worker};
+use crate::watched::{Outgoing, Watched};
+use crate::worker::{Phase, Worker};
 
 /// What is held of an answer at the most, in bytes: see `max_send_buf_size` below.
 const MOST_UNSENT: usize = 64 * 1024;
 /// A connection of HTTP/2 that has so much to be sent, in bytes, and whose TCP is full, is stuck: more is asked for it
 /// only as it takes some, a request for each answer's share. As much as sixteen answers at the most.
 const STUCK: usize = 16 * MOST_UNSENT;
-/// An HTTP/2 connection with so many requests under way is about to have more to write than it has now.
-const MANY: usize = 8;
+/// An HTTP/2 connection with so many requests that have no answer yet is about to have more to write than it has now.
+pub(crate) const MANY: usize = 8;
 /// How long a client may take to end a connection that it was asked to end.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -125,10 +125,8 @@ async fn serve_whole<I>(
     let activity = Arc::new(Activity::new(open, &handed, &client.held));
     client.does(&activity);
     let watched = Watched {
-        manner: Manner::of(&stream, &handed.ahead, &worker),
-        stream,
+        out: Outgoing::new(stream, &handed.ahead, &worker.corks, &activity),
         ahead: handed.ahead,
-        activity: Arc::clone(&activity),
         guard: Guard::default(),
         shared: Arc::clone(&worker.shared),
         _seat: seat,
@@ -303,6 +301,8 @@ fn builder(limits: &Limits) -> auto::Builder<Local> {
 /// be able to send to another thread; it never is.
 pub(crate) struct Activity {
     requests: AtomicUsize,
+    /// Those of them that have no answer yet.
+    unanswered: AtomicUsize,
     /// When it became idle, or when the first byte of a head came (milliseconds).
     since: AtomicU64,
     head_begun: AtomicBool,
@@ -321,15 +321,16 @@ pub(crate) struct Activity {
     took: Notify,
     /// Bytes that it took since one who waits was let go on.
     since_then: AtomicUsize,
-    earned: Earned,
-    held: Arc<Held>,
+    pub(crate) earned: Earned,
+    pub(crate) held: Arc<Held>,
 }
 
 impl Activity {
     /// A new connection owes a head.
-    fn new(open: Arc<Open>, handed: &Handed, held: &Arc<Held>) -> Self {
+    pub(crate) fn new(open: Arc<Open>, handed: &Handed, held: &Arc<Held>) -> Self {
         Self {
             requests: AtomicUsize::new(0),
+            unanswered: AtomicUsize::new(0),
             since: AtomicU64::new(handed.since),
             head_begun: AtomicBool::new(true),
             spoke: AtomicBool::new(!handed.ahead.is_empty()),
@@ -352,13 +353,41 @@ impl Activity {
     fn takes_nothing(&self, seen: &mut (u64, u64), patience: Duration) -> bool {
         let (taken, now) = (self.taken.load(Ordering::Relaxed), clock::millis());
         let owing = self.owing.load(Ordering::Relaxed) > 0;
-        if !owing || self.full.load(Ordering::Relaxed) || seen.0 != taken {
+        if !owing || self.is_full() || seen.0 != taken {
             *seen = (taken, now);
         }
         now.saturating_sub(seen.1) >= patience.as_millis() as u64
     }
 
-    fn note_written(&self, polled: &Poll<io::Result<usize>>) {
+    /// A piece is there for the client.
+    fn owes_piece(&self) {
+        one_more(&self.owing);
+    }
+
+    /// It took one, or will never.
+    fn takes_piece(&self) {
+        one_less(&self.owing);
+        let taken = self.taken.load(Ordering::Relaxed);
+        self.taken.store(taken + 1, Ordering::Relaxed);
+    }
+
+    /// There is one more request without an answer.
+    pub(crate) fn asks(&self) {
+        one_more(&self.unanswered);
+    }
+
+    /// One of them has an answer, or never will.
+    pub(crate) fn answers(&self) {
+        one_less(&self.unanswered);
+    }
+
+    /// Whether more is about to be written than there is now: so many requests have no answer yet. What lasts has one, and is
+    /// not about to say anything.
+    pub(crate) fn expects_more(&self) -> bool {
+        self.unanswered.load(Ordering::Relaxed) >= MANY
+    }
+
+    pub(crate) fn note_written(&self, polled: &Poll<io::Result<usize>>) {
         self.full.store(polled.is_pending(), Ordering::Relaxed);
         if let Poll::Ready(Ok(bytes)) = polled {
             self.held.written(*bytes);
@@ -372,7 +401,7 @@ impl Activity {
     }
 
     /// All that there was to be written was.
-    fn note_flushed(&self) {
+    pub(crate) fn note_flushed(&self) {
         self.full.store(false, Ordering::Relaxed);
         self.let_go_on();
     }
@@ -384,10 +413,15 @@ impl Activity {
         }
     }
 
+    /// Whether TCP took nothing the last time.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
     /// Whether more of it waits to be sent than its requests should add to. TCP says that it takes nothing, so that no
     /// answer would reach it, and who keeps the windows of some of its streams closed may go on with the others.
     pub(crate) fn is_stuck(&self) -> bool {
-        self.full.load(Ordering::Relaxed) && self.is_http2() && self.held.unsent() >= STUCK
+        self.is_full() && self.is_http2() && self.held.unsent() >= STUCK
     }
 
     /// Ends when it is not stuck any more, or has taken so much that one more may be asked for.
@@ -398,7 +432,7 @@ impl Activity {
         }
     }
 
-    fn saw_bytes(&self) {
+    pub(crate) fn saw_bytes(&self) {
         // HTTP/2 has frames that belong to no request, so bytes do not begin a head there.
         let idle = self.requests.load(Ordering::Relaxed) == 0 && !self.is_http2();
         if idle {
@@ -473,6 +507,16 @@ impl Activity {
     }
 }
 
+/// Counts what only a connection's own worker counts: for others it would take an operation that costs more.
+fn one_more(count: &AtomicUsize) {
+    count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+fn one_less(count: &AtomicUsize) {
+    let left = count.load(Ordering::Relaxed).saturating_sub(1);
+    count.store(left, Ordering::Relaxed);
+}
+
 /// A request that waits until its client takes something.
 struct HeldUp<'a>(&'a AtomicUsize);
 
@@ -504,11 +548,13 @@ struct Busy {
     account: Account,
     /// The how manieth of its connection.
     number: usize,
+    answered: bool,
 }
 
 impl Busy {
     fn new(activity: &Arc<Activity>, version: Version, account: Account) -> Self {
         activity.requests.fetch_add(1, Ordering::Relaxed);
+        activity.asks();
         activity.head_begun.store(false, Ordering::Relaxed);
         if version == Version::HTTP_2 {
             activity.http2.store(true, Ordering::Relaxed);
@@ -518,12 +564,21 @@ impl Busy {
             activity: Arc::clone(activity),
             account,
             number: activity.total.fetch_add(1, Ordering::Relaxed) + 1,
+            answered: false,
+        }
+    }
+
+    /// There is an answer to it, or never will be.
+    fn answers(&mut self) {
+        if !std::mem::replace(&mut self.answered, true) {
+            self.activity.answers();
         }
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
+        self.answers();
         let now = Instant::now();
         self.account.close(now);
         self.activity.ends(now);
@@ -557,13 +612,14 @@ impl Drop for Switched {
 struct Answer {
     reply: Reply,
     busy: Busy,
-    /// Whether a piece of it was handed out and the next one not asked for yet.
+    /// Whether a piece of it was handed out, and neither the next one asked for nor this dropped yet.
     owed: bool,
     ended: bool,
 }
 
 impl Answer {
-    fn new(reply: Reply, busy: Busy) -> Self {
+    fn new(reply: Reply, mut busy: Busy) -> Self {
+        busy.answers();
         Self {
             reply,
             busy,
@@ -575,9 +631,7 @@ impl Answer {
     /// The piece before was taken.
     fn taken(&mut self) {
         if std::mem::take(&mut self.owed) {
-            let activity = &self.busy.activity;
-            activity.owing.fetch_sub(1, Ordering::Relaxed);
-            activity.taken.fetch_add(1, Ordering::Relaxed);
+            self.busy.activity.takes_piece();
         }
     }
 
@@ -585,10 +639,11 @@ impl Answer {
     fn hands_out(&mut self, bytes: usize) {
         let activity = &self.busy.activity;
         activity.earned.piece(bytes);
-        self.owed = !self.reply.is_end_stream() && !self.reply.is_long();
-        activity
-            .owing
-            .fetch_add(usize::from(self.owed), Ordering::Relaxed);
+        // Also the last one: it waits until its client opens a window for it.
+        self.owed = bytes > 0 && !self.reply.is_long();
+        if self.owed {
+            activity.owes_piece();
+        }
     }
 }
 
@@ -648,175 +703,5 @@ impl Body for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.reply.size_hint()
-    }
-}
-
-/// A client's stream that tells when bytes come. It holds the connection's place, because it goes on
-/// living in the tunnel when the protocol is switched.
-struct Watched<I> {
-    stream: Shared<I>,
-    /// What was read from it before.
-    ahead: Bytes,
-    manner: Manner,
-    activity: Arc<Activity>,
-    guard: Guard,
-    shared: Arc<worker::Shared>,
-    _seat: Seat,
-}
-
-/// How a stream is written.
-enum Manner {
-    /// HTTP/1.1: what there is, at once.
-    Messages,
-    /// HTTP/2. A stream that takes several parts at once is given each answer for itself by h2; of one that does not,
-    /// it puts small answers behind each other, up to 16 KB of them, and writes the heads of large frames apart from
-    /// what is in them. So it is not told, and what is written in small parts is held until it is complete.
-    Frames(Vec<u8>, Arc<Cork>),
-}
-
-impl Manner {
-    fn of<I: Socket>(stream: &Shared<I>, ahead: &[u8], worker: &Worker) -> Self {
-        // The connection preface (RFC 9113 section 3.4).
-        match stream.lock().is_http2() || ahead.starts_with(b"PRI ") {
-            true => Self::Frames(Vec::new(), Cork::new(&worker.corks)),
-            false => Self::Messages,
-        }
-    }
-}
-
-impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buffer.filled().len();
-        let polled = match this.ahead.is_empty() {
-            true => Pin::new(&mut *this.stream.lock()).poll_read(context, buffer),
-            false => {
-                let fits = this.ahead.len().min(buffer.remaining());
-                buffer.put_slice(&this.ahead.split_to(fits));
-                Poll::Ready(Ok(()))
-            }
-        };
-        if buffer.filled().len() > before {
-            this.activity.saw_bytes();
-            this.activity.held.came(buffer.filled().len() - before);
-            let bytes = &buffer.filled()[before..];
-            let flood = this.guard.pass(bytes, &this.activity.earned, clock::millis);
-            if let Some(refusal) = flood {
-                this.shared.refusals.count(refusal);
-                let why = "the client sends frames that serve nothing";
-                return Poll::Ready(Err(io::Error::other(why)));
-            }
-        }
-        polled
-    }
-}
-
-/// What is smaller is held until it is asked to go, and so much of it at the most.
-const HELD: usize = 4 * 1024;
-
-impl<I: AsyncWrite + Unpin> Watched<I> {
-    fn holds(&self) -> bool {
-        matches!(&self.manner, Manner::Frames(held, _) if !held.is_empty())
-    }
-
-    /// Writes what is held, and some of these parts behind it.
-    fn poll_write_behind(
-        &mut self,
-        context: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            let mut stream = self.stream.lock();
-            let stream = Pin::new(&mut *stream);
-            let held = match &mut self.manner {
-                Manner::Frames(held, _) if !held.is_empty() => held,
-                _ => {
-                    let polled = match parts {
-                        [one] => stream.poll_write(context, one),
-                        _ => stream.poll_write_vectored(context, parts),
-                    };
-                    self.activity.note_written(&polled);
-                    return polled;
-                }
-            };
-            let first = parts.first().map_or(&[][..], |first| first);
-            let both = [io::IoSlice::new(held), io::IoSlice::new(first)];
-            let polled = stream.poll_write_vectored(context, &both);
-            self.activity.note_written(&polled);
-            let written = match polled {
-                Poll::Ready(Ok(written)) if written > 0 => written,
-                other => return other,
-            };
-            let of_held = written.min(held.len());
-            held.drain(..of_held);
-            if written > of_held || (held.is_empty() && first.is_empty()) {
-                return Poll::Ready(Ok(written - of_held));
-            }
-        }
-    }
-
-    fn poll_write_held(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.holds() {
-            let written = std::task::ready!(self.poll_write_behind(context, &[]))?;
-            if written == 0 && self.holds() {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if let Manner::Frames(held, _) = &mut this.manner
-            && held.len() + bytes.len() <= HELD
-        {
-            held.extend_from_slice(bytes);
-            return Poll::Ready(Ok(bytes.len()));
-        }
-        this.poll_write_behind(context, &[io::IoSlice::new(bytes)])
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if let Manner::Frames(held, cork) = &this.manner
-            && !held.is_empty()
-            && this.activity.requests.load(Ordering::Relaxed) >= MANY
-        {
-            std::task::ready!(cork.poll_drawn(context));
-        }
-        std::task::ready!(this.poll_write_held(context))?;
-        let polled = Pin::new(&mut *this.stream.lock()).poll_flush(context);
-        if polled.is_ready() {
-            this.activity.note_flushed();
-        }
-        polled
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        std::task::ready!(this.poll_write_held(context))?;
-        Pin::new(&mut *this.stream.lock()).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_write_behind(context, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        matches!(self.manner, Manner::Messages) && self.stream.lock().is_write_vectored()
     }
 }

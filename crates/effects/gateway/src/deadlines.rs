@@ -17,6 +17,9 @@ use crate::clock;
 /// How often the list is looked at while there is something in it.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// Places that are kept however few are needed.
+const USUAL: usize = 1024;
+
 /// The deadlines of a worker.
 #[derive(Default)]
 pub(crate) struct Deadlines {
@@ -61,6 +64,7 @@ impl Deadlines {
             while self.waiting.get() > 0 {
                 tokio::time::sleep(LOOK).await;
                 let over = self.over(clock::millis());
+                self.give_up_room();
                 over.into_iter().for_each(Waker::wake);
             }
         }
@@ -77,6 +81,22 @@ impl Deadlines {
             _ => None,
         });
         over.collect()
+    }
+
+    /// After a crowd: those at the end that nobody has are given up, so that they need not be looked at for ever. Of the others
+    /// the first ones are used first, so that the end comes to be free.
+    fn give_up_room(&self) {
+        let (mut places, mut free) = (self.places.borrow_mut(), self.free.borrow_mut());
+        if places.len() <= USUAL || places.len() / 4 < self.waiting.get() {
+            return;
+        }
+        let taken = |place: &Place| !matches!(place, Place::Free);
+        let used = places.iter().rposition(taken).map_or(0, |last| last + 1);
+        places.truncate(used);
+        places.shrink_to(USUAL);
+        free.retain(|at| *at < used);
+        free.sort_unstable_by_key(|at| std::cmp::Reverse(*at));
+        free.shrink_to(USUAL);
     }
 }
 
@@ -148,5 +168,31 @@ mod tests {
         looks.await;
         assert_eq!(deadlines.waiting.get(), 0);
         assert_eq!(deadlines.places.borrow().len(), 3);
+    }
+
+    #[test]
+    fn the_room_of_a_crowd_is_given_back_though_somebody_always_waits() {
+        let deadlines = Deadlines::default();
+        let after = || deadlines.after(Duration::from_secs(3600));
+        let first = after();
+        let mut crowd: Vec<_> = (0..100 * USUAL).map(|_| after()).collect();
+        deadlines.give_up_room();
+        assert_eq!(deadlines.places.borrow().len(), 100 * USUAL + 1);
+        let last = crowd.pop();
+        drop(crowd);
+        deadlines.give_up_room();
+        assert!(
+            deadlines.places.borrow().len() > USUAL,
+            "the last one has its place"
+        );
+        let next: Vec<_> = (0..9).map(|_| after()).collect();
+        drop(last);
+        deadlines.give_up_room();
+        assert_eq!(deadlines.places.borrow().len(), 10);
+        assert!(deadlines.places.borrow().capacity() <= USUAL);
+        assert!(deadlines.free.borrow().is_empty());
+        drop((first, next));
+        assert_eq!(after().at, 9, "the last place that was freed");
+        assert_eq!(deadlines.waiting.get(), 0);
     }
 }

@@ -117,9 +117,14 @@ fn check_host(parts: &Parts) -> Result<String, Failure> {
 fn is_port(rest: Option<&str>) -> bool {
     match rest.map(|rest| rest.strip_prefix(':').ok_or(rest)) {
         Some(Err("") | Ok("")) => true,
-        Some(Ok(port)) => digits(port.as_bytes(), 5).is_some_and(|port| port <= 0xffff),
+        Some(Ok(port)) => is_port_number(port.as_bytes()),
         _ => false,
     }
+}
+
+/// One to five digits, and no more than a port can be.
+pub(crate) fn is_port_number(port: &[u8]) -> bool {
+    digits(port, 5).is_some_and(|port| port <= 0xffff)
 }
 
 fn read_authority(value: &HeaderValue) -> Result<Authority, Failure> {

@@ -92,6 +92,7 @@ mod trace;
 mod tunnel;
 mod upload;
 mod upstream;
+mod watched;
 mod websocket;
 mod worker;
 

@@ -88,7 +88,7 @@ impl Entry {
     }
 }
 
-/// A request that was begun on the lean path ([`crate::lean`]).
+/// A request that was begun on a short way, of HTTP/1.1 ([`crate::lean`]) or of HTTP/2 ([`plain`]).
 pub(crate) struct Begun {
     /// Its name.
     pub(crate) id: HeaderValue,
@@ -516,7 +516,7 @@ impl<'a> Exchange<'a> {
             tokio::select! {
                 biased;
                 answered = upstream.http2(self.call(body)) => answered.map(|call| call.map(Coming::Call)),
-                () = place.instance().cut.cancelled() => Err(SendError::Cut),
+                () = upstream.is_cut() => Err(SendError::Cut),
             }
         };
         Box::pin(call).await

@@ -46,6 +46,9 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// How long to wait when the process or the machine is out of descriptors.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
 
+/// How many connections are accepted before others have their turn.
+const IN_A_ROW: usize = 16;
+
 /// How far the process has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
@@ -273,6 +276,7 @@ enum Speak {
 
 fn listen(worker: &Rc<Worker>, listener: StdListener, speak: Speak) -> io::Result<()> {
     listener.set_nonblocking(true)?;
+    prepare(&listener, worker.limits.stalled);
     let listener = TcpListener::from_std(listener)?;
     worker.shared.accepting.send_modify(|count| *count += 1);
     tokio::task::spawn_local(accept(Rc::clone(worker), listener, speak));
@@ -289,7 +293,11 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, speak: Speak) {
 }
 
 async fn accept_all(worker: &Rc<Worker>, listener: &TcpListener, speak: Speak) {
-    loop {
+    for count in 1_usize.. {
+        // A crowd that comes lets those go between who are there.
+        if count.is_multiple_of(IN_A_ROW) {
+            tokio::task::yield_now().await;
+        }
         // Above the limit nobody is accepted: connections wait in the kernel's queue.
         let Ok(permit) = worker.shared.admission.next().await else {
             return;
@@ -322,7 +330,6 @@ async fn accept_all(worker: &Rc<Worker>, listener: &TcpListener, speak: Speak) {
         };
         let worker = Rc::clone(worker);
         tokio::task::spawn_local(async move {
-            prepare(&stream, worker.limits.stalled);
             let (mut stream, mut peer) = (stream, peer);
             let seat = match seat {
                 Ok(seat) => seat,
@@ -403,17 +410,17 @@ async fn handshake(
 }
 
 /// A client that vanished without a word is found out, and so is one that takes nothing of what it is sent;
-/// small writes are not held back.
-fn prepare(stream: &TcpStream, stalled: Duration) {
+/// small writes are not held back. What is accepted has from its listener what is set here (tcp(7)).
+fn prepare(listener: &StdListener, stalled: Duration) {
     use rustix::net::sockopt;
-    let _ = stream.set_nodelay(true);
-    let _ = sockopt::set_socket_keepalive(stream, true);
-    let _ = sockopt::set_tcp_keepidle(stream, Duration::from_secs(60));
-    let _ = sockopt::set_tcp_keepintvl(stream, Duration::from_secs(15));
-    let _ = sockopt::set_tcp_keepcnt(stream, 4);
+    let _ = sockopt::set_tcp_nodelay(listener, true);
+    let _ = sockopt::set_socket_keepalive(listener, true);
+    let _ = sockopt::set_tcp_keepidle(listener, Duration::from_secs(60));
+    let _ = sockopt::set_tcp_keepintvl(listener, Duration::from_secs(15));
+    let _ = sockopt::set_tcp_keepcnt(listener, 4);
     // The kernel knows what a client has taken; here it is only known what the kernel has.
     let stalled = u32::try_from(stalled.as_millis()).unwrap_or(u32::MAX);
-    let _ = sockopt::set_tcp_user_timeout(stream, stalled);
+    let _ = sockopt::set_tcp_user_timeout(listener, stalled);
 }
 
 async fn sweep(worker: Rc<Worker>) {
@@ -426,5 +433,27 @@ async fn sweep(worker: Rc<Worker>) {
         }
         worker.upstreams.sweep();
         worker.journal.sweep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::sockopt;
+    use std::net::TcpStream as StdStream;
+
+    #[test]
+    fn what_is_accepted_has_its_listeners_options() {
+        let listener = StdListener::bind("127.0.0.1:0").unwrap();
+        prepare(&listener, Duration::from_secs(7));
+        let _client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        assert!(sockopt::tcp_nodelay(&stream).unwrap());
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        let seconds = Duration::from_secs;
+        assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), seconds(60));
+        assert_eq!(sockopt::tcp_keepintvl(&stream).unwrap(), seconds(15));
+        assert_eq!(sockopt::tcp_keepcnt(&stream).unwrap(), 4);
+        assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), 7_000);
     }
 }

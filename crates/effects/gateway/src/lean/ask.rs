@@ -301,7 +301,7 @@ pub(crate) fn host_name(value: &[u8]) -> Option<usize> {
         .unwrap_or(value.len());
     let good_port = match &value[end..] {
         [] => true,
-        [b':', port @ ..] => (1..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit),
+        [b':', port @ ..] => head::is_port_number(port),
         _ => false,
     };
     let good_name = end > 0 && value[end - 1] != b'.';
@@ -351,6 +351,21 @@ mod tests {
         match read(input, Asker::Front) {
             (Read::Plain(ask), out) => (ask, out),
             (other, _) => panic!("{input:?} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_host_may_have_a_port_that_there_is() {
+        for (host, length) in [
+            ("a.b", Some(3)),
+            ("a.b:65535", Some(3)),
+            ("a.b:65536", None),
+            ("a.b:99999", None),
+            ("a.b:123456", None),
+            ("a.b:", None),
+            ("a.b:x", None),
+        ] {
+            assert_eq!(host_name(host.as_bytes()), length, "{host}");
         }
     }
 

@@ -261,10 +261,9 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         account: &Account,
     ) -> Result<Result<Answered, Lost>, Broken> {
         let began = Instant::now();
-        let cut = &place.instance().cut;
         let made = tokio::select! {
             biased;
-            () = cut.cancelled() => return Err(Broken::Perhaps(Failure::CUT)),
+            () = upstream.is_cut() => return Err(Broken::Perhaps(Failure::CUT)),
             made = upstream.next_wire(reuse, self.line.client.asker()) => made,
         };
         account.entry().connected(began);

@@ -50,6 +50,8 @@ pub(super) enum Next {
     Request,
     /// The connection is over.
     Close,
+    /// Its client has ended it. There is nobody to tell, and who drops it closes it: thousands may go at once.
+    Gone,
     /// It goes on with hyper.
     Hand(Option<Box<Resume>>),
 }
@@ -102,6 +104,7 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
             };
             match next {
                 Next::Request => {}
+                Next::Gone => return Parted::Ended,
                 Next::Close => {
                     self.shut_down().await;
                     return Parted::Ended;
@@ -145,6 +148,7 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
                     self.owes_since = Some(self.idle_since);
                     return Err(Next::Hand(None));
                 }
+                Came::End if self.stream.lock().tls_version().is_none() => return Err(Next::Gone),
                 Came::End | Came::Late | Came::Leave => return Err(Next::Close),
             }
         }

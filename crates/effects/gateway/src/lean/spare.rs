@@ -16,8 +16,10 @@ const SIZE: usize = 16 * 1024;
 const LARGE: usize = 128 * 1024;
 /// What heads are written into.
 const HEAD: usize = 1024;
-/// What heads of answers are read into, one behind the other, and the least room that one finds. A piece keeps all of it.
+/// What heads of answers are read into, one behind the other, and the least room that one finds. A piece keeps all of it:
+/// what is shorter than this does not stay in it.
 const STRETCH: usize = 32 * 1024;
+const SHORT: usize = STRETCH / 4;
 const ROOM: usize = 8 * 1024;
 const KEPT: usize = 64;
 const LARGE_KEPT: usize = 4;
@@ -57,6 +59,16 @@ impl Spare {
         }
         ready!(read(&mut stretch))?;
         Poll::Ready(Ok(stretch.split().freeze()))
+    }
+
+    /// The end of what was read, from there on, for whoever keeps it for longer than this turn: a client that does not take it
+    /// holds no more than it is counted for, or four times as much.
+    pub(crate) fn keep(read: &Bytes, from: usize) -> Bytes {
+        match read.get(from..) {
+            Some(short) if short.len() < SHORT => Bytes::copy_from_slice(short),
+            Some(long) => read.slice_ref(long),
+            None => Bytes::new(),
+        }
     }
 
     /// Takes a buffer back, and leaves one without room.
@@ -161,6 +173,11 @@ mod tests {
         let much: Vec<Bytes> = (0..9).map(|_| read(&[7; ROOM])).collect();
         assert!(much.iter().all(|piece| piece[..] == [7; ROOM]));
         assert!(read(b"").is_empty());
+        let long = read(&[7; SHORT + 1]);
+        assert_eq!(Spare::keep(&long, 1).as_ptr(), long[1..].as_ptr());
+        let short = Spare::keep(&long, 2);
+        assert!(short[..] == long[2..] && short.as_ptr() != long[2..].as_ptr());
+        assert!(Spare::keep(&long, long.len()).is_empty() && Spare::keep(&first, 9).is_empty());
         assert!(spare.read(|_| Poll::Pending).is_pending());
     }
 

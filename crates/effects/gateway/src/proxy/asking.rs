@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body;
@@ -126,12 +126,10 @@ impl Asking<'_> {
             sends: Sends::Going,
             read: Bytes::new(),
             heard: false,
-            spare: &self.worker.spare,
-            bodiless: self.bodiless,
+            own: false,
+            asking: self,
         };
-        let answered = poll_fn(|context| talk.poll(context)).await;
-        self.worker.corks.note_progress();
-        answered
+        poll_fn(|context| talk.poll(context)).await
     }
 }
 
@@ -296,8 +294,9 @@ struct Talk<'a> {
     read: Bytes,
     /// Whether anything has come.
     heard: bool,
-    spare: &'a Spare,
-    bodiless: bool,
+    /// Whether what has come shares no room with other answers any more.
+    own: bool,
+    asking: &'a Asking<'a>,
 }
 
 impl Talk<'_> {
@@ -335,17 +334,15 @@ impl Talk<'_> {
         let Some(wire) = &mut self.wire else {
             return Poll::Pending;
         };
+        let spare = &self.asking.worker.spare;
         let failed = match ready!(wire.poll_readable(context)) {
             Err(_) => true,
             Ok(()) if self.read.len() >= LONGEST_HEAD => {
                 return Poll::Ready(Err(Lost::Broken("the head of its answer is too long")));
             }
-            Ok(()) => match ready!(self.spare.read(|room| wire.poll_read(context, room))) {
+            Ok(()) => match ready!(spare.read(|room| wire.poll_read(context, room))) {
                 Ok(more) if !more.is_empty() => {
-                    self.read = match self.read.is_empty() {
-                        true => more,
-                        false => [&self.read[..], &more[..]].concat().into(),
-                    };
+                    self.takes(more);
                     false
                 }
                 Ok(_) | Err(_) => true,
@@ -361,12 +358,38 @@ impl Talk<'_> {
         })
     }
 
+    /// More of the answer.
+    fn takes(&mut self, more: Bytes) {
+        if self.read.is_empty() {
+            (self.read, self.own) = (more, false);
+            // Its head will wait, too.
+            if self.asking.client.is_full() {
+                self.sets_apart();
+            }
+            return;
+        }
+        let read = std::mem::take(&mut self.read).try_into_mut();
+        let mut read = read.unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        read.extend_from_slice(&more);
+        self.read = read.freeze();
+    }
+
+    /// What was read is kept for longer than this turn.
+    fn sets_apart(&mut self) {
+        if !std::mem::replace(&mut self.own, true) {
+            self.read = Bytes::copy_from_slice(&self.read);
+        }
+    }
+
     /// The head, if all of it has come.
     fn understand(&mut self) -> Result<Option<Answered>, Lost> {
         loop {
-            match answer::read_lines(&self.read, self.bodiless) {
+            match answer::read_lines(&self.read, self.asking.bodiless) {
                 Err(malformed) => return Err(Lost::Broken(malformed.0)),
-                Ok(ReadLines::Partial) => return Ok(None),
+                Ok(ReadLines::Partial) => {
+                    self.sets_apart();
+                    return Ok(None);
+                }
                 Ok(ReadLines::Interim(status, length)) => {
                     if status == StatusCode::CONTINUE {
                         self.sending.is_asked_for();
@@ -374,7 +397,7 @@ impl Talk<'_> {
                     drop(self.read.split_to(length));
                 }
                 Ok(ReadLines::Whole(head, lines)) => {
-                    let ahead = self.read.slice(head.length..);
+                    let ahead = Spare::keep(&self.read, head.length);
                     let (Some(wire), sends) = (self.wire.take(), self.sends) else {
                         return Ok(None);
                     };

@@ -59,7 +59,6 @@ impl Asks {
 
     /// One of them, if it is plain.
     pub(crate) fn plain<'a>(&'a self, request: &'a Request<Incoming>) -> Option<Plain<'a>> {
-        self.worker.corks.note_progress();
         Plain::read(self, request)
     }
 

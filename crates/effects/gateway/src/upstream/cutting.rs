@@ -1,4 +1,4 @@
-//! Decision: one task of each worker waits for the end of an instance, and tells the worker's connections to it.
+//! Decision: for each instance one task of each worker waits for its end, and tells the worker's connections to it.
 //!
 //! Whoever waits for a token is in a list behind a lock, which all workers share. Each request waits for its answer and
 //! for the end of its instance, so that list would be changed twice for each. Here a connection has a slot of its worker's.

@@ -117,22 +117,28 @@ impl<T> Lines<T> {
 }
 
 /// Somebody who waits.
-pub(super) struct Waits<'a, T> {
+pub(super) struct Waits<'a, T, L: FnMut(T)> {
     lines: &'a RefCell<Lines<T>>,
     /// `None` once it was called.
     at: Option<usize>,
+    leaves: L,
 }
 
-/// Waits behind what else its client waits for.
-pub(super) fn join<'a, T>(lines: &'a RefCell<Lines<T>>, asker: &Asker) -> Waits<'a, T> {
+/// Waits behind what else its client waits for. Who is called and has gone meanwhile `leaves` to others what it was given.
+pub(super) fn join<'a, T, L: FnMut(T)>(
+    lines: &'a RefCell<Lines<T>>,
+    asker: &Asker,
+    leaves: L,
+) -> Waits<'a, T, L> {
     let at = lines.borrow_mut().enter(asker.number());
     Waits {
         lines,
         at: Some(at),
+        leaves,
     }
 }
 
-impl<T> Future for Waits<'_, T> {
+impl<T, L: FnMut(T) + Unpin> Future for Waits<'_, T, L> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
@@ -155,7 +161,7 @@ impl<T> Future for Waits<'_, T> {
     }
 }
 
-impl<T> Drop for Waits<'_, T> {
+impl<T, L: FnMut(T)> Drop for Waits<'_, T, L> {
     fn drop(&mut self) {
         let Some(at) = self.at else { return };
         let mut lines = self.lines.borrow_mut();
@@ -169,8 +175,9 @@ impl<T> Drop for Waits<'_, T> {
         }
         drop(lines);
         drop(waker);
-        // It was called meanwhile: the next one has it.
-        drop(what.and_then(|what| give(self.lines, what)));
+        if let Some(what) = what {
+            (self.leaves)(what);
+        }
     }
 }
 
@@ -237,7 +244,8 @@ impl Turns {
             self.free.set(left);
             return Turn(Some(Rc::clone(self)));
         }
-        join(&self.waiting, asker).await
+        // A turn that is dropped is the next one's.
+        join(&self.waiting, asker, drop).await
     }
 }
 
@@ -259,7 +267,8 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_waits_for_much_lets_others_go_between() {
         let lines = RefCell::new(Lines::default());
-        let join = |client| join(&lines, &Asker::of(client));
+        let next = |what| assert_eq!(give(&lines, what), None);
+        let join = |client| join(&lines, &Asker::of(client), next);
         let crowd: Vec<_> = (0..3).map(|_| join(1)).collect();
         let (other, gone) = (join(2), join(1));
         drop(gone);
@@ -274,6 +283,15 @@ mod tests {
         assert_eq!(got, [1, 4, 5, 2, 3]);
         assert_eq!(give(&lines, 6), Some(6));
         assert!(lines.borrow().by_client.is_empty() && lines.borrow().next.is_empty());
+    }
+
+    #[test]
+    fn what_was_given_to_who_has_gone_is_left_to_others() {
+        let (lines, left) = (RefCell::new(Lines::default()), Cell::new(0));
+        let waits = join(&lines, &Asker::of(1), |what| left.set(what));
+        assert_eq!(give(&lines, 7), None);
+        drop(waits);
+        assert_eq!((left.get(), give(&lines, 8)), (7, Some(8)));
     }
 
     #[tokio::test]

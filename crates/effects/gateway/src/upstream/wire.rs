@@ -189,7 +189,11 @@ impl Upstream {
     /// The next one that is given back and can be used, while none of its client's other requests waits for longer.
     async fn given(&self, reuse: Reuse, asker: &Asker) -> Result<Wire, NoWire> {
         loop {
-            let wire = join(&self.waiting, asker).await;
+            let unused = |wire: Wire| {
+                let used = wire.used.unwrap_or_else(clock::millis);
+                self.keep_wire(wire, used);
+            };
+            let wire = join(&self.waiting, asker, unused).await;
             if asker.is_stuck() {
                 self.keep_wire(wire, clock::millis());
                 return Err(NoWire::Stuck);

@@ -135,6 +135,7 @@ async fn respond(name: &str, request: Request<Incoming>, seen: Arc<Seen>) -> Res
         "/endless" => endless(seen),
         "/ws" => websocket(request),
         "/head" => text(head_of(&request)),
+        "/page" => text("x".repeat(24 * 1024)),
         "/500" => status(StatusCode::INTERNAL_SERVER_ERROR),
         "/early" => early(request),
         "/grpc" => grpc(request).await,

@@ -13,6 +13,15 @@ use tokio::net::TcpStream;
 
 use crate::app::Payload;
 
+/// Paths of requests over HTTP/2 that take the short way to the instance and the long one.
+pub(crate) const WAYS: [&str; 2] = ["/a_b?c", "/a|b?c"];
+
+/// Whether a request took the short way, by its head as its instance sees it: on that its name is its last line.
+pub(crate) fn took_the_short_way(head: &str) -> bool {
+    let last = head.trim_end().lines().last();
+    last.is_some_and(|line| line.starts_with("x-request-id: "))
+}
+
 /// No body.
 pub(crate) fn empty() -> Payload {
     Empty::new().map_err(|never| match never {}).boxed()

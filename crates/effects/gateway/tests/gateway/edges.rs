@@ -235,6 +235,17 @@ async fn slow_clients_and_slow_instances_are_told_apart() {
         (late.status().as_u16(), &late.headers()["ward-fault"]),
         (504, &"upstream".parse().unwrap())
     );
+    for path in ["/wait", "/wait?|"] {
+        let mut client = http2(world.http).await;
+        let late = client.send_request(get2(path));
+        let late = tokio::time::timeout(Duration::from_secs(15), late).await;
+        let late = late.expect("an answer").unwrap();
+        assert_eq!(late.status(), 504, "{path}");
+        assert_eq!(late.headers()["ward-fault"], "upstream", "{path}");
+    }
+    // Nobody asks it again, and it is what failed.
+    let traffic = world.traffic("web-r1-1").await;
+    assert_eq!((app.seen.waiting(), traffic.failed), (3, 3));
     let unfinished =
         b"POST /count HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 10\r\n\r\nhal";
     let answer = raw(world.http, unfinished).await;

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use ward_types::route::Forwarded;
 
 use crate::app::{App, Seen};
-use crate::clients::{body, fetch, get, get2, http1, http2, raw};
+use crate::clients::{WAYS, body, fetch, get, get2, http1, http2, raw};
 use crate::world::{World, eventually};
 
 const PLAIN: &str = "GET /head HTTP/1.1\r\nHost: shop.localhost\r\n";
@@ -195,8 +195,10 @@ async fn answers_of_every_framing_arrive_whole() {
         for _ in 0..3 {
             let got = client.send_request(get("/")).await.unwrap();
             assert_eq!(body(got).await, expected, "{answer}");
-            let got = other.send_request(get2("/")).await.unwrap();
-            assert_eq!(body(got).await, expected, "{answer} over HTTP/2");
+            for path in WAYS {
+                let got = other.send_request(get2(path)).await.unwrap();
+                assert_eq!(body(got).await, expected, "{answer} over HTTP/2, {path}");
+            }
         }
     }
 }
@@ -210,8 +212,35 @@ async fn what_an_instance_sends_behind_its_answer_is_nobodys() {
     for _ in 0..5 {
         let got = client.send_request(get("/")).await.unwrap();
         assert_eq!(body(got).await, "ok");
-        let got = other.send_request(get2("/")).await.unwrap();
+        for path in WAYS {
+            let got = other.send_request(get2(path)).await.unwrap();
+            assert_eq!(body(got).await, "ok", "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_whose_end_was_said_carries_nothing_more_though_it_stays_open() {
+    let app = App::raw(|mut stream: TcpStream, _| async move {
+        for answer in ["Connection: close\r\n\r\nok", "\r\nno"] {
+            if !matches!(stream.read(&mut [0; 4096]).await, Ok(1..)) {
+                return;
+            }
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{answer}");
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    })
+    .await;
+    let world = world(&app).await;
+    let mut client = http1(world.http).await;
+    let mut other = http2(world.http).await;
+    for _ in 0..3 {
+        let got = client.send_request(get("/")).await.unwrap();
         assert_eq!(body(got).await, "ok");
+        for path in WAYS {
+            let got = other.send_request(get2(path)).await.unwrap();
+            assert_eq!(body(got).await, "ok", "{path}");
+        }
     }
 }
 
@@ -232,10 +261,12 @@ async fn answers_that_could_be_read_in_two_ways_are_not_passed_on() {
         *request.method_mut() = Method::POST;
         let got = fetch(world.http, request).await;
         assert_eq!(got.status(), 502, "{bad}");
-        let mut request = get2("/");
-        *request.method_mut() = Method::POST;
-        let got = http2(world.http).await.send_request(request).await;
-        assert_eq!(got.unwrap().status(), 502, "{bad} over HTTP/2");
+        for path in WAYS {
+            let mut request = get2(path);
+            *request.method_mut() = Method::POST;
+            let got = http2(world.http).await.send_request(request).await;
+            assert_eq!(got.unwrap().status(), 502, "{bad} over HTTP/2, {path}");
+        }
     }
 }
 
@@ -250,14 +281,16 @@ async fn a_chunked_answer_that_breaks_off_does_not_look_complete() {
         assert_eq!(got.status(), 200);
         let whole = http_body_util::BodyExt::collect(got.into_body()).await;
         assert!(whole.is_err(), "{end}");
-        let got = http2(world.http).await.send_request(get2("/")).await;
-        let got = got.unwrap();
-        assert_eq!(got.status(), 200);
-        let whole = http_body_util::BodyExt::collect(got.into_body()).await;
-        assert!(whole.is_err(), "{end} over HTTP/2");
+        for path in WAYS {
+            let got = http2(world.http).await.send_request(get2(path)).await;
+            let got = got.unwrap();
+            assert_eq!(got.status(), 200);
+            let whole = http_body_util::BodyExt::collect(got.into_body()).await;
+            assert!(whole.is_err(), "{end} over HTTP/2, {path}");
+        }
         eventually("it counts as failed", async || {
             let traffic = world.traffic("web-r1-1").await;
-            (traffic.answered, traffic.failed, traffic.requests) == (2, 2, 0)
+            (traffic.answered, traffic.failed, traffic.requests) == (3, 3, 0)
         })
         .await;
     }
@@ -274,12 +307,14 @@ async fn a_kept_connection_that_was_closed_costs_nobody_a_request() {
         let got = client.send_request(get("/")).await.unwrap();
         assert_eq!(got.status(), 200, "round {round}");
         assert_eq!(body(got).await, "ok");
-        let got = other.send_request(get2("/")).await.unwrap();
-        assert_eq!(got.status(), 200, "round {round} over HTTP/2");
-        assert_eq!(body(got).await, "ok");
+        for path in WAYS {
+            let got = other.send_request(get2(path)).await.unwrap();
+            assert_eq!(got.status(), 200, "round {round} over HTTP/2, {path}");
+            assert_eq!(body(got).await, "ok");
+        }
     }
     let traffic = world.traffic("web-r1-1").await;
-    assert_eq!((traffic.answered, traffic.failed), (40, 0));
+    assert_eq!((traffic.answered, traffic.failed), (60, 0));
 }
 
 #[tokio::test]
@@ -294,7 +329,15 @@ async fn a_head_alone_has_no_body_and_the_connection_goes_on() {
         assert_eq!(got.headers()["content-length"], "5");
         assert_eq!(body(got).await, "");
     }
-    assert_eq!(app.seen.requests(), 3);
+    let mut other = http2(world.http).await;
+    for path in [WAYS, WAYS].concat() {
+        let mut request = get2(path);
+        *request.method_mut() = Method::HEAD;
+        let got = other.send_request(request).await.unwrap();
+        assert_eq!(got.headers()["content-length"], "5", "{path}");
+        assert_eq!(body(got).await, "");
+    }
+    assert_eq!(app.seen.requests(), 7);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 mod app;
 mod clients;
 mod keeper;
+mod windows;
 mod world;
 
 mod accounts;

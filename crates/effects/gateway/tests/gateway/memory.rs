@@ -16,7 +16,6 @@ const HOARDERS: u32 = 20;
 const STREAMS: u32 = 50;
 /// Beside each of them, such that ask by HTTP/1.1 and take nothing.
 const SIMPLE: u32 = 15;
-
 /// Asks for what it does not take.
 async fn ask(world: &World, bytes: &[u8]) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
@@ -47,7 +46,7 @@ async fn hoard(world: &World) -> Vec<TcpStream> {
 }
 
 /// Bytes of memory that a process has for itself.
-fn own_memory(pid: u32) -> u64 {
+pub(crate) fn own_memory(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status
         .lines()

@@ -15,7 +15,7 @@ use ward_types::guard::{Concurrency, Guard, LimitBy, Rate, RateLimit};
 use ward_types::table::Refusal;
 
 use crate::app::{App, Payload, slow_body};
-use crate::clients::{body, fetch, get, get2, http1, http1_over, http2, piece, raw};
+use crate::clients::{WAYS, body, fetch, get, get2, http1, http1_over, http2, piece, raw};
 use crate::links::{handed_over, service};
 use crate::tls::{connect, trusting};
 use crate::world::{Start, World, eventually};
@@ -362,6 +362,12 @@ async fn a_client_that_asks_too_often_is_told_when_to_come_back() {
         }
         body(answer).await;
     }
+    for path in WAYS {
+        let answer = http2(world.http).await.send_request(get2(path)).await;
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), 429, "{path}");
+        assert_eq!(answer.headers()["ward-fault"], "client", "{path}");
+    }
     // The next table counts on, another address has its own, and links are not limited.
     world.route(&["web-r1-1"]).await;
     assert_eq!(fetch(world.http, get("/")).await.status(), 429);
@@ -377,7 +383,7 @@ async fn a_client_that_asks_too_often_is_told_when_to_come_back() {
         body(answer).await;
     }
     assert_eq!(app.seen.requests(), 9);
-    assert_eq!(refused(&world, Refusal::Rate).await, 3);
+    assert_eq!(refused(&world, Refusal::Rate).await, 5);
     // Without the limit nothing is counted.
     world.guard = Guard::default();
     world.route(&["web-r1-1"]).await;
@@ -463,6 +469,10 @@ async fn of_a_fixed_number_the_others_wait_and_who_waited_too_long_is_shed() {
     let third = ask("/");
     let held = http1(world.http).await.send_request(get("/wait")).await;
     assert_eq!(held.unwrap().status(), 503, "it waited for a second");
+    for path in WAYS {
+        let answer = http2(world.http).await.send_request(get2(path)).await;
+        assert_eq!(answer.unwrap().status(), 503, "{path}");
+    }
     let third = third.await.unwrap();
     assert_eq!(third.status(), 503);
     assert_eq!(third.headers()["ward-fault"], "upstream");
@@ -473,7 +483,7 @@ async fn of_a_fixed_number_the_others_wait_and_who_waited_too_long_is_shed() {
     for answer in busy.into_iter().chain([waits]) {
         assert_eq!(answer.await.unwrap().status(), 200);
     }
-    assert_eq!(refused(&world, Refusal::Overload).await, 2);
+    assert_eq!(refused(&world, Refusal::Overload).await, 4);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::app::{App, Payload, slow_body};
-use crate::clients::{body, empty, get, get2, http1, http2, piece, raw};
+use crate::clients::{WAYS, body, empty, get, get2, http1, http2, piece, raw, took_the_short_way};
 use crate::world::{Start, World, eventually};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -94,7 +94,7 @@ async fn cookies_that_http2_brings_in_pieces_are_one_line() {
     let app = repeating("\r\n\r\n").await;
     let world = world(&app).await;
     let mut client = http2(world.http).await;
-    for path in [PLAIN, ODD] {
+    for path in WAYS {
         let mut request = get2(path);
         for pair in ["a=b", "c=d", "e=f"] {
             let pair = HeaderValue::from_static(pair);
@@ -106,17 +106,13 @@ async fn cookies_that_http2_brings_in_pieces_are_one_line() {
     }
 }
 
-/// Paths of requests over HTTP/2 that take the short way and the long one.
-const PLAIN: &str = "/a_b?c";
-const ODD: &str = "/a|b?c";
-
 #[tokio::test]
 async fn over_http2_both_ways_say_the_same_to_the_instance_and_to_the_client() {
     let app = repeating("\r\n\r\n").await;
     let world = world(&app).await;
     let mut client = http2(world.http).await;
     let mut both = Vec::new();
-    for path in [PLAIN, ODD] {
+    for path in WAYS {
         let mut request = get2(path);
         for (name, value) in [
             ("x-request-id", "mine"),
@@ -149,6 +145,7 @@ async fn over_http2_both_ways_say_the_same_to_the_instance_and_to_the_client() {
         heard.sort();
         let told = body(response).await.replace('|', "_");
         assert!(!told.contains("6.6.6.6"), "{told}");
+        assert_eq!(took_the_short_way(&told), path == WAYS[0], "{told}");
         let mut told: Vec<String> = told.split("\r\n").map(str::to_owned).collect();
         told[1..].sort();
         both.push((status, heard, told));
