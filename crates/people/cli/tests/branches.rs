@@ -8,9 +8,9 @@
 
 mod support;
 
-use support::sources::{answers, builds_of, shown, standings};
+use support::sources::{builds_of, shown, standings};
 use support::work::Work;
-use support::{Ran, Ward, eventually};
+use support::{Ran, Ward, answers, eventually};
 
 const ENVIRONMENTS: &str = r#"
 [environment.dev]

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use support::sources::{answers, runs, shown};
+use support::sources::{runs, shown};
 use support::work::Work;
-use support::{Ward, eventually, is_root, kill9};
+use support::{Ward, answers, eventually, is_root, kill9};
 use tempfile::TempDir;
 
 /// The user that Ward runs as, who pushes.
