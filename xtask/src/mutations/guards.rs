@@ -57,8 +57,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         guard: "small answers of a connection wait for others while many are due",
         file: "crates/effects/gateway/src/watched.rs",
-        text: "&& this.activity.expects_more()",
-        without: "&& false",
+        text: "} else if this.activity.expects_more() {",
+        without: "} else if false {",
         noticed_by: &["ward-gateway"],
     },
     Mutation {
@@ -589,8 +589,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         guard: "what waits to be written over HTTP/2 waits no longer than for a moment",
         file: "crates/effects/gateway/src/corks.rs",
-        text: "busy && now.saturating_sub(cork.since()) < LONGEST",
-        without: "busy",
+        text: "waits && grows && !self.is_old(now)",
+        without: "waits && grows",
         noticed_by: &["ward-gateway"],
     },
     Mutation {
