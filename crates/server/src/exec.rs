@@ -9,12 +9,12 @@ use std::collections::BTreeSet;
 use ward_engine::keeper::masked;
 use ward_postgres::Database;
 use ward_types::event::Event;
-use ward_types::id::{EnvId, InstanceId, Name};
+use ward_types::id::{EnvId, InstanceId, Name, ReleaseId};
 use ward_types::secrets::{Mask, SecretLabel};
 use ward_types::text::steers;
 use ward_types::view::{ExecProgram, ExecRequest, ExecTarget};
 
-use crate::actor::{Actor, Refusal, causes};
+use crate::actor::{Actor, Refusal, RefusalKind, causes};
 use crate::control::Control;
 
 /// The most letters of a command that the log has.
@@ -72,7 +72,7 @@ impl Control {
         program: &str,
         arguments: &[String],
     ) -> Option<String> {
-        let masks = match self.masks(env, instance).await {
+        let masks = match self.masks(env, instance.release()).await {
             Ok(masks) => masks,
             Err(why) => {
                 tracing::warn!(%env, why, "the log has no arguments of a command: secrets do not open");
@@ -85,12 +85,43 @@ impl Control {
         Some(bounded(&masked(&masks, &words.join(" "))))
     }
 
-    /// The values that somebody may know who acts on an environment: what it has now, and what the instance was given.
-    async fn masks(&self, env: &EnvId, instance: &InstanceId) -> Result<Vec<Mask>, String> {
+    /// Whether the command of a run says no secret. The log must have it as it is, because the run is made from there.
+    ///
+    /// # Errors
+    /// Which secret it says; or that none can be opened, without which the run could not start either.
+    pub(crate) async fn says_no_secret(
+        &self,
+        env: &EnvId,
+        command: &[String],
+    ) -> Result<(), Refusal> {
+        let serving = self.known(env).and_then(|known| known.current);
+        let masks = self.masks(env, serving).await.map_err(|why| {
+            let message = format!("it cannot be told whether a secret is in the command: {why}");
+            Refusal::new(RefusalKind::Conflict, message)
+                .hint("`ward doctor` shows what is missing; nothing was run")
+        })?;
+        let line = command.join(" ");
+        let said = |mask: &&Mask| {
+            let mask = std::slice::from_ref(*mask);
+            masked(mask, &line) != line || command.iter().any(|word| masked(mask, word) != *word)
+        };
+        let Some(Mask { name, .. }) = masks.iter().find(said) else {
+            return Ok(());
+        };
+        let message =
+            format!("the value of the secret {name} is in the command, and commands are recorded");
+        Err(Refusal::new(RefusalKind::Invalid, message).hint(
+            "the run has its service's secrets: let a script in the image read the variable or the file, or name the \
+             variable in single quotes: `sh -c 'client --token \"$TOKEN\"'`; nothing was run, and nothing recorded",
+        ))
+    }
+
+    /// The values that somebody may know who acts on an environment: what it has now, and what a release was given.
+    async fn masks(&self, env: &EnvId, release: Option<ReleaseId>) -> Result<Vec<Mask>, String> {
         let Some(known) = self.known(env) else {
             return Ok(Vec::new());
         };
-        let given = instance.release().and_then(|id| known.releases.get(&id));
+        let given = release.and_then(|id| known.releases.get(&id));
         let given = given.into_iter().flat_map(|release| &release.secrets);
         let held = known.secrets.iter().flat_map(|(name, held)| {
             let versions = held.current.iter().chain(&held.leaving);

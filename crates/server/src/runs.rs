@@ -89,6 +89,9 @@ impl Control {
     ) -> Result<(EnvId, Run), Refusal> {
         let _admitted = self.admit()?;
         let id = self.alive(request.env.as_ref())?;
+        if let What::Command { command, .. } = &request.what {
+            self.says_no_secret(&id, command).await?;
+        }
         let desk = self.desk().await;
         let decide = |state: &State| {
             let env = state.environment(&id);

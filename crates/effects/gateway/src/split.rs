@@ -243,8 +243,9 @@ mod tests {
                     scope.spawn(move || {
                         let mut drawn = Vec::new();
                         for turn in 0..each * 100 {
-                            if pauses >> ((turn + thread) % 64) & 1 == 1 {
-                                std::thread::yield_now();
+                            // Not by giving the processor away: on a busy machine that takes for ever.
+                            for _ in 0..pauses >> ((turn + thread) % 58) & 63 {
+                                std::hint::spin_loop();
                             }
                             drawn.extend(draws(split, 1));
                         }

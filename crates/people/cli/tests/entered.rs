@@ -73,6 +73,18 @@ fn p6_a_secret_among_the_arguments_is_named_and_not_shown() {
         .unwrap_or_else(|| panic!("no password in {variables}"))
         .to_owned();
     ward.ok(&["exec", "web", "--", "echo", &format!("pw={password}")]);
+    // The command of a run is what it is made from: one that says a secret is refused.
+    let script = format!("echo {newer} | wc -c");
+    for says in [newer, &script, &format!("pw={password}")] {
+        ward.run(&["run", "web", "--", "sh", "-c", says]).fails(
+            1,
+            &[
+                "is in the command, and commands are recorded",
+                "nothing was run",
+            ],
+        );
+    }
+    ward.ok(&["run", "web", "--", "sh", "-c", "test -n \"$API_KEY\""]);
     let events = events(&ward);
     for ran in [
         "sh -c 'echo [secret API_KEY] | wc -c' run in web-r1-",
