@@ -156,7 +156,8 @@ fn is_change(event: &Event) -> bool {
         | Event::VolumeRestored { .. }
         | Event::VolumeDeleted { .. }
         | Event::PipelineBegan { .. }
-        | Event::PipelineVoted { .. } => true,
+        | Event::PipelineVoted { .. }
+        | Event::CommandExecuted { .. } => true,
         // Environments that begin, what is answered for by itself, what is looked at, and what Ward and builds say.
         Event::ExpiryNear { .. }
         | Event::EnvironmentWoken { .. }
@@ -190,7 +191,6 @@ fn is_change(event: &Event) -> bool {
         | Event::CommitMoved { .. }
         | Event::PipelineReached { .. }
         | Event::PipelineMoved { .. }
-        | Event::CommandExecuted { .. }
         | Event::ServerStarted { .. }
         | Event::GatewayStarted { .. }
         | Event::LogFoundAltered { .. } => false,

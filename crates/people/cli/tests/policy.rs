@@ -666,10 +666,16 @@ fn whoever_changes_an_environment_says_why_where_that_is_asked_for() {
         &["env", "delete", "prod", "--yes"],
         &["down", "--env", "prod"],
         &["down", "--yes"],
+        &["exec", "web", "--env", "prod", "--", "true"],
+        &["run", "web", "--env", "prod", "--", "true"],
     ] {
         ward.run(words).fails(1, &refused);
     }
     let why: Vec<&str> = vec!["--why", "CR-2"];
+    ward.ok(&[
+        "exec", "web", "--why", "CR-3", "--env", "prod", "--", "true",
+    ]);
+    assert!(ward.ok(&["events", "-n", "1"]).contains("“CR-3”"));
     ward.ok(&[&["config", "unset", "--env", "prod", "A"][..], &why].concat());
     let listed = ward.ok(&["releases", "--env", "prod"]);
     assert!(

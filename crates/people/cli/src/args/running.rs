@@ -96,6 +96,8 @@ pub(crate) struct Exec {
     /// Give it the instance's secrets in its variables, passwords of databases too; otherwise it gets all others
     #[arg(long)]
     pub(crate) secrets: bool,
+    #[command(flatten)]
+    pub(crate) why: Why,
     /// The program and its arguments
     #[arg(
         trailing_var_arg = true,
@@ -115,6 +117,8 @@ pub(crate) enum Db {
         database: Name,
         #[command(flatten)]
         env: OfEnv,
+        #[command(flatten)]
+        why: Why,
         /// More arguments for psql
         #[arg(last = true, value_name = "ARGUMENTS")]
         arguments: Vec<String>,

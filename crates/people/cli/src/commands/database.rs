@@ -27,19 +27,20 @@ pub(crate) async fn exec(context: &Context, args: Exec) -> Result<Status, Troubl
             arguments: Some(args.command.iter().skip(1).cloned().collect()),
         },
         secrets,
-        why: String::new(),
+        why: args.why.text,
     };
     let target: ExecTarget = context.client.post("/v1/exec", &request).await?;
     exec::run(&target, args.command, Vec::new(), secrets).await
 }
 
 pub(crate) async fn database(context: &Context, db: Db) -> Result<Status, Trouble> {
-    let (database, env, arguments) = match db {
+    let (database, env, arguments, why) = match db {
         Db::Psql {
             database,
             env,
             arguments,
-        } => (database, env, arguments),
+            why,
+        } => (database, env, arguments, why.text),
         Db::Backup { database, env, why } => {
             return backups::backup(context, database, &env, why.text).await;
         }
@@ -53,7 +54,7 @@ pub(crate) async fn database(context: &Context, db: Db) -> Result<Status, Troubl
             arguments: Some(arguments.clone()),
         },
         secrets: Disclosure::Given,
-        why: String::new(),
+        why,
     };
     let mut target: ExecTarget = context.client.post("/v1/exec", &request).await?;
     let command = target.command.take().ok_or_else(|| {

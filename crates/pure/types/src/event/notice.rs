@@ -21,6 +21,7 @@ impl Event {
             | Event::MaintenanceBegan { .. }
             | Event::MaintenanceEnded { .. }
             | Event::BackupFailed { .. }
+            | Event::InstanceGivenUp { .. }
             | Event::RunLeftOut { .. }
             | Event::BuildEnded { .. }
             | Event::PipelineVoted { .. }
@@ -68,7 +69,6 @@ impl Event {
             | Event::RunQueued { .. }
             | Event::RunStopped { .. }
             | Event::InstanceEnded { .. }
-            | Event::InstanceGivenUp { .. }
             | Event::BuildMade { .. }
             | Event::BuildDropped { .. }
             | Event::SourceAdded { .. }
