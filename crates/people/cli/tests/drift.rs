@@ -307,6 +307,43 @@ fn files_that_are_edited_deleted_or_added_are_shown_and_put_right_without_a_lost
     ward.ok(&["audit", "verify"]);
 }
 
+/// What is done to the whole folder of an unpacked layer, and how it is told.
+const WHOLE: [Deed; 1] = [(
+    |layer| fs::remove_dir_all(layer).unwrap(),
+    "a whole layer was removed",
+)];
+
+#[test]
+fn a_layer_that_is_removed_is_shown_and_put_right() {
+    let ward = Ward::new();
+    reads_a_page(&ward);
+    ward.up();
+    for (deed, told) in WHOLE {
+        let before = ids(&ward.healthy("web"));
+        let page = unpacked(&ward, "page.txt");
+        let layers = ward.home().join("layers");
+        let mut above = page.ancestors();
+        let layer = above.find(|path| path.parent() == Some(&layers)).unwrap();
+        deed(layer);
+        let (drift, code) = plan(&ward);
+        let right = said(&drift, told).map(|one| one.1);
+        assert_eq!((right, code), (Some(false), 2), "{drift:#}");
+        let replaced = || {
+            let now = ids(&ward.healthy("web"));
+            now.len() == 2 && now.iter().all(|id| !before.contains(id))
+        };
+        assert!(poll(REPLACED_WITHIN, replaced), "{:#}", ward.status());
+        assert_eq!(answers(&ward), "as built");
+        assert!(unpacked(&ward, "page.txt").exists());
+        let events = ward.ok(&["events", "-n", "500"]);
+        assert_eq!(events.matches(told).count(), 2, "{events}");
+        // What is deployed next starts from the new one.
+        ward.ok(&["config", "set", &format!("web.AFTER={told}")]);
+        assert_eq!(answers(&ward), "as built");
+    }
+    ward.ok(&["audit", "verify"]);
+}
+
 /// `ward plan --output json` says the same.
 #[test]
 fn changed_files_are_in_the_plan_as_json_and_seen_without_being_asked_for() {
