@@ -4,8 +4,9 @@
 //! listed in `HEX.files`, and compared with that before anything starts from it. One that other hands changed is condemned
 //! (`HEX.changed` says in what) and never used again; the layer is unpacked anew into `HEX.1`, and so on. The condemned
 //! one stays where it is while instances run from it, because nothing may be moved or mended below a mounted overlay. One
-//! that is gone as a whole is condemned like the others, by its list or by an instance that runs from it: were its name
-//! given again, nobody could tell that instance from those that run from what is whole. Two calls for one layer take turns.
+//! that is gone as a whole, whatever took its place, is condemned like the others, by its list or by an instance that runs
+//! from it: were its name given again, nobody could tell that instance from those that run from what is whole. Two calls
+//! for one layer take turns.
 
 mod listing;
 
@@ -67,9 +68,9 @@ impl Layers {
     pub(crate) fn open(home: Home) -> Result<Self, Error> {
         let dir = home.layers();
         make_private(&dir)?;
-        for folder in subfolders(&dir)? {
-            if name_of(&folder).starts_with(UNFINISHED) {
-                remove_tree(&folder)?;
+        for entry in entries(&dir)? {
+            if name_of(&entry).starts_with(UNFINISHED) {
+                remove_tree(&entry)?;
             }
         }
         let mut condemned = BTreeMap::new();
@@ -117,7 +118,7 @@ impl Layers {
         }
         if there.is_none() {
             for folder in self.lost(digest)? {
-                self.condemn(&folder, "a whole layer was removed".to_owned())?;
+                self.condemn(&folder, instead_of(&folder))?;
             }
         }
         if let Some(folder) = there {
@@ -149,7 +150,7 @@ impl Layers {
             .looked()
             .get(folder)
             .is_some_and(|until| *until > began);
-        if holds && folder.is_dir() {
+        if holds && is_folder(folder) {
             return true;
         }
         let listed = fs::read(beside(folder, FILES));
@@ -213,12 +214,12 @@ impl Layers {
         all.retain(|place| {
             let of = layer_of(name_of(place)).filter(|_| place.parent() == Some(&self.dir));
             let ours = of.is_some_and(|(of, _)| of == *digest);
-            ours && !place.is_dir() && !condemned.contains_key(place)
+            ours && !is_folder(place) && !condemned.contains_key(place)
         });
         Ok(all)
     }
 
-    /// A name for it that no folder has, nor had while an instance may run from it.
+    /// A name for it that nothing has, nor had while an instance may run from it.
     fn next(&self, digest: &Digest) -> Result<PathBuf, Error> {
         let mut all: BTreeSet<PathBuf> = places(&self.dir)?.into_keys().collect();
         all.extend(self.condemned().keys().cloned());
@@ -282,7 +283,7 @@ impl Layers {
             if stays || used.contains(&folder) {
                 continue;
             }
-            if folder.is_dir() {
+            if is_folder(&folder) {
                 collected.bytes += bytes_below(&folder);
                 collected.layers += 1;
             }
@@ -322,12 +323,27 @@ fn list(folder: &Path) -> Result<(), Error> {
     fs::write(&files, found).map_err(file("write", &files))
 }
 
+/// Whether this is a folder, and no link to one.
+fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
+}
+
+/// What happened to a layer where there is no folder, in a clause.
+fn instead_of(folder: &Path) -> String {
+    let what = match fs::symlink_metadata(folder) {
+        Err(_) => return "a whole layer was removed".to_owned(),
+        Ok(found) if found.is_symlink() => "a symbolic link",
+        Ok(_) => "a file",
+    };
+    format!("{what} took the place of a whole layer")
+}
+
 /// The file of this name beside a folder.
 fn beside(folder: &Path, name: &str) -> PathBuf {
     folder.with_file_name(format!("{}.{name}", name_of(folder)))
 }
 
-/// Where layers are or were, of which there is a folder or a note beside it.
+/// Where layers are or were, of which there is a folder, what took its place, or a note beside it.
 fn places(dir: &Path) -> Result<BTreeMap<PathBuf, Digest>, Error> {
     let found = entries(dir)?.into_iter().filter_map(|entry| {
         let name = name_of(&entry);

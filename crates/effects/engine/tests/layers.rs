@@ -706,9 +706,29 @@ async fn a_layer_that_was_changed_and_whose_blob_is_damaged_is_not_given() {
 }
 
 /// What other hands may do to a whole folder, and how that is told.
-const WHOLE: [Deed; 1] = [("a whole layer was removed", |layer| {
-    fs::remove_dir_all(layer).unwrap();
-})];
+const WHOLE: [Deed; 4] = [
+    ("a whole layer was removed", |layer| {
+        fs::remove_dir_all(layer).unwrap();
+    }),
+    ("a symbolic link took the place of a whole layer", |layer| {
+        // To the very same files, somewhere else.
+        let elsewhere = layer.ancestors().nth(2).unwrap().join(name_of(layer));
+        fs::rename(layer, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, layer).unwrap();
+    }),
+    ("a symbolic link took the place of a whole layer", |layer| {
+        fs::remove_dir_all(layer).unwrap();
+        std::os::unix::fs::symlink("nowhere", layer).unwrap();
+    }),
+    ("a file took the place of a whole layer", |layer| {
+        fs::remove_dir_all(layer).unwrap();
+        fs::write(layer, "a file").unwrap();
+    }),
+];
+
+fn name_of(path: &Path) -> &str {
+    path.file_name().unwrap().to_str().unwrap()
+}
 
 #[tokio::test]
 async fn a_layer_that_is_no_folder_any_more_is_unpacked_anew_under_another_name() {
@@ -717,6 +737,7 @@ async fn a_layer_that_is_no_folder_any_more_is_unpacked_anew_under_another_name(
         let unpack = |world: &World| world.unpack_with(&[Layer::gzip(small())], "{}").unwrap();
         let image = unpack(&world);
         deed(&image.layers[0]);
+        // A look holds for a moment, but not for what is no folder.
         assert!(!world.engine.is_whole(&image), "{told}");
         let mended = unpack(&world);
         assert_ne!(mended.layers, image.layers, "{told}");
@@ -765,4 +786,29 @@ async fn nothing_is_left_of_a_layer_that_is_gone() {
             .collect();
         assert!(left.is_empty(), "{told}: {left:?}");
     }
+}
+
+/// What was put in the place of a layer leaves with it; where it leads to does not.
+#[tokio::test]
+async fn what_a_link_in_place_of_a_layer_leads_to_is_not_touched() {
+    let world = World::new().await;
+    let image = world.unpack_with(&[Layer::gzip(small())], "{}").unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::write(elsewhere.path().join("kept"), "kept").unwrap();
+    fs::remove_dir_all(&image.layers[0]).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), &image.layers[0]).unwrap();
+    let mended = world.unpack_with(&[Layer::gzip(small())], "{}").unwrap();
+    assert_ne!(mended.layers, image.layers);
+    let collected = world.engine.collect_layers(&BTreeSet::new()).unwrap();
+    assert_eq!(collected.layers, 1);
+    assert_eq!(text(elsewhere.path().join("kept")), "kept");
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
+    // Nobody knows of it: what is a layer's name is Ward's.
+    let layer = &image.layers[0];
+    let _ = fs::remove_file(layer);
+    let _ = fs::remove_file(layer.with_extension("changed"));
+    std::os::unix::fs::symlink(elsewhere.path(), layer).unwrap();
+    let unpacked = world.unpack_with(&[Layer::gzip(small())], "{}").unwrap();
+    assert_eq!(text(unpacked.layers[0].join("etc/motd")), "hello");
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
 }
