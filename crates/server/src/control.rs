@@ -312,7 +312,7 @@ impl Control {
         let entry = |event| Entry {
             at,
             who: actor.who.clone(),
-            why: why.to_owned(),
+            why: why.trim().to_owned(),
             request: request.clone(),
             event,
         };

@@ -10,11 +10,13 @@ use ward_types::event::{Event, Record};
 use ward_types::id::{DeploymentId, EnvId, PipelineRunId, ReleaseId};
 use ward_types::person;
 use ward_types::pipeline::Run;
+use ward_types::policy::{Rule, Waiver};
 use ward_types::release::{Deployment, Environment, Phase, Release};
 use ward_types::time::Timestamp;
-use ward_types::view::{ApprovalView, MoveView, ReleaseDetail, ReleaseView, WayView};
+use ward_types::view::{ApprovalView, MoveView, ReleaseDetail, ReleaseView, WaiverView, WayView};
 
 use crate::actor::{Refusal, RefusalKind};
+use crate::clock::now;
 use crate::control::{Control, unread};
 use crate::views::cancellation;
 
@@ -218,11 +220,14 @@ impl Control {
         if let Some(run) = &run {
             events.extend(self.words_of(run)?);
         }
+        let waivers = waived_for(id, &records);
+        events.extend(waivers.iter().map(|(seq, _)| *seq));
         Ok(ReleaseDetail {
             env: env.clone(),
             release: view,
             secrets: release.secrets.clone(),
             pipeline: run.as_ref().map(crate::pipelines::view),
+            waivers: waivers.into_iter().map(|(_, waiver)| waiver).collect(),
             deployments: deployments.map(|d| moved(d, &history)).collect(),
             events: events.into_iter().collect(),
         })
@@ -297,18 +302,13 @@ impl Control {
         about.iter().copied().chain(with).map(|r| r.seq).collect()
     }
 
-    /// The events by which a run began, and by which it was let through.
+    /// The events of a run: how it began, came to its stages and passed their gates, and who let it through.
     fn words_of(&self, run: &Run) -> Result<Vec<u64>, Refusal> {
         let stages = (0..run.stages.len()).filter_map(|stage| run.env(stage));
         let mut events = Vec::new();
         for env in stages {
-            let of_run = self.all_records(&env)?.into_iter().filter(|record| {
-                let said = matches!(
-                    record.event,
-                    Event::PipelineBegan { .. } | Event::PipelineVoted { .. }
-                );
-                said && record.event.pipeline() == Some(run.id)
-            });
+            let records = self.all_records(&env)?.into_iter();
+            let of_run = records.filter(|record| record.event.pipeline() == Some(run.id));
             events.extend(of_run.map(|record| record.seq));
         }
         Ok(events)
@@ -378,6 +378,54 @@ impl Control {
         }
         proof.retain(|record| otherwise.takes(record, &mut BTreeSet::new()));
         Ok(proof)
+    }
+}
+
+/// Who answered for broken rules when a release was recorded, and when it was deployed; with the events that say so.
+fn waived_for(id: ReleaseId, records: &[Record]) -> Vec<(u64, WaiverView)> {
+    let mut held: BTreeMap<Rule, (u64, Waiver)> = BTreeMap::new();
+    let mut found: BTreeMap<u64, WaiverView> = BTreeMap::new();
+    for record in records {
+        match &record.event {
+            Event::PolicyWaived {
+                rule,
+                until,
+                reason,
+                by,
+                ..
+            } => {
+                let waiver = Waiver {
+                    until: *until,
+                    why: reason.clone(),
+                    by: by.clone(),
+                    at: record.at,
+                };
+                held.insert(*rule, (record.seq, waiver));
+            }
+            Event::PolicyEnforced { rule, .. } => drop(held.remove(rule)),
+            event if names(event, id) => {
+                let held = held.iter().filter(|(_, (_, one))| one.until > record.at);
+                found.extend(held.map(|(rule, (seq, waiver))| {
+                    let view = WaiverView {
+                        rule: *rule,
+                        holds: waiver.until > now(),
+                        waiver: waiver.clone(),
+                    };
+                    (*seq, view)
+                }));
+            }
+            _ => {}
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// Whether a release is recorded by an event, or a deployment to it is.
+fn names(event: &Event, id: ReleaseId) -> bool {
+    match event {
+        Event::ReleaseRecorded { release, .. } => release.id == id,
+        Event::DeploymentQueued { deployment, .. } => deployment.to == id,
+        _ => false,
     }
 }
 

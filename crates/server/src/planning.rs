@@ -521,5 +521,6 @@ fn notes(env: &Environment) -> Vec<String> {
 
 /// Whether two releases run with the same declarations, values and versions of secrets.
 fn is_set_alike(one: &Release, other: &Release) -> bool {
-    one.spec == other.spec && one.secrets == other.secrets
+    let same = one.spec == other.spec && one.secrets == other.secrets;
+    same && one.declared() == other.declared()
 }

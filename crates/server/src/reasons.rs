@@ -27,16 +27,18 @@ impl Control {
         }
     }
 
-    /// The same of all that a run of a pipeline leads to.
+    /// The same of all that a run of a pipeline leads to, by the stack file of its build.
     pub(crate) fn all_stages_reasoned(
         &self,
         actor: &Actor,
         why: &str,
+        text: &str,
         mut stages: impl Iterator<Item = EnvId>,
     ) -> Result<(), Refusal> {
         match is_said(actor, why)? {
             true => Ok(()),
-            false => stages.try_for_each(|env| self.asks_for_reason(&env, None)),
+            false => stages
+                .try_for_each(|env| self.asks_for_reason(&env, declared_in(text, &env).as_ref())),
         }
     }
 
@@ -51,31 +53,39 @@ impl Control {
             return Ok(());
         }
         for event in events.iter().filter(|event| is_change(event)) {
-            let wanted = match event {
-                Event::ReleaseRecorded { release, .. } => Some(&release.spec.policy),
-                _ => None,
-            };
-            for env in self.changed_by(event) {
-                self.asks_for_reason(&env, wanted)?;
+            for (env, wanted) in self.changed_by(event) {
+                self.asks_for_reason(&env, wanted.as_ref())?;
             }
         }
         Ok(())
     }
 
-    /// A word in a pipeline changes every environment that it leads to.
-    fn changed_by(&self, event: &Event) -> Vec<EnvId> {
+    /// Whose rules are asked, with what is declared for them beside what holds there. A word in a pipeline changes every
+    /// environment that it leads to, also one in which nothing has served yet; who takes rows away changes nothing, and
+    /// answers for it where they come from.
+    fn changed_by(&self, event: &Event) -> Vec<(EnvId, Option<Policy>)> {
         let state = self.store().state();
         let known = event.pipeline().and_then(|run| state.pipelines.get(&run));
         let run = match event {
             Event::PipelineBegan { run, .. } => Some(&**run),
             _ => known,
         };
-        match run {
-            Some(run) => (0..run.stages.len())
-                .filter_map(|stage| run.env(stage))
-                .collect(),
-            None => event.env().cloned().into_iter().collect(),
+        if let Some(run) = run {
+            let text = run.build.stack_file.as_deref().unwrap_or_default();
+            let stages = (0..run.stages.len()).filter_map(|stage| run.env(stage));
+            let stages = stages.map(|env| {
+                let declared = declared_in(text, &env);
+                (env, declared)
+            });
+            return stages.collect();
         }
+        let (env, wanted) = match event {
+            Event::EnvironmentCreated { copies, .. } => (copies.as_ref(), None),
+            Event::ReleaseRecorded { env, release } => (Some(env), Some(&release.spec.policy)),
+            event => (event.env(), None),
+        };
+        let env = env.cloned().into_iter();
+        env.map(|env| (env, wanted.cloned())).collect()
     }
 
     fn asks_for_reason(&self, env: &EnvId, wanted: Option<&Policy>) -> Result<(), Refusal> {
@@ -101,6 +111,12 @@ impl Control {
     }
 }
 
+/// What a stack file declares for an environment; of one that this Ward cannot read nothing.
+fn declared_in(text: &str, env: &EnvId) -> Option<Policy> {
+    let stack = ward_stack::read("ward.toml", text).stack?;
+    Some(stack.resolve(&env.env()).ok()?.policy)
+}
+
 /// Whether a reason is given. In the log and on the screens it is one line, and must not look like more.
 fn is_said(actor: &Actor, why: &str) -> Result<bool, Refusal> {
     if why.contains(steers) || why.chars().count() > LONGEST {
@@ -110,12 +126,15 @@ fn is_said(actor: &Actor, why: &str) -> Result<bool, Refusal> {
         let hint = "say the number of the ticket or the change, and put the text there";
         return Err(Refusal::new(RefusalKind::Invalid, message).hint(hint));
     }
-    Ok(*actor == Actor::ward() || !why.trim().is_empty())
+    // A letter or a digit: what does not show, or says nothing, is no reason.
+    Ok(*actor == Actor::ward() || why.chars().any(char::is_alphanumeric))
 }
 
-/// What somebody has to answer for later: what changes how an environment is, what runs in it or what it holds.
+/// What somebody has to answer for later: what changes how an environment is, what runs in it or what it holds, and what
+/// takes its rows elsewhere.
 fn is_change(event: &Event) -> bool {
     match event {
+        Event::EnvironmentCreated { copies, .. } => copies.is_some(),
         Event::EnvironmentExtended { .. }
         | Event::EnvironmentSlept { .. }
         | Event::EnvironmentEnding { .. }
@@ -139,8 +158,7 @@ fn is_change(event: &Event) -> bool {
         | Event::PipelineBegan { .. }
         | Event::PipelineVoted { .. } => true,
         // Environments that begin, what is answered for by itself, what is looked at, and what Ward and builds say.
-        Event::EnvironmentCreated { .. }
-        | Event::ExpiryNear { .. }
+        Event::ExpiryNear { .. }
         | Event::EnvironmentWoken { .. }
         | Event::EnvironmentDeleted { .. }
         | Event::ReleaseRetired { .. }

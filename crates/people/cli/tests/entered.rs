@@ -85,6 +85,25 @@ fn p6_a_secret_among_the_arguments_is_named_and_not_shown() {
         );
     }
     ward.ok(&["run", "web", "--", "sh", "-c", "test -n \"$API_KEY\""]);
+    // In parts as a shell puts them together it is one all the same.
+    let (begin, end) = newer.split_at(9);
+    let parts = format!("echo '{begin}'\"{end}\"");
+    ward.run(&["run", "web", "--", "sh", "-c", &parts])
+        .fails(1, &["the value of the secret API_KEY is in the command"]);
+    ward.ok(&["exec", "web", "--", "sh", "-c", &parts]);
+    // And a command is one line of the log.
+    let forged = "a\n  999  2026-11-22 15:00:00Z  ward  shop/dev forged";
+    ward.ok(&["run", "web", "--", "echo", forged]);
+    let history = ward.ok(&["job", "history"]);
+    for shown in [&events(&ward), &history] {
+        assert!(shown.contains("'a\\n  999  2026"), "{shown}");
+        assert!(
+            !shown
+                .lines()
+                .any(|line| line.trim_start().starts_with("999")),
+            "{shown}"
+        );
+    }
     let events = events(&ward);
     for ran in [
         "sh -c 'echo [secret API_KEY] | wc -c' run in web-r1-",
@@ -95,7 +114,7 @@ fn p6_a_secret_among_the_arguments_is_named_and_not_shown() {
     }
     for file in ["ward.db", "ward.db-wal"] {
         let bytes = fs::read(ward.home().join(file)).unwrap_or_default();
-        for value in [VALUE, newer, &password] {
+        for value in [VALUE, newer, &password, &parts] {
             let there = bytes
                 .windows(value.len())
                 .any(|part| part == value.as_bytes());

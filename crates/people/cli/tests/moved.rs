@@ -157,6 +157,24 @@ fn values_and_secrets_that_were_set_since_are_another_world() {
     plan(&ward, &["--out", "third.json"]);
     ward.ok(&["deploy", "--plan", "third.json"]);
     answers(&ward, "set");
+    // What the file says below a value that is set is told, too: a deploy makes a release of it.
+    assert!(ward.ok(&["plan"]).contains("nothing to do"));
+    ward.stack(r#"ANSWER = "below""#, SECRET);
+    let below = change(
+        &plan(&ward, &["--out", "fourth.json"]),
+        "service.web.env.ANSWER",
+    );
+    assert_eq!(below["to"], "below", "{below:#}");
+    assert!(
+        below["means"].as_str().unwrap().contains("is unset"),
+        "{below:#}"
+    );
+    ward.ok(&["deploy"]);
+    assert!(ward.ok(&["plan"]).contains("nothing to do"));
+    ward.ok(&["rollback"]);
+    ward.run(&["deploy", "--plan", "fourth.json"])
+        .fails(1, &["serves in shop/dev again since"]);
+    answers(&ward, "set");
 }
 
 #[test]

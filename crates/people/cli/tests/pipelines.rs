@@ -214,6 +214,7 @@ fn one_question_tells_who_brought_a_release_from_what_past_whom_and_why() {
     for kind in [
         "pipeline_began",
         "pipeline_voted",
+        "pipeline_moved",
         "release_recorded",
         "deployment_queued",
         "deployment_moved",
@@ -555,6 +556,30 @@ fn ruled(ward: &Ward, answer: &str, rule: &str, gates: &str) {
 }
 
 #[test]
+fn a_stage_in_which_nothing_served_yet_asks_for_a_reason_as_its_stack_file_does() {
+    if !is_root() {
+        println!("skipped: the role is root's");
+        return;
+    }
+    let ward = Ward::new();
+    let gates = approved("\"uid:0\"", "anybody");
+    ruled(&ward, "good", "policy.reason = \"deny\"", &gates);
+    let refused = ["the policy of shop/prod asks for a reason", "--why"];
+    run(&ward).fails(1, &refused);
+    assert_eq!(answers(&ward, "dev"), None, "nothing was begun");
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    ward.ok(&["pipeline", "run", "delivery", &dir, "--why", "CR-1"]);
+    ward.run(&["pipeline", "approve", "p1"]).fails(1, &refused);
+    ward.run(&["pipeline", "approve", "p1", "--why", "\u{2060}."])
+        .fails(1, &["one line"]);
+    ward.run(&["pipeline", "approve", "p1", "--why", " - "])
+        .fails(1, &refused);
+    ward.ok(&["pipeline", "approve", "p1", "--why", " CR-2 "]);
+    comes_to(&ward, "p1", "ended");
+    assert_eq!(shown(&ward, "p1")["votes"][0]["why"], "CR-2");
+}
+
+#[test]
 fn where_the_policy_asks_for_a_pipeline_nothing_goes_around_its_gates() {
     let ward = Ward::new();
     let rule = "policy.pipeline = \"deny\"";
@@ -607,6 +632,26 @@ fn where_the_policy_asks_for_a_pipeline_nothing_goes_around_its_gates() {
     urgent.success();
     assert_eq!(answers(&ward, "prod").as_deref(), Some("edited"));
     ward.ok(&["policy", "enforce", "pipeline", "--env", "prod"]);
+    // Who looks at the release sees who answered for it, also when that is over; of others nothing.
+    let releases = ward.ok(&["releases", "--env", "prod", "--output", "json"]);
+    let releases: Value = serde_json::from_str(&releases).unwrap();
+    for (at, waived) in [(0, 1), (1, 0)] {
+        let release = format!("r{}", releases[at]["id"]);
+        let show = ["releases", "show", &release, "--env", "prod"];
+        let text = ward.ok(&show);
+        assert_eq!(text.contains("pipeline, by uid:0"), waived == 1, "{text}");
+        assert_eq!(text.contains("“it is down”"), waived == 1, "{text}");
+        let json = ward.ok(&[&show[..], &["--output", "json"]].concat());
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let waivers = json["waivers"].as_array().map_or(0, Vec::len);
+        assert_eq!(waivers, waived, "{json:#}");
+        let about = ward.ok(&["events", "--env", "prod", "--release", &release]);
+        assert_eq!(
+            about.contains("the rule pipeline is waived"),
+            waived == 1,
+            "{about}"
+        );
+    }
     ruled(&ward, "bad", "", CHECKED);
     run(&ward).fails(1, &["the check of shop/dev was not passed"]);
     deploy("prod").fails(1, &[around, "installation's policy of prod forbids it"]);

@@ -648,7 +648,7 @@ fn whoever_changes_an_environment_says_why_where_that_is_asked_for() {
     let ward = Ward::new();
     ward.stack(
         r#"ANSWER = "one""#,
-        "[environment.dev]\nservice.web.route.host = \"dev.shop.localhost\"\n[environment.prod]\npolicy.reason = \"deny\"",
+        "[environment.dev]\nservice.web.route.host = \"dev.shop.localhost\"\n[environment.prod]\ncopy_data = \"allowed\"\npolicy.reason = \"deny\"",
     );
     let refused = [
         "the policy of shop/prod asks for a reason (reason), and none was given; nothing was changed",
@@ -676,6 +676,9 @@ fn whoever_changes_an_environment_says_why_where_that_is_asked_for() {
         listed.contains("“CR-2”") && listed.contains("with other values"),
         "{listed}"
     );
+    // Nor is one taken away without, into an environment of which nobody asks anything.
+    ward.run(&["env", "create", "copy", "--from", "prod", "--copy-data"])
+        .fails(1, &refused);
     // Where nobody asks for it nobody needs one.
     ward.ok(&["deploy", "--env", "dev"]);
     let waive = [

@@ -63,7 +63,9 @@ fn before_its_first_release_an_environment_has_the_rules_of_its_file() {
         "--why",
         "a trial",
     ];
-    let rule = rules(&ward.ok(&waive));
+    let waived = ward.ok(&waive);
+    assert!(waived.contains("min_instances waived until"), "{waived}");
+    let rule = rules(&ward.ok(&["policy", "show", "--env", "prod"]));
     assert!(rule.contains("deny"), "{rule}");
     // Without the file nobody knows what it says.
     std::fs::remove_file(ward.dir().join("ward.toml")).unwrap();

@@ -13,11 +13,14 @@ mod said;
 mod steps;
 mod walk;
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use ward_types::changes::{Change, ChangeKind, Component, ComponentKind, CostChange, Effect};
 use ward_types::id::Name;
 use ward_types::release::Release;
 use ward_types::secrets::SecretName;
+use ward_types::text::shown;
 
 pub use cost::cost;
 pub use steps::steps;
@@ -38,11 +41,62 @@ pub enum Between {
 /// commit holds no more of it than was known.
 #[must_use]
 pub fn changes(between: Between, from: Option<&Release>, to: Option<&Release>) -> Vec<Change> {
-    let changes = of_values(between, &written(from), &written(to));
-    match (changes.is_empty(), between) {
-        (true, Between::Releases) => committed(from, to).into_iter().collect(),
-        _ => changes,
+    let mut changes = of_values(between, &written(from), &written(to));
+    if between == Between::Environments {
+        return changes;
     }
+    changes.extend(covered(from, to));
+    if changes.is_empty() {
+        return committed(from, to).into_iter().collect();
+    }
+    in_order(&mut changes);
+    changes
+}
+
+/// What the stack file says otherwise where something else is set, now and then: it comes into force when that is unset,
+/// so a release tells it.
+fn covered(from: Option<&Release>, to: Option<&Release>) -> Vec<Change> {
+    let (Some(from), Some(to)) = (from, to) else {
+        return Vec::new();
+    };
+    let nothing = BTreeMap::new();
+    let mut found = Vec::new();
+    for (service, now) in &to.config.replaced {
+        let before = from.config.replaced.get(service).unwrap_or(&nothing);
+        for (key, now) in now {
+            let Some(before) = before.get(key).filter(|before| *before != now) else {
+                continue;
+            };
+            let said = |value: &Option<String>| value.as_ref().map(|value| shown(value));
+            found.push(Change {
+                path: format!("service.{service}.env.{key}"),
+                component: Some(Component {
+                    kind: ComponentKind::Service,
+                    name: service.clone(),
+                }),
+                kind: match (before, now) {
+                    (None, _) => ChangeKind::Add,
+                    (_, None) => ChangeKind::Remove,
+                    _ => ChangeKind::Change,
+                },
+                from: before.clone().map(Value::String),
+                to: now.clone().map(Value::String),
+                from_text: said(before),
+                to_text: said(now),
+                from_digest: None,
+                to_digest: None,
+                effect: Effect::Released,
+                means: "the stack file's value, which comes into force when the one that is set there is unset"
+                    .to_owned(),
+                destructive: false,
+            });
+        }
+    }
+    found
+}
+
+fn in_order(changes: &mut [Change]) {
+    changes.sort_by(|a, b| (&a.component, &a.path).cmp(&(&b.component, &b.path)));
 }
 
 /// That a release tells the commit of a build which so far was of changes that no commit held. Where more differs the build
@@ -72,7 +126,7 @@ pub fn of_values(between: Between, from: &Value, to: &Value) -> Vec<Change> {
     let found = walk::walk(between, from, to);
     let mut changes: Vec<Change> = found.iter().map(change).collect();
     fold_images(&mut changes);
-    changes.sort_by(|a, b| (&a.component, &a.path).cmp(&(&b.component, &b.path)));
+    in_order(&mut changes);
     changes
 }
 

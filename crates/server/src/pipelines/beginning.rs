@@ -47,7 +47,7 @@ impl Control {
         let beginning = self.beginning(&file, text, &request.pipeline).await?;
         let first = &beginning.first;
         self.reasoned(actor, &request.why, first)?;
-        self.all_stages_reasoned(actor, &request.why, beginning.stages())?;
+        self.all_stages_reasoned(actor, &request.why, &beginning.text, beginning.stages())?;
         // Before a build, so that nobody waits for one in vain; looked at again when it is released.
         self.permitted(
             actor,
@@ -205,7 +205,7 @@ impl Beginning {
             stages: self.pipeline.stages.clone(),
             author: actor.who.clone(),
             began: at,
-            why: request.why.clone(),
+            why: request.why.trim().to_owned(),
             dir: request.dir.clone(),
             build,
             position: Position::Deploying { stage: 0 },

@@ -49,7 +49,7 @@ impl Control {
                 stage: run.stage(),
                 by: actor.who.clone(),
                 word: request.word,
-                why: request.why.clone(),
+                why: request.why.trim().to_owned(),
                 refused: refused.clone(),
                 at: None,
             };

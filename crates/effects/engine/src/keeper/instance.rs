@@ -26,6 +26,9 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// How often it is looked whether a signal stopped the instance; and at each health check that fails.
 const STOPPED_EVERY: Duration = Duration::from_secs(5);
 
+/// The same of one that is: who lets it go on must not see it given up.
+const GOES_ON_EVERY: Duration = Duration::from_secs(1);
+
 /// What is said of one that is stopped.
 const STOPPED: &str = "it is stopped by a signal, and makes no progress";
 
@@ -164,8 +167,12 @@ impl Instance {
     }
 
     fn look_whether_stopped(&mut self, now: Instant) {
-        self.looked_at = now + STOPPED_EVERY;
         let stopped = self.sandbox.is_stopped();
+        self.looked_at = now
+            + match stopped {
+                true => GOES_ON_EVERY,
+                false => STOPPED_EVERY,
+            };
         self.changed |= stopped != self.stopped;
         self.stopped = stopped;
     }

@@ -2,9 +2,13 @@
 //!
 //! A pipe is filled only while it is empty, and as much is taken out as is in it. So a call that would block says which
 //! of the two sockets has to be waited for, and no body waits behind another's.
+//!
+//! There are few: each is two descriptors, which clients need more, and memory of the kernel's that nobody counts. Who finds
+//! none copies.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
@@ -14,6 +18,11 @@ use tokio::net::TcpStream;
 /// The room of a pipe. One has less than it asks for where its user has very many of them: then it is not worth it.
 const ROOM: usize = 128 * 1024;
 
+/// The most pipes of a process.
+const MOST: usize = 128;
+
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
 const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 
 /// A pipe that nobody else knows.
@@ -21,14 +30,38 @@ pub(crate) struct Pipe {
     out: OwnedFd,
     into: OwnedFd,
     held: usize,
+    _place: Place,
+}
+
+/// One of [`MOST`].
+struct Place;
+
+impl Place {
+    fn take() -> Option<Self> {
+        let more = |open: usize| (open < MOST).then_some(open + 1);
+        let taken = OPEN.try_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.ok().map(|_| Self)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Pipe {
-    /// An empty one; `None` where the kernel has none, or no room for it.
+    /// An empty one; `None` where there are enough, or the kernel has none, or no room for it.
     pub(super) fn new() -> Option<Self> {
+        let place = Place::take()?;
         let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
         let room = fcntl_setpipe_size(&into, ROOM).ok()?;
-        (room >= ROOM).then_some(Self { out, into, held: 0 })
+        (room >= ROOM).then_some(Self {
+            out,
+            into,
+            held: 0,
+            _place: place,
+        })
     }
 
     /// How many bytes are in it.
@@ -83,5 +116,18 @@ fn passed(from: impl AsFd, to: impl AsFd, most: usize) -> io::Result<usize> {
             Err(rustix::io::Errno::INTR) => {}
             passed => return Ok(passed?),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_so_many_and_those_that_are_closed_make_room() {
+        let mut all: Vec<Pipe> = std::iter::from_fn(Pipe::new).collect();
+        assert!(all.len() <= MOST && Pipe::new().is_none());
+        all.pop();
+        assert!(Pipe::new().is_some());
     }
 }

@@ -11,7 +11,7 @@ use ward_types::run::Run;
 use ward_types::secrets::Origin;
 use ward_types::sleep::{Alarm, Drowsiness};
 use ward_types::source::{Commit, Place};
-use ward_types::text::shown;
+use ward_types::text::{command, shown};
 use ward_types::time::Timestamp;
 use ward_types::unit::parse_duration;
 use ward_types::view::{AuditView, EventsView};
@@ -410,7 +410,7 @@ fn queued(run: &Run) -> String {
     let what = match (&run.job, run.due) {
         (Some(job), Some(due)) => format!("job {job}, due {}", moment(due)),
         (Some(job), None) => format!("job {job}"),
-        (None, _) => format!("`{}`", run.command.join(" ")),
+        (None, _) => format!("`{}`", command(&run.command)),
     };
     format!("{id} queued: {what}, with {service} of {release}")
 }

@@ -2,7 +2,7 @@
 
 use ward_types::id::PipelineRunId;
 use ward_types::pipeline::{Position, Word};
-use ward_types::text::shown;
+use ward_types::text::{command, shown};
 use ward_types::view::{PipelineRequest, PipelineRunView, Until, VoteRequest};
 
 use super::deploy::{absolute, follow};
@@ -158,7 +158,7 @@ pub(super) fn stages(context: &Context, run: &PipelineRunView) {
                 .gate
                 .check
                 .as_ref()
-                .map(|check| format!("check {}", check.command.join(" "))),
+                .map(|check| format!("check {}", command(&check.command))),
         );
         if stage.gate.soak.0 > 0 {
             gate.push(format!(

@@ -8,6 +8,8 @@ use ward_types::run::{
     JobView, Outcome, Run, RunProgress, RunRequest, RunUntil, RunView, RunsView, StopRequest, What,
 };
 
+use ward_types::text::command;
+
 use super::status::moment;
 use super::{Context, Trouble};
 use crate::args;
@@ -211,7 +213,7 @@ fn history(context: &Context, env: &EnvId, runs: &[RunView]) {
         let run = &view.run;
         let what = match &run.job {
             Some(job) => job.to_string(),
-            None => format!("{}: {}", run.service, run.command.join(" ")),
+            None => format!("{}: {}", run.service, command(&run.command)),
         };
         table.add_row([
             run.id.to_string(),

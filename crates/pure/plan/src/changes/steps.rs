@@ -4,6 +4,7 @@ use ward_types::changes::{PlannedStep, StepKind};
 use ward_types::id::Name;
 use ward_types::release::{Environment, Release};
 use ward_types::spec::{Schema, ServiceSpec, Strategy};
+use ward_types::text;
 use ward_types::time::Millis;
 use ward_types::unit::format_duration;
 use ward_types::volume::Snapshots;
@@ -98,7 +99,10 @@ fn command(name: &Name, service: &ServiceSpec) -> Option<PlannedStep> {
         }
         Schema::Irreversible => "it is irreversible: no release before runs afterwards",
     };
-    let (command, timeout) = (release.command.join(" "), format_duration(release.timeout));
+    let (command, timeout) = (
+        text::command(&release.command),
+        format_duration(release.timeout),
+    );
     let text = format!("{name} runs `{command}`, for {timeout} at most; {schema}");
     Some(PlannedStep {
         destructive: release.schema.takes_away(),
@@ -108,7 +112,7 @@ fn command(name: &Name, service: &ServiceSpec) -> Option<PlannedStep> {
 
 fn seed(name: &Name, service: &ServiceSpec) -> Option<PlannedStep> {
     let seed = service.seed.as_ref()?;
-    let (command, timeout) = (seed.command.join(" "), format_duration(seed.timeout));
+    let (command, timeout) = (text::command(&seed.command), format_duration(seed.timeout));
     let text = format!("{name} runs `{command}`, for {timeout} at most; it fills the new data");
     Some(step(StepKind::Seed, Some(name), text))
 }

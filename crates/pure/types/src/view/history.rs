@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cancellation, PipelineRunView, ReleaseView};
+use super::{Cancellation, PipelineRunView, ReleaseView, WaiverView};
 use crate::id::{DeploymentId, Digest, EnvId, PipelineRunId};
 use crate::release::{Reason, Verdict};
 use crate::secrets::SecretName;
@@ -56,6 +56,9 @@ pub struct ReleaseDetail {
     /// The run of a pipeline that brought it, with its gates and words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<PipelineRunView>,
+    /// Who answered for rules of the policy that were broken, when it was recorded or deployed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waivers: Vec<WaiverView>,
     /// The deployments that led to it, the oldest first.
     pub deployments: Vec<MoveView>,
     /// The numbers of the events that say all this.

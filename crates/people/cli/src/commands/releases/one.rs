@@ -2,7 +2,7 @@
 
 use owo_colors::OwoColorize;
 use ward_types::id::ReleaseId;
-use ward_types::view::{MoveView, ReleaseDetail, ending};
+use ward_types::view::{MoveView, ReleaseDetail, WaiverView, ending};
 
 use super::super::pipeline::{quoted, stages};
 use super::super::status::moment;
@@ -36,8 +36,9 @@ pub(super) async fn show(
     let events: Vec<String> = detail.events.iter().map(ToString::to_string).collect();
     printer.sentence(&named("events", &events.join(", ")));
     printer.say(&format!(
-        "`ward events --env {env} --release {release}` shows what they say, `ward audit verify` proves that none was altered"
+        "`ward events --env {env} --release {release}` shows what they say"
     ));
+    printer.say("`ward audit verify` proves that none was altered");
     Ok(Status::Success)
 }
 
@@ -83,6 +84,11 @@ fn lines(detail: &ReleaseDetail) -> Vec<String> {
         version => format!("configuration {version}"),
     };
     line("values", format!("{config}; {secrets}"));
+    for WaiverView { rule, waiver, .. } in &detail.waivers {
+        let (by, until) = (&waiver.by, moment(waiver.until));
+        let why = quoted(&waiver.why);
+        line("waived", format!("{rule}, by {by} until {until}{why}"));
+    }
     for one in &detail.deployments {
         line("deployed", told(one));
     }
