@@ -161,7 +161,7 @@ impl Engine {
     pub async fn open(options: Options) -> Result<Self, Error> {
         let home = Home(options.home);
         folder::make_private(&home.run())?;
-        let layers = Layers::open(home.layers())?;
+        let layers = Layers::open(home.clone())?;
         let engine = Self(Arc::new(Inner {
             home,
             exe: options.exe,

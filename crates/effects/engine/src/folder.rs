@@ -114,6 +114,11 @@ pub(crate) fn remove_links(folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whatever is directly in `folder`; nothing when it does not exist.
+pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    entries_that_are(folder, |_| true)
+}
+
 fn entries_that_are(
     folder: &Path,
     wanted: impl Fn(&fs::FileType) -> bool,

@@ -3,8 +3,10 @@
 //! A layer is unpacked into a folder with another name and renamed when it is whole and verified. What it holds then is
 //! listed in `HEX.files`, and compared with that before anything starts from it. One that other hands changed is condemned
 //! (`HEX.changed` says in what) and never used again; the layer is unpacked anew into `HEX.1`, and so on. The condemned
-//! one stays where it is while instances run from it, because nothing may be moved or mended below a mounted overlay. Two
-//! calls for one layer take turns.
+//! one stays where it is while instances run from it, because nothing may be moved or mended below a mounted overlay. One
+//! that is gone as a whole, whatever took its place, is condemned like the others, by its list or by an instance that runs
+//! from it: were its name given again, nobody could tell that instance from those that run from what is whole. Two calls
+//! for one layer take turns.
 
 mod listing;
 
@@ -18,7 +20,8 @@ use std::time::{Duration, Instant};
 use ward_types::id::Digest;
 
 use crate::error::{Error, file};
-use crate::folder::{make_private, subfolders};
+use crate::folder::{Home, entries, make_private, subfolders};
+use crate::start;
 
 /// Folders whose names begin so are on their way in or out; at the start they are what a crash left.
 const UNFINISHED: &str = ".";
@@ -46,9 +49,10 @@ pub struct Collected {
 
 #[derive(Debug)]
 pub(crate) struct Layers {
+    home: Home,
     dir: PathBuf,
     turns: Mutex<BTreeMap<Digest, Arc<Mutex<()>>>>,
-    /// The folders that are not their layers any more.
+    /// The folders that are not their layers any more, those that are gone among them.
     condemned: Mutex<BTreeMap<PathBuf, Condemned>>,
     /// Until when a look holds that found nothing.
     looked: Mutex<BTreeMap<PathBuf, Instant>>,
@@ -61,21 +65,23 @@ struct Condemned {
 }
 
 impl Layers {
-    pub(crate) fn open(dir: PathBuf) -> Result<Self, Error> {
+    pub(crate) fn open(home: Home) -> Result<Self, Error> {
+        let dir = home.layers();
         make_private(&dir)?;
-        for folder in subfolders(&dir)? {
-            if name_of(&folder).starts_with(UNFINISHED) {
-                remove_tree(&folder)?;
+        for entry in entries(&dir)? {
+            if name_of(&entry).starts_with(UNFINISHED) {
+                remove_tree(&entry)?;
             }
         }
         let mut condemned = BTreeMap::new();
-        for folder in subfolders(&dir)? {
+        for folder in places(&dir)?.into_keys() {
             if let Ok(what) = fs::read_to_string(beside(&folder, CHANGED)) {
                 let since = Instant::now();
                 condemned.insert(folder, Condemned { what, since });
             }
         }
         Ok(Self {
+            home,
             dir,
             turns: Mutex::default(),
             condemned: Mutex::new(condemned),
@@ -110,6 +116,11 @@ impl Layers {
             }
             return Err(error);
         }
+        if there.is_none() {
+            for folder in self.lost(digest)? {
+                self.condemn(&folder, instead_of(&folder))?;
+            }
+        }
         if let Some(folder) = there {
             let difference = listing::difference(&folder, &fresh);
             match difference.map_err(file("read", &fresh))? {
@@ -139,7 +150,7 @@ impl Layers {
             .looked()
             .get(folder)
             .is_some_and(|until| *until > began);
-        if holds && folder.is_dir() {
+        if holds && is_folder(folder) {
             return true;
         }
         let listed = fs::read(beside(folder, FILES));
@@ -191,12 +202,34 @@ impl Layers {
         Ok(there.map(|(_, folder)| folder))
     }
 
-    /// A name for it that no folder has, nor had while an instance may run from it.
+    /// Where a layer was and is not any more: what is beside it tells that, or an instance that runs from it.
+    fn lost(&self, digest: &Digest) -> Result<BTreeSet<PathBuf>, Error> {
+        let mut all: BTreeSet<PathBuf> = places(&self.dir)?.into_keys().collect();
+        // What is not understood of an instance is no reason to start none.
+        match start::roots(&self.home) {
+            Ok(used) => all.extend(used),
+            Err(error) => tracing::warn!(%error, "from what instances run is not known"),
+        }
+        let condemned = self.condemned();
+        all.retain(|place| {
+            let of = layer_of(name_of(place)).filter(|_| place.parent() == Some(&self.dir));
+            let ours = of.is_some_and(|(of, _)| of == *digest);
+            ours && !is_folder(place) && !condemned.contains_key(place)
+        });
+        Ok(all)
+    }
+
+    /// A name for it that nothing has, nor had while an instance may run from it.
     fn next(&self, digest: &Digest) -> Result<PathBuf, Error> {
-        let newest = self.folders_of(digest)?.into_iter().map(|(n, _)| n).max();
-        let name = match newest {
+        let mut all: BTreeSet<PathBuf> = places(&self.dir)?.into_keys().collect();
+        all.extend(self.condemned().keys().cloned());
+        let numbers = all.iter().filter_map(|place| {
+            let (of, number) = layer_of(name_of(place))?;
+            (of == *digest).then_some(number)
+        });
+        let name = match numbers.max() {
             None => digest.hex().to_owned(),
-            Some(newest) => format!("{}.{}", digest.hex(), newest + 1),
+            Some(newest) => format!("{}.{}", digest.hex(), newest.saturating_add(1)),
         };
         Ok(self.dir.join(name))
     }
@@ -232,11 +265,14 @@ impl Layers {
         used: &BTreeSet<PathBuf>,
     ) -> Result<Collected, Error> {
         let mut collected = Collected::default();
-        for folder in subfolders(&self.dir)? {
-            // What is no layer is not Ward's to remove, or on its way in.
-            let Some((digest, _)) = layer_of(name_of(&folder)) else {
-                continue;
-            };
+        // What is no layer is not Ward's to remove, or on its way in.
+        let mut all = places(&self.dir)?;
+        let condemned: Vec<PathBuf> = self.condemned().keys().cloned().collect();
+        all.extend(condemned.into_iter().filter_map(|place| {
+            let (digest, _) = layer_of(name_of(&place))?;
+            Some((place, digest))
+        }));
+        for (folder, digest) in all {
             let turn = self.turn(&digest);
             let _mine = turn.lock().unwrap_or_else(PoisonError::into_inner);
             let condemned = self.condemned().get(&folder).map(|one| one.since.elapsed());
@@ -247,22 +283,29 @@ impl Layers {
             if stays || used.contains(&folder) {
                 continue;
             }
-            collected.bytes += bytes_below(&folder);
-            collected.layers += 1;
+            if is_folder(&folder) {
+                collected.bytes += bytes_below(&folder);
+                collected.layers += 1;
+            }
             self.remove(&folder, &digest)?;
         }
         Ok(collected)
     }
 
     fn remove(&self, folder: &Path, digest: &Digest) -> Result<(), Error> {
+        // Before the folder: a list without one says that other hands removed it.
+        let _ = fs::remove_file(beside(folder, FILES));
         // Renamed first: half a layer under a layer's name must never be seen.
         let name = name_of(folder);
         let leaving = self.dir.join(format!("{UNFINISHED}{name}.gone"));
         remove_tree(&leaving)?;
-        fs::rename(folder, &leaving).map_err(file("remove", folder))?;
-        for note in [FILES, CHANGED] {
-            let _ = fs::remove_file(beside(folder, note));
+        match fs::rename(folder, &leaving) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(file("remove", folder)(error));
+            }
+            _ => {}
         }
+        let _ = fs::remove_file(beside(folder, CHANGED));
         self.condemned().remove(folder);
         self.looked().remove(folder);
         if self.folders_of(digest)?.is_empty() {
@@ -280,9 +323,39 @@ fn list(folder: &Path) -> Result<(), Error> {
     fs::write(&files, found).map_err(file("write", &files))
 }
 
+/// Whether this is a folder, and no link to one.
+fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
+}
+
+/// What happened to a layer where there is no folder, in a clause.
+fn instead_of(folder: &Path) -> String {
+    let what = match fs::symlink_metadata(folder) {
+        Err(_) => return "a whole layer was removed".to_owned(),
+        Ok(found) if found.is_symlink() => "a symbolic link",
+        Ok(_) => "a file",
+    };
+    format!("{what} took the place of a whole layer")
+}
+
 /// The file of this name beside a folder.
 fn beside(folder: &Path, name: &str) -> PathBuf {
     folder.with_file_name(format!("{}.{name}", name_of(folder)))
+}
+
+/// Where layers are or were, of which there is a folder, what took its place, or a note beside it.
+fn places(dir: &Path) -> Result<BTreeMap<PathBuf, Digest>, Error> {
+    let found = entries(dir)?.into_iter().filter_map(|entry| {
+        let name = name_of(&entry);
+        let noted = [FILES, CHANGED].iter().find_map(|note| {
+            let name = name.strip_suffix(note)?;
+            name.strip_suffix('.')
+        });
+        let name = noted.unwrap_or(name);
+        let (digest, _) = layer_of(name)?;
+        Some((dir.join(name), digest))
+    });
+    Ok(found.collect())
 }
 
 /// Of which layer a folder of this name is, and the how manieth.

@@ -110,7 +110,10 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let home = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap()).await
+    }
+
+    async fn at(home: TempDir) -> Self {
         let engine = Engine::open(Options {
             home: home.path().to_owned(),
             exe: PathBuf::from("/bin/false"),
@@ -662,15 +665,7 @@ async fn a_layer_that_other_hands_changed_is_unpacked_anew_beside_it() {
         assert!(!world.engine.is_whole(&image), "{told}");
         assert_eq!(unpack(), mended);
         // The next engine knows it, too; and a third one is made where the second is changed.
-        let next = Engine::open(Options {
-            home: world.home.path().to_owned(),
-            exe: PathBuf::from("/bin/false"),
-            clock: || Timestamp(1),
-        });
-        let world = World {
-            engine: next.await.unwrap(),
-            home: world.home,
-        };
+        let world = World::at(world.home).await;
         assert!(!world.engine.is_whole(&image), "{told}");
         deed(&mended.layers[0]);
         let third = world.unpack_with(&[Layer::gzip(small())], "{}").unwrap();
@@ -708,4 +703,112 @@ async fn a_layer_that_was_changed_and_whose_blob_is_damaged_is_not_given() {
     }
     let refused = world.unpack_listed(&[(digest, &layer.diff_id)], "{}");
     assert!(matches!(refused, Err(Error::Layer { .. })), "{refused:?}");
+}
+
+/// What other hands may do to a whole folder, and how that is told.
+const WHOLE: [Deed; 4] = [
+    ("a whole layer was removed", |layer| {
+        fs::remove_dir_all(layer).unwrap();
+    }),
+    ("a symbolic link took the place of a whole layer", |layer| {
+        // To the very same files, somewhere else.
+        let elsewhere = layer.ancestors().nth(2).unwrap().join(name_of(layer));
+        fs::rename(layer, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, layer).unwrap();
+    }),
+    ("a symbolic link took the place of a whole layer", |layer| {
+        fs::remove_dir_all(layer).unwrap();
+        std::os::unix::fs::symlink("nowhere", layer).unwrap();
+    }),
+    ("a file took the place of a whole layer", |layer| {
+        fs::remove_dir_all(layer).unwrap();
+        fs::write(layer, "a file").unwrap();
+    }),
+];
+
+fn name_of(path: &Path) -> &str {
+    path.file_name().unwrap().to_str().unwrap()
+}
+
+#[tokio::test]
+async fn a_layer_that_is_no_folder_any_more_is_unpacked_anew_under_another_name() {
+    for (told, deed) in WHOLE {
+        let world = World::new().await;
+        let unpack = |world: &World| world.unpack_with(&[Layer::gzip(small())], "{}").unwrap();
+        let image = unpack(&world);
+        deed(&image.layers[0]);
+        // A look holds for a moment, but not for what is no folder.
+        assert!(!world.engine.is_whole(&image), "{told}");
+        let mended = unpack(&world);
+        assert_ne!(mended.layers, image.layers, "{told}");
+        assert_eq!(text(mended.layers[0].join("etc/motd")), "hello");
+        assert_eq!(text(image.layers[0].with_extension("changed")), told);
+        assert_eq!(unpack(&world), mended);
+        // The next engine knows it, too; and a third one is made where the second is gone.
+        let world = World::at(world.home).await;
+        deed(&mended.layers[0]);
+        let third = unpack(&world);
+        assert!(![&image.layers, &mended.layers].contains(&&third.layers));
+        assert_eq!(unpack(&world), third);
+        assert_eq!(world.engine.sweep_layers().unwrap().layers, 0);
+    }
+}
+
+/// As long as an instance may run from it: a name is not given twice, not even when nothing beside it tells of it.
+#[tokio::test]
+async fn the_name_of_a_layer_that_an_instance_runs_from_is_not_given_again() {
+    let world = World::new().await;
+    let unpack = |world: &World| world.unpack_with(&[Layer::gzip(small())], "{}").unwrap();
+    let image = unpack(&world);
+    let instance = world.home.path().join("run/shop/prod/web-1");
+    fs::create_dir_all(&instance).unwrap();
+    let root = serde_json::json!({ "layers": image.layers, "host_usr": true, "mounts": [] });
+    fs::write(instance.join("root.json"), root.to_string()).unwrap();
+    fs::remove_dir_all(world.home.path().join("layers")).unwrap();
+    let mended = unpack(&world);
+    assert_ne!(mended.layers, image.layers);
+    assert!(image.layers[0].with_extension("changed").exists());
+}
+
+/// What is beside a layer that nobody wants goes with it, also when its folder went before.
+#[tokio::test]
+async fn nothing_is_left_of_a_layer_that_is_gone() {
+    for (told, deed) in WHOLE {
+        let world = World::new().await;
+        let gone = world.unpack_with(&[Layer::gzip(small())], "{}").unwrap();
+        deed(&gone.layers[0]);
+        let collected = world.engine.collect_layers(&BTreeSet::new()).unwrap();
+        assert_eq!(collected.layers, 0, "{told}");
+        let layers = world.home.path().join("layers");
+        let left: Vec<PathBuf> = fs::read_dir(layers)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        assert!(left.is_empty(), "{told}: {left:?}");
+    }
+}
+
+/// What was put in the place of a layer leaves with it; where it leads to does not.
+#[tokio::test]
+async fn what_a_link_in_place_of_a_layer_leads_to_is_not_touched() {
+    let world = World::new().await;
+    let image = world.unpack_with(&[Layer::gzip(small())], "{}").unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::write(elsewhere.path().join("kept"), "kept").unwrap();
+    fs::remove_dir_all(&image.layers[0]).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), &image.layers[0]).unwrap();
+    let mended = world.unpack_with(&[Layer::gzip(small())], "{}").unwrap();
+    assert_ne!(mended.layers, image.layers);
+    let collected = world.engine.collect_layers(&BTreeSet::new()).unwrap();
+    assert_eq!(collected.layers, 1);
+    assert_eq!(text(elsewhere.path().join("kept")), "kept");
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
+    // Nobody knows of it: what is a layer's name is Ward's.
+    let layer = &image.layers[0];
+    let _ = fs::remove_file(layer);
+    let _ = fs::remove_file(layer.with_extension("changed"));
+    std::os::unix::fs::symlink(elsewhere.path(), layer).unwrap();
+    let unpacked = world.unpack_with(&[Layer::gzip(small())], "{}").unwrap();
+    assert_eq!(text(unpacked.layers[0].join("etc/motd")), "hello");
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
 }

@@ -307,6 +307,75 @@ fn files_that_are_edited_deleted_or_added_are_shown_and_put_right_without_a_lost
     ward.ok(&["audit", "verify"]);
 }
 
+/// What is done to the whole folder of an unpacked layer, and how it is told.
+const WHOLE: [Deed; 3] = [
+    (
+        |layer| fs::remove_dir_all(layer).unwrap(),
+        "a whole layer was removed",
+    ),
+    (
+        |layer| {
+            // To the very same files, somewhere else.
+            let name = layer.file_name().unwrap();
+            let elsewhere = layer.ancestors().nth(2).unwrap().join(name);
+            fs::rename(layer, &elsewhere).unwrap();
+            std::os::unix::fs::symlink(&elsewhere, layer).unwrap();
+        },
+        "a symbolic link took the place of a whole layer",
+    ),
+    (
+        |layer| {
+            fs::remove_dir_all(layer).unwrap();
+            fs::write(layer, "a file").unwrap();
+        },
+        "a file took the place of a whole layer",
+    ),
+];
+
+/// Does this to the layer that a file is in.
+fn do_to_layer(ward: &Ward, deed: fn(&Path)) {
+    let page = unpacked(ward, "page.txt");
+    let layers = ward.home().join("layers");
+    let mut above = page.ancestors();
+    deed(above.find(|path| path.parent() == Some(&layers)).unwrap());
+}
+
+#[test]
+fn a_layer_that_is_no_folder_any_more_is_shown_and_put_right() {
+    let ward = Ward::new();
+    reads_a_page(&ward);
+    ward.up();
+    for (deed, told) in WHOLE {
+        let before = ids(&ward.healthy("web"));
+        do_to_layer(&ward, deed);
+        let (drift, code) = plan(&ward);
+        let right = said(&drift, told).map(|one| one.1);
+        assert_eq!((right, code), (Some(false), 2), "{drift:#}");
+        let replaced = || {
+            let now = ids(&ward.healthy("web"));
+            now.len() == 2 && now.iter().all(|id| !before.contains(id))
+        };
+        assert!(poll(REPLACED_WITHIN, replaced), "{:#}", ward.status());
+        assert_eq!(answers(&ward), "as built");
+        let events = ward.ok(&["events", "-n", "500"]);
+        assert_eq!(events.matches(told).count(), 2, "{events}");
+        // Whoever deploys before anybody looked gets it put right as well.
+        do_to_layer(&ward, deed);
+        ward.ok(&["config", "set", &format!("web.AFTER={told}")]);
+        assert_eq!(answers(&ward), "as built");
+        do_to_layer(&ward, deed);
+        ward.ok(&["rollback"]);
+        // Those that were kept ran from the layer that was gone first.
+        let replaced = || {
+            let now = ward.healthy("web");
+            now.len() == 2 && now.iter().all(|one| one["drift"].is_null())
+        };
+        assert!(poll(REPLACED_WITHIN, replaced), "{:#}", ward.status());
+        assert_eq!(answers(&ward), "as built");
+    }
+    ward.ok(&["audit", "verify"]);
+}
+
 /// `ward plan --output json` says the same.
 #[test]
 fn changed_files_are_in_the_plan_as_json_and_seen_without_being_asked_for() {

@@ -83,7 +83,8 @@ pub(crate) fn kept<'a>(
         let others = one_by_one(scene, service, &kept, leaving, wanted);
         kept.extend(others);
     } else if kept.iter().filter(takes_over).count() < wanted {
-        kept.extend(leaving);
+        // Never so many that those that are missing find no room.
+        kept.extend(leaving.into_iter().take(wanted));
     }
     kept
 }

@@ -117,6 +117,24 @@ fn instances_whose_files_were_changed_are_replaced_although_they_are_healthy() {
     golden!(world.transcript);
 }
 
+/// Those that take their place are changed before they have taken it: there are as many as there may be, and some go.
+#[test]
+fn replacements_whose_files_were_changed_as_well_are_replaced_in_their_turn() {
+    let mut world = served();
+    let change = |world: &mut World, all: [&str; 2]| {
+        for instance in all {
+            world.sim(&id(instance)).alter("app.py was edited");
+        }
+        let [one, other] = all;
+        world.say(&format!("! the files of {one} and {other} were edited"));
+    };
+    change(&mut world, ["web-r1-3", "web-r1-4"]);
+    world.run(100);
+    change(&mut world, ["web-r1-6", "web-r1-7"]);
+    world.run(10_000);
+    golden!(world.transcript);
+}
+
 /// While something is deployed nothing of what serves is exchanged beside it.
 #[test]
 fn files_that_were_changed_during_a_deployment_wait_for_its_end() {
