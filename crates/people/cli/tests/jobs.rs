@@ -68,7 +68,7 @@ fn a_one_off_command_tells_what_it_writes_and_ends_as_the_command_ends() {
     assert!(ward.ok(&["logs", "web"]).contains("hello from web"));
     let events = ward.ok(&["events"]);
     assert!(
-        events.contains("run1 queued: `/bin/sh -c echo hello"),
+        events.contains("run1 queued: `/bin/sh -c 'echo hello"),
         "{events}"
     );
     assert!(events.contains("“to look”"), "{events}");
