@@ -10,7 +10,7 @@ use ward_types::event::{Event, Record};
 use ward_types::id::{DeploymentId, EnvId, PipelineRunId, ReleaseId};
 use ward_types::person;
 use ward_types::pipeline::Run;
-use ward_types::policy::{Rule, Waiver};
+use ward_types::policy::{Rule, Waivers};
 use ward_types::release::{Deployment, Environment, Phase, Release};
 use ward_types::time::Timestamp;
 use ward_types::view::{ApprovalView, MoveView, ReleaseDetail, ReleaseView, WaiverView, WayView};
@@ -383,38 +383,25 @@ impl Control {
 
 /// Who answered for broken rules when a release was recorded, and when it was deployed; with the events that say so.
 fn waived_for(id: ReleaseId, records: &[Record]) -> Vec<(u64, WaiverView)> {
-    let mut held: BTreeMap<Rule, (u64, Waiver)> = BTreeMap::new();
+    let mut held = Waivers::default();
+    let mut said: BTreeMap<Rule, u64> = BTreeMap::new();
     let mut found: BTreeMap<u64, WaiverView> = BTreeMap::new();
     for record in records {
-        match &record.event {
-            Event::PolicyWaived {
-                rule,
-                until,
-                reason,
-                by,
-                ..
-            } => {
-                let waiver = Waiver {
-                    until: *until,
-                    why: reason.clone(),
-                    by: by.clone(),
-                    at: record.at,
-                };
-                held.insert(*rule, (record.seq, waiver));
-            }
-            Event::PolicyEnforced { rule, .. } => drop(held.remove(rule)),
-            event if names(event, id) => {
-                let held = held.iter().filter(|(_, (_, one))| one.until > record.at);
-                found.extend(held.map(|(rule, (seq, waiver))| {
-                    let view = WaiverView {
-                        rule: *rule,
-                        holds: waiver.until > now(),
-                        waiver: waiver.clone(),
-                    };
-                    (*seq, view)
-                }));
-            }
-            _ => {}
+        held.take(&record.event, record.at);
+        if let Event::PolicyWaived { rule, .. } = &record.event {
+            said.insert(*rule, record.seq);
+        }
+        if !names(&record.event, id) {
+            continue;
+        }
+        let now = now();
+        for (rule, waiver) in held.0.iter().filter(|(_, one)| one.until > record.at) {
+            let view = WaiverView {
+                rule: *rule,
+                holds: waiver.until > now,
+                waiver: waiver.clone(),
+            };
+            found.extend(said.get(rule).map(|seq| (*seq, view)));
         }
     }
     found.into_iter().collect()

@@ -10,6 +10,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::Event;
 use crate::id::EnvId;
 use crate::time::Timestamp;
 
@@ -401,6 +402,29 @@ pub struct Waiver {
 pub struct Waivers(pub BTreeMap<Rule, Waiver>);
 
 impl Waivers {
+    /// What an event says of them.
+    pub fn take(&mut self, event: &Event, at: Timestamp) {
+        match event {
+            Event::PolicyWaived {
+                rule,
+                until,
+                reason,
+                by,
+                ..
+            } => {
+                let waiver = Waiver {
+                    until: *until,
+                    why: reason.clone(),
+                    by: by.clone(),
+                    at,
+                };
+                self.0.insert(*rule, waiver);
+            }
+            Event::PolicyEnforced { rule, .. } => drop(self.0.remove(rule)),
+            _ => {}
+        }
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

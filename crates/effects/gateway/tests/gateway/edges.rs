@@ -15,17 +15,10 @@ use crate::clients::{body, fetch, get, get2, http1, http1_over, http2, raw};
 use crate::tls::{connect_over, trusting};
 use crate::world::{Start, World, eventually};
 
-async fn world(app: &App) -> World {
-    let mut world = World::new().await;
-    world.instance("web-r1-1", app.address);
-    world.route(&["web-r1-1"]).await;
-    world
-}
-
 #[tokio::test]
 async fn a_client_that_disappears_cancels_its_request() {
     let app = App::http("one").await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let mut client = http1(world.http).await;
     let mut streams = http2(world.http).await;
     let waiting = tokio::spawn(client.send_request(get("/wait")));
@@ -44,7 +37,7 @@ async fn a_client_that_disappears_cancels_its_request() {
 #[tokio::test]
 async fn a_client_that_disappears_in_the_middle_of_a_body_cancels_it() {
     let app = App::http("one").await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let mut stream = TcpStream::connect(world.http).await.unwrap();
     let head = "POST /count HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 1000000\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -66,7 +59,7 @@ async fn an_instance_that_dies_in_the_middle_of_its_answer() {
         let _ = stream.write_all(half).await;
     })
     .await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let response = fetch(world.http, get("/")).await;
     assert_eq!(response.status(), 200);
     assert!(response.into_body().collect().await.is_err());
@@ -98,11 +91,11 @@ async fn unreliable(failures: usize) -> App {
 #[tokio::test]
 async fn only_what_may_be_sent_twice_is() {
     let app = unreliable(2).await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     assert_eq!(body(fetch(world.http, get("/")).await).await, "ok");
     assert_eq!(app.seen.requests(), 3, "it was sent three times at most");
     let app = unreliable(3).await;
-    let world = self::world(&app).await;
+    let world = World::around(&app).await;
     let lost = fetch(world.http, get("/")).await;
     assert_eq!(
         (lost.status().as_u16(), &lost.headers()["ward-fault"]),
@@ -111,7 +104,7 @@ async fn only_what_may_be_sent_twice_is() {
 
     for (method, length) in [(Method::POST, None), (Method::PUT, Some(5))] {
         let app = unreliable(1).await;
-        let world = self::world(&app).await;
+        let world = World::around(&app).await;
         let mut request = get("/");
         *request.method_mut() = method;
         if length.is_some() {
@@ -127,7 +120,7 @@ async fn only_what_may_be_sent_twice_is() {
 #[tokio::test]
 async fn a_service_may_have_no_retries_also_on_kept_connections() {
     let app = unreliable(usize::MAX).await;
-    let mut world = world(&app).await;
+    let mut world = World::around(&app).await;
     for (retries, sent) in [(0, 1), (1, 2)] {
         world.balance.retries = Some(retries);
         world.route(&["web-r1-1"]).await;
@@ -167,7 +160,7 @@ async fn a_service_may_have_no_retries_also_on_kept_connections() {
 #[tokio::test]
 async fn retries_have_a_budget() {
     let app = unreliable(usize::MAX).await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let began = Instant::now();
     for _ in 0..60 {
         assert_eq!(fetch(world.http, get("/")).await.status(), 502);
@@ -217,7 +210,7 @@ async fn an_answer_before_the_body_reaches_the_client_though_the_instance_hangs_
         let _ = stream.write_all(answer).await;
     })
     .await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let upload = slow_body(Bytes::from(vec![1; 10_000]), 50, Duration::from_millis(5));
     let request = Request::post("/").header("host", "shop.localhost");
     let response = fetch(world.http, request.body(upload.boxed()).unwrap()).await;
@@ -318,7 +311,7 @@ async fn above_the_limit_connections_wait_their_turn() {
 #[tokio::test]
 async fn what_the_application_answers_is_passed_on() {
     let app = App::http("one").await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let response = fetch(world.http, get("/500")).await;
     assert_eq!(response.status(), 500);
     assert_eq!(response.headers()["ward-instance"], "web-r1-1");
@@ -346,7 +339,7 @@ async fn an_instance_that_answers_nonsense() {
         let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await;
     })
     .await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let mut request = get("/");
     *request.method_mut() = Method::POST;
     assert_eq!(fetch(world.http, request).await.status(), 502);

@@ -17,13 +17,6 @@ const PLAIN: &str = "GET /head HTTP/1.1\r\nHost: shop.localhost\r\n";
 const ODD: &str = "GET /head HTTP/1.1\r\nHost: shop.LOCALHOST\r\n";
 const LAST: &str = "Connection: close\r\n\r\n";
 
-async fn world(app: &App) -> World {
-    let mut world = World::new().await;
-    world.instance("web-r1-1", app.address);
-    world.route(&["web-r1-1"]).await;
-    world
-}
-
 /// Answers each request on a connection with the next of these, and then the first again.
 async fn saying(answers: &'static [&'static str]) -> App {
     App::raw(move |mut stream: TcpStream, seen: Arc<Seen>| async move {
@@ -63,7 +56,7 @@ fn comparable(answer: &str, sent: &str) -> Vec<String> {
 #[tokio::test]
 async fn instances_and_clients_see_the_same_on_both_ways() {
     let app = App::http("one").await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let more = "Accept: */*\r\nX-Mine: a, b\r\nx-mine: c\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n\
                 Ward-From: x\r\ntracestate: a=1\r\nTraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\
                 tracestate: b=2\r\nx_forwarded-for: 6.6.6.6\r\nWard_Client-Subject: 6.6.6.6\r\nKeep-Alive: 5\r\nProxy-Authorization: x\r\nCookie: a=b\r\n";
@@ -89,7 +82,7 @@ async fn instances_and_clients_see_the_same_on_both_ways() {
 #[tokio::test]
 async fn where_a_request_comes_from_and_what_trace_it_begins_is_said_the_same_on_both_ways() {
     let app = App::http("one").await;
-    let mut world = world(&app).await;
+    let mut world = World::around(&app).await;
     let mut table = world.table(&["web-r1-1"]);
     table.pools[0].routes[0].settings.forwarded = Forwarded::Said;
     world.control.apply(table).await.unwrap();
@@ -127,7 +120,7 @@ async fn where_a_request_comes_from_and_what_trace_it_begins_is_said_the_same_on
 #[tokio::test]
 async fn requests_in_one_breath_are_answered_in_turn_whatever_way_they_go() {
     let app = App::http("one").await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let chunked = "POST /echo HTTP/1.1\r\nHost: shop.localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nodd\r\n0\r\n\r\n";
     let sized = "POST /echo HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 5\r\n\r\nplain";
     let all =
@@ -145,7 +138,7 @@ async fn requests_in_one_breath_are_answered_in_turn_whatever_way_they_go() {
 #[tokio::test]
 async fn a_request_may_come_in_pieces() {
     let app = App::http("one").await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let whole =
         format!("POST /echo HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 5\r\n{LAST}hello");
     for cut in (1..whole.len()).step_by(7) {
@@ -189,7 +182,7 @@ async fn answers_of_every_framing_arrive_whole() {
     ] {
         let answers: &'static [&'static str] = Box::leak(Box::new([answer]));
         let app = saying(answers).await;
-        let world = world(&app).await;
+        let world = World::around(&app).await;
         let mut client = http1(world.http).await;
         let mut other = http2(world.http).await;
         for _ in 0..3 {
@@ -206,7 +199,7 @@ async fn answers_of_every_framing_arrive_whole() {
 #[tokio::test]
 async fn what_an_instance_sends_behind_its_answer_is_nobodys() {
     let app = saying(&["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"]).await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let mut client = http1(world.http).await;
     let mut other = http2(world.http).await;
     for _ in 0..5 {
@@ -231,7 +224,7 @@ async fn a_connection_whose_end_was_said_carries_nothing_more_though_it_stays_op
         }
     })
     .await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let mut client = http1(world.http).await;
     let mut other = http2(world.http).await;
     for _ in 0..3 {
@@ -255,7 +248,7 @@ async fn answers_that_could_be_read_in_two_ways_are_not_passed_on() {
     ] {
         let answers: &'static [&'static str] = Box::leak(Box::new([bad]));
         let app = saying(answers).await;
-        let world = world(&app).await;
+        let world = World::around(&app).await;
         let mut request = get("/");
         // It may not be sent again, so one answer decides.
         *request.method_mut() = Method::POST;
@@ -276,7 +269,7 @@ async fn a_chunked_answer_that_breaks_off_does_not_look_complete() {
         let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{end}");
         let answers: &'static [&'static str] = Box::leak(Box::new([&*answer.leak()]));
         let app = saying(answers).await;
-        let world = world(&app).await;
+        let world = World::around(&app).await;
         let got = fetch(world.http, get("/")).await;
         assert_eq!(got.status(), 200);
         let whole = http_body_util::BodyExt::collect(got.into_body()).await;
@@ -300,7 +293,7 @@ async fn a_chunked_answer_that_breaks_off_does_not_look_complete() {
 async fn a_kept_connection_that_was_closed_costs_nobody_a_request() {
     // It says that it stays open, and closes.
     let app = saying(&["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok<close>"]).await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let mut client = http1(world.http).await;
     let mut other = http2(world.http).await;
     for round in 0..20 {
@@ -320,7 +313,7 @@ async fn a_kept_connection_that_was_closed_costs_nobody_a_request() {
 #[tokio::test]
 async fn a_head_alone_has_no_body_and_the_connection_goes_on() {
     let app = saying(&["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"]).await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let mut client = http1(world.http).await;
     for _ in 0..3 {
         let mut request = get("/");
@@ -354,7 +347,7 @@ async fn large_answers_arrive_byte_for_byte() {
         }
     })
     .await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let mut client = http1(world.http).await;
     for _ in 0..2 {
         let got = client.send_request(get("/")).await.unwrap();

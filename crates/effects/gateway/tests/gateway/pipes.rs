@@ -46,17 +46,10 @@ async fn numbered(end: End) -> App {
     .await
 }
 
-async fn world(app: &App) -> World {
-    let mut world = World::new().await;
-    world.instance("web-r1-1", app.address);
-    world.route(&["web-r1-1"]).await;
-    world
-}
-
 #[tokio::test]
 async fn nobody_gets_what_another_client_left() {
     let app = numbered(End::Nothing).await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     for round in 0..20_u8 {
         // It goes away while its body is on the way.
         let mut gone = TcpStream::connect(world.http).await.unwrap();
@@ -80,7 +73,7 @@ async fn nobody_gets_what_another_client_left() {
 #[tokio::test]
 async fn what_stands_behind_a_long_body_is_no_answer() {
     let app = numbered(End::More).await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let mut client = http1(world.http).await;
     for number in 0..5 {
         let got = client.send_request(get("/")).await.unwrap();
@@ -93,7 +86,7 @@ async fn what_stands_behind_a_long_body_is_no_answer() {
 #[tokio::test]
 async fn a_long_body_that_breaks_off_does_not_look_complete() {
     let app = numbered(End::HalfWay).await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     for failed in 1..=3 {
         let got = fetch(world.http, get("/")).await;
         assert_eq!(got.status(), 200);
@@ -109,7 +102,7 @@ async fn a_long_body_that_breaks_off_does_not_look_complete() {
 #[tokio::test]
 async fn who_takes_little_at_a_time_gets_all() {
     let app = numbered(End::Nothing).await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut client = socket.connect(world.http).await.unwrap();

@@ -17,13 +17,6 @@ use crate::world::{Start, World, eventually};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-async fn world(app: &App) -> World {
-    let mut world = World::new().await;
-    world.instance("web-r1-1", app.address);
-    world.route(&["web-r1-1"]).await;
-    world
-}
-
 /// Reads to these bytes; what came, or nothing at the end of the connection.
 async fn read_to(stream: &mut TcpStream, end: &[u8]) -> Option<String> {
     let mut read = Vec::new();
@@ -53,7 +46,7 @@ fn post(path: &str, payload: Payload) -> Request<Payload> {
 #[tokio::test]
 async fn a_body_of_known_length_is_sent_by_its_length() {
     let app = repeating("five!").await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let mut client = http2(world.http).await;
     for _ in 0..3 {
         let payload = Full::new(Bytes::from_static(b"five!"));
@@ -69,7 +62,7 @@ async fn a_body_of_known_length_is_sent_by_its_length() {
 #[tokio::test]
 async fn a_body_of_unknown_length_is_sent_in_chunks_with_the_trailers_that_were_announced() {
     let app = repeating("0\r\nx-sum: 7\r\n\r\n").await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let mut client = http2(world.http).await;
     for size in [3, 40_000] {
         let mut trailers = HeaderMap::new();
@@ -92,7 +85,7 @@ async fn a_body_of_unknown_length_is_sent_in_chunks_with_the_trailers_that_were_
 #[tokio::test]
 async fn cookies_that_http2_brings_in_pieces_are_one_line() {
     let app = repeating("\r\n\r\n").await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let mut client = http2(world.http).await;
     for path in WAYS {
         let mut request = get2(path);
@@ -109,7 +102,7 @@ async fn cookies_that_http2_brings_in_pieces_are_one_line() {
 #[tokio::test]
 async fn over_http2_both_ways_say_the_same_to_the_instance_and_to_the_client() {
     let app = repeating("\r\n\r\n").await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let mut client = http2(world.http).await;
     let mut both = Vec::new();
     for path in WAYS {
@@ -157,7 +150,7 @@ async fn over_http2_both_ways_say_the_same_to_the_instance_and_to_the_client() {
 #[tokio::test]
 async fn a_target_without_a_path_has_one() {
     let app = repeating("\r\n\r\n").await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     for (target, path) in [("?x", "/?x"), ("", "/"), ("/?x", "/?x"), ("/a", "/a")] {
         let ask = format!(
             "GET http://shop.localhost{target} HTTP/1.1\r\nHost: shop.localhost\r\nConnection: close\r\n\r\n"
@@ -177,7 +170,7 @@ async fn trailers_of_an_answer_reach_the_client_but_for_those_that_say_where_it_
         }
     })
     .await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let mut client = http2(world.http).await;
     for _ in 0..3 {
         let answer = client.send_request(get2("/")).await.unwrap();
@@ -215,7 +208,7 @@ async fn what_may_not_come_twice_is_not_sent_again_on_a_new_connection() {
         }
     })
     .await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let mut client = http2(world.http).await;
     let answer = client.send_request(get2("/")).await.unwrap();
     assert_eq!(body(answer).await, "ok");
@@ -234,7 +227,7 @@ async fn what_may_not_come_twice_is_not_sent_again_on_a_new_connection() {
 async fn there_is_one_pool_of_connections() {
     let connections = Arc::new(AtomicUsize::new(0));
     let app = counting(&connections).await;
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let mut client = http1(world.http).await;
     for round in 0..4 {
         let mut request = get("/");
@@ -269,7 +262,7 @@ async fn the_rest_of_a_body_goes_on_behind_an_early_answer_and_then_the_connecti
         })
         .await
     };
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let mut client = http2(world.http).await;
     let pieces = slow_body(Bytes::from_static(b"piece"), 20, Duration::from_millis(10));
     let mut early = client
@@ -306,7 +299,7 @@ async fn a_client_that_leaves_an_early_answer_ends_its_upload_too() {
         })
         .await
     };
-    let world = world(&app).await;
+    let world = World::around(&app).await;
     let mut client = TcpStream::connect(world.http).await.unwrap();
     let begun =
         "POST / HTTP/1.1\r\nHost: shop.localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n";

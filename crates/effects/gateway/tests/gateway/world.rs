@@ -129,9 +129,20 @@ impl World {
     pub(crate) async fn serving(start: Start) -> (Self, App) {
         let app = App::http("one").await;
         let mut world = Self::start(start).await;
-        world.instance("web-r1-1", app.address);
-        world.route(&["web-r1-1"]).await;
+        world.serve(&app).await;
         (world, app)
+    }
+
+    /// One whose service has this instance.
+    pub(crate) async fn around(app: &App) -> Self {
+        let mut world = Self::new().await;
+        world.serve(app).await;
+        world
+    }
+
+    async fn serve(&mut self, app: &App) {
+        self.instance("web-r1-1", app.address);
+        self.route(&["web-r1-1"]).await;
     }
 
     pub(crate) async fn start(start: Start) -> Self {

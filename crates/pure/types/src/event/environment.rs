@@ -4,7 +4,6 @@ use super::{Event, MisfitEvent};
 use crate::id::{DeploymentId, InstanceId, Name, ReleaseId};
 use crate::life::{Ending, Said};
 use crate::maintenance::{Begun, Maintained};
-use crate::policy::Waiver;
 use crate::release::{
     DataState, Deployment, Environment, Gap, Goal, LastEnd, Pause, Phase, Release, Served, Verdict,
 };
@@ -126,22 +125,9 @@ impl Environment {
                 self.maintained.begin(service.as_ref(), begun);
             }
             Event::MaintenanceEnded { service, .. } => self.maintained.end(service.as_ref()),
-            Event::PolicyWaived {
-                rule,
-                until,
-                reason,
-                by,
-                ..
-            } => {
-                let waiver = Waiver {
-                    until: *until,
-                    why: reason.clone(),
-                    by: by.clone(),
-                    at,
-                };
-                self.waivers.0.insert(*rule, waiver);
+            Event::PolicyWaived { .. } | Event::PolicyEnforced { .. } => {
+                self.waivers.take(event, at);
             }
-            Event::PolicyEnforced { rule, .. } => drop(self.waivers.0.remove(rule)),
             Event::ConfigChanged {
                 version, changes, ..
             } => {
