@@ -27,6 +27,8 @@ impl Control {
     /// When nothing of that name runs.
     pub async fn exec(&self, actor: &Actor, request: &ExecRequest) -> Result<ExecTarget, Refusal> {
         let env = self.alive(request.env.as_ref())?;
+        // Before it is woken: who is refused changes nothing.
+        self.reasoned_there(actor, &request.why, &env)?;
         let _need = self.awake(actor, &env, &request.why).await?;
         let instance = self.running(&env, &request.component)?;
         let (program, arguments, shell) = match &request.program {

@@ -27,6 +27,19 @@ impl Control {
         }
     }
 
+    /// The same of what is done in an environment that is there, before anything is done for it.
+    pub(crate) fn reasoned_there(
+        &self,
+        actor: &Actor,
+        why: &str,
+        env: &EnvId,
+    ) -> Result<(), Refusal> {
+        match is_said(actor, why)? {
+            true => Ok(()),
+            false => self.asks_for_reason(env, None),
+        }
+    }
+
     /// The same of all that a run of a pipeline leads to, by the stack file of its build.
     pub(crate) fn all_stages_reasoned(
         &self,

@@ -682,6 +682,11 @@ fn whoever_changes_an_environment_says_why_where_that_is_asked_for() {
         listed.contains("“CR-2”") && listed.contains("with other values"),
         "{listed}"
     );
+    // Nobody is let in without one, and nothing is woken for that.
+    ward.ok(&[&["env", "sleep", "prod"][..], &why].concat());
+    let enter = ["exec", "web", "--env", "prod", "--", "true"];
+    ward.run(&enter).fails(1, &refused);
+    assert!(!ward.ok(&["events", "--env", "prod"]).contains("it wakes"));
     // Nor is one taken away without, into an environment of which nobody asks anything.
     ward.run(&["env", "create", "copy", "--from", "prod", "--copy-data"])
         .fails(1, &refused);

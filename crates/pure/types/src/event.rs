@@ -547,7 +547,7 @@ pub enum Event {
         /// The program.
         program: String,
         /// The whole command as a shell would take it, secrets named in it and not shown, cut where it is long; `None`: an
-        /// older Ward did not write that down, or the secrets could not be opened that might be in it.
+        /// older Ward did not write that down, a secret is in it in parts, or those could not be opened that might be.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         command: Option<String>,
         /// Whether it got the instance's secrets; `None`: an older Ward did not write that down.
