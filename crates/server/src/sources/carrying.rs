@@ -9,6 +9,7 @@ use ward_types::id::{EnvId, Name};
 use ward_types::source::{
     BuildName, CommitId, KeptBuild, Provenance, Seen, Source, Standing, Then, Tree,
 };
+use ward_types::text::steers;
 use ward_types::view::{KeptDeployRequest, Others, PipelineRequest, Unchanged, Until};
 
 use super::no_source;
@@ -199,5 +200,7 @@ fn moved(source: &Name, commit: &CommitId, standing: Standing) -> Event {
 /// Why a build or a release is made, for the log.
 fn because(source: &Source, seen: &Seen) -> String {
     let (name, id) = (&source.name, seen.commit.id.short());
-    format!("{id} of the source {name}: {}", seen.commit.subject)
+    // An older Ward let more of it through than a reason may have.
+    let subject = seen.commit.subject.replace(steers, " ");
+    format!("{id} of the source {name}: {subject}")
 }
