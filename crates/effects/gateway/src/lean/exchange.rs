@@ -508,8 +508,11 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             if over {
                 return Ok(from + used == read.len());
             }
+            let is_large = head.framing.left().is_some_and(|left| left > LARGE);
+            // Put away, because few bodies are: the others need not carry its room.
             if std::mem::take(&mut pours)
-                && let Some(clean) = self.pour(wire, &mut head.framing, account).await?
+                && is_large
+                && let Some(clean) = Box::pin(self.pour(wire, &mut head.framing, account)).await?
             {
                 return Ok(clean);
             }
@@ -517,7 +520,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             let full = read.len() == read.capacity();
             read.clear();
             from = 0;
-            if full || head.framing.left().is_some_and(|left| left > LARGE) {
+            if full || is_large {
                 self.line.worker.spare.enlarge(read);
             }
             let reading =
@@ -616,9 +619,6 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         framing: &mut Framing,
         account: &Account,
     ) -> Result<Option<bool>, Early> {
-        if framing.left().is_none_or(|left| left <= LARGE) {
-            return Ok(None);
-        }
         let plain = self.line.stream.lock().plain().is_some();
         let spare = plain.then(|| self.line.worker.spare.pipe()).flatten();
         let Some(mut pipe) = spare else {
