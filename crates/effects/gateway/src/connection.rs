@@ -103,6 +103,12 @@ where
     let handed = match Line::new(&worker, &client, &stream, &open) {
         Some(line) => match line.converse().await {
             Parted::Ended => return,
+            Parted::Gone => {
+                if let Some(stream) = I::shared_plain(&stream) {
+                    worker.gone.add(stream.clone(), seat);
+                }
+                return;
+            }
             Parted::Handed(handed) => *handed,
         },
         None => Handed::nothing(),

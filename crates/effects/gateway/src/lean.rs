@@ -47,6 +47,8 @@ pub(crate) const SMALL: usize = 8 * 1024;
 pub(crate) enum Parted {
     /// It is over.
     Ended,
+    /// Its client has ended it.
+    Gone,
     /// It goes on with hyper.
     Handed(Box<Handed>),
 }

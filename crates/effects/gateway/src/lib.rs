@@ -48,6 +48,7 @@ mod forwarded;
 pub mod fuzzing;
 mod gap;
 mod gate;
+mod gone;
 mod guard;
 mod head;
 mod instance;

@@ -24,6 +24,7 @@ use crate::corks::Corks;
 use crate::deadlines::Deadlines;
 use crate::egress;
 use crate::gate::Ports;
+use crate::gone::Gone;
 use crate::journal::Journal;
 use crate::lean::{Dates, Spare};
 use crate::limits::Limits;
@@ -169,6 +170,8 @@ pub(crate) struct Worker {
     pub(crate) corks: Arc<Corks>,
     /// Deadlines that are nearly never met.
     pub(crate) deadlines: Rc<Deadlines>,
+    /// What is to be closed.
+    pub(crate) gone: Rc<Gone>,
     /// What is sent at the end of a turn.
     pub(crate) sends: Rc<Sends>,
     phase: watch::Receiver<Phase>,
@@ -192,6 +195,7 @@ impl Worker {
             corks: Arc::default(),
             deadlines,
             sends,
+            gone: Rc::default(),
             journal,
             limits,
             shared,
@@ -261,6 +265,7 @@ pub(crate) async fn run(
     tokio::task::spawn_local(Arc::clone(&worker.corks).draw());
     tokio::task::spawn_local(Rc::clone(&worker.deadlines).look());
     tokio::task::spawn_local(Rc::clone(&worker.sends).carry());
+    tokio::task::spawn_local(Rc::clone(&worker.gone).close());
     if rank == Rank::First {
         tokio::task::spawn_local(probe::all(Rc::clone(&worker)));
     }

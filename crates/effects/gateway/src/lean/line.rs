@@ -109,7 +109,7 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
             };
             match next {
                 Next::Request => {}
-                Next::Gone => return Parted::Ended,
+                Next::Gone => return Parted::Gone,
                 Next::Close => {
                     self.shut_down().await;
                     return Parted::Ended;
