@@ -3,8 +3,8 @@
 //! A send wakes who waits for it, and who has slept often runs at once, in the place of who has sent: a request then costs
 //! two changes of process there and back, which is more than all else that the gateway does for it. So the small pieces that
 //! tasks write in one turn of their worker are put together, and given to the kernel by one call once each task had its
-//! turn (io_uring(7), [`ward_sandbox::ring`]): nobody else runs before all of them are sent. Nothing waits for anything to
-//! come; a turn is what the kernel has said at once.
+//! turn, or 61 of them (io_uring(7), [`ward_sandbox::ring`]): nobody else runs before all of them are sent. Nothing waits for
+//! anything to come; a turn is what the kernel has said at once.
 //!
 //! Where the kernel has no rings, or does not allow them, each piece is written at once.
 
@@ -207,7 +207,7 @@ impl Sends {
         })
     }
 
-    /// Sends from turn to turn.
+    /// Sends from turn to turn, and does not end.
     pub(crate) async fn carry(self: Rc<Self>) {
         let mut results = Vec::new();
         loop {

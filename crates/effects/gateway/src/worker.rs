@@ -264,18 +264,26 @@ pub(crate) async fn run(
     tokio::task::spawn_local(Rc::clone(&worker.journal).keep_flushing());
     tokio::task::spawn_local(Arc::clone(&worker.corks).draw());
     tokio::task::spawn_local(Rc::clone(&worker.deadlines).look());
-    tokio::task::spawn_local(Rc::clone(&worker.sends).carry());
     tokio::task::spawn_local(Rc::clone(&worker.gone).close());
     if rank == Rank::First {
         tokio::task::spawn_local(probe::all(Rc::clone(&worker)));
     }
-    loop {
-        tokio::select! {
-            () = worker.reached(Phase::Ended) => return Ok(()),
-            Some(handed) = handed.recv() => {
-                tokio::task::spawn_local(handed.serve(Rc::clone(&worker)));
+    let serves = async {
+        loop {
+            tokio::select! {
+                () = worker.reached(Phase::Ended) => return Ok(()),
+                Some(handed) = handed.recv() => {
+                    tokio::task::spawn_local(handed.serve(Rc::clone(&worker)));
+                }
             }
         }
+    };
+    tokio::select! {
+        biased;
+        // Here, and no task: a thread looks at this one after each few dozen of the others (`LocalSet`), however many of
+        // them want their turn.
+        () = Rc::clone(&worker.sends).carry() => Ok(()),
+        served = serves => served,
     }
 }
 
