@@ -90,6 +90,10 @@ impl Sim {
     pub fn seen(&self) -> SeenInstance {
         let waits = matches!(self.state, InstanceState::Starting) && self.facts.port.is_some();
         let failing = waits || self.state == InstanceState::Unhealthy;
+        let runs = matches!(
+            self.state,
+            InstanceState::Starting | InstanceState::Unhealthy
+        );
         SeenInstance {
             facts: self.facts.clone(),
             status: InstanceStatus {
@@ -98,7 +102,7 @@ impl Sim {
                 keeper_pid: 1,
                 last_failure: failing.then(|| "connection refused".to_owned()),
                 missing: Vec::new(),
-                stopped: self.stopped && self.state == InstanceState::Unhealthy,
+                stopped: self.stopped && runs,
             },
             since: self.since,
             output: self.behaviour.output.clone(),
