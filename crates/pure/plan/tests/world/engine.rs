@@ -94,15 +94,20 @@ impl Sim {
             self.state,
             InstanceState::Starting | InstanceState::Unhealthy
         );
+        let stopped = self.stopped && runs;
+        let said = match stopped {
+            true => "it is stopped by a signal, and makes no progress",
+            false => "connection refused",
+        };
         SeenInstance {
             facts: self.facts.clone(),
             status: InstanceStatus {
                 state: self.state.clone(),
                 pid: None,
                 keeper_pid: 1,
-                last_failure: failing.then(|| "connection refused".to_owned()),
+                last_failure: failing.then(|| said.to_owned()),
                 missing: Vec::new(),
-                stopped: self.stopped && runs,
+                stopped,
             },
             since: self.since,
             output: self.behaviour.output.clone(),
