@@ -30,7 +30,7 @@ impl Pushers {
         };
         let mut notes = self.0.iter().filter(is_of);
         // They are in order, the newest first. Whose push is not known to have been taken may have wanted to in vain.
-        let first = notes.clone().filter(|note| note.taken).last();
+        let first = notes.clone().rfind(|note| note.taken);
         let note = first.or_else(|| notes.next())?;
         Some(Actor::of_uid(note.uid))
     }
