@@ -216,7 +216,9 @@ fn part(rest: &[u8], escapes: Escapes, line: &Line) -> Part {
 
 /// A byte of a string's literal, and what may become one.
 fn literal(rest: &[u8]) -> Part {
-    let escapes = rest.iter().take_while(|byte| **byte == b'\\').count();
+    // No more than matter: of many each is asked about.
+    let first = rest.iter().take(ESCAPES + 1);
+    let escapes = first.take_while(|byte| **byte == b'\\').count();
     match &rest[escapes..] {
         _ if escapes > ESCAPES => Part::Byte(b'\\', 1),
         [b'x', high, low, ..] => match (digit(*high), digit(*low)) {
