@@ -25,7 +25,6 @@ use crate::builds::Builds;
 use crate::clock::now;
 use crate::compose::Composer;
 use crate::driver::{self, Live, World};
-use crate::history::Sought;
 use crate::images::Images;
 use crate::issuing::Issuing;
 use crate::keys::Looking;
@@ -33,6 +32,7 @@ use crate::measuring::Measured;
 use crate::notices::Notices;
 use crate::passwords::Rotations;
 use crate::restoring::Restoring;
+use crate::sought::Sought;
 use crate::sources::Sources;
 
 /// Which way among the releases.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use ward_engine::keeper::masked;
+use ward_engine::keeper::Hiding;
 use ward_postgres::Database;
 use ward_types::event::Event;
 use ward_types::id::{EnvId, InstanceId, Name, ReleaseId};
@@ -38,9 +38,9 @@ impl Control {
                 ("psql".to_owned(), arguments, Some(database.psql(&[])))
             }
         };
-        let command = match arguments {
-            Some(arguments) => self.told_as(&env, &instance, &program, arguments).await,
-            None => None,
+        let (program, command) = match arguments {
+            Some(arguments) => self.told_as(&env, &instance, program, arguments).await,
+            None => (program, None),
         };
         let event = Event::CommandExecuted {
             env: env.clone(),
@@ -66,30 +66,36 @@ impl Control {
         database.map_err(|error| Refusal::failed("there is no shell for it", &error))
     }
 
-    /// A command for the log; `None` where it cannot be told whether a secret is in it.
+    /// A program and its command for the log; `None` where it cannot be told whether a secret is in it.
     async fn told_as(
         &self,
         env: &EnvId,
         instance: &InstanceId,
-        program: &str,
+        program: String,
         arguments: &[String],
-    ) -> Option<String> {
-        let masks = match self.masks(env, instance.release()).await {
+    ) -> (String, Option<String>) {
+        let words = || std::iter::once(&program).chain(arguments);
+        let masks = match is_too_short(words()) {
+            true => Ok(Vec::new()),
+            false => self.masks(env, instance.release()).await,
+        };
+        let masks = match masks {
             Ok(masks) => masks,
             Err(why) => {
                 tracing::warn!(%env, why, "the log has no arguments of a command: secrets do not open");
-                return None;
+                return (program, None);
             }
         };
-        let words = std::iter::once(program).chain(arguments.iter().map(String::as_str));
-        let words: Vec<String> = words.map(|word| quoted(&masked(&masks, word))).collect();
+        let hiding = Hiding::of(&masks);
+        let told: Vec<String> = words().map(|w| quoted(&hiding.masked(w))).collect();
         // Once more: words of a value of several can be arguments of their own.
-        let line = masked(&masks, &words.join(" "));
+        let line = hiding.masked(&told.join(" "));
+        let program = hiding.masked(&program);
         if let Some(name) = hidden(&masks, &line) {
             tracing::warn!(%env, name, "the log has no arguments of a command: a secret is among them, in quotes");
-            return None;
+            return (program, None);
         }
-        Some(bounded(&line))
+        (program, Some(bounded(&line)))
     }
 
     /// Whether the command of a run says no secret. The log must have it as it is, because the run is made from there.
@@ -108,15 +114,18 @@ impl Control {
                 .hint("`ward doctor` shows what is missing; nothing was run")
         })?;
         let line = command.join(" ");
-        let said = |mask: &&Mask| {
-            let mask = std::slice::from_ref(*mask);
-            masked(mask, &line) != line
-                || command.iter().any(|word| masked(mask, word) != *word)
-                || hidden(mask, &line).is_some()
+        let says = |masks: &[Mask]| {
+            let hiding = Hiding::of(masks);
+            hiding.masked(&line) != line
+                || command.iter().any(|word| hiding.masked(word) != *word)
+                || hidden(masks, &line).is_some()
         };
-        let Some(Mask { name, .. }) = masks.iter().find(said) else {
+        if !says(&masks) {
             return Ok(());
-        };
+        }
+        let said = |mask: &&Mask| says(std::slice::from_ref(*mask));
+        let name = masks.iter().find(said).map(|mask| mask.name.as_str());
+        let name = name.unwrap_or("that Ward keeps");
         let message =
             format!("the value of the secret {name} is in the command, and commands are recorded");
         Err(Refusal::new(RefusalKind::Invalid, message).hint(
@@ -162,6 +171,12 @@ impl Control {
     }
 }
 
+/// Whether a command is too short to say a secret, in whichever form: then none is opened for it.
+fn is_too_short<'a>(words: impl Iterator<Item = &'a String>) -> bool {
+    let bytes: usize = words.map(|word| word.len() + 1).sum();
+    bytes <= SHORTEST_MASKED
+}
+
 /// The secret whose value is in a line once all quotes are taken away: a shell and SQL write it in parts then.
 fn hidden<'a>(masks: &'a [Mask], line: &str) -> Option<&'a str> {
     let bare = |text: &str| text.replace(['\'', '"', '\\'], "");
@@ -187,6 +202,17 @@ fn bounded(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_of_few_bytes_says_no_secret() {
+        let too_short = |line: &str| {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            is_too_short(words.iter())
+        };
+        for line in ["sh", "psql", "env -u A", "printenv"] {
+            assert_eq!(too_short(line), line.len() < SHORTEST_MASKED, "{line}");
+        }
+    }
 
     #[test]
     fn a_long_one_is_cut_and_says_so() {

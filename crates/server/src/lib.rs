@@ -61,6 +61,7 @@ mod server;
 mod settable;
 mod sharing;
 mod sleep;
+mod sought;
 pub mod source;
 mod sources;
 mod traffic;
@@ -70,8 +71,8 @@ mod work;
 
 pub use actor::{Actor, Refusal, RefusalKind};
 pub use control::{Control, Direction};
-pub use history::Sought;
 pub use logs::LogQuery;
 pub use server::{METRICS, Options, Reading, ReadingOptions, Server, StartError, Upgrade};
+pub use sought::Sought;
 pub use sources::{Hook, Proof};
 pub use views::{Keys, Purged};

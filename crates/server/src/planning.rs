@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use ward_plan::changes::{Between, changes, cost_change, set_aside, steps as planned_steps};
+use ward_plan::policy::Built;
 use ward_store::Log;
 use ward_types::changes::{
     CarryOutRequest, Change, Drift, EnvDiffView, FORMAT, Keep, Outcome, PlanRequest, PlanView,
@@ -108,7 +109,7 @@ impl Control {
         let nothing = changes.is_empty() && env.goal == Goal::Up;
         let mut violations = match changes.is_empty() {
             true => Vec::new(),
-            false => self.violations(to, &changes, policing::built(to))?,
+            false => self.violations(to, &changes, Built::from(&to.build))?,
         };
         let rendered = policing::rendered(Some(dir), &to.spec, &mut violations);
         let mut notes: Vec<String> = notes(env).into_iter().chain(made_of(to)).collect();
@@ -287,7 +288,7 @@ impl Control {
         self.stands(&plan, request.others)?;
         let warned = self.permitted(
             actor,
-            (spec, policing::built(&plan.release)),
+            (spec, Built::from(&plan.release.build)),
             None,
             self.told_anew(&id, plan.release.build.provenance.as_deref()),
         )?;

@@ -193,7 +193,7 @@ impl Control {
     /// All that forbids it, with nobody who answers for it: who mends one thing shall not meet the next only then.
     fn denied(&self, from: Option<&Release>, to: &Release) -> Result<Vec<Violation>, Refusal> {
         let changes = changes(Between::Releases, from, Some(to));
-        let found = self.violations(to, &changes, built(to))?;
+        let found = self.violations(to, &changes, Built::from(&to.build))?;
         Ok(found.into_iter().filter(Violation::is_denied).collect())
     }
 
@@ -432,11 +432,6 @@ pub(crate) fn made_of<'a>(images: &'a BTreeMap<Name, Digest>, stack_file: &'a st
         images: Some(images),
         stack_file: Some(stack_file),
     }
-}
-
-/// What a release's build is.
-pub(crate) fn built(release: &Release) -> Built<'_> {
-    Built::from(&release.build)
 }
 
 /// What is forbidden, as clauses in one sentence.

@@ -45,10 +45,10 @@ pub(super) async fn measure() -> Measured {
             "requests",
         ),
     ];
-    let note = "50 secrets in plain text, base64, hexadecimal, URLs, JSON and in pieces, looked for in state, logs, events, \
-                images, plans, what commands print, and the arguments and variables of processes; three rotations of a \
-                PostgreSQL password while each request is a new session of the database. Both are tests of ward-cli, \
-                run with this build.";
+    let note = "50 secrets in plain text, base64, base32, hexadecimal with and without separators, URLs, JSON and in pieces, \
+                looked for in state, logs, events, images, plans, what commands print, and the arguments and variables \
+                of processes; three rotations of a PostgreSQL password while each request is a new session of the \
+                database. Both are tests of ward-cli, run with this build.";
     Ok((rows, vec![note.to_owned()]))
 }
 

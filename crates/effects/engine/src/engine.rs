@@ -73,6 +73,12 @@ impl fmt::Debug for Engine {
     }
 }
 
+/// Whether another state begins. For how long an instance is stopped is counted from then, however long it was ill before.
+fn is_news(before: &InstanceStatus, now: &InstanceStatus) -> bool {
+    let stopped = now.stopped && !before.stopped && now.state == InstanceState::Unhealthy;
+    before.state != now.state || stopped
+}
+
 impl Inner {
     pub(crate) fn seen(&self) -> MutexGuard<'_, Instances> {
         // A panic while the map was locked leaves it as it was: each change is a single insertion.
@@ -97,7 +103,7 @@ impl Inner {
         Entered::New
     }
 
-    /// Records what was said of an instance. `since` moves only when the state does.
+    /// Records what was said of an instance. `since` moves only when the state does, or when one that is ill is stopped.
     pub(crate) fn record(&self, facts: &InstanceFacts, status: InstanceStatus, at: Timestamp) {
         let mut all = self.seen();
         let Some(seen) = all
@@ -109,7 +115,7 @@ impl Inner {
         if seen.status == status {
             return;
         }
-        if seen.status.state != status.state {
+        if is_news(&seen.status, &status) {
             seen.since = at;
         }
         seen.status = status;
@@ -522,5 +528,27 @@ pub(crate) fn state_without_keeper(dir: &Path, now: Timestamp) -> (InstanceState
             note.at,
         ),
         _ => (InstanceState::Lost, now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_is_ill_is_in_another_state_when_it_is_stopped_and_not_when_it_goes_on() {
+        let status = |state: InstanceState, stopped: bool| InstanceStatus {
+            stopped,
+            ..crate::start::status(state, 1)
+        };
+        let ill = status(InstanceState::Unhealthy, false);
+        let stopped = status(InstanceState::Unhealthy, true);
+        assert!(is_news(&ill, &stopped));
+        assert!(!is_news(&stopped, &ill), "it was ill before");
+        assert!(!is_news(&stopped, &stopped));
+        assert!(is_news(&status(InstanceState::Healthy, false), &stopped));
+        // One that starts has as long as it has.
+        let starts = status(InstanceState::Starting, false);
+        assert!(!is_news(&starts, &status(InstanceState::Starting, true)));
     }
 }

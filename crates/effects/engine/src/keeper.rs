@@ -18,7 +18,7 @@ mod peers;
 mod poll;
 mod record;
 
-pub use self::mask::masked;
+pub use self::mask::Hiding;
 
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;

@@ -2,7 +2,8 @@
 //! then, and where a commit is found before anybody is told of its push.
 //!
 //! Decision: who it was the kernel says, and not the note: it is whoever owns it. A note does not say that the push was
-//! taken, because that comes after it: the references say so.
+//! taken, because that comes after it: the references say so, and a second note that is written then. None takes the place
+//! of another, so that of several who push one commit the first can be told whose push was taken.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -20,6 +21,10 @@ const FOLDER: &str = "ward-pushes";
 /// How long a note stays whose commits nobody has found: they were not taken, or others came over them.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 
+/// What the name of a note ends with that is of a push that was taken; and one that is being written.
+const TAKEN: &str = "taken";
+const NEW: &str = "new";
+
 /// What somebody pushed, or wanted to push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
@@ -27,6 +32,8 @@ pub struct Note {
     pub uid: u32,
     /// What, and where to.
     pub tips: Vec<Tip>,
+    /// Whether it was taken by then. Of one that was not then it may be by now.
+    pub taken: bool,
     written: SystemTime,
     path: PathBuf,
 }
@@ -50,16 +57,41 @@ impl Repository {
     /// # Errors
     /// When it cannot be written.
     pub fn note(&self, tips: &[Tip]) -> Result<()> {
+        self.noted_as(tips, None)
+    }
+
+    /// Notes that what this user pushed was taken.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_taken(&self, tips: &[Tip]) -> Result<()> {
+        self.noted_as(tips, Some(TAKEN))
+    }
+
+    fn noted_as(&self, tips: &[Tip], end: Option<&str>) -> Result<()> {
         let Some(first) = tips.first() else {
             return Ok(());
         };
         self.take_notes()?;
         let folder = self.notes_folder();
-        let path = folder.join(format!("{}.{}", first.commit, std::process::id()));
-        let new = path.with_extension(format!("{}.new", std::process::id()));
+        let own = format!("{}.{}", first.commit, std::process::id());
+        let new = folder.join(format!("{own}.{NEW}"));
         let line = |tip: &Tip| format!("{} {}\n", tip.commit, tip.reference);
         let text: String = tips.iter().map(line).collect();
         written(&new, &text).map_err(file("write", &new))?;
+        let end = end.map_or_else(String::new, |end| format!(".{end}"));
+        let mut number = 0_u64;
+        let path = loop {
+            let path = folder.join(format!("{own}.{number}{end}"));
+            match fs::File::create_new(&path) {
+                // Another process of this number has noted the same.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                made => {
+                    made.map_err(file("write", &path))?;
+                    break path;
+                }
+            }
+        };
         let kept = fs::rename(&new, &path).and_then(|()| fs::File::open(&folder)?.sync_all());
         kept.map_err(file("write", &path))
     }
@@ -119,7 +151,8 @@ fn written(path: &Path, text: &str) -> io::Result<()> {
 
 fn noted(path: &Path) -> io::Result<Note> {
     let meta = fs::symlink_metadata(path)?;
-    let text = match path.extension().is_some_and(|end| end == "new") {
+    let ends_with = |end: &str| path.extension().is_some_and(|found| found == end);
+    let text = match ends_with(NEW) {
         true => Vec::new(),
         false => fs::read(path)?,
     };
@@ -136,6 +169,7 @@ fn noted(path: &Path) -> io::Result<Note> {
             .lines()
             .filter_map(tip)
             .collect(),
+        taken: ends_with(TAKEN),
         written: meta.modified()?,
         path: path.to_owned(),
     })

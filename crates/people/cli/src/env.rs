@@ -59,20 +59,28 @@ pub(crate) async fn with_backups(context: &Context, asked: Option<&str>) -> Resu
         (found, _) => return found,
     };
     let status: StatusView = context.client.get("/v1/status?purged=true").await?;
-    let purged = status.environments.iter();
-    let purged = purged.filter(|env| env.goal == Goal::Purged && env.life.deleted.is_none());
-    let purged = ids(purged);
+    let all = || status.environments.iter();
+    let purged = ids(all().filter(|env| env.goal == Goal::Purged && env.life.deleted.is_none()));
+    let there = ids(all().filter(|env| env.goal != Goal::Purged));
     let here = stack_here().map(|stack| EnvId::new(&stack, &args::dev()));
-    if let Some(id) = among(&purged, here.as_ref(), None) {
+    if let Some(id) = purged_one(&purged, &there, here.as_ref()) {
         return Ok(id);
     }
-    if purged.is_empty() {
+    if purged.is_empty() || !there.is_empty() {
         return Err(trouble);
     }
     let list: Vec<&str> = purged.iter().map(EnvId::as_str).collect();
     let message = "several environments were purged, and may have backups".to_owned();
     let hint = format!("name one with --env: {}", list.join(", "));
     Err(Trouble::failure(message, Some(hint)))
+}
+
+/// The one that was purged and is meant: that of the folder, or the only one where nothing else is there.
+fn purged_one(purged: &[EnvId], there: &[EnvId], here: Option<&EnvId>) -> Option<EnvId> {
+    match there.is_empty() {
+        true => among(purged, here, None),
+        false => here.filter(|id| purged.contains(id)).cloned(),
+    }
 }
 
 /// The same for a command that may be the first about an environment: by its name it can be one that the stack in
@@ -167,4 +175,24 @@ fn unclear(known: &[EnvId], asked: Option<&str>) -> Trouble {
         format!("name one with --env: {}", list.join(", "))
     };
     Trouble::failure(message, Some(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_was_purged_is_meant_by_its_folder_or_where_it_is_the_only_one() {
+        let id = |name: &str| EnvId::parse(name).unwrap();
+        let (dev, old) = (id("shop/dev"), id("shop/old"));
+        let purged = std::slice::from_ref(&old);
+        assert_eq!(purged_one(purged, &[], None), Some(old.clone()));
+        assert_eq!(purged_one(purged, &[], Some(&dev)), Some(old.clone()));
+        let there = [id("shop/a"), id("shop/b")];
+        assert_eq!(purged_one(purged, &there, None), None);
+        assert_eq!(purged_one(purged, &there, Some(&dev)), None);
+        let both = [dev.clone(), old];
+        assert_eq!(purged_one(&both, &[], None), None);
+        assert_eq!(purged_one(&both, &there, Some(&dev)), Some(dev));
+    }
 }

@@ -61,6 +61,8 @@ fn p6_a_secret_among_the_arguments_is_named_and_not_shown() {
     let newer = "planted-Zr81mNw0QpTt";
     piped(&ward, &["secret", "set", "API_KEY"], newer).success();
     ward.ok(&["exec", "web", "--", "echo", newer]);
+    // Typed where the program belongs it is none, and recorded all the same.
+    ward.run(&["exec", "web", "--", newer]).fails(127, &[]);
     // The database's own, which nobody typed.
     let variables = ward.ok(&["exec", "--secrets", "web", "--", "env"]);
     let password = variables
@@ -108,6 +110,7 @@ fn p6_a_secret_among_the_arguments_is_named_and_not_shown() {
     for ran in [
         "sh -c 'echo [secret API_KEY] | wc -c' run in web-r1-",
         "echo '[secret API_KEY]' run in web-r2-",
+        "'[secret API_KEY]' run in web-r2-",
         "echo 'pw=[secret database/db]' run in web-r2-",
     ] {
         assert!(events.contains(ran), "no {ran} in {events}");

@@ -91,8 +91,12 @@ impl Hosting {
     }
 
     fn push(&self, uid: u32) -> Output {
+        self.push_these(uid, &["main"])
+    }
+
+    fn push_these(&self, uid: u32, references: &[&str]) -> Output {
         let mut git = of_user(uid, "git");
-        git.args(["push", &self.remote, "main"]);
+        git.args(["push", &self.remote]).args(references);
         git.current_dir(self.work.path());
         git.env("GIT_CONFIG_GLOBAL", self.trusting());
         let pushed = git.output().unwrap();
@@ -190,8 +194,43 @@ fn who_pushed_while_no_server_ran_is_the_author_and_cannot_approve() {
     assert_eq!(brought(ward), [anna, root, anna]);
     // What was never found is of a push that another one came over.
     eventually("what is known is not noted any more", || {
-        hosting.notes() == 1
+        hosting.notes() == 2
     });
     ward.ok(&["pipeline", "reject"]);
     ward.ok(&["audit", "verify"]);
+}
+
+#[test]
+fn of_several_who_pushed_a_commit_the_first_is_its_author_whatever_is_written_into_it() {
+    if !is_root() {
+        println!("skipped: who is not root cannot be two people");
+        return;
+    }
+    let hosting = Hosting::new();
+    let (ward, work) = (&hosting.ward, &hosting.work);
+    kill9(ward.server_pid());
+    work.commit("one", GATE);
+    let two = work.commit("two", GATE);
+    hosting.push(ANNA);
+    // Somebody takes the branch back, and pushes the same once more.
+    hosting.push_these(ROOT, &["+main~1:main"]);
+    hosting.push(ROOT);
+    // Notes that git keeps are of whoever pushes them, and say what they like.
+    let says = "uid:1235";
+    work.git(&["notes", "add", "-m", says, "main"]);
+    let claims = work.path().join(".git/claims");
+    fs::write(&claims, format!("{two} refs/heads/main\n")).unwrap();
+    let blob = work.git(&["hash-object", "-w", ".git/claims"]);
+    work.git(&["update-ref", "refs/notes/ward-pushes", &blob]);
+    hosting.push_these(ROOT, &["refs/notes/commits", "refs/notes/ward-pushes"]);
+    // Each notes that it pushes, and that it was taken.
+    assert_eq!(hosting.notes(), 6);
+    hosting.up();
+    let run = hosting.waits(1);
+    assert!(
+        run["author"].as_str().unwrap().starts_with("uid:1234"),
+        "{run:#}"
+    );
+    assert_eq!(brought(ward).len(), 1, "{run:#}");
+    ward.ok(&["pipeline", "reject"]);
 }

@@ -20,6 +20,7 @@ use crate::backoff;
 use crate::draft::Draft;
 use crate::drain;
 use crate::drift;
+use crate::failure;
 use crate::limits::DATABASE_START_MOST;
 use crate::observed::SeenInstance;
 use crate::prepare;
@@ -129,7 +130,7 @@ fn not_healthy(scene: &Scene, database: &Name, instance: Option<&SeenInstance>) 
     Waiting::Database {
         database: database.clone(),
         instance: instance.map(|i| i.facts.id.clone()),
-        last_failure: instance.and_then(|i| i.status.last_failure.clone()),
+        ailment: instance.and_then(failure::ailment),
         bound: match (preparing, instance) {
             (Some(deployment), _) => Some(prepare::databases_bound(scene, deployment)),
             (None, Some(instance)) if instance.status.state == InstanceState::Starting => {

@@ -9,8 +9,7 @@
 //! instances do not overlap they go one after the other. Databases, and what is meant to end, run on in such files to
 //! their end.
 
-use ward_types::keeper::Role;
-use ward_types::time::Millis;
+use ward_types::keeper::{InstanceState, Role};
 
 use crate::action::Action;
 use crate::draft::Draft;
@@ -58,10 +57,7 @@ fn given_up(scene: &Scene, instance: &SeenInstance) -> Option<String> {
 
 /// What is said of an instance that stayed stopped.
 pub(crate) fn stopped() -> String {
-    format!(
-        "was stopped by a signal for {} s",
-        Millis(STOPPED.0).0 / 1000
-    )
+    format!("was stopped by a signal for {} s", STOPPED.0 / 1000)
 }
 
 /// Whether an instance has been stopped for so long that it is given up.
@@ -69,9 +65,10 @@ pub(crate) fn is_stuck(scene: &Scene, instance: &SeenInstance) -> bool {
     stopped_bound(instance).is_some_and(|bound| instance.is_live() && scene.is_past(&bound))
 }
 
-/// Until when an instance that is stopped is waited for.
+/// Until when an instance that is stopped is waited for. One that was never healthy has the time of its start.
 pub(crate) fn stopped_bound(instance: &SeenInstance) -> Option<Bound> {
-    let stopped = instance.status.stopped && instance.is_live();
+    let starts = instance.status.state == InstanceState::Starting;
+    let stopped = instance.status.stopped && instance.is_live() && !starts;
     stopped.then(|| Bound::fixed(instance.since, STOPPED))
 }
 

@@ -510,14 +510,23 @@ fn see_logs(instance: &SeenInstance) -> String {
 /// Why an instance is not healthy, without a full stop.
 fn health(instance: &SeenInstance) -> String {
     let state = &instance.status.state;
-    match (&instance.status.last_failure, instance.is_over()) {
+    match (ailment(instance), instance.is_over()) {
         (_, true) => format!("it {}", end(state)),
-        (Some(failure), false) => format!("last health check: {}", trimmed(failure)),
+        (Some(ailment), false) => ailment,
         (None, false) if instance.facts.role == Role::Service => {
             "its health check was never answered".to_owned()
         }
         (None, false) => "it did not answer".to_owned(),
     }
+}
+
+/// What is known to be wrong with an instance that runs, in a clause. That one is stopped no health check has found out.
+pub(crate) fn ailment(instance: &SeenInstance) -> Option<String> {
+    let failure = trimmed(instance.status.last_failure.as_deref()?);
+    Some(match instance.status.stopped {
+        true => failure.to_owned(),
+        false => format!("last health check: {failure}"),
+    })
 }
 
 /// How an instance ended, as a predicate.

@@ -14,6 +14,7 @@ use crate::backoff;
 use crate::databases;
 use crate::draft::Draft;
 use crate::drift;
+use crate::failure;
 use crate::observed::SeenInstance;
 use crate::pools;
 use crate::roll;
@@ -104,7 +105,7 @@ pub(crate) fn not_healthy(
         release,
         healthy,
         wanted,
-        last_failure: ill.iter().find_map(|i| i.status.last_failure.clone()),
+        ailment: ill.iter().find_map(|i| failure::ailment(i)),
         bound,
     })
 }

@@ -36,8 +36,8 @@ pub enum Waiting {
         database: Name,
         /// Its instance, if it has one that runs.
         instance: Option<InstanceId>,
-        /// Why its last health check failed.
-        last_failure: Option<String>,
+        /// What is wrong with it, in a clause.
+        ailment: Option<String>,
         /// When the deployment gives up, if one waits for it.
         bound: Option<Bound>,
     },
@@ -80,8 +80,8 @@ pub enum Waiting {
         healthy: u32,
         /// How many are declared.
         wanted: u32,
-        /// Why the last health check of one of the others failed.
-        last_failure: Option<String>,
+        /// What is wrong with one of the others, in a clause.
+        ailment: Option<String>,
         /// When the first of them is given up, if one is starting.
         bound: Option<Bound>,
     },
@@ -302,14 +302,14 @@ impl Waiting {
             Waiting::Database {
                 database,
                 instance,
-                last_failure,
+                ailment,
                 ..
             } => {
                 write!(f, "Waiting for the database {database} to be healthy")?;
                 if let Some(id) = instance {
                     write!(f, " ({id})")?;
                 }
-                reason(f, last_failure.as_deref())
+                reason(f, ailment.as_deref())
             }
             Waiting::Replacement { instance, what, .. } => write!(
                 f,
@@ -359,14 +359,14 @@ impl Waiting {
                 release,
                 healthy,
                 wanted,
-                last_failure,
+                ailment,
                 ..
             } => {
                 write!(
                     f,
                     "Waiting for {service} of {release}: {healthy} of {wanted} instances are healthy"
                 )?;
-                reason(f, last_failure.as_deref())
+                reason(f, ailment.as_deref())
             }
             Waiting::Gateway { .. } => write!(
                 f,
@@ -560,9 +560,9 @@ fn in_a_row(failures: u32) -> String {
     }
 }
 
-fn reason(f: &mut fmt::Formatter<'_>, last_failure: Option<&str>) -> fmt::Result {
-    match last_failure {
-        Some(text) => write!(f, "; last health check: {}.", text.trim_end_matches('.')),
+fn reason(f: &mut fmt::Formatter<'_>, ailment: Option<&str>) -> fmt::Result {
+    match ailment {
+        Some(text) => write!(f, "; {text}."),
         None => f.write_str("."),
     }
 }

@@ -398,7 +398,7 @@ pub struct InstanceStatus {
     pub pid: Option<u32>,
     /// The keeper's own process id.
     pub keeper_pid: u32,
-    /// Why the last health check failed, if it did.
+    /// Why the last health check failed, if it did; of one that is stopped, that.
     pub last_failure: Option<String>,
     /// What the kernel denied, and which protection is missing for it.
     pub missing: Vec<String>,

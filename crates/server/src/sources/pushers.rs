@@ -16,7 +16,7 @@ impl Pushers {
         repository.notes().map(Self)
     }
 
-    /// Who pushed it, or what it came with.
+    /// Who pushed it, or what it came with: of several the first whose push was taken.
     pub(super) fn of_sighting(&self, sighting: &Sighting) -> Option<Actor> {
         let with = sighting.with.as_ref();
         let mut commits = std::iter::once(&sighting.commit).chain(with);
@@ -28,7 +28,10 @@ impl Pushers {
             let mut tips = note.tips.iter();
             tips.any(|tip| tip.reference == reference && tip.commit == *commit)
         };
-        let note = self.0.iter().find(is_of)?;
+        let mut notes = self.0.iter().filter(is_of);
+        // They are in order, the newest first. Whose push is not known to have been taken may have wanted to in vain.
+        let first = notes.clone().rfind(|note| note.taken);
+        let note = first.or_else(|| notes.next())?;
         Some(Actor::of_uid(note.uid))
     }
 }

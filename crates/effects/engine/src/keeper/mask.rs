@@ -1,11 +1,13 @@
 //! Secrets in an instance's output: what is written down instead is `[secret NAME]`.
 //!
-//! A value is looked for as it is, and as base64 (also within a longer text that was encoded), hexadecimal and as a JSON
-//! string writes it; in the text as it was said, and in the ways in which it can be read without what only carries it:
-//! colours of a terminal, breaks of encoded lines, percent-encoding ([`view`]). Of a value of several lines each line is
-//! looked for, so that a line of output does not wait for the next one, but for a line of base64 that is full: that goes
-//! on in the next one. What is shorter than eight bytes is no secret that can be told from other text.
+//! A value is looked for as it is, and as base64 and base32 (also within a longer text that was encoded), hexadecimal and as
+//! a JSON string writes it; in the text as it was said, and in the ways in which it can be read without what only carries
+//! it: colours of a terminal, breaks of encoded lines, percent-encoding and `\xNN` ([`view`]), what stands between pairs of
+//! digits ([`digits`]). Of a value of several lines each line is looked for, so that a line of output does not wait for the
+//! next one, but for a line of base64, or of pairs of digits, that is full: that goes on in the next one. What is shorter
+//! than eight bytes is no secret that can be told from other text.
 
+mod digits;
 mod forms;
 mod view;
 
@@ -178,13 +180,24 @@ impl Masker {
     }
 }
 
-/// A whole text with the names of secrets in place of their values.
-#[must_use]
-pub fn masked(masks: &[Mask], text: &str) -> String {
-    let mut masker = Masker::new(Masks::new(masks));
-    let mut written = masker.feed(text.as_bytes()).into_owned();
-    written.extend(masker.finish());
-    String::from_utf8_lossy(&written).into_owned()
+/// What hides secrets in whole texts.
+pub struct Hiding(Option<Rc<Masks>>);
+
+impl Hiding {
+    /// What hides these.
+    #[must_use]
+    pub fn of(masks: &[Mask]) -> Self {
+        Self(Masks::new(masks))
+    }
+
+    /// A whole text with the names of secrets in place of their values.
+    #[must_use]
+    pub fn masked(&self, text: &str) -> String {
+        let mut masker = Masker::new(self.0.clone());
+        let mut written = masker.feed(text.as_bytes()).into_owned();
+        written.extend(masker.finish());
+        String::from_utf8_lossy(&written).into_owned()
+    }
 }
 
 #[derive(Clone, Copy)]

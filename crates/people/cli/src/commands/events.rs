@@ -215,7 +215,7 @@ fn sentence(event: &Event) -> String {
         } => {
             let of = service.as_ref().map(|service| format!(" of {service}"));
             let of = of.unwrap_or_default();
-            format!("maintenance{of} begins: “{}”", maintenance.message)
+            format!("maintenance{of} begins: “{}”", shown(&maintenance.message))
         }
         Event::MaintenanceEnded { service, .. } => match service {
             Some(service) => format!("maintenance of {service} ends"),
@@ -228,7 +228,10 @@ fn sentence(event: &Event) -> String {
             ..
         } => {
             let until = moment(*until);
-            format!("the rule {rule} is waived until {until}: “{reason}”")
+            format!(
+                "the rule {rule} is waived until {until}: “{}”",
+                shown(reason)
+            )
         }
         Event::PolicyEnforced { rule, .. } => format!("the rule {rule} holds again"),
         Event::ConfigChanged {

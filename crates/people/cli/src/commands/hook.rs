@@ -58,10 +58,15 @@ fn follows(asked: &Pushed) -> Follows {
     }
 }
 
-async fn refused_or_not(context: &Context, asked: &Pushed) -> Result<Status, Trouble> {
+/// The repository that git runs a hook of.
+fn repository() -> Result<Repository, Trouble> {
     let here = std::env::current_dir()
         .map_err(|error| Trouble::failure(format!("cannot find the repository: {error}"), None))?;
-    let repository = Repository::in_hook(here);
+    Ok(Repository::in_hook(here))
+}
+
+async fn refused_or_not(context: &Context, asked: &Pushed) -> Result<Status, Trouble> {
+    let repository = repository()?;
     let follows = follows(asked);
     let mut tips = Vec::new();
     for pushed in pushed()? {
@@ -134,6 +139,12 @@ async fn told(context: &Context, asked: &Pushed) -> Result<Status, Trouble> {
     if request.pushed.is_empty() {
         return Ok(Status::Success);
     }
+    if let Err(error) = noted(&repository()?, asked, &request.pushed).await {
+        let error = super::processes::chain(&error);
+        let message = format!("the push is taken, and that is not noted: {error}");
+        let hint = "who pushes the same commit later may be taken for its author";
+        context.printer.warning(&message, hint);
+    }
     match context
         .client
         .post_lines("/v1/sources/pushed", &request)
@@ -148,4 +159,20 @@ async fn told(context: &Context, asked: &Pushed) -> Result<Status, Trouble> {
         }
         Err(other) => Err(other.into()),
     }
+}
+
+/// Notes that it was taken: who pushes the same later is not its author.
+async fn noted(
+    repository: &Repository,
+    asked: &Pushed,
+    pushed: &[view::Pushed],
+) -> Result<(), ward_git::Error> {
+    let follows = follows(asked);
+    let mut tips = Vec::new();
+    for pushed in pushed.iter().filter(|one| follows.names(&one.reference)) {
+        let commit = repository.commit(&pushed.object).await?.id;
+        let reference = pushed.reference.clone();
+        tips.push(Tip { reference, commit });
+    }
+    repository.note_taken(&tips)
 }

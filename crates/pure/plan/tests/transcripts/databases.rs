@@ -77,6 +77,29 @@ fn database_that_stays_stopped_is_started_again_on_its_data() {
     golden!(world.transcript);
 }
 
+#[test]
+fn database_that_starts_and_is_stopped_for_a_moment_has_the_time_of_its_start() {
+    let mut world = served();
+    world.behave = Box::new(|start| match start.role {
+        Role::Database => Behaviour {
+            healthy_after: Some(40_000),
+            ..Behaviour::default()
+        },
+        _ => usual(start),
+    });
+    let wall = world.wall();
+    world.sim(&id("db-r0-1")).lose(wall);
+    world.run(25_000);
+    let again = id("db-r0-6");
+    let wall = world.wall();
+    world.sim(&again).pause(wall);
+    world.run(2000);
+    let wall = world.wall();
+    world.sim(&again).turn(true, wall);
+    world.run(30_000);
+    assert!(world.sim(&again).is_healthy(), "{}", world.transcript);
+}
+
 /// It may have more to do than it can answer.
 #[test]
 fn database_that_is_ill_is_left_alone() {

@@ -90,15 +90,24 @@ impl Sim {
     pub fn seen(&self) -> SeenInstance {
         let waits = matches!(self.state, InstanceState::Starting) && self.facts.port.is_some();
         let failing = waits || self.state == InstanceState::Unhealthy;
+        let runs = matches!(
+            self.state,
+            InstanceState::Starting | InstanceState::Unhealthy
+        );
+        let stopped = self.stopped && runs;
+        let said = match stopped {
+            true => "it is stopped by a signal, and makes no progress",
+            false => "connection refused",
+        };
         SeenInstance {
             facts: self.facts.clone(),
             status: InstanceStatus {
                 state: self.state.clone(),
                 pid: None,
                 keeper_pid: 1,
-                last_failure: failing.then(|| "connection refused".to_owned()),
+                last_failure: failing.then(|| said.to_owned()),
                 missing: Vec::new(),
-                stopped: self.stopped && self.state == InstanceState::Unhealthy,
+                stopped,
             },
             since: self.since,
             output: self.behaviour.output.clone(),

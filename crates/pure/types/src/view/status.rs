@@ -214,7 +214,7 @@ pub struct InstanceView {
     pub pid: Option<u32>,
     /// Its keeper's process id; 0 when it never had one.
     pub keeper_pid: u32,
-    /// Why the last health check failed.
+    /// Why the last health check failed; of one that is stopped, that.
     pub last_failure: Option<String>,
     /// Protections that the kernel denied.
     pub missing: Vec<String>,

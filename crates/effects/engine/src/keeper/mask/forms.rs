@@ -17,6 +17,7 @@ pub(super) fn forms(value: &str) -> Vec<Vec<u8>> {
     if value.len() >= SHORTEST {
         for form in [value, whole] {
             encoded.extend(in_base64(form.as_bytes()));
+            encoded.extend(in_base32(form.as_bytes()));
             if form.contains('\n') {
                 // Its lines may be too short to be looked for one by one.
                 encoded.extend(percent_encoded(form));
@@ -63,6 +64,36 @@ fn in_base64(value: &[u8]) -> Vec<Vec<u8>> {
         }
     }
     forms
+}
+
+/// The same of base32 (RFC 4648, section 6), where five bytes become eight letters; in capitals and in small letters.
+fn in_base32(value: &[u8]) -> Vec<Vec<u8>> {
+    let alone = base32(value);
+    let padded = alone.len().next_multiple_of(8) - alone.len();
+    let padded = [&alone[..], &vec![b'='; padded]].concat();
+    let mut forms = vec![alone, padded];
+    for before in 0..5 {
+        let shifted = [&vec![0; before][..], value].concat();
+        let letters = base32(&shifted);
+        let own = (before * 8).div_ceil(5)..shifted.len() * 8 / 5;
+        forms.extend(letters.get(own).map(<[u8]>::to_vec));
+    }
+    let small: Vec<Vec<u8>> = forms.iter().map(|form| form.to_ascii_lowercase()).collect();
+    forms.extend(small);
+    forms
+}
+
+/// Without padding.
+fn base32(bytes: &[u8]) -> Vec<u8> {
+    const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let byte = |at: usize| u16::from(bytes.get(at).copied().unwrap_or(0));
+    let letter = |number: usize| {
+        let (first, bits) = (number * 5 / 8, number * 5 % 8);
+        let two = byte(first) << 8 | byte(first + 1);
+        LETTERS[usize::from(two >> (11 - bits) & 31)]
+    };
+    let count = (bytes.len() * 8).div_ceil(5);
+    (0..count).map(letter).collect()
 }
 
 /// A JSON string as those write it that leave ASCII alone in it: `\u00fc` for `ü`.

@@ -27,6 +27,17 @@ fn said(values: &[(&str, &str)], text: &str, length: usize) -> String {
 }
 
 const KEY: &str = "p4ss/w0rd+%&ü \"x\"";
+/// The same, by `base32` of coreutils.
+const IN_BASE32: &str = "OA2HG4ZPO4YHEZBLEUTMHPBAEJ4CE===";
+
+/// The key with those of its bytes that `is` takes as this and two digits.
+fn escaped(with: &str, is: &dyn Fn(u8) -> bool) -> String {
+    let bytes = KEY.bytes().map(|byte| match is(byte) {
+        true => format!("{with}{byte:02x}").into_bytes(),
+        false => vec![byte],
+    });
+    String::from_utf8(bytes.flatten().collect()).unwrap()
+}
 
 #[test]
 fn p6_a_value_is_masked_in_each_form_wherever_reads_are_cut() {
@@ -39,6 +50,18 @@ fn p6_a_value_is_masked_in_each_form_wherever_reads_are_cut() {
         hex::encode(KEY),
         "p4ss/w0rd+%&ü \\\"x\\\"".to_owned(),
         "p4ss/w0rd+%&\\u00fc \\\"x\\\"".to_owned(),
+        IN_BASE32.to_owned(),
+        IN_BASE32.trim_end_matches('=').to_owned(),
+        IN_BASE32.to_ascii_lowercase(),
+        IN_BASE32.trim_end_matches('=').to_ascii_lowercase(),
+        // As literals of strings have it, of which some escape every byte, and some are escaped themselves.
+        escaped("\\x", &|_| true),
+        escaped("\\\\x", &|_| true),
+        escaped("\\x", &|byte| !byte.is_ascii()),
+        escaped("\\\\x", &|byte| !byte.is_ascii_alphanumeric()),
+        escaped("\\x", &|_| true)
+            .to_ascii_uppercase()
+            .replace("\\X", "\\x"),
     ];
     for form in forms {
         let text = format!("before {form}, twice: {form}{form} after");
@@ -62,6 +85,23 @@ fn within_a_longer_text_that_was_encoded_little_is_left() {
         let left = written.len() - "[secret KEY]".len();
         let around = STANDARD.encode(format!("{user}:@host")).len();
         assert!(left <= around + 4, "{written}");
+    }
+    // "{user}:{KEY}@host", by `base32` of coreutils.
+    for (user, encoded) in [
+        ("", "HJYDI43TF53TA4TEFMSSNQ54EARHQISANBXXG5A="),
+        ("a", "ME5HANDTOMXXOMDSMQVSKJWDXQQCE6BCIBUG643U"),
+        ("ab", "MFRDU4BUONZS65ZQOJSCWJJGYO6CAITYEJAGQ33TOQ======"),
+        ("abc", "MFRGGOTQGRZXGL3XGBZGIKZFE3B3YIBCPAREA2DPON2A===="),
+        ("abcd", "MFRGGZB2OA2HG4ZPO4YHEZBLEUTMHPBAEJ4CEQDIN5ZXI==="),
+    ] {
+        for encoded in [encoded.to_owned(), encoded.to_ascii_lowercase()] {
+            let written = said(&[("KEY", KEY)], &encoded, 7);
+            let left = written.replacen("[secret KEY]", "", 1);
+            assert!(left.len() < written.len(), "{written}");
+            let around = (user.len() + ":@host".len()) * 8 / 5;
+            let left = left.trim_end_matches('=').len();
+            assert!(left <= around + 4, "{written}");
+        }
     }
 }
 
@@ -207,6 +247,63 @@ fn p6_colours_and_titles_within_a_value_hide_nothing() {
     }
 }
 
+/// The digits of the key in pairs, so many to a line.
+fn in_pairs(between: &str, announced: &str, of_line: usize, line: &str) -> String {
+    let bytes: Vec<String> = KEY.bytes().map(|b| format!("{announced}{b:02x}")).collect();
+    let lines: Vec<String> = bytes.chunks(of_line).map(|l| l.join(between)).collect();
+    lines.join(line)
+}
+
+#[test]
+fn p6_digits_with_something_between_them_hide_nothing() {
+    for (form, masked) in [
+        (in_pairs(" ", "", 99, ""), "[secret KEY]"),
+        (in_pairs(":", "", 99, ""), "[secret KEY]"),
+        (in_pairs("-", "", 99, ""), "[secret KEY]"),
+        (in_pairs(", ", "0x", 99, ""), "0x[secret KEY]"),
+        (in_pairs(",", "0x", 99, ""), "0x[secret KEY]"),
+        // As `od`, `openssl` and `xxd -i` break lines.
+        (in_pairs(" ", "", 8, "\n "), "[secret KEY]"),
+        (in_pairs(" ", "", 16, "\r\n "), "[secret KEY]"),
+        (in_pairs(":", "", 15, ":\n    "), "[secret KEY]"),
+        (in_pairs(", ", "0x", 12, ",\n  "), "0x[secret KEY]"),
+        (in_pairs(" ", "\\x", 99, ""), "\\x[secret KEY]"),
+    ] {
+        let capitals = form.to_ascii_uppercase();
+        let capitals = capitals.replace("0X", "0x").replace("\\X", "\\x");
+        for form in [form, capitals] {
+            let text = format!("12:30 a {form}; [{form}]\n");
+            let masked = format!("12:30 a {masked}; [{masked}]\n");
+            for length in 1..=text.len() {
+                let written = said(&[("KEY", KEY)], &text, length);
+                assert_eq!(written, masked, "{form} by {length}");
+            }
+        }
+    }
+    // In a dump of more, and of a value that is digits itself.
+    let dump = in_pairs(" ", "", 99, "");
+    let text = format!(
+        "{} {dump} {}\n",
+        "00 ".repeat(300).trim_end(),
+        "ff ".repeat(300)
+    );
+    for length in [1, 7, 100, 4096] {
+        let written = said(&[("KEY", KEY)], &text, length);
+        assert_eq!(written, text.replace(&dump, "[secret KEY]"), "by {length}");
+    }
+    let digits = [("KEY", "0123456789abcdef")];
+    assert_eq!(said(&digits, "01:23:45:67:89:ab:cd:ef", 3), "[secret KEY]");
+    // A line that ends with a few pairs waits for nothing, and what is no pair is written as it is.
+    for line in [
+        "it is 12:30:70\n",
+        "00 11 22 33 44 55 66 77 88 99 700 34\n",
+        "70, 34, 73, 115, 47\n",
+    ] {
+        let mut masker = masker(&[("KEY", KEY)]);
+        assert_eq!(&*masker.feed(line.as_bytes()), line.as_bytes());
+    }
+}
+
 #[test]
 fn what_is_held_back_for_a_secret_is_bounded_and_comes_in_the_end() {
     let values = [("KEY", KEY)];
@@ -215,6 +312,11 @@ fn what_is_held_back_for_a_secret_is_bounded_and_comes_in_the_end() {
         format!("p4\x1b]0;{}", "x".repeat(100_000)),
         "%".repeat(50_000),
         format!("p4{}", "\x1b[".repeat(50_000)),
+        "\\".repeat(50_000),
+        "\\x".repeat(50_000),
+        "70 ".repeat(30_000),
+        "70 34 73 73 2f 77 30 72\n".repeat(5_000),
+        format!("70{}", " ".repeat(50_000)),
         format!("{}\n{}", STANDARD.encode([7; 60_000]), " ".repeat(50_000)),
     ] {
         let mut masker = masker(&values);

@@ -6,9 +6,11 @@
 //! take away.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use zeroize::Zeroize as _;
 
+use super::digits::{self, ESCAPES};
 use super::{Found, HELD, Masks};
 
 /// Encoders break lines at 60 (uuencode), 64 (PEM) or 76 letters (MIME); shorter ones are taken for lines that are over.
@@ -32,13 +34,14 @@ pub(super) fn views(text: &[u8]) -> Vec<View<'_>> {
     if carries(text) {
         views.push(View::read(text, Escapes::Kept));
     }
-    if text.contains(&b'%') {
+    if escapes(text) {
         views.push(View::read(text, Escapes::Decoded));
     }
+    views.extend(digits::read(text));
     views
 }
 
-/// Whether percent-encoding is undone.
+/// Whether percent-encoding is undone, and `\xNN` of the literals of many languages.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Escapes {
     Kept,
@@ -65,6 +68,21 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Of these bytes of a text, and from where to where each is there.
+    pub(super) fn of(
+        text: &'a [u8],
+        bytes: Vec<u8>,
+        places: Vec<(usize, usize)>,
+        cut: usize,
+    ) -> Self {
+        Self {
+            bytes: Cow::Owned(bytes),
+            places: Some(places),
+            cut,
+            text: text.len(),
+        }
+    }
+
     fn read(text: &'a [u8], escapes: Escapes) -> Self {
         let (mut bytes, mut places) = (Vec::with_capacity(text.len()), Vec::new());
         let (mut line, mut at) = (Line::default(), 0);
@@ -82,12 +100,7 @@ impl<'a> View<'a> {
             };
             at += length;
         }
-        Self {
-            bytes: Cow::Owned(bytes),
-            places: Some(places),
-            cut: at,
-            text: text.len(),
-        }
+        Self::of(text, bytes, places, at)
     }
 
     /// The first byte that begins at `from` of the text, or behind it.
@@ -138,13 +151,48 @@ impl Drop for View<'_> {
     }
 }
 
-/// Whether a text has anything that is taken away but percent-encoding.
+/// Whether a text has anything that is taken away but escapes.
 fn carries(text: &[u8]) -> bool {
-    let mut line = Line::default();
-    text.iter().any(|byte| {
-        let breaks = matches!(byte, b'\r' | b'\n' | b'\\') && line.is_full();
-        line.passes_over(*byte);
-        breaks || *byte == b'\x1b'
+    let breaks = |run: Range<usize>| {
+        let mut line = Line::default();
+        text[run.clone()].iter().for_each(|byte| {
+            line.passes_over(*byte);
+        });
+        let end = text.get(run.end);
+        line.is_full() && matches!(end, Some(b'\r' | b'\n' | b'\\'))
+    };
+    text.contains(&b'\x1b') || runs(text, FULL, is_letter).any(breaks)
+}
+
+/// Whether a text has anything, or may begin it, that is an escape.
+fn escapes(text: &[u8]) -> bool {
+    let literal = || text.windows(2).any(|two| two == b"\\x") || text.ends_with(b"\\");
+    text.contains(&b'%') || (text.contains(&b'\\') && literal())
+}
+
+/// Where at least so many bytes of a kind follow each other, from the first of them to the last. A byte of another kind
+/// tells that none of those before it is the first, so that of most texts few bytes are looked at.
+pub(super) fn runs(
+    text: &[u8],
+    least: usize,
+    is: fn(u8) -> bool,
+) -> impl Iterator<Item = Range<usize>> + '_ {
+    let (mut done, mut at) = (0, least.saturating_sub(1));
+    std::iter::from_fn(move || {
+        while let Some(byte) = text.get(at) {
+            if !is(*byte) {
+                at += least;
+                continue;
+            }
+            let before = text[done..at].iter().rev().take_while(|byte| is(**byte));
+            let behind = text[at..].iter().take_while(|byte| is(**byte));
+            let run = at - before.count()..at + behind.count();
+            (done, at) = (run.end, run.end + least);
+            if run.len() >= least {
+                return Some(run);
+            }
+        }
+        None
     })
 }
 
@@ -158,10 +206,28 @@ fn part(rest: &[u8], escapes: Escapes, line: &Line) -> Part {
             (Some(high), Some(low)) => Part::Byte(high << 4 | low, 3),
             _ => Part::Byte(b'%', 1),
         },
+        [b'\\', ..] if escapes == Escapes::Decoded => literal(rest),
         [b'%'] if escapes == Escapes::Decoded => Part::Cut,
         [b'%', high] if escapes == Escapes::Decoded && digit(high).is_some() => Part::Cut,
         [byte, ..] => Part::Byte(byte, 1),
         [] => Part::Cut,
+    }
+}
+
+/// A byte of a string's literal, and what may become one.
+fn literal(rest: &[u8]) -> Part {
+    // No more than matter: of many each is asked about.
+    let first = rest.iter().take(ESCAPES + 1);
+    let escapes = first.take_while(|byte| **byte == b'\\').count();
+    match &rest[escapes..] {
+        _ if escapes > ESCAPES => Part::Byte(b'\\', 1),
+        [b'x', high, low, ..] => match (digit(*high), digit(*low)) {
+            (Some(high), Some(low)) => Part::Byte(high << 4 | low, escapes + 3),
+            _ => Part::Byte(b'\\', 1),
+        },
+        [] | [b'x'] => Part::Cut,
+        [b'x', high] if digit(*high).is_some() => Part::Cut,
+        _ => Part::Byte(b'\\', 1),
     }
 }
 
@@ -206,6 +272,11 @@ fn sequence(rest: &[u8]) -> Part {
             |b| (0x20..0x30).contains(&b),
         ),
     }
+}
+
+/// Whether it is of base64, in one of both alphabets.
+fn is_letter(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte)
 }
 
 /// The letters of base64 behind each other at the end of what was read.

@@ -6,6 +6,8 @@
     reason = "a test that fails says what it saw"
 )]
 
+mod forms;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::collections::{BTreeSet, HashMap};
@@ -15,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use forms::needles;
 use support::load::get;
 use support::secrets::{HOST, set};
 use support::{Ward, eventually, piped, poll};
@@ -44,6 +47,21 @@ def forms(value):
     yield "form", urllib.parse.quote_plus(value)
     yield "hex", raw.hex()
     yield "HEX", raw.hex().upper()
+    for between, name in ((" ", "spaced hex"), (":", "hex with colons")):
+        yield name, raw.hex(between)
+        yield name + " in capitals", raw.hex(between).upper()
+    yield "array", ", ".join("0x%02x" % byte for byte in raw)
+    yield "ARRAY", ", ".join("0x%02X" % byte for byte in raw)
+    yield "escapes", "".join("\\x%02x" % byte for byte in raw)
+    yield "ESCAPES", "".join("\\x%02X" % byte for byte in raw)
+    base32 = base64.b32encode(raw).decode()
+    yield "base32", base32
+    yield "base32 without padding", base32.rstrip("=")
+    yield "small base32", base32.lower()
+    yield "small base32 without padding", base32.lower().rstrip("=")
+    for before in range(1, 5):
+        shifted = base64.b32encode(b"abcd"[:before] + raw + b"b").decode()
+        yield "base32 shifted by %d" % before, shifted
     yield "json", json.dumps({"value": value}, ensure_ascii=False)
     yield "ascii", json.dumps({"value": value})
 def say():
@@ -55,6 +73,9 @@ def say():
         print("file:\n" + base64.encodebytes(b'{"key": "' + raw + b'"}').decode())
         url = base64.urlsafe_b64encode(b"key=" + raw).decode().rstrip("=")
         print("\r\n".join(url[at:at + 76] for at in range(0, len(url), 76)))
+        print("literal:", raw)
+        dump = raw.hex(" ")
+        print("\n".join(" " + dump[at:at + 48].rstrip() for at in range(0, len(dump), 48)))
         for line in value.splitlines():
             print("colours:", line[:5] + "\x1b[1;31m" + line[5:9] + "\x1b[0m" + line[9:])
         print("error: cannot open postgres://app:" + value + "@db", file=sys.stderr)
@@ -83,7 +104,7 @@ cat seen
 "#;
 
 /// The forms that [`TALKS`] says of each value.
-const FORMS: [&str; 15] = [
+const FORMS: [&str; 31] = [
     "plain",
     "base64",
     "url base64",
@@ -97,6 +118,22 @@ const FORMS: [&str; 15] = [
     "form",
     "hex",
     "HEX",
+    "spaced hex",
+    "spaced hex in capitals",
+    "hex with colons",
+    "hex with colons in capitals",
+    "array",
+    "ARRAY",
+    "escapes",
+    "ESCAPES",
+    "base32",
+    "base32 without padding",
+    "small base32",
+    "small base32 without padding",
+    "base32 shifted by 1",
+    "base32 shifted by 2",
+    "base32 shifted by 3",
+    "base32 shifted by 4",
     "json",
     "ascii",
 ];
@@ -125,114 +162,6 @@ fn planted() -> Vec<(String, String)> {
     (0..50)
         .map(|n| (format!("SECRET_{n:02}"), shape(n)))
         .collect()
-}
-
-/// What a search looks for: the lines of a value, and its other forms.
-fn needles(value: &str) -> Vec<Vec<u8>> {
-    let lines = value.lines().filter(|line| !line.starts_with("-----"));
-    let lines: Vec<&str> = lines.collect();
-    let mut needles: Vec<Vec<u8>> = lines.iter().map(|line| line.as_bytes().to_vec()).collect();
-    for line in lines.iter().filter(|line| line.is_ascii()) {
-        let (head, rest) = line.split_at(5);
-        let (middle, tail) = rest.split_at(4);
-        let coloured = format!("{head}\x1b[1;31m{middle}\x1b[0m{tail}");
-        needles.push(coloured.into_bytes());
-    }
-    let all = value.bytes().map(|byte| format!("%{byte:02x}"));
-    needles.push(all.collect::<String>().into_bytes());
-    // Whole lines of a value that was encoded with what stood around it, and cut at 76 letters.
-    for around in [format!("{{\"key\": \"{value}\"}}"), format!("key={value}")] {
-        let letters = base64(around.as_bytes());
-        let lines = letters.as_bytes().chunks_exact(76).skip(1).take(2);
-        needles.extend(lines.clone().map(<[u8]>::to_vec));
-        needles.extend(lines.map(|line| line.iter().map(url_safe).collect()));
-    }
-    needles.extend(encoded(value).into_iter().map(|(_, form)| form));
-    needles
-}
-
-/// What a value becomes in the mouth of a program, by the words with which [`TALKS`] says it.
-fn encoded(value: &str) -> Vec<(&'static str, Vec<u8>)> {
-    let raw = value.as_bytes();
-    let mut forms = vec![
-        ("hex", hex(value).into_bytes()),
-        ("HEX", hex(value).to_uppercase().into_bytes()),
-        ("quoted", percent(value, false, "%20").into_bytes()),
-        ("quoted small", percent(value, true, "%20").into_bytes()),
-        ("form", percent(value, false, "+").into_bytes()),
-        (
-            "json",
-            inside(&serde_json::to_string(value).unwrap()).into(),
-        ),
-        ("ascii", in_ascii(value).into_bytes()),
-    ];
-    // The letters at the ends depend on what stands around it.
-    for (name, before) in [("base64", ""), ("shifted", "a"), ("twice shifted", "ab")] {
-        let letters = base64(&[before.as_bytes(), raw].concat());
-        let first = (before.len() * 8).div_ceil(6);
-        let last = (before.len() + raw.len()) * 8 / 6;
-        let own = &letters.as_bytes()[first..last];
-        forms.push((name, own.to_vec()));
-        forms.push((name, own.iter().map(url_safe).collect()));
-    }
-    forms
-}
-
-fn url_safe(letter: &u8) -> u8 {
-    match letter {
-        b'+' => b'-',
-        b'/' => b'_',
-        other => *other,
-    }
-}
-
-/// As RFC 3986 encodes it.
-fn percent(value: &str, small: bool, space: &str) -> String {
-    let encoded = value.bytes().map(|byte| match byte {
-        b' ' => space.to_owned(),
-        _ if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
-            char::from(byte).to_string()
-        }
-        _ if small => format!("%{byte:02x}"),
-        _ => format!("%{byte:02X}"),
-    });
-    encoded.collect()
-}
-
-/// A JSON string without its quotation marks.
-fn inside(json: &str) -> &str {
-    &json[1..json.len() - 1]
-}
-
-/// A JSON string as Python writes it: ASCII alone.
-fn in_ascii(value: &str) -> String {
-    let json = serde_json::to_string(value).unwrap();
-    let mut text = String::new();
-    for unit in inside(&json).encode_utf16() {
-        match u8::try_from(unit).ok().filter(u8::is_ascii) {
-            Some(byte) => text.push(char::from(byte)),
-            None => text.push_str(&format!("\\u{unit:04x}")),
-        }
-    }
-    text
-}
-
-fn hex(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let bits = (0..3).fold(0u32, |bits, at| {
-            bits << 8 | u32::from(*chunk.get(at).unwrap_or(&0))
-        });
-        for at in 0..=chunk.len() {
-            text.push(char::from(LETTERS[(bits >> (18 - 6 * at)) as usize & 63]));
-        }
-    }
-    text
 }
 
 /// Looks for all needles in one go: by their first bytes.
