@@ -4,10 +4,11 @@
 //! a release is known to be an earlier one with other values by what was recorded with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ward_store::Log;
 use ward_types::event::{Event, Record};
-use ward_types::id::{DeploymentId, EnvId, PipelineRunId, ReleaseId};
+use ward_types::id::{DeploymentId, EnvId, Name, PipelineRunId, ReleaseId};
 use ward_types::person;
 use ward_types::pipeline::Run;
 use ward_types::policy::{Rule, Waivers};
@@ -53,6 +54,29 @@ impl Sought {
             && by.is_none()
             && release.is_none()
             && deployment.is_none()
+    }
+
+    /// Whether an environment had the release and the deployment that are asked for.
+    fn is_of(&self, env: &Environment) -> bool {
+        let newest = env.newest_release();
+        let release = |asked: ReleaseId| asked > ReleaseId::default() && asked <= newest;
+        let deployment =
+            |asked: DeploymentId| asked > DeploymentId::default() && asked < env.next_deployment();
+        self.release.is_none_or(release) && self.deployment.is_none_or(deployment)
+    }
+
+    /// That several environments had what is asked for.
+    fn unclear(&self, envs: &[&Environment]) -> Refusal {
+        let release = self.release.map(|release| format!("release {release}"));
+        let deployment = self.deployment.map(|id| format!("deployment {id}"));
+        let what: Vec<String> = release.into_iter().chain(deployment).collect();
+        let what = what.join(" and a ");
+        let envs: Vec<&str> = envs.iter().map(|env| env.id.as_str()).collect();
+        let message = format!(
+            "several environments have had a {what}: {}",
+            envs.join(", ")
+        );
+        Refusal::new(RefusalKind::Invalid, message).hint("name one with --env")
     }
 
     /// Behind which event to begin, where those behind `after` are asked for: what leads to a release may have begun before.
@@ -183,17 +207,24 @@ impl History {
     }
 }
 
+/// Why a deployment was asked for, and why it was paused the last time; each may be empty.
+#[derive(Default)]
+pub(crate) struct SaidOf {
+    pub(crate) asked: String,
+    pub(crate) paused: String,
+}
+
 impl Control {
-    /// The releases of an environment, newest first, and how each came there.
+    /// The releases of an environment, newest first and at most so many, and how each came there.
     ///
     /// # Errors
     /// When the log cannot be read.
-    pub fn releases(&self, env: &EnvId) -> Result<Vec<ReleaseView>, Refusal> {
+    pub fn releases(&self, env: &EnvId, limit: usize) -> Result<Vec<ReleaseView>, Refusal> {
         let Some(known) = self.known(env) else {
             return Ok(Vec::new());
         };
         let history = History::of(&self.all_records(env)?);
-        let releases = known.releases.values().rev();
+        let releases = known.releases.values().rev().take(limit);
         Ok(releases
             .map(|release| self.release_view(&known, release, &history))
             .collect())
@@ -314,14 +345,53 @@ impl Control {
         Ok(events)
     }
 
-    /// Why a deployment was asked for.
-    pub(crate) fn why_of(&self, env: &EnvId, id: DeploymentId) -> Result<String, Refusal> {
-        let records = self.all_records(env)?;
-        let why = records.into_iter().find_map(|record| match record.event {
-            Event::DeploymentQueued { deployment, .. } if deployment.id == id => Some(record.why),
-            _ => None,
-        });
-        Ok(why.unwrap_or_default())
+    /// What was said of a deployment.
+    pub(crate) fn said_of(&self, env: &EnvId, id: DeploymentId) -> Result<SaidOf, Refusal> {
+        let mut said = SaidOf::default();
+        for record in self.all_records(env)? {
+            match record.event {
+                Event::DeploymentQueued { deployment, .. } if deployment.id == id => {
+                    said.asked = record.why;
+                }
+                Event::DeploymentPaused { deployment, .. } if deployment == id => {
+                    said.paused = record.why;
+                }
+                _ => {}
+            }
+        }
+        Ok(said)
+    }
+
+    /// The same events, of the environment that is meant: numbers of releases and deployments are each environment's own.
+    /// Where none is named it is the only one that had such a release or deployment, of `stack` where that is known here.
+    ///
+    /// # Errors
+    /// When several environments had one.
+    pub fn of_one(&self, sought: Sought, stack: Option<&Name>) -> Result<Sought, Refusal> {
+        if sought.env.is_some() || (sought.release.is_none() && sought.deployment.is_none()) {
+            return Ok(sought);
+        }
+        let state = self.store().state();
+        let all = || state.environments.values().map(Arc::as_ref);
+        let here = |env: &&Environment| stack.is_some_and(|stack| env.id.stack() == *stack);
+        let known: Vec<&Environment> = match all().any(|env| here(&env)) {
+            true => all().filter(here).collect(),
+            false => all().collect(),
+        };
+        let had = |env: &&Environment| sought.is_of(env);
+        let (lives, gone): (Vec<&Environment>, Vec<&Environment>) = known
+            .into_iter()
+            .filter(had)
+            .partition(|env| !env.is_deleted());
+        let meant = if lives.is_empty() { gone } else { lives };
+        match meant.as_slice() {
+            [] => Ok(sought),
+            [one] => Ok(Sought {
+                env: Some(one.id.clone()),
+                ..sought
+            }),
+            several => Err(sought.unclear(several)),
+        }
     }
 
     /// The events that are sought after number `after`; without it the newest.
