@@ -92,7 +92,7 @@ impl Control {
         self.others_open(&id, request.others, &[]).await?;
         let desk = self.desk().await;
         let decide = |state: &State| {
-            let (env, mut events) = known_or_created(state, &id, None, (actor, &request.why));
+            let (env, mut events) = known_or_awaited(state, &id);
             allowed(&env, declared.as_ref(), &request.changes)?;
             let before = &env.configuration;
             let takes_effect =
@@ -274,8 +274,25 @@ fn version(configuration: &mut Configuration, record: Record) -> Option<ConfigVe
     })
 }
 
-/// An environment as it is; or a new one, also in the place of one that is gone, and the event that makes it. One that
-/// only has values gets its end by an event of its own.
+/// An environment as it is; or one that is still to be made, also in the place of one that is gone, and the event by which
+/// something can be kept for it.
+pub(crate) fn known_or_awaited(state: &State, id: &EnvId) -> (Environment, Vec<Event>) {
+    let known = state.environment(id).cloned();
+    let there = known.as_ref().is_some_and(|env| !env.is_deleted());
+    let env = known.unwrap_or_else(|| Environment::new(id.clone()));
+    let awaited = Event::EnvironmentAwaited { env: id.clone() };
+    let events = if there { Vec::new() } else { vec![awaited] };
+    (secrets::applied(&env, &events), events)
+}
+
+/// The end that somebody gave an environment before it is made.
+pub(crate) fn end_before(env: &Environment) -> Option<Timestamp> {
+    let expires = env.life.expires.filter(|_| env.is_awaited());
+    expires.map(|expiry| expiry.at)
+}
+
+/// An environment as it is; or a new one, also in the place of one that is gone or was awaited, and the event that makes
+/// it. One that an older Ward made for its values alone gets its end by an event of its own.
 pub(crate) fn known_or_created(
     state: &State,
     id: &EnvId,
@@ -284,7 +301,8 @@ pub(crate) fn known_or_created(
 ) -> (Environment, Vec<Event>) {
     let known = state.environment(id).cloned();
     let env = known.unwrap_or_else(|| Environment::new(id.clone()));
-    if state.environments.contains_key(id) && !env.is_deleted() {
+    let awaited = env.is_awaited();
+    if state.environments.contains_key(id) && !env.is_deleted() && !awaited {
         let ends = until.filter(|_| env.is_bare());
         let extended = ends.map(|until| Event::EnvironmentExtended {
             env: id.clone(),
@@ -298,7 +316,7 @@ pub(crate) fn known_or_created(
         origin: None,
         copies: None,
         restores: BTreeMap::new(),
-        until,
+        until: until.or(end_before(&env)),
         by: actor.who.clone(),
         why: why.to_owned(),
     }];

@@ -11,7 +11,7 @@ use ward_stack::{Look, Mistake, Stack};
 use ward_types::event::Event;
 use ward_types::id::{DeploymentId, EnvId, Name, ReleaseId};
 use ward_types::life::Origin;
-use ward_types::release::{Environment, Goal, Reason};
+use ward_types::release::{Environment, Goal, Phase, Reason};
 use ward_types::spec::{EnvSpec, Schema, Strategy};
 use ward_types::view::{DeployRequest, Held, LogView, Others, Progress, Unchanged, Until};
 
@@ -123,7 +123,10 @@ impl Control {
                 return self.serves_on(env, release, message, steps).await;
             }
             Settled::UnderWay(id) => {
-                say(steps, format!("{id} leads to this very release already")).await;
+                say(steps, self.already(env, id)).await;
+                if until == Until::Queued {
+                    return followed_by_hand(env, id, "is under way");
+                }
                 id
             }
             Settled::Queued(queued) => {
@@ -132,6 +135,24 @@ impl Control {
             }
         };
         self.followed(env, id, until, steps).await
+    }
+
+    /// That a deployment which is under way brings what is asked for again, and how far it is.
+    fn already(&self, env: &EnvId, id: DeploymentId) -> String {
+        let known = self.known(env);
+        let deployment = known.as_ref().and_then(|env| env.deployments.get(&id));
+        let Some(deployment) = deployment else {
+            return format!("{id} leads to this very release already");
+        };
+        let stands = match &deployment.phase {
+            Phase::Queued => "waits for its turn".to_owned(),
+            Phase::Preparing => "is being prepared".to_owned(),
+            Phase::Rolling { stage } => format!("is rolled out, at stage {}", stage + 1),
+            Phase::Reverting { .. } => "is taken back".to_owned(),
+            Phase::Finished { .. } => "has ended".to_owned(),
+        };
+        let (to, by) = (deployment.to, &deployment.by);
+        format!("{id} leads to this very release already: {to}, asked for by {by}, {stands}")
     }
 
     pub(crate) async fn followed(
@@ -148,12 +169,7 @@ impl Control {
                 self.tell_end(env, steps).await;
                 last
             }
-            Until::Queued => Progress::Done {
-                message: format!(
-                    "{id} is recorded; `ward deployment watch {id} --env {env}` shows how it goes"
-                ),
-                addresses: Vec::new(),
-            },
+            Until::Queued => followed_by_hand(env, id, "is recorded"),
         }
     }
 
@@ -301,6 +317,14 @@ impl Control {
                 hint: Some("`ward events` says who and what".to_owned()),
             },
         }
+    }
+}
+
+/// The last word about a deployment that nobody waits for here.
+fn followed_by_hand(env: &EnvId, id: DeploymentId, is: &str) -> Progress {
+    Progress::Done {
+        message: format!("{id} {is}; `ward deployment watch {id} --env {env}` shows how it goes"),
+        addresses: Vec::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use ward_store::{Holder, Lease, Log};
 use ward_types::event::{Event, State};
 use ward_types::id::{DeploymentId, EnvId, Name};
-use ward_types::release::{Deployment, Environment, Phase, Reason, Verdict};
+use ward_types::release::{Deployment, Environment, Pause, Phase, Reason, Verdict};
 use ward_types::time::Millis;
 use ward_types::view::{
     CancelRequest, DeploymentDetail, DeploymentQuery, LeaseView, Progress, Steer, SteerRequest,
@@ -41,8 +41,8 @@ impl Control {
             Phase::Queued | Phase::Finished { .. } => None,
             _ => Lease::holder(&self.0.home).map(lease_view),
         };
-        let paused = paused_by(&deployment);
-        let why = self.why_of(&env, deployment.id)?;
+        let pause = paused(&deployment).cloned();
+        let said = self.said_of(&env, deployment.id)?;
         let ended = match deployment.phase {
             Phase::Finished { at, .. } => Some(at),
             _ => None,
@@ -54,13 +54,15 @@ impl Control {
             deployment: deployment_view(&deployment, now()),
             by: deployment.by,
             requested: deployment.requested,
-            why,
+            why: said.asked,
             plan: deployment.plan,
             ended,
             started: deployment.started,
             phase_since: deployment.phase_since,
             cancelled: deployment.cancelled,
-            paused,
+            paused_at: pause.as_ref().map(|pause| pause.at),
+            paused_why: pause.as_ref().map_or_else(String::new, |_| said.paused),
+            paused: pause.map(|pause| pause.by),
             despite_schema: deployment.despite_schema,
             waiting,
         })
@@ -305,13 +307,12 @@ fn promoted(env: EnvId, deployment: DeploymentId, to: u32) -> Event {
 }
 
 /// Who keeps it where it is: one that goes back or has ended is kept by nobody.
-fn paused_by(deployment: &Deployment) -> Option<String> {
+fn paused(deployment: &Deployment) -> Option<&Pause> {
     let over = matches!(
         deployment.phase,
         Phase::Reverting { .. } | Phase::Finished { .. }
     );
-    let pause = deployment.paused.as_ref().filter(|_| !over);
-    pause.map(|pause| pause.by.clone())
+    deployment.paused.as_ref().filter(|_| !over)
 }
 
 /// A deployment that ends because it was cancelled has failed; cancelling it has not.
@@ -373,7 +374,8 @@ mod tests {
                 r#"{{"id":2,"reason":"deploy","from":1,"to":2,"requested":1,"started":1,"phase_since":1,
                 "by":"anna","paused":{{"by":"bob","at":1}},"phase":{phase}}}"#
             );
-            paused_by(&serde_json::from_str(&text).unwrap())
+            let deployment = serde_json::from_str(&text).unwrap();
+            paused(&deployment).map(|pause| pause.by.clone())
         };
         assert_eq!(in_phase(r#"{"state":"preparing"}"#).as_deref(), Some("bob"));
         let failure = r#"{"message":"It failed.","output":[],"hint":null}"#;

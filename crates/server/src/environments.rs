@@ -229,7 +229,7 @@ impl Control {
             lasting(ttl)?;
         }
         let known = self.known(env).filter(|known| !known.is_deleted());
-        // One that only has values was made by those who set them, for the deploy that is to come.
+        // One that only has values is awaited by those who set them, for the deploy that is to come.
         match known.filter(|known| !known.is_bare()) {
             Some(known) => Err(over(&known).unwrap_or_else(|| exists(&known))),
             None => Ok(()),
@@ -271,6 +271,7 @@ fn standing(env: &Environment) -> Standing {
     match (env.goal, env.current) {
         _ if env.is_deleted() => Standing::Deleted,
         _ if env.ending().is_some() => Standing::Ending,
+        _ if env.is_awaited() => Standing::Awaited,
         (Goal::Up, Some(_)) if env.asleep().is_some() => Standing::Asleep,
         (Goal::Up, Some(_)) => Standing::Up,
         (Goal::Up, None) if env.active().or(env.next_queued()).is_some() => Standing::Coming,

@@ -3,6 +3,8 @@
 //! The state knows what is, the log who wanted it so. What belongs to one request is in the log under one request, so that
 //! a release is known to be an earlier one with other values by what was recorded with it.
 
+mod meant;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ward_store::Log;
@@ -82,17 +84,24 @@ impl History {
     }
 }
 
+/// Why a deployment was asked for, and why it was paused the last time; each may be empty.
+#[derive(Default)]
+pub(crate) struct SaidOf {
+    pub(crate) asked: String,
+    pub(crate) paused: String,
+}
+
 impl Control {
-    /// The releases of an environment, newest first, and how each came there.
+    /// The releases of an environment, newest first and at most so many, and how each came there.
     ///
     /// # Errors
     /// When the log cannot be read.
-    pub fn releases(&self, env: &EnvId) -> Result<Vec<ReleaseView>, Refusal> {
+    pub fn releases(&self, env: &EnvId, limit: usize) -> Result<Vec<ReleaseView>, Refusal> {
         let Some(known) = self.known(env) else {
             return Ok(Vec::new());
         };
         let history = History::of(&self.all_records(env)?);
-        let releases = known.releases.values().rev();
+        let releases = known.releases.values().rev().take(limit);
         Ok(releases
             .map(|release| self.release_view(&known, release, &history))
             .collect())
@@ -208,14 +217,21 @@ impl Control {
         })
     }
 
-    /// Why a deployment was asked for.
-    pub(crate) fn why_of(&self, env: &EnvId, id: DeploymentId) -> Result<String, Refusal> {
-        let records = self.all_records(env)?;
-        let why = records.into_iter().find_map(|record| match record.event {
-            Event::DeploymentQueued { deployment, .. } if deployment.id == id => Some(record.why),
-            _ => None,
-        });
-        Ok(why.unwrap_or_default())
+    /// What was said of a deployment.
+    pub(crate) fn said_of(&self, env: &EnvId, id: DeploymentId) -> Result<SaidOf, Refusal> {
+        let mut said = SaidOf::default();
+        for record in self.all_records(env)? {
+            match record.event {
+                Event::DeploymentQueued { deployment, .. } if deployment.id == id => {
+                    said.asked = record.why;
+                }
+                Event::DeploymentPaused { deployment, .. } if deployment == id => {
+                    said.paused = record.why;
+                }
+                _ => {}
+            }
+        }
+        Ok(said)
     }
 }
 

@@ -4,9 +4,11 @@
 //! event: a server that takes over goes on where the last one was. Only a check that was under way is run again.
 
 mod beginning;
+mod freezing;
 mod telling;
 
 pub(crate) use self::beginning::no_pipeline;
+use self::beginning::{Begun, same};
 pub(crate) use self::telling::view;
 
 use std::path::Path;
@@ -20,13 +22,14 @@ use ward_types::id::{EnvId, Name, PipelineRunId};
 use ward_types::keeper::{InstanceState, Role};
 use ward_types::pipeline::{Check, Position, Run};
 use ward_types::release::{Environment, Promoted};
+use ward_types::source::BuildName;
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::{Held, Others, PipelineRequest, Progress, Unchanged, Until};
 
 use crate::actor::{Actor, Refusal, RefusalKind, causes};
 use crate::clock::now;
 use crate::control::{Control, Desk};
-use crate::deploy::{Steps, Stop};
+use crate::deploy::{Steps, Stop, say};
 use crate::policing;
 use crate::recording::{Offer, Terms};
 
@@ -35,31 +38,62 @@ impl Control {
     pub async fn run_pipeline(self, actor: Actor, request: PipelineRequest, steps: Steps) {
         let begun = match &request.build {
             None => self.begun(&actor, &request, &steps).await,
-            Some(build) => match self.kept_build(build) {
-                Ok(kept) => {
-                    let also = |_: &Run| None;
-                    self.begun_with(&actor, &request, &kept, also).await
-                }
-                Err(refusal) => Err(refusal.into()),
-            },
+            Some(build) => self.begun_with_kept(&actor, &request, build).await,
         };
         let last = match begun {
-            Ok(id) => {
-                tokio::spawn(self.clone().conduct(id));
-                match request.until {
-                    Until::Verdict => self.followed_run(id, &steps).await,
-                    Until::Queued => Progress::Done {
-                        message: format!(
-                            "{id} is recorded; `ward pipeline show {id}` says how it goes"
-                        ),
-                        addresses: Vec::new(),
-                    },
-                }
-            }
+            Ok(begun) => self.run_through(begun, request.until, &steps).await,
             Err(stop) => stop.word(),
         };
         self.warn(&steps).await;
         let _ = steps.send(last).await;
+    }
+
+    async fn begun_with_kept(
+        &self,
+        actor: &Actor,
+        request: &PipelineRequest,
+        build: &BuildName,
+    ) -> Result<Begun, Stop> {
+        let kept = self.kept_build(build)?;
+        if let Some(id) = same(&self.store().state(), &request.pipeline, &kept) {
+            return Ok(Begun::UnderWay(id));
+        }
+        let also = |_: &Run| None;
+        let id = self.begun_with(actor, request, &kept, also).await?;
+        Ok(Begun::New(id))
+    }
+
+    async fn run_through(&self, begun: Begun, until: Until, steps: &Steps) -> Progress {
+        let (id, is) = match begun {
+            Begun::New(id) => {
+                self.tell_freezes(id, steps).await;
+                tokio::spawn(self.clone().conduct(id));
+                (id, "is recorded")
+            }
+            Begun::UnderWay(id) => {
+                say(steps, self.brings_already(id)).await;
+                (id, "is under way")
+            }
+        };
+        match until {
+            Until::Verdict => self.followed_run(id, steps).await,
+            Until::Queued => Progress::Done {
+                message: format!("{id} {is}; `ward pipeline show {id}` says how it goes"),
+                addresses: Vec::new(),
+            },
+        }
+    }
+
+    /// That a run which is under way has the build that another one is asked for with.
+    fn brings_already(&self, id: PipelineRunId) -> String {
+        let state = self.store().state();
+        let Some(run) = state.pipelines.get(&id) else {
+            return format!("{id} has this very build");
+        };
+        let (version, by) = (&run.build.version, &run.author);
+        format!(
+            "{id}, begun by {by}, has this very build already ({version}); no other run is begun"
+        )
     }
 
     /// Goes on with what was under way when the server before ended.
@@ -94,7 +128,8 @@ impl Control {
                         done = self.does(run, next) => done,
                     };
                     match done {
-                        Ok(()) => continue,
+                        Ok(None) => continue,
+                        Ok(due) => due,
                         Err(refusal) => {
                             tracing::error!(run = %id, error = refusal.message, "a pipeline cannot go on");
                             Some(now() + Millis::secs(5))
@@ -125,12 +160,15 @@ impl Control {
         .collect()
     }
 
-    async fn does(&self, run: &Run, next: Next) -> Result<(), Refusal> {
+    /// Does what is next; when to look again, where it cannot be done yet.
+    async fn does(&self, run: &Run, next: Next) -> Result<Option<Timestamp>, Refusal> {
         match next {
             Next::Release { stage } => {
                 let _admitted = self.admit()?;
-                let released = self.next_stage(run, stage).await;
-                self.settle(run, released.err()).await
+                match self.next_stage(run, stage).await {
+                    Err(stop) if freezing::is_why(&stop) => Ok(Some(now() + freezing::LOOKS)),
+                    released => self.settle(run, released.err()).await.map(|()| None),
+                }
             }
             Next::Check { stage } => {
                 let check = run
@@ -143,12 +181,12 @@ impl Control {
                 };
                 // What the check has seen must be what serves still, and nobody may have said no meanwhile.
                 match self.next_of(run.id) {
-                    Next::Check { .. } => self.moved(run, position).await,
-                    _ => Ok(()),
+                    Next::Check { .. } => self.moved(run, position).await.map(|()| None),
+                    _ => Ok(None),
                 }
             }
-            Next::Move(position) => self.moved(run, position).await,
-            Next::Over | Next::Wait(_) => Ok(()),
+            Next::Move(position) => self.moved(run, position).await.map(|()| None),
+            Next::Over | Next::Wait(_) => Ok(None),
         }
     }
 

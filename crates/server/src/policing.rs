@@ -28,7 +28,7 @@ use ward_types::view::{
 
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::clock::now;
-use crate::configuration::known_or_created;
+use crate::configuration::known_or_awaited;
 use crate::control::Control;
 use crate::deploy::Stop;
 use crate::recording::{self, Offer};
@@ -92,8 +92,7 @@ impl Control {
         dir: Option<&Path>,
         forced: Forced,
     ) -> Result<Allowed, Stop> {
-        let known = self.known(&spec.id);
-        let env = known.unwrap_or_else(|| Environment::new(spec.id.clone()));
+        let env = self.known_or_new(&spec.id);
         let from = env.current_release();
         // Before anything is built it is held against the images that there are: what is found then stays true.
         let images = built.images.or(from.map(|from| &from.build.images));
@@ -107,11 +106,9 @@ impl Control {
             version: None,
             promoted: None,
         };
-        let to = recording::release(&self.store().state(), &env, actor, &offer);
-        let changes = changes(Between::Releases, from, Some(&to));
-        if changes.is_empty() && forced == Forced::No {
+        let Some((to, changes)) = self.becoming(actor, &env, &offer, forced) else {
             return Ok(Allowed::default());
-        }
+        };
         self.volumes_fit(spec)?;
         let mut warned = self.links_lead(from, spec)?;
         let mut found = self.violations(&to, &changes, built)?;
@@ -125,6 +122,40 @@ impl Control {
         }
         warned.extend(self.unsaid(from, spec, &found));
         Ok(Allowed { found, warned })
+    }
+
+    /// The release that an offer would become, and what would be different by it; `None`: nothing would be done.
+    fn becoming(
+        &self,
+        actor: &Actor,
+        env: &Environment,
+        offer: &Offer,
+        forced: Forced,
+    ) -> Option<(Release, Vec<Change>)> {
+        let to = recording::release(&self.store().state(), env, actor, offer);
+        let changes = changes(Between::Releases, env.current_release(), Some(&to));
+        let nothing = changes.is_empty() && forced == Forced::No;
+        (!nothing).then_some((to, changes))
+    }
+
+    /// What forbids an offer as things are now, with nobody who answers for it.
+    pub(crate) fn forbidden(
+        &self,
+        actor: &Actor,
+        offer: &Offer,
+    ) -> Result<Vec<Violation>, Refusal> {
+        let env = self.known_or_new(&offer.spec.id);
+        let forced = self.told_anew(&env.id, offer.provenance.as_deref());
+        let Some((to, changes)) = self.becoming(actor, &env, offer, forced) else {
+            return Ok(Vec::new());
+        };
+        let found = self.violations(&to, &changes, offer.built())?;
+        Ok(found.into_iter().filter(Violation::is_denied).collect())
+    }
+
+    fn known_or_new(&self, id: &EnvId) -> Environment {
+        let known = self.known(id);
+        known.unwrap_or_else(|| Environment::new(id.clone()))
     }
 
     /// Whether the rows of an environment may be brought to life here again: its data stays in its region, whatever a
@@ -329,7 +360,7 @@ impl Control {
         let rule = request.rule;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             // One that is protected before its first release is made by whoever answers for it.
-            let (env, mut events) = known_or_created(state, &id, None, (actor, &request.why));
+            let (env, mut events) = known_or_awaited(state, &id);
             let (by, why) = (actor.who.clone(), request.why.trim().to_owned());
             let event = match request.until {
                 Some(until) => Event::PolicyWaived {

@@ -172,7 +172,8 @@ fn is_change(event: &Event) -> bool {
         | Event::PipelineVoted { .. }
         | Event::CommandExecuted { .. } => true,
         // Environments that begin, what is answered for by itself, what is looked at, and what Ward and builds say.
-        Event::ExpiryNear { .. }
+        Event::EnvironmentAwaited { .. }
+        | Event::ExpiryNear { .. }
         | Event::EnvironmentWoken { .. }
         | Event::EnvironmentDeleted { .. }
         | Event::ReleaseRetired { .. }

@@ -336,6 +336,9 @@ fn course(env: &Environment, terms: Terms<'_>, wanted: &Wanted<'_>) -> Course {
             Goal::Down | Goal::Purged => Course::To(held, Reason::Up),
         };
     }
+    if let Some(last) = on_its_way(env, terms, wanted) {
+        return Course::UnderWay(last);
+    }
     let newest = || env.releases.values().next_back();
     let known = env.current_release().or_else(newest);
     let same = known.filter(|release| wanted.is(release));
@@ -353,6 +356,20 @@ fn course(env: &Environment, terms: Terms<'_>, wanted: &Wanted<'_>) -> Course {
         (Goal::Up, true, Some(_)) => Course::To(id, Reason::Rollback),
         (_, false, _) => Course::To(id, Reason::Deploy),
     }
+}
+
+/// The deployment that was asked for last, where it brings the very same and goes on with it. One that goes back to it is
+/// another wish: it holds against what is brought up later.
+fn on_its_way(env: &Environment, terms: Terms<'_>, wanted: &Wanted<'_>) -> Option<DeploymentId> {
+    let last = env
+        .deployments
+        .values()
+        .next_back()
+        .filter(|d| !is_over(d))?;
+    let brings = !matches!(last.phase, Phase::Reverting { .. }) && last.reason != Reason::Rollback;
+    let same = env.releases.get(&last.to).is_some_and(|to| wanted.is(to));
+    let asked = env.goal == Goal::Up && terms.unchanged == Unchanged::Keep;
+    (asked && brings && same && joins(terms, last, last.to)).then_some(last.id)
 }
 
 /// Whether a release of the same would tell the commit that holds all of it, which this one cannot.

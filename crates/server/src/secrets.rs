@@ -23,7 +23,7 @@ use ward_types::view::{
 use crate::actor::{Actor, Refusal, RefusalKind, causes};
 use crate::builds::{End, Over};
 use crate::clock::now;
-use crate::configuration::{Changed, base, known_or_created};
+use crate::configuration::{Changed, base, known_or_awaited};
 use crate::control::{Control, Desk};
 use crate::deploy::{Steps, Stop, ended_builds, say};
 use crate::settable::{allowed, kept, unused};
@@ -112,7 +112,7 @@ impl Control {
         sealed: &Sealed,
     ) -> Result<Changed, Refusal> {
         let decide = |state: &State| {
-            let (env, mut events) = known_or_created(state, id, None, (actor, why));
+            let (env, mut events) = known_or_awaited(state, id);
             // A purge may have begun while it was sealed.
             if sealed.events.iter().any(is_value) {
                 kept(&env)?;

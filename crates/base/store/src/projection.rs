@@ -70,6 +70,7 @@ pub(crate) fn touched(before: &State, event: &Event) -> Vec<Row> {
             gone.chain([Row::Environment(env.clone())]).collect()
         }
         Event::EnvironmentCreated { env, .. }
+        | Event::EnvironmentAwaited { env }
         | Event::EnvironmentExtended { env, .. }
         | Event::ExpiryNear { env }
         | Event::EnvironmentSlept { env, .. }

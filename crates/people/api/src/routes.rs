@@ -178,6 +178,8 @@ struct EventsQuery {
     by: Option<String>,
     release: Option<ReleaseId>,
     deployment: Option<DeploymentId>,
+    /// The stack whose environments are meant, where none is named.
+    stack: Option<Name>,
 }
 
 async fn status(
@@ -206,12 +208,19 @@ async fn reading<T: Send + 'static>(
     }
 }
 
+#[derive(Deserialize)]
+struct ReleasesQuery {
+    env: Option<EnvId>,
+    limit: Option<usize>,
+}
+
 async fn releases(
     State(control): State<Control>,
-    Query(query): Query<OfEnv>,
+    Query(query): Query<ReleasesQuery>,
 ) -> Answer<Vec<ReleaseView>> {
     let env = control.environment(query.env.as_ref())?;
-    reading(move || control.releases(&env)).await
+    let limit = query.limit.unwrap_or(usize::MAX);
+    reading(move || control.releases(&env, limit)).await
 }
 
 #[derive(Deserialize)]
@@ -675,6 +684,7 @@ async fn events(
         release: query.release,
         deployment: query.deployment,
     };
+    let sought = control.of_one(sought, query.stack.as_ref())?;
     if query.follow {
         let (sender, receiver) = mpsc::channel(64);
         tokio::spawn(async move { control.follow_events(after, &sought, sender).await });

@@ -142,7 +142,8 @@ pub(crate) fn of_folder(context: &Context, dir: &str, name: &Name) {
     }
 }
 
-fn stack_here() -> Option<Name> {
+/// The stack in this folder.
+pub(crate) fn stack_here() -> Option<Name> {
     stack_in(Path::new(""))
 }
 

@@ -15,7 +15,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use support::backups::{becomes, psql, restored, stack, stand, view};
-use support::{Ran, Ward, eventually, kill9, poll};
+use support::{Ran, Ward, eventually, kill9, piped, poll};
 
 const DAILY: &str = "backups = { every = \"1d\", keep = 2 }\n";
 
@@ -203,6 +203,47 @@ fn p8_a_backup_counts_when_it_was_restored_and_becomes_a_new_environment() {
 }
 
 /// An instance's id is unique in its environment alone: the second of two that are filled at once had waited in vain.
+#[test]
+fn a_restored_environment_gets_its_secrets_before_it_is_made() {
+    let ward = Ward::new();
+    let backups = "backups = { every = \"1d\" }";
+    stack(&ward, backups);
+    let text = fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    let secret = "links = [\"db\"]\nsecrets = { API_KEY = \"env\" }";
+    ward.write("ward.toml", &text.replace("links = [\"db\"]", secret));
+    ward.ok(&["up", "--platform"]);
+    let set = ["secret", "set", "API_KEY", "--env", "shop/dev"];
+    piped(&ward, &set, "of-dev-of-dev").success();
+    ward.up();
+    becomes(&ward, 1, "restored");
+    let restore = |more: &[&str]| {
+        let asked = ["db", "restore", "--backup", "b1", "--into", "again"];
+        ward.run(&[&asked[..], &["--env", "shop/dev"], more].concat())
+    };
+    restore(&[]).fails(1, &["a secret is not set in shop/again"]);
+    ward.write("again.env", "API_KEY='of-again-of-again'\n");
+    ward.write("broken.env", "API_KEY\n");
+    restore(&["--secrets", "broken.env"])
+        .fails(1, &["line 1 of broken.env", "nothing was changed"]);
+    restore(&["--secrets", "again.env"]).success();
+    let key = [
+        "exec",
+        "web",
+        "--env",
+        "again",
+        "--secrets",
+        "--",
+        "printenv",
+    ];
+    let has = ward.ok(&[&key[..], &["API_KEY"]].concat());
+    assert_eq!(has.trim(), "of-again-of-again");
+    restore(&["--secrets", "again.env"]).fails(1, &["shop/again exists already"]);
+    let events = ward.ok(&["events", "--env", "again"]);
+    let made = "environment created as a copy of dev with what b1 holds";
+    assert_eq!(events.matches("environment created").count(), 1, "{events}");
+    assert!(events.contains(made), "{events}");
+}
+
 #[test]
 fn two_restores_at_once_both_get_what_the_backup_holds() {
     let ward = Ward::new();

@@ -8,6 +8,7 @@
 
 mod support;
 
+use std::fs;
 use std::process::{Child, Stdio};
 
 use serde_json::Value;
@@ -382,6 +383,56 @@ fn a_first_deploy_that_is_asked_for_twice_is_one_deployment() {
     assert_eq!(releases(&ward).len(), 1);
     ward.run(&["deployment", "show", "d2"])
         .fails(1, &["has no deployment d2"]);
+}
+
+#[test]
+fn what_is_under_way_already_is_not_queued_again() {
+    let ward = up();
+    let canary =
+        r#"deploy = { strategy = "canary", steps = [{ weight = 10, hold = "until_told" }] }"#;
+    ward.stack(r#"ANSWER = "two""#, canary);
+    ward.ok(&["deploy", "--no-wait"]);
+    let rolls = || shown(&ward, "d2")["waiting"].to_string().contains("10 %");
+    eventually("r2 takes a share", rolls);
+    let again = ward.run(&["deploy", "--no-wait"]);
+    again.success();
+    let said = again.stderr();
+    for text in [
+        "d2 leads to this very release already: r2, asked for by uid:",
+        "is rolled out, at stage 1",
+        "d2 is under way; `ward deployment watch d2 --env shop/dev` shows how it goes",
+    ] {
+        assert!(said.contains(text), "{text}: {said}");
+    }
+    // Whoever waits is told how it goes on, to its end.
+    let joined = |arguments: &[&str]| {
+        let said = ward.home().join(arguments[0]);
+        let mut command = ward.command(arguments);
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&said).unwrap());
+        let child = child.spawn().unwrap();
+        let says = |what: &str| fs::read_to_string(&said).unwrap().contains(what);
+        eventually("it joins", || says("d2 leads to this very release already"));
+        (child, said)
+    };
+    let each = joined(&["deploy", "--envs", "dev"]);
+    let up = joined(&["up", ward.dir().to_str().unwrap()]);
+    // A different one is queued as ever.
+    ward.stack(r#"ANSWER = "three""#, canary);
+    ward.ok(&["deploy", "--no-wait"]);
+    assert_eq!(releases(&ward).len(), 3);
+    ward.ok(&["deployment", "cancel", "d3"]);
+    ward.ok(&["deployment", "promote", "d2"]);
+    for (mut child, said) in [each, up] {
+        let ended = child.wait().unwrap();
+        assert!(ended.success(), "{}", fs::read_to_string(said).unwrap());
+    }
+    serves(&ward, "two");
+    ward.stack(r#"ANSWER = "two""#, canary);
+    let nothing = ward.run(&["deploy"]);
+    assert!(nothing.stderr().contains("nothing changed"), "{nothing:?}");
+    assert_eq!(releases(&ward).len(), 3);
 }
 
 #[test]

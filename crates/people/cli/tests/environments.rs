@@ -462,6 +462,54 @@ fn a_copy_runs_no_job_by_itself_unless_the_job_says_so() {
     assert_eq!(ward.run(&["job", "run", "mail", "--env", "demo"]).code(), 0);
 }
 
+/// How often the log says that an environment was made.
+fn creations(ward: &Ward, env: &str) -> usize {
+    let events = ward.ok(&["events", "--env", env, "-n", "1000"]);
+    events.matches("environment created").count()
+}
+
+/// Values, and who answers for a rule, are kept for what is made later: by a deploy, with the name of who deployed it.
+#[test]
+fn an_environment_is_made_when_it_is_deployed_and_not_when_something_is_set_for_it() {
+    let ward = Ward::new();
+    ward.stack(&answer("one"), TWO);
+    ward.ok(&["up", "--platform"]);
+    let secret = ["secret", "set", "KEY", "--env", "prod"];
+    piped(&ward, &secret, "a-value-of-prod").success();
+    ward.ok(&["config", "set", "A=1", "--env", "prod"]);
+    assert_eq!(creations(&ward, "prod"), 0);
+    let events = ward.ok(&["events", "--env", "prod"]);
+    let awaited = "it is not made yet: what is set is kept for it";
+    assert_eq!(events.matches(awaited).count(), 1, "{events}");
+    let to_come = shown(&ward, "prod");
+    assert_eq!(to_come["state"], "awaited", "{to_come}");
+    assert!(to_come["created"].is_null(), "{to_come}");
+    let list = ward.ok(&["env", "list"]);
+    assert!(list.contains("to come"), "{list}");
+    // It may be given an end before, which holds.
+    ward.ok(&["env", "extend", "prod", "--ttl", "2d", "--yes"]);
+    kill9(ward.server_pid());
+    ward.ok(&["up", "--platform"]);
+    ward.ok(&["deploy", "--env", "prod", "--why", "CR-1"]);
+    assert_eq!(creations(&ward, "prod"), 1);
+    let made = shown(&ward, "prod");
+    assert_eq!(made["state"], "up", "{made}");
+    assert_eq!(made["created"]["why"], "CR-1", "{made}");
+    assert!(made["expires"]["at"].is_u64(), "{made}");
+    assert_eq!(
+        ward.ok(&["exec", "web", "--env", "prod", "--", "printenv", "A"])
+            .trim(),
+        "1"
+    );
+    // After its end the name is free, and the same holds again.
+    ward.ok(&["env", "delete", "prod", "--yes"]);
+    ward.ok(&["config", "set", "A=2", "--env", "prod"]);
+    assert_eq!(creations(&ward, "prod"), 1);
+    ward.ok(&["deploy", "--env", "prod"]);
+    assert_eq!(creations(&ward, "prod"), 2);
+    ward.ok(&["audit", "verify"]);
+}
+
 #[test]
 fn a_new_environment_has_its_secrets_before_its_first_release() {
     let ward = Ward::new();
@@ -479,6 +527,7 @@ fn a_new_environment_has_its_secrets_before_its_first_release() {
     assert_eq!(ward.status()["environments"], Value::Array(Vec::new()));
     create(&["prod", "--secrets", "prod.env"]).success();
     assert_eq!(body(&ward, "prod.localhost"), "one");
+    assert_eq!(creations(&ward, "prod"), 1);
     let instance = |env: &str| {
         let variables = [
             "exec",
@@ -498,6 +547,7 @@ fn a_new_environment_has_its_secrets_before_its_first_release() {
     let stdin = ["env", "create", "demo", "--from", "prod", "--secrets", "-"];
     piped(&ward, &stdin, "API_KEY=of-demo-of-demo\n").success();
     assert!(instance("demo").contains("API_KEY=of-demo-of-demo"));
+    assert_eq!(creations(&ward, "demo"), 1);
     // What is there keeps what it has.
     for env in ["demo", "prod"] {
         let from = if env == "demo" { "prod" } else { "demo" };

@@ -13,6 +13,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use support::load::{Connection, Load, get};
+use support::terminal::at_a_terminal;
 use support::{Ran, Ward, eventually, kill9};
 
 const HOST: &str = "shop.localhost";
@@ -39,35 +40,6 @@ fn paths(lines: &[Value]) -> Vec<&str> {
         .iter()
         .map(|line| line["path"].as_str().unwrap())
         .collect()
-}
-
-/// Runs a command at a terminal of so many columns; what was shown there.
-const TERMINAL: &str = r#"
-import fcntl, os, struct, subprocess, sys, termios
-ours, theirs = os.openpty()
-fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, int(sys.argv[1]), 0, 0))
-child = subprocess.Popen(sys.argv[2:], stdin=theirs, stdout=theirs, stderr=theirs)
-os.close(theirs)
-seen = b""
-while True:
-    try:
-        more = os.read(ours, 4096)
-    except OSError:
-        break
-    if not more:
-        break
-    seen += more
-status = child.wait()
-os.write(1, seen)
-sys.exit(status)
-"#;
-
-fn at_a_terminal(ward: &Ward, columns: u16, arguments: &[&str]) -> String {
-    let mut command = ward.command_of("python3", &["terminal.py", &columns.to_string()]);
-    command.env("NO_COLOR", "1");
-    command.arg(env!("CARGO_BIN_EXE_ward")).args(arguments);
-    let ran = Ran::of(arguments, command.output().unwrap());
-    ran.success().replace('\r', "")
 }
 
 fn ask(ward: &Ward, host: &str, path: &str) -> u16 {
@@ -115,8 +87,10 @@ fn people_see_each_request_in_one_line_and_what_led_nowhere() {
     let text = ward.ok(&["logs", "--access"]);
     assert!(!text.contains("Mustermann"), "{text}");
     // In a terminal of 80 columns nothing is broken within an address, a time or a number.
-    ward.write("terminal.py", TERMINAL);
-    let shown = at_a_terminal(&ward, 80, &["logs", "--access"]);
+    let arguments = ["logs", "--access"];
+    let mut shown = at_a_terminal(&ward, 80, &arguments);
+    let shown = shown.env("NO_COLOR", "1").output().unwrap();
+    let shown = Ran::of(&arguments, shown).success().replace('\r', "");
     let lines: Vec<&str> = shown.lines().collect();
     assert!(
         lines.iter().all(|line| line.chars().count() <= 80),

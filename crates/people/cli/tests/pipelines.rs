@@ -15,44 +15,12 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use support::pipelines::{CHECKED, comes_to, declare, ruled, run, shown};
 use support::{Ward, answers, eventually, go_on, is_root, kill9, level, pause};
 use tempfile::TempDir;
 
 /// Who starts the runs of the tests that need two people.
 const AUTHOR: u32 = 1234;
-
-const ENVIRONMENTS: &str = r#"
-[environment.dev]
-service.web.route.host = "dev.localhost"
-[environment.qa]
-service.web.route.host = "qa.localhost"
-[environment.prod]
-service.web.route.host = "prod.localhost"
-
-[pipeline.delivery]
-stages = ["dev", "qa", "prod"]
-"#;
-
-/// Asks the stage itself, by the address that it is told.
-const CHECK: &str = r#"
-import os, sys, urllib.request
-host = os.environ["WARD_ADDRESSES"].split()[0].split("//")[1].split(":")[0]
-request = urllib.request.Request("http://" + os.environ["WARD_HTTP"], headers={"host": host})
-answer = urllib.request.urlopen(request).read().decode()
-print("checked", os.environ["WARD_ENV"], os.environ["WARD_RELEASE"], answer)
-sys.exit(answer != "good")
-"#;
-
-fn declare(ward: &Ward, answer: &str, gates: &str) {
-    ward.write("check.py", CHECK);
-    let more = format!("{ENVIRONMENTS}{gates}");
-    ward.stack(&format!(r#"ANSWER = "{answer}""#), &more);
-}
-
-const CHECKED: &str = r#"
-[pipeline.delivery.gate.dev]
-command = ["python3", "check.py"]
-"#;
 
 fn approved(people: &str, by: &str) -> String {
     format!(
@@ -63,23 +31,6 @@ approve = {{ role = "qa-lead", by = "{by}" }}
 people = [{people}]
 "#
     )
-}
-
-fn run(ward: &Ward) -> support::Ran {
-    let dir = ward.dir().to_str().unwrap().to_owned();
-    ward.run(&["pipeline", "run", "delivery", &dir])
-}
-
-fn shown(ward: &Ward, id: &str) -> Value {
-    let runs = ward.ok(&["pipeline", "show", id, "--output", "json"]);
-    let runs: Vec<Value> = serde_json::from_str(&runs).unwrap();
-    runs.into_iter().next().unwrap()
-}
-
-fn comes_to(ward: &Ward, id: &str, at: &str) {
-    eventually(&format!("{id} is {at}"), || {
-        shown(ward, id)["position"]["at"] == at
-    });
 }
 
 #[test]
@@ -275,7 +226,25 @@ soak = \"2s\"
         1,
         &["1.0.1 is on its way to shop/prod in the pipeline delivery (p1)"],
     );
-    run(&ward).fails(1, &["p1 of the pipeline delivery", "is under way"]);
+    // The very same again is that run, also where a build is named; another build has to wait.
+    let again = run(&ward);
+    again.success();
+    let same = "has this very build already (1.0.1); no other run is begun";
+    let says = [same, "waits for the word of a qa-lead"];
+    let said = again.stderr();
+    assert!(says.iter().all(|text| said.contains(text)), "{again:?}");
+    let changed = approved.replace("[role", "# another\n[role");
+    declare(&ward, "good", &format!("{changed}{soaks}"));
+    run(&ward).fails(
+        1,
+        &[
+            "p1 of the pipeline delivery",
+            "is under way",
+            "`ward pipeline show p1` says how it goes",
+        ],
+    );
+    ward.run(&["pipeline", "show", "p2"])
+        .fails(1, &["no run p2"]);
     assert_eq!(answers(&ward, "prod"), None);
 
     kill9(ward.server_pid());
@@ -547,14 +516,6 @@ fn only_a_second_person_with_the_role_lets_it_pass_and_each_word_is_recorded() {
     assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
 }
 
-/// The pipeline's environments, where what prod gets has to pass a rule.
-fn ruled(ward: &Ward, answer: &str, rule: &str, gates: &str) {
-    declare(ward, answer, gates);
-    let text = fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
-    let prod = "[environment.prod]\n";
-    ward.write("ward.toml", &text.replace(prod, &format!("{prod}{rule}\n")));
-}
-
 #[test]
 fn a_stage_in_which_nothing_served_yet_asks_for_a_reason_as_its_stack_file_does() {
     if !is_root() {
@@ -592,7 +553,7 @@ fn where_the_policy_asks_for_a_pipeline_nothing_goes_around_its_gates() {
             around,
             "(pipeline: ",
             "ward.toml:",
-            "expected `ward pipeline run delivery`",
+            "instead: `ward pipeline run delivery`",
         ],
     );
     let plan = ward.run(&["plan", "--env", "prod", "--out", "plan.json"]);

@@ -12,22 +12,13 @@ use std::fs;
 
 use serde_json::Value;
 use support::schema::Schema;
-use support::{Ward, level};
+use support::{Ward, head, level, python};
 
 /// Two instances of a service with a route, to which these belong.
 fn write(ward: &Ward, route: &str, service: &str, more: &str) {
+    let head = head("0s", &python(&["app.py"]));
     let text = format!(
-        r#"
-[stack]
-name = "shop"
-version = "1.0"
-keep_warm = "0s"
-
-[service.web]
-build = {{ files = ["app.py"], run = ["python3", "-u", "app.py"], base = "host" }}
-port = 8000
-health = {{ path = "/healthz", interval = "50ms", healthy = 2 }}
-instances = 2
+        r#"{head}instances = 2
 route = {{ host = "shop.localhost"{route} }}
 {service}
 {more}
@@ -79,7 +70,7 @@ fn a_protected_environment_refuses_what_is_unsound_with_rule_place_and_way_out()
             "the image of web would lie on the machine's own files (host_base",
             "web has a public route and no limit on requests (rate_limit",
             "the image of foreign, registry.example.org/some:1, would come from elsewhere",
-            "expected `service.web.instances = 2`",
+            "instead: `service.web.instances = 2`",
             "ward.toml:",
             "the policy forbids it; nothing was changed",
             "`ward policy waive host_base --until DATE --why TEXT --env shop/prod`",
@@ -450,7 +441,7 @@ fn a_protected_database_has_backups_unless_somebody_answers_for_it() {
         1,
         &[
             "the database db would have no backups (backups: the policy of prod forbids it",
-            "expected `database.db.backups = { every = \"1d\", keep = 7 }`",
+            "instead: `database.db.backups = { every = \"1d\", keep = 7 }`",
             "ward.toml:5:",
         ],
     );

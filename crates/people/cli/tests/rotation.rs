@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use support::load::Load;
 use support::secrets::{HOST, asked};
-use support::{Ran, Ward, eventually, kill9, piped, poll};
+use support::{ANSWERING, Ran, Ward, eventually, head, kill9, piped, poll, python};
 
 /// Each request is a session of its own in the database, so that each needs a password that is valid.
 const COUNTS: &str = include_str!("support/counts.py");
@@ -26,19 +26,9 @@ const ROUND: u64 = 700;
 /// Two instances of a service, and its database.
 fn stack(ward: &Ward) {
     ward.write("counts.py", COUNTS);
-    ward.write(
-        "ward.toml",
-        r#"
-[stack]
-name = "shop"
-version = "1.0"
-keep_warm = "1s"
-
-[service.web]
-build = { files = ["counts.py"], run = ["python3", "-u", "counts.py"], base = "host" }
-port = 8000
-health = { path = "/healthz", interval = "50ms", healthy = 2 }
-instances = 2
+    ward.write("answering.py", ANSWERING);
+    let head = head("1s", &python(&["counts.py", "answering.py"]));
+    let more = r#"instances = 2
 route = { host = "shop.localhost" }
 links = ["db"]
 
@@ -47,8 +37,8 @@ engine = "postgres"
 
 [environment.dev]
 copy_data = "allowed"
-"#,
-    );
+"#;
+    ward.write("ward.toml", &format!("{head}{more}"));
 }
 
 fn shell(ward: &Ward, arguments: &[&str]) -> Child {

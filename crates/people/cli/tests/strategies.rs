@@ -57,7 +57,12 @@ fn a_canary_takes_exactly_its_share_until_it_is_told() {
     assert_eq!(of_a_hundred(&ward), 10);
     assert_eq!(of_a_hundred(&ward), 10);
     let paused = ward.ok(&["deployment", "pause", "--why", "a look at it"]);
-    assert!(paused.contains("paused by"), "{paused}");
+    assert!(
+        paused.contains("paused by uid:") && paused.contains(" “a look at it”"),
+        "{paused}"
+    );
+    assert_eq!(shown(&ward)["paused_why"], "a look at it");
+    assert!(shown(&ward)["paused_at"].is_u64());
     waits_for(&ward, "ward deployment resume");
     ward.run(&["deployment", "promote"])
         .fails(1, &["is paused"]);
@@ -65,6 +70,7 @@ fn a_canary_takes_exactly_its_share_until_it_is_told() {
     ward.ok(&["deployment", "resume"]);
     ward.run(&["deployment", "resume"])
         .fails(1, &["is not paused"]);
+    assert!(shown(&ward)["paused_why"].is_null());
     assert_eq!(of_a_hundred(&ward), 10);
     ward.ok(&["deployment", "promote", "--stage"]);
     waits_for(&ward, "r2 takes 50 % of the requests of web");

@@ -15,6 +15,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use support::load::Load;
 use support::secrets::{HOST, asked, set, stack};
+use support::terminal::at_a_terminal;
 use support::{Ran, Ward, eventually, kill9, piped};
 
 /// Two instances of a service that has secrets.
@@ -25,43 +26,17 @@ fn ward(secrets: &str) -> Ward {
     ward
 }
 
-/// Runs a program at a terminal of its own to its end; what was shown there.
-const TERMINAL: &str = r#"
-import fcntl, os, subprocess, sys, termios
-ours, theirs = os.openpty()
-def own():
-    os.setsid()
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-child = subprocess.Popen(sys.argv[1:], stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=own)
-os.close(theirs)
-seen = b""
-while True:
-    try:
-        more = os.read(ours, 4096)
-    except OSError:
-        break
-    if not more:
-        break
-    seen += more
-status = child.wait()
-os.write(1, seen)
-sys.exit(status)
-"#;
-
 #[test]
 fn p6_what_an_editor_writes_is_what_the_instance_has() {
     let ward = ward(r#"API_KEY = "env""#);
-    ward.write("terminal.py", TERMINAL);
     let place = ward.dir().join("place");
     let edited = |script: &str| {
         ward.write(
             "editor.sh",
             &format!("echo \"$1\" > {}\n{script}", place.display()),
         );
-        let ward_itself = ward.command(&[]).get_program().to_owned();
-        let mut command = ward.command_of("python3", &["terminal.py"]);
-        command.arg(ward_itself);
-        command.args(["secret", "set", "API_KEY", "--env", "shop/dev"]);
+        let set = ["secret", "set", "API_KEY", "--env", "shop/dev"];
+        let mut command = at_a_terminal(&ward, 80, &set);
         command.env("EDITOR", format!("sh {}/editor.sh", ward.dir().display()));
         let ran = Ran::of(&["secret", "set"], command.output().unwrap());
         let path = fs::read_to_string(&place).unwrap();

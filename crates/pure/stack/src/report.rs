@@ -10,7 +10,7 @@ use ward_types::text::steers;
 use ward_types::view::{LabelView, MistakeView};
 
 use crate::lines::Lines;
-use crate::mistake::{Mistake, Span};
+use crate::mistake::{Code, Mistake, Span};
 
 /// How a report looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,11 +227,16 @@ impl Diagnostic for Report<'_> {
     }
 
     fn help<'b>(&'b self) -> Option<Box<dyn fmt::Display + 'b>> {
+        // What breaks a rule is no wrong word: what would be right may be a command, or a day.
+        let word = match self.mistake.code {
+            Code::AgainstPolicy | Code::PolicyWarning => "instead:",
+            _ => "expected",
+        };
         let expected = self
             .mistake
             .expected
             .iter()
-            .map(|text| format!("expected {text}"));
+            .map(|text| format!("{word} {text}"));
         let meant = self
             .mistake
             .did_you_mean
@@ -298,7 +303,6 @@ fn view(name: &str, text: &str, lines: &Lines<'_>, mistake: &Mistake) -> Mistake
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mistake::Code;
 
     fn shown(text: &str, what: &str) -> Vec<String> {
         let start = text.find(what).unwrap();

@@ -157,6 +157,8 @@ pub enum Standing {
     Up,
     /// It should run, and sleeps until somebody asks it for something.
     Asleep,
+    /// It is not made yet: only values are kept for it, or who answers for a rule.
+    Awaited,
     /// It should run, and comes up: no release serves yet.
     Coming,
     /// It should run, and no release serves: its deployments have failed.

@@ -74,6 +74,11 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         why: String,
     },
+    /// Values, or who answers for a rule, are kept for an environment that is not made yet.
+    EnvironmentAwaited {
+        /// Which.
+        env: EnvId,
+    },
     /// Somebody gave an environment another end, or none.
     EnvironmentExtended {
         /// Which.
@@ -600,6 +605,7 @@ impl Event {
     pub fn env(&self) -> Option<&EnvId> {
         match self {
             Event::EnvironmentCreated { env, .. }
+            | Event::EnvironmentAwaited { env }
             | Event::EnvironmentExtended { env, .. }
             | Event::ExpiryNear { env }
             | Event::EnvironmentSlept { env, .. }
@@ -678,6 +684,7 @@ impl Event {
     pub fn kind(&self) -> &'static str {
         match self {
             Event::EnvironmentCreated { .. } => "environment_created",
+            Event::EnvironmentAwaited { .. } => "environment_awaited",
             Event::EnvironmentExtended { .. } => "environment_extended",
             Event::ExpiryNear { .. } => "expiry_near",
             Event::EnvironmentSlept { .. } => "environment_slept",

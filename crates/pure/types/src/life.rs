@@ -171,6 +171,12 @@ impl Environment {
         self.releases.is_empty() && self.life.ending.is_none() && self.life.origin.is_none()
     }
 
+    /// Whether it is not made yet, and only values are kept for it, or who answers for a rule.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.is_bare() && self.life.created.is_none()
+    }
+
     /// Why it is on its way to its end, while it is.
     #[must_use]
     pub fn ending(&self) -> Option<&Ending> {
@@ -423,6 +429,30 @@ mod tests {
         let again = &state.environments[&id()];
         assert_eq!((again.goal, again.data_gone), (Goal::Up, false));
         assert!(again.life.ending.is_none() && !again.is_deleted());
+    }
+
+    #[test]
+    fn what_is_awaited_is_made_once_and_keeps_its_values() {
+        let mut state = State::default();
+        let mut apply = |at: u64, event: &Event| state.apply(Timestamp(at), event).map(drop);
+        let awaited = Event::EnvironmentAwaited { env: id() };
+        let set = Event::SecretChanged {
+            env: id(),
+            name: SecretName::parse("API_KEY").unwrap(),
+            version: 1,
+            digest: String::new(),
+            origin: secrets::Origin::Set,
+        };
+        apply(1, &awaited).unwrap();
+        apply(1, &set).unwrap();
+        assert!(apply(2, &awaited).is_err(), "it is awaited already");
+        let created = Event::created(id());
+        apply(3, &created).unwrap();
+        assert!(apply(4, &created).is_err(), "it is made");
+        assert!(apply(4, &awaited).is_err(), "it is made");
+        let env = &state.environments[&id()];
+        assert_eq!(env.life.created.as_ref().unwrap().at, Timestamp(3));
+        assert!(!env.is_awaited() && env.secrets.len() == 1);
     }
 
     #[test]

@@ -26,6 +26,7 @@ use super::size;
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::backups::original;
 use crate::clock::now;
+use crate::configuration::end_before;
 use crate::control::Control;
 use crate::deploy::{Steps, Stop, say};
 use crate::recording::{Queued, Wish};
@@ -184,7 +185,8 @@ impl Control {
         let spec = copied(&serves.declared(), env, &origin);
         let spec = spec.map_err(|error| unnamed(&error))?;
         self.possible(&spec, Some(&origin))?;
-        let until = request.ttl.map(|ttl| now() + ttl);
+        let before = known.and_then(|known| end_before(known));
+        let until = request.ttl.map(|ttl| now() + ttl).or(before);
         events.push(Event::EnvironmentCreated {
             env: env.clone(),
             origin: Some(Box::new(origin)),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ward_plan::policy::Built;
 use ward_store::Log;
 use ward_types::event::{Event, State};
 use ward_types::id::{Digest, EnvId, Name, PipelineRunId};
@@ -25,6 +26,14 @@ use crate::policing::{Forced, made_of, unmade};
 use crate::recording::{next_build, provenance_of};
 use crate::source;
 
+/// What became of the wish for a run.
+pub(super) enum Begun {
+    /// It is recorded.
+    New(PipelineRunId),
+    /// One that is under way has the very same build.
+    UnderWay(PipelineRunId),
+}
+
 /// What a run is begun with.
 struct Beginning {
     stack: Name,
@@ -39,7 +48,7 @@ impl Control {
         actor: &Actor,
         request: &PipelineRequest,
         steps: &Steps,
-    ) -> Result<PipelineRunId, Stop> {
+    ) -> Result<Begun, Stop> {
         let admitted = self.admit()?;
         let dir = Path::new(&request.dir);
         let provenance = provenance_of(dir).await;
@@ -55,7 +64,8 @@ impl Control {
             Some(dir),
             Forced::No,
         )?;
-        alone(&self.store().state(), &beginning.stack, &request.pipeline)?;
+        let begins = (&beginning.stack, &request.pipeline);
+        alone(&self.store().state(), begins, unmade(&beginning.text))?;
         let building = self.0.builds.begin(&first.id, actor, admitted);
         let once = Once::default();
         let made = tokio::select! {
@@ -74,7 +84,10 @@ impl Control {
         let wanted = building.wanted();
         wanted.map_err(|end| self.cut_off(&building, &first.id, &end))?;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
-            alone(state, &beginning.stack, &request.pipeline)?;
+            let built = made_of(&made.images, &beginning.text);
+            if let Some(other) = alone(state, begins, built)? {
+                return Ok((Err(other), Vec::new()));
+            }
             let build = Build {
                 version: version(state, &beginning, &made.images),
                 images: made.images.clone(),
@@ -86,9 +99,12 @@ impl Control {
                 env: first.id.clone(),
                 run: Box::new(run.clone()),
             };
-            Ok((run, vec![event]))
+            Ok((Ok(run), vec![event]))
         });
-        let run = deciding.await?;
+        let run = match deciding.await? {
+            Ok(run) => run,
+            Err(other) => return Ok(Begun::UnderWay(other)),
+        };
         // The images are in no release yet: the first stage gets them before anything may be collected.
         let released = match self.stage_offer(&run, 0) {
             Ok(offer) => self.stage_released(&desk, &run, &offer).await,
@@ -96,7 +112,7 @@ impl Control {
         };
         drop((building, made, desk));
         self.settle_first(&run, released.err()).await;
-        Ok(run.id)
+        Ok(Begun::New(run.id))
     }
 
     /// Where that cannot be written down either, it is tried again by whoever carries the run on.
@@ -129,7 +145,9 @@ impl Control {
         self.images_ready(&first.id, &build.images).await?;
         let desk = self.desk().await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
-            alone(state, &beginning.stack, &request.pipeline)?;
+            if let Some(other) = under_way(state, (&beginning.stack, &request.pipeline)) {
+                return Err(in_the_way(other));
+            }
             let run = beginning.run(state, actor, request, build.clone());
             let event = Event::PipelineBegan {
                 env: first.id.clone(),
@@ -230,20 +248,41 @@ fn version(state: &State, beginning: &Beginning, images: &BTreeMap<Name, Digest>
     }
 }
 
-/// Two runs of one pipeline would move the same environments against each other.
-fn alone(state: &State, stack: &Name, pipeline: &Name) -> Result<(), Refusal> {
-    let mut others = state.pipelines.values().filter(|run| !run.is_over());
-    let Some(other) = others.find(|run| run.stack == *stack && run.pipeline == *pipeline) else {
-        return Ok(());
-    };
-    let (id, by) = (other.id, &other.author);
+/// The run of a pipeline that has not ended.
+fn under_way<'a>(state: &'a State, (stack, pipeline): (&Name, &Name)) -> Option<&'a Run> {
+    let mut all = state.pipelines.values().filter(|run| !run.is_over());
+    all.find(|run| run.stack == *stack && run.pipeline == *pipeline)
+}
+
+/// The run that is under way with a build that is kept.
+pub(super) fn same(state: &State, pipeline: &Name, kept: &KeptBuild) -> Option<PipelineRunId> {
+    let run = under_way(state, (&kept.stack, pipeline))?;
+    Built::from(&kept.build).is(&run.build).then_some(run.id)
+}
+
+/// Two runs of one pipeline would move the same environments against each other. One that has the same build as what is
+/// to begin is no hindrance, but the very thing that is asked for.
+fn alone(
+    state: &State,
+    begins: (&Name, &Name),
+    built: Built<'_>,
+) -> Result<Option<PipelineRunId>, Refusal> {
+    match under_way(state, begins) {
+        None => Ok(None),
+        Some(other) if built.is(&other.build) => Ok(Some(other.id)),
+        Some(other) => Err(in_the_way(other)),
+    }
+}
+
+fn in_the_way(other: &Run) -> Refusal {
+    let (id, by, pipeline) = (other.id, &other.author, &other.pipeline);
     let message = format!(
         "{id} of the pipeline {pipeline}, begun by {by}, is under way: {}",
         other.stands()
     );
-    Err(Refusal::new(RefusalKind::Conflict, message).hint(format!(
-        "wait for it, or end it: `ward pipeline reject {id}`"
-    )))
+    Refusal::new(RefusalKind::Conflict, message).hint(format!(
+        "wait for it (`ward pipeline show {id}` says how it goes), or end it: `ward pipeline reject {id}`"
+    ))
 }
 
 /// The stages get the same images, so none of them may ask for others.

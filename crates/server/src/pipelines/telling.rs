@@ -20,9 +20,12 @@ impl Control {
     pub fn pipelines(&self, id: Option<PipelineRunId>) -> Result<Vec<PipelineRunView>, Refusal> {
         let state = self.store().state();
         match id {
-            None => Ok(state.pipelines.values().rev().map(view).collect()),
+            None => {
+                let all = state.pipelines.values().rev();
+                Ok(all.map(|run| self.view_of(run)).collect())
+            }
             Some(id) => match state.pipelines.get(&id) {
-                Some(run) => Ok(vec![view(run)]),
+                Some(run) => Ok(vec![self.view_of(run)]),
                 None => Err(no_run(id)),
             },
         }
@@ -79,11 +82,11 @@ impl Control {
         let run = state.pipelines.get(&id).ok_or_else(|| no_run(id))?;
         Ok(PipelineRunView {
             already,
-            ..view(run)
+            ..self.view_of(run)
         })
     }
 
-    /// Tells how a run goes, to its end or to where it waits for somebody's word.
+    /// Tells how a run goes, to its end or to where it waits for somebody's word or for the end of a freeze.
     pub(crate) async fn followed_run(&self, id: PipelineRunId, steps: &Steps) -> Progress {
         let mut changed = self.store().changed();
         let mut said = String::new();
@@ -93,6 +96,12 @@ impl Control {
             let Some(run) = state.pipelines.get(&id) else {
                 return Stop::Refused(no_run(id)).word();
             };
+            if let Some((sentence, hint)) = self.waits_for_freeze(run) {
+                return Progress::Done {
+                    message: format!("{id}: {sentence}; {hint}"),
+                    addresses: Vec::new(),
+                };
+            }
             let stands = run.stands();
             match &run.position {
                 Position::Ended { outcome } => return over(run, outcome),
@@ -185,6 +194,7 @@ pub(crate) fn view(run: &Run) -> PipelineRunView {
         reached: run.reached.clone(),
         position: run.position.clone(),
         stands: run.stands(),
+        way_on: None,
         votes: run.votes.clone(),
         already: None,
     }

@@ -72,10 +72,11 @@ pub(crate) struct Events {
     /// Only what this person did, such as uid:1000 or anna
     #[arg(long, value_name = "PERSON")]
     pub(crate) by: Option<String>,
-    /// Only what is about this release, such as r4, and the deployments to it
+    /// Only what is about this release, such as r4, and the deployments to it; without --env of the only environment that
+    /// has had it
     #[arg(long, value_name = "RELEASE")]
     pub(crate) release: Option<ReleaseId>,
-    /// Only what is about this deployment, such as d4
+    /// Only what is about this deployment, such as d4; without --env of the only environment that has had it
     #[arg(long, value_name = "DEPLOYMENT")]
     pub(crate) deployment: Option<DeploymentId>,
 }
@@ -85,6 +86,9 @@ pub(crate) struct Events {
 pub(crate) struct Releases {
     #[command(flatten)]
     pub(crate) env: OfEnv,
+    /// How many, the newest [default: all that are retained]
+    #[arg(short = 'n', long, value_name = "RELEASES")]
+    pub(crate) limit: Option<usize>,
     #[command(subcommand)]
     pub(crate) one: Option<OneRelease>,
 }

@@ -1,5 +1,7 @@
 //! Commands that run programs.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use ward_types::id::{BackupId, Name, RunId};
 use ward_types::time::Millis;
@@ -154,6 +156,9 @@ pub(crate) struct Restore {
     /// How long it lasts, such as 7d; then it is deleted, and its data with it [default: until somebody deletes it]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) ttl: Option<Millis>,
+    /// A .env file with its secrets, which are set before it is made; `-` reads standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secrets: Option<PathBuf>,
     /// Return as soon as it is recorded; `ward deployment watch` follows it
     #[arg(long)]
     pub(crate) no_wait: bool,

@@ -26,11 +26,16 @@ pub(super) async fn access(context: &Context, asked: &Logs) -> Result<Status, Tr
         );
     }
     let mut lines = context.client.get_lines(&path).await?;
+    let mut any = false;
     while let Some(line) = lines.next::<AccessLine>().await? {
+        any = true;
         match context.printer.is_json() {
             true => context.printer.json(&line),
             false => context.printer.parts(&parts(&line)),
         }
+    }
+    if !any {
+        context.printer.say("no requests match");
     }
     Ok(Status::Success)
 }

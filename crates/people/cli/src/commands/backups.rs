@@ -7,7 +7,7 @@ use ward_types::id::{EnvId, Name};
 use ward_types::unit::format_duration;
 use ward_types::view::{BackupRequest, BackupView, BackupsView, Until};
 
-use super::environments::size;
+use super::environments::{size, with_secrets};
 use super::status::{columns, moment};
 use super::{Context, Trouble, deploy};
 use crate::args;
@@ -30,9 +30,12 @@ pub(crate) async fn backup(
 
 pub(crate) async fn restore(context: &Context, asked: args::Restore) -> Result<Status, Trouble> {
     let from = crate::env::with_backups(context, asked.env.env.as_deref()).await?;
-    context
-        .printer
-        .about(&EnvId::new(&from.stack(), &asked.into));
+    let env = EnvId::new(&from.stack(), &asked.into);
+    context.printer.about(&env);
+    let (file, why) = (asked.secrets.as_deref(), &asked.why.text);
+    if let Some(ended) = with_secrets(context, &env, None, (file, why)).await? {
+        return Ok(ended);
+    }
     let request = CreateRequest {
         name: asked.into,
         from,

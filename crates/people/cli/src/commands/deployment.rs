@@ -121,7 +121,9 @@ fn tell(context: &Context, detail: &DeploymentDetail) {
         data(&format!("  cancelled by {by}"));
     }
     if let Some(by) = &detail.paused {
-        data(&format!("  paused by {by}"));
+        let at = detail.paused_at.map(|at| format!(" at {}", moment(at)));
+        let (at, why) = (at.unwrap_or_default(), quoted(&detail.paused_why));
+        data(&format!("  paused by {by}{at}{why}"));
     }
     if let Some(why) = &detail.despite_schema {
         data(&format!("  despite the schema: {why}"));

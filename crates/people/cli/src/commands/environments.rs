@@ -59,7 +59,8 @@ async fn create(
     let from = parent(context, from).await?;
     let env = EnvId::new(&from.stack(), &name);
     context.printer.about(&env);
-    if let Some(ended) = with_secrets(context, &env, None, &made).await? {
+    let (file, why) = (made.secrets.as_deref(), &made.why.text);
+    if let Some(ended) = with_secrets(context, &env, None, (file, why)).await? {
         return Ok(ended);
     }
     let request = CreateRequest {
@@ -103,7 +104,8 @@ async fn declared(
             Trouble::usage(message).with("`ward check` says more; nothing was changed".to_owned())
         })?;
         let env = EnvId::new(&stack, &name);
-        if let Some(ended) = with_secrets(context, &env, Some(&dir), &made).await? {
+        let (file, why) = (made.secrets.as_deref(), &made.why.text);
+        if let Some(ended) = with_secrets(context, &env, Some(&dir), (file, why)).await? {
             return Ok(ended);
         }
     }
@@ -125,13 +127,13 @@ async fn declared(
 }
 
 /// Sets what a new environment is to have before it is made; how that ended, where it did not succeed.
-async fn with_secrets(
+pub(super) async fn with_secrets(
     context: &Context,
     env: &EnvId,
     dir: Option<&str>,
-    made: &args::Made,
+    (file, why): (Option<&Path>, &str),
 ) -> Result<Option<Status>, Trouble> {
-    let Some(file) = &made.secrets else {
+    let Some(file) = file else {
         return Ok(None);
     };
     let request = SecretRequest {
@@ -141,7 +143,7 @@ async fn with_secrets(
         changes: super::secret::imported(file)?,
         others: Others::Wait,
         until: Until::Queued,
-        why: made.why.text.clone(),
+        why: why.to_owned(),
     };
     let lines = context.client.post_lines("/v1/secrets", &request).await?;
     let ended = deploy::follow(context, lines).await?;
@@ -260,6 +262,7 @@ fn word(standing: Standing) -> &'static str {
     match standing {
         Standing::Up => "up",
         Standing::Asleep => "asleep",
+        Standing::Awaited => "to come",
         Standing::Coming => "coming up",
         Standing::Unserved => "not served",
         Standing::Down => "down",

@@ -32,6 +32,10 @@ pub(crate) async fn events(context: &Context, events: Events) -> Result<Status, 
     for record in &view.records {
         show(context, record);
     }
+    if view.records.is_empty() {
+        let yet = if events.follow { " yet" } else { "" };
+        context.printer.say(&format!("no events match{yet}"));
+    }
     if events.follow {
         let after = view
             .records
@@ -52,9 +56,12 @@ pub(crate) async fn events(context: &Context, events: Events) -> Result<Status, 
 /// The query of what is sought. Numbers of releases and deployments are those of one environment.
 async fn sought(context: &Context, events: &Events) -> Result<String, Trouble> {
     let mut query = String::new();
-    let name = events.env.env.as_deref();
-    if name.is_some() || events.release.is_some() || events.deployment.is_some() {
-        query.push_str(&format!("&env={}", crate::env::find(context, name).await?));
+    let numbered = events.release.is_some() || events.deployment.is_some();
+    if let Some(name) = &events.env.env {
+        let env = crate::env::find(context, Some(name)).await?;
+        query.push_str(&format!("&env={env}"));
+    } else if let Some(stack) = crate::env::stack_here().filter(|_| numbered) {
+        query.push_str(&format!("&stack={stack}"));
     }
     for (key, text) in [("since", &events.since), ("until", &events.until)] {
         if let Some(text) = text {
@@ -139,6 +146,9 @@ fn sentence(event: &Event) -> String {
             let until = until.map(|until| format!(", until {}", moment(until)));
             let (of, until) = (of.unwrap_or_default(), until.unwrap_or_default());
             format!("environment created{of}{with}{until}")
+        }
+        Event::EnvironmentAwaited { .. } => {
+            "it is not made yet: what is set is kept for it".to_owned()
         }
         Event::EnvironmentExtended { until, .. } => match until {
             Some(until) => format!("it is to end on {}", moment(*until)),

@@ -1,6 +1,7 @@
 //! `logs`: the output of instances, also of those that are gone.
 
 use owo_colors::OwoColorize;
+use ward_types::unit::format_duration;
 use ward_types::view::LogLine;
 
 use super::status::moment;
@@ -25,13 +26,24 @@ pub(crate) async fn logs(context: &Context, logs: Logs) -> Result<Status, Troubl
             context.printer.data(&format!("{head} {}", line.text));
         }
     }
-    if let (false, Some(release)) = (any, logs.release) {
-        let sentence = format!(
-            "nothing is kept of what {release} wrote: it wrote nothing, or started no instance; `ward deployment show` says how far a deployment came"
-        );
-        context.printer.say(&context.printer.meant(&sentence));
+    if !any {
+        context.printer.say(&context.printer.meant(&nothing(&logs)));
     }
     Ok(Status::Success)
+}
+
+/// Why nothing is shown, as far as that can be told.
+fn nothing(logs: &Logs) -> String {
+    match (logs.release, logs.since) {
+        (_, Some(since)) => {
+            let since = format_duration(since);
+            format!("no lines match: nothing that was asked for was written in the last {since}")
+        }
+        (Some(release), None) => format!(
+            "nothing is kept of what {release} wrote: it wrote nothing, or started no instance; `ward deployment show` says how far a deployment came"
+        ),
+        (None, None) => "nothing is kept of what was written here".to_owned(),
+    }
 }
 
 /// Which lines, of whatever environment.

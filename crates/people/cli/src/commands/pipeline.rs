@@ -132,6 +132,9 @@ fn detail(context: &Context, run: &PipelineRunView) {
         moment(run.began)
     ));
     printer.sentence(&format!("{}, since {}", run.stands, moment(run.since)));
+    if let Some(way_on) = &run.way_on {
+        printer.sentence(way_on);
+    }
     stages(context, run);
 }
 

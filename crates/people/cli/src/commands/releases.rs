@@ -42,16 +42,18 @@ pub(crate) async fn releases(context: &Context, asked: Releases) -> Result<Statu
         return one::show(context, &env, release).await;
     }
     let env = crate::env::find(context, asked.env.env.as_deref()).await?;
+    let limit = asked.limit.map(|limit| format!("&limit={limit}"));
+    let limit = limit.unwrap_or_default();
     let releases: Vec<ReleaseView> = context
         .client
-        .get(&format!("/v1/releases?env={env}"))
+        .get(&format!("/v1/releases?env={env}{limit}"))
         .await?;
     let printer = &context.printer;
     if printer.is_json() {
         printer.json(&releases);
         return Ok(Status::Success);
     }
-    if releases.is_empty() {
+    if releases.is_empty() && asked.limit != Some(0) {
         let path = format!("/v1/environments?env={env}");
         let view: EnvironmentsView = context.client.get(&path).await?;
         let gone = view.environments.first().and_then(|known| known.deleted);

@@ -20,7 +20,7 @@ use std::time::Duration;
 use forms::needles;
 use support::load::get;
 use support::secrets::{HOST, set};
-use support::{Ward, eventually, piped, poll};
+use support::{Ward, eventually, head, piped, poll, python};
 
 /// Says every secret that it has in several forms, in one piece and in several, and fails where it is told to.
 const TALKS: &str = r#"
@@ -217,18 +217,10 @@ fn stack(ward: &Ward, mode: &str) {
         .enumerate()
         .map(|(at, name)| place(at, name))
         .collect();
+    let talks = python(&["talks.py", "seen"]);
+    let head = head("1s", &format!(r#"command = ["sh", "looks.sh"], {talks}"#));
     let text = format!(
-        r#"
-[stack]
-name = "shop"
-version = "1.0"
-keep_warm = "1s"
-
-[service.web]
-build = {{ command = ["sh", "looks.sh"], files = ["talks.py", "seen"], run = ["python3", "-u", "talks.py"], base = "host" }}
-port = 8000
-health = {{ path = "/", interval = "50ms" }}
-route = {{ host = "{HOST}" }}
+        r#"{head}route = {{ host = "{HOST}" }}
 env = {{ NAMES = "{}", MODE = "{mode}" }}
 secrets = {{ {} }}
 release = {{ command = ["python3", "-c", "import os; print(os.environ['SECRET_00'])"] }}

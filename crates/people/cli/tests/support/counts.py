@@ -8,7 +8,8 @@ import secrets
 import socket
 import struct
 import subprocess
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from answering import Answering, serve
 
 SQL = "insert into hit values (1); select count(*), current_user, session_user from hit"
 
@@ -97,10 +98,8 @@ def proof(password, first, challenge):
     return f"{bare},p={base64.b64encode(own).decode()}".encode()
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
+class Counts(Answering):
+    def said(self):
         status, text = 200, "ok"
         if self.path != "/healthz":
             try:
@@ -109,22 +108,8 @@ class Handler(BaseHTTPRequestHandler):
             except (Refused, OSError) as error:
                 status, text = 500, str(error)
                 print(text, flush=True)
-        data = text.encode()
-        self.send_response(status)
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def do_POST(self):
-        left = int(self.headers["content-length"])
-        while left:
-            left -= len(self.rfile.read(min(left, 65536)))
-        self.path = "/"
-        self.do_GET()
-
-    def log_message(self, *args):
-        pass
+        return status, text
 
 
 subprocess.run(["psql", "-qAtX", "-c", "create table if not exists hit (n int)"])
-ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+serve(Counts)

@@ -5,10 +5,12 @@
 pub mod authority;
 pub mod backups;
 pub mod load;
+pub mod pipelines;
 pub mod schema;
 pub mod secrets;
 pub mod sharing;
 pub mod sources;
+pub mod terminal;
 pub mod work;
 
 use std::fs;
@@ -23,6 +25,34 @@ use tempfile::TempDir;
 /// The application of most tests: an HTTP server in Python on the host's own `/usr`. What it answers and
 /// how it misbehaves is decided by the stack file's `env`.
 pub const APP: &str = include_str!("app.py");
+
+/// What other applications in Python are made of; it is `answering.py` beside them.
+pub const ANSWERING: &str = include_str!("answering.py");
+
+/// The head of a stack file: the stack `shop`, and its service `web`, which is built so. Lines that go on about the service
+/// may follow.
+pub fn head(keep_warm: &str, build: &str) -> String {
+    format!(
+        r#"
+[stack]
+name = "shop"
+version = "1.0"
+keep_warm = "{keep_warm}"
+
+[service.web]
+build = {{ {build}, base = "host" }}
+port = 8000
+health = {{ path = "/healthz", interval = "50ms", healthy = 2 }}
+"#
+    )
+}
+
+/// The build of an application in Python: its first file is run.
+pub fn python(files: &[&str]) -> String {
+    let all: Vec<String> = files.iter().map(|file| format!("{file:?}")).collect();
+    let (first, all) = (files[0], all.join(", "));
+    format!(r#"files = [{all}], run = ["python3", "-u", "{first}"]"#)
+}
 
 /// A platform with its state folder; dropping it stops everything, and fails when something is left.
 pub struct Ward {
@@ -67,18 +97,9 @@ impl Ward {
 
     /// Writes the stack file: a service `web` that runs the test application, and more lines.
     pub fn stack(&self, env: &str, more: &str) {
+        let head = head("30s", &python(&["app.py"]));
         let text = format!(
-            r#"
-[stack]
-name = "shop"
-version = "1.0"
-keep_warm = "30s"
-
-[service.web]
-build = {{ files = ["app.py"], run = ["python3", "-u", "app.py"], base = "host" }}
-port = 8000
-health = {{ path = "/healthz", interval = "50ms", healthy = 2 }}
-instances = 2
+            r#"{head}instances = 2
 route = {{ host = "shop.localhost" }}
 start_timeout = "10s"
 env = {{ {env} }}

@@ -1,7 +1,7 @@
 //! A service that has secrets, and what it says of them.
 
 use super::load::get;
-use super::{Ran, Ward, piped};
+use super::{ANSWERING, Ran, Ward, head, piped, python};
 
 /// Where the service is.
 pub const HOST: &str = "shop.localhost";
@@ -9,18 +9,10 @@ pub const HOST: &str = "shop.localhost";
 /// Writes the stack file of a service `web` that gets these secrets and answers what it is asked, and more lines.
 pub fn stack(ward: &Ward, secrets: &str, more: &str) {
     ward.write("asked.py", include_str!("asked.py"));
+    ward.write("answering.py", ANSWERING);
+    let head = head("1s", &python(&["asked.py", "answering.py"]));
     let text = format!(
-        r#"
-[stack]
-name = "shop"
-version = "1.0"
-keep_warm = "1s"
-
-[service.web]
-build = {{ files = ["asked.py"], run = ["python3", "-u", "asked.py"], base = "host" }}
-port = 8000
-health = {{ path = "/healthz", interval = "50ms", healthy = 2 }}
-route = {{ host = "{HOST}" }}
+        r#"{head}route = {{ host = "{HOST}" }}
 secrets = {{ {secrets} }}
 {more}
 "#

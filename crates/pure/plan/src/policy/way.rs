@@ -35,7 +35,9 @@ impl<'a> From<&'a Build> for Built<'a> {
 }
 
 impl Built<'_> {
-    pub(crate) fn is(&self, build: &Build) -> bool {
+    /// Whether a build is this one, as far as it is known.
+    #[must_use]
+    pub fn is(&self, build: &Build) -> bool {
         let images = self.images.is_none_or(|images| *images == build.images);
         images && self.stack_file == build.stack_file.as_deref()
     }

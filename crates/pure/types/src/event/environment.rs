@@ -235,6 +235,7 @@ impl Environment {
             Event::InstanceGivenUp { instance, .. } => self.give_up(instance)?,
             // Made before it is there to be changed.
             Event::EnvironmentCreated { .. }
+            | Event::EnvironmentAwaited { .. }
             | Event::BuildEnded { .. }
             | Event::PipelineBegan { .. }
             | Event::PipelineReached { .. }

@@ -39,7 +39,8 @@ impl Event {
                 let failed = matches!(attempt.outcome, Outcome::Failed { .. } | Outcome::Late);
                 again.is_none() && failed
             }
-            Event::EnvironmentExtended { .. }
+            Event::EnvironmentAwaited { .. }
+            | Event::EnvironmentExtended { .. }
             | Event::EnvironmentSlept { .. }
             | Event::EnvironmentWoken { .. }
             | Event::ReleaseRecorded { .. }

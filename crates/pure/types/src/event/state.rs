@@ -143,6 +143,9 @@ impl State {
             };
             return self.create(id, life).map(Some);
         }
+        if matches!(event, Event::EnvironmentAwaited { .. }) {
+            return self.create(id, Life::default()).map(Some);
+        }
         if matches!(event, Event::BuildEnded { .. }) {
             return Ok(None);
         }
@@ -166,8 +169,12 @@ impl State {
 
     fn create(&mut self, id: &EnvId, life: Life) -> Result<EnvId, MisfitEvent> {
         let known = self.environments.get(id).filter(|env| !env.is_deleted());
-        // One that only has values can still become a copy, and nothing else.
-        let becomes = |env: &Environment| env.is_bare() && life.origin.is_some();
+        // One that is awaited is made once. An older Ward said that it made those that only had values, and they can
+        // still become a copy.
+        let made = life.created.is_some();
+        let becomes = |env: &Environment| {
+            made && env.is_bare() && (env.is_awaited() || life.origin.is_some())
+        };
         if known.is_some_and(|env| !becomes(env)) {
             return Err(MisfitEvent::Repeated(id.clone(), "its creation".into()));
         }

@@ -259,6 +259,12 @@ pub struct DeploymentDetail {
     /// Who paused it, while it is paused.
     #[serde(default)]
     pub paused: Option<String>,
+    /// Since when it is paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_at: Option<Timestamp>,
+    /// Why it is paused, in the words of the one who paused it; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub paused_why: String,
     /// Why it goes to a release that the schema cannot take, if somebody said so.
     #[serde(default)]
     pub despite_schema: Option<String>,
