@@ -67,7 +67,7 @@ pub(crate) fn shown<'a>(env: &Environment, observed: &'a Observed) -> Cow<'a, Ob
         .filter_map(|i| {
             let why = match found(deployment, i) {
                 Some(Found::Well) => return None,
-                Some(Found::Ill(why)) => why,
+                Some(Found::Ill(why)) => why.as_str(),
                 Some(Found::Awaited) | None => AWAITED,
             };
             Some((&i.facts.id, why))
