@@ -60,6 +60,7 @@ const SCENARIOS: [Scenario; 21] = [
         s.settle();
         s.world().lag = 4000;
         fall_ill(s, 1, 2);
+        s.run(1000);
         s.world().go_to(ward_types::id::ReleaseId(1));
         s.settle();
     }),
