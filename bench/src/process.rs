@@ -2,11 +2,20 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::machine::{field, kibibytes};
+
+/// A program in a session of its own, as services are. Processor time is divided among sessions first (sched(7)), and
+/// one that shares its clients' is compared with another measure.
+pub(crate) fn service(program: &Path) -> Command {
+    let mut command = Command::new("/usr/bin/setsid");
+    command.arg(program);
+    command
+}
 
 /// Processes that hold something of this folder open, have it in their arguments or run in it. Keepers are
 /// found by their sockets and logs, because nothing else of them names the folder.

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, doing};
+use crate::process;
 
 const SOURCE: &str = include_str!("bin/tiny-server.rs");
 const ORIGIN: &str = include_str!("bin/origin.rs");
@@ -109,7 +110,7 @@ pub(crate) fn start_with(
     binary: &Path,
     variables: &[(&str, &str)],
 ) -> Result<(Killed, SocketAddr), Error> {
-    let mut command = Command::new(binary);
+    let mut command = process::service(binary);
     command.env_clear().env("PORT", "0").stdin(Stdio::null());
     command.envs(variables.iter().copied());
     let child = doing(

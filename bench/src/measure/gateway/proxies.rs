@@ -1,5 +1,5 @@
 //! The proxies that are compared: Ward's gateway, nginx and HAProxy, in front of the same origin, each with a
-//! worker per core and connections to the origin that are kept.
+//! worker per core and connections to the origin that are kept, and each, as its origin, in a session of its own.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -267,7 +267,7 @@ http {{
     );
     let configuration = home.join("nginx.conf");
     write(&configuration, &text)?;
-    let mut nginx = program("nginx", "nginx-core", &["/usr/sbin/nginx"])?;
+    let mut nginx = service("nginx", "nginx-core", "/usr/sbin/nginx")?;
     nginx.arg("-p").arg(&home).arg("-c").arg(&configuration);
     run("nginx", nginx, &home, http, https)
 }
@@ -305,7 +305,7 @@ backend origin
     );
     let configuration = home.join("haproxy.cfg");
     write(&configuration, &text)?;
-    let mut haproxy = program("haproxy", "haproxy", &["/usr/sbin/haproxy"])?;
+    let mut haproxy = service("haproxy", "haproxy", "/usr/sbin/haproxy")?;
     haproxy.arg("-db").arg("-f").arg(&configuration);
     run("HAProxy", haproxy, &home, http, https)
 }
@@ -346,6 +346,15 @@ fn run(
 fn free() -> Result<SocketAddr, Error> {
     let listener = TcpListener::bind(("127.0.0.1", 0));
     doing("find a free port", listener.and_then(|l| l.local_addr()))
+}
+
+/// A program of Debian's that serves.
+fn service(program: &'static str, package: &'static str, path: &str) -> Result<Command, Error> {
+    let path = Path::new(path);
+    match path.exists() {
+        true => Ok(process::service(path)),
+        false => Err(Error::Missing { program, package }),
+    }
 }
 
 /// A program of Debian's, which may not be in the search path of an ordinary user.

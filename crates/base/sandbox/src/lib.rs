@@ -1,6 +1,6 @@
 //! The sandbox of one instance: namespaces, mounts, seccomp and descriptors.
 //!
-//! The only crate with unsafe code: `clone3`, `mount_setattr`, `signalfd`, `execve` with a chosen environment
+//! The only crate with unsafe code: `clone3`, `mount_setattr`, `signalfd`, `execve` with a chosen environment, `io_uring`
 //! and the interface ioctls have no safe form. Each block says why it is sound. Everything else goes
 //! through rustix's safe functions.
 //!
@@ -25,6 +25,7 @@ mod mounts;
 mod network;
 mod process;
 mod program;
+pub mod ring;
 mod root;
 mod sandbox;
 pub mod signals;

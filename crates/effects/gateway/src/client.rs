@@ -34,6 +34,14 @@ pub(crate) trait Socket {
     fn plain(&self) -> Option<&TcpStream> {
         None
     }
+
+    /// The same, shared.
+    fn shared_plain(_: &Shared<Self>) -> Option<&Shared<TcpStream>>
+    where
+        Self: Sized,
+    {
+        None
+    }
 }
 
 impl Socket for TcpStream {
@@ -43,6 +51,10 @@ impl Socket for TcpStream {
 
     fn plain(&self) -> Option<&TcpStream> {
         Some(self)
+    }
+
+    fn shared_plain(stream: &Shared<Self>) -> Option<&Shared<TcpStream>> {
+        Some(stream)
     }
 }
 
@@ -274,6 +286,12 @@ impl<I> Shared<I> {
     /// Shares a stream.
     pub(crate) fn new(stream: I) -> Self {
         Self(Arc::new(Mutex::new(stream)))
+    }
+
+    /// The stream, when nobody else has it.
+    pub(crate) fn into_inner(self) -> Option<I> {
+        let stream = Arc::into_inner(self.0)?;
+        Some(stream.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The stream itself.

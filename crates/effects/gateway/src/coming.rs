@@ -167,7 +167,7 @@ impl Wired {
     /// Of such an answer, both.
     pub(crate) fn into_switched(mut self) -> Option<(TcpStream, Bytes)> {
         match self.hold.take()? {
-            Hold::Alone(wire) => Some((wire.into_stream(), std::mem::take(&mut self.ready))),
+            Hold::Alone(wire) => Some((wire.into_stream()?, std::mem::take(&mut self.ready))),
             Hold::Both(..) => None,
         }
     }

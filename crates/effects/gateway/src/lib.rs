@@ -75,6 +75,7 @@ mod reply;
 mod routes;
 mod scribe;
 mod sending;
+mod sends;
 mod serve;
 mod settings;
 mod sharing;

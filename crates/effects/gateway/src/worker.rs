@@ -36,6 +36,7 @@ use crate::probe;
 use crate::refusals::Refusals;
 use crate::routes::Routing;
 use crate::scribe::Outbox;
+use crate::sends::Sends;
 use crate::sparing::Sparing;
 use crate::tally::{Handshake, Tallies};
 use crate::tls::Tls;
@@ -168,6 +169,8 @@ pub(crate) struct Worker {
     pub(crate) corks: Arc<Corks>,
     /// Deadlines that are nearly never met.
     pub(crate) deadlines: Rc<Deadlines>,
+    /// What is sent at the end of a turn.
+    pub(crate) sends: Rc<Sends>,
     phase: watch::Receiver<Phase>,
 }
 
@@ -178,15 +181,17 @@ impl Worker {
         let journal = Journal::new(&shared.tallies, shared.access.clone(), phase);
         let deadlines: Rc<Deadlines> = Rc::default();
         let kept = (Rc::clone(&limits), Rc::clone(&deadlines));
+        let sends = Sends::new();
         Rc::new(Self {
             routing: Arc::clone(&shared.routing),
-            upstreams: Upstreams::new(kept, Rc::clone(&journal)),
+            upstreams: Upstreams::new(kept, Rc::clone(&journal), Rc::clone(&sends)),
             lots: Lots::new(),
             phase: shared.phase.subscribe(),
             spare: Spare::default(),
             dates: Dates::default(),
             corks: Arc::default(),
             deadlines,
+            sends,
             journal,
             limits,
             shared,
@@ -255,6 +260,7 @@ pub(crate) async fn run(
     tokio::task::spawn_local(Rc::clone(&worker.journal).keep_flushing());
     tokio::task::spawn_local(Arc::clone(&worker.corks).draw());
     tokio::task::spawn_local(Rc::clone(&worker.deadlines).look());
+    tokio::task::spawn_local(Rc::clone(&worker.sends).carry());
     if rank == Rank::First {
         tokio::task::spawn_local(probe::all(Rc::clone(&worker)));
     }

@@ -69,7 +69,7 @@ struct Answered {
 }
 
 /// How the body of an answer ended early.
-enum Early {
+pub(super) enum Early {
     /// The client went away.
     Client,
     /// It was told to, and has ended as its protocol does.
@@ -570,12 +570,20 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     async fn write(&mut self, wire: &mut Wire, more: &[u8]) -> Result<(), Early> {
         let (line, mut done) = (&mut *self.line, 0);
         let all = line.output.len() + more.len();
+        let together = more.is_empty() && line.puts_together();
         let mut waits = false;
         let written = poll_fn(|context| {
-            let mut stream = line.stream.lock();
+            if together {
+                let flushed = line.outlet.poll_flush(context);
+                return match flushed.is_pending() && line.outlet.is_held_up() {
+                    true => line.waits_for_room(wire, context, (&mut waits, all)),
+                    false => flushed.map_err(|_| Early::Client),
+                };
+            }
             while done < all {
                 let first = &line.output[done.min(line.output.len())..];
                 let second = &more[done.saturating_sub(line.output.len())..];
+                let mut stream = line.stream.lock();
                 let polled = match first.is_empty() || second.is_empty() {
                     true => {
                         let rest = if first.is_empty() { second } else { first };
@@ -586,21 +594,14 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
                         Pin::new(&mut *stream).poll_write_vectored(context, &parts)
                     }
                 };
+                drop(stream);
                 match polled {
                     Poll::Ready(Ok(count)) if count > 0 => done += count,
                     Poll::Ready(_) => return Poll::Ready(Err(Early::Client)),
-                    Poll::Pending if wire.poll_cut(context).is_ready() => {
-                        return Poll::Ready(Err(Early::Failed(reply::Error::Cut)));
-                    }
-                    Poll::Pending => {
-                        if !std::mem::replace(&mut waits, true) {
-                            line.client.held.hands_out(all);
-                        }
-                        return Poll::Pending;
-                    }
+                    Poll::Pending => return line.waits_for_room(wire, context, (&mut waits, all)),
                 }
             }
-            let flushed = Pin::new(&mut *stream).poll_flush(context);
+            let flushed = Pin::new(&mut *line.stream.lock()).poll_flush(context);
             flushed.map_err(|_| Early::Client)
         });
         written.await?;
@@ -656,15 +657,11 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
                 Some(socket) => pipe.poll_drain(socket, context),
                 None => return Poll::Ready(Err(Early::Client)),
             };
-            if polled.is_pending() {
-                if wire.poll_cut(context).is_ready() {
-                    return Poll::Ready(Err(Early::Failed(reply::Error::Cut)));
-                }
-                if !std::mem::replace(&mut waits, true) {
-                    line.client.held.hands_out(all);
-                }
+            drop(stream);
+            match polled {
+                Poll::Ready(drained) => Poll::Ready(drained.map_err(|_| Early::Client)),
+                Poll::Pending => line.waits_for_room(wire, context, (&mut waits, all)),
             }
-            polled.map_err(|_| Early::Client)
         });
         drained.await?;
         if waits {

@@ -13,14 +13,17 @@ use tokio_util::io::poll_read_buf;
 
 use super::answer::push_line;
 use super::ask::{Ask, Asker, Read};
-use super::exchange::Exchange;
+use super::exchange::{Early, Exchange};
 use super::timer::Timer;
 use super::{Handed, Parted, Resume};
 use crate::client::{Client, Shared, Socket};
 use crate::clock;
 use crate::head;
 use crate::proxy::Entry;
+use crate::reply;
+use crate::sends::{Outlet, Taken};
 use crate::tally::Open;
+use crate::upstream::Wire;
 use crate::worker::{Phase, Worker};
 
 /// A client's connection.
@@ -32,6 +35,7 @@ pub(crate) struct Line<I> {
     pub(super) input: Vec<u8>,
     /// What is about to be sent, to either side.
     pub(super) output: Vec<u8>,
+    pub(super) outlet: Outlet,
     pub(super) timer: Timer,
     /// The lines that say where each request comes from.
     pub(super) origin: Vec<u8>,
@@ -85,6 +89,7 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
             stream: stream.clone(),
             input: Vec::new(),
             output: Vec::new(),
+            outlet: Outlet::new(&worker.sends),
             timer: Timer::new(due),
             origin: origin(&client.entry),
             requests: 0,
@@ -164,6 +169,30 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
             Entry::Link { .. } | Entry::Probe { .. } => Asker::Link,
         };
         Ask::read(&self.input, from, &mut self.output)
+    }
+
+    /// Puts the output in with what others send at the end of this turn, where that can be done.
+    pub(super) fn puts_together(&mut self) -> bool {
+        let Some(stream) = I::shared_plain(&self.stream) else {
+            return false;
+        };
+        self.outlet.take(stream, &self.output) == Taken::All
+    }
+
+    /// The client takes nothing for now. What is held for it counts, and the instance may have to stop meanwhile.
+    pub(super) fn waits_for_room<T>(
+        &self,
+        wire: &Wire,
+        context: &mut Context<'_>,
+        (waits, held): (&mut bool, usize),
+    ) -> Poll<Result<T, Early>> {
+        if wire.poll_cut(context).is_ready() {
+            return Poll::Ready(Err(Early::Failed(reply::Error::Cut)));
+        }
+        if !std::mem::replace(waits, true) {
+            self.client.held.hands_out(held);
+        }
+        Poll::Pending
     }
 
     /// Waits for bytes of a head. A connection that waits has no buffers.

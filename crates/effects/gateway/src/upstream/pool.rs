@@ -36,6 +36,7 @@ use crate::instance::Instance;
 use crate::journal::{Journal, Ledger};
 use crate::limits::Limits;
 use crate::local::Local;
+use crate::sends::Sends;
 use crate::upload::Attempt;
 
 /// A connection used less than this long ago is taken to be open still.
@@ -72,6 +73,7 @@ pub(crate) struct Upstreams {
     limits: Rc<Limits>,
     deadlines: Rc<Deadlines>,
     journal: Rc<Journal>,
+    sends: Rc<Sends>,
     by_serial: RefCell<HashMap<u64, Rc<Upstream>>>,
 }
 
@@ -80,11 +82,13 @@ impl Upstreams {
     pub(crate) fn new(
         (limits, deadlines): (Rc<Limits>, Rc<Deadlines>),
         journal: Rc<Journal>,
+        sends: Rc<Sends>,
     ) -> Self {
         Self {
             limits,
             deadlines,
             journal,
+            sends,
             by_serial: RefCell::default(),
         }
     }
@@ -98,6 +102,7 @@ impl Upstreams {
                 instance: Arc::clone(instance),
                 limits: Rc::clone(&self.limits),
                 deadlines: Rc::clone(&self.deadlines),
+                sends: Rc::clone(&self.sends),
                 keeper: Keeper::new(&endpoint.dir, endpoint.port),
                 cutting: Cutting::new(&instance.cut),
                 names: instance
@@ -131,6 +136,7 @@ pub(crate) struct Upstream {
     pub(super) instance: Arc<Instance>,
     pub(super) limits: Rc<Limits>,
     pub(super) deadlines: Rc<Deadlines>,
+    pub(super) sends: Rc<Sends>,
     pub(super) keeper: Keeper,
     pub(super) cutting: Cutting,
     /// The values of `ward-instance` and `ward-release`. Its own: what all workers count references to goes from one

@@ -4,7 +4,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::BufMut;
 use rustix::net::Shutdown;
@@ -16,9 +16,10 @@ use super::Reuse;
 use super::cutting::Cut;
 use super::pool::{RECENT, Upstream, is_quiet};
 use super::turns::{Turn, give, join};
-use crate::client::Asker;
+use crate::client::{Asker, Shared};
 use crate::clock;
 use crate::lean::Pipe;
+use crate::sends::{Outlet, Taken};
 
 /// Why there is no connection. Nothing was sent.
 #[derive(Debug)]
@@ -37,7 +38,8 @@ impl From<io::Error> for NoWire {
 
 /// A connection that nobody else uses.
 pub(crate) struct Wire {
-    stream: TcpStream,
+    stream: Shared<TcpStream>,
+    outlet: Outlet,
     cut: Cut,
     /// When it was used last; `None` of a new one.
     used: Option<u64>,
@@ -55,7 +57,7 @@ impl Wire {
         context: &mut Context<'_>,
         buffer: &mut impl BufMut,
     ) -> Poll<io::Result<usize>> {
-        poll_read_buf(Pin::new(&mut self.stream), context, buffer)
+        poll_read_buf(Pin::new(&mut *self.stream.lock()), context, buffer)
     }
 
     /// The same into a pipe, at most so many bytes.
@@ -65,21 +67,25 @@ impl Wire {
         pipe: &mut Pipe,
         most: u64,
     ) -> Poll<io::Result<usize>> {
-        pipe.poll_fill(&self.stream, most, context)
+        pipe.poll_fill(&self.stream.lock(), most, context)
     }
 
     /// Ready when there may be something to read, for whoever takes a buffer only then.
     pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_read_ready(context)
+        self.stream.lock().poll_read_ready(context)
     }
 
-    /// Writes some of `parts`.
+    /// Writes some of `parts`. Small ones go out with those of others at the end of this turn; who reads sees when they could
+    /// not.
     pub(crate) fn poll_write_parts(
         &mut self,
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+        match ready!(self.outlet.poll_take(&self.stream, parts, context))? {
+            Taken::All => Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum())),
+            Taken::None => Pin::new(&mut *self.stream.lock()).poll_write_vectored(context, parts),
+        }
     }
 
     /// Writes some of `bytes`.
@@ -88,18 +94,17 @@ impl Wire {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        self.poll_write_parts(context, &[IoSlice::new(bytes)])
     }
 
     /// Whether nothing has come that nobody read. The kernel is asked.
     pub(crate) fn is_quiet(&self) -> bool {
         // Told to tokio as well, which does not know of what was read past it.
-        let looked = self
-            .stream
-            .try_io(Interest::READABLE, || match is_quiet(&self.stream) {
-                true => Err(io::ErrorKind::WouldBlock.into()),
-                false => Ok(()),
-            });
+        let stream = self.stream.lock();
+        let looked = stream.try_io(Interest::READABLE, || match is_quiet(&*stream) {
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => Ok(()),
+        });
         looked.is_err()
     }
 
@@ -111,12 +116,14 @@ impl Wire {
     /// Ends it, also for who waits for something to come on it.
     pub(crate) fn shut_down(&self) {
         // What is broken already has ended.
-        let _ = rustix::net::shutdown(&self.stream, Shutdown::Both);
+        let _ = rustix::net::shutdown(&*self.stream.lock(), Shutdown::Both);
     }
 
     /// The socket, which carries no request any more.
-    pub(crate) fn into_stream(self) -> TcpStream {
-        self.stream
+    pub(crate) fn into_stream(self) -> Option<TcpStream> {
+        let Self { stream, outlet, .. } = self;
+        drop(outlet);
+        stream.into_inner()
     }
 
     /// Nobody uses it: whose request it carried is not kept for its sake.
@@ -128,7 +135,7 @@ impl Wire {
     /// Whether neither an end nor an unasked answer has come, as far as is known without asking the kernel.
     fn seems_quiet(&self) -> bool {
         let mut nobody = Context::from_waker(Waker::noop());
-        self.stream.poll_read_ready(&mut nobody).is_pending()
+        self.stream.lock().poll_read_ready(&mut nobody).is_pending()
     }
 }
 
@@ -147,7 +154,7 @@ impl Upstream {
                     wires.push(wire);
                     return None;
                 }
-                if !is_quiet(&wire.stream) {
+                if !is_quiet(&*wire.stream.lock()) {
                     continue;
                 }
             }
@@ -198,7 +205,7 @@ impl Upstream {
                 self.keep_wire(wire, clock::millis());
                 return Err(NoWire::Stuck);
             }
-            if reuse == Reuse::Any || is_quiet(&wire.stream) {
+            if reuse == Reuse::Any || is_quiet(&*wire.stream.lock()) {
                 return Ok(wire);
             }
         }
@@ -246,7 +253,8 @@ impl Upstream {
     async fn make_wire(&self, turn: Turn) -> io::Result<Wire> {
         let stream = self.new_connection(self.keeper.connect(turn)).await?;
         Ok(Wire {
-            stream,
+            stream: Shared::new(stream),
+            outlet: Outlet::new(&self.sends),
             cut: self.cutting.cut(),
             used: None,
         })
@@ -254,7 +262,7 @@ impl Upstream {
 
     /// Its answer was read to its end at `now` (milliseconds), and nothing behind it.
     pub(crate) fn keep_wire(&self, mut wire: Wire, now: u64) {
-        if self.instance.is_closed() {
+        if self.instance.is_closed() || wire.outlet.is_broken() {
             return;
         }
         wire.used = Some(now);
