@@ -11,7 +11,7 @@ use ward_engine::Engine;
 use ward_plan::{SeenGateway, SeenInstance};
 use ward_store::{Entry, Lease, Log, Store};
 use ward_types::event::{Event, State};
-use ward_types::id::{EnvId, InstanceId, Name, RunId, SnapshotId};
+use ward_types::id::{DeploymentId, EnvId, InstanceId, Name, RunId, SnapshotId};
 use ward_types::keeper::{InstanceFacts, InstanceState, Role};
 use ward_types::release::{Goal, Release};
 use ward_types::run::Run;
@@ -173,6 +173,7 @@ impl ward_drive::World for World {
                 since: seen.since,
                 output,
                 altered: seen.altered,
+                checkup: seen.checkup,
             };
             (id, shown)
         });
@@ -226,6 +227,17 @@ impl ward_drive::World for World {
     async fn stop(&self, env: &EnvId, id: &InstanceId, grace: Millis) -> Result<(), String> {
         let stopped = self.engine.stop(env, id, grace).await;
         stopped.map_err(|error| causes(&error))
+    }
+
+    async fn check(
+        &self,
+        env: &EnvId,
+        id: &InstanceId,
+        of: DeploymentId,
+        within: Millis,
+    ) -> Result<(), String> {
+        let begun = self.engine.check(env, id, of, within);
+        begun.map_err(|error| causes(&error))
     }
 
     async fn remove(&self, env: &EnvId, id: &InstanceId) -> Result<(), String> {

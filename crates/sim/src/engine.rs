@@ -1,6 +1,8 @@
 //! Simulated instances.
 
 use ward_plan::SeenInstance;
+use ward_types::checkup::{Checkup, Found};
+use ward_types::id::DeploymentId;
 use ward_types::keeper::{Exit, InstanceFacts, InstanceState, InstanceStatus, Role};
 use ward_types::time::Timestamp;
 
@@ -79,6 +81,8 @@ pub(crate) struct Copy {
     altered: bool,
     /// Another was started in its place while it was ill.
     replaced: bool,
+    /// When a check of its health ends, of which deployment, and what comes of it.
+    checkup: Option<(u64, Checkup)>,
     /// Its states so far: when each began in the world's own time, and by the clock.
     states: Vec<(u64, Timestamp, InstanceState)>,
 }
@@ -105,6 +109,7 @@ impl Copy {
             stopped: false,
             altered: false,
             replaced: false,
+            checkup: None,
             states: vec![(now, wall, state)],
         }
     }
@@ -140,7 +145,38 @@ impl Copy {
             since: *since,
             output: Vec::new(),
             altered: self.altered.then(|| "app.py was edited".to_owned()),
+            checkup: self.checkup.as_ref().map(|(ends, checkup)| Checkup {
+                of: checkup.of,
+                found: match *ends <= now {
+                    true => checkup.found.clone(),
+                    false => Found::Awaited,
+                },
+            }),
         }
+    }
+
+    /// A check of its health, for a deployment: what it is, and not what is shown of it. What is stopped is seen to be, and
+    /// what else is ill does not answer.
+    pub(crate) fn check(&mut self, of: DeploymentId, now: u64, within: u64) {
+        if self.is_checked_for(of) {
+            return;
+        }
+        let (takes, found) = match self.is_healthy() {
+            true => (3, Found::Well),
+            false if self.stopped || self.is_over() => (3, Found::Ill("it is stopped".into())),
+            false => (within, Found::Ill("it does not answer".into())),
+        };
+        self.checkup = Some((now + takes, Checkup { of, found }));
+    }
+
+    fn is_checked_for(&self, deployment: DeploymentId) -> bool {
+        let known = self.checkup.as_ref();
+        known.is_some_and(|(_, known)| known.of == deployment)
+    }
+
+    /// Whoever had it checked is gone, and what came of it with that.
+    pub(crate) fn forget_its_checkup(&mut self) {
+        self.checkup = None;
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -159,6 +195,11 @@ impl Copy {
             let end = ends.next().unwrap_or(u64::MAX);
             *state == InstanceState::Healthy && end >= since
         })
+    }
+
+    /// Whether it was started before that moment.
+    pub(crate) fn ran_before(&self, moment: u64) -> bool {
+        self.started < moment
     }
 
     /// Runs, and was not asked to stop.
@@ -257,7 +298,11 @@ impl Copy {
         let shown = self.latest().0 + lag;
         let own = self.moments().into_iter().flatten();
         let own = own.filter(|_| !self.is_over());
-        own.chain([shown]).filter(|at| *at > now).min()
+        let checkup = self.checkup.as_ref().map(|(ends, _)| *ends);
+        own.chain([shown])
+            .chain(checkup)
+            .filter(|at| *at > now)
+            .min()
     }
 
     /// Lets it do what is due; what that was, in words.

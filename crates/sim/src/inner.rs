@@ -66,6 +66,8 @@ pub(crate) struct Inner {
     pub(crate) left: BTreeMap<InstanceId, u64>,
     /// When each deployment entered its phase, in the world's own time.
     pub(crate) entered: BTreeMap<DeploymentId, u64>,
+    /// When each deployment was asked for, in the world's own time.
+    pub(crate) asked: BTreeMap<DeploymentId, u64>,
     pub(crate) ended: BTreeMap<DeploymentId, u32>,
     /// The deployments whose release was in the gateway's table, and did not serve before.
     pub(crate) served: BTreeSet<DeploymentId>,
@@ -100,6 +102,7 @@ impl Inner {
             purged: 0,
             left: BTreeMap::new(),
             entered: BTreeMap::new(),
+            asked: BTreeMap::new(),
             ended: BTreeMap::new(),
             served: BTreeSet::new(),
             violation: None,
@@ -263,6 +266,20 @@ impl Inner {
         Ok(())
     }
 
+    pub(crate) fn check(
+        &mut self,
+        id: &InstanceId,
+        of: DeploymentId,
+        within: u64,
+    ) -> Result<(), String> {
+        self.say(|| format!("? check {id}"));
+        let now = self.now;
+        if let Some(copy) = self.engine.get_mut(id) {
+            copy.check(of, now, within);
+        }
+        Ok(())
+    }
+
     pub(crate) fn remove(&mut self, id: &InstanceId) -> Result<(), String> {
         self.must_be_out(id, "removed");
         let runs = self.engine.get(id).is_some_and(|copy| !copy.is_over());
@@ -284,6 +301,7 @@ impl Inner {
     pub(crate) fn route(&mut self, pools: Vec<Pool>) -> Result<(), String> {
         self.must_go_on_serving(&pools);
         self.must_keep_the_floor(&pools);
+        self.must_be_well_again(&pools);
         self.say(|| {
             let endpoints = pools.iter().flat_map(|pool| &pool.endpoints);
             let names: Vec<_> = endpoints.map(|e| e.instance.to_string()).collect();

@@ -21,6 +21,7 @@ mod fleet;
 mod gateway;
 mod inner;
 mod promises;
+mod returning;
 mod run;
 mod script;
 mod simulation;

@@ -258,6 +258,7 @@ impl Inner {
         self.nobody_asks_what_was_stopped();
         self.one_release_serves();
         self.what_can_serve_serves();
+        self.nothing_ill_keeps_requests();
         self.surge_is_bounded();
         self.each_phase_ends();
         self.each_deployment_ends_once();

@@ -64,6 +64,7 @@ impl Inner {
             phase: Phase::Queued,
         };
         self.say(|| format!("> {reason:?} {to} is asked for as {id}"));
+        self.asked.insert(id, self.now);
         let env = self.id.clone();
         let deployment = Box::new(deployment);
         self.append(&Event::DeploymentQueued { env, deployment });

@@ -27,7 +27,7 @@ pub struct Swept {
 
 type Scenario = (&'static str, fn(&mut Simulation));
 
-const SCENARIOS: [Scenario; 19] = [
+const SCENARIOS: [Scenario; 21] = [
     ("first deploy", |s| {
         s.world().deploy(returns(2));
         s.settle();
@@ -52,6 +52,25 @@ const SCENARIOS: [Scenario; 19] = [
         s.world().go_to(ward_types::id::ReleaseId(1));
         s.settle();
         s.world().go_to(ward_types::id::ReleaseId(2));
+        s.settle();
+    }),
+    ("rollback to what hangs, unseen", |s| {
+        first(s);
+        s.world().deploy(returns(2));
+        s.settle();
+        s.world().lag = 4000;
+        fall_ill(s, 1, 2);
+        s.run(1000);
+        s.world().go_to(ward_types::id::ReleaseId(1));
+        s.settle();
+    }),
+    ("rollback to what dies in rotation", |s| {
+        first(s);
+        s.world().deploy(returns(2));
+        s.settle();
+        s.world().go_to(ward_types::id::ReleaseId(1));
+        s.run(50);
+        fall_ill(s, 1, 2);
         s.settle();
     }),
     ("irreversible, and back all the same", |s| {
@@ -180,6 +199,18 @@ fn by_strategy(simulation: &mut Simulation, strategy: Strategy, instances: u32) 
     simulation.settle();
     let next = returns_by(strategy, instances);
     simulation.world().deploy(next)
+}
+
+/// So many web instances of a release do not answer any more.
+fn fall_ill(simulation: &mut Simulation, release: u64, count: usize) {
+    let mut world = simulation.world();
+    let (now, wall) = (world.now, world.wall());
+    let ours = |copy: &&mut crate::engine::Copy| {
+        let facts = &copy.facts;
+        facts.release.0 == release && facts.component == crate::specs::name("web")
+    };
+    let copies = world.engine.values_mut().filter(ours).take(count);
+    copies.for_each(|copy| copy.turn(false, now, wall));
 }
 
 fn first(simulation: &mut Simulation) {

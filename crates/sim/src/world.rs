@@ -10,12 +10,13 @@ use std::task::Poll;
 use ward_drive::{Log, Look, World};
 use ward_plan::{SeenGateway, SeenInstance};
 use ward_types::event::Event;
-use ward_types::id::{EnvId, InstanceId};
+use ward_types::id::{DeploymentId, EnvId, InstanceId};
 use ward_types::keeper::InstanceFacts;
 use ward_types::release::{Goal, Release};
 use ward_types::table::Pool;
 use ward_types::time::{Millis, Timestamp};
 
+use crate::engine::Copy;
 use crate::inner::Inner;
 
 /// Shared by the drivers and whoever makes things happen; each driver has a fencing number of its own.
@@ -52,6 +53,8 @@ impl Shared {
     pub(crate) fn succeeded(&self) -> Self {
         let mut world = self.lock();
         world.term += 1;
+        let copies = world.engine.values_mut();
+        copies.for_each(Copy::forget_its_checkup);
         Self {
             inner: Arc::clone(&self.inner),
             term: world.term,
@@ -176,6 +179,17 @@ impl World for Shared {
 
     async fn stop(&self, _env: &EnvId, id: &InstanceId, grace: Millis) -> Result<(), String> {
         self.effect(Then::Asks, |world| world.stop(id, grace.0))
+            .await
+    }
+
+    async fn check(
+        &self,
+        _env: &EnvId,
+        id: &InstanceId,
+        of: DeploymentId,
+        within: Millis,
+    ) -> Result<(), String> {
+        self.effect(Then::Asks, |world| world.check(id, of, within.0))
             .await
     }
 

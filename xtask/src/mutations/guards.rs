@@ -831,4 +831,25 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         without: "",
         noticed_by: PLANNED,
     },
+    Mutation {
+        guard: "what a rollback finds gets no requests before it has answered",
+        file: "crates/pure/plan/src/checkup.rs",
+        text: "Some(Found::Awaited) | None => AWAITED,",
+        without: "Some(Found::Awaited) | None => return None,",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "the checker refuses to go back to what has not answered",
+        file: "crates/pure/plan/src/check/returning.rs",
+        text: "facts.release == deployment.to && before && !well",
+        without: "facts.release == deployment.to && before && !well && false",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "a release that answers nobody is left when the one before can serve",
+        file: "crates/pure/plan/src/roll.rs",
+        text: ".or_else(|| nobody_answers(scene, deployment))",
+        without: ".or_else(|| nobody_answers(scene, deployment).filter(|_| false))",
+        noticed_by: PLANNED,
+    },
 ];

@@ -231,6 +231,11 @@ impl<W: World> Driver<W> {
                 world.route(id, pools.collect()).await
             }
             Action::Cut { id: instance } => world.cut(id, instance).await,
+            Action::Check {
+                id: instance,
+                deployment,
+                within,
+            } => world.check(id, instance, *deployment, *within).await,
             Action::Stop {
                 id: instance,
                 grace,
@@ -353,6 +358,7 @@ impl<W: World> Driver<W> {
             Action::Start { .. }
             | Action::Route { .. }
             | Action::Cut { .. }
+            | Action::Check { .. }
             | Action::Stop { .. }
             | Action::Remove { .. }
             | Action::PurgeData => None,
@@ -437,5 +443,6 @@ fn stillborn(facts: InstanceFacts, message: String) -> SeenInstance {
         },
         output: Vec::new(),
         altered: None,
+        checkup: None,
     }
 }

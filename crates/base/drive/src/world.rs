@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ward_plan::{SeenGateway, SeenInstance};
 use ward_types::event::{Event, State};
-use ward_types::id::{EnvId, InstanceId};
+use ward_types::id::{DeploymentId, EnvId, InstanceId};
 use ward_types::keeper::InstanceFacts;
 use ward_types::release::{Goal, Release};
 use ward_types::table::Pool;
@@ -83,6 +83,16 @@ pub trait World: Send + Sync {
         env: &EnvId,
         id: &InstanceId,
         grace: Millis,
+    ) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Has the health of an instance checked now, for a deployment. It is not waited for: [`World::instances`] shows
+    /// what came of it, after `within` at the latest.
+    fn check(
+        &self,
+        env: &EnvId,
+        id: &InstanceId,
+        of: DeploymentId,
+        within: Millis,
     ) -> impl Future<Output = Result<(), String>> + Send;
 
     /// Removes what is left of an instance that is over.

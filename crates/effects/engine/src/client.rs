@@ -151,11 +151,22 @@ impl KeeperClient {
     /// # Errors
     /// As [`KeeperClient::ask`].
     pub async fn status(&self) -> Result<InstanceStatus, ClientError> {
-        let request = Request::Status;
-        match self.ask(&request, &[]).await? {
+        self.told(&Request::Status).await
+    }
+
+    async fn told(&self, request: &Request) -> Result<InstanceStatus, ClientError> {
+        match self.ask(request, &[]).await? {
             (Reply::Status { status }, _) => Ok(status),
-            (other, _) => Err(self.confused(&request, &other)),
+            (other, _) => Err(self.confused(request, &other)),
         }
+    }
+
+    /// How the instance is, by a health check that begins now.
+    ///
+    /// # Errors
+    /// As [`KeeperClient::ask`]; a keeper of an older Ward refuses.
+    pub async fn check(&self) -> Result<InstanceStatus, ClientError> {
+        self.told(&Request::Check).await
     }
 
     /// A connection to a port inside the instance.
@@ -232,6 +243,7 @@ fn request_word(request: &Request) -> &'static str {
         Request::Connect { .. } => "connect",
         Request::Status => "status",
         Request::Watch => "watch",
+        Request::Check => "check",
         Request::Stop { .. } => "stop",
         Request::Exec { .. } => "exec",
         Request::Signal { .. } => "signal",

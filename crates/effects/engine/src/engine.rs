@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use ward_types::checkup::Checkup;
 use ward_types::id::{Digest, EnvId, InstanceId, Name, ReleaseId};
 use ward_types::keeper::{InstanceFacts, InstanceSpec, InstanceState, InstanceStatus};
 use ward_types::time::{Millis, Timestamp};
@@ -48,6 +49,8 @@ pub struct Seen {
     pub since: Timestamp,
     /// What other hands changed in the layers that it runs from, in a clause, if they did.
     pub altered: Option<String>,
+    /// The last check of its health that a deployment asked for. Forgotten with this engine.
+    pub checkup: Option<Checkup>,
 }
 
 pub(crate) type Instances = BTreeMap<EnvId, BTreeMap<InstanceId, Seen>>;
@@ -481,7 +484,7 @@ impl Engine {
         logs::collect(&self.0.home.env_logs(env), releases, newest, &present)
     }
 
-    fn known(&self, env: &EnvId, id: &InstanceId) -> Result<Seen, Error> {
+    pub(crate) fn known(&self, env: &EnvId, id: &InstanceId) -> Result<Seen, Error> {
         let unknown = || Error::Unknown {
             env: env.clone(),
             id: id.clone(),

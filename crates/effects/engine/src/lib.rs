@@ -10,6 +10,7 @@
 //! the listening.
 
 mod altered;
+mod checkup;
 pub mod client;
 mod engine;
 mod error;

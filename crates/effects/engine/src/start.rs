@@ -32,6 +32,7 @@ pub(crate) async fn start(engine: &Engine, spec: InstanceSpec) -> Result<(), Err
         status: status(InstanceState::Starting, 0),
         since: (engine.0.clock)(),
         altered: None,
+        checkup: None,
     };
     if let Entered::Known(seen) = engine.0.enter(placeholder) {
         return repeated(*seen);

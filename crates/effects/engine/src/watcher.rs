@@ -56,6 +56,7 @@ fn take_up(engine: &Engine, facts: InstanceFacts) -> oneshot::Receiver<()> {
         status,
         since,
         altered: None,
+        checkup: None,
     };
     if let Entered::Known(_) = engine.0.enter(seen) {
         return oneshot::channel().1;

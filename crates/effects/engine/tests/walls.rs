@@ -7,6 +7,7 @@
 mod real;
 mod walls {
     mod calls;
+    mod checkups;
     mod deaths;
     mod exec;
     mod health;

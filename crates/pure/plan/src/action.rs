@@ -68,6 +68,15 @@ pub enum Action {
         /// All pools of this environment; a pool that is not named is removed.
         pools: Vec<PlannedPool>,
     },
+    /// Have an instance's health checked now: what came of it is seen, after `within` at the latest.
+    Check {
+        /// Which instance.
+        id: InstanceId,
+        /// For which deployment: once for each.
+        deployment: DeploymentId,
+        /// How long its answer is waited for.
+        within: Millis,
+    },
     /// Cut what still runs on an instance that is out of rotation.
     Cut {
         /// Which instance.
@@ -87,8 +96,8 @@ pub enum Action {
         /// How, as a predicate.
         how: String,
     },
-    /// Record that an instance is given up, because other hands changed something of it: becomes the event
-    /// `InstanceGivenUp`. It is replaced by other actions.
+    /// Record that an instance is given up, because other hands changed something of it, or because it was not well when
+    /// requests were to go back to it: becomes the event `InstanceGivenUp`. It is replaced by other actions.
     GiveUp {
         /// Which instance.
         id: InstanceId,

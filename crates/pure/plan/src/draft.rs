@@ -140,7 +140,7 @@ fn rank(action: &Action) -> u8 {
     match action {
         Action::Serve { .. } => 0,
         Action::Route { .. } => 1,
-        Action::GiveUp { .. } | Action::Start { .. } => 2,
+        Action::GiveUp { .. } | Action::Check { .. } | Action::Start { .. } => 2,
         Action::Cut { .. } => 3,
         Action::Stop { .. } => 4,
         Action::Remove { .. } => 5,

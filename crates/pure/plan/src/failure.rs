@@ -68,6 +68,28 @@ pub(crate) fn on_trial(
     of_instance(instance, message, see_logs(instance))
 }
 
+/// What took the requests of a service is not well any more, and the release that serves could answer them.
+pub(crate) fn nobody_answers(
+    release: ReleaseId,
+    serves: ReleaseId,
+    service: &Name,
+    instance: Option<&SeenInstance>,
+) -> Failure {
+    let lost = format!(
+        "No instance of {release} that took the requests of {service} is well any more, and {serves} can serve"
+    );
+    let Some(instance) = instance else {
+        let hint = format!("`ward logs {service}` shows everything that it wrote.");
+        return plain(format!("{lost}."), &hint);
+    };
+    let id = &instance.facts.id;
+    let how = match instance.is_over() {
+        true => end(&instance.status.state),
+        false => format!("is not healthy ({})", health(instance)),
+    };
+    of_instance(instance, format!("{lost}: {id} {how}."), see_logs(instance))
+}
+
 /// A release that fails more often or answers later than the one before.
 pub(crate) fn answers_worse(
     (new, old): (ReleaseId, ReleaseId),

@@ -9,6 +9,7 @@ pub mod backup;
 mod cancel;
 pub mod changes;
 mod check;
+mod checkup;
 mod databases;
 mod down;
 mod draft;
@@ -73,6 +74,8 @@ pub fn plan(
     memory: &Memory,
 ) -> Plan {
     let rollout = Rollout::of(env);
+    let shown = checkup::shown(env, observed);
+    let observed = shown.as_ref();
     let before = Scene {
         env,
         observed,
@@ -126,6 +129,7 @@ fn up(scene: &Scene, draft: &mut Draft) {
             // One that waits or has ended is not active.
             Phase::Queued | Phase::Finished { .. } => {}
         }
+        checkup::step(scene, draft, deployment);
         serve::record(scene, draft, deployment);
     }
     exchange::step(scene, draft);

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use ward_types::checkup::Checkup;
 use ward_types::histogram::Histogram;
 use ward_types::id::InstanceId;
 use ward_types::keeper::{InstanceFacts, InstanceStatus};
@@ -38,6 +39,8 @@ pub struct SeenInstance {
     pub output: Vec<String>,
     /// What other hands changed in the files that it runs from, in a clause, if they did.
     pub altered: Option<String>,
+    /// The last check of its health that a deployment asked for. A driver that is new has none.
+    pub checkup: Option<Checkup>,
 }
 
 /// The gateway as far as one environment is concerned.

@@ -3,7 +3,7 @@
 //! The healthy ones. One that turns unhealthy leaves, unless that would leave none: a slow answer is better
 //! than none. One that stays ill is replaced, and so is one that other hands changed (`drift`): another is started
 //! first, and it goes when that one is in rotation; where instances do not overlap it goes first. One that is over, or was asked to stop, leaves at
-//! once. Never more than declared, and never two releases in one pool: where a deployment goes by stages,
+//! once, and one that was there before a rollback comes in when it was checked anew (`checkup`). Never more than declared, and never two releases in one pool: where a deployment goes by stages,
 //! `tables` joins them.
 
 use ward_types::id::{InstanceId, Name, ReleaseId};
@@ -13,6 +13,7 @@ use ward_types::table::Pool;
 use ward_types::time::Millis;
 
 use crate::action::PlannedPool;
+use crate::checkup;
 use crate::drift;
 use crate::exchange;
 use crate::limits::{ILL, ILL_CHECKS};
@@ -71,7 +72,9 @@ pub(crate) fn kept<'a>(
     service: &ServiceSpec,
 ) -> Vec<&'a SeenInstance> {
     let mut live = scene.group(Role::Service, release, name);
-    live.retain(|i| i.is_live() && !is_overdue(scene, i, service));
+    live.retain(|i| {
+        i.is_live() && !is_overdue(scene, i, service) && !checkup::is_given_up(scene, i)
+    });
     live.sort_by_cached_key(|i| (!i.is_healthy(), !scene.in_force(&i.facts.id)));
     let (leaving, mut kept): (Vec<_>, Vec<_>) =
         live.into_iter().partition(|i| leaves_of(scene, i, service));
@@ -256,6 +259,12 @@ pub(crate) fn can_serve(scene: &Scene, release: ReleaseId) -> bool {
             || exchange::is_exchanged(scene, name)
             || healthy(scene, release, name, service) > 0
     })
+}
+
+/// Whether a release has a healthy instance of a service that it declares, and clients reach.
+pub(crate) fn has_healthy(scene: &Scene, release: ReleaseId, name: &Name) -> bool {
+    let service = scene.service(release, name).filter(|s| s.port.is_some());
+    service.is_some_and(|service| healthy(scene, release, name, service) > 0)
 }
 
 /// How many of a service's instances are healthy, of those that count.

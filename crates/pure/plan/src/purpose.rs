@@ -6,6 +6,7 @@ use ward_types::release::{Deployment, Goal, Phase, Verdict};
 use ward_types::spec::ServiceSpec;
 
 use crate::backoff;
+use crate::checkup;
 use crate::drill;
 use crate::exchange;
 use crate::observed::SeenInstance;
@@ -60,7 +61,7 @@ fn of_service(scene: &Scene, instance: &SeenInstance) -> Purpose {
     match scene.active() {
         Some(d) if d.to == release && d.phase == Phase::Preparing => needed_if_live(instance),
         Some(d) if d.to == release && matches!(d.phase, Phase::Rolling { .. }) => {
-            of_candidate(instance, d)
+            of_candidate(scene, instance, d)
         }
         _ if scene.current() == Some(release) => of_serving(scene, instance, service),
         Some(d) if d.to == release => Purpose::Done,
@@ -75,9 +76,10 @@ fn needed_if_live(instance: &SeenInstance) -> Purpose {
     }
 }
 
-fn of_candidate(instance: &SeenInstance, deployment: &Deployment) -> Purpose {
+fn of_candidate(scene: &Scene, instance: &SeenInstance, deployment: &Deployment) -> Purpose {
     match roll::is_failure_of(instance, deployment) {
         true => Purpose::History,
+        false if checkup::is_given_up(scene, instance) => Purpose::Done,
         false => needed_if_live(instance),
     }
 }

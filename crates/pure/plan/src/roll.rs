@@ -15,6 +15,7 @@ use ward_types::spec::{EnvSpec, ServiceSpec};
 use ward_types::time::Millis;
 
 use crate::cancel;
+use crate::checkup;
 use crate::databases;
 use crate::draft::Draft;
 use crate::exchange;
@@ -48,10 +49,13 @@ pub(crate) fn step(scene: &Scene, draft: &mut Draft, deployment: &Deployment) {
     for (name, service) in &spec.services {
         let kept = pools::kept(scene, deployment.to, name, service);
         let wanted = pools::wanted(scene, deployment.to, name, service);
-        let missing =
-            wanted
-                .saturating_sub(kept.len())
-                .min(room(scene, draft, deployment.to, name));
+        let leaving = checkup::given_up(scene, deployment.to, name);
+        let missing = wanted.saturating_sub(kept.len() + leaving).min(room(
+            scene,
+            draft,
+            deployment.to,
+            name,
+        ));
         if databases::are_ready_for(scene, deployment.to, service) {
             (0..missing).for_each(|_| draft.start(name, deployment.to, Role::Service));
         }
@@ -230,6 +234,7 @@ fn has_failed(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Option<
     cancel::asked(deployment)
         .or_else(|| instance_ended(scene, deployment))
         .or_else(|| trial::breached(scene, deployment))
+        .or_else(|| nobody_answers(scene, deployment))
         .or_else(|| not_acknowledged(scene, deployment))
         .or_else(|| never_healthy(scene, deployment, spec))
         .or_else(|| took_too_long(scene, deployment, spec))
@@ -253,10 +258,29 @@ fn instance_ended(scene: &Scene, deployment: &Deployment) -> Option<Failure> {
     }
 }
 
-/// What of the release ended by itself since the rollout began; the rest was cleared away before.
+/// What of the release ended by itself since the rollout began; the rest was cleared away before. What was there before
+/// a rollback is replaced, and its end is nobody's failure.
 pub(crate) fn is_failure_of(instance: &SeenInstance, deployment: &Deployment) -> bool {
     let ours = instance.facts.role == Role::Service && instance.facts.release == deployment.to;
-    ours && instance.has_failed()
+    ours && instance.has_failed() && !checkup::was_there(deployment, instance)
+}
+
+/// All of a service's requests go to the release, to nothing that is well, and the one that serves could answer them.
+fn nobody_answers(scene: &Scene, deployment: &Deployment) -> Option<Failure> {
+    let serves = scene.current().filter(|serves| *serves != deployment.to)?;
+    let lost = scene.pools().iter().find(|pool| {
+        let mut endpoints = pool.endpoints.iter();
+        let ours = endpoints.all(|e| e.release == deployment.to);
+        let mut ids = pool.endpoints.iter().map(|e| &e.instance);
+        let well = ids.any(|id| pools::is_healthy(scene, id));
+        let could = || pools::has_healthy(scene, serves, &pool.service);
+        !pool.endpoints.is_empty() && ours && !well && could()
+    })?;
+    pools::can_serve(scene, serves).then(|| {
+        let ids = lost.endpoints.iter().map(|e| &e.instance);
+        let mut seen = ids.filter_map(|id| scene.observed.instances.get(id));
+        failure::nobody_answers(deployment.to, serves, &lost.service, seen.next())
+    })
 }
 
 fn not_acknowledged(scene: &Scene, deployment: &Deployment) -> Option<Failure> {
@@ -271,6 +295,9 @@ fn never_healthy(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Opti
         i.facts.role == Role::Service && i.facts.release == deployment.to && i.is_live()
     });
     live.find_map(|instance| {
+        if checkup::is_given_up(scene, instance) {
+            return None;
+        }
         let service = spec.services.get(&instance.facts.component)?;
         let since = instance.since.max(begun);
         let bound = Bound::setting(since, service.start_timeout, "start_timeout");

@@ -17,6 +17,8 @@ mod exchanging;
 mod keeping;
 #[path = "checker/moving.rs"]
 mod moving;
+#[path = "checker/returning.rs"]
+mod returning;
 #[path = "checker/routing.rs"]
 mod routing;
 #[path = "checker/schema.rs"]
@@ -43,6 +45,7 @@ use keeping::filling;
 use keeping::lifetimes;
 use keeping::retiring;
 use moving::moving;
+use returning::returning;
 use routing::routing;
 use schema::schema;
 use sleeping::sleeping;
@@ -219,6 +222,8 @@ fn word(objection: &Objection) -> &'static str {
         Objection::Conflict { .. } => "conflict",
         Objection::RoutesTwice => "routes twice",
         Objection::NotHealthy { .. } => "not healthy",
+        Objection::Unchecked { .. } => "unchecked",
+        Objection::GoesOnIll { .. } => "goes on ill",
         Objection::WrongInstance { .. } => "wrong instance",
         Objection::EmptiesPool { .. } => "empties pool",
         Objection::MixesReleases => "mixes releases",
@@ -260,7 +265,7 @@ fn word(objection: &Objection) -> &'static str {
     }
 }
 
-const WORDS: usize = 47;
+const WORDS: usize = 49;
 
 /// One wrong plan: what is wrong with it, the world, the plan, and the objection that it must meet.
 type Wrong = (&'static str, Case, Vec<Action>, &'static str);
@@ -277,6 +282,7 @@ fn all() -> Vec<Wrong> {
     all.extend(snapshots());
     all.extend(drills());
     all.extend(retiring());
+    all.extend(returning());
     all.extend(ending());
     all.extend(runs());
     all.extend(schema());

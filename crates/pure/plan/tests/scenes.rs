@@ -17,6 +17,7 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 use ward_plan::{Action, Memory, Observed, Plan, SeenGateway, SeenInstance, check, plan};
+use ward_types::checkup::{Checkup, Found};
 use ward_types::id::{DeploymentId, EnvId, InstanceId, Name, ReleaseId, RunId};
 use ward_types::keeper::{Exit, InstanceFacts, InstanceState, InstanceStatus, Role};
 use ward_types::release::{
@@ -218,7 +219,10 @@ fn deployment(dice: &mut Dice, id: DeploymentId, phase: Phase) -> Deployment {
         reason: *dice.pick(&reasons),
         from: None,
         to: release(dice),
-        requested: Timestamp(1),
+        requested: match dice.chance(60) {
+            true => moment(dice),
+            false => Timestamp(1),
+        },
         started: None,
         phase_since: moment(dice),
         by: "anna".into(),
@@ -324,7 +328,22 @@ fn instance(
         since,
         output: vec!["line".into(); 30],
         altered,
+        checkup: checkup(dice, env),
     }
+}
+
+fn checkup(dice: &mut Dice, env: &Environment) -> Option<Checkup> {
+    let active = env.active().map_or(DeploymentId(1), |d| d.id);
+    let of = *dice.pick(&[active, active, active, DeploymentId(1)]);
+    let found = dice
+        .pick(&[
+            Found::Awaited,
+            Found::Well,
+            Found::Well,
+            Found::Ill("it is stopped".into()),
+        ])
+        .clone();
+    dice.chance(70).then_some(Checkup { of, found })
 }
 
 fn state(dice: &mut Dice) -> InstanceState {

@@ -143,7 +143,7 @@ pub const KEYS: &[Key] = &[
         .about("`MAJOR.MINOR`, chosen by people. Ward appends the build number: `1.0.7`.")
         .same_everywhere(),
     Key::new("stack.keep_warm", duration("0s", "7d"), Need::Default(r#""10m""#), r#""1h""#)
-        .about("How long the instances of the release before are kept running after a deployment, so that a rollback is a switch and not a start.")
+        .about("How long the instances of the release before are kept running after a deployment, so that a rollback is a switch and not a start. A rollback has the health of each checked first; what does not answer within 2 seconds is replaced.")
         .also(&["retain_containers"]),
     Key::new("stack.keep_releases", Kind::Count { least: 1, most: 10_000, port: false }, Need::Default("10"), "30")
         .about("How many releases are retained, each with its images and its output: so many of the newest, and so many of the newest that ever served, so that failures and cancellations take no way back. What serves, and in the environment `prod` each release that ever served, are retained beside them.")

@@ -447,8 +447,8 @@ pub enum Event {
         /// How, as a predicate: `was ended by SIGKILL`.
         how: String,
     },
-    /// An instance that runs is given up, because other hands changed something of it. Recorded once, before another
-    /// one takes its place.
+    /// An instance that runs is given up, because other hands changed something of it, or because it was not well when
+    /// requests were to go back to it. Recorded once, before another one takes its place.
     InstanceGivenUp {
         /// Which environment.
         env: EnvId,

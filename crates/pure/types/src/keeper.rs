@@ -321,6 +321,10 @@ pub enum Request {
     Status,
     /// How is it, now and whenever that changes.
     Watch,
+    /// Check its health now, whatever its interval. The reply `Status` comes when a check that began after this was
+    /// asked is over; at once of an instance that has no check, that a signal stopped, or that was asked to stop. An
+    /// older keeper refuses.
+    Check,
     /// SIGTERM (or the spec's stop signal) now, SIGKILL after the grace. Asking again changes nothing, unless the grace is
     /// shorter. The reply comes at once; `Watch` shows the end.
     Stop {

@@ -7,6 +7,7 @@ pub mod access;
 pub mod backup;
 pub mod balance;
 pub mod changes;
+pub mod checkup;
 pub mod configuration;
 pub mod copy;
 pub mod environments;

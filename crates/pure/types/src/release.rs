@@ -355,8 +355,8 @@ pub struct Environment {
     /// The last of these ends, with all that is known of them, in the same order.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub last_ends: VecDeque<LastEnd>,
-    /// The ordinals of the instances that were given up last because other hands had changed something of them, in
-    /// that order.
+    /// The ordinals of the instances that were given up last because other hands had changed something of them, or
+    /// because they were not well when requests were to go back to them, in that order.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub given_up: VecDeque<u64>,
     /// The release commands that took away what earlier releases needed, since its data is new.

@@ -42,6 +42,10 @@ pub(super) struct Health {
     good: u32,
     bad: u32,
     tried: usize,
+    /// How many checks have begun.
+    begun: u64,
+    /// Whether the next one begins as soon as this one is over.
+    hurried: bool,
     state: InstanceState,
 }
 
@@ -65,7 +69,26 @@ impl Health {
             good: 0,
             bad: 0,
             tried: 0,
+            begun: 0,
+            hurried: false,
             state: InstanceState::Starting,
+        }
+    }
+
+    /// Has the next check begin as soon as it can; which one that is, counted from the first.
+    pub(super) fn hurry(&mut self) -> u64 {
+        match self.phase {
+            Phase::Resting => self.deadline = Instant::now(),
+            Phase::Connecting(_) | Phase::Reading(..) => self.hurried = true,
+        }
+        self.begun + 1
+    }
+
+    /// How many checks are over.
+    pub(super) fn over(&self) -> u64 {
+        match self.phase {
+            Phase::Resting => self.begun,
+            Phase::Connecting(_) | Phase::Reading(..) => self.begun - 1,
         }
     }
 
@@ -107,6 +130,7 @@ impl Health {
     }
 
     fn begin(&mut self, poll: &Poller, now: Instant) -> Option<Verdict> {
+        self.begun += 1;
         self.deadline = now + self.check.timeout.duration();
         match connect::begin(self.check.port) {
             Ok(Attempt::Connected(socket)) => self.ask(poll, socket, Watched::NotYet),
@@ -255,7 +279,12 @@ impl Health {
             self.state = InstanceState::Unhealthy;
         }
         self.phase = Phase::Resting;
-        self.deadline = Instant::now() + self.pause();
+        let pause = self.pause();
+        self.deadline = Instant::now()
+            + match std::mem::take(&mut self.hurried) {
+                true => Duration::ZERO,
+                false => pause,
+            };
         verdict
     }
 

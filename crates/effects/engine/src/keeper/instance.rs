@@ -166,6 +166,27 @@ impl Instance {
         }
     }
 
+    /// Whether it runs, and should.
+    pub(super) fn runs(&self) -> bool {
+        matches!(self.life, Life::Running)
+    }
+
+    /// Begins a health check now; which one, counted from the first. `None`: how it is can be said without.
+    pub(super) fn check_now(&mut self) -> Option<u64> {
+        if !self.runs() {
+            return None;
+        }
+        self.look_whether_stopped(Instant::now());
+        let health = self.health.as_mut().filter(|_| !self.stopped);
+        health.map(Health::hurry)
+    }
+
+    /// How many health checks are over; `None`: there is no other.
+    pub(super) fn checked(&self) -> Option<u64> {
+        let health = self.health.as_ref().filter(|_| self.runs());
+        health.map(Health::over)
+    }
+
     fn look_whether_stopped(&mut self, now: Instant) {
         let stopped = self.sandbox.is_stopped();
         self.looked_at = now
@@ -199,7 +220,7 @@ impl Instance {
             _ => None,
         };
         // One that is stopping is not checked any more.
-        let running = matches!(self.life, Life::Running);
+        let running = self.runs();
         let health = self.health.as_ref().filter(|_| running);
         let health = health.and_then(Health::deadline);
         [
@@ -238,7 +259,7 @@ impl Instance {
             // Its end is an event; until then there is nothing more to do.
             self.life = Life::Stopping(now + Duration::from_secs(3600));
         }
-        if matches!(self.life, Life::Running) {
+        if self.runs() {
             self.check_health(|health, poll| health.on_time(poll, now));
             if self.looked_at <= now {
                 self.look_whether_stopped(now);
@@ -276,9 +297,10 @@ impl Instance {
         let differs = failure.is_some() != self.stopped;
         let starts = health.state() == InstanceState::Starting;
         self.last_failure = failure;
-        if differs && !starts && matches!(self.life, Life::Running) {
+        if differs && !starts && self.runs() {
             self.look_whether_stopped(Instant::now());
         }
+        self.answer_checked();
     }
 
     /// Asks the application to stop, and sets the moment at which it is killed. Asking again can only make it
@@ -298,6 +320,7 @@ impl Instance {
                 self.life = Life::Stopping(at);
                 self.stopped = false;
                 self.changed = true;
+                self.answer_checked();
             }
         }
     }

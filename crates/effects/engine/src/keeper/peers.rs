@@ -50,6 +50,8 @@ enum Doing {
     Watching(Told),
     /// A program runs for it.
     Running(Joined),
+    /// The health check of that number is waited for.
+    Checking(u64),
 }
 
 /// When a connection is begun again that the application has no room for. Its queue of connections was full, so the kernel
@@ -173,6 +175,7 @@ impl Instance {
                 self.reply(number, &Reply::Status { status }, &[]);
             }
             Request::Watch => self.watch(number),
+            Request::Check => self.check(number),
             Request::Stop { grace } => {
                 self.stop(grace);
                 self.reply(number, &Reply::Done, &[]);
@@ -314,6 +317,35 @@ impl Instance {
                 // What the first attempt comes to is the answer.
                 Err(_) => {}
             }
+        }
+    }
+
+    fn check(&mut self, number: u32) {
+        match self.check_now() {
+            Some(which) => self
+                .peers
+                .set(number, Doing::Checking(which), &self.poll, BUSY),
+            None => {
+                let status = self.status();
+                self.reply(number, &Reply::Status { status }, &[]);
+            }
+        }
+    }
+
+    /// Tells those how it is whose check is over, or never will be.
+    pub(super) fn answer_checked(&mut self) {
+        let over = self.checked();
+        let all = self.peers.all.iter();
+        let due = all.filter(|(_, peer)| match peer.doing {
+            Doing::Checking(which) => over.is_none_or(|over| which <= over),
+            _ => false,
+        });
+        let due: Vec<u32> = due.map(|(number, _)| *number).collect();
+        for number in due {
+            let status = self.status();
+            self.peers
+                .set(number, Doing::Nothing, &self.poll, LISTENING);
+            self.reply(number, &Reply::Status { status }, &[]);
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +107,8 @@ pub fn get(address: &str, host: &str, path: &str) -> std::io::Result<Answer> {
 pub struct Load {
     stop: Arc<AtomicBool>,
     asked: Arc<AtomicU64>,
+    /// What the slowest answer took, in milliseconds.
+    longest: Arc<AtomicU64>,
     failures: Arc<Mutex<Vec<String>>>,
     clients: Vec<JoinHandle<()>>,
 }
@@ -117,6 +119,7 @@ impl Load {
         let mut load = Self {
             stop: Arc::default(),
             asked: Arc::default(),
+            longest: Arc::default(),
             failures: Arc::default(),
             clients: Vec::new(),
         };
@@ -156,13 +159,17 @@ impl Load {
     ) {
         let (stop, asked, failures) =
             (self.stop.clone(), self.asked.clone(), self.failures.clone());
+        let longest = self.longest.clone();
         self.clients.push(std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 asked.fetch_add(1, Ordering::Relaxed);
+                let begun = Instant::now();
                 match ask() {
                     Ok(answer) if answer.status == 200 => {}
                     other => failures.lock().unwrap().push(format!("{name}: {other:?}")),
                 }
+                let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                longest.fetch_max(took, Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(2)); // The rate of the load.
             }
         }));
@@ -170,6 +177,11 @@ impl Load {
 
     pub fn asked(&self) -> u64 {
         self.asked.load(Ordering::Relaxed)
+    }
+
+    /// What the slowest answer took so far.
+    pub fn longest(&self) -> Duration {
+        Duration::from_millis(self.longest.load(Ordering::Relaxed))
     }
 
     pub fn failures(&self) -> Vec<String> {

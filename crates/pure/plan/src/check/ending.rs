@@ -1,6 +1,7 @@
-//! Ends: only what ended by itself is recorded as such, once, and before it is removed. Release commands and
+//! Ends: only what is changed or was found ill is given up, and that is recorded once. Only what ended by itself is recorded as such, once, and before it is removed. Release commands and
 //! runs are meant to end; of a run each attempt is recorded, before it is removed.
 
+use ward_types::checkup::Found;
 use ward_types::id::RunId;
 use ward_types::keeper::{Exit, InstanceState, Role};
 use ward_types::release::Gap;
@@ -22,7 +23,8 @@ pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
             }
             Action::GiveUp { id, .. } => {
                 let told = case.env.given_up.contains(&id.ordinal());
-                if told || !case.seen(id).is_some_and(is_changed) {
+                let reason = |i: &SeenInstance| is_changed(i) || was_found_ill(case, i);
+                if told || !case.seen(id).is_some_and(reason) {
                     objections.push(Objection::FalseGivingUp { id: id.clone() });
                 }
             }
@@ -91,6 +93,16 @@ fn ended_by_itself(instance: &SeenInstance) -> bool {
         InstanceState::Exited { asked: true, .. }
     );
     !runs(instance) && !asked && !instance.facts.role.is_meant_to_end()
+}
+
+/// Whether an instance runs that was not well when the deployment under way had it checked.
+fn was_found_ill(case: &Case, instance: &SeenInstance) -> bool {
+    let checkup = instance.checkup.as_ref();
+    let ill = checkup.is_some_and(|checkup| {
+        let asked = case.active().is_some_and(|d| d.id == checkup.of);
+        asked && matches!(checkup.found, Found::Ill(_))
+    });
+    ill && runs(instance)
 }
 
 /// Whether an instance runs that other hands did something to.

@@ -15,6 +15,7 @@ mod lifetime;
 mod moving;
 mod objection;
 mod retiring;
+mod returning;
 mod routing;
 mod schema;
 mod sleeping;
@@ -46,6 +47,7 @@ pub fn check(env: &Environment, observed: &Observed, plan: &Plan) -> Vec<Objecti
     data::examine(&case, &mut objections);
     ending::examine(&case, &mut objections);
     retiring::examine(&case, &mut objections);
+    returning::examine(&case, &mut objections);
     filling::examine(&case, &mut objections);
     snapshots::examine(&case, &mut objections);
     lifetime::examine(&case, &mut objections);

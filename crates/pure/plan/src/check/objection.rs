@@ -95,6 +95,28 @@ pub enum Objection {
         /// Which instance.
         id: InstanceId,
     },
+    /// It goes back to an instance of which nobody knows how it is since that was asked for (P1).
+    #[error(
+        "it would route {service} to {id}, whose health was not checked since {deployment} was asked for"
+    )]
+    Unchecked {
+        /// The service.
+        service: Name,
+        /// Which instance.
+        id: InstanceId,
+        /// By which deployment.
+        deployment: DeploymentId,
+    },
+    /// It goes on with a release that answers nobody, although the one that serves could (P1).
+    #[error(
+        "it would go on with {deployment}, none of whose instances that take the requests of {service} is healthy, although the release that serves has healthy ones"
+    )]
+    GoesOnIll {
+        /// Which deployment.
+        deployment: DeploymentId,
+        /// The service.
+        service: Name,
+    },
     /// It routes to an instance of something else.
     #[error("it would route {service} to {id}, which is not an instance of that service")]
     WrongInstance {

@@ -152,6 +152,7 @@ fn conflicts(case: &Case) -> Vec<Objection> {
             Action::Move { .. }
             | Action::Serve { .. }
             | Action::GiveUp { .. }
+            | Action::Check { .. }
             | Action::Route { .. }
             | Action::ChangeSchema { .. }
             | Action::Exchanged { .. }

@@ -92,3 +92,101 @@ fn a_rollback_from_a_canary_release_is_one_switch() {
     world.settle();
     golden!(world.transcript);
 }
+
+/// r2 serves, r1's web-r1-3 and web-r1-4 are warm, and nothing of that is told any more.
+fn warm() -> World {
+    let mut world = served();
+    world.deploy(returns());
+    world.settle();
+    world.run(20_000);
+    world.transcript.clear();
+    world
+}
+
+#[test]
+fn a_rollback_to_what_hangs_since_a_second_starts_others() {
+    let mut world = warm();
+    for warm in ["web-r1-3", "web-r1-4"] {
+        world.sim(&id(warm)).hang();
+        world.say(&format!("! {warm} hangs, and nobody has noticed"));
+    }
+    world.queue(ReleaseId(1), Reason::Rollback);
+    world.settle();
+    world.run(1000);
+    golden!(world.transcript);
+}
+
+#[test]
+fn a_rollback_to_two_of_which_one_hangs_keeps_the_other() {
+    let mut world = warm();
+    world.sim(&id("web-r1-4")).hang();
+    world.say("! web-r1-4 hangs, and nobody has noticed");
+    world.queue(ReleaseId(1), Reason::Rollback);
+    world.settle();
+    world.run(1000);
+    golden!(world.transcript);
+}
+
+#[test]
+fn a_rollback_to_what_is_ill_does_not_wait_for_its_recovery() {
+    let mut world = warm();
+    for warm in ["web-r1-3", "web-r1-4"] {
+        let wall = world.wall();
+        world.sim(&id(warm)).turn(false, wall);
+        world.say(&format!("! {warm} is ill"));
+    }
+    world.queue(ReleaseId(1), Reason::Rollback);
+    world.settle();
+    golden!(world.transcript);
+}
+
+/// More than would fail a rollout whose own they are.
+#[test]
+fn what_is_warm_and_dies_in_a_rollback_is_no_failure_of_it() {
+    let mut world = served_web(5);
+    let mut next = spec(&[("web", web(5))], &[]);
+    next.keep_warm = Millis::secs(600);
+    world.deploy(next);
+    world.settle();
+    world.run(20_000);
+    world.transcript.clear();
+    world.queue(ReleaseId(1), Reason::Rollback);
+    world.drive();
+    world.memory = ward_plan::Memory::default();
+    for number in 1..=5 {
+        let (wall, warm) = (world.wall(), format!("web-r1-{number}"));
+        world.sim(&id(&warm)).kill(wall);
+        world.say(&format!("! {warm} was killed"));
+    }
+    world.settle();
+    golden!(world.transcript);
+}
+
+/// The switch was made, and the worker is exchanged.
+#[test]
+fn what_nobody_answers_for_goes_back_at_once() {
+    let mut world = fresh();
+    world.behave = Box::new(|start| match start.component.as_str() {
+        "worker" => Behaviour {
+            stop_takes: 9000,
+            ..usual(start)
+        },
+        _ => usual(start),
+    });
+    let two = || spec(&[("web", web(2)), ("worker", alone(worker(1)))], &[]);
+    for _ in 0..2 {
+        world.deploy(two());
+        world.settle();
+    }
+    world.run(20_000);
+    world.transcript.clear();
+    world.queue(ReleaseId(1), Reason::Rollback);
+    world.run(2000);
+    for warm in ["web-r1-1", "web-r1-2"] {
+        let wall = world.wall();
+        world.sim(&id(warm)).pause(wall);
+        world.say(&format!("! {warm} was stopped, in rotation"));
+    }
+    world.settle();
+    golden!(world.transcript);
+}

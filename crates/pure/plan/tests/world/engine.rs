@@ -1,6 +1,8 @@
 //! Simulated instances.
 
 use ward_plan::SeenInstance;
+use ward_types::checkup::{Checkup, Found};
+use ward_types::id::DeploymentId;
 use ward_types::keeper::{Exit, InstanceFacts, InstanceState, InstanceStatus, Role};
 use ward_types::time::Timestamp;
 
@@ -64,6 +66,10 @@ pub struct Sim {
     ill: bool,
     stopped: bool,
     altered: Option<String>,
+    /// It answers nobody, and its health check has not found out yet.
+    hung: bool,
+    /// When a check ends, of which deployment, and what comes of it.
+    checkup: Option<(u64, Checkup)>,
 }
 
 impl Sim {
@@ -84,10 +90,12 @@ impl Sim {
             ill: false,
             stopped: false,
             altered: None,
+            hung: false,
+            checkup: None,
         }
     }
 
-    pub fn seen(&self) -> SeenInstance {
+    pub fn seen(&self, now: u64) -> SeenInstance {
         let waits = matches!(self.state, InstanceState::Starting) && self.facts.port.is_some();
         let failing = waits || self.state == InstanceState::Unhealthy;
         let runs = matches!(
@@ -112,7 +120,42 @@ impl Sim {
             since: self.since,
             output: self.behaviour.output.clone(),
             altered: self.altered.clone(),
+            checkup: self.checkup.as_ref().map(|(ends, checkup)| Checkup {
+                of: checkup.of,
+                found: match *ends <= now {
+                    true => checkup.found.clone(),
+                    false => Found::Awaited,
+                },
+            }),
         }
+    }
+
+    /// What is well answers in 3 ms, and what hangs not at all.
+    pub fn check(&mut self, of: DeploymentId, now: u64, within: u64) {
+        if self
+            .checkup
+            .as_ref()
+            .is_some_and(|(_, known)| known.of == of)
+        {
+            return;
+        }
+        let ill = |why: &str| Found::Ill(why.to_owned());
+        let (ends, found) = match self.state {
+            InstanceState::Healthy if self.hung => (now + within, ill("no answer")),
+            InstanceState::Healthy => (now + 3, Found::Well),
+            _ => (now + 3, ill("connection refused")),
+        };
+        self.checkup = Some((ends, Checkup { of, found }));
+    }
+
+    /// Stops it so that nobody has noticed yet.
+    pub fn hang(&mut self) {
+        self.hung = true;
+    }
+
+    /// What a client would notice.
+    pub fn answers(&self) -> bool {
+        self.is_healthy() && !self.hung
     }
 
     pub fn is_over(&self) -> bool {
@@ -192,7 +235,8 @@ impl Sim {
         if self.is_over() {
             return None;
         }
-        let moments = self.moments().into_iter().flatten();
+        let checkup = self.checkup.as_ref().map(|(ends, _)| *ends);
+        let moments = self.moments().into_iter().flatten().chain(checkup);
         moments.filter(|t| *t > now).min()
     }
 

@@ -425,7 +425,9 @@ impl World {
     pub fn observe(&self) -> Observed {
         let seen = self.engine.iter();
         Observed {
-            instances: seen.map(|(id, sim)| (id.clone(), sim.seen())).collect(),
+            instances: seen
+                .map(|(id, sim)| (id.clone(), sim.seen(self.now)))
+                .collect(),
             gateway: self.gateway.seen(),
             in_use: self.in_use,
         }
@@ -490,6 +492,14 @@ impl World {
                 self.must_keep_the_floor(&table);
                 self.gateway.apply(table, self.now);
                 self.note_table();
+            }
+            Action::Check {
+                id,
+                deployment,
+                within,
+            } => {
+                let (now, of) = (self.now, *deployment);
+                self.sim(id).check(of, now, within.0);
             }
             Action::Cut { id } => {
                 self.must_be_out(id);

@@ -75,6 +75,9 @@ impl World {
                 let pools: Vec<String> = pools.iter().map(pool).collect();
                 self.say(&format!("* route {{{}}}", pools.join(", ")));
             }
+            Action::Check { id, within, .. } => {
+                self.say(&format!("? check {id} within {} ms", within.0));
+            }
             Action::Cut { id } => self.say(&format!("- cut {id}")),
             Action::Stop { id, grace } => self.say(&format!("- stop {id} within {} ms", grace.0)),
             Action::ChangeSchema {

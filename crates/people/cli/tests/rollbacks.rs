@@ -1,0 +1,186 @@
+//! Rollbacks to instances that were kept warm, and are not well by the time that they are needed: clients are answered by
+//! the release that serves until the one before can.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a test that fails says what it saw"
+)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use support::load::{Load, get};
+use support::{APP, Ward, eventually, kill9, pause};
+
+const HOST: &str = "shop.localhost";
+
+/// No request may take longer, on a machine under load too: what waits for an instance that does not answer waits for
+/// much longer.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// The test application; it answers nobody any more from SIGUSR1 on, and takes connections.
+fn can_be_muted() -> String {
+    let asks = "    def do_GET(self):\n";
+    let muted = format!("{asks}        if Server.muted:\n            time.sleep(3600)\n");
+    let heeds = "class Server(ThreadingHTTPServer):\n";
+    let app = APP.replace(asks, &muted);
+    let app = app.replace(heeds, &format!("{heeds}    muted = False\n"));
+    let begins = "server.serve_forever()";
+    let signal = "signal.signal(signal.SIGUSR1, lambda *_: setattr(Server, \"muted\", True))";
+    let muted = app.replace(begins, &format!("{signal}\n{begins}"));
+    assert!(muted.contains("if Server.muted") && muted.contains("SIGUSR1"));
+    muted
+}
+
+fn declare(ward: &Ward, answer: &str, more: &str) {
+    ward.stack(&format!(r#"ANSWER = "{answer}""#), more);
+    let text = std::fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    // Nobody asks an instance that is healthy how it is, but once a minute.
+    let seldom = text.replace(
+        r#"interval = "50ms", healthy = 2"#,
+        r#"interval = "60s", healthy = 1"#,
+    );
+    assert_ne!(seldom, text);
+    ward.write("ward.toml", &seldom.replace("30s", "10m"));
+}
+
+/// r2 serves and answers `two`, and r1, which answers `one`, is warm; each is declared with more.
+fn two_releases(more: [&str; 2]) -> Ward {
+    let ward = Ward::new();
+    ward.write("app.py", &can_be_muted());
+    declare(&ward, "one", more[0]);
+    ward.up();
+    declare(&ward, "two", more[1]);
+    ward.ok(&["deploy"]);
+    ward
+}
+
+fn of_release(ward: &Ward, release: u64) -> Vec<Value> {
+    let mut all = ward.instances("web");
+    all.retain(|one| one["release"] == release && one["state"]["state"] == "healthy");
+    all
+}
+
+fn pid(instance: &Value) -> i32 {
+    i32::try_from(instance["pid"].as_i64().unwrap()).unwrap()
+}
+
+fn mute(pid: i32) {
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::USR1).unwrap();
+}
+
+fn ids(instances: &[Value]) -> Vec<String> {
+    let ids = instances.iter().map(|one| one["id"].as_str().unwrap());
+    ids.map(str::to_owned).collect()
+}
+
+/// Rolls back under load, after something was done to so many of the instances that are warm. No request fails or takes
+/// long, r1 serves by then, and what nothing was done to takes requests again.
+fn rolled_back(harmed: usize, harm: fn(i32)) -> Ward {
+    let ward = two_releases(["", ""]);
+    let warm = of_release(&ward, 1);
+    assert_eq!(warm.len(), 2, "{warm:?}");
+    let load = Load::start(&ward.http(), HOST);
+    warm.iter().take(harmed).for_each(|one| harm(pid(one)));
+    let begun = Instant::now();
+    ward.ok(&["rollback", "--why", "two is worse"]);
+    println!("{harmed} harmed: {:?}", begun.elapsed());
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "one");
+    let asked = load.asked();
+    eventually("the load goes on", || load.asked() > asked + 50);
+    let longest = load.longest();
+    let (_, failures) = load.end();
+    assert!(failures.is_empty(), "{failures:?}");
+    assert!(longest < LONGEST, "{longest:?}");
+    let serves = ids(&ward.healthy("web"));
+    assert_eq!(serves.len(), 2, "{serves:?}");
+    for (number, id) in ids(&warm).iter().enumerate() {
+        assert_eq!(serves.contains(id), number >= harmed, "{serves:?}");
+    }
+    ward
+}
+
+fn says(ward: &Ward, what: &str) {
+    let events = ward.ok(&["events", "-n", "50"]);
+    assert!(events.contains(what), "{what}: {events}");
+}
+
+#[test]
+fn p1_a_rollback_to_what_was_stopped_just_now_waits_for_others() {
+    let ward = rolled_back(2, pause);
+    says(
+        &ward,
+        "was not well when r1 was to take over (it is stopped by a signal, and makes no progress), and is given up",
+    );
+}
+
+#[test]
+fn p1_a_rollback_to_two_of_which_one_was_stopped_keeps_the_other() {
+    rolled_back(1, pause);
+}
+
+#[test]
+fn p1_a_rollback_to_what_answers_nobody_waits_for_others() {
+    let ward = rolled_back(2, mute);
+    says(&ward, "its health check was not answered within 2000 ms");
+}
+
+#[test]
+fn p1_a_rollback_to_what_was_killed_just_now_waits_for_others() {
+    let ward = rolled_back(2, kill9);
+    says(&ward, "was ended by SIGKILL");
+}
+
+#[test]
+fn a_rollback_to_what_is_well_starts_nothing() {
+    let ward = rolled_back(0, pause);
+    let events = ward.ok(&["events", "-n", "50"]);
+    assert!(!events.contains("was not well"), "{events}");
+}
+
+/// While the worker of r2 finishes what it has begun, r1 has the requests already.
+#[test]
+fn what_is_gone_back_to_and_stops_in_rotation_is_left_again() {
+    let worker = |heeds: &str| {
+        format!(
+            r#"
+[service.worker]
+build = {{ files = ["app.py"], run = ["/bin/sh", "-c", "trap {heeds} TERM; while :; do sleep 1; done"], base = "host" }}
+stop_timeout = "20s"
+"#
+        )
+    };
+    // Only that of r2 takes its time.
+    let ward = two_releases([&worker("exit"), &worker("''")]);
+    ward.ok(&["rollback", "--no-wait"]);
+    let answers = || get(&ward.http(), HOST, "/").unwrap().body;
+    eventually("r1 has the requests", || answers() == "one");
+    for one in of_release(&ward, 1) {
+        pause(pid(&one));
+    }
+    let begun = Instant::now();
+    let phase = || {
+        let shown = ward.ok(&["deployment", "show", "d3", "--output", "json"]);
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        shown["deployment"].clone()
+    };
+    // It is seen within five seconds, and not waited for until r1 could have started anew.
+    eventually("it goes back", || phase().to_string().contains("revert"));
+    eventually("r2 has them again", || answers() == "two");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:#}", phase());
+    let why = phase().to_string();
+    assert!(
+        why.contains("that took the requests of web is well any more"),
+        "{why}"
+    );
+    for worker in ward.instances("worker") {
+        if worker["pid"].is_i64() {
+            kill9(pid(&worker));
+        }
+    }
+    eventually("it has ended", || phase()["verdict"] == "rolled_back");
+}
