@@ -1,5 +1,6 @@
-//! Ends: only what is changed or was found ill is given up, and that is recorded once. Only what ended by itself is recorded as such, once, and before it is removed. Release commands and
-//! runs are meant to end; of a run each attempt is recorded, before it is removed.
+//! Ends: only what is changed or was found ill is given up, and that is recorded once. Only what ended by itself is
+//! recorded as such, once, and before it is removed. Release commands and runs are meant to end; of a run each attempt is
+//! recorded, before it is removed.
 
 use ward_types::checkup::Found;
 use ward_types::id::RunId;
