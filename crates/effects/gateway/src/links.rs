@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixListener, UnixStream};
-use tokio::sync::mpsc;
 use ward_types::keeper::{LinkHello, LinkTarget};
 
 use crate::admission::Seat;
 use crate::client;
 use crate::connection;
+use crate::crew::{self, Place};
 use crate::egress::{self, Errand};
 use crate::lines::Lines;
 use crate::proxy::Entry;
@@ -29,6 +29,7 @@ pub(crate) struct Handed {
     stream: StdStream,
     hello: LinkHello,
     seat: Seat,
+    _place: Place,
 }
 
 impl Handed {
@@ -79,31 +80,19 @@ fn errand(hello: &LinkHello) -> Option<Errand> {
     })
 }
 
-/// Takes connections over until the process quits, and deals them out to the workers in turn.
-pub(crate) async fn take_over(
-    listener: UnixListener,
-    shared: Arc<Shared>,
-    workers: Vec<mpsc::UnboundedSender<Handed>>,
-) {
-    let workers = Rc::new(workers);
-    let mut turn = 0;
+/// Takes connections over until the process quits, and deals them out to the workers.
+pub(crate) async fn take_over(listener: UnixListener, shared: Arc<Shared>) {
     while let Some(stream) = socket::accept_own(&listener, &shared.phase, Phase::Quitting).await {
-        turn += 1;
-        let (shared, workers) = (Arc::clone(&shared), Rc::clone(&workers));
+        let shared = Arc::clone(&shared);
         tokio::task::spawn_local(async move {
-            if let Err(error) = converse(stream, &shared, &workers, turn).await {
+            if let Err(error) = converse(stream, &shared).await {
                 tracing::warn!(%error, "a keeper's hand-over failed");
             }
         });
     }
 }
 
-async fn converse(
-    stream: UnixStream,
-    shared: &Arc<Shared>,
-    workers: &[mpsc::UnboundedSender<Handed>],
-    mut turn: usize,
-) -> io::Result<()> {
+async fn converse(stream: UnixStream, shared: &Arc<Shared>) -> io::Result<()> {
     let mut lines = Lines::new(stream, LONGEST_HELLO);
     loop {
         let received = tokio::select! {
@@ -113,14 +102,11 @@ async fn converse(
         let Some((hello, descriptors)) = received else {
             return Ok(());
         };
-        let handed = handed(shared, hello, descriptors).await?;
+        let (number, handed) = handed(shared, hello, descriptors).await?;
         // Without this byte the keeper asks again, perhaps at the successor. So it goes out before the
         // connection is used: a keeper that has given up must not find two who read from it.
         lines.send_bytes(b"+").await?;
-        turn += 1;
-        if workers[turn % workers.len()].send(handed).is_err() {
-            return Ok(());
-        }
+        shared.crew.hand(number, crew::Handed::Link(handed));
     }
 }
 
@@ -128,7 +114,7 @@ async fn handed(
     shared: &Arc<Shared>,
     hello: LinkHello,
     descriptors: Vec<OwnedFd>,
-) -> io::Result<Handed> {
+) -> io::Result<(usize, Handed)> {
     let invalid = |message: &str| io::Error::new(io::ErrorKind::InvalidData, message.to_owned());
     if matches!(hello.target, LinkTarget::Keeper { .. }) {
         return Err(invalid(
@@ -142,11 +128,16 @@ async fn handed(
     let _ = stream.set_nodelay(true);
     let seat = tokio::time::timeout(TURN_WITHIN, shared.admission.inner()).await;
     match seat {
-        Ok(Some(seat)) => Ok(Handed {
-            stream,
-            hello,
-            seat,
-        }),
+        Ok(Some(seat)) => {
+            let (number, place) = shared.crew.place(None);
+            let handed = Handed {
+                stream,
+                hello,
+                seat,
+                _place: place,
+            };
+            Ok((number, handed))
+        }
         _ => {
             let why = "there are too many connections already";
             if let Some(errand) = errand(&hello) {

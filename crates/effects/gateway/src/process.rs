@@ -28,10 +28,11 @@ use crate::admission::Admission;
 use crate::affinity;
 use crate::calls::Calls;
 use crate::clock;
+use crate::crew::{Crew, Handed};
 use crate::egress::Record;
 use crate::gate::Ports;
 use crate::limits::Limits;
-use crate::links::{self, Handed};
+use crate::links;
 use crate::memory::{self, Memory};
 use crate::metrics;
 use crate::offer::Offer;
@@ -46,7 +47,7 @@ use crate::sparing::Sparing;
 use crate::table_file;
 use crate::tls::{self, Tls, TlsError};
 use crate::trace::Traces;
-use crate::worker::{self, Listeners, Phase, Rank, Shared};
+use crate::worker::{self, Listeners, Phase, Shared};
 
 const CONTROL: &str = "control.sock";
 /// How long whoever starts the gateway may take to pass the listening sockets.
@@ -172,9 +173,11 @@ fn serve(options: Options) -> Result<(), StartError> {
         source,
     })?;
     let query = options.access.map(|log| log.query);
+    let (crew, handed) = Crew::new(options.workers.map_or_else(cores, NonZeroUsize::get));
     let shared = Arc::new(Shared {
         routing: Arc::new(Routing::new(affinity::Key::open(&folder))),
         admission: Admission::new(&options.limits, descriptors),
+        crew,
         memory: Memory::new(options.limits.memory),
         refusals: Refusals::default(),
         clients: Parting::default(),
@@ -195,18 +198,14 @@ fn serve(options: Options) -> Result<(), StartError> {
     load_table(&shared, &folder);
     // 3. The workers. This thread has the control sockets alone: however busy the workers are, whoever asks
     //    is answered, and a gateway that has much to do is not taken for one that hangs.
-    let count = options.workers.map_or_else(cores, NonZeroUsize::get);
-    let (senders, receivers): (Vec<_>, Vec<_>) =
-        (0..count).map(|_| mpsc::unbounded_channel()).unzip();
-    let ranks = std::iter::once(Rank::First).chain(std::iter::repeat(Rank::Other));
-    let threads = receivers
+    let threads = handed
         .into_iter()
-        .zip(ranks)
-        .map(|(handed, rank)| start_worker(rank, &shared, &listeners, handed))
+        .enumerate()
+        .map(|(number, handed)| start_worker(number, &shared, &listeners, handed))
         .collect::<io::Result<Vec<_>>>();
     let threads = threads.map_err(StartError::Worker)?;
     let metrics = start_metrics(&shared, &listeners);
-    lead(&shared, listeners, folder, senders)?;
+    lead(&shared, listeners, folder)?;
     // 4. They end when this thread has told them to.
     for thread in threads {
         let _ = thread.join();
@@ -326,7 +325,7 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 fn start_worker(
-    rank: Rank,
+    number: usize,
     shared: &Arc<Shared>,
     listeners: &Listeners,
     handed: mpsc::UnboundedReceiver<Handed>,
@@ -335,19 +334,14 @@ fn start_worker(
     std::thread::Builder::new()
         .name("ward-worker".to_owned())
         .spawn(move || {
-            let running = worker::run(rank, shared, listeners, handed);
+            let running = worker::run(number, shared, listeners, handed);
             if let Err(error) = LocalSet::new().block_on(&runtime, running) {
                 tracing::error!(%error, "a worker ended");
             }
         })
 }
 
-fn lead(
-    shared: &Arc<Shared>,
-    listeners: Listeners,
-    folder: PathBuf,
-    workers: Vec<mpsc::UnboundedSender<Handed>>,
-) -> Result<(), StartError> {
+fn lead(shared: &Arc<Shared>, listeners: Listeners, folder: PathBuf) -> Result<(), StartError> {
     let runtime = runtime().map_err(StartError::Worker)?;
     LocalSet::new().block_on(&runtime, async {
         let links = bind(&folder, "links.sock")?;
@@ -368,7 +362,7 @@ fn lead(
         tokio::task::spawn_local(adapt::watch(Arc::clone(shared)));
         tokio::task::spawn_local(memory::watch(Arc::clone(shared)));
         tokio::task::spawn_local(tls::watch(Arc::clone(shared)));
-        tokio::task::spawn_local(links::take_over(links, Arc::clone(shared), workers));
+        tokio::task::spawn_local(links::take_over(links, Arc::clone(shared)));
         let ended = until_the_end(shared, stored, desk, &mut asked).await;
         ended.map_err(StartError::Worker)
     })

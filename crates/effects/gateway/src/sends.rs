@@ -428,6 +428,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn without_a_ring_each_writes_by_itself_and_what_was_taken_before_it_failed_is_sent() {
+        with_sends(async |sends| {
+            let (ours, mut theirs) = pair().await;
+            let outlet = Outlet::new(sends);
+            assert_eq!(outlet.take(&ours, b"before"), Taken::All);
+            *sends.ring.borrow_mut() = None;
+            assert_eq!(outlet.take(&ours, b"at once"), Taken::None);
+            assert_eq!(poll_take(&outlet, &ours, b"behind").await, Taken::None);
+            assert_eq!(came(&mut theirs, 6).await, "before");
+            assert_eq!(outlet.take(&ours, b"at once"), Taken::None);
+            assert_eq!(outlet.post.state.get(), State::Empty);
+        })
+        .await;
+    }
+
+    #[tokio::test]
     async fn what_was_taken_is_sent_though_who_wrote_it_has_gone() {
         with_sends(async |sends| {
             let (ours, mut theirs) = pair().await;
