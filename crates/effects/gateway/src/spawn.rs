@@ -15,7 +15,7 @@ use ward_sandbox::keeper_socket;
 const ALLOCATION: &str = "GLIBC_TUNABLES";
 /// What a request over HTTP/2 is put away in is a little larger than what each thread keeps at hand by default (1032
 /// bytes): a twentieth of its processor time went into finding room for that.
-const PIECES: &str = "glibc.malloc.tcache_max=8192:glibc.malloc.tcache_count=32";
+const PIECES: &str = "glibc.malloc.tcache_max=4096:glibc.malloc.tcache_count=128";
 
 /// Why a gateway could not be started.
 #[derive(Debug, thiserror::Error)]

@@ -109,11 +109,11 @@ async fn nothing_more_is_asked_for_a_client_that_takes_nothing_until_it_does() {
         let sent = app.seen.body_bytes();
         same = if sent == before { same + 1 } else { 0 };
         before = sent;
-        sent > 1 << 20 && same == 20
+        sent > 1 << 20 && same >= 20 && app.seen.requests() >= 16
     })
     .await;
     let asked = app.seen.requests();
-    assert!((16..=30).contains(&asked), "{asked}");
+    assert!(asked <= 30, "{asked}");
     stream.write_all(&requests(30..100)).await.unwrap();
     for _ in 0..30 {
         assert_eq!(fetch(world.http, get("/")).await.status(), 200);
