@@ -27,6 +27,7 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use ward_types::table::Refusal;
 
+use crate::crew::Place;
 use crate::limits::Limits;
 use crate::refusals::Refusals;
 
@@ -76,6 +77,7 @@ struct Entry {
 pub(crate) struct Seat {
     _permit: OwnedSemaphorePermit,
     shared: Option<(Arc<Admission>, Origin, Arc<Semaphore>)>,
+    _place: Option<Place>,
 }
 
 impl Drop for Seat {
@@ -142,6 +144,7 @@ impl Admission {
         Some(Seat {
             _permit: permit,
             shared: Some((Arc::clone(self), origin, handshakes)),
+            _place: None,
         })
     }
 
@@ -233,10 +236,17 @@ impl Admission {
 }
 
 impl Seat {
+    /// The same, of a connection that a worker has.
+    pub(crate) fn with(mut self, place: Place) -> Self {
+        self._place = Some(place);
+        self
+    }
+
     fn unshared(permit: OwnedSemaphorePermit) -> Self {
         Self {
             _permit: permit,
             shared: None,
+            _place: None,
         }
     }
 }

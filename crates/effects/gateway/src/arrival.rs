@@ -45,8 +45,7 @@ pub(crate) struct Arrival {
 struct Accepted {
     peer: SocketAddr,
     speak: Speak,
-    seat: Claim,
-    place: Place,
+    claim: Claim,
 }
 
 /// What a connection has of the places for all.
@@ -54,7 +53,7 @@ enum Claim {
     /// Its own.
     Seat(Seat),
     /// One for whoever a balancer says that it is of.
-    Open(OwnedSemaphorePermit),
+    Open(OwnedSemaphorePermit, Place),
 }
 
 impl Arrival {
@@ -112,22 +111,17 @@ async fn accept_all(worker: &Rc<Worker>, listener: &TcpListener, speak: Speak) {
         }
         let open = shared.admission.open();
         shared.peak.fetch_max(open, Ordering::Relaxed);
-        let seat = match shared.balancers.has(peer.ip()) {
+        let (number, place) = shared.crew.place(Some(worker.number));
+        let claim = match shared.balancers.has(peer.ip()) {
             // Whose it is comes with it.
-            true => Claim::Open(permit),
+            true => Claim::Open(permit, place),
             // Closed without a word: one would cost more than the connection did.
             false => match seat_of(shared, permit, peer.ip()) {
-                Some(seat) => Claim::Seat(seat),
+                Some(seat) => Claim::Seat(seat.with(place)),
                 None => continue,
             },
         };
-        let (number, place) = shared.crew.place(Some(worker.number));
-        let accepted = Accepted {
-            peer,
-            speak,
-            seat,
-            place,
-        };
+        let accepted = Accepted { peer, speak, claim };
         if number == worker.number {
             tokio::task::spawn_local(begin(Rc::clone(worker), stream, accepted));
         } else {
@@ -151,18 +145,17 @@ async fn begin(worker: Rc<Worker>, mut stream: TcpStream, accepted: Accepted) {
     let Accepted {
         mut peer,
         speak,
-        seat,
-        place: _place,
+        claim,
     } = accepted;
-    let seat = match seat {
+    let seat = match claim {
         Claim::Seat(seat) => seat,
-        Claim::Open(permit) => {
+        Claim::Open(permit, place) => {
             let told = client_of(&worker, &mut stream, peer).await;
             let Some(address) = told else { return };
             peer.set_ip(address);
             let seated = seat_of(&worker.shared, permit, address);
             let Some(seat) = seated else { return };
-            seat
+            seat.with(place)
         }
     };
     match speak {

@@ -13,7 +13,7 @@ use ward_types::keeper::{LinkHello, LinkTarget};
 use crate::admission::Seat;
 use crate::client;
 use crate::connection;
-use crate::crew::{self, Place};
+use crate::crew;
 use crate::egress::{self, Errand};
 use crate::lines::Lines;
 use crate::proxy::Entry;
@@ -29,7 +29,6 @@ pub(crate) struct Handed {
     stream: StdStream,
     hello: LinkHello,
     seat: Seat,
-    _place: Place,
 }
 
 impl Handed {
@@ -133,8 +132,7 @@ async fn handed(
             let handed = Handed {
                 stream,
                 hello,
-                seat,
-                _place: place,
+                seat: seat.with(place),
             };
             Ok((number, handed))
         }
