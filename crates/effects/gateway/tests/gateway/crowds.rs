@@ -1,5 +1,6 @@
 //! Clients that ask for much at once, or take nothing of it, and others beside them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
@@ -130,4 +131,51 @@ async fn nothing_more_is_asked_for_a_client_that_takes_nothing_until_it_does() {
     })
     .await;
     taking.abort();
+}
+
+/// Of each epoll(7) instance of a process how many descriptors it watches, by its own number. One can have two numbers.
+fn watched(pid: u32) -> BTreeMap<String, usize> {
+    let folder = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
+    let mut all = BTreeMap::new();
+    for entry in folder {
+        let entry = entry.unwrap();
+        // One that is closed meanwhile has nothing to say.
+        let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+        let lines = text.lines().filter(|line| line.starts_with("tfd:"));
+        let lines: Vec<String> = lines.map(str::to_owned).collect();
+        if !lines.is_empty() {
+            let number = entry.file_name().into_string().unwrap();
+            all.entry(lines).or_insert(number);
+        }
+    }
+    let counts = all.into_iter().map(|(lines, number)| (number, lines.len()));
+    counts.collect()
+}
+
+#[tokio::test]
+async fn a_crowd_is_dealt_out_to_all_workers() {
+    let (world, _app) = World::serving(Start::Usual).await;
+    let pid = world.child.id();
+    let before = watched(pid);
+    let workers = std::thread::available_parallelism().unwrap().get();
+    let crowd = 16 * workers;
+    let mut clients = Vec::new();
+    for _ in 0..crowd {
+        clients.push(TcpStream::connect(world.http).await.unwrap());
+    }
+    let more = || {
+        let now = watched(pid).into_iter();
+        let more =
+            now.map(|(number, now)| now - before.get(&number).copied().unwrap_or(0).min(now));
+        more.filter(|more| *more > 0).collect::<Vec<_>>()
+    };
+    let mut each = Vec::new();
+    eventually("all are accepted", async || {
+        each = more();
+        each.iter().sum::<usize>() >= crowd
+    })
+    .await;
+    // One or two were kept open before, or ask for this test.
+    let even = each.iter().all(|more| more.abs_diff(16) <= 3);
+    assert!(each.len() == workers && even, "{each:?}");
 }

@@ -337,9 +337,9 @@ pub(crate) async fn exit_status(child: &mut Child) -> i32 {
     status.unwrap().code().unwrap_or(-1)
 }
 
-/// Polls a condition until it holds; it is a failure when it does not within 20 seconds.
+/// Polls a condition until it holds; it is a failure when it does not within a minute.
 pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !condition().await {
         assert!(Instant::now() < deadline, "it never came to be that {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
