@@ -378,9 +378,10 @@ fn sentence(event: &Event) -> String {
             commit,
             standing,
         } => format!("source {source}: {} {standing}", commit.short()),
-        Event::PipelineReached { run, reached, .. } => {
-            format!("{run} has made {}", reached.release)
-        }
+        Event::PipelineReached { run, reached, .. } => match reached.deployment {
+            Some(deployment) => format!("{run} goes by {deployment} to {}", reached.release),
+            None => format!("{run} found {} serving", reached.release),
+        },
         Event::PipelineMoved { run, position, .. } => format!("{run} {}", place(position)),
         Event::PipelineVoted { run, vote, .. } => match (&vote.refused, vote.word) {
             (Some(why), Word::Approve) => format!("{run} was not approved by {}: {why}", vote.by),
