@@ -78,39 +78,6 @@ fn a_build_goes_from_stage_to_stage_when_its_checks_are_passed() {
 }
 
 #[test]
-fn a_run_that_finds_its_build_serving_has_not_brought_it() {
-    let ward = Ward::new();
-    declare(&ward, "good", CHECKED);
-    ward.ok(&["deploy", "--env", "dev", "--why", "by hand"]);
-    let dir = ward.dir().to_str().unwrap().to_owned();
-    ward.ok(&["pipeline", "run", "delivery", &dir, "--why", "CR-5"]);
-    comes_to(&ward, "p1", "ended");
-    let releases = |env: &str| ward.ok(&["releases", "--env", env]);
-    let (dev, qa) = (releases("dev"), releases("qa"));
-    assert!(dev.contains("“by hand”") && !dev.contains("p1"), "{dev}");
-    assert!(qa.contains("p1: “CR-5”"), "{qa}");
-    let one = ward.ok(&["releases", "show", "r1", "--env", "dev"]);
-    let found = "none brought it; it was found here by p1 of delivery, begun by";
-    assert!(one.contains(found) && one.contains("“by hand”"), "{one}");
-    let events = ward.ok(&["events", "-n", "1000"]);
-    for said in [
-        "shop/dev p1 found r1 serving",
-        "shop/qa p1 goes by d1 to r1",
-    ] {
-        assert!(events.contains(said), "{said}: {events}");
-    }
-    // Whoever brings up what was recorded before has not recorded it.
-    ward.ok(&["down", "--env", "dev"]);
-    let again = ["pipeline", "run", "delivery", &dir, "--why", "CR-6"];
-    ward.ok(&again);
-    comes_to(&ward, "p2", "ended");
-    let dev = releases("dev");
-    assert!(dev.contains("“by hand”") && !dev.contains("p2"), "{dev}");
-    ward.run(&["releases", "--env", "dev", "-n", "0"])
-        .fails(2, &["1 at least"]);
-}
-
-#[test]
 fn one_question_tells_who_brought_a_release_from_what_past_whom_and_why() {
     if !is_root() {
         println!("skipped: the role is root's");
