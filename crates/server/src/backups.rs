@@ -221,11 +221,10 @@ impl Control {
                 None => return failed(format!("{id} is gone, with its environment")),
                 Some(Stand::Failed { why, .. }) => return failed(format!("{id} failed: {why}")),
                 Some(Stand::Restored { proof, file, .. }) => {
-                    let Proof { tables, rows } = proof;
                     let bytes = file.bytes;
                     return Progress::Done {
                         message: format!(
-                            "{id} was restored and counts: {tables} tables, {rows} rows, {bytes} bytes sealed"
+                            "{id} was restored and counts: {proof}, {bytes} bytes sealed"
                         ),
                         addresses: Vec::new(),
                     };

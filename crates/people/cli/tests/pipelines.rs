@@ -132,7 +132,8 @@ fn one_question_tells_who_brought_a_release_from_what_past_whom_and_why() {
     );
 
     let listed = ward.ok(&["releases", "--env", "prod"]);
-    assert!(listed.contains("p1, approved by uid:0"), "{listed}");
+    let brought = ["p1, approved by uid:0", ": “CR-4711”"];
+    assert!(brought.iter().all(|text| listed.contains(text)), "{listed}");
     let one = ["releases", "show", "r1", "--env", "prod"];
     let text = ward.ok(&one);
     for says in [

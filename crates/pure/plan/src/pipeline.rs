@@ -15,7 +15,7 @@ use ward_types::release::{Deployment, Environment, Goal, LastEnd, Phase, Reason,
 use ward_types::time::Timestamp;
 
 pub(crate) use self::past::has_passed;
-pub use self::past::{Unpassed, bars, unpassed};
+pub use self::past::{Bar, Unpassed, bars, unpassed};
 pub use self::words::{counts, is_another, passed};
 use crate::databases;
 

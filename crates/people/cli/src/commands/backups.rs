@@ -1,7 +1,7 @@
 //! `db backup`, `db backups` and `db restore`.
 
 use owo_colors::OwoColorize;
-use ward_types::backup::{Overdue, Proof, Stand};
+use ward_types::backup::{Overdue, Stand};
 use ward_types::environments::{CopiedData, CreateRequest};
 use ward_types::id::{EnvId, Name};
 use ward_types::unit::format_duration;
@@ -98,8 +98,7 @@ fn row(one: &BackupView) -> Vec<String> {
         Stand::Asked => "is being taken".to_owned(),
         Stand::Taken { .. } => "not yet".to_owned(),
         Stand::Restored { at, proof, .. } => {
-            let Proof { tables, rows } = proof;
-            format!("{}: {tables} tables, {rows} rows", moment(*at))
+            format!("{}: {proof}", moment(*at))
         }
         Stand::Failed { why, .. } => format!("failed: {why}"),
     };

@@ -53,7 +53,7 @@ pub(crate) async fn releases(context: &Context, asked: Releases) -> Result<Statu
         printer.json(&releases);
         return Ok(Status::Success);
     }
-    if releases.is_empty() && asked.limit != Some(0) {
+    if releases.is_empty() {
         let path = format!("/v1/environments?env={env}");
         let view: EnvironmentsView = context.client.get(&path).await?;
         let gone = view.environments.first().and_then(|known| known.deleted);

@@ -99,18 +99,24 @@ fn lines(detail: &ReleaseDetail) -> Vec<String> {
         );
     }
     match &detail.pipeline {
-        Some(run) => line(
-            "pipeline",
-            format!(
-                "{} of {}, begun by {} on {}{}: {}",
-                run.id,
-                run.pipeline,
-                run.author,
-                moment(run.began),
-                quoted(&run.why),
-                run.stands
-            ),
-        ),
+        Some(run) => {
+            let found = match way.run {
+                Some(_) => "",
+                None => "none brought it; it was found here by ",
+            };
+            line(
+                "pipeline",
+                format!(
+                    "{found}{} of {}, begun by {} on {}{}: {}",
+                    run.id,
+                    run.pipeline,
+                    run.author,
+                    moment(run.began),
+                    quoted(&run.why),
+                    run.stands
+                ),
+            );
+        }
         None => match way.run {
             Some(run) => line(
                 "pipeline",
