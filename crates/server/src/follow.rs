@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::{mpsc, watch};
 use ward_store::Log;
 use ward_types::id::{DeploymentId, EnvId, Name, ReleaseId};
-use ward_types::keeper::InstanceState;
+use ward_types::keeper::{InstanceState, Role};
 use ward_types::life::Cause;
 use ward_types::release::{Deployment, Environment, Goal, Phase};
 use ward_types::time::{Millis, Timestamp};
@@ -401,7 +401,7 @@ fn healthy(
         let facts = &seen.facts;
         facts.component == *component
             && facts.release == release
-            && !facts.role.is_meant_to_end()
+            && matches!(facts.role, Role::Service | Role::Database)
             && seen.status.state == InstanceState::Healthy
     });
     own.fold((0, None), |(count, last), seen| {

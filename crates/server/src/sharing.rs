@@ -58,12 +58,13 @@ impl Led<'_> {
         match self.state {
             LinkState::Open => String::new(),
             LinkState::NotThere => format!(
-                "`ward up` or `ward deploy` with the stack file of {stack} and `--env {}` brings it up",
+                "`ward up --env {0}` in the folder of {stack} brings it up, where its stack file declares it; \
+                 `ward env create {0} --from {stack}/NAME` makes it as a copy",
                 self.to.env()
             ),
             LinkState::Down => {
                 format!(
-                    "`ward env list` shows it; `ward up --env {}` with the stack file of {stack} brings it up",
+                    "`ward env list` shows it; `ward up --env {}` in the folder of {stack} brings it up",
                     self.to.env()
                 )
             }

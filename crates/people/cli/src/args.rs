@@ -203,6 +203,16 @@ pub(crate) struct AnyEnv {
     pub(crate) env: Option<String>,
 }
 
+/// The name of an environment, where its stack is that of a folder.
+fn of_folder(text: &str) -> Result<Name, String> {
+    if let Some((_, name)) = text.split_once('/') {
+        return Err(format!(
+            "the stack is that of the folder: name the environment alone, `{name}`"
+        ));
+    }
+    Name::parse(text).map_err(|error| error.to_string())
+}
+
 fn duration(text: &str) -> Result<Millis, ward_types::unit::InvalidUnit> {
     ward_types::unit::parse_duration(text)
 }

@@ -331,6 +331,11 @@ fn the_installation_asks_for_more_than_a_stack_file_can_take_away() {
             "until it is mended nothing is deployed",
         ],
     );
+    let doctor = ward.run(&["doctor"]);
+    assert!(
+        doctor.code() == 1 && doctor.stdout().contains("has mistakes"),
+        "{doctor:?}"
+    );
     fs::write(&policy, "service.web.port = 1\n").unwrap();
     deploy(&ward).fails(1, &["W0603"]);
     fs::remove_file(&policy).unwrap();

@@ -27,6 +27,9 @@ fn what_is_suggested_acts_on_the_environment_that_was_meant() {
     assert!(show.contains(logs), "{show}");
     let json = ward.run(&["deploy", "--env", "test", "--output", "json"]);
     assert!(json.stdout().contains(logs), "{json:?}");
+    // Of a stack file that is read here, the stack is known.
+    let whole = ward.run(&["plan", "--env", "shop/test"]);
+    whole.fails(1, &["name the environment alone, `test`"]);
     // It does what it says.
     let said = ward.ok(&["logs", "web", "--env", "shop/test"]);
     assert!(said.contains("cannot open the moon"), "{said}");

@@ -8,7 +8,7 @@ use ward_types::policy::Policy;
 use crate::mistake::{Code, Mistake};
 use crate::reading::{MAX_BYTES, too_large};
 use crate::tree::Table;
-use crate::{decode, overrides, shape, syntax};
+use crate::{decode, keys, overrides, shape, syntax};
 
 /// What holds for all stacks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,8 +38,11 @@ pub fn installation(text: &str) -> Result<Installation, Vec<Mistake>> {
     let parsed = syntax::parse(text);
     let mut mistakes = parsed.mistakes;
     if mistakes.is_empty() {
+        let strange = strangers(&parsed.file);
+        let said = |other: &Mistake| strange.iter().any(|one| one.span == other.span);
         mistakes = shape::check(&parsed.file, text);
-        mistakes.extend(strangers(&parsed.file));
+        mistakes.retain(|other| !said(other));
+        mistakes.extend(strange);
     }
     if !mistakes.is_empty() {
         return Err(mistakes);
@@ -69,7 +72,10 @@ fn strangers(file: &Table) -> Vec<Mistake> {
         .chain(environments)
         .filter(|(name, _)| !own.contains(&name.as_str()));
     let strange = strange.map(|(name, entry)| {
-        let message = format!("a policy has no `{name}`: that is for stack files to say");
+        let message = match keys::child("", name) {
+            Some(_) => format!("a policy has no `{name}`: that is for stack files to say"),
+            None => format!("a policy has no `{name}`"),
+        };
         Mistake::at(entry.key, Code::NotOfAPolicy, message)
             .expected("`policy`, `protected`, or `[environment.NAME]` with these")
     });
@@ -116,6 +122,7 @@ mod tests {
             codes("[environment.prod]\nservice.web.port = 1"),
             [Code::NotOfAPolicy]
         );
+        assert_eq!(codes("freze = 1"), [Code::NotOfAPolicy], "said once");
         assert_eq!(codes("policy.tsl = \"deny\""), [Code::UnknownKey]);
         assert_eq!(codes("policy.tls = true"), [Code::WrongType]);
         assert_eq!(

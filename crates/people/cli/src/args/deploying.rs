@@ -10,7 +10,7 @@ use ward_types::source::BuildName;
 use ward_types::spec::Strategy;
 use ward_types::time::{Millis, Timestamp};
 
-use super::{Addresses, AnyEnv, OfEnv, Why, duration};
+use super::{Addresses, AnyEnv, OfEnv, Why, duration, of_folder};
 
 pub(super) const PLAN_ENDS: &str = "Exit status: 0 nothing to do, 2 changes, 1 anything else: an error, or a policy that forbids the changes. \
 docs/plan.schema.json describes what `--output json` prints.";
@@ -27,7 +27,7 @@ pub(crate) struct Up {
     #[arg(long)]
     pub(crate) platform: bool,
     /// Environment of the stack
-    #[arg(short, long, default_value = "dev", value_name = "NAME")]
+    #[arg(short, long, default_value = "dev", value_name = "NAME", value_parser = of_folder)]
     pub(crate) env: Name,
     #[command(flatten)]
     pub(crate) addresses: Addresses,
@@ -41,7 +41,7 @@ pub(crate) struct Deploy {
     #[arg(default_value = ".", conflicts_with = "plan")]
     pub(crate) dir: PathBuf,
     /// Environment of the stack [default: dev, or that of the plan]
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", value_parser = of_folder)]
     pub(crate) env: Option<Name>,
     /// Carry out what `ward plan --out` wrote, and nothing else; refused where something else serves by now
     #[arg(long, value_name = "FILE", conflicts_with_all = ["force", "strategy"])]
@@ -59,6 +59,7 @@ pub(crate) struct Deploy {
         long,
         value_name = "NAMES",
         value_delimiter = ',',
+        value_parser = of_folder,
         conflicts_with_all = ["env", "no_wait", "plan"]
     )]
     pub(crate) envs: Vec<Name>,
@@ -140,7 +141,7 @@ pub(crate) struct Plan {
     #[arg(default_value = ".")]
     pub(crate) dir: PathBuf,
     /// Environment of the stack
-    #[arg(short, long, default_value = "dev", value_name = "NAME")]
+    #[arg(short, long, default_value = "dev", value_name = "NAME", value_parser = of_folder)]
     pub(crate) env: Name,
     /// Write the plan to a file, which `ward deploy --plan` carries out
     #[arg(long, value_name = "FILE")]

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use ward_types::id::Name;
 use ward_types::time::Millis;
 
-use super::{Addresses, Why, duration};
+use super::{Addresses, Why, duration, of_folder};
 
 pub(super) const ADD_USAGE: &str =
     "ward source add [OPTIONS] <--branch <NAME>|--tag <PATTERN>> <NAME> <REPOSITORY|--hosted>";
@@ -20,7 +20,7 @@ pub(crate) struct Build {
     #[arg(long, value_name = "REVISION")]
     pub(crate) rev: Option<String>,
     /// Environment whose declaration says how the images are made
-    #[arg(short, long, default_value = "dev", value_name = "NAME")]
+    #[arg(short, long, default_value = "dev", value_name = "NAME", value_parser = of_folder)]
     pub(crate) env: Name,
     /// List the builds that are kept, and make none
     #[arg(long, conflicts_with_all = ["dir", "rev", "env", "why"])]

@@ -25,6 +25,15 @@ struct Report {
     log: Option<LogView>,
     /// That the program which gets notices does not take them.
     notices: Option<Untaken>,
+    /// What is wrong with the installation's policy; absent when nothing is.
+    policy: Option<Misread>,
+}
+
+/// That a file cannot be taken as it is.
+#[derive(Serialize)]
+struct Misread {
+    message: String,
+    hint: String,
 }
 
 /// That notices are not taken.
@@ -70,6 +79,7 @@ pub(crate) async fn doctor(context: &Context) -> Result<Status, Trouble> {
         keys: keys(context, status.as_ref().ok()).await,
         log: log(context, status.as_ref().ok()),
         notices: status.as_ref().ok().and_then(notices),
+        policy: policy(context),
         backups: backups(status.ok()),
     };
     if context.printer.is_json() {
@@ -85,10 +95,12 @@ pub(crate) async fn doctor(context: &Context) -> Result<Status, Trouble> {
         report.keys.iter().for_each(|keys| key(context, keys));
         report.log.iter().for_each(|log| whole(context, log));
         report.notices.iter().for_each(|one| untaken(context, one));
+        report.policy.iter().for_each(|one| misread(context, one));
     }
     let altered = matches!(report.log, Some(LogView::Altered { .. }));
     let gone = report.keys.as_ref().is_some_and(|keys| !keys.unknown);
     let protected = report.backups.is_empty() && !gone && report.notices.is_none();
+    let protected = protected && report.policy.is_none();
     Ok(if report.refused.is_none() && !altered && protected {
         Status::Success
     } else {
@@ -126,6 +138,19 @@ fn notices(status: &StatusView) -> Option<Untaken> {
 
 fn untaken(context: &Context, one: &Untaken) {
     let word = "untold ".red().bold().to_string();
+    context.printer.data(&format!("{word} {}", one.message));
+    remedy(context, &one.hint);
+}
+
+fn policy(context: &Context) -> Option<Misread> {
+    let refusal = ward_server::policing::installation(&context.home).err()?;
+    let hint = refusal.hint.unwrap_or_default();
+    let message = refusal.message;
+    Some(Misread { message, hint })
+}
+
+fn misread(context: &Context, one: &Misread) {
+    let word = "fatal  ".red().bold().to_string();
     context.printer.data(&format!("{word} {}", one.message));
     remedy(context, &one.hint);
 }
