@@ -5,7 +5,7 @@ use ward_plan::changes::{Between, changes, dropped};
 use ward_store::Log;
 use ward_types::event::State;
 use ward_types::id::{DeploymentId, EnvId, ReleaseId};
-use ward_types::release::{Deployment, Environment, Phase, Reason, Release};
+use ward_types::release::{Deployment, Environment, Goal, Phase, Reason, Release};
 use ward_types::view::{Others, Progress, RollbackRequest};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
@@ -79,14 +79,18 @@ impl Control {
                 return Ok((Sent::Joins(same.id), Vec::new()));
             }
             self.release_has_values(&id, &to)?;
-            // Going back to what has served is never forbidden.
-            let served = env.once_served().any(|id| id == to.id);
+            // Going back to what has served is never forbidden, nor is coming up with what served last.
+            let as_it_was = env.comes_up_with() == Some(to.id);
+            let served = as_it_was || env.once_served().any(|id| id == to.id);
             if !served || env.current.is_some_and(|current| to.id > current) {
                 self.move_permitted(env.current_release(), &to)?;
             }
             let wish = Wish {
                 to: to.id,
-                reason,
+                reason: match as_it_was {
+                    true => Reason::Up,
+                    false => reason,
+                },
                 others: request.others,
                 despite_schema: request.despite_schema.clone(),
                 plan: None,
@@ -215,10 +219,9 @@ fn target(
     let pending = leading_away(env);
     if let Some(asked) = asked {
         return match env.releases.get(&asked) {
-            Some(_) if env.current == Some(asked) && !pending => Err(Refusal::new(
-                RefusalKind::Conflict,
-                format!("{asked} serves already"),
-            )),
+            Some(_) if env.current == Some(asked) && env.goal == Goal::Up && !pending => Err(
+                Refusal::new(RefusalKind::Conflict, format!("{asked} serves already")),
+            ),
             Some(release) => Ok(release),
             None if asked > ReleaseId::default() && asked < env.next_release() => {
                 Err(Refusal::new(
@@ -239,6 +242,11 @@ fn target(
             )
             .hint(format!("there are: {}", list()))),
         };
+    }
+    if let (Some(last), Some(hint)) = (env.comes_up_with(), env.way_up()) {
+        let message = format!("{} is down; {last} served last", env.id);
+        return Err(Refusal::new(RefusalKind::Conflict, message)
+            .hint(format!("{hint}; `ward releases` lists the others")));
     }
     let same = same_way(env, direction, asked).and_then(|same| env.releases.get(&same.to));
     if let Some(same) = same {
@@ -264,6 +272,15 @@ fn target(
         )
         .hint("`ward releases` lists them; --to names one")
     })
+}
+
+/// How an environment that is down comes up again.
+pub(crate) fn up_again(env: &Environment) -> String {
+    let up = format!("`ward up --env {}` brings it up", env.id.env());
+    match env.way_up() {
+        Some(way) => format!("{up} with what the folder holds; {way}"),
+        None => up,
+    }
 }
 
 /// Whether the newest deployment is not over and leads to another release than the current one.

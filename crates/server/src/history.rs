@@ -12,7 +12,7 @@ use ward_types::event::{Event, Record};
 use ward_types::id::{DeploymentId, EnvId, PipelineRunId, ReleaseId};
 use ward_types::pipeline::Run;
 use ward_types::policy::{Rule, Waivers};
-use ward_types::release::{Deployment, Environment, Phase, Release};
+use ward_types::release::{Deployment, Environment, Goal, Phase, Release};
 use ward_types::view::{ApprovalView, MoveView, ReleaseDetail, ReleaseView, WaiverView, WayView};
 
 use crate::actor::{Refusal, RefusalKind};
@@ -166,6 +166,7 @@ impl Control {
             recorded: release.recorded,
             by: release.by.clone(),
             current: env.current == Some(release.id),
+            down: env.goal != Goal::Up,
             verdict,
             cancelled: cancelled.flatten(),
             barred: env.barred(release.id).cloned(),

@@ -179,10 +179,9 @@ fn tried(env: &Environment, asked: Option<ReleaseId>) -> Result<&Release, Refusa
                 "nothing serves in {}, so there is nothing to promote",
                 env.id
             );
-            let hint = format!(
-                "deploy to {} first; or name a release with --release",
-                env.id
-            );
+            let first = env.way_up();
+            let first = first.unwrap_or_else(|| format!("deploy to {} first", env.id));
+            let hint = format!("{first}; or name a release with --release");
             refused(RefusalKind::Conflict, message).hint(hint)
         });
     };

@@ -381,7 +381,8 @@ fn a_build_that_was_let_through_does_not_bring_up_what_was_taken_down_or_taken_b
         let stands = shown(&ward, id)["stands"].to_string();
         match env {
             "down" => {
-                assert!(stands.contains("shop/prod was taken down"), "{stands}");
+                let says = "shop/prod was taken down: `ward rollback --to r1 --env shop/prod`";
+                assert!(stands.contains(says), "{stands}");
                 assert_eq!(answers(&ward, "prod"), None);
                 ward.ok(&["deploy", &dir, "--env", "prod"]);
             }

@@ -74,6 +74,12 @@ pub(crate) async fn releases(context: &Context, asked: Releases) -> Result<Statu
     for sentence in barred(&releases) {
         printer.say(&sentence);
     }
+    if let Some(last) = releases.iter().find(|one| one.current && one.down) {
+        let last = last.id;
+        printer.say(&format!(
+            "{env} is down; `ward rollback --to {last} --env {env}` brings up {last} as it was"
+        ));
+    }
     let hidden = match COLUMNS.len() - shown {
         0 => return Ok(Status::Success),
         1 => "the images need",
@@ -108,7 +114,11 @@ fn barred(releases: &[ReleaseView]) -> Vec<String> {
 }
 
 fn row(release: &ReleaseView) -> Row {
-    let mark = if release.current { " (serves)" } else { "" };
+    let mark = match (release.current, release.down) {
+        (true, false) => " (serves)",
+        (true, true) => " (served last)",
+        (false, _) => "",
+    };
     let verdict = release.verdict.map_or("-".to_owned(), |verdict| {
         ending(verdict, release.cancelled.as_ref())
     });

@@ -48,7 +48,11 @@ fn named(name: &str, text: &str) -> String {
 
 fn lines(detail: &ReleaseDetail) -> Vec<String> {
     let release = &detail.release;
-    let serves = if release.current { "   serves" } else { "" };
+    let serves = match (release.current, release.down) {
+        (true, false) => "   serves",
+        (true, true) => "   served last; it is down",
+        (false, _) => "",
+    };
     let mut lines = vec![format!("{} of {}{serves}", release.id.bold(), detail.env)];
     let mut line = |name: &str, text: String| lines.push(named(name, &text));
     let from = release.promoted.as_ref();
