@@ -799,8 +799,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         guard: "a build that a pipeline did not let pass is not promoted",
         file: "crates/pure/plan/src/pipeline/past.rs",
-        text: "        Position::Ended { outcome } => Some(format!(",
-        without: "        Position::Ended { .. } if true => None,\n        Position::Ended { outcome } => Some(format!(",
+        text: "        Position::Ended { .. } => format!(\"{version} did not pass {of}\"),",
+        without: "        Position::Ended { .. } => { let _ = &of; return None; }",
         noticed_by: &["ward-plan"],
     },
     Mutation {

@@ -212,7 +212,16 @@ fn who_rolls_back_while_somebody_leaves_a_rollout_stays_with_what_served() {
     ward.ok(&["deploy", "--no-wait", "--strategy", "canary:10=until_told"]);
     let rolls = || ward.ok(&["deployment", "show"]).contains("rolling");
     eventually("it is rolled out to some", rolls);
-    ward.ok(&["rollback", "--no-wait", "--why", "three is worse"]);
+    let first = [
+        "rollback",
+        "--supersede",
+        "--no-wait",
+        "--why",
+        "three is worse",
+    ];
+    ward.ok(&first);
     ward.ok(&["rollback", "--why", "I have seen it too"]);
-    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "two");
+    let releases = ward.ok(&["releases"]);
+    let serves = releases.lines().find(|line| line.contains("serves"));
+    assert!(serves.unwrap_or_default().contains("r2 (serves)"), "{releases}");
 }
