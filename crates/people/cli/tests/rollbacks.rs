@@ -223,5 +223,8 @@ fn who_rolls_back_while_somebody_leaves_a_rollout_stays_with_what_served() {
     ward.ok(&["rollback", "--why", "I have seen it too"]);
     let releases = ward.ok(&["releases"]);
     let serves = releases.lines().find(|line| line.contains("serves"));
-    assert!(serves.unwrap_or_default().contains("r2 (serves)"), "{releases}");
+    assert!(
+        serves.unwrap_or_default().contains("r2 (serves)"),
+        "{releases}"
+    );
 }
