@@ -16,9 +16,12 @@ use ward_types::view::{ExecProgram, ExecRequest, ExecTarget};
 
 use crate::actor::{Actor, Refusal, RefusalKind, causes};
 use crate::control::Control;
+use crate::reasons::LONGEST as LONGEST_REASON;
 
 /// The most letters of a command that the log has.
 const LONGEST: usize = 1000;
+/// What the log has in place of a reason that may say a secret.
+const UNTOLD: &str = "(a reason was given that may say a secret)";
 
 impl Control {
     /// Where to reach an instance of a component, for a program of the caller's. It is recorded.
@@ -29,8 +32,13 @@ impl Control {
         let env = self.alive(request.env.as_ref())?;
         // Before it is woken: who is refused changes nothing.
         self.reasoned_there(actor, &request.why, &env)?;
-        let _need = self.awake(actor, &env, &request.why).await?;
+        let serving = self.serving(&env);
+        let mut why = self.reason(&env, serving, &request.why).await;
+        let _need = self.awake(actor, &env, &why).await?;
         let instance = self.running(&env, &request.component)?;
+        if instance.release() != serving {
+            why = self.reason(&env, instance.release(), &why).await;
+        }
         let (program, arguments, shell) = match &request.program {
             ExecProgram::Named { program, arguments } => (program.clone(), arguments, None),
             ExecProgram::DatabaseShell { arguments } => {
@@ -49,7 +57,7 @@ impl Control {
             command,
             secrets: Some(request.secrets),
         };
-        self.append(actor, &request.why, vec![event]).await?;
+        self.append(actor, &why, vec![event]).await?;
         let dir = self.engine().instance_dir(&env, &instance);
         Ok(ExecTarget {
             instance,
@@ -98,6 +106,40 @@ impl Control {
         (program, Some(bounded(&line)))
     }
 
+    /// A reason for the log, without the values of secrets; where it cannot be told whether one is in it, that alone.
+    pub(crate) async fn reason(
+        &self,
+        env: &EnvId,
+        release: Option<ReleaseId>,
+        why: &str,
+    ) -> String {
+        if why.trim().len() < SHORTEST_MASKED {
+            return why.to_owned();
+        }
+        let masks = match self.masks(env, release).await {
+            Ok(masks) => masks,
+            Err(error) => {
+                tracing::warn!(%env, why = error, "the log has no reason: secrets do not open");
+                return UNTOLD.to_owned();
+            }
+        };
+        let masked = Hiding::of(&masks).masked(why);
+        if let Some(name) = hidden(&masks, &masked) {
+            tracing::warn!(%env, name, "the log has no reason: a secret is in it, in quotes");
+            return UNTOLD.to_owned();
+        }
+        match masked == why {
+            true => masked,
+            // Names can be longer than values.
+            false => masked.chars().take(LONGEST_REASON).collect(),
+        }
+    }
+
+    /// The release that serves.
+    pub(crate) fn serving(&self, env: &EnvId) -> Option<ReleaseId> {
+        self.known(env).and_then(|known| known.current)
+    }
+
     /// Whether the command of a run says no secret. The log must have it as it is, because the run is made from there.
     ///
     /// # Errors
@@ -107,8 +149,7 @@ impl Control {
         env: &EnvId,
         command: &[String],
     ) -> Result<(), Refusal> {
-        let serving = self.known(env).and_then(|known| known.current);
-        let masks = self.masks(env, serving).await.map_err(|why| {
+        let masks = self.masks(env, self.serving(env)).await.map_err(|why| {
             let message = format!("it cannot be told whether a secret is in the command: {why}");
             Refusal::new(RefusalKind::Conflict, message)
                 .hint("`ward doctor` shows what is missing; nothing was run")

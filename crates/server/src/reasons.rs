@@ -16,7 +16,7 @@ use crate::clock::now;
 use crate::control::Control;
 
 /// The most letters of a reason.
-const LONGEST: usize = 500;
+pub(crate) const LONGEST: usize = 500;
 
 impl Control {
     /// Whether a deploy of this says why, where that is asked for: before anything is built.

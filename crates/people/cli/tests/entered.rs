@@ -93,6 +93,11 @@ fn p6_a_secret_among_the_arguments_is_named_and_not_shown() {
     ward.run(&["run", "web", "--", "sh", "-c", &parts])
         .fails(1, &["the value of the secret API_KEY is in the command"]);
     ward.ok(&["exec", "web", "--", "sh", "-c", &parts]);
+    // What is said why is in the log, too.
+    let why = format!("the customer's key {newer} fails");
+    for command in ["exec", "run"] {
+        ward.ok(&[command, "--why", &why, "web", "--", "true"]);
+    }
     // And a command is one line of the log.
     let forged = "a\n  999  2026-11-22 15:00:00Z  ward  shop/dev forged";
     ward.ok(&["run", "web", "--", "echo", forged]);
@@ -115,6 +120,8 @@ fn p6_a_secret_among_the_arguments_is_named_and_not_shown() {
     ] {
         assert!(events.contains(ran), "no {ran} in {events}");
     }
+    let masked = "the customer's key [secret API_KEY] fails";
+    assert_eq!(events.matches(masked).count(), 2, "{events}");
     for file in ["ward.db", "ward.db-wal"] {
         let bytes = fs::read(ward.home().join(file)).unwrap_or_default();
         for value in [VALUE, newer, &password, &parts] {

@@ -1,8 +1,9 @@
-//! Hexadecimal digits in pairs, with something between them: what dumps, fingerprints and literals of arrays are.
+//! Hexadecimal digits in pairs, with something between them: what dumps, fingerprints and literals of arrays are; and lines
+//! of digits alone, which go on in the next line.
 //!
 //! Decision: the digits are read alone, and looked through for the same values as digits without anything between them. So
 //! it does not matter what stands there, and the automaton has no further forms of each value. That is done only where so
-//! many pairs stand together that they could be a value, so that other text costs nothing but a look at a byte in twenty.
+//! many pairs stand together that they could be a value, so that other text costs little but a look at a byte in seventeen.
 
 use std::ops::Range;
 
@@ -13,8 +14,10 @@ use super::view::{View, runs};
 
 /// The fewest pairs that can be a value; and those of a line that may go on in the next one.
 const LEAST: usize = SHORTEST_MASKED;
-/// The fewest bytes that so many pairs have with one byte between them.
-const SHORTEST: usize = 3 * LEAST - 1;
+/// The fewest bytes that so many pairs have with a break somewhere between them.
+const SHORTEST: usize = 2 * LEAST + 1;
+/// The digits of a line that `xxd -p` writes, of which no common digest has so many: more may stand before them.
+const WRITTEN: usize = 60;
 /// The most bytes between two pairs: a line of a dump ends there, and the next one is indented.
 const BETWEEN: usize = 24;
 /// What is taken at the end of a text of what may have begun there: more than so few pairs have that do not count yet.
@@ -32,7 +35,7 @@ pub(super) fn read(text: &[u8]) -> Option<View<'_>> {
     };
     let mut done = 0;
     for run in runs(text, SHORTEST, is_part) {
-        if are_pairs(&text[run.clone()]) {
+        if are_pairs(text, &run) {
             done = run.end;
             digits.take(run);
         }
@@ -71,20 +74,53 @@ fn is_part(byte: u8) -> bool {
     PARTS[usize::from(byte)]
 }
 
-/// Whether so many groups of digits that follow each other are pairs that they could be a value. Columns of numbers are
-/// none, and found out at once.
-fn are_pairs(part: &[u8]) -> bool {
-    let mut pairs = 0;
-    part.split(|byte| !byte.is_ascii_hexdigit()).any(|group| {
+/// Whether a byte may stand between two pairs.
+fn is_between(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b':' | b',' | b';' | b'-' | b'\r')
+}
+
+/// How many digits a text begins with.
+fn digits(text: &[u8]) -> usize {
+    text.iter().take_while(|b| b.is_ascii_hexdigit()).count()
+}
+
+/// Whether so many groups of digits that follow each other are pairs that they could be a value, or one of many digits goes
+/// on behind its end. Columns of numbers are neither, and found out at once.
+fn are_pairs(text: &[u8], run: &Range<usize>) -> bool {
+    let (mut pairs, mut at) = (0, run.start);
+    let mut groups = text[run.clone()].split(|byte| !byte.is_ascii_hexdigit());
+    groups.any(|group| {
+        let (start, end) = (at, at + group.len());
+        at = end + 1;
         pairs = match group.len() {
             2 => pairs + 1,
             // Between two bytes that are no digits; what announces a pair.
             0 => pairs,
             1 if group == b"0" => pairs,
+            many if many >= 2 * LEAST && goes_on(text, start, end) => LEAST,
             _ => 0,
         };
         pairs >= LEAST
     })
+}
+
+/// Whether many digits that stand together are followed by as many, or by a break that can be passed over.
+fn goes_on(text: &[u8], start: usize, end: usize) -> bool {
+    let between = text[end..].iter().take(BETWEEN);
+    let between = between.take_while(|byte| is_between(**byte)).count();
+    match &text[end + between..] {
+        // Cut before the break, behind what may stand there; without that the digits may go on themselves.
+        [] => between > 0 && may_be_dump(text, start, end - start),
+        [b'\n', ..] => may_be_dump(text, start, end - start),
+        rest => between > 0 && digits(rest) >= 2 * LEAST,
+    }
+}
+
+/// Whether a line of many digits may be of a dump: a digest or an id at the end of other text is not.
+fn may_be_dump(text: &[u8], start: usize, digits: usize) -> bool {
+    let before = text[..start].iter().rev().take(BETWEEN);
+    let mut before = before.skip_while(|byte| matches!(byte, b' ' | b'\t'));
+    digits == WRITTEN || matches!(before.next(), None | Some(b'\n' | b'\r'))
 }
 
 struct Digits<'a> {
@@ -97,8 +133,8 @@ struct Digits<'a> {
 
 /// What stands at a place where a pair may begin.
 enum Pair {
-    /// The place of its digits, behind what announces them.
-    At(usize),
+    /// The place of its digits, behind what announces them; or of many, that are as many pairs.
+    At(Range<usize>),
     /// So many bytes that are no pair.
     None(usize),
     /// The beginning of one whose end is still to come.
@@ -111,25 +147,28 @@ impl Digits<'_> {
         // Once, so that nothing is left behind where it grows.
         let room = self.text.len().saturating_sub(self.bytes.len());
         self.bytes.reserve(room);
-        // Pairs that stand together, and those of them in this line.
-        let (mut from, mut in_line) = (self.bytes.len(), 0);
+        // Pairs that stand together, and the line that they are in.
+        let (mut from, mut line) = (self.bytes.len(), Line::at(part.start));
         let mut at = part.start;
         while at < part.end {
-            match self.pair(at) {
-                Pair::At(first) => {
-                    self.push(first);
-                    self.push(first + 1);
-                    in_line += 1;
-                    at = first + 2;
-                    match self.between(at, in_line) {
-                        Some((length, Line::Same)) => at += length,
-                        Some((length, Line::Next)) => (at, in_line) = (at + length, 0),
-                        None => (from, in_line) = (self.end(from, at), 0),
+            match self.pair(at, &line) {
+                Pair::At(digits) => {
+                    at = digits.end;
+                    line.take(&digits);
+                    self.push(digits);
+                    match self.between(at, &line) {
+                        Some((length, Next::InLine)) => at += length,
+                        Some((length, Next::Below)) => {
+                            at += length;
+                            line = line.next(at);
+                        }
+                        None => (from, line) = (self.end(from, at), Line::at(at)),
                     }
                 }
                 Pair::None(length) => {
-                    (from, in_line) = (self.end(from, at), 0);
+                    from = self.end(from, at);
                     at += length;
+                    line = Line::at(at);
                 }
                 Pair::Cut => {
                     self.cut = at;
@@ -142,9 +181,9 @@ impl Digits<'_> {
         }
     }
 
-    fn push(&mut self, at: usize) {
-        self.bytes.push(self.text[at]);
-        self.places.push((at, at + 1));
+    fn push(&mut self, digits: Range<usize>) {
+        self.bytes.extend_from_slice(&self.text[digits.clone()]);
+        self.places.extend(digits.map(|at| (at, at + 1)));
     }
 
     /// Ends what stands together, which is left out where it is too short. From where the next one begins.
@@ -164,7 +203,7 @@ impl Digits<'_> {
         self.bytes.len()
     }
 
-    fn pair(&self, at: usize) -> Pair {
+    fn pair(&self, at: usize, line: &Line) -> Pair {
         let rest = &self.text[at..];
         let announced = match rest {
             [b'0', b'x' | b'X', ..] => 2,
@@ -178,36 +217,82 @@ impl Digits<'_> {
             }
             _ => 0,
         };
-        let digits = rest.iter().skip(announced);
-        let digits = digits.take_while(|byte| byte.is_ascii_hexdigit()).count();
+        let first = at + announced;
+        let digits = digits(rest.get(announced..).unwrap_or_default());
+        let ends = announced + digits == rest.len();
+        // Where it is cut at either end nobody can tell whether they are even.
+        let even = digits.is_multiple_of(2) || first == 0 || ends;
+        let least = if line.goes_on { 2 } else { 2 * LEAST };
         match digits {
-            2 => Pair::At(at + announced),
-            0 | 1 if announced + digits == rest.len() => Pair::Cut,
+            2 => Pair::At(first..first + 2),
+            0 | 1 if ends => Pair::Cut,
+            many if many >= least && even && announced == 0 => Pair::At(first..first + many),
             // One byte at least: of what may stand between two pairs, or of what is no digit.
             _ => Pair::None((announced + digits).max(1)),
         }
     }
 
     /// How much stands behind a pair and before what may be the next one.
-    fn between(&self, at: usize, in_line: usize) -> Option<(usize, Line)> {
-        let mut line = Line::Same;
+    fn between(&self, at: usize, line: &Line) -> Option<(usize, Next)> {
+        let mut next = Next::InLine;
         let rest = self.text.get(at..).unwrap_or_default();
         for (length, byte) in rest.iter().enumerate() {
-            match byte {
+            match *byte {
                 _ if length > BETWEEN => return None,
-                b' ' | b'\t' | b':' | b',' | b';' | b'-' | b'\r' => {}
-                b'\n' if line == Line::Same && in_line >= LEAST => line = Line::Next,
+                byte if is_between(byte) => {}
+                b'\n' if next == Next::InLine && line.is_full(self.text) => next = Next::Below,
                 b'\n' => return None,
-                _ => return Some((length, line)),
+                _ => return Some((length, next)),
             }
         }
-        (rest.len() <= BETWEEN).then_some((rest.len(), line))
+        (rest.len() <= BETWEEN).then_some((rest.len(), next))
     }
 }
 
 /// Where a pair is that follows another one.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Line {
-    Same,
-    Next,
+enum Next {
+    InLine,
+    Below,
+}
+
+/// The pairs of a line that stand together.
+struct Line {
+    start: usize,
+    pairs: usize,
+    /// Of the longest group of digits with nothing between them.
+    longest: usize,
+    /// Whether it goes on where a line of many digits ended: the last one of a dump can have few.
+    goes_on: bool,
+}
+
+impl Line {
+    fn at(start: usize) -> Self {
+        Self {
+            start,
+            pairs: 0,
+            longest: 0,
+            goes_on: false,
+        }
+    }
+
+    fn next(&self, start: usize) -> Self {
+        Self {
+            goes_on: self.longest > 2,
+            ..Self::at(start)
+        }
+    }
+
+    fn take(&mut self, digits: &Range<usize>) {
+        if self.pairs == 0 {
+            self.start = digits.start;
+        }
+        self.pairs += digits.len() / 2;
+        self.longest = self.longest.max(digits.len());
+    }
+
+    fn is_full(&self, text: &[u8]) -> bool {
+        let many = || may_be_dump(text, self.start, self.longest);
+        self.pairs >= LEAST && (self.longest <= 2 || many())
+    }
 }

@@ -255,6 +255,138 @@ fn in_pairs(between: &str, announced: &str, of_line: usize, line: &str) -> Strin
 }
 
 #[test]
+fn p6_a_value_is_masked_whichever_letters_a_json_string_escapes() {
+    let units = |is: &dyn Fn(char) -> bool, with: &str| {
+        let mut text = String::new();
+        for c in VALUE.chars() {
+            let mut both = [0; 2];
+            match c {
+                c if is(c) => c.encode_utf16(&mut both).iter().for_each(|unit| {
+                    text.push_str(&format!("{with}u{unit:04x}"));
+                }),
+                '"' => text.push_str("\\\""),
+                c => text.push(c),
+            }
+        }
+        text
+    };
+    const VALUE: &str = "a+b/c<\"'>&=ü🔑d==";
+    let html = |c| "<>&='".contains(c);
+    let gson = units(&html, "\\");
+    let again = |json: &str| json.replace('\\', "\\\\").replace('"', "\\\"");
+    for form in [
+        gson.clone(),
+        gson.replace("\\u003c", "\\u003C"),
+        // As Go leaves what it need not escape, and PHP by itself, and with all that it can.
+        units(&|c| "<>&".contains(c), "\\"),
+        units(&|c| !c.is_ascii(), "\\").replace('/', "\\/"),
+        units(&|c| html(c) || c == '"' || !c.is_ascii(), "\\").replace('/', "\\/"),
+        units(&|_| true, "\\"),
+        again(&gson),
+        again(&units(&|c| html(c) || !c.is_ascii(), "\\").replace('/', "\\/")),
+        again(&units(&|_| true, "\\")),
+    ] {
+        let text = format!("{{\"k\":\"{form}\",\"l\":\"\\u00e4\\/\\ud83d\\u\"}}");
+        let masked = "{\"k\":\"[secret KEY]\",\"l\":\"\\u00e4\\/\\ud83d\\u\"}";
+        for length in 1..=text.len() {
+            let written = said(&[("KEY", VALUE)], &text, length);
+            assert_eq!(written, masked, "{form} by {length}");
+        }
+    }
+    // Base64 of a value as PHP writes it, in one line and in many.
+    let encoded = STANDARD.encode("?>?>~~".repeat(20));
+    let lines: Vec<&[u8]> = encoded.as_bytes().chunks(76).collect();
+    for form in [encoded.clone().into_bytes(), lines.join(&b"\\n"[..])] {
+        let form = String::from_utf8(form).unwrap().replace('/', "\\/");
+        for length in 1..form.len() {
+            let written = said(&[("KEY", &"?>?>~~".repeat(20))], &form, length);
+            assert_eq!(written, "[secret KEY]", "{form} by {length}");
+        }
+    }
+}
+
+/// The digits of the key between others, so many to a line.
+fn in_lines(before: usize, behind: usize, key: &str, of_line: usize) -> String {
+    let digits = hex::encode([&vec![0; before][..], key.as_bytes(), &vec![0xff; behind]].concat());
+    let lines = digits.as_bytes().chunks(of_line);
+    let lines: Vec<&str> = lines.map(|line| str::from_utf8(line).unwrap()).collect();
+    lines.join("\n")
+}
+
+#[test]
+fn p6_lines_of_digits_alone_hide_nothing() {
+    let long = long_key();
+    for key in [KEY, &long] {
+        let digits = hex::encode(key);
+        for of_line in [16, 32, 60, 512] {
+            for (before, behind) in [(0, 0), (1, 40), (29, 3), (300, 300)] {
+                let dump = in_lines(before, behind, key, of_line);
+                let around = [
+                    hex::encode(vec![0; before]),
+                    hex::encode(vec![0xff; behind]),
+                ];
+                for dump in [
+                    dump.clone(),
+                    dump.to_ascii_uppercase(),
+                    dump.replace('\n', "\r\n  "),
+                ] {
+                    let text = format!("a dump:\n{dump}\nand on\n");
+                    for length in [1, 61, 100, 4096] {
+                        let written = said(&[("KEY", key)], &text, length);
+                        assert_eq!(written.matches("[secret KEY]").count(), 1, "{written}");
+                        let left = written.replace("[secret KEY]", "");
+                        let left: String = left.split_whitespace().collect();
+                        let expected = format!("adump:{}andon", around.concat());
+                        assert!(
+                            left.eq_ignore_ascii_case(&expected),
+                            "{of_line} by {length}: {left}"
+                        );
+                    }
+                }
+            }
+        }
+        // As `xxd -p` has it behind a name.
+        let text = format!("the key: {}\n", in_lines(0, 0, key, 60));
+        for length in 1..=text.len() {
+            let written = said(&[("KEY", key)], &text, length);
+            assert_eq!(written, "the key: [secret KEY]\n", "{digits} by {length}");
+        }
+    }
+}
+
+#[test]
+fn digests_and_ids_are_written_as_they_are() {
+    // Both begin as the value's digits do where the lines end.
+    let digest = format!("{}7034", "ab".repeat(30));
+    let id = format!("{}70", "0f".repeat(15));
+    for line in [
+        format!("built sha256:{digest}\n"),
+        format!("2026-11-22 22:30:21 handled trace={id}\n"),
+        format!("{digest}  file.txt\n"),
+        format!("{digest}0\n"),
+        "550e8400-e29b-41d4-a716-446655440070\n".to_owned(),
+        "it is 2026-11-22 22:30:70\n".to_owned(),
+        "0123456789 7034\n".to_owned(),
+    ] {
+        let mut masker = masker(&[("KEY", KEY)]);
+        assert_eq!(&*masker.feed(line.as_bytes()), line.as_bytes());
+        for length in [1, 3, 16, 4096] {
+            let text = format!("{line}{line}7373\n{line}").repeat(9);
+            assert_eq!(said(&[("KEY", KEY)], &text, length), text, "by {length}");
+        }
+    }
+    // Alone in its line it may begin a dump, and comes with the next one.
+    let mut masker = masker(&[("KEY", KEY)]);
+    assert_ne!(
+        &*masker.feed(format!("{id}\n").as_bytes()),
+        format!("{id}\n").as_bytes()
+    );
+    let mut written = masker.feed(b"2026-11-22\n").into_owned();
+    written.extend(masker.finish());
+    assert!(written.ends_with(b"70\n2026-11-22\n"));
+}
+
+#[test]
 fn p6_digits_with_something_between_them_hide_nothing() {
     for (form, masked) in [
         (in_pairs(" ", "", 99, ""), "[secret KEY]"),
@@ -316,6 +448,10 @@ fn what_is_held_back_for_a_secret_is_bounded_and_comes_in_the_end() {
         "\\x".repeat(50_000),
         "70 ".repeat(30_000),
         "70 34 73 73 2f 77 30 72\n".repeat(5_000),
+        "703473732f773072\n".repeat(5_000),
+        "7034".repeat(30_000),
+        "\\u".repeat(50_000),
+        "\\ud83d".repeat(20_000),
         format!("70{}", " ".repeat(50_000)),
         format!("{}\n{}", STANDARD.encode([7; 60_000]), " ".repeat(50_000)),
     ] {

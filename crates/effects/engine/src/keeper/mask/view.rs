@@ -41,7 +41,7 @@ pub(super) fn views(text: &[u8]) -> Vec<View<'_>> {
     views
 }
 
-/// Whether percent-encoding is undone, and `\xNN` of the literals of many languages.
+/// Whether percent-encoding is undone, and `\xNN` of the literals of many languages, and what JSON may escape.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Escapes {
     Kept,
@@ -52,6 +52,8 @@ enum Escapes {
 enum Part {
     /// A byte, written in so many.
     Byte(u8, usize),
+    /// The first so many of these bytes, written in so many.
+    Bytes([u8; 4], usize, usize),
     /// So many bytes of what only carries others.
     Carrier(usize),
     /// The beginning of something whose end is still to come.
@@ -87,18 +89,25 @@ impl<'a> View<'a> {
         let (mut bytes, mut places) = (Vec::with_capacity(text.len()), Vec::new());
         let (mut line, mut at) = (Line::default(), 0);
         while at < text.len() {
-            let length = match part(&text[at..], escapes, &line) {
+            let part = part(&text[at..], escapes, &line);
+            let mut take = |byte, length| {
+                if !line.passes_over(byte) {
+                    bytes.push(byte);
+                    places.push((at, at + length));
+                }
+            };
+            at += match part {
                 Part::Cut => break,
                 Part::Carrier(length) => length,
                 Part::Byte(byte, length) => {
-                    if !line.passes_over(byte) {
-                        bytes.push(byte);
-                        places.push((at, at + length));
-                    }
+                    take(byte, length);
+                    length
+                }
+                Part::Bytes(all, count, length) => {
+                    all.iter().take(count).for_each(|byte| take(*byte, length));
                     length
                 }
             };
-            at += length;
         }
         Self::of(text, bytes, places, at)
     }
@@ -166,7 +175,8 @@ fn carries(text: &[u8]) -> bool {
 
 /// Whether a text has anything, or may begin it, that is an escape.
 fn escapes(text: &[u8]) -> bool {
-    let literal = || text.windows(2).any(|two| two == b"\\x") || text.ends_with(b"\\");
+    let begun = |two: &[u8]| matches!(two, [b'\\', b'x' | b'u' | b'/']);
+    let literal = || text.windows(2).any(begun) || text.ends_with(b"\\");
     text.contains(&b'%') || (text.contains(&b'\\') && literal())
 }
 
@@ -220,6 +230,8 @@ fn literal(rest: &[u8]) -> Part {
     let first = rest.iter().take(ESCAPES + 1);
     let escapes = first.take_while(|byte| **byte == b'\\').count();
     match &rest[escapes..] {
+        // As a string has it that is in another one: as the other one has it alone.
+        [b'"', ..] if escapes > ESCAPES => Part::Byte(b'\\', escapes),
         _ if escapes > ESCAPES => Part::Byte(b'\\', 1),
         [b'x', high, low, ..] => match (digit(*high), digit(*low)) {
             (Some(high), Some(low)) => Part::Byte(high << 4 | low, escapes + 3),
@@ -227,7 +239,72 @@ fn literal(rest: &[u8]) -> Part {
         },
         [] | [b'x'] => Part::Cut,
         [b'x', high] if digit(*high).is_some() => Part::Cut,
+        [b'/', ..] => Part::Byte(b'/', escapes + 1),
+        [b'u', ..] => utf16(rest, escapes),
         _ => Part::Byte(b'\\', 1),
+    }
+}
+
+/// A character of a JSON string that is written as one or two units of UTF-16, each behind so many backslashes.
+fn utf16(rest: &[u8], escapes: usize) -> Part {
+    let (begin, behind) = rest.split_at((escapes + 1).min(rest.len()));
+    let length = begin.len() + 4;
+    let plain = Part::Byte(b'\\', 1);
+    match unit(behind) {
+        Unit::Cut => Part::Cut,
+        Unit::None => plain,
+        Unit::Of(high @ 0xd800..0xdc00) => {
+            let second = rest.get(length..).unwrap_or_default();
+            if begin.starts_with(second) {
+                return Part::Cut;
+            }
+            match second.strip_prefix(begin).map(unit) {
+                Some(Unit::Of(low)) => match char::decode_utf16([high, low]).next() {
+                    Some(Ok(c)) => as_in_json(c, 2 * length),
+                    _ => plain,
+                },
+                Some(Unit::Cut) => Part::Cut,
+                Some(Unit::None) | None => plain,
+            }
+        }
+        Unit::Of(unit) => char::from_u32(unit.into()).map_or(plain, |c| as_in_json(c, length)),
+    }
+}
+
+/// What four digits stand for.
+enum Unit {
+    Of(u16),
+    None,
+    Cut,
+}
+
+fn unit(digits: &[u8]) -> Unit {
+    let mut four = digits.iter().take(4);
+    let all = four.try_fold(0, |all: u16, byte| {
+        Some(all << 4 | u16::from(digit(*byte)?))
+    });
+    match all {
+        Some(unit) if digits.len() >= 4 => Unit::Of(unit),
+        Some(_) => Unit::Cut,
+        None => Unit::None,
+    }
+}
+
+/// A character as a JSON string has it that escapes only what it must: so one of its forms is looked for.
+fn as_in_json(c: char, length: usize) -> Part {
+    let short = |byte| Part::Bytes([b'\\', byte, 0, 0], 2, length);
+    match c {
+        '"' => short(b'"'),
+        '\\' => short(b'\\'),
+        '\n' => short(b'n'),
+        '\r' => short(b'r'),
+        '\t' => short(b't'),
+        '\0'..' ' => Part::Byte(b'\\', 1),
+        c => {
+            let mut bytes = [0; 4];
+            let count = c.encode_utf8(&mut bytes).len();
+            Part::Bytes(bytes, count, length)
+        }
     }
 }
 
