@@ -9,6 +9,7 @@ use std::task::Poll;
 
 use ward_drive::{Log, Look, World};
 use ward_plan::{SeenGateway, SeenInstance};
+use ward_types::checkup::Occasion;
 use ward_types::event::Event;
 use ward_types::id::{EnvId, InstanceId};
 use ward_types::keeper::InstanceFacts;

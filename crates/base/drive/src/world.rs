@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ward_plan::{SeenGateway, SeenInstance};
+use ward_types::checkup::Occasion;
 use ward_types::event::{Event, State};
 use ward_types::id::{EnvId, InstanceId};
 use ward_types::keeper::InstanceFacts;
