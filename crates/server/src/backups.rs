@@ -27,6 +27,7 @@ use crate::actor::{Actor, Refusal, RefusalKind, causes};
 use crate::clock::now;
 use crate::control::Control;
 use crate::deploy::{Steps, Stop, say};
+use crate::goto::up_again;
 
 /// How often it is looked whether a backup is due.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -192,8 +193,7 @@ impl Control {
         let known = self.known(&env).ok_or_else(|| gone(&env))?;
         if known.goal != Goal::Up {
             let message = format!("{env} is down, and nothing of it can be backed up");
-            let hint = format!("`ward up --env {}` brings it up", env.env());
-            return Err(Refusal::new(RefusalKind::Conflict, message).hint(hint));
+            return Err(Refusal::new(RefusalKind::Conflict, message).hint(up_again(&known)));
         }
         let database = match &request.database {
             Some(database) => database.clone(),
@@ -221,11 +221,10 @@ impl Control {
                 None => return failed(format!("{id} is gone, with its environment")),
                 Some(Stand::Failed { why, .. }) => return failed(format!("{id} failed: {why}")),
                 Some(Stand::Restored { proof, file, .. }) => {
-                    let Proof { tables, rows } = proof;
                     let bytes = file.bytes;
                     return Progress::Done {
                         message: format!(
-                            "{id} was restored and counts: {tables} tables, {rows} rows, {bytes} bytes sealed"
+                            "{id} was restored and counts: {proof}, {bytes} bytes sealed"
                         ),
                         addresses: Vec::new(),
                     };

@@ -122,19 +122,28 @@ impl Control {
                 let message = "nothing was deployed";
                 return self.serves_on(env, release, message, steps).await;
             }
-            Settled::UnderWay(id) => {
-                say(steps, self.already(env, id)).await;
-                if until == Until::Queued {
-                    return followed_by_hand(env, id, "is under way");
-                }
-                id
-            }
+            Settled::UnderWay(id) => return self.joined(env, id, until, steps).await,
             Settled::Queued(queued) => {
                 superseded(&queued, steps).await;
                 queued.id
             }
         };
         self.followed(env, id, until, steps).await
+    }
+
+    /// Follows one that is under way and brings what is asked for again.
+    pub(crate) async fn joined(
+        &self,
+        env: &EnvId,
+        id: DeploymentId,
+        until: Until,
+        steps: &Steps,
+    ) -> Progress {
+        say(steps, self.already(env, id)).await;
+        match until {
+            Until::Queued => followed_by_hand(env, id, "is under way"),
+            Until::Verdict => self.followed(env, id, until, steps).await,
+        }
     }
 
     /// That a deployment which is under way brings what is asked for again, and how far it is.
@@ -150,6 +159,10 @@ impl Control {
             Phase::Rolling { stage } => format!("is rolled out, at stage {}", stage + 1),
             Phase::Reverting { .. } => "is taken back".to_owned(),
             Phase::Finished { .. } => "has ended".to_owned(),
+        };
+        let stands = match &deployment.paused {
+            Some(pause) => format!("{stands}, and paused by {}", pause.by),
+            None => stands,
         };
         let (to, by) = (deployment.to, &deployment.by);
         format!("{id} leads to this very release already: {to}, asked for by {by}, {stands}")

@@ -5,7 +5,7 @@ use ward_plan::changes::{Between, changes, dropped};
 use ward_store::Log;
 use ward_types::event::State;
 use ward_types::id::{DeploymentId, EnvId, ReleaseId};
-use ward_types::release::{Environment, Phase, Reason, Release};
+use ward_types::release::{Deployment, Environment, Goal, Phase, Reason, Release};
 use ward_types::view::{Others, Progress, RollbackRequest};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
@@ -14,7 +14,7 @@ use crate::configuration;
 use crate::control::{Control, Direction};
 use crate::deploy::{Steps, Stop, ended_builds, superseded};
 use crate::policing;
-use crate::recording::Wish;
+use crate::recording::{Queued, Wish};
 use crate::secrets;
 use crate::sharing::warn_of;
 
@@ -28,10 +28,11 @@ impl Control {
         steps: Steps,
     ) {
         let last = match self.sent_back(&actor, direction, &request, &steps).await {
-            Ok((env, id)) => {
-                self.warn_of_older_values(&env, id, &steps).await;
-                self.followed(&env, id, request.until, &steps).await
+            Ok((env, Sent::Queued(queued))) => {
+                self.warn_of_older_values(&env, queued.id, &steps).await;
+                self.followed(&env, queued.id, request.until, &steps).await
             }
+            Ok((env, Sent::Joins(id))) => self.joined(&env, id, request.until, &steps).await,
             Err(refusal) => Stop::Refused(refusal).word(),
         };
         self.warn(&steps).await;
@@ -57,17 +58,14 @@ impl Control {
         direction: Direction,
         request: &RollbackRequest,
         steps: &Steps,
-    ) -> Result<(EnvId, DeploymentId), Refusal> {
+    ) -> Result<(EnvId, Sent), Refusal> {
         let _admitted = self.admit()?;
         if let Some("") = request.despite_schema.as_deref().map(str::trim) {
             let message = "`--despite-schema` needs a reason: it is recorded with your name";
             return Err(Refusal::new(RefusalKind::Invalid, message));
         }
         let id = self.alive(request.env.as_ref())?;
-        let reason = match direction {
-            Direction::Back => Reason::Rollback,
-            Direction::Forward => Reason::Rollforward,
-        };
+        let reason = reason(direction);
         // Before the desk: a command that gives the master key takes its time, and nobody shall wait for it there.
         let (env, to) = self.aim(&self.store().state(), &id, direction, request)?;
         self.release_opens(&id, &to).await?;
@@ -76,22 +74,34 @@ impl Control {
         let desk = self.desk().await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             let (env, to) = self.aim(state, &id, direction, request)?;
+            let same = same_way(&env, direction, request.to);
+            if let Some(same) = same.filter(|_| request.others == Others::Wait) {
+                return Ok((Sent::Joins(same.id), Vec::new()));
+            }
             self.release_has_values(&id, &to)?;
-            // Going back to what has served is never forbidden.
-            let served = env.once_served().any(|id| id == to.id);
+            // Going back to what has served is never forbidden, nor is coming up with what served last.
+            let as_it_was = env.comes_up_with() == Some(to.id);
+            let served = as_it_was || env.once_served().any(|id| id == to.id);
             if !served || env.current.is_some_and(|current| to.id > current) {
                 self.move_permitted(env.current_release(), &to)?;
             }
             let wish = Wish {
                 to: to.id,
-                reason,
+                reason: match as_it_was {
+                    true => Reason::Up,
+                    false => reason,
+                },
                 others: request.others,
                 despite_schema: request.despite_schema.clone(),
                 plan: None,
             };
-            Ok(wish.events(&env, actor, Vec::new()))
+            let (queued, events) = wish.events(&env, actor, Vec::new());
+            Ok((Sent::Queued(queued), events))
         });
-        let queued = deciding.await?;
+        let queued = match deciding.await? {
+            Sent::Queued(queued) => queued,
+            joins @ Sent::Joins(_) => return Ok((id, joins)),
+        };
         let by = actor.who.clone();
         let over = match request.others {
             Others::Cancel => self.0.builds.end_all(&id, &End::Superseded { by }),
@@ -105,7 +115,7 @@ impl Control {
         }
         warn_of(&warned, steps).await;
         self.live(&id);
-        Ok((id, queued.id))
+        Ok((id, Sent::Queued(queued)))
     }
 
     /// Where a request leads, if it can lead there.
@@ -126,6 +136,34 @@ impl Control {
         self.possible(&to.spec, env.life.origin.as_ref())?;
         Ok((env, to))
     }
+}
+
+/// What a wish to go back or forward came to.
+enum Sent {
+    /// To a new deployment.
+    Queued(Queued),
+    /// To one that goes the same way, and has not ended.
+    Joins(DeploymentId),
+}
+
+fn reason(direction: Direction) -> Reason {
+    match direction {
+        Direction::Back => Reason::Rollback,
+        Direction::Forward => Reason::Rollforward,
+    }
+}
+
+/// The deployment that was asked for last, where it goes the same way, and that goes on. Whoever asks for that once more,
+/// and names no release, has seen the same as who asked before, and wants no step further.
+fn same_way(
+    env: &Environment,
+    direction: Direction,
+    asked: Option<ReleaseId>,
+) -> Option<&Deployment> {
+    let last = env.deployments.values().next_back()?;
+    let over = matches!(last.phase, Phase::Reverting { .. } | Phase::Finished { .. });
+    let goes_on = !over && last.cancelled.is_none();
+    (asked.is_none() && goes_on && last.reason == reason(direction)).then_some(last)
 }
 
 /// What is taken away by going to a release, if anything is. Rules are not.
@@ -181,10 +219,9 @@ fn target(
     let pending = leading_away(env);
     if let Some(asked) = asked {
         return match env.releases.get(&asked) {
-            Some(_) if env.current == Some(asked) && !pending => Err(Refusal::new(
-                RefusalKind::Conflict,
-                format!("{asked} serves already"),
-            )),
+            Some(_) if env.current == Some(asked) && env.goal == Goal::Up && !pending => Err(
+                Refusal::new(RefusalKind::Conflict, format!("{asked} serves already")),
+            ),
             Some(release) => Ok(release),
             None if asked > ReleaseId::default() && asked < env.next_release() => {
                 Err(Refusal::new(
@@ -206,6 +243,15 @@ fn target(
             .hint(format!("there are: {}", list()))),
         };
     }
+    if let (Some(last), Some(hint)) = (env.comes_up_with(), env.way_up()) {
+        let message = format!("{} is down; {last} served last", env.id);
+        return Err(Refusal::new(RefusalKind::Conflict, message)
+            .hint(format!("{hint}; `ward releases` lists the others")));
+    }
+    let same = same_way(env, direction, asked).and_then(|same| env.releases.get(&same.to));
+    if let Some(same) = same {
+        return Ok(same);
+    }
     let (found, word) = match direction {
         // In the middle of a deployment: back from where it leads, which is to what serves.
         Direction::Back if pending => (env.current, "before"),
@@ -226,6 +272,15 @@ fn target(
         )
         .hint("`ward releases` lists them; --to names one")
     })
+}
+
+/// How an environment that is down comes up again.
+pub(crate) fn up_again(env: &Environment) -> String {
+    let up = format!("`ward up --env {}` brings it up", env.id.env());
+    match env.way_up() {
+        Some(way) => format!("{up} with what the folder holds; {way}"),
+        None => up,
+    }
 }
 
 /// Whether the newest deployment is not over and leads to another release than the current one.

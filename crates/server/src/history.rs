@@ -12,7 +12,7 @@ use ward_types::event::{Event, Record};
 use ward_types::id::{DeploymentId, EnvId, PipelineRunId, ReleaseId};
 use ward_types::pipeline::Run;
 use ward_types::policy::{Rule, Waivers};
-use ward_types::release::{Deployment, Environment, Phase, Release};
+use ward_types::release::{Deployment, Environment, Goal, Phase, Release};
 use ward_types::view::{ApprovalView, MoveView, ReleaseDetail, ReleaseView, WaiverView, WayView};
 
 use crate::actor::{Refusal, RefusalKind};
@@ -28,7 +28,10 @@ struct History {
     deployments: BTreeMap<DeploymentId, String>,
     /// What was set in a request.
     values: BTreeMap<String, Vec<String>>,
+    /// The runs that recorded a release.
     runs: BTreeMap<ReleaseId, PipelineRunId>,
+    /// The last run that came to a release, also where it was there already.
+    came: BTreeMap<ReleaseId, PipelineRunId>,
 }
 
 /// That a release was recorded.
@@ -68,7 +71,13 @@ impl History {
                 self.deployments.insert(deployment.id, why);
             }
             Event::PipelineReached { run, reached, .. } => {
-                self.runs.insert(reached.release, *run);
+                let release = reached.release;
+                let recorded = self.releases.get(&release);
+                let made = recorded.is_some_and(|recorded| recorded.request == request);
+                if made && reached.deployment.is_some() {
+                    self.runs.insert(release, *run);
+                }
+                self.came.insert(release, *run);
             }
             _ => {}
         }
@@ -142,7 +151,13 @@ impl Control {
         });
         let (verdict, cancelled) = ended.unzip();
         let recorded = history.releases.get(&release.id);
-        let run = self.brought(release, history);
+        let run = history.runs.get(&release.id);
+        let run = run.and_then(|id| self.remembered(*id));
+        // What a run records says only which run it is.
+        let why = match (&run, recorded) {
+            (Some(run), _) => run.why.clone(),
+            (None, recorded) => recorded.map_or_else(String::new, |recorded| recorded.why.clone()),
+        };
         // The deployment that brought it, not those that go back to it.
         let mut brought = env.deployments.values().filter(|d| d.to == release.id);
         ReleaseView {
@@ -151,6 +166,7 @@ impl Control {
             recorded: release.recorded,
             by: release.by.clone(),
             current: env.current == Some(release.id),
+            down: env.goal != Goal::Up,
             verdict,
             cancelled: cancelled.flatten(),
             barred: env.barred(release.id).cloned(),
@@ -159,7 +175,7 @@ impl Control {
             promoted: release.promoted.clone(),
             provenance: release.build.provenance.as_deref().cloned(),
             way: WayView {
-                why: recorded.map_or_else(String::new, |recorded| recorded.why.clone()),
+                why,
                 values: history.values(env, release),
                 plan: brought.next().and_then(|d| d.plan.clone()),
                 run: history.runs.get(&release.id).copied(),
@@ -168,10 +184,14 @@ impl Control {
         }
     }
 
-    /// The run of a pipeline that brought a release, as far as it is remembered.
-    fn brought(&self, release: &Release, history: &History) -> Option<Run> {
-        let id = history.runs.get(&release.id)?;
-        self.store().state().pipelines.get(id).cloned()
+    /// The run of a pipeline that brought a release, or else the last that found it there; as far as it is remembered.
+    fn came(&self, release: &Release, history: &History) -> Option<Run> {
+        let brought = history.runs.get(&release.id);
+        self.remembered(*brought.or_else(|| history.came.get(&release.id))?)
+    }
+
+    fn remembered(&self, id: PipelineRunId) -> Option<Run> {
+        self.store().state().pipelines.get(&id).cloned()
     }
 
     fn all_records(&self, env: &EnvId) -> Result<Vec<Record>, Refusal> {
@@ -188,7 +208,7 @@ impl Control {
         records: &[Record],
     ) -> Result<Proof, Refusal> {
         let history = History::of(records);
-        let run = self.brought(release, &history);
+        let run = self.came(release, &history);
         let (said, waivers): (BTreeSet<u64>, Vec<WaiverView>) =
             waived_for(release.id, records).into_iter().unzip();
         let about = about(&env.id, release.id, records);
@@ -238,7 +258,7 @@ impl Control {
 /// What the log says of how a release came to its environment.
 pub(crate) struct Proof {
     history: History,
-    /// The run of a pipeline that brought it, as far as it is remembered.
+    /// The run of a pipeline that brought it or found it there, as far as it is remembered.
     run: Option<Run>,
     waivers: Vec<WaiverView>,
     /// By their numbers.

@@ -20,7 +20,7 @@ use crate::clock::now;
 use crate::control::Control;
 use crate::deploy::{Steps, Stop, mistaken, say, stack_of, unreadable, warned_of, with_strategy};
 use crate::making::Once;
-use crate::promote::{by_its_pipeline, same_images};
+use crate::promote::same_images;
 use crate::recording::{Offer, Settled, Terms, next_build, provenance_of};
 use crate::source;
 
@@ -201,7 +201,7 @@ impl Control {
         self.images_at_hand(&offer).await?;
         let desk = self.desk().await;
         let state = self.store().state();
-        by_its_pipeline(&state, &kept.build, &offer.spec.id, &named(&kept))?;
+        self.by_its_pipeline(&state, &kept.build, &offer.spec.id, &named(&kept))?;
         let wanted = (&offer.spec, offer.built());
         let forced = self.told_anew(&offer.spec.id, offer.provenance.as_deref());
         let warned = self.permitted(actor, wanted, None, forced)?;

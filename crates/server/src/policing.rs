@@ -118,6 +118,7 @@ impl Control {
                 env: Some(spec.id.clone()),
                 rendered,
                 violations: found,
+                way_up: env.way_up(),
             })));
         }
         warned.extend(self.unsaid(from, spec, &found));

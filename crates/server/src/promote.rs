@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use ward_plan::pipeline::Bar;
 use ward_store::Log;
 use ward_types::event::State;
 use ward_types::id::{Digest, EnvId, Name, ReleaseId};
@@ -84,7 +85,7 @@ impl Control {
         let release = tried(&env, request.release)?;
         let state = self.store().state();
         let named = format!("ward.toml of {} {}", env.id, release.id);
-        by_its_pipeline(&state, &release.build, &request.to, &named)?;
+        self.by_its_pipeline(&state, &release.build, &request.to, &named)?;
         let resolve = |name: &str, text: &str| self.resolved_in(name, text, &request.to.env());
         offered(&env.id, release, resolve)
     }
@@ -109,41 +110,48 @@ impl Control {
         }
         Ok(())
     }
-}
 
-/// Whether a pipeline lets a build go to an environment by hand: none has kept it back, and it has passed the gates that
-/// its own stack file puts before that environment.
-pub(crate) fn by_its_pipeline(
-    state: &State,
-    build: &Build,
-    to: &EnvId,
-    named: &str,
-) -> Result<(), Stop> {
-    let refused = |why: String, hint: String| {
-        let refusal = Refusal::new(RefusalKind::Conflict, why).hint(hint);
-        Err(Stop::Refused(refusal))
-    };
-    if let Some(why) = ward_plan::pipeline::bars(state, build, to) {
-        let hint = "`ward pipeline show` says more; `ward pipeline run` begins anew";
-        return refused(why, hint.to_owned());
+    /// Whether a pipeline lets a build go to an environment by hand: none has kept it back, and it has passed the gates
+    /// that its own stack file puts before that environment.
+    pub(crate) fn by_its_pipeline(
+        &self,
+        state: &State,
+        build: &Build,
+        to: &EnvId,
+        named: &str,
+    ) -> Result<(), Stop> {
+        let refused = |why: String, hint: String| {
+            let refusal = Refusal::new(RefusalKind::Conflict, why).hint(hint);
+            Err(Stop::Refused(refusal))
+        };
+        if let Some(Bar { run, what }) = ward_plan::pipeline::bars(state, build, to) {
+            let (stands, hint) = match run.is_over() {
+                true => {
+                    let hint = "`ward pipeline show` says more; `ward pipeline run` begins anew";
+                    (run.stands(), hint.to_owned())
+                }
+                false => self.stands_now(run),
+            };
+            return refused(format!("{what}: {stands}"), hint);
+        }
+        // Of a build that an older Ward made nobody knows; it is refused elsewhere.
+        let Some(text) = &build.stack_file else {
+            return Ok(());
+        };
+        let pipelines = stack_of(named, text)?.pipelines;
+        let Some(unpassed) = ward_plan::pipeline::unpassed(state, build, to, &pipelines) else {
+            return Ok(());
+        };
+        let (version, pipeline, gates) = (&build.version, &unpassed.pipeline, &unpassed.gates);
+        let message = format!(
+            "{version} has not passed the gates before {to} in the pipeline {pipeline} ({}); nothing was changed",
+            gates.join(", ")
+        );
+        let hint = format!(
+            "`ward pipeline run {pipeline}` brings it there by its gates; `--build {version}` with that takes a build that is kept"
+        );
+        refused(message, hint)
     }
-    // Of a build that an older Ward made nobody knows; it is refused elsewhere.
-    let Some(text) = &build.stack_file else {
-        return Ok(());
-    };
-    let pipelines = stack_of(named, text)?.pipelines;
-    let Some(unpassed) = ward_plan::pipeline::unpassed(state, build, to, &pipelines) else {
-        return Ok(());
-    };
-    let (version, pipeline, gates) = (&build.version, &unpassed.pipeline, &unpassed.gates);
-    let message = format!(
-        "{version} has not passed the gates before {to} in the pipeline {pipeline} ({}); nothing was changed",
-        gates.join(", ")
-    );
-    let hint = format!(
-        "`ward pipeline run {pipeline}` brings it there by its gates; `--build {version}` with that takes a build that is kept"
-    );
-    refused(message, hint)
 }
 
 fn same_stack(from: &EnvId, to: &EnvId) -> Result<(), Refusal> {
@@ -171,10 +179,9 @@ fn tried(env: &Environment, asked: Option<ReleaseId>) -> Result<&Release, Refusa
                 "nothing serves in {}, so there is nothing to promote",
                 env.id
             );
-            let hint = format!(
-                "deploy to {} first; or name a release with --release",
-                env.id
-            );
+            let first = env.way_up();
+            let first = first.unwrap_or_else(|| format!("deploy to {} first", env.id));
+            let hint = format!("{first}; or name a release with --release");
             refused(RefusalKind::Conflict, message).hint(hint)
         });
     };

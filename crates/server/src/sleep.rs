@@ -22,6 +22,7 @@ use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::clock::now;
 use crate::control::{Control, lock};
 use crate::deploy::{Steps, Stop};
+use crate::goto::up_again;
 use crate::schedule;
 
 /// As of `ward down`.
@@ -361,10 +362,9 @@ fn woken(env: &EnvId, by: Alarm, sleeps: bool) -> Vec<Event> {
 }
 
 fn not_up(env: &Environment) -> Refusal {
-    let (id, name) = (&env.id, env.id.env());
+    let id = &env.id;
     let message = format!("{id} is down, and neither sleeps nor is awake; nothing was changed");
-    Refusal::new(RefusalKind::Conflict, message)
-        .hint(format!("`ward up --env {name}` brings it up"))
+    Refusal::new(RefusalKind::Conflict, message).hint(up_again(env))
 }
 
 #[cfg(test)]

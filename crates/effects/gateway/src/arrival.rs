@@ -125,18 +125,20 @@ async fn accept_all(worker: &Rc<Worker>, listener: &TcpListener, speak: Speak) {
         if number == worker.number {
             tokio::task::spawn_local(begin(Rc::clone(worker), stream, accepted));
         } else {
-            hand_over(shared, number, stream, accepted);
+            hand_over(worker, number, stream, accepted);
         }
     }
 }
 
-fn hand_over(shared: &Shared, number: usize, stream: TcpStream, accepted: Accepted) {
-    match stream.into_std() {
-        Ok(stream) => {
-            let arrival = Arrival { stream, accepted };
-            shared.crew.hand(number, Handed::Arrival(arrival));
-        }
-        Err(error) => tracing::error!(%error, "an accepted connection is lost"),
+/// Hands a connection to another worker; where that has ended it stays here.
+fn hand_over(worker: &Rc<Worker>, number: usize, stream: TcpStream, accepted: Accepted) {
+    let stream = match stream.into_std() {
+        Ok(stream) => stream,
+        Err(error) => return tracing::error!(%error, "an accepted connection is lost"),
+    };
+    let arrival = Handed::Arrival(Arrival { stream, accepted });
+    if let Some(Handed::Arrival(arrival)) = worker.shared.crew.hand(number, arrival) {
+        tokio::task::spawn_local(arrival.serve(Rc::clone(worker)));
     }
 }
 

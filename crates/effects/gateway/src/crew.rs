@@ -14,6 +14,8 @@ use crate::links;
 
 /// One part in so many that a worker may have more than another one.
 const UNEVEN: usize = 16;
+/// What one that has ended is said to have: more than any other.
+const ENDED: usize = usize::MAX / 2;
 
 /// All workers, as those see them who have a connection for one.
 pub(crate) struct Crew(Vec<Member>);
@@ -61,7 +63,7 @@ impl Crew {
         };
         let least = (0..self.0.len()).min_by_key(|number| has(*number));
         let least = least.unwrap_or(0);
-        let enough = has(least) + has(least) / UNEVEN;
+        let enough = has(least).saturating_add(has(least) / UNEVEN);
         let number = own.filter(|own| has(*own) <= enough).unwrap_or(least);
         let has = self.0.get(number).map(|member| Arc::clone(&member.has));
         let place = Place(has.unwrap_or_default());
@@ -69,10 +71,19 @@ impl Crew {
         (number, place)
     }
 
-    /// Hands something to a worker. Those end all together, and with them what comes then.
-    pub(crate) fn hand(&self, number: usize, handed: Handed) {
+    /// Hands something to a worker. Where that has ended it comes back, and that one gets nothing any more.
+    pub(crate) fn hand(&self, number: usize, handed: Handed) -> Option<Handed> {
+        let Some(member) = self.0.get(number) else {
+            return Some(handed);
+        };
+        let back = member.door.send(handed).err()?;
+        self.end(number);
+        Some(back.0)
+    }
+
+    fn end(&self, number: usize) {
         if let Some(member) = self.0.get(number) {
-            let _ = member.door.send(handed);
+            member.has.store(ENDED, Ordering::Relaxed);
         }
     }
 }
@@ -99,6 +110,19 @@ mod tests {
         left.retain(|(number, _)| *number != 2);
         left.extend((0..5).map(|_| crew.place(Some(0))));
         assert_eq!(of(&left, 2), 5);
+    }
+
+    #[test]
+    fn who_has_ended_gets_nothing() {
+        let (crew, handed) = Crew::new(2);
+        let mut handed = handed.into_iter();
+        drop(handed.next());
+        let (number, place) = crew.place(None);
+        assert_eq!(number, 0);
+        crew.end(number);
+        drop(place);
+        let places: Vec<(usize, Place)> = (0..5).map(|_| crew.place(Some(0))).collect();
+        assert!(places.iter().all(|(number, _)| *number == 1));
     }
 
     #[test]

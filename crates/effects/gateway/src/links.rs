@@ -105,7 +105,13 @@ async fn converse(stream: UnixStream, shared: &Arc<Shared>) -> io::Result<()> {
         // Without this byte the keeper asks again, perhaps at the successor. So it goes out before the
         // connection is used: a keeper that has given up must not find two who read from it.
         lines.send_bytes(b"+").await?;
-        shared.crew.hand(number, crew::Handed::Link(handed));
+        let back = shared.crew.hand(number, crew::Handed::Link(handed));
+        if back.is_some() {
+            tracing::error!(
+                worker = number,
+                "a handed-over connection is lost: its worker has ended"
+            );
+        }
     }
 }
 

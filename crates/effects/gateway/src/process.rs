@@ -354,6 +354,7 @@ fn lead(shared: &Arc<Shared>, listeners: Listeners, folder: PathBuf) -> Result<(
             listeners,
             quit,
             applying: Mutex::default(),
+            unanswered: watch::Sender::new(0),
         };
         let desk = Rc::new(desk);
         tokio::task::spawn_local(serve::accept(Rc::clone(&desk), control, Phase::Quitting));
@@ -400,6 +401,7 @@ async fn until_the_end(
     let mut terminate = signal(SignalKind::terminate())?;
     // A person's Ctrl-C in the terminal that the server runs in is not meant for the gateway.
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut unanswered = desk.unanswered.subscribe();
     let control = folder.join(CONTROL);
     let mut taken_over = pin!(socket::taken_over(&control));
     let (grace, clients_over) = loop {
@@ -440,6 +442,9 @@ async fn until_the_end(
         }
     }
     let _ = std::fs::remove_file(folder.join(&own));
+    // Who asked for this must not find nobody: connections may all be gone before the answer is.
+    let answered = unanswered.wait_for(|count| *count == 0);
+    let _ = tokio::time::timeout(FAREWELL, answered).await;
     shared.phase.send_replace(Phase::Ended);
     Ok(())
 }

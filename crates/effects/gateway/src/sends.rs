@@ -245,6 +245,10 @@ impl Sends {
             // What became of these is not known.
             tracing::error!(%error, "a ring of the kernel's failed: each connection is written to by itself from now on");
             *ring = None;
+            // Whoever reads there learns of it too.
+            for due in &due {
+                let _ = rustix::net::shutdown(&*due.stream.lock(), rustix::net::Shutdown::Both);
+            }
         }
         drop(ring);
         let results = results

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 use ward_types::table::{Answer, Applied, GatewayReply, GatewayRequest, Version};
 use ward_types::time::Millis;
 
@@ -39,6 +39,24 @@ pub(crate) struct Desk {
     pub(crate) quit: mpsc::UnboundedSender<Millis>,
     /// Tables are applied one after the other.
     pub(crate) applying: Mutex<()>,
+    /// How many who asked it to quit have no answer yet.
+    pub(crate) unanswered: watch::Sender<usize>,
+}
+
+/// Somebody who asked it to quit, until there is an answer.
+struct Unanswered<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Unanswered<'a> {
+    fn new(all: &'a watch::Sender<usize>) -> Self {
+        all.send_modify(|count| *count += 1);
+        Self(all)
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 /// Accepts until the process has come as far as `end`: the control socket is the successor's once this one
@@ -90,6 +108,8 @@ impl Desk {
             GatewayRequest::MetricsListener => &metrics,
             _ => &[],
         };
+        let quits = matches!(request, GatewayRequest::Quit { .. });
+        let _unanswered = quits.then(|| Unanswered::new(&self.unanswered));
         let reply = self.handle(request).await;
         let reply = reply.unwrap_or_else(|message| GatewayReply::Refused { message });
         lines.send(&reply, descriptors).await

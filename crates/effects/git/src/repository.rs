@@ -152,8 +152,29 @@ impl Repository {
             Err(Error::Failed { said, .. }) if is_tag(follows) && said.contains(NOT_THERE) => {
                 Ok(())
             }
+            // Of a pattern that names nothing git says nothing, and fails where it is to fetch so many commits.
+            Err(error @ Error::Failed { .. }) if is_tag(follows) => {
+                match self.has_none(from, follows, credentials).await {
+                    Ok(true) => Ok(()),
+                    Ok(false) | Err(_) => Err(error),
+                }
+            }
             fetched => fetched.map(drop),
         }
+    }
+
+    /// Whether another repository has nothing that `follows` names.
+    async fn has_none(
+        &self,
+        from: &Address,
+        follows: &Follows,
+        credentials: Option<&Credentials>,
+    ) -> Result<bool> {
+        let lent = credentials.map(|own| own.lend(from)).transpose()?;
+        let listing = self.git(format!("list {follows} of {}", from.as_str()));
+        let listing = listing.with(lent).args(["ls-remote", "--quiet", "--refs"]);
+        let listing = listing.args(["--end-of-options", from.as_str(), &follows.reference()]);
+        Ok(listing.text().await?.is_empty())
     }
 
     /// Removes locks that are older than any run of git here can be: a machine that went down leaves them, and nothing

@@ -231,6 +231,31 @@ async fn tags_are_found_by_their_pattern_in_the_order_of_their_time() {
 }
 
 #[tokio::test]
+async fn tags_that_a_pattern_names_may_be_still_to_come_and_may_go_again() {
+    let work = Work::new();
+    work.commit("ward.toml", "one");
+    let (_dir, copy) = copy();
+    copy.make().await.unwrap();
+    let address = address(work.path());
+    let found = async |pattern: &str| {
+        let follows = Follows::Tags(pattern.into());
+        copy.fetch(&address, &follows, None).await.unwrap();
+        let tips = copy.tips(&follows, Commits::Copied).await.unwrap();
+        tips.len()
+    };
+    assert_eq!([found("v*").await, found("v1").await], [0, 0]);
+    work.git(&["tag", "v1"]);
+    assert_eq!(found("v*").await, 1);
+    work.git(&["tag", "-d", "v1"]);
+    assert_eq!(found("v*").await, 0);
+    // One that is not there has no tags either, and is told of.
+    let gone = Address::parse("/nowhere/at/all").unwrap();
+    let follows = Follows::Tags("v*".into());
+    let refused = copy.fetch(&gone, &follows, None).await.unwrap_err();
+    assert!(refused.to_string().contains("cannot fetch"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_repository_runs_nothing_of_its_own() {
     let work = Work::new();
     work.commit("ward.toml", "one");

@@ -217,6 +217,12 @@ fn duration(text: &str) -> Result<Millis, ward_types::unit::InvalidUnit> {
     ward_types::unit::parse_duration(text)
 }
 
+/// How many of something are shown.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "a whole number is needed, 1 at least".to_owned())
+}
+
 /// Why something is done.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Why {

@@ -248,10 +248,12 @@ impl Printer {
                 env,
                 rendered,
                 violations,
+                way_up,
             } => {
                 self.text(rendered);
                 let message = "the policy forbids it; nothing was changed";
-                let hint = ways_out(violations);
+                let up = way_up.iter().map(|way| format!("{way}; or "));
+                let hint: String = up.chain([ways_out(violations)]).collect();
                 let hint = env
                     .as_ref()
                     .map_or(hint.clone(), |env| hints::on(env, &hint));

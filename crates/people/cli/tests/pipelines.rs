@@ -132,7 +132,8 @@ fn one_question_tells_who_brought_a_release_from_what_past_whom_and_why() {
     );
 
     let listed = ward.ok(&["releases", "--env", "prod"]);
-    assert!(listed.contains("p1, approved by uid:0"), "{listed}");
+    let brought = ["p1, approved by uid:0", ": “CR-4711”"];
+    assert!(brought.iter().all(|text| listed.contains(text)), "{listed}");
     let one = ["releases", "show", "r1", "--env", "prod"];
     let text = ward.ok(&one);
     for says in [
@@ -380,7 +381,8 @@ fn a_build_that_was_let_through_does_not_bring_up_what_was_taken_down_or_taken_b
         let stands = shown(&ward, id)["stands"].to_string();
         match env {
             "down" => {
-                assert!(stands.contains("shop/prod was taken down"), "{stands}");
+                let says = "shop/prod was taken down: `ward rollback --to r1 --env shop/prod`";
+                assert!(stands.contains(says), "{stands}");
                 assert_eq!(answers(&ward, "prod"), None);
                 ward.ok(&["deploy", &dir, "--env", "prod"]);
             }

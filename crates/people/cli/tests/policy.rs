@@ -246,6 +246,8 @@ fn a_waiver_lets_one_rule_be_broken_until_its_end_and_is_in_the_log() {
         events.contains("the rule min_instances is waived until"),
         "{events}"
     );
+    let reason = events.matches("“the second machine is late”").count();
+    assert_eq!(reason, 1, "the reason is said once: {events}");
     let enforced = ward.ok(&["policy", "enforce", "min_instances", "--env", "prod"]);
     assert_eq!(
         enforced,

@@ -14,7 +14,8 @@ use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use support::backups::{becomes, psql, stack, view};
-use support::{Ran, Ward, eventually, go_on, kill9, pause, poll};
+use support::load::get;
+use support::{Ran, Ward, eventually, go_on, kill9, pause, piped, poll};
 
 const AGAIN: &str = "shop/again";
 const COPIED: &str = "the data was copied into db";
@@ -283,4 +284,94 @@ fn backups_that_were_missed_are_told_of_and_made_up_for_once() {
     assert_eq!(all.iter().filter(away).count(), 0, "{all:?}");
     let pauses: Vec<u64> = all.windows(2).map(|two| two[1] - two[0]).collect();
     assert!(pauses.iter().all(|pause| *pause >= EVERY), "{pauses:?}");
+}
+
+/// The secrets of an environment that is not made after all would stay behind.
+#[test]
+fn a_backup_that_does_not_open_sets_no_secrets_and_is_not_recommended() {
+    let ward = Ward::new();
+    stack(&ward, "");
+    let text = fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    let secret = "links = [\"db\"]\nsecrets = { API_KEY = \"env\" }";
+    ward.write("ward.toml", &text.replace("links = [\"db\"]", secret));
+    ward.ok(&["up", "--platform"]);
+    let set = ["secret", "set", "API_KEY", "--env", "shop/dev"];
+    piped(&ward, &set, "of-dev-of-dev").success();
+    ward.up();
+    ward.ok(&["db", "backup", "--env", "shop/dev"]);
+    let restore = |backup: &str, more: &[&str]| {
+        let asked = ["db", "restore", "--into", "again", "--env", "shop/dev"];
+        ward.run(&[&asked[..], &["--backup", backup], more].concat())
+    };
+    restore("b1", &[]).fails(
+        1,
+        &[
+            "a secret is not set in shop/again",
+            "`--secrets FILE` sets those of a .env file first",
+        ],
+    );
+    ward.write("again.env", "API_KEY='of-again-of-again'\n");
+    let secrets = ["--secrets", "again.env"];
+    let path = ward.home().join("backups/shop/dev/database.db/1.backup");
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let refused = restore("b1", &secrets);
+    refused.fails(
+        1,
+        &[
+            "was altered: it is not what was written",
+            "nothing was changed; `ward db backups --env shop/dev` lists what there is",
+        ],
+    );
+    assert!(!refused.stderr().contains("db restore"), "{refused:?}");
+    assert!(!is_there(&ward));
+    let events = ward.ok(&["events", "-n", "1000"]);
+    assert!(!events.contains(AGAIN), "{events}");
+    // Another one that counts is named.
+    ward.ok(&["db", "backup", "--env", "shop/dev"]);
+    let other = "`ward db restore --backup b2 --into NAME --env shop/dev`";
+    restore("b1", &secrets).fails(1, &["nothing was changed; shop/dev has b2", other]);
+    restore("b2", &secrets).success();
+    assert!(is_there(&ward));
+}
+
+#[test]
+fn what_was_purged_is_restored_under_another_name_and_has_its_hosts() {
+    const HOST: &str = "shop.localhost";
+    let ward = Ward::new();
+    stack(&ward, "");
+    ward.up();
+    psql(&ward, "shop/dev", "create table patient (n int)");
+    psql(&ward, "shop/dev", "insert into patient values (7)");
+    ward.ok(&["db", "backup", "--env", "shop/dev"]);
+    let restore = |more: &[&str]| {
+        let asked = ["db", "restore", "--backup", "b1", "--env", "shop/dev"];
+        ward.run(&[&asked[..], more].concat())
+    };
+    let itself = "shop/dev cannot be a copy of itself";
+    restore(&["--into", "dev"]).fails(1, &[itself, "`--into` takes another name"]);
+    let hosts = ["--hosts", "{host}"];
+    let taken = "the host shop.localhost leads to shop/dev already";
+    restore(&[&["--into", "again"], &hosts[..]].concat()).fails(1, &[taken]);
+    ward.ok(&["down", "--env", "shop/dev", "--purge", "--yes"]);
+    let hint = "`--into dev-new --hosts '{host}'` makes one with the hosts of shop/dev";
+    restore(&["--into", "dev"]).fails(1, &[itself, hint]);
+    restore(&[&["--into", "again"], &hosts[..]].concat()).success();
+    let answer = || get(&ward.http(), HOST, "/").unwrap().body;
+    assert_eq!(answer(), "one");
+    assert_eq!(psql(&ward, AGAIN, "select n from patient"), "7");
+    // The stack file says what becomes of it, whether it declares it or not.
+    let text = fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    for (said, declared) in [("two", ""), ("three", "[environment.again]\n")] {
+        let text = text.replace("\"one\"", &format!("\"{said}\""));
+        ward.write("ward.toml", &format!("{text}{declared}"));
+        ward.ok(&["deploy", "--env", "again"]);
+        assert_eq!(answer(), said);
+    }
+    assert_eq!(psql(&ward, AGAIN, "select n from patient"), "7");
+    let back = ["rollback", "--to", "r1", "--env", "shop/dev"];
+    let taken = "the host shop.localhost leads to shop/again already";
+    ward.run(&back).fails(1, &[taken]);
 }

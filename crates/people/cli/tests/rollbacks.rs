@@ -268,3 +268,35 @@ fn p1_a_rollback_that_is_resumed_replaces_what_was_stopped_of_its_own() {
     let serves = ids(&ward.healthy("web"));
     assert!(serves.iter().all(|id| !stopped.contains(id)), "{serves:?}");
 }
+
+#[test]
+fn who_rolls_back_while_somebody_does_joins_that_and_goes_no_step_further() {
+    let ward = two_releases(["", ""]);
+    declare(&ward, "three", "");
+    ward.ok(&["deploy"]);
+    // That takes a while: what does not answer is asked for two seconds, and then others start.
+    of_release(&ward, 2).iter().for_each(|one| mute(pid(one)));
+    ward.ok(&["rollback", "--no-wait", "--why", "three is worse"]);
+    let again = ward.run(&["rollback", "--why", "I have seen it too"]);
+    again.success();
+    let joined = "d4 leads to this very release already: r2, asked for by";
+    assert!(again.stderr().contains(joined), "{again:?}");
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "two");
+    let deployments = ward.ok(&["events", "--deployment", "d5"]);
+    assert_eq!(deployments, "", "there is no other one");
+    // Once it is over the next one goes further, and a release can be named meanwhile.
+    ward.ok(&["rollback", "--why", "two is worse too"]);
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "one");
+}
+
+#[test]
+fn who_rolls_back_while_somebody_leaves_a_rollout_stays_with_what_served() {
+    let ward = two_releases(["", ""]);
+    declare(&ward, "three", "");
+    ward.ok(&["deploy", "--no-wait", "--strategy", "canary:10=until_told"]);
+    let rolls = || ward.ok(&["deployment", "show"]).contains("rolling");
+    eventually("it is rolled out to some", rolls);
+    ward.ok(&["rollback", "--no-wait", "--why", "three is worse"]);
+    ward.ok(&["rollback", "--why", "I have seen it too"]);
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "two");
+}

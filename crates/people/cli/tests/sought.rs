@@ -1,4 +1,5 @@
-//! What is looked for in the log and in lists: whose number is meant, how many are shown, and that nothing was found.
+//! What is looked for in the log and in lists: whose number is meant, how many are shown, who brought what is
+//! found, and that nothing was found.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 #![allow(
@@ -9,6 +10,7 @@
 mod support;
 
 use serde_json::Value;
+use support::pipelines::{CHECKED, comes_to, declare};
 use support::{Ran, Ward};
 
 const TWO: &str =
@@ -104,4 +106,37 @@ fn releases_are_shown_as_many_as_are_asked_for() {
     assert_eq!(ids(&["--limit", "9"]), [3, 2, 1]);
     let one = ward.ok(&["releases", "-n", "1"]);
     assert!(one.contains("r3") && !one.contains("r2"), "{one}");
+    ward.run(&["releases", "-n", "0"])
+        .fails(2, &["a whole number is needed, 1 at least"]);
+}
+
+#[test]
+fn a_run_that_finds_its_build_serving_has_not_brought_it() {
+    let ward = Ward::new();
+    declare(&ward, "good", CHECKED);
+    ward.ok(&["deploy", "--env", "dev", "--why", "by hand"]);
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    ward.ok(&["pipeline", "run", "delivery", &dir, "--why", "CR-5"]);
+    comes_to(&ward, "p1", "ended");
+    let releases = |env: &str| ward.ok(&["releases", "--env", env]);
+    let (dev, qa) = (releases("dev"), releases("qa"));
+    assert!(dev.contains("“by hand”") && !dev.contains("p1"), "{dev}");
+    assert!(qa.contains("p1: “CR-5”"), "{qa}");
+    let one = ward.ok(&["releases", "show", "r1", "--env", "dev"]);
+    let found = "none brought it; it was found here by p1 of delivery, begun by";
+    assert!(one.contains(found) && one.contains("“by hand”"), "{one}");
+    let events = ward.ok(&["events", "-n", "1000"]);
+    for said in [
+        "shop/dev p1 found r1 serving",
+        "shop/qa p1 goes by d1 to r1",
+    ] {
+        assert!(events.contains(said), "{said}: {events}");
+    }
+    // Whoever brings up what was recorded before has not recorded it.
+    ward.ok(&["down", "--env", "dev"]);
+    let again = ["pipeline", "run", "delivery", &dir, "--why", "CR-6"];
+    ward.ok(&again);
+    comes_to(&ward, "p2", "ended");
+    let dev = releases("dev");
+    assert!(dev.contains("“by hand”") && !dev.contains("p2"), "{dev}");
 }

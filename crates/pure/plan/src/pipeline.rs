@@ -15,7 +15,7 @@ use ward_types::release::{Deployment, Environment, Goal, LastEnd, Phase, Reason,
 use ward_types::time::Timestamp;
 
 pub(crate) use self::past::has_passed;
-pub use self::past::{Unpassed, bars, unpassed};
+pub use self::past::{Bar, Unpassed, bars, unpassed};
 pub use self::words::{counts, is_another, passed};
 use crate::databases;
 
@@ -160,10 +160,9 @@ pub fn held_back(
     let env = env.filter(|env| !env.is_bare() && !env.is_deleted())?;
     let id = &env.id;
     if env.goal != Goal::Up {
-        let message = format!(
-            "{id} was taken down: `ward up --env {}` brings it up",
-            id.env()
-        );
+        let up = || format!("`ward up --env {}` brings it up", id.env());
+        let up = env.way_up().unwrap_or_else(up);
+        let message = format!("{id} was taken down: {up}");
         return Some(failed(run, message, Vec::new()));
     }
     let since = |deployment: &&Deployment| deployment.requested > run.began;

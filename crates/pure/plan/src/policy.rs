@@ -326,10 +326,7 @@ fn frozen(wanted: &Wanted<'_>, policy: &Policy) -> Vec<Broken> {
     });
     let broken = holds.map(|freeze| Broken {
         path: "policy.freeze".to_owned(),
-        message: format!(
-            "nothing is deployed from {} to {} ({})",
-            freeze.first, freeze.last, freeze.zone
-        ),
+        message: format!("nothing is deployed {} ({})", freeze.when(), freeze.zone),
         way_out: format!("a deploy after {}", freeze.last),
     });
     broken.take(1).collect()

@@ -200,6 +200,20 @@ fn a_freeze_holds_from_its_first_day_to_its_last_and_where_nobody_knows_the_day(
         judged(&spec, &[], &freeze("Mars/Base"), Some("2026-06-01")).len(),
         1
     );
+    let one = Policy {
+        freeze: vec![Freeze::try_from("2026-12-24 UTC".to_owned()).unwrap()],
+        ..Policy::default()
+    };
+    let said = |freeze: &Policy| {
+        judged(&spec, &[], freeze, Some("2026-12-24"))[0]
+            .message
+            .clone()
+    };
+    assert_eq!(said(&one), "nothing is deployed on 2026-12-24 (UTC)");
+    assert_eq!(
+        said(&freeze("UTC")),
+        "nothing is deployed from 2026-12-20 to 2027-01-05 (UTC)"
+    );
 }
 
 /// Whoever is stricter is named, and what both ask for is said once.

@@ -5,6 +5,7 @@
 //! are kept; one that failed takes no place of theirs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +99,17 @@ pub struct Proof {
     pub tables: u64,
     /// The rows in all of them.
     pub rows: u64,
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let many = |number: u64, one: &str| match number {
+            1 => format!("1 {one}"),
+            number => format!("{number} {one}s"),
+        };
+        let (tables, rows) = (many(self.tables, "table"), many(self.rows, "row"));
+        write!(f, "{tables}, {rows}")
+    }
 }
 
 impl Backup {

@@ -37,6 +37,20 @@ pub struct CreateRequest {
     /// When the stream ends.
     #[serde(default)]
     pub until: Until,
+    /// Whether it is only asked.
+    #[serde(default)]
+    pub trial: Trial,
+}
+
+/// Whether it is only asked if a copy can be made, its secrets aside. Nothing is recorded then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trial {
+    /// It is made.
+    #[default]
+    No,
+    /// It is asked.
+    Yes,
 }
 
 /// What of an environment's data a copy gets.

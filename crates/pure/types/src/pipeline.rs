@@ -101,7 +101,7 @@ pub struct Run {
     pub position: Position,
     /// Since when.
     pub since: Timestamp,
-    /// The releases that it has made so far, in the stages' order.
+    /// The releases that it has come to so far, in the stages' order.
     #[serde(default)]
     pub reached: Vec<Reached>,
     /// Every word that was given, those that were refused too.

@@ -356,6 +356,15 @@ impl Freeze {
     pub fn holds_on(&self, day: Day) -> bool {
         (self.first..=self.last).contains(&day)
     }
+
+    /// Its days, behind a verb: `from 2026-12-20 to 2027-01-05`, or `on 2026-12-20`.
+    #[must_use]
+    pub fn when(&self) -> String {
+        match self.first == self.last {
+            true => format!("on {}", self.first),
+            false => format!("from {} to {}", self.first, self.last),
+        }
+    }
 }
 
 impl fmt::Display for Freeze {

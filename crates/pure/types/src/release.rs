@@ -486,4 +486,20 @@ impl Environment {
     pub fn current_release(&self) -> Option<&Release> {
         self.releases.get(&self.current?)
     }
+
+    /// The release that served last, of one that is down: it can come up with that as it was.
+    #[must_use]
+    pub fn comes_up_with(&self) -> Option<ReleaseId> {
+        let last = self.current_release().map(|release| release.id);
+        last.filter(|_| self.goal != Goal::Up)
+    }
+
+    /// How it comes up as it was, whatever its folder holds by now, in a clause; `None`: it is not down, or nothing served.
+    #[must_use]
+    pub fn way_up(&self) -> Option<String> {
+        let (last, id) = (self.comes_up_with()?, &self.id);
+        Some(format!(
+            "`ward rollback --to {last} --env {id}` brings up {last} as it was"
+        ))
+    }
 }

@@ -107,6 +107,9 @@ pub enum Progress {
         rendered: String,
         /// Each violation.
         violations: Vec<Violation>,
+        /// How it comes up as it was, of one that is down.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        way_up: Option<String>,
     },
     /// A plan was not carried out, because it starts from something that is there no more. Nothing was changed.
     Moved {

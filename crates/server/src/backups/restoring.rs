@@ -200,6 +200,7 @@ impl Control {
             let backup = counted(&known, *id).map_err(|refusal| refusal.hint(list.clone()))?;
             if let Err(why) = self.opened_backup(from, *id, backup).await {
                 let message = format!("{id} of {from} cannot be restored: {why}");
+                let list = format!("nothing was changed; {}", others(&known, *id));
                 return Err(Refusal::new(RefusalKind::Failed, message).hint(list));
             }
         }
@@ -223,6 +224,16 @@ fn counted(env: &Environment, id: BackupId) -> Result<&Backup, Refusal> {
         }
     };
     Err(Refusal::new(RefusalKind::Conflict, why))
+}
+
+/// What there is beside a backup that does not open.
+fn others(env: &Environment, closed: BackupId) -> String {
+    let mut others = env.clone();
+    others.backups.all.remove(&closed);
+    match restore_command(&others) {
+        Some(_) => way_back(&others),
+        None => format!("`ward db backups --env {}` lists what there is", env.id),
+    }
 }
 
 /// The most backups that are named in one hint.

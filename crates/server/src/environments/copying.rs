@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use ward_stack::{Mistake, Stack};
 use ward_types::configuration::ConfigChange;
 use ward_types::copy::copied;
-use ward_types::environments::{CopiedData, CreateRequest};
+use ward_types::environments::{CopiedData, CreateRequest, Trial};
 use ward_types::event::{Event, State};
 use ward_types::id::{BackupId, EnvId, Name};
 use ward_types::keeper::{InstanceState, Role};
@@ -17,11 +17,11 @@ use ward_types::life::{Cause, Origin, roughly};
 use ward_types::release::{Environment, Goal, Reason, Release};
 use ward_types::spec::EnvSpec;
 use ward_types::time::Timestamp;
-use ward_types::view::Others;
+use ward_types::view::{Others, Progress};
 
 use super::barred::{never_gives_data, origin_of_copy};
 use super::ends::{idling, lasting};
-use super::refusals::{exists, over, unserved};
+use super::refusals::{exists, itself, over, unserved};
 use super::size;
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::backups::original;
@@ -68,6 +68,17 @@ struct Copied {
 impl Control {
     /// Makes a copy of an environment, and tells how it goes, to the end.
     pub async fn create(self, actor: Actor, request: CreateRequest, steps: Steps) {
+        if request.trial == Trial::Yes {
+            let last = match self.copyable(&request).await {
+                Ok((_, env)) => Progress::Done {
+                    message: format!("{env} can be made, where it has the secrets that it needs"),
+                    addresses: Vec::new(),
+                },
+                Err(refusal) => Stop::Refused(refusal).word(),
+            };
+            let _ = steps.send(last).await;
+            return;
+        }
         let last = match self.copied(&actor, &request).await {
             Ok(copied) => {
                 let env = &copied.env;
@@ -113,20 +124,7 @@ impl Control {
 
     async fn copied(&self, actor: &Actor, request: &CreateRequest) -> Result<Copied, Refusal> {
         let _admitted = self.admit()?;
-        let from = self.alive(Some(&request.from))?;
-        if let Some(ttl) = request.ttl {
-            lasting(ttl)?;
-        }
-        if let Some(idle) = request.sleep {
-            idling(idle)?;
-        }
-        let env = EnvId::new(&from.stack(), &request.name);
-        if env == from {
-            let message = format!("{env} cannot be a copy of itself");
-            return Err(Refusal::new(RefusalKind::Invalid, message));
-        }
-        self.backups_open(&from, &request.restores).await?;
-        self.copy_is_barred(request, (&from, &env))?;
+        let (from, env) = self.copyable(request).await?;
         let _need = match request.data {
             CopiedData::Rows => {
                 self.has_room(&from).await?;
@@ -152,6 +150,29 @@ impl Control {
         drop(desk);
         self.live(&env);
         Ok(copied)
+    }
+
+    /// What is copied, and what it becomes, where nothing is in the way of it but secrets that are not set.
+    async fn copyable(&self, request: &CreateRequest) -> Result<(EnvId, EnvId), Refusal> {
+        let from = self.alive(Some(&request.from))?;
+        if let Some(ttl) = request.ttl {
+            lasting(ttl)?;
+        }
+        if let Some(idle) = request.sleep {
+            idling(idle)?;
+        }
+        let env = EnvId::new(&from.stack(), &request.name);
+        if env == from {
+            let goal = self.known(&from).map_or(Goal::Up, |known| known.goal);
+            return Err(itself(&from, goal, request));
+        }
+        self.backups_open(&from, &request.restores).await?;
+        self.copy_is_barred(request, (&from, &env))?;
+        if let Some(parent) = self.known(&from).filter(|_| !request.restores.is_empty()) {
+            let serves = original(&parent, &request.restores).ok_or_else(|| unserved(&from))?;
+            self.chosen_backups(&parent, &serves.spec, &request.restores)?;
+        }
+        Ok((from, env))
     }
 
     fn copy(
@@ -258,9 +279,14 @@ impl Control {
         // Nothing declares a copy before it is there.
         let new =
             |hint: String| hint.replace(&format!("--env {env}`"), &format!("--env {env} --new`"));
+        let file = |hint: String| {
+            format!(
+                "`--secrets FILE` sets those of a .env file first, with the same command; or {hint}"
+            )
+        };
         let there = self.secrets_there(spec).await;
         there.map_err(|refusal| Refusal {
-            hint: refusal.hint.map(new),
+            hint: refusal.hint.map(new).map(file),
             ..refusal
         })
     }

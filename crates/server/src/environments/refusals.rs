@@ -1,8 +1,9 @@
 //! Why an environment cannot be made, changed or copied, in words.
 
+use ward_types::environments::CreateRequest;
 use ward_types::id::EnvId;
 use ward_types::life::{Cause, Ending, Said, roughly};
-use ward_types::release::Environment;
+use ward_types::release::{Environment, Goal};
 
 use crate::actor::{Refusal, RefusalKind};
 use crate::clock::now;
@@ -13,6 +14,23 @@ pub(super) fn unserved(from: &EnvId) -> Refusal {
     Refusal::new(RefusalKind::Conflict, message).hint(format!(
         "`ward deploy --env {name}` brings one; `ward releases --env {name}` shows what there was"
     ))
+}
+
+/// That what is copied cannot be what it becomes. A backup of what is down may become an environment with its hosts.
+pub(super) fn itself(from: &EnvId, goal: Goal, request: &CreateRequest) -> Refusal {
+    let message = format!("{from} cannot be a copy of itself");
+    let hint = match (request.restores.is_empty(), goal) {
+        (true, _) => "give the copy another name".to_owned(),
+        (false, Goal::Up) => {
+            format!("a backup becomes a new environment beside {from}: `--into` takes another name")
+        }
+        (false, Goal::Down | Goal::Purged) => format!(
+            "a backup becomes a new environment: `--into {}-new --hosts '{{host}}'` makes one with the hosts of {from}, \
+             which is down",
+            from.env()
+        ),
+    };
+    Refusal::new(RefusalKind::Invalid, message).hint(hint)
 }
 
 pub(super) fn unrecorded(env: &EnvId) -> Refusal {

@@ -22,7 +22,7 @@ use crate::each::named_once;
 use crate::hosts::apart;
 use crate::kept::{declared, named};
 use crate::making::Once;
-use crate::policing::{Forced, made_of, unmade};
+use crate::policing::{made_of, unmade};
 use crate::recording::{next_build, provenance_of};
 use crate::source;
 
@@ -62,10 +62,10 @@ impl Control {
             actor,
             (first, unmade(&beginning.text)),
             Some(dir),
-            Forced::No,
+            self.told_anew(&first.id, provenance.as_deref()),
         )?;
         let begins = (&beginning.stack, &request.pipeline);
-        alone(&self.store().state(), begins, unmade(&beginning.text))?;
+        self.alone(&self.store().state(), begins, unmade(&beginning.text))?;
         let building = self.0.builds.begin(&first.id, actor, admitted);
         let once = Once::default();
         let made = tokio::select! {
@@ -83,9 +83,13 @@ impl Control {
         let desk = self.desk().await;
         let wanted = building.wanted();
         wanted.map_err(|end| self.cut_off(&building, &first.id, &end))?;
+        // Now that it is known what it has: a run whose first stage cannot get it does not begin.
+        let built = made_of(&made.images, &beginning.text);
+        let forced = self.told_anew(&first.id, provenance.as_deref());
+        self.permitted(actor, (first, built), Some(dir), forced)?;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             let built = made_of(&made.images, &beginning.text);
-            if let Some(other) = alone(state, begins, built)? {
+            if let Some(other) = self.alone(state, begins, built)? {
                 return Ok((Err(other), Vec::new()));
             }
             let build = Build {
@@ -141,12 +145,13 @@ impl Control {
         let stack = stack_of(&file, &beginning.text)?;
         same_sources(&declared(kept, &stack)?, first)?;
         let made = made_of(&build.images, &beginning.text);
-        self.permitted(actor, (first, made), None, Forced::No)?;
+        let forced = self.told_anew(&first.id, build.provenance.as_deref());
+        self.permitted(actor, (first, made), None, forced)?;
         self.images_ready(&first.id, &build.images).await?;
         let desk = self.desk().await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             if let Some(other) = under_way(state, (&beginning.stack, &request.pipeline)) {
-                return Err(in_the_way(other));
+                return Err(self.in_the_way(other));
             }
             let run = beginning.run(state, actor, request, build.clone());
             let event = Event::PipelineBegan {
@@ -205,6 +210,29 @@ impl Control {
             text,
         })
     }
+
+    /// Two runs of one pipeline would move the same environments against each other. One that has the same build as what
+    /// is to begin is no hindrance, but the very thing that is asked for.
+    fn alone(
+        &self,
+        state: &State,
+        begins: (&Name, &Name),
+        built: Built<'_>,
+    ) -> Result<Option<PipelineRunId>, Refusal> {
+        match under_way(state, begins) {
+            None => Ok(None),
+            Some(other) if built.is(&other.build) => Ok(Some(other.id)),
+            Some(other) => Err(self.in_the_way(other)),
+        }
+    }
+
+    fn in_the_way(&self, other: &Run) -> Refusal {
+        let (id, by, pipeline) = (other.id, &other.author, &other.pipeline);
+        let (stands, hint) = self.stands_now(other);
+        let message =
+            format!("{id} of the pipeline {pipeline}, begun by {by}, is under way: {stands}");
+        Refusal::new(RefusalKind::Conflict, message).hint(hint)
+    }
 }
 
 impl Beginning {
@@ -258,31 +286,6 @@ fn under_way<'a>(state: &'a State, (stack, pipeline): (&Name, &Name)) -> Option<
 pub(super) fn same(state: &State, pipeline: &Name, kept: &KeptBuild) -> Option<PipelineRunId> {
     let run = under_way(state, (&kept.stack, pipeline))?;
     Built::from(&kept.build).is(&run.build).then_some(run.id)
-}
-
-/// Two runs of one pipeline would move the same environments against each other. One that has the same build as what is
-/// to begin is no hindrance, but the very thing that is asked for.
-fn alone(
-    state: &State,
-    begins: (&Name, &Name),
-    built: Built<'_>,
-) -> Result<Option<PipelineRunId>, Refusal> {
-    match under_way(state, begins) {
-        None => Ok(None),
-        Some(other) if built.is(&other.build) => Ok(Some(other.id)),
-        Some(other) => Err(in_the_way(other)),
-    }
-}
-
-fn in_the_way(other: &Run) -> Refusal {
-    let (id, by, pipeline) = (other.id, &other.author, &other.pipeline);
-    let message = format!(
-        "{id} of the pipeline {pipeline}, begun by {by}, is under way: {}",
-        other.stands()
-    );
-    Refusal::new(RefusalKind::Conflict, message).hint(format!(
-        "wait for it (`ward pipeline show {id}` says how it goes), or end it: `ward pipeline reject {id}`"
-    ))
 }
 
 /// The stages get the same images, so none of them may ask for others.

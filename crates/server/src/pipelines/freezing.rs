@@ -45,13 +45,13 @@ fn is_alone(violations: &[Violation]) -> bool {
 }
 
 impl Control {
-    /// Says at the beginning of a run which stages behind the first get nothing today.
-    pub(super) async fn tell_freezes(&self, id: PipelineRunId, steps: &Steps) {
+    /// Says at the beginning of a run which stages behind the first get nothing today, of those that are still to come.
+    pub(crate) async fn tell_freezes(&self, id: PipelineRunId, steps: &Steps) {
         let state = self.store().state();
         let Some(run) = state.pipelines.get(&id) else {
             return;
         };
-        for stage in 1..run.stages.len() {
+        for stage in run.reached.len().max(1)..run.stages.len() {
             let Some(Frozen { env, what, .. }) = self.frozen(run, stage) else {
                 continue;
             };
@@ -79,6 +79,17 @@ impl Control {
             Rule::Freeze.waiver(Some(&env))
         );
         Some((format!("{env} waits for the end of a freeze: {what}"), hint))
+    }
+
+    /// Where a run that is under way stands now, as a sentence without its end, and how it goes on.
+    pub(crate) fn stands_now(&self, run: &Run) -> (String, String) {
+        self.waits_for_freeze(run).unwrap_or_else(|| {
+            let id = run.id;
+            let hint = format!(
+                "wait for it (`ward pipeline show {id}` says how it goes), or end it: `ward pipeline reject {id}`"
+            );
+            (run.stands(), hint)
+        })
     }
 
     /// A run as people see it now.

@@ -71,11 +71,23 @@ impl Control {
         });
         let (id, refused, already) = deciding.await?;
         if let Some(why) = refused {
-            let message = format!(
-                "{} {why}; {id} stays where it is, and this is recorded",
-                actor.who
-            );
-            let hint = format!("`ward pipeline show {id}` says whose word it needs");
+            let state = self.store().state();
+            let run = state.pipelines.get(&id);
+            let waits = run.and_then(|run| self.waits_for_freeze(run));
+            let (stays, hint) = match waits {
+                Some((sentence, hint)) => (format!("{id} stays where it is ({sentence})"), hint),
+                None => {
+                    let asked = run.is_some_and(|run| is_approving(&run.position));
+                    let says = if asked {
+                        "whose word it needs"
+                    } else {
+                        "how it goes"
+                    };
+                    let hint = format!("`ward pipeline show {id}` says {says}");
+                    (format!("{id} stays where it is"), hint)
+                }
+            };
+            let message = format!("{} {why}; {stays}, and this is recorded", actor.who);
             return Err(Refusal::new(RefusalKind::Conflict, message).hint(hint));
         }
         let state = self.store().state();
@@ -150,6 +162,10 @@ fn asked(state: &State, id: Option<PipelineRunId>) -> Result<&Run, Refusal> {
             ),
         },
     }
+}
+
+fn is_approving(position: &Position) -> bool {
+    matches!(position, Position::Approving { .. })
 }
 
 fn over(run: &Run, outcome: &Outcome) -> Progress {

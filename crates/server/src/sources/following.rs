@@ -94,6 +94,7 @@ impl Control {
         match (&seen.standing, &source.then, kept) {
             (Standing::Began { run, .. }, ..) => {
                 say(steps, stands).await;
+                self.tell_freezes(*run, steps).await;
                 self.followed_run(*run, steps).await
             }
             (

@@ -302,7 +302,7 @@ pub(crate) struct OfDeployment {
 pub(crate) struct Down {
     #[command(flatten)]
     pub(crate) env: AnyEnv,
-    /// Remove the data too; backups stay, until the environment is deleted
+    /// Remove the data too, and all secrets, also those that people set; backups stay, until the environment is deleted
     #[arg(long)]
     pub(crate) purge: bool,
     /// Do not ask

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use ward_types::id::{DeploymentId, Name, ReleaseId};
 use ward_types::time::Millis;
 
-use super::{AnyEnv, OfEnv, duration};
+use super::{AnyEnv, OfEnv, at_least_one, duration};
 
 pub(super) const CHECK_ENDS: &str = "Exit status: 0 nothing is wrong, or the policy only warns; 1 a policy denies what the file declares; \
 2 the file has mistakes.";
@@ -87,7 +87,7 @@ pub(crate) struct Releases {
     #[command(flatten)]
     pub(crate) env: OfEnv,
     /// How many, the newest [default: all that are retained]
-    #[arg(short = 'n', long, value_name = "RELEASES")]
+    #[arg(short = 'n', long, value_name = "RELEASES", value_parser = at_least_one)]
     pub(crate) limit: Option<usize>,
     #[command(subcommand)]
     pub(crate) one: Option<OneRelease>,

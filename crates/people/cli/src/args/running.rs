@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use ward_types::copy::HostPattern;
 use ward_types::id::{BackupId, Name, RunId};
 use ward_types::time::Millis;
 
@@ -156,6 +157,9 @@ pub(crate) struct Restore {
     /// How long it lasts, such as 7d; then it is deleted, and its data with it [default: until somebody deletes it]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) ttl: Option<Millis>,
+    /// How its hosts are named, by {service}, {env}, {stack} and {host} [default: {service}.{env}.localhost]
+    #[arg(long, value_name = "PATTERN", value_parser = HostPattern::parse)]
+    pub(crate) hosts: Option<HostPattern>,
     /// A .env file with its secrets, which are set before it is made; `-` reads standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) secrets: Option<PathBuf>,

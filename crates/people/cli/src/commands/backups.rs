@@ -1,8 +1,8 @@
 //! `db backup`, `db backups` and `db restore`.
 
 use owo_colors::OwoColorize;
-use ward_types::backup::{Overdue, Proof, Stand};
-use ward_types::environments::{CopiedData, CreateRequest};
+use ward_types::backup::{Overdue, Stand};
+use ward_types::environments::{CopiedData, CreateRequest, Trial};
 use ward_types::id::{EnvId, Name};
 use ward_types::unit::format_duration;
 use ward_types::view::{BackupRequest, BackupView, BackupsView, Until};
@@ -32,14 +32,10 @@ pub(crate) async fn restore(context: &Context, asked: args::Restore) -> Result<S
     let from = crate::env::with_backups(context, asked.env.env.as_deref()).await?;
     let env = EnvId::new(&from.stack(), &asked.into);
     context.printer.about(&env);
-    let (file, why) = (asked.secrets.as_deref(), &asked.why.text);
-    if let Some(ended) = with_secrets(context, &env, None, (file, why)).await? {
-        return Ok(ended);
-    }
     let request = CreateRequest {
         name: asked.into,
         from,
-        hosts: ward_types::copy::HostPattern::default(),
+        hosts: asked.hosts.unwrap_or_default(),
         data: CopiedData::None,
         restores: asked.backups,
         ttl: asked.ttl,
@@ -49,8 +45,25 @@ pub(crate) async fn restore(context: &Context, asked: args::Restore) -> Result<S
             true => Until::Queued,
             false => Until::Verdict,
         },
+        trial: Trial::No,
     };
     let path = "/v1/environments/create";
+    if let Some(file) = asked.secrets.as_deref() {
+        // A backup that does not open, or a name that is taken, leaves no secrets behind.
+        let trial = CreateRequest {
+            trial: Trial::Yes,
+            ..request.clone()
+        };
+        let lines = context.client.post_lines(path, &trial).await?;
+        let ended = deploy::follow(context, lines).await?;
+        if ended != Status::Success {
+            return Ok(ended);
+        }
+        let file = (Some(file), request.why.as_str());
+        if let Some(ended) = with_secrets(context, &env, None, file).await? {
+            return Ok(ended);
+        }
+    }
     let lines = context.client.post_lines(path, &request).await?;
     deploy::follow(context, lines).await
 }
@@ -98,8 +111,7 @@ fn row(one: &BackupView) -> Vec<String> {
         Stand::Asked => "is being taken".to_owned(),
         Stand::Taken { .. } => "not yet".to_owned(),
         Stand::Restored { at, proof, .. } => {
-            let Proof { tables, rows } = proof;
-            format!("{}: {tables} tables, {rows} rows", moment(*at))
+            format!("{}: {proof}", moment(*at))
         }
         Stand::Failed { why, .. } => format!("failed: {why}"),
     };

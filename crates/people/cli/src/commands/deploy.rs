@@ -244,7 +244,7 @@ pub(super) async fn gone(context: &Context, pid: u32) -> Result<(), Trouble> {
 }
 
 /// What is said where nobody can be asked.
-const PURGES: &str = "--purge removes data, and there is no terminal to ask at";
+const PURGES: &str = "--purge removes data and secrets, and there is no terminal to ask at";
 
 /// Whether somebody is there to be asked.
 fn askable(refused: &str) -> Result<(), Trouble> {
@@ -274,7 +274,9 @@ fn confirmed(env: Option<&str>, status: &StatusView) -> Result<bool, Trouble> {
         .collect();
     let which = env.map_or_else(|| all.join(", "), str::to_owned);
     agreed(
-        &format!("Remove the data of {which} for good? Backups stay."),
+        &format!(
+            "Remove the data of {which} for good, and all secrets, also those that people set? Backups stay."
+        ),
         PURGES,
     )
 }

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use owo_colors::OwoColorize;
 use ward_types::environments::{
     CopiedData, CreateRequest, DeleteRequest, EnvironmentDetail, EnvironmentsView, ExtendRequest,
-    NapRequest, NewEnd, Standing,
+    NapRequest, NewEnd, Standing, Trial,
 };
 use ward_types::id::{EnvId, Name};
 use ward_types::life::{Cause, Ending, Expiry, Life, Said, roughly};
@@ -76,6 +76,7 @@ async fn create(
             true => Until::Queued,
             false => Until::Verdict,
         },
+        trial: Trial::No,
     };
     let path = "/v1/environments/create";
     let lines = context.client.post_lines(path, &request).await?;

@@ -105,10 +105,12 @@ fn show(context: &Context, record: &Record) {
         .env()
         .map(|env| format!("{env} "))
         .unwrap_or_default();
-    let why = if record.why.is_empty() {
-        String::new()
-    } else {
-        format!("  “{}”", shown(&record.why))
+    let sentence = sentence(&record.event);
+    let why = format!("“{}”", shown(&record.why));
+    // Some sentences have it already.
+    let why = match record.why.is_empty() || sentence.contains(&why) {
+        true => String::new(),
+        false => format!("  {why}"),
     };
     let head = format!(
         "{:>5}  {}  {:<16}",
@@ -116,7 +118,7 @@ fn show(context: &Context, record: &Record) {
         moment(record.at),
         record.who
     );
-    let said = format!("{env}{}{why}", sentence(&record.event));
+    let said = format!("{env}{sentence}{why}");
     let indent = head.chars().count() + 2;
     let room = context.printer.width().unwrap_or(usize::MAX);
     let lines = layout::lines(&said, room.saturating_sub(indent));
@@ -301,10 +303,9 @@ fn sentence(event: &Event) -> String {
         Event::BackupTaken { backup, file, .. } => {
             format!("{backup} is whole on the disk, {} sealed", size(file.bytes))
         }
-        Event::BackupRestored { backup, proof, .. } => format!(
-            "{backup} was restored, and counts: {} tables, {} rows",
-            proof.tables, proof.rows
-        ),
+        Event::BackupRestored { backup, proof, .. } => {
+            format!("{backup} was restored, and counts: {proof}")
+        }
         Event::BackupFailed { backup, why, .. } => format!("{backup} failed, and is none: {why}"),
         Event::DataPurged { .. } => "its data is removed".to_owned(),
         Event::RunQueued { run, .. } => queued(run),
@@ -378,9 +379,10 @@ fn sentence(event: &Event) -> String {
             commit,
             standing,
         } => format!("source {source}: {} {standing}", commit.short()),
-        Event::PipelineReached { run, reached, .. } => {
-            format!("{run} has made {}", reached.release)
-        }
+        Event::PipelineReached { run, reached, .. } => match reached.deployment {
+            Some(deployment) => format!("{run} goes by {deployment} to {}", reached.release),
+            None => format!("{run} found {} serving", reached.release),
+        },
         Event::PipelineMoved { run, position, .. } => format!("{run} {}", place(position)),
         Event::PipelineVoted { run, vote, .. } => match (&vote.refused, vote.word) {
             (Some(why), Word::Approve) => format!("{run} was not approved by {}: {why}", vote.by),

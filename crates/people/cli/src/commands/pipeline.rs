@@ -64,6 +64,9 @@ async fn give(context: &Context, vote: Vote, word: Word) -> Result<Status, Troub
             run.stands
         );
         context.printer.done(&message);
+        if let Some(way_on) = &run.way_on {
+            context.printer.say(way_on);
+        }
         return Ok(Status::Success);
     }
     let said = match word {

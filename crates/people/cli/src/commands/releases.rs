@@ -53,7 +53,7 @@ pub(crate) async fn releases(context: &Context, asked: Releases) -> Result<Statu
         printer.json(&releases);
         return Ok(Status::Success);
     }
-    if releases.is_empty() && asked.limit != Some(0) {
+    if releases.is_empty() {
         let path = format!("/v1/environments?env={env}");
         let view: EnvironmentsView = context.client.get(&path).await?;
         let gone = view.environments.first().and_then(|known| known.deleted);
@@ -73,6 +73,12 @@ pub(crate) async fn releases(context: &Context, asked: Releases) -> Result<Statu
     printer.table(&table, "");
     for sentence in barred(&releases) {
         printer.say(&sentence);
+    }
+    if let Some(last) = releases.iter().find(|one| one.current && one.down) {
+        let last = last.id;
+        printer.say(&format!(
+            "{env} is down; `ward rollback --to {last} --env {env}` brings up {last} as it was"
+        ));
     }
     let hidden = match COLUMNS.len() - shown {
         0 => return Ok(Status::Success),
@@ -108,7 +114,11 @@ fn barred(releases: &[ReleaseView]) -> Vec<String> {
 }
 
 fn row(release: &ReleaseView) -> Row {
-    let mark = if release.current { " (serves)" } else { "" };
+    let mark = match (release.current, release.down) {
+        (true, false) => " (serves)",
+        (true, true) => " (served last)",
+        (false, _) => "",
+    };
     let verdict = release.verdict.map_or("-".to_owned(), |verdict| {
         ending(verdict, release.cancelled.as_ref())
     });

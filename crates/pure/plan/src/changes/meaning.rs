@@ -37,6 +37,9 @@ pub(super) fn means(found: &Found, kind: ChangeKind, effect: Effect) -> (String,
         ["spec", "volumes", _, rest @ ..] => of_volume(rest, found, kind),
         ["spec", "jobs", _, rest @ ..] => of_job(rest, found, kind),
         ["spec", rest @ ..] => of_environment(rest, found, kind),
+        ["config", "version"] => {
+            says("counts what was set; what changes by that is told by itself")
+        }
         _ => None,
     };
     match own {

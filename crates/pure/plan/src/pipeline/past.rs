@@ -17,33 +17,36 @@ fn runs_of<'a>(state: &'a State, build: &'a Build, to: &EnvId) -> impl Iterator<
     state.pipelines.values().rev().filter(same)
 }
 
+/// What keeps a build from being promoted by hand.
+#[derive(Debug, Clone)]
+pub struct Bar<'a> {
+    /// The last run that it went through.
+    pub run: &'a Run,
+    /// That this one did not let it pass, or has not yet, as a clause; where it stands or how it ended belongs behind it.
+    pub what: String,
+}
+
 /// Why a build must not be promoted to `to` by hand: the last pipeline that it went through did not let it
 /// pass, or has not yet.
 #[must_use]
-pub fn bars(state: &State, build: &Build, to: &EnvId) -> Option<String> {
+pub fn bars<'a>(state: &'a State, build: &'a Build, to: &EnvId) -> Option<Bar<'a>> {
     let run = runs_of(state, build, to).next()?;
     let version = &run.build.version;
-    match &run.position {
+    let of = format!("the pipeline {} ({})", run.pipeline, run.id);
+    let what = match &run.position {
         Position::Ended {
             outcome: Outcome::Succeeded,
-        } => None,
-        Position::Ended { outcome } => Some(format!(
-            "{version} did not pass the pipeline {} ({}): {outcome}",
-            run.pipeline, run.id
-        )),
+        } => return None,
+        Position::Ended { .. } => format!("{version} did not pass {of}"),
         _ => {
-            let ahead = &run.stages[run.stage().min(run.stages.len())..];
-            let comes = ahead.iter().any(|stage| stage.env == to.env());
-            comes.then(|| {
-                format!(
-                    "{version} is on its way to {to} in the pipeline {} ({}): {}",
-                    run.pipeline,
-                    run.id,
-                    run.stands()
-                )
-            })
+            let mut ahead = run.stages.iter().skip(run.stage());
+            if !ahead.any(|stage| stage.env == to.env()) {
+                return None;
+            }
+            format!("{version} is on its way to {to} in {of}")
         }
-    }
+    };
+    Some(Bar { run, what })
 }
 
 /// Gates that a build has not passed.
@@ -118,7 +121,10 @@ mod tests {
     fn a_build_is_not_promoted_past_its_pipeline() {
         let mut state = State::default();
         let build = run(Position::Deploying { stage: 0 }).build;
-        let bars = |state: &State, to: &str| bars(state, &build, &EnvId::parse(to).unwrap());
+        let bars = |state: &State, to: &str| {
+            let bar = bars(state, &build, &EnvId::parse(to).unwrap());
+            bar.map(|bar| format!("{}: {}", bar.what, bar.run.stands()))
+        };
         assert_eq!(bars(&state, "shop/prod"), None);
         state.pipelines.insert(
             PipelineRunId(1),

@@ -136,3 +136,10 @@ fn the_first_is_due_at_once_and_what_failed_after_a_pause_that_grows() {
     world.at(90_000).whole(22, 7);
     assert_eq!(world.due(), Some(90_000 + 3600));
 }
+
+#[test]
+fn one_table_is_no_tables() {
+    let said = |tables, rows| Proof { tables, rows }.to_string();
+    assert_eq!(said(1, 1), "1 table, 1 row");
+    assert_eq!(said(2, 0), "2 tables, 0 rows");
+}

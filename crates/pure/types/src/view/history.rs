@@ -22,7 +22,7 @@ pub struct WayView {
     /// The plan that was carried out, by its digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<Digest>,
-    /// The run of a pipeline that brought it.
+    /// The run of a pipeline that brought it; none of one that was there before a run came to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<PipelineRunId>,
     /// The words by which that run passed the gates before.
@@ -53,7 +53,7 @@ pub struct ReleaseDetail {
     pub release: ReleaseView,
     /// The versions of the secrets that it runs with.
     pub secrets: BTreeMap<SecretName, u64>,
-    /// The run of a pipeline that brought it, with its gates and words.
+    /// The run of a pipeline that brought it, or else the last that found it there, with its gates and words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<PipelineRunView>,
     /// Who answered for rules of the policy that were broken, when it was recorded or deployed.

@@ -237,8 +237,11 @@ pub struct ReleaseView {
     pub recorded: Timestamp,
     /// Who asked for it.
     pub by: String,
-    /// Whether it serves.
+    /// Whether it serves, or served last where its environment is down.
     pub current: bool,
+    /// Whether its environment is down.
+    #[serde(default)]
+    pub down: bool,
     /// How its last deployment ended, if it ended.
     pub verdict: Option<Verdict>,
     /// Who cancelled that deployment, if somebody did.

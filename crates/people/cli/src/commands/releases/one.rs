@@ -48,7 +48,11 @@ fn named(name: &str, text: &str) -> String {
 
 fn lines(detail: &ReleaseDetail) -> Vec<String> {
     let release = &detail.release;
-    let serves = if release.current { "   serves" } else { "" };
+    let serves = match (release.current, release.down) {
+        (true, false) => "   serves",
+        (true, true) => "   served last; it is down",
+        (false, _) => "",
+    };
     let mut lines = vec![format!("{} of {}{serves}", release.id.bold(), detail.env)];
     let mut line = |name: &str, text: String| lines.push(named(name, &text));
     let from = release.promoted.as_ref();
@@ -99,18 +103,24 @@ fn lines(detail: &ReleaseDetail) -> Vec<String> {
         );
     }
     match &detail.pipeline {
-        Some(run) => line(
-            "pipeline",
-            format!(
-                "{} of {}, begun by {} on {}{}: {}",
-                run.id,
-                run.pipeline,
-                run.author,
-                moment(run.began),
-                quoted(&run.why),
-                run.stands
-            ),
-        ),
+        Some(run) => {
+            let found = match way.run {
+                Some(_) => "",
+                None => "none brought it; it was found here by ",
+            };
+            line(
+                "pipeline",
+                format!(
+                    "{found}{} of {}, begun by {} on {}{}: {}",
+                    run.id,
+                    run.pipeline,
+                    run.author,
+                    moment(run.began),
+                    quoted(&run.why),
+                    run.stands
+                ),
+            );
+        }
         None => match way.run {
             Some(run) => line(
                 "pipeline",
