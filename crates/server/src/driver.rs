@@ -10,8 +10,9 @@ use ward_drive::{Log as LogState, Look};
 use ward_engine::Engine;
 use ward_plan::{SeenGateway, SeenInstance};
 use ward_store::{Entry, Lease, Log, Store};
+use ward_types::checkup;
 use ward_types::event::{Event, State};
-use ward_types::id::{DeploymentId, EnvId, InstanceId, Name, RunId, SnapshotId};
+use ward_types::id::{EnvId, InstanceId, Name, RunId, SnapshotId};
 use ward_types::keeper::{InstanceFacts, InstanceState, Role};
 use ward_types::release::{Goal, Release};
 use ward_types::run::Run;
@@ -233,7 +234,7 @@ impl ward_drive::World for World {
         &self,
         env: &EnvId,
         id: &InstanceId,
-        of: DeploymentId,
+        of: checkup::Occasion,
         within: Millis,
     ) -> Result<(), String> {
         let begun = self.engine.check(env, id, of, within);

@@ -318,6 +318,7 @@ impl Wish {
             phase_since: now(),
             by: actor.who.clone(),
             paused: None,
+            resumed: None,
             promoted: 0,
             served: None,
             cancelled: None,

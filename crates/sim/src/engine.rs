@@ -1,8 +1,7 @@
 //! Simulated instances.
 
 use ward_plan::SeenInstance;
-use ward_types::checkup::{Checkup, Found};
-use ward_types::id::DeploymentId;
+use ward_types::checkup::{Checkup, Found, Occasion};
 use ward_types::keeper::{Exit, InstanceFacts, InstanceState, InstanceStatus, Role};
 use ward_types::time::Timestamp;
 
@@ -157,7 +156,7 @@ impl Copy {
 
     /// A check of its health, for a deployment: what it is, and not what is shown of it. What is stopped is seen to be, and
     /// what else is ill does not answer.
-    pub(crate) fn check(&mut self, of: DeploymentId, now: u64, within: u64) {
+    pub(crate) fn check(&mut self, of: Occasion, now: u64, within: u64) {
         if self.is_checked_for(of) {
             return;
         }
@@ -169,9 +168,9 @@ impl Copy {
         self.checkup = Some((now + takes, Checkup { of, found }));
     }
 
-    fn is_checked_for(&self, deployment: DeploymentId) -> bool {
+    fn is_checked_for(&self, occasion: Occasion) -> bool {
         let known = self.checkup.as_ref();
-        known.is_some_and(|(_, known)| known.of == deployment)
+        known.is_some_and(|(_, known)| known.of == occasion)
     }
 
     /// Whoever had it checked is gone, and what came of it with that.

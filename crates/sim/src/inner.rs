@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
+use ward_types::checkup::Occasion;
 use ward_types::event::{Event, State};
 use ward_types::id::{DeploymentId, EnvId, InstanceId, ReleaseId};
 use ward_types::keeper::{InstanceFacts, Role};
@@ -68,6 +69,8 @@ pub(crate) struct Inner {
     pub(crate) entered: BTreeMap<DeploymentId, u64>,
     /// When each deployment was asked for, in the world's own time.
     pub(crate) asked: BTreeMap<DeploymentId, u64>,
+    /// When each was resumed last.
+    pub(crate) resumed: BTreeMap<DeploymentId, u64>,
     pub(crate) ended: BTreeMap<DeploymentId, u32>,
     /// The deployments whose release was in the gateway's table, and did not serve before.
     pub(crate) served: BTreeSet<DeploymentId>,
@@ -103,6 +106,7 @@ impl Inner {
             left: BTreeMap::new(),
             entered: BTreeMap::new(),
             asked: BTreeMap::new(),
+            resumed: BTreeMap::new(),
             ended: BTreeMap::new(),
             served: BTreeSet::new(),
             violation: None,
@@ -269,7 +273,7 @@ impl Inner {
     pub(crate) fn check(
         &mut self,
         id: &InstanceId,
-        of: DeploymentId,
+        of: Occasion,
         within: u64,
     ) -> Result<(), String> {
         self.say(|| format!("? check {id}"));

@@ -1,4 +1,4 @@
-//! What must hold when a release is gone back to.
+//! What must hold when a release is gone back to, and when a deployment goes on.
 
 use ward_types::id::Name;
 use ward_types::keeper::Role;
@@ -10,16 +10,21 @@ use crate::engine::Copy;
 use crate::inner::Inner;
 
 impl Inner {
-    /// What ran before a rollback gets requests only if it was well at some moment since that was asked for, whatever is
-    /// shown of it.
+    /// What ran before a rollback, or before a deployment was resumed, gets requests only if it was well at some moment
+    /// since that was asked for, whatever is shown of it.
     pub(crate) fn must_be_well_again(&mut self, table: &[Pool]) {
         let env = self.env();
         let rolls = |d: &&Deployment| matches!(d.phase, Phase::Rolling { .. });
-        let returns = |d: &&Deployment| d.reason != Reason::Deploy && env.current != Some(d.to);
-        let Some(active) = env.active().filter(rolls).filter(returns) else {
+        let moves = |d: &&Deployment| env.current != Some(d.to);
+        let Some(active) = env.active().filter(rolls).filter(moves) else {
             return;
         };
-        let asked = self.asked.get(&active.id).copied().unwrap_or(0);
+        let asked = self.asked.get(&active.id).copied();
+        let asked = asked.filter(|_| active.reason != Reason::Deploy);
+        let resumed = self.resumed.get(&active.id).copied();
+        let Some(asked) = asked.max(resumed) else {
+            return;
+        };
         let mut ids = table.iter().flat_map(|p| &p.endpoints).map(|e| &e.instance);
         let ill = ids.find(|id| {
             let copy = self.engine.get(*id).filter(|_| !self.gateway.may_name(id));

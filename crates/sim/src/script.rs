@@ -55,6 +55,7 @@ impl Inner {
             phase_since: self.wall(),
             by: "anna".into(),
             paused: None,
+            resumed: None,
             promoted: 0,
             served: None,
             cancelled: None,
@@ -91,6 +92,7 @@ impl Inner {
             if paused {
                 self.say(|| format!("> {deployment} is resumed"));
                 self.append(&Event::DeploymentResumed { env, deployment });
+                self.resumed.insert(deployment, self.now);
                 self.begin_phase_again();
             } else if Some(deployment) == active {
                 self.say(|| format!("> {deployment} is promoted"));

@@ -9,8 +9,9 @@ use std::task::Poll;
 
 use ward_drive::{Log, Look, World};
 use ward_plan::{SeenGateway, SeenInstance};
+use ward_types::checkup::Occasion;
 use ward_types::event::Event;
-use ward_types::id::{DeploymentId, EnvId, InstanceId};
+use ward_types::id::{EnvId, InstanceId};
 use ward_types::keeper::InstanceFacts;
 use ward_types::release::{Goal, Release};
 use ward_types::table::Pool;
@@ -186,7 +187,7 @@ impl World for Shared {
         &self,
         _env: &EnvId,
         id: &InstanceId,
-        of: DeploymentId,
+        of: Occasion,
         within: Millis,
     ) -> Result<(), String> {
         self.effect(Then::Asks, |world| world.check(id, of, within.0))

@@ -233,9 +233,9 @@ impl<W: World> Driver<W> {
             Action::Cut { id: instance } => world.cut(id, instance).await,
             Action::Check {
                 id: instance,
-                deployment,
+                of,
                 within,
-            } => world.check(id, instance, *deployment, *within).await,
+            } => world.check(id, instance, *of, *within).await,
             Action::Stop {
                 id: instance,
                 grace,

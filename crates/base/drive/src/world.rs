@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ward_plan::{SeenGateway, SeenInstance};
+use ward_types::checkup::Occasion;
 use ward_types::event::{Event, State};
-use ward_types::id::{DeploymentId, EnvId, InstanceId};
+use ward_types::id::{EnvId, InstanceId};
 use ward_types::keeper::InstanceFacts;
 use ward_types::release::{Goal, Release};
 use ward_types::table::Pool;
@@ -91,7 +92,7 @@ pub trait World: Send + Sync {
         &self,
         env: &EnvId,
         id: &InstanceId,
-        of: DeploymentId,
+        of: Occasion,
         within: Millis,
     ) -> impl Future<Output = Result<(), String>> + Send;
 

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use ward_types::checkup::{Checkup, Found};
-use ward_types::id::{DeploymentId, EnvId, InstanceId};
+use ward_types::checkup::{Checkup, Found, Occasion};
+use ward_types::id::{EnvId, InstanceId};
 use ward_types::keeper::{InstanceState, InstanceStatus};
 use ward_types::time::Millis;
 
@@ -15,7 +15,7 @@ use crate::error::Error;
 impl Engine {
     /// Has the health of an instance checked now, whatever the interval of its checks, because a deployment must know.
     /// Returns at once; [`Engine::observe`] shows what came of it, after `within` at the latest. Asked twice for the
-    /// same deployment it checks once. Must run inside a tokio runtime.
+    /// same occasion it checks once. Must run inside a tokio runtime.
     ///
     /// # Errors
     /// [`Error::Unknown`].
@@ -23,7 +23,7 @@ impl Engine {
         &self,
         env: &EnvId,
         id: &InstanceId,
-        of: DeploymentId,
+        of: Occasion,
         within: Millis,
     ) -> Result<(), Error> {
         self.known(env, id)?;
@@ -40,7 +40,7 @@ impl Engine {
 }
 
 impl Inner {
-    /// Notes what came of a check, unless another deployment asked for one since; whether it did.
+    /// Notes what came of a check, unless it was asked for another one since; whether it did.
     fn checked(&self, env: &EnvId, id: &InstanceId, checkup: Checkup) -> bool {
         let mut all = self.seen();
         let Some(seen) = all.get_mut(env).and_then(|env| env.get_mut(id)) else {

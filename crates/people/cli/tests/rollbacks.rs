@@ -1,5 +1,5 @@
-//! Rollbacks to instances that were kept warm, and are not well by the time that they are needed: clients are answered by
-//! the release that serves until the one before can.
+//! Rollbacks to instances that were kept warm, and deployments that were paused: what is not well by the time that it is
+//! needed gets no requests, and clients are answered by the release that serves until another can.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 #![allow(
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use support::load::{Load, get};
-use support::{APP, Ward, eventually, kill9, pause};
+use support::{APP, Ward, eventually, kill9, pause, poll};
 
 const HOST: &str = "shop.localhost";
 
@@ -22,22 +22,34 @@ const HOST: &str = "shop.localhost";
 /// much longer.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// The test application; it answers nobody any more from SIGUSR1 on, and takes connections.
+/// What is stopped heeds no signal but the last, after ten seconds.
+const LEAVING: Duration = Duration::from_secs(60);
+
+/// The test application; it answers nobody any more from SIGUSR1 on, and takes connections. It takes so many seconds to
+/// begin as `SLOW` says.
 fn can_be_muted() -> String {
     let asks = "    def do_GET(self):\n";
     let muted = format!("{asks}        if Server.muted:\n            time.sleep(3600)\n");
     let heeds = "class Server(ThreadingHTTPServer):\n";
     let app = APP.replace(asks, &muted);
     let app = app.replace(heeds, &format!("{heeds}    muted = False\n"));
+    let first = "MODE = os.environ";
+    let slow = format!("time.sleep(float(os.environ.get(\"SLOW\", \"0\")))\n{first}");
+    let app = app.replace(first, &slow);
     let begins = "server.serve_forever()";
     let signal = "signal.signal(signal.SIGUSR1, lambda *_: setattr(Server, \"muted\", True))";
     let muted = app.replace(begins, &format!("{signal}\n{begins}"));
     assert!(muted.contains("if Server.muted") && muted.contains("SIGUSR1"));
+    assert!(muted.contains("SLOW"));
     muted
 }
 
 fn declare(ward: &Ward, answer: &str, more: &str) {
-    ward.stack(&format!(r#"ANSWER = "{answer}""#), more);
+    declare_with(ward, &format!(r#"ANSWER = "{answer}""#), more);
+}
+
+fn declare_with(ward: &Ward, env: &str, more: &str) {
+    ward.stack(env, more);
     let text = std::fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
     // Nobody asks an instance that is healthy how it is, but once a minute.
     let seldom = text.replace(
@@ -163,11 +175,7 @@ stop_timeout = "20s"
         pause(pid(&one));
     }
     let begun = Instant::now();
-    let phase = || {
-        let shown = ward.ok(&["deployment", "show", "d3", "--output", "json"]);
-        let shown: Value = serde_json::from_str(&shown).unwrap();
-        shown["deployment"].clone()
-    };
+    let phase = || deployment(&ward, "d3");
     // It is seen within five seconds, and not waited for until r1 could have started anew.
     eventually("it goes back", || phase().to_string().contains("revert"));
     eventually("r2 has them again", || answers() == "two");
@@ -183,6 +191,82 @@ stop_timeout = "20s"
         }
     }
     eventually("it has ended", || phase()["verdict"] == "rolled_back");
+}
+
+fn deployment(ward: &Ward, id: &str) -> Value {
+    let shown = ward.ok(&["deployment", "show", id, "--output", "json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    shown["deployment"].clone()
+}
+
+/// Pauses a deployment whose instances have only begun to start, stops those of its release when they are healthy, and
+/// resumes it at once.
+fn resumed_to_what_was_stopped(ward: &Ward, to: u64) -> Vec<Value> {
+    ward.ok(&["deployment", "pause"]);
+    eventually("they are healthy", || of_release(ward, to).len() == 2);
+    let stopped = of_release(ward, to);
+    stopped.iter().for_each(|one| pause(pid(one)));
+    ward.ok(&["deployment", "resume"]);
+    stopped
+}
+
+fn without_a_failure(load: Load) {
+    let longest = load.longest();
+    let (_, failures) = load.end();
+    assert!(failures.is_empty(), "{failures:?}");
+    assert!(longest < LONGEST, "{longest:?}");
+}
+
+#[test]
+fn p1_a_deploy_that_is_resumed_does_not_switch_to_what_was_stopped_just_now() {
+    let ward = Ward::new();
+    ward.write("app.py", &can_be_muted());
+    declare(&ward, "one", "");
+    ward.up();
+    declare_with(&ward, r#"ANSWER = "two", SLOW = "5""#, "");
+    let load = Load::start(&ward.http(), HOST);
+    ward.ok(&["deploy", "--no-wait"]);
+    resumed_to_what_was_stopped(&ward, 2);
+    let ended = || deployment(&ward, "d2")["verdict"] == "failed_old_serving";
+    assert!(poll(LEAVING, ended), "{}", deployment(&ward, "d2"));
+    let why = deployment(&ward, "d2").to_string();
+    assert!(why.contains("it is stopped by a signal"), "{why}");
+    let asked = load.asked();
+    eventually("the load goes on", || load.asked() > asked + 50);
+    without_a_failure(load);
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "one");
+}
+
+/// Nothing of r1 is warm, so that the rollback starts it.
+#[test]
+fn p1_a_rollback_that_is_resumed_replaces_what_was_stopped_of_its_own() {
+    let ward = Ward::new();
+    ward.write("app.py", &can_be_muted());
+    let cold = |env: &str| {
+        declare_with(&ward, env, "");
+        let text = std::fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+        ward.write("ward.toml", &text.replace("10m", "0s"));
+    };
+    cold(r#"ANSWER = "one", SLOW = "5""#);
+    ward.up();
+    cold(r#"ANSWER = "two""#);
+    ward.ok(&["deploy"]);
+    eventually("nothing of r1 is left", || {
+        ward.instances("web").iter().all(|one| one["release"] == 2)
+    });
+    let load = Load::start(&ward.http(), HOST);
+    ward.ok(&["rollback", "--no-wait"]);
+    let stopped = ids(&resumed_to_what_was_stopped(&ward, 1));
+    let serves = || deployment(&ward, "d3")["verdict"] == "succeeded";
+    assert!(poll(LEAVING, serves), "{}", deployment(&ward, "d3"));
+    without_a_failure(load);
+    says(
+        &ward,
+        "was not well when r1 was to take over (it is stopped by a signal, and makes no progress), and is given up",
+    );
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "one");
+    let serves = ids(&ward.healthy("web"));
+    assert!(serves.iter().all(|id| !stopped.contains(id)), "{serves:?}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A plan: what to do, in order, and what is waited for.
 
+use ward_types::checkup::Occasion;
 use ward_types::id::{DeploymentId, InstanceId, Name, ReleaseId, RunId, SnapshotId};
 use ward_types::keeper::Role;
 use ward_types::life::{Cause, Filling};
@@ -72,8 +73,8 @@ pub enum Action {
     Check {
         /// Which instance.
         id: InstanceId,
-        /// For which deployment: once for each.
-        deployment: DeploymentId,
+        /// For what: once for each.
+        of: Occasion,
         /// How long its answer is waited for.
         within: Millis,
     },

@@ -90,6 +90,18 @@ pub(crate) fn nobody_answers(
     of_instance(instance, format!("{lost}: {id} {how}."), see_logs(instance))
 }
 
+/// What was to take requests when its deployment was resumed is not well, `why` without a full stop.
+pub(crate) fn not_well_again(
+    instance: &SeenInstance,
+    deployment: DeploymentId,
+    why: &str,
+) -> Failure {
+    let (id, service) = (&instance.facts.id, &instance.facts.component);
+    let message =
+        format!("{id} of service {service} was not well when {deployment} was resumed: {why}.");
+    of_instance(instance, message, see_logs(instance))
+}
+
 /// A release that fails more often or answers later than the one before.
 pub(crate) fn answers_worse(
     (new, old): (ReleaseId, ReleaseId),

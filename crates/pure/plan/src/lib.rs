@@ -75,7 +75,7 @@ pub fn plan(
 ) -> Plan {
     let rollout = Rollout::of(env);
     let shown = checkup::shown(env, observed);
-    let observed = shown.as_ref();
+    let (seen, observed) = (observed, shown.as_ref());
     let before = Scene {
         env,
         observed,
@@ -109,7 +109,7 @@ pub fn plan(
     endings::step(&scene, &mut draft);
     match env.goal {
         Goal::Up if env.asleep().is_some() => sleep::fall(&scene, &mut draft),
-        Goal::Up => up(&scene, &mut draft),
+        Goal::Up => up(&scene, seen, &mut draft),
         Goal::Down | Goal::Purged => down::step(&scene, &mut draft),
     }
     lifetime::step(&scene, &mut draft);
@@ -117,7 +117,7 @@ pub fn plan(
 }
 
 /// What serves is looked after first, in every phase of every deployment.
-fn up(scene: &Scene, draft: &mut Draft) {
+fn up(scene: &Scene, seen: &Observed, draft: &mut Draft) {
     drift::step(scene, draft);
     databases::keep(scene, draft);
     rest::keep(scene, draft);
@@ -129,7 +129,7 @@ fn up(scene: &Scene, draft: &mut Draft) {
             // One that waits or has ended is not active.
             Phase::Queued | Phase::Finished { .. } => {}
         }
-        checkup::step(scene, draft, deployment);
+        checkup::step(scene, seen, draft, deployment);
         serve::record(scene, draft, deployment);
     }
     exchange::step(scene, draft);

@@ -14,7 +14,7 @@ pub(crate) const ILL_CHECKS: u64 = 3;
 /// An instance that a signal stopped is given up after so long: it is certain that it does nothing. Long enough for
 /// whoever stops it for a moment, such as to copy its files.
 pub(crate) const STOPPED: Millis = Millis::secs(15);
-/// What ran before a rollback, and is to have its requests, has so long to answer a health check: many times what one
+/// What ran before a rollback, or before a deployment was resumed, and is to have its requests, has so long to answer a health check: many times what one
 /// that is well takes. Clients are answered by the release that serves meanwhile.
 pub(crate) const CHECKUP: Millis = Millis::secs(2);
 /// From SIGINT to SIGKILL of a database that never came up: it has no checkpoint to write, and is what a person

@@ -3,7 +3,8 @@
 //! The healthy ones. One that turns unhealthy leaves, unless that would leave none: a slow answer is better
 //! than none. One that stays ill is replaced, and so is one that other hands changed (`drift`): another is started
 //! first, and it goes when that one is in rotation; where instances do not overlap it goes first. One that is over, or was asked to stop, leaves at
-//! once, and one that was there before a rollback comes in when it was checked anew (`checkup`). Never more than declared, and never two releases in one pool: where a deployment goes by stages,
+//! once, and one that was there before a rollback, or before its deployment was resumed, comes in when it was checked anew
+//! (`checkup`). Never more than declared, and never two releases in one pool: where a deployment goes by stages,
 //! `tables` joins them.
 
 use ward_types::id::{InstanceId, Name, ReleaseId};

@@ -235,6 +235,7 @@ fn has_failed(scene: &Scene, deployment: &Deployment, spec: &EnvSpec) -> Option<
         .or_else(|| instance_ended(scene, deployment))
         .or_else(|| trial::breached(scene, deployment))
         .or_else(|| nobody_answers(scene, deployment))
+        .or_else(|| checkup::failure(scene, deployment))
         .or_else(|| not_acknowledged(scene, deployment))
         .or_else(|| never_healthy(scene, deployment, spec))
         .or_else(|| took_too_long(scene, deployment, spec))

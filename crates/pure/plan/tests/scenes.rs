@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 use ward_plan::{Action, Memory, Observed, Plan, SeenGateway, SeenInstance, check, plan};
-use ward_types::checkup::{Checkup, Found};
+use ward_types::checkup::{Checkup, Found, Occasion};
 use ward_types::id::{DeploymentId, EnvId, InstanceId, Name, ReleaseId, RunId};
 use ward_types::keeper::{Exit, InstanceFacts, InstanceState, InstanceStatus, Role};
 use ward_types::release::{
@@ -230,6 +230,7 @@ fn deployment(dice: &mut Dice, id: DeploymentId, phase: Phase) -> Deployment {
             by: "anna".into(),
             at: moment(dice),
         }),
+        resumed: dice.chance(20).then(|| moment(dice)),
         promoted: match dice.chance(15) {
             true => dice.below(6) as u32,
             false => 0,
@@ -333,8 +334,12 @@ fn instance(
 }
 
 fn checkup(dice: &mut Dice, env: &Environment) -> Option<Checkup> {
-    let active = env.active().map_or(DeploymentId(1), |d| d.id);
-    let of = *dice.pick(&[active, active, active, DeploymentId(1)]);
+    let other = Occasion {
+        deployment: DeploymentId(1),
+        resumed: None,
+    };
+    let active = env.active().map_or(other, Deployment::occasion);
+    let of = *dice.pick(&[active, active, active, other]);
     let found = dice
         .pick(&[
             Found::Awaited,
@@ -486,6 +491,7 @@ fn left_by_r2(specs: [EnvSpec; 3], reason: Reason, phase: Phase, left: &[&str]) 
         to: ReleaseId(3),
         phase_since: NOW,
         paused: None,
+        resumed: None,
         promoted: 0,
         served: None,
         cancelled: None,

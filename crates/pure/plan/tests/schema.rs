@@ -75,6 +75,7 @@ impl History {
             phase_since: Timestamp(1),
             by: "anna".into(),
             paused: None,
+            resumed: None,
             promoted: 0,
             served: None,
             plan: None,

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::Backups;
+use crate::checkup::Occasion;
 use crate::configuration::{Configuration, Configured};
 use crate::id::{DeploymentId, Digest, EnvId, InstanceId, Name, ReleaseId};
 use crate::life::Life;
@@ -222,6 +223,9 @@ pub struct Deployment {
     /// Who paused it, and when, while it is paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
+    /// When it was resumed last, if it was: what was well before that may not be any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<Timestamp>,
     /// The stages below this number need not be held any more: somebody said so.
     #[serde(default, skip_serializing_if = "is_first")]
     pub promoted: u32,
@@ -251,6 +255,16 @@ impl Deployment {
     pub fn succeeded(&self) -> bool {
         let succeeded = Verdict::Succeeded;
         matches!(self.phase, Phase::Finished { verdict, .. } if verdict == succeeded)
+    }
+
+    /// What a health check is asked for that it needs now.
+    #[must_use]
+    pub fn occasion(&self) -> Occasion {
+        let (deployment, resumed) = (self.id, self.resumed);
+        Occasion {
+            deployment,
+            resumed,
+        }
     }
 }
 

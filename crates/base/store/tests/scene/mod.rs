@@ -92,6 +92,7 @@ pub(crate) fn queued(env: &EnvId, id: u64) -> Event {
             phase_since: Timestamp(1000 + id),
             by: "anna".into(),
             paused: None,
+            resumed: None,
             promoted: 0,
             served: None,
             cancelled: None,

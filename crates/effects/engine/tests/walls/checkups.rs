@@ -1,6 +1,6 @@
 //! Health checks out of turn: what a keeper says of its instance to whoever must know it now.
 
-use ward_types::checkup::{Checkup, Found};
+use ward_types::checkup::{Checkup, Found, Occasion};
 use ward_types::id::DeploymentId;
 use ward_types::keeper::{HealthCheck, InstanceSpec, InstanceState, Probe};
 use ward_types::time::Millis;
@@ -36,6 +36,14 @@ fn seldom(world: &World) -> InstanceSpec {
     spec
 }
 
+/// That of a deployment which was never resumed.
+fn occasion(deployment: u64) -> Occasion {
+    Occasion {
+        deployment: DeploymentId(deployment),
+        resumed: None,
+    }
+}
+
 struct Checked {
     world: World,
     spec: InstanceSpec,
@@ -66,7 +74,7 @@ impl Checked {
         let begun = self
             .world
             .engine
-            .check(env, id, DeploymentId(of), Millis(within));
+            .check(env, id, occasion(of), Millis(within));
         begun.unwrap();
     }
 
@@ -75,7 +83,7 @@ impl Checked {
         self.begin(of, within);
         let over = || {
             self.checkup()
-                .filter(|now| now.of == DeploymentId(of) && now.found != Found::Awaited)
+                .filter(|now| now.of == occasion(of) && now.found != Found::Awaited)
         };
         until("the check is over", || over().is_some()).await;
         over().unwrap().found

@@ -5,11 +5,12 @@
 use ward_types::checkup::Found;
 use ward_types::id::RunId;
 use ward_types::keeper::{Exit, InstanceState, Role};
-use ward_types::release::Gap;
+use ward_types::release::{Gap, Reason};
 use ward_types::run::{Attempt, Outcome};
 
 use super::Objection;
 use super::facts::{Case, runs};
+use super::returning::is_asked_by;
 use crate::action::Action;
 use crate::observed::SeenInstance;
 
@@ -96,11 +97,13 @@ fn ended_by_itself(instance: &SeenInstance) -> bool {
     !runs(instance) && !asked && !instance.facts.role.is_meant_to_end()
 }
 
-/// Whether an instance runs that was not well when the deployment under way had it checked.
+/// Whether an instance runs that was not well when the deployment under way had it checked. A deploy gives up nothing of
+/// its own: it fails.
 fn was_found_ill(case: &Case, instance: &SeenInstance) -> bool {
     let checkup = instance.checkup.as_ref();
     let ill = checkup.is_some_and(|checkup| {
-        let asked = case.active().is_some_and(|d| d.id == checkup.of);
+        let returns = case.active().filter(|d| d.reason != Reason::Deploy);
+        let asked = returns.is_some_and(|d| is_asked_by(d, checkup));
         asked && matches!(checkup.found, Found::Ill(_))
     });
     ill && runs(instance)

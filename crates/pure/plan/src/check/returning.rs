@@ -1,6 +1,6 @@
-//! Going back: only to what was well since that was asked for, and no longer than it is.
+//! Going back, and going on: only to what was well since that was asked for, and no longer than it is.
 
-use ward_types::checkup::Found;
+use ward_types::checkup::{Checkup, Found, Occasion};
 use ward_types::id::{InstanceId, Name, ReleaseId};
 use ward_types::keeper::Role;
 use ward_types::release::{Deployment, Phase, Reason};
@@ -31,11 +31,8 @@ pub(super) fn examine(case: &Case, objections: &mut Vec<Objection>) {
     objections.extend(goes_on_ill(case, deployment, serving));
 }
 
-/// What was there before a rollback was asked for, and is to be put into rotation.
+/// What was there before a rollback was asked for, or before the deployment was resumed, and is to be put into rotation.
 fn unchecked(case: &Case, deployment: &Deployment) -> Vec<Objection> {
-    if deployment.reason == Reason::Deploy {
-        return Vec::new();
-    }
     let pools = case.routes().unwrap_or_default().iter();
     let routed = pools.flat_map(|pool| pool.endpoints.iter().map(|id| (&pool.service, id)));
     let new = routed.filter(|(_, id)| !case.is_in_force(id) && is_unchecked(case, deployment, id));
@@ -47,15 +44,27 @@ fn unchecked(case: &Case, deployment: &Deployment) -> Vec<Objection> {
     unchecked.collect()
 }
 
+/// Whether a check was asked for by a deployment, and since that was resumed, if it was.
+pub(super) fn is_asked_by(deployment: &Deployment, checkup: &Checkup) -> bool {
+    let Occasion {
+        deployment: id,
+        resumed,
+    } = checkup.of;
+    id == deployment.id && resumed == deployment.resumed
+}
+
 fn is_unchecked(case: &Case, deployment: &Deployment, id: &InstanceId) -> bool {
     case.seen(id).is_some_and(|instance| {
         let facts = &instance.facts;
-        let before = facts.role == Role::Service && facts.started < deployment.requested;
-        let well = instance
-            .checkup
-            .as_ref()
-            .is_some_and(|checkup| checkup.of == deployment.id && checkup.found == Found::Well);
-        facts.release == deployment.to && before && !well
+        let returns = deployment.reason != Reason::Deploy;
+        let asked = Some(deployment.requested).filter(|_| returns);
+        let last = asked.max(deployment.resumed);
+        let before = last.is_some_and(|last| facts.started < last);
+        let well = instance.checkup.as_ref().is_some_and(|checkup| {
+            is_asked_by(deployment, checkup) && checkup.found == Found::Well
+        });
+        let ours = facts.role == Role::Service && facts.release == deployment.to;
+        ours && before && !well
     })
 }
 

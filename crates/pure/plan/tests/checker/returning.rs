@@ -1,6 +1,6 @@
 //! Going back to what was there, and staying with what answers nobody.
 
-use ward_types::checkup::{Checkup, Found};
+use ward_types::checkup::{Checkup, Found, Occasion};
 use ward_types::keeper::InstanceState;
 
 use super::*;
@@ -23,8 +23,40 @@ fn back(checkup: Option<Checkup>) -> Case {
 }
 
 fn of(deployment: u64, found: Found) -> Checkup {
-    let of = DeploymentId(deployment);
+    let of = occasion(deployment, None);
     Checkup { of, found }
+}
+
+fn occasion(deployment: u64, resumed: Option<Timestamp>) -> Occasion {
+    let deployment = DeploymentId(deployment);
+    Occasion {
+        deployment,
+        resumed,
+    }
+}
+
+/// r2 rolls out, is complete, and was paused and resumed; this is what came of a check of its first instance, and
+/// whether it was asked before that.
+fn resumed(checkup: Option<(bool, Found)>) -> Case {
+    let world = rolling();
+    let mut case = Case::of(&world);
+    let at = Some(world.wall() + Millis(1000));
+    let deployment = case.env.deployments.get_mut(&DeploymentId(2)).unwrap();
+    deployment.resumed = at;
+    let checkup = checkup.map(|(before, found)| Checkup {
+        of: occasion(2, at.filter(|_| !before)),
+        found,
+    });
+    let well = Some(Checkup {
+        of: occasion(2, at),
+        found: Found::Well,
+    });
+    for (instance, checkup) in [("web-r2-7", checkup), ("web-r2-8", well)] {
+        let seen = case.observed.instances.get_mut(&id(instance)).unwrap();
+        seen.status.state = InstanceState::Healthy;
+        seen.checkup = checkup;
+    }
+    case
 }
 
 /// r2 rolls out, takes all requests, and nothing of it is well; r1 is.
@@ -47,9 +79,10 @@ pub(super) fn returning() -> Vec<Wrong> {
     let both = || vec![route("web", &["web-r1-3", "web-r1-4"])];
     let check = Action::Check {
         id: id("web-r1-77"),
-        deployment: DeploymentId(3),
+        of: occasion(3, None),
         within: Millis(2000),
     };
+    let two = || vec![route("web", &["web-r2-7", "web-r2-8"])];
     let ill_now = || of(3, Found::Ill("it is stopped".into()));
     vec![
         (
@@ -75,6 +108,27 @@ pub(super) fn returning() -> Vec<Wrong> {
             back(Some(ill_now())),
             both(),
             "unchecked",
+        ),
+        (
+            "on to what was not checked since it was resumed",
+            resumed(None),
+            two(),
+            "unchecked",
+        ),
+        (
+            "on to what was well before it was resumed",
+            resumed(Some((true, Found::Well))),
+            two(),
+            "unchecked",
+        ),
+        (
+            "give up what a deploy has itself",
+            resumed(Some((false, Found::Ill("it is stopped".into())))),
+            vec![Action::GiveUp {
+                id: id("web-r2-7"),
+                because: "was not well".into(),
+            }],
+            "false giving up",
         ),
         ("check nobody", back(None), vec![check], "no such instance"),
         (
@@ -114,6 +168,9 @@ fn what_is_right_meets_no_such_objection() {
         words(back(Some(of(3, Found::Well))), &[r1()]),
         ["routes early"]
     );
+    let two = route("web", &["web-r2-7", "web-r2-8"]);
+    let well = resumed(Some((false, Found::Well)));
+    assert_eq!(words(well, &[two]), ["routes early"]);
     let give_up = Action::GiveUp {
         id: id("web-r1-3"),
         because: "was not well".into(),

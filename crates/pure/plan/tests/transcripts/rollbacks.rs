@@ -190,3 +190,72 @@ fn what_nobody_answers_for_goes_back_at_once() {
     world.settle();
     golden!(world.transcript);
 }
+
+/// Healthy before the pause ends, and hung since.
+fn hang(world: &mut World, instances: &[&str]) {
+    for hung in instances {
+        world.sim(&id(hung)).hang();
+        world.say(&format!("! {hung} hangs, and nobody has noticed"));
+    }
+}
+
+#[test]
+fn a_deploy_that_is_resumed_does_not_go_on_to_what_hangs() {
+    let mut world = served_web(2);
+    world.transcript.clear();
+    let deploy = world.deploy(by(Strategy::default(), 2));
+    world.run(100);
+    world.pause(deploy);
+    world.run(20_000);
+    hang(&mut world, &["web-r2-3", "web-r2-4"]);
+    world.resume(deploy);
+    world.settle();
+    world.run(1000);
+    golden!(world.transcript);
+}
+
+#[test]
+fn a_rollback_that_is_resumed_replaces_what_hangs_of_its_own() {
+    let mut world = served_web(2);
+    let mut cold = by(Strategy::default(), 2);
+    cold.keep_warm = Millis(0);
+    world.deploy(cold);
+    world.settle();
+    world.run(60_000);
+    let of_one = |world: &World| {
+        let ids = world.engine.keys().map(ToString::to_string);
+        ids.filter(|id| id.starts_with("web-r1-"))
+            .collect::<Vec<_>>()
+    };
+    for warm in of_one(&world) {
+        let wall = world.wall();
+        world.sim(&id(&warm)).kill(wall);
+    }
+    world.run(1000);
+    world.transcript.clear();
+    let back = world.queue(ReleaseId(1), Reason::Rollback);
+    world.run(100);
+    world.pause(back);
+    world.run(20_000);
+    let own = of_one(&world);
+    hang(&mut world, &[&own[0]]);
+    world.resume(back);
+    world.settle();
+    world.run(1000);
+    golden!(world.transcript);
+}
+
+#[test]
+fn what_was_asked_before_a_pause_is_asked_once_more_after_it() {
+    let mut world = warm();
+    // The worker is not there yet, so that nothing is switched when both have answered.
+    let back = world.queue(ReleaseId(1), Reason::Rollback);
+    world.run(50);
+    world.pause(back);
+    world.run(20_000);
+    hang(&mut world, &["web-r1-4"]);
+    world.resume(back);
+    world.settle();
+    world.run(1000);
+    golden!(world.transcript);
+}

@@ -1,8 +1,7 @@
 //! Simulated instances.
 
 use ward_plan::SeenInstance;
-use ward_types::checkup::{Checkup, Found};
-use ward_types::id::DeploymentId;
+use ward_types::checkup::{Checkup, Found, Occasion};
 use ward_types::keeper::{Exit, InstanceFacts, InstanceState, InstanceStatus, Role};
 use ward_types::time::Timestamp;
 
@@ -131,7 +130,7 @@ impl Sim {
     }
 
     /// What is well answers in 3 ms, and what hangs not at all.
-    pub fn check(&mut self, of: DeploymentId, now: u64, within: u64) {
+    pub fn check(&mut self, of: Occasion, now: u64, within: u64) {
         if self
             .checkup
             .as_ref()

@@ -166,6 +166,7 @@ impl World {
             phase_since: self.wall(),
             by: "anna".into(),
             paused: None,
+            resumed: None,
             promoted: 0,
             served: None,
             cancelled: None,
@@ -493,13 +494,9 @@ impl World {
                 self.gateway.apply(table, self.now);
                 self.note_table();
             }
-            Action::Check {
-                id,
-                deployment,
-                within,
-            } => {
-                let (now, of) = (self.now, *deployment);
-                self.sim(id).check(of, now, within.0);
+            Action::Check { id, of, within } => {
+                let now = self.now;
+                self.sim(id).check(*of, now, within.0);
             }
             Action::Cut { id } => {
                 self.must_be_out(id);

@@ -89,6 +89,7 @@ impl Environment {
             Event::DeploymentResumed { deployment, .. } => {
                 let deployment = self.unfinished(*deployment)?;
                 deployment.paused = None;
+                deployment.resumed = Some(at);
                 deployment.phase_since = at;
             }
             Event::DeploymentPromoted { deployment, to, .. } => {
