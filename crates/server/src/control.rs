@@ -22,7 +22,7 @@ use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::admission::{Admission, Admitted};
 use crate::audit::Auditor;
 use crate::builds::Builds;
-use crate::clock::now;
+use crate::clock::{now, number};
 use crate::compose::Composer;
 use crate::driver::{self, Live, World};
 use crate::images::Images;
@@ -308,7 +308,7 @@ impl Control {
     ) -> Result<Vec<Record>, Refusal> {
         self.all_reasoned(actor, why, &events)?;
         let at = now();
-        let request = format!("q{:x}", at.0);
+        let request = format!("q{:x}", number(at));
         let entry = |event| Entry {
             at,
             who: actor.who.clone(),

@@ -187,12 +187,20 @@ impl Control {
         actor: &Actor,
         request: &SteerRequest,
     ) -> Result<DeploymentDetail, Refusal> {
-        let (env, found) = self.found(request.env.as_ref(), request.deployment, unfinished)?;
-        let event = steered(&env, &found, request.steer, actor)?;
-        self.append(actor, &request.why, vec![event]).await?;
+        let env = self.environment(request.env.as_ref())?;
+        // At the desk: one that ends meanwhile cannot be steered any more.
+        let desk = self.desk().await;
+        let deciding = self.decided(&desk, actor, &request.why, |state| {
+            let found = found(state, &env, request.deployment, unfinished);
+            let found = found.ok_or_else(|| self.no_deployment(&env, request.deployment))?;
+            let event = steered(&env, found, request.steer, actor)?;
+            Ok((found.id, vec![event]))
+        });
+        let deployment = deciding.await?;
+        drop(desk);
         self.deployment(&DeploymentQuery {
             env: Some(env),
-            deployment: Some(found.id),
+            deployment: Some(deployment),
         })
         .await
     }

@@ -14,7 +14,7 @@ use crate::configuration;
 use crate::control::{Control, Direction};
 use crate::deploy::{Steps, Stop, ended_builds, superseded};
 use crate::policing;
-use crate::recording::{Queued, Wish};
+use crate::recording::{Queued, Wish, uncancelled};
 use crate::secrets;
 use crate::sharing::warn_of;
 
@@ -91,7 +91,7 @@ impl Control {
                     true => Reason::Up,
                     false => reason,
                 },
-                others: request.others,
+                others: others(&env, direction, to.id, request.others),
                 despite_schema: request.despite_schema.clone(),
                 plan: None,
             };
@@ -144,6 +144,19 @@ enum Sent {
     Queued(Queued),
     /// To one that goes the same way, and has not ended.
     Joins(DeploymentId),
+}
+
+/// What becomes of deployments that have not ended. Going back waits for none that leads elsewhere: who goes back wants that
+/// release even less, and one that is held or hangs would be waited for without an end.
+fn others(env: &Environment, direction: Direction, to: ReleaseId, asked: Others) -> Others {
+    let elsewhere = || {
+        let mut uncancelled = uncancelled(env);
+        uncancelled.any(|other| other.to != to)
+    };
+    match direction {
+        Direction::Back if elsewhere() => Others::Cancel,
+        Direction::Back | Direction::Forward => asked,
+    }
 }
 
 fn reason(direction: Direction) -> Reason {

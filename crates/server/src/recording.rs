@@ -289,7 +289,7 @@ impl Wish {
             });
         }
         let superseded = match self.others {
-            Others::Cancel => uncancelled(env),
+            Others::Cancel => uncancelled(env).cloned().collect(),
             Others::Wait => Vec::new(),
         };
         let cancelled = superseded.iter().map(|other| Event::DeploymentCancelled {
@@ -420,10 +420,9 @@ pub(crate) fn is_over(deployment: &Deployment) -> bool {
 }
 
 /// The deployments that have not ended, and that nobody has cancelled yet.
-fn uncancelled(env: &Environment) -> Vec<Deployment> {
-    let others = env.deployments.values();
-    let others = others.filter(|d| !is_over(d) && d.cancelled.is_none());
-    others.cloned().collect()
+pub(crate) fn uncancelled(env: &Environment) -> impl Iterator<Item = &Deployment> {
+    let all = env.deployments.values();
+    all.filter(|d| !is_over(d) && d.cancelled.is_none())
 }
 
 /// The release that would be recorded next. A secret that is still to be made is in it with the version that it gets.

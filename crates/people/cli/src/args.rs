@@ -111,7 +111,7 @@ pub(crate) enum Command {
     /// Show the rules that plans must pass, or answer for breaking one
     #[command(subcommand)]
     Policy(Policy),
-    /// Go back to the release before, or to another one
+    /// Go back to the release before, or to another one; deployments that lead elsewhere are cancelled
     Rollback(GoTo),
     /// Go forward again to a release that was rolled back
     Rollforward(GoTo),

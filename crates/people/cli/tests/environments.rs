@@ -548,6 +548,16 @@ fn a_new_environment_has_its_secrets_before_its_first_release() {
     piped(&ward, &stdin, "API_KEY=of-demo-of-demo\n").success();
     assert!(instance("demo").contains("API_KEY=of-demo-of-demo"));
     assert_eq!(creations(&ward, "demo"), 1);
+    // One that cannot be made leaves none behind.
+    for (wrong, says) in [
+        (["--hosts", "prod.localhost"], "leads to shop/prod already"),
+        (["--ttl", "999ms"], "lasts from 1s"),
+    ] {
+        let later = ["later", "--from", "prod", "--secrets", "prod.env"];
+        create(&[&later[..], &wrong].concat()).fails(1, &[says]);
+    }
+    ward.run(&["secret", "list", "--env", "later"])
+        .fails(1, &["later"]);
     // What is there keeps what it has.
     for env in ["demo", "prod"] {
         let from = if env == "demo" { "prod" } else { "demo" };

@@ -9,6 +9,8 @@
 mod past;
 mod words;
 
+use std::ops::RangeInclusive;
+
 use ward_types::id::InstanceId;
 use ward_types::pipeline::{Outcome, Position, Run, Word};
 use ward_types::release::{Deployment, Environment, Goal, LastEnd, Phase, Reason, Verdict};
@@ -66,7 +68,7 @@ pub fn next(run: &Run, env: Option<&Environment>, ill: &[Ill], now: Timestamp) -
         Position::Deploying { stage } => deploying(run, *stage, env, now),
         position => match moved_away(run, env) {
             Some(lost) => Next::Move(lost),
-            None => match spoiled(run, env, ill) {
+            None => match spoiled(run, env, ill, now) {
                 Some(message) => Next::Move(failed(run, message, Vec::new())),
                 None => at_the_gate(run, position, now),
             },
@@ -194,19 +196,21 @@ fn left(run: &Run, stage: usize, env: Option<&Environment>) -> Option<Position> 
 }
 
 /// What keeps a run from passing the soak that it is in.
-fn spoiled(run: &Run, env: Option<&Environment>, ill: &[Ill]) -> Option<String> {
+fn spoiled(run: &Run, env: Option<&Environment>, ill: &[Ill], now: Timestamp) -> Option<String> {
     let (Position::Soaking { stage, .. }, Some(env)) = (&run.position, env) else {
         return None;
     };
     let reached = run.reached.get(*stage)?;
     let name = &env.id;
+    // What is of a time to come was recorded while a clock was ahead, before this soak.
+    let soak = run.since..=now;
     if env.goal != Goal::Up {
         return Some(format!("{name} was taken down within its soak"));
     }
     let other = |d: &&Deployment| {
         let ours = reached.deployment == Some(d.id);
         let same = d.to == reached.release && d.from == Some(reached.release);
-        !ours && !same && took_requests_since(d, run.since)
+        !ours && !same && took_requests(d, &soak)
     };
     if let Some(other) = env.deployments.values().find(other) {
         let (id, to) = (other.id, other.to);
@@ -218,7 +222,7 @@ fn spoiled(run: &Run, env: Option<&Environment>, ill: &[Ill]) -> Option<String> 
         let release = instance.release();
         release == Some(reached.release) || release == Some(databases::RELEASE)
     };
-    let within = |end: &&LastEnd| end.at >= run.since && of_release(&end.instance);
+    let within = |end: &&LastEnd| soak.contains(&end.at) && of_release(&end.instance);
     if let Some(end) = env.last_ends.iter().find(within) {
         let (instance, how) = (&end.instance, &end.how);
         return Some(format!(
@@ -242,16 +246,18 @@ fn service(instance: &InstanceId) -> String {
         .map_or(String::new(), |name| name.to_string())
 }
 
-/// Whether requests moved to a deployment's release, or back, at that moment or later.
-fn took_requests_since(deployment: &Deployment, since: Timestamp) -> bool {
-    let served = deployment.served.is_some_and(|served| served.at >= since);
+/// Whether requests moved to a deployment's release, or back, within that time.
+fn took_requests(deployment: &Deployment, within: &RangeInclusive<Timestamp>) -> bool {
+    let served = deployment
+        .served
+        .is_some_and(|served| within.contains(&served.at));
     let moved = matches!(
         deployment.phase,
         Phase::Finished {
             verdict: Verdict::Succeeded | Verdict::RolledBack | Verdict::FailedDegraded | Verdict::Unknown,
             at,
             ..
-        } if at >= since
+        } if within.contains(&at)
     );
     served || moved
 }

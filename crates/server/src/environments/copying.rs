@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use ward_stack::{Mistake, Stack};
+use ward_store::Log;
 use ward_types::configuration::ConfigChange;
 use ward_types::copy::copied;
 use ward_types::environments::{CopiedData, CreateRequest, Trial};
@@ -69,8 +70,8 @@ impl Control {
     /// Makes a copy of an environment, and tells how it goes, to the end.
     pub async fn create(self, actor: Actor, request: CreateRequest, steps: Steps) {
         if request.trial == Trial::Yes {
-            let last = match self.copyable(&request).await {
-                Ok((_, env)) => Progress::Done {
+            let last = match self.tried(&actor, &request).await {
+                Ok(env) => Progress::Done {
                     message: format!("{env} can be made, where it has the secrets that it needs"),
                     addresses: Vec::new(),
                 },
@@ -90,6 +91,14 @@ impl Control {
         };
         self.warn(&steps).await;
         let _ = steps.send(last).await;
+    }
+
+    /// Whether it can be made, but for its secrets, which are set then. Nothing is changed.
+    async fn tried(&self, actor: &Actor, request: &CreateRequest) -> Result<EnvId, Refusal> {
+        let (from, env) = self.copyable(request).await?;
+        let state = self.store().state();
+        let _not_recorded = self.copy(&state, actor, request, (&from, &env), &[])?;
+        Ok(env)
     }
 
     async fn tell_copy(&self, request: &CreateRequest, copied: &Copied, steps: &Steps) {
@@ -196,7 +205,10 @@ impl Control {
         let origin = origin_of_copy(parent, request);
         if request.data == CopiedData::Rows {
             never_gives_data(parent, &serves.spec).map_or(Ok(()), Err)?;
-            self.gives_data_now(parent, &serves.spec)?;
+            // One that sleeps is woken for it, but not to try.
+            if request.trial == Trial::No {
+                self.gives_data_now(parent, &serves.spec)?;
+            }
         }
         let known = state.environments.get(env);
         let mut events = match known.filter(|known| !known.is_deleted() && !known.is_bare()) {
@@ -228,8 +240,11 @@ impl Control {
         events.extend(made.iter().cloned());
         let fresh = applied(&fresh, &events);
         let (spec, config) = fresh.configuration.over(spec);
-        let secrets = fresh.secrets_for(&spec);
-        let secrets = secrets.map_err(|missing| missing_secrets(env, &spec, &missing))?;
+        let secrets = match (fresh.secrets_for(&spec), request.trial) {
+            (Ok(secrets), _) => secrets,
+            (Err(_), Trial::Yes) => BTreeMap::new(),
+            (Err(missing), Trial::No) => return Err(missing_secrets(env, &spec, &missing)),
+        };
         let release = Release {
             id: fresh.newest_release().next(),
             build: serves.build.clone(),

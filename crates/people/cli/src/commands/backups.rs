@@ -7,7 +7,7 @@ use ward_types::id::{EnvId, Name};
 use ward_types::unit::format_duration;
 use ward_types::view::{BackupRequest, BackupView, BackupsView, Until};
 
-use super::environments::{size, with_secrets};
+use super::environments::{copied, size};
 use super::status::{columns, moment};
 use super::{Context, Trouble, deploy};
 use crate::args;
@@ -47,25 +47,7 @@ pub(crate) async fn restore(context: &Context, asked: args::Restore) -> Result<S
         },
         trial: Trial::No,
     };
-    let path = "/v1/environments/create";
-    if let Some(file) = asked.secrets.as_deref() {
-        // A backup that does not open, or a name that is taken, leaves no secrets behind.
-        let trial = CreateRequest {
-            trial: Trial::Yes,
-            ..request.clone()
-        };
-        let lines = context.client.post_lines(path, &trial).await?;
-        let ended = deploy::follow(context, lines).await?;
-        if ended != Status::Success {
-            return Ok(ended);
-        }
-        let file = (Some(file), request.why.as_str());
-        if let Some(ended) = with_secrets(context, &env, None, file).await? {
-            return Ok(ended);
-        }
-    }
-    let lines = context.client.post_lines(path, &request).await?;
-    deploy::follow(context, lines).await
+    copied(context, &env, &request, asked.secrets.as_deref()).await
 }
 
 pub(crate) async fn list(context: &Context, env: &args::OfEnv) -> Result<Status, Trouble> {

@@ -59,10 +59,6 @@ async fn create(
     let from = parent(context, from).await?;
     let env = EnvId::new(&from.stack(), &name);
     context.printer.about(&env);
-    let (file, why) = (made.secrets.as_deref(), &made.why.text);
-    if let Some(ended) = with_secrets(context, &env, None, (file, why)).await? {
-        return Ok(ended);
-    }
     let request = CreateRequest {
         from,
         name,
@@ -78,8 +74,34 @@ async fn create(
         },
         trial: Trial::No,
     };
+    copied(context, &env, &request, made.secrets.as_deref()).await
+}
+
+/// Makes a copy, with these secrets if there are any.
+pub(super) async fn copied(
+    context: &Context,
+    env: &EnvId,
+    request: &CreateRequest,
+    secrets: Option<&Path>,
+) -> Result<Status, Trouble> {
     let path = "/v1/environments/create";
-    let lines = context.client.post_lines(path, &request).await?;
+    if let Some(file) = secrets {
+        // What cannot be made, such as one whose name is taken, leaves no secrets behind.
+        let trial = CreateRequest {
+            trial: Trial::Yes,
+            ..request.clone()
+        };
+        let lines = context.client.post_lines(path, &trial).await?;
+        let ended = deploy::follow(context, lines).await?;
+        if ended != Status::Success {
+            return Ok(ended);
+        }
+        let file = (Some(file), request.why.as_str());
+        if let Some(ended) = with_secrets(context, env, None, file).await? {
+            return Ok(ended);
+        }
+    }
+    let lines = context.client.post_lines(path, request).await?;
     deploy::follow(context, lines).await
 }
 
@@ -128,7 +150,7 @@ async fn declared(
 }
 
 /// Sets what a new environment is to have before it is made; how that ended, where it did not succeed.
-pub(super) async fn with_secrets(
+async fn with_secrets(
     context: &Context,
     env: &EnvId,
     dir: Option<&str>,

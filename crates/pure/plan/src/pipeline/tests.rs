@@ -307,6 +307,8 @@ fn what_ends_by_itself_within_a_soak_fails_it() {
         None,
         "before it, and of another release"
     );
+    env.last_ends.push_back(end("web-r4-2", 5001));
+    assert_eq!(fails(&run, &env, &[]), None, "by a clock that was ahead");
     env.last_ends.push_back(end("web-r4-3", 100));
     let message = fails(&run, &env, &[]).unwrap();
     let said = "web of shop/qa ended within its soak: web-r4-3 ended with exit code 7";

@@ -312,7 +312,8 @@ pub struct RollbackRequest {
     pub despite_schema: Option<String>,
     /// Why, for the audit log.
     pub why: String,
-    /// What happens to deployments of the environment that have not ended.
+    /// What happens to deployments of the environment that have not ended. Going back cancels those that lead elsewhere in
+    /// any case.
     #[serde(default)]
     pub others: Others,
     /// When the stream ends.
