@@ -25,9 +25,13 @@ pub(crate) fn lines(text: &str, room: usize) -> Vec<String> {
 }
 
 fn broken(text: &str, room: usize) -> Vec<String> {
+    filled(text.split_inclusive(' '), room)
+}
+
+fn filled<'a>(words: impl Iterator<Item = &'a str>, room: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut length = 0;
-    for word in text.split_inclusive(' ') {
+    for word in words {
         match lines.last_mut() {
             Some(line) if length + columns(word.trim_end()) <= room => line.push_str(word),
             _ => {
@@ -50,13 +54,47 @@ pub(crate) fn sentence(text: &str, width: Option<usize>) -> Vec<String> {
     };
     let (begin, rest) = text.split_at(text.len() - text.trim_start_matches(' ').len());
     let deeper = format!("{begin}  ");
-    let broken = lines(rest, width.saturating_sub(deeper.len()));
+    let room = width.saturating_sub(deeper.len()).max(NARROWEST);
+    let broken = filled(words(rest), room);
     let broken = broken.iter().enumerate();
     let indented = broken.map(|(number, line)| match number {
         0 => format!("{begin}{line}"),
         _ => format!("{deeper}{line}"),
     });
     indented.collect()
+}
+
+/// What is said behind its beginning, such as `error:`; where the terminal is too narrow, further lines stand below the
+/// first. A command is not broken: it could not be copied. Lines of the text that begin with a space keep their place.
+pub(crate) fn behind(begin: &str, text: &str, width: Option<usize>) -> Vec<String> {
+    let below = " ".repeat(columns(begin));
+    let room = width.map(|width| width.saturating_sub(below.len()).max(NARROWEST));
+    let mut all = Vec::new();
+    for line in text.split('\n') {
+        if line.starts_with(' ') {
+            all.extend(sentence(line, width));
+            continue;
+        }
+        let lines = match room {
+            Some(room) if columns(line) > room => filled(words(line), room),
+            _ => vec![line.to_owned()],
+        };
+        let placed = lines.iter().map(|line| format!("{below}{line}"));
+        all.extend(placed);
+    }
+    if let Some(first) = all.first_mut() {
+        *first = format!("{begin}{}", first.strip_prefix(&below).unwrap_or(first));
+    }
+    all
+}
+
+/// The words of a sentence, each with the space behind it; what stands in backticks is one.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    text.split_inclusive(move |letter| {
+        quoted ^= letter == '`';
+        letter == ' ' && !quoted
+    })
 }
 
 /// Phrases beside each other, as many in a line as a terminal of this width has room for; none is broken.
@@ -275,6 +313,45 @@ mod tests {
         );
     }
     use crate::commands::columns as headed;
+
+    #[test]
+    fn what_is_said_behind_its_beginning_stands_below_it_and_no_command_is_broken() {
+        let hint = " hint: ";
+        let text = "`ward rollback --to r2 --env prod` goes back to it\nor wait";
+        assert_eq!(
+            behind(hint, text, None),
+            [
+                " hint: `ward rollback --to r2 --env prod` goes back to it",
+                "       or wait"
+            ]
+        );
+        assert_eq!(
+            behind(hint, text, Some(47)),
+            [
+                " hint: `ward rollback --to r2 --env prod` goes",
+                "       back to it",
+                "       or wait"
+            ]
+        );
+        // One that has no room is left to the terminal, which copies it whole.
+        assert_eq!(
+            behind(hint, text, Some(32))[0],
+            " hint: `ward rollback --to r2 --env prod`"
+        );
+        assert_eq!(
+            behind("error: ", "it failed\n  | exit status 1", Some(80)),
+            ["error: it failed", "  | exit status 1"]
+        );
+        let red = "\u{1b}[31merror:\u{1b}[39m ";
+        let said = behind(red, "the policy forbids it; nothing was changed", Some(40));
+        assert_eq!(
+            said,
+            [
+                format!("{red}the policy forbids it; nothing").as_str(),
+                "       was changed"
+            ]
+        );
+    }
 
     fn runs() -> Table {
         let mut table = headed(&["RUN", "WHAT", "ASKED FOR", "BY", "TOOK", "STATE"]);

@@ -90,6 +90,16 @@ impl Printer {
         Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
     }
 
+    /// What is said behind its beginning, to standard error.
+    fn behind(begin: &str, text: &str) {
+        let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
+        let width = size.map(|size| usize::from(size.ws_col));
+        let width = width.filter(|columns| *columns > 0);
+        for line in layout::behind(begin, text, width) {
+            let _ = writeln!(anstream::stderr(), "{line}");
+        }
+    }
+
     /// How many lines the terminal has that data goes to.
     pub(crate) fn height(&self) -> Option<usize> {
         let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
@@ -151,7 +161,7 @@ impl Printer {
     /// A sentence about what happens, to standard error.
     pub(crate) fn say(&self, line: &str) {
         if !self.quiet {
-            let _ = writeln!(anstream::stderr(), "{line}");
+            Self::behind("", line);
         }
     }
 
@@ -167,19 +177,16 @@ impl Printer {
             self.json(&serde_json::json!({ "error": message, "hint": hint }));
             return;
         }
-        let _ = writeln!(
-            anstream::stderr(),
-            "{} {message}",
-            "error:".style(Style::new().red().bold())
-        );
+        let error = "error:".style(Style::new().red().bold());
+        Self::behind(&format!("{error} "), message);
         if let Some(hint) = hint {
-            let _ = writeln!(
-                anstream::stderr(),
-                "{} {}",
-                " hint:".style(Style::new().cyan().bold()),
-                hint.replace('\n', "\n       ")
-            );
+            Self::hint(&hint);
         }
+    }
+
+    fn hint(text: &str) {
+        let hint = " hint:".style(Style::new().cyan().bold());
+        Self::behind(&format!("{hint} "), text);
     }
 
     /// Something that is wrong although the command succeeds, to standard error, also when only errors were
@@ -190,11 +197,10 @@ impl Printer {
             self.json(&serde_json::json!({ "warning": message, "hint": hint }));
             return;
         }
-        let style = Style::new().red().bold();
-        let _ = writeln!(anstream::stderr(), "{} {message}", "warning:".style(style));
+        let warning = "warning:".style(Style::new().red().bold());
+        Self::behind(&format!("{warning} "), message);
         if !hint.is_empty() {
-            let style = Style::new().cyan().bold();
-            let _ = writeln!(anstream::stderr(), "{} {hint}", " hint:".style(style));
+            Self::hint(&hint);
         }
     }
 
@@ -290,12 +296,17 @@ impl Printer {
         let took = took
             .map(|took| format!(" ({})", seconds(took)))
             .unwrap_or_default();
-        self.say(&format!("{} {message}{}", "•".green(), took.dimmed()));
+        if !self.quiet {
+            let text = format!("{message}{}", took.dimmed());
+            Self::behind(&format!("{} ", "•".green()), &text);
+        }
     }
 
     fn waiting(&self, on: &[String]) {
         for sentence in on {
-            self.say(&format!("  {}", sentence.dimmed()));
+            if !self.quiet {
+                Self::behind("  ", &sentence.dimmed().to_string());
+            }
         }
     }
 
@@ -325,7 +336,7 @@ impl Printer {
                 let _ = writeln!(anstream::stderr(), "  {} {line}", "|".dimmed());
             }
             if let Some(hint) = &failure.hint {
-                self.say(&format!("{} {hint}", " hint:".cyan().bold()));
+                Self::hint(hint);
             }
         }
         if let Some(sentence) = aftermath(deployment) {
