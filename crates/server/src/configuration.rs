@@ -74,7 +74,7 @@ impl Control {
             Changed::Nothing => done(format!("nothing changed in {env}")),
             Changed::Recorded(why) => done(why),
             Changed::Released(queued) => {
-                superseded(&queued, steps).await;
+                superseded(&queued.superseded, steps).await;
                 self.followed(env, queued.id, until, steps).await
             }
         }

@@ -11,7 +11,7 @@ use ward_stack::{Look, Mistake, Stack};
 use ward_types::event::Event;
 use ward_types::id::{DeploymentId, EnvId, Name, ReleaseId};
 use ward_types::life::Origin;
-use ward_types::release::{Environment, Goal, Phase, Reason};
+use ward_types::release::{Deployment, Environment, Goal, Phase, Reason};
 use ward_types::spec::{EnvSpec, Schema, Strategy};
 use ward_types::view::{DeployRequest, Held, LogView, Others, Progress, Unchanged, Until};
 
@@ -22,7 +22,7 @@ use crate::environments::resolved_copy;
 use crate::follow::Follows;
 use crate::making::Once;
 use crate::policing::{Allowed, Forced, made_of, unmade};
-use crate::recording::{Offer, Queued, Settled, provenance_of, rolled_back_to};
+use crate::recording::{Offer, Settled, provenance_of, rolled_back_to};
 use crate::sharing::warn_of;
 use crate::source;
 
@@ -124,7 +124,7 @@ impl Control {
             }
             Settled::UnderWay(id) => return self.joined(env, id, until, steps).await,
             Settled::Queued(queued) => {
-                superseded(&queued, steps).await;
+                superseded(&queued.superseded, steps).await;
                 queued.id
             }
         };
@@ -342,8 +342,8 @@ fn followed_by_hand(env: &EnvId, id: DeploymentId, is: &str) -> Progress {
 }
 
 /// Says which deployments are cancelled for another.
-pub(crate) async fn superseded(queued: &Queued, steps: &Steps) {
-    for other in &queued.superseded {
+pub(crate) async fn superseded(others: &[Deployment], steps: &Steps) {
+    for other in others {
         let (id, to, by) = (other.id, other.to, &other.by);
         say(
             steps,

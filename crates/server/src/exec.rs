@@ -180,13 +180,15 @@ impl Control {
         let Some(known) = self.known(env) else {
             return Ok(Vec::new());
         };
-        let given = release.and_then(|id| known.releases.get(&id));
-        let given = given.into_iter().flat_map(|release| &release.secrets);
+        let of_release = |id: Option<ReleaseId>| id.and_then(|id| known.releases.get(&id));
+        let given = of_release(release);
+        let coming = of_release(known.active().map(|deployment| deployment.to));
+        let given_values = given.into_iter().flat_map(|release| &release.secrets);
         let held = known.secrets.iter().flat_map(|(name, held)| {
             let versions = held.current.iter().chain(&held.leaving);
             versions.map(move |version| (name, &version.version))
         });
-        let versions: BTreeSet<_> = given.chain(held).collect();
+        let versions: BTreeSet<_> = given_values.chain(held).collect();
         let labels: Vec<SecretLabel> = versions
             .into_iter()
             .map(|(name, version)| SecretLabel {
@@ -197,10 +199,10 @@ impl Control {
             .collect();
         let opener = &self.composer().opener;
         let mut masks = opener.masks(labels).await.map_err(|error| causes(&error))?;
-        let databases = known
-            .current_release()
-            .map(|release| &release.spec.databases);
-        for database in databases.into_iter().flat_map(|all| all.keys()) {
+        let releases = [known.current_release(), given, coming];
+        let databases = releases.into_iter().flatten();
+        let databases = databases.flat_map(|release| release.spec.databases.keys());
+        for database in databases.collect::<BTreeSet<_>>() {
             let prepared = opener.prepared(env, database).await;
             let prepared = prepared.map_err(|error| causes(&error))?;
             masks.push(Mask {

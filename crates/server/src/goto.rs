@@ -14,7 +14,7 @@ use crate::configuration;
 use crate::control::{Control, Direction};
 use crate::deploy::{Steps, Stop, ended_builds, superseded};
 use crate::policing;
-use crate::recording::{Queued, Wish, uncancelled};
+use crate::recording::{Queued, Wish, cancellations, goes_on};
 use crate::secrets;
 use crate::sharing::warn_of;
 
@@ -32,7 +32,7 @@ impl Control {
                 self.warn_of_older_values(&env, queued.id, &steps).await;
                 self.followed(&env, queued.id, request.until, &steps).await
             }
-            Ok((env, Sent::Joins(id))) => self.joined(&env, id, request.until, &steps).await,
+            Ok((env, Sent::Joins(id, _))) => self.joined(&env, id, request.until, &steps).await,
             Err(refusal) => Stop::Refused(refusal).word(),
         };
         self.warn(&steps).await;
@@ -74,9 +74,14 @@ impl Control {
         let desk = self.desk().await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             let (env, to) = self.aim(state, &id, direction, request)?;
+            let left = match request.others {
+                Others::Wait => leading_elsewhere(&env, direction, to.id),
+                Others::Cancel => Vec::new(),
+            };
+            let leave = cancellations(&env.id, &left, actor).collect();
             let same = same_way(&env, direction, request.to);
             if let Some(same) = same.filter(|_| request.others == Others::Wait) {
-                return Ok((Sent::Joins(same.id), Vec::new()));
+                return Ok((Sent::Joins(same.id, left), leave));
             }
             self.release_has_values(&id, &to)?;
             // Going back to what has served is never forbidden, nor is coming up with what served last.
@@ -91,16 +96,20 @@ impl Control {
                     true => Reason::Up,
                     false => reason,
                 },
-                others: others(&env, direction, to.id, request.others),
+                others: request.others,
                 despite_schema: request.despite_schema.clone(),
                 plan: None,
             };
-            let (queued, events) = wish.events(&env, actor, Vec::new());
+            let (mut queued, events) = wish.events(&env, actor, leave);
+            queued.superseded.extend(left);
             Ok((Sent::Queued(queued), events))
         });
         let queued = match deciding.await? {
             Sent::Queued(queued) => queued,
-            joins @ Sent::Joins(_) => return Ok((id, joins)),
+            Sent::Joins(same, left) => {
+                superseded(&left, steps).await;
+                return Ok((id, Sent::Joins(same, left)));
+            }
         };
         let by = actor.who.clone();
         let over = match request.others {
@@ -109,7 +118,7 @@ impl Control {
         };
         drop(desk);
         ended_builds(&over, "superseded", steps).await;
-        superseded(&queued, steps).await;
+        superseded(&queued.superseded, steps).await;
         if let Some(drops) = drops {
             let _ = steps.send(drops).await;
         }
@@ -142,20 +151,22 @@ impl Control {
 enum Sent {
     /// To a new deployment.
     Queued(Queued),
-    /// To one that goes the same way, and has not ended.
-    Joins(DeploymentId),
+    /// To one that goes the same way, and has not ended; and what was cancelled.
+    Joins(DeploymentId, Vec<Deployment>),
 }
 
-/// What becomes of deployments that have not ended. Going back waits for none that leads elsewhere: who goes back wants that
-/// release even less, and one that is held or hangs would be waited for without an end.
-fn others(env: &Environment, direction: Direction, to: ReleaseId, asked: Others) -> Others {
-    let elsewhere = || {
-        let mut uncancelled = uncancelled(env);
-        uncancelled.any(|other| other.to != to)
-    };
+/// What is cancelled by going back. It waits for nothing that leads elsewhere: who goes back wants that release even less,
+/// and one that is held or hangs would be waited for without an end.
+fn leading_elsewhere(env: &Environment, direction: Direction, to: ReleaseId) -> Vec<Deployment> {
+    let elsewhere = |d: &&Deployment| d.to != to && goes_on(d);
     match direction {
-        Direction::Back if elsewhere() => Others::Cancel,
-        Direction::Back | Direction::Forward => asked,
+        Direction::Back => env
+            .deployments
+            .values()
+            .filter(elsewhere)
+            .cloned()
+            .collect(),
+        Direction::Forward => Vec::new(),
     }
 }
 
@@ -166,17 +177,16 @@ fn reason(direction: Direction) -> Reason {
     }
 }
 
-/// The deployment that was asked for last, where it goes the same way, and that goes on. Whoever asks for that once more,
-/// and names no release, has seen the same as who asked before, and wants no step further.
+/// The last deployment that goes the same way, and goes on. Whoever asks for that once more, and names no release, has seen
+/// the same as who asked before, and wants no step further.
 fn same_way(
     env: &Environment,
     direction: Direction,
     asked: Option<ReleaseId>,
 ) -> Option<&Deployment> {
-    let last = env.deployments.values().next_back()?;
-    let over = matches!(last.phase, Phase::Reverting { .. } | Phase::Finished { .. });
-    let goes_on = !over && last.cancelled.is_none();
-    (asked.is_none() && goes_on && last.reason == reason(direction)).then_some(last)
+    let same = |d: &&Deployment| d.reason == reason(direction) && goes_on(d);
+    let last = || env.deployments.values().rev().find(same);
+    asked.is_none().then(last).flatten()
 }
 
 /// What is taken away by going to a release, if anything is. Rules are not.

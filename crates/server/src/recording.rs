@@ -289,15 +289,10 @@ impl Wish {
             });
         }
         let superseded = match self.others {
-            Others::Cancel => uncancelled(env).cloned().collect(),
+            Others::Cancel => uncancelled(env),
             Others::Wait => Vec::new(),
         };
-        let cancelled = superseded.iter().map(|other| Event::DeploymentCancelled {
-            env: env.id.clone(),
-            deployment: other.id,
-            by: actor.who.clone(),
-        });
-        events.extend(cancelled);
+        events.extend(cancellations(&env.id, &superseded, actor));
         let deployment = self.deployment(env, actor);
         let (id, to) = (deployment.id, deployment.to);
         events.push(Event::DeploymentQueued {
@@ -328,6 +323,19 @@ impl Wish {
             phase: Phase::Queued,
         }
     }
+}
+
+/// That deployments are cancelled, by whom.
+pub(crate) fn cancellations(
+    env: &EnvId,
+    deployments: &[Deployment],
+    actor: &Actor,
+) -> impl Iterator<Item = Event> {
+    deployments.iter().map(|one| Event::DeploymentCancelled {
+        env: env.clone(),
+        deployment: one.id,
+        by: actor.who.clone(),
+    })
 }
 
 fn course(env: &Environment, terms: Terms<'_>, wanted: &Wanted<'_>) -> Course {
@@ -367,7 +375,7 @@ fn on_its_way(env: &Environment, terms: Terms<'_>, wanted: &Wanted<'_>) -> Optio
         .values()
         .next_back()
         .filter(|d| !is_over(d))?;
-    let brings = !matches!(last.phase, Phase::Reverting { .. }) && last.reason != Reason::Rollback;
+    let brings = last.reason != Reason::Rollback;
     let same = env.releases.get(&last.to).is_some_and(|to| wanted.is(to));
     let asked = env.goal == Goal::Up && terms.unchanged == Unchanged::Keep;
     (asked && brings && same && joins(terms, last, last.to)).then_some(last.id)
@@ -412,7 +420,13 @@ pub(crate) fn rolled_back_to(env: &Environment) -> Option<ReleaseId> {
 }
 
 fn joins(terms: Terms<'_>, last: &Deployment, to: ReleaseId) -> bool {
-    last.to == to && last.cancelled.is_none() && terms.others == Others::Wait
+    last.to == to && goes_on(last) && terms.others == Others::Wait
+}
+
+/// Whether a deployment has not ended, and nothing takes it back.
+pub(crate) fn goes_on(deployment: &Deployment) -> bool {
+    let back = matches!(deployment.phase, Phase::Reverting { .. });
+    !back && !is_over(deployment) && deployment.cancelled.is_none()
 }
 
 pub(crate) fn is_over(deployment: &Deployment) -> bool {
@@ -420,9 +434,10 @@ pub(crate) fn is_over(deployment: &Deployment) -> bool {
 }
 
 /// The deployments that have not ended, and that nobody has cancelled yet.
-pub(crate) fn uncancelled(env: &Environment) -> impl Iterator<Item = &Deployment> {
+fn uncancelled(env: &Environment) -> Vec<Deployment> {
     let all = env.deployments.values();
-    all.filter(|d| !is_over(d) && d.cancelled.is_none())
+    let all = all.filter(|d| !is_over(d) && d.cancelled.is_none());
+    all.cloned().collect()
 }
 
 /// The release that would be recorded next. A secret that is still to be made is in it with the version that it gets.

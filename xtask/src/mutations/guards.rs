@@ -841,8 +841,22 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         guard: "the checker refuses to go back to what has not answered",
         file: "crates/pure/plan/src/check/returning.rs",
-        text: "facts.release == deployment.to && before && !well",
-        without: "facts.release == deployment.to && before && !well && false",
+        text: "ours && before && !well",
+        without: "ours && before && !well && false",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "a canary that is asked once more has not failed by that",
+        file: "crates/pure/plan/src/trial.rs",
+        text: " && !checkup::is_awaited(instance)",
+        without: "",
+        noticed_by: PLANNED,
+    },
+    Mutation {
+        guard: "who has requests is not asked for while nobody knows who has some",
+        file: "crates/pure/plan/src/checkup.rs",
+        text: "        return false;\n    };\n    let mut endpoints",
+        without: "        return was_there(deployment, instance) || was_paused(deployment, instance);\n    };\n    let mut endpoints",
         noticed_by: PLANNED,
     },
     Mutation {

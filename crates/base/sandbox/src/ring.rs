@@ -4,7 +4,8 @@
 //! who sends. Those of one call wake all of theirs before anybody else runs.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 
 use io_uring::{IoUring, opcode, types};
 
@@ -29,11 +30,24 @@ impl Ring {
             .setup_submit_all()
             .dontfork()
             .build(room)?;
-        Ok(Self {
+        let ring = Self {
             ring,
             room: room as usize,
             failed: false,
-        })
+        };
+        ring.tried()
+    }
+
+    /// The same, where it sends: a filter may allow a ring, and none of its uses.
+    fn tried(mut self) -> io::Result<Self> {
+        let (ours, _theirs) = UnixStream::pair()?;
+        let mut results = Vec::new();
+        self.send_all(&[(ours.as_fd(), b".")], &mut results)?;
+        match results.pop() {
+            Some(Ok(1)) => Ok(self),
+            Some(Err(error)) => Err(error),
+            Some(Ok(_)) | None => Err(io::Error::other("a ring of the kernel's sent nothing")),
+        }
     }
 
     /// Sends to each socket what its buffer takes of these bytes, and waits for no room in any. The results are in the

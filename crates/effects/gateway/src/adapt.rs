@@ -39,9 +39,11 @@ use crate::worker::Shared;
 
 /// What each instance may have without any question.
 const FLOOR: usize = 32;
-/// How often a service is looked at that has much to do, and how many looks come between those at the others.
+/// How often a service is looked at that has much to do, and how many looks come between those at the others, and at those
+/// of which too little is known: a crowd may come at any moment.
 const LOOK: Duration = Duration::from_millis(250);
 const SELDOM: u64 = 20;
+const UNKNOWN: u64 = 4;
 /// Over how many looks the signs must be there, and at how many of them at the least; and how many end a limit.
 const SURE: u32 = 4;
 const TWICE: u32 = 2;
@@ -296,13 +298,12 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
     for look in 0_u64.. {
         regular.tick().await;
         let routes = shared.routing.current();
-        let seldom = look % SELDOM == 0;
-        if seldom {
+        if look % SELDOM == 0 {
             known.retain(|service, _| routes.by_service(service).is_some_and(|p| is_watched(p)));
         }
         for (service, pool) in routes.services().filter(|(_, pool)| is_watched(pool)) {
-            let limited = known.get(service).is_some_and(|one| one.limit != UNLIMITED);
-            if seldom || limited || pool.guard.throttle.load().0 > FLOOR {
+            let pressed = pool.guard.throttle.load().0 > FLOOR;
+            if pressed || is_due(look, known.get(service)) {
                 let one = known
                     .entry(service.clone())
                     .or_insert_with(|| Watched::new(pool));
@@ -310,6 +311,16 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
             }
         }
     }
+}
+
+/// Whether a service is looked at that has not much to do.
+fn is_due(look: u64, known: Option<&Watched>) -> bool {
+    let each = match known {
+        Some(one) if one.limit != UNLIMITED => 1,
+        Some(one) if one.adapt.is_known() => SELDOM,
+        Some(_) | None => UNKNOWN,
+    };
+    look.is_multiple_of(each)
 }
 
 fn is_watched(pool: &Pool) -> bool {
@@ -456,6 +467,29 @@ mod tests {
         );
         let after = world.runs(10, queue(2));
         assert_eq!(after.last(), Some(&UNLIMITED));
+    }
+
+    /// In five seconds it has answered enough, and a crowd may come.
+    #[test]
+    fn what_is_new_is_looked_at_until_enough_is_known_of_it() {
+        let watched = |adapt: Adapt, limit: usize| Watched {
+            adapt: Box::new(adapt),
+            counted: [0; BUCKETS],
+            at: 0,
+            given_up: 0,
+            serials: Vec::new(),
+            limit,
+        };
+        let looks = |known: Option<&Watched>| (0..20).filter(|look| is_due(*look, known)).count();
+        let new = watched(Adapt::default(), UNLIMITED);
+        assert_eq!((looks(None), looks(Some(&new))), (5, 5));
+        let mut world = World::new();
+        world.runs(1, queue(1));
+        let known = watched(world.adapt, UNLIMITED);
+        assert!(known.adapt.is_known());
+        assert_eq!(looks(Some(&known)), 1);
+        let limited = watched(*known.adapt, FLOOR);
+        assert_eq!(looks(Some(&limited)), 20);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -233,9 +234,15 @@ fn prepare(listener: &StdListener, stalled: Duration) {
     let _ = sockopt::set_tcp_keepidle(listener, Duration::from_secs(60));
     let _ = sockopt::set_tcp_keepintvl(listener, Duration::from_secs(15));
     let _ = sockopt::set_tcp_keepcnt(listener, 4);
-    // The kernel knows what a client has taken; here it is only known what the kernel has.
+    takes_within(listener, stalled);
+}
+
+/// A client that takes nothing for so long is cut. The kernel knows what it has taken; here it is only known what the kernel
+/// has.
+pub(crate) fn takes_within(socket: impl AsFd, stalled: Duration) {
     let stalled = u32::try_from(stalled.as_millis()).unwrap_or(u32::MAX);
-    let _ = sockopt::set_tcp_user_timeout(listener, stalled);
+    // One that fails is of a socket that is not there any more.
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(socket, stalled);
 }
 
 #[cfg(test)]

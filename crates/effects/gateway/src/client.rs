@@ -1,10 +1,12 @@
 //! A client's connection as its requests see it.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use rustix::net::sockopt;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -127,6 +129,10 @@ pub(crate) struct Client {
     /// Of a client of the outside: it may be cut for what it holds.
     _holder: Option<Holder>,
     duplicate: Box<dyn Fn() -> io::Result<OwnedFd>>,
+    /// Answers and switched protocols that go on, and that it need not take.
+    pauses: Rc<Cell<usize>>,
+    /// How long the kernel waits until it takes something (milliseconds), where that was put away for those.
+    limit: Cell<Option<u32>>,
 }
 
 impl Client {
@@ -154,6 +160,8 @@ impl Client {
             stamp,
             activity: OnceCell::new(),
             duplicate: Box::new(move || duplicate(&stream)),
+            pauses: Rc::default(),
+            limit: Cell::new(None),
         }
     }
 
@@ -223,12 +231,44 @@ impl Client {
         std::future::pending().await
     }
 
-    /// A long answer or a switched protocol has begun: the client may stop reading for as long as it likes.
-    pub(crate) fn may_pause(&self) {
-        if let Ok(socket) = (self.duplicate)() {
-            // A probe's is no TCP socket, and has no such limit.
-            let _ = rustix::net::sockopt::set_tcp_user_timeout(&socket, 0);
+    /// A long answer or a switched protocol begins: until that ends the client may stop reading for as long as it likes.
+    pub(crate) fn may_pause(&self) -> Pause {
+        if self.limit.get().is_none()
+            && let Ok(socket) = (self.duplicate)()
+            && let Ok(limit) = sockopt::tcp_user_timeout(&socket)
+            && sockopt::set_tcp_user_timeout(&socket, 0).is_ok()
+        {
+            self.limit.set(Some(limit));
         }
+        Pause::new(&self.pauses)
+    }
+
+    /// An answer begins that the client must take, unless one goes on that it need not.
+    pub(crate) fn must_take(&self) {
+        if self.limit.get().is_some()
+            && self.pauses.get() == 0
+            && let Some(limit) = self.limit.take()
+            && let Ok(socket) = (self.duplicate)()
+        {
+            // One that fails is of a socket that is not there any more.
+            let _ = sockopt::set_tcp_user_timeout(&socket, limit);
+        }
+    }
+}
+
+/// Something that a client need not take, for as long as this is there.
+pub(crate) struct Pause(Rc<Cell<usize>>);
+
+impl Pause {
+    fn new(all: &Rc<Cell<usize>>) -> Self {
+        all.set(all.get() + 1);
+        Self(Rc::clone(all))
+    }
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 
@@ -263,7 +303,7 @@ fn duplicate<I: Socket>(stream: &Weak<Mutex<I>>) -> io::Result<OwnedFd> {
 /// send is forgotten.
 fn cut<I: Socket>(stream: &Weak<Mutex<I>>) {
     if let Ok(socket) = duplicate(stream) {
-        let _ = rustix::net::sockopt::set_socket_linger(&socket, Some(std::time::Duration::ZERO));
+        let _ = sockopt::set_socket_linger(&socket, Some(std::time::Duration::ZERO));
         let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Both);
     }
 }

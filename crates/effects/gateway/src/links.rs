@@ -11,6 +11,7 @@ use tokio::net::{TcpStream, UnixListener, UnixStream};
 use ward_types::keeper::{LinkHello, LinkTarget};
 
 use crate::admission::Seat;
+use crate::arrival::takes_within;
 use crate::client;
 use crate::connection;
 use crate::crew;
@@ -56,6 +57,7 @@ impl Handed {
                     guest: (env != to).then_some(env),
                     service: (to, service),
                 };
+                takes_within(&stream, worker.limits.stalled);
                 connection::serve(worker, client::Shared::new(stream), entry, self.seat).await;
             }
             // Served above.

@@ -17,6 +17,7 @@ use http_body_util::Full;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::client::{Client, Pause};
 use crate::coming::Coming;
 use crate::instance::Place;
 use crate::marks::Marks;
@@ -58,6 +59,8 @@ pub(crate) struct Stream {
     pace: Option<Box<Pace>>,
     /// Gone when the answer came to its end.
     held: Option<Held>,
+    /// The client need not take it.
+    _pause: Option<Pause>,
 }
 
 /// How an answer is drained, and what its early end looks like to the client.
@@ -227,6 +230,7 @@ impl Stream {
             long: Long::new(kind, &held.place),
             pace: None,
             held: Some(held),
+            _pause: None,
         };
         if stream.body.is_end_stream() {
             stream.complete();
@@ -237,6 +241,17 @@ impl Stream {
     /// The same, with limits in time.
     pub(crate) fn paced(mut self, pace: Option<Pace>) -> Self {
         self.pace = pace.map(Box::new);
+        self
+    }
+
+    /// The same, for a client that may stop reading where it is a long one and has a body.
+    pub(crate) fn taken_by(mut self, client: &Client, kind: Kind) -> Self {
+        match kind {
+            Kind::Events | Kind::CompressedEvents | Kind::Call if !self.body.is_end_stream() => {
+                self._pause = Some(client.may_pause());
+            }
+            _ => client.must_take(),
+        }
         self
     }
 

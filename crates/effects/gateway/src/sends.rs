@@ -277,7 +277,11 @@ impl Sends {
         let sent = match result {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(_) => return post.is(State::Broken),
+            Err(_) => {
+                // Whoever reads there learns of it too.
+                let _ = rustix::net::shutdown(&*stream.lock(), rustix::net::Shutdown::Both);
+                return post.is(State::Broken);
+            }
         };
         if sent == post.bytes.borrow().len() {
             return self.all_sent(post);

@@ -290,6 +290,30 @@ fn who_rolls_back_while_somebody_does_joins_that_and_goes_no_step_further() {
 }
 
 #[test]
+fn who_rolls_back_joins_a_rollback_that_something_waits_behind_and_cancels_that() {
+    let ward = two_releases(["", ""]);
+    declare(&ward, "three", "");
+    ward.ok(&["deploy"]);
+    of_release(&ward, 2).iter().for_each(|one| mute(pid(one)));
+    ward.ok(&["rollback", "--no-wait", "--why", "three is worse"]);
+    declare(&ward, "four", "");
+    ward.ok(&["deploy", "--no-wait"]);
+    let again = ward.run(&["rollback", "--why", "I have seen it too"]);
+    again.success();
+    for said in [
+        "d5 to r4, asked for by",
+        "d4 leads to this very release already",
+    ] {
+        assert!(again.stderr().contains(said), "{again:?}");
+    }
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "two");
+    assert_eq!(
+        deployment(&ward, "d5")["cancelled"]["by"],
+        deployment(&ward, "d4")["by"]
+    );
+}
+
+#[test]
 fn who_rolls_back_while_somebody_leaves_a_rollout_stays_with_what_served() {
     let ward = two_releases(["", ""]);
     declare(&ward, "three", "");

@@ -52,10 +52,13 @@ fn was_paused(deployment: &Deployment, instance: &SeenInstance) -> bool {
     ours && resumed.is_some_and(|resumed| facts.started < resumed)
 }
 
-/// Whether an instance has to be checked before it gets requests: it could have them, and has none.
+/// Whether an instance has to be checked before it gets requests: it could have them, and has none. Without the gateway
+/// nobody knows who has some, and nobody is given any.
 fn is_due(deployment: &Deployment, observed: &Observed, instance: &SeenInstance) -> bool {
-    let pools = observed.gateway.iter().flat_map(|g| &g.pools);
-    let mut endpoints = pools.flat_map(|pool| &pool.endpoints);
+    let Some(gateway) = &observed.gateway else {
+        return false;
+    };
+    let mut endpoints = gateway.pools.iter().flat_map(|pool| &pool.endpoints);
     let state = &instance.status.state;
     let runs = matches!(state, InstanceState::Healthy | InstanceState::Unhealthy);
     runs && instance.is_routable()
@@ -97,6 +100,11 @@ pub(crate) fn shown<'a>(env: &Environment, observed: &'a Observed) -> Cow<'a, Ob
         }
     }
     Cow::Owned(shown)
+}
+
+/// Whether an instance is shown as ill only because it has not answered yet.
+pub(crate) fn is_awaited(shown: &SeenInstance) -> bool {
+    shown.status.last_failure.as_deref() == Some(AWAITED)
 }
 
 /// Has everything checked that has to be, when the rollout begins and when it goes on, and records what is given up. A
@@ -145,13 +153,10 @@ pub(crate) fn is_given_up(scene: &Scene, instance: &SeenInstance) -> bool {
     replaces && ailment(scene, instance).is_some()
 }
 
-/// What a deploy fails for that was resumed: an instance of its own is not well any more. Without the gateway nobody
-/// knows whether that has its requests already.
+/// What a deploy fails for that was resumed: an instance of its own is not well any more.
 pub(crate) fn failure(scene: &Scene, deployment: &Deployment) -> Option<Failure> {
-    scene
-        .gateway()
-        .filter(|_| deployment.reason == Reason::Deploy)?;
-    let mut seen = scene.seen();
+    let deploys = deployment.reason == Reason::Deploy;
+    let mut seen = scene.seen().filter(|_| deploys);
     seen.find_map(|instance| {
         let why = ailment(scene, instance)?;
         Some(failure::not_well_again(instance, deployment.id, why))

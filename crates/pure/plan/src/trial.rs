@@ -12,6 +12,7 @@ use ward_types::release::{Deployment, Failure};
 use ward_types::time::Timestamp;
 
 use crate::action::PlannedPool;
+use crate::checkup;
 use crate::failure;
 use crate::hold;
 use crate::observed::SeenInstance;
@@ -82,7 +83,7 @@ fn has_breached(scene: &Scene, deployment: &Deployment, instance: &SeenInstance)
     let Some(since) = on_trial_since(scene, instance) else {
         return false;
     };
-    let ill = instance.status.state == InstanceState::Unhealthy;
+    let ill = instance.status.state == InstanceState::Unhealthy && !checkup::is_awaited(instance);
     ill || (roll::is_failure_of(instance, deployment) && instance.since >= since)
 }
 

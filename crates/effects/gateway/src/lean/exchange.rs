@@ -20,7 +20,7 @@ use super::way::{Own, Way};
 use super::{LONGEST_HEAD, Resume, SMALL};
 use crate::account::Account;
 use crate::balance::{Pick, pick};
-use crate::client::Socket;
+use crate::client::{Pause, Socket};
 use crate::clock;
 use crate::course::{Broken, Course};
 use crate::failure::Failure;
@@ -384,8 +384,10 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             if wire.poll_cut(context).is_ready() {
                 return Poll::Ready(Err(Lost::Cut));
             }
-            if let Poll::Ready(0) = line.poll_client(context) {
-                return Poll::Ready(Err(Lost::HungUp));
+            while let Poll::Ready(more) = line.poll_client(context) {
+                if more == 0 {
+                    return Poll::Ready(Err(Lost::HungUp));
+                }
             }
             line.timer.poll(context, due).map(|()| Err(Lost::Late))
         })
@@ -429,6 +431,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         }
         account.begins(head.status);
         let mut long = self.long(head, &place, &account);
+        let _pauses = self.pauses(head);
         let keeps = head.keeps;
         let ended = self
             .relay(&mut answered, long.as_deref_mut(), &account)
@@ -474,10 +477,23 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             return None;
         }
         account.lasts();
-        self.line.client.may_pause();
         // One whose length is told cannot end before it.
         let open = matches!(head.framing, Framing::Chunked(_) | Framing::ToTheEnd);
         open.then(|| Long::new(head.kind, place)).flatten()
+    }
+
+    /// The client of an event stream may stop reading, that of any other answer may not.
+    fn pauses(&self, head: &Head) -> Option<Pause> {
+        let client = &self.line.client;
+        match head.kind {
+            Kind::Events | Kind::CompressedEvents if !head.framing.is_over() => {
+                Some(client.may_pause())
+            }
+            _ => {
+                client.must_take();
+                None
+            }
+        }
     }
 
     /// Passes an answer on to its end. Whether the instance sent nothing behind it.
@@ -601,8 +617,12 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
                     Poll::Pending => return line.waits_for_room(wire, context, (&mut waits, all)),
                 }
             }
+            // TLS takes what the socket does not.
             let flushed = Pin::new(&mut *line.stream.lock()).poll_flush(context);
-            flushed.map_err(|_| Early::Client)
+            match flushed {
+                Poll::Pending => line.waits_for_room(wire, context, (&mut waits, all)),
+                Poll::Ready(flushed) => Poll::Ready(flushed.map_err(|_| Early::Client)),
+            }
         });
         written.await?;
         if waits {

@@ -46,6 +46,8 @@ pub(crate) struct Line<I> {
     /// Since when it owes the rest of a head that it has no more time for.
     owes_since: Option<u64>,
     closing: Closing,
+    /// Its end, where there is no room for what comes before that.
+    hangs_up: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 /// How one request ended.
@@ -97,6 +99,7 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
             idle_since: now,
             owes_since: None,
             closing: Closing::new(worker),
+            hangs_up: None,
         })
     }
 
@@ -238,7 +241,7 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
         if self.input.capacity() == 0 {
             self.input = self.worker.spare.take();
         } else if self.input.len() == self.input.capacity() {
-            return Poll::Pending;
+            return self.poll_hung_up(context).map(|()| 0);
         }
         let mut stream = self.stream.lock();
         let polled = poll_read_buf(Pin::new(&mut *stream), context, &mut self.input);
@@ -248,6 +251,16 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
         }
         // However a connection broke, nothing more comes.
         polled.map(|read| read.unwrap_or(0))
+    }
+
+    /// The client's end, behind bytes that there is no room for.
+    fn poll_hung_up(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let client = &self.client;
+        let hangs_up = self.hangs_up.get_or_insert_with(|| {
+            let client = Rc::clone(client);
+            Box::pin(async move { client.hung_up().await })
+        });
+        hangs_up.as_mut().poll(context)
     }
 
     async fn answer(&mut self, ask: Ask) -> Next {
@@ -264,6 +277,7 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
 
     /// So many bytes of the input have served.
     fn used(&mut self, bytes: usize) {
+        self.hangs_up = None;
         match bytes >= self.input.len() {
             true => self.worker.spare.put(&mut self.input),
             false => drop(self.input.drain(..bytes)),

@@ -61,12 +61,11 @@ impl Exchange<'_> {
         if matches!(kind, Kind::Events | Kind::CompressedEvents) {
             self.account.lasts();
         }
-        if kind != Kind::Ordinary {
-            self.client.may_pause();
-        }
+        let client = &self.client;
         *response.version_mut() = Version::HTTP_11;
         Ok(response.map(|body| {
-            let stream = Stream::new(body, kind, held).paced(pace);
+            let stream = Stream::new(body, kind, held);
+            let stream = stream.paced(pace).taken_by(client, kind);
             Reply::Stream(Box::new(stream))
         }))
     }
@@ -105,14 +104,17 @@ impl Exchange<'_> {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol.clone());
         held.place.lengthen();
-        self.client.may_pause();
+        let pause = self.client.may_pause();
         let speech = tunnel::Speech::of(&protocol);
         let account = self.account.clone();
         account.lasts();
         let stream = self.knock.as_ref().and_then(|_| self.client.stream());
         let client = (client, stream, Arc::clone(&self.client.held));
         let carrying = tunnel::switched(client, upstream, speech, held.place, account);
-        tokio::task::spawn_local(carrying);
+        tokio::task::spawn_local(async move {
+            carrying.await;
+            drop(pause);
+        });
         let mut switched = Response::new(Reply::Page(Full::default()));
         if self.knock.is_some() {
             Knock::translate(&mut headers);

@@ -282,6 +282,7 @@ impl<'a> Plain<'a> {
         let kind = kind(&answered.lines);
         let (mut headers, reply) = match kind == Kind::Ordinary && answered.is_whole() {
             true => {
+                self.asks.client.must_take();
                 let (headers, body) = answered.into_whole(&upstream);
                 self.asks.worker.spare.put(&mut sending.into_room());
                 (headers, Reply::Whole(Full::new(body)))
@@ -293,7 +294,7 @@ impl<'a> Plain<'a> {
                     upload: None,
                     leave: self.asks.client.leave.clone(),
                 };
-                let stream = Stream::new(coming, kind, held);
+                let stream = Stream::new(coming, kind, held).taken_by(&self.asks.client, kind);
                 (parts.headers, Reply::Stream(Box::new(stream)))
             }
         };
@@ -302,9 +303,6 @@ impl<'a> Plain<'a> {
         self.asks.dress(&self.way, &mut headers);
         if matches!(kind, Kind::Events | Kind::CompressedEvents) {
             account.lasts();
-        }
-        if kind != Kind::Ordinary {
-            self.asks.client.may_pause();
         }
         let mut response = Response::new(reply);
         *response.status_mut() = status;

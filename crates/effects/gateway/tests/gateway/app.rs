@@ -132,7 +132,9 @@ async fn respond(name: &str, request: Request<Incoming>, seen: Arc<Seen>) -> Res
         "/count" => count(request, seen).await,
         "/wait" => wait(name, seen).await,
         "/events" => events(seen),
-        "/endless" => endless(seen),
+        "/event" => stream("text/event-stream", futures_util::stream::iter([EVENT])),
+        "/endless" => endless(seen, "application/octet-stream"),
+        "/endless-events" => endless(seen, "text/event-stream"),
         "/ws" => websocket(request),
         "/head" => text(head_of(&request)),
         "/page" => text("x".repeat(24 * 1024)),
@@ -234,8 +236,10 @@ fn events(seen: Arc<Seen>) -> Response<Payload> {
     stream("text/event-stream", frames)
 }
 
+const EVENT: Bytes = Bytes::from_static(b"data: 0\n\n");
+
 /// A body that never ends, as fast as it is read.
-fn endless(seen: Arc<Seen>) -> Response<Payload> {
+fn endless(seen: Arc<Seen>, content: &'static str) -> Response<Payload> {
     let abandoned = Abandoned::new(&seen);
     let frames = futures_util::stream::repeat(Bytes::from_static(&[b'x'; 16384]));
     let frames = frames.map(move |bytes| {
@@ -243,7 +247,7 @@ fn endless(seen: Arc<Seen>) -> Response<Payload> {
         seen.body_bytes.fetch_add(bytes.len(), Ordering::SeqCst);
         bytes
     });
-    stream("application/octet-stream", frames)
+    stream(content, frames)
 }
 
 fn websocket(mut request: Request<Incoming>) -> Response<Payload> {

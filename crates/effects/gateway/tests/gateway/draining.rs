@@ -2,8 +2,11 @@
 
 use crate::app::App;
 use crate::clients::{body, fetch, get, http1, piece};
+use crate::tls::{connect, trusting};
 use crate::world::{World, env, eventually};
 use http_body_util::BodyExt;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use ward_gateway::control::ControlError;
 use ward_types::id::InstanceId;
 
@@ -49,7 +52,7 @@ async fn requests_under_way_are_counted_until_they_end() {
 
 #[tokio::test]
 async fn unused_connections_are_closed_when_the_instance_leaves() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncReadExt;
     let old = App::raw(|mut stream, seen| async move {
         let mut buffer = vec![0; 4096];
         while let Ok(1..) = stream.read(&mut buffer).await {
@@ -132,4 +135,30 @@ async fn cutting_ends_what_is_left_in_the_protocols_own_way() {
     world.control.cut(env(), id).await.unwrap();
     world.route(&["web-r1-1"]).await;
     assert_eq!(body(fetch(world.http, get("/")).await).await, "old");
+}
+
+/// TLS takes more than the socket does: that its client reads nothing must not hide that the instance has to stop.
+#[tokio::test]
+async fn cutting_ends_an_event_stream_that_nobody_reads_over_tls() {
+    let app = App::http("one").await;
+    let mut world = World::new().await;
+    world.instance("web-r1-1", app.address);
+    world.route(&["web-r1-1"]).await;
+    let config = std::sync::Arc::new(trusting(&world, &[&rustls::version::TLS13]));
+    let client = connect(&config, world.https, "shop.localhost").await;
+    let mut client = client.unwrap();
+    let ask = b"GET /endless-events HTTP/1.1\r\nhost: shop.localhost\r\n\r\n";
+    client.write_all(ask).await.unwrap();
+    let mut before = 0;
+    eventually("its client takes nothing more", async || {
+        let seen = app.seen.body_bytes();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        std::mem::replace(&mut before, seen) == seen && seen > 0
+    })
+    .await;
+    world.route(&[]).await;
+    let id = InstanceId::parse("web-r1-1").unwrap();
+    world.control.cut(env(), id).await.unwrap();
+    eventually("it is given up", async || app.seen.abandoned() == 1).await;
+    drop(client);
 }

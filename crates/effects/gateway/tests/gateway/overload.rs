@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Request;
+use http::{Method, Request};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -170,6 +170,39 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut() {
     let mut client = http1(world.http).await;
     let answer = client.send_request(get("/endless")).await.unwrap();
     reads_nothing(&world, &app, answer.into_body()).await;
+}
+
+/// It may pause while an event stream lasts, and no longer.
+#[tokio::test]
+async fn who_had_an_event_stream_must_take_its_next_answer() {
+    let (world, app) = World::serving(Start::Tight).await;
+    let mut client = http1(world.http).await;
+    let mut head = get("/event");
+    *head.method_mut() = Method::HEAD;
+    assert_eq!(client.send_request(head).await.unwrap().status(), 200);
+    client.ready().await.unwrap();
+    let events = client.send_request(get("/event")).await.unwrap();
+    assert_eq!(body(events).await, "data: 0\n\n");
+    client.ready().await.unwrap();
+    let answer = client.send_request(get("/endless")).await.unwrap();
+    reads_nothing(&world, &app, answer.into_body()).await;
+}
+
+/// An event stream whose client vanishes behind more bytes than are read ahead.
+#[tokio::test]
+async fn a_client_that_goes_behind_what_nobody_reads_is_seen_to_go() {
+    let (world, app) = World::serving(Start::Usual).await;
+    let mut client = TcpStream::connect(world.http).await.unwrap();
+    let ask = b"GET /events HTTP/1.1\r\nhost: shop.localhost\r\n\r\n";
+    client.write_all(ask).await.unwrap();
+    client.read_u8().await.unwrap();
+    // They are taken into buffers of the kernel, wherever nobody reads them.
+    client.write_all(&[b'x'; 64 * 1024]).await.unwrap();
+    drop(client);
+    eventually("its request is given up", async || {
+        app.seen.abandoned() == 1
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -66,6 +66,42 @@ fn canary_paused_and_resumed() {
     golden!(world.transcript);
 }
 
+/// What became healthy while nothing moved is asked once more, and has not failed by that.
+#[test]
+fn canary_paused_while_it_starts() {
+    let mut world = served_web(2);
+    let second = world.deploy(by(canary(&[(10, 60), (50, 60)]), 2));
+    world.run(100);
+    world.pause(second);
+    world.run(20_000);
+    world.resume(second);
+    world.settle();
+    assert_eq!(world.env().current, Some(second_release(&world, second)));
+    golden!(world.transcript);
+}
+
+/// Nobody knows who has requests while the gateway is away: a canary that has some is not asked for anew.
+#[test]
+fn canary_resumed_whose_gateway_goes_away() {
+    let mut world = served_web(2);
+    let second = world.deploy(by(canary(&[(10, 60), (50, 60)]), 2));
+    world.run(20_000);
+    world.pause(second);
+    world.run(60_000);
+    world.resume(second);
+    world.run(2000);
+    let now = world.now;
+    world.gateway.go_away(now, 4000);
+    world.say("! the gateway was killed");
+    world.settle();
+    assert_eq!(world.env().current, Some(second_release(&world, second)));
+    golden!(world.transcript);
+}
+
+fn second_release(world: &World, deployment: ward_types::id::DeploymentId) -> ReleaseId {
+    world.env().deployments[&deployment].to
+}
+
 #[test]
 fn paused_before_anything_moved_and_forgotten() {
     let mut world = served_web(2);

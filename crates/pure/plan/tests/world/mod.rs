@@ -956,7 +956,10 @@ impl World {
         let releases: Vec<ReleaseId> = env.current.into_iter().chain(to).collect();
         let mut running: BTreeMap<_, usize> = BTreeMap::new();
         for sim in self.engine.values().filter(|s| s.is_live_service()) {
-            if releases.contains(&sim.facts.release) {
+            // One that was replaced ends what it has begun, and nobody waits for that.
+            let id = &sim.facts.id;
+            let drains = self.gateway.is_busy(id) && !self.gateway.may_name(id);
+            if releases.contains(&sim.facts.release) && !drains {
                 *running.entry(&sim.facts.component).or_default() += 1;
             }
         }

@@ -25,16 +25,52 @@ pub(super) fn forms(value: &str) -> Vec<Vec<u8>> {
             encoded.push(hex::encode(form).into_bytes());
             encoded.push(hex::encode_upper(form).into_bytes());
         }
-        let json = serde_json::to_string(whole).unwrap_or_default();
-        let inside = json
-            .get(1..json.len().saturating_sub(1))
-            .unwrap_or_default();
-        encoded.push(inside.as_bytes().to_vec());
-        encoded.push(in_ascii(inside).into_bytes());
+        let inside = in_json(whole);
+        for form in [in_ascii(&inside), inside] {
+            // And in a string that is in another one.
+            encoded.push(in_json(&form).into_bytes());
+            encoded.push(form.into_bytes());
+        }
     }
     forms.extend(encoded);
+    // Where a text is read without its escapes, those of the value are gone, too.
+    let decoded: Vec<Vec<u8>> = forms
+        .iter()
+        .filter_map(|form| percent_decoded(form))
+        .collect();
+    forms.extend(decoded);
     forms.retain(|form| form.len() >= SHORTEST && !form.contains(&b'\n'));
     forms
+}
+
+/// Between the quotes of a JSON string that escapes only what it must.
+fn in_json(text: &str) -> String {
+    let json = serde_json::to_string(text).unwrap_or_default();
+    let inside = json.get(1..json.len().saturating_sub(1));
+    inside.unwrap_or_default().to_owned()
+}
+
+/// Without its percent-encoding, if there is any in it.
+fn percent_decoded(form: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: &u8| {
+        char::from(*byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
+    let (mut decoded, mut at) = (Vec::new(), 0);
+    while let Some(byte) = form.get(at) {
+        let digits = form
+            .get(at + 1)
+            .and_then(digit)
+            .zip(form.get(at + 2).and_then(digit));
+        let (byte, length) = match digits.filter(|_| *byte == b'%') {
+            Some((high, low)) => (high << 4 | low, 3),
+            None => (*byte, 1),
+        };
+        decoded.push(byte);
+        at += length;
+    }
+    (decoded.len() < form.len()).then_some(decoded)
 }
 
 fn plus_for_spaces(form: &[u8]) -> Vec<u8> {

@@ -305,6 +305,33 @@ fn p6_a_value_is_masked_whichever_letters_a_json_string_escapes() {
     }
 }
 
+#[test]
+fn p6_a_value_with_escapes_of_its_own_is_masked_in_strings_within_strings() {
+    let inside = |text: &str| {
+        let json = serde_json::to_string(text).unwrap();
+        json[1..json.len() - 1].to_owned()
+    };
+    for value in [
+        "postgres://u:p%40ss@h/db?a=1&b=2",
+        "correct\"horse\"x",
+        "back\\slash\tand tab",
+        "all%20of<them>\"\\ü",
+    ] {
+        let go = inside(value)
+            .replace('&', "\\u0026")
+            .replace('<', "\\u003c")
+            .replace('>', "\\u003e");
+        let php = inside(value).replace('/', "\\/");
+        for form in [inside(value), inside(&inside(value)), go, php] {
+            let text = format!("{{\"k\":\"{form}\"}}");
+            for length in [1, 2, 3, 5, 7, text.len()] {
+                let written = said(&[("KEY", value)], &text, length);
+                assert_eq!(written, "{\"k\":\"[secret KEY]\"}", "{form} by {length}");
+            }
+        }
+    }
+}
+
 /// The digits of the key between others, so many to a line.
 fn in_lines(before: usize, behind: usize, key: &str, of_line: usize) -> String {
     let digits = hex::encode([&vec![0; before][..], key.as_bytes(), &vec![0xff; behind]].concat());
