@@ -307,10 +307,8 @@ fn who_rolls_back_joins_a_rollback_that_something_waits_behind_and_cancels_that(
         assert!(again.stderr().contains(said), "{again:?}");
     }
     assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "two");
-    assert_eq!(
-        deployment(&ward, "d5")["cancelled"]["by"],
-        deployment(&ward, "d4")["by"]
-    );
+    assert!(deployment(&ward, "d5")["cancelled"]["by"].is_string());
+    assert_eq!(deployment(&ward, "d4")["cancelled"], Value::Null);
 }
 
 #[test]
