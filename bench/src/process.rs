@@ -122,17 +122,12 @@ pub(crate) fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// The unit of /proc/PID/stat: USER_HZ is 100 on every architecture that Rust knows.
-const TICK: Duration = Duration::from_millis(10);
-
-/// Processor time since it was started, user and system.
+/// Processor time since it was started, user and system, of threads that have ended, too: as precise as the kernel keeps it,
+/// where /proc/PID/stat has hundredths of a second.
 pub(crate) fn processor_time(pid: u32) -> Option<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may hold anything.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let ticks = fields.split_whitespace().skip(11).take(2);
-    let ticks = ticks.map_while(|ticks| ticks.parse::<u64>().ok());
-    Some(TICK * u32::try_from(ticks.sum::<u64>()).ok()?)
+    let pid = nix::unistd::Pid::from_raw(pid.try_into().ok()?);
+    let clock = nix::time::ClockId::pid_cpu_clock_id(pid).ok()?;
+    Some(clock.now().ok()?.into())
 }
 
 /// Bytes of memory, each page that is shared counted in parts (proportional set size).

@@ -198,6 +198,24 @@ impl Part {
         }
     }
 
+    /// Its bars, of which nothing is known.
+    fn unmeasured(self) -> Vec<Row> {
+        let bars = match self {
+            Self::Way(way, bar) => {
+                let tail = Some(TAIL).filter(|_| way.name == WAYS[0].0.name);
+                bar.into_iter().chain(tail).collect()
+            }
+            Self::Large(_, bar) => vec![bar],
+            Self::Idle => vec![IDLE],
+            Self::Slow => vec![SLOW],
+            Self::Swaps => vec![SWAPS.acknowledged, SWAPS.tail],
+            Self::Attack(attack) => vec![attack.bar],
+            Self::Overload => return vec![GOODPUT.row(None)],
+            Self::Handshakes(_) | Self::Echo => Vec::new(),
+        };
+        bars.iter().map(|bar| bar.row(None)).collect()
+    }
+
     fn measure(self, proxies: &Proxies, folder: &std::path::Path) -> Result<Vec<Row>, Error> {
         let all = &proxies.all;
         match self {
@@ -237,7 +255,7 @@ pub(super) async fn measure(workshop: &Workshop, only: Option<&str>) -> Measured
         (measured, proxies)
     })
     .await;
-    let measured = measured.map_err(|error| proxies.explain(&error));
+    let (rows, failed) = measured;
     proxies.stop().await?;
     let note = format!(
         "{ROUNDS} rounds of each in turn, medians; {} s at saturation (wrk with 64 connections; h2load over TLS, and \
@@ -247,8 +265,8 @@ pub(super) async fn measure(workshop: &Workshop, only: Option<&str>) -> Measured
         AT_RATE_FOR.as_secs()
     );
     let only = only.map(|text| format!("only what has \"{text}\" in its name (--only)"));
-    let notes = std::iter::once(note).chain(only).collect();
-    measured.map(|rows| (rows, notes))
+    let notes = std::iter::once(note).chain(only).chain(failed).collect();
+    Ok((rows, notes))
 }
 
 /// A connection is a descriptor.
@@ -260,13 +278,23 @@ fn allow_connections() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-fn all(parts: &[Part], proxies: &Proxies, folder: &std::path::Path) -> Result<Vec<Row>, Error> {
-    let mut rows = Vec::new();
+/// The rows of all parts, and why those of a part are missing: the others are measured all the same.
+fn all(parts: &[Part], proxies: &Proxies, folder: &std::path::Path) -> (Vec<Row>, Vec<String>) {
+    let (mut rows, mut failed) = (Vec::new(), Vec::new());
     for part in parts {
-        rows.extend(part.measure(proxies, folder)?);
+        match part.measure(proxies, folder) {
+            Ok(measured) => rows.extend(measured),
+            Err(error) => {
+                let why = proxies.explain(&error).sentence();
+                let why = format!("\"{}\" could not be measured: {why}", part.name());
+                say(&why);
+                failed.push(why);
+                rows.extend(part.unmeasured());
+            }
+        }
     }
     rows.extend(attacks::memory(&rows));
-    Ok(rows)
+    (rows, failed)
 }
 
 /// What was measured of one proxy, in rounds.
