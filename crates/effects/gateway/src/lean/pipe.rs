@@ -15,11 +15,12 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// The room of a pipe. One has less than it asks for where its user has very many of them: then it is not worth it.
-const ROOM: usize = 128 * 1024;
+/// The room of a pipe: each time that one is filled and emptied wakes who is at either end, which costs as much as the pages
+/// themselves. One has less than it asks for where its user has very many of them: then it is not worth it.
+const ROOM: usize = 512 * 1024;
 
-/// The most pipes of a process.
-const MOST: usize = 128;
+/// The most pipes of a process: half of what one user's may hold (`fs.pipe-user-pages-soft`).
+const MOST: usize = 64;
 
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
