@@ -13,7 +13,7 @@
 //!   caller's is the caller's, who may have given too little, and an instance is not held to have failed by it.
 //!   That it takes so long at the least does count in its average.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -73,10 +73,10 @@ impl Exchange<'_> {
         if route.is_none() && self.caller_until.is_none() {
             return None;
         }
-        let now = clock::millis();
-        let gone = Duration::from_millis(now.saturating_sub(super::came(self.account)));
+        let now = Instant::now();
+        let gone = now.saturating_duration_since(self.account.entry().began.get());
         let route = route.map(|whole| whole.saturating_sub(gone));
-        let until = self.caller_until;
+        let (until, now) = (self.caller_until, clock::millis_at(now));
         let caller = until.map(|until| Duration::from_millis(until.saturating_sub(now)));
         route.into_iter().chain(caller).min()
     }
