@@ -141,6 +141,7 @@ impl Report {
     }
 
     pub(crate) fn add(&mut self, rows: Vec<Row>, notes: Vec<String>) {
+        self.whole &= rows.iter().all(|row| row.value.is_some());
         self.rows.extend(rows);
         self.notes.extend(notes);
     }
