@@ -150,7 +150,8 @@ async fn serve_whole<I>(
                 None => (Account::open(&worker.journal, &client), None),
             };
             let busy = Busy::new(&activity, request.version(), account);
-            let last = busy.number >= worker.limits.requests;
+            let torn = begun.as_ref().is_some_and(|begun| begun.torn);
+            let last = torn || busy.number >= worker.limits.requests;
             // Put away at once: over HTTP/2 it is moved from hand to hand before it begins.
             Box::pin(async move {
                 let plain = match begun {

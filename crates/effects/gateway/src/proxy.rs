@@ -98,6 +98,9 @@ pub(crate) struct Begun {
     pub(crate) course: Course,
     /// Why there is nothing left to try.
     pub(crate) verdict: Option<Failure>,
+    /// Whether a part of its body has been passed on that is not to be had again. What follows on its connection cannot be
+    /// told from the rest of the body: it is the last one there.
+    pub(crate) torn: bool,
 }
 
 /// Answers one request, with a page when the application cannot.

@@ -25,7 +25,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::clock;
-use crate::upload::Upload;
+use crate::upload::Intake;
 
 /// How long a request waits in a line that has only begun, in milliseconds.
 const BURST: u64 = 500;
@@ -100,7 +100,7 @@ impl Throttle {
     /// A place for a request with this body, if it has one; `None` when it has waited too long for one.
     pub(crate) async fn enter<'a>(
         self: &'a Arc<Self>,
-        upload: Option<&'a Upload>,
+        intake: Option<&'a Intake>,
     ) -> Option<Slot<'a>> {
         if !self.enter_now() {
             let (turn, patience) = self.line_up()?;
@@ -108,13 +108,13 @@ impl Throttle {
             let mut handed = tokio::time::timeout(patience, turn).await.ok()?.ok()?;
             handed.0 = None;
         }
-        if let Some(upload) = upload {
-            upload.counts(self);
+        if let Some(intake) = intake {
+            intake.counts(self);
         }
         Some(Slot {
             throttle: self,
             answered: Cell::new(false),
-            upload,
+            intake,
         })
     }
 
@@ -123,7 +123,7 @@ impl Throttle {
         self.enter_now().then(|| Slot {
             throttle: self,
             answered: Cell::new(false),
-            upload: None,
+            intake: None,
         })
     }
 
@@ -215,10 +215,17 @@ impl Throttle {
 pub(crate) struct Slot<'a> {
     throttle: &'a Arc<Throttle>,
     answered: Cell<bool>,
-    upload: Option<&'a Upload>,
+    intake: Option<&'a Intake>,
 }
 
-impl Slot<'_> {
+impl<'a> Slot<'a> {
+    /// Its request has this body, which has yet to come: it does not count while it waits for that.
+    pub(crate) fn with(mut self, intake: &'a Intake) -> Self {
+        intake.counts(self.throttle);
+        self.intake = Some(intake);
+        self
+    }
+
     /// The head of its answer came.
     pub(crate) fn answered(&self) {
         self.answered.set(true);
@@ -230,8 +237,8 @@ impl Drop for Slot<'_> {
         if !self.answered.get() {
             self.throttle.given_up.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(upload) = self.upload {
-            upload.counts_no_more();
+        if let Some(intake) = self.intake {
+            intake.counts_no_more();
         }
         self.throttle.release();
     }

@@ -26,23 +26,29 @@ use crate::throttle::Throttle;
 const CONTINUE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long a body that is not wanted is still taken.
-const LINGER: Duration = Duration::from_secs(5);
+pub(crate) const LINGER: Duration = Duration::from_secs(5);
 
 /// A client's body, and how far it got.
 pub(crate) struct Upload {
     body: RefCell<Incoming>,
     attempt: Cell<u32>,
     state: Cell<State>,
-    progress: Cell<u64>,
-    received: Cell<u64>,
-    /// How long it was waited for the client in all, and since when it is.
-    waited: Cell<u64>,
-    waits_since: Cell<Option<u64>>,
+    intake: Intake,
     held_back: Cell<bool>,
     /// How many bytes may still come.
     room: Cell<u64>,
     reader: RefCell<Option<Waker>>,
     entry: Rc<Entry>,
+}
+
+/// How a client sends a body: what has come of it, and how long it was waited for.
+pub(crate) struct Intake {
+    /// When something last came (milliseconds), or when it began.
+    progress: Cell<u64>,
+    received: Cell<u64>,
+    /// How long it was waited for the client in all, and since when it is.
+    waited: Cell<u64>,
+    waits_since: Cell<Option<u64>>,
     /// Where its request counts while it does not wait for its client.
     counts: RefCell<Option<Arc<Throttle>>>,
 }
@@ -68,15 +74,11 @@ impl Upload {
             body: RefCell::new(body),
             attempt: Cell::new(0),
             state: Cell::new(state),
-            progress: Cell::new(clock::millis_at(entry.began.get())),
-            received: Cell::new(0),
-            waited: Cell::new(0),
-            waits_since: Cell::new(None),
+            intake: Intake::new(clock::millis_at(entry.began.get())),
             held_back: Cell::new(false),
             room: Cell::new(u64::MAX),
             reader: RefCell::default(),
             entry,
-            counts: RefCell::default(),
         })
     }
 
@@ -127,15 +129,15 @@ impl Upload {
         self.held_back.get()
     }
 
-    /// When something last came (milliseconds), or when it began.
-    pub(crate) fn progress(&self) -> u64 {
-        self.progress.get()
+    /// How it comes.
+    pub(crate) fn intake(&self) -> &Intake {
+        &self.intake
     }
 
     /// The body for one more attempt; those before get nothing any more.
     pub(crate) fn attempt(self: &Rc<Self>, place: Rc<Place>) -> Attempt {
         self.give_up();
-        self.progress.set(clock::millis());
+        self.intake.begins(clock::millis());
         self.beside(place)
     }
 
@@ -152,19 +154,108 @@ impl Upload {
     /// Ends the newest attempt: its connection is closed when it still waits for more.
     pub(crate) fn give_up(&self) {
         // Nobody waits for it now.
-        self.settle(clock::millis());
+        self.intake.waits_no_more();
         self.attempt.set(self.attempt.get() + 1);
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
     }
 
+    /// How much longer it comes fast enough: see [`Intake::keeps_up`].
+    pub(crate) fn keeps_up(&self, rate: u64, grace: u64, now: u64) -> Option<u64> {
+        match self.is_owed() {
+            true => self.intake.keeps_up(rate, grace, now),
+            false => Some(u64::MAX),
+        }
+    }
+
+    fn poll_body(&self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let mut body = self.body.borrow_mut();
+        let polled = Pin::new(&mut *body).poll_frame(context);
+        let Poll::Ready(frame) = polled else {
+            *self.reader.borrow_mut() = Some(context.waker().clone());
+            self.intake.waits();
+            return Poll::Pending;
+        };
+        let data = frame
+            .as_ref()
+            .and_then(|frame| frame.as_ref().ok()?.data_ref());
+        self.intake.came(data.map_or(0, Bytes::len));
+        if matches!(&frame, Some(Ok(frame)) if frame.is_trailers()) {
+            self.entry.ends_connection();
+        }
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            let bytes = data.len() as u64;
+            self.entry.received(data.len());
+            if let Some(client) = &*self.entry.client.borrow() {
+                client.held.passed_on(data.len());
+            }
+            let Some(room) = self.room.get().checked_sub(bytes) else {
+                self.state.set(State::TooLarge);
+                return Poll::Ready(Some(Err(Error::TooLarge)));
+            };
+            self.room.set(room);
+        }
+        self.state.set(match &frame {
+            Some(Ok(_)) if body.is_end_stream() => State::Ended,
+            Some(Ok(_)) => State::Begun,
+            Some(Err(_)) => State::Broken,
+            None => State::Ended,
+        });
+        Poll::Ready(frame.map(|frame| frame.map_err(Error::Client)))
+    }
+}
+
+impl Intake {
+    /// Nothing has come of it, and it was not waited for; it began at `now` (milliseconds).
+    pub(crate) fn new(now: u64) -> Self {
+        Self {
+            progress: Cell::new(now),
+            received: Cell::new(0),
+            waited: Cell::new(0),
+            waits_since: Cell::new(None),
+            counts: RefCell::default(),
+        }
+    }
+
+    /// When something last came (milliseconds), or when it began.
+    pub(crate) fn progress(&self) -> u64 {
+        self.progress.get()
+    }
+
+    /// It can be sent on from `now` (milliseconds) on.
+    pub(crate) fn begins(&self, now: u64) {
+        self.progress.set(now);
+    }
+
+    /// So many bytes of it came.
+    pub(crate) fn came(&self, bytes: usize) {
+        let now = clock::millis();
+        self.progress.set(now);
+        self.settle(now);
+        self.received.set(self.received.get() + bytes as u64);
+    }
+
+    /// From now on it waits for the client.
+    pub(crate) fn waits(&self) {
+        if self.waits_since.get().is_none() {
+            self.waits_since.set(Some(clock::millis()));
+            if let Some(throttle) = &*self.counts.borrow() {
+                throttle.release();
+            }
+        }
+    }
+
+    /// It does not wait for the client any more.
+    pub(crate) fn waits_no_more(&self) {
+        self.settle(clock::millis());
+    }
+
     /// How long at the least, in milliseconds, until the client has sent less than `rate` bytes a second of
     /// all the time in which it was waited for but the first `grace` milliseconds; `None` when it has.
     pub(crate) fn keeps_up(&self, rate: u64, grace: u64, now: u64) -> Option<u64> {
-        if !self.is_owed() {
-            return Some(u64::MAX);
-        }
         let paid_for = grace + self.received.get().saturating_mul(1000) / rate.max(1);
         let waits = self
             .waits_since
@@ -182,7 +273,7 @@ impl Upload {
     /// Its request is not counted any more, once it steps down.
     pub(crate) fn counts_no_more(&self) {
         if self.counts.borrow().is_some() {
-            self.settle(clock::millis());
+            self.waits_no_more();
             self.counts.take();
         }
     }
@@ -196,49 +287,6 @@ impl Upload {
                 throttle.resume();
             }
         }
-    }
-
-    fn poll_body(&self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let mut body = self.body.borrow_mut();
-        let polled = Pin::new(&mut *body).poll_frame(context);
-        let Poll::Ready(frame) = polled else {
-            *self.reader.borrow_mut() = Some(context.waker().clone());
-            if self.waits_since.get().is_none() {
-                self.waits_since.set(Some(clock::millis()));
-                if let Some(throttle) = &*self.counts.borrow() {
-                    throttle.release();
-                }
-            }
-            return Poll::Pending;
-        };
-        let now = clock::millis();
-        self.progress.set(now);
-        self.settle(now);
-        if matches!(&frame, Some(Ok(frame)) if frame.is_trailers()) {
-            self.entry.ends_connection();
-        }
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            let bytes = data.len() as u64;
-            self.entry.received(data.len());
-            if let Some(client) = &*self.entry.client.borrow() {
-                client.held.passed_on(data.len());
-            }
-            self.received.set(self.received.get() + bytes);
-            let Some(room) = self.room.get().checked_sub(bytes) else {
-                self.state.set(State::TooLarge);
-                return Poll::Ready(Some(Err(Error::TooLarge)));
-            };
-            self.room.set(room);
-        }
-        self.state.set(match &frame {
-            Some(Ok(_)) if body.is_end_stream() => State::Ended,
-            Some(Ok(_)) => State::Begun,
-            Some(Err(_)) => State::Broken,
-            None => State::Ended,
-        });
-        Poll::Ready(frame.map(|frame| frame.map_err(Error::Client)))
     }
 }
 

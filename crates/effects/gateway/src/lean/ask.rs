@@ -96,14 +96,14 @@ impl Ask {
         self.id.as_ref().map(|id| text(input, id))
     }
 
-    /// Its body.
+    /// What has come of its body.
     pub(super) fn body_of<'a>(&self, input: &'a [u8]) -> &'a [u8] {
-        &input[self.head..self.length()]
+        &input[self.head..self.length().min(input.len())]
     }
 
     /// Head and body together.
     pub(super) fn length(&self) -> usize {
-        self.head + self.body
+        self.head.saturating_add(self.body)
     }
 }
 

@@ -4,8 +4,8 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use std::time::Instant;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Version};
@@ -16,8 +16,11 @@ use super::ask::Ask;
 use super::body::{Framing, LAST_CHUNK, push_chunk};
 use super::line::{Line, Next};
 use super::pipe::Pipe;
+use super::rest::{End, Overdue, Rest};
 use super::way::{Own, Way};
 use super::{LONGEST_HEAD, Resume, SMALL};
+use ward_types::table::Refusal;
+
 use crate::account::Account;
 use crate::balance::{Pick, pick};
 use crate::client::{Pause, Socket};
@@ -42,6 +45,8 @@ pub(super) struct Exchange<'a, I> {
     id_length: usize,
     /// The trace that begins with it.
     trace: Option<Made>,
+    /// What of its body did not come with its head.
+    rest: Option<Box<Rest>>,
 }
 
 /// Why there is no answer.
@@ -56,6 +61,10 @@ enum Lost {
     Late,
     /// The client went away.
     HungUp,
+    /// It broke off its body.
+    Torn,
+    /// It sends its body too slowly.
+    Slow,
 }
 
 /// An answer whose head has been read.
@@ -100,6 +109,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             id,
             id_length,
             trace,
+            rest: None,
         }
     }
 
@@ -125,6 +135,12 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         let Some(slot) = way.pool.guard.throttle.try_enter() else {
             return self.hand(account, course, None);
         };
+        self.rest = self.rest(&account);
+        let intake = self.rest.as_ref().map(|rest| Rc::clone(&rest.intake));
+        let slot = match &intake {
+            Some(intake) => slot.with(intake),
+            None => slot,
+        };
         let worker = &self.line.worker;
         let picked = pick(&way.pool.endpoints, &[], &worker.lots, clock::millis());
         let Pick::Placed(place) = picked else {
@@ -135,7 +151,8 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         match self.ask_for_answer(&upstream, &way, &place, &account).await {
             Ok(answered) => {
                 let held = (place, slot, upstream);
-                self.deliver(answered, held, account).await
+                let patience = self.patience(&way);
+                self.deliver(answered, held, account, patience).await
             }
             Err(Broken::Final(Failure::HUNG_UP)) => Next::Close,
             Err(broken) => {
@@ -155,8 +172,18 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             trace: self.trace,
             course,
             verdict,
+            torn: self.rest.as_ref().is_some_and(|rest| rest.is_torn()),
         };
         Next::Hand(Some(Box::new(Resume { account, begun })))
+    }
+
+    /// What of the body is still to come.
+    fn rest(&self, account: &Account) -> Option<Box<Rest>> {
+        let line = &*self.line;
+        let left = self.ask.length().checked_sub(line.input.len())?;
+        let plain = line.stream.lock().plain().is_some();
+        let rest = || Rest::new(left as u64, plain, &line.worker.spare, account.entry());
+        (left > 0).then(|| Box::new(rest()))
     }
 
     fn way(&self) -> Option<Way> {
@@ -209,7 +236,8 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         account: &Account,
     ) -> Result<Answered, Broken> {
         account.tries(upstream, place);
-        account.entry().received(self.ask.body);
+        let come = self.ask.body_of(&self.line.input).len();
+        account.entry().received(come);
         let reuse = self.reuse(way);
         let sent = match upstream.kept_wire(reuse) {
             Some(wire) => self.send(wire, way, place).await,
@@ -228,6 +256,11 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         sent.map_err(|lost| match lost {
             Lost::Cut => Broken::Perhaps(Failure::CUT),
             Lost::HungUp => Broken::Final(Failure::HUNG_UP),
+            Lost::Torn => Broken::Final(Failure::BROKEN_BODY),
+            Lost::Slow => {
+                self.line.worker.shared.refusals.count(Refusal::SlowBody);
+                Broken::Final(Failure::SLOW_CLIENT)
+            }
             Lost::Late => {
                 place.failed();
                 Broken::Final(Failure::LATE)
@@ -274,24 +307,35 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         }
     }
 
-    /// Sends the request and waits for the head of its answer.
-    async fn send(&mut self, mut wire: Wire, way: &Way, place: &Place) -> Result<Answered, Lost> {
-        let line = &mut *self.line;
+    /// How long the service may take to begin its answer.
+    fn patience(&self, way: &Way) -> Duration {
         let own = way
             .settings
             .as_ref()
             .and_then(|settings| settings.response_timeout);
-        let patience = own.unwrap_or(line.worker.limits.response_timeout);
-        let due = clock::millis_at(place.began()) + patience.as_millis() as u64;
-        let mut read = line.worker.spare.take();
+        own.unwrap_or(self.line.worker.limits.response_timeout)
+    }
+
+    /// Sends the request and waits for the head of its answer.
+    async fn send(&mut self, mut wire: Wire, way: &Way, place: &Place) -> Result<Answered, Lost> {
+        let due = Due::new(place, self.patience(way));
+        let mut read = self.line.worker.spare.take();
         let again = wire.is_used() && self.reuse(way) == Reuse::Any;
-        let line = &mut *self.line;
+        if let Some(rest) = &self.rest {
+            rest.intake.begins(clock::millis());
+        }
         let mut sent = 0;
         let got = poll_fn(|context| {
             loop {
-                if sent < line.output.len() {
-                    match wire.poll_write(context, &line.output[sent..]) {
-                        Poll::Ready(Ok(0) | Err(_)) => sent = usize::MAX,
+                let output = &self.line.output;
+                if sent < output.len() {
+                    match wire.poll_write(context, &output[sent..]) {
+                        Poll::Ready(Ok(0) | Err(_)) => {
+                            sent = usize::MAX;
+                            if let Some(rest) = &mut self.rest {
+                                rest.refuse();
+                            }
+                        }
                         Poll::Ready(Ok(count)) => {
                             sent += count;
                             continue;
@@ -308,12 +352,12 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
                 if wire.poll_cut(context).is_ready() {
                     return Poll::Ready(Err(Lost::Cut));
                 }
-                while let Poll::Ready(more) = line.poll_client(context) {
-                    if more == 0 {
-                        return Poll::Ready(Err(Lost::HungUp));
-                    }
+                // What follows the head goes behind it.
+                let in_turn = self.rest.is_none() || sent >= output.len();
+                if in_turn && let Poll::Ready(lost) = self.poll_client(&mut wire, context) {
+                    return Poll::Ready(Err(lost));
                 }
-                return line.timer.poll(context, due).map(|()| Err(Lost::Late));
+                return self.poll_overdue(due, context).map(Err);
             }
         });
         got.await.map_err(|lost| match lost {
@@ -321,7 +365,38 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             lost => lost,
         })?;
         let whole = sent == self.line.output.len();
+        if let Some(rest) = self.rest.as_mut().filter(|_| !whole) {
+            rest.refuse();
+        }
         self.read_head(wire, way, place, (read, whole, due)).await
+    }
+
+    /// Passes on what comes of the body, or else looks whether the client is still there.
+    fn poll_client(&mut self, wire: &mut Wire, context: &mut Context<'_>) -> Poll<Lost> {
+        if let Some(rest) = &mut self.rest {
+            match ready!(rest.poll(self.line, wire, context)) {
+                End::Broken => return Poll::Ready(Lost::Torn),
+                // What it still sends is nobody's.
+                End::Refused => return self.line.poll_hung_up(context).map(|()| Lost::HungUp),
+                End::Whole => {}
+            }
+        }
+        while ready!(self.line.poll_client(context)) > 0 {}
+        Poll::Ready(Lost::HungUp)
+    }
+
+    fn poll_overdue(&mut self, due: Due, context: &mut Context<'_>) -> Poll<Lost> {
+        let Some(rest) = &self.rest else {
+            return self.line.timer.poll(context, due.at).map(|()| Lost::Late);
+        };
+        loop {
+            let at = match rest.due(&self.line.worker.limits, due.patience) {
+                Ok(at) => at,
+                Err(Overdue::Client) => return Poll::Ready(Lost::Slow),
+                Err(Overdue::Instance) => return Poll::Ready(Lost::Late),
+            };
+            ready!(self.line.timer.poll(context, at));
+        }
     }
 
     /// Reads the rest of the head, and writes the client's.
@@ -330,7 +405,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         mut wire: Wire,
         way: &Way,
         place: &Place,
-        (mut read, whole, due): (Vec<u8>, bool, u64),
+        (mut read, whole, due): (Vec<u8>, bool, Due),
     ) -> Result<Answered, Lost> {
         let mut head_of_client = self.line.worker.spare.take();
         loop {
@@ -368,9 +443,8 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         &mut self,
         wire: &mut Wire,
         read: &mut Vec<u8>,
-        due: u64,
+        due: Due,
     ) -> Result<(), Lost> {
-        let line = &mut *self.line;
         poll_fn(|context| {
             match wire.poll_read(context, read) {
                 Poll::Ready(Ok(1..)) => return Poll::Ready(Ok(())),
@@ -384,12 +458,10 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             if wire.poll_cut(context).is_ready() {
                 return Poll::Ready(Err(Lost::Cut));
             }
-            while let Poll::Ready(more) = line.poll_client(context) {
-                if more == 0 {
-                    return Poll::Ready(Err(Lost::HungUp));
-                }
+            if let Poll::Ready(lost) = self.poll_client(wire, context) {
+                return Poll::Ready(Err(lost));
             }
-            line.timer.poll(context, due).map(|()| Err(Lost::Late))
+            self.poll_overdue(due, context).map(Err)
         })
         .await
     }
@@ -417,6 +489,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         mut answered: Answered,
         (place, slot, upstream): (Place, Slot<'_>, Rc<Upstream>),
         account: Account,
+        patience: Duration,
     ) -> Next {
         let head = &answered.head;
         place.answered();
@@ -437,12 +510,23 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             .relay(&mut answered, long.as_deref_mut(), &account)
             .await;
         self.line.worker.spare.put(&mut answered.read);
+        let rest = match &ended {
+            Ok(_) => self.finish_rest(&mut answered.wire, patience).await,
+            Err(_) => {
+                let rest = self.rest.as_ref();
+                rest.map(|rest| rest.end().unwrap_or(End::Refused))
+            }
+        };
         let now = Instant::now();
         self.line.idle_since = clock::millis_at(now);
-        let next = match answered.closes {
-            true => Next::Close,
-            false => Next::Request,
+        let next = match rest {
+            // What still comes of its body would be taken for the next request.
+            Some(End::Refused) => Next::CloseUnread,
+            Some(End::Broken) => Next::Close,
+            _ if answered.closes => Next::Close,
+            _ => Next::Request,
         };
+        let keeps = keeps && rest.is_none_or(|end| end == End::Whole);
         match ended {
             Ok(clean) => {
                 account.complete();
@@ -584,7 +668,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
 
     /// Writes the output, and `more` behind it.
     async fn write(&mut self, wire: &mut Wire, more: &[u8]) -> Result<(), Early> {
-        let (line, mut done) = (&mut *self.line, 0);
+        let (line, rest, mut done) = (&mut *self.line, &mut self.rest, 0);
         let all = line.output.len() + more.len();
         let together = more.is_empty() && line.puts_together();
         let mut waits = false;
@@ -592,7 +676,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             if together {
                 let flushed = line.outlet.poll_flush(context);
                 return match flushed.is_pending() && line.outlet.is_held_up() {
-                    true => line.waits_for_room(wire, context, (&mut waits, all)),
+                    true => waits_for_room(line, rest, wire, context, (&mut waits, all)),
                     false => flushed.map_err(|_| Early::Client),
                 };
             }
@@ -614,13 +698,15 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
                 match polled {
                     Poll::Ready(Ok(count)) if count > 0 => done += count,
                     Poll::Ready(_) => return Poll::Ready(Err(Early::Client)),
-                    Poll::Pending => return line.waits_for_room(wire, context, (&mut waits, all)),
+                    Poll::Pending => {
+                        return waits_for_room(line, rest, wire, context, (&mut waits, all));
+                    }
                 }
             }
             // TLS takes what the socket does not.
             let flushed = Pin::new(&mut *line.stream.lock()).poll_flush(context);
             match flushed {
-                Poll::Pending => line.waits_for_room(wire, context, (&mut waits, all)),
+                Poll::Pending => waits_for_room(line, rest, wire, context, (&mut waits, all)),
                 Poll::Ready(flushed) => Poll::Ready(flushed.map_err(|_| Early::Client)),
             }
         });
@@ -668,8 +754,8 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     }
 
     /// Gives what is in a pipe to the client.
-    async fn drain(&mut self, wire: &Wire, pipe: &mut Pipe) -> Result<(), Early> {
-        let (line, all) = (&mut *self.line, pipe.held());
+    async fn drain(&mut self, wire: &mut Wire, pipe: &mut Pipe) -> Result<(), Early> {
+        let (line, rest, all) = (&mut *self.line, &mut self.rest, pipe.held());
         let mut waits = false;
         let drained = poll_fn(|context| {
             let stream = line.stream.lock();
@@ -680,7 +766,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             drop(stream);
             match polled {
                 Poll::Ready(drained) => Poll::Ready(drained.map_err(|_| Early::Client)),
-                Poll::Pending => line.waits_for_room(wire, context, (&mut waits, all)),
+                Poll::Pending => waits_for_room(line, rest, wire, context, (&mut waits, all)),
             }
         });
         drained.await?;
@@ -697,7 +783,6 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         mut more: impl FnMut(&mut Wire, &mut Context<'_>) -> Poll<io::Result<usize>>,
         mut long: Option<&mut Long>,
     ) -> Result<usize, Early> {
-        let line = &mut *self.line;
         poll_fn(|context| {
             // First, because a body that always has more would never let it be seen.
             let cut = wire.poll_cut(context).is_ready();
@@ -714,14 +799,75 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
                     count.map_err(|error| Early::Failed(reply::Error::Upstream(error.into()))),
                 );
             }
-            while let Poll::Ready(more) = line.poll_client(context) {
-                if more == 0 {
-                    return Poll::Ready(Err(Early::Client));
-                }
-            }
-            Poll::Pending
+            self.poll_client(wire, context).map(|_| Err(Early::Client))
         })
         .await
+    }
+
+    /// Passes on what is left of the body once the answer is over: how that ended, where there is any.
+    async fn finish_rest(&mut self, wire: &mut Wire, patience: Duration) -> Option<End> {
+        let patience = patience.as_millis() as u64;
+        let (line, rest) = (&mut *self.line, self.rest.as_mut()?);
+        let end = poll_fn(|context| {
+            loop {
+                if wire.poll_cut(context).is_ready() {
+                    return Poll::Ready(End::Refused);
+                }
+                if let Poll::Ready(end) = rest.poll(line, wire, context) {
+                    return Poll::Ready(end);
+                }
+                match rest.due(&line.worker.limits, patience) {
+                    Ok(at) => ready!(line.timer.poll(context, at)),
+                    Err(_) => return Poll::Ready(End::Broken),
+                }
+            }
+        });
+        Some(end.await)
+    }
+}
+
+/// The client takes nothing for now. What is held for it counts, the rest of its body goes on, and the instance may have to
+/// stop meanwhile.
+fn waits_for_room<I, T>(
+    line: &mut Line<I>,
+    rest: &mut Option<Box<Rest>>,
+    wire: &mut Wire,
+    context: &mut Context<'_>,
+    (waits, held): (&mut bool, usize),
+) -> Poll<Result<T, Early>>
+where
+    I: AsyncRead + AsyncWrite + Socket + Unpin,
+{
+    if wire.poll_cut(context).is_ready() {
+        return Poll::Ready(Err(Early::Failed(reply::Error::Cut)));
+    }
+    if let Some(rest) = rest
+        && let Poll::Ready(End::Broken) = rest.poll(line, wire, context)
+    {
+        return Poll::Ready(Err(Early::Client));
+    }
+    if !std::mem::replace(waits, true) {
+        line.client.held.hands_out(held);
+    }
+    Poll::Pending
+}
+
+/// How long an instance may take.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    /// Until when (milliseconds), when it has all of the request.
+    at: u64,
+    /// How long from when it had the last of it (milliseconds).
+    patience: u64,
+}
+
+impl Due {
+    fn new(place: &Place, patience: Duration) -> Self {
+        let patience = patience.as_millis() as u64;
+        Self {
+            at: clock::millis_at(place.began()) + patience,
+            patience,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Version;
@@ -13,18 +13,20 @@ use tokio_util::io::poll_read_buf;
 
 use super::answer::push_line;
 use super::ask::{Ask, Asker, Read};
-use super::exchange::{Early, Exchange};
+use super::exchange::Exchange;
 use super::timer::Timer;
 use super::{Handed, Parted, Resume};
 use crate::client::{Client, Shared, Socket};
 use crate::clock;
 use crate::head;
 use crate::proxy::Entry;
-use crate::reply;
 use crate::sends::{Outlet, Taken};
 use crate::tally::Open;
-use crate::upstream::Wire;
+use crate::upload::LINGER;
 use crate::worker::{Phase, Worker};
+
+/// A body of which more than this comes, in bytes, is passed on as it comes: each takes a pipe.
+const LONG: usize = 64 * 1024;
 
 /// A client's connection.
 pub(crate) struct Line<I> {
@@ -56,6 +58,8 @@ pub(super) enum Next {
     Request,
     /// The connection is over.
     Close,
+    /// The same, and the client may still be sending what nobody reads.
+    CloseUnread,
     /// Its client has ended it. There is nobody to tell, and who drops it closes it: thousands may go at once.
     Gone,
     /// It goes on with hyper.
@@ -117,6 +121,11 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
                     self.shut_down().await;
                     return Parted::Ended;
                 }
+                Next::CloseUnread => {
+                    self.shut_down().await;
+                    self.linger().await;
+                    return Parted::Ended;
+                }
                 Next::Hand(resume) => {
                     let ahead = std::mem::take(&mut self.input);
                     return Parted::Handed(Box::new(Handed {
@@ -136,6 +145,7 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
             if !self.input.is_empty() {
                 match self.read_ask() {
                     Read::Odd => return Err(Next::Hand(None)),
+                    Read::Plain(ask) if ask.body > LONG => return Ok(ask),
                     Read::Plain(ask) if ask.length() > self.input.capacity() => {
                         return Err(Next::Hand(None));
                     }
@@ -180,22 +190,6 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
             return false;
         };
         self.outlet.take(stream, &self.output) == Taken::All
-    }
-
-    /// The client takes nothing for now. What is held for it counts, and the instance may have to stop meanwhile.
-    pub(super) fn waits_for_room<T>(
-        &self,
-        wire: &Wire,
-        context: &mut Context<'_>,
-        (waits, held): (&mut bool, usize),
-    ) -> Poll<Result<T, Early>> {
-        if wire.poll_cut(context).is_ready() {
-            return Poll::Ready(Err(Early::Failed(reply::Error::Cut)));
-        }
-        if !std::mem::replace(waits, true) {
-            self.client.held.hands_out(held);
-        }
-        Poll::Pending
     }
 
     /// Waits for bytes of a head. A connection that waits has no buffers.
@@ -254,7 +248,7 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
     }
 
     /// The client's end, behind bytes that there is no room for.
-    fn poll_hung_up(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_hung_up(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let client = &self.client;
         let hangs_up = self.hangs_up.get_or_insert_with(|| {
             let client = Rc::clone(client);
@@ -265,10 +259,11 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
 
     async fn answer(&mut self, ask: Ask) -> Next {
         self.open.hears(Version::HTTP_11);
+        let come = ask.length().min(self.input.len());
         match Exchange::new(self, &ask).run().await {
             Next::Request => {
                 self.requests += 1;
-                self.used(ask.length());
+                self.used(come);
                 Next::Request
             }
             next => next,
@@ -282,6 +277,24 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
             true => self.worker.spare.put(&mut self.input),
             false => drop(self.input.drain(..bytes)),
         }
+    }
+
+    /// Takes what still comes, and drops it, for a moment: a connection that is closed with bytes unread is reset, and the
+    /// reset may overtake the answer.
+    async fn linger(&mut self) {
+        let mut room = self.worker.spare.take();
+        let rest = poll_fn(|context| {
+            let mut stream = self.stream.lock();
+            loop {
+                room.clear();
+                match ready!(poll_read_buf(Pin::new(&mut *stream), context, &mut room)) {
+                    Ok(1..) => {}
+                    Ok(0) | Err(_) => return Poll::Ready(()),
+                }
+            }
+        });
+        let _ = tokio::time::timeout(LINGER, rest).await;
+        self.worker.spare.put(&mut room);
     }
 
     async fn shut_down(&mut self) {

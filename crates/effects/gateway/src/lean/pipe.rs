@@ -70,6 +70,11 @@ impl Pipe {
         self.held
     }
 
+    /// Whether there is nothing in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held == 0
+    }
+
     /// Takes at most so many bytes from a socket; 0 at its end.
     pub(crate) fn poll_fill(
         &mut self,
@@ -92,7 +97,7 @@ impl Pipe {
     }
 
     /// Gives what is in it to a socket.
-    pub(super) fn poll_drain(
+    pub(crate) fn poll_drain(
         &mut self,
         to: &TcpStream,
         context: &mut Context<'_>,

@@ -204,6 +204,7 @@ impl<'a> Plain<'a> {
             trace: self.trace.ok().flatten(),
             course,
             verdict,
+            torn: false,
         })
     }
 

@@ -42,11 +42,11 @@ impl Exchange<'_> {
         {
             return Ok(Some(slot));
         }
-        let upload = (!self.upload.is_empty()).then_some(&*self.upload);
+        let intake = (!self.upload.is_empty()).then(|| self.upload.intake());
         let in_line = async {
             tokio::select! {
                 biased;
-                slot = pool.guard.throttle.enter(upload) => Ok(slot),
+                slot = pool.guard.throttle.enter(intake) => Ok(slot),
                 () = self.hung_up() => Err(Failure::HUNG_UP),
                 () = self.time_over() => Err(self.too_late(Failure::EXPIRED)),
             }
@@ -194,7 +194,7 @@ impl Exchange<'_> {
                 self.worker.shared.refusals.count(Refusal::SlowBody);
                 return Failure::SLOW_CLIENT;
             };
-            let waited = now.saturating_sub(self.upload.progress());
+            let waited = now.saturating_sub(self.upload.intake().progress());
             match patience.checked_sub(waited).filter(|left| *left > 0) {
                 Some(left) => {
                     let left = Duration::from_millis(left.min(in_rate));

@@ -88,6 +88,19 @@ impl Wire {
         }
     }
 
+    /// Writes all that is in a pipe, behind what was written before.
+    pub(crate) fn poll_drain(
+        &mut self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<io::Result<()>> {
+        if pipe.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.outlet.poll_flush(context))?;
+        pipe.poll_drain(&self.stream.lock(), context)
+    }
+
     /// Writes some of `bytes`.
     pub(crate) fn poll_write(
         &mut self,

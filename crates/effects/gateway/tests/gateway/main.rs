@@ -39,6 +39,7 @@ mod splits;
 mod swaps;
 mod tls;
 mod upgrades;
+mod uploads;
 mod wires;
 
 /// The gateway's process: the tests start their own binary again with this as its only test.
