@@ -11,6 +11,7 @@ mod clients;
 mod connections;
 mod echo;
 mod overload;
+mod pace;
 mod proxies;
 mod slow;
 mod swaps;
@@ -211,7 +212,9 @@ impl Part {
             Self::Swaps => vec![SWAPS.acknowledged, SWAPS.tail],
             Self::Attack(attack) => vec![attack.bar],
             Self::Overload => return vec![GOODPUT.row(None)],
-            Self::Handshakes(_) | Self::Echo => Vec::new(),
+            Self::Handshakes(_) | Self::Echo => {
+                return vec![informs(format!("gateway: {}", self.name()), None, "µs")];
+            }
         };
         bars.iter().map(|bar| bar.row(None)).collect()
     }
@@ -225,9 +228,9 @@ impl Part {
             Self::Idle => idle(all, self.name()),
             Self::Echo => echoes(all, self.name()),
             Self::Slow => slow::measure(proxies, SLOW, folder),
-            Self::Overload => overload::measure(proxies, GOODPUT, folder),
+            Self::Overload => overload::measure(proxies, GOODPUT),
             Self::Swaps => swaps::measure(proxies, WAYS[0].0, &SWAPS, folder),
-            Self::Attack(attack) => attacks::measure(attack, proxies, WAYS[0].0, folder),
+            Self::Attack(attack) => attacks::measure(attack, proxies, WAYS[0].0),
         }
     }
 }
@@ -259,7 +262,8 @@ pub(super) async fn measure(workshop: &Workshop, only: Option<&str>) -> Measured
     proxies.stop().await?;
     let note = format!(
         "{ROUNDS} rounds of each in turn, medians; {} s at saturation (wrk with 64 connections; h2load over TLS, and \
-         with 32 connections of 100 streams over HTTP/2), {} s at a rate. One origin, a thread per connection; Ward \
+         with 32 connections of 100 streams over HTTP/2), {} s at a rate (over HTTP/1.1 each request at its own moment, and \
+         counted from that; else h2load, whose clock has milliseconds). One origin, a thread per connection; Ward \
          reaches another process of the same binary in a sandbox.",
         SATURATED_FOR.as_secs(),
         AT_RATE_FOR.as_secs()

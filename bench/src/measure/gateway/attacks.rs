@@ -8,12 +8,12 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::clients::{self, Answer, Way};
+use super::clients::{Answer, Way};
+use super::pace;
 use super::proxies::{HOST, HOST_OF_ALL, Proxies, program};
 use crate::error::{Error, doing};
 use crate::report::{Bar, Row, informs, say};
@@ -175,18 +175,13 @@ pub(super) const MEMORY: Bar = Bar {
     most: 512.0,
 };
 
-pub(super) fn measure(
-    attack: Attack,
-    proxies: &Proxies,
-    way: Way,
-    folder: &Path,
-) -> Result<Vec<Row>, Error> {
+pub(super) fn measure(attack: Attack, proxies: &Proxies, way: Way) -> Result<Vec<Row>, Error> {
     let ward = &proxies.all[0];
-    let alone = clients::offer(ward, way, RATE, 64, ALONE_FOR, folder)?;
+    let alone = pace::run(ward.http, way, (RATE, 64), ALONE_FOR)?;
     let before = ward.memory()?;
     let running = attack.kind.begin(ward.http)?;
     std::thread::sleep(BEGINS_WITHIN);
-    let beside = clients::offer(ward, way, RATE, 64, BESIDE_FOR, folder)?;
+    let beside = pace::run(ward.http, way, (RATE, 64), BESIDE_FOR)?;
     let during = ward.memory()?;
     drop(running);
     std::thread::sleep(AFTER);

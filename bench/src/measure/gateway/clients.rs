@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use super::pace;
 use super::proxies::{Proxy, program};
 use crate::error::{Error, doing};
 use crate::sample::Sample;
@@ -142,11 +143,13 @@ pub(super) fn at_rate(
     time: Duration,
     folder: &Path,
 ) -> Result<Sample, Error> {
-    let clients = match way.speaks {
-        Speaks::Http2 => CONNECTIONS_OF_2,
-        _ => CONNECTIONS,
+    let answers = match way.speaks {
+        Speaks::Http1 => pace::run(proxy.http, way, (rate, CONNECTIONS), time)?,
+        Speaks::Tls | Speaks::NewConnections => {
+            offer(proxy, way, (rate, CONNECTIONS), time, folder)?
+        }
+        Speaks::Http2 => offer(proxy, way, (rate, CONNECTIONS_OF_2), time, folder)?,
     };
-    let answers = offer(proxy, way, rate, clients, time, folder)?;
     let good = answers.iter().filter(|answer| answer.is_good);
     let mut sample = Sample::default();
     sample.extend(good.map(|answer| answer.took * 1e6));
@@ -156,7 +159,7 @@ pub(super) fn at_rate(
 /// How a request was answered.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Answer {
-    /// From the first request's beginning to this one's, in seconds.
+    /// From the first request's moment to this one's, in seconds.
     pub(super) at: f64,
     /// To its end, in seconds.
     pub(super) took: f64,
@@ -164,12 +167,12 @@ pub(super) struct Answer {
     pub(super) is_good: bool,
 }
 
-/// So many requests a second, evenly, from so many clients: one that waits for an answer asks nothing meanwhile.
-pub(super) fn offer(
+/// So many requests a second, evenly, from so many clients: one that waits for an answer asks nothing meanwhile. h2load looks
+/// at its clock each millisecond, and no answer is faster.
+fn offer(
     proxy: &Proxy,
     way: Way,
-    rate: f64,
-    clients: u32,
+    (rate, clients): (f64, u32),
     time: Duration,
     folder: &Path,
 ) -> Result<Vec<Answer>, Error> {

@@ -4,10 +4,10 @@
 //! counts is an answer with 2xx within a second: whoever asked has gone by then. What the service can take is what as
 //! many clients as it works for at once get from it, one request after the other.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::clients::{self, Answer, Speaks, Way};
+use super::pace;
 use super::proxies::{AT_ONCE, NARROW, Proxies};
 use crate::error::Error;
 use crate::report::{Floor, Row, informs, say};
@@ -27,13 +27,13 @@ const PATIENCE: f64 = 1.0;
 /// So many that all that is asked can wait for as long as the gateway lets it wait.
 const CLIENTS: u32 = 1200;
 
-pub(super) fn measure(proxies: &Proxies, floor: Floor, folder: &Path) -> Result<Vec<Row>, Error> {
+pub(super) fn measure(proxies: &Proxies, floor: Floor) -> Result<Vec<Row>, Error> {
     let ward = &proxies.all[0];
     let most = clients::closed_loop(ward, WAY, AT_ONCE, ALONE_FOR)?;
     let seconds = OFFERED_FOR.as_secs_f64();
     let [once, tenfold] = [1.0, 10.0].map(|times| {
         let clients = if times > 1.0 { CLIENTS } else { CLIENTS / 10 };
-        clients::offer(ward, WAY, most * times, clients, OFFERED_FOR, folder)
+        pace::run(ward.http, WAY, (most * times, clients), OFFERED_FOR)
     });
     let (once, tenfold) = (once?, tenfold?);
     let [at_once, later_once] = [0.0, FINDS_WITHIN].map(|from| goodput(&once, from, seconds));
