@@ -450,7 +450,8 @@ fn handshakes(proxies: &[Proxy], sessions: Sessions, what: &str) -> Result<Vec<R
 fn large(proxies: &[Proxy], direction: Direction, bar: Bar, what: &str) -> Result<Vec<Row>, Error> {
     let megabytes = LARGE as f64 / 1e6;
     let mut taken: Vec<Taken> = proxies.iter().map(|_| Taken::default()).collect();
-    for (one, proxy) in in_turn(proxies) {
+    // Each is over soon, and no two are alike: how much comes at once is chance.
+    for (one, proxy) in (0..3).flat_map(|_| in_turn(proxies)) {
         let before = proxy.processor_time()?;
         let seconds = connections::carry(proxy.http, direction)?;
         let spent = proxy.processor_time()?.saturating_sub(before);

@@ -1,4 +1,4 @@
-//! Requests over HTTP/1.1 at a rate: each at its own moment, to some microseconds, whatever becomes of those before.
+//! Requests over HTTP/1.1 at a rate: each at its own moment, to some ten microseconds, whatever becomes of those before.
 //!
 //! What a request took is counted from the moment at which it was due: one that found no connection free, or whose moment
 //! this process missed, has waited as well. One thread asks, and sleeps until something comes or the next request is due.
@@ -6,14 +6,12 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::epoll;
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
-};
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, epoll, poll};
+use rustix::time::Timespec;
 
 use super::clients::{Answer, Way};
 use crate::error::{Error, doing};
@@ -21,8 +19,6 @@ use crate::error::{Error, doing};
 /// How long it is waited for answers once nothing more is asked.
 const LINGER: Duration = Duration::from_secs(10);
 const LINES: usize = 64;
-/// What the timer is called among the connections.
-const TIMER: u64 = u64::MAX;
 
 /// Asks so many times a second, on so many connections, for so long.
 pub(super) fn run(
@@ -41,7 +37,6 @@ struct Run {
     period: Duration,
     began: Instant,
     poll: OwnedFd,
-    timer: OwnedFd,
     connections: Vec<Connection>,
     /// Which connections carry nothing; the one that rested longest goes first.
     free: VecDeque<usize>,
@@ -75,10 +70,7 @@ struct Body {
 
 impl Run {
     fn new(address: SocketAddr, way: Way, rate: f64, connections: u32) -> io::Result<Self> {
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK)?;
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let named = epoll::EventData::new_u64(TIMER);
-        epoll::add(&poll, &timer, named, epoll::EventFlags::IN)?;
         let mut run = Self {
             address,
             request: format!("GET {} HTTP/1.1\r\nhost: {}\r\n\r\n", way.path, way.host)
@@ -86,7 +78,6 @@ impl Run {
             period: Duration::from_secs_f64(1.0 / rate),
             began: Instant::now(),
             poll,
-            timer,
             connections: Vec::new(),
             free: VecDeque::new(),
             late: VecDeque::new(),
@@ -129,20 +120,10 @@ impl Run {
                 false if under_way && now < end + LINGER => end + LINGER,
                 false => break,
             };
-            set(&self.timer, wake.saturating_duration_since(Instant::now()))?;
             events.clear();
-            epoll::wait(
-                &self.poll,
-                rustix::buffer::spare_capacity(&mut events),
-                None,
-            )?;
+            self.wait(&mut events, wake)?;
             for event in &events {
-                match event.data.u64() {
-                    TIMER => {
-                        let _ = rustix::io::read(&self.timer, &mut [0; 8]);
-                    }
-                    at => self.hears(at as usize),
-                }
+                self.hears(event.data.u64() as usize);
             }
         }
         for at in 0..self.connections.len() {
@@ -151,6 +132,19 @@ impl Run {
         let late = std::mem::take(&mut self.late);
         late.into_iter().for_each(|due| self.note(due, false));
         Ok(self.answers)
+    }
+
+    /// Waits until something has come, or for so long. epoll(7) counts in milliseconds, poll(2) does not.
+    fn wait(&self, events: &mut Vec<epoll::Event>, until: Instant) -> io::Result<()> {
+        let now = Timespec::default();
+        epoll::wait(&self.poll, spare_capacity(events), Some(&now))?;
+        if events.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).map_err(io::Error::other)?;
+            poll(&mut [PollFd::new(&self.poll, PollFlags::IN)], Some(&left))?;
+            epoll::wait(&self.poll, spare_capacity(events), Some(&now))?;
+        }
+        Ok(())
     }
 
     /// Gives requests that are due to connections that are free.
@@ -265,22 +259,6 @@ fn read_head(bytes: &[u8]) -> Result<Option<(usize, Body)>, httparse::Error> {
         closes: value("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")),
     };
     Ok(Some((length, body)))
-}
-
-/// Wakes after so long, at once included.
-fn set(timer: impl AsFd, after: Duration) -> io::Result<()> {
-    // Nothing would be never.
-    let after = after.max(Duration::from_nanos(1));
-    let none = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    let once = Itimerspec {
-        it_interval: none,
-        it_value: Timespec::try_from(after).map_err(io::Error::other)?,
-    };
-    timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
-    Ok(())
 }
 
 #[cfg(test)]
