@@ -32,7 +32,7 @@ impl Control {
                 self.warn_of_older_values(&env, queued.id, &steps).await;
                 self.followed(&env, queued.id, request.until, &steps).await
             }
-            Ok((env, Sent::Joins(id, _))) => self.joined(&env, id, request.until, &steps).await,
+            Ok((env, Sent::Joins(id))) => self.joined(&env, id, request.until, &steps).await,
             Err(refusal) => Stop::Refused(refusal).word(),
         };
         self.warn(&steps).await;
@@ -81,7 +81,7 @@ impl Control {
             let leave = cancellations(&env.id, &left, actor).collect();
             let same = same_way(&env, direction, request.to);
             if let Some(same) = same.filter(|_| request.others == Others::Wait) {
-                return Ok((Sent::Joins(same.id, left), leave));
+                return Ok(((Sent::Joins(same.id), left), leave));
             }
             self.release_has_values(&id, &to)?;
             // Going back to what has served is never forbidden, nor is coming up with what served last.
@@ -100,16 +100,14 @@ impl Control {
                 despite_schema: request.despite_schema.clone(),
                 plan: None,
             };
-            let (mut queued, events) = wish.events(&env, actor, leave);
-            queued.superseded.extend(left);
-            Ok((Sent::Queued(queued), events))
+            let (queued, events) = wish.events(&env, actor, leave);
+            Ok(((Sent::Queued(queued), left), events))
         });
-        let queued = match deciding.await? {
-            Sent::Queued(queued) => queued,
-            Sent::Joins(same, left) => {
-                superseded(&left, steps).await;
-                return Ok((id, Sent::Joins(same, left)));
-            }
+        let (sent, left) = deciding.await?;
+        let Sent::Queued(queued) = sent else {
+            drop(desk);
+            superseded(&left, steps).await;
+            return Ok((id, sent));
         };
         let by = actor.who.clone();
         let over = match request.others {
@@ -118,6 +116,7 @@ impl Control {
         };
         drop(desk);
         ended_builds(&over, "superseded", steps).await;
+        superseded(&left, steps).await;
         superseded(&queued.superseded, steps).await;
         if let Some(drops) = drops {
             let _ = steps.send(drops).await;
@@ -151,8 +150,8 @@ impl Control {
 enum Sent {
     /// To a new deployment.
     Queued(Queued),
-    /// To one that goes the same way, and has not ended; and what was cancelled.
-    Joins(DeploymentId, Vec<Deployment>),
+    /// To one that goes the same way, and has not ended.
+    Joins(DeploymentId),
 }
 
 /// What is cancelled by going back. It waits for nothing that leads elsewhere: who goes back wants that release even less,

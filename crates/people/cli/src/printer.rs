@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 
 use comfy_table::Table;
@@ -86,24 +87,26 @@ impl Printer {
 
     /// How many columns the terminal has that data goes to; `None` where it goes to a file or a pipe.
     pub(crate) fn width(&self) -> Option<usize> {
-        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
-        Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
-    }
-
-    /// What is said behind its beginning, to standard error.
-    fn behind(begin: &str, text: &str) {
-        let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
-        let width = size.map(|size| usize::from(size.ws_col));
-        let width = width.filter(|columns| *columns > 0);
-        for line in layout::behind(begin, text, width) {
-            let _ = writeln!(anstream::stderr(), "{line}");
-        }
+        size(std::io::stdout()).0
     }
 
     /// How many lines the terminal has that data goes to.
     pub(crate) fn height(&self) -> Option<usize> {
-        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
-        Some(usize::from(size.ws_row)).filter(|rows| *rows > 0)
+        size(std::io::stdout()).1
+    }
+
+    /// What is said behind its beginning, to standard error.
+    fn behind(begin: &str, text: &str) {
+        for line in layout::behind(begin, text, size(std::io::stderr()).0) {
+            let _ = writeln!(anstream::stderr(), "{line}");
+        }
+    }
+
+    /// The same, unless only errors were asked for.
+    fn tell(&self, begin: &str, text: &str) {
+        if !self.quiet {
+            Self::behind(begin, text);
+        }
     }
 
     /// What a terminal obeys, to standard output as it is.
@@ -160,9 +163,7 @@ impl Printer {
 
     /// A sentence about what happens, to standard error.
     pub(crate) fn say(&self, line: &str) {
-        if !self.quiet {
-            Self::behind("", line);
-        }
+        self.tell("", line);
     }
 
     /// What was rendered elsewhere, to standard error.
@@ -296,17 +297,13 @@ impl Printer {
         let took = took
             .map(|took| format!(" ({})", seconds(took)))
             .unwrap_or_default();
-        if !self.quiet {
-            let text = format!("{message}{}", took.dimmed());
-            Self::behind(&format!("{} ", "•".green()), &text);
-        }
+        let text = format!("{message}{}", took.dimmed());
+        self.tell(&format!("{} ", "•".green()), &text);
     }
 
     fn waiting(&self, on: &[String]) {
         for sentence in on {
-            if !self.quiet {
-                Self::behind("  ", &sentence.dimmed().to_string());
-            }
+            self.tell("  ", &sentence.dimmed().to_string());
         }
     }
 
@@ -362,6 +359,14 @@ pub(crate) fn ways_out(violations: &[Violation]) -> String {
         .map(|rule| format!("\n{}", rule.waiver(None)));
     let waivers: String = waivers.collect();
     format!("change it as the report says; or somebody answers for it:{waivers}")
+}
+
+/// Columns and lines of a terminal; `None` of what is none, or does not know.
+fn size(of: impl AsFd) -> (Option<usize>, Option<usize>) {
+    let size = rustix::termios::tcgetwinsize(of).ok();
+    let known = |count: u16| Some(usize::from(count)).filter(|count| *count > 0);
+    let columns = size.and_then(|size| known(size.ws_col));
+    (columns, size.and_then(|size| known(size.ws_row)))
 }
 
 /// What a deployment that did not succeed left behind, for those who do not know the verdicts' words.

@@ -330,4 +330,5 @@ fn who_rolls_back_while_somebody_leaves_a_rollout_stays_with_what_served() {
         serves.unwrap_or_default().contains("r2 (serves)"),
         "{releases}"
     );
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "two");
 }

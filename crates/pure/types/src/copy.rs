@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{EnvId, Name};
 use crate::life::Origin;
 use crate::policy::Policy;
+use crate::route::is_host;
 use crate::spec::EnvSpec;
 use crate::tls::HostTls;
 
@@ -143,18 +144,6 @@ impl TryFrom<String> for HostPattern {
     fn try_from(text: String) -> Result<Self, InvalidPattern> {
         Self::parse(&text)
     }
-}
-
-/// RFC 1123 section 2.1, in lower case; and no address.
-fn is_host(text: &str) -> bool {
-    let label = |label: &str| {
-        let inner = label
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        inner && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
-    };
-    let last = text.rsplit('.').next().unwrap_or("");
-    text.len() <= 253 && text.split('.').all(label) && !last.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// The same environment under another id, with hosts of its own.

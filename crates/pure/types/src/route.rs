@@ -287,6 +287,20 @@ pub(crate) fn one_or_several<'de, D: Deserializer<'de>>(
     })
 }
 
+/// Whether it is a host's name: labels of at most 63 characters, 253 in all, in lower case (RFC 1123 section 2.1); and no
+/// address, so that the last label is no number.
+#[must_use]
+pub fn is_host(text: &str) -> bool {
+    let label = |label: &str| {
+        let inner = label
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        inner && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let last = text.rsplit('.').next().unwrap_or("");
+    text.len() <= 253 && text.split('.').all(label) && !last.bytes().all(|b| b.is_ascii_digit())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use ward_types::id::Digest;
+use ward_types::route::is_host;
 use ward_types::spec::EgressSpec;
 
 use super::{Checked, Wrong, quote};
@@ -67,18 +68,6 @@ fn outside(host: &str) -> Result<(), String> {
         _ if is_host(host) => Ok(()),
         _ => Err(format!("{} is not a host", quote(host))),
     }
-}
-
-/// A DNS name in lower case (RFC 1123): labels of at most 63, 253 in all, the last not a number.
-fn is_host(text: &str) -> bool {
-    let label = |label: &str| {
-        let inner = label
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        inner && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
-    };
-    let last = text.rsplit('.').next().unwrap_or("");
-    text.len() <= 253 && text.split('.').all(label) && !last.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// A route's host. A wildcard stands for one label, and not for all that there is below a top-level domain.
