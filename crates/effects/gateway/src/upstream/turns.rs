@@ -1,11 +1,13 @@
-//! Decision: who waits for a connection to an instance waits in a line of its client's own, and the lines are served
-//! in turn.
+//! Decision: who waits for a connection to an instance waits in a line of its client's own, and the line that was served least
+//! since it began is next.
 //!
 //! In one line for all, a client that asks for a hundred things at once over HTTP/2 would have everybody wait for its
-//! hundred connections, and so would forty of them for four thousand.
+//! hundred connections, and so would forty of them for four thousand. In turn, each would wait for forty; so, who asks for one
+//! thing waits for nobody who has had one (after "least attained service", which favours what is short without knowing it).
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -16,15 +18,21 @@ use crate::deadlines::note;
 
 /// Lines of those who wait for something, one for each client.
 pub(super) struct Lines<T> {
-    by_client: HashMap<usize, VecDeque<usize>, BuildHasherDefault<Spread>>,
-    /// Whose turn it is next; each client that waits is in it once.
-    next: VecDeque<usize>,
+    by_client: HashMap<usize, Line, BuildHasherDefault<Spread>>,
+    /// Whose turn it is next: how often each client was served since it waits, since when it has this place, and which it is.
+    /// Each client that waits is in it once.
+    next: BinaryHeap<Reverse<(u32, u64, usize)>>,
+    /// How many places in `next` there were so far.
+    order: u64,
     /// Those who wait, by the numbers that stand in the lines.
     places: Vec<Place<T>>,
     free: Vec<usize>,
     /// An empty line, for the next client.
     spare: VecDeque<usize>,
 }
+
+/// The places of one client that waits, and how often it was served since it does.
+struct Line(VecDeque<usize>, u32);
 
 /// Where somebody waits, in a line or called out of it.
 enum Place<T> {
@@ -40,7 +48,8 @@ impl<T> Default for Lines<T> {
     fn default() -> Self {
         Self {
             by_client: HashMap::default(),
-            next: VecDeque::new(),
+            next: BinaryHeap::new(),
+            order: 0,
             places: Vec::new(),
             free: Vec::new(),
             spare: VecDeque::new(),
@@ -59,18 +68,24 @@ impl<T> Lines<T> {
         }
         let spare = &mut self.spare;
         let line = self.by_client.entry(client);
-        let line = line.or_insert_with(|| std::mem::take(spare));
-        if line.is_empty() {
-            self.next.push_back(client);
-        }
+        let Line(line, served) = line.or_insert_with(|| Line(std::mem::take(spare), 0));
+        let (was_empty, served) = (line.is_empty(), *served);
         line.push_back(place);
+        if was_empty {
+            self.queue(client, served);
+        }
         place
+    }
+
+    fn queue(&mut self, client: usize, served: u32) {
+        self.order += 1;
+        self.next.push(Reverse((served, self.order, client)));
     }
 
     /// Lets those go who would be next and have gone, so that who still waits is first.
     fn forget(&mut self) {
-        while let Some(client) = self.next.front() {
-            if let Some(line) = self.by_client.get_mut(client) {
+        while let Some(Reverse((_, _, client))) = self.next.peek() {
+            if let Some(Line(line, _)) = self.by_client.get_mut(client) {
                 while let Some(first) = line.front()
                     && let Some(place) = self.places.get_mut(*first)
                     && matches!(place, Place::Gone)
@@ -81,21 +96,27 @@ impl<T> Lines<T> {
                 if !line.is_empty() {
                     return;
                 }
-                self.spare = self.by_client.remove(client).unwrap_or_default();
+                let line = self.by_client.remove(client);
+                self.spare = line.map(|line| line.0).unwrap_or_default();
             }
-            self.next.pop_front();
+            self.next.pop();
         }
     }
 
     /// Who is next, and still waits.
     fn pop(&mut self) -> Option<usize> {
         self.forget();
-        let client = self.next.pop_front()?;
-        let line = self.by_client.get_mut(&client)?;
+        let Reverse((_, _, client)) = self.next.pop()?;
+        let Line(line, served) = self.by_client.get_mut(&client)?;
         let first = line.pop_front();
+        *served += 1;
+        let served = *served;
         match line.is_empty() {
-            true => self.spare = self.by_client.remove(&client).unwrap_or_default(),
-            false => self.next.push_back(client),
+            true => {
+                let line = self.by_client.remove(&client);
+                self.spare = line.map(|line| line.0).unwrap_or_default();
+            }
+            false => self.queue(client, served),
         }
         first
     }
@@ -283,6 +304,27 @@ mod tests {
         assert_eq!(got, [1, 4, 5, 2, 3]);
         assert_eq!(give(&lines, 6), Some(6));
         assert!(lines.borrow().by_client.is_empty() && lines.borrow().next.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_comes_late_for_little_goes_before_those_who_had_much() {
+        let lines = RefCell::new(Lines::default());
+        let next = |what| assert_eq!(give(&lines, what), None);
+        let join = |client| join(&lines, &Asker::of(client), next);
+        let crowds: Vec<_> = (0..12).map(|at| join(at % 3)).collect();
+        for what in 0..6 {
+            assert_eq!(give(&lines, what), None);
+        }
+        let late = join(7);
+        for what in 6..13 {
+            assert_eq!(give(&lines, what), None);
+        }
+        assert_eq!(late.await, 6);
+        let mut got = Vec::new();
+        for one in crowds {
+            got.push(one.await);
+        }
+        assert_eq!(got, [0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12]);
     }
 
     #[test]
