@@ -62,6 +62,9 @@ pub(crate) struct Args {
     /// Start sandboxes in turn, as this JSON says, and print how long each took (the bench does this itself)
     #[arg(long, hide = true, value_name = "JSON")]
     pub(crate) turns: Option<String>,
+    /// Attack a gateway until killed, as "ATTACK@ADDRESS:PORT" says (the bench does this itself)
+    #[arg(long, hide = true, value_name = "ATTACK")]
+    pub(crate) attack: Option<String>,
 }
 
 impl Args {

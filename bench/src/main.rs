@@ -33,8 +33,13 @@ fn main() -> ExitCode {
         measure::list();
         return ExitCode::SUCCESS;
     }
-    if let Some(told) = &args.turns {
-        return match measure::turns(told) {
+    let told = match (&args.turns, &args.attack) {
+        (Some(told), _) => Some(measure::turns(told)),
+        (None, Some(told)) => Some(measure::attack(told)),
+        (None, None) => None,
+    };
+    if let Some(ended) = told {
+        return match ended {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),
         };

@@ -184,6 +184,11 @@ pub(crate) fn turns(told: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Attacks a gateway until killed.
+pub(crate) fn attack(told: &str) -> Result<(), Error> {
+    gateway::attack(told)
+}
+
 /// Prints the names, each with a sentence.
 pub(crate) fn list() {
     for value in Measurement::value_variants()

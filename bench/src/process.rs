@@ -17,6 +17,15 @@ pub(crate) fn service(program: &Path) -> Command {
     command
 }
 
+/// A program that has only the processor time that nobody else wants, as if it ran on a machine of its own: attackers do.
+pub(crate) fn elsewhere(program: &Path) -> Command {
+    // Of sessions, and then of processes of one (sched(7), "The autogroup feature").
+    let last = "echo 19 2>/dev/null >/proc/self/autogroup; exec nice -n 19 \"$@\"";
+    let mut command = Command::new("/usr/bin/setsid");
+    command.args(["sh", "-c", last, "sh"]).arg(program);
+    command
+}
+
 /// Processes that hold something of this folder open, have it in their arguments or run in it. Keepers are
 /// found by their sockets and logs, because nothing else of them names the folder.
 pub(crate) fn of_folder(folder: &Path) -> Vec<u32> {

@@ -235,6 +235,11 @@ impl Part {
     }
 }
 
+/// Attacks until killed, as `ATTACK@ADDRESS:PORT` says.
+pub(super) fn attack(told: &str) -> Result<(), Error> {
+    attacks::run(told)
+}
+
 /// The parts whose names hold this text.
 fn parts(only: Option<&str>) -> Result<Vec<Part>, Error> {
     let asked = |part: &Part| only.is_none_or(|text| part.name().contains(text));

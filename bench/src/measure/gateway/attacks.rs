@@ -1,21 +1,22 @@
 //! What clients feel while others attack: their p99 beside an attack against that of a moment before, and how much
 //! memory the gateway needs more.
 //!
-//! Attackers and clients ask one service, from this machine, so what the attackers cost its two cores counts against
-//! the gateway. slowhttptest's four modes with a thousand connections; over HTTP/2 without TLS connections that send
+//! Attackers and clients ask one service, from this machine. The attackers have the processor time that nobody else wants,
+//! as if they had a machine of their own; what gateway, kernel and instance spend on them counts. slowhttptest's four modes with a thousand connections; over HTTP/2 without TLS connections that send
 //! what floods a server, as much as is let in, and come again when they are cut; and connections that say nothing,
 //! thousands at once.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::clients::{Answer, Way};
 use super::pace;
 use super::proxies::{HOST, HOST_OF_ALL, Proxies, program};
 use crate::error::{Error, doing};
+use crate::process::elsewhere;
 use crate::report::{Bar, Row, informs, say};
 use crate::sample::Sample;
 use crate::tiny::Killed;
@@ -179,7 +180,7 @@ pub(super) fn measure(attack: Attack, proxies: &Proxies, way: Way) -> Result<Vec
     let ward = &proxies.all[0];
     let alone = pace::run(ward.http, way, (RATE, 64), ALONE_FOR)?;
     let before = ward.memory()?;
-    let running = attack.kind.begin(ward.http)?;
+    let running = begin(attack, ward.http)?;
     std::thread::sleep(BEGINS_WITHIN);
     let beside = pace::run(ward.http, way, (RATE, 64), BESIDE_FOR)?;
     let during = ward.memory()?;
@@ -228,86 +229,77 @@ pub(super) fn memory(rows: &[Row]) -> Option<Row> {
     Some(MEMORY.row(most))
 }
 
-/// An attack that ends when it is dropped.
-enum Running {
-    Program(#[expect(dead_code, reason = "it is dropped")] Killed),
-    Threads(Vec<std::thread::JoinHandle<()>>, std::sync::Arc<AtomicBool>),
+/// What begins an attack, which ends when it is killed.
+fn begin(attack: Attack, address: SocketAddr) -> Result<Killed, Error> {
+    let mut command = match attack.kind {
+        Kind::Slow(arguments, path) => slowly(arguments, address, path)?,
+        Kind::Flood(_) | Kind::Hoard | Kind::Silent(_) => {
+            let own = doing("find this program", std::env::current_exe())?;
+            let mut own = elsewhere(&own);
+            own.arg("--attack")
+                .arg(format!("{}@{address}", attack.name));
+            own
+        }
+    };
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let running = doing("begin an attack", command.stderr(Stdio::null()).spawn())?;
+    Ok(Killed(running))
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Self::Threads(threads, ends) = self {
-            ends.store(true, Ordering::Relaxed);
-            for thread in threads.drain(..) {
-                let _ = thread.join();
+/// What a process does that was begun so.
+pub(super) fn run(told: &str) -> Result<(), Error> {
+    let known = || {
+        let (name, address) = told.rsplit_once('@')?;
+        let attack = ATTACKS.iter().find(|attack| attack.name == name)?;
+        Some((attack.kind, address.parse().ok()?))
+    };
+    let wrong = || Error::Unexpected(format!("there is no attack \"{told}\" (--attack)"));
+    let (kind, address): (Kind, SocketAddr) = known().ok_or_else(wrong)?;
+    super::allow_connections();
+    match kind {
+        Kind::Slow(..) => return Err(wrong()),
+        Kind::Flood(flood) => std::thread::scope(|scope| {
+            for _ in 0..FLOODERS {
+                scope.spawn(move || flood.keep_on(address));
             }
+        }),
+        Kind::Hoard => in_crowds((HOARDERS, BESIDE_FOR), || hoard(address)),
+        Kind::Silent(stay) => {
+            let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+            let count = SILENT.min(most.unwrap_or(u64::MAX) / 4);
+            let stay = match stay {
+                Stay::All => BEGINS_WITHIN + 2 * BESIDE_FOR,
+                Stay::Second => Duration::from_secs(1),
+            };
+            in_crowds((count as usize, stay), || TcpStream::connect(address));
         }
     }
+    Ok(())
 }
 
-impl Kind {
-    fn begin(self, address: SocketAddr) -> Result<Running, Error> {
-        match self {
-            Self::Slow(arguments, path) => slowly(arguments, address, path),
-            Self::Flood(flood) => Ok(threads(FLOODERS, move |ends| flood.keep_on(address, ends))),
-            Self::Hoard => Ok(threads(1, move |ends| {
-                in_crowds((HOARDERS, BESIDE_FOR), ends, || hoard(address));
-            })),
-            Self::Silent(stay) => {
-                let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-                let count = SILENT.min(most.unwrap_or(u64::MAX) / 4);
-                Ok(threads(1, move |ends| {
-                    let stay = match stay {
-                        Stay::All => BEGINS_WITHIN + 2 * BESIDE_FOR,
-                        Stay::Second => Duration::from_secs(1),
-                    };
-                    let crowd = (count as usize, stay);
-                    in_crowds(crowd, ends, || TcpStream::connect(address));
-                }))
-            }
-        }
-    }
-}
-
-fn slowly(arguments: &[&str], address: SocketAddr, path: &str) -> Result<Running, Error> {
-    let mut slow = program("slowhttptest", "slowhttptest", &["/usr/bin/slowhttptest"])?;
+fn slowly(arguments: &[&str], address: SocketAddr, path: &str) -> Result<Command, Error> {
+    let slow = program("slowhttptest", "slowhttptest", &["/usr/bin/slowhttptest"])?;
+    let mut slow = elsewhere(Path::new(slow.get_program()));
     let seconds = BEGINS_WITHIN + BESIDE_FOR + Duration::from_secs(30);
     slow.args(arguments)
         .args(["-c", SLOW, "-r", SLOW_RATE, "-l"]);
     slow.arg(seconds.as_secs().to_string());
     let url = format!("http://{HOST_OF_ALL}:{}{path}", address.port());
-    slow.arg("-u").arg(url).stdin(Stdio::null());
-    slow.stdout(Stdio::null()).stderr(Stdio::null());
-    let running = doing("start slowhttptest", slow.spawn())?;
-    Ok(Running::Program(Killed(running)))
-}
-
-fn threads(count: usize, work: impl Fn(&AtomicBool) + Send + Clone + 'static) -> Running {
-    let ends = std::sync::Arc::new(AtomicBool::new(false));
-    let all = (0..count).map(|_| {
-        let (work, ends) = (work.clone(), std::sync::Arc::clone(&ends));
-        std::thread::spawn(move || work(&ends))
-    });
-    Running::Threads(all.collect(), ends)
+    slow.arg("-u").arg(url);
+    Ok(slow)
 }
 
 /// So many connections as fast as they can be had; and others after a while.
-fn in_crowds<T>(
-    (count, stay): (usize, Duration),
-    ends: &AtomicBool,
-    connect: impl Fn() -> std::io::Result<T>,
-) {
-    while !ends.load(Ordering::Relaxed) {
+fn in_crowds<T>((count, stay): (usize, Duration), connect: impl Fn() -> std::io::Result<T>) {
+    loop {
         let (mut crowd, began) = (Vec::new(), Instant::now());
-        while crowd.len() < count && !ends.load(Ordering::Relaxed) {
+        while crowd.len() < count {
             match connect() {
                 Ok(connection) => crowd.push(connection),
                 Err(_) => std::thread::sleep(PAUSE),
             }
         }
-        while began.elapsed() < stay && !ends.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        std::thread::sleep(stay.saturating_sub(began.elapsed()));
     }
 }
 
@@ -398,21 +390,21 @@ impl Flood {
     }
 
     /// One connection after the other, each until it is cut.
-    fn keep_on(self, address: SocketAddr, ends: &AtomicBool) {
-        while !ends.load(Ordering::Relaxed) {
-            if self.once(address, ends).is_err() {
+    fn keep_on(self, address: SocketAddr) {
+        loop {
+            if self.once(address).is_err() {
                 std::thread::sleep(PAUSE);
             }
         }
     }
 
-    fn once(self, address: SocketAddr, ends: &AtomicBool) -> std::io::Result<()> {
+    fn once(self, address: SocketAddr) -> std::io::Result<()> {
         let mut stream = TcpStream::connect(address)?;
         let beginning = [PREFACE, &frame(SETTINGS, 0, 0, b""), &self.beginning()].concat();
         stream.write_all(&beginning)?;
         stream.set_nonblocking(true)?;
         let (mut number, mut answers) = (0, vec![0; 64 * 1024]);
-        while !ends.load(Ordering::Relaxed) {
+        loop {
             let burst = match self {
                 Self::HeaderBombs => BURST / 50,
                 _ => BURST,
@@ -421,7 +413,7 @@ impl Flood {
                 .flat_map(|at| self.next(at))
                 .collect();
             let mut sent = 0;
-            while sent < burst.len() && !ends.load(Ordering::Relaxed) {
+            while sent < burst.len() {
                 match stream.write(&burst[sent..]) {
                     Ok(count) => sent += count,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -441,7 +433,6 @@ impl Flood {
             number += BURST;
             std::thread::sleep(PAUSE);
         }
-        Ok(())
     }
 }
 
