@@ -55,6 +55,11 @@ const MOST_UNSENT: usize = 64 * 1024;
 const STUCK: usize = 16 * MOST_UNSENT;
 /// An HTTP/2 connection with so many requests that have no answer yet is about to have more to write than it has now.
 pub(crate) const MANY: usize = 8;
+/// So many requests go out at once for a client of HTTP/2 that has taken no answer yet, and two more for each that it has: who
+/// takes nothing is found out before much was done for it (as TCP finds out what a network carries, RFC 5681 section 3.1).
+const UNPROVEN: usize = 16;
+/// How long a request waits for that at the most: what takes long to be answered says nothing about its client.
+const PROVES_WITHIN: Duration = Duration::from_millis(50);
 /// How long a client may take to end a connection that it was asked to end.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -154,6 +159,9 @@ async fn serve_whole<I>(
             let last = torn || busy.number >= worker.limits.requests;
             // Put away at once: over HTTP/2 it is moved from hand to hand before it begins.
             Box::pin(async move {
+                if busy.activity.is_hasty(busy.number) {
+                    Box::pin(busy.activity.proves(busy.number)).await;
+                }
                 let plain = match begun {
                     None => asks.plain(&request),
                     Some(_) => None,
@@ -319,6 +327,9 @@ pub(crate) struct Activity {
     open: Arc<Open>,
     /// Requests so far.
     total: AtomicUsize,
+    /// Answers that it took to their ends, and who waits for more of them.
+    ended: AtomicUsize,
+    proven: Notify,
     /// Answers of which the client has yet to take a piece that is there for it, and how many pieces it took.
     owing: AtomicUsize,
     taken: AtomicU64,
@@ -344,6 +355,8 @@ impl Activity {
             http2: AtomicBool::new(false),
             open,
             total: AtomicUsize::new(handed.requests),
+            ended: AtomicUsize::new(0),
+            proven: Notify::new(),
             owing: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
             full: AtomicBool::new(false),
@@ -376,6 +389,32 @@ impl Activity {
         one_less(&self.owing);
         let taken = self.taken.load(Ordering::Relaxed);
         self.taken.store(taken + 1, Ordering::Relaxed);
+    }
+
+    /// Whether the request of this number, of HTTP/2, comes before its client has taken as many answers as speak for it.
+    fn is_hasty(&self, number: usize) -> bool {
+        number > UNPROVEN
+            && self.is_http2()
+            && number > UNPROVEN + 2 * self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it does not.
+    async fn proves(&self, number: usize) {
+        let proven = async {
+            while self.is_hasty(number) {
+                self.proven.notified().await;
+            }
+        };
+        let _ = tokio::time::timeout(PROVES_WITHIN, proven).await;
+    }
+
+    /// It took an answer to its end.
+    fn took_answer(&self) {
+        let ended = self.ended.fetch_add(1, Ordering::Relaxed);
+        if self.total.load(Ordering::Relaxed) > UNPROVEN + 2 * ended {
+            self.proven.notify_waiters();
+        }
+        self.earned.answer();
     }
 
     /// There is one more request without an answer.
@@ -659,7 +698,7 @@ impl Drop for Answer {
         self.taken();
         let ended = self.ended || self.reply.is_end_stream();
         match ended {
-            true => self.busy.activity.earned.answer(),
+            true => self.busy.activity.took_answer(),
             // What of it was not written yet is dropped with it.
             false => {
                 self.busy.activity.held.written(MOST_UNSENT);
