@@ -89,10 +89,7 @@ enum Hold {
 /// A connection that is read while the rest of a request is sent.
 struct Both {
     wire: RefCell<Option<Wire>>,
-    upstream: Rc<Upstream>,
     sent: Cell<Sent>,
-    /// Whether the answer was read to its end, and the connection can be used again.
-    answered: Cell<bool>,
 }
 
 /// How far the rest of a request is.
@@ -128,9 +125,7 @@ impl Wired {
             Some(rest) => {
                 let both = Rc::new(Both {
                     wire: RefCell::new(Some(begun.wire)),
-                    upstream: Rc::clone(upstream),
                     sent: Cell::new(Sent::Going),
-                    answered: Cell::new(false),
                 });
                 let task = tokio::task::spawn_local(send_rest(Rc::clone(&both), rest));
                 Hold::Both(both, task.abort_handle())
@@ -194,11 +189,13 @@ impl Wired {
         let keeps = self.keeps && self.ready.is_empty();
         match self.hold.take() {
             Some(Hold::Alone(wire)) if keeps => self.upstream.keep_wire(wire, clock::millis()),
-            Some(Hold::Both(both, _)) => {
-                both.answered.set(keeps);
-                both.keep();
+            // Who has answered before it was asked may say anything while the rest comes.
+            Some(Hold::Both(both, _)) if keeps && both.sent.get() == Sent::Whole => {
+                let wire = both.wire.take();
+                wire.into_iter()
+                    .for_each(|wire| self.upstream.keep_wire(wire, clock::millis()));
             }
-            Some(Hold::Alone(_)) | None => {}
+            Some(Hold::Alone(_) | Hold::Both(..)) | None => {}
         }
     }
 
@@ -369,18 +366,6 @@ async fn send_rest(both: Rc<Both>, mut rest: Sending) {
         && let Some(wire) = &*both.wire.borrow()
     {
         wire.shut_down();
-    }
-    both.keep();
-}
-
-impl Both {
-    /// Keeps the connection when both are done with it.
-    fn keep(&self) {
-        if self.answered.get() && self.sent.get() == Sent::Whole {
-            let wire = self.wire.take();
-            wire.into_iter()
-                .for_each(|wire| self.upstream.keep_wire(wire, clock::millis()));
-        }
     }
 }
 

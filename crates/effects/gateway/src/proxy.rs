@@ -168,7 +168,14 @@ async fn forward(
     id: &HeaderValue,
     account: &Account,
 ) -> Result<Response<Reply>, Failure> {
-    if let Some(verdict) = begun.as_ref().and_then(|begun| begun.verdict) {
+    if let Some((verdict, torn)) = begun
+        .as_ref()
+        .and_then(|begun| Some((begun.verdict?, begun.torn)))
+    {
+        if torn {
+            let rest = Upload::new(request.into_body(), Rc::clone(account.entry()));
+            tokio::task::spawn_local(rest.linger());
+        }
         return Err(verdict);
     }
     if worker.shared.memory.is_tight() && matches!(client.entry, Entry::Front(_)) {

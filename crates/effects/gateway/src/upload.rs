@@ -225,7 +225,21 @@ impl Intake {
         self.progress.get()
     }
 
-    /// It can be sent on from `now` (milliseconds) on.
+    /// Whether it waits for the client.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waits_since.get().is_some()
+    }
+
+    /// From `now` on (milliseconds) it is looked at again, which it was not for a while.
+    pub(crate) fn is_looked_at(&self, now: u64) {
+        self.progress.set(now);
+        self.waited.set(0);
+        if self.is_waiting() {
+            self.waits_since.set(Some(now));
+        }
+    }
+
+    /// Something of it went on at `now` (milliseconds), or can go on from then on.
     pub(crate) fn begins(&self, now: u64) {
         self.progress.set(now);
     }
@@ -240,8 +254,10 @@ impl Intake {
 
     /// From now on it waits for the client.
     pub(crate) fn waits(&self) {
-        if self.waits_since.get().is_none() {
-            self.waits_since.set(Some(clock::millis()));
+        if !self.is_waiting() {
+            let now = clock::millis();
+            self.progress.set(now);
+            self.waits_since.set(Some(now));
             if let Some(throttle) = &*self.counts.borrow() {
                 throttle.release();
             }

@@ -156,7 +156,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             }
             Err(Broken::Final(Failure::HUNG_UP)) => Next::Close,
             Err(broken) => {
-                let may_repeat = |sent| self.is_repeatable(&way) && way.pool.may_repeat(sent);
+                let may_repeat = |sent| self.may_come_again(&way) && way.pool.may_repeat(sent);
                 let failed = course.failed(place.instance().serial, broken, may_repeat);
                 self.hand(account, course, failed.err())
             }
@@ -181,8 +181,8 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     fn rest(&self, account: &Account) -> Option<Box<Rest>> {
         let line = &*self.line;
         let left = self.ask.length().checked_sub(line.input.len())?;
-        let plain = line.stream.lock().plain().is_some();
-        let rest = || Rest::new(left as u64, plain, &line.worker.spare, account.entry());
+        let come = self.ask.body_of(&line.input).len();
+        let rest = || Rest::new(left as u64, come, &line.client, account.entry());
         (left > 0).then(|| Box::new(rest()))
     }
 
@@ -228,6 +228,15 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         self.ask.method.is_idempotent() && self.ask.body == 0 && way.pool.retries > 0
     }
 
+    /// Whether another instance may have it, from its beginning: nothing of its body has gone anywhere.
+    fn may_come_again(&self, way: &Way) -> bool {
+        let untouched = match &self.rest {
+            Some(rest) => !rest.is_torn() && self.ask.body_of(&self.line.input).is_empty(),
+            None => self.ask.body == 0,
+        };
+        untouched && self.ask.method.is_idempotent() && way.pool.retries > 0
+    }
+
     async fn ask_for_answer(
         &mut self,
         upstream: &Rc<Upstream>,
@@ -236,11 +245,9 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         account: &Account,
     ) -> Result<Answered, Broken> {
         account.tries(upstream, place);
-        let come = self.ask.body_of(&self.line.input).len();
-        account.entry().received(come);
         let reuse = self.reuse(way);
         let sent = match upstream.kept_wire(reuse) {
-            Some(wire) => self.send(wire, way, place).await,
+            Some(wire) => self.send(wire, way, place, account).await,
             None => {
                 let next = (upstream, reuse);
                 self.send_on_next(next, way, place, account).await?
@@ -257,10 +264,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             Lost::Cut => Broken::Perhaps(Failure::CUT),
             Lost::HungUp => Broken::Final(Failure::HUNG_UP),
             Lost::Torn => Broken::Final(Failure::BROKEN_BODY),
-            Lost::Slow => {
-                self.line.worker.shared.refusals.count(Refusal::SlowBody);
-                Broken::Final(Failure::SLOW_CLIENT)
-            }
+            Lost::Slow => Broken::Final(Failure::SLOW_CLIENT),
             Lost::Late => {
                 place.failed();
                 Broken::Final(Failure::LATE)
@@ -301,7 +305,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         };
         account.entry().connected(began);
         match made {
-            Ok(wire) => Ok(self.send(wire, way, place).await),
+            Ok(wire) => Ok(self.send(wire, way, place, account).await),
             Err(NoWire::Unreachable(error)) => Err(proxy::unreachable(place, &error)),
             Err(NoWire::Stuck) => Err(Broken::Stuck),
         }
@@ -317,13 +321,21 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     }
 
     /// Sends the request and waits for the head of its answer.
-    async fn send(&mut self, mut wire: Wire, way: &Way, place: &Place) -> Result<Answered, Lost> {
+    async fn send(
+        &mut self,
+        mut wire: Wire,
+        way: &Way,
+        place: &Place,
+        account: &Account,
+    ) -> Result<Answered, Lost> {
         let due = Due::new(place, self.patience(way));
         let mut read = self.line.worker.spare.take();
         let again = wire.is_used() && self.reuse(way) == Reuse::Any;
         if let Some(rest) = &self.rest {
             rest.intake.begins(clock::millis());
         }
+        let come = self.ask.body_of(&self.line.input).len();
+        account.entry().received(come);
         let mut sent = 0;
         let got = poll_fn(|context| {
             loop {
@@ -374,11 +386,15 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     /// Passes on what comes of the body, or else looks whether the client is still there.
     fn poll_client(&mut self, wire: &mut Wire, context: &mut Context<'_>) -> Poll<Lost> {
         if let Some(rest) = &mut self.rest {
-            match ready!(rest.poll(self.line, wire, context)) {
-                End::Broken => return Poll::Ready(Lost::Torn),
+            match rest.poll(self.line, wire, context) {
+                Poll::Pending if rest.is_left_behind() => return Poll::Ready(Lost::HungUp),
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(End::Broken) => return Poll::Ready(Lost::Torn),
                 // What it still sends is nobody's.
-                End::Refused => return self.line.poll_hung_up(context).map(|()| Lost::HungUp),
-                End::Whole => {}
+                Poll::Ready(End::Refused) => {
+                    return self.line.poll_hung_up(context).map(|()| Lost::HungUp);
+                }
+                Poll::Ready(End::Whole) => {}
             }
         }
         while ready!(self.line.poll_client(context)) > 0 {}
@@ -392,6 +408,10 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         loop {
             let at = match rest.due(&self.line.worker.limits, due.patience) {
                 Ok(at) => at,
+                Err(Overdue::Slow) => {
+                    self.line.worker.shared.refusals.count(Refusal::SlowBody);
+                    return Poll::Ready(Lost::Slow);
+                }
                 Err(Overdue::Client) => return Poll::Ready(Lost::Slow),
                 Err(Overdue::Instance) => return Poll::Ready(Lost::Late),
             };
@@ -510,6 +530,11 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             .relay(&mut answered, long.as_deref_mut(), &account)
             .await;
         self.line.worker.spare.put(&mut answered.read);
+        // Who has answered before it was asked may say anything meanwhile.
+        let early = self
+            .rest
+            .as_ref()
+            .is_some_and(|rest| rest.end() != Some(End::Whole));
         let rest = match &ended {
             Ok(_) => self.finish_rest(&mut answered.wire, patience).await,
             Err(_) => {
@@ -526,7 +551,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             _ if answered.closes => Next::Close,
             _ => Next::Request,
         };
-        let keeps = keeps && rest.is_none_or(|end| end == End::Whole);
+        let keeps = keeps && !early;
         match ended {
             Ok(clean) => {
                 account.complete();
@@ -538,9 +563,9 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             }
             Err(Early::Told) => {
                 account.complete();
-                match place.instance().parting.is_leaving() {
-                    true => Next::Close,
-                    false => next,
+                match (place.instance().parting.is_leaving(), next) {
+                    (true, Next::Request) => Next::Close,
+                    (_, next) => next,
                 }
             }
             Err(Early::Client) => Next::Close,
@@ -712,7 +737,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         });
         written.await?;
         if waits {
-            self.line.client.held.nothing();
+            self.line.client.held.written(all);
         }
         self.line.output.clear();
         Ok(())
@@ -771,7 +796,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
         });
         drained.await?;
         if waits {
-            self.line.client.held.nothing();
+            self.line.client.held.written(all);
         }
         Ok(())
     }
@@ -794,12 +819,19 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
             {
                 return Poll::Ready(Err(Early::Told));
             }
+            // The one must not wait for the other.
+            if self.rest.is_some() && self.poll_client(wire, context).is_ready() {
+                return Poll::Ready(Err(Early::Client));
+            }
             if let Poll::Ready(count) = more(wire, context) {
                 return Poll::Ready(
                     count.map_err(|error| Early::Failed(reply::Error::Upstream(error.into()))),
                 );
             }
-            self.poll_client(wire, context).map(|_| Err(Early::Client))
+            match self.rest {
+                Some(_) => Poll::Pending,
+                None => self.poll_client(wire, context).map(|_| Err(Early::Client)),
+            }
         })
         .await
     }
@@ -808,6 +840,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     async fn finish_rest(&mut self, wire: &mut Wire, patience: Duration) -> Option<End> {
         let patience = patience.as_millis() as u64;
         let (line, rest) = (&mut *self.line, self.rest.as_mut()?);
+        rest.intake.is_looked_at(clock::millis());
         let end = poll_fn(|context| {
             loop {
                 if wire.poll_cut(context).is_ready() {

@@ -88,6 +88,11 @@ impl Wire {
         }
     }
 
+    /// Ready when all that was written is with the kernel.
+    pub(crate) fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.outlet.poll_flush(context)
+    }
+
     /// Writes all that is in a pipe, behind what was written before.
     pub(crate) fn poll_drain(
         &mut self,
@@ -97,7 +102,7 @@ impl Wire {
         if pipe.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        ready!(self.outlet.poll_flush(context))?;
+        ready!(self.poll_flush(context))?;
         pipe.poll_drain(&self.stream.lock(), context)
     }
 

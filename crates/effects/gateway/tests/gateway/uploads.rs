@@ -11,7 +11,7 @@ use ward_types::unit::ByteSize;
 
 use crate::accounts::of_path;
 use crate::app::{App, Seen};
-use crate::clients::{raw, took_the_short_way};
+use crate::clients::{body, fetch, get, raw, took_the_short_way};
 use crate::links::{handed_over, service};
 use crate::tls;
 use crate::world::{Start, World, eventually};
@@ -426,4 +426,113 @@ async fn who_waits_for_its_client_keeps_nobody_waiting() {
     assert_eq!(answer_from(&mut client).await.1, b"one");
     slow.write_all(&pattern(2, SIZE)).await.unwrap();
     assert!(answer_from(&mut slow).await.1 == pattern(2, SIZE));
+}
+
+/// Its client has sent all that there is.
+#[tokio::test]
+async fn an_instance_that_takes_nothing_is_late_by_itself() {
+    let app = App::raw(|stream: TcpStream, seen: Arc<Seen>| async move {
+        seen.requests.fetch_add(1, Ordering::SeqCst);
+        seen.release.notified().await;
+        drop(stream);
+    })
+    .await;
+    let mut world = World::start(Start::ShortLimits).await;
+    world.instance("web-r1-1", app.address);
+    world.route(&["web-r1-1"]).await;
+    let (mut read, mut write) = TcpStream::connect(world.http).await.unwrap().into_split();
+    let sends = tokio::spawn(async move {
+        let _ = write.write_all(&head("/x", 50_000_000)).await;
+        let _ = write.write_all(&pattern(1, 50_000_000)).await;
+    });
+    let answer = head_from(&mut read).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+    assert!(answer.contains("ward-fault: upstream"), "{answer}");
+    assert_eq!(world.traffic("web-r1-1").await.failed, 1);
+    drop(read);
+    sends.await.unwrap();
+}
+
+/// Whoever answers before it has the body may say something else while it comes, which nobody has asked for.
+#[tokio::test]
+async fn what_an_instance_says_while_the_rest_comes_is_no_answer() {
+    let app = App::raw(|mut stream: TcpStream, seen: Arc<Seen>| async move {
+        while let Some(head) = head_from(&mut stream).await {
+            if head.starts_with("GET") {
+                say(&mut stream, b"asked").await.unwrap();
+                continue;
+            }
+            say(&mut stream, b"early").await.unwrap();
+            seen.release.notified().await;
+            say(&mut stream, b"unasked").await.unwrap();
+            // A connection that nobody trusts any more may be reset.
+            let mut body = vec![0; length(&head)];
+            let _ = stream.read_exact(&mut body).await;
+            seen.requests.fetch_add(1, Ordering::SeqCst);
+        }
+    })
+    .await;
+    let mut world = World::start(Start::Alone).await;
+    world.instance("web-r1-1", app.address);
+    world.route(&["web-r1-1"]).await;
+    let mut client = TcpStream::connect(world.http).await.unwrap();
+    client.write_all(&head("/x", SIZE)).await.unwrap();
+    assert_eq!(answer_from(&mut client).await.1, b"early");
+    app.seen.release.notify_one();
+    client.write_all(&pattern(1, SIZE)).await.unwrap();
+    eventually("it has all of it", async || app.seen.requests() == 1).await;
+    for _ in 0..3 {
+        let answer = fetch(world.http, get("/y")).await;
+        assert_eq!(body(answer).await, "asked");
+    }
+}
+
+/// Who is sent to slowly, and whose client has gone with its answer, gets the rest all the same.
+#[tokio::test]
+async fn a_client_that_has_sent_all_and_has_its_answer_may_go() {
+    let app = App::raw(|mut stream: TcpStream, seen: Arc<Seen>| async move {
+        let head = head_from(&mut stream).await.unwrap();
+        say(&mut stream, b"early").await.unwrap();
+        seen.release.notified().await;
+        let mut body = vec![0; length(&head)];
+        stream.read_exact(&mut body).await.unwrap();
+        assert!(body == pattern(1, SIZE));
+        seen.requests.fetch_add(1, Ordering::SeqCst);
+    })
+    .await;
+    let world = World::around(&app).await;
+    let mut client = TcpStream::connect(world.http).await.unwrap();
+    client.write_all(&head("/x", SIZE)).await.unwrap();
+    assert_eq!(answer_from(&mut client).await.1, b"early");
+    client.write_all(&pattern(1, SIZE)).await.unwrap();
+    client.shutdown().await.unwrap();
+    app.seen.release.notify_one();
+    eventually("it has all of it", async || app.seen.requests() == 1).await;
+}
+
+#[tokio::test]
+async fn what_comes_in_the_answer_does_not_hold_up_the_body() {
+    let app = App::raw(|stream: TcpStream, seen: Arc<Seen>| async move {
+        let (mut read, mut write) = stream.into_split();
+        let head = head_from(&mut read).await.unwrap();
+        write.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        let endless = async { while write.write_all(&[b'x'; 65_536]).await.is_ok() {} };
+        let takes = async {
+            let mut body = vec![0; length(&head)];
+            read.read_exact(&mut body).await.unwrap();
+            seen.requests.fetch_add(1, Ordering::SeqCst);
+        };
+        tokio::join!(endless, takes);
+    })
+    .await;
+    let world = World::around(&app).await;
+    let (mut read, mut write) = TcpStream::connect(world.http).await.unwrap().into_split();
+    let taking = tokio::spawn(async move {
+        let mut room = vec![0; 1 << 20];
+        while let Ok(1..) = read.read(&mut room).await {}
+    });
+    write.write_all(&head("/x", SIZE)).await.unwrap();
+    write.write_all(&pattern(1, SIZE)).await.unwrap();
+    eventually("it has all of it", async || app.seen.requests() == 1).await;
+    taking.abort();
 }
