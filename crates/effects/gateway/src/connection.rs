@@ -751,3 +751,42 @@ impl Body for Answer {
         self.reply.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tally::Door;
+
+    fn over_http2() -> Activity {
+        let open = Arc::new(Open::new(Arc::default(), Door::Https));
+        let activity = Activity::new(open, &Handed::nothing(), &Arc::default());
+        activity.http2.store(true, Ordering::Relaxed);
+        activity.total.store(100, Ordering::Relaxed);
+        activity
+    }
+
+    #[test]
+    fn each_answer_that_is_taken_speaks_for_two_more_requests() {
+        let activity = over_http2();
+        assert!(!activity.is_hasty(UNPROVEN) && activity.is_hasty(UNPROVEN + 1));
+        activity.took_answer();
+        assert!(!activity.is_hasty(UNPROVEN + 2) && activity.is_hasty(UNPROVEN + 3));
+        activity.http2.store(false, Ordering::Relaxed);
+        assert!(!activity.is_hasty(1000), "what comes one after the other");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_its_client_to_take_answers_goes_on_with_them_or_after_a_while() {
+        let activity = over_http2();
+        let began = tokio::time::Instant::now();
+        let takes = async { activity.took_answer() };
+        tokio::join!(
+            activity.proves(UNPROVEN + 1),
+            activity.proves(UNPROVEN + 2),
+            takes
+        );
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        activity.proves(UNPROVEN + 3).await;
+        assert_eq!(began.elapsed(), PROVES_WITHIN);
+    }
+}
