@@ -355,6 +355,14 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
                         Poll::Pending => {}
                     }
                 }
+                // What follows the head goes behind it, and is over before there is an answer that is none too early.
+                let is_sent = sent >= self.line.output.len();
+                if self.rest.is_some()
+                    && is_sent
+                    && let Poll::Ready(lost) = self.poll_client(&mut wire, context)
+                {
+                    return Poll::Ready(Err(lost));
+                }
                 // Also while the request is being sent, and when it cannot be: there may be an early answer.
                 match wire.poll_read(context, &mut read) {
                     Poll::Ready(Ok(1..)) => return Poll::Ready(Ok(())),
@@ -364,9 +372,9 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
                 if wire.poll_cut(context).is_ready() {
                     return Poll::Ready(Err(Lost::Cut));
                 }
-                // What follows the head goes behind it.
-                let in_turn = self.rest.is_none() || sent >= output.len();
-                if in_turn && let Poll::Ready(lost) = self.poll_client(&mut wire, context) {
+                if self.rest.is_none()
+                    && let Poll::Ready(lost) = self.poll_client(&mut wire, context)
+                {
                     return Poll::Ready(Err(lost));
                 }
                 return self.poll_overdue(due, context).map(Err);
