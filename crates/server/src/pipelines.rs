@@ -204,7 +204,9 @@ impl Control {
         }
         let known = |stage: Option<usize>| self.known(&run.env(stage?)?);
         let (before, env) = (known(stage.checked_sub(1)), known(Some(stage)));
-        if let Some(held) = pipeline::held_back(run, before.as_ref(), env.as_ref()) {
+        let state = self.store().state();
+        let (before, env) = (before.as_ref(), env.as_ref());
+        if let Some(held) = pipeline::held_back(run, &state.pipelines, before, env) {
             drop(desk);
             return Ok(self.moved(run, held).await?);
         }

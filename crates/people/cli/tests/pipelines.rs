@@ -401,6 +401,43 @@ fn a_build_that_was_let_through_does_not_bring_up_what_was_taken_down_or_taken_b
 }
 
 #[test]
+fn a_hotfix_that_was_brought_to_a_later_stage_meanwhile_is_not_replaced_by_the_older_build() {
+    let ward = Ward::new();
+    let gates = approved("\"uid:0\", \"root\"", "anybody");
+    declare(&ward, "good", "");
+    run(&ward).success();
+    declare(&ward, "older", &gates);
+    run(&ward).success();
+    comes_to(&ward, "p2", "approving");
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    declare(&ward, "hotfix", &gates);
+    ward.ok(&["deploy", &dir, "--env", "prod"]);
+    // Other values do not make another build of it.
+    ward.ok(&["config", "set", "web.LEVEL=calm", "--env", "prod"]);
+    if !is_root() {
+        println!("skipped: the role is root's");
+        return;
+    }
+    ward.ok(&["pipeline", "approve", "p2"]);
+    comes_to(&ward, "p2", "ended");
+    let stands = shown(&ward, "p2")["stands"].to_string();
+    for says in [
+        "to shop/prod (r2, by d2), asked for on ",
+        "since the run began",
+        "`ward pipeline run delivery` with what is newest",
+    ] {
+        assert!(stands.contains(says), "{says}: {stands}");
+    }
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("hotfix"));
+    // A new run has what is newest.
+    run(&ward).success();
+    ward.ok(&["pipeline", "approve", "p3"]);
+    comes_to(&ward, "p3", "ended");
+    let outcome = &shown(&ward, "p3")["position"]["outcome"]["outcome"];
+    assert_eq!(outcome, "succeeded");
+}
+
+#[test]
 fn a_build_that_never_came_to_the_gates_is_not_promoted_past_them() {
     let ward = Ward::new();
     declare(&ward, "good", CHECKED);

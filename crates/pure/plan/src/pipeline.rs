@@ -6,6 +6,7 @@
 //! not what was tried. A soak is more than its time: whatever of the release ends by itself or is ill within it, and
 //! whatever else serves there, fails it at once.
 
+mod held;
 mod past;
 mod words;
 
@@ -13,9 +14,10 @@ use std::ops::RangeInclusive;
 
 use ward_types::id::InstanceId;
 use ward_types::pipeline::{Outcome, Position, Run, Word};
-use ward_types::release::{Deployment, Environment, Goal, LastEnd, Phase, Reason, Verdict};
+use ward_types::release::{Deployment, Environment, Goal, LastEnd, Phase, Verdict};
 use ward_types::time::Timestamp;
 
+pub use self::held::held_back;
 pub(crate) use self::past::has_passed;
 pub use self::past::{Bar, Unpassed, bars, unpassed};
 pub use self::words::{counts, is_another, passed};
@@ -142,39 +144,6 @@ fn at_the_gate(run: &Run, position: &Position, now: Timestamp) -> Next {
         }
         _ => Next::Wait(None),
     }
-}
-
-/// The end of a run that must not go on to its next stage, though it has passed the gate before it: the stage before
-/// serves something else by now, or somebody has taken the next one down, or back, since the run began. `before` and
-/// `env` are the environments of these two.
-#[must_use]
-pub fn held_back(
-    run: &Run,
-    before: Option<&Environment>,
-    env: Option<&Environment>,
-) -> Option<Position> {
-    let stage = run.stage();
-    // Whoever begins a run asks for its first stage.
-    let last = stage.checked_sub(1)?;
-    if let Some(lost) = left(run, last, before) {
-        return Some(lost);
-    }
-    let env = env.filter(|env| !env.is_bare() && !env.is_deleted())?;
-    let id = &env.id;
-    if env.goal != Goal::Up {
-        let up = || format!("`ward up --env {}` brings it up", id.env());
-        let up = env.way_up().unwrap_or_else(up);
-        let message = format!("{id} was taken down: {up}");
-        return Some(failed(run, message, Vec::new()));
-    }
-    let since = |deployment: &&Deployment| deployment.requested > run.began;
-    let mut since = env.deployments.values().rev().filter(since);
-    let back = since.find(|deployment| deployment.reason == Reason::Rollback)?;
-    let message = format!(
-        "{} rolled {id} back to {} since the run began",
-        back.by, back.to
-    );
-    Some(failed(run, message, Vec::new()))
 }
 
 /// The end of a run whose stage serves something else by now.

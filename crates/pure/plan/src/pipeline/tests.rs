@@ -66,6 +66,7 @@ pub(in crate::pipeline) fn reached(position: Position, stages: usize) -> Run {
     let one = Reached {
         release: ReleaseId(4),
         deployment: Some(DeploymentId(9)),
+        queued: true,
     };
     run.reached = vec![one; stages];
     run
