@@ -3,8 +3,8 @@
 //! Decision: a gate stands behind its stage. When the stage serves the build, its check is run, then it soaks,
 //! then somebody approves; only then does the next stage get the build. A release that does not serve its stage
 //! any more, because somebody deployed or rolled back there meanwhile, passes nothing: what would be approved is
-//! not what was tried. A soak is more than its time: whatever of the release ends by itself or is ill within it, and
-//! whatever else serves there, fails it at once.
+//! not what was tried. That holds where it was moved back since, too. A soak is more than its time: whatever of the release
+//! ends by itself or is ill within it fails it at once.
 
 mod held;
 mod past;
@@ -13,7 +13,7 @@ mod words;
 use std::ops::RangeInclusive;
 
 use ward_types::id::InstanceId;
-use ward_types::pipeline::{Outcome, Position, Run, Word};
+use ward_types::pipeline::{Outcome, Position, Reached, Run, Word};
 use ward_types::release::{Deployment, Environment, Goal, LastEnd, Phase, Verdict};
 use ward_types::time::Timestamp;
 
@@ -164,29 +164,50 @@ fn left(run: &Run, stage: usize, env: Option<&Environment>) -> Option<Position> 
     })
 }
 
-/// What keeps a run from passing the soak that it is in.
+/// What keeps a run from passing the gate that it is in: its stage was down meanwhile, or something else took requests
+/// there, also where it was taken back since; within a soak also what ended by itself, or is ill.
 fn spoiled(run: &Run, env: Option<&Environment>, ill: &[Ill], now: Timestamp) -> Option<String> {
-    let (Position::Soaking { stage, .. }, Some(env)) = (&run.position, env) else {
-        return None;
-    };
-    let reached = run.reached.get(*stage)?;
+    let (reached, env) = (run.reached.get(run.stage())?, env?);
+    // What is of a time to come was recorded while a clock was ahead, before this.
+    let within = run.since..=now;
+    match &run.position {
+        Position::Checking { .. } => disturbed(reached, env, "while its check ran", &within),
+        Position::Approving { .. } => {
+            disturbed(reached, env, "while it waited for a word", &within)
+        }
+        Position::Soaking { .. } => disturbed(reached, env, "within its soak", &within)
+            .or_else(|| unwell(reached, env, ill, &within)),
+        Position::Deploying { .. } | Position::Ended { .. } => None,
+    }
+}
+
+fn disturbed(
+    reached: &Reached,
+    env: &Environment,
+    when: &str,
+    within: &RangeInclusive<Timestamp>,
+) -> Option<String> {
     let name = &env.id;
-    // What is of a time to come was recorded while a clock was ahead, before this soak.
-    let soak = run.since..=now;
     if env.goal != Goal::Up {
-        return Some(format!("{name} was taken down within its soak"));
+        return Some(format!("{name} was taken down {when}"));
     }
     let other = |d: &&Deployment| {
         let ours = reached.deployment == Some(d.id);
         let same = d.to == reached.release && d.from == Some(reached.release);
-        !ours && !same && took_requests(d, &soak)
+        !ours && !same && took_requests(d, within)
     };
-    if let Some(other) = env.deployments.values().find(other) {
-        let (id, to) = (other.id, other.to);
-        return Some(format!(
-            "{id} to {to} took requests in {name} within its soak"
-        ));
-    }
+    let other = env.deployments.values().find(other)?;
+    let (id, to) = (other.id, other.to);
+    Some(format!("{id} to {to} took requests in {name} {when}"))
+}
+
+fn unwell(
+    reached: &Reached,
+    env: &Environment,
+    ill: &[Ill],
+    soak: &RangeInclusive<Timestamp>,
+) -> Option<String> {
+    let name = &env.id;
     let of_release = |instance: &InstanceId| {
         let release = instance.release();
         release == Some(reached.release) || release == Some(databases::RELEASE)

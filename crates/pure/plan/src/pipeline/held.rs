@@ -14,8 +14,8 @@ use ward_types::release::{Build, Deployment, Environment, Goal, Phase, Reason};
 use super::{failed, left};
 use crate::policy::Built;
 
-/// The end of a run that must not go on to its next stage: the stage before serves something else by now, or somebody
-/// has taken the next one down, or back, or brought another build there, since the run began. `before` and `env` are the
+/// The end of a run that must not go on to its next stage: the stage before is down, or serves something else by now, or
+/// somebody has taken the next one down, or back, or brought another build there, since the run began. `before` and `env` are the
 /// environments of these two, `runs` all that are known.
 #[must_use]
 pub fn held_back(
@@ -29,6 +29,9 @@ pub fn held_back(
     let last = stage.checked_sub(1)?;
     if let Some(lost) = left(run, last, before) {
         return Some(lost);
+    }
+    if let Some(message) = before.and_then(down) {
+        return Some(failed(run, message, Vec::new()));
     }
     let env = env.filter(|env| !env.is_bare() && !env.is_deleted())?;
     let message = down(env)

@@ -166,6 +166,16 @@ fn one_that_was_rolled_back_or_taken_down_since_stays_so() {
     back.reason = Reason::Rollback;
     let says = held(&env, &[]).unwrap();
     assert_eq!(says, "bob rolled shop/prod back to r2 since the run began");
+    let mut before = qa();
+    before.goal = Goal::Down;
+    let held_back = held_back(
+        &lets_go_on(),
+        &BTreeMap::new(),
+        Some(&before),
+        Some(&prod()),
+    );
+    let said = format!("{held_back:?}");
+    assert!(said.contains("shop/qa was taken down: "), "{said}");
     let mut env = prod();
     env.goal = Goal::Down;
     let says = held(&env, &[]).unwrap();
