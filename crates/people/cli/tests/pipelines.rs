@@ -440,6 +440,70 @@ fn a_hotfix_that_was_brought_to_a_later_stage_meanwhile_is_not_replaced_by_the_o
 }
 
 #[test]
+fn whoever_rejects_a_run_takes_back_what_is_rolled_out_by_it_and_nothing_else() {
+    let ward = Ward::new();
+    ruled(&ward, "good", "", "");
+    run(&ward).success();
+    // It never becomes healthy there.
+    ruled(&ward, "better", "service.web.env.MODE = \"hang\"", "");
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    let rolls = |id: &str| {
+        ward.ok(&["pipeline", "run", "delivery", &dir, "--no-wait"]);
+        eventually("it is rolled out in prod", || {
+            let run = shown(&ward, id);
+            run["position"]["stage"] == 2 && run["reached"].as_array().unwrap().len() == 3
+        });
+    };
+    let deployment = |id: &str| {
+        let show = [
+            "deployment",
+            "show",
+            id,
+            "--env",
+            "prod",
+            "--output",
+            "json",
+        ];
+        let shown: Value = serde_json::from_str(&ward.ok(&show)).unwrap();
+        shown["deployment"].clone()
+    };
+    rolls("p2");
+    let reject = |id: &str| {
+        let rejected = ward.run(&["pipeline", "reject", id, "--why", "not this"]);
+        rejected.success();
+        comes_to(&ward, id, "ended");
+        rejected.stderr()
+    };
+    let said = reject("p2");
+    let says = "d2 to r2 in shop/prod is cancelled: it goes back to r1";
+    assert!(said.contains(says), "{said}");
+    let ended = || deployment("d2")["phase"] == "finished";
+    eventually("its deployment has ended", ended);
+    assert!(
+        deployment("d2")["cancelled"].is_object(),
+        "{}",
+        deployment("d2")
+    );
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+    // One that somebody else asked for is theirs.
+    ward.ok(&["deploy", &dir, "--env", "prod", "--no-wait"]);
+    rolls("p3");
+    let said = reject("p3");
+    let says = [
+        "d3 to ",
+        "goes on, because uid:",
+        "`ward deployment cancel d3 --env shop/prod`",
+    ];
+    assert!(says.iter().all(|text| said.contains(text)), "{said}");
+    let goes_on = deployment("d3");
+    assert!(goes_on["cancelled"].is_null(), "{goes_on}");
+    let cancel = ["deployment", "cancel", "d3", "--env", "shop/prod"];
+    ward.run(&cancel);
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+    ward.ok(&["audit", "verify"]);
+}
+
+#[test]
 fn a_build_that_never_came_to_the_gates_is_not_promoted_past_them() {
     let ward = Ward::new();
     declare(&ward, "good", CHECKED);

@@ -99,6 +99,17 @@ fn ended(outcome: Outcome) -> Position {
     Position::Ended { outcome }
 }
 
+/// The deployment that a run waits for, which has not ended.
+#[must_use]
+pub fn under_way<'a>(run: &Run, env: Option<&'a Environment>) -> Option<&'a Deployment> {
+    let Position::Deploying { stage } = &run.position else {
+        return None;
+    };
+    let deployment = run.reached.get(*stage)?.deployment?;
+    let deployment = env?.deployments.get(&deployment)?;
+    (!matches!(deployment.phase, Phase::Finished { .. })).then_some(deployment)
+}
+
 fn deploying(run: &Run, stage: usize, env: Option<&Environment>, now: Timestamp) -> Next {
     let Some(reached) = run.reached.get(stage) else {
         return Next::Release { stage };
