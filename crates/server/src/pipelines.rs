@@ -5,10 +5,12 @@
 
 mod beginning;
 mod freezing;
+mod hindering;
 mod telling;
 
 pub(crate) use self::beginning::no_pipeline;
 use self::beginning::{Begun, same};
+pub(crate) use self::hindering::Hindered;
 pub(crate) use self::telling::view;
 
 use std::path::Path;
@@ -119,7 +121,10 @@ impl Control {
             let ill = env.as_ref().map(|env| self.ill(env)).unwrap_or_default();
             let env = env.and_then(|env| state.environment(&env));
             let due = match pipeline::next(run, env, &ill, now()) {
-                Next::Over => return,
+                Next::Over => {
+                    self.0.hindered.no_more(id);
+                    return;
+                }
                 Next::Wait(due) => due,
                 next => {
                     let done = tokio::select! {
@@ -165,9 +170,20 @@ impl Control {
         match next {
             Next::Release { stage } => {
                 let _admitted = self.admit()?;
-                match self.next_stage(run, stage).await {
-                    Err(stop) if freezing::is_why(&stop) => Ok(Some(now() + freezing::LOOKS)),
-                    released => self.settle(run, released.err()).await.map(|()| None),
+                let released = self.next_stage(run, stage).await;
+                let hindrance = released
+                    .as_ref()
+                    .err()
+                    .and_then(|stop| self.hindrance(stop));
+                match hindrance {
+                    Some(why) => self.0.hindered.by(run.id, why),
+                    None => self.0.hindered.no_more(run.id),
+                }
+                match &released {
+                    Err(stop) if hindrance.is_some() || freezing::is_why(stop) => {
+                        Ok(Some(now() + freezing::LOOKS))
+                    }
+                    _ => self.settle(run, released.err()).await.map(|()| None),
                 }
             }
             Next::Check { stage } => {
@@ -224,7 +240,7 @@ impl Control {
         pipeline::next(run, env, &ill, now())
     }
 
-    /// A stage that cannot get its release ends the run.
+    /// A stage that must not get its release ends the run.
     async fn settle(&self, run: &Run, stop: Option<Stop>) -> Result<(), Refusal> {
         let message = match stop.map(Stop::word) {
             None => return Ok(()),

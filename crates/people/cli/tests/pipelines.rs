@@ -12,7 +12,7 @@ mod support;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use support::pipelines::{CHECKED, comes_to, declare, ruled, run, shown};
@@ -499,6 +499,59 @@ fn whoever_rejects_a_run_takes_back_what_is_rolled_out_by_it_and_nothing_else() 
     assert!(goes_on["cancelled"].is_null(), "{goes_on}");
     let cancel = ["deployment", "cancel", "d3", "--env", "shop/prod"];
     ward.run(&cancel);
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+    ward.ok(&["audit", "verify"]);
+}
+
+#[test]
+fn a_trouble_of_the_moment_does_not_end_a_run_that_has_passed_its_gates() {
+    let ward = Ward::new();
+    declare(
+        &ward,
+        "good",
+        "[pipeline.delivery.gate.qa]\nsoak = \"5s\"\n",
+    );
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    let mut follows = ward.command(&["pipeline", "run", "delivery", &dir]);
+    let follows = follows.stderr(Stdio::piped()).spawn().unwrap();
+    eventually("it begins", || {
+        ward.run(&["pipeline", "show", "p1"]).code() == 0
+    });
+    comes_to(&ward, "p1", "soaking");
+    // What cannot be read forbids nothing and lets nothing through.
+    let policy = ward.home().join("policy.toml");
+    fs::create_dir(&policy).unwrap();
+    let waits = "shop/prod cannot get 1.0.1 now: the installation's policy ";
+    let hindered = |says: &str| {
+        let run = shown(&ward, "p1");
+        let stands = run["stands"].as_str().unwrap();
+        let here = run["position"]["at"] == "deploying" && run["position"]["stage"] == 2;
+        here && stands.contains(waits) && stands.contains(says)
+    };
+    eventually("it waits", || hindered("cannot be read"));
+    let one = ward.ok(&["pipeline", "show", "p1"]);
+    let on = "p1 tries again every half a minute, `ward pipeline reject p1` ends it";
+    assert!(one.contains(on), "{one}");
+    // Who follows it is told, as before a freeze.
+    let followed = follows.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&followed.stderr).into_owned();
+    assert!(followed.status.success() && said.contains(waits), "{said}");
+    // It looks again whenever something happens. Mistakes are no word against the build, either.
+    fs::remove_dir(&policy).unwrap();
+    fs::write(&policy, "[environment").unwrap();
+    let happens = |value: &str| {
+        let until = ["--until", "1h", "--why", value];
+        let waive = ["policy", "waive", "freeze", "--env", "shop/dev"];
+        ward.run(&[&waive[..], &until].concat());
+    };
+    happens("one");
+    eventually("it waits on", || hindered("has mistakes"));
+    assert_eq!(answers(&ward, "prod"), None);
+    fs::remove_file(&policy).unwrap();
+    happens("two");
+    comes_to(&ward, "p1", "ended");
+    let outcome = &shown(&ward, "p1")["position"]["outcome"]["outcome"];
+    assert_eq!(outcome, "succeeded");
     assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
     ward.ok(&["audit", "verify"]);
 }

@@ -91,7 +91,7 @@ impl Control {
         if let Some(why) = refused {
             let state = self.store().state();
             let run = state.pipelines.get(&id);
-            let waits = run.and_then(|run| self.waits_for_freeze(run));
+            let waits = run.and_then(|run| self.held_up(run));
             let (stays, hint) = match waits {
                 Some((sentence, hint)) => (format!("{id} stays where it is ({sentence})"), hint),
                 None => {
@@ -117,17 +117,20 @@ impl Control {
         })
     }
 
-    /// Tells how a run goes, to its end or to where it waits for somebody's word or for the end of a freeze.
+    /// Tells how a run goes, to its end or to where it waits for somebody's word, for the end of a freeze, or for
+    /// what keeps Ward from going on.
     pub(crate) async fn followed_run(&self, id: PipelineRunId, steps: &Steps) -> Progress {
         let mut changed = self.store().changed();
+        let mut hindered = self.0.hindered.changed();
         let mut said = String::new();
         loop {
             changed.mark_unchanged();
+            hindered.mark_unchanged();
             let state = self.store().state();
             let Some(run) = state.pipelines.get(&id) else {
                 return Stop::Refused(no_run(id)).word();
             };
-            if let Some((sentence, hint)) = self.waits_for_freeze(run) {
+            if let Some((sentence, hint)) = self.held_up(run) {
                 return Progress::Done {
                     message: format!("{id}: {sentence}; {hint}"),
                     addresses: Vec::new(),
@@ -150,7 +153,11 @@ impl Control {
                 }
                 _ => {}
             }
-            if changed.changed().await.is_err() {
+            let more = tokio::select! {
+                more = changed.changed() => more,
+                more = hindered.changed() => more,
+            };
+            if more.is_err() {
                 return Stop::Refused(no_run(id)).word();
             }
         }
