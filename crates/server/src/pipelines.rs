@@ -6,11 +6,13 @@
 mod beginning;
 mod freezing;
 mod hindering;
+mod saying;
 mod telling;
 
 pub(crate) use self::beginning::no_pipeline;
 use self::beginning::{Begun, same};
 pub(crate) use self::hindering::Hindered;
+use self::saying::Said;
 pub(crate) use self::telling::view;
 
 use std::path::Path;
@@ -319,7 +321,9 @@ impl Control {
     async fn checked(&self, run: &Run, check: &Check) -> Position {
         let env = self.check_variables(run);
         let dir = Path::new(&run.dir);
-        let checking = ward_build::check(&check.command, dir, env, &|_| {});
+        let said = Said::default();
+        let take = |line| said.take(line);
+        let checking = ward_build::check(&check.command, dir, env, &take);
         let limit = check.timeout.duration();
         let of = run
             .env(run.stage())
@@ -328,7 +332,22 @@ impl Control {
             Ok(Ok(())) => pipeline::checked(run, now()),
             Ok(Err(error)) => {
                 let message = format!("the check of {of} was not passed: {}", causes(&error));
-                pipeline::failed(run, message, error.output().to_vec())
+                let told = match run.env(run.stage()) {
+                    Some(env) => {
+                        let reached = run.reached.get(run.stage());
+                        let release = reached.map(|reached| reached.release);
+                        self.told_by_check(&env, release, &said).await
+                    }
+                    None => Ok(Vec::new()),
+                };
+                match told {
+                    Ok(output) => pipeline::failed(run, message, output),
+                    Err(why) => {
+                        let message =
+                            format!("{message}; what it wrote is not kept, because {why}");
+                        pipeline::failed(run, message, Vec::new())
+                    }
+                }
             }
             Err(_) => {
                 let message = format!(

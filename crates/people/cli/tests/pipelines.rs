@@ -16,6 +16,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use support::pipelines::{CHECKED, comes_to, declare, ruled, run, shown};
+use support::secrets::set;
 use support::{Ward, answers, eventually, go_on, is_root, kill9, level, pause};
 use tempfile::TempDir;
 
@@ -866,4 +867,31 @@ fn a_check_that_takes_longer_than_it_may_is_ended_and_the_gate_not_passed() {
         let pid: i32 = pid.parse().unwrap();
         eventually(&format!("{pid} is gone"), || !support::alive(pid));
     }
+}
+
+#[test]
+fn what_a_check_says_of_secrets_is_masked_and_not_kept_where_they_cannot_be_opened() {
+    const VALUE: &str = "the-token-of-dev";
+    let ward = Ward::new();
+    declare(&ward, "good", CHECKED);
+    let text = fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    let dev = "[environment.dev]\n";
+    let secret = "service.web.secrets = { TOKEN = \"env\" }\n";
+    ward.write("ward.toml", &text.replace(dev, &format!("{dev}{secret}")));
+    ward.ok(&["up", "--platform"]);
+    set(&ward, "TOKEN", VALUE);
+    let says = format!("print(\"it knows {VALUE}\")\nraise SystemExit(3)\n");
+    ward.write("check.py", &says);
+    run(&ward).fails(1, &["exit status 3", "it knows [secret TOKEN]"]);
+    let sealed = ward.home().join("sealed/shop/dev/TOKEN/1.json");
+    let removes = format!("import os\nos.remove({:?})\n{says}", sealed.display());
+    ward.write("check.py", &removes);
+    let failed = run(&ward);
+    failed.fails(
+        1,
+        &["exit status 3; what it wrote is not kept, because secrets do not open"],
+    );
+    let events = ward.ok(&["events", "-n", "1000", "--output", "json"]);
+    let all = format!("{failed:?}{events}");
+    assert!(!all.contains(VALUE), "{all}");
 }
