@@ -31,6 +31,7 @@ use crate::keys::Looking;
 use crate::measuring::Measured;
 use crate::notices::Notices;
 use crate::passwords::Rotations;
+use crate::pipelines::Hindered;
 use crate::restoring::Restoring;
 use crate::sought::Sought;
 use crate::sources::Sources;
@@ -90,6 +91,8 @@ pub(crate) struct Shared {
     /// Which volumes somebody is alone with.
     pub(crate) restoring: Restoring,
     pub(crate) admission: Admission,
+    /// What keeps runs of pipelines from going on.
+    pub(crate) hindered: Hindered,
     pub(crate) ending: watch::Sender<bool>,
 }
 

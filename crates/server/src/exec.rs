@@ -135,6 +135,27 @@ impl Control {
         }
     }
 
+    /// A text for the log, without the values of secrets.
+    ///
+    /// # Errors
+    /// Why it cannot be told whether one is in it, as a clause.
+    pub(crate) async fn without_secrets(
+        &self,
+        env: &EnvId,
+        release: Option<ReleaseId>,
+        text: &str,
+    ) -> Result<String, String> {
+        let masks = self.masks(env, release).await.map_err(|why| {
+            tracing::warn!(%env, why, "a text is not in the log: secrets do not open");
+            "secrets do not open".to_owned()
+        })?;
+        let masked = Hiding::of(&masks).masked(text);
+        match hidden(&masks, &masked) {
+            Some(name) => Err(format!("the secret {name} is in it, in quotes")),
+            None => Ok(masked),
+        }
+    }
+
     /// The release that serves.
     pub(crate) fn serving(&self, env: &EnvId) -> Option<ReleaseId> {
         self.known(env).and_then(|known| known.current)

@@ -5,10 +5,14 @@
 
 mod beginning;
 mod freezing;
+mod hindering;
+mod saying;
 mod telling;
 
 pub(crate) use self::beginning::no_pipeline;
 use self::beginning::{Begun, same};
+pub(crate) use self::hindering::Hindered;
+use self::saying::Said;
 pub(crate) use self::telling::view;
 
 use std::path::Path;
@@ -119,7 +123,10 @@ impl Control {
             let ill = env.as_ref().map(|env| self.ill(env)).unwrap_or_default();
             let env = env.and_then(|env| state.environment(&env));
             let due = match pipeline::next(run, env, &ill, now()) {
-                Next::Over => return,
+                Next::Over => {
+                    self.0.hindered.no_more(id);
+                    return;
+                }
                 Next::Wait(due) => due,
                 next => {
                     let done = tokio::select! {
@@ -165,9 +172,20 @@ impl Control {
         match next {
             Next::Release { stage } => {
                 let _admitted = self.admit()?;
-                match self.next_stage(run, stage).await {
-                    Err(stop) if freezing::is_why(&stop) => Ok(Some(now() + freezing::LOOKS)),
-                    released => self.settle(run, released.err()).await.map(|()| None),
+                let released = self.next_stage(run, stage).await;
+                let hindrance = released
+                    .as_ref()
+                    .err()
+                    .and_then(|stop| self.hindrance(stop));
+                match hindrance {
+                    Some(why) => self.0.hindered.by(run.id, why),
+                    None => self.0.hindered.no_more(run.id),
+                }
+                match &released {
+                    Err(stop) if hindrance.is_some() || freezing::is_why(stop) => {
+                        Ok(Some(now() + freezing::LOOKS))
+                    }
+                    _ => self.settle(run, released.err()).await.map(|()| None),
                 }
             }
             Next::Check { stage } => {
@@ -204,7 +222,9 @@ impl Control {
         }
         let known = |stage: Option<usize>| self.known(&run.env(stage?)?);
         let (before, env) = (known(stage.checked_sub(1)), known(Some(stage)));
-        if let Some(held) = pipeline::held_back(run, before.as_ref(), env.as_ref()) {
+        let state = self.store().state();
+        let (before, env) = (before.as_ref(), env.as_ref());
+        if let Some(held) = pipeline::held_back(run, &state.pipelines, before, env) {
             drop(desk);
             return Ok(self.moved(run, held).await?);
         }
@@ -222,7 +242,7 @@ impl Control {
         pipeline::next(run, env, &ill, now())
     }
 
-    /// A stage that cannot get its release ends the run.
+    /// A stage that must not get its release ends the run.
     async fn settle(&self, run: &Run, stop: Option<Stop>) -> Result<(), Refusal> {
         let message = match stop.map(Stop::word) {
             None => return Ok(()),
@@ -301,7 +321,9 @@ impl Control {
     async fn checked(&self, run: &Run, check: &Check) -> Position {
         let env = self.check_variables(run);
         let dir = Path::new(&run.dir);
-        let checking = ward_build::check(&check.command, dir, env, &|_| {});
+        let said = Said::default();
+        let take = |line| said.take(line);
+        let checking = ward_build::check(&check.command, dir, env, &take);
         let limit = check.timeout.duration();
         let of = run
             .env(run.stage())
@@ -310,7 +332,22 @@ impl Control {
             Ok(Ok(())) => pipeline::checked(run, now()),
             Ok(Err(error)) => {
                 let message = format!("the check of {of} was not passed: {}", causes(&error));
-                pipeline::failed(run, message, error.output().to_vec())
+                let told = match run.env(run.stage()) {
+                    Some(env) => {
+                        let reached = run.reached.get(run.stage());
+                        let release = reached.map(|reached| reached.release);
+                        self.told_by_check(&env, release, &said).await
+                    }
+                    None => Ok(Vec::new()),
+                };
+                match told {
+                    Ok(output) => pipeline::failed(run, message, output),
+                    Err(why) => {
+                        let message =
+                            format!("{message}; what it wrote is not kept, because {why}");
+                        pipeline::failed(run, message, Vec::new())
+                    }
+                }
             }
             Err(_) => {
                 let message = format!(

@@ -249,10 +249,10 @@ impl Settled {
     /// That a run of a pipeline has come to this environment by it.
     fn reached(&self, env: &Environment, run: Option<PipelineRunId>) -> Option<Event> {
         let run = run?;
-        let deployment = match self {
-            Settled::Nothing(_) | Settled::Held(_) => None,
-            Settled::UnderWay(id) => Some(*id),
-            Settled::Queued(queued) => Some(queued.id),
+        let (deployment, queued) = match self {
+            Settled::Nothing(_) | Settled::Held(_) => (None, false),
+            Settled::UnderWay(id) => (Some(*id), false),
+            Settled::Queued(queued) => (Some(queued.id), true),
         };
         Some(Event::PipelineReached {
             env: env.id.clone(),
@@ -260,6 +260,7 @@ impl Settled {
             reached: Reached {
                 release: self.release(env)?,
                 deployment,
+                queued,
             },
         })
     }

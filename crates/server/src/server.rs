@@ -42,6 +42,7 @@ use crate::measuring::Measured;
 use crate::notices::Notices;
 use crate::opening::{Opener, Starting};
 use crate::passwords::Rotations;
+use crate::pipelines::Hindered;
 use crate::restoring::Restoring;
 use crate::routing::{Found, GatewayPlace, Routing, RoutingError};
 use crate::sleep::Needed;
@@ -360,6 +361,7 @@ fn control(
         backup_dir: site.backup_dir,
         duty: site.duty,
         looking: Arc::default(),
+        hindered: Hindered::default(),
         desk: tokio::sync::Mutex::new(()),
         auditor,
         issuing,

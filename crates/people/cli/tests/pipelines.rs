@@ -12,10 +12,11 @@ mod support;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use support::pipelines::{CHECKED, comes_to, declare, ruled, run, shown};
+use support::secrets::set;
 use support::{Ward, answers, eventually, go_on, is_root, kill9, level, pause};
 use tempfile::TempDir;
 
@@ -277,10 +278,12 @@ fn a_stage_that_is_moved_elsewhere_meanwhile_passes_nothing() {
     ward.ok(&["deploy", &dir, "--env", "qa"]);
     comes_to(&ward, "p1", "ended");
     let stands = shown(&ward, "p1")["stands"].to_string();
-    assert!(
-        stands.contains("shop/qa does not serve r1 any more"),
-        "{stands}"
-    );
+    // Requests move before its deployment has ended.
+    let says = [
+        "d2 to r2 took requests in shop/qa while it waited for a word",
+        "shop/qa does not serve r1 any more",
+    ];
+    assert!(says.iter().any(|text| stands.contains(text)), "{stands}");
 }
 
 /// Whatever happens in a stage while it soaks is what the soak is for.
@@ -398,6 +401,160 @@ fn a_build_that_was_let_through_does_not_bring_up_what_was_taken_down_or_taken_b
     ward.ok(&["pipeline", "reject", "p4"]);
     comes_to(&ward, "p4", "ended");
     assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+}
+
+#[test]
+fn a_hotfix_that_was_brought_to_a_later_stage_meanwhile_is_not_replaced_by_the_older_build() {
+    let ward = Ward::new();
+    let gates = approved("\"uid:0\", \"root\"", "anybody");
+    declare(&ward, "good", "");
+    run(&ward).success();
+    declare(&ward, "older", &gates);
+    run(&ward).success();
+    comes_to(&ward, "p2", "approving");
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    declare(&ward, "hotfix", &gates);
+    ward.ok(&["deploy", &dir, "--env", "prod"]);
+    // Other values do not make another build of it.
+    ward.ok(&["config", "set", "web.LEVEL=calm", "--env", "prod"]);
+    if !is_root() {
+        println!("skipped: the role is root's");
+        return;
+    }
+    ward.ok(&["pipeline", "approve", "p2"]);
+    comes_to(&ward, "p2", "ended");
+    let stands = shown(&ward, "p2")["stands"].to_string();
+    for says in [
+        "to shop/prod (r2, by d2), asked for on ",
+        "since the run began",
+        "`ward pipeline run delivery` with what is newest",
+    ] {
+        assert!(stands.contains(says), "{says}: {stands}");
+    }
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("hotfix"));
+    // A new run has what is newest.
+    run(&ward).success();
+    ward.ok(&["pipeline", "approve", "p3"]);
+    comes_to(&ward, "p3", "ended");
+    let outcome = &shown(&ward, "p3")["position"]["outcome"]["outcome"];
+    assert_eq!(outcome, "succeeded");
+}
+
+#[test]
+fn whoever_rejects_a_run_takes_back_what_is_rolled_out_by_it_and_nothing_else() {
+    let ward = Ward::new();
+    ruled(&ward, "good", "", "");
+    run(&ward).success();
+    // It never becomes healthy there.
+    ruled(&ward, "better", "service.web.env.MODE = \"hang\"", "");
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    let rolls = |id: &str| {
+        ward.ok(&["pipeline", "run", "delivery", &dir, "--no-wait"]);
+        eventually("it is rolled out in prod", || {
+            let run = shown(&ward, id);
+            run["position"]["stage"] == 2 && run["reached"].as_array().unwrap().len() == 3
+        });
+    };
+    let deployment = |id: &str| {
+        let show = [
+            "deployment",
+            "show",
+            id,
+            "--env",
+            "prod",
+            "--output",
+            "json",
+        ];
+        let shown: Value = serde_json::from_str(&ward.ok(&show)).unwrap();
+        shown["deployment"].clone()
+    };
+    rolls("p2");
+    let reject = |id: &str| {
+        let rejected = ward.run(&["pipeline", "reject", id, "--why", "not this"]);
+        rejected.success();
+        comes_to(&ward, id, "ended");
+        rejected.stderr()
+    };
+    let said = reject("p2");
+    let says = "d2 to r2 in shop/prod is cancelled: it goes back to r1";
+    assert!(said.contains(says), "{said}");
+    let ended = || deployment("d2")["phase"] == "finished";
+    eventually("its deployment has ended", ended);
+    assert!(
+        deployment("d2")["cancelled"].is_object(),
+        "{}",
+        deployment("d2")
+    );
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+    // One that somebody else asked for is theirs.
+    ward.ok(&["deploy", &dir, "--env", "prod", "--no-wait"]);
+    rolls("p3");
+    let said = reject("p3");
+    let says = [
+        "d3 to ",
+        "goes on, because uid:",
+        "`ward deployment cancel d3 --env shop/prod`",
+    ];
+    assert!(says.iter().all(|text| said.contains(text)), "{said}");
+    let goes_on = deployment("d3");
+    assert!(goes_on["cancelled"].is_null(), "{goes_on}");
+    let cancel = ["deployment", "cancel", "d3", "--env", "shop/prod"];
+    ward.run(&cancel);
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+    ward.ok(&["audit", "verify"]);
+}
+
+#[test]
+fn a_trouble_of_the_moment_does_not_end_a_run_that_has_passed_its_gates() {
+    let ward = Ward::new();
+    declare(
+        &ward,
+        "good",
+        "[pipeline.delivery.gate.qa]\nsoak = \"5s\"\n",
+    );
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    let mut follows = ward.command(&["pipeline", "run", "delivery", &dir]);
+    let follows = follows.stderr(Stdio::piped()).spawn().unwrap();
+    eventually("it begins", || {
+        ward.run(&["pipeline", "show", "p1"]).code() == 0
+    });
+    comes_to(&ward, "p1", "soaking");
+    // What cannot be read forbids nothing and lets nothing through.
+    let policy = ward.home().join("policy.toml");
+    fs::create_dir(&policy).unwrap();
+    let waits = "shop/prod cannot get 1.0.1 now: the installation's policy ";
+    let hindered = |says: &str| {
+        let run = shown(&ward, "p1");
+        let stands = run["stands"].as_str().unwrap();
+        let here = run["position"]["at"] == "deploying" && run["position"]["stage"] == 2;
+        here && stands.contains(waits) && stands.contains(says)
+    };
+    eventually("it waits", || hindered("cannot be read"));
+    let one = ward.ok(&["pipeline", "show", "p1"]);
+    let on = "p1 tries again every half a minute, `ward pipeline reject p1` ends it";
+    assert!(one.contains(on), "{one}");
+    // Who follows it is told, as before a freeze.
+    let followed = follows.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&followed.stderr).into_owned();
+    assert!(followed.status.success() && said.contains(waits), "{said}");
+    // It looks again whenever something happens. Mistakes are no word against the build, either.
+    fs::remove_dir(&policy).unwrap();
+    fs::write(&policy, "[environment").unwrap();
+    let happens = |value: &str| {
+        let until = ["--until", "1h", "--why", value];
+        let waive = ["policy", "waive", "freeze", "--env", "shop/dev"];
+        ward.run(&[&waive[..], &until].concat());
+    };
+    happens("one");
+    eventually("it waits on", || hindered("has mistakes"));
+    assert_eq!(answers(&ward, "prod"), None);
+    fs::remove_file(&policy).unwrap();
+    happens("two");
+    comes_to(&ward, "p1", "ended");
+    let outcome = &shown(&ward, "p1")["position"]["outcome"]["outcome"];
+    assert_eq!(outcome, "succeeded");
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+    ward.ok(&["audit", "verify"]);
 }
 
 #[test]
@@ -710,4 +867,31 @@ fn a_check_that_takes_longer_than_it_may_is_ended_and_the_gate_not_passed() {
         let pid: i32 = pid.parse().unwrap();
         eventually(&format!("{pid} is gone"), || !support::alive(pid));
     }
+}
+
+#[test]
+fn what_a_check_says_of_secrets_is_masked_and_not_kept_where_they_cannot_be_opened() {
+    const VALUE: &str = "the-token-of-dev";
+    let ward = Ward::new();
+    declare(&ward, "good", CHECKED);
+    let text = fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    let dev = "[environment.dev]\n";
+    let secret = "service.web.secrets = { TOKEN = \"env\" }\n";
+    ward.write("ward.toml", &text.replace(dev, &format!("{dev}{secret}")));
+    ward.ok(&["up", "--platform"]);
+    set(&ward, "TOKEN", VALUE);
+    let says = format!("print(\"it knows {VALUE}\")\nraise SystemExit(3)\n");
+    ward.write("check.py", &says);
+    run(&ward).fails(1, &["exit status 3", "it knows [secret TOKEN]"]);
+    let sealed = ward.home().join("sealed/shop/dev/TOKEN/1.json");
+    let removes = format!("import os\nos.remove({:?})\n{says}", sealed.display());
+    ward.write("check.py", &removes);
+    let failed = run(&ward);
+    failed.fails(
+        1,
+        &["exit status 3; what it wrote is not kept, because secrets do not open"],
+    );
+    let events = ward.ok(&["events", "-n", "1000", "--output", "json"]);
+    let all = format!("{failed:?}{events}");
+    assert!(!all.contains(VALUE), "{all}");
 }

@@ -3,19 +3,21 @@
 //! Decision: a gate stands behind its stage. When the stage serves the build, its check is run, then it soaks,
 //! then somebody approves; only then does the next stage get the build. A release that does not serve its stage
 //! any more, because somebody deployed or rolled back there meanwhile, passes nothing: what would be approved is
-//! not what was tried. A soak is more than its time: whatever of the release ends by itself or is ill within it, and
-//! whatever else serves there, fails it at once.
+//! not what was tried. That holds where it was moved back since, too. A soak is more than its time: whatever of the release
+//! ends by itself or is ill within it fails it at once.
 
+mod held;
 mod past;
 mod words;
 
 use std::ops::RangeInclusive;
 
 use ward_types::id::InstanceId;
-use ward_types::pipeline::{Outcome, Position, Run, Word};
-use ward_types::release::{Deployment, Environment, Goal, LastEnd, Phase, Reason, Verdict};
+use ward_types::pipeline::{Outcome, Position, Reached, Run, Word};
+use ward_types::release::{Deployment, Environment, Goal, LastEnd, Phase, Verdict};
 use ward_types::time::Timestamp;
 
+pub use self::held::held_back;
 pub(crate) use self::past::has_passed;
 pub use self::past::{Bar, Unpassed, bars, unpassed};
 pub use self::words::{counts, is_another, passed};
@@ -97,6 +99,17 @@ fn ended(outcome: Outcome) -> Position {
     Position::Ended { outcome }
 }
 
+/// The deployment that a run waits for, which has not ended.
+#[must_use]
+pub fn under_way<'a>(run: &Run, env: Option<&'a Environment>) -> Option<&'a Deployment> {
+    let Position::Deploying { stage } = &run.position else {
+        return None;
+    };
+    let deployment = run.reached.get(*stage)?.deployment?;
+    let deployment = env?.deployments.get(&deployment)?;
+    (!matches!(deployment.phase, Phase::Finished { .. })).then_some(deployment)
+}
+
 fn deploying(run: &Run, stage: usize, env: Option<&Environment>, now: Timestamp) -> Next {
     let Some(reached) = run.reached.get(stage) else {
         return Next::Release { stage };
@@ -144,39 +157,6 @@ fn at_the_gate(run: &Run, position: &Position, now: Timestamp) -> Next {
     }
 }
 
-/// The end of a run that must not go on to its next stage, though it has passed the gate before it: the stage before
-/// serves something else by now, or somebody has taken the next one down, or back, since the run began. `before` and
-/// `env` are the environments of these two.
-#[must_use]
-pub fn held_back(
-    run: &Run,
-    before: Option<&Environment>,
-    env: Option<&Environment>,
-) -> Option<Position> {
-    let stage = run.stage();
-    // Whoever begins a run asks for its first stage.
-    let last = stage.checked_sub(1)?;
-    if let Some(lost) = left(run, last, before) {
-        return Some(lost);
-    }
-    let env = env.filter(|env| !env.is_bare() && !env.is_deleted())?;
-    let id = &env.id;
-    if env.goal != Goal::Up {
-        let up = || format!("`ward up --env {}` brings it up", id.env());
-        let up = env.way_up().unwrap_or_else(up);
-        let message = format!("{id} was taken down: {up}");
-        return Some(failed(run, message, Vec::new()));
-    }
-    let since = |deployment: &&Deployment| deployment.requested > run.began;
-    let mut since = env.deployments.values().rev().filter(since);
-    let back = since.find(|deployment| deployment.reason == Reason::Rollback)?;
-    let message = format!(
-        "{} rolled {id} back to {} since the run began",
-        back.by, back.to
-    );
-    Some(failed(run, message, Vec::new()))
-}
-
 /// The end of a run whose stage serves something else by now.
 fn moved_away(run: &Run, env: Option<&Environment>) -> Option<Position> {
     left(run, run.stage(), env)
@@ -195,29 +175,50 @@ fn left(run: &Run, stage: usize, env: Option<&Environment>) -> Option<Position> 
     })
 }
 
-/// What keeps a run from passing the soak that it is in.
+/// What keeps a run from passing the gate that it is in: its stage was down meanwhile, or something else took requests
+/// there, also where it was taken back since; within a soak also what ended by itself, or is ill.
 fn spoiled(run: &Run, env: Option<&Environment>, ill: &[Ill], now: Timestamp) -> Option<String> {
-    let (Position::Soaking { stage, .. }, Some(env)) = (&run.position, env) else {
-        return None;
-    };
-    let reached = run.reached.get(*stage)?;
+    let (reached, env) = (run.reached.get(run.stage())?, env?);
+    // What is of a time to come was recorded while a clock was ahead, before this.
+    let within = run.since..=now;
+    match &run.position {
+        Position::Checking { .. } => disturbed(reached, env, "while its check ran", &within),
+        Position::Approving { .. } => {
+            disturbed(reached, env, "while it waited for a word", &within)
+        }
+        Position::Soaking { .. } => disturbed(reached, env, "within its soak", &within)
+            .or_else(|| unwell(reached, env, ill, &within)),
+        Position::Deploying { .. } | Position::Ended { .. } => None,
+    }
+}
+
+fn disturbed(
+    reached: &Reached,
+    env: &Environment,
+    when: &str,
+    within: &RangeInclusive<Timestamp>,
+) -> Option<String> {
     let name = &env.id;
-    // What is of a time to come was recorded while a clock was ahead, before this soak.
-    let soak = run.since..=now;
     if env.goal != Goal::Up {
-        return Some(format!("{name} was taken down within its soak"));
+        return Some(format!("{name} was taken down {when}"));
     }
     let other = |d: &&Deployment| {
         let ours = reached.deployment == Some(d.id);
         let same = d.to == reached.release && d.from == Some(reached.release);
-        !ours && !same && took_requests(d, &soak)
+        !ours && !same && took_requests(d, within)
     };
-    if let Some(other) = env.deployments.values().find(other) {
-        let (id, to) = (other.id, other.to);
-        return Some(format!(
-            "{id} to {to} took requests in {name} within its soak"
-        ));
-    }
+    let other = env.deployments.values().find(other)?;
+    let (id, to) = (other.id, other.to);
+    Some(format!("{id} to {to} took requests in {name} {when}"))
+}
+
+fn unwell(
+    reached: &Reached,
+    env: &Environment,
+    ill: &[Ill],
+    soak: &RangeInclusive<Timestamp>,
+) -> Option<String> {
+    let name = &env.id;
     let of_release = |instance: &InstanceId| {
         let release = instance.release();
         release == Some(reached.release) || release == Some(databases::RELEASE)

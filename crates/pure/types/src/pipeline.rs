@@ -116,6 +116,10 @@ pub struct Reached {
     pub release: ReleaseId,
     /// The deployment to it; `None` where it served already.
     pub deployment: Option<DeploymentId>,
+    /// Whether the run itself asked for that deployment. One that somebody else had asked for it has only joined; of what
+    /// an older Ward wrote down that is not known, and it is taken for one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub queued: bool,
 }
 
 /// Where a run stands; stages are counted from 0.

@@ -16,7 +16,7 @@ use crate::actor::Actor;
 use crate::control::Control;
 use crate::deploy::{Steps, Stop};
 
-/// How often a run looks whether a freeze is over, beside what is in the log.
+/// How often a run looks whether a freeze is over, or what Ward could not do can be done, beside what is in the log.
 pub(super) const LOOKS: Millis = Millis::secs(30);
 
 /// A stage that gets nothing today.
@@ -83,7 +83,7 @@ impl Control {
 
     /// Where a run that is under way stands now, as a sentence without its end, and how it goes on.
     pub(crate) fn stands_now(&self, run: &Run) -> (String, String) {
-        self.waits_for_freeze(run).unwrap_or_else(|| {
+        self.held_up(run).unwrap_or_else(|| {
             let id = run.id;
             let hint = format!(
                 "wait for it (`ward pipeline show {id}` says how it goes), or end it: `ward pipeline reject {id}`"
@@ -95,7 +95,7 @@ impl Control {
     /// A run as people see it now.
     pub(super) fn view_of(&self, run: &Run) -> PipelineRunView {
         let mut view = view(run);
-        if let Some((sentence, hint)) = self.waits_for_freeze(run) {
+        if let Some((sentence, hint)) = self.held_up(run) {
             (view.stands, view.way_on) = (sentence, Some(hint));
         }
         view

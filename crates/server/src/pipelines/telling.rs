@@ -3,14 +3,16 @@
 use ward_plan::pipeline;
 use ward_store::Log;
 use ward_types::event::{Event, State};
-use ward_types::id::PipelineRunId;
-use ward_types::pipeline::{Outcome, Position, Run, Vote};
+use ward_types::id::{EnvId, PipelineRunId};
+use ward_types::pipeline::{Outcome, Position, Run, Vote, Word};
+use ward_types::release::Deployment;
 use ward_types::view::{PipelineRunView, Progress, VoteRequest};
 
 use super::no_stage;
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::control::Control;
 use crate::deploy::{Steps, Stop, say};
+use crate::recording::goes_on;
 
 impl Control {
     /// The runs, the newest first; or the one that is asked for.
@@ -44,8 +46,14 @@ impl Control {
         let desk = self.desk().await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             let run = asked(state, request.run)?;
+            let given = |refused, already, rollout| Given {
+                run: run.id,
+                refused,
+                already,
+                rollout,
+            };
             if let Some(known) = pipeline::passed(run, &actor.who, request.word) {
-                return Ok(((run.id, None, Some(known.clone())), Vec::new()));
+                return Ok((given(None, Some(known.clone()), None), Vec::new()));
             }
             let refused = pipeline::counts(run, &actor.who, request.word).err();
             let vote = Vote {
@@ -57,23 +65,33 @@ impl Control {
                 at: None,
             };
             if refused.is_some() && run.votes.iter().any(|known| known.repeats(&vote)) {
-                return Ok(((run.id, refused, None), Vec::new()));
+                return Ok((given(refused, None, None), Vec::new()));
             }
             let env = run
                 .env(run.stage())
                 .ok_or_else(|| no_stage(&run.pipeline))?;
+            // One that was refused ends nothing.
+            let ends = request.word == Word::Reject && refused.is_none();
+            let ended = ends.then(|| Rollout::of(state, run, &env)).flatten();
+            let cancelled = ended.as_ref().and_then(|rollout| rollout.cancelled(actor));
             let event = Event::PipelineVoted {
                 env,
                 run: run.id,
                 vote,
             };
-            Ok(((run.id, refused, None), vec![event]))
+            let events = [Some(event), cancelled].into_iter().flatten().collect();
+            Ok((given(refused, None, ended), events))
         });
-        let (id, refused, already) = deciding.await?;
+        let Given {
+            run: id,
+            refused,
+            already,
+            rollout,
+        } = deciding.await?;
         if let Some(why) = refused {
             let state = self.store().state();
             let run = state.pipelines.get(&id);
-            let waits = run.and_then(|run| self.waits_for_freeze(run));
+            let waits = run.and_then(|run| self.held_up(run));
             let (stays, hint) = match waits {
                 Some((sentence, hint)) => (format!("{id} stays where it is ({sentence})"), hint),
                 None => {
@@ -94,21 +112,25 @@ impl Control {
         let run = state.pipelines.get(&id).ok_or_else(|| no_run(id))?;
         Ok(PipelineRunView {
             already,
+            rollout: rollout.map(|rollout| rollout.told()),
             ..self.view_of(run)
         })
     }
 
-    /// Tells how a run goes, to its end or to where it waits for somebody's word or for the end of a freeze.
+    /// Tells how a run goes, to its end or to where it waits for somebody's word, for the end of a freeze, or for
+    /// what keeps Ward from going on.
     pub(crate) async fn followed_run(&self, id: PipelineRunId, steps: &Steps) -> Progress {
         let mut changed = self.store().changed();
+        let mut hindered = self.0.hindered.changed();
         let mut said = String::new();
         loop {
             changed.mark_unchanged();
+            hindered.mark_unchanged();
             let state = self.store().state();
             let Some(run) = state.pipelines.get(&id) else {
                 return Stop::Refused(no_run(id)).word();
             };
-            if let Some((sentence, hint)) = self.waits_for_freeze(run) {
+            if let Some((sentence, hint)) = self.held_up(run) {
                 return Progress::Done {
                     message: format!("{id}: {sentence}; {hint}"),
                     addresses: Vec::new(),
@@ -131,9 +153,75 @@ impl Control {
                 }
                 _ => {}
             }
-            if changed.changed().await.is_err() {
+            let more = tokio::select! {
+                more = changed.changed() => more,
+                more = hindered.changed() => more,
+            };
+            if more.is_err() {
                 return Stop::Refused(no_run(id)).word();
             }
+        }
+    }
+}
+
+/// What became of a word.
+struct Given {
+    run: PipelineRunId,
+    /// Why it does not count.
+    refused: Option<String>,
+    /// The word by which the gate was passed before.
+    already: Option<Vote>,
+    /// What was under way in the stage of a run that it ends.
+    rollout: Option<Rollout>,
+}
+
+/// The deployment that a run waited for when it was rejected.
+struct Rollout {
+    env: EnvId,
+    deployment: Deployment,
+    /// Whether the run asked for it, and not somebody else before.
+    queued: bool,
+}
+
+impl Rollout {
+    fn of(state: &State, run: &Run, env: &EnvId) -> Option<Self> {
+        let deployment = pipeline::under_way(run, state.environment(env))?;
+        let reached = run.reached.get(run.stage())?;
+        Some(Self {
+            env: env.clone(),
+            deployment: deployment.clone(),
+            queued: reached.queued,
+        })
+    }
+
+    /// Who takes back what a run asked for takes its deployment back, too; one that somebody else asked for is theirs.
+    fn cancelled(&self, actor: &Actor) -> Option<Event> {
+        let one = self.queued && goes_on(&self.deployment);
+        one.then(|| Event::DeploymentCancelled {
+            env: self.env.clone(),
+            deployment: self.deployment.id,
+            by: actor.who.clone(),
+        })
+    }
+
+    fn told(&self) -> String {
+        let Self {
+            env,
+            deployment,
+            queued,
+        } = self;
+        let (id, to) = (deployment.id, deployment.to);
+        match (goes_on(deployment), queued) {
+            (false, _) => format!("{id} to {to} in {env} goes back already"),
+            (true, true) => match deployment.from {
+                Some(from) => format!("{id} to {to} in {env} is cancelled: it goes back to {from}"),
+                None => format!("{id} to {to} in {env} is cancelled: nothing served there before"),
+            },
+            (true, false) => format!(
+                "{id} to {to} in {env} goes on, because {} had asked for it before: `ward deployment cancel {id} --env \
+                 {env}` ends it",
+                deployment.by
+            ),
         }
     }
 }
@@ -211,6 +299,7 @@ pub(crate) fn view(run: &Run) -> PipelineRunView {
         position: run.position.clone(),
         stands: run.stands(),
         way_on: None,
+        rollout: None,
         votes: run.votes.clone(),
         already: None,
     }

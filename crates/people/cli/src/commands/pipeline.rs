@@ -76,6 +76,9 @@ async fn give(context: &Context, vote: Vote, word: Word) -> Result<Status, Troub
     let id = run.id;
     let message = format!("{id} is {said}; `ward pipeline show {id}` says how it goes on");
     context.printer.done(&message);
+    if let Some(rollout) = &run.rollout {
+        context.printer.say(rollout);
+    }
     Ok(Status::Success)
 }
 

@@ -97,6 +97,18 @@ class Handler(BaseHTTPRequestHandler):
 ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
 "#;
 
+/// Says them in many lines and in few, which are the last: one may begin before what is kept of it.
+const CHECKS: &str = r#"
+import base64, sys
+for value in known:
+    print(value)
+    print(base64.encodebytes(b"before " + value.encode()).decode())
+print("it checks")
+print(" ".join(value.encode().hex() for value in known))
+print(" ".join(base64.b64encode(value.encode()).decode() for value in known))
+sys.exit(3)
+"#;
+
 /// A build that takes along whatever it is given of them.
 const LOOKS: &str = r#"
 { echo it looks; env; cat /run/secrets/* 2>/dev/null; tr '\0' '\n' < /proc/self/environ; } > seen
@@ -228,6 +240,11 @@ release = {{ command = ["python3", "-c", "import os; print(os.environ['SECRET_00
 [environment.dev]
 [environment.other]
 service.web.route = {{ host = "other.localhost" }}
+
+[pipeline.try]
+stages = ["dev"]
+[pipeline.try.gate.dev]
+command = ["python3", "check.py"]
 "#,
         names.join(","),
         secrets.join(", ")
@@ -260,6 +277,19 @@ fn p6_fifty_planted_secrets_are_found_nowhere() {
         ward.ok(&["logs", "web", "-n", "10000"])
             .contains("all said")
     });
+    // A check that knows all of them says them, and fails.
+    let known: Vec<String> = planted().into_iter().map(|(_, value)| value).collect();
+    let known = serde_json::to_string(&known).unwrap();
+    ward.write("check.py", &format!("known = {known}\n{CHECKS}"));
+    run(&["pipeline", "run", "try", &dir], "", 1);
+    let shown = ward.ok(&["pipeline", "show", "p1", "--output", "json"]);
+    for (name, _) in planted() {
+        assert!(
+            shown.contains(&format!("[secret {name}]")),
+            "{name}: {shown}"
+        );
+    }
+    assert!(shown.contains("it checks"), "{shown}");
     // One that fails says it in its failure, too.
     stack(&ward, "fail");
     run(&["deploy", "--env", "dev", "-v"], "", 1);
@@ -272,6 +302,9 @@ fn p6_fifty_planted_secrets_are_found_nowhere() {
         &["status", "--output", "json"],
         &["releases", "--output", "json"],
         &["deployment", "show", "--output", "json"],
+        &["pipeline", "show"],
+        &["pipeline", "show", "p1"],
+        &["pipeline", "show", "p1", "--output", "json"],
         &["secret", "list", "--output", "json"],
         &["secret", "history", "--output", "json"],
         &["secret", "list"],

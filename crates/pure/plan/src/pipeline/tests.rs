@@ -66,6 +66,7 @@ pub(in crate::pipeline) fn reached(position: Position, stages: usize) -> Run {
     let one = Reached {
         release: ReleaseId(4),
         deployment: Some(DeploymentId(9)),
+        queued: true,
     };
     run.reached = vec![one; stages];
     run
@@ -370,4 +371,46 @@ fn what_else_serves_within_a_soak_fails_it_also_where_it_was_taken_back() {
     env.goal = Goal::Down;
     let message = fails(&run, &env, &[]).unwrap();
     assert_eq!(message, "shop/qa was taken down within its soak");
+}
+
+#[test]
+fn what_was_moved_elsewhere_and_back_or_taken_down_passes_no_gate() {
+    for (position, when) in [
+        (Position::Checking { stage: 1 }, "while its check ran"),
+        (
+            Position::Approving { stage: 1 },
+            "while it waited for a word",
+        ),
+    ] {
+        let mut run = reached(position.clone(), 2);
+        run.since = Timestamp(100);
+        run.votes.push(vote(1, Word::Approve, None));
+        let says = |env: &Environment| match next(&run, Some(env), &[], Timestamp(5000)) {
+            Next::Move(Position::Ended {
+                outcome: Outcome::Failed { message, .. },
+            }) => Some(message),
+            _ => None,
+        };
+        let mut env = env(4, &finished("succeeded"));
+        assert_eq!(says(&env), None, "its own deployment");
+        let mut other = env.deployments[&DeploymentId(9)].clone();
+        let at = |at: u64| Phase::Finished {
+            verdict: Verdict::Succeeded,
+            failure: None,
+            at: Timestamp(at),
+        };
+        (other.id, other.to) = (DeploymentId(8), ReleaseId(3));
+        other.phase = at(50);
+        env.deployments.insert(other.id, other.clone());
+        assert_eq!(says(&env), None, "it was over before");
+        (other.id, other.to) = (DeploymentId(10), ReleaseId(5));
+        other.phase = at(500);
+        env.deployments.insert(other.id, other);
+        let said = format!("d10 to r5 took requests in shop/qa {when}");
+        assert_eq!(says(&env), Some(said));
+        let mut env = self::env(4, &finished("succeeded"));
+        env.goal = Goal::Down;
+        let said = format!("shop/qa was taken down {when}");
+        assert_eq!(says(&env), Some(said));
+    }
 }

@@ -57,9 +57,13 @@ pub struct PipelineRunView {
     pub position: Position,
     /// The same as a sentence, with what it waits for.
     pub stands: String,
-    /// Where it waits for the end of a freeze: by what it goes on before that, or ends, as a sentence.
+    /// Where it waits for the end of a freeze, or of what keeps Ward from going on: by what it goes on, or ends, as a
+    /// sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub way_on: Option<String>,
+    /// In the answer to a word that ended it while a deployment was under way: what becomes of that, as a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<String>,
     /// Every word that was given.
     pub votes: Vec<Vote>,
     /// In the answer to a word that was not needed any more, and not recorded: the one by which the gate was passed.
