@@ -375,3 +375,28 @@ fn what_was_purged_is_restored_under_another_name_and_has_its_hosts() {
     let taken = "the host shop.localhost leads to shop/again already";
     ward.run(&back).fails(1, &[taken]);
 }
+
+/// Where the data is gone the backups are the only way back, and whoever answered for the one has not for the other.
+#[test]
+fn the_backups_of_what_was_purged_are_kept_by_the_rule_of_its_data() {
+    let ward = Ward::new();
+    let rule = "[environment.dev]\npolicy.database_removed = \"deny\"\n";
+    stack(&ward, rule);
+    ward.up();
+    ward.ok(&["db", "backup", "--env", "shop/dev"]);
+    let rule = |verb: &str, more: &[&str]| {
+        let asked = ["policy", verb, "database_removed", "--env", "shop/dev"];
+        ward.ok(&[&asked[..], more].concat());
+    };
+    let waive = ["--until", "1h", "--why", "the disk is full"];
+    rule("waive", &waive);
+    ward.ok(&["down", "--env", "shop/dev", "--purge", "--yes"]);
+    rule("enforce", &[]);
+    let delete = ["env", "delete", "shop/dev", "--yes"];
+    let forbids = "the policy of shop/dev forbids to remove its data (database_removed)";
+    ward.run(&delete).fails(1, &[forbids]);
+    // They stay when it is purged again: nothing more is lost by it.
+    ward.ok(&["down", "--env", "shop/dev", "--purge", "--yes"]);
+    rule("waive", &waive);
+    ward.ok(&delete);
+}
