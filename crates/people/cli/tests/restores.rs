@@ -380,8 +380,10 @@ fn what_was_purged_is_restored_under_another_name_and_has_its_hosts() {
 #[test]
 fn the_backups_of_what_was_purged_are_kept_by_the_rule_of_its_data() {
     let ward = Ward::new();
-    let rule = "[environment.dev]\npolicy.database_removed = \"deny\"\n";
-    stack(&ward, rule);
+    stack(&ward, "");
+    let text = fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    let rule = "policy.database_removed = \"deny\"\n";
+    ward.write("ward.toml", &format!("{text}{rule}"));
     ward.up();
     ward.ok(&["db", "backup", "--env", "shop/dev"]);
     let rule = |verb: &str, more: &[&str]| {
@@ -399,4 +401,37 @@ fn the_backups_of_what_was_purged_are_kept_by_the_rule_of_its_data() {
     ward.ok(&["down", "--env", "shop/dev", "--purge", "--yes"]);
     rule("waive", &waive);
     ward.ok(&delete);
+}
+
+/// These are its rows, whichever way they take.
+#[test]
+fn the_backups_of_what_may_not_be_copied_become_nothing_beside_it() {
+    let ward = Ward::new();
+    stack(&ward, "");
+    let text = fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    let denied = text.replace("copy_data = \"allowed\"", "copy_data = \"denied\"");
+    ward.write("ward.toml", &denied);
+    ward.up();
+    psql(&ward, "shop/dev", "create table patient (n int)");
+    // That it is restored to be proved is nobody's copy.
+    ward.ok(&["db", "backup", "--env", "shop/dev"]);
+    let restore = ["db", "restore", "--backup", "b1", "--env", "shop/dev"];
+    let restore = || ward.run(&[&restore[..], &["--into", "again"]].concat());
+    let way_out =
+        "`copy_data = \"allowed\"` under [environment.dev] in ward.toml, deployed, allows it";
+    let refused = [
+        "what the backups of shop/dev hold must not get into another environment",
+        "nothing was changed",
+        way_out,
+        "`ward down --env shop/dev`",
+    ];
+    restore().fails(1, &refused);
+    assert!(!is_there(&ward));
+    ward.ok(&["down", "--env", "shop/dev"]);
+    restore().success();
+    assert_eq!(psql(&ward, AGAIN, "select count(*) from patient"), "0");
+    ward.ok(&["env", "delete", "again", "--yes"]);
+    ward.write("ward.toml", &text);
+    ward.up();
+    restore().success();
 }
