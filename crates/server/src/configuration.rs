@@ -1,7 +1,7 @@
 //! Configuration: set and unset by people, kept in the log, part of each release from then on.
 //!
 //! Decision: a change makes a new release of the build that serves, or of the one that a deployment leads to which
-//! has not ended, because what was asked for last is what is wanted. Where nothing is to be up it is recorded alone,
+//! goes on, because what was asked for last is what is wanted. Where nothing is to be up it is recorded alone,
 //! and the next release has it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use ward_store::Log;
 use ward_types::configuration::{ConfigChange, Configuration};
 use ward_types::event::{Event, Record, State};
 use ward_types::id::{EnvId, Name};
-use ward_types::release::{Environment, Goal, Reason, Release};
+use ward_types::release::{Environment, Goal, Phase, Reason, Release};
 use ward_types::secrets::{SecretName, SecretPlace};
 use ward_types::spec::EnvSpec;
 use ward_types::time::Timestamp;
@@ -24,7 +24,7 @@ use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::clock::now;
 use crate::control::{Control, unread};
 use crate::deploy::{Steps, Stop, ended_builds, say, superseded};
-use crate::recording::{Queued, Wish, is_over};
+use crate::recording::{Queued, Wish, goes_on};
 use crate::secrets::{self, missing_secrets};
 
 /// The longest value, in bytes. The kernel takes 128 KiB with the name.
@@ -40,8 +40,8 @@ pub(crate) enum Changed {
     Nothing,
     /// To a record that the next release follows, and why there is none yet.
     Recorded(String),
-    /// To a release that is on its way.
-    Released(Queued),
+    /// To a release that is on its way; and what is to be said of the build that it has.
+    Released(Queued, Option<String>),
 }
 
 impl Control {
@@ -73,8 +73,11 @@ impl Control {
         match changed {
             Changed::Nothing => done(format!("nothing changed in {env}")),
             Changed::Recorded(why) => done(why),
-            Changed::Released(queued) => {
+            Changed::Released(queued, note) => {
                 superseded(&queued.superseded, steps).await;
+                if let Some(note) = note {
+                    say(steps, note).await;
+                }
                 self.followed(env, queued.id, until, steps).await
             }
         }
@@ -154,7 +157,9 @@ impl Control {
             return Ok((Changed::Recorded(sentence), events));
         }
         self.move_permitted(env.current_release(), &again)?;
-        Ok(released(&after, actor, others, events, again))
+        let note = of_what_serves(&after, base);
+        let (queued, events) = released(&after, actor, others, events, again);
+        Ok((Changed::Released(queued, note), events))
     }
 
     /// The environment that is asked for, and what the stack file in `dir` declares for it, if that is of the same
@@ -336,15 +341,28 @@ fn again(env: &Environment, base: &Release) -> Result<Release, Refusal> {
     })
 }
 
-/// What a release with other values is a copy of: what a deployment leads to that has not ended, or what serves.
+/// What a release with other values is a copy of: what a deployment leads to that goes on, or what serves.
 pub(crate) fn base(env: &Environment, others: Others) -> Option<&Release> {
     if env.goal != Goal::Up {
         return None;
     }
-    let mut deployments = env.deployments.values().rev();
-    let leads = deployments.find(|d| !is_over(d) && d.cancelled.is_none());
+    // What goes back has failed: nobody wants its build again with other values.
+    let leads = env.deployments.values().rev().find(|d| goes_on(d));
     let leads = leads.filter(|_| others == Others::Wait).map(|d| d.to);
     env.releases.get(&leads.or(env.current)?)
+}
+
+/// That the build of a deployment which goes back is not released again.
+fn of_what_serves(env: &Environment, base: &Release) -> Option<String> {
+    let back = env.active()?;
+    let goes_back = matches!(back.phase, Phase::Reverting { .. });
+    let serves = goes_back && env.current == Some(base.id);
+    serves.then(|| {
+        format!(
+            "{} goes back, because it failed: the new release is of what serves, {} ({})",
+            back.id, base.id, base.build.version
+        )
+    })
 }
 
 /// The events of a release that is `again` with a number of its own.
@@ -354,7 +372,7 @@ fn released(
     others: Others,
     mut events: Vec<Event>,
     again: Release,
-) -> (Changed, Vec<Event>) {
+) -> (Queued, Vec<Event>) {
     let release = Release {
         id: env.next_release(),
         recorded: now(),
@@ -372,8 +390,7 @@ fn released(
         env: env.id.clone(),
         release: Box::new(release),
     });
-    let (queued, events) = wish.events(env, actor, events);
-    (Changed::Released(queued), events)
+    wish.events(env, actor, events)
 }
 
 /// Whether these changes can be made, as far as that can be told by what is declared.
@@ -557,4 +574,49 @@ pub(crate) fn warning(env: &Environment, to: &Release) -> Option<Progress> {
         hint: "`ward config list` shows the newest; `ward deploy` or the next `ward config set` brings it into force"
             .to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use ward_types::release::Deployment;
+
+    use super::*;
+
+    /// r1 serves, and a deployment leads to r2.
+    fn environment(phase: &str) -> Environment {
+        let text = format!(
+            r#"{{"id":1,"reason":"deploy","from":1,"to":2,"requested":1,"started":1,"phase_since":1,"by":"anna",
+            "phase":{phase}}}"#
+        );
+        let deployment: Deployment = serde_json::from_str(&text).unwrap();
+        let id = EnvId::parse("shop/dev").unwrap();
+        let mut env = Environment::new(id);
+        env.deployments.insert(deployment.id, deployment);
+        for number in [1, 2] {
+            let release = format!(
+                r#"{{"id":{number},"build":{{"version":"1.0.{number}","images":{{}}}},"recorded":1,"by":"anna",
+                "spec":{{"id":"shop/dev","version":"1.0","databases":{{}},"keep_warm":0,"services":{{}}}}}}"#
+            );
+            let release: Release = serde_json::from_str(&release).unwrap();
+            env.releases.insert(release.id, release);
+        }
+        env.current = env.releases.keys().next().copied();
+        env
+    }
+
+    #[test]
+    fn values_are_for_what_goes_on_and_not_for_what_failed() {
+        let base = |phase: &str| {
+            let env = environment(phase);
+            let base = base(&env, Others::Wait).unwrap();
+            (base.id.0, of_what_serves(&env, base))
+        };
+        assert_eq!(base(r#"{"state":"rolling"}"#), (2, None));
+        let failure = r#"{"message":"It failed.","output":[],"hint":null}"#;
+        let reverting = format!(r#"{{"state":"reverting","failure":{failure}}}"#);
+        let said = "d1 goes back, because it failed: the new release is of what serves, r1 (1.0.1)";
+        assert_eq!(base(&reverting), (1, Some(said.to_owned())));
+        let ended = r#"{"state":"finished","verdict":"rolled_back","failure":null,"at":2}"#;
+        assert_eq!(base(ended), (1, None));
+    }
 }

@@ -55,8 +55,8 @@ impl Control {
                 return Err(refusal);
             }
             // Its end would take its data with it, and nobody would be asked then.
-            if until.is_some() && known.life.origin.is_none() {
-                self.may_purge(state, &env)?;
+            if until.is_some() {
+                self.may_expire(known)?;
             }
             let same = known.life.expires.map(|expiry| expiry.at) == until;
             let event = Event::EnvironmentExtended {
@@ -103,8 +103,8 @@ impl Control {
                 why: request.why.clone(),
             };
             let ends = known.ending().is_some();
-            if !ends && known.life.origin.is_none() {
-                self.may_purge(state, &env)?;
+            if !ends {
+                self.may_delete(known)?;
             }
             Ok(((), if ends { Vec::new() } else { vec![event] }))
         });

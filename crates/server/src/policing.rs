@@ -19,7 +19,7 @@ use ward_types::changes::Change;
 use ward_types::event::{Event, State};
 use ward_types::id::{Digest, EnvId, Name};
 use ward_types::policy::{Day, Declared, Level, Origin, Policy, Rule, Violation};
-use ward_types::release::{Environment, Release};
+use ward_types::release::{DataState, Environment, Release};
 use ward_types::spec::EnvSpec;
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::{
@@ -76,6 +76,7 @@ impl Control {
         };
         let mut found = policy::violations(&wanted, installation);
         if let Some(env) = &known {
+            found.extend(at_its_end(env, to, installation));
             policy::waive(&mut found, &env.waivers, now());
         }
         Ok(found)
@@ -181,7 +182,13 @@ impl Control {
     /// came where it serves is not asked again.
     pub(crate) fn copy_permitted(&self, release: &Release) -> Result<(), Refusal> {
         let mut denied = self.denied(None, release)?;
-        denied.retain(|one| !matches!(one.rule, Rule::Pipeline | Rule::SecondPerson));
+        let of_original = |rule: Rule| match rule {
+            Rule::Pipeline | Rule::SecondPerson => true,
+            // A copy comes and goes.
+            Rule::DatabaseRemoved | Rule::VolumeRemoved => true,
+            _ => false,
+        };
+        denied.retain(|one| !of_original(one.rule));
         if denied.is_empty() {
             return Ok(());
         }
@@ -229,38 +236,58 @@ impl Control {
         Ok(found.into_iter().filter(Violation::is_denied).collect())
     }
 
-    /// Whether the data of an environment may be removed.
+    /// Whether the data of an environment may be removed; its backups stay.
     pub(crate) fn may_purge(&self, state: &State, id: &EnvId) -> Result<(), Refusal> {
-        let env = state.environments.get(id);
-        let release = env.and_then(|env| env.current_release());
-        let Some((env, release)) = env.zip(release) else {
+        let Some(env) = state.environment(id) else {
             return Ok(());
         };
-        self.installation()?;
-        // What an earlier release had may be there still, whatever serves.
-        let rules = keeps(env.releases.values().map(|release| &release.spec));
-        let denied = rules.filter(|rule| self.may_remove(env, release, *rule).is_err());
-        not_removed(id, &denied.collect::<Vec<_>>())
+        self.lets_go(env, data(env), Asked::Whatever)
+    }
+
+    /// Whether an environment may be deleted: what data it has goes, and its backups, which may be the only way back.
+    pub(crate) fn may_delete(&self, env: &Environment) -> Result<(), Refusal> {
+        self.lets_go(env, data(env).chain(backups(env)), Asked::UnlessCopy)
+    }
+
+    /// Whether an environment may come to its end by itself one day, with whatever data it has by then.
+    pub(crate) fn may_expire(&self, env: &Environment) -> Result<(), Refusal> {
+        let specs = env.releases.values().map(|release| &release.spec);
+        self.lets_go(env, keeps(specs).chain(backups(env)), Asked::UnlessCopy)
     }
 
     /// Whether a rule lets data of an environment be removed, or somebody answers for it.
-    pub(crate) fn may_remove(
+    pub(crate) fn may_remove(&self, env: &Environment, rule: Rule) -> Result<(), Refusal> {
+        self.lets_go(env, [rule].into_iter(), Asked::Whatever)
+    }
+
+    fn lets_go(
         &self,
         env: &Environment,
-        release: &Release,
-        rule: Rule,
+        rules: impl Iterator<Item = Rule>,
+        asked: Asked,
     ) -> Result<(), Refusal> {
-        let id = &env.id;
-        if env.waivers.of(rule, now()).is_some() || self.may_lose(&release.spec, rule)? {
+        let rules: BTreeSet<Rule> = rules.collect();
+        if rules.is_empty() {
             return Ok(());
         }
-        not_removed(id, &[rule])
+        let installation = self.installation()?;
+        let installation = asked.of(env).then(|| installation.of(&env.id.env()));
+        // Where nothing has served the newest release has said what shall hold.
+        let newest = || env.releases.values().next_back();
+        let newest = || newest().map(|release| release.spec.policy.clone());
+        let own = env.policy().or_else(newest);
+        let denied = rules.into_iter().filter(|rule| {
+            let mut levels = own.iter().chain(installation);
+            let waived = env.waivers.of(*rule, now()).is_some();
+            !waived && levels.any(|policy| policy.level(*rule) == Level::Deny)
+        });
+        not_removed(&env.id, &denied.collect::<Vec<_>>())
     }
 
     /// Whether an environment that is declared so may come to its end by itself, and its data with it.
     pub(crate) fn may_end_by_itself(&self, spec: &EnvSpec) -> Result<(), Refusal> {
         self.installation()?;
-        let kept = keeps([spec].into_iter())
+        let kept = keeps(std::iter::once(spec))
             .filter(|rule| !self.may_lose(spec, *rule).unwrap_or_default());
         let lost = not_removed(&spec.id, &kept.collect::<Vec<_>>());
         lost.map_err(|refusal| refusal.hint("without --ttl it lasts until somebody deletes it"))
@@ -426,6 +453,22 @@ pub(crate) struct Allowed {
     pub(crate) warned: Vec<Warned>,
 }
 
+/// Whose rules are asked before data goes, beside the environment's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// The installation's.
+    Whatever,
+    /// The installation's, unless it is a copy: those come and go, but for one that a release of its own protects.
+    UnlessCopy,
+}
+
+impl Asked {
+    /// Whether the installation's are.
+    fn of(self, env: &Environment) -> bool {
+        self == Asked::Whatever || env.life.origin.is_none()
+    }
+}
+
 /// Whether a deploy makes a release of what serves already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Forced {
@@ -506,6 +549,55 @@ fn keeps<'a>(specs: impl Iterator<Item = &'a EnvSpec>) -> impl Iterator<Item = R
     databases
         .into_iter()
         .chain(volumes.then_some(Rule::VolumeRemoved))
+}
+
+/// The rules that are asked before the data that an environment has is removed.
+fn data(env: &Environment) -> impl Iterator<Item = Rule> {
+    // Nothing is to be lost where no release has come so far as to serve on it, or its removal is under way.
+    let there = env.data == DataState::Kept && !env.is_being_purged();
+    // What an earlier release had may be there still, whatever serves.
+    let releases = env.releases.values().filter(move |_| there);
+    keeps(releases.map(|release| &release.spec))
+}
+
+/// The rule that is asked before the backups of an environment are removed.
+fn backups(env: &Environment) -> Option<Rule> {
+    (!env.backups.all.is_empty()).then_some(Rule::DatabaseRemoved)
+}
+
+/// What keeps data that goes when the time of its environment is over, which nobody is asked about then.
+fn at_its_end(env: &Environment, to: &Release, installation: &Policy) -> Vec<Violation> {
+    let Some(expiry) = env.life.expires else {
+        return Vec::new();
+    };
+    let holds = env.policy();
+    let own = std::iter::once(&to.spec.policy).chain(&holds);
+    let own = own.map(|policy| (policy, Origin::Stack));
+    let installation = (installation, Origin::Installation);
+    let installation = Asked::UnlessCopy.of(env).then_some(installation);
+    let levels: Vec<(&Policy, Origin)> = own.chain(installation).collect();
+    let releases = env.releases.values().chain(std::iter::once(to));
+    let kept = keeps(releases.map(|release| &release.spec));
+    let rules: BTreeSet<Rule> = kept.chain(backups(env)).collect();
+    let broken = rules.into_iter().filter_map(|rule| {
+        let of = |(policy, origin): &(&Policy, Origin)| (policy.level(rule), *origin);
+        let (level, origin) = levels
+            .iter()
+            .rev()
+            .map(of)
+            .max_by_key(|(level, _)| *level)?;
+        (level != Level::Off).then(|| Violation {
+            rule,
+            level,
+            origin,
+            path: format!("policy.{rule}"),
+            message: format!("{} ends on {}, and its data with it", env.id, expiry.at),
+            way_out: format!("`ward env extend {} --forever`", env.id),
+            place: None,
+            waived: None,
+        })
+    });
+    broken.collect()
 }
 
 fn answerable(until: Timestamp, why: &str) -> Result<(), Refusal> {

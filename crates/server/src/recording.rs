@@ -475,3 +475,30 @@ pub(crate) fn next_build(state: &State, env: &EnvId) -> u64 {
     let kept = state.builds.get(&env.stack()).map_or(0, |kept| kept.last);
     released.max(kept) + 1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(env: &str) -> EnvId {
+        EnvId::parse(env).unwrap()
+    }
+
+    /// The first stage of a pipeline may refuse it before any release has it.
+    #[test]
+    fn no_build_gets_the_number_of_one_that_a_pipeline_began_with() {
+        let began = r#"{"kind":"pipeline_began","env":"shop/dev","run":{"id":1,"stack":"shop","pipeline":"delivery",
+            "stages":[{"env":"dev"}],"author":"anna","began":1,"dir":"/src","since":1,
+            "build":{"version":"1.0.5","images":{}},"position":{"at":"deploying","stage":0}}}"#;
+        let mut state = State::default();
+        let mut apply = |event: &Event| state.apply(Timestamp(1), event).map(drop).unwrap();
+        apply(&Event::created(id("shop/dev")));
+        apply(&serde_json::from_str(began).unwrap());
+        assert_eq!(next_build(&state, &id("shop/dev")), 6);
+        assert_eq!(next_build(&state, &id("shop/qa")), 6);
+        assert_eq!(next_build(&state, &id("other/dev")), 1);
+        // Also when nobody remembers the run any more.
+        state.pipelines.clear();
+        assert_eq!(next_build(&state, &id("shop/dev")), 6);
+    }
+}

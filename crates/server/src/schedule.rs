@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use ward_store::Log;
 use ward_types::event::{Event, State};
 use ward_types::id::{EnvId, Name};
-use ward_types::release::{Deployment, Environment, Goal, Phase, Release, Verdict};
+use ward_types::release::{Environment, Goal, Phase, Release, Verdict};
 use ward_types::run::{JobSpec, Missed, Overlap, Schedule};
 use ward_types::spec::EnvSpec;
 use ward_types::time::{Millis, Timestamp};
@@ -95,25 +95,39 @@ pub(crate) fn known(spec: &EnvSpec) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What a job is counted from: the last moment that was acted on, or its release; where the release that served before
-/// had no such job, from when this one came to serve, which may be long after it was recorded.
+/// What a job is counted from: the last moment that was acted on, or what the release is counted from that brought the job
+/// or its schedule. One that has both from what served before goes on counting with that, so that a release which is made
+/// while the environment is down drops no moment.
 fn since(env: &Environment, release: &Release, job: &Name) -> Timestamp {
     let acted = env.runs.due.get(job).copied().unwrap_or_default();
-    let came = |deployment: &Deployment| match deployment.phase {
-        Phase::Finished {
+    acted.max(begun(env, release, job))
+}
+
+/// From when a job has its schedule; where the release that served before had no such job, from when its own came to
+/// serve, which may be long after that was recorded.
+fn begun(env: &Environment, release: &Release, job: &Name) -> Timestamp {
+    let schedule = |release: &Release| release.spec.jobs.get(job).map(|job| job.schedule.clone());
+    let mut first = release;
+    for deployment in env.deployments.values().rev() {
+        let Phase::Finished {
             verdict: Verdict::Succeeded,
             at,
             ..
-        } if deployment.to == release.id => Some((deployment.from, at)),
-        _ => None,
-    };
-    let came = env.deployments.values().rev().find_map(came);
-    let new = came.filter(|(from, _)| {
-        let before = from.and_then(|from| env.releases.get(&from));
-        before.is_none_or(|before| !before.spec.jobs.contains_key(job))
-    });
-    let new = new.map(|(_, at)| at).unwrap_or_default();
-    acted.max(release.recorded).max(new)
+        } = deployment.phase
+        else {
+            continue;
+        };
+        if deployment.to != first.id {
+            continue;
+        }
+        let before = deployment.from.and_then(|from| env.releases.get(&from));
+        match before.and_then(|before| Some((before, schedule(before)?))) {
+            Some((before, same)) if Some(&same) == schedule(first).as_ref() => first = before,
+            Some(_) => break,
+            None => return first.recorded.max(at),
+        }
+    }
+    first.recorded
 }
 
 /// The jobs that can be due: of the release that serves, where the environment is to be up.

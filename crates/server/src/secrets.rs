@@ -133,7 +133,7 @@ impl Control {
         others: Others,
         changed: &Changed,
     ) -> Vec<Over> {
-        let (Others::Cancel, Changed::Released(_)) = (others, changed) else {
+        let (Others::Cancel, Changed::Released(..)) = (others, changed) else {
             return Vec::new();
         };
         let by = actor.who.clone();

@@ -77,9 +77,7 @@ impl Control {
                 return Err(absent(&env, volume, &there));
             }
             self.unused(known, volume)?;
-            if let Some(release) = known.current_release() {
-                self.may_remove(known, release, Rule::VolumeRemoved)?;
-            }
+            self.may_remove(known, Rule::VolumeRemoved)?;
             let event = Event::VolumeDeleted {
                 env: env.clone(),
                 volume: volume.clone(),

@@ -426,10 +426,62 @@ fn what_must_keep_its_data_is_given_no_end() {
     // A copy is not what is protected.
     ward.ok(&["env", "create", "demo", "--from", "prod", "--ttl", "1h"]);
     ward.ok(&["env", "delete", "demo", "--yes"]);
+    answered_for(&ward, &["shop/prod"]);
+}
+
+/// The rule may come after what it is about: to what began as a copy, and to what has an end already.
+#[test]
+fn what_is_to_keep_its_data_from_now_on_keeps_it_whatever_was_before() {
+    const RULE: &str = "policy.database_removed = \"deny\"\n";
+    const FORBIDS: &str = "forbids to remove its data (database_removed)";
+    let ward = Ward::new();
+    let declare = |envs: &[(&str, &str)]| {
+        let one = |(env, more): &(&str, &str)| {
+            format!("[environment.{env}]\nservice.web.route.host = \"{env}.localhost\"\n{more}")
+        };
+        let envs: String = envs.iter().map(one).collect();
+        ward.stack(&answer("one"), &format!("{DATABASE}{envs}"));
+    };
+    declare(&[("prod", ""), ("qa", "")]);
+    ward.ok(&["deploy", "--env", "prod"]);
+    copy(&ward, &[]);
+    ward.ok(&["env", "create", "qa", "--ttl", "30d"]);
+    declare(&[("prod", ""), ("qa", RULE), ("demo", RULE)]);
+    ward.ok(&["deploy", "--env", "demo"]);
+    ward.run(&["env", "extend", "demo", "--ttl", "1h", "--yes"])
+        .fails(1, &[FORBIDS]);
+    ward.run(&["env", "delete", "demo", "--yes"])
+        .fails(1, &[FORBIDS]);
+    let ends = [
+        "shop/qa ends on 20",
+        "and its data with it (database_removed",
+        "`ward env extend shop/qa --forever`",
+        "ward policy waive database_removed",
+    ];
+    ward.run(&["deploy", "--env", "qa"]).fails(1, &ends);
+    ward.ok(&["env", "extend", "shop/qa", "--forever"]);
+    ward.ok(&["deploy", "--env", "qa"]);
+    // What the installation asks for is not about copies, which come and go.
+    let all = "policy.database_removed = \"deny\"\n";
+    std::fs::write(ward.home().join("policy.toml"), all).unwrap();
+    ward.ok(&["env", "create", "tmp", "--from", "prod", "--ttl", "1h"]);
+    ward.ok(&["config", "set", "COLOUR=green", "--env", "shop/tmp"]);
+    ward.ok(&["env", "extend", "tmp", "--ttl", "2h", "--yes"]);
+    ward.ok(&["env", "delete", "tmp", "--yes"]);
+    ward.run(&["env", "delete", "prod", "--yes"])
+        .fails(1, &[FORBIDS]);
+    std::fs::remove_file(ward.home().join("policy.toml")).unwrap();
+    answered_for(&ward, &["shop/demo", "shop/qa"]);
+}
+
+/// So that the test can end.
+fn answered_for(ward: &Ward, envs: &[&str]) {
     let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(48);
     let soon = soon.strftime("%Y-%m-%d").to_string();
-    let waive = ["policy", "waive", "database_removed", "--env", "prod"];
-    ward.ok(&[&waive[..], &["--until", &soon, "--why", "the test is over"]].concat());
+    for env in envs {
+        let waive = ["policy", "waive", "database_removed", "--env", env];
+        ward.ok(&[&waive[..], &["--until", &soon, "--why", "the test is over"]].concat());
+    }
 }
 
 /// What a job does in the world it does once: in the original.

@@ -375,3 +375,63 @@ fn what_was_purged_is_restored_under_another_name_and_has_its_hosts() {
     let taken = "the host shop.localhost leads to shop/again already";
     ward.run(&back).fails(1, &[taken]);
 }
+
+/// Where the data is gone the backups are the only way back, and whoever answered for the one has not for the other.
+#[test]
+fn the_backups_of_what_was_purged_are_kept_by_the_rule_of_its_data() {
+    let ward = Ward::new();
+    stack(&ward, "");
+    let text = fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    let rule = "policy.database_removed = \"deny\"\n";
+    ward.write("ward.toml", &format!("{text}{rule}"));
+    ward.up();
+    ward.ok(&["db", "backup", "--env", "shop/dev"]);
+    let rule = |verb: &str, more: &[&str]| {
+        let asked = ["policy", verb, "database_removed", "--env", "shop/dev"];
+        ward.ok(&[&asked[..], more].concat());
+    };
+    let waive = ["--until", "1h", "--why", "the disk is full"];
+    rule("waive", &waive);
+    ward.ok(&["down", "--env", "shop/dev", "--purge", "--yes"]);
+    rule("enforce", &[]);
+    let delete = ["env", "delete", "shop/dev", "--yes"];
+    let forbids = "the policy of shop/dev forbids to remove its data (database_removed)";
+    ward.run(&delete).fails(1, &[forbids]);
+    // They stay when it is purged again: nothing more is lost by it.
+    ward.ok(&["down", "--env", "shop/dev", "--purge", "--yes"]);
+    rule("waive", &waive);
+    ward.ok(&delete);
+}
+
+/// These are its rows, whichever way they take.
+#[test]
+fn the_backups_of_what_may_not_be_copied_become_nothing_beside_it() {
+    let ward = Ward::new();
+    stack(&ward, "");
+    let text = fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    let denied = text.replace("copy_data = \"allowed\"", "copy_data = \"denied\"");
+    ward.write("ward.toml", &denied);
+    ward.up();
+    psql(&ward, "shop/dev", "create table patient (n int)");
+    // That it is restored to be proved is nobody's copy.
+    ward.ok(&["db", "backup", "--env", "shop/dev"]);
+    let restore = ["db", "restore", "--backup", "b1", "--env", "shop/dev"];
+    let restore = || ward.run(&[&restore[..], &["--into", "again"]].concat());
+    let way_out =
+        "`copy_data = \"allowed\"` under [environment.dev] in ward.toml, deployed, allows it";
+    let refused = [
+        "what the backups of shop/dev hold must not get into another environment",
+        "nothing was changed",
+        way_out,
+        "`ward down --env shop/dev`",
+    ];
+    restore().fails(1, &refused);
+    assert!(!is_there(&ward));
+    ward.ok(&["down", "--env", "shop/dev"]);
+    restore().success();
+    assert_eq!(psql(&ward, AGAIN, "select count(*) from patient"), "0");
+    ward.ok(&["env", "delete", "again", "--yes"]);
+    ward.write("ward.toml", &text);
+    ward.up();
+    restore().success();
+}

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::copy::HostPattern;
 use crate::event::MisfitEvent;
 use crate::id::{BackupId, EnvId, Name, ReleaseId};
+use crate::policy::Waivers;
 use crate::release::{DataState, Environment, Goal, Phase};
 use crate::sleep::Sleep;
 use crate::spec::EnvSpec;
@@ -322,7 +323,9 @@ impl Environment {
         self.life.last_release = self.newest_release();
         self.life.deleted = Some(at);
         self.releases.clear();
-        self.rules = None; // A later one of its name is another life.
+        // A later one of its name is another life: nobody has answered for it.
+        self.rules = None;
+        self.waivers = Waivers::default();
         self.backups.all.clear();
         self.forget_values();
         Ok(())
@@ -351,6 +354,7 @@ pub fn roughly(span: Millis) -> String {
 mod tests {
     use super::*;
     use crate::event::{Event, State};
+    use crate::policy::Rule;
     use crate::secrets::{self, SecretName};
 
     const HOUR: u64 = 3_600_000;
@@ -453,6 +457,31 @@ mod tests {
         let env = &state.environments[&id()];
         assert_eq!(env.life.created.as_ref().unwrap().at, Timestamp(3));
         assert!(!env.is_awaited() && env.secrets.len() == 1);
+    }
+
+    #[test]
+    fn nobody_answers_for_a_rule_in_another_life() {
+        let mut state = State::default();
+        let mut apply = |event: &Event| state.apply(Timestamp(1), event).unwrap();
+        let waived = |rule| Event::PolicyWaived {
+            env: id(),
+            rule,
+            until: Timestamp(9),
+            reason: "it goes".into(),
+            by: "anna".into(),
+        };
+        apply(&Event::created(id()));
+        apply(&waived(Rule::DatabaseRemoved));
+        apply(&ending(Cause::Asked));
+        apply(&Event::DataPurged { env: id() });
+        apply(&Event::EnvironmentDeleted { env: id() });
+        // What is said of the next one while it is awaited is said of it.
+        apply(&Event::EnvironmentAwaited { env: id() });
+        apply(&waived(Rule::Tls));
+        apply(&Event::created(id()));
+        let holds = |rule| state.environments[&id()].waivers.of(rule, Timestamp(2));
+        assert_eq!(holds(Rule::DatabaseRemoved), None);
+        assert!(holds(Rule::Tls).is_some());
     }
 
     #[test]

@@ -194,7 +194,7 @@ impl fmt::Display for BuildName {
 /// The builds of a stack that are kept for themselves.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct KeptBuilds {
-    /// The highest number that one of them ever had.
+    /// The highest number that one of them ever had, or one that a pipeline began with.
     pub last: u64,
     /// By their number, `N` of `MAJOR.MINOR.N`.
     pub kept: BTreeMap<u64, KeptBuild>,

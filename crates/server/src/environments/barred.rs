@@ -4,7 +4,7 @@ use ward_types::copy::copied;
 use ward_types::environments::{CopiedData, CreateRequest};
 use ward_types::id::EnvId;
 use ward_types::life::Origin;
-use ward_types::release::Environment;
+use ward_types::release::{Environment, Goal};
 use ward_types::spec::{CopyData, EnvSpec};
 
 use super::copying::unnamed;
@@ -31,7 +31,10 @@ impl Control {
                 never_gives_data(&parent, &serves.spec),
                 self.stays_home(&serves.spec).err(),
             ),
-            (CopiedData::None, false) => (None, self.stays_home(&serves.spec).err()),
+            (CopiedData::None, false) => (
+                never_gives_backups(&parent, &serves.spec),
+                self.stays_home(&serves.spec).err(),
+            ),
             (CopiedData::None, true) => (None, None),
         };
         let origin = origin_of_copy(&parent, request);
@@ -64,6 +67,24 @@ pub(super) fn never_gives_data(parent: &Environment, spec: &EnvSpec) -> Option<R
             "`copy_data = \"allowed\"` under [environment.{name}] in ward.toml, deployed, allows it; \
              `ward env create NAME --from {name}` makes a copy with data of its own, which the stack's seed commands make \
              up, and with new, empty volumes"
+        ))
+    })
+}
+
+/// Why the backups of an environment that may not be copied become no other one beside it: these are its rows, too. Where
+/// nothing serves in it they are the way back.
+pub(super) fn never_gives_backups(parent: &Environment, spec: &EnvSpec) -> Option<Refusal> {
+    let (env, name) = (&parent.id, parent.id.env());
+    let serves = parent.goal == Goal::Up && parent.current.is_some();
+    let denied = serves && spec.copy_data == CopyData::Denied;
+    denied.then(|| {
+        let message = format!(
+            "what the backups of {env} hold must not get into another environment beside it: the release that serves there \
+             does not allow to copy its data; nothing was changed"
+        );
+        Refusal::new(RefusalKind::Conflict, message).hint(format!(
+            "`copy_data = \"allowed\"` under [environment.{name}] in ward.toml, deployed, allows it; \
+             one that takes the place of {env} can be made as soon as that is down (`ward down --env {env}`)"
         ))
     })
 }

@@ -20,7 +20,7 @@ use ward_types::spec::EnvSpec;
 use ward_types::time::Timestamp;
 use ward_types::view::{Others, Progress};
 
-use super::barred::{never_gives_data, origin_of_copy};
+use super::barred::{never_gives_backups, never_gives_data, origin_of_copy};
 use super::ends::{idling, lasting};
 use super::refusals::{exists, itself, over, unserved};
 use super::size;
@@ -201,6 +201,9 @@ impl Control {
         };
         if request.data == CopiedData::Rows || !restores.is_empty() {
             self.stays_home(&serves.spec)?;
+        }
+        if !restores.is_empty() {
+            never_gives_backups(parent, &serves.spec).map_or(Ok(()), Err)?;
         }
         let origin = origin_of_copy(parent, request);
         if request.data == CopiedData::Rows {

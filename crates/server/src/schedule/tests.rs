@@ -1,6 +1,6 @@
 //! When jobs are due, and what that becomes.
 
-use ward_types::id::RunId;
+use ward_types::id::{ReleaseId, RunId};
 
 use super::*;
 
@@ -225,4 +225,83 @@ fn where_too_many_runs_are_open_it_is_left_out() {
         becomes(&env, at(DUE)),
         [(at(DUE), Becomes::LeftOut(because))]
     );
+}
+
+const CAME: &str = "2026-11-02T12:20:00Z";
+
+/// Another release with that job came to serve, from the one that served before, long after the moment that was due.
+fn comes(env: &mut Environment, job: JobSpec) {
+    let before = env.current.unwrap();
+    let mut release = env.releases[&before].clone();
+    release.id = before.next();
+    release.recorded = at("2026-11-02T12:10:00Z");
+    release.spec.jobs = [(name("report"), job)].into();
+    came(env, before, release.id);
+    env.releases.insert(release.id, release);
+}
+
+/// What was deployed serves from [`CAME`] on.
+fn came(env: &mut Environment, from: ReleaseId, to: ReleaseId) {
+    let id = env.next_deployment();
+    let came = at(CAME).0;
+    let deployment = format!(
+        r#"{{"id":{},"reason":"deploy","from":{},"to":{},"requested":1,"started":1,"phase_since":1,"by":"anna",
+        "phase":{{"state":"finished","verdict":"succeeded","failure":null,"at":{came}}}}}"#,
+        id.0, from.0, to.0
+    );
+    env.deployments
+        .insert(id, serde_json::from_str(&deployment).unwrap());
+    env.current = Some(to);
+}
+
+/// The moment passes while the environment is down, and it comes back with another release.
+#[test]
+fn a_new_release_drops_no_moment_that_the_one_before_owes() {
+    let late = at(CAME) + Millis::secs(5);
+    let owed = |missed| {
+        let mut env = environment(hourly(Overlap::Skip, missed));
+        env.runs
+            .due
+            .insert(name("report"), at("2026-11-02T11:00:00Z"));
+        comes(&mut env, hourly(Overlap::Skip, missed));
+        env
+    };
+    let mut env = owed(Missed::Run);
+    let run = Becomes::Run(env.runs.last.next());
+    assert_eq!(becomes(&env, late), [(at(DUE), run)]);
+    // However many came since, and whichever came back.
+    comes(&mut env, hourly(Overlap::Skip, Missed::Run));
+    let (first, last) = (ReleaseId(1), env.current.unwrap());
+    came(&mut env, last, first);
+    let run = Becomes::Run(env.runs.last.next());
+    assert_eq!(becomes(&env, late), [(at(DUE), run)]);
+    let skipped = becomes(&owed(Missed::Skip), late);
+    assert!(
+        matches!(&skipped[..], [(due, Becomes::LeftOut(_))] if *due == at(DUE)),
+        "{skipped:?}"
+    );
+}
+
+/// What is due by a schedule of its own a release owes from when it was made.
+#[test]
+fn another_schedule_owes_nothing_of_before_its_release() {
+    let late = at(CAME) + Millis::secs(5);
+    let mut other = hourly(Overlap::Skip, Missed::Run);
+    other.schedule = Some(berlin("5 * * * *"));
+    let mut env = environment(hourly(Overlap::Skip, Missed::Run));
+    comes(&mut env, other.clone());
+    assert_eq!(becomes(&env, late), []);
+    // What the one before did not have it owes from when it came to serve.
+    other.schedule = Some(berlin("15 * * * *"));
+    let mut env = environment(hourly(Overlap::Skip, Missed::Run));
+    comes(&mut env, other.clone());
+    let run = Becomes::Run(env.runs.last.next());
+    let due = at("2026-11-02T12:15:00Z");
+    assert_eq!(becomes(&env, late), [(due, run)]);
+    let mut env = environment(hourly(Overlap::Skip, Missed::Run));
+    env.releases
+        .values_mut()
+        .for_each(|one| one.spec.jobs.clear());
+    comes(&mut env, other);
+    assert_eq!(becomes(&env, late), []);
 }

@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use super::{Ran, Ward, poll};
 
-/// A service and its database, and more lines.
+/// A service and its database with more lines, and what its environment allows.
 pub fn stack(ward: &Ward, more: &str) {
-    let more = format!("links = [\"db\"]\n[database.db]\nengine = \"postgres\"\n{more}");
+    let allows = "[environment.dev]\ncopy_data = \"allowed\"";
+    let more = format!("links = [\"db\"]\n[database.db]\nengine = \"postgres\"\n{more}\n{allows}");
     ward.stack(r#"ANSWER = "one""#, &more);
 }
 

@@ -216,6 +216,10 @@ impl State {
             if self.pipelines.contains_key(&id) {
                 return Err(MisfitEvent::Repeated(env.clone(), id.to_string()));
             }
+            // Its build has a number before any release has it, and whether or not one ever does.
+            let number = crate::source::number(&run.build.version).unwrap_or_default();
+            let builds = self.builds.entry(run.stack.clone()).or_default();
+            builds.last = builds.last.max(number);
             self.pipelines.insert(id, (**run).clone());
             self.forget_runs(run);
             return Ok(());
