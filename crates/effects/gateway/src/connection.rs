@@ -412,7 +412,9 @@ impl Activity {
     fn took_answer(&self) {
         let ended = self.ended.fetch_add(1, Ordering::Relaxed);
         if self.total.load(Ordering::Relaxed) > UNPROVEN + 2 * ended {
-            self.proven.notify_waiters();
+            // They wait in their order.
+            self.proven.notify_one();
+            self.proven.notify_one();
         }
         self.earned.answer();
     }
