@@ -55,8 +55,8 @@ const MOST_UNSENT: usize = 64 * 1024;
 const STUCK: usize = 16 * MOST_UNSENT;
 /// An HTTP/2 connection with so many requests that have no answer yet is about to have more to write than it has now.
 pub(crate) const MANY: usize = 8;
-/// So many requests go out at once for a client of HTTP/2 that has taken no answer yet, and two more for each that it has: who
-/// takes nothing is found out before much was done for it (as TCP finds out what a network carries, RFC 5681 section 3.1).
+/// So many requests are under way at once for a client of HTTP/2 that has taken no answer yet, and one more for each that it has:
+/// who takes nothing is found out before much was done for it (as TCP finds out what a network carries, RFC 5681 section 3.1).
 const UNPROVEN: usize = 16;
 /// How long a request waits for that at the most: what takes long to be answered says nothing about its client.
 const PROVES_WITHIN: Duration = Duration::from_millis(50);
@@ -327,7 +327,8 @@ pub(crate) struct Activity {
     open: Arc<Open>,
     /// Requests so far.
     total: AtomicUsize,
-    /// Answers that it took to their ends, and who waits for more of them.
+    /// Requests that are over, answers that it took to their ends, and who waits for more of them.
+    over: AtomicUsize,
     ended: AtomicUsize,
     proven: Notify,
     /// Answers of which the client has yet to take a piece that is there for it, and how many pieces it took.
@@ -355,6 +356,7 @@ impl Activity {
             http2: AtomicBool::new(false),
             open,
             total: AtomicUsize::new(handed.requests),
+            over: AtomicUsize::new(handed.requests),
             ended: AtomicUsize::new(0),
             proven: Notify::new(),
             owing: AtomicUsize::new(0),
@@ -393,9 +395,19 @@ impl Activity {
 
     /// Whether the request of this number, of HTTP/2, comes before its client has taken as many answers as speak for it.
     fn is_hasty(&self, number: usize) -> bool {
-        number > UNPROVEN
-            && self.is_http2()
-            && number > UNPROVEN + 2 * self.ended.load(Ordering::Relaxed)
+        number > UNPROVEN && self.is_http2() && number > self.may_ask()
+    }
+
+    /// The last request that may go out now.
+    fn may_ask(&self) -> usize {
+        UNPROVEN + self.over.load(Ordering::Relaxed) + self.ended.load(Ordering::Relaxed)
+    }
+
+    fn lets_ask(&self) {
+        if self.total.load(Ordering::Relaxed) >= self.may_ask() {
+            // They wait in their order.
+            self.proven.notify_one();
+        }
     }
 
     /// Waits until it does not.
@@ -408,14 +420,16 @@ impl Activity {
         let _ = tokio::time::timeout(PROVES_WITHIN, proven).await;
     }
 
+    /// A request is over, whether its client took the answer or not.
+    fn is_over(&self) {
+        self.over.fetch_add(1, Ordering::Relaxed);
+        self.lets_ask();
+    }
+
     /// It took an answer to its end.
     fn took_answer(&self) {
-        let ended = self.ended.fetch_add(1, Ordering::Relaxed);
-        if self.total.load(Ordering::Relaxed) > UNPROVEN + 2 * ended {
-            // They wait in their order.
-            self.proven.notify_one();
-            self.proven.notify_one();
-        }
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        self.lets_ask();
         self.earned.answer();
     }
 
@@ -630,6 +644,7 @@ impl Drop for Busy {
         let now = Instant::now();
         self.account.close(now);
         self.activity.ends(now);
+        self.activity.is_over();
     }
 }
 
@@ -768,25 +783,37 @@ mod tests {
     }
 
     #[test]
-    fn each_answer_that_is_taken_speaks_for_two_more_requests() {
+    fn each_answer_that_is_taken_speaks_for_one_more_request() {
         let activity = over_http2();
         assert!(!activity.is_hasty(UNPROVEN) && activity.is_hasty(UNPROVEN + 1));
         activity.took_answer();
+        assert!(!activity.is_hasty(UNPROVEN + 1) && activity.is_hasty(UNPROVEN + 2));
+        activity.is_over();
         assert!(!activity.is_hasty(UNPROVEN + 2) && activity.is_hasty(UNPROVEN + 3));
         activity.http2.store(false, Ordering::Relaxed);
         assert!(!activity.is_hasty(1000), "what comes one after the other");
+    }
+
+    /// Such as one whose user types on while it searches.
+    #[test]
+    fn who_takes_requests_back_is_no_slower_for_it() {
+        let activity = over_http2();
+        for number in 1..1000 {
+            assert!(!activity.is_hasty(number));
+            activity.is_over();
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_its_client_to_take_answers_goes_on_with_them_or_after_a_while() {
         let activity = over_http2();
         let began = tokio::time::Instant::now();
-        let takes = async { activity.took_answer() };
-        tokio::join!(
-            activity.proves(UNPROVEN + 1),
-            activity.proves(UNPROVEN + 2),
-            takes
-        );
+        let takes = async {
+            activity.took_answer();
+            activity.is_over();
+        };
+        let (one, two) = (UNPROVEN + 1, UNPROVEN + 2);
+        tokio::join!(activity.proves(one), activity.proves(two), takes);
         assert_eq!(began.elapsed(), Duration::ZERO);
         activity.proves(UNPROVEN + 3).await;
         assert_eq!(began.elapsed(), PROVES_WITHIN);
