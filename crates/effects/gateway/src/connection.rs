@@ -5,14 +5,16 @@
 //! nobody.
 
 use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -330,7 +332,9 @@ pub(crate) struct Activity {
     /// Requests that are over, answers that it took to their ends, and who waits for more of them.
     over: AtomicUsize,
     ended: AtomicUsize,
-    proven: Notify,
+    /// Those that waited for long enough.
+    excused: AtomicUsize,
+    hasty: Mutex<BTreeMap<usize, Waker>>,
     /// Answers of which the client has yet to take a piece that is there for it, and how many pieces it took.
     owing: AtomicUsize,
     taken: AtomicU64,
@@ -358,7 +362,8 @@ impl Activity {
             total: AtomicUsize::new(handed.requests),
             over: AtomicUsize::new(handed.requests),
             ended: AtomicUsize::new(0),
-            proven: Notify::new(),
+            excused: AtomicUsize::new(0),
+            hasty: Mutex::default(),
             owing: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
             full: AtomicBool::new(false),
@@ -400,24 +405,43 @@ impl Activity {
 
     /// The last request that may go out now.
     fn may_ask(&self) -> usize {
-        UNPROVEN + self.over.load(Ordering::Relaxed) + self.ended.load(Ordering::Relaxed)
+        let [over, ended, excused] = [&self.over, &self.ended, &self.excused];
+        let all = [over, ended, excused].map(|count| count.load(Ordering::Relaxed));
+        UNPROVEN + all.iter().sum::<usize>()
     }
 
+    /// Lets those go who wait and need not any more.
     fn lets_ask(&self) {
-        if self.total.load(Ordering::Relaxed) >= self.may_ask() {
-            // They wait in their order.
-            self.proven.notify_one();
+        let last = self.may_ask();
+        // Each step lets one go at the most: who comes after the last that has come does not wait.
+        if self.total.load(Ordering::Relaxed) < last {
+            return;
+        }
+        let mut waiting = self.waiting();
+        while let Some(first) = waiting.first_entry().filter(|first| *first.key() <= last) {
+            first.remove().wake();
         }
     }
 
-    /// Waits until it does not.
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<usize, Waker>> {
+        self.hasty.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the request of this number may go out.
     async fn proves(&self, number: usize) {
-        let proven = async {
-            while self.is_hasty(number) {
-                self.proven.notified().await;
+        let proven = poll_fn(|context| {
+            if !self.is_hasty(number) {
+                return Poll::Ready(());
             }
-        };
-        let _ = tokio::time::timeout(PROVES_WITHIN, proven).await;
+            self.waiting().insert(number, context.waker().clone());
+            Poll::Pending
+        });
+        let waits = Hasty(self, number);
+        if tokio::time::timeout(PROVES_WITHIN, proven).await.is_err() {
+            self.excused.fetch_add(1, Ordering::Relaxed);
+            self.lets_ask();
+        }
+        drop(waits);
     }
 
     /// A request is over, whether its client took the answer or not.
@@ -592,6 +616,15 @@ impl<'a> HeldUp<'a> {
 impl Drop for HeldUp<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A request that waits for its client to take answers.
+struct Hasty<'a>(&'a Activity, usize);
+
+impl Drop for Hasty<'_> {
+    fn drop(&mut self) {
+        self.0.waiting().remove(&self.1);
     }
 }
 
@@ -815,7 +848,12 @@ mod tests {
         let (one, two) = (UNPROVEN + 1, UNPROVEN + 2);
         tokio::join!(activity.proves(one), activity.proves(two), takes);
         assert_eq!(began.elapsed(), Duration::ZERO);
-        activity.proves(UNPROVEN + 3).await;
+        let waiting = [3, 4, 5].map(|more| activity.proves(UNPROVEN + more));
+        futures_util::future::join_all(waiting).await;
         assert_eq!(began.elapsed(), PROVES_WITHIN);
+        // What lasts for long speaks against nobody.
+        let last = UNPROVEN + 5;
+        assert!(!activity.is_hasty(last) && activity.is_hasty(last + 1));
+        assert!(activity.waiting().is_empty());
     }
 }

@@ -848,6 +848,9 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
     async fn finish_rest(&mut self, wire: &mut Wire, patience: Duration) -> Option<End> {
         let patience = patience.as_millis() as u64;
         let (line, rest) = (&mut *self.line, self.rest.as_mut()?);
+        if let Some(end) = rest.end() {
+            return Some(end);
+        }
         rest.intake.is_looked_at(clock::millis());
         let end = poll_fn(|context| {
             loop {
@@ -859,7 +862,8 @@ impl<'a, I: AsyncRead + AsyncWrite + Socket + Unpin> Exchange<'a, I> {
                 }
                 match rest.due(&line.worker.limits, patience) {
                     Ok(at) => ready!(line.timer.poll(context, at)),
-                    Err(_) => return Poll::Ready(End::Broken),
+                    Err(Overdue::Instance) => return Poll::Ready(End::Refused),
+                    Err(Overdue::Slow | Overdue::Client) => return Poll::Ready(End::Broken),
                 }
             }
         });

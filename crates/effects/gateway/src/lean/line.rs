@@ -48,8 +48,9 @@ pub(crate) struct Line<I> {
     /// Since when it owes the rest of a head that it has no more time for.
     owes_since: Option<u64>,
     closing: Closing,
-    /// Its end, where there is no room for what comes before that.
+    /// Its end, where there is no room for what comes before that; and whether that was seen.
     hangs_up: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    hung_up: bool,
 }
 
 /// How one request ended.
@@ -104,6 +105,7 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
             owes_since: None,
             closing: Closing::new(worker),
             hangs_up: None,
+            hung_up: false,
         })
     }
 
@@ -254,7 +256,11 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
             let client = Rc::clone(client);
             Box::pin(async move { client.hung_up().await })
         });
-        hangs_up.as_mut().poll(context)
+        if !self.hung_up {
+            ready!(hangs_up.as_mut().poll(context));
+            self.hung_up = true;
+        }
+        Poll::Ready(())
     }
 
     async fn answer(&mut self, ask: Ask) -> Next {
@@ -273,6 +279,7 @@ impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
     /// So many bytes of the input have served.
     fn used(&mut self, bytes: usize) {
         self.hangs_up = None;
+        self.hung_up = false;
         match bytes >= self.input.len() {
             true => self.worker.spare.put(&mut self.input),
             false => drop(self.input.drain(..bytes)),

@@ -23,7 +23,8 @@ const SHORT: usize = STRETCH / 4;
 const ROOM: usize = 8 * 1024;
 const KEPT: usize = 64;
 const LARGE_KEPT: usize = 4;
-const PIPES_KEPT: usize = 16;
+/// All workers together keep no more than there may be, on sixteen cores.
+const PIPES_KEPT: usize = 4;
 
 /// Buffers of one worker. A connection has one only while there is something in it.
 #[derive(Default)]

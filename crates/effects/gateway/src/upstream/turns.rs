@@ -1,9 +1,10 @@
-//! Decision: who waits for a connection to an instance waits in a line of its client's own, and the line that was served least
-//! since it began is next.
+//! Decision: who waits for a connection to an instance waits in a line of its client's own, and those lines go first that were
+//! served least since they began.
 //!
 //! In one line for all, a client that asks for a hundred things at once over HTTP/2 would have everybody wait for its
 //! hundred connections, and so would forty of them for four thousand. In turn, each would wait for forty; so, who asks for one
-//! thing waits for nobody who has had one (after "least attained service", which favours what is short without knowing it).
+//! thing waits for hardly anybody who has had one (after "least attained service", which favours what is short without knowing
+//! it). A line that was served is put so many places back for each time, and not behind all that ever come: it moves up.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
@@ -16,13 +17,16 @@ use std::task::{Context, Poll, Waker};
 use crate::client::Asker;
 use crate::deadlines::note;
 
+/// How many places a line goes back for each time that it was served, and for how many times at the most.
+const BACK: u64 = 64;
+const MOST_BACK: u32 = 16;
+
 /// Lines of those who wait for something, one for each client.
 pub(super) struct Lines<T> {
     by_client: HashMap<usize, Line, BuildHasherDefault<Spread>>,
-    /// Whose turn it is next: how often each client was served since it waits, since when it has this place, and which it is.
-    /// Each client that waits is in it once.
-    next: BinaryHeap<Reverse<(u32, u64, usize)>>,
-    /// How many places in `next` there were so far.
+    /// Whose turn it is next: the place of each client that waits, and which it is. Each is in it once.
+    next: BinaryHeap<Reverse<(u64, usize)>>,
+    /// How many places were given so far.
     order: u64,
     /// Those who wait, by the numbers that stand in the lines.
     places: Vec<Place<T>>,
@@ -79,12 +83,13 @@ impl<T> Lines<T> {
 
     fn queue(&mut self, client: usize, served: u32) {
         self.order += 1;
-        self.next.push(Reverse((served, self.order, client)));
+        let place = self.order + BACK * u64::from(served.min(MOST_BACK));
+        self.next.push(Reverse((place, client)));
     }
 
     /// Lets those go who would be next and have gone, so that who still waits is first.
     fn forget(&mut self) {
-        while let Some(Reverse((_, _, client))) = self.next.peek() {
+        while let Some(Reverse((_, client))) = self.next.peek() {
             if let Some(Line(line, _)) = self.by_client.get_mut(client) {
                 while let Some(first) = line.front()
                     && let Some(place) = self.places.get_mut(*first)
@@ -106,7 +111,7 @@ impl<T> Lines<T> {
     /// Who is next, and still waits.
     fn pop(&mut self) -> Option<usize> {
         self.forget();
-        let Reverse((_, _, client)) = self.next.pop()?;
+        let Reverse((_, client)) = self.next.pop()?;
         let Line(line, served) = self.by_client.get_mut(&client)?;
         let first = line.pop_front();
         *served += 1;
@@ -325,6 +330,28 @@ mod tests {
             got.push(one.await);
         }
         assert_eq!(got, [0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12]);
+    }
+
+    #[tokio::test]
+    async fn who_had_much_is_not_passed_over_for_ever() {
+        let lines = RefCell::new(Lines::default());
+        let join = |client| join(&lines, &Asker::of(client), drop);
+        let mut much = (0..3).map(|_| join(1));
+        let (first, second) = (much.next(), much.next());
+        assert_eq!(give(&lines, 0), None);
+        assert_eq!(first.unwrap().await, 0);
+        // Those who ask for one thing at a time come and come.
+        let mut served = std::pin::pin!(second.unwrap());
+        let mut nobody = Context::from_waker(Waker::noop());
+        let mut rounds = 0_u64;
+        while served.as_mut().poll(&mut nobody).is_pending() {
+            rounds += 1;
+            let one = join(1 + rounds as usize);
+            let other = join(1_000_000 + rounds as usize);
+            assert_eq!(give(&lines, 7), None);
+            drop((one, other));
+        }
+        assert!((20..=BACK).contains(&rounds), "{rounds}");
     }
 
     #[test]
