@@ -55,7 +55,8 @@ impl Control {
                 return Err(refusal);
             }
             // Its end would take its data with it, and nobody would be asked then.
-            if until.is_some() {
+            let later = |until| known.life.expires.is_some_and(|expiry| until >= expiry.at);
+            if until.is_some_and(|until| !later(until)) {
                 self.may_expire(known)?;
             }
             let same = known.life.expires.map(|expiry| expiry.at) == until;

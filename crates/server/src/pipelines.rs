@@ -212,6 +212,10 @@ impl Control {
     /// to.
     async fn next_stage(&self, run: &Run, stage: usize) -> Result<(), Stop> {
         let _unrecorded = self.0.unrecorded.read().await;
+        // What ends the run must not wait for what cannot be done now.
+        if let Some(held) = self.held_back(run, stage) {
+            return Ok(self.moved(run, held).await?);
+        }
         let offer = self.stage_offer(run, stage)?;
         self.releasable(&offer.spec, offer.origin.as_ref()).await?;
         self.images_at_hand(&offer).await?;
@@ -220,15 +224,19 @@ impl Control {
         if self.next_of(run.id) != (Next::Release { stage }) {
             return Ok(());
         }
-        let known = |stage: Option<usize>| self.known(&run.env(stage?)?);
-        let (before, env) = (known(stage.checked_sub(1)), known(Some(stage)));
-        let state = self.store().state();
-        let (before, env) = (before.as_ref(), env.as_ref());
-        if let Some(held) = pipeline::held_back(run, &state.pipelines, before, env) {
+        if let Some(held) = self.held_back(run, stage) {
             drop(desk);
             return Ok(self.moved(run, held).await?);
         }
         self.stage_released(&desk, run, &offer).await
+    }
+
+    /// The end of a run that must not go on to this stage.
+    fn held_back(&self, run: &Run, stage: usize) -> Option<Position> {
+        let known = |stage: Option<usize>| self.known(&run.env(stage?)?);
+        let (before, env) = (known(stage.checked_sub(1)), known(Some(stage)));
+        let state = self.store().state();
+        pipeline::held_back(run, &state.pipelines, before.as_ref(), env.as_ref())
     }
 
     fn next_of(&self, id: PipelineRunId) -> Next {

@@ -567,7 +567,8 @@ fn backups(env: &Environment) -> Option<Rule> {
 
 /// What keeps data that goes when the time of its environment is over, which nobody is asked about then.
 fn at_its_end(env: &Environment, to: &Release, installation: &Policy) -> Vec<Violation> {
-    let Some(expiry) = env.life.expires else {
+    // A life that is over has had its end.
+    let Some(expiry) = env.life.expires.filter(|_| !env.is_deleted()) else {
         return Vec::new();
     };
     let holds = env.policy();

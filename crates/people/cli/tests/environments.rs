@@ -463,6 +463,7 @@ fn what_is_to_keep_its_data_from_now_on_keeps_it_whatever_was_before() {
     ward.ok(&["deploy", "--env", "qa"]);
     // What the installation asks for is not about copies, which come and go.
     let all = "policy.database_removed = \"deny\"\n";
+    ward.ok(&["env", "extend", "prod", "--ttl", "10d", "--yes"]);
     std::fs::write(ward.home().join("policy.toml"), all).unwrap();
     ward.ok(&["env", "create", "tmp", "--from", "prod", "--ttl", "1h"]);
     ward.ok(&["config", "set", "COLOUR=green", "--env", "shop/tmp"]);
@@ -470,6 +471,15 @@ fn what_is_to_keep_its_data_from_now_on_keeps_it_whatever_was_before() {
     ward.ok(&["env", "delete", "tmp", "--yes"]);
     ward.run(&["env", "delete", "prod", "--yes"])
         .fails(1, &[FORBIDS]);
+    // A later end takes nothing that would not have gone.
+    ward.run(&["env", "extend", "prod", "--ttl", "9d", "--yes"])
+        .fails(1, &[FORBIDS]);
+    ward.ok(&["env", "extend", "prod", "--ttl", "20d", "--yes"]);
+    ward.ok(&["env", "extend", "prod", "--forever"]);
+    // The end of a life is not that of the next one of its name.
+    eventually("the copy is gone", || is_deleted(&ward, "tmp"));
+    declare(&[("prod", ""), ("qa", RULE), ("demo", RULE), ("tmp", "")]);
+    ward.ok(&["deploy", "--env", "tmp"]);
     std::fs::remove_file(ward.home().join("policy.toml")).unwrap();
     answered_for(&ward, &["shop/demo", "shop/qa"]);
 }

@@ -415,18 +415,24 @@ fn the_backups_of_what_may_not_be_copied_become_nothing_beside_it() {
     psql(&ward, "shop/dev", "create table patient (n int)");
     // That it is restored to be proved is nobody's copy.
     ward.ok(&["db", "backup", "--env", "shop/dev"]);
-    let restore = ["db", "restore", "--backup", "b1", "--env", "shop/dev"];
-    let restore = || ward.run(&[&restore[..], &["--into", "again"]].concat());
+    let restore_b1 = ["db", "restore", "--backup", "b1", "--env", "shop/dev"];
+    let restore = || ward.run(&[&restore_b1[..], &["--into", "again"]].concat());
     let way_out =
         "`copy_data = \"allowed\"` under [environment.dev] in ward.toml, deployed, allows it";
     let refused = [
         "what the backups of shop/dev hold must not get into another environment",
         "nothing was changed",
         way_out,
+        "`--why \"…\"`",
         "`ward down --env shop/dev`",
     ];
     restore().fails(1, &refused);
     assert!(!is_there(&ward));
+    // Somebody answers for it.
+    let why = ["--into", "again", "--why", "rows deleted by mistake"];
+    ward.ok(&[&restore_b1[..], &why].concat());
+    ward.ok(&["env", "delete", "again", "--yes"]);
+    eventually("it is gone", || !is_there(&ward));
     ward.ok(&["down", "--env", "shop/dev"]);
     restore().success();
     assert_eq!(psql(&ward, AGAIN, "select count(*) from patient"), "0");

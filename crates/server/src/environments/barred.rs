@@ -32,7 +32,7 @@ impl Control {
                 self.stays_home(&serves.spec).err(),
             ),
             (CopiedData::None, false) => (
-                never_gives_backups(&parent, &serves.spec),
+                never_gives_backups(&parent, &serves.spec, &request.why),
                 self.stays_home(&serves.spec).err(),
             ),
             (CopiedData::None, true) => (None, None),
@@ -72,18 +72,24 @@ pub(super) fn never_gives_data(parent: &Environment, spec: &EnvSpec) -> Option<R
 }
 
 /// Why the backups of an environment that may not be copied become no other one beside it: these are its rows, too. Where
-/// nothing serves in it they are the way back.
-pub(super) fn never_gives_backups(parent: &Environment, spec: &EnvSpec) -> Option<Refusal> {
+/// nothing serves in it they are the way back; and whoever needs them beside it answers for that with a reason, `why`.
+pub(super) fn never_gives_backups(
+    parent: &Environment,
+    spec: &EnvSpec,
+    why: &str,
+) -> Option<Refusal> {
     let (env, name) = (&parent.id, parent.id.env());
     let serves = parent.goal == Goal::Up && parent.current.is_some();
-    let denied = serves && spec.copy_data == CopyData::Denied;
+    let answered = why.chars().any(char::is_alphanumeric);
+    let denied = serves && spec.copy_data == CopyData::Denied && !answered;
     denied.then(|| {
         let message = format!(
             "what the backups of {env} hold must not get into another environment beside it: the release that serves there \
              does not allow to copy its data; nothing was changed"
         );
         Refusal::new(RefusalKind::Conflict, message).hint(format!(
-            "`copy_data = \"allowed\"` under [environment.{name}] in ward.toml, deployed, allows it; \
+            "`--why \"…\"` says what they are needed for, and the log keeps it; \
+             `copy_data = \"allowed\"` under [environment.{name}] in ward.toml, deployed, allows it; \
              one that takes the place of {env} can be made as soon as that is down (`ward down --env {env}`)"
         ))
     })

@@ -203,7 +203,7 @@ impl Control {
             self.stays_home(&serves.spec)?;
         }
         if !restores.is_empty() {
-            never_gives_backups(parent, &serves.spec).map_or(Ok(()), Err)?;
+            never_gives_backups(parent, &serves.spec, &request.why).map_or(Ok(()), Err)?;
         }
         let origin = origin_of_copy(parent, request);
         if request.data == CopiedData::Rows {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use ward_types::id::PipelineRunId;
+use ward_types::id::{PipelineRunId, ReleaseId};
 use ward_types::pipeline::{Position, Run};
 use ward_types::release::{Build, Deployment, Environment, Goal, Phase, Reason};
 
@@ -51,7 +51,13 @@ fn down(env: &Environment) -> Option<String> {
 
 fn taken_back(run: &Run, runs: &BTreeMap<PipelineRunId, Run>, env: &Environment) -> Option<String> {
     let mut since = env.deployments.values().rev();
-    let back = since.find(|d| d.reason == Reason::Rollback && is_later(run, runs, env, d))?;
+    let back = |d: &&Deployment| {
+        d.reason == Reason::Rollback
+            && stands(d)
+            && !is_same_build(env, d)
+            && is_later(run, runs, env, d)
+    };
+    let back = since.find(back)?;
     let (by, id, to) = (&back.by, &env.id, back.to);
     Some(format!("{by} rolled {id} back to {to} since the run began"))
 }
@@ -89,6 +95,15 @@ fn last_move(env: &Environment) -> Option<(&Deployment, &Build)> {
         }
     }
     last
+}
+
+/// Whether a deployment changed no more than values.
+fn is_same_build(env: &Environment, deployment: &Deployment) -> bool {
+    let build = |id: &ReleaseId| env.releases.get(id).map(|release| &release.build);
+    let before = deployment.from.as_ref().and_then(build);
+    before
+        .zip(build(&deployment.to))
+        .is_some_and(|(from, to)| Built::from(from).is(to))
 }
 
 /// Whether what a deployment leads to serves, or will unless it fails.

@@ -181,3 +181,24 @@ fn one_that_was_rolled_back_or_taken_down_since_stays_so() {
     let says = held(&env, &[]).unwrap();
     assert!(says.starts_with("shop/prod was taken down: "), "{says}");
 }
+
+#[test]
+fn a_way_back_that_came_to_nothing_or_changed_only_values_holds_nothing_back() {
+    let back = |env: &mut Environment, from: Option<u64>| {
+        let back = env.deployments.get_mut(&DeploymentId(2)).unwrap();
+        back.reason = Reason::Rollback;
+        back.from = from.map(ReleaseId);
+    };
+    for verdict in [Verdict::FailedOldServing, Verdict::RolledBack] {
+        let mut env = prod();
+        moved(&mut env, "run", 500, verdict);
+        back(&mut env, Some(1));
+        assert_eq!(held(&env, &[]), None, "{verdict:?}");
+    }
+    let mut env = prod();
+    moved(&mut env, "old", 500, Verdict::Succeeded);
+    back(&mut env, Some(1));
+    assert_eq!(held(&env, &[]), None, "other values of the same build");
+    back(&mut env, None);
+    assert!(held(&env, &[]).is_some());
+}
