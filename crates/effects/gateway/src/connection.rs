@@ -5,16 +5,14 @@
 //! nobody.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -57,11 +55,6 @@ const MOST_UNSENT: usize = 64 * 1024;
 const STUCK: usize = 16 * MOST_UNSENT;
 /// An HTTP/2 connection with so many requests that have no answer yet is about to have more to write than it has now.
 pub(crate) const MANY: usize = 8;
-/// So many requests are under way at once for a client of HTTP/2 that has taken no answer yet, and one more for each that it has:
-/// who takes nothing is found out before much was done for it (as TCP finds out what a network carries, RFC 5681 section 3.1).
-const UNPROVEN: usize = 16;
-/// How long a request waits for that at the most: what takes long to be answered says nothing about its client.
-const PROVES_WITHIN: Duration = Duration::from_millis(50);
 /// How long a client may take to end a connection that it was asked to end.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -161,9 +154,6 @@ async fn serve_whole<I>(
             let last = torn || busy.number >= worker.limits.requests;
             // Put away at once: over HTTP/2 it is moved from hand to hand before it begins.
             Box::pin(async move {
-                if busy.activity.is_hasty(busy.number) {
-                    Box::pin(busy.activity.proves(busy.number)).await;
-                }
                 let plain = match begun {
                     None => asks.plain(&request),
                     Some(_) => None,
@@ -329,12 +319,6 @@ pub(crate) struct Activity {
     open: Arc<Open>,
     /// Requests so far.
     total: AtomicUsize,
-    /// Requests that are over, answers that it took to their ends, and who waits for more of them.
-    over: AtomicUsize,
-    ended: AtomicUsize,
-    /// Those that waited for long enough.
-    excused: AtomicUsize,
-    hasty: Mutex<BTreeMap<usize, Waker>>,
     /// Answers of which the client has yet to take a piece that is there for it, and how many pieces it took.
     owing: AtomicUsize,
     taken: AtomicU64,
@@ -360,10 +344,6 @@ impl Activity {
             http2: AtomicBool::new(false),
             open,
             total: AtomicUsize::new(handed.requests),
-            over: AtomicUsize::new(handed.requests),
-            ended: AtomicUsize::new(0),
-            excused: AtomicUsize::new(0),
-            hasty: Mutex::default(),
             owing: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
             full: AtomicBool::new(false),
@@ -396,65 +376,6 @@ impl Activity {
         one_less(&self.owing);
         let taken = self.taken.load(Ordering::Relaxed);
         self.taken.store(taken + 1, Ordering::Relaxed);
-    }
-
-    /// Whether the request of this number, of HTTP/2, comes before its client has taken as many answers as speak for it.
-    fn is_hasty(&self, number: usize) -> bool {
-        number > UNPROVEN && self.is_http2() && number > self.may_ask()
-    }
-
-    /// The last request that may go out now.
-    fn may_ask(&self) -> usize {
-        let [over, ended, excused] = [&self.over, &self.ended, &self.excused];
-        let all = [over, ended, excused].map(|count| count.load(Ordering::Relaxed));
-        UNPROVEN + all.iter().sum::<usize>()
-    }
-
-    /// Lets those go who wait and need not any more.
-    fn lets_ask(&self) {
-        let last = self.may_ask();
-        // Each step lets one go at the most: who comes after the last that has come does not wait.
-        if self.total.load(Ordering::Relaxed) < last {
-            return;
-        }
-        let mut waiting = self.waiting();
-        while let Some(first) = waiting.first_entry().filter(|first| *first.key() <= last) {
-            first.remove().wake();
-        }
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, BTreeMap<usize, Waker>> {
-        self.hasty.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until the request of this number may go out.
-    async fn proves(&self, number: usize) {
-        let proven = poll_fn(|context| {
-            if !self.is_hasty(number) {
-                return Poll::Ready(());
-            }
-            self.waiting().insert(number, context.waker().clone());
-            Poll::Pending
-        });
-        let waits = Hasty(self, number);
-        if tokio::time::timeout(PROVES_WITHIN, proven).await.is_err() {
-            self.excused.fetch_add(1, Ordering::Relaxed);
-            self.lets_ask();
-        }
-        drop(waits);
-    }
-
-    /// A request is over, whether its client took the answer or not.
-    fn is_over(&self) {
-        self.over.fetch_add(1, Ordering::Relaxed);
-        self.lets_ask();
-    }
-
-    /// It took an answer to its end.
-    fn took_answer(&self) {
-        self.ended.fetch_add(1, Ordering::Relaxed);
-        self.lets_ask();
-        self.earned.answer();
     }
 
     /// There is one more request without an answer.
@@ -619,15 +540,6 @@ impl Drop for HeldUp<'_> {
     }
 }
 
-/// A request that waits for its client to take answers.
-struct Hasty<'a>(&'a Activity, usize);
-
-impl Drop for Hasty<'_> {
-    fn drop(&mut self) {
-        self.0.waiting().remove(&self.1);
-    }
-}
-
 /// What a connection has done for too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Overstayed {
@@ -677,7 +589,6 @@ impl Drop for Busy {
         let now = Instant::now();
         self.account.close(now);
         self.activity.ends(now);
-        self.activity.is_over();
     }
 }
 
@@ -748,7 +659,7 @@ impl Drop for Answer {
         self.taken();
         let ended = self.ended || self.reply.is_end_stream();
         match ended {
-            true => self.busy.activity.took_answer(),
+            true => self.busy.activity.earned.answer(),
             // What of it was not written yet is dropped with it.
             false => {
                 self.busy.activity.held.written(MOST_UNSENT);
@@ -799,61 +710,5 @@ impl Body for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.reply.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tally::Door;
-
-    fn over_http2() -> Activity {
-        let open = Arc::new(Open::new(Arc::default(), Door::Https));
-        let activity = Activity::new(open, &Handed::nothing(), &Arc::default());
-        activity.http2.store(true, Ordering::Relaxed);
-        activity.total.store(100, Ordering::Relaxed);
-        activity
-    }
-
-    #[test]
-    fn each_answer_that_is_taken_speaks_for_one_more_request() {
-        let activity = over_http2();
-        assert!(!activity.is_hasty(UNPROVEN) && activity.is_hasty(UNPROVEN + 1));
-        activity.took_answer();
-        assert!(!activity.is_hasty(UNPROVEN + 1) && activity.is_hasty(UNPROVEN + 2));
-        activity.is_over();
-        assert!(!activity.is_hasty(UNPROVEN + 2) && activity.is_hasty(UNPROVEN + 3));
-        activity.http2.store(false, Ordering::Relaxed);
-        assert!(!activity.is_hasty(1000), "what comes one after the other");
-    }
-
-    /// Such as one whose user types on while it searches.
-    #[test]
-    fn who_takes_requests_back_is_no_slower_for_it() {
-        let activity = over_http2();
-        for number in 1..1000 {
-            assert!(!activity.is_hasty(number));
-            activity.is_over();
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_waits_for_its_client_to_take_answers_goes_on_with_them_or_after_a_while() {
-        let activity = over_http2();
-        let began = tokio::time::Instant::now();
-        let takes = async {
-            activity.took_answer();
-            activity.is_over();
-        };
-        let (one, two) = (UNPROVEN + 1, UNPROVEN + 2);
-        tokio::join!(activity.proves(one), activity.proves(two), takes);
-        assert_eq!(began.elapsed(), Duration::ZERO);
-        let waiting = [3, 4, 5].map(|more| activity.proves(UNPROVEN + more));
-        futures_util::future::join_all(waiting).await;
-        assert_eq!(began.elapsed(), PROVES_WITHIN);
-        // What lasts for long speaks against nobody.
-        let last = UNPROVEN + 5;
-        assert!(!activity.is_hasty(last) && activity.is_hasty(last + 1));
-        assert!(activity.waiting().is_empty());
     }
 }

@@ -1,14 +1,11 @@
-//! Decision: who waits for a connection to an instance waits in a line of its client's own, and those lines go first that were
-//! served least since they began.
+//! Decision: who waits for a connection to an instance waits in a line of its client's own, and the lines are served
+//! in turn.
 //!
 //! In one line for all, a client that asks for a hundred things at once over HTTP/2 would have everybody wait for its
-//! hundred connections, and so would forty of them for four thousand. In turn, each would wait for forty; so, who asks for one
-//! thing waits for hardly anybody who has had one (after "least attained service", which favours what is short without knowing
-//! it). A line that was served is put so many places back for each time, and not behind all that ever come: it moves up.
+//! hundred connections, and so would forty of them for four thousand.
 
 use std::cell::{Cell, RefCell};
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,26 +14,17 @@ use std::task::{Context, Poll, Waker};
 use crate::client::Asker;
 use crate::deadlines::note;
 
-/// How many places a line goes back for each time that it was served, and for how many times at the most.
-const BACK: u64 = 64;
-const MOST_BACK: u32 = 16;
-
 /// Lines of those who wait for something, one for each client.
 pub(super) struct Lines<T> {
-    by_client: HashMap<usize, Line, BuildHasherDefault<Spread>>,
-    /// Whose turn it is next: the place of each client that waits, and which it is. Each is in it once.
-    next: BinaryHeap<Reverse<(u64, usize)>>,
-    /// How many places were given so far.
-    order: u64,
+    by_client: HashMap<usize, VecDeque<usize>, BuildHasherDefault<Spread>>,
+    /// Whose turn it is next; each client that waits is in it once.
+    next: VecDeque<usize>,
     /// Those who wait, by the numbers that stand in the lines.
     places: Vec<Place<T>>,
     free: Vec<usize>,
     /// An empty line, for the next client.
     spare: VecDeque<usize>,
 }
-
-/// The places of one client that waits, and how often it was served since it does.
-struct Line(VecDeque<usize>, u32);
 
 /// Where somebody waits, in a line or called out of it.
 enum Place<T> {
@@ -52,8 +40,7 @@ impl<T> Default for Lines<T> {
     fn default() -> Self {
         Self {
             by_client: HashMap::default(),
-            next: BinaryHeap::new(),
-            order: 0,
+            next: VecDeque::new(),
             places: Vec::new(),
             free: Vec::new(),
             spare: VecDeque::new(),
@@ -72,25 +59,18 @@ impl<T> Lines<T> {
         }
         let spare = &mut self.spare;
         let line = self.by_client.entry(client);
-        let Line(line, served) = line.or_insert_with(|| Line(std::mem::take(spare), 0));
-        let (was_empty, served) = (line.is_empty(), *served);
-        line.push_back(place);
-        if was_empty {
-            self.queue(client, served);
+        let line = line.or_insert_with(|| std::mem::take(spare));
+        if line.is_empty() {
+            self.next.push_back(client);
         }
+        line.push_back(place);
         place
-    }
-
-    fn queue(&mut self, client: usize, served: u32) {
-        self.order += 1;
-        let place = self.order + BACK * u64::from(served.min(MOST_BACK));
-        self.next.push(Reverse((place, client)));
     }
 
     /// Lets those go who would be next and have gone, so that who still waits is first.
     fn forget(&mut self) {
-        while let Some(Reverse((_, client))) = self.next.peek() {
-            if let Some(Line(line, _)) = self.by_client.get_mut(client) {
+        while let Some(client) = self.next.front() {
+            if let Some(line) = self.by_client.get_mut(client) {
                 while let Some(first) = line.front()
                     && let Some(place) = self.places.get_mut(*first)
                     && matches!(place, Place::Gone)
@@ -101,27 +81,21 @@ impl<T> Lines<T> {
                 if !line.is_empty() {
                     return;
                 }
-                let line = self.by_client.remove(client);
-                self.spare = line.map(|line| line.0).unwrap_or_default();
+                self.spare = self.by_client.remove(client).unwrap_or_default();
             }
-            self.next.pop();
+            self.next.pop_front();
         }
     }
 
     /// Who is next, and still waits.
     fn pop(&mut self) -> Option<usize> {
         self.forget();
-        let Reverse((_, client)) = self.next.pop()?;
-        let Line(line, served) = self.by_client.get_mut(&client)?;
+        let client = self.next.pop_front()?;
+        let line = self.by_client.get_mut(&client)?;
         let first = line.pop_front();
-        *served += 1;
-        let served = *served;
         match line.is_empty() {
-            true => {
-                let line = self.by_client.remove(&client);
-                self.spare = line.map(|line| line.0).unwrap_or_default();
-            }
-            false => self.queue(client, served),
+            true => self.spare = self.by_client.remove(&client).unwrap_or_default(),
+            false => self.next.push_back(client),
         }
         first
     }
@@ -309,49 +283,6 @@ mod tests {
         assert_eq!(got, [1, 4, 5, 2, 3]);
         assert_eq!(give(&lines, 6), Some(6));
         assert!(lines.borrow().by_client.is_empty() && lines.borrow().next.is_empty());
-    }
-
-    #[tokio::test]
-    async fn who_comes_late_for_little_goes_before_those_who_had_much() {
-        let lines = RefCell::new(Lines::default());
-        let next = |what| assert_eq!(give(&lines, what), None);
-        let join = |client| join(&lines, &Asker::of(client), next);
-        let crowds: Vec<_> = (0..12).map(|at| join(at % 3)).collect();
-        for what in 0..6 {
-            assert_eq!(give(&lines, what), None);
-        }
-        let late = join(7);
-        for what in 6..13 {
-            assert_eq!(give(&lines, what), None);
-        }
-        assert_eq!(late.await, 6);
-        let mut got = Vec::new();
-        for one in crowds {
-            got.push(one.await);
-        }
-        assert_eq!(got, [0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12]);
-    }
-
-    #[tokio::test]
-    async fn who_had_much_is_not_passed_over_for_ever() {
-        let lines = RefCell::new(Lines::default());
-        let join = |client| join(&lines, &Asker::of(client), drop);
-        let mut much = (0..3).map(|_| join(1));
-        let (first, second) = (much.next(), much.next());
-        assert_eq!(give(&lines, 0), None);
-        assert_eq!(first.unwrap().await, 0);
-        // Those who ask for one thing at a time come and come.
-        let mut served = std::pin::pin!(second.unwrap());
-        let mut nobody = Context::from_waker(Waker::noop());
-        let mut rounds = 0_u64;
-        while served.as_mut().poll(&mut nobody).is_pending() {
-            rounds += 1;
-            let one = join(1 + rounds as usize);
-            let other = join(1_000_000 + rounds as usize);
-            assert_eq!(give(&lines, 7), None);
-            drop((one, other));
-        }
-        assert!((20..=BACK).contains(&rounds), "{rounds}");
     }
 
     #[test]
