@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::net::sockopt;
-use tokio::io::Interest;
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use crate::memory::{Held, Holder, Memory};
 use crate::proxy::Entry;
 
 /// A stream over a socket.
-pub(crate) trait Socket {
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
     /// The socket.
     fn socket(&self) -> BorrowedFd<'_>;
 

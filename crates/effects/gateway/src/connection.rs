@@ -23,7 +23,6 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_rustls::server::TlsStream;
@@ -95,7 +94,7 @@ pub(crate) async fn serve_tls(
 /// Serves one connection to its end, or to the switch of its protocol.
 pub(crate) async fn serve<I>(worker: Rc<Worker>, stream: Shared<I>, entry: Entry, seat: Seat)
 where
-    I: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
+    I: Socket + Send + 'static,
 {
     let keeper = Arc::clone(&worker.journal.doorkeeper);
     let open = Arc::new(Open::new(keeper, entry.door()));
@@ -125,7 +124,7 @@ async fn serve_whole<I>(
     (open, seat): (Arc<Open>, Seat),
     handed: Handed,
 ) where
-    I: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
+    I: Socket + Send + 'static,
 {
     let number = worker.shared.admission.number();
     let activity = Arc::new(Activity::new(open, &handed, &client.held));

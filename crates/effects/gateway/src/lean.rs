@@ -8,9 +8,10 @@
 //!
 //! **Whatever is not plain is handed over**: the connection with all bytes that were read, and with what became of
 //! the request so far, goes to hyper for good. That is so for heads that are malformed, slow or large, for HTTP/2,
-//! upgrades, chunked bodies, bodies that have yet to come and are not long, for splits, affinity, hedges, deadlines, maintenance, redirects, and for every request
-//! that fails: refusing, waiting and trying again are written once, in [`crate::proxy`]. Here a request either
-//! succeeds, or goes there, or, once its answer has begun, ends with its connection.
+//! upgrades, chunked bodies, bodies that have yet to come and are not long, for splits, affinity, hedges, deadlines,
+//! maintenance, redirects, and for every request that fails: refusing, waiting and trying again are written once, in
+//! [`crate::proxy`]. Here a request either succeeds, or goes there, or, once its answer has begun, ends with its
+//! connection.
 //!
 //! **Nothing is passed on as it came.** Both heads are written from what was understood of them, as hyper's path
 //! does, so that no third reading of them exists; [`ask`] lets through less than the grammar allows.
@@ -41,6 +42,8 @@ use crate::proxy::Begun;
 
 /// The longest head of an answer.
 pub(crate) const LONGEST_HEAD: usize = 64 * 1024;
+/// A body of which more bytes than this are to come is passed on as it comes, through a pipe where that can be done.
+pub(crate) const LONG: usize = 64 * 1024;
 /// A piece that is smaller is copied behind what goes before it, which is cheaper than naming both to the kernel.
 pub(crate) const SMALL: usize = 8 * 1024;
 

@@ -168,11 +168,10 @@ async fn forward(
     id: &HeaderValue,
     account: &Account,
 ) -> Result<Response<Reply>, Failure> {
-    if let Some((verdict, torn)) = begun
-        .as_ref()
-        .and_then(|begun| Some((begun.verdict?, begun.torn)))
+    if let Some(begun) = &begun
+        && let Some(verdict) = begun.verdict
     {
-        if torn {
+        if begun.torn {
             let rest = Upload::new(request.into_body(), Rc::clone(account.entry()));
             tokio::task::spawn_local(rest.linger());
         }

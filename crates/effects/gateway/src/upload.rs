@@ -43,7 +43,7 @@ pub(crate) struct Upload {
 
 /// How a client sends a body: what has come of it, and how long it was waited for.
 pub(crate) struct Intake {
-    /// When something last came (milliseconds), or when it began.
+    /// When something last moved (milliseconds): it began, a piece came or went on, or the client was waited for anew.
     progress: Cell<u64>,
     received: Cell<u64>,
     /// How long it was waited for the client in all, and since when it is.
@@ -180,24 +180,20 @@ impl Upload {
         let data = frame
             .as_ref()
             .and_then(|frame| frame.as_ref().ok()?.data_ref());
-        self.intake.came(data.map_or(0, Bytes::len));
+        let bytes = data.map_or(0, Bytes::len);
+        self.intake.came(bytes);
         if matches!(&frame, Some(Ok(frame)) if frame.is_trailers()) {
             self.entry.ends_connection();
         }
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            let bytes = data.len() as u64;
-            self.entry.received(data.len());
-            if let Some(client) = &*self.entry.client.borrow() {
-                client.held.passed_on(data.len());
-            }
-            let Some(room) = self.room.get().checked_sub(bytes) else {
-                self.state.set(State::TooLarge);
-                return Poll::Ready(Some(Err(Error::TooLarge)));
-            };
-            self.room.set(room);
+        self.entry.received(bytes);
+        if let Some(client) = &*self.entry.client.borrow() {
+            client.held.passed_on(bytes);
         }
+        let Some(room) = self.room.get().checked_sub(bytes as u64) else {
+            self.state.set(State::TooLarge);
+            return Poll::Ready(Some(Err(Error::TooLarge)));
+        };
+        self.room.set(room);
         self.state.set(match &frame {
             Some(Ok(_)) if body.is_end_stream() => State::Ended,
             Some(Ok(_)) => State::Begun,
@@ -220,7 +216,7 @@ impl Intake {
         }
     }
 
-    /// When something last came (milliseconds), or when it began.
+    /// When something last moved (milliseconds).
     pub(crate) fn progress(&self) -> u64 {
         self.progress.get()
     }

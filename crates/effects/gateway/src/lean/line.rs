@@ -8,14 +8,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Version;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 use super::answer::push_line;
 use super::ask::{Ask, Asker, Read};
 use super::exchange::Exchange;
 use super::timer::Timer;
-use super::{Handed, Parted, Resume};
+use super::{Handed, LONG, Parted, Resume};
 use crate::client::{Client, Shared, Socket};
 use crate::clock;
 use crate::head;
@@ -24,9 +23,6 @@ use crate::sends::{Outlet, Taken};
 use crate::tally::Open;
 use crate::upload::LINGER;
 use crate::worker::{Phase, Worker};
-
-/// A body of which more than this comes, in bytes, is passed on as it comes: each takes a pipe.
-const LONG: usize = 64 * 1024;
 
 /// A client's connection.
 pub(crate) struct Line<I> {
@@ -77,7 +73,7 @@ enum Came {
     Leave,
 }
 
-impl<I: AsyncRead + AsyncWrite + Socket + Unpin> Line<I> {
+impl<I: Socket> Line<I> {
     /// A connection of which nothing was read. `None` for those that never have plain requests.
     pub(crate) fn new(
         worker: &Rc<Worker>,

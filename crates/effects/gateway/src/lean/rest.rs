@@ -7,9 +7,9 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::BufMut;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 use super::line::Line;
@@ -29,6 +29,8 @@ const FILLS: usize = 4;
 pub(super) struct Rest {
     /// So many bytes have not come.
     left: u64,
+    /// How long the service may take to take some of it, or to answer (milliseconds).
+    patience: u64,
     through: Through,
     /// Whether pipes do not do for this socket, or this kernel.
     copies: bool,
@@ -74,10 +76,11 @@ pub(super) enum Overdue {
 }
 
 impl Rest {
-    /// Of so many bytes, behind those that have come with the head.
+    /// Of so many bytes, behind those that have come with the head, of a service that may take so long to take some of it, or
+    /// to answer.
     pub(super) fn new(
-        left: u64,
-        come: usize,
+        (left, come): (u64, usize),
+        patience: Duration,
         client: &Rc<Client>,
         entry: &Rc<account::Entry>,
     ) -> Self {
@@ -85,6 +88,7 @@ impl Rest {
         intake.came(come);
         Self {
             left,
+            patience: patience.as_millis() as u64,
             through: Through::Nothing,
             copies: false,
             begun: false,
@@ -124,15 +128,12 @@ impl Rest {
     }
 
     /// Passes on what has come; ready at its end.
-    pub(super) fn poll<I>(
+    pub(super) fn poll<I: Socket>(
         &mut self,
         line: &mut Line<I>,
         wire: &mut Wire,
         context: &mut Context<'_>,
-    ) -> Poll<End>
-    where
-        I: AsyncRead + AsyncWrite + Socket + Unpin,
-    {
+    ) -> Poll<End> {
         if let Some(end) = self.end {
             return Poll::Ready(end);
         }
@@ -142,15 +143,12 @@ impl Rest {
         Poll::Ready(end)
     }
 
-    fn poll_end<I>(
+    fn poll_end<I: Socket>(
         &mut self,
         line: &mut Line<I>,
         wire: &mut Wire,
         context: &mut Context<'_>,
-    ) -> Poll<End>
-    where
-        I: AsyncRead + AsyncWrite + Socket + Unpin,
-    {
+    ) -> Poll<End> {
         for _ in 0..FILLS {
             match self.poll_drain(wire, context) {
                 Poll::Ready(Ok(())) => self.passed_on(),
@@ -189,10 +187,7 @@ impl Rest {
     }
 
     /// The instance takes nothing for now: whoever reads nothing from the client sees only so that it goes.
-    fn poll_gone<I>(&mut self, line: &mut Line<I>, context: &mut Context<'_>) -> Poll<End>
-    where
-        I: AsyncRead + AsyncWrite + Socket + Unpin,
-    {
+    fn poll_gone<I: Socket>(&mut self, line: &mut Line<I>, context: &mut Context<'_>) -> Poll<End> {
         if self.left_behind {
             return Poll::Pending;
         }
@@ -208,14 +203,11 @@ impl Rest {
     }
 
     /// Takes more from the client; there is nothing that has to be passed on before.
-    fn poll_fill<I>(
+    fn poll_fill<I: Socket>(
         &mut self,
         line: &mut Line<I>,
         context: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>>
-    where
-        I: AsyncRead + AsyncWrite + Socket + Unpin,
-    {
+    ) -> Poll<io::Result<usize>> {
         let spare = &line.worker.spare;
         let mut stream = line.stream.lock();
         if let Some(socket) = stream.plain().filter(|_| !self.copies) {
@@ -279,11 +271,10 @@ impl Rest {
         }
     }
 
-    /// Until when it may go on as it does, and then be looked at again, in milliseconds, of a service that may take so long
-    /// (milliseconds) to take some of it, or to answer.
-    pub(super) fn due(&self, limits: &Limits, patience: u64) -> Result<u64, Overdue> {
+    /// Until when it may go on as it does, and then be looked at again (milliseconds).
+    pub(super) fn due(&self, limits: &Limits) -> Result<u64, Overdue> {
         let now = clock::millis();
-        let still = self.intake.progress() + patience;
+        let still = self.intake.progress() + self.patience;
         let waits = self.end.is_none() && self.intake.is_waiting();
         if still <= now {
             return Err(match waits {
