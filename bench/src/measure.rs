@@ -25,6 +25,7 @@ use crate::error::{Error, doing};
 use crate::machine::Machine;
 use crate::report::{Bar, Floor, Report, Row, data, say};
 use crate::workshop::Workshop;
+pub(crate) use gateway::attack;
 pub(crate) use soak::Length;
 
 /// Groups of rows, in the order in which they are measured.
@@ -182,11 +183,6 @@ pub(crate) fn turns(told: &str) -> Result<(), Error> {
     let turns: sandbox::Turns = serde_json::from_str(told).map_err(wrong)?;
     data(&serde_json::to_string(&turns.take()?).map_err(wrong)?);
     Ok(())
-}
-
-/// Attacks a gateway until killed.
-pub(crate) fn attack(told: &str) -> Result<(), Error> {
-    gateway::attack(told)
 }
 
 /// Prints the names, each with a sentence.

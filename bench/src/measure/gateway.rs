@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::report::{Bar, Floor, Row, informs, say};
 use crate::sample::Sample;
 use crate::workshop::Workshop;
+pub(crate) use attacks::run as attack;
 use attacks::{ATTACKS, Attack};
 use clients::{Speaks, Way};
 use connections::{Direction, Idle, LARGE, Sessions};
@@ -233,11 +234,6 @@ impl Part {
             Self::Attack(attack) => attacks::measure(attack, proxies, WAYS[0].0),
         }
     }
-}
-
-/// Attacks until killed, as `ATTACK@ADDRESS:PORT` says.
-pub(super) fn attack(told: &str) -> Result<(), Error> {
-    attacks::run(told)
 }
 
 /// The parts whose names hold this text.

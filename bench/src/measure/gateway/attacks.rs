@@ -2,9 +2,9 @@
 //! memory the gateway needs more.
 //!
 //! Attackers and clients ask one service, from this machine. The attackers have the processor time that nobody else wants,
-//! as if they had a machine of their own; what gateway, kernel and instance spend on them counts. slowhttptest's four modes with a thousand connections; over HTTP/2 without TLS connections that send
-//! what floods a server, as much as is let in, and come again when they are cut; and connections that say nothing,
-//! thousands at once.
+//! as if they had a machine of their own; what gateway, kernel and instance spend on them counts. They are slowhttptest's
+//! four modes with a thousand connections; over HTTP/2 without TLS connections that send what floods a server, as much as
+//! is let in, and come again when they are cut; and connections that say nothing, thousands at once.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -247,7 +247,7 @@ fn begin(attack: Attack, address: SocketAddr) -> Result<Killed, Error> {
 }
 
 /// What a process does that was begun so.
-pub(super) fn run(told: &str) -> Result<(), Error> {
+pub(crate) fn run(told: &str) -> Result<(), Error> {
     let known = || {
         let (name, address) = told.rsplit_once('@')?;
         let attack = ATTACKS.iter().find(|attack| attack.name == name)?;
