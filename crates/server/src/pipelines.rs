@@ -340,15 +340,7 @@ impl Control {
             Ok(Ok(())) => pipeline::checked(run, now()),
             Ok(Err(error)) => {
                 let message = format!("the check of {of} was not passed: {}", causes(&error));
-                let told = match run.env(run.stage()) {
-                    Some(env) => {
-                        let reached = run.reached.get(run.stage());
-                        let release = reached.map(|reached| reached.release);
-                        self.told_by_check(&env, release, &said).await
-                    }
-                    None => Ok(Vec::new()),
-                };
-                match told {
+                match self.told_by_check(run, &said).await {
                     Ok(output) => pipeline::failed(run, message, output),
                     Err(why) => {
                         let message =

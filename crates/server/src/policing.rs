@@ -31,6 +31,7 @@ use crate::clock::now;
 use crate::configuration::known_or_awaited;
 use crate::control::Control;
 use crate::deploy::Stop;
+use crate::reasons::says_anything;
 use crate::recording::{self, Offer};
 use crate::sharing::Warned;
 use crate::source;
@@ -182,13 +183,14 @@ impl Control {
     /// came where it serves is not asked again.
     pub(crate) fn copy_permitted(&self, release: &Release) -> Result<(), Refusal> {
         let mut denied = self.denied(None, release)?;
-        let of_original = |rule: Rule| match rule {
-            Rule::Pipeline | Rule::SecondPerson => true,
-            // A copy comes and goes.
-            Rule::DatabaseRemoved | Rule::VolumeRemoved => true,
-            _ => false,
-        };
-        denied.retain(|one| !of_original(one.rule));
+        // The last two because a copy comes and goes.
+        let of_original = [
+            Rule::Pipeline,
+            Rule::SecondPerson,
+            Rule::DatabaseRemoved,
+            Rule::VolumeRemoved,
+        ];
+        denied.retain(|one| !of_original.contains(&one.rule));
         if denied.is_empty() {
             return Ok(());
         }
@@ -603,7 +605,7 @@ fn at_its_end(env: &Environment, to: &Release, installation: &Policy) -> Vec<Vio
 
 fn answerable(until: Timestamp, why: &str) -> Result<(), Refusal> {
     let refused = |message: String| Err(Refusal::new(RefusalKind::Invalid, message));
-    if !why.chars().any(char::is_alphanumeric) {
+    if !says_anything(why) {
         return refused("a waiver needs a reason (--why)".to_owned());
     }
     if until <= now() {

@@ -139,8 +139,12 @@ fn is_said(actor: &Actor, why: &str) -> Result<bool, Refusal> {
         let hint = "say the number of the ticket or the change, and put the text there";
         return Err(Refusal::new(RefusalKind::Invalid, message).hint(hint));
     }
-    // A letter or a digit: what does not show, or says nothing, is no reason.
-    Ok(*actor == Actor::ward() || why.chars().any(char::is_alphanumeric))
+    Ok(*actor == Actor::ward() || says_anything(why))
+}
+
+/// Whether a letter or a digit is in it: what does not show, or says nothing, is no reason.
+pub(crate) fn says_anything(why: &str) -> bool {
+    why.chars().any(char::is_alphanumeric)
 }
 
 /// What somebody has to answer for later: what changes how an environment is, what runs in it or what it holds, and what

@@ -12,6 +12,7 @@ use super::refusals::unserved;
 use crate::actor::{Refusal, RefusalKind};
 use crate::backups::original;
 use crate::control::Control;
+use crate::reasons::says_anything;
 
 impl Control {
     /// Whatever no value that is set first would change, all of it at once: who sets the secrets of a copy shall not
@@ -80,7 +81,7 @@ pub(super) fn never_gives_backups(
 ) -> Option<Refusal> {
     let (env, name) = (&parent.id, parent.id.env());
     let serves = parent.goal == Goal::Up && parent.current.is_some();
-    let answered = why.chars().any(char::is_alphanumeric);
+    let answered = says_anything(why);
     let denied = serves && spec.copy_data == CopyData::Denied && !answered;
     denied.then(|| {
         let message = format!(

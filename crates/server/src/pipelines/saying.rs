@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ward_types::id::{EnvId, ReleaseId};
+use ward_types::pipeline::Run;
 
 use crate::control::Control;
 
@@ -53,15 +53,16 @@ impl Control {
     /// The last lines of a check for the log, or why they are not in it.
     pub(super) async fn told_by_check(
         &self,
-        env: &EnvId,
-        release: Option<ReleaseId>,
+        run: &Run,
         said: &Said,
     ) -> Result<Vec<String>, String> {
         let text = said.text();
-        if text.is_empty() {
+        let (Some(env), false) = (run.env(run.stage()), text.is_empty()) else {
             return Ok(Vec::new());
-        }
-        let masked = self.without_secrets(env, release, &text).await?;
+        };
+        let reached = run.reached.get(run.stage());
+        let release = reached.map(|reached| reached.release);
+        let masked = self.without_secrets(&env, release, &text).await?;
         let lines: Vec<&str> = masked.lines().collect();
         let last = lines.len().saturating_sub(KEPT);
         let kept = lines.into_iter().skip(last);
