@@ -589,7 +589,7 @@ pub const KEYS: &[Key] = &[
         .about("Whether seed commands fill its data while that is new. In copies of environments they always do.")
         .also(&["seeded", "fixtures", "demo_data"]),
     Key::new("environment.*.copy_data", text(Rule::Choice(&["denied", "allowed"])), Need::Default(r#""denied""#), r#""allowed""#)
-        .about("Whether its rows, and the files of its volumes, may be copied into another environment (`ward env clone`, or `ward env create --copy-data`), and its backups restored into one while it serves (`ward db restore`). Denied unless somebody writes it down.")
+        .about("Whether its rows, and the files of its volumes, may be copied into another environment (`ward env clone`, or `ward env create --copy-data`), and its backups restored into one while it serves (`ward db restore`; where it is denied, `--why` gives a reason instead). Denied unless somebody writes it down.")
         .also(&["clone", "copy", "clone_data"]),
     Key::new("environment.*.sleep", text(Rule::DurationOr { word: "never", least: "1s", most: "30d" }), Need::Default(r#""never""#), r#""30m""#)
         .about("How long nobody asks it for anything until it sleeps: its instances stop, its data is kept, and its first request wakes it. Every request through the gateway counts, those between its own services too, and so do open websockets. Copies of it sleep as it does, unless `ward env create --sleep` says otherwise.")
