@@ -23,6 +23,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_rustls::server::TlsStream;
@@ -32,6 +33,7 @@ use crate::account::Account;
 use crate::admission::Seat;
 use crate::client::{Client, Shared, Socket};
 use crate::clock;
+use crate::deadlines::Deadlines;
 use crate::flood::{Earned, Guard};
 use crate::head::Outside;
 use crate::lean::{Handed, Line, Parted, Resume};
@@ -50,8 +52,15 @@ use crate::worker::{Phase, Worker};
 /// What is held of an answer at the most, in bytes: see `max_send_buf_size` below.
 const MOST_UNSENT: usize = 64 * 1024;
 /// A connection of HTTP/2 that has so much to be sent, in bytes, and whose TCP is full, is stuck: more is asked for it
-/// only as it takes some, a request for each answer's share. As much as sixteen answers at the most.
-const STUCK: usize = 16 * MOST_UNSENT;
+/// only as it takes some, a request for each answer's share. As much as four answers at the most.
+const STUCK: usize = 4 * MOST_UNSENT;
+/// What TCP takes of it and cannot send yet, in bytes (TCP_NOTSENT_LOWAT, tcp(7)): without a bound that is megabytes, and it
+/// is seen late that a client takes nothing.
+const UNSENT_BY_TCP: u32 = 64 * 1024;
+/// So many requests of a new connection of HTTP/2 begin at once. Each answer lets [`EACH_ANSWER`] more begin, and each
+/// millisecond one: who asks for a hundred things at once has them a little later, and has not everybody else wait for them.
+const AT_ONCE: usize = 16;
+const EACH_ANSWER: usize = 2;
 /// An HTTP/2 connection with so many requests that have no answer yet is about to have more to write than it has now.
 pub(crate) const MANY: usize = 8;
 /// How long a client may take to end a connection that it was asked to end.
@@ -116,6 +125,9 @@ where
     Box::pin(serve_whole(worker, client, stream, (open, seat), handed)).await;
 }
 
+/// What every connection of HTTP/2 begins with, as far as no request does (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0";
+
 /// Serves whatever comes on a connection.
 async fn serve_whole<I>(
     worker: Rc<Worker>,
@@ -126,6 +138,10 @@ async fn serve_whole<I>(
 ) where
     I: Socket + Send + 'static,
 {
+    if stream.lock().is_http2() || handed.ahead.starts_with(PREFACE) {
+        // One that fails is of a socket that is not there any more, or not TCP's.
+        let _ = SockRef::from(&stream.lock().socket()).set_tcp_notsent_lowat(UNSENT_BY_TCP);
+    }
     let number = worker.shared.admission.number();
     let activity = Arc::new(Activity::new(open, &handed, &client.held));
     client.does(&activity);
@@ -153,6 +169,12 @@ async fn serve_whole<I>(
             let last = torn || busy.number >= worker.limits.requests;
             // Put away at once: over HTTP/2 it is moved from hand to hand before it begins.
             Box::pin(async move {
+                if busy.is_early() {
+                    let may_begin = busy
+                        .activity
+                        .lets_begin(busy.number, &asks.worker.deadlines);
+                    Box::pin(may_begin).await;
+                }
                 let plain = match begun {
                     None => asks.plain(&request),
                     Some(_) => None,
@@ -318,6 +340,11 @@ pub(crate) struct Activity {
     open: Arc<Open>,
     /// Requests so far.
     total: AtomicUsize,
+    /// When it was begun (milliseconds); how many of its requests were answered, or never will be; who waits until more were.
+    begun: u64,
+    answered: AtomicUsize,
+    early: AtomicUsize,
+    more_answered: Notify,
     /// Answers of which the client has yet to take a piece that is there for it, and how many pieces it took.
     owing: AtomicUsize,
     taken: AtomicU64,
@@ -343,6 +370,10 @@ impl Activity {
             http2: AtomicBool::new(false),
             open,
             total: AtomicUsize::new(handed.requests),
+            begun: clock::millis(),
+            answered: AtomicUsize::new(0),
+            early: AtomicUsize::new(0),
+            more_answered: Notify::new(),
             owing: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
             full: AtomicBool::new(false),
@@ -385,6 +416,28 @@ impl Activity {
     /// One of them has an answer, or never will.
     pub(crate) fn answers(&self) {
         one_less(&self.unanswered);
+        one_more(&self.answered);
+        if self.early.load(Ordering::Relaxed) > 0 {
+            (0..EACH_ANSWER).for_each(|_| self.more_answered.notify_one());
+        }
+    }
+
+    /// How many milliseconds early the request of this number is, on a connection of HTTP/2.
+    fn early(&self, number: usize) -> Option<u64> {
+        let too_many = too_many(number, self.answered.load(Ordering::Relaxed))?;
+        let left = too_many.saturating_sub(clock::millis().saturating_sub(self.begun));
+        (left > 0 && self.is_http2()).then_some(left)
+    }
+
+    /// Ends when the request of this number may begin.
+    async fn lets_begin(&self, number: usize, deadlines: &Deadlines) {
+        let _early = HeldUp::new(&self.early);
+        while let Some(left) = self.early(number) {
+            tokio::select! {
+                () = self.more_answered.notified() => {}
+                () = deadlines.after(Duration::from_millis(left)) => {}
+            }
+        }
     }
 
     /// Whether more is about to be written than there is now: so many requests have no answer yet. What lasts has one, and is
@@ -513,6 +566,12 @@ impl Activity {
     }
 }
 
+/// How many requests too many this is for a connection of which so many were answered.
+fn too_many(number: usize, answered: usize) -> Option<u64> {
+    let too_many = number.checked_sub(AT_ONCE + EACH_ANSWER * answered)?;
+    (too_many > 0).then_some(too_many as u64)
+}
+
 /// Counts what only a connection's own worker counts: for others it would take an operation that costs more.
 fn one_more(count: &AtomicUsize) {
     count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -523,7 +582,7 @@ fn one_less(count: &AtomicUsize) {
     count.store(left, Ordering::Relaxed);
 }
 
-/// A request that waits until its client takes something.
+/// A request that waits for what the client does with others of it.
 struct HeldUp<'a>(&'a AtomicUsize);
 
 impl<'a> HeldUp<'a> {
@@ -572,6 +631,11 @@ impl Busy {
             number: activity.total.fetch_add(1, Ordering::Relaxed) + 1,
             answered: false,
         }
+    }
+
+    /// Whether it has to wait until it may begin.
+    fn is_early(&self) -> bool {
+        self.activity.early(self.number).is_some()
     }
 
     /// There is an answer to it, or never will be.
@@ -709,5 +773,20 @@ impl Body for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.reply.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_answer_lets_more_requests_begin_than_it_took() {
+        assert_eq!((too_many(1, 0), too_many(AT_ONCE, 0)), (None, None));
+        assert_eq!(too_many(AT_ONCE + 1, 0), Some(1));
+        assert_eq!(too_many(AT_ONCE + 5, 2), Some(1));
+        // Who takes its answers comes to have as much at once as it likes.
+        let at_once = |answered| (1..).find(|number| too_many(*number, answered).is_some());
+        assert!(at_once(100) > Some(100 + 100));
     }
 }

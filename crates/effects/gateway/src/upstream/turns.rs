@@ -1,8 +1,9 @@
 //! Decision: who waits for a connection to an instance waits in a line of its client's own, and the lines are served
-//! in turn.
+//! in turn, those of clients who have waited for nothing before the others.
 //!
 //! In one line for all, a client that asks for a hundred things at once over HTTP/2 would have everybody wait for its
-//! hundred connections, and so would forty of them for four thousand.
+//! hundred connections, and so would forty of them for four thousand. In turns alone who asks for one thing would still
+//! wait for forty. New flows go before old ones in FQ-CoDel, too (RFC 8290 section 4.2).
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -14,11 +15,18 @@ use std::task::{Context, Poll, Waker};
 use crate::client::Asker;
 use crate::deadlines::note;
 
+/// So many who wait for the first thing go before one who waits for more.
+const FRESH_AHEAD: usize = 4;
+
 /// Lines of those who wait for something, one for each client.
 pub(super) struct Lines<T> {
     by_client: HashMap<usize, VecDeque<usize>, BuildHasherDefault<Spread>>,
-    /// Whose turn it is next; each client that waits is in it once.
-    next: VecDeque<usize>,
+    /// Whose turn it is next: who waits for the first thing, and who has had one and waits for more. Each client that waits is
+    /// in one of them, once.
+    fresh: VecDeque<usize>,
+    again: VecDeque<usize>,
+    /// How many of the fresh ones have gone before those who wait again.
+    ahead: usize,
     /// Those who wait, by the numbers that stand in the lines.
     places: Vec<Place<T>>,
     free: Vec<usize>,
@@ -40,7 +48,9 @@ impl<T> Default for Lines<T> {
     fn default() -> Self {
         Self {
             by_client: HashMap::default(),
-            next: VecDeque::new(),
+            fresh: VecDeque::new(),
+            again: VecDeque::new(),
+            ahead: 0,
             places: Vec::new(),
             free: Vec::new(),
             spare: VecDeque::new(),
@@ -61,7 +71,7 @@ impl<T> Lines<T> {
         let line = self.by_client.entry(client);
         let line = line.or_insert_with(|| std::mem::take(spare));
         if line.is_empty() {
-            self.next.push_back(client);
+            self.fresh.push_back(client);
         }
         line.push_back(place);
         place
@@ -69,8 +79,13 @@ impl<T> Lines<T> {
 
     /// Lets those go who would be next and have gone, so that who still waits is first.
     fn forget(&mut self) {
-        while let Some(client) = self.next.front() {
-            if let Some(line) = self.by_client.get_mut(client) {
+        self.forget_of(|lines| &mut lines.fresh);
+        self.forget_of(|lines| &mut lines.again);
+    }
+
+    fn forget_of(&mut self, next: impl Fn(&mut Self) -> &mut VecDeque<usize>) {
+        while let Some(&client) = next(self).front() {
+            if let Some(line) = self.by_client.get_mut(&client) {
                 while let Some(first) = line.front()
                     && let Some(place) = self.places.get_mut(*first)
                     && matches!(place, Place::Gone)
@@ -81,21 +96,36 @@ impl<T> Lines<T> {
                 if !line.is_empty() {
                     return;
                 }
-                self.spare = self.by_client.remove(client).unwrap_or_default();
+                self.spare = self.by_client.remove(&client).unwrap_or_default();
             }
-            self.next.pop_front();
+            next(self).pop_front();
+        }
+    }
+
+    /// Whose turn it is.
+    fn next_client(&mut self) -> Option<usize> {
+        let waits_again = self.ahead >= FRESH_AHEAD || self.fresh.is_empty();
+        match waits_again && !self.again.is_empty() {
+            true => {
+                self.ahead = 0;
+                self.again.pop_front()
+            }
+            false => {
+                self.ahead += 1;
+                self.fresh.pop_front()
+            }
         }
     }
 
     /// Who is next, and still waits.
     fn pop(&mut self) -> Option<usize> {
         self.forget();
-        let client = self.next.pop_front()?;
+        let client = self.next_client()?;
         let line = self.by_client.get_mut(&client)?;
         let first = line.pop_front();
         match line.is_empty() {
             true => self.spare = self.by_client.remove(&client).unwrap_or_default(),
-            false => self.next.push_back(client),
+            false => self.again.push_back(client),
         }
         first
     }
@@ -282,7 +312,25 @@ mod tests {
         }
         assert_eq!(got, [1, 4, 5, 2, 3]);
         assert_eq!(give(&lines, 6), Some(6));
-        assert!(lines.borrow().by_client.is_empty() && lines.borrow().next.is_empty());
+        let lines = lines.borrow();
+        assert!(lines.by_client.is_empty() && lines.fresh.is_empty() && lines.again.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_one_thing_goes_before_those_who_had_some_and_not_for_ever() {
+        let lines = RefCell::new(Lines::default());
+        let next = |what| assert_eq!(give(&lines, what), None);
+        let join = |client| join(&lines, &Asker::of(client), next);
+        let crowd: Vec<_> = [1, 2, 1, 2, 1].map(join).into_iter().collect();
+        (1..=2).for_each(next);
+        // Both have had one.
+        let others: Vec<_> = (3..9).map(join).collect();
+        (3..=11).for_each(next);
+        let mut got = Vec::new();
+        for one in crowd.into_iter().chain(others) {
+            got.push(one.await);
+        }
+        assert_eq!(got, [1, 2, 5, 10, 11, 3, 4, 6, 7, 8, 9]);
     }
 
     #[test]

@@ -83,6 +83,18 @@ async fn who_asks_for_much_at_once_does_not_have_others_wait_for_its_connections
     assert!(before <= 4 + 8 + 3, "{before}: {asked:?}");
 }
 
+#[tokio::test]
+async fn a_hundred_of_which_none_is_answered_are_all_asked_for() {
+    let (world, app) = World::serving(Start::Usual).await;
+    let client = http2(world.http).await;
+    let mut crowd = JoinSet::new();
+    for _ in 0..100 {
+        let mut client = client.clone();
+        crowd.spawn(async move { client.send_request(get2("/wait")).await.map(drop) });
+    }
+    eventually("each has come", async || app.seen.requests() == 100).await;
+}
+
 /// Requests for what never ends, on the streams of these numbers.
 fn requests(numbers: std::ops::Range<u32>) -> Vec<u8> {
     let requests = numbers.flat_map(|number| {
