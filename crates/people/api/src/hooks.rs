@@ -4,8 +4,6 @@
 //! keeps none of them, and waits so long; who holds connections open gives way to who comes ([`places`]); it answers the
 //! same to every wrong proof, and what it takes leads to a look at a repository and to nothing else.
 
-mod places;
-
 use std::time::Duration;
 
 use axum::Router;
@@ -25,7 +23,7 @@ use ward_gateway::Origin;
 use ward_server::{Control, Proof};
 use ward_types::secret::Secret;
 
-use self::places::Places;
+use crate::places::Places;
 
 /// The largest webhook, in bytes: a push of very many commits.
 const LARGEST: u64 = 8 << 20;

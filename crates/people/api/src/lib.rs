@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod hooks;
+mod places;
 pub mod routes;
 pub mod socket;
 

@@ -17,11 +17,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use ward_server::Actor;
 
+use crate::places::Places;
+
 /// The socket's name in the state folder.
 pub const SOCKET: &str = "ward.sock";
 
-/// How many connections others than the owner may have at once; more wait.
-const MOST_STRANGERS: usize = 64;
+/// How many connections there may be at once on a socket that is everybody's, and how many of one user.
+const OF_EVERYBODY: usize = 64;
+const OF_ONE_USER: usize = 16;
 
 /// How long calls that are being answered hold up the end of the server.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
@@ -69,14 +72,19 @@ pub async fn serve(
         source,
     })?;
     let mut connections = JoinSet::new();
+    let mut places = match admits {
+        Admits::Owner => Places::new(usize::MAX, usize::MAX),
+        Admits::Everybody => Places::new(OF_EVERYBODY, OF_ONE_USER),
+    };
     loop {
-        let full = admits == Admits::Everybody && connections.len() >= MOST_STRANGERS;
         tokio::select! {
-            accepted = listener.accept(), if !full => match accepted {
-                Ok((stream, _)) => answer(stream, admits, &router, &mut connections),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => answer(stream, admits, &router, (&mut connections, &mut places)),
                 Err(error) => tracing::warn!(%error, "a connection to the API was not accepted"),
             },
-            Some(_) = connections.join_next() => {}
+            Some(over) = connections.join_next_with_id() => {
+                places.leave(over.map_or_else(|error| error.id(), |(id, ())| id));
+            }
             _ = shutdown.wait_for(|down| *down) => break,
         }
     }
@@ -110,23 +118,70 @@ fn bind(home: &Path, admits: Admits) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn answer(stream: UnixStream, admits: Admits, router: &Router, connections: &mut JoinSet<()>) {
-    let Some(actor) = permitted(&stream, admits) else {
+fn answer(
+    stream: UnixStream,
+    admits: Admits,
+    router: &Router,
+    (connections, places): (&mut JoinSet<()>, &mut Places<u32>),
+) {
+    let Some(user) = permitted(&stream, admits) else {
         return; // Not a word to a stranger: the connection closes.
     };
+    places.make_room(user);
+    let actor = Actor::of_uid(user);
     let service = TowerToHyperService::new(router.clone().layer(Extension(actor)));
-    connections.spawn(async move {
+    let answering = connections.spawn(async move {
         let connection = hyper::server::conn::http1::Builder::new()
             .serve_connection(TokioIo::new(stream), service);
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an API connection ended early");
         }
     });
+    places.take(user, answering);
 }
 
-fn permitted(stream: &UnixStream, admits: Admits) -> Option<Actor> {
+/// Whose connection it is, if they may have one.
+fn permitted(stream: &UnixStream, admits: Admits) -> Option<u32> {
     let peer = stream.peer_cred().ok()?.uid();
     let own = rustix::process::getuid().as_raw();
     let admitted = peer == own || peer == 0 || admits == Admits::Everybody;
-    admitted.then(|| Actor::of_uid(peer))
+    admitted.then_some(peer)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_holds_connections_open_keeps_nobody_out() {
+        let home = tempfile::tempdir().expect("a folder");
+        let dir = home.path().to_owned();
+        let (down, ending) = watch::channel(false);
+        let router = Router::new().route("/", get(async || "here"));
+        let serving =
+            tokio::spawn(async move { serve(&dir, Admits::Everybody, router, ending).await });
+        let socket = home.path().join(SOCKET);
+        while !socket.exists() {
+            tokio::task::yield_now().await;
+        }
+        let mut held = Vec::new();
+        for _ in 0..2 * OF_EVERYBODY {
+            held.push(UnixStream::connect(&socket).await.expect("a connection"));
+        }
+        let mut own = UnixStream::connect(&socket).await.expect("a connection");
+        let asks = b"GET / HTTP/1.1\r\nhost: ward\r\nconnection: close\r\n\r\n";
+        own.write_all(asks).await.expect("asked");
+        let mut answer = String::new();
+        let read = own.read_to_string(&mut answer);
+        let read = tokio::time::timeout(Duration::from_secs(60), read).await;
+        read.expect("it is answered").expect("read");
+        assert!(answer.ends_with("here"), "{answer}");
+        drop(held);
+        down.send(true).expect("it listens");
+        serving.await.expect("it ends").expect("it served");
+        assert!(!socket.exists());
+    }
 }

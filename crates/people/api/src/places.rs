@@ -1,25 +1,25 @@
 //! Decision: whose connection gives way when there are too many.
 //!
-//! A webhook is over in milliseconds, and needs no place for long; what is slow is what somebody holds open. So whoever
-//! comes is let in at once, and the oldest connection gives way: of the same address where that has its share, and else
-//! of the address that has most. However many connections one address holds open, it takes nobody else's place; and
-//! behind a proxy, where all have its address, what is slow gives way to what comes.
+//! A webhook, or a word for a pipeline, is over in milliseconds and needs no place for long; what is slow is what somebody
+//! holds open. So whoever comes is let in at once, and the oldest connection gives way: of the same origin where that has
+//! its share, and else of the origin that has most. However many connections one of them holds open, it takes nobody
+//! else's place; and behind a proxy, where all have its address, what is slow gives way to what comes.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 
 use tokio::task::{AbortHandle, Id};
-use ward_gateway::Origin;
 
-/// The connections that are open, the oldest first.
-pub(super) struct Places {
+/// The connections that are open, the oldest first, each of an origin, such as an address or a user.
+pub(crate) struct Places<O> {
     most: usize,
     of_one: usize,
-    open: VecDeque<(Origin, AbortHandle)>,
+    open: VecDeque<(O, AbortHandle)>,
 }
 
-impl Places {
-    /// So many in all, and so many of one address.
-    pub(super) fn new(most: usize, of_one: usize) -> Self {
+impl<O: Copy + Eq + Hash> Places<O> {
+    /// So many in all, and so many of one origin.
+    pub(crate) fn new(most: usize, of_one: usize) -> Self {
         Self {
             most,
             of_one,
@@ -27,8 +27,8 @@ impl Places {
         }
     }
 
-    /// Ends what has to give way to one more of an address.
-    pub(super) fn make_room(&mut self, origin: Origin) {
+    /// Ends what has to give way to one more of an origin.
+    pub(crate) fn make_room(&mut self, origin: O) {
         let Some(of) = self.gives_way(origin) else {
             return;
         };
@@ -38,8 +38,8 @@ impl Places {
         }
     }
 
-    fn gives_way(&self, origin: Origin) -> Option<Origin> {
-        let mut held: HashMap<Origin, usize> = HashMap::new();
+    fn gives_way(&self, origin: O) -> Option<O> {
+        let mut held: HashMap<O, usize> = HashMap::new();
         for (origin, _) in &self.open {
             *held.entry(*origin).or_default() += 1;
         }
@@ -52,18 +52,20 @@ impl Places {
     }
 
     /// Gives a connection its place.
-    pub(super) fn take(&mut self, origin: Origin, connection: AbortHandle) {
+    pub(crate) fn take(&mut self, origin: O, connection: AbortHandle) {
         self.open.push_back((origin, connection));
     }
 
     /// Takes back the place of one that is over.
-    pub(super) fn leave(&mut self, over: Id) {
+    pub(crate) fn leave(&mut self, over: Id) {
         self.open.retain(|(_, connection)| connection.id() != over);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ward_gateway::Origin;
+
     use super::*;
 
     fn origin(text: &str) -> Origin {
@@ -71,7 +73,7 @@ mod tests {
     }
 
     /// Opens connections, one after the other; what is left of those of each address, by their order.
-    async fn left(places: &mut Places, addresses: &[&str]) -> Vec<usize> {
+    async fn left(places: &mut Places<Origin>, addresses: &[&str]) -> Vec<usize> {
         let mut tasks = Vec::new();
         for address in addresses {
             let task = tokio::spawn(std::future::pending::<()>());
