@@ -2,7 +2,7 @@
 //! every user of the machine can read, and which the shell writes down.
 
 use std::fs;
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{IsTerminal as _, Read, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,9 @@ use zeroize::Zeroizing;
 use crate::commands::Trouble;
 use crate::printer::Status;
 
-/// Nothing that is longer is read.
-const LONGEST: u64 = 4 << 20;
+/// Nothing that is longer is read, in bytes: all values of an environment together have 256 KiB at the most, and however they are
+/// escaped on their way to the server a call has room for so many.
+const LONGEST: usize = 320 << 10;
 
 /// What becomes of a line's end behind a value, which `echo` and editors add.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,13 +113,10 @@ fn without_line_end(text: &str) -> &str {
 
 /// All of standard input.
 pub(crate) fn piped() -> Result<Zeroizing<String>, Trouble> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    let read = std::io::stdin()
-        .lock()
-        .take(LONGEST)
-        .read_to_end(&mut bytes);
-    read.map_err(|error| failed(&format!("standard input cannot be read: {error}")))?;
-    text(&bytes)
+    let bytes = read_whole(std::io::stdin().lock());
+    let bytes =
+        bytes.map_err(|error| failed(&format!("standard input cannot be read: {error}")))?;
+    text(&bytes, "standard input")
 }
 
 /// All of a file.
@@ -127,14 +125,31 @@ pub(crate) fn of_file(path: &Path) -> Result<Zeroizing<String>, Trouble> {
         let message = format!("{} cannot be read: {error}", path.display());
         Trouble::failure(message, Some("nothing was changed".to_owned()))
     };
-    let mut bytes = Zeroizing::new(Vec::new());
     let opened = fs::File::open(path).map_err(unread)?;
-    let read = opened.take(LONGEST).read_to_end(&mut bytes);
-    read.map_err(unread)?;
-    text(&bytes)
+    let bytes = read_whole(opened).map_err(unread)?;
+    text(&bytes, &path.display().to_string())
 }
 
-fn text(bytes: &[u8]) -> Result<Zeroizing<String>, Trouble> {
+/// All of it, or more than may be there.
+fn read_whole(from: impl Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    from.take(LONGEST as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn text(bytes: &[u8], from: &str) -> Result<Zeroizing<String>, Trouble> {
+    if bytes.len() > LONGEST {
+        return Err(Trouble::failure(
+            format!(
+                "{from} has more than {} KiB; nothing was changed",
+                LONGEST >> 10
+            ),
+            Some(
+                "one value has 32 KiB at the most; what is longer is a file, on a volume"
+                    .to_owned(),
+            ),
+        ));
+    }
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
         Err(_) => Err(Trouble::failure(
@@ -196,7 +211,7 @@ async fn edited(editor: &str, signals: &mut Signals) -> Result<Zeroizing<String>
     }
     let bytes = fs::read(&path).map(Zeroizing::new);
     let bytes = bytes.map_err(|error| failed(&format!("cannot read what was edited: {error}")))?;
-    text(&bytes)
+    text(&bytes, "what was written")
 }
 
 /// A private folder in memory; with it goes what the editor left beside the file.

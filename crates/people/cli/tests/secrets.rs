@@ -180,6 +180,18 @@ fn what_makes_no_sense_is_refused() {
         &["no place on a command line"],
     );
     refused(
+        &with(&["set", "API_KEY", "hunter2"]),
+        "",
+        2,
+        &["no place on a command line"],
+    );
+    refused(
+        &with(&["set", "API_KEY"]),
+        &"hunter2 ".repeat(40 * 1024 + 1),
+        1,
+        &["standard input has more than 320 KiB; nothing was changed"],
+    );
+    refused(
         &with(&["set", "../hunter2"]),
         "",
         2,

@@ -47,6 +47,9 @@ pub(crate) enum Secret {
     Set {
         /// The secret's name, as in the `secrets` of a service
         name: String,
+        /// What somebody wrote behind the name: a value, which no message may repeat
+        #[arg(hide = true)]
+        misplaced: Vec<String>,
         /// Keep the end of the last line, which otherwise does not belong to the value
         #[arg(long)]
         exact: bool,

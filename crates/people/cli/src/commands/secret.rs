@@ -22,9 +22,13 @@ pub(crate) async fn secret(context: &Context, asked: args::Secret) -> Result<Sta
     match asked {
         args::Secret::Set {
             name,
+            misplaced,
             exact,
             change,
         } => {
+            if !misplaced.is_empty() {
+                return Err(on_the_command_line());
+            }
             let name = parsed(&name)?;
             let end = match exact {
                 true => LineEnd::Kept,
@@ -55,12 +59,16 @@ pub(crate) async fn secret(context: &Context, asked: args::Secret) -> Result<Sta
     }
 }
 
+fn on_the_command_line() -> Trouble {
+    let message = "a value has no place on a command line, where others can read it, and now it is in your shell's \
+                   history: give it on standard input, as in `ward secret set NAME < FILE`, and use another value";
+    Trouble::usage(message.to_owned())
+}
+
 /// Reads a name. What is no name is not repeated: it may hold a value.
 fn parsed(text: &str) -> Result<SecretName, Trouble> {
     if text.contains('=') {
-        let message = "a value has no place on a command line, where others can read it, and now it is in your shell's \
-                       history: give it on standard input, as in `ward secret set NAME < FILE`, and use another value";
-        return Err(Trouble::usage(message.to_owned()));
+        return Err(on_the_command_line());
     }
     SecretName::parse(text).map_err(|error| {
         Trouble::usage(format!(
