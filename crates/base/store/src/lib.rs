@@ -17,6 +17,7 @@ mod lock;
 pub mod merkle;
 mod opening;
 mod projection;
+mod room;
 mod schema;
 mod sqlite;
 mod verify;

@@ -18,7 +18,7 @@ use ward_types::view::AuditView;
 use crate::checkpoint::{Checkpoint, Folder, Signer, key_path};
 use crate::opening::{self, Opened};
 use crate::writer::{Job, Published, Writer};
-use crate::{Entry, Error, Log, Result, schema, verify};
+use crate::{Entry, Error, Log, Result, room, schema, verify};
 
 /// The log in an SQLite database. Cheap to clone; the database is closed when the last clone is dropped.
 #[derive(Clone)]
@@ -58,6 +58,9 @@ impl Store {
         let folder = Folder::beside(path);
         folder.make(&signer.verifier().text())?;
         let kept = latest_kept(&db, path, &signer, &folder)?;
+        if let Err(error) = room::make(&mut db, path) {
+            tracing::warn!(%error, "there is no room for events that a full disk would have to take");
+        }
         let state = Arc::new(state);
         let published = Arc::new(Published::new(Arc::clone(&state), frontier.size()));
         let writer = Writer {

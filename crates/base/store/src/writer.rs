@@ -18,7 +18,7 @@ use ward_types::id::EnvId;
 use crate::checkpoint::{Checkpoint, Folder, Signer};
 use crate::merkle::{Frontier, Hash, leaf_hash};
 use crate::projection::{self, FOLD, Failure, Row};
-use crate::{Entry, Error, Result, canonical, opening};
+use crate::{Entry, Error, Result, canonical, opening, room};
 
 /// What is asked of the writer, and where its answer goes. An asker that is gone does not matter.
 pub(crate) enum Job {
@@ -146,7 +146,10 @@ impl Writer {
                     drop(reply.send(answer));
                     self.keep_checkpoint();
                 }
-                Job::Number { key, count, reply } => drop(reply.send(self.number(&key, count))),
+                Job::Number { key, count, reply } => {
+                    let number = self.with_room(|writer| writer.number(&key, count));
+                    drop(reply.send(number));
+                }
                 Job::Checkpoint { reply } => drop(reply.send(self.checkpoint())),
             }
         }
@@ -157,7 +160,7 @@ impl Writer {
             return Ok(Vec::new());
         }
         let next = self.fold(entries)?;
-        if let Err(error) = self.write(&next) {
+        if let Err(error) = self.with_room(|writer| writer.write(&next)) {
             self.resume_after_failure();
             return Err(error);
         }
@@ -169,6 +172,14 @@ impl Writer {
             Changes::Rows(&next.rows),
         );
         Ok(next.leaves.into_iter().map(|leaf| leaf.record).collect())
+    }
+
+    /// On a full disk the journal may still have room at its beginning.
+    fn with_room<T>(&mut self, write: impl Fn(&mut Self) -> Result<T>) -> Result<T> {
+        match write(self) {
+            Err(Error::Full { .. }) if room::begin_journal(&self.db).is_ok() => write(self),
+            done => done,
+        }
     }
 
     fn fold(&self, entries: Vec<Entry>) -> Result<Next> {

@@ -1,28 +1,78 @@
 //! The routing table on disk: what a restarted gateway begins with (promise P10). It is stored as it came.
+//!
+//! Decision: a disk that is full keeps no table from coming into force, because a release that fills it is when a rollback is
+//! needed. So there are two files, which change places; both have more room than their tables need, and what is behind a
+//! table is spaces.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+
 const NAME: &str = "table.json";
+/// The table before, in whose place the next one is written.
+const SPARE: &str = "table.json.spare";
+/// By so many bytes the next table may be longer than this one, at the least.
+const ROOM: usize = 64 * 1024;
 
 /// Writes a table so that a crash leaves the old one or the new one, never a part.
 pub(crate) fn store(folder: &Path, text: &[u8]) -> io::Result<()> {
-    let beside = folder.join(format!("{NAME}.{}", std::process::id()));
-    let mut options = OpenOptions::new();
-    options.create(true).write(true).truncate(true).mode(0o600);
-    let mut file = options.open(&beside)?;
+    // While one gateway takes over from another.
+    let all = File::open(folder)?;
+    flock(&all, FlockOperation::LockExclusive)?;
+    let (table, spare) = (folder.join(NAME), folder.join(SPARE));
+    write(&spare, text)?;
+    if renameat_with(CWD, &spare, CWD, &table, RenameFlags::EXCHANGE).is_err() {
+        // It is the first one; or the file system cannot do that.
+        std::fs::rename(&spare, &table)?;
+    }
+    all.sync_all()?;
+    if let Err(error) = make_room(&spare, text.len() + ROOM) {
+        tracing::warn!(%error, "there is no room for another routing table");
+    }
+    Ok(())
+}
+
+/// Writes a table over what the file has, and spaces over the rest of that.
+fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = open(path)?;
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
     file.write_all(text)?;
-    file.sync_data()?;
-    std::fs::rename(&beside, folder.join(NAME))?;
-    File::open(folder)?.sync_all()
+    file.write_all(&vec![b' '; length.saturating_sub(text.len())])?;
+    file.sync_data()
+}
+
+/// Sees to it that a file has so many bytes.
+fn make_room(path: &Path, bytes: usize) -> io::Result<()> {
+    let file = open(path)?;
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    match length >= bytes {
+        true => Ok(()),
+        // More than is needed, so that it need not be done each time.
+        false => write_spaces(file, bytes + ROOM),
+    }
+}
+
+fn write_spaces(mut file: File, bytes: usize) -> io::Result<()> {
+    file.write_all(&vec![b' '; bytes])?;
+    file.sync_data()
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).write(true).truncate(false).mode(0o600);
+    options.open(path)
 }
 
 /// The table that was stored last; `None` when there is none.
 pub(crate) fn load(folder: &Path) -> io::Result<Option<Vec<u8>>> {
     match std::fs::read(folder.join(NAME)) {
-        Ok(text) => Ok(Some(text)),
+        Ok(mut text) => {
+            text.truncate(text.trim_ascii_end().len());
+            Ok(Some(text))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -61,6 +111,30 @@ mod tests {
             assert!(now.is_some() && now != before);
             before = now;
         }
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn there_is_room_for_another_table_before_it_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let allocated = || {
+            let files = [NAME, SPARE].map(|name| std::fs::metadata(path.join(name)).unwrap());
+            files.map(|file| file.blocks() * 512)
+        };
+        store(path, b"one").unwrap();
+        store(path, b"two").unwrap();
+        let before = allocated();
+        assert!(
+            before.iter().all(|bytes| *bytes >= ROOM as u64),
+            "{before:?}"
+        );
+        // Tables that are longer, and shorter, need nothing more.
+        for length in [ROOM / 2, 1, ROOM / 2, 10] {
+            let text = vec![b'x'; length];
+            store(path, &text).unwrap();
+            assert_eq!(load(path).unwrap().unwrap(), text);
+            assert_eq!(allocated().iter().sum::<u64>(), before.iter().sum::<u64>());
+        }
     }
 }

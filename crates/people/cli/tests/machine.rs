@@ -164,9 +164,13 @@ impl Filler {
     fn all_but(disk: &Path, rest: u64) -> Self {
         let filler = Self(disk.join("filler"));
         let file = fs::File::create(&filler.0).unwrap();
-        let left = rustix::fs::statvfs(disk).unwrap();
-        let size = left.f_bavail * left.f_frsize - rest;
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size).unwrap();
+        // Others may take some of it at the same time.
+        let taken = || {
+            let left = rustix::fs::statvfs(disk).unwrap();
+            let size = left.f_bavail * left.f_frsize - rest;
+            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size)
+        };
+        while taken().is_err() {}
         filler
     }
 }
@@ -265,15 +269,21 @@ fn a_disk_that_is_full_when_the_platform_starts() {
     };
     let ward = Ward::new();
     ward.stack(GOOD, "");
-    let full = format!("the disk of {} is full", ward.home().display());
     let room = format!("make room on the disk of {}", ward.home().display());
     // One that never ran, one that ran before, and one whose instances serve.
     for number in 0..3 {
         let filler = Filler::all_but(&disk, 0);
-        let says = ["the server did not start", &full, "bytes are left", &room];
-        ward.run(&["up", "--platform"]).fails(1, &says);
-        // In the foreground it says so by itself.
-        ward.run(&["serve"]).fails(1, &[&room]);
+        let up = ward.run(&["up", "--platform"]);
+        match number {
+            0 => {
+                up.fails(1, &[&room]);
+                // In the foreground it says so by itself.
+                ward.run(&["serve"]).fails(1, &[&room]);
+            }
+            // What its log has kept free may be enough.
+            _ if up.code() == 0 => {}
+            _ => up.fails(1, &[&room]),
+        }
         drop(filler);
         match number {
             0 => drop(ward.ok(&["up", "--platform"])),
@@ -287,7 +297,6 @@ fn a_disk_that_is_full_when_the_platform_starts() {
     assert!(ward.ok(&["audit", "verify"]).contains("none altered"));
 }
 
-/// Runs SQL in the database of `prod`.
 #[test]
 fn a_disk_that_fills_while_a_database_is_backed_up_or_the_backup_tried() {
     let name = "a_disk_that_fills_while_a_database_is_backed_up_or_the_backup_tried";
@@ -422,6 +431,23 @@ fn a_disk_that_fills_while_the_log_is_written() {
         ward.up();
     }
     let load = Load::start(&ward.http(), HOST);
+    let filler = Filler::all_but(&disk, 0);
+    // It may have been the release that filled it: going back goes on working.
+    for _ in 0..5 {
+        ward.ok(&["rollback"]);
+        serves(&ward, "one");
+        ward.ok(&["rollforward"]);
+        serves(&ward, "two");
+    }
+    drop(filler);
+    // A server that begins where little is left keeps nothing free.
+    let server = ward.server_pid();
+    let pid = rustix::process::Pid::from_raw(server).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(poll(Duration::from_secs(20), || !alive(server)));
+    let most = Filler::all_but(&disk, 12 * MIB);
+    ward.ok(&["up", "--platform"]);
+    drop(most);
     let filler = Filler::all_but(&disk, 0);
     let before = ward.ok(&["events", "-n", "100"]);
     for _ in 0..3 {
