@@ -11,7 +11,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -837,20 +837,34 @@ fn where_the_policy_asks_for_a_second_person_the_author_is_none() {
     assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
 }
 
-#[test]
-fn a_check_that_takes_longer_than_it_may_is_ended_and_the_gate_not_passed() {
-    let ward = Ward::new();
-    let gate =
-        "[pipeline.delivery.gate.dev]\ncommand = [\"python3\", \"check.py\"]\ntimeout = \"10s\"\n";
-    declare(&ward, "good", gate);
-    // What it starts is ended with it.
+/// A gate of dev whose check, and what that starts, take ten minutes; where it says who they are.
+fn slow_check(ward: &Ward, timeout: &str) -> PathBuf {
+    let gate = "[pipeline.delivery.gate.dev]\ncommand = [\"python3\", \"check.py\"]\n";
+    declare(ward, "good", &format!("{gate}timeout = \"{timeout}\"\n"));
     let pids = ward.dir().join("pids");
     let slow = format!(
         "import os, subprocess, time\nchild = subprocess.Popen([\"sleep\", \"600\"])\n\
-         open({:?}, \"w\").write(f\"{{os.getpid()}} {{child.pid}}\")\ntime.sleep(600)\n",
+         open(\"pids.new\", \"w\").write(f\"{{os.getpid()}} {{child.pid}}\")\n\
+         os.rename(\"pids.new\", {:?})\ntime.sleep(600)\n",
         pids.display()
     );
     ward.write("check.py", &slow);
+    pids
+}
+
+fn all_gone(pids: &Path) {
+    let text = fs::read_to_string(pids).unwrap();
+    for pid in text.split(' ') {
+        let pid: i32 = pid.parse().unwrap();
+        eventually(&format!("{pid} is gone"), || !support::alive(pid));
+    }
+    fs::remove_file(pids).unwrap();
+}
+
+#[test]
+fn a_check_that_takes_longer_than_it_may_is_ended_and_the_gate_not_passed() {
+    let ward = Ward::new();
+    let pids = slow_check(&ward, "10s");
     let failed = run(&ward);
     failed.fails(
         1,
@@ -862,11 +876,29 @@ fn a_check_that_takes_longer_than_it_may_is_ended_and_the_gate_not_passed() {
         shown(&ward, "p1")["position"]["outcome"]["outcome"],
         "failed"
     );
-    let pids = fs::read_to_string(pids).unwrap();
-    for pid in pids.split(' ') {
-        let pid: i32 = pid.parse().unwrap();
-        eventually(&format!("{pid} is gone"), || !support::alive(pid));
-    }
+    all_gone(&pids);
+}
+
+#[test]
+fn a_check_that_runs_is_ended_by_whoever_rejects_the_run_or_takes_its_stage_away() {
+    let ward = Ward::new();
+    let pids = slow_check(&ward, "1h");
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    let ends = |id: &str, by: &[&str], says: &str| {
+        ward.ok(&["pipeline", "run", "delivery", &dir, "--no-wait"]);
+        comes_to(&ward, id, "checking");
+        eventually("its check runs", || pids.exists());
+        ward.ok(by);
+        comes_to(&ward, id, "ended");
+        let stands = shown(&ward, id)["stands"].to_string();
+        assert!(stands.contains(says), "{stands}");
+        all_gone(&pids);
+    };
+    let reject = ["pipeline", "reject", "p1", "--why", "it hangs"];
+    ends("p1", &reject, "rejected it: “it hangs”");
+    let down = ["down", "--env", "dev", "--yes"];
+    ends("p2", &down, "shop/dev was taken down while its check ran");
+    assert_eq!(answers(&ward, "qa"), None, "neither went further");
 }
 
 #[test]
