@@ -199,7 +199,8 @@ fn disturbed(
     within: &RangeInclusive<Timestamp>,
 ) -> Option<String> {
     let name = &env.id;
-    if env.goal != Goal::Up {
+    let meanwhile = env.taken_down.is_some_and(|at| within.contains(&at));
+    if env.goal != Goal::Up || meanwhile {
         return Some(format!("{name} was taken down {when}"));
     }
     let other = |d: &&Deployment| {
