@@ -344,7 +344,7 @@ impl Control {
         let env = self.check_variables(run);
         let dir = Path::new(&run.dir);
         let said = Said::default();
-        let take = |line| said.take(line);
+        let take = |piece| said.take(piece);
         let checking = ward_build::check(&check.command, dir, env, &take);
         let limit = check.timeout.duration();
         let of = run

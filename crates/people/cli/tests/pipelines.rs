@@ -915,6 +915,10 @@ fn what_a_check_says_of_secrets_is_masked_and_not_kept_where_they_cannot_be_open
     let says = format!("print(\"it knows {VALUE}\")\nraise SystemExit(3)\n");
     ward.write("check.py", &says);
     run(&ward).fails(1, &["exit status 3", "it knows [secret TOKEN]"]);
+    // Where a line is so long that it comes in pieces, the value may be in two of them.
+    let long = "import sys\nsys.stdout.write(\"A\" * ((1 << 20) - 14))\n";
+    ward.write("check.py", &format!("{long}{says}"));
+    run(&ward).fails(1, &["exit status 3", "(a line of more than 64 KiB)"]);
     let sealed = ward.home().join("sealed/shop/dev/TOKEN/1.json");
     let removes = format!("import os\nos.remove({:?})\n{says}", sealed.display());
     ward.write("check.py", &removes);
@@ -926,4 +930,5 @@ fn what_a_check_says_of_secrets_is_masked_and_not_kept_where_they_cannot_be_open
     let events = ward.ok(&["events", "-n", "1000", "--output", "json"]);
     let all = format!("{failed:?}{events}");
     assert!(!all.contains(VALUE), "{all}");
+    assert!(!all.contains(&VALUE[4..]), "{all}");
 }
