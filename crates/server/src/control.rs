@@ -310,12 +310,13 @@ impl Control {
         events: Vec<Event>,
     ) -> Result<Vec<Record>, Refusal> {
         self.all_reasoned(actor, why, &events)?;
+        let (why, events) = self.without_values(why, events).await;
         let at = now();
         let request = format!("q{:x}", number(at));
         let entry = |event| Entry {
             at,
             who: actor.who.clone(),
-            why: why.trim().to_owned(),
+            why: why.clone(),
             request: request.clone(),
             event,
         };

@@ -915,6 +915,12 @@ fn what_a_check_says_of_secrets_is_masked_and_not_kept_where_they_cannot_be_open
     let says = format!("print(\"it knows {VALUE}\")\nraise SystemExit(3)\n");
     ward.write("check.py", &says);
     run(&ward).fails(1, &["exit status 3", "it knows [secret TOKEN]"]);
+    // And so are the reasons that people give.
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    let why = format!("with {VALUE}");
+    let reasoned = ["pipeline", "run", "delivery", &dir, "--why", &why];
+    ward.run(&reasoned).fails(1, &["it knows [secret TOKEN]"]);
+    assert_eq!(shown(&ward, "p2")["why"], "with [secret TOKEN]");
     // Where a line is so long that it comes in pieces, the value may be in two of them.
     let long = "import sys\nsys.stdout.write(\"A\" * ((1 << 20) - 14))\n";
     ward.write("check.py", &format!("{long}{says}"));
