@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use support::pipelines::{CHECKED, comes_to, declare, ruled, run, shown};
 use support::secrets::set;
-use support::{Ward, answers, eventually, go_on, is_root, kill9, level, pause};
+use support::{Ran, Ward, answers, eventually, go_on, is_root, kill9, level, pause};
 use tempfile::TempDir;
 
 /// Who starts the runs of the tests that need two people.
@@ -401,6 +401,48 @@ fn a_build_that_was_let_through_does_not_bring_up_what_was_taken_down_or_taken_b
     ward.ok(&["pipeline", "reject", "p4"]);
     comes_to(&ward, "p4", "ended");
     assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+}
+
+#[test]
+fn a_word_without_a_number_is_about_the_stack_in_the_folder() {
+    let ward = Ward::new();
+    declare(
+        &ward,
+        "good",
+        "[pipeline.delivery.gate.dev]\nsoak = \"1h\"\n",
+    );
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    ward.ok(&["pipeline", "run", "delivery", &dir, "--no-wait"]);
+    comes_to(&ward, "p1", "soaking");
+    let other = TempDir::new().unwrap();
+    let file = other.path().join("ward.toml");
+    let text = fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    fs::write(&file, text.replace("\"shop\"", "\"claims\"")).unwrap();
+    let rejects = |dir: &Path| {
+        let arguments = ["pipeline", "reject"];
+        let mut command = ward.command(&arguments);
+        Ran::of(&arguments, command.current_dir(dir).output().unwrap())
+    };
+    let says = [
+        "no pipeline of claims, the stack in this folder, is under way; of others there is p1 of shop",
+        "`ward pipeline reject p1` means that one",
+    ];
+    rejects(other.path()).fails(1, &says);
+    fs::write(&file, "[stack").unwrap();
+    let says = ["ward.toml cannot be read", "name the run, such as p3"];
+    rejects(other.path()).fails(1, &says);
+    assert_eq!(shown(&ward, "p1")["position"]["at"], "soaking");
+    assert_eq!(shown(&ward, "p1")["votes"], Value::Array(Vec::new()));
+    // Where there is no stack the only one of all is meant, and at home its own.
+    fs::remove_file(&file).unwrap();
+    rejects(other.path()).success();
+    comes_to(&ward, "p1", "ended");
+    ward.ok(&["pipeline", "run", "delivery", &dir, "--no-wait"]);
+    comes_to(&ward, "p2", "soaking");
+    let rejected = rejects(ward.dir());
+    rejected.success();
+    assert!(rejected.stderr().contains("p2 is rejected"), "{rejected:?}");
+    comes_to(&ward, "p2", "ended");
 }
 
 #[test]

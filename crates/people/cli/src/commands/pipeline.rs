@@ -1,6 +1,8 @@
 //! `pipeline`: a build on its way through environments.
 
-use ward_types::id::PipelineRunId;
+use std::fs;
+
+use ward_types::id::{Name, PipelineRunId};
 use ward_types::pipeline::{Position, Word};
 use ward_types::text::{command, shown};
 use ward_types::view::{PipelineRequest, PipelineRunView, Until, VoteRequest};
@@ -9,6 +11,7 @@ use super::deploy::{absolute, follow};
 use super::status::{columns, moment};
 use super::{Context, Trouble};
 use crate::args::{Pipeline, Vote};
+use crate::env::stack_here;
 use crate::platform;
 use crate::printer::Status;
 
@@ -44,8 +47,13 @@ pub(crate) async fn pipeline(context: &Context, asked: Pipeline) -> Result<Statu
 }
 
 async fn give(context: &Context, vote: Vote, word: Word) -> Result<Status, Trouble> {
+    let stack = match vote.run {
+        Some(_) => None,
+        None => meant()?,
+    };
     let request = VoteRequest {
         run: vote.run,
+        stack,
         word,
         why: vote.why.text,
     };
@@ -80,6 +88,20 @@ async fn give(context: &Context, vote: Vote, word: Word) -> Result<Status, Troub
         context.printer.say(rollout);
     }
     Ok(Status::Success)
+}
+
+/// The stack whose run is meant where none is named: the one in this folder, if there is one.
+fn meant() -> Result<Option<Name>, Trouble> {
+    let stack = stack_here();
+    match stack.is_none() && fs::exists("ward.toml").unwrap_or(false) {
+        false => Ok(stack),
+        true => {
+            let message =
+                "ward.toml cannot be read, and without it nobody can tell whose run is meant";
+            let hint = "name the run, such as p3: `ward pipeline show` lists them; `ward check` says what is wrong";
+            Err(Trouble::failure(message.to_owned(), Some(hint.to_owned())))
+        }
+    }
 }
 
 async fn show(context: &Context, run: Option<PipelineRunId>) -> Result<Status, Trouble> {
