@@ -446,6 +446,45 @@ fn a_word_without_a_number_is_about_the_stack_in_the_folder() {
 }
 
 #[test]
+fn who_leaves_a_run_at_the_terminal_is_told_what_follows_it() {
+    let ward = Ward::new();
+    declare(
+        &ward,
+        "good",
+        "[pipeline.delivery.gate.dev]\nsoak = \"1h\"\n",
+    );
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    ward.ok(&["up", "--platform"]);
+    let mut follows = ward.command(&["pipeline", "run", "delivery", &dir]);
+    let follows = follows.stderr(Stdio::piped()).spawn().unwrap();
+    eventually("it begins", || {
+        ward.run(&["pipeline", "show", "p1"]).code() == 0
+    });
+    comes_to(&ward, "p1", "soaking");
+    let pid = rustix::process::Pid::from_child(&follows);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let left = follows.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&left.stderr).into_owned();
+    assert_eq!(left.status.code(), Some(130), "{said}");
+    for says in [
+        "`ward pipeline show p1`",
+        "`ward pipeline reject p1` ends it",
+    ] {
+        assert!(said.contains(says), "{says}: {said}");
+    }
+    assert!(!said.contains("ward deployment"), "{said}");
+    let rejected = ward.run(&["pipeline", "reject"]);
+    rejected.success();
+    let said = rejected.stderr();
+    assert!(
+        said.contains("p1 is rejected: it goes no further"),
+        "{said}"
+    );
+    assert!(!said.contains("goes on"), "{said}");
+    comes_to(&ward, "p1", "ended");
+}
+
+#[test]
 fn a_hotfix_that_was_brought_to_a_later_stage_meanwhile_is_not_replaced_by_the_older_build() {
     let ward = Ward::new();
     let gates = approved("\"uid:0\", \"root\"", "anybody");

@@ -7,11 +7,11 @@ use ward_types::pipeline::{Position, Word};
 use ward_types::text::{command, shown};
 use ward_types::view::{PipelineRequest, PipelineRunView, Until, VoteRequest};
 
-use super::deploy::{absolute, follow};
+use super::deploy::{absolute, followed, left};
 use super::status::{columns, moment};
 use super::{Context, Trouble};
 use crate::args::{Pipeline, Vote};
-use crate::env::stack_here;
+use crate::env::{stack_here, stack_in};
 use crate::platform;
 use crate::printer::Status;
 
@@ -26,9 +26,10 @@ pub(crate) async fn pipeline(context: &Context, asked: Pipeline) -> Result<Statu
             addresses,
         } => {
             platform::ensure(&context.home, &addresses, &context.printer).await?;
+            let stack = stack_in(&dir);
             let request = PipelineRequest {
                 dir: absolute(&dir)?,
-                pipeline,
+                pipeline: pipeline.clone(),
                 build,
                 why: why.text,
                 until: match no_wait {
@@ -37,13 +38,35 @@ pub(crate) async fn pipeline(context: &Context, asked: Pipeline) -> Result<Statu
                 },
             };
             let lines = context.client.post_lines("/v1/pipelines", &request).await?;
-            follow(context, lines).await
+            match followed(context, lines).await? {
+                Some(status) => Ok(status),
+                None => Ok(left_alone(context, stack.as_ref(), &pipeline).await),
+            }
         }
         Pipeline::Show { run } => show(context, run).await,
         Pipeline::List => show(context, None).await,
         Pipeline::Approve(vote) => give(context, vote, Word::Approve).await,
         Pipeline::Reject(vote) => give(context, vote, Word::Reject).await,
     }
+}
+
+/// What was asked for does not end with the terminal that asked: which run it is, if its build was made by then.
+async fn left_alone(context: &Context, stack: Option<&Name>, pipeline: &Name) -> Status {
+    let runs = context.client.get::<Vec<PipelineRunView>>("/v1/pipelines");
+    let runs = runs.await.unwrap_or_default();
+    let ours = |run: &&PipelineRunView| {
+        let over = matches!(run.position, Position::Ended { .. });
+        !over && run.pipeline == *pipeline && stack.is_none_or(|stack| run.stack == *stack)
+    };
+    left(
+        context,
+        &match runs.iter().find(ours).map(|run| run.id) {
+            Some(id) => format!(
+                "`ward pipeline show {id}` says how it goes, `ward pipeline reject {id}` ends it"
+            ),
+            None => "`ward pipeline show` lists it as soon as its build is made".to_owned(),
+        },
+    )
 }
 
 async fn give(context: &Context, vote: Vote, word: Word) -> Result<Status, Trouble> {
@@ -77,13 +100,13 @@ async fn give(context: &Context, vote: Vote, word: Word) -> Result<Status, Troub
         }
         return Ok(Status::Success);
     }
-    let said = match word {
-        Word::Approve => "approved",
-        Word::Reject => "rejected",
-    };
     let id = run.id;
-    let message = format!("{id} is {said}; `ward pipeline show {id}` says how it goes on");
-    context.printer.done(&message);
+    context.printer.done(&match word {
+        Word::Approve => {
+            format!("{id} is approved; `ward pipeline show {id}` says how it goes on")
+        }
+        Word::Reject => format!("{id} is rejected: it goes no further"),
+    });
     if let Some(rollout) = &run.rollout {
         context.printer.say(rollout);
     }
