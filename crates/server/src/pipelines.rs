@@ -8,6 +8,7 @@ mod freezing;
 mod hindering;
 mod saying;
 mod telling;
+mod unheard;
 
 pub(crate) use self::beginning::no_pipeline;
 use self::beginning::{Begun, same};
@@ -71,6 +72,7 @@ impl Control {
         let (id, is) = match begun {
             Begun::New(id) => {
                 self.tell_freezes(id, steps).await;
+                self.tell_unheard(id, steps).await;
                 tokio::spawn(self.clone().conduct(id));
                 (id, "is recorded")
             }

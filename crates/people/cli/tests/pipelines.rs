@@ -754,6 +754,47 @@ fn only_a_second_person_with_the_role_lets_it_pass_and_each_word_is_recorded() {
     assert!(second.status.success(), "{second:?}");
     comes_to(&ward, "p2", "ended");
     assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+    // Where everybody is heard it is told, too, when nobody can be meant.
+    declare(&ward, "better", &approved("\"nosuchuser\"", "anybody"));
+    let unheard = run(&ward);
+    let says = "of a qa-lead (nosuchuser): no user of this machine is one";
+    assert!(unheard.stderr().contains(says), "{unheard:?}");
+    ward.ok(&["pipeline", "reject", "p3"]);
+}
+
+#[test]
+fn a_gate_that_nobody_could_let_a_run_past_is_told_at_its_beginning() {
+    if !is_root() {
+        println!("skipped: who is not root cannot be two people");
+        return;
+    }
+    let ward = Ward::of_user(AUTHOR);
+    let begins = |people: &str, by: &str| {
+        declare(&ward, "good", &approved(people, by));
+        let said = run(&ward);
+        said.success();
+        ward.ok(&["pipeline", "reject"]);
+        said.stderr()
+    };
+    let unheard = format!(
+        "nobody can give the word that shop/qa will wait for, of a qa-lead (uid:{OTHER}): without WARD_PEOPLE_DIR only \
+         uid:{AUTHOR} and root are heard"
+    );
+    let said = begins(&format!("\"uid:{OTHER}\""), "anybody");
+    for says in [&unheard, "start Ward with WARD_PEOPLE_DIR="] {
+        assert!(said.contains(says), "{says}: {said}");
+    }
+    let both = format!("\"uid:{AUTHOR}\", \"root\"");
+    let said = begins(&both, "another");
+    let says = format!(
+        "nobody but root can give the word that shop/qa will wait for, of a qa-lead (uid:{AUTHOR}, root), another person"
+    );
+    assert!(said.contains(&says), "{said}");
+    let detail = ward.ok(&["pipeline", "show", "p2"]);
+    let says = format!("word of a qa-lead (uid:{AUTHOR}, root), another person than its author");
+    assert!(detail.contains(&says), "{detail}");
+    let said = begins(&both, "anybody");
+    assert!(!said.contains("nobody"), "{said}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 
 use ward_types::id::{Name, PipelineRunId};
-use ward_types::pipeline::{Position, Word};
+use ward_types::pipeline::{Approval, By, Position, Word};
 use ward_types::text::{command, shown};
 use ward_types::view::{PipelineRequest, PipelineRunView, Until, VoteRequest};
 
@@ -197,6 +197,17 @@ pub(super) fn quoted(why: &str) -> String {
     }
 }
 
+/// Whose word a gate needs.
+fn word_of(approval: &Approval) -> String {
+    let people = approval.people.iter().map(|one| shown(one).to_string());
+    let people: Vec<String> = people.collect();
+    let other = match approval.by {
+        By::Anybody => "",
+        By::Another => ", another person than its author",
+    };
+    format!("word of a {} ({}){other}", approval.role, people.join(", "))
+}
+
 /// Each stage with its gate, then every word that was given.
 pub(super) fn stages(context: &Context, run: &PipelineRunView) {
     let printer = &context.printer;
@@ -220,13 +231,7 @@ pub(super) fn stages(context: &Context, run: &PipelineRunView) {
                 ward_types::unit::format_duration(stage.gate.soak)
             ));
         }
-        gate.extend(
-            stage
-                .gate
-                .approve
-                .as_ref()
-                .map(|approve| format!("word of a {}", approve.role)),
-        );
+        gate.extend(stage.gate.approve.as_ref().map(word_of));
         let gate = match gate.is_empty() {
             true => String::new(),
             false => format!("   gate: {}", gate.join(", ")),
