@@ -117,18 +117,28 @@ impl Control {
         if why.trim().len() < SHORTEST_MASKED {
             return why.to_owned();
         }
-        let masked = match self.without_secrets(env, release, why).await {
-            Ok(masked) => masked,
-            Err(why) => {
-                tracing::warn!(%env, why, "the log has no reason");
-                return UNTOLD.to_owned();
-            }
+        told(self.without_secrets(env, release, why).await, why)
+    }
+
+    /// The same of the values that events are to set, which no environment has yet.
+    pub(crate) async fn reason_for(&self, events: &[Event], why: &str) -> String {
+        let label = |event: &Event| match event {
+            Event::SecretChanged {
+                env, name, version, ..
+            } => Some(SecretLabel {
+                env: env.clone(),
+                name: name.clone(),
+                version: *version,
+            }),
+            _ => None,
         };
-        match masked == why {
-            true => masked,
-            // Names can be longer than values.
-            false => masked.chars().take(LONGEST_REASON).collect(),
+        let labels: Vec<SecretLabel> = events.iter().filter_map(label).collect();
+        if labels.is_empty() || why.trim().len() < SHORTEST_MASKED {
+            return why.to_owned();
         }
+        let masks = self.composer().opener.masks(labels).await;
+        let masks = masks.map_err(|error| causes(&error));
+        told(masks.and_then(|masks| without(&masks, why)), why)
     }
 
     /// A text for the log, without the values of secrets.
@@ -145,11 +155,7 @@ impl Control {
             tracing::warn!(%env, why, "a text is not in the log: secrets do not open");
             "secrets do not open".to_owned()
         })?;
-        let masked = Hiding::of(&masks).masked(text);
-        match hidden(&masks, &masked) {
-            Some(name) => Err(format!("the secret {name} is in it, in quotes")),
-            None => Ok(masked),
-        }
+        without(&masks, text)
     }
 
     /// The release that serves.
@@ -271,6 +277,27 @@ impl Control {
             });
         }
         Ok(masks)
+    }
+}
+
+fn without(masks: &[Mask], text: &str) -> Result<String, String> {
+    let masked = Hiding::of(masks).masked(text);
+    match hidden(masks, &masked) {
+        Some(name) => Err(format!("the secret {name} is in it, in quotes")),
+        None => Ok(masked),
+    }
+}
+
+/// A reason as the log has it.
+fn told(masked: Result<String, String>, why: &str) -> String {
+    match masked {
+        Ok(masked) if masked == why => masked,
+        // Names can be longer than values.
+        Ok(masked) => masked.chars().take(LONGEST_REASON).collect(),
+        Err(why) => {
+            tracing::warn!(why, "the log has no reason");
+            UNTOLD.to_owned()
+        }
     }
 }
 

@@ -87,7 +87,8 @@ impl Control {
             envs.extend(event.env().cloned());
             envs.extend(self.changed_by(event).into_iter().map(|(env, _)| env));
         }
-        let masked = self.reason_in(&envs, why.trim()).await;
+        let masked = self.reason_for(&events, why.trim()).await;
+        let masked = self.reason_in(&envs, &masked).await;
         for said in events.iter_mut().filter_map(Event::reason_mut) {
             *said = match said.trim() == why.trim() {
                 true => masked.clone(),

@@ -98,7 +98,16 @@ fn p6_a_secret_among_the_arguments_is_named_and_not_shown() {
     for command in ["exec", "run"] {
         ward.ok(&[command, "--why", &why, "web", "--", "true"]);
     }
-    // Whatever it is that is done.
+    // Whatever it is that is done; of a value that is only set by it, too.
+    let fresh = "planted-Hq53ncR7yEwZ";
+    let set = [
+        "secret",
+        "set",
+        "OTHER_KEY",
+        "--why",
+        &format!("it is {fresh}"),
+    ];
+    piped(&ward, &set, fresh).success();
     let quiet = ["config", "set", "web.QUIET=yes", "--why", &why];
     ward.ok(&quiet);
     let dir = ward.dir().to_str().unwrap().to_owned();
@@ -151,7 +160,7 @@ fn p6_a_secret_among_the_arguments_is_named_and_not_shown() {
     assert!(events.matches(masked).count() > 6, "{events}");
     for file in ["ward.db", "ward.db-wal"] {
         let bytes = fs::read(ward.home().join(file)).unwrap_or_default();
-        for value in [VALUE, newer, &password, &parts] {
+        for value in [VALUE, newer, fresh, &password, &parts] {
             let there = bytes
                 .windows(value.len())
                 .any(|part| part == value.as_bytes());
