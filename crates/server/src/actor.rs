@@ -40,12 +40,19 @@ impl Actor {
 }
 
 fn name_of(uid: u32) -> Option<String> {
-    let users = fs::read_to_string("/etc/passwd").ok()?;
-    users.lines().find_map(|line| {
+    let mut users = users().into_iter();
+    users.find_map(|(known, name)| (known == uid).then_some(name))
+}
+
+/// The users that the machine knows, by number and name.
+pub(crate) fn users() -> Vec<(u32, String)> {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let user = |line: &str| {
         let mut fields = line.split(':');
         let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    })
+        Some((fields.nth(1)?.parse().ok()?, name.to_owned()))
+    };
+    users.lines().filter_map(user).collect()
 }
 
 /// Why a request is refused.

@@ -33,6 +33,7 @@ use crate::notices::Notices;
 use crate::passwords::Rotations;
 use crate::pipelines::Hindered;
 use crate::restoring::Restoring;
+use crate::server::Heard;
 use crate::sought::Sought;
 use crate::sources::Sources;
 
@@ -71,6 +72,8 @@ pub(crate) struct Shared {
     pub(crate) hooks: Option<SocketAddr>,
     /// The region that this Ward is in, if somebody said so.
     pub(crate) region: Option<Name>,
+    /// Whose word about a run of a pipeline reaches it.
+    pub(crate) people: Heard,
     /// Where backups lie, if not in the state folder.
     pub(crate) backup_dir: Option<PathBuf>,
     pub(crate) duty: Duty,
@@ -310,12 +313,13 @@ impl Control {
         events: Vec<Event>,
     ) -> Result<Vec<Record>, Refusal> {
         self.all_reasoned(actor, why, &events)?;
+        let (why, events) = self.without_values(why, events).await;
         let at = now();
         let request = format!("q{:x}", number(at));
         let entry = |event| Entry {
             at,
             who: actor.who.clone(),
-            why: why.trim().to_owned(),
+            why: why.clone(),
             request: request.clone(),
             event,
         };

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use ward_types::id::{EnvId, Name};
 use ward_types::life::Origin;
-use ward_types::release::{Environment, Verdict};
+use ward_types::release::{Build, Environment, Verdict};
 use ward_types::source::Provenance;
 use ward_types::spec::EnvSpec;
 use ward_types::view::{EachRequest, Held, Others, Progress, Unchanged, Until};
@@ -71,13 +71,16 @@ impl Control {
         let names: Vec<Name> = request.envs.clone();
         let of = names.len();
         let mut version = None;
+        let mut served = Vec::new();
         for (at, next) in all.into_iter().enumerate() {
             let env = next.declared.0.id.clone();
             say(steps, format!("{env}: {} of {of}", at + 1)).await;
             let offer = (text.as_str(), version.clone(), provenance.clone());
             let outcome = match self.one(actor, request, next, offer, steps).await {
                 Ok(settled) => {
-                    version = version.or_else(|| self.version(&env, &settled));
+                    let build = self.build_of(&env, &settled);
+                    version = version.or_else(|| Some(build.as_ref()?.version.clone()));
+                    served.extend(build);
                     let until = Until::Verdict;
                     self.seen_through(&env, settled, until, steps).await
                 }
@@ -98,9 +101,8 @@ impl Control {
                 return Ok(stopped(&env, &names[at + 1..]));
             }
         }
-        let version = version.unwrap_or_default();
         Ok(Progress::Done {
-            message: format!("{version} serves in {}", listed(&names)),
+            message: all_serve(&names, &served),
             addresses: Vec::new(),
         })
     }
@@ -232,11 +234,11 @@ impl Control {
         Ok(settled)
     }
 
-    /// The version of the build that an environment came to.
-    fn version(&self, env: &EnvId, settled: &Settled) -> Option<String> {
+    /// The build that an environment came to.
+    fn build_of(&self, env: &EnvId, settled: &Settled) -> Option<Build> {
         let known: Environment = self.known(env)?;
         let release = settled.release(&known)?;
-        Some(known.releases.get(&release)?.build.version.clone())
+        Some(known.releases.get(&release)?.build.clone())
     }
 }
 
@@ -296,13 +298,33 @@ fn stopped(env: &EnvId, left: &[Name]) -> Progress {
     }
 }
 
+/// What serves in them in the end. Who had something that is the same but for its version keeps that.
+fn all_serve(names: &[Name], served: &[Build]) -> String {
+    let Some((first, others)) = served.split_first() else {
+        return format!("nothing changed in {}", listed(names));
+    };
+    let version = &first.version;
+    if others.iter().all(|other| other.version == *version) {
+        return format!("{version} serves in {}", listed(names));
+    }
+    let what = match others.iter().all(|other| other.images == first.images) {
+        true => "the same images serve",
+        false => "what the stack file says serves",
+    };
+    let each = names.iter().zip(served);
+    let each: Vec<String> = each
+        .map(|(name, build)| format!("{name} ({})", build.version))
+        .collect();
+    format!("{what} in {}", listed(&each))
+}
+
 /// `dev, test and qa`.
-fn listed(names: &[Name]) -> String {
-    let names: Vec<&str> = names.iter().map(Name::as_str).collect();
-    match names.split_last() {
-        Some((last, [])) => (*last).to_owned(),
-        Some((last, before)) => format!("{} and {last}", before.join(", ")),
-        None => String::new(),
+fn listed(names: &[impl ToString]) -> String {
+    let mut names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let last = names.pop().unwrap_or_default();
+    match names.is_empty() {
+        true => last,
+        false => format!("{} and {last}", names.join(", ")),
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use ward_engine::keeper::Hiding;
 use ward_postgres::Database;
+use ward_types::configuration::ConfigChange;
 use ward_types::event::Event;
 use ward_types::id::{EnvId, InstanceId, Name, ReleaseId};
 use ward_types::secrets::{Mask, SHORTEST_MASKED, SecretLabel};
@@ -116,18 +117,28 @@ impl Control {
         if why.trim().len() < SHORTEST_MASKED {
             return why.to_owned();
         }
-        let masked = match self.without_secrets(env, release, why).await {
-            Ok(masked) => masked,
-            Err(why) => {
-                tracing::warn!(%env, why, "the log has no reason");
-                return UNTOLD.to_owned();
-            }
+        told(self.without_secrets(env, release, why).await, why)
+    }
+
+    /// The same of the values that events are to set, which no environment has yet.
+    pub(crate) async fn reason_for(&self, events: &[Event], why: &str) -> String {
+        let label = |event: &Event| match event {
+            Event::SecretChanged {
+                env, name, version, ..
+            } => Some(SecretLabel {
+                env: env.clone(),
+                name: name.clone(),
+                version: *version,
+            }),
+            _ => None,
         };
-        match masked == why {
-            true => masked,
-            // Names can be longer than values.
-            false => masked.chars().take(LONGEST_REASON).collect(),
+        let labels: Vec<SecretLabel> = events.iter().filter_map(label).collect();
+        if labels.is_empty() || why.trim().len() < SHORTEST_MASKED {
+            return why.to_owned();
         }
+        let masks = self.composer().opener.masks(labels).await;
+        let masks = masks.map_err(|error| causes(&error));
+        told(masks.and_then(|masks| without(&masks, why)), why)
     }
 
     /// A text for the log, without the values of secrets.
@@ -144,11 +155,7 @@ impl Control {
             tracing::warn!(%env, why, "a text is not in the log: secrets do not open");
             "secrets do not open".to_owned()
         })?;
-        let masked = Hiding::of(&masks).masked(text);
-        match hidden(&masks, &masked) {
-            Some(name) => Err(format!("the secret {name} is in it, in quotes")),
-            None => Ok(masked),
-        }
+        without(&masks, text)
     }
 
     /// The release that serves.
@@ -165,30 +172,73 @@ impl Control {
         env: &EnvId,
         command: &[String],
     ) -> Result<(), Refusal> {
-        let masks = self.masks(env, self.serving(env)).await.map_err(|why| {
+        let Some(name) = self.said_in(env, command).await.map_err(|why| {
             let message = format!("it cannot be told whether a secret is in the command: {why}");
             Refusal::new(RefusalKind::Conflict, message)
                 .hint("`ward doctor` shows what is missing; nothing was run")
-        })?;
-        let line = command.join(" ");
-        let says = |masks: &[Mask]| {
-            let hiding = Hiding::of(masks);
-            hiding.masked(&line) != line
-                || command.iter().any(|word| hiding.masked(word) != *word)
-                || hidden(masks, &line).is_some()
-        };
-        if !says(&masks) {
+        })?
+        else {
             return Ok(());
-        }
-        let said = |mask: &&Mask| says(std::slice::from_ref(*mask));
-        let name = masks.iter().find(said).map(|mask| mask.name.as_str());
-        let name = name.unwrap_or("that Ward keeps");
+        };
         let message =
             format!("the value of the secret {name} is in the command, and commands are recorded");
         Err(Refusal::new(RefusalKind::Invalid, message).hint(
             "the run has its service's secrets: let a script in the image read the variable or the file, or name the \
              variable in single quotes: `sh -c 'client --token \"$TOKEN\"'`; nothing was run, and nothing recorded",
         ))
+    }
+
+    /// Whether no value that is to be set says a secret: each version of a configuration is in the log.
+    ///
+    /// # Errors
+    /// Which secret it says, and where; or that none can be opened.
+    pub(crate) async fn sets_no_secret(
+        &self,
+        env: &EnvId,
+        changes: &[ConfigChange],
+    ) -> Result<(), Refusal> {
+        for change in changes {
+            let value = change.value.iter().filter(|v| v.len() >= SHORTEST_MASKED);
+            let value: Vec<String> = value.cloned().collect();
+            if value.is_empty() {
+                continue;
+            }
+            let key = &change.key;
+            let said = self.said_in(env, &value).await.map_err(|why| {
+                let message = format!("it cannot be told whether a secret is in {key}: {why}");
+                Refusal::new(RefusalKind::Conflict, message)
+                    .hint("`ward doctor` shows what is missing; nothing was changed")
+            })?;
+            if let Some(name) = said {
+                let message = format!(
+                    "the value of the secret {name} is in {key}, and what `ward config set` sets is recorded"
+                );
+                let hint = format!(
+                    "`ward secret set {key}` keeps a value sealed, for a service that has {key} among its `secrets`; \
+                     nothing was changed, and nothing recorded"
+                );
+                return Err(Refusal::new(RefusalKind::Invalid, message).hint(hint));
+            }
+        }
+        Ok(())
+    }
+
+    /// The secret whose value is in these words, or in what they are together.
+    async fn said_in(&self, env: &EnvId, words: &[String]) -> Result<Option<String>, String> {
+        let masks = self.masks(env, self.serving(env)).await?;
+        let line = words.join(" ");
+        let says = |masks: &[Mask]| {
+            let hiding = Hiding::of(masks);
+            hiding.masked(&line) != line
+                || words.iter().any(|word| hiding.masked(word) != *word)
+                || hidden(masks, &line).is_some()
+        };
+        if !says(&masks) {
+            return Ok(None);
+        }
+        let said = |mask: &&Mask| says(std::slice::from_ref(*mask));
+        let name = masks.iter().find(said).map(|mask| mask.name.as_str());
+        Ok(Some(name.unwrap_or("that Ward keeps").to_owned()))
     }
 
     /// The values that somebody may know who acts on an environment: what it has now, and what a release was given.
@@ -227,6 +277,27 @@ impl Control {
             });
         }
         Ok(masks)
+    }
+}
+
+fn without(masks: &[Mask], text: &str) -> Result<String, String> {
+    let masked = Hiding::of(masks).masked(text);
+    match hidden(masks, &masked) {
+        Some(name) => Err(format!("the secret {name} is in it, in quotes")),
+        None => Ok(masked),
+    }
+}
+
+/// A reason as the log has it.
+fn told(masked: Result<String, String>, why: &str) -> String {
+    match masked {
+        Ok(masked) if masked == why => masked,
+        // Names can be longer than values.
+        Ok(masked) => masked.chars().take(LONGEST_REASON).collect(),
+        Err(why) => {
+            tracing::warn!(why, "the log has no reason");
+            UNTOLD.to_owned()
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod freezing;
 mod hindering;
 mod saying;
 mod telling;
+mod unheard;
 
 pub(crate) use self::beginning::no_pipeline;
 use self::beginning::{Begun, same};
@@ -71,6 +72,7 @@ impl Control {
         let (id, is) = match begun {
             Begun::New(id) => {
                 self.tell_freezes(id, steps).await;
+                self.tell_unheard(id, steps).await;
                 tokio::spawn(self.clone().conduct(id));
                 (id, "is recorded")
             }
@@ -194,13 +196,17 @@ impl Control {
                     .get(stage)
                     .and_then(|stage| stage.gate.check.as_ref());
                 let position = match check {
-                    Some(check) => self.checked(run, check).await,
+                    // What is not asked any more is ended with all that it has started.
+                    Some(check) => tokio::select! {
+                        position = self.checked(run, check) => position,
+                        () = self.asks_no_more(run.id, stage) => return Ok(None),
+                    },
                     None => pipeline::checked(run, now()),
                 };
                 // What the check has seen must be what serves still, and nobody may have said no meanwhile.
-                match self.next_of(run.id) {
-                    Next::Check { .. } => self.moved(run, position).await.map(|()| None),
-                    _ => Ok(None),
+                match self.next_of(run.id) == (Next::Check { stage }) {
+                    true => self.moved(run, position).await.map(|()| None),
+                    false => Ok(None),
                 }
             }
             Next::Move(position) => self.moved(run, position).await.map(|()| None),
@@ -237,6 +243,16 @@ impl Control {
         let (before, env) = (known(stage.checked_sub(1)), known(Some(stage)));
         let state = self.store().state();
         pipeline::held_back(run, &state.pipelines, before.as_ref(), env.as_ref())
+    }
+
+    /// Returns when the check of this stage is not what is next for a run any more: somebody said no, or moved the stage.
+    async fn asks_no_more(&self, id: PipelineRunId, stage: usize) {
+        let mut changed = self.store().changed();
+        while self.next_of(id) == (Next::Check { stage }) {
+            if changed.changed().await.is_err() {
+                std::future::pending().await
+            }
+        }
     }
 
     fn next_of(&self, id: PipelineRunId) -> Next {
@@ -330,7 +346,7 @@ impl Control {
         let env = self.check_variables(run);
         let dir = Path::new(&run.dir);
         let said = Said::default();
-        let take = |line| said.take(line);
+        let take = |piece| said.take(piece);
         let checking = ward_build::check(&check.command, dir, env, &take);
         let limit = check.timeout.duration();
         let of = run

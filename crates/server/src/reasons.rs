@@ -2,6 +2,9 @@
 //!
 //! Decision: this is asked where events come into the log, because each change comes there, whichever command it is; and
 //! before a build, so that nobody waits for one in vain. What Ward does by itself has no reason but the events before.
+//! There each reason loses the values of secrets, too: the log keeps it for ever, and many read it.
+
+use std::collections::BTreeSet;
 
 use ward_store::Log;
 use ward_types::event::Event;
@@ -71,6 +74,36 @@ impl Control {
             }
         }
         Ok(())
+    }
+
+    /// A reason and events that are to be recorded, without the values of secrets of the environments that they change.
+    pub(crate) async fn without_values(
+        &self,
+        why: &str,
+        mut events: Vec<Event>,
+    ) -> (String, Vec<Event>) {
+        let mut envs = BTreeSet::new();
+        for event in &events {
+            envs.extend(event.env().cloned());
+            envs.extend(self.changed_by(event).into_iter().map(|(env, _)| env));
+        }
+        let masked = self.reason_for(&events, why.trim()).await;
+        let masked = self.reason_in(&envs, &masked).await;
+        for said in events.iter_mut().filter_map(Event::reason_mut) {
+            *said = match said.trim() == why.trim() {
+                true => masked.clone(),
+                false => self.reason_in(&envs, said).await,
+            };
+        }
+        (masked, events)
+    }
+
+    async fn reason_in(&self, envs: &BTreeSet<EnvId>, why: &str) -> String {
+        let mut masked = why.to_owned();
+        for env in envs {
+            masked = self.reason(env, self.serving(env), &masked).await;
+        }
+        masked
     }
 
     /// Whose rules are asked, with what is declared for them beside what holds there. A word in a pipeline changes every

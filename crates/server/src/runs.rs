@@ -92,7 +92,6 @@ impl Control {
         if let What::Command { command, .. } = &request.what {
             self.says_no_secret(&id, command).await?;
         }
-        let why = self.reason(&id, self.serving(&id), &request.why).await;
         let desk = self.desk().await;
         let decide = |state: &State| {
             let env = state.environment(&id);
@@ -103,7 +102,7 @@ impl Control {
             };
             Ok((run, vec![event]))
         };
-        let run = self.decided(&desk, actor, &why, decide).await?;
+        let run = self.decided(&desk, actor, &request.why, decide).await?;
         drop(desk);
         self.live(&id);
         Ok((id, run))
@@ -115,7 +114,6 @@ impl Control {
     /// When there is no such run, or it has ended.
     pub async fn stop_run(&self, actor: &Actor, request: &StopRequest) -> Result<Run, Refusal> {
         let id = self.environment(request.env.as_ref())?;
-        let why = self.reason(&id, self.serving(&id), &request.why).await;
         let desk = self.desk().await;
         let decide = |state: &State| {
             let runs = state.environments.get(&id).map(|env| &env.runs);
@@ -137,7 +135,7 @@ impl Control {
             };
             Ok((run.clone(), vec![event]))
         };
-        let run = self.decided(&desk, actor, &why, decide).await?;
+        let run = self.decided(&desk, actor, &request.why, decide).await?;
         drop(desk);
         self.live(&id);
         Ok(run)

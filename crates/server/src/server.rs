@@ -69,6 +69,8 @@ pub struct Options {
     pub backup_dir: Option<PathBuf>,
     /// The region that this Ward is in, if somebody says so.
     pub region: Option<Name>,
+    /// Whether every user of the machine can give a word, at a socket that is for everybody.
+    pub people: Heard,
     /// What `exe gateway` is told beside the state folder.
     pub gateway: Vec<String>,
     /// What a server that takes over is told beside its addresses.
@@ -77,6 +79,15 @@ pub struct Options {
     pub acme: Option<ward_acme::Settings>,
     /// Whether it takes over from another version of the binary.
     pub upgrade: Option<Upgrade>,
+}
+
+/// Who can give a word about a run of a pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// The user that Ward runs as, and root.
+    Owner,
+    /// Every user of the machine.
+    Everybody,
 }
 
 /// Where the gateway's metrics are had unless somebody says otherwise.
@@ -255,6 +266,7 @@ impl Server {
         let site = Site {
             backup_dir: options.backup_dir,
             region: options.region,
+            people: options.people,
             duty: Duty::Acts,
         };
         let control = control(
@@ -311,6 +323,7 @@ impl Server {
 struct Site {
     backup_dir: Option<PathBuf>,
     region: Option<Name>,
+    people: Heard,
     duty: Duty,
 }
 
@@ -358,6 +371,7 @@ fn control(
         exe,
         hooks,
         region: site.region,
+        people: site.people,
         backup_dir: site.backup_dir,
         duty: site.duty,
         looking: Arc::default(),

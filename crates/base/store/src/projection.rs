@@ -18,7 +18,7 @@ use crate::canonical::{self, NotCanonical};
 /// The number of the fold: raised when `State::apply` gives another state for the same events or takes events that it did
 /// not know, or a row's body changes. A database written by an older fold has its rows made anew at the start; one that
 /// is newer is refused.
-pub(crate) const FOLD: i64 = 18;
+pub(crate) const FOLD: i64 = 19;
 
 /// One row of the projections.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -164,6 +164,7 @@ fn head(environment: &Environment) -> Environment {
         deployments: BTreeMap::new(),
         id: environment.id.clone(),
         goal: environment.goal,
+        taken_down: environment.taken_down,
         data: environment.data,
         data_gone: environment.data_gone,
         prepared: environment.prepared,

@@ -2,8 +2,9 @@
 //! are. It is a client like any other: it reaches what it checks by its addresses.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-use crate::process::Step;
+use crate::process::{Piece, Step};
 use crate::{Error, Result};
 
 /// Runs the command to its end, with these variables beside those that every program of a build gets. Dropping
@@ -15,7 +16,7 @@ pub async fn check(
     command: &[String],
     dir: &Path,
     env: Vec<(&'static str, String)>,
-    lines: &(dyn Fn(String) + Send + Sync),
+    pieces: &(dyn Fn(Piece) + Send + Sync),
 ) -> Result<()> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(Error::NoCommand);
@@ -29,7 +30,7 @@ pub async fn check(
         dir,
         env: env.collect(),
     };
-    step.run(lines).await
+    step.run_told(Stdio::null(), pieces).await
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ pub use error::{Error, Result};
 pub use hook::tell;
 pub use inputs::absent_inputs;
 pub use orphans::end_orphans;
+pub use process::Piece;
 
 /// The label that tells the engine to show the host's `/usr` below an image's files; its value is `host`.
 pub const BASE_LABEL: &str = "io.ward.base";

@@ -60,6 +60,20 @@ const LINGER: Duration = Duration::from_secs(5);
 /// What takes lines while a program runs.
 pub(crate) type Lines<'a> = &'a (dyn Fn(String) + Send + Sync);
 
+/// A line that a program wrote, or a piece of one that is longer than 1 MiB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// What it says, without the line break.
+    pub text: String,
+    /// Whether the line begins with it; otherwise it continues the piece before.
+    pub begins: bool,
+    /// Whether the line ends with it.
+    pub ends: bool,
+}
+
+/// What takes lines, and can tell those that were cut.
+pub(crate) type Pieces<'a> = &'a (dyn Fn(Piece) + Send + Sync);
+
 /// A program to run.
 pub(crate) struct Step<'a> {
     pub(crate) program: &'a str,
@@ -107,6 +121,11 @@ impl Step<'_> {
 
     /// The same, with something to read.
     pub(crate) async fn run_fed(&self, stdin: Stdio, lines: Lines<'_>) -> Result<()> {
+        self.run_told(stdin, &|piece| lines(piece.text)).await
+    }
+
+    /// The same, where it matters which lines were cut.
+    pub(crate) async fn run_told(&self, stdin: Stdio, pieces: Pieces<'_>) -> Result<()> {
         // One pipe for both streams: of two, nobody could tell which line was written first.
         let pipe = std::io::pipe().and_then(|(reader, writer)| {
             let reader = Receiver::from_owned_fd(reader.into())?;
@@ -117,9 +136,9 @@ impl Step<'_> {
         command.stdin(stdin).stdout(stdout).stderr(stderr);
         let child = self.spawn(command)?;
         let tail = Tail::default();
-        let output = read_lines(Some(reader), |line| {
-            tail.push(&line);
-            lines(line);
+        let output = read_lines(Some(reader), |piece| {
+            tail.push(&piece.text);
+            pieces(piece);
         });
         let status = self.ended(child, output).await?;
         self.verdict(status, tail)
@@ -131,12 +150,12 @@ impl Step<'_> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.spawn(command)?;
         let tail = Tail::default();
-        let out = read_lines(child.stdout.take(), |line| {
-            stdout(line);
+        let out = read_lines(child.stdout.take(), |piece| {
+            stdout(piece.text);
         });
-        let err = read_lines(child.stderr.take(), |line| {
-            tail.push(&line);
-            stderr(line);
+        let err = read_lines(child.stderr.take(), |piece| {
+            tail.push(&piece.text);
+            stderr(piece.text);
         });
         let pipes = async {
             tokio::join!(out, err);
@@ -247,10 +266,11 @@ impl Tail {
     }
 }
 
-async fn read_lines(pipe: Option<impl AsyncRead + Unpin>, take: impl Fn(String)) {
+async fn read_lines(pipe: Option<impl AsyncRead + Unpin>, take: impl Fn(Piece)) {
     let Some(pipe) = pipe else { return };
     let mut reader = BufReader::new(pipe);
     let mut line = Vec::new();
+    let mut begins = true;
     while let Ok(chunk) = reader.fill_buf().await {
         if chunk.is_empty() {
             break;
@@ -259,13 +279,18 @@ async fn read_lines(pipe: Option<impl AsyncRead + Unpin>, take: impl Fn(String))
         let length = end.map_or(chunk.len(), |end| end + 1);
         line.extend_from_slice(&chunk[..length]);
         reader.consume(length);
-        if end.is_some() || line.len() >= LINE {
-            take(text(&line));
+        let ends = end.is_some();
+        if ends || line.len() >= LINE {
+            let text = text(&line);
+            take(Piece { text, begins, ends });
             line.clear();
+            begins = ends;
         }
     }
     if !line.is_empty() {
-        take(text(&line));
+        let text = text(&line);
+        let ends = true;
+        take(Piece { text, begins, ends });
     }
 }
 
@@ -278,7 +303,29 @@ fn text(line: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::quoted;
+    use std::cell::RefCell;
+
+    use super::{LINE, Piece, quoted, read_lines};
+
+    #[tokio::test]
+    async fn the_pieces_of_a_line_are_known_as_such() {
+        let of = async |text: &str| {
+            let pieces = RefCell::new(Vec::new());
+            read_lines(Some(text.as_bytes()), |piece: Piece| {
+                pieces
+                    .borrow_mut()
+                    .push((piece.text.len(), piece.begins, piece.ends));
+            })
+            .await;
+            pieces.into_inner()
+        };
+        let two = "A".repeat(LINE + 5);
+        let cut = [(LINE, true, false), (5, false, true)];
+        assert_eq!(of("one\ntwo").await, [(3, true, true); 2]);
+        assert_eq!(of(&two).await, cut);
+        let more = of(&format!("{two}\none\n")).await;
+        assert_eq!(more, [&cut[..], &[(3, true, true)]].concat());
+    }
 
     #[test]
     fn words_are_quoted_where_a_shell_needs_it() {

@@ -11,13 +11,13 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use support::pipelines::{CHECKED, comes_to, declare, ruled, run, shown};
 use support::secrets::set;
-use support::{Ward, answers, eventually, go_on, is_root, kill9, level, pause};
+use support::{Ran, Ward, answers, eventually, go_on, is_root, kill9, level, pause};
 use tempfile::TempDir;
 
 /// Who starts the runs of the tests that need two people.
@@ -404,6 +404,87 @@ fn a_build_that_was_let_through_does_not_bring_up_what_was_taken_down_or_taken_b
 }
 
 #[test]
+fn a_word_without_a_number_is_about_the_stack_in_the_folder() {
+    let ward = Ward::new();
+    declare(
+        &ward,
+        "good",
+        "[pipeline.delivery.gate.dev]\nsoak = \"1h\"\n",
+    );
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    ward.ok(&["pipeline", "run", "delivery", &dir, "--no-wait"]);
+    comes_to(&ward, "p1", "soaking");
+    let other = TempDir::new().unwrap();
+    let file = other.path().join("ward.toml");
+    let text = fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    fs::write(&file, text.replace("\"shop\"", "\"claims\"")).unwrap();
+    let rejects = |dir: &Path| {
+        let arguments = ["pipeline", "reject"];
+        let mut command = ward.command(&arguments);
+        Ran::of(&arguments, command.current_dir(dir).output().unwrap())
+    };
+    let says = [
+        "no pipeline of claims, the stack in this folder, is under way; of others there is p1 of shop",
+        "`ward pipeline reject p1` means that one",
+    ];
+    rejects(other.path()).fails(1, &says);
+    fs::write(&file, "[stack").unwrap();
+    let says = ["ward.toml cannot be read", "name the run, such as p3"];
+    rejects(other.path()).fails(1, &says);
+    assert_eq!(shown(&ward, "p1")["position"]["at"], "soaking");
+    assert_eq!(shown(&ward, "p1")["votes"], Value::Array(Vec::new()));
+    // Where there is no stack the only one of all is meant, and at home its own.
+    fs::remove_file(&file).unwrap();
+    rejects(other.path()).success();
+    comes_to(&ward, "p1", "ended");
+    ward.ok(&["pipeline", "run", "delivery", &dir, "--no-wait"]);
+    comes_to(&ward, "p2", "soaking");
+    let rejected = rejects(ward.dir());
+    rejected.success();
+    assert!(rejected.stderr().contains("p2 is rejected"), "{rejected:?}");
+    comes_to(&ward, "p2", "ended");
+}
+
+#[test]
+fn who_leaves_a_run_at_the_terminal_is_told_what_follows_it() {
+    let ward = Ward::new();
+    declare(
+        &ward,
+        "good",
+        "[pipeline.delivery.gate.dev]\nsoak = \"1h\"\n",
+    );
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    ward.ok(&["up", "--platform"]);
+    let mut follows = ward.command(&["pipeline", "run", "delivery", &dir]);
+    let follows = follows.stderr(Stdio::piped()).spawn().unwrap();
+    eventually("it begins", || {
+        ward.run(&["pipeline", "show", "p1"]).code() == 0
+    });
+    comes_to(&ward, "p1", "soaking");
+    let pid = rustix::process::Pid::from_child(&follows);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let left = follows.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&left.stderr).into_owned();
+    assert_eq!(left.status.code(), Some(130), "{said}");
+    for says in [
+        "`ward pipeline show p1`",
+        "`ward pipeline reject p1` ends it",
+    ] {
+        assert!(said.contains(says), "{says}: {said}");
+    }
+    assert!(!said.contains("ward deployment"), "{said}");
+    let rejected = ward.run(&["pipeline", "reject"]);
+    rejected.success();
+    let said = rejected.stderr();
+    assert!(
+        said.contains("p1 is rejected: it goes no further"),
+        "{said}"
+    );
+    assert!(!said.contains("goes on"), "{said}");
+    comes_to(&ward, "p1", "ended");
+}
+
+#[test]
 fn a_hotfix_that_was_brought_to_a_later_stage_meanwhile_is_not_replaced_by_the_older_build() {
     let ward = Ward::new();
     let gates = approved("\"uid:0\", \"root\"", "anybody");
@@ -673,6 +754,47 @@ fn only_a_second_person_with_the_role_lets_it_pass_and_each_word_is_recorded() {
     assert!(second.status.success(), "{second:?}");
     comes_to(&ward, "p2", "ended");
     assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+    // Where everybody is heard it is told, too, when nobody can be meant.
+    declare(&ward, "better", &approved("\"nosuchuser\"", "anybody"));
+    let unheard = run(&ward);
+    let says = "of a qa-lead (nosuchuser): no user of this machine is one";
+    assert!(unheard.stderr().contains(says), "{unheard:?}");
+    ward.ok(&["pipeline", "reject", "p3"]);
+}
+
+#[test]
+fn a_gate_that_nobody_could_let_a_run_past_is_told_at_its_beginning() {
+    if !is_root() {
+        println!("skipped: who is not root cannot be two people");
+        return;
+    }
+    let ward = Ward::of_user(AUTHOR);
+    let begins = |people: &str, by: &str| {
+        declare(&ward, "good", &approved(people, by));
+        let said = run(&ward);
+        said.success();
+        ward.ok(&["pipeline", "reject"]);
+        said.stderr()
+    };
+    let unheard = format!(
+        "nobody can give the word that shop/qa will wait for, of a qa-lead (uid:{OTHER}): without WARD_PEOPLE_DIR only \
+         uid:{AUTHOR} and root are heard"
+    );
+    let said = begins(&format!("\"uid:{OTHER}\""), "anybody");
+    for says in [&unheard, "start Ward with WARD_PEOPLE_DIR="] {
+        assert!(said.contains(says), "{says}: {said}");
+    }
+    let both = format!("\"uid:{AUTHOR}\", \"root\"");
+    let said = begins(&both, "another");
+    let says = format!(
+        "nobody but root can give the word that shop/qa will wait for, of a qa-lead (uid:{AUTHOR}, root), another person"
+    );
+    assert!(said.contains(&says), "{said}");
+    let detail = ward.ok(&["pipeline", "show", "p2"]);
+    let says = format!("word of a qa-lead (uid:{AUTHOR}, root), another person than its author");
+    assert!(detail.contains(&says), "{detail}");
+    let said = begins(&both, "anybody");
+    assert!(!said.contains("nobody"), "{said}");
 }
 
 #[test]
@@ -837,20 +959,34 @@ fn where_the_policy_asks_for_a_second_person_the_author_is_none() {
     assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
 }
 
-#[test]
-fn a_check_that_takes_longer_than_it_may_is_ended_and_the_gate_not_passed() {
-    let ward = Ward::new();
-    let gate =
-        "[pipeline.delivery.gate.dev]\ncommand = [\"python3\", \"check.py\"]\ntimeout = \"10s\"\n";
-    declare(&ward, "good", gate);
-    // What it starts is ended with it.
+/// A gate of dev whose check, and what that starts, take ten minutes; where it says who they are.
+fn slow_check(ward: &Ward, timeout: &str) -> PathBuf {
+    let gate = "[pipeline.delivery.gate.dev]\ncommand = [\"python3\", \"check.py\"]\n";
+    declare(ward, "good", &format!("{gate}timeout = \"{timeout}\"\n"));
     let pids = ward.dir().join("pids");
     let slow = format!(
         "import os, subprocess, time\nchild = subprocess.Popen([\"sleep\", \"600\"])\n\
-         open({:?}, \"w\").write(f\"{{os.getpid()}} {{child.pid}}\")\ntime.sleep(600)\n",
+         open(\"pids.new\", \"w\").write(f\"{{os.getpid()}} {{child.pid}}\")\n\
+         os.rename(\"pids.new\", {:?})\ntime.sleep(600)\n",
         pids.display()
     );
     ward.write("check.py", &slow);
+    pids
+}
+
+fn all_gone(pids: &Path) {
+    let text = fs::read_to_string(pids).unwrap();
+    for pid in text.split(' ') {
+        let pid: i32 = pid.parse().unwrap();
+        eventually(&format!("{pid} is gone"), || !support::alive(pid));
+    }
+    fs::remove_file(pids).unwrap();
+}
+
+#[test]
+fn a_check_that_takes_longer_than_it_may_is_ended_and_the_gate_not_passed() {
+    let ward = Ward::new();
+    let pids = slow_check(&ward, "10s");
     let failed = run(&ward);
     failed.fails(
         1,
@@ -862,11 +998,29 @@ fn a_check_that_takes_longer_than_it_may_is_ended_and_the_gate_not_passed() {
         shown(&ward, "p1")["position"]["outcome"]["outcome"],
         "failed"
     );
-    let pids = fs::read_to_string(pids).unwrap();
-    for pid in pids.split(' ') {
-        let pid: i32 = pid.parse().unwrap();
-        eventually(&format!("{pid} is gone"), || !support::alive(pid));
-    }
+    all_gone(&pids);
+}
+
+#[test]
+fn a_check_that_runs_is_ended_by_whoever_rejects_the_run_or_takes_its_stage_away() {
+    let ward = Ward::new();
+    let pids = slow_check(&ward, "1h");
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    let ends = |id: &str, by: &[&str], says: &str| {
+        ward.ok(&["pipeline", "run", "delivery", &dir, "--no-wait"]);
+        comes_to(&ward, id, "checking");
+        eventually("its check runs", || pids.exists());
+        ward.ok(by);
+        comes_to(&ward, id, "ended");
+        let stands = shown(&ward, id)["stands"].to_string();
+        assert!(stands.contains(says), "{stands}");
+        all_gone(&pids);
+    };
+    let reject = ["pipeline", "reject", "p1", "--why", "it hangs"];
+    ends("p1", &reject, "rejected it: “it hangs”");
+    let down = ["down", "--env", "dev", "--yes"];
+    ends("p2", &down, "shop/dev was taken down while its check ran");
+    assert_eq!(answers(&ward, "qa"), None, "neither went further");
 }
 
 #[test]
@@ -883,6 +1037,16 @@ fn what_a_check_says_of_secrets_is_masked_and_not_kept_where_they_cannot_be_open
     let says = format!("print(\"it knows {VALUE}\")\nraise SystemExit(3)\n");
     ward.write("check.py", &says);
     run(&ward).fails(1, &["exit status 3", "it knows [secret TOKEN]"]);
+    // And so are the reasons that people give.
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    let why = format!("with {VALUE}");
+    let reasoned = ["pipeline", "run", "delivery", &dir, "--why", &why];
+    ward.run(&reasoned).fails(1, &["it knows [secret TOKEN]"]);
+    assert_eq!(shown(&ward, "p2")["why"], "with [secret TOKEN]");
+    // Where a line is so long that it comes in pieces, the value may be in two of them.
+    let long = "import sys\nsys.stdout.write(\"A\" * ((1 << 20) - 14))\n";
+    ward.write("check.py", &format!("{long}{says}"));
+    run(&ward).fails(1, &["exit status 3", "(a line of more than 64 KiB)"]);
     let sealed = ward.home().join("sealed/shop/dev/TOKEN/1.json");
     let removes = format!("import os\nos.remove({:?})\n{says}", sealed.display());
     ward.write("check.py", &removes);
@@ -894,4 +1058,5 @@ fn what_a_check_says_of_secrets_is_masked_and_not_kept_where_they_cannot_be_open
     let events = ward.ok(&["events", "-n", "1000", "--output", "json"]);
     let all = format!("{failed:?}{events}");
     assert!(!all.contains(VALUE), "{all}");
+    assert!(!all.contains(&VALUE[4..]), "{all}");
 }

@@ -152,6 +152,13 @@ fn one_command_brings_one_build_to_each_environment_in_order() {
         "{again:?}"
     );
     assert_eq!(releases(&ward, "prod").len(), 1, "nothing changed");
+    // Where one has been made anew meanwhile it keeps that.
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    ward.ok(&["deploy", &dir, "--env", "qa", "--force"]);
+    let again = each(&ward, "dev,qa,prod", &[]);
+    again.success();
+    let says = "the same images serve in dev (1.0.1), qa (1.0.2) and prod (1.0.1)";
+    assert!(again.stderr().contains(says), "{again:?}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use ward_types::time::Timestamp;
 pub use self::held::held_back;
 pub(crate) use self::past::has_passed;
 pub use self::past::{Bar, Unpassed, bars, unpassed};
-pub use self::words::{counts, is_another, passed};
+pub use self::words::{counts, is_another, may_approve, passed};
 use crate::databases;
 
 /// What to do now about a run.
@@ -199,7 +199,8 @@ fn disturbed(
     within: &RangeInclusive<Timestamp>,
 ) -> Option<String> {
     let name = &env.id;
-    if env.goal != Goal::Up {
+    let meanwhile = env.taken_down.is_some_and(|at| within.contains(&at));
+    if env.goal != Goal::Up || meanwhile {
         return Some(format!("{name} was taken down {when}"));
     }
     let other = |d: &&Deployment| {

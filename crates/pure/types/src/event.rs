@@ -600,6 +600,18 @@ impl Event {
         }
     }
 
+    /// What somebody gave as a reason, where the event has it itself, beside its record.
+    pub fn reason_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::EnvironmentCreated { why, .. } | Self::EnvironmentEnding { why, .. } => Some(why),
+            Self::PolicyWaived { reason, .. } => Some(reason),
+            Self::DeploymentQueued { deployment, .. } => deployment.despite_schema.as_mut(),
+            Self::PipelineBegan { run, .. } => Some(&mut run.why),
+            Self::PipelineVoted { vote, .. } => Some(&mut vote.why),
+            _ => None,
+        }
+    }
+
     /// The environment that it concerns, if it concerns one.
     #[must_use]
     pub fn env(&self) -> Option<&EnvId> {

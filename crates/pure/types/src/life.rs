@@ -301,8 +301,9 @@ impl Environment {
         if !fits {
             return Err(MisfitEvent::TooEarly(self.id.clone()));
         }
+        let at = ending.said.at;
         self.life.ending = Some(ending);
-        self.set_goal(Goal::Purged);
+        self.set_goal(at, Goal::Purged);
         // What was purged before kept its backups, and they are data.
         self.data_gone &= self.backups.all.is_empty();
         Ok(())
@@ -505,6 +506,21 @@ mod tests {
         apply(&set(2)).unwrap();
         apply(&goal(Goal::Down)).unwrap();
         apply(&set(3)).unwrap();
+    }
+
+    #[test]
+    fn when_it_was_taken_down_last_is_known_also_where_it_is_up_again() {
+        let mut state = State::default();
+        let mut apply = |at, event: &Event| {
+            state.apply(Timestamp(at), event).unwrap();
+            state.environments[&id()].taken_down
+        };
+        let goal = |goal| Event::GoalChanged { env: id(), goal };
+        assert_eq!(apply(1, &Event::created(id())), None);
+        assert_eq!(apply(2, &goal(Goal::Up)), None);
+        assert_eq!(apply(3, &goal(Goal::Down)), Some(Timestamp(3)));
+        assert_eq!(apply(4, &goal(Goal::Up)), Some(Timestamp(3)));
+        assert_eq!(apply(5, &goal(Goal::Purged)), Some(Timestamp(5)));
     }
 
     #[test]

@@ -344,6 +344,9 @@ pub struct Environment {
     pub id: EnvId,
     /// Whether it should run.
     pub goal: Goal,
+    /// When it was taken down last, if ever, also where it was brought up since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_down: Option<Timestamp>,
     /// Whether its data has been prepared for a release.
     #[serde(default)]
     pub data: DataState,
@@ -415,6 +418,7 @@ impl Environment {
         Self {
             id,
             goal: Goal::Up,
+            taken_down: None,
             data: DataState::New,
             data_gone: false,
             prepared: None,

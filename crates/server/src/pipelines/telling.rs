@@ -3,7 +3,7 @@
 use ward_plan::pipeline;
 use ward_store::Log;
 use ward_types::event::{Event, State};
-use ward_types::id::{EnvId, PipelineRunId};
+use ward_types::id::{EnvId, Name, PipelineRunId};
 use ward_types::pipeline::{Outcome, Position, Run, Vote, Word};
 use ward_types::release::Deployment;
 use ward_types::view::{PipelineRunView, Progress, VoteRequest};
@@ -45,7 +45,7 @@ impl Control {
     ) -> Result<PipelineRunView, Refusal> {
         let desk = self.desk().await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
-            let run = asked(state, request.run)?;
+            let run = asked(state, request)?;
             let given = |refused, already, rollout| Given {
                 run: run.id,
                 refused,
@@ -226,10 +226,12 @@ impl Rollout {
     }
 }
 
-/// The one that is named, or the only one that is under way.
-fn asked(state: &State, id: Option<PipelineRunId>) -> Result<&Run, Refusal> {
-    let mut under_way = state.pipelines.values().filter(|run| !run.is_over());
-    match id {
+/// The one that is named, or the only one of the stack that is under way.
+fn asked<'a>(state: &'a State, request: &VoteRequest) -> Result<&'a Run, Refusal> {
+    let stack = request.stack.as_ref();
+    let under_way = || state.pipelines.values().filter(|run| !run.is_over());
+    let mut own = under_way().filter(|run| stack.is_none_or(|stack| run.stack == *stack));
+    match request.run {
         Some(id) => match state.pipelines.get(&id) {
             Some(run) if run.is_over() => {
                 let message = format!("{id} is over: {}", run.stands());
@@ -238,18 +240,40 @@ fn asked(state: &State, id: Option<PipelineRunId>) -> Result<&Run, Refusal> {
             Some(run) => Ok(run),
             None => Err(no_run(id)),
         },
-        None => match (under_way.next(), under_way.next()) {
+        None => match (own.next(), own.next()) {
             (Some(only), None) => Ok(only),
-            (None, _) => Err(Refusal::new(
-                RefusalKind::NotFound,
-                "no pipeline is under way",
-            )),
+            (None, _) => Err(none_of(stack, under_way(), request.word)),
             _ => Err(
                 Refusal::new(RefusalKind::Invalid, "several pipelines are under way")
                     .hint("name one, such as p3; `ward pipeline show` lists them"),
             ),
         },
     }
+}
+
+/// What is meant where no run is named is the stack in the folder, as elsewhere: others are not touched, and named.
+fn none_of<'a>(stack: Option<&Name>, others: impl Iterator<Item = &'a Run>, word: Word) -> Refusal {
+    let none = |message: String| Refusal::new(RefusalKind::NotFound, message);
+    let others: Vec<&Run> = others.collect();
+    let (Some(stack), Some(first)) = (stack, others.first()) else {
+        return none("no pipeline is under way".to_owned());
+    };
+    let all = others
+        .iter()
+        .map(|run| format!("{} of {}", run.id, run.stack));
+    let all: Vec<String> = all.collect();
+    let message = format!(
+        "no pipeline of {stack}, the stack in this folder, is under way; of others there is {}",
+        all.join(", ")
+    );
+    let word = match word {
+        Word::Approve => "approve",
+        Word::Reject => "reject",
+    };
+    none(message).hint(format!(
+        "`ward pipeline {word} {}` means that one",
+        first.id
+    ))
 }
 
 fn is_approving(position: &Position) -> bool {

@@ -16,7 +16,7 @@ use ward_types::changes::PlanRequest;
 use ward_types::id::Name;
 use ward_types::view::Progress;
 
-use super::{Site, StartError, altered, control, make_home};
+use super::{Heard, Site, StartError, altered, control, make_home};
 use crate::actor::Actor;
 use crate::addresses::Addresses;
 use crate::audit::Auditor;
@@ -88,6 +88,7 @@ impl Reading {
         let site = Site {
             backup_dir: None,
             region,
+            people: Heard::Owner,
             duty: Duty::Reads,
         };
         let registry_address = kept.registry.unwrap_or(registry_address);

@@ -95,6 +95,7 @@ impl Control {
             (Standing::Began { run, .. }, ..) => {
                 say(steps, stands).await;
                 self.tell_freezes(*run, steps).await;
+                self.tell_unheard(*run, steps).await;
                 self.followed_run(*run, steps).await
             }
             (

@@ -129,7 +129,8 @@ pub(crate) enum Pipeline {
 /// A word about a run.
 #[derive(Debug, Args)]
 pub(crate) struct Vote {
-    /// Such as p3 [default: the only one that is under way]
+    /// Such as p3 [default: the only one that is under way of the stack in this folder, or without a ward.toml here
+    /// of any]
     pub(crate) run: Option<PipelineRunId>,
     #[command(flatten)]
     pub(crate) why: Why,

@@ -286,20 +286,36 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// What was asked for does not end with the terminal that asked.
 fn left_alone(context: &Context) -> Status {
+    left(
+        context,
+        "`ward deployment watch` follows it, `ward deployment cancel` takes it back",
+    )
+}
+
+/// The same, with what follows it.
+pub(super) fn left(context: &Context, hint: &str) -> Status {
     let message = "it goes on without this terminal";
-    let hint = "`ward deployment watch` follows it, `ward deployment cancel` takes it back";
     context.printer.warning(message, hint);
     Status::Program(130) // As a shell says of what SIGINT ended.
 }
 
-pub(super) async fn follow(context: &Context, mut lines: Lines) -> Result<Status, Trouble> {
+pub(super) async fn follow(context: &Context, lines: Lines) -> Result<Status, Trouble> {
+    let ended = followed(context, lines).await?;
+    Ok(ended.unwrap_or_else(|| left_alone(context)))
+}
+
+/// Tells what comes; `None` where whoever is told leaves before the end.
+pub(super) async fn followed(
+    context: &Context,
+    mut lines: Lines,
+) -> Result<Option<Status>, Trouble> {
     let mut building = BTreeSet::new();
     let mut since = Instant::now();
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         let progress = tokio::select! {
             progress = lines.next::<Progress>() => progress?,
-            _ = &mut interrupted => return Ok(left_alone(context)),
+            _ = &mut interrupted => return Ok(None),
         };
         let Some(progress) = progress else { break };
         match &progress {
@@ -315,7 +331,7 @@ pub(super) async fn follow(context: &Context, mut lines: Lines) -> Result<Status
             _ => since = Instant::now(),
         }
         if let Some(status) = context.printer.progress(&progress) {
-            return Ok(status);
+            return Ok(Some(status));
         }
     }
     let hint = "the deployment goes on without this terminal; see `ward status`".to_owned();

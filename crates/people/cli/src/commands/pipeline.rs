@@ -1,14 +1,17 @@
 //! `pipeline`: a build on its way through environments.
 
-use ward_types::id::PipelineRunId;
-use ward_types::pipeline::{Position, Word};
+use std::fs;
+
+use ward_types::id::{Name, PipelineRunId};
+use ward_types::pipeline::{Approval, By, Position, Word};
 use ward_types::text::{command, shown};
 use ward_types::view::{PipelineRequest, PipelineRunView, Until, VoteRequest};
 
-use super::deploy::{absolute, follow};
+use super::deploy::{absolute, followed, left};
 use super::status::{columns, moment};
 use super::{Context, Trouble};
 use crate::args::{Pipeline, Vote};
+use crate::env::{stack_here, stack_in};
 use crate::platform;
 use crate::printer::Status;
 
@@ -23,9 +26,10 @@ pub(crate) async fn pipeline(context: &Context, asked: Pipeline) -> Result<Statu
             addresses,
         } => {
             platform::ensure(&context.home, &addresses, &context.printer).await?;
+            let stack = stack_in(&dir);
             let request = PipelineRequest {
                 dir: absolute(&dir)?,
-                pipeline,
+                pipeline: pipeline.clone(),
                 build,
                 why: why.text,
                 until: match no_wait {
@@ -34,7 +38,10 @@ pub(crate) async fn pipeline(context: &Context, asked: Pipeline) -> Result<Statu
                 },
             };
             let lines = context.client.post_lines("/v1/pipelines", &request).await?;
-            follow(context, lines).await
+            match followed(context, lines).await? {
+                Some(status) => Ok(status),
+                None => Ok(left_alone(context, stack.as_ref(), &pipeline).await),
+            }
         }
         Pipeline::Show { run } => show(context, run).await,
         Pipeline::List => show(context, None).await,
@@ -43,9 +50,33 @@ pub(crate) async fn pipeline(context: &Context, asked: Pipeline) -> Result<Statu
     }
 }
 
+/// What was asked for does not end with the terminal that asked: which run it is, if its build was made by then.
+async fn left_alone(context: &Context, stack: Option<&Name>, pipeline: &Name) -> Status {
+    let runs = context.client.get::<Vec<PipelineRunView>>("/v1/pipelines");
+    let runs = runs.await.unwrap_or_default();
+    let ours = |run: &&PipelineRunView| {
+        let over = matches!(run.position, Position::Ended { .. });
+        !over && run.pipeline == *pipeline && stack.is_none_or(|stack| run.stack == *stack)
+    };
+    left(
+        context,
+        &match runs.iter().find(ours).map(|run| run.id) {
+            Some(id) => format!(
+                "`ward pipeline show {id}` says how it goes, `ward pipeline reject {id}` ends it"
+            ),
+            None => "`ward pipeline show` lists it as soon as its build is made".to_owned(),
+        },
+    )
+}
+
 async fn give(context: &Context, vote: Vote, word: Word) -> Result<Status, Trouble> {
+    let stack = match vote.run {
+        Some(_) => None,
+        None => meant()?,
+    };
     let request = VoteRequest {
         run: vote.run,
+        stack,
         word,
         why: vote.why.text,
     };
@@ -69,17 +100,31 @@ async fn give(context: &Context, vote: Vote, word: Word) -> Result<Status, Troub
         }
         return Ok(Status::Success);
     }
-    let said = match word {
-        Word::Approve => "approved",
-        Word::Reject => "rejected",
-    };
     let id = run.id;
-    let message = format!("{id} is {said}; `ward pipeline show {id}` says how it goes on");
-    context.printer.done(&message);
+    context.printer.done(&match word {
+        Word::Approve => {
+            format!("{id} is approved; `ward pipeline show {id}` says how it goes on")
+        }
+        Word::Reject => format!("{id} is rejected: it goes no further"),
+    });
     if let Some(rollout) = &run.rollout {
         context.printer.say(rollout);
     }
     Ok(Status::Success)
+}
+
+/// The stack whose run is meant where none is named: the one in this folder, if there is one.
+fn meant() -> Result<Option<Name>, Trouble> {
+    let stack = stack_here();
+    match stack.is_none() && fs::exists("ward.toml").unwrap_or(false) {
+        false => Ok(stack),
+        true => {
+            let message =
+                "ward.toml cannot be read, and without it nobody can tell whose run is meant";
+            let hint = "name the run, such as p3: `ward pipeline show` lists them; `ward check` says what is wrong";
+            Err(Trouble::failure(message.to_owned(), Some(hint.to_owned())))
+        }
+    }
 }
 
 async fn show(context: &Context, run: Option<PipelineRunId>) -> Result<Status, Trouble> {
@@ -152,6 +197,17 @@ pub(super) fn quoted(why: &str) -> String {
     }
 }
 
+/// Whose word a gate needs.
+fn word_of(approval: &Approval) -> String {
+    let people = approval.people.iter().map(|one| shown(one).to_string());
+    let people: Vec<String> = people.collect();
+    let other = match approval.by {
+        By::Anybody => "",
+        By::Another => ", another person than its author",
+    };
+    format!("word of a {} ({}){other}", approval.role, people.join(", "))
+}
+
 /// Each stage with its gate, then every word that was given.
 pub(super) fn stages(context: &Context, run: &PipelineRunView) {
     let printer = &context.printer;
@@ -175,13 +231,7 @@ pub(super) fn stages(context: &Context, run: &PipelineRunView) {
                 ward_types::unit::format_duration(stage.gate.soak)
             ));
         }
-        gate.extend(
-            stage
-                .gate
-                .approve
-                .as_ref()
-                .map(|approve| format!("word of a {}", approve.role)),
-        );
+        gate.extend(stage.gate.approve.as_ref().map(word_of));
         let gate = match gate.is_empty() {
             true => String::new(),
             false => format!("   gate: {}", gate.join(", ")),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 use ward_api::Admits;
 use ward_gateway::access;
-use ward_server::{Actor, Options, Server, StartError, Upgrade};
+use ward_server::{Actor, Heard, Options, Server, StartError, Upgrade};
 
 use super::Context;
 use crate::args::{ForGateway, Serve, Switch, Traceparent};
@@ -91,6 +91,10 @@ fn run(context: &Context, serve: Serve) -> Result<(), Box<dyn std::error::Error>
         acme: serve.acme.settings(),
         backup_dir: serve.site.backup_dir,
         region: serve.site.region,
+        people: match serve.people_dir {
+            Some(_) => Heard::Everybody,
+            None => Heard::Owner,
+        },
         upgrade: serve.upgrade.map(|why| Upgrade {
             by: Actor::of_uid(rustix::process::geteuid().as_raw()),
             why,

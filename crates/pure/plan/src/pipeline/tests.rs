@@ -411,6 +411,16 @@ fn what_was_moved_elsewhere_and_back_or_taken_down_passes_no_gate() {
         let mut env = self::env(4, &finished("succeeded"));
         env.goal = Goal::Down;
         let said = format!("shop/qa was taken down {when}");
+        assert_eq!(says(&env), Some(said.clone()));
+        // What brings it up again leads to the same release, and undoes nothing.
+        let mut env = self::env(4, &finished("succeeded"));
+        let mut up = env.deployments[&DeploymentId(9)].clone();
+        (up.id, up.from) = (DeploymentId(10), Some(ReleaseId(4)));
+        up.phase = at(500);
+        env.deployments.insert(up.id, up);
+        env.taken_down = Some(Timestamp(50));
+        assert_eq!(says(&env), None, "it was down before");
+        env.taken_down = Some(Timestamp(450));
         assert_eq!(says(&env), Some(said));
     }
 }

@@ -48,6 +48,13 @@ pub fn passed<'a>(run: &'a Run, who: &str, word: Word) -> Option<&'a Vote> {
     theirs.then_some(last)
 }
 
+/// Whether the word of somebody would let a run past the gate of a stage, when it stands there.
+#[must_use]
+pub fn may_approve(run: &Run, stage: usize, who: &str) -> bool {
+    let approval = run.stages.get(stage).and_then(|s| s.gate.approve.as_ref());
+    approval.is_some_and(|approval| entitled(approval, run, who, Word::Approve).is_ok())
+}
+
 fn entitled(approval: &Approval, run: &Run, who: &str, word: Word) -> Result<(), String> {
     if !approval.people.iter().any(|person| is(who, person)) {
         return Err(format!("does not have the role {}", approval.role));

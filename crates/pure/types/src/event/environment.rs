@@ -166,7 +166,7 @@ impl Environment {
             }
             Event::GoalChanged { goal, .. } => {
                 self.must_live()?;
-                self.set_goal(*goal);
+                self.set_goal(at, *goal);
             }
             Event::RunQueued { run, .. } => self.queue_run(run)?,
             Event::RunTried {
@@ -288,8 +288,11 @@ impl Environment {
         Ok(())
     }
 
-    pub(crate) fn set_goal(&mut self, goal: Goal) {
+    pub(crate) fn set_goal(&mut self, at: Timestamp, goal: Goal) {
         self.goal = goal;
+        if goal != Goal::Up {
+            self.taken_down = Some(at);
+        }
         // What is brought up is brought up awake.
         self.sleep = Sleep::default();
         if goal == Goal::Purged {

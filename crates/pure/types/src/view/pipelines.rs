@@ -76,6 +76,9 @@ pub struct PipelineRunView {
 pub struct VoteRequest {
     /// Which run; without it the only one that is under way.
     pub run: Option<PipelineRunId>,
+    /// Of which stack that one is; `None`: of any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<Name>,
     /// Yes or no.
     pub word: Word,
     /// Why, for the audit log.
