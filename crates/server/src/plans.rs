@@ -359,6 +359,7 @@ mod tests {
                 secrets: std::collections::BTreeMap::new(),
                 recorded: made,
                 by: "somebody".to_owned(),
+                named: false,
                 promoted: None,
             },
             view,
