@@ -339,6 +339,7 @@ impl Control {
         let release = release.map(|release| release.id);
         let installation = self.installation()?;
         let installation = installation.of(&id.env());
+        let ends_as_copy = env.as_ref().is_some_and(|env| !Asked::UnlessCopy.of(env));
         let rule = |rule: Rule| {
             let (mine, its) = (own.level(rule), installation.level(rule));
             let (level, origin) = match its > mine {
@@ -353,6 +354,9 @@ impl Control {
                     let all = own.freeze.iter().chain(&installation.freeze);
                     let all: Vec<String> = all.map(ToString::to_string).collect();
                     (!all.is_empty()).then(|| all.join(", "))
+                }
+                Rule::DatabaseRemoved | Rule::VolumeRemoved if its > mine && ends_as_copy => {
+                    Some("not where it is deleted or ends: it is a copy".to_owned())
                 }
                 _ => None,
             };
@@ -474,7 +478,7 @@ enum Asked {
 impl Asked {
     /// Whether the installation's are.
     fn of(self, env: &Environment) -> bool {
-        self == Asked::Whatever || env.life.origin.is_none()
+        self == Asked::Whatever || !env.is_copy()
     }
 }
 
@@ -596,7 +600,8 @@ fn at_its_end(env: &Environment, to: &Release, installation: &Policy) -> Vec<Vio
     let own = std::iter::once(&to.spec.policy).chain(&holds);
     let own = own.map(|policy| (policy, Origin::Stack));
     let installation = (installation, Origin::Installation);
-    let installation = Asked::UnlessCopy.of(env).then_some(installation);
+    let asked = to.named || Asked::UnlessCopy.of(env);
+    let installation = asked.then_some(installation);
     let levels: Vec<(&Policy, Origin)> = own.chain(installation).collect();
     let releases = env.releases.values().chain(std::iter::once(to));
     let kept = keeps(releases.map(|release| &release.spec));
