@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use ward_api::ClientError;
 use ward_api::client::Lines;
-use ward_server::{Actor, Reading, ReadingOptions, StartError, once};
+use ward_server::{Actor, Reading, ReadingOptions, StartError, as_written, once};
 use ward_types::changes::{CarryOutRequest, EnvDiffView, Keep, Outcome, PlanRequest, PlanView};
 use ward_types::id::Name;
 use ward_types::view::Progress;
@@ -59,6 +59,7 @@ fn show(context: &Context, file: &Path) -> Result<Status, Trouble> {
             Some("`ward plan --out FILE` writes one".to_owned()),
         )
     })?;
+    as_written(&text).map_err(|refusal| Trouble::failure(refusal.message, refusal.hint))?;
     Ok(shown(context, &read.plan.view, ""))
 }
 
