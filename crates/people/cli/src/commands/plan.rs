@@ -89,9 +89,14 @@ async fn make(context: &Context, plan: &args::Plan) -> Result<Status, Trouble> {
                 let status = shown(context, &view, &rendered);
                 if let (Some(out), Some(kept)) = (&plan.out, &view.kept) {
                     let (out, until) = (out.display(), moment(kept.valid_until));
-                    context.printer.say(&format!(
-                        "`ward deploy --plan {out}` carries out exactly this, until {until}"
-                    ));
+                    context.printer.say(&match view.outcome.is_refused() {
+                        false => format!(
+                            "`ward deploy --plan {out}` carries out exactly this, until {until}"
+                        ),
+                        true => format!(
+                            "the plan is in {out}; as things are `ward deploy --plan {out}` is refused, too"
+                        ),
+                    });
                 }
                 return Ok(status);
             }
@@ -251,7 +256,7 @@ fn shown(context: &Context, plan: &PlanView, rendered: &str) -> Status {
         Outcome::Nothing if plan.drift.iter().any(|drift| !drift.put_right) => Status::Changes,
         Outcome::Nothing => Status::Success,
         Outcome::Changes => Status::Changes,
-        Outcome::Forbidden => Status::Failure,
+        Outcome::Forbidden | Outcome::Refused => Status::Failure,
     }
 }
 
