@@ -179,7 +179,7 @@ impl Control {
         EnvironmentDetail {
             id: env.id.clone(),
             state: standing(env),
-            origin: life.origin,
+            origin: life.origin.filter(|_| env.is_copy()),
             created: life.created,
             expires: life.expires.filter(|_| life.ending.is_none()),
             ending: life.ending,

@@ -72,6 +72,7 @@ mod work;
 pub use actor::{Actor, Refusal, RefusalKind};
 pub use control::{Control, Direction};
 pub use logs::LogQuery;
+pub use plans::as_written;
 pub use server::{Heard, METRICS, Options, Reading, ReadingOptions, Server, StartError, Upgrade};
 pub use sought::Sought;
 pub use sources::{Hook, Proof};

@@ -19,6 +19,7 @@ use ward_types::keeper::InstanceState;
 use ward_types::life::Origin;
 use ward_types::policy::{PolicyOutcome, Rule};
 use ward_types::release::{Environment, Goal, Phase, Release};
+use ward_types::spec::EnvSpec;
 use ward_types::view::{ComponentView, Held, Others, Progress, Unchanged};
 
 use crate::actor::{Actor, Refusal, RefusalKind};
@@ -114,9 +115,16 @@ impl Control {
         let rendered = policing::rendered(Some(dir), &to.spec, &mut violations);
         let mut notes: Vec<String> = notes(env).into_iter().chain(made_of(to)).collect();
         notes.extend(self.unobserved());
+        let mut refused = Vec::new();
         if !changes.is_empty() {
             notes.extend(loosened(env, to));
             notes.extend(self.links_noted(from, &to.spec, &violations));
+            refused = self.refused(from, &to.spec);
+            notes.extend(
+                refused
+                    .iter()
+                    .map(|why| format!("a deploy is refused: {why}")),
+            );
         }
         let policy = PolicyOutcome { violations };
         let steps = match nothing {
@@ -125,8 +133,9 @@ impl Control {
         };
         let outcome = match (nothing, policy.denied().next()) {
             (true, _) => Outcome::Nothing,
-            (false, None) => Outcome::Changes,
             (false, Some(_)) => Outcome::Forbidden,
+            (false, None) if !refused.is_empty() => Outcome::Refused,
+            (false, None) => Outcome::Changes,
         };
         let view = PlanView {
             format: FORMAT,
@@ -150,6 +159,21 @@ impl Control {
             kept: None,
         };
         Ok((view, rendered))
+    }
+
+    /// What a deploy is refused for beside the policy, each in a sentence without a full stop: as [`Control::permitted`] asks.
+    fn refused(&self, from: Option<&Release>, spec: &EnvSpec) -> Vec<String> {
+        let links = self.links_lead(from, spec).map(drop);
+        let all = [self.volumes_fit(spec), links].into_iter();
+        let refusals = all.filter_map(Result::err);
+        let words = |refusal: Refusal| {
+            let message = refusal.message.trim_end_matches("; nothing was changed");
+            match refusal.hint {
+                Some(hint) => format!("{message} ({hint})"),
+                None => message.to_owned(),
+            }
+        };
+        refusals.map(words).collect()
     }
 
     /// Until it is kept, whoever made its images holds them; from then on they are the kept plan's.

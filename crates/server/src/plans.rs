@@ -170,15 +170,8 @@ impl Plans {
     /// Why it is none that this Ward can carry out.
     pub(crate) fn read(&self, text: &str, env: Option<&Name>) -> Result<Document, Refusal> {
         let refused = |message: String| Refusal::new(RefusalKind::Invalid, message).hint(AGAIN);
-        let file = opened(text)?;
+        let (file, named) = whole(text)?;
         let plan = &file["plan"];
-        let named = named(&file).ok_or_else(|| {
-            refused("the plan file has no digest: it is cut, or was written by hand".to_owned())
-        })?;
-        if digest(plan) != named {
-            let message = "the plan file was changed after it was written: what it holds is not what its digest says";
-            return Err(refused(message.to_owned()));
-        }
         let document: Document = serde_json::from_value(plan.clone()).map_err(|error| {
             refused(format!(
                 "the plan file cannot be read by this version of Ward: {error}"
@@ -253,6 +246,28 @@ fn opened(text: &str) -> Result<Value, Refusal> {
         form => Err(refused(&format!(
             "the plan file has the form {form}, and this version of Ward knows {FORM}"
         ))),
+    }
+}
+
+/// Whether a plan file is what somebody's Ward wrote, which nobody has changed since.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn as_written(text: &str) -> Result<(), Refusal> {
+    whole(text).map(drop)
+}
+
+/// The file, where it holds what its digest says; and that.
+fn whole(text: &str) -> Result<(Value, Digest), Refusal> {
+    let refused = |message: &str| Refusal::new(RefusalKind::Invalid, message).hint(AGAIN);
+    let file = opened(text)?;
+    let named = named(&file)
+        .ok_or_else(|| refused("the plan file has no digest: it is cut, or was written by hand"))?;
+    match digest(&file["plan"]) == named {
+        true => Ok((file, named)),
+        false => Err(refused(
+            "the plan file was changed after it was written: what it holds is not what its digest says",
+        )),
     }
 }
 
@@ -359,6 +374,7 @@ mod tests {
                 secrets: std::collections::BTreeMap::new(),
                 recorded: made,
                 by: "somebody".to_owned(),
+                named: false,
                 promoted: None,
             },
             view,

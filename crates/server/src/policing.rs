@@ -64,7 +64,7 @@ impl Control {
         let installation = installation.of(&id.env());
         let policies = [Some(&to.spec.policy), served, Some(installation)];
         let policies: Vec<&Policy> = policies.into_iter().flatten().collect();
-        let way = self.way(&to.spec, built, &policies);
+        let way = self.way(to, built, &policies);
         let wanted = policy::Wanted {
             spec: &to.spec,
             changes,
@@ -180,21 +180,36 @@ impl Control {
     }
 
     /// Whether an environment may be made as a copy: what the installation asks of all holds for it, too. How its build
-    /// came where it serves is not asked again.
-    pub(crate) fn copy_permitted(&self, release: &Release) -> Result<(), Refusal> {
-        let mut denied = self.denied(None, release)?;
-        // The last two because a copy comes and goes.
-        let of_original = [
-            Rule::Pipeline,
-            Rule::SecondPerson,
-            Rule::DatabaseRemoved,
-            Rule::VolumeRemoved,
-        ];
-        denied.retain(|one| !of_original.contains(&one.rule));
+    /// came where it serves is not asked again, unless `policy.toml` names the environment, or its stack file declares it,
+    /// with these rules: a copy is no way around them.
+    pub(crate) fn copy_permitted(
+        &self,
+        release: &Release,
+        declared: Option<&Policy>,
+    ) -> Result<(), Refusal> {
+        let id = &release.spec.id;
+        let named = declared.is_some() || self.installation()?.names(&id.env());
+        let mut asked = Release {
+            named,
+            ..release.clone()
+        };
+        if let Some(declared) = declared {
+            asked.spec.policy.pipeline = declared.pipeline;
+            asked.spec.policy.second_person = declared.second_person;
+        }
+        let mut denied = self.denied(None, &asked)?;
+        denied.retain(|one| match one.rule {
+            Rule::Pipeline | Rule::SecondPerson => named,
+            // A copy comes and goes.
+            Rule::DatabaseRemoved | Rule::VolumeRemoved => false,
+            _ => true,
+        });
         if denied.is_empty() {
             return Ok(());
         }
-        let id = &release.spec.id;
+        if denied.iter().any(|one| one.origin == Origin::Stack) {
+            return Err(not_moved(id, &denied));
+        }
         let message = format!(
             "the installation's policy forbids {id}: {}; nothing was changed",
             all(&denied)
@@ -220,15 +235,7 @@ impl Control {
         if denied.is_empty() {
             return Ok(());
         }
-        let id = &to.spec.id;
-        let message = format!(
-            "the policy of {id} forbids it: {}; nothing was changed",
-            all(&denied)
-        );
-        let ways = denied.iter().map(|one| format!("{}, or", one.way_out));
-        let waivers = waivers(id, denied.iter().map(|one| one.rule));
-        let hint = ways.chain(waivers).collect::<Vec<_>>().join("\n");
-        Err(Refusal::new(RefusalKind::Conflict, message).hint(hint))
+        Err(not_moved(&to.spec.id, &denied))
     }
 
     /// All that forbids it, with nobody who answers for it: who mends one thing shall not meet the next only then.
@@ -332,6 +339,7 @@ impl Control {
         let release = release.map(|release| release.id);
         let installation = self.installation()?;
         let installation = installation.of(&id.env());
+        let ends_as_copy = env.as_ref().is_some_and(|env| !Asked::UnlessCopy.of(env));
         let rule = |rule: Rule| {
             let (mine, its) = (own.level(rule), installation.level(rule));
             let (level, origin) = match its > mine {
@@ -346,6 +354,9 @@ impl Control {
                     let all = own.freeze.iter().chain(&installation.freeze);
                     let all: Vec<String> = all.map(ToString::to_string).collect();
                     (!all.is_empty()).then(|| all.join(", "))
+                }
+                Rule::DatabaseRemoved | Rule::VolumeRemoved if its > mine && ends_as_copy => {
+                    Some("not where it is deleted or ends: it is a copy".to_owned())
                 }
                 _ => None,
             };
@@ -467,7 +478,7 @@ enum Asked {
 impl Asked {
     /// Whether the installation's are.
     fn of(self, env: &Environment) -> bool {
-        self == Asked::Whatever || env.life.origin.is_none()
+        self == Asked::Whatever || !env.is_copy()
     }
 }
 
@@ -516,6 +527,18 @@ pub(crate) fn all(violations: &[Violation]) -> String {
     let denied = violations.iter().filter(|one| one.is_denied());
     let clauses = denied.map(|one| format!("{} ({})", one.message, one.rule));
     clauses.collect::<Vec<_>>().join("; ")
+}
+
+/// That rules keep an environment from a release.
+fn not_moved(id: &EnvId, denied: &[Violation]) -> Refusal {
+    let message = format!(
+        "the policy of {id} forbids it: {}; nothing was changed",
+        all(denied)
+    );
+    let ways = denied.iter().map(|one| format!("{}, or", one.way_out));
+    let waivers = waivers(id, denied.iter().map(|one| one.rule));
+    let hint = ways.chain(waivers).collect::<Vec<_>>().join("\n");
+    Refusal::new(RefusalKind::Conflict, message).hint(hint)
 }
 
 /// By what somebody answers for breaking rules, each once.
@@ -577,7 +600,8 @@ fn at_its_end(env: &Environment, to: &Release, installation: &Policy) -> Vec<Vio
     let own = std::iter::once(&to.spec.policy).chain(&holds);
     let own = own.map(|policy| (policy, Origin::Stack));
     let installation = (installation, Origin::Installation);
-    let installation = Asked::UnlessCopy.of(env).then_some(installation);
+    let asked = to.named || Asked::UnlessCopy.of(env);
+    let installation = asked.then_some(installation);
     let levels: Vec<(&Policy, Origin)> = own.chain(installation).collect();
     let releases = env.releases.values().chain(std::iter::once(to));
     let kept = keeps(releases.map(|release| &release.spec));

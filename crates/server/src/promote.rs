@@ -312,6 +312,7 @@ service.web.image = "other:1"
             secrets: BTreeMap::new(),
             recorded: Timestamp(1),
             by: "anna".into(),
+            named: false,
             promoted: None,
         }
     }

@@ -138,11 +138,13 @@ struct Wanted<'a> {
     images: &'a BTreeMap<Name, Digest>,
     secrets: &'a BTreeMap<SecretName, u64>,
     provenance: Option<&'a Provenance>,
+    /// As in [`Release`].
+    named: bool,
 }
 
 impl Wanted<'_> {
     fn is(&self, release: &Release) -> bool {
-        if settles(self.provenance, release) {
+        if settles(self.provenance, release) || self.named != release.named {
             return false;
         }
         let same = release.spec == *self.spec && release.secrets == *self.secrets;
@@ -206,6 +208,7 @@ impl Control {
                 images: &offer.images,
                 secrets: &secrets,
                 provenance: offer.provenance.as_deref(),
+                named: named(&env, offer),
             };
             let nothing_new = |settled: Settled| {
                 let reached = settled.reached(&env, terms.stage_of);
@@ -459,7 +462,13 @@ pub(crate) fn release(state: &State, env: &Environment, actor: &Actor, offer: &O
         recorded: now(),
         by: actor.who.clone(),
         promoted: offer.promoted.clone(),
+        named: named(env, offer),
     }
+}
+
+/// Whether what began as a copy is declared by the stack file of what is offered.
+fn named(env: &Environment, offer: &Offer) -> bool {
+    env.life.origin.is_some() && !env.is_deleted() && offer.origin.is_none()
 }
 
 /// The commit that a folder is at, before anything is built in it: a build may write there.

@@ -217,10 +217,8 @@ impl Control {
     ) -> Vec<String> {
         let mut notes: Vec<String> = match self.links_lead(serves, to) {
             Ok(warned) => warned.into_iter().map(|one| one.message).collect(),
-            Err(refusal) => {
-                let message = refusal.message.trim_end_matches("; nothing was changed");
-                vec![format!("a deploy is refused: {message}")]
-            }
+            // That is no note: a deploy is refused.
+            Err(_) => Vec::new(),
         };
         let unsaid = self.unsaid(serves, to, found);
         notes.extend(unsaid.into_iter().map(|one| one.message));

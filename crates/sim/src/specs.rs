@@ -337,6 +337,7 @@ pub(crate) fn release(id: ReleaseId, spec: EnvSpec, recorded: Timestamp) -> Rele
         secrets: Default::default(),
         recorded,
         by: "anna".into(),
+        named: false,
         promoted: None,
     }
 }

@@ -83,11 +83,16 @@ fn line(change: &Change, name: &str, values: &str) -> String {
         false => " ".to_owned(),
     };
     let between = if values.is_empty() { "" } else { "  " };
+    // What is aligned for values that are not there is not.
+    let name = if values.is_empty() {
+        name.trim_end()
+    } else {
+        name
+    };
     let means = format!("({})", change.means);
     format!(
-        "{mark} {} {}{between}{values}  {}",
+        "{mark} {} {name}{between}{values}  {}",
         sign.style(style),
-        name.trim_end_matches(|_: char| values.is_empty() && name.ends_with(' ')),
         means.dimmed()
     )
 }
@@ -274,4 +279,40 @@ fn set_aside(aside: &[Change]) -> Option<String> {
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ward_types::changes::Effect;
+
+    fn change(path: &str, kind: ChangeKind, to: Option<&str>) -> Change {
+        Change {
+            path: path.to_owned(),
+            component: None,
+            kind,
+            from: None,
+            to: None,
+            from_text: None,
+            to_text: to.map(str::to_owned),
+            from_digest: None,
+            to_digest: None,
+            effect: Effect::Released,
+            means: "why".to_owned(),
+            destructive: false,
+        }
+    }
+
+    #[test]
+    fn a_row_without_a_value_has_its_name_beside_wider_ones() {
+        let rows = [
+            change("links[api]", ChangeKind::Remove, None),
+            change("links[db]", ChangeKind::Add, Some("db")),
+            change("a-much-wider-name", ChangeKind::Add, Some("1")),
+        ];
+        let lines = aligned(&rows, "");
+        for (line, name) in lines.iter().zip(["links[api]  ", "links[db]  ", "name  1"]) {
+            assert!(line.contains(name), "{line:?}");
+        }
+    }
 }

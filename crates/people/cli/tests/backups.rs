@@ -202,6 +202,55 @@ fn p8_a_backup_counts_when_it_was_restored_and_becomes_a_new_environment() {
     ward.ok(&["audit", "verify"]);
 }
 
+/// A backup brings an environment back that is gone, but nothing past the gates before it, then or later.
+#[test]
+fn a_backup_becomes_what_is_declared_where_its_rules_let_the_build_through() {
+    let ward = Ward::new();
+    let declare = |rule: &str| {
+        stack(&ward, "backups = { every = \"1d\" }");
+        let path = ward.dir().join("ward.toml");
+        let text = fs::read_to_string(path).unwrap();
+        let prod = "[environment.prod]\nservice.web.route.host = \"prod.localhost\"\n";
+        ward.write("ward.toml", &format!("{text}\n{prod}{rule}"));
+    };
+    let installation = |text: &str| fs::write(ward.home().join("policy.toml"), text).unwrap();
+    declare("policy.pipeline = \"deny\"\n");
+    ward.ok(&["up", "--platform", "--env", "dev"]);
+    ward.ok(&["deploy", "--env", "dev"]);
+    becomes(&ward, 1, "restored");
+    let restore = || {
+        ward.run(&[
+            "db", "restore", "--backup", "b1", "--into", "prod", "--env", "shop/dev",
+        ])
+    };
+    let around = "shop/prod would get a build that has not passed the gates before it (pipeline)";
+    restore().fails(
+        1,
+        &[
+            "the policy of shop/prod forbids it",
+            around,
+            "ward policy waive pipeline",
+        ],
+    );
+    declare("");
+    ward.ok(&["deploy", "--env", "dev", "--force"]);
+    let rule = "[environment.prod]\npolicy.pipeline = \"deny\"\n";
+    installation(rule);
+    restore().fails(1, &["the installation's policy forbids shop/prod", around]);
+    installation("");
+    restore().success();
+    installation(rule);
+    ward.ok(&["config", "set", "A=1", "--env", "prod"]);
+    ward.run(&["deploy", "--env", "prod"]).fails(
+        1,
+        &["shop/prod would get a build that has not passed the gates"],
+    );
+    installation("");
+    ward.ok(&["deploy", "--env", "prod"]);
+    installation(rule);
+    ward.ok(&["deploy", "--env", "prod", "--force"]);
+}
+
 /// An instance's id is unique in its environment alone: the second of two that are filled at once had waited in vain.
 #[test]
 fn a_restored_environment_gets_its_secrets_before_it_is_made() {

@@ -484,6 +484,43 @@ fn what_is_to_keep_its_data_from_now_on_keeps_it_whatever_was_before() {
     answered_for(&ward, &["shop/demo", "shop/qa"]);
 }
 
+#[test]
+fn what_began_as_a_copy_and_is_declared_keeps_its_data_as_the_installation_asks() {
+    const FORBIDS: &str = "forbids to remove its data (database_removed)";
+    let ward = Ward::new();
+    let prod = "[environment.prod]\nservice.web.route.host = \"prod.localhost\"\n";
+    ward.stack(&answer("one"), &format!("{DATABASE}{prod}"));
+    ward.ok(&["deploy", "--env", "prod"]);
+    ward.ok(&["env", "create", "stage", "--from", "prod", "--ttl", "1h"]);
+    let policy = ward.home().join("policy.toml");
+    let rule = "[environment.stage]\npolicy.database_removed = \"deny\"\n";
+    std::fs::write(&policy, rule).unwrap();
+    let detail = || {
+        let view = ward.ok(&["policy", "show", "--env", "stage", "--output", "json"]);
+        let view: Value = serde_json::from_str(&view).unwrap();
+        let mut rules = view["rules"].as_array().unwrap().iter();
+        let rule = rules.find(|rule| rule["rule"] == "database_removed");
+        rule.unwrap()["detail"].clone()
+    };
+    assert_eq!(detail(), "not where it is deleted or ends: it is a copy");
+    let stage = "[environment.stage]\nservice.web.route.host = \"web.stage.localhost\"\n";
+    ward.stack(&answer("one"), &format!("{DATABASE}{prod}{stage}"));
+    ward.run(&["deploy", "--env", "stage"])
+        .fails(1, &["shop/stage ends on 20", "(database_removed"]);
+    ward.ok(&["env", "extend", "stage", "--forever"]);
+    ward.ok(&["deploy", "--env", "stage"]);
+    assert_eq!(detail(), Value::Null);
+    ward.run(&["env", "delete", "stage", "--yes"])
+        .fails(1, &[FORBIDS]);
+    ward.run(&["env", "extend", "stage", "--ttl", "1h", "--yes"])
+        .fails(1, &[FORBIDS]);
+    assert!(
+        ward.ok(&["env", "show", "stage"])
+            .contains("in its stack file")
+    );
+    std::fs::remove_file(policy).unwrap();
+}
+
 /// So that the test can end.
 fn answered_for(ward: &Ward, envs: &[&str]) {
     let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(48);

@@ -903,6 +903,40 @@ fn where_the_policy_asks_for_a_pipeline_nothing_goes_around_its_gates() {
     ward.ok(&["config", "set", "B=1", "--env", "demo"]);
 }
 
+/// What serves in dev has passed nothing, and a copy has it all the same.
+#[test]
+fn a_copy_is_no_way_around_the_gates() {
+    let ward = Ward::new();
+    let rule = "policy.pipeline = \"deny\"";
+    ruled(&ward, "bad", rule, CHECKED);
+    ward.ok(&["deploy", "--env", "dev"]);
+    let declared = [
+        "shop/prod is declared in the stack file of shop, and so is no copy",
+        "`ward deploy --env prod`, or `ward pipeline run delivery`, brings it up",
+    ];
+    ward.run(&["env", "create", "prod", "--from", "dev"])
+        .fails(1, &declared);
+    ward.run(&["env", "clone", "dev", "prod"])
+        .fails(1, &declared);
+    assert_eq!(answers(&ward, "prod"), None);
+    // Whoever names an environment in the installation's file means it, whatever it is; all others are copied.
+    fs::write(
+        ward.home().join("policy.toml"),
+        format!("{rule}\n[environment.late]\npolicy.tls = \"off\"\n"),
+    )
+    .unwrap();
+    ward.run(&["env", "create", "late", "--from", "dev"]).fails(
+        1,
+        &[
+            "the installation's policy forbids shop/late",
+            "has not passed the gates before it (pipeline)",
+            "another policy for `[environment.late]`",
+        ],
+    );
+    ward.ok(&["env", "create", "demo", "--from", "dev"]);
+    ward.ok(&["config", "set", "B=1", "--env", "demo"]);
+}
+
 #[test]
 fn where_the_policy_asks_for_a_second_person_the_author_is_none() {
     if !is_root() {

@@ -243,6 +243,9 @@ fn a_plan_that_is_not_what_was_written_is_refused() {
     let refused = |name: &str, text: &str, says: &str| {
         ward.write(name, text);
         ward.run(&["deploy", "--plan", name]).fails(1, &[says]);
+        // Whoever only reads it is not told of what nobody's Ward wrote.
+        let shown = ward.run(&["plan", "--show", name]);
+        assert!(shown.code() == 1 && shown.stdout().is_empty(), "{shown:?}");
     };
     let refused_again = "was changed after it was written";
     refused(
@@ -260,6 +263,8 @@ fn a_plan_that_is_not_what_was_written_is_refused() {
         &good.replacen("\"plan\": {", "\"plan\": {\n\"by\": \"somebody\",", 1),
         "the key \"by\" stands there twice at line",
     );
+    ward.run(&["plan", "--show", "edited.json"])
+        .fails(1, &[refused_again]);
     ward.run(&["plan", "--show", "doubled.json"])
         .fails(1, &["the key \"by\" stands there twice"]);
     refused(

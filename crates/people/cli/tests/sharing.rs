@@ -31,6 +31,16 @@ fn p5_a_service_is_reached_where_both_sides_say_so_and_nowhere_else() {
                    was changed";
     let hint = "`export = [\"returns\"]` in `[service.api]` of the stack file of claims";
     both.deploy_returns().fails(1, &[refusal, hint]);
+    let (dir, out) = (both.returns.path(), both.ward.dir().join("refused.json"));
+    let plan = ["plan", dir.to_str().unwrap(), "--env", "dev"];
+    let written = [&plan[..], &["--out", out.to_str().unwrap()]].concat();
+    let written = both.ward.run(&written);
+    let refused = "a deploy is refused: web of returns/dev links to claims/api";
+    written.fails(1, &[refused, "is refused, too"]);
+    assert!(!written.stderr().contains("exactly this"), "{written:?}");
+    let planned = both.ward.run(&[&plan[..], &["--output", "json"]].concat());
+    let planned: serde_json::Value = serde_json::from_str(&planned.stdout()).unwrap();
+    assert_eq!(planned["outcome"], "refused", "{planned}");
     both.claims("export = [\"plans\", \"returns/qa\"]", "");
     both.deploy_claims().success();
     both.deploy_returns().fails(1, &[refusal]);

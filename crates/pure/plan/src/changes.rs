@@ -46,6 +46,7 @@ pub fn changes(between: Between, from: Option<&Release>, to: Option<&Release>) -
         return changes;
     }
     changes.extend(covered(from, to));
+    changes.extend(declared(from, to));
     if changes.is_empty() {
         return committed(from, to).into_iter().collect();
     }
@@ -93,6 +94,30 @@ fn covered(from: Option<&Release>, to: Option<&Release>) -> Vec<Change> {
         }
     }
     found
+}
+
+/// That what began as a copy becomes what its stack file declares, or goes back to being none of it.
+fn declared(from: Option<&Release>, to: Option<&Release>) -> Option<Change> {
+    let (from, to) = (from?, to?);
+    let word = |release: &Release| match release.named {
+        true => "as its stack file declares it",
+        false => "a copy",
+    };
+    (from.named != to.named).then(|| Change {
+        path: "environment".to_owned(),
+        component: None,
+        kind: ChangeKind::Change,
+        from: None,
+        to: None,
+        from_text: Some(word(from).to_owned()),
+        to_text: Some(word(to).to_owned()),
+        from_digest: None,
+        to_digest: None,
+        effect: Effect::Released,
+        means: "rules are asked of an environment that is declared as they are not of a copy"
+            .to_owned(),
+        destructive: false,
+    })
 }
 
 fn in_order(changes: &mut [Change]) {

@@ -16,7 +16,7 @@ use ward_types::sharing::Importer;
 use ward_types::spec::{Base, EnvSpec, ImageSource, ServiceSpec};
 use ward_types::time::Timestamp;
 
-pub use self::way::{Built, Way, by_another};
+pub use self::way::{As, Built, Way, by_another};
 
 /// What rules are asked of.
 pub struct Wanted<'a> {

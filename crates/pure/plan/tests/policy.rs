@@ -49,6 +49,7 @@ fn release(spec: EnvSpec) -> Release {
         secrets: std::collections::BTreeMap::new(),
         recorded: Timestamp(0),
         by: String::new(),
+        named: false,
         promoted: None,
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use ward_plan::policy::{Built, Wanted, Way, by_another, violations};
+use ward_plan::policy::{As, Built, Wanted, Way, by_another, violations};
 use ward_types::event::State;
 use ward_types::id::{DeploymentId, Digest, EnvId, Name, PipelineRunId, ReleaseId};
 use ward_types::pipeline::{
@@ -137,7 +137,7 @@ fn strict() -> Policy {
 
 fn found(state: &State, built: Built<'_>) -> Vec<Violation> {
     let pipelines = BTreeMap::from([(name("delivery"), delivery())]);
-    let way = Way::of(state, &prod(), built, &pipelines);
+    let way = Way::of(state, (&prod(), As::Declared), built, &pipelines);
     judged(&spec(strict()), None, Some(&way))
 }
 
@@ -196,7 +196,7 @@ fn what_went_around_the_gates_is_refused_with_the_way_through_them() {
     );
     // Where no pipeline leads there the way out is to declare one; the first stage has no gate before it.
     let alone = BTreeMap::from([(name("quick"), pipeline(&[("prod", Gate::default())]))]);
-    let way = Way::of(&State::default(), &prod(), built, &alone);
+    let way = Way::of(&State::default(), (&prod(), As::Declared), built, &alone);
     let found = judged(&spec(strict()), None, Some(&way));
     assert!(
         found[0].way_out.contains("a stage before prod"),
@@ -299,6 +299,7 @@ fn what_serves_or_has_served_there_is_not_asked() {
         secrets: BTreeMap::new(),
         recorded: Timestamp(0),
         by: String::new(),
+        named: false,
         promoted: None,
     };
     let mut env = Environment::new(prod());
@@ -319,6 +320,55 @@ fn what_serves_or_has_served_there_is_not_asked() {
     assert_eq!(rules(&state, 1), [], "it has served");
     assert_eq!(rules(&state, 2), [], "it serves");
     assert_eq!(rules(&state, 3), BOTH, "it never served");
+}
+
+/// What comes there as a copy passes no gate, and what is declared later has to.
+#[test]
+fn what_served_as_a_copy_counts_for_the_copy_alone() {
+    let release = |id: u64, named| Release {
+        id: ReleaseId(id),
+        build: build(u8::try_from(id).unwrap()),
+        spec: spec(Policy::default()),
+        config: ward_types::configuration::Configured::default(),
+        secrets: BTreeMap::new(),
+        recorded: Timestamp(0),
+        by: String::new(),
+        promoted: None,
+        named,
+    };
+    let mut env = Environment::new(prod());
+    env.life.origin = Some(ward_types::life::Origin {
+        from: name("dev"),
+        hosts: ward_types::copy::HostPattern::parse("{service}.{env}.localhost").unwrap(),
+        sleep: None,
+        above: None,
+    });
+    env.releases = [release(1, false), release(2, true)]
+        .map(|release| (release.id, release))
+        .into();
+    let broken = |serves: u64, number: u8, r#as| {
+        let mut env = env.clone();
+        env.current = Some(ReleaseId(serves));
+        let mut state = State::default();
+        state.environments.insert(prod(), env.into());
+        let images = images(number);
+        let built = Built {
+            images: Some(&images),
+            stack_file: Some(FILE),
+        };
+        let way = Way::of(&state, (&prod(), r#as), built, &BTreeMap::new());
+        judged(&spec(strict()), None, Some(&way)).len()
+    };
+    assert_eq!(broken(1, 1, As::Copy), 0, "other values for a copy");
+    assert_eq!(broken(1, 1, As::Declared), 2);
+    assert_eq!(broken(2, 2, As::Declared), 0, "it serves as declared");
+    assert_eq!(broken(2, 2, As::Copy), 0);
+    let as_of = |release: &Release| As::of(Some(&env), release);
+    assert_eq!(
+        [as_of(&release(3, false)), as_of(&release(3, true))],
+        [As::Copy, As::Declared]
+    );
+    assert_eq!(As::of(None, &release(1, false)), As::Declared);
 }
 
 #[test]

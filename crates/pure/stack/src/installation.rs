@@ -25,6 +25,12 @@ impl Installation {
     pub fn of(&self, env: &Name) -> &Policy {
         self.named.get(env).unwrap_or(&self.all)
     }
+
+    /// Whether it says something of environments of this name.
+    #[must_use]
+    pub fn names(&self, env: &Name) -> bool {
+        self.named.contains_key(env)
+    }
 }
 
 /// Reads the file.
@@ -106,6 +112,7 @@ mod tests {
             (Level::Deny, 2)
         );
         assert!(installation("").unwrap().of(&prod).is_default());
+        assert_eq!((read.names(&prod), read.names(&dev)), (true, false));
     }
 
     #[test]

@@ -273,6 +273,16 @@ pub enum Outcome {
     Changes,
     /// A deploy would be refused by the policy.
     Forbidden,
+    /// A deploy would be refused for something else, which a note says.
+    Refused,
+}
+
+impl Outcome {
+    /// Whether a deploy would be refused as things are.
+    #[must_use]
+    pub fn is_refused(self) -> bool {
+        matches!(self, Outcome::Forbidden | Outcome::Refused)
+    }
 }
 
 /// The answer of `POST /v1/plan`.

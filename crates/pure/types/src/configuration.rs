@@ -253,6 +253,7 @@ mod tests {
                 stack_file: None,
                 provenance: None,
             },
+            named: false,
             promoted: None,
             spec,
             config,

@@ -33,9 +33,12 @@ pub struct Life {
     /// When it was created, by whom and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<Said>,
-    /// What it is a copy of; `None`: the stack file declares it.
+    /// What it is a copy of, or began as one; `None`: the stack file declares it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    /// Whether a release that the stack file declares has served in what began as a copy, which is none from then on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub declared: bool,
     /// Whose rows its databases are filled with while its data is new, and whose files its volumes; `None`: nobody's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copies: Option<EnvId>,
@@ -163,6 +166,12 @@ impl Environment {
     #[must_use]
     pub fn is_deleted(&self) -> bool {
         self.life.deleted.is_some()
+    }
+
+    /// Whether it comes and goes, as what somebody made of another one: no stack file has declared what serves in it.
+    #[must_use]
+    pub fn is_copy(&self) -> bool {
+        self.life.origin.is_some() && !self.life.declared
     }
 
     /// Whether nothing was deployed to it in this life: values may be set in it, and it can still become a copy.

@@ -59,6 +59,10 @@ pub struct Release {
     /// Where its build was taken from, of one that was promoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted: Option<Promoted>,
+    /// In an environment that began as a copy: whether its stack file names the environment, which by this release is no
+    /// copy any more. Where the environment was declared from the beginning no release says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub named: bool,
 }
 
 /// That a release is the build of another environment's release: the same images and the same stack file.

@@ -1,10 +1,13 @@
 //! What speaks against a copy whatever is set for it first.
 
+use ward_stack::Stack;
 use ward_types::copy::copied;
 use ward_types::environments::{CopiedData, CreateRequest};
 use ward_types::id::EnvId;
 use ward_types::life::Origin;
-use ward_types::release::{Environment, Goal};
+use ward_types::pipeline::Pipeline;
+use ward_types::policy::Policy;
+use ward_types::release::{Environment, Goal, Release};
 use ward_types::spec::{CopyData, EnvSpec};
 
 use super::copying::unnamed;
@@ -12,7 +15,9 @@ use super::refusals::unserved;
 use crate::actor::{Refusal, RefusalKind};
 use crate::backups::original;
 use crate::control::Control;
+use crate::deploy::stack_of;
 use crate::reasons::says_anything;
+use crate::source;
 
 impl Control {
     /// Whatever no value that is set first would change, all of it at once: who sets the secrets of a copy shall not
@@ -43,9 +48,53 @@ impl Control {
             Ok(spec) => self.possible(&spec, Some(&origin)).err(),
             Err(error) => Some(unnamed(&error)),
         };
-        let all = [in_the_way, data, home, impossible].into_iter().flatten();
+        let declared = declared_as(serves, env, request);
+        let all = [in_the_way, declared, data, home, impossible];
+        let all = all.into_iter().flatten();
         all.reduce(Refusal::and).map_or(Ok(()), Err)
     }
+}
+
+/// Why what the stack file of `serves` declares is not made as a copy: the file says what it is, and its pipelines how a
+/// build comes there. A backup may become one that is gone, which is the way back; its rules are asked then.
+pub(super) fn declared_as(
+    serves: &Release,
+    env: &EnvId,
+    request: &CreateRequest,
+) -> Option<Refusal> {
+    let stack = stack_file_of(serves).filter(|_| request.restores.is_empty())?;
+    let (name, of) = (env.env(), env.stack());
+    let staged = |pipeline: &&Pipeline| pipeline.stages.iter().any(|stage| stage.env == name);
+    let pipeline = || stack.pipelines.iter().find(|(_, one)| staged(one));
+    let (how, first) = match (stack.environments.contains(&name), pipeline()) {
+        (true, None) => ("is declared in", format!("`ward deploy --env {name}`")),
+        (true, Some((by, _))) => (
+            "is declared in",
+            format!("`ward deploy --env {name}`, or `ward pipeline run {by}`,"),
+        ),
+        (false, Some((by, _))) => (
+            "is a stage of a pipeline in",
+            format!("`[environment.{name}]` in it, and `ward pipeline run {by}`,"),
+        ),
+        (false, None) => return None,
+    };
+    let message = format!(
+        "{env} {how} the stack file of {of}, and so is no copy of another one; nothing was changed"
+    );
+    Some(Refusal::new(RefusalKind::Conflict, message).hint(format!(
+        "{first} brings it up; a copy takes a name that the file does not have"
+    )))
+}
+
+/// What the stack file of `serves` asks for in an environment that it declares.
+pub(super) fn declares(serves: &Release, env: &EnvId) -> Option<Policy> {
+    let spec = stack_file_of(serves)?.resolve(&env.env()).ok()?;
+    Some(spec.policy)
+}
+
+fn stack_file_of(release: &Release) -> Option<Stack> {
+    let text = release.build.stack_file.as_deref()?;
+    stack_of(source::FILE, text).ok()
 }
 
 pub(super) fn origin_of_copy(parent: &Environment, request: &CreateRequest) -> Origin {

@@ -20,7 +20,7 @@ use ward_types::spec::EnvSpec;
 use ward_types::time::Timestamp;
 use ward_types::view::{Others, Progress};
 
-use super::barred::{never_gives_backups, never_gives_data, origin_of_copy};
+use super::barred::{declared_as, declares, never_gives_backups, never_gives_data, origin_of_copy};
 use super::ends::{idling, lasting};
 use super::refusals::{exists, itself, over, unserved};
 use super::size;
@@ -256,9 +256,13 @@ impl Control {
             secrets,
             recorded: now(),
             by: actor.who.clone(),
+            named: false,
             promoted: None,
         };
-        self.copy_permitted(&release)?;
+        if let Some(refusal) = declared_as(serves, env, request) {
+            return Err(refusal);
+        }
+        self.copy_permitted(&release, declares(serves, env).as_ref())?;
         let warned = self.links_lead(None, &release.spec)?;
         events.push(Event::ReleaseRecorded {
             env: env.clone(),

@@ -41,7 +41,7 @@ pub(super) fn unrecorded(env: &EnvId) -> Refusal {
 
 pub(super) fn exists(known: &Environment) -> Refusal {
     let (env, name) = (&known.id, known.id.env());
-    let what = match &known.life.origin {
+    let what = match known.life.origin.as_ref().filter(|_| known.is_copy()) {
         Some(origin) => format!(", a copy of {}", origin.from),
         None => ", declared by its stack file".to_owned(),
     };
@@ -70,7 +70,7 @@ pub(crate) fn over(known: &Environment) -> Option<Refusal> {
     let ending = known.life.ending.as_ref()?;
     let (env, name) = (&known.id, known.id.env());
     let why = because(ending);
-    let again = match &known.life.origin {
+    let again = match known.life.origin.as_ref().filter(|_| known.is_copy()) {
         Some(origin) => format!(
             "`ward env create {name} --from {}` makes it again",
             origin.from

@@ -1,11 +1,11 @@
 //! How a build came to an environment, where a rule asks for that.
 
-use ward_plan::policy::{self, Built, Way};
+use ward_plan::policy::{self, As, Built, Way};
 use ward_store::Log;
 use ward_types::id::Name;
 use ward_types::pipeline::Pipeline;
 use ward_types::policy::{Level, Policy, Rule};
-use ward_types::release::Environment;
+use ward_types::release::{Environment, Release};
 use ward_types::spec::EnvSpec;
 
 use crate::actor::{Refusal, RefusalKind};
@@ -15,13 +15,8 @@ use crate::deploy::stack_of;
 use crate::source;
 
 impl Control {
-    /// How a build comes to where `spec` says, unless none of these policies asks.
-    pub(super) fn way(
-        &self,
-        spec: &EnvSpec,
-        built: Built<'_>,
-        policies: &[&Policy],
-    ) -> Option<Way> {
+    /// How a build comes to where `to` would serve, unless none of these policies asks.
+    pub(super) fn way(&self, to: &Release, built: Built<'_>, policies: &[&Policy]) -> Option<Way> {
         let asked = |rule| {
             policies
                 .iter()
@@ -34,7 +29,9 @@ impl Control {
         let stack = stack.and_then(|text| stack_of(source::FILE, text).ok());
         let pipelines = stack.map(|stack| stack.pipelines).unwrap_or_default();
         let state = self.store().state();
-        Some(Way::of(&state, &spec.id, built, &pipelines))
+        let id = &to.spec.id;
+        let r#as = As::of(state.environment(id), to);
+        Some(Way::of(&state, (id, r#as), built, &pipelines))
     }
 
     /// Takes care that a run can come to its end where the policies of its stages ask for a second person.

@@ -74,6 +74,7 @@ pub(crate) fn recorded(env: &EnvId, id: u64) -> Event {
             secrets: Default::default(),
             recorded: Timestamp(1000 + id),
             by: "anna".into(),
+            named: false,
             promoted: None,
         }),
     }

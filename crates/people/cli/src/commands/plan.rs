@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use ward_api::ClientError;
 use ward_api::client::Lines;
-use ward_server::{Actor, Reading, ReadingOptions, StartError, once};
+use ward_server::{Actor, Reading, ReadingOptions, StartError, as_written, once};
 use ward_types::changes::{CarryOutRequest, EnvDiffView, Keep, Outcome, PlanRequest, PlanView};
 use ward_types::id::Name;
 use ward_types::view::Progress;
@@ -59,6 +59,7 @@ fn show(context: &Context, file: &Path) -> Result<Status, Trouble> {
             Some("`ward plan --out FILE` writes one".to_owned()),
         )
     })?;
+    as_written(&text).map_err(|refusal| Trouble::failure(refusal.message, refusal.hint))?;
     Ok(shown(context, &read.plan.view, ""))
 }
 
@@ -88,9 +89,14 @@ async fn make(context: &Context, plan: &args::Plan) -> Result<Status, Trouble> {
                 let status = shown(context, &view, &rendered);
                 if let (Some(out), Some(kept)) = (&plan.out, &view.kept) {
                     let (out, until) = (out.display(), moment(kept.valid_until));
-                    context.printer.say(&format!(
-                        "`ward deploy --plan {out}` carries out exactly this, until {until}"
-                    ));
+                    context.printer.say(&match view.outcome.is_refused() {
+                        false => format!(
+                            "`ward deploy --plan {out}` carries out exactly this, until {until}"
+                        ),
+                        true => format!(
+                            "the plan is in {out}; as things are `ward deploy --plan {out}` is refused, too"
+                        ),
+                    });
                 }
                 return Ok(status);
             }
@@ -250,7 +256,7 @@ fn shown(context: &Context, plan: &PlanView, rendered: &str) -> Status {
         Outcome::Nothing if plan.drift.iter().any(|drift| !drift.put_right) => Status::Changes,
         Outcome::Nothing => Status::Success,
         Outcome::Changes => Status::Changes,
-        Outcome::Forbidden => Status::Failure,
+        Outcome::Forbidden | Outcome::Refused => Status::Failure,
     }
 }
 

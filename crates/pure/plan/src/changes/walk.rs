@@ -40,6 +40,8 @@ const OWN: &[&[&str]] = &[
     &["recorded"],
     &["by"],
     &["promoted"],
+    // Said in words of its own.
+    &["named"],
     &["build", "version"],
     &["build", "provenance"],
     // What it says of the environment is in the specification.

@@ -3,6 +3,7 @@
 //! Decision: it is asked of builds, not of releases. A build that serves an environment, or has served there, brings
 //! nothing new, so that other values, a rotation of secrets and the way forward again stay open. Of any other the newest
 //! run decides that had it on its way there: what a later run found out about a build is not undone by an earlier one.
+//! What served in an environment as a copy of another one has come there by itself, and counts for copies alone.
 //! A stage that is the first has no gate before it, so a pipeline of that one stage lets nothing through.
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use ward_types::event::State;
 use ward_types::id::{Digest, EnvId, Name, PipelineRunId};
 use ward_types::pipeline::{By, Pipeline, Run, Vote, Word};
 use ward_types::policy::Rule;
-use ward_types::release::{Build, Environment};
+use ward_types::release::{Build, Environment, Release};
 
 use super::{Broken, Wanted};
 use crate::pipeline::{has_passed, is_another};
@@ -73,12 +74,34 @@ enum Approved {
     No,
 }
 
+/// As what an environment would get a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum As {
+    /// As what a stack file declares.
+    Declared,
+    /// As the copy that it is.
+    Copy,
+}
+
+impl As {
+    /// As what a release would serve in an environment that may be known.
+    #[must_use]
+    pub fn of(known: Option<&Environment>, release: &Release) -> Self {
+        let copied = |known: &Environment| known.life.origin.is_some() && !known.is_deleted();
+        let copy = known.is_some_and(copied);
+        match copy && !release.named {
+            true => As::Copy,
+            false => As::Declared,
+        }
+    }
+}
+
 impl Way {
     /// Of a build that `pipelines` of its own stack file could bring there.
     #[must_use]
     pub fn of(
         state: &State,
-        env: &EnvId,
+        (env, r#as): (&EnvId, As),
         built: Built<'_>,
         pipelines: &BTreeMap<Name, Pipeline>,
     ) -> Self {
@@ -88,15 +111,15 @@ impl Way {
         };
         let leading = pipelines.iter().filter(|(_, pipeline)| leads(pipeline));
         Self {
-            come: come(state, env, built),
+            come: come(state, (env, r#as), built),
             leading: leading.map(|(name, _)| name.clone()).collect(),
         }
     }
 }
 
-fn come(state: &State, env: &EnvId, built: Built<'_>) -> Come {
+fn come(state: &State, (env, r#as): (&EnvId, As), built: Built<'_>) -> Come {
     let known = state.environment(env);
-    if known.is_some_and(|known| has_served(known, built)) {
+    if known.is_some_and(|known| has_served(known, r#as, built)) {
         return Come::Served;
     }
     let runs = state.pipelines.values().rev();
@@ -117,10 +140,11 @@ fn come(state: &State, env: &EnvId, built: Built<'_>) -> Come {
     }
 }
 
-fn has_served(env: &Environment, built: Built<'_>) -> bool {
+fn has_served(env: &Environment, r#as: As, built: Built<'_>) -> bool {
     let served = env.current.into_iter().chain(env.once_served());
-    let mut served = served.filter_map(|id| env.releases.get(&id));
-    served.any(|release| built.is(&release.build))
+    let served = served.filter_map(|id| env.releases.get(&id));
+    let mut counts = served.filter(|one| r#as == As::Copy || As::of(Some(env), one) == r#as);
+    counts.any(|release| built.is(&release.build))
 }
 
 /// Which stage of a run the environment is, where another one stands before it.

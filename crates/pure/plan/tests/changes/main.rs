@@ -169,11 +169,13 @@ fn no_single_difference_is_lost() {
 }
 
 /// What of a release is no difference: what each has of its own.
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     "/id",
     "/recorded",
     "/by",
     "/promoted",
+    // Said in words of its own.
+    "/named",
     "/build/version",
     "/build/provenance",
     "/build/stack_file",
@@ -200,6 +202,21 @@ fn no_single_difference_of_a_whole_release_is_lost() {
     }
     let found: Vec<Change> = found.into_values().collect();
     insta::assert_snapshot!(transcript(&found));
+}
+
+#[test]
+fn that_a_copy_becomes_what_is_declared_is_a_change_where_nothing_else_is() {
+    let copy = release(1, rich());
+    let mut declared = release(2, rich());
+    declared.named = true;
+    let found = changes(Between::Releases, Some(&copy), Some(&declared));
+    let said: Vec<_> = found
+        .iter()
+        .map(|one| (one.path.as_str(), one.from_text.as_deref()))
+        .collect();
+    assert_eq!(said, [("environment", Some("a copy"))]);
+    let others = changes(Between::Environments, Some(&copy), Some(&declared));
+    assert_eq!(others, []);
 }
 
 #[test]

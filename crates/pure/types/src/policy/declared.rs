@@ -50,6 +50,7 @@ impl Environment {
         let Some(release) = self.releases.get(&id) else {
             return;
         };
+        self.life.declared |= release.named;
         let version = &release.build.version;
         let known = self.rules.as_ref();
         // Each build has a number; one that had none would be as new as the newest.
@@ -193,6 +194,29 @@ mod tests {
         assert_eq!(log.holds(Rule::Tls), Level::Deny);
         log.goes(5, "deploy", "succeeded");
         assert_eq!(log.holds(Rule::Tls), Level::Off);
+    }
+
+    #[test]
+    fn what_began_as_a_copy_is_none_from_when_what_is_declared_has_served() {
+        let created = r#"{"kind":"environment_created","env":"shop/prod",
+            "origin":{"from":"dev","hosts":"{service}.{env}.localhost"}}"#;
+        let mut log = Log(State::default(), 0);
+        log.add(&serde_json::from_str(created).unwrap());
+        let is_copy = |log: &Log| log.0.environments[&id()].is_copy();
+        log.add(&release(1, "1.0.1", &Policy::default()));
+        log.goes(1, "deploy", "succeeded");
+        let mut named = release(2, "1.0.2", &Policy::default());
+        if let Event::ReleaseRecorded { release, .. } = &mut named {
+            release.named = true;
+        }
+        log.add(&named);
+        log.goes(2, "deploy", "failed_old_serving");
+        assert!(is_copy(&log));
+        log.goes(2, "deploy", "succeeded");
+        assert!(!is_copy(&log));
+        // A release goes back, what was declared does not.
+        log.goes(1, "rollback", "succeeded");
+        assert!(!is_copy(&log));
     }
 
     #[test]
