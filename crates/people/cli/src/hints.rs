@@ -2,10 +2,11 @@
 //!
 //! What the server and the planner say names commands as whoever looks at one environment would type them. What the
 //! default is depends on the folder in which they are typed, so each is given its environment here, at the one place
-//! that is on the way of all sentences to a person. Which commands take one clap knows.
+//! that is on the way of all sentences to a person. Which commands take one clap knows. A bare name means the stack of the
+//! folder, so outside of it those that stand there already become STACK/NAME.
 
 use clap::{Arg, Command, CommandFactory};
-use ward_types::id::EnvId;
+use ward_types::id::{EnvId, Name};
 use ward_types::view::Progress;
 
 use crate::args::Cli;
@@ -13,16 +14,39 @@ use crate::args::Cli;
 /// What a command ends with that is no argument of it, or must stay its end.
 const ENDS: [&str; 4] = [" < ", " | ", " -- ", " > "];
 
+/// Where a command is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Folder {
+    /// That of the environment's stack.
+    Own,
+    /// Another one's, or nobody's.
+    Other,
+}
+
 /// A sentence whose commands, in backticks, act on this environment.
 pub(crate) fn on(env: &EnvId, text: &str) -> String {
     if !text.contains('`') {
         return text.to_owned();
     }
+    let folder = match crate::env::stack_here() == Some(env.stack()) {
+        true => Folder::Own,
+        false => Folder::Other,
+    };
+    typed_in(folder, env, text)
+}
+
+fn typed_in(folder: Folder, env: &EnvId, text: &str) -> String {
     let cli = Cli::command();
     let parts = text.split('`').enumerate();
     let parts = parts.map(|(at, part)| match at % 2 {
         0 => part.to_owned(),
-        _ => command(&cli, env, part).unwrap_or_else(|| part.to_owned()),
+        _ => {
+            let part = match folder {
+                Folder::Own => part.to_owned(),
+                Folder::Other => in_full(&cli, env, part),
+            };
+            command(&cli, env, &part).unwrap_or(part)
+        }
     });
     parts.collect::<Vec<_>>().join("`")
 }
@@ -58,16 +82,49 @@ pub(crate) fn of(progress: &Progress, env: Option<&EnvId>) -> Progress {
     told
 }
 
-/// The command with its environment; nothing where it takes none, or names one.
-fn command(cli: &Command, env: &EnvId, text: &str) -> Option<String> {
-    let mut words = text.split(' ').skip_while(|word| *word != "ward").skip(1);
-    let mut found = cli.find_subcommand(words.next()?)?;
-    for word in words {
-        match found.find_subcommand(word) {
-            Some(deeper) => found = deeper,
+/// The subcommand that a text runs, where it is one of ward's, and how many of its words name that.
+fn subcommand<'a>(cli: &'a Command, text: &str) -> Option<(&'a Command, usize)> {
+    let mut words = text.split(' ').enumerate();
+    words.find(|(_, word)| *word == "ward")?;
+    let (at, first) = words.next()?;
+    let mut found = (cli.find_subcommand(first)?, at + 1);
+    for (at, word) in words {
+        match found.0.find_subcommand(word) {
+            Some(deeper) => found = (deeper, at + 1),
             None => break,
         }
     }
+    Some(found)
+}
+
+/// The command with this environment, and what it would be a copy of, as STACK/NAME where it names them without.
+fn in_full(cli: &Command, env: &EnvId, text: &str) -> String {
+    let Some((found, from)) = subcommand(cli, text) else {
+        return text.to_owned();
+    };
+    let own = env.env();
+    let (flag, copied) = (argument(found, "env"), argument(found, "from"));
+    let (flag, copied) = (takes(flag, "ENV"), takes(copied, "ENV"));
+    let positional = takes(found.get_positionals().next(), "ENV");
+    let mut before = "";
+    let words = text.split(' ').enumerate().map(|(at, word)| {
+        let asked = match before {
+            "--env" | "-e" => flag && *word == *own.as_str(),
+            "--from" => copied,
+            _ => at == from && positional && *word == *own.as_str(),
+        };
+        before = word;
+        match Name::parse(word).ok().filter(|_| asked) {
+            Some(name) => EnvId::new(&env.stack(), &name).to_string(),
+            None => word.to_owned(),
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The command with its environment; nothing where it takes none, or names one.
+fn command(cli: &Command, env: &EnvId, text: &str) -> Option<String> {
+    let (found, _) = subcommand(cli, text)?;
     let flag = argument(found, "env")?;
     if text
         .split(' ')
@@ -75,16 +132,19 @@ fn command(cli: &Command, env: &EnvId, text: &str) -> Option<String> {
     {
         return None;
     }
-    let takes_name = flag
-        .get_value_names()
-        .is_some_and(|names| names.iter().any(|name| name.as_str() == "NAME"));
-    let env = match takes_name {
+    let env = match takes(Some(flag), "NAME") {
         true => env.env().to_string(),
         false => env.to_string(),
     };
     let end = ENDS.iter().filter_map(|end| text.find(end)).min();
     let (before, after) = text.split_at(end.unwrap_or(text.len()));
     Some(format!("{before} --env {env}{after}"))
+}
+
+/// Whether an argument's value is called so.
+fn takes(argument: Option<&Arg>, value: &str) -> bool {
+    let names = argument.and_then(Arg::get_value_names).unwrap_or_default();
+    names.iter().any(|name| name.as_str() == value)
 }
 
 fn argument<'a>(command: &'a Command, long: &str) -> Option<&'a Arg> {
@@ -166,6 +226,30 @@ mod tests {
         ] {
             assert_eq!(said(text), text);
         }
+    }
+
+    #[test]
+    fn outside_its_folder_what_is_named_is_named_in_full() {
+        let said = |folder, text| typed_in(folder, &"shop/test".parse().unwrap(), text);
+        for (text, full) in [
+            (
+                "`ward env extend test --ttl 7d` gives it more time",
+                "`ward env extend shop/test --ttl 7d` gives it more time",
+            ),
+            (
+                "`ward env create test --from prod` makes it again",
+                "`ward env create test --from shop/prod` makes it again",
+            ),
+            (
+                "`ward down --env test` stops it",
+                "`ward down --env shop/test` stops it",
+            ),
+        ] {
+            assert_eq!(said(Folder::Own, text), text);
+            assert_eq!(said(Folder::Other, text), full);
+        }
+        let deploy = "`ward deploy --env test` takes a folder, whose stack it is";
+        assert_eq!(said(Folder::Other, deploy), deploy);
     }
 
     /// All Rust sources below a folder but tests'.

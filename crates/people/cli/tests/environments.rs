@@ -372,6 +372,7 @@ fn what_cannot_be_made_is_refused_and_changes_nothing() {
         &[
             "shop/demo exists already, a copy of prod, created on",
             "ward deploy --env demo",
+            "`ward env extend demo --ttl 7d`",
         ],
     );
     ward.run(&["env", "create", "prod", "--from", "demo"])

@@ -348,7 +348,14 @@ fn a_clone_has_the_files_of_its_original_and_both_go_their_own_way() {
         .fails(1, &["the data of shop/prod must not be copied"]);
     ward.stack(&answer("one"), &format!("{UPLOADS}{CLONED}"));
     ward.ok(&["deploy", "--env", "prod"]);
-    ward.ok(&clone);
+    let made = ward.run(&clone);
+    made.success();
+    let said = made.stderr();
+    assert!(
+        said.contains("its volumes get the files that shop/prod has now")
+            && !said.contains("its databases"),
+        "{said}"
+    );
     let shown = "cd /data/sub && cat link && stat -c '%a %n' . file && echo own > mine";
     let seen = inside_of(&ward, "demo", shown).success();
     assert_eq!(seen, "real\n750 .\n640 file\n");

@@ -36,7 +36,8 @@ const BEFORE: usize = 24;
 /// Shows mistakes with the offending text underlined.
 ///
 /// `name` is the file's name to show, `text` the text that was read, `width` the terminal's width in
-/// columns. The text ends with a line that counts the mistakes; it is empty when there is none.
+/// columns. The text ends with a line that counts the mistakes of the file, where there is one; that an environment was asked
+/// for which it does not declare is none of its.
 #[must_use]
 pub fn render(name: &str, text: &str, mistakes: &[Mistake], look: Look, width: usize) -> String {
     let theme = match look {
@@ -66,7 +67,8 @@ pub fn render(name: &str, text: &str, mistakes: &[Mistake], look: Look, width: u
         }
         shown.push('\n');
     }
-    shown.push_str(&count(name, mistakes.len()));
+    let of_file = |one: &&Mistake| one.code != Code::UnknownEnvironment;
+    shown.push_str(&count(name, mistakes.iter().filter(of_file).count()));
     shown
 }
 

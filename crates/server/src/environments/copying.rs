@@ -116,8 +116,13 @@ impl Control {
             say(steps, message).await;
         }
         if request.data == CopiedData::Rows {
-            let message = format!("its databases get the rows that {from} has now");
-            say(steps, message).await;
+            let spec = &copied.release.spec;
+            let (rows, files) = (!spec.databases.is_empty(), !spec.volumes.is_empty());
+            let rows = rows.then_some("its databases get the rows");
+            let files = files.then_some("its volumes get the files");
+            for what in rows.into_iter().chain(files) {
+                say(steps, format!("{what} that {from} has now")).await;
+            }
         }
         warn_of(&copied.warned, steps).await;
         if let Some(until) = copied.until {

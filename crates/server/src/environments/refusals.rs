@@ -52,7 +52,7 @@ pub(super) fn exists(known: &Environment) -> Refusal {
         None => String::new(),
     };
     Refusal::new(RefusalKind::Conflict, message).hint(format!(
-        "{end}`ward deploy --env {name}` brings it up to date, `ward env extend {name}` gives it another end, \
+        "{end}`ward deploy --env {name}` brings it up to date, `ward env extend {name} --ttl 7d` gives it another end, \
          `ward env delete {name}` makes room"
     ))
 }

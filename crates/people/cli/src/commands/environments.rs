@@ -198,6 +198,12 @@ async fn parent(context: &Context, asked: &str) -> Result<EnvId, Trouble> {
 }
 
 fn no_parent(asked: &str, there: &[&EnvId]) -> Trouble {
+    let same = there.iter().filter(|env| env.env().as_str() == asked);
+    let several: Vec<&str> = same.map(|env| env.as_str()).collect();
+    if several.len() > 1 {
+        let message = format!("several stacks have {asked}: {}", several.join(", "));
+        return Trouble::failure(message, Some("name one, as STACK/NAME".to_owned()));
+    }
     let name = |env: &&EnvId| match asked.contains('/') {
         true => env.to_string(),
         false => env.env().to_string(),
@@ -617,5 +623,17 @@ mod tests {
         assert!(hint("prd").starts_with("did you mean prod? There are: shop/prod, shop/dev"));
         assert!(hint("shop/prd").starts_with("did you mean shop/prod?"));
         assert_eq!(hint("elsewhere"), "there are: shop/prod, shop/dev");
+    }
+
+    #[test]
+    fn what_several_stacks_have_is_not_said_to_be_nowhere() {
+        let all = ["plans/prod", "shop/dev", "shop/prod"].map(|id| EnvId::parse(id).unwrap());
+        let there: Vec<&EnvId> = all.iter().collect();
+        let said = |asked: &str| no_parent(asked, &there).message;
+        assert_eq!(
+            said("prod"),
+            "several stacks have prod: plans/prod, shop/prod"
+        );
+        assert_eq!(said("prd"), "there is no environment prd to copy");
     }
 }
