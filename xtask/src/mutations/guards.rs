@@ -154,7 +154,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         guard: "what an instance sends behind its answer is nobody's",
-        file: "crates/effects/gateway/src/lean/exchange.rs",
+        file: "crates/effects/gateway/src/lean/exchange/delivering.rs",
         text: "if keeps && clean {",
         without: "if keeps {",
         noticed_by: &["ward-gateway"],
@@ -162,7 +162,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         guard: "a plain request with a body is not sent twice",
         file: "crates/effects/gateway/src/lean/exchange.rs",
-        text: "self.ask.method.is_idempotent() && self.ask.body == 0",
+        text: "untouched && self.ask.method.is_idempotent()",
         without: "self.ask.method.is_idempotent()",
         noticed_by: &["ward-gateway"],
     },

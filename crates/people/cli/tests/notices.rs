@@ -15,11 +15,7 @@ use std::time::Duration;
 use serde_json::Value;
 use support::{Ward, eventually, kill9, poll};
 
-const COPIED: &str = r#"
-[environment.prod]
-[environment.demo]
-service.web.route.host = "demo.localhost"
-"#;
+const COPIED: &str = "[environment.prod]";
 
 /// What the program does, which finds its notice on its standard input.
 fn notify(ward: &Ward, script: &str) {

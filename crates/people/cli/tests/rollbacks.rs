@@ -318,12 +318,22 @@ fn who_rolls_back_while_somebody_leaves_a_rollout_stays_with_what_served() {
     ward.ok(&["deploy", "--no-wait", "--strategy", "canary:10=until_told"]);
     let rolls = || ward.ok(&["deployment", "show"]).contains("rolling");
     eventually("it is rolled out to some", rolls);
+    // What served comes back with the gateway's word, and so is under way for as long as that says nothing.
+    let gateway = Pid::from_raw(ward.gateway_pid()).unwrap();
+    kill_process(gateway, Signal::STOP).unwrap();
     // Nobody would tell the canary to go on: it is not waited for.
     let first = ward.run(&["rollback", "--no-wait", "--why", "three is worse"]);
+    let again = ward.run(&["rollback", "--no-wait", "--why", "I have seen it too"]);
+    kill_process(gateway, Signal::CONT).unwrap();
     first.success();
     let superseded = "d3 to r3, asked for by";
     assert!(first.stderr().contains(superseded), "{first:?}");
-    ward.ok(&["rollback", "--why", "I have seen it too"]);
+    again.success();
+    let joined = "d4 leads to this very release already: r2, asked for by";
+    assert!(again.stderr().contains(joined), "{again:?}");
+    eventually("the rollback is over", || {
+        deployment(&ward, "d4")["verdict"] == "succeeded"
+    });
     let releases = ward.ok(&["releases"]);
     let serves = releases.lines().find(|line| line.contains("serves"));
     assert!(
