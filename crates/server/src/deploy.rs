@@ -222,7 +222,8 @@ impl Control {
         }
         // Before a build, so that nobody waits for one in vain.
         if !self.is_held(&id, request) {
-            self.permitted(actor, (&spec, unmade(&stack_file)), Some(&dir), forced)?;
+            let offered = (&spec, origin.as_ref(), unmade(&stack_file));
+            self.permitted(actor, offered, Some(&dir), forced)?;
         }
         let building = self.0.builds.begin(&id, actor, admitted);
         if request.others == Others::Cancel {
@@ -252,7 +253,7 @@ impl Control {
             true => Allowed::default(),
             false => {
                 let built = made_of(&made.images, &stack_file);
-                self.permitted(actor, (&spec, built), Some(&dir), forced)?
+                self.permitted(actor, (&spec, origin.as_ref(), built), Some(&dir), forced)?
             }
         };
         let offer = Offer {

@@ -64,7 +64,8 @@ impl Control {
         for (spec, origin) in &all {
             self.reasoned(actor, &request.why, spec)?;
             self.releasable(spec, origin.as_ref()).await?;
-            self.permitted(actor, (spec, unmade(&text)), Some(dir), forced)?;
+            let offered = (spec, origin.as_ref(), unmade(&text));
+            self.permitted(actor, offered, Some(dir), forced)?;
         }
         let provenance = provenance_of(dir).await;
         let all = self.all_made(actor, request, all, steps).await?;
@@ -207,7 +208,7 @@ impl Control {
         wanted.map_err(|end| self.cut_off(&building, &id, &end))?;
         let (dir, built) = (Path::new(&request.dir), made_of(&made.images, text));
         let forced = forced(request).or(self.told_anew(&id, provenance.as_deref()));
-        let warned = self.permitted(actor, (&spec, built), Some(dir), forced)?;
+        let warned = self.permitted(actor, (&spec, origin.as_ref(), built), Some(dir), forced)?;
         let offer = Offer {
             spec,
             images: made.images.clone(),

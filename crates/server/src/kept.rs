@@ -202,9 +202,8 @@ impl Control {
         let desk = self.desk().await;
         let state = self.store().state();
         self.by_its_pipeline(&state, &kept.build, &offer.spec.id, &named(&kept))?;
-        let wanted = (&offer.spec, offer.built());
         let forced = self.told_anew(&offer.spec.id, offer.provenance.as_deref());
-        let warned = self.permitted(actor, wanted, None, forced)?;
+        let warned = self.permitted(actor, offer.as_offered(), None, forced)?;
         let terms = Terms {
             why: &request.why,
             unchanged: request.unchanged,

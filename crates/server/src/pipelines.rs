@@ -333,9 +333,8 @@ impl Control {
         let author = Actor {
             who: run.author.clone(),
         };
-        let wanted = (&offer.spec, offer.built());
         let forced = self.told_anew(&offer.spec.id, offer.provenance.as_deref());
-        self.permitted(&author, wanted, None, forced)?;
+        self.permitted(&author, offer.as_offered(), None, forced)?;
         self.recorded(desk, &author, terms, offer).await?;
         self.live(&offer.spec.id);
         Ok(())

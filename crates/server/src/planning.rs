@@ -312,7 +312,7 @@ impl Control {
         self.stands(&plan, request.others)?;
         let warned = self.permitted(
             actor,
-            (spec, Built::from(&plan.release.build)),
+            (spec, plan.origin.as_ref(), Built::from(&plan.release.build)),
             None,
             self.told_anew(&id, plan.release.build.provenance.as_deref()),
         )?;

@@ -374,7 +374,7 @@ mod tests {
                 secrets: std::collections::BTreeMap::new(),
                 recorded: made,
                 by: "somebody".to_owned(),
-                named: false,
+                named: None,
                 promoted: None,
             },
             view,

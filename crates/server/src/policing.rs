@@ -32,6 +32,7 @@ use crate::configuration::known_or_awaited;
 use crate::control::Control;
 use crate::deploy::Stop;
 use crate::reasons::says_anything;
+use crate::recording::Offered;
 use crate::recording::{self, Offer};
 use crate::sharing::Warned;
 use crate::source;
@@ -90,7 +91,7 @@ impl Control {
     pub(crate) fn permitted(
         &self,
         actor: &Actor,
-        (spec, built): (&EnvSpec, Built<'_>),
+        (spec, origin, built): Offered<'_>,
         dir: Option<&Path>,
         forced: Forced,
     ) -> Result<Allowed, Stop> {
@@ -104,7 +105,7 @@ impl Control {
             images,
             stack_file: built.stack_file.map(str::to_owned),
             provenance: None,
-            origin: None,
+            origin: origin.cloned(),
             version: None,
             promoted: None,
         };
@@ -188,9 +189,13 @@ impl Control {
         declared: Option<&Policy>,
     ) -> Result<(), Refusal> {
         let id = &release.spec.id;
-        let named = declared.is_some() || self.installation()?.names(&id.env());
+        let known = self.known(id);
+        // What was declared once has its rules until it is deleted.
+        let has_rules =
+            known.is_some_and(|env| !env.is_deleted() && !env.is_copy() && env.policy().is_some());
+        let named = has_rules || declared.is_some() || self.installation()?.names(&id.env());
         let mut asked = Release {
-            named,
+            named: Some(named),
             ..release.clone()
         };
         if let Some(declared) = declared {
@@ -600,7 +605,7 @@ fn at_its_end(env: &Environment, to: &Release, installation: &Policy) -> Vec<Vio
     let own = std::iter::once(&to.spec.policy).chain(&holds);
     let own = own.map(|policy| (policy, Origin::Stack));
     let installation = (installation, Origin::Installation);
-    let asked = to.named || Asked::UnlessCopy.of(env);
+    let asked = to.is_named() || Asked::UnlessCopy.of(env);
     let installation = asked.then_some(installation);
     let levels: Vec<(&Policy, Origin)> = own.chain(installation).collect();
     let releases = env.releases.values().chain(std::iter::once(to));

@@ -58,9 +58,8 @@ impl Control {
             let message = format!("{from} serves another build by now; nothing was promoted");
             return Err(Refusal::new(RefusalKind::Conflict, message).into());
         }
-        let wanted = (&offer.spec, offer.built());
         let forced = self.told_anew(&offer.spec.id, offer.provenance.as_deref());
-        let warned = self.permitted(actor, wanted, None, forced)?;
+        let warned = self.permitted(actor, offer.as_offered(), None, forced)?;
         let terms = Terms {
             why: &request.why,
             unchanged: Unchanged::Keep,
@@ -312,7 +311,7 @@ service.web.image = "other:1"
             secrets: BTreeMap::new(),
             recorded: Timestamp(1),
             by: "anna".into(),
-            named: false,
+            named: None,
             promoted: None,
         }
     }

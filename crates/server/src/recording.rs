@@ -14,7 +14,7 @@ use ward_types::id::{DeploymentId, Digest, EnvId, Name, PipelineRunId, ReleaseId
 use ward_types::life::Origin;
 use ward_types::pipeline::Reached;
 use ward_types::release::{
-    Build, Deployment, Environment, Goal, Phase, Promoted, Reason, Release, Verdict,
+    Build, Deployment, Environment, Goal, Phase, Promoted, Reason, Release, Verdict, is_named,
 };
 use ward_types::secrets::SecretName;
 use ward_types::sleep::Alarm;
@@ -47,7 +47,15 @@ pub(crate) struct Offer {
     pub(crate) promoted: Option<Promoted>,
 }
 
+/// What is to be, what that is a copy of, and of which build.
+pub(crate) type Offered<'a> = (&'a EnvSpec, Option<&'a Origin>, Built<'a>);
+
 impl Offer {
+    /// The same for those who judge it.
+    pub(crate) fn as_offered(&self) -> Offered<'_> {
+        (&self.spec, self.origin.as_ref(), self.built())
+    }
+
     /// The build that it is.
     pub(crate) fn built(&self) -> Built<'_> {
         Built {
@@ -139,12 +147,14 @@ struct Wanted<'a> {
     secrets: &'a BTreeMap<SecretName, u64>,
     provenance: Option<&'a Provenance>,
     /// As in [`Release`].
-    named: bool,
+    named: Option<bool>,
 }
 
 impl Wanted<'_> {
     fn is(&self, release: &Release) -> bool {
-        if settles(self.provenance, release) || self.named != release.named {
+        if settles(self.provenance, release)
+            || is_named(self.named, self.spec) != release.is_named()
+        {
             return false;
         }
         let same = release.spec == *self.spec && release.secrets == *self.secrets;
@@ -467,8 +477,9 @@ pub(crate) fn release(state: &State, env: &Environment, actor: &Actor, offer: &O
 }
 
 /// Whether what began as a copy is declared by the stack file of what is offered.
-fn named(env: &Environment, offer: &Offer) -> bool {
-    env.life.origin.is_some() && !env.is_deleted() && offer.origin.is_none()
+fn named(env: &Environment, offer: &Offer) -> Option<bool> {
+    let began_as_one = env.life.origin.is_some() && !env.is_deleted();
+    began_as_one.then_some(offer.origin.is_none())
 }
 
 /// The commit that a folder is at, before anything is built in it: a build may write there.

@@ -337,7 +337,7 @@ pub(crate) fn release(id: ReleaseId, spec: EnvSpec, recorded: Timestamp) -> Rele
         secrets: Default::default(),
         recorded,
         by: "anna".into(),
-        named: false,
+        named: None,
         promoted: None,
     }
 }

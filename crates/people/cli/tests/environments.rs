@@ -30,6 +30,12 @@ fn shown(ward: &Ward, env: &str) -> Value {
     serde_json::from_str(&ward.ok(&["env", "show", env, "--output", "json"])).unwrap()
 }
 
+fn count(ward: &Ward, env: &str) -> usize {
+    let releases = ward.ok(&["releases", "--env", env, "--output", "json"]);
+    let releases: Vec<Value> = serde_json::from_str(&releases).unwrap();
+    releases.len()
+}
+
 fn is_deleted(ward: &Ward, env: &str) -> bool {
     shown(ward, env)["state"] == "deleted"
 }
@@ -468,6 +474,16 @@ fn what_is_to_keep_its_data_from_now_on_keeps_it_whatever_was_before() {
     std::fs::write(ward.home().join("policy.toml"), all).unwrap();
     ward.ok(&["env", "create", "tmp", "--from", "prod", "--ttl", "1h"]);
     ward.ok(&["config", "set", "COLOUR=green", "--env", "shop/tmp"]);
+    assert_eq!(count(&ward, "tmp"), 2);
+    // It is a copy for a deploy of what it has as well, and of something else.
+    ward.ok(&["deploy", "--env", "tmp"]);
+    assert_eq!(count(&ward, "tmp"), 2);
+    ward.ok(&["deploy", "--env", "tmp", "--force"]);
+    assert_eq!(count(&ward, "tmp"), 3);
+    let frozen = format!("{all}policy.freeze = [\"2000-01-01/2999-12-31\"]\n");
+    std::fs::write(ward.home().join("policy.toml"), frozen).unwrap();
+    ward.ok(&["deploy", "--env", "tmp"]);
+    std::fs::write(ward.home().join("policy.toml"), all).unwrap();
     ward.ok(&["env", "extend", "tmp", "--ttl", "2h", "--yes"]);
     ward.ok(&["env", "delete", "tmp", "--yes"]);
     ward.run(&["env", "delete", "prod", "--yes"])

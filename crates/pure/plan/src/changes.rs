@@ -99,11 +99,12 @@ fn covered(from: Option<&Release>, to: Option<&Release>) -> Vec<Change> {
 /// That what began as a copy becomes what its stack file declares, or goes back to being none of it.
 fn declared(from: Option<&Release>, to: Option<&Release>) -> Option<Change> {
     let (from, to) = (from?, to?);
-    let word = |release: &Release| match release.named {
+    let word = |release: &Release| match release.is_named() {
         true => "as its stack file declares it",
         false => "a copy",
     };
-    (from.named != to.named).then(|| Change {
+    let is_said = from.named.is_some() || to.named.is_some();
+    (is_said && from.is_named() != to.is_named()).then(|| Change {
         path: "environment".to_owned(),
         component: None,
         kind: ChangeKind::Change,

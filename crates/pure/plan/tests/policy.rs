@@ -49,7 +49,7 @@ fn release(spec: EnvSpec) -> Release {
         secrets: std::collections::BTreeMap::new(),
         recorded: Timestamp(0),
         by: String::new(),
-        named: false,
+        named: None,
         promoted: None,
     }
 }

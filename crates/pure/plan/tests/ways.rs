@@ -299,7 +299,7 @@ fn what_serves_or_has_served_there_is_not_asked() {
         secrets: BTreeMap::new(),
         recorded: Timestamp(0),
         by: String::new(),
-        named: false,
+        named: None,
         promoted: None,
     };
     let mut env = Environment::new(prod());
@@ -334,7 +334,7 @@ fn what_served_as_a_copy_counts_for_the_copy_alone() {
         recorded: Timestamp(0),
         by: String::new(),
         promoted: None,
-        named,
+        named: Some(named),
     };
     let mut env = Environment::new(prod());
     env.life.origin = Some(ward_types::life::Origin {

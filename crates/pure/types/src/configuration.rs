@@ -253,7 +253,7 @@ mod tests {
                 stack_file: None,
                 provenance: None,
             },
-            named: false,
+            named: None,
             promoted: None,
             spec,
             config,

@@ -60,9 +60,10 @@ pub struct Release {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted: Option<Promoted>,
     /// In an environment that began as a copy: whether its stack file names the environment, which by this release is no
-    /// copy any more. Where the environment was declared from the beginning no release says so.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub named: bool,
+    /// copy any more. Where the environment was declared from the beginning no release says so, nor do those of an older
+    /// Ward: see [`Release::is_named`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<bool>,
 }
 
 /// That a release is the build of another environment's release: the same images and the same stack file.
@@ -72,6 +73,20 @@ pub struct Promoted {
     pub env: EnvId,
     /// Which release of that.
     pub release: ReleaseId,
+}
+
+impl Release {
+    /// Whether the stack file names its environment, where that began as a copy.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        is_named(self.named, &self.spec)
+    }
+}
+
+/// The same of what is to become a release. Where nothing says so, what is seeded is a copy: each of them is.
+#[must_use]
+pub fn is_named(said: Option<bool>, spec: &EnvSpec) -> bool {
+    said.unwrap_or(!spec.seeded)
 }
 
 impl fmt::Display for Promoted {

@@ -261,7 +261,7 @@ impl Control {
             secrets,
             recorded: now(),
             by: actor.who.clone(),
-            named: false,
+            named: Some(false),
             promoted: None,
         };
         if let Some(refusal) = declared_as(serves, env, request) {
@@ -405,7 +405,9 @@ pub(crate) fn resolved_copy(
     env: &Name,
     origin: &Origin,
 ) -> Result<Result<EnvSpec, Refusal>, Vec<Mistake>> {
-    let parent = match &origin.above {
+    // What was a copy may have been declared since.
+    let above = origin.above.as_deref();
+    let parent = match above.filter(|_| !stack.environments.contains(&origin.from)) {
         Some(above) => match resolved_copy(stack, &origin.from, above)? {
             Ok(parent) => parent,
             refused => return Ok(refused),

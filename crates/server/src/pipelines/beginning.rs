@@ -60,7 +60,7 @@ impl Control {
         // Before a build, so that nobody waits for one in vain; looked at again when it is released.
         self.permitted(
             actor,
-            (first, unmade(&beginning.text)),
+            (first, None, unmade(&beginning.text)),
             Some(dir),
             self.told_anew(&first.id, provenance.as_deref()),
         )?;
@@ -86,7 +86,7 @@ impl Control {
         // Now that it is known what it has: a run whose first stage cannot get it does not begin.
         let built = made_of(&made.images, &beginning.text);
         let forced = self.told_anew(&first.id, provenance.as_deref());
-        self.permitted(actor, (first, built), Some(dir), forced)?;
+        self.permitted(actor, (first, None, built), Some(dir), forced)?;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             let built = made_of(&made.images, &beginning.text);
             if let Some(other) = self.alone(state, begins, built)? {
@@ -146,7 +146,7 @@ impl Control {
         same_sources(&declared(kept, &stack)?, first)?;
         let made = made_of(&build.images, &beginning.text);
         let forced = self.told_anew(&first.id, build.provenance.as_deref());
-        self.permitted(actor, (first, made), None, forced)?;
+        self.permitted(actor, (first, None, made), None, forced)?;
         self.images_ready(&first.id, &build.images).await?;
         let desk = self.desk().await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {

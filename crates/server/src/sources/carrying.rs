@@ -83,8 +83,9 @@ impl Control {
                 self.can_begin(&file, &text, pipeline).await?
             }
             Then::Deploy(env) => {
-                let (spec, _, text) = self.wanted(&dir, env, None).await?;
-                self.permitted(&author, (&spec, unmade(&text)), Some(&dir), Forced::No)?;
+                let (spec, origin, text) = self.wanted(&dir, env, None).await?;
+                let offered = (&spec, origin.as_ref(), unmade(&text));
+                self.permitted(&author, offered, Some(&dir), Forced::No)?;
                 env.clone()
             }
         };

@@ -74,7 +74,7 @@ pub(crate) fn recorded(env: &EnvId, id: u64) -> Event {
             secrets: Default::default(),
             recorded: Timestamp(1000 + id),
             by: "anna".into(),
-            named: false,
+            named: None,
             promoted: None,
         }),
     }

@@ -89,7 +89,7 @@ impl As {
     pub fn of(known: Option<&Environment>, release: &Release) -> Self {
         let copied = |known: &Environment| known.life.origin.is_some() && !known.is_deleted();
         let copy = known.is_some_and(copied);
-        match copy && !release.named {
+        match copy && !release.is_named() {
             true => As::Copy,
             false => As::Declared,
         }

@@ -206,9 +206,10 @@ fn no_single_difference_of_a_whole_release_is_lost() {
 
 #[test]
 fn that_a_copy_becomes_what_is_declared_is_a_change_where_nothing_else_is() {
-    let copy = release(1, rich());
+    let mut copy = release(1, rich());
+    copy.named = Some(false);
     let mut declared = release(2, rich());
-    declared.named = true;
+    declared.named = Some(true);
     let found = changes(Between::Releases, Some(&copy), Some(&declared));
     let said: Vec<_> = found
         .iter()

@@ -331,7 +331,7 @@ pub(crate) fn release(number: u64, spec: EnvSpec) -> Release {
         secrets: BTreeMap::from([(secret("API_KEY"), 2)]),
         recorded: Timestamp(number),
         by: format!("somebody {number}"),
-        named: false,
+        named: None,
         promoted: None,
     }
 }

@@ -178,7 +178,7 @@ pub fn release_of(id: ReleaseId, spec: EnvSpec, recorded: Timestamp) -> Release 
         secrets: Default::default(),
         recorded,
         by: "anna".into(),
-        named: false,
+        named: None,
         promoted: None,
     }
 }

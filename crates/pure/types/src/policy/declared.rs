@@ -50,7 +50,7 @@ impl Environment {
         let Some(release) = self.releases.get(&id) else {
             return;
         };
-        self.life.declared |= release.named;
+        self.life.declared |= release.is_named();
         let version = &release.build.version;
         let known = self.rules.as_ref();
         // Each build has a number; one that had none would be as new as the newest.
@@ -203,13 +203,25 @@ mod tests {
         let mut log = Log(State::default(), 0);
         log.add(&serde_json::from_str(created).unwrap());
         let is_copy = |log: &Log| log.0.environments[&id()].is_copy();
-        log.add(&release(1, "1.0.1", &Policy::default()));
+        let of = |number, version, named, seeded| {
+            let mut event = release(number, version, &Policy::default());
+            if let Event::ReleaseRecorded { release, .. } = &mut event {
+                (release.named, release.spec.seeded) = (named, seeded);
+            }
+            event
+        };
+        log.add(&of(1, "1.0.1", Some(false), true));
         log.goes(1, "deploy", "succeeded");
-        let mut named = release(2, "1.0.2", &Policy::default());
-        if let Event::ReleaseRecorded { release, .. } = &mut named {
-            release.named = true;
+        assert!(is_copy(&log));
+        // Of an older Ward, which said nothing: every copy is seeded.
+        let mut older = Log(State::default(), 0);
+        older.add(&serde_json::from_str(created).unwrap());
+        for (number, seeded) in [(1, true), (2, false)] {
+            older.add(&of(number, "1.0.1", None, seeded));
+            older.goes(number, "deploy", "succeeded");
+            assert_eq!(is_copy(&older), seeded);
         }
-        log.add(&named);
+        log.add(&of(2, "1.0.2", Some(true), false));
         log.goes(2, "deploy", "failed_old_serving");
         assert!(is_copy(&log));
         log.goes(2, "deploy", "succeeded");
