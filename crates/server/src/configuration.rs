@@ -94,7 +94,7 @@ impl Control {
             self.there_or_declared(request.env.as_ref(), request.expect, request.dir.as_deref())?;
         self.others_open(&id, request.others, &[]).await?;
         self.sets_no_secret(&id, &request.changes).await?;
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let decide = |state: &State| {
             let (env, mut events) = known_or_awaited(state, &id);
             allowed(&env, declared.as_ref(), &request.changes)?;

@@ -25,6 +25,7 @@ use crate::builds::Builds;
 use crate::clock::{now, number};
 use crate::compose::Composer;
 use crate::driver::{self, Live, World};
+use crate::exec::may_say_a_secret;
 use crate::images::Images;
 use crate::issuing::Issuing;
 use crate::keys::Looking;
@@ -273,6 +274,15 @@ impl Control {
     /// drivers and for what is only noted down. Never held for long, and never during a build.
     pub(crate) async fn desk(&self) -> Desk<'_> {
         Desk(self.0.desk.lock().await)
+    }
+
+    /// The same for whoever says why: nobody else waits while the master key is fetched that the values in a reason are
+    /// found with (see [`Control::append`]), which a key management system may take its time for.
+    pub(crate) async fn desk_for(&self, why: &str) -> Desk<'_> {
+        if may_say_a_secret(why) {
+            self.composer().opener.fetch_key().await;
+        }
+        self.desk().await
     }
 
     /// Decides from the state, and appends what was decided. A driver may have written in between, such as

@@ -246,7 +246,7 @@ impl Control {
             }
         };
         // From here to the record nobody else decides: see `builds`.
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let wanted = building.wanted();
         wanted.map_err(|end| self.cut_off(&building, &id, &end))?;
         let warned = match self.is_held(&id, request) {

@@ -161,7 +161,7 @@ impl Control {
         request: &CancelRequest,
     ) -> Result<Cancelled, Refusal> {
         let env = self.environment(request.env.as_ref())?;
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             match found(state, &env, request.deployment, unfinished) {
                 Some(found) => to_cancel(&env, found, actor).map(|event| (Some(found.id), event)),
@@ -189,7 +189,7 @@ impl Control {
     ) -> Result<DeploymentDetail, Refusal> {
         let env = self.environment(request.env.as_ref())?;
         // At the desk: one that ends meanwhile cannot be steered any more.
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             let found = found(state, &env, request.deployment, unfinished);
             let found = found.ok_or_else(|| self.no_deployment(&env, request.deployment))?;

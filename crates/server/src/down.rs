@@ -48,7 +48,7 @@ impl Control {
         };
         // Builds end behind the goal, at the same desk: where the log does not take the goal nothing was
         // changed, builds neither; and no deploy is recorded in between (see `builds`).
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let all: Vec<EnvId> = match &request.env {
             Some(id) => vec![self.alive(Some(id))?],
             None => self.there(),

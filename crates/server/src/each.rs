@@ -203,7 +203,7 @@ impl Control {
             end = building.ended() => return Err(self.cut_off(&building, &id, &end).into()),
             () = turn_of(&building, steps) => {}
         }
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let wanted = building.wanted();
         wanted.map_err(|end| self.cut_off(&building, &id, &end))?;
         let (dir, built) = (Path::new(&request.dir), made_of(&made.images, text));

@@ -47,7 +47,7 @@ impl Control {
     ) -> Result<EnvironmentDetail, Refusal> {
         let env = self.alive(Some(&request.env))?;
         let until = end(request.end)?;
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let decide = |state: &State| {
             let known = state.environments.get(&env);
             let known = known.ok_or_else(|| unrecorded(&env))?;
@@ -90,7 +90,7 @@ impl Control {
     ) -> Result<Progress, Refusal> {
         let env = self.environment(Some(&request.env))?;
         let data = self.has_data(&env);
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             let known = state.environments.get(&env);
             let known = known.ok_or_else(|| unrecorded(&env))?;

@@ -114,7 +114,7 @@ impl Control {
         release: Option<ReleaseId>,
         why: &str,
     ) -> String {
-        if why.trim().len() < SHORTEST_MASKED {
+        if !may_say_a_secret(why) {
             return why.to_owned();
         }
         told(self.without_secrets(env, release, why).await, why)
@@ -133,7 +133,7 @@ impl Control {
             _ => None,
         };
         let labels: Vec<SecretLabel> = events.iter().filter_map(label).collect();
-        if labels.is_empty() || why.trim().len() < SHORTEST_MASKED {
+        if labels.is_empty() || !may_say_a_secret(why) {
             return why.to_owned();
         }
         let masks = self.composer().opener.masks(labels).await;
@@ -299,6 +299,11 @@ fn told(masked: Result<String, String>, why: &str) -> String {
             UNTOLD.to_owned()
         }
     }
+}
+
+/// Whether a reason is long enough to say a secret.
+pub(crate) fn may_say_a_secret(why: &str) -> bool {
+    why.trim().len() >= SHORTEST_MASKED
 }
 
 /// Whether a command is too short to say a secret, in whichever form: then none is opened for it.

@@ -71,7 +71,7 @@ impl Control {
         self.release_opens(&id, &to).await?;
         let warned = self.links_of_move(env.current_release(), &to);
         let drops = drops(&env, &to);
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             let (env, to) = self.aim(state, &id, direction, request)?;
             let left = match request.others {

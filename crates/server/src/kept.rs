@@ -104,7 +104,7 @@ impl Control {
                 return Err(stop);
             }
         };
-        let desk = self.desk().await;
+        let desk = self.desk_for(wish.why).await;
         let wanted = building.wanted();
         wanted.map_err(|end| self.cut_off(&building, &spec.id, &end))?;
         let deciding = self.decided(&desk, actor, wish.why, |state| {
@@ -199,7 +199,7 @@ impl Control {
         with_strategy(&mut offer.spec, request.strategy.as_ref())?;
         self.releasable(&offer.spec, offer.origin.as_ref()).await?;
         self.images_at_hand(&offer).await?;
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let state = self.store().state();
         self.by_its_pipeline(&state, &kept.build, &offer.spec.id, &named(&kept))?;
         let forced = self.told_anew(&offer.spec.id, offer.provenance.as_deref());

@@ -30,7 +30,7 @@ impl Control {
         if let Some(maintenance) = &request.begin {
             sayable(maintenance)?;
         }
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let decide = |state: &State| {
             let known = state
                 .environments

@@ -112,6 +112,14 @@ impl Opener {
         aside(move || own.bare(&env, &database)).await
     }
 
+    /// Has the master key at hand for what is opened in the next seconds; or why it is not, so that nobody asks again
+    /// meanwhile.
+    pub(crate) async fn fetch_key(&self) {
+        let vault = self.vault.clone();
+        // Whoever needs it is told why it is not there.
+        let _ = tokio::task::spawn_blocking(move || vault.key().map(drop)).await;
+    }
+
     /// What must not be read where something is written down.
     ///
     /// # Errors

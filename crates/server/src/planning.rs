@@ -303,7 +303,7 @@ impl Control {
             format!("the plan of {} by {} holds", plan.made, plan.by),
         )
         .await;
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         building.wanted().map_err(|end| {
             let message = format!("the plan was not carried out {}", end.because(&id));
             Refusal::new(RefusalKind::Conflict, message)

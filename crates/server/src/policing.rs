@@ -402,7 +402,7 @@ impl Control {
         if let Some(until) = request.until {
             answerable(until, &request.why)?;
         }
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let rule = request.rule;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             // One that is protected before its first release is made by whoever answers for it.

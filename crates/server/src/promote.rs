@@ -51,7 +51,7 @@ impl Control {
         let (from, version) = (&request.from, offer.version.as_deref().unwrap_or_default());
         say(steps, format!("{version} of {from} is taken as it is")).await;
         self.images_at_hand(&offer).await?;
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         // Again, where nobody else decides: somebody may have denied the build meanwhile, or rolled it back.
         let again = self.promotable(request)?;
         if again.images != offer.images || again.version != offer.version {

@@ -92,7 +92,7 @@ impl Control {
         if let What::Command { command, .. } = &request.what {
             self.says_no_secret(&id, command).await?;
         }
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let decide = |state: &State| {
             let env = state.environment(&id);
             let run = decided(&id, env, actor, request)?;
@@ -114,7 +114,7 @@ impl Control {
     /// When there is no such run, or it has ended.
     pub async fn stop_run(&self, actor: &Actor, request: &StopRequest) -> Result<Run, Refusal> {
         let id = self.environment(request.env.as_ref())?;
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let decide = |state: &State| {
             let runs = state.environments.get(&id).map(|env| &env.runs);
             let run = runs.and_then(|runs| runs.get(request.run));

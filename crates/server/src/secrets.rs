@@ -63,7 +63,7 @@ impl Control {
             self.there_or_declared(request.env.as_ref(), request.expect, request.dir.as_deref())?;
         let names: Vec<SecretName> = request.changes.iter().map(|c| c.name.clone()).collect();
         self.others_open(&id, request.others, &names).await?;
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         if request.expect == Expect::Absent {
             // Somebody may have made it meanwhile.
             self.can_be_made(Some(Made { ttl: None }), &id)?;

@@ -178,7 +178,7 @@ impl Control {
             source: source.name.clone(),
             seen: Box::new(seen),
         });
-        let _desk = self.desk().await;
+        let _desk = self.desk_for(why).await;
         let events = std::iter::once(added).chain(seen).collect();
         self.append(actor, why, events).await?;
         Ok((secret, unknown.into_iter().collect()))
@@ -197,7 +197,7 @@ impl Control {
         let _admitted = self.admit()?;
         let _alone = self.0.sources.change().await;
         let name = &request.name;
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             let source = state.sources.get(name).ok_or_else(|| no_source(name))?;
             let event = Event::SourceRemoved {
@@ -253,7 +253,7 @@ impl Control {
     }
 
     async fn tried_again(&self, actor: &Actor, request: &SyncRequest) -> Result<(), Refusal> {
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let name = &request.name;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             let source = state.sources.get(name).ok_or_else(|| no_source(name))?;

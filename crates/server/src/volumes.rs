@@ -66,7 +66,7 @@ impl Control {
         let there = disk.list(&env);
         let there = there.map_err(|error| Refusal::failed("the volumes cannot be read", &error))?;
         let _alone = self.alone_with(&env, volume).await?;
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             let known = state.environments.get(&env);
             let known = known.ok_or_else(|| absent(&env, volume, &there))?;

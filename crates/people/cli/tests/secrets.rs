@@ -540,4 +540,22 @@ fn a_command_for_the_master_key_that_takes_its_time_holds_up_nobody_else() {
         events.contains("are sealed under the master key"),
         "{events}"
     );
+    // So is the one that the values in a reason are found with.
+    kill9(ward.server_pid());
+    platform();
+    fs::remove_file(&gate).unwrap();
+    fs::remove_file(&runs).unwrap();
+    let begins = ["maintenance", "on", "--env", "dev", "--message", "soon"];
+    let said = [&begins[..], &["--why", "hunter2-hunter2 has come"]].concat();
+    let mut says = ward.command(&said);
+    let says = says.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut says = says.spawn().unwrap();
+    eventually("the key is asked for", || runs.exists());
+    ward.ok(&begins);
+    ward.ok(&["maintenance", "off", "--env", "dev"]);
+    assert_eq!(says.try_wait().unwrap(), None, "it was decided meanwhile");
+    fs::write(&gate, "").unwrap();
+    Ran::of(&said, says.wait_with_output().unwrap()).success();
+    let events = ward.ok(&["events"]);
+    assert!(events.contains("[secret API_KEY] has come"), "{events}");
 }

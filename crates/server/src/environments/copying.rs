@@ -152,7 +152,7 @@ impl Control {
         if let Some(spec) = &spec {
             self.copy_has_secrets(spec).await?;
         }
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let made = match &spec {
             Some(spec) => self.generated(spec).await?,
             None => Vec::new(),

@@ -80,7 +80,7 @@ impl Control {
                 return Err(stop);
             }
         };
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let wanted = building.wanted();
         wanted.map_err(|end| self.cut_off(&building, &first.id, &end))?;
         // Now that it is known what it has: a run whose first stage cannot get it does not begin.
@@ -148,7 +148,7 @@ impl Control {
         let forced = self.told_anew(&first.id, build.provenance.as_deref());
         self.permitted(actor, (first, None, made), None, forced)?;
         self.images_ready(&first.id, &build.images).await?;
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             if let Some(other) = under_way(state, (&beginning.stack, &request.pipeline)) {
                 return Err(self.in_the_way(other));

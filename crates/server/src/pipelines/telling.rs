@@ -43,7 +43,7 @@ impl Control {
         actor: &Actor,
         request: &VoteRequest,
     ) -> Result<PipelineRunView, Refusal> {
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             let run = asked(state, request)?;
             let given = |refused, already, rollout| Given {

@@ -45,7 +45,7 @@ impl Control {
             source: name.clone(),
             login,
         };
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         self.append(actor, &request.why, vec![event]).await?;
         drop(desk);
         // The webhook's secret and the new token are needed; the tokens before mean nothing any more.
