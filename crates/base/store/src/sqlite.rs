@@ -59,7 +59,7 @@ impl Store {
         folder.make(&signer.verifier().text())?;
         let kept = latest_kept(&db, path, &signer, &folder)?;
         if let Err(error) = room::make(&mut db, path) {
-            tracing::warn!(%error, "there is no room for events that a full disk would have to take");
+            tracing::warn!(%error, "{}", room::NONE);
         }
         let state = Arc::new(state);
         let published = Arc::new(Published::new(Arc::clone(&state), frontier.size()));

@@ -145,6 +145,7 @@ impl Writer {
                     let answer = self.append(entries);
                     drop(reply.send(answer));
                     self.keep_checkpoint();
+                    self.keep_room();
                 }
                 Job::Number { key, count, reply } => {
                     let number = self.with_room(|writer| writer.number(&key, count));
@@ -177,8 +178,22 @@ impl Writer {
     /// On a full disk the journal may still have room at its beginning.
     fn with_room<T>(&mut self, write: impl Fn(&mut Self) -> Result<T>) -> Result<T> {
         match write(self) {
-            Err(Error::Full { .. }) if room::begin_journal(&self.db).is_ok() => write(self),
+            Err(Error::Full { .. }) if room::begin_journal(&self.db).is_ok_and(|begun| begun) => {
+                write(self)
+            }
             done => done,
+        }
+    }
+
+    /// Most of what is written takes some of the room.
+    fn keep_room(&mut self) {
+        let kept = match room::is_enough(&self.db) {
+            Ok(true) => Ok(()),
+            Ok(false) => room::make(&mut self.db, &self.path),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = kept {
+            tracing::warn!(%error, "{}", room::NONE);
         }
     }
 

@@ -167,10 +167,12 @@ impl Filler {
         // Others may take some of it at the same time.
         let taken = || {
             let left = rustix::fs::statvfs(disk).unwrap();
-            let size = left.f_bavail * left.f_frsize - rest;
-            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size)
+            let size = (left.f_bavail * left.f_frsize).saturating_sub(rest);
+            size == 0
+                || rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size)
+                    .is_ok()
         };
-        while taken().is_err() {}
+        eventually("the disk is filled", taken);
         filler
     }
 }
@@ -440,15 +442,42 @@ fn a_disk_that_fills_while_the_log_is_written() {
         serves(&ward, "two");
     }
     drop(filler);
-    // A server that begins where little is left keeps nothing free.
-    let server = ward.server_pid();
-    let pid = rustix::process::Pid::from_raw(server).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    assert!(poll(Duration::from_secs(20), || !alive(server)));
-    let most = Filler::all_but(&disk, 12 * MIB);
-    ward.ok(&["up", "--platform"]);
-    drop(most);
-    let filler = Filler::all_but(&disk, 0);
+    // Also by a server that begins where little is left, and by none that begins where nothing is.
+    let begun_with = |left: u64, before: &dyn Fn()| {
+        let server = ward.server_pid();
+        let pid = rustix::process::Pid::from_raw(server).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(poll(Duration::from_secs(20), || !alive(server)));
+        before();
+        let most = Filler::all_but(&disk, left);
+        ward.ok(&["up", "--platform"]);
+        drop(most);
+        Filler::all_but(&disk, 0)
+    };
+    let filler = begun_with(12 * MIB, &|| ());
+    ward.ok(&["rollback"]);
+    serves(&ward, "one");
+    ward.ok(&["rollforward"]);
+    serves(&ward, "two");
+    drop(filler);
+    // Somebody has taken all that the log had for itself.
+    let database = ward.home().join("ward.db");
+    let filler = begun_with(5 * MIB, &|| {
+        let script = "import sqlite3, sys; log = sqlite3.connect(sys.argv[1], isolation_level=None); log.execute('vacuum')";
+        let vacuum = Command::new("python3")
+            .args(["-c", script])
+            .arg(&database)
+            .output();
+        assert!(vacuum.unwrap().status.success());
+    });
+    // What was left in the journal takes a few events.
+    let taken = (0..200).find(|_| {
+        let waives = ["policy", "waive", "tls", "--env", "dev", "--until", "1h"];
+        ward.run(&[&waives[..], &["--why", "it is full"]].concat())
+            .code()
+            != 0
+    });
+    assert!(taken.is_some(), "there is no end of room");
     let before = ward.ok(&["events", "-n", "100"]);
     for _ in 0..3 {
         let rollback = ward.run(&["rollback"]);
