@@ -52,8 +52,9 @@ use crate::worker::{Phase, Worker};
 /// What is held of an answer at the most, in bytes: see `max_send_buf_size` below.
 const MOST_UNSENT: usize = 64 * 1024;
 /// A connection of HTTP/2 that has so much to be sent, in bytes, and whose TCP is full, is stuck: more is asked for it
-/// only as it takes some, a request for each answer's share. As much as four answers at the most.
-const STUCK: usize = 4 * MOST_UNSENT;
+/// only as it takes some, a request for each answer's share. As much as sixteen answers at the most: who loads a few large
+/// files from far away is not stuck, and gets small ones beside them.
+const STUCK: usize = 16 * MOST_UNSENT;
 /// What TCP takes of it and cannot send yet, in bytes (TCP_NOTSENT_LOWAT, tcp(7)): without a bound that is megabytes, and it
 /// is seen late that a client takes nothing.
 const UNSENT_BY_TCP: u32 = 64 * 1024;

@@ -40,7 +40,11 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut file = open(path)?;
     let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
     file.write_all(text)?;
-    file.write_all(&vec![b' '; length.saturating_sub(text.len())])?;
+    match length.checked_sub(text.len()) {
+        Some(rest) => file.write_all(&vec![b' '; rest])?,
+        // For the next ones, where the disk has room for that.
+        None => drop(file.write_all(&vec![b' '; 2 * ROOM])),
+    }
     file.sync_data()
 }
 
@@ -68,6 +72,12 @@ fn open(path: &Path) -> io::Result<File> {
 
 /// The table that was stored last; `None` when there is none.
 pub(crate) fn load(folder: &Path) -> io::Result<Option<Vec<u8>>> {
+    // What is read is the spare one, which is written, once another table has come.
+    let all = match File::open(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        all => all?,
+    };
+    flock(&all, FlockOperation::LockShared)?;
     match std::fs::read(folder.join(NAME)) {
         Ok(mut text) => {
             text.truncate(text.trim_ascii_end().len());
@@ -123,7 +133,6 @@ mod tests {
             files.map(|file| file.blocks() * 512)
         };
         store(path, b"one").unwrap();
-        store(path, b"two").unwrap();
         let before = allocated();
         assert!(
             before.iter().all(|bytes| *bytes >= ROOM as u64),
@@ -136,5 +145,22 @@ mod tests {
             assert_eq!(load(path).unwrap().unwrap(), text);
             assert_eq!(allocated().iter().sum::<u64>(), before.iter().sum::<u64>());
         }
+    }
+
+    #[test]
+    fn a_table_is_read_whole_while_others_come() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let text = |letter: u8| vec![letter; 2 * ROOM];
+        store(path, &text(b'a')).unwrap();
+        std::thread::scope(|threads| {
+            let writing = threads.spawn(|| {
+                (0..100).for_each(|round| store(path, &text(b'a' + round % 20)).unwrap());
+            });
+            while !writing.is_finished() {
+                let read = load(path).unwrap().unwrap();
+                assert_eq!(read, text(read[0]));
+            }
+        });
     }
 }

@@ -93,7 +93,7 @@ async fn whoever_has_the_table_at_hand_is_not_sent_it_again() {
     assert_eq!(observed.table, table);
     let file = world.home.path().join("gateway/table.json");
     let stored = std::fs::read_to_string(file).unwrap();
-    assert_eq!(stored, apply["table"].to_string());
+    assert_eq!(stored.trim_end(), apply["table"].to_string());
 }
 
 /// One who writes lines to the control socket himself.

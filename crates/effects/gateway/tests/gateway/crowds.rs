@@ -79,8 +79,8 @@ async fn who_asks_for_much_at_once_does_not_have_others_wait_for_its_connections
     let last = asked.iter().rposition(|path| path == "/").unwrap();
     let before = asked[..last].iter().filter(|path| *path != "/").count();
     // Four questions were with the keeper already; then each of the crowd's eight clients has one turn before the others have
-    // theirs, and three questions may overtake the last of them. In one line for all it would be two hundred.
-    assert!(before <= 4 + 8 + 3, "{before}: {asked:?}");
+    // theirs, and some may come to be read before the last of them. In one line for all it would be two hundred.
+    assert!(before <= 2 * (4 + 8), "{before}: {asked:?}");
 }
 
 #[tokio::test]
