@@ -149,7 +149,7 @@ impl Control {
         (database, keep): (Name, u32),
         why: &str,
     ) -> Result<BackupId, Refusal> {
-        let desk = self.desk().await;
+        let desk = self.desk_for(why).await;
         let decide = |state: &State| {
             let known = state.environments.get(env);
             let known = known.ok_or_else(|| gone(env))?;

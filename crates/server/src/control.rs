@@ -279,7 +279,9 @@ impl Control {
     /// The same for whoever says why: nobody else waits while the master key is fetched that the values in a reason are
     /// found with (see [`Control::append`]), which a key management system may take its time for.
     pub(crate) async fn desk_for(&self, why: &str) -> Desk<'_> {
-        if may_say_a_secret(why) {
+        let state = self.store().state();
+        let mut known = state.environments.values();
+        if may_say_a_secret(why) && known.any(|env| !env.secrets.is_empty()) {
             self.composer().opener.fetch_key().await;
         }
         self.desk().await

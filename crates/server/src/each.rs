@@ -61,9 +61,13 @@ impl Control {
         let specs: Vec<&EnvSpec> = all.iter().map(|(spec, _)| spec).collect();
         apart(&specs)?;
         let (dir, forced) = (Path::new(&request.dir), forced(request));
+        let each: Vec<_> = all
+            .iter()
+            .map(|(spec, from)| (spec, from.as_ref()))
+            .collect();
+        self.all_releasable(&each).await?;
         for (spec, origin) in &all {
             self.reasoned(actor, &request.why, spec)?;
-            self.releasable(spec, origin.as_ref()).await?;
             let offered = (spec, origin.as_ref(), unmade(&text));
             self.permitted(actor, offered, Some(dir), forced)?;
         }

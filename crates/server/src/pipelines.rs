@@ -225,7 +225,7 @@ impl Control {
         let offer = self.stage_offer(run, stage)?;
         self.releasable(&offer.spec, offer.origin.as_ref()).await?;
         self.images_at_hand(&offer).await?;
-        let desk = self.desk().await;
+        let desk = self.desk_for(&reason(run)).await;
         // Here nobody else decides: what was known before may not hold any more.
         if self.next_of(run.id) != (Next::Release { stage }) {
             return Ok(());
@@ -320,7 +320,7 @@ impl Control {
 
     /// Releases the build in a stage, and writes down that the run has come there, in one transaction.
     async fn stage_released(&self, desk: &Desk<'_>, run: &Run, offer: &Offer) -> Result<(), Stop> {
-        let why = format!("{} of the pipeline {}", run.id, run.pipeline);
+        let why = reason(run);
         let terms = Terms {
             why: &why,
             unchanged: Unchanged::Keep,
@@ -394,6 +394,11 @@ impl Control {
             ("WARD_HTTP", http.to_string()),
         ]
     }
+}
+
+/// Why a stage gets a release.
+fn reason(run: &Run) -> String {
+    format!("{} of the pipeline {}", run.id, run.pipeline)
 }
 
 fn no_stage(pipeline: &Name) -> Refusal {

@@ -175,6 +175,23 @@ impl Control {
         self.secrets_there(spec).await
     }
 
+    /// The same of several environments; what is missing in any of them is told at once.
+    pub(crate) async fn all_releasable(
+        &self,
+        all: &[(&EnvSpec, Option<&Origin>)],
+    ) -> Result<(), Refusal> {
+        let mut found: Option<Refusal> = None;
+        for (spec, origin) in all {
+            if let Err(refusal) = self.releasable(spec, *origin).await {
+                found = Some(match found {
+                    Some(before) => before.and(refusal),
+                    None => refusal,
+                });
+            }
+        }
+        found.map_or(Ok(()), Err)
+    }
+
     /// Whether a deploy makes a release of what serves already, beside where that is asked for: to tell its commit.
     pub(crate) fn told_anew(&self, env: &EnvId, provenance: Option<&Provenance>) -> Forced {
         let known = self.known(env);

@@ -76,7 +76,7 @@ impl Control {
             }
             None => New::Value(self.new_value(&id, request, steps).await?),
         };
-        let desk = self.desk().await;
+        let desk = self.desk_for(&request.why).await;
         let (label, value) = match &new {
             New::Password(admitted) => self.recordable(&desk, admitted)?,
             New::Value(value) => {

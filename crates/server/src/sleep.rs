@@ -201,7 +201,7 @@ impl Control {
         {
             self.can_wake(env).await?;
         }
-        let desk = self.desk().await;
+        let desk = self.desk_for(why).await;
         let decide = |state: &State| {
             let known = state.environments.get(env);
             let sleeps = known.is_some_and(|known| known.asleep().is_some());

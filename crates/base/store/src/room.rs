@@ -16,24 +16,26 @@ const BYTES: i64 = 2 << 20;
 /// What is said when there is none.
 pub(crate) const NONE: &str = "there is no room for events that a full disk would have to take";
 
-/// How long those who read may hold up that the journal begins anew.
+/// How long those who read may hold up that the journal begins anew: where that can wait, and where nothing is recorded
+/// without it.
 const PATIENCE: Duration = Duration::from_millis(200);
+pub(crate) const LONG_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Makes room in the database at `path`, where there is not enough; not on a disk that is nearly full.
-pub(crate) fn make(db: &mut Connection, path: &Path) -> rusqlite::Result<()> {
+/// Makes room in the database at `path`, where there is not enough; not on a disk that is nearly full. Whether there is.
+pub(crate) fn make(db: &mut Connection, path: &Path) -> rusqlite::Result<bool> {
     // Of one that ended before it had dropped it.
     db.execute_batch("DROP TABLE IF EXISTS room")?;
     let journal = path.with_file_name(journal_of(path));
     let journal = journal.metadata().map_or(0, |journal| journal.len());
     if is_enough(db)? && journal >= BYTES.unsigned_abs() {
-        return Ok(());
+        return Ok(true);
     }
     let disk = path
         .parent()
         .and_then(|folder| rustix::fs::statvfs(folder).ok());
     let left = disk.map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     if left < 3 * BYTES.unsigned_abs() {
-        return Ok(());
+        return Ok(false);
     }
     let filled = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     filled.execute_batch("CREATE TABLE room (bytes BLOB) STRICT")?;
@@ -41,7 +43,7 @@ pub(crate) fn make(db: &mut Connection, path: &Path) -> rusqlite::Result<()> {
     // Written, or else there would be a hole where the pages are.
     filled.commit()?;
     db.execute_batch("DROP TABLE room")?;
-    begin_journal(db).map(drop)
+    begin_journal(db, PATIENCE).map(|_| true)
 }
 
 /// Whether at least half of the room in the database is left.
@@ -52,9 +54,9 @@ pub(crate) fn is_enough(db: &Connection) -> rusqlite::Result<bool> {
 }
 
 /// Lets the journal begin at its beginning again, once all of it is in the database; whether it does.
-pub(crate) fn begin_journal(db: &Connection) -> rusqlite::Result<bool> {
+pub(crate) fn begin_journal(db: &Connection, patience: Duration) -> rusqlite::Result<bool> {
     let before: i64 = db.query_row("PRAGMA busy_timeout", [], |row| row.get(0))?;
-    db.busy_timeout(PATIENCE)?;
+    db.busy_timeout(patience)?;
     let busy = db.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get(0));
     db.busy_timeout(Duration::from_millis(before.unsigned_abs()))?;
     busy.map(|busy: i64| busy == 0)
@@ -136,9 +138,9 @@ mod tests {
         );
         db.execute("INSERT INTO log VALUES (zeroblob(10))", [])
             .unwrap();
-        assert!(!begin_journal(&db).unwrap());
+        assert!(!begin_journal(&db, PATIENCE).unwrap());
         reading.commit().unwrap();
-        assert!(begin_journal(&db).unwrap());
+        assert!(begin_journal(&db, PATIENCE).unwrap());
         let patience: i64 = db
             .query_row("PRAGMA busy_timeout", [], |row| row.get(0))
             .unwrap();

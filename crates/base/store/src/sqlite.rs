@@ -58,8 +58,15 @@ impl Store {
         let folder = Folder::beside(path);
         folder.make(&signer.verifier().text())?;
         let kept = latest_kept(&db, path, &signer, &folder)?;
-        if let Err(error) = room::make(&mut db, path) {
-            tracing::warn!(%error, "{}", room::NONE);
+        let room = match room::make(&mut db, path) {
+            Ok(room) => room,
+            Err(error) => {
+                tracing::debug!(%error, "room for the log");
+                false
+            }
+        };
+        if !room {
+            tracing::warn!("{}", room::NONE);
         }
         let state = Arc::new(state);
         let published = Arc::new(Published::new(Arc::clone(&state), frontier.size()));
@@ -72,6 +79,7 @@ impl Store {
             signer,
             folder,
             kept,
+            room,
         };
         Self::start(writer, path, published, mended)
     }

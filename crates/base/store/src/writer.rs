@@ -134,6 +134,8 @@ pub(crate) struct Writer {
     pub(crate) folder: Folder,
     /// The size of the last checkpoint that was kept.
     pub(crate) kept: u64,
+    /// Whether there is room for what a full disk would have to take.
+    pub(crate) room: bool,
 }
 
 impl Writer {
@@ -178,22 +180,26 @@ impl Writer {
     /// On a full disk the journal may still have room at its beginning.
     fn with_room<T>(&mut self, write: impl Fn(&mut Self) -> Result<T>) -> Result<T> {
         match write(self) {
-            Err(Error::Full { .. }) if room::begin_journal(&self.db).is_ok_and(|begun| begun) => {
-                write(self)
-            }
+            Err(Error::Full { .. }) if self.begins_journal() => write(self),
             done => done,
         }
     }
 
-    /// Most of what is written takes some of the room.
-    fn keep_room(&mut self) {
+    fn begins_journal(&self) -> bool {
+        room::begin_journal(&self.db, room::LONG_PATIENCE).unwrap_or(false)
+    }
+
+    /// Most of what is written takes some of the room. That there is none is said when it comes to that.
+    pub(crate) fn keep_room(&mut self) {
         let kept = match room::is_enough(&self.db) {
-            Ok(true) => Ok(()),
             Ok(false) => room::make(&mut self.db, &self.path),
-            Err(error) => Err(error),
+            enough => enough,
         };
-        if let Err(error) = kept {
-            tracing::warn!(%error, "{}", room::NONE);
+        let before = std::mem::replace(&mut self.room, *kept.as_ref().unwrap_or(&false));
+        match kept {
+            Ok(false) if before => tracing::warn!("{}", room::NONE),
+            Err(error) if before => tracing::warn!(%error, "{}", room::NONE),
+            _ => {}
         }
     }
 

@@ -8,8 +8,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::io::Errno;
 
 const NAME: &str = "table.json";
 /// The table before, in whose place the next one is written.
@@ -77,7 +80,7 @@ pub(crate) fn load(folder: &Path) -> io::Result<Option<Vec<u8>>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         all => all?,
     };
-    flock(&all, FlockOperation::LockShared)?;
+    lock_for_a_moment(&all)?;
     match std::fs::read(folder.join(NAME)) {
         Ok(mut text) => {
             text.truncate(text.trim_ascii_end().len());
@@ -86,6 +89,18 @@ pub(crate) fn load(folder: &Path) -> io::Result<Option<Vec<u8>>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Waits for a table that is just being stored; not for long, because whoever stores it may be hung, and what is half
+/// written then is no table.
+fn lock_for_a_moment(all: &File) -> io::Result<()> {
+    for _ in 0..100 {
+        match flock(all, FlockOperation::NonBlockingLockShared) {
+            Err(Errno::WOULDBLOCK | Errno::INTR) => thread::sleep(Duration::from_millis(10)),
+            locked => return Ok(locked?),
+        }
+    }
+    Ok(())
 }
 
 /// What tells a stored table from the one before, without reading it: file, size, and when it was written and
@@ -148,19 +163,24 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_read_whole_while_others_come() {
+    fn a_table_that_is_just_written_is_waited_for_and_a_writer_that_hangs_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
-        let text = |letter: u8| vec![letter; 2 * ROOM];
-        store(path, &text(b'a')).unwrap();
-        std::thread::scope(|threads| {
-            let writing = threads.spawn(|| {
-                (0..100).for_each(|round| store(path, &text(b'a' + round % 20)).unwrap());
-            });
-            while !writing.is_finished() {
-                let read = load(path).unwrap().unwrap();
-                assert_eq!(read, text(read[0]));
-            }
+        store(path, b"old").unwrap();
+        let all = File::open(path).unwrap();
+        flock(&all, FlockOperation::LockExclusive).unwrap();
+        let half = std::fs::OpenOptions::new()
+            .write(true)
+            .open(path.join(NAME));
+        let mut half = half.unwrap();
+        half.write_all(b"ne").unwrap();
+        thread::scope(|threads| {
+            let reading = threads.spawn(|| load(path).unwrap().unwrap());
+            half.write_all(b"w table").unwrap();
+            flock(&all, FlockOperation::Unlock).unwrap();
+            assert_eq!(reading.join().unwrap(), b"new table");
         });
+        flock(&all, FlockOperation::LockExclusive).unwrap();
+        assert_eq!(load(path).unwrap().unwrap(), b"new table");
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use ward_types::source::{Commit, CommitId, Follows};
@@ -26,9 +25,6 @@ const LOCKS: [&str; 4] = [
 
 /// What git says of a reference that a repository has not.
 const NOT_THERE: &str = "couldn't find remote ref";
-
-/// Of a folder: its group may write there, and has what is made there.
-const SHARED: u32 = 0o2020;
 
 /// A commit's author and subject are shortened to so many characters.
 const LONGEST: usize = 200;
@@ -98,20 +94,6 @@ impl Repository {
             "--template=",
         ]);
         making.args([&self.path]).run().await.map(drop)
-    }
-
-    /// Lets everybody push to it who may write to its folder, such as the superuser: what one of them makes there, the group
-    /// of the folder may change. Done again it changes nothing.
-    ///
-    /// # Errors
-    /// [`Error`], as it says.
-    pub async fn share(&self) -> Result<()> {
-        self.set("core.sharedRepository", "group").await?;
-        for shared in ["objects", "refs"] {
-            let shared = self.path.join(shared);
-            share_folders(&shared).map_err(file("share", &shared))?;
-        }
-        Ok(())
     }
 
     /// Changes one of its settings.
@@ -488,21 +470,4 @@ pub(crate) fn file<'a>(
         path: path.to_owned(),
         source,
     }
-}
-
-/// Has the group of a folder, and of those within, write there, and what is made there belong to that group.
-fn share_folders(folder: &Path) -> io::Result<()> {
-    let known = fs::metadata(folder)?;
-    let mode = known.permissions().mode();
-    // One of another user stays as it is: that is for them to change.
-    if mode & SHARED != SHARED && known.uid() == rustix::process::geteuid().as_raw() {
-        fs::set_permissions(folder, fs::Permissions::from_mode(mode | SHARED))?;
-    }
-    for within in fs::read_dir(folder)? {
-        let within = within?;
-        if within.file_type()?.is_dir() {
-            share_folders(&within.path())?;
-        }
-    }
-    Ok(())
 }

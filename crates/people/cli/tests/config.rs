@@ -111,6 +111,13 @@ fn values_make_releases_of_the_same_build_and_are_taken_back() {
         events.contains("configuration 1: web.ANSWER=one, OTHER=1"),
         "{events}"
     );
+    // What is set is in the log for ever.
+    for (value, warns) in [("MAIL_TOKEN=none", true), ("TOKENS=3", false)] {
+        let set = ward.run(&["config", "set", value]);
+        set.success();
+        let said = set.stderr().contains("MAIL_TOKEN sounds like a secret");
+        assert_eq!(said, warns, "{set:?}");
+    }
 }
 
 #[test]

@@ -113,7 +113,8 @@ fn an_instance_that_is_killed_is_shown_and_put_right() {
         let one = said(&drift, &id).is_some_and(|(_, right)| right);
         one && code == 0 && drift.as_array().unwrap().len() == 1
     });
-    assert_eq!(ward.healthy("web").len(), 2);
+    // It runs well, and gets requests a moment later.
+    eventually("both get requests", || ward.healthy("web").len() == 2);
     let text = ward.ok(&["plan"]);
     let ended = format!("web: {id} was ended by SIGKILL");
     assert!(text.contains(&ended), "{text}");

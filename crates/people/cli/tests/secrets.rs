@@ -263,6 +263,15 @@ fn key(ward: &Ward) -> std::path::PathBuf {
 }
 
 #[test]
+fn what_is_missing_in_several_environments_is_told_at_once() {
+    let ward = Ward::new();
+    let envs = "[environment.dev]\n[environment.qa]\nservice.web.route.host = \"qa.localhost\"\n";
+    stack(&ward, r#"API_KEY = "env""#, envs);
+    let missing = ["in shop/dev: API_KEY", "in shop/qa: API_KEY"];
+    ward.run(&["deploy", "--envs", "dev,qa"]).fails(1, &missing);
+}
+
+#[test]
 fn without_its_master_key_nothing_starts_and_what_serves_goes_on() {
     let ward = Ward::new();
     let more = "[secret.TOKEN]\ngenerate = 32";

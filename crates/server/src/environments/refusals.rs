@@ -51,9 +51,13 @@ pub(super) fn exists(known: &Environment) -> Refusal {
         Some(expiry) => format!("it ends in {}; ", roughly(expiry.at.since(now()))),
         None => String::new(),
     };
+    // Nobody is led to give an end to what has none by being declared.
+    let extend = match known.life.expires.is_some() || known.is_copy() {
+        true => format!("`ward env extend {name} --ttl 7d` gives it another end, "),
+        false => String::new(),
+    };
     Refusal::new(RefusalKind::Conflict, message).hint(format!(
-        "{end}`ward deploy --env {name}` brings it up to date, `ward env extend {name} --ttl 7d` gives it another end, \
-         `ward env delete {name}` makes room"
+        "{end}`ward deploy --env {name}` brings it up to date, {extend}`ward env delete {name}` makes room"
     ))
 }
 

@@ -197,8 +197,9 @@ impl Control {
         let specs: Result<Vec<EnvSpec>, _> = specs.collect();
         let specs = specs.map_err(|mistakes| mistaken(file, &text, &mistakes))?;
         apart(&specs.iter().collect::<Vec<_>>())?;
+        let each: Vec<_> = specs.iter().map(|spec| (spec, None)).collect();
+        self.all_releasable(&each).await?;
         for spec in &specs {
-            self.releasable(spec, None).await?;
             same_sources(&specs[0], spec)?;
         }
         let mut pipeline = pipeline.clone();

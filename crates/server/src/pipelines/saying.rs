@@ -15,9 +15,10 @@ use crate::control::Control;
 
 /// How many lines of a check are kept.
 const KEPT: usize = 20;
-/// How many are looked at, and how many bytes of one.
+/// How many are looked at, how many bytes of one, and of all.
 const LOOKED_AT: usize = 200;
 const LONGEST: usize = 64 * 1024;
+const BYTES_LOOKED_AT: usize = 1024 * 1024;
 /// How many bytes of all are kept.
 const BYTES: usize = 256 * 1024;
 /// What stands there for a line that is longer.
@@ -30,6 +31,7 @@ pub(super) struct Said(Mutex<Lines>);
 #[derive(Default)]
 struct Lines {
     all: VecDeque<String>,
+    bytes: usize,
     /// Whether there were more before.
     forgot: bool,
 }
@@ -42,12 +44,15 @@ impl Said {
         }
         let whole = piece.ends && piece.text.len() <= LONGEST;
         let mut lines = self.lock();
-        lines.all.push_back(match whole {
+        let line = match whole {
             true => piece.text,
             false => LEFT_OUT.to_owned(),
-        });
-        if lines.all.len() > LOOKED_AT {
-            lines.all.pop_front();
+        };
+        lines.bytes += line.len();
+        lines.all.push_back(line);
+        while lines.all.len() > LOOKED_AT || lines.bytes > BYTES_LOOKED_AT {
+            let first = lines.all.pop_front();
+            lines.bytes -= first.map_or(0, |first| first.len());
             lines.forgot = true;
         }
     }
@@ -123,6 +128,10 @@ mod tests {
         // Where masks have taken most lines away, those at the beginning may be the rest of a value.
         let few: Vec<&str> = text.lines().take(KEPT + 1).collect();
         assert_eq!(said.kept(&few.join("\n")), ["820"]);
+        let long = Said::default();
+        (0..100).for_each(|_| long.take(line("x".repeat(LONGEST))));
+        assert_eq!(long.text().lines().count(), BYTES_LOOKED_AT / LONGEST);
+        assert!(long.lock().forgot);
         let many = vec!["x".repeat(LONGEST); KEPT].join("\n");
         assert_eq!(said.kept(&many), [] as [&str; 0]);
         assert_eq!(Said::default().kept(&many).len(), BYTES / LONGEST);

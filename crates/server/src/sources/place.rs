@@ -82,7 +82,6 @@ pub(super) async fn make_ready(home: &Path, exe: &Path, source: &Source) -> ward
     let repository = Folder::of(home, &source.name).repository();
     repository.make().await?;
     if source.place == Place::Hosted {
-        repository.share().await?;
         repository.take_notes()?;
         let hooks = repository.path().join("hooks");
         let at = |path: &Path| {

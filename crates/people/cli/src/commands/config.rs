@@ -13,8 +13,19 @@ use crate::printer::Status;
 pub(crate) async fn config(context: &Context, asked: args::Config) -> Result<Status, Trouble> {
     match asked {
         args::Config::Set { values, change } => {
-            let changes: Result<_, _> = values.iter().map(|text| assignment(text)).collect();
-            send(context, changes?, change).await
+            let changes: Result<Vec<_>, _> = values.iter().map(|text| assignment(text)).collect();
+            let changes = changes?;
+            for change in changes.iter().filter(|change| sounds_secret(&change.key)) {
+                let key = &change.key;
+                let message = format!(
+                    "{key} sounds like a secret, and whoever reads the log can read what it is set to"
+                );
+                let hint = format!(
+                    "`ward secret set {key}` keeps a value sealed; one that was here should be changed"
+                );
+                context.printer.warning(&message, &hint);
+            }
+            send(context, changes, change).await
         }
         args::Config::Unset { keys, change } => {
             let changes: Result<_, _> = keys.iter().map(|text| unset(text)).collect();
@@ -52,6 +63,21 @@ async fn send(
     };
     let lines = context.client.post_lines("/v1/config", &request).await?;
     deploy::follow(context, lines).await
+}
+
+/// Whether a variable has the name of what nobody should read.
+fn sounds_secret(key: &str) -> bool {
+    const ENDS: [&str; 7] = [
+        "TOKEN",
+        "SECRET",
+        "PASSWORD",
+        "PASSWD",
+        "API_KEY",
+        "APIKEY",
+        "PRIVATE_KEY",
+    ];
+    let key = key.to_ascii_uppercase();
+    ENDS.iter().any(|end| key.ends_with(end))
 }
 
 fn assignment(text: &str) -> Result<ConfigChange, Trouble> {
