@@ -100,6 +100,10 @@ fn check_host(parts: &Parts) -> Result<String, Failure> {
                 "Host is not what the request's target names.",
             ));
         }
+        // RFC 9112 section 3.2, whatever the target is.
+        (Some(_), None) if parts.version == Version::HTTP_11 => {
+            return Err(Failure::bad_request("Host is missing."));
+        }
         (Some(target), _) => target.clone(),
         (None, Some(header)) => header,
         (None, None) => return Err(Failure::bad_request("Host is missing.")),
@@ -345,14 +349,13 @@ pub(crate) fn is_own(name: &[u8]) -> bool {
                 || is(b"x-real-ip")
                 || is(EXPECTED_WITHIN.as_str().as_bytes())
         }
-        [b'w', ..] => begins(name, b"ward-"),
-        _ => false,
+        _ => is_of_ward(name),
     }
 }
 
-/// Whether a header says whose certificate was shown.
-pub(crate) fn is_of_holder(name: &[u8]) -> bool {
-    begins(name, b"ward-client-")
+/// Whether a header is one by which the gateway tells who asks, and nobody else does: neither clients nor instances.
+pub(crate) fn is_of_ward(name: &[u8]) -> bool {
+    begins(name, b"ward-")
 }
 
 /// Many applications see no difference between `-` and `_`.
@@ -361,9 +364,9 @@ fn begins(name: &[u8], with: &[u8]) -> bool {
     name.len() >= with.len() && name.iter().zip(with).all(same)
 }
 
-/// Removes what says whose certificate was shown: over links nobody shows one.
-pub(crate) fn forget_holder(headers: &mut HeaderMap) {
-    remove_named(headers, is_of_holder);
+/// Removes what only the gateway says: an instance that asks over a link may pass on the rest of what it was told.
+pub(crate) fn forget_own(headers: &mut HeaderMap) {
+    remove_named(headers, is_of_ward);
 }
 
 /// Replaces whatever a client says about where it comes from by what the gateway knows. Nobody stands
@@ -414,8 +417,10 @@ mod tests {
         }
         assert_eq!(one(&[("host", "[::1]:80")]).unwrap(), "[::1]");
         assert_eq!(one(&[("host", "a:")]).unwrap(), "a");
-        let absolute = parts(Version::HTTP_11, "http://shop.localhost/x", &[]);
-        assert_eq!(check(&absolute).unwrap(), "shop.localhost");
+        let named = [("host", "shop.localhost")];
+        let absolute = |headers: &[_]| parts(Version::HTTP_11, "http://shop.localhost/x", headers);
+        assert_eq!(check(&absolute(&named)).unwrap(), "shop.localhost");
+        assert!(check(&absolute(&[])).is_err());
     }
 
     #[test]
@@ -490,6 +495,7 @@ mod tests {
                 ("forwarded", "for=6.6.6.6"),
                 ("x-real-ip", "6.6.6.6"),
                 ("ward-from", "api-r1-1"),
+                ("ward_from", "api-r1-1"),
                 ("x-envoy-expected-rq-timeout-ms", "1"),
                 ("ward-client-subject", "CN=root"),
                 ("ward_client_subject", "CN=root"),
@@ -516,6 +522,7 @@ mod tests {
             "x-forwarded-user",
             "forwarded",
             "ward-from",
+            "ward_from",
             EXPECTED_WITHIN.as_str(),
             "ward-client-subject",
             "ward_client_subject",
@@ -525,6 +532,30 @@ mod tests {
             assert!(!headers.contains_key(gone), "{gone} passed");
         }
         assert!(headers.contains_key("x-real-ipx") && headers.contains_key("wardrobe"));
+    }
+
+    /// Over a link an instance passes on what it was told of a client, and says nothing in the gateway's name, in neither
+    /// of the two ways in which an application may read a name.
+    #[test]
+    fn instances_cannot_say_who_asks() {
+        let mut headers = parts(
+            Version::HTTP_11,
+            "/",
+            &[
+                ("x-forwarded-for", "192.0.2.1"),
+                ("ward-from", "api-r1-1"),
+                ("ward_from", "api-r1-1"),
+                ("ward-from_env", "shop/prod"),
+                ("ward_client_subject", "CN=root"),
+                ("ward-probe", "1"),
+                ("wardrobe", "kept"),
+            ],
+        )
+        .headers;
+        forget_own(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["wardrobe", "x-forwarded-for"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!
 //! - dot segments, in whatever guise: `..`, `%2e%2E`, `..;x`, `..%2F`, `..\`, and encoded up to three times over.
 //!   Clients resolve them before they ask (RFC 3986 section 5.2.4), so who sends them wants something else;
-//! - within the first segments: empty ones (`//`), parameters (`;`), backslashes, and `/`, `\`, `;` and `%` in
+//! - within the first segments: empty ones (`//`), parameters (`;`), backslashes, and `/`, `\`, `;`, `%`, `?` and `#` in
 //!   escapes. Behind them they lead nowhere else, and pass;
 //! - escapes that are none, control characters in escapes, and bytes that no UTF-8 has (`%C0%AE`, an overlong dot);
 //! - a path that leads elsewhere when cases are not told apart (see [`crate::site`]).
@@ -50,7 +50,7 @@ fn decoded_leading(path: &str, depth: usize) -> Option<String> {
         }
         if place < depth {
             let is_last = segments.peek().is_none();
-            let divided = decoded.iter().any(|byte| b"/\\;%".contains(byte));
+            let divided = decoded.iter().any(|byte| b"/\\;%?#".contains(byte));
             if divided || (segment.is_empty() && !is_last) {
                 return None;
             }
@@ -195,6 +195,8 @@ mod tests {
             "/x;a/y",
             "/x%3Ba/y",
             "/x%2Fy",
+            "/admin%3Fx",
+            "/admin%23x",
             "/x%5Cy",
             "/x\\y",
             "/%2561dmin",

@@ -301,13 +301,11 @@ impl<'a> Exchange<'a> {
                 guest,
                 service,
             } => {
-                headers.remove(head::PROBE);
-                head::forget_holder(&mut headers);
+                head::forget_own(&mut headers);
                 headers.insert("ward-from", from_header(from.as_str()));
-                match guest {
-                    Some(guest) => headers.insert(head::GUEST, from_header(guest.as_str())),
-                    None => headers.remove(head::GUEST),
-                };
+                if let Some(guest) = guest {
+                    headers.insert(head::GUEST, from_header(guest.as_str()));
+                }
                 (Target::Service(service), "http")
             }
             Entry::Probe { service, release } => {
@@ -598,10 +596,8 @@ fn broken(error: SendError, place: &Place, account: &Account) -> Broken {
             account.tries_not();
             Broken::Stuck
         }
-        SendError::Unspoken => {
-            place.failed();
-            Broken::Final(Failure::UNSPOKEN)
-        }
+        // Whoever asks has chosen the protocol: it says nothing about the instance.
+        SendError::Unspoken => Broken::Final(Failure::UNSPOKEN),
         SendError::Lost(error) => {
             let instance = place.instance();
             tracing::info!(env = %instance.env, instance = %instance.endpoint.instance, %error, "no answer");

@@ -6,8 +6,9 @@
 //! somebody waits for.
 //!
 //! - What counts is a request that an instance has and has not begun to answer. A request that waits for its
-//!   own client to send on does not count, nor does one that waits for an instance ([`crate::gap`]). gRPC
-//!   calls, switches of protocols and the gateway's probes neither count nor wait: calls bring deadlines of
+//!   own client to send on does not count, nor does one that waits for an instance ([`crate::gap`]). A
+//!   switch of protocols counts until it is answered: who asks for one need not get one. gRPC
+//!   calls and the gateway's probes neither count nor wait: calls bring deadlines of
 //!   their own, and many are streams.
 //! - The line is served in the order of coming. A request may wait for half a second in a line that was empty a
 //!   moment ago, because a burst is no overload; in one that stands only for a fifth of that, because then

@@ -145,7 +145,6 @@ impl Seen {
             b"content-type" if head::is_grpc_content(value) => return None,
             b"host" | b"content-length" | b"transfer-encoding" | b"upgrade" | b"expect"
             | b"trailer" | b"connection" => return None,
-            b"ward-probe" | b"ward-from" | b"ward-from-env" => return Some(Line::Dropped),
             name if head::is_of_hop(name) => return Some(Line::Dropped),
             b"x-request-id" => {
                 let first = !std::mem::replace(&mut self.id, true);
@@ -324,11 +323,11 @@ fn closes(value: &[u8]) -> Option<bool> {
     }
 }
 
-/// What a client says about where it comes from, or an instance about who has shown it a certificate.
+/// What a client says about where it comes from, or an instance about who asks.
 fn is_claim(name: &[u8], asker: Asker) -> bool {
     match asker {
         Asker::Front => head::is_claim(name),
-        Asker::Link => head::is_of_holder(name),
+        Asker::Link => head::is_of_ward(name),
     }
 }
 
@@ -394,7 +393,7 @@ mod tests {
     #[test]
     fn an_instance_may_pass_on_what_it_was_told() {
         let input = "GET / HTTP/1.1\r\nHost: api\r\nX-Forwarded-For: 192.0.2.1\r\nWard-From: x\r\n\
-             Ward-Client-Subject: CN=root\r\nward_client_subject: CN=root\r\n\r\n";
+             Ward_From: x\r\nward_from_env: x\r\nWard-Probe: 1\r\nWard-Client-Subject: CN=root\r\nward_client_subject: CN=root\r\n\r\n";
         let (_, out) = read(input, Asker::Link);
         assert_eq!(
             out,

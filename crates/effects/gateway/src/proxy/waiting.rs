@@ -34,7 +34,7 @@ impl Exchange<'_> {
 
     /// A place among those that the service works on; `None` of what does not count.
     pub(super) async fn slot<'b>(&'b self, pool: &'b Pool) -> Result<Option<Slot<'b>>, Failure> {
-        if self.grpc || self.protocol.is_some() || self.is_probe() || pool.endpoints.is_empty() {
+        if self.grpc || self.is_probe() || pool.endpoints.is_empty() {
             return Ok(None);
         }
         if self.upload.is_empty()

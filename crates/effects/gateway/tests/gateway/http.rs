@@ -410,3 +410,40 @@ async fn an_instance_of_http1_never_sees_the_bytes_of_a_call() {
     assert!(answer.contains("does not speak HTTP/2"), "{answer}");
     assert_eq!(app.seen.requests(), 0);
 }
+
+/// Whoever asks chooses the protocol, so that it does not speak it says nothing about an instance.
+#[tokio::test]
+async fn calls_that_it_does_not_speak_take_no_instance_out_of_rotation() {
+    let serve = || {
+        App::raw(|mut stream, seen| async move {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+                let answer: &[u8] = match buffer[..count].starts_with(b"GET ") {
+                    true => b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+                    false => b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+                };
+                seen.requests
+                    .fetch_add(usize::from(answer.ends_with(b"ok")), Ordering::SeqCst);
+                if stream.write_all(answer).await.is_err() {
+                    return;
+                }
+            }
+        })
+    };
+    let apps = [serve().await, serve().await];
+    let mut world = World::new().await;
+    world.instance("web-r1-1", apps[0].address);
+    world.instance("web-r1-2", apps[1].address);
+    world.route(&["web-r1-1", "web-r1-2"]).await;
+    let call = "POST /grpc HTTP/1.1\r\nHost: shop.localhost\r\nContent-Type: application/grpc\r\n\
+                Content-Length: 0\r\nConnection: close\r\n\r\n";
+    for _ in 0..20 {
+        let answer = raw(world.http, call.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+    }
+    for _ in 0..20 {
+        assert_eq!(fetch(world.http, get("/")).await.status(), 200);
+    }
+    let served = apps.map(|app| app.seen.requests());
+    assert!(served.iter().all(|count| *count > 0), "{served:?}");
+}

@@ -519,6 +519,39 @@ async fn of_a_fixed_number_the_others_wait_and_who_waited_too_long_is_shed() {
     assert_eq!(refused(&world, Refusal::Overload).await, 4);
 }
 
+/// A header that any client may send is no way past the limit; what is switched is long, and takes no place.
+#[tokio::test]
+async fn who_asks_for_another_protocol_takes_a_place_until_it_is_answered() {
+    let app = App::http("one").await;
+    let mut world = World::start(Start::Usual).await;
+    world.instance("web-r1-1", app.address);
+    world.guard = concurrent(Concurrency::PerInstance(1));
+    world.route(&["web-r1-1"]).await;
+    let switching = |path: &str| {
+        let request = Request::get(path).header("host", "shop.localhost");
+        let request = request
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        request.body(crate::clients::empty()).unwrap()
+    };
+    let address = world.http;
+    let busy = tokio::spawn(fetch(address, switching("/wait")));
+    eventually("it is there", async || app.seen.waiting() == 1).await;
+    assert_eq!(fetch(address, switching("/wait")).await.status(), 503);
+    assert_eq!(fetch(address, get("/")).await.status(), 503);
+    app.seen.release.notify_waiters();
+    assert_eq!(busy.await.unwrap().status(), 200);
+    let switched = fetch(address, switching("/ws")).await;
+    assert_eq!(switched.status(), 101);
+    for _ in 0..3 {
+        assert_eq!(fetch(address, get("/")).await.status(), 200);
+    }
+    drop(switched);
+    assert_eq!(refused(&world, Refusal::Overload).await, 2);
+}
+
 #[tokio::test]
 async fn what_waits_for_its_client_and_what_is_long_takes_no_place() {
     let app = App::http("one").await;
