@@ -2,7 +2,8 @@
 //!
 //! What is slow is not overloaded: requests that wait for something else take long in any number. A service
 //! is overloaded when it is given more at once and answers no more for it. So a limit comes from four signs
-//! together, none of which is enough, and for a whole second:
+//! together, none of which is enough, and for a whole second, or for a quarter of one where also each time at least twice as
+//! much has come as was answered, so that what is under way grows as fast as the service works, and more:
 //!
 //! - more is under way than any service gets without a limit (32 requests for each instance);
 //! - also the faster fifth of the answers takes more than twice as long as it used to, and 5 ms: so it is not
@@ -41,12 +42,16 @@ use crate::worker::Shared;
 const FLOOR: usize = 32;
 /// How often a service is looked at that has much to do, and how many looks come between those at the others, and at those
 /// of which too little is known: a crowd may come at any moment.
-const LOOK: Duration = Duration::from_millis(250);
-const SELDOM: u64 = 20;
-const UNKNOWN: u64 = 4;
+const LOOK: Duration = Duration::from_millis(125);
+const SELDOM: u64 = 40;
+const UNKNOWN: u64 = 8;
 /// Over how many looks the signs must be there, and at how many of them at the least; and how many end a limit.
-const SURE: u32 = 4;
-const TWICE: u32 = 2;
+const SURE: u32 = 8;
+const TWICE: u32 = 4;
+/// Over how many, where more and more is under way, and from how many times the floor on: what waits at the service by
+/// then is worked off before anything that comes later.
+const GROWS: u32 = 2;
+const CROWD: usize = 4;
 /// So many answers say something.
 const ENOUGH: f64 = 20.0;
 /// So many are known of how it used to be.
@@ -54,9 +59,9 @@ const KNOWN: f64 = 100.0;
 /// How long no limit is tried after one that did harm, in milliseconds.
 const ONCE_BITTEN: u64 = 600_000;
 /// How many looks a service has to get over what it has begun for clients who have gone.
-const RECOVERS: u32 = 80;
+const RECOVERS: u32 = 160;
 /// After how many looks without a pause the pace is what the service does: nine tenths of it.
-const SETTLED: u32 = 8;
+const SETTLED: u32 = 16;
 /// The part of the floor that it gets meanwhile: enough to see when it is over.
 const MEANWHILE: usize = 8;
 /// How much of what was learned is left after a second: half after five minutes.
@@ -89,6 +94,9 @@ pub(crate) struct Adapt {
     /// For how many looks nothing spoke against a limit, and at how many of them something spoke for one.
     signs: u32,
     seen: u32,
+    /// How much was under way at the last look, and at how many it was more and more.
+    before: usize,
+    grown: u32,
     limit: Option<Tried>,
     /// No limit is tried before that.
     not_before: u64,
@@ -116,6 +124,8 @@ impl Default for Adapt {
             best: 0.0,
             signs: 0,
             seen: 0,
+            before: 0,
+            grown: 0,
             limit: None,
             not_before: 0,
         }
@@ -132,6 +142,7 @@ impl Adapt {
         }
         self.recent[BUCKETS - 1] += seen.given_up as f64;
         self.lost += seen.given_up as f64;
+        let grows = self.grows(seen, floor);
         let for_nobody = self.is_for_nobody();
         if let Some(mut tried) = self.limit.take() {
             if self.goes_on(&mut tried, seen, floor, now) {
@@ -153,12 +164,14 @@ impl Adapt {
             Some(true) if pressed && (for_nobody || self.pace >= self.best / 2.0) => {
                 self.signs += 1;
                 self.seen += 1;
+                self.grown = if grows { self.grown + 1 } else { 0 };
             }
             // Too few answers to tell speak neither for nor against.
             None if pressed && self.signs > 0 => self.signs += 1,
-            _ => (self.signs, self.seen) = (0, 0),
+            _ => (self.signs, self.seen, self.grown) = (0, 0, 0),
         }
-        if self.signs < SURE || self.seen < TWICE || now < self.not_before {
+        let sure = self.grown >= GROWS || (self.signs >= SURE && self.seen >= TWICE);
+        if !sure || now < self.not_before {
             return UNLIMITED;
         }
         let (limit, least) = match for_nobody {
@@ -203,7 +216,7 @@ impl Adapt {
             return false;
         }
         if tried.idle >= 2 * SURE {
-            (self.signs, self.seen) = (0, 0);
+            (self.signs, self.seen, self.grown) = (0, 0, 0);
             self.forget();
             return false;
         }
@@ -211,7 +224,7 @@ impl Adapt {
             Some(true) if for_nobody => tried.limit = floor / MEANWHILE,
             Some(true) if tried.limit > floor => tried.limit = lower(tried.limit, floor),
             Some(false) if tried.limit < floor => tried.limit = floor,
-            Some(false) if reached => tried.limit += tried.limit / 20 + 1,
+            Some(false) if reached => tried.limit += tried.limit / 40 + 1,
             Some(_) | None => {}
         }
         if total(&self.recent) >= ENOUGH {
@@ -227,6 +240,15 @@ impl Adapt {
         self.best = (self.best * KEPT.powf(seconds)).max(self.pace);
         let kept = KEPT.powf(seconds);
         self.usual.iter_mut().for_each(|count| *count *= kept);
+    }
+
+    /// Whether there is a crowd already, and at least twice as much has come since the last look as was answered.
+    fn grows(&mut self, seen: &Seen<'_>, floor: usize) -> bool {
+        let answered: u64 = seen.answered.iter().sum();
+        let more = seen
+            .under_way
+            .saturating_sub(std::mem::replace(&mut self.before, seen.under_way));
+        seen.under_way > CROWD * floor && answered > 0 && more as u64 >= answered
     }
 
     /// Whether answers take longer than they used to; `None`: nobody knows.
@@ -260,7 +282,7 @@ impl Adapt {
 }
 
 fn lower(from: usize, floor: usize) -> usize {
-    (from / 10 * 7).max(floor)
+    (from / 50 * 42).max(floor)
 }
 
 fn total(counts: &[f64; BUCKETS]) -> f64 {
@@ -388,7 +410,7 @@ fn counted(pool: &Pool) -> [u64; BUCKETS] {
 mod tests {
     use super::*;
 
-    /// A service in a world of its own, looked at four times a second.
+    /// A service in a world of its own, looked at eight times a second.
     struct World {
         adapt: Adapt,
         now: u64,
@@ -407,29 +429,34 @@ mod tests {
         /// For so many seconds so much is under way, of which so many a second are answered in so many
         /// microseconds. The limits that it came to.
         fn runs(&mut self, seconds: u64, serve: impl Fn(usize) -> (usize, u64, u64)) -> Vec<usize> {
-            let look = |world: &mut Self| {
-                let (under_way, each_second, micros) = serve(world.limit);
-                let mut answered = [0; BUCKETS];
-                // Clients go away after three seconds, and come again.
-                let late = micros > 3_000_000 && micros < 30_000_000;
-                let given_up = if late { under_way as u64 / 12 } else { 0 };
-                answered[usize::from(histogram::bucket(micros))] = match late {
-                    true => 0,
-                    false => each_second / 4,
-                };
-                let seen = Seen {
-                    elapsed: 250,
-                    answered: &answered,
-                    given_up,
-                    under_way,
-                    waiting: usize::from(under_way >= world.limit),
-                    instances: 1,
-                };
-                world.now += 250;
-                world.limit = world.adapt.look(&seen, world.now);
-                world.limit
+            let look = |_| {
+                let served = serve(self.limit);
+                self.look(served)
             };
-            (0..seconds * 4).map(|_| look(self)).collect()
+            (0..seconds * 8).map(look).collect()
+        }
+
+        /// One look at so much under way, of which so many a second are answered in so many microseconds.
+        fn look(&mut self, (under_way, each_second, micros): (usize, u64, u64)) -> usize {
+            let mut answered = [0; BUCKETS];
+            // Clients go away after three seconds, and come again.
+            let late = micros > 3_000_000 && micros < 30_000_000;
+            let given_up = if late { under_way as u64 / 24 } else { 0 };
+            answered[usize::from(histogram::bucket(micros))] = match late {
+                true => 0,
+                false => each_second / 8,
+            };
+            let seen = Seen {
+                elapsed: 125,
+                answered: &answered,
+                given_up,
+                under_way,
+                waiting: usize::from(under_way >= self.limit),
+                instances: 1,
+            };
+            self.now += 125;
+            self.limit = self.adapt.look(&seen, self.now);
+            self.limit
         }
     }
 
@@ -459,10 +486,10 @@ mod tests {
         let mut world = World::new();
         assert!(is_free(&world.runs(60, queue(2))));
         let limits = world.runs(60, queue(2_000));
-        assert!(is_free(&limits[..3]), "a second is too short to tell");
-        assert_eq!(limits[20], FLOOR);
+        assert!(is_free(&limits[..7]), "a second is too short to tell");
+        assert_eq!(limits[40], FLOOR);
         assert!(
-            limits[20..].iter().all(|limit| *limit < 2 * FLOOR),
+            limits[40..].iter().all(|limit| *limit < 2 * FLOOR),
             "{limits:?}"
         );
         let after = world.runs(10, queue(2));
@@ -480,7 +507,7 @@ mod tests {
             serials: Vec::new(),
             limit,
         };
-        let looks = |known: Option<&Watched>| (0..20).filter(|look| is_due(*look, known)).count();
+        let looks = |known: Option<&Watched>| (0..40).filter(|look| is_due(*look, known)).count();
         let new = watched(Adapt::default(), UNLIMITED);
         assert_eq!((looks(None), looks(Some(&new))), (5, 5));
         let mut world = World::new();
@@ -489,7 +516,20 @@ mod tests {
         assert!(known.adapt.is_known());
         assert_eq!(looks(Some(&known)), 1);
         let limited = watched(*known.adapt, FLOOR);
-        assert_eq!(looks(Some(&limited)), 20);
+        assert_eq!(looks(Some(&limited)), 40);
+    }
+
+    /// Ten times as much comes as is answered, each at its own moment.
+    #[test]
+    fn where_more_and_more_comes_a_limit_does_too_before_half_a_second_is_over() {
+        let mut world = World::new();
+        world.runs(60, queue(2));
+        // In an eighth of a second 250 come, and 25 are answered.
+        let under_way = |look: usize| (look + 1) * (250 - 25);
+        let grown = |look| (under_way(look), 200, 5_000 * under_way(look) as u64 / 2);
+        let limits: Vec<usize> = (0..4).map(|look| world.look(grown(look))).collect();
+        assert!(limits[3] < under_way(3), "{limits:?}");
+        assert!(is_free(&limits[..1]), "{limits:?}");
     }
 
     #[test]
@@ -526,8 +566,8 @@ mod tests {
         world.runs(60, patient(30, 20));
         let limits = world.runs(50, patient(1_000, 200));
         let limited = limits.iter().filter(|limit| **limit != UNLIMITED).count();
-        assert!((1..=12).contains(&limited), "{limited}");
-        assert!(is_free(&limits[24..]));
+        assert!((1..=24).contains(&limited), "{limited}");
+        assert!(is_free(&limits[48..]));
         // Then it is what is usual.
         assert!(is_free(&world.runs(120, patient(1_000, 200))));
     }
@@ -541,7 +581,7 @@ mod tests {
         for _ in 0..20 {
             let crowd = |_: usize| (300, 200, 500_000);
             let look = world.runs(1, crowd);
-            assert!(is_free(&look[..3]));
+            assert!(is_free(&look[..7]));
             (world.adapt.signs, world.adapt.seen) = (0, 0);
             world.runs(2, queue(1));
         }
