@@ -255,7 +255,7 @@ http {{
   http2_max_requests 1000000;
   upstream origin {{ server {origin}; keepalive 256; keepalive_requests 1000000; }}
   server {{
-    listen {http} backlog=4096; listen {https} ssl http2 backlog=4096;
+    listen {http} reuseport backlog=4096; listen {https} ssl http2 reuseport backlog=4096;
     ssl_certificate {keys}/cert.pem; ssl_certificate_key {keys}/key.pem;
     location /echo {{ proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade;
       proxy_set_header Connection upgrade; proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr; }}
@@ -294,6 +294,7 @@ defaults
   http-reuse always
   option http-keep-alive
   option forwardfor
+  option splice-auto
   option dontlog-normal
 frontend front
   bind {http} backlog 4096

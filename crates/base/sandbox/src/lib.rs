@@ -1,7 +1,7 @@
 //! The sandbox of one instance: namespaces, mounts, seccomp and descriptors.
 //!
-//! The only crate with unsafe code: `clone3`, `mount_setattr`, `signalfd`, `execve` with a chosen environment, `io_uring`
-//! and the interface ioctls have no safe form. Each block says why it is sound. Everything else goes
+//! The only crate with unsafe code: `clone3`, `mount_setattr`, `signalfd`, `execve` with a chosen environment, `io_uring`,
+//! `sched_setattr` and the interface ioctls have no safe form. Each block says why it is sound. Everything else goes
 //! through rustix's safe functions.
 //!
 //! A sandbox is made by [`Sandbox::start`], from a process that has never had a second thread: what happens
@@ -30,6 +30,7 @@ mod root;
 mod sandbox;
 pub mod signals;
 mod stopped;
+mod turns;
 
 pub use cgroup::sweep as sweep_cgroups;
 pub use error::SandboxError;
@@ -37,3 +38,4 @@ pub use exec::{ExecSpec, Executed, Joined};
 pub use memory::{give_back_freed, let_go_of_code};
 pub use network::add_address;
 pub use sandbox::{Prepared, Sandbox};
+pub use turns::take_turns_of;
