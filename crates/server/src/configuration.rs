@@ -26,6 +26,7 @@ use crate::control::{Control, unread};
 use crate::deploy::{Steps, Stop, ended_builds, say, superseded};
 use crate::recording::{Queued, Wish, goes_on};
 use crate::secrets::{self, missing_secrets};
+use crate::sharing::Warned;
 
 /// The longest value, in bytes. The kernel takes 128 KiB with the name.
 const LONGEST: usize = 32 * 1024;
@@ -563,6 +564,24 @@ pub(crate) fn outdated(env: &Environment) -> Option<OutdatedConfig> {
         in_force: current.config.version,
         newest: env.configuration.version,
     })
+}
+
+/// That the stack file's new values are not the ones that hold.
+pub(crate) fn shadowed(env: &Environment, declared: &EnvSpec) -> Option<Warned> {
+    let shadowed = env.shadowed(declared);
+    let places: Vec<String> = shadowed.iter().map(place).collect();
+    let set = match places.len() {
+        0 => return None,
+        1 => "a new value, and the one that was set with `ward config set` stays in its place",
+        _ => "new values, and those that were set with `ward config set` stay in their place",
+    };
+    let message = format!("{}: the stack file has {set}", places.join(", "));
+    let keys = places.join(" ");
+    let hint = format!(
+        "`ward config unset {keys} --env {}` lets the file's hold",
+        env.id
+    );
+    Some(Warned { message, hint })
 }
 
 /// What to say of a release that is gone to, where it has other values than those that are set.

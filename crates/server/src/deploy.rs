@@ -114,8 +114,11 @@ impl Control {
                 let known = self.known(env);
                 let mut moves = known.iter().flat_map(|env| env.deployments.values().rev());
                 let back = moves.find(|deployment| deployment.reason == Reason::Rollback);
-                let to = back.map_or(release, |back| back.to);
-                let message = format!("somebody rolled back to {to}, and that holds");
+                let (by, to) = match back {
+                    Some(back) => (back.by.as_str(), back.to),
+                    None => ("somebody", release),
+                };
+                let message = format!("{by} rolled back to {to}, and that holds");
                 let hint = "`ward deploy` supersedes it; `ward rollforward` goes forward again";
                 let hint = hint.to_owned();
                 let _ = steps.send(Progress::Warning { message, hint }).await;
@@ -315,7 +318,14 @@ impl Control {
             return Stop::Refused(refusal).word();
         }
         self.tell_end(env, steps).await;
-        let env = self.known(env).filter(|env| env.goal == Goal::Up);
+        let known = self.known(env);
+        let newest = known
+            .as_ref()
+            .and_then(|env| env.deployments.values().next_back());
+        let by = newest
+            .map_or("somebody", |newest| newest.by.as_str())
+            .to_owned();
+        let env = known.filter(|env| env.goal == Goal::Up);
         match env.as_ref().and_then(Environment::current_release) {
             Some(current) if current.id == release => Progress::Done {
                 message: format!(
@@ -326,7 +336,7 @@ impl Control {
             },
             _ => Progress::Failed {
                 message: format!(
-                    "nothing was changed, but {release} serves no longer: somebody asked for something else meanwhile"
+                    "nothing was changed, but {release} serves no longer: {by} asked for something else meanwhile"
                 ),
                 hint: Some("`ward events` says who and what".to_owned()),
             },

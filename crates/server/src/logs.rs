@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use tokio::sync::mpsc;
-use ward_types::id::{EnvId, Name, ReleaseId};
+use ward_types::id::{EnvId, InstanceId, Name, ReleaseId, RunId};
+use ward_types::keeper::Role;
 use ward_types::release::{Environment, Release};
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::LogLine;
@@ -18,7 +19,7 @@ use crate::control::Control;
 pub struct LogQuery {
     /// Of which environment; the only one when it is not named.
     pub env: Option<EnvId>,
-    /// Of which service or database.
+    /// Of which service, database or run.
     pub component: Option<Name>,
     /// Of which release, by number.
     pub release: Option<u64>,
@@ -36,13 +37,20 @@ impl Control {
     ///
     /// # Errors
     /// When the environment does not exist.
-    pub fn logs(&self, query: LogQuery, lines: mpsc::Sender<LogLine>) -> Result<(), Refusal> {
+    pub fn logs(&self, mut query: LogQuery, lines: mpsc::Sender<LogLine>) -> Result<(), Refusal> {
         let env = self.environment(query.env.as_ref())?;
         let known = self
             .known(&env)
             .unwrap_or_else(|| Environment::new(env.clone()));
-        if let Some(component) = &query.component {
-            had([&known], &format!("{env} never"), component)?;
+        let mut instances = None;
+        if let Some(component) = query.component.take() {
+            let run = component.as_str().parse::<RunId>().ok();
+            // A service may be called like a run: then it is meant.
+            match (had([&known], &format!("{env} never"), &component), run) {
+                (Ok(()), _) => query.component = Some(component),
+                (Err(_), Some(run)) => instances = Some(self.instances_of(&known, run)?),
+                (Err(refusal), None) => return Err(refusal),
+            }
         }
         if let Some(release) = query.release {
             had_release(&known, ReleaseId(release), query.component.as_ref())?;
@@ -55,7 +63,7 @@ impl Control {
                 .since
                 .map(|millis| Timestamp(now().0.saturating_sub(Millis(millis).0))),
             tail: query.tail,
-            instance: None,
+            instances,
         };
         if query.follow {
             tokio::spawn(async move {
@@ -84,6 +92,30 @@ impl Control {
             });
         }
         Ok(())
+    }
+}
+
+impl Control {
+    /// The instances that a run was tried in, and is.
+    fn instances_of(&self, env: &Environment, run: RunId) -> Result<BTreeSet<InstanceId>, Refusal> {
+        let Some(known) = env.runs.get(run) else {
+            let message = match run > RunId::default() && run <= env.runs.last {
+                true => format!(
+                    "{run} of {} was too long ago: its output is not told apart any more",
+                    env.id
+                ),
+                false => format!("{} has no {run}", env.id),
+            };
+            return Err(Refusal::new(RefusalKind::NotFound, message)
+                .hint("`ward job history` shows the last hundred runs; `ward logs SERVICE --since 1h` what their services wrote"));
+        };
+        let tried = known
+            .attempts
+            .iter()
+            .filter_map(|attempt| attempt.instance.clone());
+        let seen = self.engine().observe(&env.id).into_values();
+        let is_of = seen.filter(|seen| seen.facts.role == Role::Run(run));
+        Ok(tried.chain(is_of.map(|seen| seen.facts.id)).collect())
     }
 }
 

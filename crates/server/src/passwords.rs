@@ -148,17 +148,13 @@ impl Control {
         if held.is_none_or(|held| held.leaving.is_none()) {
             return Ok(());
         }
-        let waits: Vec<String> = self
-            .holders(&env, &name)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        let waits = match waits.is_empty() {
-            true => "it will be in a moment".to_owned(),
-            false => format!("{} may still use it", waits.join(", ")),
+        let message = format!(
+            "the password of {name} cannot be changed yet, because the one before is still valid"
+        );
+        let hint = match self.lasting(id, &name) {
+            Some(lasting) => format!("{lasting}; `ward secret rotate {name}` again from then on"),
+            None => "ask again in a moment".to_owned(),
         };
-        let message = format!("the password before of {name} is not withdrawn yet: {waits}");
-        let hint = "it is as soon as they are gone; `stack.keep_warm` says how long instances of the release before are kept";
         Err(Refusal::new(RefusalKind::Conflict, message).hint(hint))
     }
 

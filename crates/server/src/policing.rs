@@ -28,7 +28,7 @@ use ward_types::view::{
 
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::clock::now;
-use crate::configuration::known_or_awaited;
+use crate::configuration::{known_or_awaited, shadowed};
 use crate::control::Control;
 use crate::deploy::Stop;
 use crate::reasons::says_anything;
@@ -109,11 +109,13 @@ impl Control {
             version: None,
             promoted: None,
         };
+        let mut warned: Vec<Warned> = shadowed(&env, spec).into_iter().collect();
         let Some((to, changes)) = self.becoming(actor, &env, &offer, forced) else {
-            return Ok(Allowed::default());
+            let found = Vec::new();
+            return Ok(Allowed { found, warned });
         };
         self.volumes_fit(spec)?;
-        let mut warned = self.links_lead(from, spec)?;
+        warned.extend(self.links_lead(from, spec)?);
         let mut found = self.violations(&to, &changes, built)?;
         let rendered = rendered(dir, spec, &mut found);
         if found.iter().any(Violation::is_denied) {

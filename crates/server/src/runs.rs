@@ -257,7 +257,7 @@ impl Told {
         let mut reader = known.map_or_else(
             || {
                 let query = ward_engine::LogQuery {
-                    instance: Some(id.clone()),
+                    instances: Some([id.clone()].into()),
                     ..ward_engine::LogQuery::default()
                 };
                 control.engine().reader(env, query)

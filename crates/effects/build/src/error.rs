@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use crate::SinkError;
 
 /// The result of a build's step.
@@ -20,7 +22,7 @@ pub enum Error {
     #[error("a command needs a program")]
     NoCommand,
     /// A program could not be started.
-    #[error("cannot start `{program}` in {}; it has to be in the PATH that `ward serve` was started with", dir.display())]
+    #[error("cannot start `{program}` in {}; {}", dir.display(), remedy(program, source))]
     Start {
         /// The program.
         program: String,
@@ -206,4 +208,19 @@ fn bytes_left_without(file: &Path) -> u64 {
     let own = file.metadata().map_or(0, |file| file.len());
     let disk = rustix::fs::statvfs(file.parent().unwrap_or(file));
     disk.map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize)) + own
+}
+
+/// What helps a program that the kernel would not start (execve(2)).
+fn remedy(program: &str, source: &io::Error) -> &'static str {
+    let is_path = program.contains('/');
+    match source.kind() {
+        io::ErrorKind::PermissionDenied if is_path => "`chmod +x` makes it executable",
+        io::ErrorKind::NotFound if is_path => {
+            "it has to be a file there, and the interpreter in its first line on this machine"
+        }
+        _ if Errno::from_io_error(source) == Some(Errno::NOEXEC) => {
+            "a script begins with the line that names its interpreter, such as `#!/bin/sh`"
+        }
+        _ => "it has to be in the PATH that `ward serve` was started with",
+    }
 }

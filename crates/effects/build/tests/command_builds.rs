@@ -4,7 +4,8 @@
 
 mod shelf;
 
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::{Duration, Instant};
 
 use shelf::{Bench, command, strings};
@@ -175,6 +176,27 @@ async fn a_failing_command_is_named_with_its_status_and_its_last_lines() {
             .starts_with("cannot start `no-such-program`"),
         "{error}"
     );
+}
+
+/// Each of the ways in which a program that lies beside the stack file is none says what helps.
+#[tokio::test]
+async fn a_program_that_cannot_be_started_is_told_with_what_helps() {
+    let files = [
+        ("check.sh", "#!/bin/sh\n"),
+        ("other", "#!/no/interpreter\n"),
+    ];
+    let bench = Bench::new(&files);
+    fs::set_permissions(bench.path("other"), Permissions::from_mode(0o755)).unwrap();
+    for (program, helps) in [
+        ("./check.sh", "`chmod +x` makes it executable"),
+        ("./other", "the interpreter in its first line"),
+        ("./none", "it has to be a file there"),
+        ("none", "in the PATH that `ward serve` was started with"),
+    ] {
+        let built = bench.build(command(&[program], &["."])).await;
+        let said = built.unwrap_err().to_string();
+        assert!(said.contains(helps), "{program}: {said}");
+    }
 }
 
 #[tokio::test]

@@ -38,8 +38,8 @@ pub struct LogQuery {
     pub components: BTreeSet<Name>,
     /// Of instances of this release.
     pub release: Option<ReleaseId>,
-    /// Of this instance.
-    pub instance: Option<InstanceId>,
+    /// Of these instances; `None`: of all.
+    pub instances: Option<BTreeSet<InstanceId>>,
     /// Not older than this.
     pub since: Option<Timestamp>,
     /// Only so many of the last lines (before following begins).
@@ -196,7 +196,8 @@ impl LogReader {
             let Some(Ok(id)) = name.strip_suffix(".log").map(InstanceId::parse) else {
                 continue;
             };
-            if self.query.instance.as_ref().is_none_or(|only| *only == id) {
+            let only = self.query.instances.as_ref();
+            if only.is_none_or(|only| only.contains(&id)) {
                 wanted.push((path, id));
             }
         }

@@ -107,7 +107,7 @@ async fn lines_of_all_instances_come_in_order_of_time() {
     };
     assert_eq!(world.texts(&release), ["first", "third", ""]);
     let instance = LogQuery {
-        instance: Some(worker.id),
+        instances: Some([worker.id].into()),
         ..LogQuery::default()
     };
     assert_eq!(world.texts(&instance), ["second of  two words", "fourth"]);

@@ -66,7 +66,12 @@ fn values_make_releases_of_the_same_build_and_are_taken_back() {
     );
     // A build of its own keeps what is set, and what is set for one comes before what is set for all.
     ward.stack(r#"ANSWER = "file", MORE = "yes""#, "");
-    ward.up();
+    assert!(
+        !ward
+            .run(&["deploy"])
+            .stderr()
+            .contains("stays in its place")
+    );
     serves(&ward, "one");
     ward.ok(&["config", "set", "ANSWER=all"]);
     serves(&ward, "one");
@@ -206,4 +211,23 @@ fn an_environment_that_only_has_values_is_made_with_an_end() {
         ward.run(&create).fails(1, &["shop/dev exists already"]);
         ward.ok(&["env", "delete", "dev", "--yes"]);
     }
+}
+
+/// Who edits the file waits for its new value in vain, and is told; who has edited something else is not.
+#[test]
+fn a_value_of_the_file_that_another_one_stands_over_is_told() {
+    let ward = Ward::new();
+    ward.stack(r#"ANSWER = "file""#, "");
+    ward.up();
+    ward.ok(&["config", "set", "web.ANSWER=set"]);
+    ward.stack(r#"ANSWER = "edited""#, "");
+    let told = "web.ANSWER: the stack file has a new value, and the one that was set with `ward config set` stays";
+    let way = "`ward config unset web.ANSWER --env shop/dev` lets the file's hold";
+    let deploy = ward.run(&["deploy"]);
+    deploy.success();
+    assert!(deploy.stderr().contains(told), "{deploy:?}");
+    assert!(deploy.stderr().contains(way), "{deploy:?}");
+    serves(&ward, "set");
+    ward.ok(&["config", "unset", "web.ANSWER"]);
+    serves(&ward, "edited");
 }

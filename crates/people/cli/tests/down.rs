@@ -77,3 +77,39 @@ fn what_is_down_comes_up_as_it_was_whatever_the_folder_holds() {
     assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
     ward.ok(&["audit", "verify"]);
 }
+
+/// `ward down` stops everything; one command brings it back, what was purged or deleted not.
+#[test]
+fn everything_that_is_down_comes_up_by_one_command() {
+    let ward = Ward::new();
+    ruled(&ward, "good", "", CHECKED);
+    ward.ok(&["deploy", "--envs", "qa,prod"]);
+    ward.ok(&["env", "create", "purged", "--from", "qa"]);
+    ward.ok(&["down", "--env", "purged", "--purge", "--yes"]);
+    ward.ok(&["down"]);
+    ruled(&ward, "edited", "", CHECKED);
+    let said = ward.run(&["up", "--all", "--why", "the disk is changed"]);
+    said.success();
+    for env in ["qa", "prod"] {
+        assert_eq!(answers(&ward, env).as_deref(), Some("good"), "{said:?}");
+    }
+    let shown = ward.ok(&["env", "show", "purged", "--output", "json"]);
+    assert!(!shown.contains(r#""state": "up""#), "{shown}");
+    let said = ward.run(&["up", "--all"]);
+    assert!(said.stderr().contains("nothing is down"), "{said:?}");
+}
+
+/// One that cannot come up keeps the others from nothing, and is tried again by the same command.
+#[test]
+fn who_does_not_come_up_is_named_and_the_others_do() {
+    let ward = Ward::new();
+    ruled(&ward, "good", "policy.reason = \"deny\"", CHECKED);
+    ward.ok(&["deploy", "--envs", "qa,prod", "--why", "the first"]);
+    ward.ok(&["down", "--why", "the disk is changed"]);
+    ward.run(&["up", "--all"])
+        .fails(1, &["--why", "shop/prod did not come up"]);
+    assert_eq!(answers(&ward, "prod"), None);
+    assert_eq!(answers(&ward, "qa").as_deref(), Some("good"));
+    ward.ok(&["up", "--all", "--why", "the disk is changed"]);
+    assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
+}

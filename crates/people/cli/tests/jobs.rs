@@ -112,6 +112,12 @@ fn a_job_that_fails_is_tried_again_and_one_that_is_late_is_stopped() {
     let ran = ward.run(&["job", "run", "late"]);
     assert_eq!(ran.code(), 124, "{ran:?}");
     assert_eq!(outcome(&ward, 2), "late");
+    // Of all attempts, and of nothing else.
+    let alone = ward.ok(&["logs", "run1"]);
+    assert_eq!(alone.matches("it is fails in run1").count(), 2, "{alone}");
+    assert_eq!(alone.lines().count(), 2, "{alone}");
+    ward.run(&["logs", "run9"])
+        .fails(1, &["has no run9", "ward job history"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! runs with, and beside them what the file said in their places. So a release is whole by itself and comes back
 //! as it was, and what is unset gives way to the file's value again without the file being there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -210,6 +210,34 @@ impl Environment {
     pub fn is_outdated(&self, release: &Release) -> bool {
         let as_recorded = release.config.version == self.configuration.version;
         !as_recorded && self.configuration.over(release.declared()).0 != release.spec
+    }
+
+    /// The values that are set in the place of what a stack file says in another way than the release that serves,
+    /// as the changes that would give way to it: whoever edited the file may wait for it in vain.
+    #[must_use]
+    pub fn shadowed(&self, declared: &EnvSpec) -> Vec<ConfigChange> {
+        let Some(serves) = self.current_release().map(Release::declared) else {
+            return Vec::new();
+        };
+        let mut shadowed = BTreeSet::new();
+        for (name, service) in &declared.services {
+            let before = serves.services.get(name);
+            for (key, set) in self.configuration.of(name) {
+                let new = service.env.get(&key).filter(|new| **new != set);
+                let old = before.and_then(|before| before.env.get(&key));
+                if new.is_none() || new == old {
+                    continue;
+                }
+                let own = self.configuration.services.get(name);
+                let own = own.is_some_and(|values| values.contains_key(&key));
+                shadowed.insert(ConfigChange {
+                    service: own.then(|| name.clone()),
+                    key,
+                    value: None,
+                });
+            }
+        }
+        shadowed.into_iter().collect()
     }
 }
 

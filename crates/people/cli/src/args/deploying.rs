@@ -21,11 +21,14 @@ pub(super) const MAINTENANCE_USAGE: &str =
 #[derive(Debug, Args)]
 pub(crate) struct Up {
     /// Folder of the stack file; without it, and without a ward.toml here, only the platform starts
-    #[arg(conflicts_with = "platform")]
+    #[arg(conflicts_with_all = ["platform", "all"])]
     pub(crate) dir: Option<PathBuf>,
     /// Start the platform only: what should be up comes up, nothing is deployed
     #[arg(long)]
     pub(crate) platform: bool,
+    /// Bring up all that is down, of every stack, each with the release that served last in it; nothing is deployed
+    #[arg(long, conflicts_with_all = ["platform", "env"])]
+    pub(crate) all: bool,
     /// Environment of the stack
     #[arg(short, long, default_value = "dev", value_name = "NAME", value_parser = of_folder)]
     pub(crate) env: Name,
@@ -120,6 +123,11 @@ pub(crate) enum Pipeline {
     },
     /// List the runs, newest first
     List,
+    /// Follow a run to its end, whoever it waits for, and end with 0 if every stage has the build then, else with 1
+    Watch {
+        /// Such as p3
+        run: PipelineRunId,
+    },
     /// Let a build go further, as somebody who has the role that its gate asks for
     Approve(Vote),
     /// End a run: the build goes no further

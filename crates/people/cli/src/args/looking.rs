@@ -22,7 +22,7 @@ pub(crate) struct Status {
 
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
-    /// Service or database; without it all of them
+    /// Service, database, or run of a job or command such as run4; without it all of them
     pub(crate) component: Option<Name>,
     #[command(flatten)]
     pub(crate) env: OfEnv,

@@ -1,4 +1,4 @@
-//! `up`, `deploy`, `rollback`, `rollforward`, `down`: what changes an environment.
+//! `deploy`, `rollback`, `rollforward`, `down`: what changes an environment.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,48 +14,10 @@ use ward_types::view::{
     RollbackRequest, StatusView, Unchanged, Until,
 };
 
-use super::{Context, Trouble, status};
+use super::{Context, Trouble};
 use crate::args;
 use crate::platform;
 use crate::printer::Status;
-
-pub(crate) async fn up(context: &Context, up: args::Up) -> Result<Status, Trouble> {
-    let here = fs::exists("ward.toml").unwrap_or(false);
-    let dir = match up.platform {
-        true => None,
-        false => up.dir.or_else(|| here.then(|| ".".into())),
-    };
-    let server = platform::ensure(&context.home, &up.addresses, &context.printer).await?;
-    match dir {
-        Some(dir) => {
-            let request = DeployRequest {
-                dir: absolute(&dir)?,
-                env: up.env,
-                why: up.why.text,
-                unchanged: Unchanged::Keep,
-                others: Others::Wait,
-                until: Until::Verdict,
-                rollback: Held::Kept,
-                strategy: None,
-                made: None,
-            };
-            send(context, &request).await
-        }
-        None => {
-            if !up.platform {
-                context
-                    .printer
-                    .say("bring an environment up with `ward up DIR`, the folder of a ward.toml");
-            }
-            if context.printer.is_json() {
-                context.printer.json(&server); // Its log's state is in it.
-            } else {
-                status::log(&context.printer, &server);
-            }
-            Ok(Status::Success)
-        }
-    }
-}
 
 pub(crate) async fn deploy(context: &Context, deploy: args::Deploy) -> Result<Status, Trouble> {
     if let Some(file) = &deploy.plan {

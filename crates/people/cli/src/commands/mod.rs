@@ -27,6 +27,7 @@ mod source;
 mod status;
 mod top;
 mod trust;
+mod up;
 mod upgrade;
 mod volumes;
 
@@ -187,7 +188,7 @@ fn run(context: &Context, command: Command) -> Result<Status, Trouble> {
 
 async fn dispatch(context: &Context, command: Command) -> Result<Status, Trouble> {
     match command {
-        Command::Up(up) => deploy::up(context, up).await,
+        Command::Up(up) => up::up(context, up).await,
         Command::Deploy(deploy) => deploy::deploy(context, deploy).await,
         Command::Promote(promote) => promote::promote(context, promote).await,
         Command::Build(asked) => build::build(context, *asked).await,

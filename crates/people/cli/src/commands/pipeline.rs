@@ -1,9 +1,10 @@
 //! `pipeline`: a build on its way through environments.
 
 use std::fs;
+use std::time::Duration;
 
 use ward_types::id::{Name, PipelineRunId};
-use ward_types::pipeline::{Approval, By, Position, Word};
+use ward_types::pipeline::{Approval, By, Outcome, Position, Word};
 use ward_types::text::{command, shown};
 use ward_types::view::{PipelineRequest, PipelineRunView, Until, VoteRequest};
 
@@ -45,6 +46,7 @@ pub(crate) async fn pipeline(context: &Context, asked: Pipeline) -> Result<Statu
         }
         Pipeline::Show { run } => show(context, run).await,
         Pipeline::List => show(context, None).await,
+        Pipeline::Watch { run } => watch(context, run).await,
         Pipeline::Approve(vote) => give(context, vote, Word::Approve).await,
         Pipeline::Reject(vote) => give(context, vote, Word::Reject).await,
     }
@@ -159,6 +161,44 @@ async fn show(context: &Context, run: Option<PipelineRunId>) -> Result<Status, T
     }
     printer.table(&table, "");
     Ok(Status::Success)
+}
+
+/// How often a run that is followed is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Tells of each step that a run takes, to its end.
+async fn watch(context: &Context, run: PipelineRunId) -> Result<Status, Trouble> {
+    let path = format!("/v1/pipelines?run={}", run.0);
+    let printer = &context.printer;
+    let mut said = String::new();
+    loop {
+        let runs: Vec<PipelineRunView> = context.client.get(&path).await?;
+        let Some(one) = runs.first() else {
+            return Err(Trouble::failure(format!("there is no run {run}"), None));
+        };
+        let ended = match &one.position {
+            Position::Ended { outcome } => Some(outcome),
+            _ => None,
+        };
+        if !printer.is_json() && one.stands != said {
+            printer.say(&format!("{run}: {}", one.stands));
+            if let Some(way_on) = one.way_on.as_ref().filter(|_| ended.is_none()) {
+                printer.say(way_on);
+            }
+            said.clone_from(&one.stands);
+        }
+        let Some(outcome) = ended else {
+            tokio::time::sleep(LOOK_EVERY).await;
+            continue;
+        };
+        if printer.is_json() {
+            printer.json(one);
+        }
+        return Ok(match outcome {
+            Outcome::Succeeded => Status::Success,
+            _ => Status::Failure,
+        });
+    }
 }
 
 fn detail(context: &Context, run: &PipelineRunView) {
