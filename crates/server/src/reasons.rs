@@ -76,7 +76,8 @@ impl Control {
         Ok(())
     }
 
-    /// A reason and events that are to be recorded, without the values of secrets of the environments that they change.
+    /// A reason and events that are to be recorded, without the values of secrets of the environments that they change, or
+    /// copy.
     pub(crate) async fn without_values(
         &self,
         why: &str,
@@ -86,6 +87,7 @@ impl Control {
         for event in &events {
             envs.extend(event.env().cloned());
             envs.extend(self.changed_by(event).into_iter().map(|(env, _)| env));
+            envs.extend(original_of(event));
         }
         let masked = self.reason_for(&events, why.trim()).await;
         let masked = self.reason_in(&envs, &masked).await;
@@ -155,6 +157,15 @@ impl Control {
         Err(Refusal::new(RefusalKind::Invalid, message)
             .hint("say it with `--why \"…\"`; it is recorded with your name"))
     }
+}
+
+/// What an environment is made a copy of, with its rows or without: who makes it may know its secrets.
+fn original_of(event: &Event) -> Option<EnvId> {
+    let Event::EnvironmentCreated { env, origin, .. } = event else {
+        return None;
+    };
+    let from = &origin.as_ref()?.from;
+    Some(EnvId::new(&env.stack(), from))
 }
 
 /// What a stack file declares for an environment; of one that this Ward cannot read nothing.

@@ -18,7 +18,7 @@ use crate::canonical::{self, NotCanonical};
 /// The number of the fold: raised when `State::apply` gives another state for the same events or takes events that it did
 /// not know, or a row's body changes. A database written by an older fold has its rows made anew at the start; one that
 /// is newer is refused.
-pub(crate) const FOLD: i64 = 20;
+pub(crate) const FOLD: i64 = 21;
 
 /// One row of the projections.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

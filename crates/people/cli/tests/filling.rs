@@ -157,6 +157,35 @@ fn rows_are_copied_only_where_that_is_written_down() {
     ward.ok(&["audit", "verify"]);
 }
 
+/// Rows are today's, whichever release serves.
+#[test]
+fn a_rollback_does_not_let_rows_be_copied_again() {
+    let ward = Ward::new();
+    let says = |data: &str| {
+        let environments = format!("[environment.prod]\ncopy_data = \"{data}\"");
+        stack(&ward, INSERT, &environments);
+        ward.ok(&["deploy", "--env", "prod"]);
+    };
+    says("allowed");
+    says("denied");
+    ward.ok(&["db", "backup", "--env", "prod"]);
+    ward.ok(&["rollback", "--env", "prod"]);
+    let rules = "a release goes back, rules do not, and 1.0.2, the newest build that served there, does not allow";
+    let refused = ["the data of shop/prod must not be copied", rules];
+    let clone = ["env", "clone", "prod", "demo"];
+    ward.run(&clone).fails(1, &refused);
+    let restore = ["db", "restore", "--backup", "b1", "--env", "prod"];
+    let restore = [&restore[..], &["--into", "again"]].concat();
+    let refused = ["what the backups of shop/prod hold must not get", rules];
+    ward.run(&restore).fails(1, &refused);
+    // Only a newer build takes the rule away.
+    says("allowed");
+    ward.run(&clone)
+        .fails(1, &[rules, "`ward deploy --force --env prod`"]);
+    ward.ok(&["deploy", "--env", "prod", "--force"]);
+    ward.ok(&clone);
+}
+
 #[test]
 fn a_clone_whose_release_command_fails_is_not_left_behind() {
     let ward = Ward::new();

@@ -425,7 +425,9 @@ pub enum CopyData {
 }
 
 impl CopyData {
-    fn is_denied(&self) -> bool {
+    /// Whether they may not.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
         *self == Self::Denied
     }
 }

@@ -8,7 +8,7 @@ use ward_types::life::Origin;
 use ward_types::pipeline::Pipeline;
 use ward_types::policy::Policy;
 use ward_types::release::{Environment, Goal, Release};
-use ward_types::spec::{CopyData, EnvSpec};
+use ward_types::spec::EnvSpec;
 
 use super::copying::unnamed;
 use super::refusals::unserved;
@@ -106,15 +106,32 @@ pub(super) fn origin_of_copy(parent: &Environment, request: &CreateRequest) -> O
     }
 }
 
+/// Who does not let the rows of an environment be copied, what serves there or what was declared last, and how a file that
+/// does comes there. A release goes back, rules do not.
+fn denies(parent: &Environment, spec: &EnvSpec) -> Option<(String, String)> {
+    if spec.copy_data.is_denied() {
+        let serves = "the release that serves there does not allow";
+        return Some((serves.to_owned(), "deployed".to_owned()));
+    }
+    let declared = parent.keeps_data_from(spec)?;
+    let newest = format!(
+        "a release goes back, rules do not, and {}, the newest build that served there, does not allow",
+        declared.version
+    );
+    let deployed = format!(
+        "deployed as a newer build (`ward deploy --force --env {}`)",
+        parent.id.env()
+    );
+    Some((newest, deployed))
+}
+
 /// Why an environment's rows and files are not copied as it is declared.
 pub(super) fn never_gives_data(parent: &Environment, spec: &EnvSpec) -> Option<Refusal> {
     let (env, name) = (&parent.id, parent.id.env());
-    (spec.copy_data == CopyData::Denied).then(|| {
-        let message = format!(
-            "the data of {env} must not be copied: the release that serves there does not allow it"
-        );
+    denies(parent, spec).map(|(denies, deployed)| {
+        let message = format!("the data of {env} must not be copied: {denies} it");
         Refusal::new(RefusalKind::Conflict, message).hint(format!(
-            "`copy_data = \"allowed\"` under [environment.{name}] in ward.toml, deployed, allows it; \
+            "`copy_data = \"allowed\"` under [environment.{name}] in ward.toml, {deployed}, allows it; \
              `ward env create NAME --from {name}` makes a copy with data of its own, which the stack's seed commands make \
              up, and with new, empty volumes"
         ))
@@ -131,15 +148,15 @@ pub(super) fn never_gives_backups(
     let (env, name) = (&parent.id, parent.id.env());
     let serves = parent.goal == Goal::Up && parent.current.is_some();
     let answered = says_anything(why);
-    let denied = serves && spec.copy_data == CopyData::Denied && !answered;
-    denied.then(|| {
+    let denies = denies(parent, spec).filter(|_| serves && !answered);
+    denies.map(|(denies, deployed)| {
         let message = format!(
-            "what the backups of {env} hold must not get into another environment beside it: the release that serves there \
-             does not allow to copy its data; nothing was changed"
+            "what the backups of {env} hold must not get into another environment beside it: {denies} to copy its data; \
+             nothing was changed"
         );
         Refusal::new(RefusalKind::Conflict, message).hint(format!(
             "`--why \"…\"` says what they are needed for, and the log keeps it; \
-             `copy_data = \"allowed\"` under [environment.{name}] in ward.toml, deployed, allows it; \
+             `copy_data = \"allowed\"` under [environment.{name}] in ward.toml, {deployed}, allows it; \
              one that takes the place of {env} can be made as soon as that is down (`ward down --env {env}`)"
         ))
     })

@@ -4,13 +4,14 @@
 //! hold, and beside them those of what serves; where they differ the stricter does. So neither a rollback nor an older
 //! build that is promoted again, nor other values for either, takes a rule away: only a newer build does, which is a
 //! forward deploy that the rules judge. Builds are numbered over the whole stack, so the newest is known by its number,
-//! whatever brought it there and whichever releases are still retained.
+//! whatever brought it there and whichever releases are still retained. Whether its rows may be copied is such a rule.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Freeze, Policy};
 use crate::id::ReleaseId;
 use crate::release::Environment;
+use crate::spec::{CopyData, EnvSpec};
 
 /// The rules that were declared last in an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,9 @@ pub struct Declared {
     /// What it asks for.
     #[serde(default, skip_serializing_if = "Policy::is_default")]
     pub policy: Policy,
+    /// Whether it lets its rows be copied.
+    #[serde(default, skip_serializing_if = "CopyData::is_denied")]
+    pub copy_data: CopyData,
 }
 
 impl Environment {
@@ -36,6 +40,15 @@ impl Environment {
             (Some(declared), None) => Some(declared.policy.clone()),
             (None, serves) => serves.cloned(),
         }
+    }
+
+    /// The build that keeps the rows from being copied although a release that lets them, `of`, serves, or served when a
+    /// backup was taken.
+    #[must_use]
+    pub fn keeps_data_from(&self, of: &EnvSpec) -> Option<&Declared> {
+        let declared = self.rules.as_ref()?;
+        let denied = declared.copy_data.is_denied() && !of.copy_data.is_denied();
+        denied.then_some(declared)
     }
 
     /// Whose rules hold although what would serve asks for less than they do.
@@ -62,6 +75,7 @@ impl Environment {
                 version: version.clone(),
                 release: id,
                 policy: release.spec.policy.clone(),
+                copy_data: release.spec.copy_data,
             });
         }
     }
@@ -229,6 +243,36 @@ mod tests {
         // A release goes back, what was declared does not.
         log.goes(1, "rollback", "succeeded");
         assert!(!is_copy(&log));
+    }
+
+    #[test]
+    fn whether_rows_may_be_copied_does_not_go_back_with_a_release() {
+        let of = |number, version, copy_data| {
+            let mut event = release(number, version, &Policy::default());
+            if let Event::ReleaseRecorded { release, .. } = &mut event {
+                release.spec.copy_data = copy_data;
+            }
+            event
+        };
+        let mut log = Log::new();
+        log.add(&of(1, "1.0.1", CopyData::Allowed));
+        let first = &log.0.environments[&id()].releases[&ReleaseId(1)];
+        let allows = first.spec.clone();
+        let kept_by = |log: &Log| {
+            let declared = log.0.environments[&id()].keeps_data_from(&allows).cloned();
+            declared.map(|declared| declared.version)
+        };
+        log.goes(1, "deploy", "succeeded");
+        assert_eq!(kept_by(&log), None);
+        log.add(&of(2, "1.0.2", CopyData::Denied));
+        log.goes(2, "deploy", "failed_old_serving");
+        assert_eq!(kept_by(&log), None, "it never served");
+        log.goes(2, "deploy", "succeeded");
+        log.goes(1, "rollback", "succeeded");
+        assert_eq!(kept_by(&log).as_deref(), Some("1.0.2"));
+        log.add(&of(3, "1.0.3", CopyData::Allowed));
+        log.goes(3, "deploy", "succeeded");
+        assert_eq!(kept_by(&log), None);
     }
 
     #[test]
