@@ -3,9 +3,10 @@
 //! Targets are compiled by the project's own compiler, with coverage and without a sanitizer: those need another
 //! compiler, and look for mistakes with memory, which code without `unsafe` does not make.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use crate::packages;
 use crate::run::{cargo, root, run, say};
 
 const VERSION: &str = "0.13.2";
@@ -22,31 +23,8 @@ struct Fuzzer {
 
 impl Fuzzer {
     fn installed() -> Result<Self, String> {
-        let place = root().join("target/tools");
-        let bin = place.join("bin");
-        let version = Command::new(bin.join("cargo-fuzz"))
-            .args(["fuzz", "--version"])
-            .stderr(Stdio::null())
-            .output();
-        let there = version.is_ok_and(|output| {
-            String::from_utf8_lossy(&output.stdout)
-                .trim()
-                .ends_with(VERSION)
-        });
-        if !there {
-            let mut install = cargo();
-            // It only starts others: that it is built fast is worth more than that it is fast.
-            install.args([
-                "install",
-                "cargo-fuzz",
-                "--locked",
-                "--debug",
-                "--force",
-                "--quiet",
-            ]);
-            install.args(["--version", VERSION, "--root"]).arg(&place);
-            run(install.env("CARGO_TARGET_DIR", place.join("target")))?;
-        }
+        let fuzz = packages::tool("cargo-fuzz", VERSION, &["fuzz", "--version"])?;
+        let bin = fuzz.parent().map(Path::to_path_buf).unwrap_or_default();
         Ok(Self { bin })
     }
 

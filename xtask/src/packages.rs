@@ -1,10 +1,10 @@
-//! Installs what a task needs through the system's package manager, when it may.
+//! Installs what a task needs: through the system's package manager, when it may, and below `target/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::run::{root, run, say};
+use crate::run::{cargo, root, run, say};
 
 /// A Debian package, and a file that tells whether it is there.
 pub(crate) struct Package {
@@ -184,6 +184,29 @@ pub(crate) fn python() -> Result<PathBuf, String> {
     run(pip.arg(&list))?;
     fs::write(&done, wanted).map_err(|error| format!("{}: {error}", done.display()))?;
     Ok(python)
+}
+
+/// A program of crates.io, which is installed below `target/` and nowhere else, in this version. `asked` is what makes
+/// it tell its version.
+pub(crate) fn tool(name: &str, version: &str, asked: &[&str]) -> Result<PathBuf, String> {
+    let place = root().join("target/tools");
+    let program = place.join("bin").join(name);
+    let told = Command::new(&program)
+        .args(asked)
+        .stderr(Stdio::null())
+        .output();
+    let there = told.is_ok_and(|told| {
+        let told = String::from_utf8_lossy(&told.stdout);
+        told.trim().ends_with(version)
+    });
+    if !there {
+        let mut install = cargo();
+        // That it is built fast is worth more than that it is fast.
+        install.args(["install", name, "--locked", "--debug", "--force", "--quiet"]);
+        install.args(["--version", version, "--root"]).arg(&place);
+        run(install.env("CARGO_TARGET_DIR", place.join("target")))?;
+    }
+    Ok(program)
 }
 
 /// It asks nothing, and does not start the daemons that packages bring: the programs are run as they are needed.

@@ -23,7 +23,7 @@ pub(crate) fn test() -> Result<(), String> {
         ("lints", lints),
         ("pages from their tables", docs::check),
         ("Ward's tests", wards_tests),
-        ("how the gateway speaks TLS", posture),
+        ("what scanners find in the gateway", posture),
         ("the examples' tests", example_tests),
         ("the documents' commands", documents),
         ("a short run of the fuzz targets", fuzzing),
@@ -87,8 +87,14 @@ fn wards_tests() -> Result<(), String> {
     ]))
 }
 
+/// What speaks with the gateway as an attacker would; in minutes.
+const SMUGGLEX: (&str, &str) = ("smugglex", "0.4.0");
+
 fn posture() -> Result<(), String> {
+    let (name, version) = SMUGGLEX;
+    let smugglex = packages::tool(name, version, &["--version"])?;
     let mut test = cargo();
+    test.env("WARD_TEST_SMUGGLEX", smugglex);
     test.args(["test", "--locked", "--quiet", "--package", "ward-gateway"]);
     run(test.args(["--test", "gateway", "--", "--ignored", "posture"]))
 }

@@ -58,10 +58,7 @@ impl Control {
             let mut masks = self.kept_from_readers(env).await;
             masks.retain(|mask| !is_word(mask.value.expose()));
             if let Some((name, line)) = said_in_text(&masks, &text) {
-                let place = match line {
-                    Some(line) => format!("line {line} of the stack file"),
-                    None => "the stack file".to_owned(),
-                };
+                let place = format!("line {line} of the stack file");
                 return Err(declared(env, &name, &place));
             }
         }
@@ -90,13 +87,13 @@ fn has_any(env: &Environment) -> bool {
     !env.is_deleted() && (rows || env.secrets.values().any(held))
 }
 
-/// The secret that a text says, and the number of the line, where it is in one.
-fn said_in_text(masks: &[Mask], text: &str) -> Option<(String, Option<usize>)> {
-    let whole = [text.to_owned()];
-    let name = said(masks, &whole)?;
-    let says = |line: &str| said(masks, &[line.to_owned()]).is_some();
-    let at = text.lines().position(says);
-    Some((name, at.map(|at| at + 1)))
+/// The secret that a text says, and the number of the line in which its value ends.
+fn said_in_text(masks: &[Mask], text: &str) -> Option<(String, usize)> {
+    let name = said(masks, &[text.to_owned()])?;
+    let ends = text.match_indices('\n').map(|(at, _)| at);
+    let ends: Vec<usize> = ends.collect();
+    let silent = |end: &usize| said(masks, &[text[..*end].to_owned()]).is_none();
+    Some((name, ends.partition_point(silent) + 1))
 }
 
 /// Whether a value is one that a text says for many reasons, as a name of what is in it.
@@ -182,13 +179,15 @@ mod tests {
         for says in ["planted-J7kq2vX9Lm4", "planted-J7%6bq2vX9Lm4", encoded] {
             let text = format!("[stack]\nname = \"a:b\"\n# it is {says}\n");
             let found = said_in_text(&masks, &text);
-            assert_eq!(found, Some(("API_KEY".to_owned(), Some(3))), "{says}");
+            assert_eq!(found, Some(("API_KEY".to_owned(), 3)), "{says}");
         }
         assert_eq!(
             said_in_text(&masks, "name = \"a:b\"\n# planted-J7kq2vX9"),
             None
         );
         assert_eq!(said_in_text(&[], "name = \"a:b\""), None);
+        let last = "a = 1\nb = 'planted-J7kq2vX9Lm4'";
+        assert_eq!(said_in_text(&masks, last), Some(("API_KEY".to_owned(), 2)));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What testssl.sh says of the gateway's TLS, with a certificate from files as a public authority would issue it.
+//! What scanners find: testssl.sh in the gateway's TLS, with a certificate from files as a public authority would issue it,
+//! and smugglex in how it reads requests.
 
 use rcgen::{
     CertificateParams, CrlDistributionPoint, DnType, ExtendedKeyUsagePurpose, KeyUsagePurpose,
@@ -8,7 +9,7 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::certificates::{Ca, at, files, folder, put};
-use crate::world::World;
+use crate::world::{Start, World};
 
 const TESTSSL: &str = "/usr/bin/testssl";
 const HOST: &str = "shop.example.org";
@@ -30,6 +31,59 @@ fn usual() -> CertificateParams {
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     params
+}
+
+/// Its checks over plain HTTP/1.1, and those over TLS, where it downgrades HTTP/2. Its mutations of lines (`--fuzz`) are left
+/// out: two of them announce a byte that they do not send, and it takes waiting for that for a finding.
+const CHECKS: [(&str, &[&str]); 2] = [
+    (
+        "http",
+        &[
+            "cl-te",
+            "te-cl",
+            "te-te",
+            "h2c",
+            "h2",
+            "cl-edge",
+            "cl-0",
+            "0-cl",
+            "parser-discrepancy",
+        ],
+    ),
+    (
+        "https",
+        &["te-te", "0-cl", "parser-discrepancy", "h2-downgrade"],
+    ),
+];
+
+#[tokio::test]
+#[ignore = "it needs smugglex: `cargo xtask test` installs smugglex and runs it"]
+async fn smugglex_finds_nothing() {
+    let program = std::env::var_os("WARD_TEST_SMUGGLEX").expect("its path is not told");
+    let (world, _app) = World::serving(Start::Usual).await;
+    for (scheme, checks) in CHECKS {
+        let address = if scheme == "http" {
+            world.http
+        } else {
+            world.https
+        };
+        let report = world.home.path().join(format!("{scheme}.json"));
+        let mut smugglex = tokio::process::Command::new(&program);
+        smugglex.arg(format!("{scheme}://{address}/"));
+        smugglex.args(["--vhost", "shop.localhost", "--insecure", "--timeout", "3"]);
+        smugglex.args(["--no-color", "--checks", &checks.join(","), "--output"]);
+        let ended = smugglex.arg(&report).output().await.unwrap();
+        let text = String::from_utf8_lossy(&ended.stdout);
+        let report: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+        let found = report["checks"].as_array().unwrap();
+        for check in checks {
+            let one = found.iter().find(|one| one["check_type"] == *check);
+            let one = one.unwrap_or_else(|| panic!("{scheme} {check} was not tried: {text}"));
+            assert_eq!(one["vulnerable"], false, "{scheme} {check}: {one}\n{text}");
+            let usual = one["normal_status"].as_str().unwrap_or_default();
+            assert!(usual.contains("200"), "{scheme} {check}: {one}\n{text}");
+        }
+    }
 }
 
 #[tokio::test]

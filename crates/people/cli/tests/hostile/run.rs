@@ -200,6 +200,9 @@ fn whole_log(ward: &Ward, parts: &[Part]) -> Log {
     log
 }
 
+/// Of so many cases one may be excused.
+const EXCUSED_OF: usize = 200;
+
 /// Compares for one origin, and says what differs.
 fn examine(part: &Part, number: usize, all: Vec<Seen>, log: &Log, tells: bool) -> Vec<Fault> {
     let mut faults = Vec::new();
@@ -275,6 +278,10 @@ fn examine(part: &Part, number: usize, all: Vec<Seen>, log: &Log, tells: bool) -
     );
     if !tells && (longest < 20 || passed < 200 || kept_out < 200) {
         let text = "that proves nothing".to_owned();
+        faults.push(Fault::of(part, None, text));
+    }
+    if excused * EXCUSED_OF > part.cases.len() {
+        let text = format!("{excused} cases are excused as what is known, which are too many");
         faults.push(Fault::of(part, None, text));
     }
     faults
