@@ -226,23 +226,15 @@ impl Control {
     /// The secret whose value is in these words, or in what they are together.
     async fn said_in(&self, env: &EnvId, words: &[String]) -> Result<Option<String>, String> {
         let masks = self.masks(env, self.serving(env)).await?;
-        let line = words.join(" ");
-        let says = |masks: &[Mask]| {
-            let hiding = Hiding::of(masks);
-            hiding.masked(&line) != line
-                || words.iter().any(|word| hiding.masked(word) != *word)
-                || hidden(masks, &line).is_some()
-        };
-        if !says(&masks) {
-            return Ok(None);
-        }
-        let said = |mask: &&Mask| says(std::slice::from_ref(*mask));
-        let name = masks.iter().find(said).map(|mask| mask.name.as_str());
-        Ok(Some(name.unwrap_or("that Ward keeps").to_owned()))
+        Ok(said(&masks, words))
     }
 
     /// The values that somebody may know who acts on an environment: what it has now, and what a release was given.
-    async fn masks(&self, env: &EnvId, release: Option<ReleaseId>) -> Result<Vec<Mask>, String> {
+    pub(crate) async fn masks(
+        &self,
+        env: &EnvId,
+        release: Option<ReleaseId>,
+    ) -> Result<Vec<Mask>, String> {
         let Some(known) = self.known(env) else {
             return Ok(Vec::new());
         };
@@ -278,6 +270,23 @@ impl Control {
         }
         Ok(masks)
     }
+}
+
+/// The secret whose value is in these words, or in what they are together.
+pub(crate) fn said(masks: &[Mask], words: &[String]) -> Option<String> {
+    let line = words.join(" ");
+    let says = |masks: &[Mask]| {
+        let hiding = Hiding::of(masks);
+        hiding.masked(&line) != line
+            || words.iter().any(|word| hiding.masked(word) != *word)
+            || hidden(masks, &line).is_some()
+    };
+    if !says(masks) {
+        return None;
+    }
+    let said = |mask: &&Mask| says(std::slice::from_ref(*mask));
+    let name = masks.iter().find(said).map(|mask| mask.name.as_str());
+    Some(name.unwrap_or("that Ward keeps").to_owned())
 }
 
 fn without(masks: &[Mask], text: &str) -> Result<String, String> {

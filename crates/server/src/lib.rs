@@ -65,6 +65,7 @@ mod sought;
 pub mod source;
 mod sources;
 mod traffic;
+mod unsealed;
 mod views;
 mod volumes;
 mod work;

@@ -172,7 +172,8 @@ impl Control {
     ) -> Result<(), Refusal> {
         schedule::known(spec)?;
         self.possible(spec, origin)?;
-        self.secrets_there(spec).await
+        self.secrets_there(spec).await?;
+        self.declares_no_secret(spec).await
     }
 
     /// The same of several environments; what is missing in any of them is told at once.

@@ -271,6 +271,86 @@ fn what_is_missing_in_several_environments_is_told_at_once() {
     ward.run(&["deploy", "--envs", "dev,qa"]).fails(1, &missing);
 }
 
+/// Releases, plans and the log have for ever what it says, whichever way it takes.
+#[test]
+fn p6_a_stack_file_that_says_a_secret_becomes_no_release() {
+    let ward = Ward::new();
+    let value = "planted-Wk42vRt8Lq";
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    // Lines of prod, which is the last environment.
+    let declare = |answer: &str, more: &str| {
+        support::pipelines::declare(&ward, answer, "");
+        let text = fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+        let host = "service.web.route.host = \"prod.localhost\"\n";
+        ward.write("ward.toml", &text.replace(host, &format!("{host}{more}")));
+    };
+    declare("good", "");
+    ward.ok(&["deploy", "--env", "dev"]);
+    let set = ["secret", "set", "API_KEY", "--env", "shop/prod", "--new"];
+    piped(&ward, &set, value).success();
+    let refused = |words: &[&str], place: &str| {
+        let says = format!("the value of the secret API_KEY of shop/prod is in {place}");
+        let ran = ward.run(words);
+        let way_out = "`secrets = { API_KEY = \"env\" }`";
+        ran.fails(1, &[&says, "nothing was changed", way_out]);
+        assert!(!ran.stderr().contains(value), "{ran:?}");
+    };
+    let ways: [&[&str]; 5] = [
+        &["deploy", "--env", "prod"],
+        &["plan", "--env", "prod"],
+        &["deploy", "--envs", "qa,prod"],
+        &["pipeline", "run", "delivery", &dir],
+        &["up", "--env", "prod", &dir],
+    ];
+    let forms = [
+        (value.to_owned(), "", "ANSWER of the service web"),
+        (
+            format!("https://u:{value}@example.com/"),
+            "",
+            "ANSWER of the service web",
+        ),
+        (
+            "good".to_owned(),
+            "service.web.release.command = [\"login\", \"planted-Wk42v\\u0052t8Lq\"]\n",
+            "the release command of the service web",
+        ),
+    ];
+    for (answer, more, place) in &forms {
+        declare(answer, more);
+        for words in ways {
+            refused(words, place);
+        }
+    }
+    // What another environment is told is a line of each build's file, and so is a comment.
+    let told = format!("service.web.env.KEY = \"{value}\"\n");
+    for more in [told, format!("# {value}\n")] {
+        declare("better", &more);
+        let text = fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+        let line = text.lines().position(|line| line.contains(value)).unwrap();
+        let place = format!("line {} of the stack file", line + 1);
+        let ways: [&[&str]; 3] = [
+            &["deploy", "--env", "dev"],
+            &["plan", "--env", "dev"],
+            &["build", &dir],
+        ];
+        for words in ways {
+            refused(words, &place);
+        }
+    }
+    for file in ["ward.db", "ward.db-wal"] {
+        let bytes = fs::read(ward.home().join(file)).unwrap_or_default();
+        let mut parts = bytes.windows(value.len());
+        assert!(
+            !parts.any(|part| part == value.as_bytes()),
+            "it is in {file}"
+        );
+    }
+    // Where nobody can tell a deploy goes on as without secrets.
+    let key = key(&ward);
+    fs::rename(&key, ward.home().join("aside")).unwrap();
+    ward.ok(&["deploy", "--env", "dev"]);
+}
+
 #[test]
 fn without_its_master_key_nothing_starts_and_what_serves_goes_on() {
     let ward = Ward::new();
