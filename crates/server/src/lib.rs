@@ -40,6 +40,7 @@ mod maintenance;
 mod making;
 mod measuring;
 mod moved;
+mod needed;
 mod notices;
 pub mod once;
 mod opening;

@@ -298,7 +298,8 @@ impl Server {
         control.keep_notifying();
         let mut ending = control.ending();
         let end = async move { drop(ending.wait_for(|end| *end).await) };
-        let registry = tokio::spawn(ward_registry::serve(listener, registry, end));
+        let needs = Arc::new(control.clone());
+        let registry = tokio::spawn(ward_registry::serve(listener, registry, needs, end));
         end_on_signals(&control)?;
         tokio::spawn(give_signs_of_life(control.clone()));
         control.keep_schedules();

@@ -6,6 +6,7 @@
 )]
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use ward_registry::{Registry, serve};
 
@@ -37,7 +38,7 @@ fn run(folder: &str, address: &str) -> Result<(), Box<dyn std::error::Error>> {
                 eprintln!("cannot wait for an interrupt: {error}");
             }
         };
-        serve(listener, registry, interrupted).await;
+        serve(listener, registry, Arc::new(()), interrupted).await;
         Ok(())
     })
 }

@@ -12,6 +12,7 @@
 //! - `catalog`: tags, manifests and referrers are small files, ordered so that a crash shows nothing half done.
 //! - `uploads`: an upload outlives its connection and the process.
 //! - `collect`: mark and sweep, sparing what an upload under way could refer to.
+//! - `needs`: what is needed is not deleted over HTTP.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -24,6 +25,7 @@ mod error;
 mod http;
 pub mod manifest;
 mod name;
+mod needs;
 pub mod pull;
 mod read;
 mod registry;
@@ -35,5 +37,6 @@ pub use crate::digest::{Algorithm, ContentDigest};
 pub use crate::error::{Error, Result};
 pub use crate::http::{router, serve};
 pub use crate::name::{Reference, Repository, Tag};
+pub use crate::needs::{Needs, Pass, Stays};
 pub use crate::pull::pull;
 pub use crate::registry::{BlobWriter, Manifest, Options, Registry};

@@ -8,10 +8,14 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use http::Method;
 use serde_json::{Value, json};
 use support::{OCI_INDEX, OCI_MANIFEST, Served, digest, files, image, noise};
-use ward_registry::{Algorithm, ContentDigest};
+use ward_registry::{Algorithm, ContentDigest, Needs, Options, Pass, Repository, Stays};
+use ward_types::id::Digest;
 
 #[tokio::test]
 async fn support_is_announced() {
@@ -639,4 +643,52 @@ async fn odd_paths_methods_and_names() {
     got.expect(400);
     assert_eq!(files(folder.path()), ["lock"], "nothing was written");
     served.stop().await;
+}
+
+/// Says that one manifest is needed, and nothing of the others while it is busy.
+struct One(Digest, AtomicBool);
+
+impl Needs for One {
+    fn lets_go(&self, repository: &Repository, digest: &Digest) -> Result<Pass<'_>, Stays> {
+        if self.1.load(Ordering::Relaxed) {
+            return Err(Stays::Untold("something is built".to_owned()));
+        }
+        match repository.as_str() == "shop/web" && *digest == self.0 {
+            true => Err(Stays::Needed("shop/prod r1 needs it".to_owned())),
+            false => Ok(Box::new(())),
+        }
+    }
+}
+
+#[tokio::test]
+async fn p2_a_manifest_that_is_needed_is_not_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = Served::start(folder.path()).await;
+    let http = plain.http();
+    let (image, _) = http.push_image("shop/web", "first", b"needed").await;
+    plain.stop().await;
+    let needed = Digest::parse(&image).unwrap();
+    let one = Arc::new(One(needed, AtomicBool::new(true)));
+    let served = Served::asking(folder.path(), Options::default(), one.clone()).await;
+    let http = served.http();
+    let place = |name: &str, image: &str| format!("/v2/{name}/manifests/{image}");
+    let got = http.delete(&place("shop/web", &image)).await.expect(429);
+    assert_eq!(got.code(), "TOOMANYREQUESTS");
+    assert_eq!(got.header("retry-after"), "5");
+    one.1.store(false, Ordering::Relaxed);
+    let got = http.delete(&place("shop/web", &image)).await.expect(403);
+    assert_eq!(got.code(), "DENIED");
+    let message = got.json()["errors"][0]["message"].clone();
+    assert_eq!(message, "shop/prod r1 needs it");
+    // Its tag goes, it does not.
+    http.delete(&place("shop/web", "first")).await.expect(202);
+    http.get(&place("shop/web", &image)).await.expect(200);
+    // What is not needed goes, the same in another repository, too.
+    let (other, _) = http.push_image("shop/web", "other", b"other").await;
+    http.push_image("mirror", "first", b"needed").await;
+    let gone = [place("shop/web", &other), place("mirror", &image)];
+    for place in gone {
+        http.delete(&place).await.expect(202);
+        http.delete(&place).await.expect(404);
+    }
 }

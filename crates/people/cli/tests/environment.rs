@@ -8,11 +8,13 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Instant;
 
 use serde_json::Value;
 use support::load::{Load, get};
-use support::{Ward, is_root, kill9};
+use support::{Ward, eventually, is_root, kill9};
 
 const HOST: &str = "shop.localhost";
 
@@ -109,6 +111,61 @@ fn p2_a_release_comes_back_after_down_and_up_by_digest() {
         2,
         "no release was lost or made: {releases}"
     );
+}
+
+/// What the registry says to whoever wants to delete an image.
+fn deleted(ward: &Ward, digest: &str) -> String {
+    let address = ward.status()["server"]["registry"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let mut stream = TcpStream::connect(&address).unwrap();
+    let asked = format!("DELETE /v2/shop/web/manifests/{digest} HTTP/1.1");
+    write!(
+        stream,
+        "{asked}\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Whoever reaches the registry's port takes no release away.
+#[test]
+fn p2_the_image_of_a_release_that_can_come_back_is_not_deleted() {
+    let ward = Ward::new();
+    ward.stack(&answer(1), "");
+    ward.up();
+    ward.write("app.py", &format!("{}\n# another image\n", support::APP));
+    ward.stack(&answer(2), "");
+    ward.ok(&["deploy"]);
+    let images = |what: &str| -> Vec<String> {
+        let listed: Value = serde_json::from_str(&ward.ok(&[what, "--output", "json"])).unwrap();
+        let listed = listed.as_array().unwrap().iter();
+        let image = |one: &Value| one["images"]["web"].as_str().unwrap().to_owned();
+        listed.map(image).collect()
+    };
+    let images = images("releases");
+    assert_eq!(images.len(), 2, "{images:?}");
+    assert_ne!(images[0], images[1]);
+    for image in &images {
+        let said = deleted(&ward, image);
+        for part in ["HTTP/1.1 403 ", "\"DENIED\"", "is needed by shop/dev r"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+    ward.ok(&["down"]);
+    ward.up();
+    ward.ok(&["rollback"]);
+    assert_eq!(get(&ward.http(), HOST, "/").unwrap().body, "release 1");
+    // What nothing needs any more goes, once the environment is gone and nobody collects.
+    ward.ok(&["env", "delete", "shop/dev", "--yes"]);
+    for image in &images {
+        eventually("the image is deleted", || {
+            deleted(&ward, image).starts_with("HTTP/1.1 202 ")
+        });
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::error::Error;
+use crate::needs::Stays;
 
 /// A request that is not answered as asked.
 #[derive(Debug)]
@@ -84,6 +85,19 @@ impl From<Error> for Failure {
                 .with(header::LOCATION, location),
             Error::TooManyUploads { .. } => failure.with(header::RETRY_AFTER, "60"),
             _ => failure,
+        }
+    }
+}
+
+impl From<Stays> for Failure {
+    fn from(stays: Stays) -> Self {
+        match stays {
+            Stays::Needed(message) => Self::new(StatusCode::FORBIDDEN, "DENIED", message),
+            Stays::Untold(message) => {
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                let failure = Self::new(status, "TOOMANYREQUESTS", message);
+                failure.with(header::RETRY_AFTER, "5")
+            }
         }
     }
 }

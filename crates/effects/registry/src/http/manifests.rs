@@ -12,6 +12,7 @@ use crate::http::answer::{CONTENT_DIGEST, Failure, built, empty, header_text, js
 use crate::http::route::{encode, query};
 use crate::manifest::{self, OCI_INDEX, Recorded};
 use crate::name::{Reference, Repository, Tag};
+use crate::needs::Needs;
 use crate::registry::{Registry, Scope};
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
@@ -107,7 +108,24 @@ fn cut_or_too_large(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
     }
 }
 
-pub(super) async fn delete(registry: &Registry, name: Repository, reference: Reference) -> Answer {
+pub(super) async fn delete(
+    registry: &Registry,
+    needs: &dyn Needs,
+    name: Repository,
+    reference: Reference,
+) -> Answer {
+    let digest = match &reference {
+        Reference::Digest(digest) => digest.sha256(),
+        Reference::Tag(_) => None,
+    };
+    // Held until it is gone: a release that is on its way meanwhile finds it, or does not count on it.
+    let _pass = match digest {
+        Some(digest) => {
+            registry.resolve(&name, &reference).await?;
+            Some(needs.lets_go(&name, &digest)?)
+        }
+        None => None,
+    };
     registry.remove(&name, &reference).await?;
     empty(StatusCode::ACCEPTED, &[])
 }

@@ -9,6 +9,7 @@ mod manifests;
 mod route;
 mod uploads;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -22,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::http::answer::Failure;
 use crate::http::route::Route;
+use crate::needs::Needs;
 use crate::registry::Registry;
 
 /// How long a client may take to send the head of a request.
@@ -34,13 +36,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 type Answer = Result<Response<Body>, Failure>;
 
 /// Serves the registry until `shutdown` is ready; then takes no more connections, and lets requests
-/// under way end for ten seconds. What an upload has received by then is kept.
+/// under way end for ten seconds. What an upload has received by then is kept. `needs` is asked before a manifest goes.
 pub async fn serve(
     listener: TcpListener,
     registry: Registry,
+    needs: Arc<dyn Needs>,
     shutdown: impl Future<Output = ()> + Send,
 ) {
-    let router = router(registry);
+    let router = router(registry, needs);
     let connections = GracefulShutdown::new();
     let mut tasks = tokio::task::JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
@@ -88,14 +91,22 @@ async fn connection(
 }
 
 /// The service by itself, for a server of one's own.
-pub fn router(registry: Registry) -> Router {
-    Router::new().fallback(dispatch).with_state(registry)
+pub fn router(registry: Registry, needs: Arc<dyn Needs>) -> Router {
+    let served = Served { registry, needs };
+    Router::new().fallback(dispatch).with_state(served)
 }
 
-async fn dispatch(State(registry): State<Registry>, request: Request<Body>) -> Response<Body> {
+/// What is served, and who is asked.
+#[derive(Clone)]
+struct Served {
+    registry: Registry,
+    needs: Arc<dyn Needs>,
+}
+
+async fn dispatch(State(served): State<Served>, request: Request<Body>) -> Response<Body> {
     let method = request.method().clone();
     let answered = match route::parse(request.uri().path()) {
-        Ok(route) => answer(&registry, route, request).await,
+        Ok(route) => answer(&served, route, request).await,
         Err(failure) => Err(failure),
     };
     let mut response = answered.unwrap_or_else(|failure| failure.into_response(&method));
@@ -106,8 +117,9 @@ async fn dispatch(State(registry): State<Registry>, request: Request<Body>) -> R
     response
 }
 
-async fn answer(registry: &Registry, route: Route, request: Request<Body>) -> Answer {
+async fn answer(served: &Served, route: Route, request: Request<Body>) -> Answer {
     let (head, body) = request.into_parts();
+    let Served { registry, needs } = served;
     match (route, head.method.clone()) {
         (Route::Base, Method::GET | Method::HEAD) => {
             answer::json(StatusCode::OK, &serde_json::json!({}))
@@ -136,7 +148,7 @@ async fn answer(registry: &Registry, route: Route, request: Request<Body>) -> An
             manifests::put(registry, name, reference, &head, body).await
         }
         (Route::Manifest(name, reference), Method::DELETE) => {
-            manifests::delete(registry, name, reference).await
+            manifests::delete(registry, &**needs, name, reference).await
         }
         (Route::Tags(name), Method::GET | Method::HEAD) => {
             manifests::tags(registry, name, &head).await

@@ -13,6 +13,7 @@ use std::io::BufRead;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,7 +24,9 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use ward_registry::{Algorithm, ContentDigest, Options, Reference, Registry, Repository, Tag};
+use ward_registry::{
+    Algorithm, ContentDigest, Needs, Options, Reference, Registry, Repository, Tag,
+};
 use ward_types::id::Digest;
 
 pub const OCI_MANIFEST: &str = ward_registry::manifest::OCI_MANIFEST;
@@ -43,6 +46,10 @@ impl Served {
     }
 
     pub async fn with(folder: &Path, options: Options) -> Self {
+        Self::asking(folder, options, Arc::new(())).await
+    }
+
+    pub async fn asking(folder: &Path, options: Options, needs: Arc<dyn Needs>) -> Self {
         let registry = Registry::open_with(folder, options).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -52,7 +59,7 @@ impl Served {
             let stopped = async {
                 let _ = stopped.await;
             };
-            ward_registry::serve(listener, serving, stopped).await;
+            ward_registry::serve(listener, serving, needs, stopped).await;
         });
         Self {
             address,
