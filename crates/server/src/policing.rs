@@ -125,6 +125,7 @@ impl Control {
             })));
         }
         warned.extend(self.unsaid(from, spec, &found));
+        warned.extend(self.past_its_gates(&to, built, &found));
         Ok(Allowed { found, warned })
     }
 

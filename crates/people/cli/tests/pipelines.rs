@@ -663,10 +663,54 @@ fn a_build_that_never_came_to_the_gates_is_not_promoted_past_them() {
     ward.ok(&["down", "--env", "prod", "--purge", "--yes"]);
     ward.ok(&["promote", "--from", "qa", "--to", "prod"]);
     assert_eq!(answers(&ward, "prod").as_deref(), Some("good"));
-    // A folder goes around it: that is the way of a hotfix.
+    // A folder goes around it: that is the way of a hotfix, which is said.
     declare(&ward, "fix", CHECKED);
-    ward.ok(&["deploy", &dir, "--env", "prod"]);
+    let fix = ward.run(&["deploy", &dir, "--env", "prod"]);
+    fix.success();
+    assert_eq!(warned_of(&fix), ["prod"], "{fix:?}");
+    let hint = "`ward pipeline run delivery` brings it past them; `policy.pipeline = \"deny\"` refuses any other way";
+    assert!(fix.stderr().contains(hint), "{fix:?}");
     assert_eq!(answers(&ward, "prod").as_deref(), Some("fix"));
+}
+
+/// The environments that get a build past the gates of the pipeline, as a command says.
+fn warned_of(ran: &Ran) -> Vec<String> {
+    let said = ran.stderr();
+    let says = " gets a build that has not passed the gates before it (pipeline delivery)";
+    let before = said.lines().filter_map(|line| line.split_once(says));
+    let env = |(line, _): (&str, &str)| line.rsplit('/').next().unwrap().to_owned();
+    before.map(env).collect()
+}
+
+#[test]
+fn who_goes_past_the_gates_is_told_and_who_goes_by_them_is_not() {
+    let ward = Ward::new();
+    let dir = ward.dir().to_str().unwrap().to_owned();
+    let all = ["deploy", &dir, "--envs", "dev,qa,prod"];
+    let done = |arguments: &[&str]| {
+        let ran = ward.run(arguments);
+        ran.success();
+        warned_of(&ran)
+    };
+    declare(&ward, "fine", "");
+    assert_eq!(done(&all), [""; 0], "there are no gates");
+    declare(&ward, "good", CHECKED);
+    assert_eq!(done(&all), ["qa", "prod"]);
+    // What serves there already is no news, and what changes nothing neither.
+    assert_eq!(done(&all), [""; 0]);
+    assert_eq!(done(&["deploy", &dir, "--env", "prod", "--force"]), [""; 0]);
+    // By its gates it comes there without a word, and as often as anybody likes.
+    ward.write("app.py", &format!("{}\n# another build\n", support::APP));
+    assert_eq!(done(&["pipeline", "run", "delivery", &dir]), [""; 0]);
+    assert_eq!(done(&["deploy", &dir, "--env", "qa", "--force"]), [""; 0]);
+    // The rule says it by itself.
+    let text = fs::read_to_string(ward.dir().join("ward.toml")).unwrap();
+    let warns = "[environment.prod]\npolicy.pipeline = \"warn\"";
+    ward.write("ward.toml", &text.replace("[environment.prod]", warns));
+    let ran = ward.run(&["deploy", &dir, "--env", "prod"]);
+    ran.success();
+    assert_eq!(warned_of(&ran), [""; 0], "{ran:?}");
+    assert!(ran.stderr().contains("has not passed the gates"), "{ran:?}");
 }
 
 /// Another person, who has or has not the role.

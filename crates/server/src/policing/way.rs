@@ -1,10 +1,12 @@
 //! How a build came to an environment, where a rule asks for that.
 
+use std::collections::BTreeMap;
+
 use ward_plan::policy::{self, As, Built, Way};
 use ward_store::Log;
 use ward_types::id::Name;
 use ward_types::pipeline::Pipeline;
-use ward_types::policy::{Level, Policy, Rule};
+use ward_types::policy::{Level, Policy, Rule, Violation};
 use ward_types::release::{Environment, Release};
 use ward_types::spec::EnvSpec;
 
@@ -12,7 +14,17 @@ use crate::actor::{Refusal, RefusalKind};
 use crate::clock::now;
 use crate::control::Control;
 use crate::deploy::stack_of;
+use crate::sharing::Warned;
 use crate::source;
+
+type Pipelines = BTreeMap<Name, Pipeline>;
+
+/// Those of a build's own stack file.
+fn pipelines_of(built: Built<'_>) -> Pipelines {
+    let stack = built.stack_file;
+    let stack = stack.and_then(|text| stack_of(source::FILE, text).ok());
+    stack.map(|stack| stack.pipelines).unwrap_or_default()
+}
 
 impl Control {
     /// How a build comes to where `to` would serve, unless none of these policies asks.
@@ -25,13 +37,44 @@ impl Control {
         if !asked(Rule::Pipeline) && !asked(Rule::SecondPerson) {
             return None;
         }
-        let stack = built.stack_file;
-        let stack = stack.and_then(|text| stack_of(source::FILE, text).ok());
-        let pipelines = stack.map(|stack| stack.pipelines).unwrap_or_default();
+        Some(self.way_by(to, built, &pipelines_of(built)))
+    }
+
+    fn way_by(&self, to: &Release, built: Built<'_>, pipelines: &Pipelines) -> Way {
         let state = self.store().state();
         let id = &to.spec.id;
         let r#as = As::of(state.environment(id), to);
-        Some(Way::of(&state, (id, r#as), built, &pipelines))
+        Way::of(&state, (id, r#as), built, pipelines)
+    }
+
+    /// That a build goes past the gates that its own stack file puts before an environment, where no rule says so: it is the
+    /// way of a hotfix, and nobody takes it unawares.
+    pub(super) fn past_its_gates(
+        &self,
+        to: &Release,
+        built: Built<'_>,
+        found: &[Violation],
+    ) -> Option<Warned> {
+        // Before it is made it may turn out to be one that has passed.
+        built.images?;
+        if found.iter().any(|one| one.rule == Rule::Pipeline) {
+            return None;
+        }
+        let (id, pipelines) = (&to.spec.id, pipelines_of(built));
+        if !self.way_by(to, built, &pipelines).is_around() {
+            return None;
+        }
+        let state = self.store().state();
+        let unpassed = ward_plan::pipeline::unpassed(&state, &to.build, id, &pipelines)?;
+        let pipeline = unpassed.pipeline;
+        Some(Warned {
+            message: format!(
+                "{id} gets a build that has not passed the gates before it (pipeline {pipeline})"
+            ),
+            hint: format!(
+                "`ward pipeline run {pipeline}` brings it past them; `policy.pipeline = \"deny\"` refuses any other way"
+            ),
+        })
     }
 
     /// Takes care that a run can come to its end where the policies of its stages ask for a second person.

@@ -115,6 +115,12 @@ impl Way {
             leading: leading.map(|(name, _)| name.clone()).collect(),
         }
     }
+
+    /// Whether it comes there around every pipeline, and has never served there.
+    #[must_use]
+    pub fn is_around(&self) -> bool {
+        self.come == Come::Around
+    }
 }
 
 fn come(state: &State, (env, r#as): (&EnvId, As), built: Built<'_>) -> Come {
