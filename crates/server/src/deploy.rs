@@ -93,7 +93,7 @@ impl Control {
     ) -> Result<(EnvSpec, Option<Origin>, String), Stop> {
         let (mut spec, origin, text) = self.resolved(dir, env)?;
         with_strategy(&mut spec, strategy)?;
-        self.releasable(&spec, origin.as_ref()).await?;
+        self.declarable(&spec, origin.as_ref()).await?;
         Ok((spec, origin, text))
     }
 

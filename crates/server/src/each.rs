@@ -65,7 +65,7 @@ impl Control {
             .iter()
             .map(|(spec, from)| (spec, from.as_ref()))
             .collect();
-        self.all_releasable(&each).await?;
+        self.all_declarable(&each).await?;
         for (spec, origin) in &all {
             self.reasoned(actor, &request.why, spec)?;
             let offered = (spec, origin.as_ref(), unmade(&text));

@@ -20,6 +20,7 @@ use crate::clock::now;
 use crate::control::Control;
 use crate::deploy::{Steps, Stop, mistaken, say, stack_of, unreadable, warned_of, with_strategy};
 use crate::making::Once;
+use crate::pipelines::{files_of, unread_check};
 use crate::promote::same_images;
 use crate::recording::{Offer, Settled, Terms, next_build, provenance_of};
 use crate::source;
@@ -104,11 +105,14 @@ impl Control {
                 return Err(stop);
             }
         };
+        let checks = files_of(wish.dir, stack.pipelines.values()).await;
+        let checks = checks.map_err(|why| unread_check(&why))?;
         let desk = self.desk_for(wish.why).await;
         let wanted = building.wanted();
         wanted.map_err(|end| self.cut_off(&building, &spec.id, &end))?;
         let deciding = self.decided(&desk, actor, wish.why, |state| {
             let kept = KeptBuild {
+                checks: checks.clone(),
                 stack: stack.name.clone(),
                 env: wish.env.clone(),
                 build: Build {
@@ -263,7 +267,7 @@ fn same(state: &State, kept: &KeptBuild) -> Option<KeptBuild> {
             version: kept.build.version.clone(),
             ..other.build.clone()
         };
-        known == kept.build && other.env == kept.env
+        known == kept.build && other.env == kept.env && other.checks == kept.checks
     };
     let all = &state.builds.get(&kept.stack)?.kept;
     all.values().rev().find(is_same).cloned()

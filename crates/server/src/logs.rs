@@ -48,6 +48,11 @@ impl Control {
             // A service may be called like a run: then it is meant.
             match (had([&known], &format!("{env} never"), &component), run) {
                 (Ok(()), _) => query.component = Some(component),
+                (Err(_), Some(_)) if query.follow => {
+                    let message = "a run's output is not followed by its name";
+                    return Err(Refusal::new(RefusalKind::Invalid, message)
+                        .hint("leave --follow out; or follow the service that it runs in, `ward logs SERVICE --follow`"));
+                }
                 (Err(_), Some(run)) => instances = Some(self.instances_of(&known, run)?),
                 (Err(refusal), None) => return Err(refusal),
             }

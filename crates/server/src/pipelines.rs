@@ -4,6 +4,7 @@
 //! event: a server that takes over goes on where the last one was. Only a check that was under way is run again.
 
 mod beginning;
+mod checks;
 mod freezing;
 mod hindering;
 mod saying;
@@ -30,6 +31,8 @@ use ward_types::release::{Environment, Promoted};
 use ward_types::source::BuildName;
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::{Held, Others, PipelineRequest, Progress, Unchanged, Until};
+
+pub(crate) use checks::{files_of, unread_check};
 
 use crate::actor::{Actor, Refusal, RefusalKind, causes};
 use crate::clock::now;
@@ -344,6 +347,20 @@ impl Control {
     async fn checked(&self, run: &Run, check: &Check) -> Position {
         let env = self.check_variables(run);
         let dir = Path::new(&run.dir);
+        match checks::altered(dir, check, &run.checks).await {
+            Ok(None) => {}
+            Ok(Some(word)) => {
+                let message = format!(
+                    "the check was not run: {word} in {} is not what it was when the run began",
+                    run.dir
+                );
+                return pipeline::failed(run, message, Vec::new());
+            }
+            Err(why) => {
+                let message = format!("the check was not run: it cannot be read: {why}");
+                return pipeline::failed(run, message, Vec::new());
+            }
+        }
         let said = Said::default();
         let take = |piece| said.take(piece);
         let checking = ward_build::check(&check.command, dir, env, &take);

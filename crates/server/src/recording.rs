@@ -172,18 +172,27 @@ impl Control {
     ) -> Result<(), Refusal> {
         schedule::known(spec)?;
         self.possible(spec, origin)?;
-        self.secrets_there(spec).await?;
+        self.secrets_there(spec).await
+    }
+
+    /// The same of what a stack file says just now, which is recorded by it.
+    pub(crate) async fn declarable(
+        &self,
+        spec: &EnvSpec,
+        origin: Option<&Origin>,
+    ) -> Result<(), Refusal> {
+        self.releasable(spec, origin).await?;
         self.declares_no_secret(spec).await
     }
 
     /// The same of several environments; what is missing in any of them is told at once.
-    pub(crate) async fn all_releasable(
+    pub(crate) async fn all_declarable(
         &self,
         all: &[(&EnvSpec, Option<&Origin>)],
     ) -> Result<(), Refusal> {
         let mut found: Option<Refusal> = None;
         for (spec, origin) in all {
-            if let Err(refusal) = self.releasable(spec, *origin).await {
+            if let Err(refusal) = self.declarable(spec, *origin).await {
                 found = Some(match found {
                     Some(before) => before.and(refusal),
                     None => refusal,

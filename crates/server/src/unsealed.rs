@@ -2,10 +2,12 @@
 //!
 //! Decision: what is declared is held against the secrets of its environment, on each way to a release, before anything is
 //! built; and a text that becomes a build against those of every environment of its stack, because a build for one has the
-//! lines of all. Which values count, and in which forms, is as for `ward config set`; but a plain word counts only where it
-//! is a value or in a command: a text may say it in many places. Where secrets do not open nobody can tell, and it is not
-//! for a deploy to find that out: nothing is refused then.
+//! lines of all. What counts is what nobody writes by chance ([`is_telling`]), in the forms of `ward config set`: names,
+//! addresses and short words that are also somebody's secret are said for many reasons, and a deploy has no way around
+//! this. What is recorded already (a promotion, the next stage of a run) is not asked again. Where secrets do not open nobody
+//! can tell, and it is not for a deploy to find that out: nothing is refused then.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use ward_store::Log;
@@ -33,7 +35,7 @@ impl Control {
             return Ok(());
         }
         let found = places(spec).into_iter().filter_map(|(place, words)| {
-            let name = said(&masks, words)?;
+            let name = said_in(&masks, words)?;
             Some(declared(&spec.id, &name, &place))
         });
         found.reduce(Refusal::and).map_or(Ok(()), Err)
@@ -55,8 +57,7 @@ impl Control {
         let state = self.store().state();
         let envs = state.environments.keys();
         for env in envs.filter(|env| env.stack() == *stack) {
-            let mut masks = self.kept_from_readers(env).await;
-            masks.retain(|mask| !is_word(mask.value.expose()));
+            let masks = self.kept_from_readers(env).await;
             if let Some((name, line)) = said_in_text(&masks, &text) {
                 let place = format!("line {line} of the stack file");
                 return Err(declared(env, &name, &place));
@@ -71,10 +72,12 @@ impl Control {
             return Vec::new();
         }
         let masks = self.masks(env, self.serving(env)).await;
-        masks.unwrap_or_else(|why| {
+        let mut masks = masks.unwrap_or_else(|why| {
             tracing::warn!(%env, why, "it cannot be told whether a secret is in a stack file");
             Vec::new()
-        })
+        });
+        masks.retain(|mask| is_telling(mask.value.expose()));
+        masks
     }
 }
 
@@ -87,19 +90,43 @@ fn has_any(env: &Environment) -> bool {
     !env.is_deleted() && (rows || env.secrets.values().any(held))
 }
 
+/// The secret that one of these texts says. One of several lines is there whole, or not at all: a line of it may be said
+/// anywhere.
+fn said_in(masks: &[Mask], texts: &[String]) -> Option<String> {
+    let lines = |mask: &&Mask| mask.value.expose().trim().contains('\n');
+    let (long, short): (Vec<&Mask>, Vec<&Mask>) = masks.iter().partition(lines);
+    let short: Vec<Mask> = short.into_iter().cloned().collect();
+    let whole = |mask: &&&Mask| {
+        let value = mask.value.expose().trim();
+        texts.iter().any(|text| text.contains(value))
+    };
+    let long = || long.iter().find(whole).map(|mask| mask.name.clone());
+    said(&short, texts).or_else(long)
+}
+
 /// The secret that a text says, and the number of the line in which its value ends.
 fn said_in_text(masks: &[Mask], text: &str) -> Option<(String, usize)> {
-    let name = said(masks, &[text.to_owned()])?;
+    let name = said_in(masks, &[text.to_owned()])?;
     let ends = text.match_indices('\n').map(|(at, _)| at);
     let ends: Vec<usize> = ends.collect();
-    let silent = |end: &usize| said(masks, &[text[..*end].to_owned()]).is_none();
+    let silent = |end: &usize| said_in(masks, &[text[..*end].to_owned()]).is_none();
     Some((name, ends.partition_point(silent) + 1))
 }
 
-/// Whether a value is one that a text says for many reasons, as a name of what is in it.
-fn is_word(value: &str) -> bool {
-    let mut letters = value.trim().chars();
-    letters.all(|letter| letter.is_ascii_alphabetic() || matches!(letter, '-' | '_'))
+/// The shortest value that nobody writes by chance, in bytes, and how many different ones it has.
+const TELLING: usize = 12;
+const DIFFERENT: usize = 8;
+
+/// Whether a value is one that a file says only where it says the secret: no name, no address, and not short.
+fn is_telling(value: &str) -> bool {
+    let value = value.trim();
+    let is_word = |c: char| c.is_ascii_alphabetic() || matches!(c, '-' | '_');
+    let of_address = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".:-".contains(c);
+    let is_address = value.contains(['.', ':']) && value.chars().all(of_address);
+    let is_place = value.contains("://") && !value.contains('@');
+    let different: BTreeSet<u8> = value.bytes().collect();
+    let is_long = value.len() >= TELLING && different.len() >= DIFFERENT;
+    is_long && !value.chars().all(is_word) && !is_address && !is_place
 }
 
 /// The values and the commands that are declared.
@@ -191,13 +218,42 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_word_is_one_that_a_file_may_say() {
-        for word in ["postgres", "log-level", "PRODUCTION\n", "a_b"] {
-            assert!(is_word(word), "{word}");
+    fn what_a_file_says_for_many_reasons_is_no_secret_of_anybody() {
+        for usual in [
+            "postgres",
+            "a-very-long-name-of-something",
+            "PRODUCTION\n",
+            "eu-west-1",
+            "localhost:5432",
+            "db.internal.example.org",
+            "192.168.100.200:8443",
+            "https://api.example.org/v1",
+            "00000000000000001",
+            "hunter22",
+        ] {
+            assert!(!is_telling(usual), "{usual}");
         }
-        for value in ["postgres1", "correct horse", "a.b", "planted-J7kq"] {
-            assert!(!is_word(value), "{value}");
+        for telling in [
+            "planted-J7kq2vX9Lm4",
+            "postgres://web:Kx81@db.example.org/web",
+            "correct horse battery staple",
+            "9f86d081884c7d659a2feaa0c55ad015",
+        ] {
+            assert!(is_telling(telling), "{telling}");
         }
+    }
+
+    /// Of a whole file that is a secret each line may be said anywhere, and all of it nowhere.
+    #[test]
+    fn a_secret_of_several_lines_is_said_whole_or_not_at_all() {
+        let pem = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nengine = \"postgres\"\n-----END KEY-----\n";
+        let masks = masks(&[("KEY", pem)]);
+        assert_eq!(
+            said_in_text(&masks, "[database.db]\nengine = \"postgres\"\n"),
+            None
+        );
+        let text = format!("[service.web]\nenv.KEY = \"\"\"\n{pem}\"\"\"\n");
+        assert_eq!(said_in_text(&masks, &text), Some(("KEY".to_owned(), 6)));
     }
 
     #[test]

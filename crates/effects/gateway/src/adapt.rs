@@ -47,7 +47,7 @@ const SELDOM: u64 = 40;
 const UNKNOWN: u64 = 8;
 /// Over how many looks the signs must be there, and at how many of them at the least; and how many end a limit.
 const SURE: u32 = 8;
-const TWICE: u32 = 4;
+const TWICE: u32 = 2;
 /// Over how many, where more and more is under way, and from how many times the floor on: what waits at the service by
 /// then is worked off before anything that comes later.
 const GROWS: u32 = 2;
@@ -166,17 +166,26 @@ impl Adapt {
                 self.seen += 1;
                 self.grown = if grows { self.grown + 1 } else { 0 };
             }
-            // Too few answers to tell speak neither for nor against.
-            None if pressed && self.signs > 0 => self.signs += 1,
+            // Too few answers to tell speak neither for nor against, but nothing is sure so soon then.
+            None if pressed && self.signs > 0 => {
+                self.signs += 1;
+                self.grown = 0;
+            }
             _ => (self.signs, self.seen, self.grown) = (0, 0, 0),
         }
-        let sure = self.grown >= GROWS || (self.signs >= SURE && self.seen >= TWICE);
+        let soon = self.grown >= GROWS;
+        let sure = soon || (self.signs >= SURE && self.seen >= TWICE);
         if !sure || now < self.not_before {
             return UNLIMITED;
         }
         let (limit, least) = match for_nobody {
             // Each more would be work for nobody, too.
             true => (floor / MEANWHILE, self.best / 2.0),
+            // The pace is that of before, too.
+            false if soon => (
+                lower(seen.under_way, floor),
+                rate(seen).min(self.pace) * 0.8,
+            ),
             false => (lower(seen.under_way, floor), self.pace * 0.8),
         };
         self.limit = Some(Tried {
@@ -235,20 +244,21 @@ impl Adapt {
 
     fn keep_pace(&mut self, seen: &Seen<'_>) {
         let seconds = seen.elapsed.max(1) as f64 / 1000.0;
-        let answered: u64 = seen.answered.iter().sum();
-        self.pace += (answered as f64 / seconds - self.pace) * seconds.min(1.0);
+        self.pace += (rate(seen) - self.pace) * seconds.min(1.0);
         self.best = (self.best * KEPT.powf(seconds)).max(self.pace);
         let kept = KEPT.powf(seconds);
         self.usual.iter_mut().for_each(|count| *count *= kept);
     }
 
-    /// Whether there is a crowd already, and at least twice as much has come since the last look as was answered.
+    /// Whether there is a crowd already, and at least twice as much has come since the last look as was answered, while it
+    /// answers as many as ever: what answers fewer is slow for another reason, or about to stop.
     fn grows(&mut self, seen: &Seen<'_>, floor: usize) -> bool {
         let answered: u64 = seen.answered.iter().sum();
         let more = seen
             .under_way
             .saturating_sub(std::mem::replace(&mut self.before, seen.under_way));
-        seen.under_way > CROWD * floor && answered > 0 && more as u64 >= answered
+        let as_ever = answered > 0 && rate(seen) >= self.best * 0.7;
+        seen.under_way > CROWD * floor && as_ever && more as u64 >= answered
     }
 
     /// Whether answers take longer than they used to; `None`: nobody knows.
@@ -281,8 +291,14 @@ impl Adapt {
     }
 }
 
+/// Answers a second since the last look.
+fn rate(seen: &Seen<'_>) -> f64 {
+    let answered: u64 = seen.answered.iter().sum();
+    answered as f64 * 1000.0 / seen.elapsed.max(1) as f64
+}
+
 fn lower(from: usize, floor: usize) -> usize {
-    (from / 50 * 42).max(floor)
+    (from * 42 / 50).max(floor)
 }
 
 fn total(counts: &[f64; BUCKETS]) -> f64 {
@@ -530,6 +546,26 @@ mod tests {
         let limits: Vec<usize> = (0..4).map(|look| world.look(grown(look))).collect();
         assert!(limits[3] < under_way(3), "{limits:?}");
         assert!(is_free(&limits[..1]), "{limits:?}");
+    }
+
+    /// Something that it waits for answers a third as fast for half a second.
+    #[test]
+    fn a_service_that_falters_for_a_moment_is_not_overloaded() {
+        let mut world = World::new();
+        world.runs(60, |_| (20, 1_000, 20_000));
+        for (look, under_way) in [150, 238, 326, 414].into_iter().enumerate() {
+            let limit = world.look((under_way, 300, 20_000 + 100_000 * look as u64));
+            assert_eq!(limit, UNLIMITED, "{look}");
+        }
+        assert!(is_free(&world.runs(5, |_| (20, 1_000, 20_000))));
+    }
+
+    #[test]
+    fn a_limit_goes_down_in_even_steps() {
+        assert_eq!(
+            [lower(1_000, 32), lower(99, 32), lower(33, 32)],
+            [840, 83, 32]
+        );
     }
 
     #[test]

@@ -118,6 +118,8 @@ fn a_job_that_fails_is_tried_again_and_one_that_is_late_is_stopped() {
     assert_eq!(alone.lines().count(), 2, "{alone}");
     ward.run(&["logs", "run9"])
         .fails(1, &["has no run9", "ward job history"]);
+    ward.run(&["logs", "run1", "-f"])
+        .fails(1, &["is not followed by its name"]);
 }
 
 #[test]

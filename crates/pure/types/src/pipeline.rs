@@ -1,10 +1,11 @@
 //! Pipelines: the stages that a build goes through, and the gate behind each.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{DeploymentId, EnvId, Name, PipelineRunId, ReleaseId};
+use crate::id::{DeploymentId, Digest, EnvId, Name, PipelineRunId, ReleaseId};
 use crate::release::Build;
 use crate::text::shown;
 use crate::time::{Millis, Timestamp};
@@ -95,6 +96,9 @@ pub struct Run {
     pub why: String,
     /// The folder of the stack file, where checks are run.
     pub dir: String,
+    /// The files of that folder that its checks name, as they were when it began; none of runs that an older Ward began.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub checks: BTreeMap<String, Digest>,
     /// What is on its way.
     pub build: Build,
     /// Where it stands.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{DeploymentId, InvalidId, Name, PipelineRunId, ReleaseId};
+use crate::id::{DeploymentId, Digest, InvalidId, Name, PipelineRunId, ReleaseId};
 use crate::release::Build;
 use crate::time::{Millis, Timestamp};
 
@@ -145,6 +145,10 @@ pub struct KeptBuild {
     pub env: Name,
     /// What was made.
     pub build: Build,
+    /// The files beside the stack file that the checks of its pipelines name, as they were then; none of builds that an
+    /// older Ward made.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub checks: BTreeMap<String, Digest>,
     /// When.
     pub made: Timestamp,
     /// Who asked for it.

@@ -13,6 +13,7 @@ use ward_types::source::KeptBuild;
 use ward_types::spec::EnvSpec;
 use ward_types::view::PipelineRequest;
 
+use super::checks::{Files, differing, files_of, unread_check, words};
 use super::no_stage;
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::clock::now;
@@ -80,6 +81,8 @@ impl Control {
                 return Err(stop);
             }
         };
+        let checks = files_of(dir, [&beginning.pipeline]).await;
+        let checks = checks.map_err(|why| unread_check(&why))?;
         let desk = self.desk_for(&request.why).await;
         let wanted = building.wanted();
         wanted.map_err(|end| self.cut_off(&building, &first.id, &end))?;
@@ -98,7 +101,7 @@ impl Control {
                 stack_file: Some(beginning.text.clone()),
                 provenance: provenance.clone(),
             };
-            let run = beginning.run(state, actor, request, build);
+            let run = beginning.run(state, (actor, request), build, &checks);
             let event = Event::PipelineBegan {
                 env: first.id.clone(),
                 run: Box::new(run.clone()),
@@ -148,12 +151,17 @@ impl Control {
         let forced = self.told_anew(&first.id, build.provenance.as_deref());
         self.permitted(actor, (first, None, made), None, forced)?;
         self.images_ready(&first.id, &build.images).await?;
+        let dir = Path::new(&request.dir);
+        let checks = files_of(dir, [&beginning.pipeline]).await;
+        let checks = checks.map_err(|why| unread_check(&why))?;
+        let other = differing(words(&beginning.pipeline), &checks, &kept.checks);
+        other.map_or(Ok(()), |word| Err(other_check(dir, word, kept)))?;
         let desk = self.desk_for(&request.why).await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             if let Some(other) = under_way(state, (&beginning.stack, &request.pipeline)) {
                 return Err(self.in_the_way(other));
             }
-            let run = beginning.run(state, actor, request, build.clone());
+            let run = beginning.run(state, (actor, request), build.clone(), &checks);
             let event = Event::PipelineBegan {
                 env: first.id.clone(),
                 run: Box::new(run.clone()),
@@ -198,7 +206,7 @@ impl Control {
         let specs = specs.map_err(|mistakes| mistaken(file, &text, &mistakes))?;
         apart(&specs.iter().collect::<Vec<_>>())?;
         let each: Vec<_> = specs.iter().map(|spec| (spec, None)).collect();
-        self.all_releasable(&each).await?;
+        self.all_declarable(&each).await?;
         for spec in &specs {
             same_sources(&specs[0], spec)?;
         }
@@ -242,7 +250,13 @@ impl Beginning {
         stages.map(|stage| EnvId::new(&self.stack, &stage.env))
     }
 
-    fn run(&self, state: &State, actor: &Actor, request: &PipelineRequest, build: Build) -> Run {
+    fn run(
+        &self,
+        state: &State,
+        (actor, request): (&Actor, &PipelineRequest),
+        build: Build,
+        checks: &Files,
+    ) -> Run {
         let last = state.pipelines.keys().next_back().copied();
         let at = now();
         Run {
@@ -254,6 +268,7 @@ impl Beginning {
             began: at,
             why: request.why.trim().to_owned(),
             dir: request.dir.clone(),
+            checks: checks.clone(),
             build,
             position: Position::Deploying { stage: 0 },
             since: at,
@@ -287,6 +302,16 @@ fn under_way<'a>(state: &'a State, (stack, pipeline): (&Name, &Name)) -> Option<
 pub(super) fn same(state: &State, pipeline: &Name, kept: &KeptBuild) -> Option<PipelineRunId> {
     let run = under_way(state, (&kept.stack, pipeline))?;
     Built::from(&kept.build).is(&run.build).then_some(run.id)
+}
+
+/// A kept build passes its gates by the checks that it was built beside: whoever has others in a folder passes nothing.
+fn other_check(dir: &Path, word: &str, kept: &KeptBuild) -> Refusal {
+    let (dir, version) = (dir.display(), &kept.build.version);
+    let message = format!(
+        "{word} in {dir} is not the one that {version} was built beside: a build passes its gates by its own checks"
+    );
+    Refusal::new(RefusalKind::Conflict, message)
+        .hint("run it in the folder, or in a checkout of the commit, that it was built from; or build anew")
 }
 
 /// The stages get the same images, so none of them may ask for others.

@@ -1,8 +1,9 @@
 //! `pipeline`: a build on its way through environments.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use ward_api::ClientError;
 use ward_types::id::{Name, PipelineRunId};
 use ward_types::pipeline::{Approval, By, Outcome, Position, Word};
 use ward_types::text::{command, shown};
@@ -166,13 +167,29 @@ async fn show(context: &Context, run: Option<PipelineRunId>) -> Result<Status, T
 /// How often a run that is followed is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// How long no server may answer whoever follows a run.
+const AWAY_FOR: Duration = Duration::from_secs(600);
+
 /// Tells of each step that a run takes, to its end.
 async fn watch(context: &Context, run: PipelineRunId) -> Result<Status, Trouble> {
     let path = format!("/v1/pipelines?run={}", run.0);
     let printer = &context.printer;
-    let mut said = String::new();
+    let (mut said, mut away) = (String::new(), None);
     loop {
-        let runs: Vec<PipelineRunView> = context.client.get(&path).await?;
+        let runs: Vec<PipelineRunView> = match context.client.get(&path).await {
+            Ok(runs) => runs,
+            Err(refused @ ClientError::Refused(_)) => return Err(refused.into()),
+            // A run goes on without the server, and with the next one.
+            Err(error) => {
+                let since = *away.get_or_insert_with(Instant::now);
+                if since.elapsed() > AWAY_FOR {
+                    return Err(Trouble::from(error).ending_with(Status::Program(2)));
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+                continue;
+            }
+        };
+        away = None;
         let Some(one) = runs.first() else {
             return Err(Trouble::failure(format!("there is no run {run}"), None));
         };

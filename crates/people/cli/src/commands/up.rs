@@ -86,7 +86,8 @@ async fn all(context: &Context, why: &str) -> Result<Status, Trouble> {
     }
     let names: Vec<&str> = not.iter().map(EnvId::as_str).collect();
     let message = format!("{} did not come up", names.join(", "));
-    let hint = "what went wrong is said above; the same command tries those again".to_owned();
+    let hint = "what went wrong is said above; the same command tries those again that are down still, `ward status` shows the others"
+        .to_owned();
     Err(Trouble::failure(message, Some(hint)))
 }
 

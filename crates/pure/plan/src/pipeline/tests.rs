@@ -48,6 +48,7 @@ pub(crate) fn run(position: Position) -> Run {
         began: Timestamp(0),
         why: String::new(),
         dir: "/src".into(),
+        checks: Default::default(),
         build: Build {
             version: "1.0.4".into(),
             images: BTreeMap::new(),

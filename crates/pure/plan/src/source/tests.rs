@@ -67,6 +67,7 @@ fn make(state: &mut State, number: u64, digit: u8) {
         source: Some(name("app")),
     };
     let kept = KeptBuild {
+        checks: Default::default(),
         stack: name("shop"),
         env: name("dev"),
         build: Build {
