@@ -78,6 +78,7 @@ fn run(id: u64, position: Position) -> Run {
         author: "uid:1(anna)".into(),
         began: Timestamp(0),
         why: String::new(),
+        checks: Default::default(),
         dir: "/src".into(),
         build: build(1),
         position,
