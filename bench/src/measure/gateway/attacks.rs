@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::clients::{Answer, Way};
 use super::pace;
-use super::proxies::{HOST, HOST_OF_ALL, Proxies, program};
+use super::proxies::{HOST, HOST_OF_ALL, Proxies, Proxy, program};
 use crate::error::{Error, doing};
 use crate::process::elsewhere;
 use crate::report::{Bar, Row, informs, say};
@@ -177,28 +177,51 @@ pub(super) const MEMORY: Bar = Bar {
 };
 
 pub(super) fn measure(attack: Attack, proxies: &Proxies, way: Way) -> Result<Vec<Row>, Error> {
-    let ward = &proxies.all[0];
-    let alone = pace::run(ward.http, way, (RATE, 64), ALONE_FOR)?;
-    let before = ward.memory()?;
-    let running = begin(attack, ward.http)?;
+    let (ward, peers) = (&proxies.all[0], &proxies.all[1..]);
+    let (felt, more) = felt(attack, ward, way)?;
+    let mut rows = rows(attack, [&felt[0], &felt[1]], more);
+    // Over HTTP/2 without TLS only Ward is asked.
+    let comparable = matches!(attack.kind, Kind::Slow(..) | Kind::Silent(_));
+    for peer in peers.iter().filter(|_| comparable) {
+        let ([alone, beside], _) = self::felt(attack, peer, way)?;
+        let row = |what: &str, answers: &[Answer]| {
+            let name = format!("gateway: {}: p99 {what}, {}", attack.name, peer.name);
+            informs(name, tail(answers), "µs")
+        };
+        for row in [row("alone", &alone), row("beside it", &beside)] {
+            told(&row);
+            rows.push(row);
+        }
+    }
+    Ok(rows)
+}
+
+/// What others feel alone and beside an attack on a proxy, and how many bytes of memory it needs more meanwhile.
+fn felt(attack: Attack, proxy: &Proxy, way: Way) -> Result<([Vec<Answer>; 2], u64), Error> {
+    let alone = pace::run(proxy.http, way, (RATE, 64), ALONE_FOR)?;
+    let before = proxy.memory()?;
+    let running = begin(attack, proxy.http)?;
     std::thread::sleep(BEGINS_WITHIN);
-    let beside = pace::run(ward.http, way, (RATE, 64), BESIDE_FOR)?;
-    let during = ward.memory()?;
+    let beside = pace::run(proxy.http, way, (RATE, 64), BESIDE_FOR)?;
+    let during = proxy.memory()?;
     drop(running);
     std::thread::sleep(AFTER);
-    Ok(rows(
-        attack,
-        [&alone, &beside],
-        during.saturating_sub(before),
-    ))
+    Ok(([alone, beside], during.saturating_sub(before)))
+}
+
+/// The p99 in microseconds.
+fn tail(answers: &[Answer]) -> Option<f64> {
+    let mut sample = Sample::default();
+    sample.extend(answers.iter().map(|answer| answer.took * 1e6));
+    sample.quantile(0.99)
+}
+
+fn told(row: &Row) {
+    let value = row.value.unwrap_or(f64::NAN);
+    say(&format!("  {}: {value} {}", row.name, row.unit));
 }
 
 fn rows(attack: Attack, [alone, beside]: [&[Answer]; 2], more: u64) -> Vec<Row> {
-    let tail = |answers: &[Answer]| {
-        let mut sample = Sample::default();
-        sample.extend(answers.iter().map(|answer| answer.took * 1e6));
-        sample.quantile(0.99)
-    };
     let failed = beside.iter().filter(|answer| !answer.is_good).count();
     let ratio = tail(beside)
         .zip(tail(alone))
@@ -213,10 +236,7 @@ fn rows(attack: Attack, [alone, beside]: [&[Answer]; 2], more: u64) -> Vec<Row> 
         informs(named("requests of others that failed"), failed as f64, ""),
         informs(named(MEMORY_MORE), more as f64 / 1e6, "MB"),
     ];
-    for row in &rows {
-        let value = row.value.unwrap_or(f64::NAN);
-        say(&format!("  {}: {value} {}", row.name, row.unit));
-    }
+    rows.iter().for_each(told);
     rows
 }
 

@@ -373,7 +373,7 @@ fn the_installation_asks_for_more_than_a_stack_file_can_take_away() {
     ward.ok(&["config", "set", "B=2", "--env", "prod"]);
     let held = ward.run(&["up", ".", "--env", "prod"]);
     assert!(
-        held.stderr().contains("somebody rolled back to r1"),
+        held.stderr().contains("rolled back to r1, and that holds"),
         "{held:?}"
     );
     held.success();
