@@ -82,11 +82,11 @@ fn one_request(plain: &Plain, head: &Head<'_>, link: bool) {
 }
 
 fn passes(name: &str, link: bool) -> bool {
-    let own = ["ward-probe", "ward-from", "x-request-id"];
+    let own = ["x-request-id"];
     // What an application may not tell apart.
     let folded = name.replace('_', "-");
     let claim = match link {
-        true => folded.starts_with("ward-client-"),
+        true => folded.starts_with("ward-"),
         false => {
             folded.starts_with("ward-")
                 || folded.starts_with("x-forwarded-")
