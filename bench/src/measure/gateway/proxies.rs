@@ -282,7 +282,7 @@ fn haproxy(folder: &Path, name: &str, origins: &[SocketAddr]) -> Result<Proxy, E
     let keys = folder.display();
     let text = format!(
         r"global
-  maxconn 8000
+  maxconn 6000
   tune.ssl.default-dh-param 2048
   tune.h2.max-concurrent-streams 250
 defaults
