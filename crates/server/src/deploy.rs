@@ -93,7 +93,9 @@ impl Control {
     ) -> Result<(EnvSpec, Option<Origin>, String), Stop> {
         let (mut spec, origin, text) = self.resolved(dir, env)?;
         with_strategy(&mut spec, strategy)?;
-        self.declarable(&spec, origin.as_ref()).await?;
+        let declared = [(&spec, origin.as_ref())];
+        self.declarable(&spec.id.stack(), &declared, Some(&text))
+            .await?;
         Ok((spec, origin, text))
     }
 
@@ -318,14 +320,7 @@ impl Control {
             return Stop::Refused(refusal).word();
         }
         self.tell_end(env, steps).await;
-        let known = self.known(env);
-        let newest = known
-            .as_ref()
-            .and_then(|env| env.deployments.values().next_back());
-        let by = newest
-            .map_or("somebody", |newest| newest.by.as_str())
-            .to_owned();
-        let env = known.filter(|env| env.goal == Goal::Up);
+        let env = self.known(env).filter(|env| env.goal == Goal::Up);
         match env.as_ref().and_then(Environment::current_release) {
             Some(current) if current.id == release => Progress::Done {
                 message: format!(
@@ -336,7 +331,7 @@ impl Control {
             },
             _ => Progress::Failed {
                 message: format!(
-                    "nothing was changed, but {release} serves no longer: {by} asked for something else meanwhile"
+                    "nothing was changed, but {release} serves no longer: somebody asked for something else meanwhile"
                 ),
                 hint: Some("`ward events` says who and what".to_owned()),
             },

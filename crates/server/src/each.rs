@@ -65,7 +65,10 @@ impl Control {
             .iter()
             .map(|(spec, from)| (spec, from.as_ref()))
             .collect();
-        self.all_declarable(&each).await?;
+        let stack = specs.first().map(|spec| spec.id.stack());
+        if let Some(stack) = stack {
+            self.declarable(&stack, &each, Some(&text)).await?;
+        }
         for (spec, origin) in &all {
             self.reasoned(actor, &request.why, spec)?;
             let offered = (spec, origin.as_ref(), unmade(&text));

@@ -20,7 +20,7 @@ use crate::clock::now;
 use crate::control::Control;
 use crate::deploy::{Steps, Stop, mistaken, say, stack_of, unreadable, warned_of, with_strategy};
 use crate::making::Once;
-use crate::pipelines::{files_of, unread_check};
+use crate::pipelines::files_of;
 use crate::promote::same_images;
 use crate::recording::{Offer, Settled, Terms, next_build, provenance_of};
 use crate::source;
@@ -91,6 +91,7 @@ impl Control {
         let stack = stack_of(&file, &text)?;
         let spec = stack.resolve(wish.env);
         let spec = spec.map_err(|mistakes| mistaken(&file, &text, &mistakes))?;
+        self.say_no_secret(&stack.name, &[], Some(&text)).await?;
         let building = self.0.builds.begin(&spec.id, actor, admitted);
         let once = Once::default();
         let made = tokio::select! {
@@ -105,14 +106,12 @@ impl Control {
                 return Err(stop);
             }
         };
-        let checks = files_of(wish.dir, stack.pipelines.values()).await;
-        let checks = checks.map_err(|why| unread_check(&why))?;
+        let checks = files_of(wish.dir, stack.pipelines.values()).await?;
         let desk = self.desk_for(wish.why).await;
         let wanted = building.wanted();
         wanted.map_err(|end| self.cut_off(&building, &spec.id, &end))?;
         let deciding = self.decided(&desk, actor, wish.why, |state| {
             let kept = KeptBuild {
-                checks: checks.clone(),
                 stack: stack.name.clone(),
                 env: wish.env.clone(),
                 build: Build {
@@ -121,6 +120,7 @@ impl Control {
                     stack_file: Some(text.clone()),
                     provenance: wish.provenance.clone(),
                 },
+                checks: checks.clone(),
                 made: now(),
                 by: actor.who.clone(),
             };

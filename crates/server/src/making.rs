@@ -53,8 +53,7 @@ impl Once {
 }
 
 impl Control {
-    /// Waits for its turn, then makes every image that `spec` needs. What the folder's stack file says is kept with them, so
-    /// it is looked at before.
+    /// Waits for its turn, then makes every image that `spec` needs.
     pub(crate) async fn images_made(
         &self,
         dir: &Path,
@@ -63,8 +62,6 @@ impl Control {
         once: &Once,
         steps: &Steps,
     ) -> Result<Made<'_>, Stop> {
-        let stack = spec.id.stack();
-        self.file_says_no_secret(&stack, dir).await?;
         turn_of(building, steps).await;
         let unrecorded = self.0.unrecorded.read().await;
         let images = self.built(dir, spec, building, once, steps).await?;

@@ -13,6 +13,7 @@ mod unheard;
 
 pub(crate) use self::beginning::no_pipeline;
 use self::beginning::{Begun, same};
+pub(crate) use self::checks::files_of;
 pub(crate) use self::hindering::Hindered;
 use self::saying::Said;
 pub(crate) use self::telling::view;
@@ -31,8 +32,6 @@ use ward_types::release::{Environment, Promoted};
 use ward_types::source::BuildName;
 use ward_types::time::{Millis, Timestamp};
 use ward_types::view::{Held, Others, PipelineRequest, Progress, Unchanged, Until};
-
-pub(crate) use checks::{files_of, unread_check};
 
 use crate::actor::{Actor, Refusal, RefusalKind, causes};
 use crate::clock::now;

@@ -175,31 +175,21 @@ impl Control {
         self.secrets_there(spec).await
     }
 
-    /// The same of what a stack file says just now, which is recorded by it.
+    /// The same of what a stack file says just now of environments of its stack, and of its text, where that is recorded
+    /// with them; what is missing in any of them is told at once.
     pub(crate) async fn declarable(
         &self,
-        spec: &EnvSpec,
-        origin: Option<&Origin>,
-    ) -> Result<(), Refusal> {
-        self.releasable(spec, origin).await?;
-        self.declares_no_secret(spec).await
-    }
-
-    /// The same of several environments; what is missing in any of them is told at once.
-    pub(crate) async fn all_declarable(
-        &self,
+        stack: &Name,
         all: &[(&EnvSpec, Option<&Origin>)],
+        text: Option<&str>,
     ) -> Result<(), Refusal> {
-        let mut found: Option<Refusal> = None;
+        let mut found = Vec::new();
         for (spec, origin) in all {
-            if let Err(refusal) = self.declarable(spec, *origin).await {
-                found = Some(match found {
-                    Some(before) => before.and(refusal),
-                    None => refusal,
-                });
-            }
+            found.extend(self.releasable(spec, *origin).await.err());
         }
-        found.map_or(Ok(()), Err)
+        let specs: Vec<&EnvSpec> = all.iter().map(|(spec, _)| *spec).collect();
+        found.extend(self.say_no_secret(stack, &specs, text).await.err());
+        found.into_iter().reduce(Refusal::and).map_or(Ok(()), Err)
     }
 
     /// Whether a deploy makes a release of what serves already, beside where that is asked for: to tell its commit.

@@ -8,7 +8,6 @@
 //! can tell, and it is not for a deploy to find that out: nothing is refused then.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use ward_store::Log;
 use ward_types::id::{EnvId, Name};
@@ -19,51 +18,49 @@ use ward_types::spec::{EnvSpec, ImageSource};
 use crate::actor::{Refusal, RefusalKind};
 use crate::control::Control;
 use crate::exec::said;
-use crate::source;
 
 /// Words that are recorded, and where a stack file has them, for a sentence.
 type Place<'a> = (String, &'a [String]);
 
 impl Control {
-    /// Whether the values and the commands that are declared for an environment say none of its secrets.
+    /// Whether the values and the commands that are declared for these environments of a stack say none of the secrets of
+    /// each, and the text of its stack file, which is to be kept with a build, none of any environment.
     ///
     /// # Errors
     /// Which they say, and where.
-    pub(crate) async fn declares_no_secret(&self, spec: &EnvSpec) -> Result<(), Refusal> {
-        let masks = self.kept_from_readers(&spec.id).await;
-        if masks.is_empty() {
-            return Ok(());
-        }
-        let found = places(spec).into_iter().filter_map(|(place, words)| {
-            let name = said_in(&masks, words)?;
-            Some(declared(&spec.id, &name, &place))
-        });
-        found.reduce(Refusal::and).map_or(Ok(()), Err)
-    }
-
-    /// Whether the stack file in a folder, which is to be kept with a build, says no secret of any environment of its stack.
-    ///
-    /// # Errors
-    /// Which it says, and in which line.
-    pub(crate) async fn file_says_no_secret(
+    pub(crate) async fn say_no_secret(
         &self,
         stack: &Name,
-        dir: &Path,
+        specs: &[&EnvSpec],
+        text: Option<&str>,
     ) -> Result<(), Refusal> {
-        // Who builds says what cannot be read.
-        let Ok((_, text)) = source::read(dir) else {
-            return Ok(());
-        };
+        let (mut found, mut in_text) = (Vec::new(), None);
         let state = self.store().state();
-        let envs = state.environments.keys();
-        for env in envs.filter(|env| env.stack() == *stack) {
-            let masks = self.kept_from_readers(env).await;
-            if let Some((name, line)) = said_in_text(&masks, &text) {
-                let place = format!("line {line} of the stack file");
-                return Err(declared(env, &name, &place));
+        for env in state
+            .environments
+            .keys()
+            .filter(|env| env.stack() == *stack)
+        {
+            let spec = specs.iter().find(|spec| spec.id == *env);
+            if spec.is_none() && text.is_none() {
+                continue;
             }
+            let masks = self.kept_from_readers(env).await;
+            for (place, words) in spec.map(|spec| places(spec)).unwrap_or_default() {
+                let name = said_in(&masks, words);
+                found.extend(name.map(|name| declared(env, &name, &place)));
+            }
+            in_text = in_text.or_else(|| {
+                let (name, line) = said_in_text(&masks, text?)?;
+                Some(declared(
+                    env,
+                    &name,
+                    &format!("line {line} of the stack file"),
+                ))
+            });
         }
-        Ok(())
+        let declared = found.into_iter().reduce(Refusal::and);
+        declared.or(in_text).map_or(Ok(()), Err)
     }
 
     /// The values of an environment that nobody should read, where it has any and they open.
@@ -93,6 +90,9 @@ fn has_any(env: &Environment) -> bool {
 /// The secret that one of these texts says. One of several lines is there whole, or not at all: a line of it may be said
 /// anywhere.
 fn said_in(masks: &[Mask], texts: &[String]) -> Option<String> {
+    if masks.is_empty() {
+        return None;
+    }
     let lines = |mask: &&Mask| mask.value.expose().trim().contains('\n');
     let (long, short): (Vec<&Mask>, Vec<&Mask>) = masks.iter().partition(lines);
     let short: Vec<Mask> = short.into_iter().cloned().collect();

@@ -13,7 +13,7 @@ use ward_types::source::KeptBuild;
 use ward_types::spec::EnvSpec;
 use ward_types::view::PipelineRequest;
 
-use super::checks::{Files, differing, files_of, unread_check, words};
+use super::checks::{Files, differing, files_of, words};
 use super::no_stage;
 use crate::actor::{Actor, Refusal, RefusalKind};
 use crate::clock::now;
@@ -56,6 +56,8 @@ impl Control {
         let (file, text) = source::read(dir).map_err(unreadable)?;
         let beginning = self.beginning(&file, text, &request.pipeline).await?;
         let first = &beginning.first;
+        self.say_no_secret(&beginning.stack, &[], Some(&beginning.text))
+            .await?;
         self.reasoned(actor, &request.why, first)?;
         self.all_stages_reasoned(actor, &request.why, &beginning.text, beginning.stages())?;
         // Before a build, so that nobody waits for one in vain; looked at again when it is released.
@@ -81,8 +83,7 @@ impl Control {
                 return Err(stop);
             }
         };
-        let checks = files_of(dir, [&beginning.pipeline]).await;
-        let checks = checks.map_err(|why| unread_check(&why))?;
+        let checks = files_of(dir, [&beginning.pipeline]).await?;
         let desk = self.desk_for(&request.why).await;
         let wanted = building.wanted();
         wanted.map_err(|end| self.cut_off(&building, &first.id, &end))?;
@@ -152,10 +153,10 @@ impl Control {
         self.permitted(actor, (first, None, made), None, forced)?;
         self.images_ready(&first.id, &build.images).await?;
         let dir = Path::new(&request.dir);
-        let checks = files_of(dir, [&beginning.pipeline]).await;
-        let checks = checks.map_err(|why| unread_check(&why))?;
-        let other = differing(words(&beginning.pipeline), &checks, &kept.checks);
-        other.map_or(Ok(()), |word| Err(other_check(dir, word, kept)))?;
+        let checks = files_of(dir, [&beginning.pipeline]).await?;
+        if let Some(word) = differing(words(&beginning.pipeline), &checks, &kept.checks) {
+            return Err(other_check(dir, word, kept).into());
+        }
         let desk = self.desk_for(&request.why).await;
         let deciding = self.decided(&desk, actor, &request.why, |state| {
             if let Some(other) = under_way(state, (&beginning.stack, &request.pipeline)) {
@@ -206,7 +207,7 @@ impl Control {
         let specs = specs.map_err(|mistakes| mistaken(file, &text, &mistakes))?;
         apart(&specs.iter().collect::<Vec<_>>())?;
         let each: Vec<_> = specs.iter().map(|spec| (spec, None)).collect();
-        self.all_declarable(&each).await?;
+        self.declarable(&stack.name, &each, None).await?;
         for spec in &specs {
             same_sources(&specs[0], spec)?;
         }

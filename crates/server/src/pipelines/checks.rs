@@ -24,9 +24,14 @@ pub(crate) type Files = BTreeMap<String, Digest>;
 pub(crate) async fn files_of<'a>(
     dir: &Path,
     pipelines: impl IntoIterator<Item = &'a Pipeline>,
-) -> Result<Files, String> {
+) -> Result<Files, Refusal> {
     let all = pipelines.into_iter().flat_map(words);
-    found(dir, all.cloned().collect()).await
+    let found = found(dir, all.cloned().collect()).await;
+    found.map_err(|why| {
+        let message = format!("a check of the pipeline cannot be read: {why}; nothing was changed");
+        Refusal::new(RefusalKind::Invalid, message)
+            .hint("make it readable for the user that Ward runs as")
+    })
 }
 
 /// The words of a pipeline's checks.
@@ -59,13 +64,6 @@ pub(crate) async fn altered<'a>(
 ) -> Result<Option<&'a String>, String> {
     let are = found(dir, check.command.clone()).await?;
     Ok(differing(&check.command, &are, were))
-}
-
-/// Nobody can say by which check a build would pass.
-pub(crate) fn unread_check(why: &str) -> Refusal {
-    let message = format!("a check of the pipeline cannot be read: {why}; nothing was changed");
-    Refusal::new(RefusalKind::Invalid, message)
-        .hint("make it readable for the user that Ward runs as")
 }
 
 async fn found(dir: &Path, words: Vec<String>) -> Result<Files, String> {
