@@ -186,8 +186,8 @@ pub(crate) fn python() -> Result<PathBuf, String> {
     Ok(python)
 }
 
-/// A program of crates.io, which is installed below `target/` and nowhere else, in this version. `asked` is what makes
-/// it tell its version.
+/// A program of a crate, installed below `target/` and nowhere else, in this version. `asked` is what makes it tell its
+/// version.
 pub(crate) fn tool(name: &str, version: &str, asked: &[&str]) -> Result<PathBuf, String> {
     let place = root().join("target/tools");
     let program = place.join("bin").join(name);

@@ -87,7 +87,7 @@ fn wards_tests() -> Result<(), String> {
     ]))
 }
 
-/// What speaks with the gateway as an attacker would; in minutes.
+/// What speaks with the gateway as an attacker would.
 const SMUGGLEX: (&str, &str) = ("smugglex", "0.4.0");
 
 fn posture() -> Result<(), String> {

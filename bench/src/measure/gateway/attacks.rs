@@ -178,12 +178,12 @@ pub(super) const MEMORY: Bar = Bar {
 
 pub(super) fn measure(attack: Attack, proxies: &Proxies, way: Way) -> Result<Vec<Row>, Error> {
     let (ward, peers) = (&proxies.all[0], &proxies.all[1..]);
-    let (felt, more) = felt(attack, ward, way)?;
+    let (felt, more) = feel(attack, ward, way)?;
     let mut rows = rows(attack, [&felt[0], &felt[1]], more);
     // Over HTTP/2 without TLS only Ward is asked.
     let comparable = matches!(attack.kind, Kind::Slow(..) | Kind::Silent(_));
     for peer in peers.iter().filter(|_| comparable) {
-        let ([alone, beside], _) = self::felt(attack, peer, way)?;
+        let ([alone, beside], _) = feel(attack, peer, way)?;
         let row = |what: &str, answers: &[Answer]| {
             let name = format!("gateway: {}: p99 {what}, {}", attack.name, peer.name);
             informs(name, tail(answers), "µs")
@@ -197,7 +197,7 @@ pub(super) fn measure(attack: Attack, proxies: &Proxies, way: Way) -> Result<Vec
 }
 
 /// What others feel alone and beside an attack on a proxy, and how many bytes of memory it needs more meanwhile.
-fn felt(attack: Attack, proxy: &Proxy, way: Way) -> Result<([Vec<Answer>; 2], u64), Error> {
+fn feel(attack: Attack, proxy: &Proxy, way: Way) -> Result<([Vec<Answer>; 2], u64), Error> {
     let alone = pace::run(proxy.http, way, (RATE, 64), ALONE_FOR)?;
     let before = proxy.memory()?;
     let running = begin(attack, proxy.http)?;

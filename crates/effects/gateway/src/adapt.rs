@@ -181,12 +181,14 @@ impl Adapt {
         let (limit, least) = match for_nobody {
             // Each more would be work for nobody, too.
             true => (floor / MEANWHILE, self.best / 2.0),
-            // The pace is that of before, too.
-            false if soon => (
-                lower(seen.under_way, floor),
-                rate(seen).min(self.pace) * 0.8,
-            ),
-            false => (lower(seen.under_way, floor), self.pace * 0.8),
+            false => {
+                // What is found so soon has a pace that is that of before, too.
+                let pace = match soon {
+                    true => rate(seen).min(self.pace),
+                    false => self.pace,
+                };
+                (lower(seen.under_way, floor), pace * 0.8)
+            }
         };
         self.limit = Some(Tried {
             limit,

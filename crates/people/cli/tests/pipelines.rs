@@ -15,24 +15,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use support::pipelines::{CHECKED, comes_to, declare, ruled, run, shown};
+use support::pipelines::{CHECKED, approved, comes_to, declare, ruled, run, shown};
 use support::secrets::set;
 use support::{Ran, Ward, answers, eventually, go_on, is_root, kill9, level, pause};
 use tempfile::TempDir;
 
 /// Who starts the runs of the tests that need two people.
 const AUTHOR: u32 = 1234;
-
-fn approved(people: &str, by: &str) -> String {
-    format!(
-        r#"
-[pipeline.delivery.gate.qa]
-approve = {{ role = "qa-lead", by = "{by}" }}
-[role.qa-lead]
-people = [{people}]
-"#
-    )
-}
 
 #[test]
 fn a_build_goes_from_stage_to_stage_when_its_checks_are_passed() {

@@ -9,15 +9,7 @@
 mod support;
 
 use support::load::get;
-use support::{Ward, eventually, kill9, sql};
-
-const MORE: &str = r#"
-links = ["db"]
-[service.worker]
-build = { files = ["app.py"], run = ["python3", "-c", "import time; time.sleep(3600)"], base = "host" }
-[database.db]
-engine = "postgres"
-"#;
+use support::{WORKER_AND_DATABASE, Ward, eventually, kill9, sql};
 
 fn switched_off(ward: &Ward) {
     let pid = |line: &String| line.split(':').next().unwrap().parse::<i32>().unwrap();
@@ -33,7 +25,7 @@ fn switched_off(ward: &Ward) {
 #[test]
 fn p4_a_machine_that_was_switched_off_comes_back_as_it_was() {
     let ward = Ward::new();
-    ward.stack(r#"ANSWER = "kept""#, MORE);
+    ward.stack(r#"ANSWER = "kept""#, WORKER_AND_DATABASE);
     ward.up();
     sql(
         &ward,

@@ -14,17 +14,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::load::{Answer, Connection, get};
-use support::{Ward, alive, eventually, kill9, poll, sql};
+use support::{WORKER_AND_DATABASE, Ward, alive, eventually, kill9, poll, sql};
 
 const HOST: &str = "shop.localhost";
-/// A worker beside it, and a database of which it knows nothing.
-const MORE: &str = r#"
-links = ["db"]
-[service.worker]
-build = { files = ["app.py"], run = ["python3", "-c", "import time; time.sleep(3600)"], base = "host" }
-[database.db]
-engine = "postgres"
-"#;
 
 fn declared(idle: &str) -> String {
     format!("[environment.dev]\nsleep = \"{idle}\"\n")
@@ -62,7 +54,7 @@ fn ask(ward: &Ward) -> Answer {
 #[test]
 fn p1_an_idle_environment_sleeps_and_its_first_request_wakes_it() {
     let ward = Ward::new();
-    ward.stack("", &format!("{MORE}{}", declared("2s")));
+    ward.stack("", &format!("{WORKER_AND_DATABASE}{}", declared("2s")));
     ward.up();
     sql(&ward, None, "create table patient (name text)");
     eventually("it falls asleep", || is_still(&ward));
@@ -125,7 +117,7 @@ fn p1_whatever_comes_at_once_is_held_and_answered() {
 #[test]
 fn p4_a_server_that_is_killed_on_the_way_to_sleep_or_back_goes_on() {
     let ward = Ward::new();
-    ward.stack("", &format!("{MORE}[environment.dev]"));
+    ward.stack("", &format!("{WORKER_AND_DATABASE}[environment.dev]"));
     ward.up();
     let address = ward.http();
     // On the way down.
@@ -176,7 +168,7 @@ fn p1_a_gateway_that_follows_another_holds_requests_too() {
 #[test]
 fn whoever_needs_it_wakes_it() {
     let ward = Ward::new();
-    ward.stack("", &format!("{MORE}[environment.dev]"));
+    ward.stack("", &format!("{WORKER_AND_DATABASE}[environment.dev]"));
     ward.up();
     let woken = |by: &str| {
         let events = ward.ok(&["events", "--env", "dev", "-n", "200"]);
@@ -190,7 +182,10 @@ fn whoever_needs_it_wakes_it() {
     assert_eq!(sql(&ward, None, "select 7"), "7");
     woken("somebody wanted it so");
     put_to_sleep(&ward);
-    ward.stack("ANSWER = \"two\"", &format!("{MORE}[environment.dev]"));
+    ward.stack(
+        "ANSWER = \"two\"",
+        &format!("{WORKER_AND_DATABASE}[environment.dev]"),
+    );
     ward.ok(&["deploy"]);
     woken("it is deployed");
     assert_eq!(ask(&ward).body, "two");

@@ -11,15 +11,8 @@ mod support;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use support::pipelines::{CHECKED, declare, run};
+use support::pipelines::{CHECKED, approved, declare, run};
 use support::{Ward, is_root};
-
-const GATE: &str = r#"
-[pipeline.delivery.gate.qa]
-approve = { role = "qa-lead", by = "anybody" }
-[role.qa-lead]
-people = ["uid:0"]
-"#;
 
 /// `ward pipeline run` is over where somebody's word is waited for; `watch` ends with the run, and as it ended.
 #[test]
@@ -29,9 +22,10 @@ fn a_run_is_watched_to_its_end_whoever_it_waits_for() {
         return;
     }
     let ward = Ward::new();
-    declare(&ward, "good", GATE);
+    let gate = approved(r#""uid:0""#, "anybody");
+    declare(&ward, "good", &gate);
     for (word, number, code) in [("approve", "p1", 0), ("reject", "p2", 1)] {
-        declare(&ward, "good", &format!("{GATE}# {number}\n"));
+        declare(&ward, "good", &format!("{gate}# {number}\n"));
         run(&ward).success();
         let mut watch = ward
             .command(&["pipeline", "watch", number])

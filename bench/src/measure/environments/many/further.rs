@@ -15,7 +15,7 @@ const SLOWEST: Duration = Duration::from_secs(1);
 /// So much of the machine's memory is left to others.
 const LEFT: u64 = 1 << 30;
 /// How long it goes on.
-const LONGEST: Duration = Duration::from_secs(10 * 60);
+const LONGEST: Duration = Duration::from_secs(4 * 60);
 
 /// How many environments were there when all answered, and why there were not more.
 pub(super) struct Reached {

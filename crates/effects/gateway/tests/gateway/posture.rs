@@ -57,7 +57,7 @@ const CHECKS: [(&str, &[&str]); 2] = [
 ];
 
 #[tokio::test]
-#[ignore = "it needs smugglex: `cargo xtask test` installs smugglex and runs it"]
+#[ignore = "`cargo xtask test` installs smugglex and runs this with it"]
 async fn smugglex_finds_nothing() {
     let program = std::env::var_os("WARD_TEST_SMUGGLEX").expect("its path is not told");
     let (world, _app) = World::serving(Start::Usual).await;

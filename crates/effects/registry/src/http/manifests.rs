@@ -1,5 +1,7 @@
 //! Manifests, tags and referrers.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use http::request::Parts;
 use http::{HeaderName, Response, StatusCode, header};
@@ -110,10 +112,22 @@ fn cut_or_too_large(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
 
 pub(super) async fn delete(
     registry: &Registry,
-    needs: &dyn Needs,
+    needs: &Arc<dyn Needs>,
     name: Repository,
     reference: Reference,
 ) -> Answer {
+    // To its end, also where whoever asked leaves meanwhile.
+    let removal = removed(registry.clone(), needs.clone(), name, reference);
+    tokio::spawn(removal).await.map_err(Error::ShuttingDown)??;
+    empty(StatusCode::ACCEPTED, &[])
+}
+
+async fn removed(
+    registry: Registry,
+    needs: Arc<dyn Needs>,
+    name: Repository,
+    reference: Reference,
+) -> std::result::Result<(), Failure> {
     let digest = match &reference {
         Reference::Digest(digest) => digest.sha256(),
         Reference::Tag(_) => None,
@@ -126,8 +140,7 @@ pub(super) async fn delete(
         }
         None => None,
     };
-    registry.remove(&name, &reference).await?;
-    empty(StatusCode::ACCEPTED, &[])
+    Ok(registry.remove(&name, &reference).await?)
 }
 
 pub(super) async fn tags(registry: &Registry, name: Repository, request: &Parts) -> Answer {

@@ -148,7 +148,7 @@ async fn answer(served: &Served, route: Route, request: Request<Body>) -> Answer
             manifests::put(registry, name, reference, &head, body).await
         }
         (Route::Manifest(name, reference), Method::DELETE) => {
-            manifests::delete(registry, &**needs, name, reference).await
+            manifests::delete(registry, needs, name, reference).await
         }
         (Route::Tags(name), Method::GET | Method::HEAD) => {
             manifests::tags(registry, name, &head).await

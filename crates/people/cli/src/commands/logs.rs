@@ -40,7 +40,8 @@ fn nothing(logs: &Logs) -> String {
             format!("no lines match: nothing that was asked for was written in the last {since}")
         }
         (Some(release), None) => format!(
-            "nothing is kept of what {release} wrote: it wrote nothing, or started no instance; `ward deployment show` says how far a deployment came"
+            "nothing is kept of what {release} wrote: it wrote nothing, or started no instance; \
+             `ward deployment show` says how far a deployment came"
         ),
         (None, None) => "nothing is kept of what was written here".to_owned(),
     }

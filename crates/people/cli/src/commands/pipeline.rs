@@ -181,7 +181,10 @@ async fn watch(context: &Context, run: PipelineRunId) -> Result<Status, Trouble>
             Err(refused @ ClientError::Refused(_)) => return Err(refused.into()),
             // A run goes on without the server, and with the next one.
             Err(error) => {
-                let since = *away.get_or_insert_with(Instant::now);
+                let since = *away.get_or_insert_with(|| {
+                    printer.say("no server answers; the run is followed again when one does");
+                    Instant::now()
+                });
                 if since.elapsed() > AWAY_FOR {
                     return Err(Trouble::from(error).ending_with(Status::Program(2)));
                 }

@@ -69,25 +69,27 @@ async fn all(context: &Context, why: &str) -> Result<Status, Trouble> {
         context.printer.say("nothing is down");
         return Ok(Status::Success);
     }
-    let mut not = Vec::new();
+    let mut failed = Vec::new();
     for env in down {
         match as_it_was(context, &env, why).await {
             Ok(Status::Success) => {}
             Ok(status @ Status::Program(_)) => return Ok(status), // Whoever asked has left.
-            Ok(_) => not.push(env),
+            Ok(_) => failed.push(env),
             Err(trouble) => {
                 super::failed(&context.printer, &trouble);
-                not.push(env);
+                failed.push(env);
             }
         }
     }
-    if not.is_empty() {
+    if failed.is_empty() {
         return Ok(Status::Success);
     }
-    let names: Vec<&str> = not.iter().map(EnvId::as_str).collect();
+    let names: Vec<&str> = failed.iter().map(EnvId::as_str).collect();
     let message = format!("{} did not come up", names.join(", "));
-    let hint = "what went wrong is said above; the same command tries those again that are down still, `ward status` shows the others"
-        .to_owned();
+    let hint =
+        "what went wrong is said above; the same command tries those again that are down still, \
+                `ward status` shows the others"
+            .to_owned();
     Err(Trouble::failure(message, Some(hint)))
 }
 

@@ -29,6 +29,15 @@ pub const APP: &str = include_str!("app.py");
 /// What other applications in Python are made of; it is `answering.py` beside them.
 pub const ANSWERING: &str = include_str!("answering.py");
 
+/// A worker beside the service of [`Ward::stack`], and a database of which the worker knows nothing.
+pub const WORKER_AND_DATABASE: &str = r#"
+links = ["db"]
+[service.worker]
+build = { files = ["app.py"], run = ["python3", "-c", "import time; time.sleep(3600)"], base = "host" }
+[database.db]
+engine = "postgres"
+"#;
+
 /// The head of a stack file: the stack `shop`, and its service `web`, which is built so. Lines that go on about the service
 /// may follow.
 pub fn head(keep_warm: &str, build: &str) -> String {

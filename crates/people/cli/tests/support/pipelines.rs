@@ -41,6 +41,18 @@ pub const CHECKED: &str = r#"
 command = ["python3", "check.py"]
 "#;
 
+/// A gate behind qa: somebody's word.
+pub fn approved(people: &str, by: &str) -> String {
+    format!(
+        r#"
+[pipeline.delivery.gate.qa]
+approve = {{ role = "qa-lead", by = "{by}" }}
+[role.qa-lead]
+people = [{people}]
+"#
+    )
+}
+
 pub fn run(ward: &Ward) -> Ran {
     let dir = ward.dir().to_str().unwrap().to_owned();
     ward.run(&["pipeline", "run", "delivery", &dir])
