@@ -192,6 +192,12 @@ impl Report {
 }
 
 impl Row {
+    /// As soon as it is measured: what is long may not come to its end.
+    pub(crate) fn say(&self) {
+        let value = self.value.unwrap_or(f64::NAN);
+        say(&format!("  {}: {value} {}", self.name, self.unit));
+    }
+
     fn cells(&self) -> [String; 5] {
         let sign = match self.side {
             Side::Most => '≤',

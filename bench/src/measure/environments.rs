@@ -90,6 +90,7 @@ pub(super) async fn measure(workshop: &Workshop, only: Option<&str>) -> Measured
         say(&format!("  {}", part.name()));
         match part.measure(workshop).await {
             Ok((more, told)) => {
+                more.iter().for_each(Row::say);
                 rows.extend(more);
                 notes.extend(told);
             }

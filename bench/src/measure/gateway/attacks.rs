@@ -17,7 +17,7 @@ use super::pace;
 use super::proxies::{HOST, HOST_OF_ALL, Proxies, Proxy, program};
 use crate::error::{Error, doing};
 use crate::process::elsewhere;
-use crate::report::{Bar, Row, informs, say};
+use crate::report::{Bar, Row, informs};
 use crate::sample::Sample;
 use crate::tiny::Killed;
 
@@ -189,7 +189,7 @@ pub(super) fn measure(attack: Attack, proxies: &Proxies, way: Way) -> Result<Vec
             informs(name, tail(answers), "µs")
         };
         for row in [row("alone", &alone), row("beside it", &beside)] {
-            told(&row);
+            row.say();
             rows.push(row);
         }
     }
@@ -216,11 +216,6 @@ fn tail(answers: &[Answer]) -> Option<f64> {
     sample.quantile(0.99)
 }
 
-fn told(row: &Row) {
-    let value = row.value.unwrap_or(f64::NAN);
-    say(&format!("  {}: {value} {}", row.name, row.unit));
-}
-
 fn rows(attack: Attack, [alone, beside]: [&[Answer]; 2], more: u64) -> Vec<Row> {
     let failed = beside.iter().filter(|answer| !answer.is_good).count();
     let ratio = tail(beside)
@@ -236,7 +231,7 @@ fn rows(attack: Attack, [alone, beside]: [&[Answer]; 2], more: u64) -> Vec<Row> 
         informs(named("requests of others that failed"), failed as f64, ""),
         informs(named(MEMORY_MORE), more as f64 / 1e6, "MB"),
     ];
-    rows.iter().for_each(told);
+    rows.iter().for_each(Row::say);
     rows
 }
 

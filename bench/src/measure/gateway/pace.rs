@@ -15,12 +15,10 @@ use rustix::time::Timespec;
 
 use super::clients::{Answer, Way};
 use crate::error::{Error, doing};
-use crate::report::say;
 
 /// How long it is waited for answers once nothing more is asked.
 const LINGER: Duration = Duration::from_secs(10);
 const LINES: usize = 64;
-const TURN: Duration = Duration::from_micros(100);
 
 /// Asks so many times a second, on so many connections, for so long.
 pub(super) fn run(
@@ -29,10 +27,6 @@ pub(super) fn run(
     (rate, connections): (f64, u32),
     time: Duration,
 ) -> Result<Vec<Answer>, Error> {
-    // Who asks has a machine of its own: that this process waits for a turn is nobody's answer that comes late.
-    if let Err(error) = ward_sandbox::take_turns_of(TURN) {
-        say(&format!("  turns of the usual length: {error}"));
-    }
     let run = Run::new(address, way, rate, connections);
     doing("ask at a rate", run.and_then(|run| run.run(time)))
 }

@@ -18,7 +18,7 @@ use ward_types::table::{Endpoint, Pool, Table};
 use super::clients::{self, Way};
 use super::proxies::{HOST, Proxies, Proxy};
 use crate::error::{Error, doing};
-use crate::report::{Bar, Row, informs, say};
+use crate::report::{Bar, Row, informs};
 use crate::sample::Sample;
 
 const HOSTS: usize = 10_000;
@@ -91,10 +91,7 @@ fn rows(taken: &Taken, bars: &Bars) -> Vec<Row> {
         ),
         informs(named("p99 without swaps, worst run"), without, "µs"),
     ];
-    for row in &rows {
-        let value = row.value.unwrap_or(f64::NAN);
-        say(&format!("  {}: {value} {}", row.name, row.unit));
-    }
+    rows.iter().for_each(Row::say);
     rows
 }
 

@@ -30,7 +30,6 @@ mod root;
 mod sandbox;
 pub mod signals;
 mod stopped;
-mod turns;
 
 pub use cgroup::sweep as sweep_cgroups;
 pub use error::SandboxError;
@@ -38,4 +37,3 @@ pub use exec::{ExecSpec, Executed, Joined};
 pub use memory::{give_back_freed, let_go_of_code};
 pub use network::add_address;
 pub use sandbox::{Prepared, Sandbox};
-pub use turns::take_turns_of;

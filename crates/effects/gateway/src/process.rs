@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
-use ward_sandbox::{keeper_socket, take_turns_of};
+use ward_sandbox::keeper_socket;
 use ward_types::time::Millis;
 
 use crate::access::AccessLog;
@@ -50,9 +50,6 @@ use crate::trace::Traces;
 use crate::worker::{self, Listeners, Phase, Shared};
 
 const CONTROL: &str = "control.sock";
-/// How long a worker's turn on a processor is: whoever answers wakes for some tens of microseconds, and does not wait for
-/// the end of a turn of somebody who computes, be it this process, which reads a large table.
-const TURN: Duration = Duration::from_micros(250);
 /// How long whoever starts the gateway may take to pass the listening sockets.
 const PASSED_WITHIN: Duration = Duration::from_secs(10);
 /// How long SIGTERM leaves to requests under way.
@@ -337,9 +334,6 @@ fn start_worker(
     std::thread::Builder::new()
         .name("ward-worker".to_owned())
         .spawn(move || {
-            if let Err(error) = take_turns_of(TURN) {
-                tracing::debug!(%error, "a worker has turns of the usual length");
-            }
             let running = worker::run(number, shared, listeners, handed);
             if let Err(error) = LocalSet::new().block_on(&runtime, running) {
                 tracing::error!(%error, "a worker ended");
