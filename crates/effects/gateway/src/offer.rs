@@ -93,6 +93,11 @@ impl Offer {
 }
 
 impl Entry {
+    /// Whether the table that it came with was checked.
+    pub(crate) fn was_checked(&self) -> bool {
+        !self.text.is_empty()
+    }
+
     fn read(text: &str) -> serde_json::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             pool: serde_json::from_str(text)?,

@@ -1,9 +1,10 @@
 //! The routing table in the form that requests are matched against, and its replacement.
 
+mod change;
 mod check;
 mod memory;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use ward_types::maintenance::Maintenance;
 use ward_types::route::{Route, RouteSettings};
 use ward_types::table::{Call, Endpoint, GatewayObserved, Version};
 
+use change::Change;
 pub(crate) use check::TableError;
 use memory::forget;
 
@@ -88,19 +90,21 @@ impl Pool {
 pub(crate) struct Routes {
     /// Which table it is.
     pub(crate) table: Version,
-    /// Its pools, in the order in which they came.
+    /// What it says of its pools, in the order in which they came, and those themselves in the same order.
     entries: Vec<Arc<Entry>>,
+    pools: Vec<Arc<Pool>>,
+    /// Which of them is whose; in common with the table before where that has the same services.
+    places: Arc<HashMap<(EnvId, Name), usize>>,
     /// What clients of the outside find.
     pub(crate) sites: Sites,
     /// The hosts of environments that are down, in order.
     down: Vec<String>,
-    services: HashMap<(EnvId, Name), Arc<Pool>>,
 }
 
 impl Routes {
     /// All services.
     pub(crate) fn services(&self) -> impl Iterator<Item = (&(EnvId, Name), &Arc<Pool>)> {
-        self.services.iter()
+        self.pools.iter().map(|pool| (&pool.service, pool))
     }
 
     /// Whether a host, given as it is looked up, is one of an environment that is down.
@@ -115,7 +119,8 @@ impl Routes {
 
     /// The pool of a service.
     pub(crate) fn by_service(&self, service: &(EnvId, Name)) -> Option<&Arc<Pool>> {
-        self.services.get(service)
+        let place = self.places.get(service)?;
+        self.pools.get(*place)
     }
 }
 
@@ -214,7 +219,7 @@ impl Routing {
                 false => Err(TableError::SameGeneration(offered.generation)),
             };
         }
-        check::check(offer).map(|()| true)
+        check::check(offer, &current.entries).map(|()| true)
     }
 
     /// Puts a table that passed [`Routing::check`] in force, unless a newer one came into force since: one that
@@ -227,25 +232,16 @@ impl Routing {
         if generation < self.current().table.generation {
             return None;
         }
-        let routes = self.compile(offer, &mut known);
-        let in_rotation: HashSet<u64> = routes
-            .services
-            .values()
-            .flat_map(|pool| pool.endpoints.iter().map(|instance| instance.serial))
-            .collect();
+        let (routes, change) = self.compile(offer, &mut known);
         // First the swap, then the closing: a worker that finds an instance closed must find the newer
         // table when it looks again.
         let routes = Arc::new(routes);
         let before = self.current.swap(Arc::clone(&routes));
-        for instance in known.values() {
-            if !in_rotation.contains(&instance.serial) {
-                instance.close();
-            }
-        }
+        change.close(&known, &routes);
         forget(&mut known);
         drop(known);
         // Also after the swap: who is told to look again must find the newer table.
-        tell_who_waits(&before, &routes);
+        change.tell_who_waits(&before, &routes);
         self.changed.send_replace(generation);
         self.teller.notify_one();
         Some(before)
@@ -255,18 +251,68 @@ impl Routing {
         &self,
         offer: Offer,
         known: &mut BTreeMap<(EnvId, InstanceId), Arc<Instance>>,
-    ) -> Routes {
+    ) -> (Routes, Change) {
         let before = self.current();
+        let mut change = Change::new(&before.entries, &offer.entries);
+        let mut routes = match change.is_in_place() {
+            true => self.changed(&before, &offer, known, &mut change),
+            false => self.anew(&before, &offer, known, &mut change),
+        };
+        routes.table = offer.version;
+        routes.entries = offer.entries;
+        routes.down = offer.down;
+        (routes, change)
+    }
+
+    /// The routes of a table that has the same services with the same routes as the one before: only the pools of what it
+    /// says something else of are others.
+    fn changed(
+        &self,
+        before: &Routes,
+        offer: &Offer,
+        known: &mut BTreeMap<(EnvId, InstanceId), Arc<Instance>>,
+        change: &mut Change,
+    ) -> Routes {
+        let mut routes = Routes {
+            pools: before.pools.clone(),
+            places: Arc::clone(&before.places),
+            sites: before.sites.clone(),
+            ..Routes::default()
+        };
+        let entries = offer.entries.iter().zip(&before.entries);
+        let others = routes.pools.iter_mut().zip(entries);
+        for (pool, (entry, _)) in others.filter(|(_, (one, other))| !Arc::ptr_eq(one, other)) {
+            let made = Arc::new(self.pool(&pool.service, entry, Some(pool), known));
+            for route in &entry.pool.routes {
+                routes.sites.lead_on(&route.host, pool, &made);
+            }
+            change.made(Some(pool), &made);
+            *pool = made;
+        }
+        routes
+    }
+
+    fn anew(
+        &self,
+        before: &Routes,
+        offer: &Offer,
+        known: &mut BTreeMap<(EnvId, InstanceId), Arc<Instance>>,
+        change: &mut Change,
+    ) -> Routes {
         let mut routes = Routes::default();
-        routes.services.reserve(offer.entries.len());
+        let mut places = HashMap::with_capacity(offer.entries.len());
         let mut shared = Shared::default();
         let clients = tls::clients(offer.pools());
-        for entry in &offer.entries {
+        for (place, entry) in offer.entries.iter().enumerate() {
             let service = (entry.pool.env.clone(), entry.pool.service.clone());
             let kept = before.by_service(&service);
             let pool = match kept.filter(|pool| pool.is_of(entry)) {
                 Some(pool) => Arc::clone(pool),
-                None => Arc::new(self.pool(&service, entry, kept, known)),
+                None => {
+                    let pool = Arc::new(self.pool(&service, entry, kept, known));
+                    change.made(kept, &pool);
+                    pool
+                }
             };
             for route in &entry.pool.routes {
                 let Ok(settings) = shared.settings(route) else {
@@ -276,12 +322,11 @@ impl Routing {
                     .sites
                     .add(route, Arc::clone(&pool), settings, &clients);
             }
-            routes.services.insert(service, pool);
+            places.insert(service, place);
+            routes.pools.push(pool);
         }
         routes.sites.sort();
-        routes.table = offer.version;
-        routes.entries = offer.entries;
-        routes.down = offer.down;
+        routes.places = Arc::new(places);
         routes
     }
 
@@ -429,33 +474,6 @@ fn is_same(one: &Endpoint, other: &Endpoint) -> bool {
         ..other.clone()
     };
     *one == other
-}
-
-/// Ends the gaps of services that have a new instance, begins those of services that have none left, and
-/// lets the requests of a service or a host that is gone find that out.
-fn tell_who_waits(before: &Routes, after: &Routes) {
-    for (service, pool) in &after.services {
-        let old = before.by_service(service);
-        let is_new = |instance: &Arc<Instance>| !old.is_some_and(|old| old.names(instance.serial));
-        if pool.endpoints.iter().any(is_new) {
-            pool.gap.end();
-        } else if pool.endpoints.is_empty() {
-            pool.gap.begin(clock::millis());
-        }
-        // Who waits for it to wake, calls by the sleep that it is in.
-        if old.is_some_and(|old| old.asleep != pool.asleep) {
-            pool.gap.wake();
-        }
-    }
-    let leads_on = |pool: &Pool, now: Option<&Arc<Pool>>| {
-        now.is_some_and(|now| Arc::ptr_eq(&now.gap, &pool.gap))
-    };
-    let services = before.services.iter();
-    let services = services.filter(|(service, pool)| !leads_on(pool, after.by_service(service)));
-    let gone = services
-        .map(|(_, pool)| pool)
-        .chain(before.sites.changed(&after.sites));
-    gone.for_each(|pool| pool.gap.wake());
 }
 
 /// A host name as it is looked up: lower case, without the root's dot.

@@ -5,12 +5,16 @@
 //! asks for a header's value, then the one that asks for a header. No other host is tried when none of them fits.
 //! A host that has one route, for all of its requests, costs one look-up and no look at the path.
 
+mod hosts;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ward_types::route::{HeaderCondition, Prefix, Route as RouteEntry};
+
+use hosts::Hosts;
 
 use crate::failure::Failure;
 use crate::mutual::Clients;
@@ -19,6 +23,7 @@ use crate::routes::{Pool, canonical};
 use crate::settings::Settings;
 
 /// One route, ready for requests.
+#[derive(Clone)]
 pub(crate) struct Route {
     /// Where it leads.
     pub(crate) pool: Arc<Pool>,
@@ -34,6 +39,7 @@ pub(crate) struct Route {
     is_plain: bool,
 }
 
+#[derive(Clone)]
 struct Condition {
     name: HeaderName,
     value: Option<HeaderValue>,
@@ -129,7 +135,7 @@ impl Route {
 }
 
 /// What is served at one host.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Site {
     /// In the order in which they are tried.
     routes: Vec<Arc<Route>>,
@@ -211,11 +217,11 @@ impl Site {
 }
 
 /// Everything that is served to the outside.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Sites {
-    named: HashMap<String, Site>,
+    named: Hosts,
     /// By what is behind `*.`.
-    wildcards: HashMap<String, Site>,
+    wildcards: Hosts,
 }
 
 impl Sites {
@@ -229,14 +235,29 @@ impl Sites {
     ) {
         let host = canonical(&entry.host);
         let clients = clients.get(&host).cloned().flatten();
-        let (sites, host) = match host.strip_prefix("*.") {
-            Some(above) => (&mut self.wildcards, above.to_owned()),
-            None => (&mut self.named, host),
-        };
+        let (sites, host) = self.among(&host);
         sites
-            .entry(host)
-            .or_default()
+            .entry(host.to_owned())
             .add(Route::new(entry, pool, settings, clients));
+    }
+
+    /// Lets the routes of a host that lead to one pool lead to another.
+    pub(crate) fn lead_on(&mut self, host: &str, from: &Arc<Pool>, to: &Arc<Pool>) {
+        let host = canonical(host);
+        let (sites, host) = self.among(&host);
+        let routes = sites.get_mut(host).map(|site| &mut site.routes);
+        let routes = routes.into_iter().flatten();
+        for route in routes.filter(|route| Arc::ptr_eq(&route.pool, from)) {
+            Arc::make_mut(route).pool = Arc::clone(to);
+        }
+    }
+
+    /// Where a host of a table is, and under which name.
+    fn among<'a>(&mut self, host: &'a str) -> (&mut Hosts, &'a str) {
+        match host.strip_prefix("*.") {
+            Some(above) => (&mut self.wildcards, above),
+            None => (&mut self.named, host),
+        }
     }
 
     /// Puts routes in the order in which they are tried; after the last one was added.
@@ -268,9 +289,7 @@ impl Sites {
 
     fn site(&self, host: &str) -> Option<&Site> {
         self.named.get(host).or_else(|| {
-            let (label, above) = host
-                .split_once('.')
-                .filter(|_| !self.wildcards.is_empty())?;
+            let (label, above) = host.split_once('.')?;
             self.wildcards.get(above).filter(|_| !label.is_empty())
         })
     }
@@ -282,10 +301,8 @@ impl Sites {
             let mut pairs = site.routes.iter().zip(now);
             site.routes.len() == now.len() && pairs.all(|(one, other)| one.is_same(other))
         };
-        let named = self.named.iter();
-        let named = named.map(|(host, site)| (site, after.named.get(host)));
-        let wildcards = self.wildcards.iter();
-        let wildcards = wildcards.map(|(host, site)| (site, after.wildcards.get(host)));
+        let named = self.named.beside(&after.named);
+        let wildcards = self.wildcards.beside(&after.wildcards);
         // A host that is named now was a wildcard's before.
         let more_names = after.named.len() > self.named.len();
         let changed = named

@@ -9,6 +9,7 @@ use ward_types::route::Route;
 use ward_types::table::Pool;
 
 use super::Shared;
+use super::change::is_in_place;
 use crate::offer::{Entry, Offer};
 use crate::{affinity, site, split};
 
@@ -68,9 +69,13 @@ pub(crate) enum TableError {
     },
 }
 
-/// What has not changed was checked before, but for what it has in common with the rest.
-pub(super) fn check(offer: &Offer) -> Result<(), TableError> {
-    unambiguous(&offer.entries)?;
+/// What has not changed was checked before, but for what it has in common with the rest; and that, too, where no service
+/// has come or gone, and no route.
+pub(super) fn check(offer: &Offer, before: &[Arc<Entry>]) -> Result<(), TableError> {
+    let was_checked = before.first().is_some_and(|entry| entry.was_checked());
+    if !was_checked || !is_in_place(before, &offer.entries) {
+        unambiguous(&offer.entries)?;
+    }
     passable(&offer.changed)?;
     divisible(&offer.changed)
 }

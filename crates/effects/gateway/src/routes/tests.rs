@@ -1,5 +1,6 @@
 use http::HeaderMap;
 use http::uri::PathAndQuery;
+use proptest::prelude::*;
 use ward_types::id::{ReleaseId, Term};
 use ward_types::table::{Pool as PoolEntry, Table};
 
@@ -218,4 +219,112 @@ fn cutting_is_refused_in_rotation_and_ends_what_is_under_way_out_of_it() {
         first.serial,
         "a cut object came back into rotation"
     );
+}
+
+/// What of a small world a table says of a service: its route, if it has one, and which instances it has.
+type Said = Option<(Option<u8>, Vec<u8>)>;
+
+fn said() -> impl Strategy<Value = Said> {
+    let instances = prop::collection::btree_set(0..3_u8, 0..3);
+    let route = prop::option::weighted(0.8, 0..4_u8);
+    let service = (route, instances.prop_map(|all| all.into_iter().collect()));
+    prop::option::weighted(0.9, service)
+}
+
+/// Hosts in full, one of them with two paths, and a wildcard.
+const ROUTES: [(&str, &str); 4] = [
+    ("a.localhost", "/"),
+    ("a.localhost", "/deep"),
+    ("b.localhost", "/"),
+    ("*.localhost", "/"),
+];
+const SERVICES: [&str; 3] = ["web", "api", "worker"];
+
+fn world(generation: u64, said: &[Said]) -> Table {
+    let mut whole = table(generation, &[]);
+    let like = whole.pools.remove(0);
+    for (name, said) in SERVICES.iter().zip(said) {
+        let Some((route, instances)) = said else {
+            continue;
+        };
+        let ids: Vec<String> = instances.iter().map(|n| format!("{name}-r1-{n}")).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let route = route.map(|which| {
+            let (host, path) = ROUTES[usize::from(which)];
+            Route {
+                path: path.to_owned(),
+                ..Route::plain(host)
+            }
+        });
+        whole.pools.push(PoolEntry {
+            service: Name::parse(name).unwrap(),
+            routes: route.into_iter().collect(),
+            endpoints: table(0, &ids).pools.remove(0).endpoints,
+            ..like.clone()
+        });
+    }
+    whole
+}
+
+/// Who answers whom: for each service and each request its instances, whether they take requests, and which are known
+/// that are out of rotation and take some.
+fn answering(routing: &Routing) -> (Vec<Option<Vec<String>>>, usize) {
+    let current = routing.current();
+    let env = EnvId::parse("shop/dev").unwrap();
+    let ids = |pool: &Arc<Pool>| {
+        let mut ids = pool.endpoints.iter().map(|one| {
+            assert!(!one.is_closed());
+            one.endpoint.instance.to_string()
+        });
+        let mut all: Vec<String> = vec![pool.service.1.to_string()];
+        all.extend(&mut ids);
+        all
+    };
+    let services = SERVICES.map(|name| {
+        let service = (env.clone(), Name::parse(name).unwrap());
+        current.by_service(&service).map(ids)
+    });
+    let asked = ["a.localhost", "b.localhost", "c.localhost"];
+    let asked = asked
+        .iter()
+        .flat_map(|host| [(host, "/"), (host, "/deep/er")]);
+    let found = asked.map(|(host, path)| {
+        let target = PathAndQuery::from_static(path);
+        let found = current.sites.find(host, &target, &HeaderMap::new());
+        found.ok().map(|route| ids(&route.pool))
+    });
+    let all = services.into_iter().chain(found).collect();
+    let known = routing.known.lock().unwrap();
+    let open = known.values().filter(|one| !one.is_closed()).count();
+    (all, open)
+}
+
+proptest! {
+    /// Whatever came before: what is the same in both is not looked at. Of most only the instances are others.
+    #[test]
+    fn a_table_is_in_force_as_if_there_had_been_no_other(
+        tables in prop::collection::vec((any::<bool>(), prop::collection::vec(said(), 3)), 1..12),
+    ) {
+        let routing = Routing::new(affinity::Key::random());
+        let mut before: Vec<Said> = Vec::new();
+        for (generation, (in_place, said)) in (1..).zip(tables) {
+            let others = said.iter().map(|said| said.as_ref().map(|(_, instances)| instances.clone()));
+            before = match in_place && !before.is_empty() {
+                true => before.into_iter().zip(others).map(|(said, other)| {
+                    said.map(|(route, instances)| (route, other.unwrap_or(instances)))
+                }).collect(),
+                false => said,
+            };
+            let table = world(generation, &before);
+            let alone = Routing::new(affinity::Key::random());
+            let (can_be, can_follow) = (check(&alone, &table), check(&routing, &table));
+            prop_assert_eq!(can_be.is_ok(), can_follow.is_ok());
+            if can_be.is_err() {
+                continue;
+            }
+            swap(&alone, table.clone());
+            swap(&routing, table);
+            prop_assert_eq!(answering(&routing), answering(&alone));
+        }
+    }
 }
