@@ -223,6 +223,24 @@ impl Control {
         Ok(())
     }
 
+    /// Whether what clients of an environment are shown says no secret.
+    ///
+    /// # Errors
+    /// Which secret it says. Where none can be opened it cannot be told, and clients have to be told something then, too.
+    pub(crate) async fn shows_no_secret(&self, env: &EnvId, message: &str) -> Result<(), Refusal> {
+        let said = match message.len() >= SHORTEST_MASKED {
+            true => self.said_in(env, &[message.to_owned()]).await,
+            false => return Ok(()),
+        };
+        let Ok(Some(name)) = said else {
+            return Ok(());
+        };
+        let message = format!(
+            "the value of the secret {name} is in the message, and clients are shown that; nothing was changed"
+        );
+        Err(Refusal::new(RefusalKind::Invalid, message).hint("say it without the value"))
+    }
+
     /// The secret whose value is in these words, or in what they are together.
     async fn said_in(&self, env: &EnvId, words: &[String]) -> Result<Option<String>, String> {
         let masks = self.masks(env, self.serving(env)).await?;

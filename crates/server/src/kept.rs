@@ -205,7 +205,8 @@ impl Control {
         self.images_at_hand(&offer).await?;
         let desk = self.desk_for(&request.why).await;
         let state = self.store().state();
-        self.by_its_pipeline(&state, &kept.build, &offer.spec.id, &named(&kept))?;
+        let made = (&kept.build, &kept.checks);
+        self.by_its_pipeline(&state, made, &offer.spec.id, &named(&kept))?;
         let forced = self.told_anew(&offer.spec.id, offer.provenance.as_deref());
         let warned = self.permitted(actor, offer.as_offered(), None, forced)?;
         let terms = Terms {

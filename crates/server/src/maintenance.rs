@@ -29,6 +29,7 @@ impl Control {
         let env = self.alive(request.env.as_ref())?;
         if let Some(maintenance) = &request.begin {
             sayable(maintenance)?;
+            self.shows_no_secret(&env, &maintenance.message).await?;
         }
         let desk = self.desk_for(&request.why).await;
         let decide = |state: &State| {

@@ -207,12 +207,14 @@ impl Control {
         reads.then(|| note.to_owned())
     }
 
-    /// What other hands changed: what runs beside what should, and what ended since the last deployment.
+    /// What other hands changed: what runs beside what should, and what ended since the last deployment. Of what sleeps
+    /// nothing should run.
     fn drift(&self, env: &Environment) -> Vec<Drift> {
         if self.0.duty == Duty::Reads
             || env.goal != Goal::Up
             || env.active().is_some()
             || env.current.is_none()
+            || env.sleep.asleep.is_some()
         {
             return Vec::new();
         }

@@ -84,9 +84,11 @@ impl Control {
         let release = tried(&env, request.release)?;
         let state = self.store().state();
         let named = format!("ward.toml of {} {}", env.id, release.id);
-        self.by_its_pipeline(&state, &release.build, &request.to, &named)?;
         let resolve = |name: &str, text: &str| self.resolved_in(name, text, &request.to.env());
-        offered(&env.id, release, resolve)
+        let offer = offered(&env.id, release, resolve)?;
+        let made = (&release.build, &BTreeMap::new());
+        self.by_its_pipeline(&state, made, &request.to, &named)?;
+        Ok(offer)
     }
 
     pub(crate) async fn images_at_hand(&self, offer: &Offer) -> Result<(), Refusal> {
@@ -111,11 +113,11 @@ impl Control {
     }
 
     /// Whether a pipeline lets a build go to an environment by hand: none has kept it back, and it has passed the gates
-    /// that its own stack file puts before that environment.
+    /// that its own stack file puts before that environment, by the checks that it was made beside.
     pub(crate) fn by_its_pipeline(
         &self,
         state: &State,
-        build: &Build,
+        (build, checks): (&Build, &BTreeMap<String, Digest>),
         to: &EnvId,
         named: &str,
     ) -> Result<(), Stop> {
@@ -123,7 +125,7 @@ impl Control {
             let refusal = Refusal::new(RefusalKind::Conflict, why).hint(hint);
             Err(Stop::Refused(refusal))
         };
-        if let Some(Bar { run, what }) = ward_plan::pipeline::bars(state, build, to) {
+        if let Some(Bar { run, what }) = ward_plan::pipeline::bars(state, (build, checks), to) {
             let (stands, hint) = match run.is_over() {
                 true => {
                     let hint = "`ward pipeline show` says more; `ward pipeline run` begins anew";
@@ -138,7 +140,8 @@ impl Control {
             return Ok(());
         };
         let pipelines = stack_of(named, text)?.pipelines;
-        let Some(unpassed) = ward_plan::pipeline::unpassed(state, build, to, &pipelines) else {
+        let Some(unpassed) = ward_plan::pipeline::unpassed(state, (build, checks), to, &pipelines)
+        else {
             return Ok(());
         };
         let (version, pipeline, gates) = (&build.version, &unpassed.pipeline, &unpassed.gates);

@@ -256,8 +256,16 @@ fn not_declared(env: &Environment, name: &SecretName) -> Refusal {
             "`ward secret list` shows those that it has; a database's password is database/NAME",
         );
     }
-    let message = format!("the stack file does not say how {name} is rotated");
+    let serves = env.current.map_or_else(
+        || "no release yet".to_owned(),
+        |release| release.to_string(),
+    );
+    let message = format!(
+        "what serves in {} ({serves}) does not say how {name} is rotated",
+        env.id
+    );
     Refusal::new(RefusalKind::Conflict, message).hint(format!(
-        "`[secret.{name}]` with `generate` or `rotate` says so; `ward secret set {name}` gives it a value by hand"
+        "`[secret.{name}]` with `generate` or `rotate` in the stack file says so, from the next `ward deploy` on; \
+         `ward secret set {name}` gives it a value by hand"
     ))
 }

@@ -118,9 +118,10 @@ fn can_be_unset(env: &Environment, name: &SecretName, others: Others) -> Result<
         return Ok(());
     }
     let message = format!("{name} is a secret of {} in {}", users.join(", "), base.id);
-    Err(Refusal::new(RefusalKind::Conflict, message).hint(
-        "take it out of the `secrets` in the stack file and deploy that first; `ward secret set` gives it another value",
-    ))
+    Err(Refusal::new(RefusalKind::Conflict, message).hint(format!(
+        "take it out of the `secrets` in the stack file and deploy that first; `ward secret set {name}` gives it another \
+         value"
+    )))
 }
 
 /// The names that no service gets, as far as that can be told, each in a sentence.

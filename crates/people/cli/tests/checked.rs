@@ -49,6 +49,10 @@ fn a_kept_build_is_not_taken_past_its_gate_by_a_check_of_another_folder() {
     run(&dir).fails(1, &[says]);
     ward.ok(&["build", &dir]);
     ward.ok(&["pipeline", "run", "delivery", &dir, "--build", "1.0.2"]);
+    // That the same images passed by that one is not said of what was built beside the other.
+    let deploy = |build: &str| ward.run(&["deploy", "--env", "prod", "--build", build]);
+    deploy("1.0.1").fails(1, &["1.0.1 did not pass the pipeline delivery (p1)"]);
+    deploy("1.0.2").success();
 }
 
 #[test]

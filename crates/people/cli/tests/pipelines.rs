@@ -828,6 +828,20 @@ fn a_gate_that_nobody_could_let_a_run_past_is_told_at_its_beginning() {
     assert!(detail.contains(&says), "{detail}");
     let said = begins(&both, "anybody");
     assert!(!said.contains("nobody"), "{said}");
+    // Neither of these is helped by a socket for everybody.
+    let nobody = begins("\"nosuchuser\"", "anybody");
+    assert!(
+        nobody.contains("(nosuchuser): no user of this machine is one"),
+        "{nobody}"
+    );
+    let own = begins(&format!("\"uid:{AUTHOR}\""), "another");
+    assert!(
+        own.contains("who is one started the run, or wrote the commit"),
+        "{own}"
+    );
+    for said in [nobody, own] {
+        assert!(!said.contains("WARD_PEOPLE_DIR"), "{said}");
+    }
 }
 
 #[test]

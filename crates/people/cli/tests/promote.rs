@@ -43,6 +43,8 @@ fn what_was_tried_in_one_environment_serves_in_another_and_nothing_is_built() {
     let ward = Ward::new();
     declare(&ward, "one", "");
     deploy(&ward, "qa");
+    let misspelt = ward.run(&["promote", "--from", "qa", "--to", "prdo"]);
+    misspelt.fails(2, &["declares no environment `prdo`"]);
     // Whatever becomes of the source: what is promoted is the build.
     ward.write("app.py", "raise SystemExit('never built')");
     ward.write("ward.toml", "broken = ");

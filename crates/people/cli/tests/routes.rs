@@ -9,6 +9,7 @@
 mod support;
 
 use support::load::{Answer, Load, get};
+use support::secrets::set;
 use support::{Ward, eventually, kill9};
 
 const HOST: &str = "shop.localhost";
@@ -98,6 +99,16 @@ fn services_of_one_environment_share_a_host() {
 #[test]
 fn maintenance_outlives_server_gateway_and_deployments_until_it_is_ended() {
     let ward = shop();
+    set(&ward, "API_KEY", "planted-J7kq2vX9Lm4");
+    let says_it = [
+        "maintenance",
+        "on",
+        "--message",
+        "not with planted-J7kq2vX9Lm4",
+    ];
+    ward.run(&says_it)
+        .fails(1, &["the value of the secret API_KEY is in the message"]);
+    assert!(!ward.ok(&["events"]).contains("planted"));
     let on = ward.ok(&[
         "maintenance",
         "on",

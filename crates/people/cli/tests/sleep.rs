@@ -77,6 +77,9 @@ fn p1_an_idle_environment_sleeps_and_its_first_request_wakes_it() {
         assert!(events.contains(event), "{events}");
     }
     eventually("it falls asleep again", || is_still(&ward));
+    // Nobody has changed it.
+    let planned = ward.ok(&["plan"]);
+    assert!(planned.contains("nothing to do"), "{planned}");
     // What stands in the log of requests says how long that one waited.
     let log = ward.home().join("gateway/access.log");
     let log = std::fs::read_to_string(log).unwrap();

@@ -19,7 +19,7 @@ use ward_types::time::Timestamp;
 
 pub use self::held::held_back;
 pub(crate) use self::past::has_passed;
-pub use self::past::{Bar, Unpassed, bars, unpassed};
+pub use self::past::{Bar, Made, Unpassed, bars, unpassed};
 pub use self::words::{counts, is_another, may_approve, passed};
 use crate::databases;
 

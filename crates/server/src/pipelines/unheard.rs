@@ -27,20 +27,57 @@ impl Control {
             let Some(approval) = &stage.gate.approve else {
                 continue;
             };
-            let heard = heard(self.0.people, approval);
-            let may = |uid: &&u32| may_approve(run, at, &Actor::of_uid(**uid).who);
-            let able: Vec<u32> = heard.iter().filter(may).copied().collect();
+            let able = able(run, at, heard(self.0.people, approval));
             let own = rustix::process::geteuid().as_raw();
             let who = match able[..] {
                 [] => "nobody",
                 [ROOT] if own != ROOT && self.0.people == Heard::Owner => "nobody but root",
                 _ => continue,
             };
-            let message = message(run, at, approval, (who, self.0.people));
-            let hint = hint(run, approval, self.0.people);
+            let why = Why::of(run, at, approval);
+            let message = message(run, at, approval, (who, why));
+            let hint = hint(run, approval, why);
             let _ = steps.send(Progress::Warning { message, hint }).await;
         }
     }
+}
+
+/// Why nobody's word would count.
+#[derive(Clone, Copy)]
+enum Why {
+    /// There is somebody, who is not heard.
+    Unheard,
+    /// Who has the role has a part in what is built.
+    TheirOwn,
+    /// Nobody on this machine has the role.
+    Nobody,
+}
+
+impl Why {
+    fn of(run: &Run, stage: usize, approval: &Approval) -> Self {
+        let all = || heard(Heard::Everybody, approval);
+        if !able(run, stage, all()).is_empty() {
+            return Self::Unheard;
+        }
+        let mut of_anybody = run.clone();
+        let gate = of_anybody
+            .stages
+            .get_mut(stage)
+            .map(|stage| &mut stage.gate);
+        if let Some(approval) = gate.and_then(|gate| gate.approve.as_mut()) {
+            approval.by = By::Anybody;
+        }
+        match able(&of_anybody, stage, all()).is_empty() {
+            true => Self::Nobody,
+            false => Self::TheirOwn,
+        }
+    }
+}
+
+/// Which of these users could let a run past.
+fn able(run: &Run, stage: usize, users: Vec<u32>) -> Vec<u32> {
+    let may = |uid: &u32| may_approve(run, stage, &Actor::of_uid(*uid).who);
+    users.into_iter().filter(may).collect()
 }
 
 /// The users whose word reaches Ward, as far as it matters here.
@@ -60,7 +97,7 @@ fn heard(people: Heard, approval: &Approval) -> Vec<u32> {
     all
 }
 
-fn message(run: &Run, stage: usize, approval: &Approval, (who, people): (&str, Heard)) -> String {
+fn message(run: &Run, stage: usize, approval: &Approval, (who, why): (&str, Why)) -> String {
     let env = run
         .env(stage)
         .map_or_else(String::new, |env| env.to_string());
@@ -69,25 +106,32 @@ fn message(run: &Run, stage: usize, approval: &Approval, (who, people): (&str, H
         By::Anybody => "",
         By::Another => ", another person than its author",
     };
-    let why = match people {
-        Heard::Owner => {
-            let own = Actor::of_uid(rustix::process::geteuid().as_raw()).who;
-            format!("without WARD_PEOPLE_DIR only {own} and root are heard")
+    let why = match why {
+        Why::Unheard => {
+            let own = rustix::process::geteuid().as_raw();
+            let heard = match own {
+                ROOT => "root is".to_owned(),
+                own => format!("{} and root are", Actor::of_uid(own).who),
+            };
+            format!("without WARD_PEOPLE_DIR only {heard} heard")
         }
-        Heard::Everybody => "no user of this machine is one".to_owned(),
+        Why::TheirOwn => {
+            "each user of this machine who is one started the run, or wrote the commit".to_owned()
+        }
+        Why::Nobody => "no user of this machine is one".to_owned(),
     };
     format!("{who} can give the word that {env} will wait for, of a {role} ({named}){other}: {why}")
 }
 
-fn hint(run: &Run, approval: &Approval, people: Heard) -> String {
+fn hint(run: &Run, approval: &Approval, why: Why) -> String {
     let (id, role) = (run.id, &approval.role);
-    let how = match people {
-        Heard::Owner => {
+    let how = match why {
+        Why::Unheard => {
             "start Ward with WARD_PEOPLE_DIR=/run/ward (now: `WARD_PEOPLE_DIR=/run/ward ward upgrade`), where every \
              user of the machine is heard"
                 .to_owned()
         }
-        Heard::Everybody => format!("name others in `[role.{role}]`, and begin another run"),
+        Why::TheirOwn | Why::Nobody => format!("name others in `[role.{role}]`, and begin another run"),
     };
     format!("{how}; `ward pipeline reject {id}` ends this one")
 }

@@ -65,7 +65,8 @@ impl Control {
             return None;
         }
         let state = self.store().state();
-        let unpassed = ward_plan::pipeline::unpassed(&state, &to.build, id, &pipelines)?;
+        let unpassed =
+            ward_plan::pipeline::unpassed(&state, (&to.build, &BTreeMap::new()), id, &pipelines)?;
         let pipeline = unpassed.pipeline;
         Some(Warned {
             message: format!(

@@ -3,17 +3,30 @@
 use std::collections::BTreeMap;
 
 use ward_types::event::State;
-use ward_types::id::{EnvId, Name};
+use ward_types::id::{Digest, EnvId, Name};
 use ward_types::pipeline::{Gate, Outcome, Pipeline, Position, Run, Stage};
 use ward_types::release::Build;
 use ward_types::unit::format_duration;
 
 use crate::policy::Built;
 
+/// A build, and the files of checks that it was made beside, by the words that name them: a run with others says nothing of
+/// it. Where none are known every run does.
+pub type Made<'a> = (&'a Build, &'a BTreeMap<String, Digest>);
+
 /// The runs of a build, the newest first.
-fn runs_of<'a>(state: &'a State, build: &'a Build, to: &EnvId) -> impl Iterator<Item = &'a Run> {
+fn runs_of<'a>(
+    state: &'a State,
+    (build, checks): Made<'a>,
+    to: &EnvId,
+) -> impl Iterator<Item = &'a Run> {
     let stack = to.stack();
-    let same = move |run: &&Run| run.stack == stack && Built::from(build).is(&run.build);
+    let other = |run: &Run| {
+        let of_run = |(word, digest)| run.checks.get(word).is_some_and(|had| had != digest);
+        checks.iter().any(of_run)
+    };
+    let same =
+        move |run: &&Run| run.stack == stack && Built::from(build).is(&run.build) && !other(run);
     state.pipelines.values().rev().filter(same)
 }
 
@@ -29,8 +42,8 @@ pub struct Bar<'a> {
 /// Why a build must not be promoted to `to` by hand: the last pipeline that it went through did not let it
 /// pass, or has not yet.
 #[must_use]
-pub fn bars<'a>(state: &'a State, build: &'a Build, to: &EnvId) -> Option<Bar<'a>> {
-    let run = runs_of(state, build, to).next()?;
+pub fn bars<'a>(state: &'a State, made: Made<'a>, to: &EnvId) -> Option<Bar<'a>> {
+    let run = runs_of(state, made, to).next()?;
     let version = &run.build.version;
     let of = format!("the pipeline {} ({})", run.pipeline, run.id);
     let what = match &run.position {
@@ -63,7 +76,7 @@ pub struct Unpassed {
 #[must_use]
 pub fn unpassed(
     state: &State,
-    build: &Build,
+    made: Made<'_>,
     to: &EnvId,
     pipelines: &BTreeMap<Name, Pipeline>,
 ) -> Option<Unpassed> {
@@ -75,7 +88,7 @@ pub fn unpassed(
         };
         let before = pipeline.stages.iter().take(at);
         let gates: Vec<String> = before.flat_map(clauses).collect();
-        let mut runs = runs_of(state, build, to);
+        let mut runs = runs_of(state, made, to);
         if gates.is_empty() || runs.any(|run| run.pipeline == *name && has_passed(run, at)) {
             return None;
         }
@@ -121,8 +134,9 @@ mod tests {
     fn a_build_is_not_promoted_past_its_pipeline() {
         let mut state = State::default();
         let build = run(Position::Deploying { stage: 0 }).build;
+        let none = BTreeMap::new();
         let bars = |state: &State, to: &str| {
-            let bar = bars(state, &build, &EnvId::parse(to).unwrap());
+            let bar = bars(state, (&build, &none), &EnvId::parse(to).unwrap());
             bar.map(|bar| format!("{}: {}", bar.what, bar.run.stands()))
         };
         assert_eq!(bars(&state, "shop/prod"), None);
@@ -152,6 +166,35 @@ mod tests {
     }
 
     #[test]
+    fn what_passed_by_other_checks_says_nothing_of_what_was_made_beside_these() {
+        let digest = |of: char| Digest::parse(&format!("sha256:{}", String::from(of).repeat(64)));
+        let files = |of| BTreeMap::from([("./check.sh".to_owned(), digest(of).unwrap())]);
+        let mut passed = run(Position::Ended {
+            outcome: Outcome::Succeeded,
+        });
+        let build = passed.build.clone();
+        let to = EnvId::parse("shop/prod").unwrap();
+        let stages = passed.stages.clone();
+        let pipelines = BTreeMap::from([(passed.pipeline.clone(), Pipeline { stages })]);
+        let mut state = State::default();
+        let mut failed = run(failed(
+            &reached(Position::Checking { stage: 0 }, 1),
+            "no".into(),
+            Vec::new(),
+        ));
+        failed.checks = files('a');
+        passed.checks = files('b');
+        state.pipelines.insert(PipelineRunId(1), failed);
+        state.pipelines.insert(PipelineRunId(2), passed);
+        let (its_own, others, none) = (files('a'), files('b'), BTreeMap::new());
+        for (checks, may) in [(&its_own, false), (&others, true), (&none, true)] {
+            assert_eq!(bars(&state, (&build, checks), &to).is_none(), may);
+            let unpassed = unpassed(&state, (&build, checks), &to, &pipelines);
+            assert_eq!(unpassed.is_none(), may);
+        }
+    }
+
+    #[test]
     fn a_build_needs_the_gates_before_a_stage_and_no_others() {
         let mut state = State::default();
         let of = run(Position::Deploying { stage: 0 });
@@ -160,7 +203,7 @@ mod tests {
         let pipelines = BTreeMap::from([(name("delivery"), Pipeline { stages })]);
         let to = |text: &str| EnvId::parse(text).unwrap();
         let needs = |state: &State, env: &str| {
-            let needs = unpassed(state, &of.build, &to(env), &pipelines);
+            let needs = unpassed(state, (&of.build, &BTreeMap::new()), &to(env), &pipelines);
             needs.map_or_else(Vec::new, |needs| needs.gates)
         };
         let all = [
@@ -191,13 +234,24 @@ mod tests {
         // Another build's run is none of this one's.
         let mut other = of.build.clone();
         other.stack_file = Some("another".into());
-        assert!(unpassed(&state, &other, &to("shop/prod"), &pipelines).is_some());
+        assert!(
+            unpassed(
+                &state,
+                (&other, &BTreeMap::new()),
+                &to("shop/prod"),
+                &pipelines
+            )
+            .is_some()
+        );
         // A shorter way that has nothing before it is one, too.
         let short = Pipeline {
             stages: of.stages[2..].to_vec(),
         };
         let mut both = pipelines.clone();
         both.insert(name("hotfix"), short);
-        assert_eq!(unpassed(&state, &other, &to("shop/prod"), &both), None);
+        assert_eq!(
+            unpassed(&state, (&other, &BTreeMap::new()), &to("shop/prod"), &both),
+            None
+        );
     }
 }
