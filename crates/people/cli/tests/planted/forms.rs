@@ -50,6 +50,13 @@ fn encoded(value: &str) -> Vec<(&'static str, Vec<u8>)> {
             inside(&serde_json::to_string(value).unwrap()).into(),
         ),
         ("ascii", in_ascii(value).into_bytes()),
+        ("numbers", in_numbers(raw, ", ")),
+        ("numbers in json", in_numbers(raw, ",")),
+        ("html", in_html(value).into_bytes()),
+        ("html numbers", {
+            let letters = value.chars().map(|c| format!("&#{};", u32::from(c)));
+            letters.collect::<String>().into_bytes()
+        }),
     ];
     for (name, announced, between) in [
         ("spaced hex", "", " "),
@@ -86,6 +93,24 @@ fn encoded(value: &str) -> Vec<(&'static str, Vec<u8>)> {
         forms.push((name, own.iter().map(url_safe).collect()));
     }
     forms
+}
+
+fn in_numbers(bytes: &[u8], between: &str) -> Vec<u8> {
+    let numbers: Vec<String> = bytes.iter().map(u8::to_string).collect();
+    numbers.join(between).into_bytes()
+}
+
+/// As Python's `html.escape` does.
+fn in_html(value: &str) -> String {
+    let letters = value.chars().map(|c| match c {
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '>' => "&gt;".to_owned(),
+        '"' => "&quot;".to_owned(),
+        '\'' => "&#x27;".to_owned(),
+        other => other.to_string(),
+    });
+    letters.collect()
 }
 
 fn url_safe(letter: &u8) -> u8 {

@@ -24,7 +24,7 @@ use support::{Ward, eventually, head, piped, poll, python};
 
 /// Says every secret that it has in several forms, in one piece and in several, and fails where it is told to.
 const TALKS: &str = r#"
-import base64, json, os, re, sys, time, urllib.parse
+import base64, html, json, os, re, sys, time, urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 names = os.environ["NAMES"].split(",")
 def values():
@@ -64,6 +64,10 @@ def forms(value):
         yield "base32 shifted by %d" % before, shifted
     yield "json", json.dumps({"value": value}, ensure_ascii=False)
     yield "ascii", json.dumps({"value": value})
+    yield "numbers", list(raw)
+    yield "numbers in json", json.dumps(list(raw), separators=(",", ":"))
+    yield "html", html.escape(value)
+    yield "html numbers", "".join("&#%d;" % ord(letter) for letter in value)
 def say():
     for value in values():
         for form, said in forms(value):
@@ -116,7 +120,7 @@ cat seen
 "#;
 
 /// The forms that [`TALKS`] says of each value.
-const FORMS: [&str; 31] = [
+const FORMS: [&str; 35] = [
     "plain",
     "base64",
     "url base64",
@@ -148,6 +152,10 @@ const FORMS: [&str; 31] = [
     "base32 shifted by 4",
     "json",
     "ascii",
+    "numbers",
+    "numbers in json",
+    "html",
+    "html numbers",
 ];
 
 /// Values of all kinds, none of which anything else would say: not even this test where it runs at the same time.
@@ -425,7 +433,7 @@ fn p6_fifty_planted_secrets_are_found_nowhere() {
                 said.is_some_and(|(_, said)| said.contains(&format!("[secret {name}]")))
             };
             // The first line of a key is no secret.
-            let armour = form == "plain" && value.starts_with("-----");
+            let armour = ["plain", "html"].contains(&form) && value.starts_with("-----");
             assert!(
                 armour || masked.lines().any(says),
                 "{form} of {name} is not masked"

@@ -24,6 +24,7 @@ pub(super) fn forms(value: &str) -> Vec<Vec<u8>> {
             }
             encoded.push(hex::encode(form).into_bytes());
             encoded.push(hex::encode_upper(form).into_bytes());
+            encoded.extend([", ", ","].map(|between| as_numbers(form, between)));
         }
         let inside = in_json(whole);
         for form in [in_ascii(&inside), inside] {
@@ -41,6 +42,12 @@ pub(super) fn forms(value: &str) -> Vec<Vec<u8>> {
     forms.extend(decoded);
     forms.retain(|form| form.len() >= SHORTEST && !form.contains(&b'\n'));
     forms
+}
+
+/// As a list of bytes is written, in JSON or by who debugs.
+fn as_numbers(value: &str, between: &str) -> Vec<u8> {
+    let numbers: Vec<String> = value.bytes().map(|byte| byte.to_string()).collect();
+    numbers.join(between).into_bytes()
 }
 
 /// Between the quotes of a JSON string that escapes only what it must.

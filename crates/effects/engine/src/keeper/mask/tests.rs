@@ -39,6 +39,11 @@ fn escaped(with: &str, is: &dyn Fn(u8) -> bool) -> String {
     String::from_utf8(bytes.flatten().collect()).unwrap()
 }
 
+fn in_numbers(between: &str) -> String {
+    let numbers: Vec<String> = KEY.bytes().map(|byte| byte.to_string()).collect();
+    numbers.join(between)
+}
+
 #[test]
 fn p6_a_value_is_masked_in_each_form_wherever_reads_are_cut() {
     let forms = [
@@ -62,6 +67,11 @@ fn p6_a_value_is_masked_in_each_form_wherever_reads_are_cut() {
         escaped("\\x", &|_| true)
             .to_ascii_uppercase()
             .replace("\\X", "\\x"),
+        in_numbers(", "),
+        in_numbers(","),
+        "p4ss/w0rd+%&amp;ü &quot;x&quot;".to_owned(),
+        "p4ss&#47;w0rd&#43;&#37;&#38;&#252; &#34;x&#34;".to_owned(),
+        "p4ss&#x2F;w0rd+&#x25;&amp;&#x000fc;&#x20;&quot;x&#x22;".to_owned(),
     ];
     for form in forms {
         let text = format!("before {form}, twice: {form}{form} after");
@@ -168,8 +178,8 @@ fn p6_percent_encoding_hides_nothing_whichever_bytes_are_encoded() {
         encoded(&|_, byte| byte.is_ascii_alphanumeric()).replace("%20", "+"),
     ];
     for form in forms {
-        let text = format!("100% of a%zz {form}, {form}% and 5%");
-        let masked = "100% of a%zz [secret KEY], [secret KEY]% and 5%";
+        let text = format!("100% of a%zz &c; & {form}, {form}% and 5%&");
+        let masked = "100% of a%zz &c; & [secret KEY], [secret KEY]% and 5%&";
         for length in 1..text.len() {
             let written = said(&[("KEY", KEY)], &text, length);
             assert_eq!(written, masked, "{form} by {length}");

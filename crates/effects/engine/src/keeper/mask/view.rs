@@ -15,6 +15,8 @@ use super::{Found, HELD, Masks};
 
 /// Encoders break lines at 60 (uuencode), 64 (PEM) or 76 letters (MIME); shorter ones are taken for lines that are over.
 const FULL: usize = 60;
+/// The longest name or number of a character in HTML, in bytes; it may have some zeros.
+const REFERENCE: usize = 10;
 /// The longest sequence of a terminal that is one, in bytes: titles and links have texts of their own.
 const SEQUENCE: usize = 256;
 
@@ -41,7 +43,7 @@ pub(super) fn views(text: &[u8]) -> Vec<View<'_>> {
     views
 }
 
-/// Whether percent-encoding is undone, and `\xNN` of the literals of many languages, and what JSON may escape.
+/// Whether percent-encoding is undone, and `\xNN` of the literals of many languages, and what JSON and HTML may escape.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Escapes {
     Kept,
@@ -177,7 +179,7 @@ fn carries(text: &[u8]) -> bool {
 fn escapes(text: &[u8]) -> bool {
     let begun = |two: &[u8]| matches!(two, [b'\\', b'x' | b'u' | b'/']);
     let literal = || text.windows(2).any(begun) || text.ends_with(b"\\");
-    text.contains(&b'%') || (text.contains(&b'\\') && literal())
+    text.contains(&b'%') || text.contains(&b'&') || (text.contains(&b'\\') && literal())
 }
 
 /// Where at least so many bytes of a kind follow each other, from the first of them to the last. A byte of another kind
@@ -217,6 +219,7 @@ fn part(rest: &[u8], escapes: Escapes, line: &Line) -> Part {
             _ => Part::Byte(b'%', 1),
         },
         [b'\\', ..] if escapes == Escapes::Decoded => literal(rest),
+        [b'&', ..] if escapes == Escapes::Decoded => reference(rest),
         [b'%'] if escapes == Escapes::Decoded => Part::Cut,
         [b'%', high] if escapes == Escapes::Decoded && digit(high).is_some() => Part::Cut,
         [byte, ..] => Part::Byte(byte, 1),
@@ -243,6 +246,44 @@ fn literal(rest: &[u8]) -> Part {
         [b'u', ..] => utf16(rest, escapes),
         _ => Part::Byte(b'\\', 1),
     }
+}
+
+/// A character of an HTML text that is written by its number or one of the names that every encoder knows (HTML, section
+/// 13.1.4).
+fn reference(rest: &[u8]) -> Part {
+    let plain = Part::Byte(b'&', 1);
+    let name = rest.iter().skip(1).take(REFERENCE);
+    let name = name.take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'#');
+    let length = 1 + name.count();
+    match rest.get(length) {
+        None if length <= REFERENCE => Part::Cut,
+        Some(b';') => match referred(&rest[1..length]) {
+            Some(c) => {
+                let mut bytes = [0; 4];
+                let count = c.encode_utf8(&mut bytes).len();
+                Part::Bytes(bytes, count, length + 1)
+            }
+            None => plain,
+        },
+        _ => plain,
+    }
+}
+
+fn referred(name: &[u8]) -> Option<char> {
+    let name = std::str::from_utf8(name).ok()?;
+    let number = match name {
+        "amp" => return Some('&'),
+        "lt" => return Some('<'),
+        "gt" => return Some('>'),
+        "quot" => return Some('"'),
+        "apos" => return Some('\''),
+        _ => name.strip_prefix('#')?,
+    };
+    let number = match number.strip_prefix(['x', 'X']) {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => number.parse(),
+    };
+    char::from_u32(number.ok()?)
 }
 
 /// A character of a JSON string that is written as one or two units of UTF-16, each behind so many backslashes.
