@@ -48,6 +48,7 @@ fn a_build_goes_from_stage_to_stage_when_its_checks_are_passed() {
         "the check of shop/dev was not passed",
         "checked shop/dev r2 bad",
         "were not begun",
+        "shop/dev serves the build, until `ward rollback --env dev` takes it back",
     ];
     failed.fails(1, &says);
     let served = ["dev", "qa", "prod"].map(|env| answers(&ward, env).unwrap());

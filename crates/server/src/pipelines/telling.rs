@@ -138,7 +138,7 @@ impl Control {
             }
             let stands = run.stands();
             match &run.position {
-                Position::Ended { outcome } => return over(run, outcome),
+                Position::Ended { outcome } => return over(&state, run, outcome),
                 Position::Approving { .. } if run.word().is_none() => {
                     return Progress::Done {
                         message: format!(
@@ -280,7 +280,7 @@ fn is_approving(position: &Position) -> bool {
     matches!(position, Position::Approving { .. })
 }
 
-fn over(run: &Run, outcome: &Outcome) -> Progress {
+fn over(state: &State, run: &Run, outcome: &Outcome) -> Progress {
     let id = run.id;
     match outcome {
         Outcome::Succeeded => Progress::Done {
@@ -290,14 +290,19 @@ fn over(run: &Run, outcome: &Outcome) -> Progress {
             ),
             addresses: Vec::new(),
         },
-        Outcome::Failed { output, .. } => {
+        Outcome::Failed { stage, output, .. } => {
+            let left = serves_still(state, run, *stage).map_or_else(String::new, |env| {
+                let name = env.env();
+                format!(
+                    "; {env} serves the build, until `ward rollback --env {name}` takes it back"
+                )
+            });
             let lines = output.iter().map(|line| format!("\n  | {line}"));
             Progress::Failed {
                 message: format!("{id}: {outcome}{}", lines.collect::<String>()),
-                hint: Some(
-                    "the stages behind it were not begun; mend it, and run the pipeline again"
-                        .to_owned(),
-                ),
+                hint: Some(format!(
+                    "the stages behind it were not begun; mend it, and run the pipeline again{left}"
+                )),
             }
         }
         Outcome::Rejected { .. } => Progress::Failed {
@@ -305,6 +310,14 @@ fn over(run: &Run, outcome: &Outcome) -> Progress {
             hint: None,
         },
     }
+}
+
+/// The environment of a stage, where what the run brought there serves.
+fn serves_still(state: &State, run: &Run, stage: usize) -> Option<EnvId> {
+    let env = run.env(stage)?;
+    let reached = run.reached.get(stage)?.release;
+    let serves = state.environment(&env)?.current_release()?;
+    (serves.id == reached).then_some(env)
 }
 
 pub(crate) fn view(run: &Run) -> PipelineRunView {
