@@ -162,18 +162,21 @@ pub(crate) fn stack_in(dir: &Path) -> Option<Name> {
 
 fn unclear(known: &[EnvId], asked: Option<&str>) -> Trouble {
     let list: Vec<&str> = known.iter().map(EnvId::as_str).collect();
+    let names: Vec<Name> = known.iter().map(EnvId::env).collect();
+    let names = || names.iter().map(Name::as_str);
     let message = match asked {
-        Some(name) if known.iter().any(|id| id.env().as_str() == name) => {
+        Some(name) if names().any(|one| one == name) => {
             format!("several stacks have an environment {name}")
         }
         Some(name) => format!("there is no environment {name}"),
         None if list.is_empty() => "there is no environment".to_owned(),
         None => "there are several environments".to_owned(),
     };
-    let hint = if list.is_empty() {
-        "bring one up with `ward up DIR`".to_owned()
-    } else {
-        format!("name one with --env: {}", list.join(", "))
+    let meant = asked.and_then(|asked| ward_stack::closest(asked, names()));
+    let hint = match meant.filter(|meant| asked != Some(meant)) {
+        _ if list.is_empty() => "bring one up with `ward up DIR`".to_owned(),
+        Some(meant) => format!("did you mean {meant}? There are: {}", list.join(", ")),
+        None => format!("name one with --env: {}", list.join(", ")),
     };
     Trouble::failure(message, Some(hint))
 }

@@ -345,6 +345,8 @@ fn what_cannot_be_made_is_refused_and_changes_nothing() {
     );
     create(&["--from", "elsewhere/prod"])
         .fails(1, &["there is no environment elsewhere/prod to copy"]);
+    ward.run(&["logs", "--env", "prd"])
+        .fails(1, &["there is no environment prd", "did you mean prod?"]);
     create(&["--from", "prod", "--hosts", "{servce}.localhost"])
         .fails(2, &["placeholder {servce}"]);
     create(&["--from", "prod", "--hosts", "Shop"]).fails(2, &["is not a host name with"]);
