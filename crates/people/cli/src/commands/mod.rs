@@ -105,8 +105,8 @@ impl From<ClientError> for Trouble {
             ClientError::Broken { ref source, .. } => Self::failure(
                 format!("{error}: {source}"),
                 Some(
-                    "`ward up --platform` starts the server again, which goes on with what was under way: \
-                     `ward deployment watch` follows it; server.log in the state folder may say more"
+                    "`ward up --platform` starts the server again, which goes on with what was under way, if it was recorded \
+                     by then: `ward events` says so; server.log in the state folder may say more"
                         .to_owned(),
                 ),
             ),
