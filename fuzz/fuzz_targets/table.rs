@@ -1,5 +1,5 @@
 //! Routing tables and what is asked of them. Whatever a table says, it is taken or refused; a plain request leads
-//! where any other one would; a table that is in force is not taken twice; a line of the control socket is what it
+//! where any other one would; a table that is in force, and a change of one, is not taken twice; a line of the control socket is what it
 //! is when it is written again.
 #![no_main]
 
@@ -41,6 +41,14 @@ fuzz_target!(|data: &[u8]| {
         }
         if offered.swap(TABLE) {
             same(&offered, "a.b", "/api");
+        }
+    }
+    // Of one that is changed no other change can be made.
+    let changed = InForce::offer(TABLE).expect("the table can be served");
+    if changed.change(table) {
+        assert!(!changed.change(table), "it changes another table");
+        if asks {
+            same(&changed, host, target);
         }
     }
 });

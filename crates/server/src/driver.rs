@@ -95,7 +95,10 @@ async fn concerned(
 fn seen_of(env: &EnvId, observed: &GatewayObserved) -> SeenGateway {
     let pools = observed.table.pools.iter();
     SeenGateway {
-        pools: pools.filter(|pool| pool.env == *env).cloned().collect(),
+        pools: pools
+            .filter(|pool| pool.env == *env)
+            .map(|pool| Pool::clone(pool))
+            .collect(),
         traffic: observed.traffic.get(env).cloned().unwrap_or_default(),
         latency: observed.latency.get(env).cloned().unwrap_or_default(),
         holds: observed.holds,

@@ -1,6 +1,7 @@
 //! Whether an environment can run beside the others, and on this machine at all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ward_store::Log;
 use ward_types::event::State;
@@ -48,7 +49,7 @@ impl Control {
 
 /// The hosts of environments that are down, in order, but for those that lead elsewhere by now. Only what everybody may ask
 /// for: who is not let in is told nothing of an environment that is there.
-pub(crate) fn down(state: &State, pools: &[Pool]) -> Vec<String> {
+pub(crate) fn down(state: &State, pools: &[Arc<Pool>]) -> Vec<String> {
     let mut found = BTreeSet::new();
     let down = state.environments.values();
     for env in down.filter(|env| env.goal == Goal::Down) {

@@ -15,7 +15,9 @@ use ward_gateway::control::{Control, ControlError};
 use ward_store::{Entry, Lease, Log, Store};
 use ward_types::event::Event;
 use ward_types::id::{EnvId, Generation, InstanceId};
-use ward_types::table::{Applied, Call, Challenge, GatewayObserved, Pool, Table};
+use ward_types::table::{
+    Applied, Call, Challenge, GatewayObserved, Pool, Table, TableChange, Version,
+};
 use ward_types::tally::GatewayTally;
 use ward_types::time::Millis;
 
@@ -250,7 +252,7 @@ impl Routing {
         let observed = match tables.unsettled.take() {
             // The same table again changes nothing, and its acknowledgement is as good as the first.
             Some(table) => {
-                let sent = self.send(&mut tables, table).await;
+                let sent = self.send(&mut tables, table, None).await;
                 match self.noted(sent, |applied| applied.pid) {
                     Some(_) => self.ask(&self.0.control).await,
                     None => None,
@@ -309,9 +311,18 @@ impl Routing {
         pid.filter(|_| self.last_seen().is_none())
     }
 
-    /// Sends a table and notes what is known of it afterwards.
-    async fn send(&self, tables: &mut Tables, table: Table) -> Result<Applied, ControlError> {
-        let answer = self.0.control.apply(table.clone()).await;
+    /// Sends a table, or how it changes the one before, and notes what is known of it afterwards.
+    async fn send(
+        &self,
+        tables: &mut Tables,
+        table: Table,
+        change: Option<TableChange>,
+    ) -> Result<Applied, ControlError> {
+        let control = &self.0.control;
+        let answer = match change {
+            Some(change) => control.change(change, table.clone()).await,
+            None => control.apply(table.clone()).await,
+        };
         match &answer {
             Ok(_) => tables.in_force = table,
             Err(ControlError::Refused(_)) => {}
@@ -399,43 +410,58 @@ impl Routing {
     /// instance of `env` that they do not name.
     pub(crate) async fn route(&self, env: &EnvId, pools: Vec<Pool>) -> Result<(), RoutingError> {
         let mut tables = self.0.tables.lock().await;
-        let others = tables.in_force.pools.iter();
-        let others = others.filter(|pool| pool.env != *env).cloned();
-        let pools: Vec<Pool> = others.chain(pools).collect();
-        self.put_in_force(&mut tables, pools).await
+        let mut change = TableChange {
+            from: tables.in_force.version(),
+            to: self.next_version(&tables)?,
+            env: env.clone(),
+            pools: pools.into_iter().map(Arc::new).collect(),
+            down: None,
+        };
+        let mut table = tables.in_force.followed_by(&change);
+        let down = hosts::down(&self.0.store.state(), &table.pools);
+        if down != table.down {
+            table.down.clone_from(&down);
+            change.down = Some(down);
+        }
+        let sent = self.send(&mut tables, table, Some(change)).await;
+        self.show(&tables, sent)
     }
 
     /// Lets hosts say no more that their environment is down, where it is purged by now.
     pub(crate) async fn forget(&self) -> Result<(), RoutingError> {
         let mut tables = self.0.tables.lock().await;
-        let pools = tables.in_force.pools.clone();
-        let known = &tables.in_force.down;
-        match *known == hosts::down(&self.0.store.state(), &pools) {
-            true => Ok(()),
-            false => self.put_in_force(&mut tables, pools).await,
+        let down = hosts::down(&self.0.store.state(), &tables.in_force.pools);
+        if tables.in_force.down == down {
+            return Ok(());
         }
-    }
-
-    async fn put_in_force(
-        &self,
-        tables: &mut Tables,
-        pools: Vec<Pool>,
-    ) -> Result<(), RoutingError> {
-        let down = hosts::down(&self.0.store.state(), &pools);
-        let number = self
-            .0
-            .store
-            .next_number("table", 1)
-            .map_err(RoutingError::Number)?;
-        // A gateway that outlived its server's database may be ahead of the numbers in it.
-        let generation = Generation(number.max(tables.in_force.generation.0 + 1));
+        let Version { term, generation } = self.next_version(&tables)?;
+        let pools = tables.in_force.pools.clone();
         let table = Table {
-            term: self.0.lease.term(),
+            term,
             generation,
             pools,
             down,
         };
-        let sent = self.send(tables, table).await;
+        let sent = self.send(&mut tables, table, None).await;
+        self.show(&tables, sent)
+    }
+
+    fn next_version(&self, tables: &Tables) -> Result<Version, RoutingError> {
+        let number = self.0.store.next_number("table", 1);
+        let number = number.map_err(RoutingError::Number)?;
+        // A gateway that outlived its server's database may be ahead of the numbers in it.
+        Ok(Version {
+            term: self.0.lease.term(),
+            generation: Generation(number.max(tables.in_force.generation.0 + 1)),
+        })
+    }
+
+    /// Lets everybody see the table that the gateway was sent.
+    fn show(
+        &self,
+        tables: &Tables,
+        sent: Result<Applied, ControlError>,
+    ) -> Result<(), RoutingError> {
         let applied = sent.map_err(RoutingError::Apply)?;
         let table = tables.in_force.clone();
         self.0.seen.send_modify(|seen| {

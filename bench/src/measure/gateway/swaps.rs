@@ -1,19 +1,20 @@
 //! A routing table of ten thousand hosts, and what its changes cost the requests that pass meanwhile.
 //!
-//! A gateway of its own is driven through its control socket, as a server drives it: each table comes whole, and
-//! differs from the one before by one instance of one service. One of its hosts is real: its requests reach the
-//! origin that runs in Ward's sandbox. An acknowledgement's time is from the call to its return, the writing of the
-//! table on the one side and its way to the disk on the other included.
+//! A gateway of its own is driven through its control socket, as a server drives it: it is told the hundred services of an
+//! environment in which one has another instance. One of its hosts is real: its requests reach the origin that runs in
+//! Ward's sandbox. An acknowledgement's time is from the call to its return, the writing on the one side and the way to
+//! the disk on the other included.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use ward_gateway::control::Control;
 use ward_types::id::{EnvId, Generation, InstanceId, Name, Term};
-use ward_types::table::{Endpoint, Pool, Table};
+use ward_types::table::{Endpoint, Pool, Table, TableChange, Version};
 
 use super::clients::{self, Way};
 use super::proxies::{HOST, Proxies, Proxy};
@@ -99,8 +100,9 @@ fn rows(taken: &Taken, bars: &Bars) -> Vec<Row> {
 async fn real_pool(proxies: &Proxies) -> Result<Pool, Error> {
     let observed = Control::new(proxies.home()).observe().await;
     let observed = observed.map_err(|error| refused("tell its table", &error))?;
-    let leads = |pool: &Pool| pool.routes.iter().any(|route| route.host == HOST);
+    let leads = |pool: &Arc<Pool>| pool.routes.iter().any(|route| route.host == HOST);
     let found = observed.table.pools.into_iter().find(leads);
+    let found = found.map(Arc::unwrap_or_clone);
     found.ok_or_else(|| Error::Unexpected(format!("no pool of the table has {HOST}")))
 }
 
@@ -117,7 +119,7 @@ fn fleet(real: Pool) -> Table {
     Table {
         term: Term(1),
         generation: Generation(1),
-        pools,
+        pools: pools.into_iter().map(Arc::new).collect(),
         down: Vec::new(),
     }
 }
@@ -238,17 +240,32 @@ impl Swapping {
     }
 
     async fn swap(&mut self) -> Result<f64, Error> {
-        self.table.generation.0 += 1;
-        let id = format!("s0-r2-{}", self.table.generation.0);
-        for endpoint in &mut self.table.pools[0].endpoints {
-            *endpoint = stand_in(endpoint, &id);
+        let from = self.table.version();
+        let to = Version {
+            generation: Generation(from.generation.0 + 1),
+            ..from
+        };
+        let first = &self.table.pools[0];
+        let mut changed = Pool::clone(first);
+        for endpoint in &mut changed.endpoints {
+            *endpoint = stand_in(endpoint, &format!("s0-r2-{}", to.generation.0));
         }
-        let (table, version) = (self.table.clone(), self.table.version());
+        let others = self.table.pools[1..].iter();
+        let others = others.filter(|pool| pool.env == first.env).cloned();
+        let change = TableChange {
+            from,
+            to,
+            env: first.env.clone(),
+            pools: std::iter::once(Arc::new(changed)).chain(others).collect(),
+            down: None,
+        };
         let started = Instant::now();
-        let applied = self.control.apply(table).await;
+        let table = self.table.followed_by(&change);
+        self.table = table.clone();
+        let applied = self.control.change(change, table).await;
         let took = started.elapsed();
         let applied = applied.map_err(|error| refused("take a table", &error))?;
-        match applied.table == version {
+        match applied.table == to {
             true => Ok(took.as_secs_f64() * 1000.0),
             false => Err(Error::Unexpected(format!("{applied:?} is in force"))),
         }

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use ward_types::id::{EnvId, InstanceId};
 use ward_types::table::{
     Answer, Applied, Call, Challenge, GatewayObserved, GatewayReply, GatewayRequest, Handover,
-    Table,
+    Table, TableChange,
 };
 use ward_types::tally::GatewayTally;
 use ward_types::time::Millis;
@@ -23,6 +23,8 @@ pub(crate) const LONGEST_LINE: usize = 32 << 20;
 
 /// How long a gateway may take to answer. It answers from memory; only `Apply` writes a file.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+const TIMED_OUT: io::ErrorKind = io::ErrorKind::TimedOut;
 
 /// Why the gateway did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +82,7 @@ impl Control {
         let paths = items.flatten().map(|item| item.path());
         let of_one = |path: &PathBuf| {
             let name = path.file_name().and_then(|name| name.to_str());
-            name.is_some_and(|name| name.starts_with("leaving-") && name.ends_with(".sock"))
+            name.is_some_and(crate::is_leaving_socket)
         };
         let controls = paths.filter(of_one).map(|path| Self {
             path,
@@ -128,6 +130,32 @@ impl Control {
             self.remember(Arc::new(table));
         }
         Ok(applied)
+    }
+
+    /// The same with a table that is the one before with one change: where the gateway has that one, the change is all
+    /// that it is sent.
+    ///
+    /// # Errors
+    /// As [`Control::apply`].
+    pub async fn change(&self, change: TableChange, table: Table) -> Result<Applied, ControlError> {
+        let is_there = |known: Arc<Table>| known.version() == change.from;
+        if !self.remembered().is_some_and(is_there) {
+            return self.apply(table).await;
+        }
+        let answer = Answer::Brief;
+        let request = GatewayRequest::Change { answer, change };
+        match self.answer(&request).await {
+            Ok((GatewayReply::Applied { applied }, _)) if applied.table == table.version() => {
+                self.remember(Arc::new(table));
+                Ok(applied)
+            }
+            // Whoever does not answer would not answer this either.
+            Err(ControlError::Broken { path, source }) if source.kind() == TIMED_OUT => {
+                Err(ControlError::Broken { path, source })
+            }
+            // It has another table, or no room for changes, or is of a version that does not understand.
+            _ => self.apply(table).await,
+        }
     }
 
     /// What the gateway sees.
@@ -335,7 +363,7 @@ async fn converse(
         reply.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
     };
     let answer = tokio::time::timeout(ANSWER_WITHIN, exchange).await;
-    let late = |_| Err(io::Error::from(io::ErrorKind::TimedOut));
+    let late = |_| Err(io::Error::from(TIMED_OUT));
     let (reply, descriptors) = answer.unwrap_or_else(late)?;
     Ok((lines, reply, descriptors))
 }
@@ -353,6 +381,8 @@ fn understood(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ward_types::id::Generation;
+    use ward_types::table::Version;
 
     #[tokio::test]
     async fn one_whose_queue_is_full_is_there() {
@@ -376,5 +406,59 @@ mod tests {
             Err(ControlError::Broken { .. })
         ));
         assert_eq!(control.listener(), None);
+    }
+
+    /// A gateway of a version that knows no changes: it closes the connection on which it was told one.
+    async fn older(listener: tokio::net::UnixListener) -> Vec<u64> {
+        let mut applied = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut lines = Lines::new(stream, LONGEST_LINE);
+            while let Ok(Some((line, _))) = lines.receive_line().await {
+                let Ok(GatewayRequest::Apply { table, .. }) = crate::lines::understand(&line)
+                else {
+                    break;
+                };
+                applied.push(table.generation.0);
+                let applied = Applied {
+                    pid: 1,
+                    table: table.version(),
+                };
+                lines
+                    .send(&GatewayReply::Applied { applied }, &[])
+                    .await
+                    .unwrap();
+            }
+            if applied.len() == 3 {
+                break;
+            }
+        }
+        applied
+    }
+
+    #[tokio::test]
+    async fn one_that_knows_no_changes_has_its_tables_whole() {
+        let home = tempfile::tempdir().unwrap();
+        let control = Control::new(home.path());
+        std::fs::create_dir(crate::folder(home.path())).unwrap();
+        let listener = tokio::net::UnixListener::bind(&control.path).unwrap();
+        let gateway = tokio::spawn(older(listener));
+        let mut table = Table::default();
+        for generation in 1..=3 {
+            let change = TableChange {
+                from: table.version(),
+                to: Version {
+                    generation: Generation(generation),
+                    ..table.version()
+                },
+                env: EnvId::parse("shop/dev").unwrap(),
+                pools: Vec::new(),
+                down: None,
+            };
+            table = table.followed_by(&change);
+            let applied = control.change(change, table.clone()).await.unwrap();
+            assert_eq!(applied.table, table.version());
+        }
+        drop(control);
+        assert_eq!(gateway.await.unwrap(), [1, 2, 3]);
     }
 }

@@ -202,6 +202,15 @@ impl InForce {
         matches!(self.0.check(&offer), Ok(true)) && self.0.swap(offer).is_some()
     }
 
+    /// Tells it what changes; whether that is in force now.
+    pub fn change(&self, text: &[u8]) -> bool {
+        let text = std::str::from_utf8(text).unwrap_or_default();
+        let Ok(offer) = self.0.read_change(text) else {
+            return false;
+        };
+        matches!(self.0.check(&offer), Ok(true)) && self.0.swap(offer).is_some()
+    }
+
     /// Which service a request leads to: on the way of plain requests, and on the other one. `None` where it is not
     /// plain, or leads nowhere.
     #[must_use]

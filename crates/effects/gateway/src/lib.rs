@@ -121,6 +121,11 @@ pub(crate) fn leaving_socket(pid: u32) -> String {
     format!("leaving-{pid}.sock")
 }
 
+/// Whether a file has a name as that one has.
+pub(crate) fn is_leaving_socket(name: &str) -> bool {
+    name.starts_with("leaving-") && name.ends_with(".sock")
+}
+
 /// The Unix stream socket that keepers hand link and egress connections to
 /// ([`ward_types::keeper::InstanceSpec::gateway_links`]).
 #[must_use]

@@ -1,21 +1,21 @@
 //! A table that is offered, read only as far as it differs from the one in force.
 //!
-//! A server sends its table whole each time anything changes, and of ten thousand pools one did. So each pool is
-//! kept with the text that it came as: one that comes as the same text again is the same one, and is not
-//! parsed, checked or compiled once more.
+//! 1. A server says what changes: one environment's pools, of ten thousand.
+//! 2. Where that cannot be understood, or followed, it sends its table whole. So each pool is kept with the text that it
+//!    came as: one that comes as the same text again is the same one, and is not parsed, checked or compiled once more.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use ward_types::id::{Generation, Term};
+use ward_types::id::{EnvId, Generation, Term};
 use ward_types::table::{Pool, Table, Version};
 
 /// One pool of a table.
 pub(crate) struct Entry {
     /// What it says.
-    pub(crate) pool: Pool,
+    pub(crate) pool: Arc<Pool>,
     /// As it came; empty: nothing is known to be the same.
     text: Box<str>,
 }
@@ -43,6 +43,31 @@ struct Written<'a> {
     down: Vec<String>,
 }
 
+/// A change as it is written, whose pools are read only where they are others.
+#[derive(Deserialize)]
+struct WrittenChange<'a> {
+    from: Version,
+    to: Version,
+    env: EnvId,
+    #[serde(borrow)]
+    pools: Vec<&'a RawValue>,
+    #[serde(default)]
+    down: Option<Vec<String>>,
+}
+
+/// Why a change does not make a table of another one.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ChangeError {
+    #[error("it is not understood: {0}")]
+    Unreadable(#[from] serde_json::Error),
+    #[error("it changes table {from}, and {here} is here; send the table whole")]
+    From { from: Generation, here: Generation },
+    #[error("table {0} was not checked, because it was read from disk; send the table whole")]
+    Unchecked(Generation),
+    #[error("a pool of {found} is among those of {env}")]
+    Foreign { found: EnvId, env: EnvId },
+}
+
 impl Offer {
     /// What a text offers in place of `before`.
     pub(crate) fn read(text: &[u8], before: &[Arc<Entry>]) -> serde_json::Result<Self> {
@@ -58,14 +83,7 @@ impl Offer {
         };
         let mut before = Before::new(before);
         for pool in written.pools {
-            let entry = match before.same(pool.get()) {
-                Some(entry) => Arc::clone(entry),
-                None => {
-                    let entry = Entry::read(pool.get())?;
-                    offer.changed.push(Arc::clone(&entry));
-                    entry
-                }
-            };
+            let entry = before.read(pool.get(), &mut offer.changed)?;
             offer.entries.push(entry);
         }
         Ok(offer)
@@ -83,12 +101,69 @@ impl Offer {
         offer.changed.extend(offer.entries.iter().map(Arc::clone));
         Ok(offer)
     }
+
+    /// A table that is in force, to be changed.
+    pub(crate) fn of(
+        version: Version,
+        entries: &[Arc<Entry>],
+        down: &[String],
+    ) -> Result<Self, ChangeError> {
+        // What follows is checked only as far as it differs.
+        if entries.first().is_some_and(|entry| !entry.was_checked()) {
+            return Err(ChangeError::Unchecked(version.generation));
+        }
+        Ok(Self {
+            version,
+            entries: entries.to_vec(),
+            changed: Vec::new(),
+            down: down.to_vec(),
+        })
+    }
+
+    /// What a text makes of a table.
+    pub(crate) fn change(&mut self, text: &str) -> Result<(), ChangeError> {
+        let written: WrittenChange<'_> = serde_json::from_str(text)?;
+        if written.from != self.version {
+            return Err(ChangeError::From {
+                from: written.from.generation,
+                here: self.version.generation,
+            });
+        }
+        let env = written.env;
+        let is_of = |entry: &Arc<Entry>| entry.pool.env == env;
+        let first = self.entries.iter().position(is_of);
+        let first = first.unwrap_or(self.entries.len());
+        let mut after = self.entries.split_off(first);
+        let mut before = Vec::new();
+        after.retain(|entry| {
+            let own = is_of(entry);
+            if own {
+                before.push(Arc::clone(entry));
+            }
+            !own
+        });
+        let mut before = Before::new(&before);
+        for pool in written.pools {
+            let entry = before.read(pool.get(), &mut self.changed)?;
+            if entry.pool.env != env {
+                let found = entry.pool.env.clone();
+                return Err(ChangeError::Foreign { found, env });
+            }
+            self.entries.push(entry);
+        }
+        self.entries.append(&mut after);
+        self.version = written.to;
+        if let Some(down) = written.down {
+            self.down = sorted(down);
+        }
+        Ok(())
+    }
 }
 
 impl Offer {
     /// What its pools say.
     pub(crate) fn pools(&self) -> impl Iterator<Item = &Pool> + Clone {
-        self.entries.iter().map(|entry| &entry.pool)
+        self.entries.iter().map(|entry| &*entry.pool)
     }
 }
 
@@ -100,7 +175,7 @@ impl Entry {
 
     fn read(text: &str) -> serde_json::Result<Arc<Self>> {
         Ok(Arc::new(Self {
-            pool: serde_json::from_str(text)?,
+            pool: Arc::new(serde_json::from_str(text)?),
             text: text.into(),
         }))
     }
@@ -116,7 +191,10 @@ pub(crate) fn table(version: Version, entries: &[Arc<Entry>], down: &[String]) -
     Table {
         term: version.term,
         generation: version.generation,
-        pools: entries.iter().map(|entry| entry.pool.clone()).collect(),
+        pools: entries
+            .iter()
+            .map(|entry| Arc::clone(&entry.pool))
+            .collect(),
         down: down.to_vec(),
     }
 }
@@ -135,6 +213,20 @@ impl<'a> Before<'a> {
             next: 0,
             places: None,
         }
+    }
+
+    /// The pool that a text says: the one of before that came as the same, or one of those that have changed.
+    fn read(
+        &mut self,
+        text: &str,
+        changed: &mut Vec<Arc<Entry>>,
+    ) -> serde_json::Result<Arc<Entry>> {
+        if let Some(entry) = self.same(text) {
+            return Ok(Arc::clone(entry));
+        }
+        let entry = Entry::read(text)?;
+        changed.push(Arc::clone(&entry));
+        Ok(entry)
     }
 
     fn same(&mut self, text: &str) -> Option<&'a Arc<Entry>> {
@@ -159,6 +251,7 @@ impl<'a> Before<'a> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use ward_types::table::TableChange;
 
     fn pool(service: &str, host: u8) -> serde_json::Value {
         serde_json::json!({
@@ -188,6 +281,99 @@ mod tests {
             prop_assert_eq!(offer.changed.len(), new);
             prop_assert_eq!(offer.entries.iter().filter(|entry| !kept(entry)).count(), new);
         }
+    }
+
+    fn stacks() -> impl Strategy<Value = Vec<(&'static str, u8)>> {
+        let env = prop::sample::select(vec!["shop/dev", "shop/test", "shop/prod"]);
+        prop::collection::vec((env, 0..3_u8), 0..8)
+    }
+
+    fn pools(all: &[(&str, u8)]) -> Vec<Arc<Pool>> {
+        let pools = all.iter().zip(0..).map(|((env, host), number)| {
+            let mut pool = pool(&format!("s{number}"), *host);
+            pool["env"] = (*env).into();
+            Arc::new(serde_json::from_value(pool).unwrap())
+        });
+        pools.collect()
+    }
+
+    const DEV: &str = "shop/dev";
+
+    fn change(from: Version, to: u64, pools: Vec<Arc<Pool>>, down: Option<&str>) -> TableChange {
+        TableChange {
+            from,
+            to: Version {
+                term: Term(1),
+                generation: Generation(to),
+            },
+            env: EnvId::parse(DEV).unwrap(),
+            pools,
+            down: down.map(|host| vec![host.to_owned()]),
+        }
+    }
+
+    fn in_force(table: &Table) -> Offer {
+        let text = serde_json::to_vec(table).unwrap();
+        let Offer {
+            version,
+            entries,
+            down,
+            ..
+        } = Offer::read(&text, &[]).unwrap();
+        Offer::of(version, &entries, &down).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn a_change_makes_the_table_that_the_server_has(
+            first in stacks(), second in stacks(), down in prop::option::of("[ab]"),
+        ) {
+            let second: Vec<_> = second.iter().map(|(_, host)| (DEV, *host)).collect();
+            let before = Table { pools: pools(&first), ..Table::default() };
+            let change = change(before.version(), 7, pools(&second), down.as_deref());
+            let mut offer = in_force(&before);
+            offer.change(&serde_json::to_string(&change).unwrap()).unwrap();
+            let after = before.followed_by(&change);
+            prop_assert_eq!(&table(offer.version, &offer.entries, &offer.down), &after);
+            let is_new = |pool: &&Arc<Pool>| !before.pools.contains(pool);
+            prop_assert_eq!(offer.changed.len(), after.pools.iter().filter(is_new).count());
+        }
+    }
+
+    #[test]
+    fn a_change_of_another_table_or_of_what_nobody_checked_is_none() {
+        let table = Table {
+            pools: pools(&[(DEV, 1)]),
+            ..Table::default()
+        };
+        let mut offer = in_force(&table);
+        let mut told = |change: &TableChange| {
+            let text = serde_json::to_string(change).unwrap();
+            offer.change(&text).unwrap_err().to_string()
+        };
+        let later = Version {
+            term: Term(1),
+            generation: Generation(5),
+        };
+        let other = told(&change(later, 6, Vec::new(), None));
+        assert_eq!(
+            other,
+            "it changes table g5, and g0 is here; send the table whole"
+        );
+        let foreign = change(table.version(), 6, pools(&[("shop/test", 1)]), None);
+        assert_eq!(
+            told(&foreign),
+            "a pool of shop/test is among those of shop/dev"
+        );
+        let text = serde_json::to_vec(&table).unwrap();
+        let stored = Offer::read_unchecked(&text).unwrap();
+        let unchecked = Offer::of(stored.version, &stored.entries, &stored.down)
+            .err()
+            .unwrap();
+        assert!(
+            matches!(unchecked, ChangeError::Unchecked(_)),
+            "{unchecked}"
+        );
     }
 
     #[test]

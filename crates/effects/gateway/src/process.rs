@@ -35,7 +35,7 @@ use crate::limits::Limits;
 use crate::links;
 use crate::memory::{self, Memory};
 use crate::metrics;
-use crate::offer::Offer;
+use crate::offer::{ChangeError, Offer};
 use crate::origin::Balancers;
 use crate::parting::{self, Parting};
 use crate::refusals::Refusals;
@@ -286,9 +286,7 @@ fn at(path: &Path, source: io::Error) -> StartError {
 /// A table that cannot be read is no reason not to start: the server will send it again, and until then
 /// clients are told to come back.
 fn load_table(shared: &Shared, folder: &Path) {
-    let offered = |text: &Vec<u8>| Offer::read_unchecked(text).map_err(io::Error::from);
-    let stored = table_file::load(folder);
-    match stored.and_then(|text| text.as_ref().map(offered).transpose()) {
+    match stored(folder, Offer::read_unchecked) {
         Ok(Some(offer)) => {
             shared.tls.prepare(offer.pools());
             drop(shared.routing.swap(offer));
@@ -296,6 +294,26 @@ fn load_table(shared: &Shared, folder: &Path) {
         Ok(None) => {}
         Err(error) => tracing::error!(%error, "the stored routing table cannot be read"),
     }
+}
+
+/// What is stored: a table, which is read in that way, with the changes that were made to it.
+fn stored(
+    folder: &Path,
+    read: impl FnOnce(&[u8]) -> serde_json::Result<Offer>,
+) -> io::Result<Option<Offer>> {
+    let Some((text, changes)) = table_file::load(folder)? else {
+        return Ok(None);
+    };
+    let mut offer = read(&text)?;
+    for change in changes {
+        match offer.change(&change) {
+            Ok(()) => {}
+            // The others were made to the table before.
+            Err(ChangeError::From { .. }) => break,
+            Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+        }
+    }
+    Ok(Some(offer))
 }
 
 fn cores() -> usize {
@@ -465,9 +483,8 @@ async fn follow_successor(shared: Arc<Shared>, folder: PathBuf) {
 }
 
 fn follow(shared: &Shared, folder: &Path) {
-    let stored = table_file::load(folder).ok().flatten();
-    let offer = stored.and_then(|text| shared.routing.read(&text).ok());
-    if let Some(offer) = offer
+    let offer = stored(folder, |text| shared.routing.read(text));
+    if let Ok(Some(offer)) = offer
         && matches!(shared.routing.check(&offer), Ok(true))
     {
         shared.routing.swap(offer);

@@ -4,7 +4,7 @@ mod change;
 mod check;
 mod memory;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use ward_types::table::{Call, Endpoint, GatewayObserved, Version};
 
 use change::Change;
 pub(crate) use check::TableError;
-use memory::forget;
+use memory::Known;
 
 use crate::affinity::{self, Affinity};
 use crate::budget::Budget;
@@ -27,7 +27,7 @@ use crate::clock;
 use crate::gap::Gap;
 use crate::guard::Guard;
 use crate::instance::Instance;
-use crate::offer::{self, Entry, Offer};
+use crate::offer::{self, ChangeError, Entry, Offer};
 use crate::settings::{Locality, Settings};
 use crate::site::Sites;
 use crate::split::Split;
@@ -127,8 +127,7 @@ impl Routes {
 /// The table in force and every instance that still matters.
 pub(crate) struct Routing {
     current: ArcSwap<Routes>,
-    /// In rotation, with something under way, or replaced within a release that is in rotation.
-    known: Mutex<BTreeMap<(EnvId, InstanceId), Arc<Instance>>>,
+    known: Mutex<Known>,
     serials: AtomicU64,
     affinity: affinity::Key,
     changed: watch::Sender<Generation>,
@@ -161,8 +160,10 @@ impl Routing {
     pub(crate) fn tell(&self, now: Instant) -> Option<Instant> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let leaves = self.leaves().is_some();
-        let leaving = known.values().filter(|one| leaves || one.is_closed());
-        leaving.filter_map(|one| one.parting.tell(now)).min()
+        match leaves {
+            true => known.values().filter_map(|one| one.parting.tell(now)).min(),
+            false => known.closed().filter_map(|one| one.parting.tell(now)).min(),
+        }
     }
 
     /// The process ends within `grace`: long connections are told to go away, in rotation or not.
@@ -194,6 +195,14 @@ impl Routing {
         Offer::read(text, &self.current().entries)
     }
 
+    /// What a text makes of the table in force.
+    pub(crate) fn read_change(&self, text: &str) -> Result<Offer, ChangeError> {
+        let current = self.current();
+        let mut offer = Offer::of(current.table, &current.entries, &current.down)?;
+        offer.change(text)?;
+        Ok(offer)
+    }
+
     /// Whether a table may follow the one in force; `Ok(false)` when it is the one in force.
     pub(crate) fn check(&self, offer: &Offer) -> Result<bool, TableError> {
         let current = self.current();
@@ -222,6 +231,11 @@ impl Routing {
         check::check(offer, &current.entries).map(|()| true)
     }
 
+    /// Whether a table has the services of the one in force, with the routes that they have.
+    pub(crate) fn leads_as_before(&self, offer: &Offer) -> bool {
+        change::is_in_place(&self.current().entries, &offer.entries)
+    }
+
     /// Puts a table that passed [`Routing::check`] in force, unless a newer one came into force since: one that
     /// was stored here can be followed by a successor's before it is swapped in. What comes back is the table
     /// before: whoever drops it last frees it, which takes milliseconds of a large one, so that should not be a
@@ -237,8 +251,8 @@ impl Routing {
         // table when it looks again.
         let routes = Arc::new(routes);
         let before = self.current.swap(Arc::clone(&routes));
-        change.close(&known, &routes);
-        forget(&mut known);
+        change.close(&mut known, &routes);
+        known.forget();
         drop(known);
         // Also after the swap: who is told to look again must find the newer table.
         change.tell_who_waits(&before, &routes);
@@ -247,11 +261,7 @@ impl Routing {
         Some(before)
     }
 
-    fn compile(
-        &self,
-        offer: Offer,
-        known: &mut BTreeMap<(EnvId, InstanceId), Arc<Instance>>,
-    ) -> (Routes, Change) {
+    fn compile(&self, offer: Offer, known: &mut Known) -> (Routes, Change) {
         let before = self.current();
         let mut change = Change::new(&before.entries, &offer.entries);
         let mut routes = match change.is_in_place() {
@@ -270,7 +280,7 @@ impl Routing {
         &self,
         before: &Routes,
         offer: &Offer,
-        known: &mut BTreeMap<(EnvId, InstanceId), Arc<Instance>>,
+        known: &mut Known,
         change: &mut Change,
     ) -> Routes {
         let mut routes = Routes {
@@ -296,7 +306,7 @@ impl Routing {
         &self,
         before: &Routes,
         offer: &Offer,
-        known: &mut BTreeMap<(EnvId, InstanceId), Arc<Instance>>,
+        known: &mut Known,
         change: &mut Change,
     ) -> Routes {
         let mut routes = Routes::default();
@@ -335,7 +345,7 @@ impl Routing {
         service: &(EnvId, Name),
         entry: &Arc<Entry>,
         kept: Option<&Arc<Pool>>,
-        known: &mut BTreeMap<(EnvId, InstanceId), Arc<Instance>>,
+        known: &mut Known,
     ) -> Pool {
         let said = &entry.pool;
         let budget = kept.map(|pool| Arc::clone(&pool.budget));
@@ -370,22 +380,17 @@ impl Routing {
         }
     }
 
-    fn instance(
-        &self,
-        env: &EnvId,
-        endpoint: &Endpoint,
-        known: &mut BTreeMap<(EnvId, InstanceId), Arc<Instance>>,
-    ) -> Arc<Instance> {
+    fn instance(&self, env: &EnvId, endpoint: &Endpoint, known: &mut Known) -> Arc<Instance> {
         let key = (env.clone(), endpoint.instance.clone());
-        if let Some(instance) = known.get(&key) {
+        if let Some(instance) = known.get(&key).map(Arc::clone) {
             // One that was cut ends what is under way on it, so it cannot be the same object again.
             if is_same(&instance.endpoint, endpoint) && !instance.cut.is_cancelled() {
                 let budget = endpoint.long_drain.map(|budget| budget.duration());
                 instance.parting.set_budget(budget);
-                instance.open();
-                return Arc::clone(instance);
+                known.open(&instance);
+                return instance;
             }
-            instance.close();
+            known.close(&instance);
         }
         let serial = self.serials.fetch_add(1, Ordering::Relaxed);
         let instance = Arc::new(Instance::new(env.clone(), endpoint.clone(), serial));
@@ -396,7 +401,7 @@ impl Routing {
                 .parting
                 .leave(now, end.saturating_duration_since(now));
         }
-        known.insert(key, Arc::clone(&instance));
+        known.insert(&instance);
         instance
     }
 
@@ -439,7 +444,7 @@ impl Routing {
 
     fn observe_without_pools(&self) -> GatewayObserved {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        forget(&mut known);
+        known.forget();
         let mut observed = GatewayObserved {
             pid: std::process::id(),
             table: offer::table(self.current().table, &[], &[]),

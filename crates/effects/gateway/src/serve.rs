@@ -17,13 +17,15 @@ use ward_types::time::Millis;
 use crate::control::LONGEST_LINE;
 use crate::lines::{self, Lines};
 use crate::metrics;
-use crate::routes::Routes;
+use crate::offer::{ChangeError, Offer};
+use crate::routes::{Routes, Routing};
 use crate::socket;
-use crate::table_file;
+use crate::table_file::{self, Stored};
 use crate::worker::{Listeners, Phase, Shared};
 
-/// How a line begins that asks for a table to be put in force, as every server writes it.
+/// How lines begin that ask for a table to be put in force, as every server writes them.
 const APPLY: &[u8] = br#"{"ask":"apply","#;
+const CHANGE: &[u8] = br#"{"ask":"change","#;
 /// How often it is looked whether a table that is not in force any more is still used.
 const RETIRED: Duration = Duration::from_millis(100);
 
@@ -37,8 +39,8 @@ pub(crate) struct Desk {
     pub(crate) listeners: Listeners,
     /// Told when to quit, and within what time.
     pub(crate) quit: mpsc::UnboundedSender<Millis>,
-    /// Tables are applied one after the other.
-    pub(crate) applying: Mutex<()>,
+    /// Tables are applied one after the other. What was stored, where it is known: it can be changed.
+    pub(crate) applying: Mutex<Option<Stored>>,
     /// How many who asked it to quit have no answer yet.
     pub(crate) unanswered: watch::Sender<usize>,
 }
@@ -86,12 +88,12 @@ impl Desk {
                 return Ok(());
             };
             // A table can be large: it is read where nobody waits for it.
-            let request = match line.starts_with(APPLY) {
+            let request = match line.starts_with(APPLY) || line.starts_with(CHANGE) {
                 true => None,
                 false => Some(lines::understand::<GatewayRequest>(&line)?),
             };
             match request {
-                None | Some(GatewayRequest::Apply { .. }) => {
+                None | Some(GatewayRequest::Apply { .. } | GatewayRequest::Change { .. }) => {
                     let reply = self.apply(line).await?;
                     lines.send(&reply, &[]).await?;
                 }
@@ -134,6 +136,7 @@ impl Desk {
                 return Ok(self.observe_beside(known).unwrap_or_else(|| self.observe()));
             }
             GatewayRequest::Apply { .. }
+            | GatewayRequest::Change { .. }
             | GatewayRequest::Observe { known: None }
             | GatewayRequest::Listeners
             | GatewayRequest::MetricsListener => {}
@@ -169,10 +172,15 @@ impl Desk {
     /// Puts a table in force, on a thread of its own: whoever else asks here is answered meanwhile, and so are
     /// links.
     async fn apply(&self, line: Vec<u8>) -> io::Result<GatewayReply> {
-        let _turn = self.applying.lock().await;
-        let (shared, folder) = (Arc::clone(&self.shared), self.folder.clone());
-        let applying = tokio::task::spawn_blocking(move || apply(&shared, &folder, &line));
-        let applied = applying.await.map_err(io::Error::other)?;
+        let mut turn = self.applying.lock().await;
+        let (shared, folder, stored) = (Arc::clone(&self.shared), self.folder.clone(), turn.take());
+        let applying = tokio::task::spawn_blocking(move || {
+            let mut stored = stored;
+            let applied = apply(&shared, &folder, &mut stored, &line);
+            (stored, applied)
+        });
+        let (stored, applied) = applying.await.map_err(io::Error::other)?;
+        *turn = stored;
         let (answer, before) = match applied {
             Ok(applied) => applied,
             Err(Refused::Unreadable(error)) => return Err(error),
@@ -193,13 +201,15 @@ impl Desk {
     }
 }
 
-/// A line that asks for a table to be put in force.
+/// A line that asks for a table to be put in force, or for a change of the one in force.
 #[derive(Deserialize)]
 struct Asked<'a> {
     #[serde(default)]
     answer: Answer,
-    #[serde(borrow)]
-    table: &'a RawValue,
+    #[serde(borrow, default)]
+    table: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    change: Option<&'a RawValue>,
 }
 
 enum Refused {
@@ -207,31 +217,85 @@ enum Refused {
     Because(String),
 }
 
+impl From<ChangeError> for Refused {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Unreadable(error) => Self::Unreadable(error.into()),
+            error => Self::Because(error.to_string()),
+        }
+    }
+}
+
+/// What came, as it is stored.
+enum Text<'a> {
+    /// A table.
+    Whole(&'a str),
+    /// What changes in the one in force.
+    Change(&'a str),
+}
+
+impl<'a> Text<'a> {
+    fn of(asked: &Asked<'a>) -> io::Result<Self> {
+        match (asked.table, asked.change) {
+            (Some(table), None) => Ok(Self::Whole(table.get())),
+            (None, Some(change)) => Ok(Self::Change(change.get())),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    fn read(&self, routing: &Routing) -> Result<Offer, ChangeError> {
+        match self {
+            Self::Whole(text) => Ok(routing.read(text.as_bytes())?),
+            Self::Change(text) => routing.read_change(text),
+        }
+    }
+
+    /// Stores it where the next one may be a change of it, if there is room for that.
+    fn store(&self, folder: &Path, stored: &mut Option<Stored>) -> Result<(), Refused> {
+        let before = stored.take();
+        let now = match (self, before) {
+            (Self::Whole(text), _) => table_file::store(folder, text.as_bytes()),
+            (Self::Change(_), None) => Ok(None),
+            (Self::Change(text), Some(before)) => before.change(folder, text),
+        };
+        *stored =
+            now.map_err(|error| Refused::Because(format!("the table cannot be stored: {error}")))?;
+        match self {
+            Self::Change(_) if stored.is_none() => Err(Refused::Because(
+                "a change cannot be stored now; send the table whole".to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Reads, checks, stores and swaps; the table before, where there is another one now. On disk first: an
 /// acknowledged table must be the one that a restarted gateway begins with.
 fn apply(
     shared: &Shared,
     folder: &Path,
+    stored: &mut Option<Stored>,
     line: &[u8],
 ) -> Result<(Answer, Option<Arc<Routes>>), Refused> {
     let asked: Asked<'_> = lines::understand(line).map_err(Refused::Unreadable)?;
-    let text = asked.table.get().as_bytes();
+    let text = Text::of(&asked).map_err(Refused::Unreadable)?;
     if *shared.phase.borrow() >= Phase::Quitting {
         // The file belongs to the successor.
         let message = "this gateway is quitting; ask its successor".to_owned();
         return Err(Refused::Because(message));
     }
-    let offer = shared.routing.read(text);
-    let offer = offer.map_err(|error| Refused::Unreadable(error.into()))?;
-    let changed = shared.routing.check(&offer);
+    let routing = &shared.routing;
+    let offer = text.read(routing)?;
+    let changed = routing.check(&offer);
     if !changed.map_err(|error| Refused::Because(error.to_string()))? {
         return Ok((asked.answer, None));
     }
-    let stored = table_file::store(folder, text);
-    stored.map_err(|error| Refused::Because(format!("the table cannot be stored: {error}")))?;
-    // A new host's first handshake must find its certificate.
-    shared.tls.prepare(offer.pools());
-    match shared.routing.swap(offer) {
+    text.store(folder, stored)?;
+    if !routing.leads_as_before(&offer) {
+        // A new host's first handshake must find its certificate.
+        shared.tls.prepare(offer.pools());
+    }
+    match routing.swap(offer) {
         Some(before) => Ok((asked.answer, Some(before))),
         None => Err(Refused::Because(
             "a newer table came into force meanwhile".to_owned(),

@@ -1,27 +1,42 @@
-//! The routing table on disk: what a restarted gateway begins with (promise P10). It is stored as it came.
+//! The routing table on disk: what a restarted gateway begins with (promise P10). It is stored as it came: whole in one
+//! file, and what changed since in another, a line for each change, with its digest before it.
 //!
 //! Decision: a disk that is full keeps no table from coming into force, because a release that fills it is when a rollback is
-//! needed. So there are two files, which change places; both have more room than their tables need, and what is behind a
-//! table is spaces.
+//! needed. So there are two files for whole tables, which change places; all files have more room than they need, and what is
+//! behind a table is spaces. Lines that are left of changes before the table was stored whole change another table: nobody
+//! takes them for changes of this one.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 
 const NAME: &str = "table.json";
 /// The table before, in whose place the next one is written.
 const SPARE: &str = "table.json.spare";
+const CHANGES: &str = "table.changes";
 /// By so many bytes the next table may be longer than this one, at the least.
 const ROOM: usize = 64 * 1024;
 
-/// Writes a table so that a crash leaves the old one or the new one, never a part.
-pub(crate) fn store(folder: &Path, text: &[u8]) -> io::Result<()> {
+/// What was stored, to be changed.
+pub(crate) struct Stored {
+    changes: File,
+    /// Where the next change is written.
+    end: usize,
+    room: usize,
+    /// What nobody else has written since.
+    stamp: Stamp,
+}
+
+/// Writes a table so that a crash leaves the old one or the new one, never a part. `None`: it cannot be changed, because
+/// there is no room for that.
+pub(crate) fn store(folder: &Path, text: &[u8]) -> io::Result<Option<Stored>> {
     // While one gateway takes over from another.
     let all = File::open(folder)?;
     flock(&all, FlockOperation::LockExclusive)?;
@@ -35,7 +50,58 @@ pub(crate) fn store(folder: &Path, text: &[u8]) -> io::Result<()> {
     if let Err(error) = make_room(&spare, text.len() + ROOM) {
         tracing::warn!(%error, "there is no room for another routing table");
     }
-    Ok(())
+    Ok(to_be_changed(folder, text.len()))
+}
+
+/// Changes may come to half a table before it is written whole again.
+fn to_be_changed(folder: &Path, table: usize) -> Option<Stored> {
+    let path = folder.join(CHANGES);
+    if let Err(error) = make_room(&path, ROOM.max(table / 2)) {
+        tracing::warn!(%error, "there is no room for changes of the routing table");
+    }
+    let changes = open(&path).ok()?;
+    let room = usize::try_from(changes.metadata().ok()?.len()).ok()?;
+    let stamp = stamp(folder)?;
+    Some(Stored {
+        changes,
+        end: 0,
+        room,
+        stamp,
+    })
+}
+
+impl Stored {
+    /// Writes what changes in the table, so that a crash leaves all of it or nothing. `None`: the table is to be stored
+    /// whole, because the room is used up, somebody else has stored one, or a gateway that leaves reads what is stored,
+    /// which may be one that knows no changes.
+    pub(crate) fn change(mut self, folder: &Path, text: &str) -> io::Result<Option<Self>> {
+        let all = File::open(folder)?;
+        flock(&all, FlockOperation::LockExclusive)?;
+        let line = format!("{} {text}\n", digest_of(text));
+        let fits = line.len() <= self.room - self.end;
+        if !fits || stamp(folder) != Some(self.stamp) || is_read_by_others(folder)? {
+            return Ok(None);
+        }
+        self.changes
+            .write_all_at(line.as_bytes(), self.end as u64)?;
+        self.changes.sync_data()?;
+        // The clock of files is too coarse to tell two changes in a row apart.
+        self.changes.set_modified(SystemTime::now())?;
+        self.end += line.len();
+        let stamp = stamp(folder);
+        Ok(stamp.map(|stamp| Self { stamp, ..self }))
+    }
+}
+
+fn digest_of(text: &str) -> String {
+    hex::encode(digest(&SHA256, text.as_bytes()))
+}
+
+fn is_read_by_others(folder: &Path) -> io::Result<bool> {
+    let mut names = std::fs::read_dir(folder)?.map(|item| Ok(item?.file_name()));
+    names.try_fold(false, |found, name: io::Result<_>| {
+        Ok(found || name?.to_str().is_some_and(crate::is_leaving_socket))
+    })
 }
 
 /// Writes a table over what the file has, and spaces over the rest of that.
@@ -73,19 +139,33 @@ fn open(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// The table that was stored last; `None` when there is none.
-pub(crate) fn load(folder: &Path) -> io::Result<Option<Vec<u8>>> {
+/// The table that was stored last, and the changes behind it, which may be some of another table; `None` when there is none.
+pub(crate) fn load(folder: &Path) -> io::Result<Option<(Vec<u8>, Vec<String>)>> {
     // What is read is the spare one, which is written, once another table has come.
     let all = match File::open(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         all => all?,
     };
     lock_for_a_moment(&all)?;
-    match std::fs::read(folder.join(NAME)) {
-        Ok(mut text) => {
-            text.truncate(text.trim_ascii_end().len());
-            Ok(Some(text))
-        }
+    let Some(mut text) = read(&folder.join(NAME))? else {
+        return Ok(None);
+    };
+    text.truncate(text.trim_ascii_end().len());
+    let changes = read(&folder.join(CHANGES))?.unwrap_or_default();
+    let lines = changes.split(|byte| *byte == b'\n').map(whole);
+    let changes = lines.take_while(Option::is_some).flatten();
+    Ok(Some((text, changes.map(str::to_owned).collect())))
+}
+
+/// The change that a line has, where all of it was written.
+fn whole(line: &[u8]) -> Option<&str> {
+    let (digest, text) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+    (digest == digest_of(text)).then_some(text)
+}
+
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -103,20 +183,23 @@ fn lock_for_a_moment(all: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// What tells a stored table from the one before, without reading it: file, size, and when it was written and
-/// put in its place.
+/// What tells a stored table, and what changed in it, from the one before, without reading it: files, sizes, and when they
+/// were written and put in their places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamp([i64; 6]);
+pub(crate) struct Stamp([[i64; 6]; 2]);
 
 /// That of the table that was stored last; `None` when there is none, or it cannot be seen.
 pub(crate) fn stamp(folder: &Path) -> Option<Stamp> {
-    let seen = std::fs::metadata(folder.join(NAME)).ok()?;
+    let of = |name: &str| Some(stamped(&std::fs::metadata(folder.join(name)).ok()?));
+    // Before the first change there is none.
+    Some(Stamp([of(NAME)?, of(CHANGES).unwrap_or_default()]))
+}
+
+fn stamped(seen: &Metadata) -> [i64; 6] {
     let (file, size) = (seen.ino().cast_signed(), seen.size().cast_signed());
     let written = [seen.mtime(), seen.mtime_nsec()];
     let placed = [seen.ctime(), seen.ctime_nsec()];
-    Some(Stamp([
-        file, size, written[0], written[1], placed[0], placed[1],
-    ]))
+    [file, size, written[0], written[1], placed[0], placed[1]]
 }
 
 #[cfg(test)]
@@ -131,12 +214,83 @@ mod tests {
         let mut before = None;
         for text in ["one", "two!"] {
             store(folder.path(), text.as_bytes()).unwrap();
-            assert_eq!(load(folder.path()).unwrap().unwrap(), text.as_bytes());
+            assert_eq!(table(folder.path()), text.as_bytes());
             let now = stamp(folder.path());
             assert!(now.is_some() && now != before);
             before = now;
         }
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    fn table(folder: &Path) -> Vec<u8> {
+        load(folder).unwrap().unwrap().0
+    }
+
+    fn changes(folder: &Path) -> Vec<String> {
+        load(folder).unwrap().unwrap().1
+    }
+
+    #[test]
+    fn changes_come_back_in_order_and_each_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let mut stored = store(path, b"one").unwrap().unwrap();
+        let mut before = stamp(path);
+        let said = ["first", "second, which is longer", "third"];
+        for (at, text) in said.iter().enumerate() {
+            stored = stored.change(path, text).unwrap().unwrap();
+            assert_eq!(
+                (table(path), changes(path)),
+                (
+                    b"one".to_vec(),
+                    said[..=at].iter().map(|s| (*s).to_owned()).collect()
+                )
+            );
+            let now = stamp(path);
+            assert_ne!(now, before);
+            before = now;
+        }
+        // Of one that a crash left half written nothing comes back, nor anything behind it.
+        let file = open(&path.join(CHANGES)).unwrap();
+        let second = 64 + 1 + "first".len() + 1 + 64 + 1;
+        file.write_all_at(b"SECOND", second as u64).unwrap();
+        assert_eq!(changes(path), ["first"]);
+        // The next table begins anew, and says by itself whose changes the lines behind are.
+        let stored = store(path, b"two").unwrap().unwrap();
+        stored.change(path, "fresh").unwrap().unwrap();
+        assert_eq!(
+            (table(path), changes(path)),
+            (b"two".to_vec(), vec!["fresh".to_owned()])
+        );
+    }
+
+    #[test]
+    fn a_table_is_stored_whole_where_a_change_would_not_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let stored = || store(path, b"one").unwrap().unwrap();
+        // No room.
+        assert!(
+            stored()
+                .change(path, &"x".repeat(2 * ROOM))
+                .unwrap()
+                .is_none()
+        );
+        let mut last = Some(stored());
+        let fits = (0..).take_while(|_| {
+            let next = last.take().unwrap().change(path, &"x".repeat(ROOM / 8));
+            last = next.unwrap();
+            last.is_some()
+        });
+        assert!(fits.count() >= 7);
+        // Somebody else has stored one, or a change.
+        let (one, other) = (stored(), stored());
+        assert!(one.change(path, "x").unwrap().is_none());
+        let _ = other.change(path, "x").unwrap().unwrap();
+        // A gateway that leaves may know no changes.
+        let stored = stored();
+        std::fs::write(path.join(crate::leaving_socket(7)), "").unwrap();
+        assert!(stored.change(path, "x").unwrap().is_none());
     }
 
     #[test]
@@ -144,7 +298,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let allocated = || {
-            let files = [NAME, SPARE].map(|name| std::fs::metadata(path.join(name)).unwrap());
+            let files =
+                [NAME, SPARE, CHANGES].map(|name| std::fs::metadata(path.join(name)).unwrap());
             files.map(|file| file.blocks() * 512)
         };
         store(path, b"one").unwrap();
@@ -157,7 +312,7 @@ mod tests {
         for length in [ROOM / 2, 1, ROOM / 2, 10] {
             let text = vec![b'x'; length];
             store(path, &text).unwrap();
-            assert_eq!(load(path).unwrap().unwrap(), text);
+            assert_eq!(table(path), text);
             assert_eq!(allocated().iter().sum::<u64>(), before.iter().sum::<u64>());
         }
     }
@@ -175,12 +330,12 @@ mod tests {
         let mut half = half.unwrap();
         half.write_all(b"ne").unwrap();
         thread::scope(|threads| {
-            let reading = threads.spawn(|| load(path).unwrap().unwrap());
+            let reading = threads.spawn(|| table(path));
             half.write_all(b"w table").unwrap();
             flock(&all, FlockOperation::Unlock).unwrap();
             assert_eq!(reading.join().unwrap(), b"new table");
         });
         flock(&all, FlockOperation::LockExclusive).unwrap();
-        assert_eq!(load(path).unwrap().unwrap(), b"new table");
+        assert_eq!(table(path), b"new table");
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, ExitCode};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tempfile::TempDir;
@@ -197,7 +198,7 @@ impl World {
             term: Term(1),
             generation: Generation(generation),
             down: Vec::new(),
-            pools: vec![Pool {
+            pools: vec![Arc::new(Pool {
                 env: self.env.clone(),
                 service: Name::parse("web").unwrap(),
                 routes: vec![Route::plain("shop.localhost")],
@@ -209,7 +210,7 @@ impl World {
                 exports: Vec::new(),
                 guard: Default::default(),
                 balance: Default::default(),
-            }],
+            })],
         }
     }
 

@@ -87,7 +87,11 @@ fn a_certificate_from_files_is_checked_deployed_and_read_again() {
         log.contains("holds no certificate in PEM; what was read before stays in use"),
         "{log}"
     );
-    let table = std::fs::read_to_string(ward.home().join("gateway/table.json")).unwrap();
+    let stored = ["table.json", "table.changes"].map(|name| {
+        let file = ward.home().join("gateway").join(name);
+        std::fs::read_to_string(file).unwrap()
+    });
+    let table = stored.concat();
     for (what, text) in [("events", events), ("log", log), ("table", table)] {
         assert!(text.contains("shop.pem"), "{what}");
         for line in first.lines().filter(|line| line.len() > 40) {

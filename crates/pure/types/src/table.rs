@@ -1,10 +1,11 @@
-//! The routing table: what the server tells the gateway, whole, each time anything changes.
+//! The routing table: what the server tells the gateway, and what changes in it.
 //!
 //! The gateway's control socket is a Unix stream socket. Each message is one line of JSON: a
 //! [`GatewayRequest`], answered by one [`GatewayReply`] line.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -21,7 +22,7 @@ use crate::tally::GatewayTally;
 use crate::time::{Millis, Timestamp};
 use crate::tls::CertificateObserved;
 
-/// What the gateway serves. An immutable value that is swapped whole.
+/// What the gateway serves. An immutable value that is swapped whole; of two in a row most pools are the same ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Table {
     /// The fencing number of the server that made it: a table of a server that was succeeded is refused.
@@ -30,7 +31,7 @@ pub struct Table {
     /// A table of an older generation is refused.
     pub generation: Generation,
     /// The pools, each named by its environment and service.
-    pub pools: Vec<Pool>,
+    pub pools: Vec<Arc<Pool>>,
     /// The hosts of environments that are down, in order, as routes have them. Whoever asks there is told that, and nothing else.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub down: Vec<String>,
@@ -45,6 +46,39 @@ impl Table {
             generation: self.generation,
         }
     }
+
+    /// The table that follows: with these pools in place of all pools of an environment, where the first of those
+    /// stood, and behind all others where it had none.
+    #[must_use]
+    pub fn followed_by(&self, change: &TableChange) -> Self {
+        let is_other = |pool: &&Arc<Pool>| pool.env != change.env;
+        let first = self.pools.iter().position(|pool| pool.env == change.env);
+        let (before, after) = self.pools.split_at(first.unwrap_or(self.pools.len()));
+        let after = after.iter().filter(is_other);
+        let pools = before.iter().chain(&change.pools).chain(after);
+        Self {
+            term: change.to.term,
+            generation: change.to.generation,
+            pools: pools.cloned().collect(),
+            down: change.down.as_ref().unwrap_or(&self.down).clone(),
+        }
+    }
+}
+
+/// What a table has otherwise than the one before: of ten thousand pools mostly one environment's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableChange {
+    /// The table that it changes.
+    pub from: Version,
+    /// The table that comes of it.
+    pub to: Version,
+    /// Whose pools these are.
+    pub env: EnvId,
+    /// They stand in place of all that the environment had.
+    pub pools: Vec<Arc<Pool>>,
+    /// The hosts of environments that are down, in order, where they are others than before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down: Option<Vec<String>>,
 }
 
 /// Which table: no two that differ were ever in force under one version.
@@ -219,6 +253,16 @@ pub enum GatewayRequest {
         answer: Answer,
         /// The table.
         table: Table,
+    },
+    /// Serve the table that this makes of the one in force; the answer is that of an `Apply`. It is refused, and nothing
+    /// changes, where another table is in force than the one that it changes, or one that nobody checked, or where there
+    /// is no room for changes. Whoever asks sends the table whole then, and so it does where a gateway does not
+    /// understand.
+    Change {
+        /// What the answer should be.
+        answer: Answer,
+        /// What changes.
+        change: TableChange,
     },
     /// What do you see? The answer is an `Unchanged` where the table in force is the one that is named here, else
     /// an `Observed`, and always that from a gateway that does not understand the name.

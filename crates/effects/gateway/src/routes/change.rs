@@ -4,11 +4,10 @@
 //! what a change asks for is done for the pools that were made anew. Only where services come or go, or routes do, is
 //! everything looked at.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use ward_types::id::{EnvId, InstanceId};
-
+use super::memory::Known;
 use super::{Pool, Routes};
 use crate::clock;
 use crate::instance::Instance;
@@ -40,26 +39,19 @@ impl Change {
     }
 
     /// Closes the instances that the table does not name any more.
-    pub(super) fn close(
-        &self,
-        known: &BTreeMap<(EnvId, InstanceId), Arc<Instance>>,
-        after: &Routes,
-    ) {
+    pub(super) fn close(&self, known: &mut Known, after: &Routes) {
         if self.is_in_place {
             for (before, pool) in &self.made {
                 let before = before.iter().flat_map(|before| &before.endpoints);
                 let left = before.filter(|instance| !pool.names(instance.serial));
-                left.for_each(|instance| instance.close());
+                left.for_each(|instance| known.close(instance));
             }
             return;
         }
         let pools = after.pools.iter();
         let named = pools.flat_map(|pool| pool.endpoints.iter().map(|instance| instance.serial));
         let named: HashSet<u64> = named.collect();
-        let left = known
-            .values()
-            .filter(|instance| !named.contains(&instance.serial));
-        left.for_each(|instance| instance.close());
+        known.close_others(|instance| named.contains(&instance.serial));
     }
 
     /// Ends the gaps of services that have a new instance, begins those of services that have none left, and

@@ -2,7 +2,7 @@ use http::HeaderMap;
 use http::uri::PathAndQuery;
 use proptest::prelude::*;
 use ward_types::id::{ReleaseId, Term};
-use ward_types::table::{Pool as PoolEntry, Table};
+use ward_types::table::{Pool as PoolEntry, Table, TableChange};
 
 use super::memory::REMEMBERED;
 use super::*;
@@ -19,7 +19,7 @@ fn table(generation: u64, instances: &[&str]) -> Table {
         term: Term(1),
         generation: Generation(generation),
         down: Vec::new(),
-        pools: vec![PoolEntry {
+        pools: vec![Arc::new(PoolEntry {
             env: EnvId::parse("shop/dev").unwrap(),
             service: Name::parse("web").unwrap(),
             routes: vec![Route::plain("Shop.localhost")],
@@ -31,7 +31,7 @@ fn table(generation: u64, instances: &[&str]) -> Table {
             exports: Vec::new(),
             guard: ward_types::guard::Guard::default(),
             balance: ward_types::balance::Balance::default(),
-        }],
+        })],
     }
 }
 
@@ -65,18 +65,18 @@ fn older_and_changed_tables_are_refused_and_the_same_is_taken() {
     assert!(check(&routing, &table(4, &["web-r1-1"])).is_err());
     assert!(check(&routing, &table(5, &["web-r1-2"])).is_err());
     let mut twice = table(6, &[]);
-    let mut second = twice.pools[0].clone();
+    let mut second = PoolEntry::clone(&twice.pools[0]);
     second.service = Name::parse("api").unwrap();
     second.routes = vec![Route::plain("shop.localhost.")];
-    twice.pools.push(second.clone());
+    twice.pools.push(Arc::new(second.clone()));
     assert!(matches!(
         check(&routing, &twice),
         Err(TableError::RouteTwice { .. })
     ));
     second.routes[0].path = "/api".to_owned();
-    twice.pools[1] = second.clone();
+    twice.pools[1] = Arc::new(second.clone());
     assert!(check(&routing, &twice).unwrap());
-    twice.pools[1].env = EnvId::parse("shop/test").unwrap();
+    Arc::make_mut(&mut twice.pools[1]).env = EnvId::parse("shop/test").unwrap();
     assert!(matches!(
         check(&routing, &twice),
         Err(TableError::HostTwice { .. })
@@ -84,7 +84,7 @@ fn older_and_changed_tables_are_refused_and_the_same_is_taken() {
     let mut cases = second.clone();
     cases.routes[0].path = "/API".to_owned();
     cases.routes.extend(second.routes);
-    twice.pools[1] = cases;
+    twice.pools[1] = Arc::new(cases);
     assert!(matches!(
         check(&routing, &twice),
         Err(TableError::RouteTwice { .. })
@@ -145,7 +145,7 @@ fn an_instance_that_comes_back_keeps_its_long_connections_and_has_a_new_budget_t
     let routing = Routing::new(affinity::Key::random());
     let with_budget = |generation, instances: &[&str]| {
         let mut table = table(generation, instances);
-        let endpoints = &mut table.pools[0].endpoints;
+        let endpoints = &mut Arc::make_mut(&mut table.pools[0]).endpoints;
         endpoints
             .iter_mut()
             .for_each(|one| one.long_drain = Some(ward_types::time::Millis::secs(60)));
@@ -194,7 +194,7 @@ fn a_replaced_instance_is_remembered_as_long_as_its_release_is_in_rotation() {
 #[test]
 fn a_table_whose_split_cannot_be_is_refused() {
     let mut table = table(1, &["web-r1-1"]);
-    table.pools[0].split = Some(ward_types::table::Split {
+    Arc::make_mut(&mut table.pools[0]).split = Some(ward_types::table::Split {
         release: ReleaseId(1),
         percent: 101,
         sticky: None,
@@ -238,12 +238,16 @@ const ROUTES: [(&str, &str); 4] = [
     ("b.localhost", "/"),
     ("*.localhost", "/"),
 ];
-const SERVICES: [&str; 3] = ["web", "api", "worker"];
+const SERVICES: [(&str, &str); 3] = [
+    ("shop/dev", "web"),
+    ("shop/dev", "api"),
+    ("shop/test", "worker"),
+];
 
 fn world(generation: u64, said: &[Said]) -> Table {
     let mut whole = table(generation, &[]);
     let like = whole.pools.remove(0);
-    for (name, said) in SERVICES.iter().zip(said) {
+    for ((env, name), said) in SERVICES.iter().zip(said) {
         let Some((route, instances)) = said else {
             continue;
         };
@@ -256,12 +260,13 @@ fn world(generation: u64, said: &[Said]) -> Table {
                 ..Route::plain(host)
             }
         });
-        whole.pools.push(PoolEntry {
+        whole.pools.push(Arc::new(PoolEntry {
+            env: EnvId::parse(env).unwrap(),
             service: Name::parse(name).unwrap(),
             routes: route.into_iter().collect(),
-            endpoints: table(0, &ids).pools.remove(0).endpoints,
-            ..like.clone()
-        });
+            endpoints: table(0, &ids).pools[0].endpoints.clone(),
+            ..PoolEntry::clone(&like)
+        }));
     }
     whole
 }
@@ -270,7 +275,6 @@ fn world(generation: u64, said: &[Said]) -> Table {
 /// that are out of rotation and take some.
 fn answering(routing: &Routing) -> (Vec<Option<Vec<String>>>, usize) {
     let current = routing.current();
-    let env = EnvId::parse("shop/dev").unwrap();
     let ids = |pool: &Arc<Pool>| {
         let mut ids = pool.endpoints.iter().map(|one| {
             assert!(!one.is_closed());
@@ -280,8 +284,8 @@ fn answering(routing: &Routing) -> (Vec<Option<Vec<String>>>, usize) {
         all.extend(&mut ids);
         all
     };
-    let services = SERVICES.map(|name| {
-        let service = (env.clone(), Name::parse(name).unwrap());
+    let services = SERVICES.map(|(env, name)| {
+        let service = (EnvId::parse(env).unwrap(), Name::parse(name).unwrap());
         current.by_service(&service).map(ids)
     });
     let asked = ["a.localhost", "b.localhost", "c.localhost"];
@@ -299,31 +303,80 @@ fn answering(routing: &Routing) -> (Vec<Option<Vec<String>>>, usize) {
     (all, open)
 }
 
+/// What a table has otherwise than the one before.
+#[derive(Debug, Clone, Copy)]
+enum Other {
+    /// Anything.
+    Anything,
+    /// Instances alone.
+    Instances,
+    /// One environment, and the gateway is told that alone.
+    Environment(&'static str),
+}
+
+fn other() -> impl Strategy<Value = Other> {
+    let environment = prop::sample::select(vec!["shop/dev", "shop/test"]);
+    prop_oneof![
+        Just(Other::Anything),
+        Just(Other::Instances),
+        environment.prop_map(Other::Environment),
+    ]
+}
+
+impl Other {
+    fn than(self, before: &[Said], said: Vec<Said>) -> Vec<Said> {
+        let both = before.iter().cloned().zip(said).zip(SERVICES);
+        both.map(|((before, said), (env, _))| match self {
+            Self::Anything => said,
+            Self::Instances => match (before, said) {
+                (Some((route, _)), Some((_, instances))) => Some((route, instances)),
+                (before, _) => before,
+            },
+            Self::Environment(other) if other == env => said,
+            Self::Environment(_) => before,
+        })
+        .collect()
+    }
+
+    fn offer(self, routing: &Routing, table: &Table) -> Offer {
+        let Self::Environment(env) = self else {
+            return offer(routing, table);
+        };
+        let env = EnvId::parse(env).unwrap();
+        let pools = table.pools.iter().filter(|pool| pool.env == env);
+        let change = TableChange {
+            from: routing.current().table,
+            to: table.version(),
+            pools: pools.cloned().collect(),
+            env,
+            down: None,
+        };
+        let text = serde_json::to_string(&change).unwrap();
+        routing.read_change(&text).unwrap()
+    }
+}
+
 proptest! {
     /// Whatever came before: what is the same in both is not looked at. Of most only the instances are others.
     #[test]
     fn a_table_is_in_force_as_if_there_had_been_no_other(
-        tables in prop::collection::vec((any::<bool>(), prop::collection::vec(said(), 3)), 1..12),
+        tables in prop::collection::vec((other(), prop::collection::vec(said(), 3)), 1..12),
     ) {
         let routing = Routing::new(affinity::Key::random());
-        let mut before: Vec<Said> = Vec::new();
-        for (generation, (in_place, said)) in (1..).zip(tables) {
-            let others = said.iter().map(|said| said.as_ref().map(|(_, instances)| instances.clone()));
-            before = match in_place && !before.is_empty() {
-                true => before.into_iter().zip(others).map(|(said, other)| {
-                    said.map(|(route, instances)| (route, other.unwrap_or(instances)))
-                }).collect(),
-                false => said,
-            };
-            let table = world(generation, &before);
+        let mut before: Vec<Said> = vec![None; 3];
+        for (generation, (other, said)) in (1..).zip(tables) {
+            let now = other.than(&before, said);
+            let table = world(generation, &now);
             let alone = Routing::new(affinity::Key::random());
-            let (can_be, can_follow) = (check(&alone, &table), check(&routing, &table));
+            let offer = other.offer(&routing, &table);
+            let (can_be, can_follow) = (check(&alone, &table), routing.check(&offer));
             prop_assert_eq!(can_be.is_ok(), can_follow.is_ok());
             if can_be.is_err() {
                 continue;
             }
-            swap(&alone, table.clone());
-            swap(&routing, table);
+            before = now;
+            swap(&alone, table);
+            routing.swap(offer);
             prop_assert_eq!(answering(&routing), answering(&alone));
         }
     }

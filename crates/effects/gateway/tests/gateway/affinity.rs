@@ -317,7 +317,7 @@ async fn a_split_decides_first_and_then_a_client_comes_back_to_its_instance() {
     let both = ["web-r1-1", "web-r1-2", "web-r2-5", "web-r2-6"];
     let weigh = async |world: &mut World, percent| {
         let mut table = world.table(&both);
-        table.pools[0].split = Some(Split {
+        Arc::make_mut(&mut table.pools[0]).split = Some(Split {
             release: "r2".parse().unwrap(),
             percent,
             sticky: Some(Sticky::Cookie("side".to_owned())),

@@ -105,7 +105,7 @@ pub(crate) fn at(host: &str, certificate: Option<CertificateFiles>) -> Route {
 
 async fn serve(world: &mut World, routes: Vec<Route>) {
     let mut table = world.table(&["web-r1-1"]);
-    table.pools[0].routes = routes;
+    Arc::make_mut(&mut table.pools[0]).routes = routes;
     world.control.apply(table).await.unwrap();
 }
 

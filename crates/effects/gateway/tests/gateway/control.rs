@@ -1,5 +1,6 @@
 //! The control socket: generations, restarts, handing sockets over, quitting.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
@@ -45,7 +46,7 @@ async fn an_older_table_is_refused_and_changes_nothing() {
     world.control.apply(table.clone()).await.unwrap();
     let mut ambiguous = world.table(&["web-r1-1"]);
     let mut other = ambiguous.pools[0].clone();
-    other.service = ward_types::id::Name::parse("api").unwrap();
+    Arc::make_mut(&mut other).service = ward_types::id::Name::parse("api").unwrap();
     ambiguous.pools.push(other);
     let message = refusal(world.control.apply(ambiguous).await);
     assert!(
@@ -120,7 +121,15 @@ async fn p10_a_killed_gateway_serves_again_from_its_table() {
     let app = App::http("one").await;
     let mut world = World::new().await;
     world.instance("web-r1-1", app.address);
+    world.route(&[]).await;
     let table = world.route(&["web-r1-1"]).await.table;
+    // The table as it was whole, and what changed since.
+    let stored = |name: &str| {
+        let text = std::fs::read_to_string(world.home.path().join("gateway").join(name));
+        text.unwrap().lines().next().unwrap().trim_end().to_owned()
+    };
+    assert!(!stored("table.json").contains("web-r1-1"));
+    assert!(stored("table.changes").contains("web-r1-1"));
     world.child.kill().unwrap();
     world.child.wait().unwrap();
     // A connection made while nobody is there waits for the successor.
@@ -132,6 +141,42 @@ async fn p10_a_killed_gateway_serves_again_from_its_table() {
     assert_eq!(body(waiting.await.unwrap()).await, "one");
     let older = Table::default();
     refusal(world.control.apply(older).await);
+    // What follows is sent whole, because nobody has checked what it began with; then changes do again.
+    for instances in [&[][..], &["web-r1-1"], &[]] {
+        let table = world.route(instances).await.table;
+        assert_eq!(table.pools[0].endpoints.len(), instances.len());
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_another_table_changes_nothing() {
+    let mut world = World::new().await;
+    let table = world.route(&[]).await.table;
+    let mut asker = Asker::new(&world).await;
+    let pools = serde_json::to_value(&table.pools).unwrap();
+    let version = |generation: u64| serde_json::json!({"term": 1, "generation": generation});
+    let change = |from: u64, to: u64| {
+        let change = serde_json::json!({
+            "from": version(from), "to": version(to), "env": "shop/dev", "pools": pools,
+        });
+        format!(r#"{{"ask":"change","answer":"brief","change":{change}}}"#)
+    };
+    for (from, to) in [(0, 2), (2, 3), (7, 8)] {
+        let reply = asker.ask(&change(from, to)).await;
+        let message = reply["message"].as_str().unwrap();
+        let said = format!("it changes table g{from}, and g1 is here; send the table whole");
+        assert_eq!(message, said);
+    }
+    let reply = asker.ask(&change(1, 1)).await;
+    assert_eq!(reply["applied"]["table"], version(1));
+    let reply = asker.ask(&change(1, 0)).await;
+    assert!(
+        reply["message"].as_str().unwrap().contains("is older"),
+        "{reply}"
+    );
+    let reply = asker.ask(&change(1, 2)).await;
+    assert_eq!(reply["applied"]["table"], version(2));
+    assert_eq!(world.control.observe().await.unwrap().table.generation.0, 2);
 }
 
 #[tokio::test]

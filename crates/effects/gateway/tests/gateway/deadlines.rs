@@ -1,5 +1,6 @@
 //! How much time is left for a request: instances are told, and nobody works for who has gone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,7 +31,7 @@ async fn world(start: Start, timeout: Option<Millis>) -> (World, App) {
 
 async fn route(world: &mut World, timeout: Option<Millis>) {
     let mut table = world.table(&["web-r1-1"]);
-    table.pools[0].routes[0] = Route {
+    Arc::make_mut(&mut table.pools[0]).routes[0] = Route {
         settings: RouteSettings {
             timeout,
             ..RouteSettings::default()

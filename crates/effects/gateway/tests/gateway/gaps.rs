@@ -1,5 +1,6 @@
 //! All instances of a service die at once: requests that come then wait for the next one (promise P1).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -285,7 +286,7 @@ async fn those_who_wait_for_what_is_served_no_more_are_told_at_once() {
     let mut world = orphaned(Start::Patient, &app).await;
     let waiting = waits(fetch(world.http, get("/"))).await;
     let mut table = world.table(&[]);
-    table.pools[0].routes = vec![Route::plain("elsewhere.localhost")];
+    Arc::make_mut(&mut table.pools[0]).routes = vec![Route::plain("elsewhere.localhost")];
     world.control.apply(table).await.unwrap();
     assert_eq!(waiting.await.unwrap().status(), 404);
 

@@ -84,7 +84,9 @@ async fn where_a_request_comes_from_and_what_trace_it_begins_is_said_the_same_on
     let app = App::http("one").await;
     let mut world = World::around(&app).await;
     let mut table = world.table(&["web-r1-1"]);
-    table.pools[0].routes[0].settings.forwarded = Forwarded::Said;
+    Arc::make_mut(&mut table.pools[0]).routes[0]
+        .settings
+        .forwarded = Forwarded::Said;
     world.control.apply(table).await.unwrap();
     for more in [
         "",

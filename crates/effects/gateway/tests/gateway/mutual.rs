@@ -61,7 +61,7 @@ impl Lab {
     async fn serve(&mut self, ask: Ask) {
         let bundle = (ask == Ask::Yes).then_some(&self.bundle);
         let mut table = self.world.table(&["web-r1-1"]);
-        table.pools[0].routes = vec![
+        Arc::make_mut(&mut table.pools[0]).routes = vec![
             Route::plain("shop.localhost"),
             asking(LAB, bundle),
             Route {
@@ -215,7 +215,7 @@ async fn without_tls_they_are_led_to_https_where_the_route_says_so_and_to_no_ins
     let mut table = lab.world.table(&["web-r1-1"]);
     let mut route = asking(LAB, Some(&lab.bundle));
     route.settings.https = Https::Redirect;
-    table.pools[0].routes = vec![route];
+    Arc::make_mut(&mut table.pools[0]).routes = vec![route];
     lab.world.control.apply(table).await.unwrap();
     for path in ["/", "/.well-known/acme-challenge/token"] {
         let led = fetch(lab.world.http, asked(LAB, path)).await;

@@ -1,5 +1,6 @@
 //! Long connections are told to go away in their protocol's own way, one after the other.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -136,7 +137,7 @@ async fn without_a_budget_nobody_is_told() {
     let mut kept = connect(&world).await;
     world.long_drain = Some(Millis(0));
     let mut table = world.table(&["web-r1-1", "web-r2-2"]);
-    table.pools[0].endpoints[0].long_drain = None;
+    Arc::make_mut(&mut table.pools[0]).endpoints[0].long_drain = None;
     world.control.apply(table).await.unwrap();
     let told = loop {
         let socket = connect(&world).await;

@@ -6,6 +6,7 @@ use rcgen::{
     date_time_ymd,
 };
 use serde_json::Value;
+use std::sync::Arc;
 
 use crate::app::App;
 use crate::certificates::{Ca, at, files, folder, put};
@@ -98,7 +99,7 @@ async fn testssl_finds_nothing_above_low() {
     put(&folder.join("cert.pem"), &certificate);
     put(&folder.join("ca.pem"), &ca.pem);
     let mut table = world.table(&["web-r1-1"]);
-    table.pools[0].routes = vec![at(HOST, Some(files(&folder)))];
+    Arc::make_mut(&mut table.pools[0]).routes = vec![at(HOST, Some(files(&folder)))];
     world.control.apply(table).await.unwrap();
     let report = folder.join("report.json");
     let mut testssl = tokio::process::Command::new(TESTSSL);

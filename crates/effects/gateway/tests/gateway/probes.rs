@@ -1,12 +1,13 @@
 //! Requests of the gateway's own, while a release is on trial.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use ward_types::id::{Name, ReleaseId};
 use ward_types::spec::Probe;
-use ward_types::table::{Split, Table};
+use ward_types::table::{Pool, Split, Table};
 use ward_types::time::Millis;
 
 use crate::app::App;
@@ -23,8 +24,8 @@ fn probe(path: &str) -> Option<Probe> {
 /// Both in rotation, `r2` with a tenth of the requests, and probes of `path`.
 fn on_trial(world: &mut World, path: &str) -> Table {
     let mut table = world.table(&["web-r1-1", "web-r2-2"]);
-    table.pools[0].probe = probe(path);
-    table.pools[0].split = Some(Split {
+    Arc::make_mut(&mut table.pools[0]).probe = probe(path);
+    Arc::make_mut(&mut table.pools[0]).split = Some(Split {
         release: ReleaseId(2),
         percent: 10,
         sticky: None,
@@ -65,12 +66,12 @@ async fn both_releases_get_as_many_and_only_where_the_table_asks_for_it() {
     world.instance("api-r1-3", clock.address);
     // Another service tells the time, before and after.
     let api = |table: &mut Table, world: &World| {
-        let mut api = table.pools[0].clone();
+        let mut api = Pool::clone(&table.pools[0]);
         api.service = Name::parse("api").unwrap();
         api.routes = Vec::new();
         api.endpoints = vec![world.endpoint("api-r1-3")];
         (api.split, api.probe) = (None, probe("/"));
-        table.pools.push(api);
+        table.pools.push(Arc::new(api));
     };
     let passes = async |turns: usize| {
         let from = clock.seen.requests();

@@ -15,7 +15,7 @@ use ward_types::maintenance::Maintenance;
 use ward_types::route::{
     Audience, HeaderCondition, Https, Prefix, Route, RouteSettings, StandardHeaders,
 };
-use ward_types::table::{Applied, Table};
+use ward_types::table::{Applied, Pool, Table};
 use ward_types::time::Millis;
 use ward_types::unit::ByteSize;
 
@@ -54,10 +54,12 @@ impl Shop {
 
     fn table(&mut self, web: Vec<Route>, api: Vec<Route>) -> Table {
         let mut table = self.world.table(&["web-r1-1"]);
-        table.pools.push(table.pools[0].clone());
-        table.pools[1].service = Name::parse("api").unwrap();
-        table.pools[1].endpoints = vec![self.world.endpoint("api-r1-2")];
-        (table.pools[0].routes, table.pools[1].routes) = (web, api);
+        let mut other = Pool::clone(&table.pools[0]);
+        other.service = Name::parse("api").unwrap();
+        other.endpoints = vec![self.world.endpoint("api-r1-2")];
+        other.routes = api;
+        table.pools.push(Arc::new(other));
+        Arc::make_mut(&mut table.pools[0]).routes = web;
         table
     }
 
@@ -399,7 +401,7 @@ async fn response_headers_are_added_and_never_over_the_applications_own() {
     }
     shop.world.instance("web-r1-3", speaking.address);
     let mut table = shop.table(with(own), Vec::new());
-    table.pools[0].endpoints = vec![shop.world.endpoint("web-r1-3")];
+    Arc::make_mut(&mut table.pools[0]).endpoints = vec![shop.world.endpoint("web-r1-3")];
     shop.world.control.apply(table).await.unwrap();
     let answer = shop.ask(HOST, "/").await;
     assert_eq!(header(&answer, "x-frame-options"), "DENY");
@@ -567,7 +569,7 @@ async fn maintenance_is_a_page_for_all_but_those_who_are_let_in() {
         retry_after: Millis::secs(90),
     };
     let mut table = shop.table(vec![Route::plain(HOST)], vec![at("/api")]);
-    table.pools[0].maintenance = Some(maintenance(&["192.0.2.0/24"]));
+    Arc::make_mut(&mut table.pools[0]).maintenance = Some(maintenance(&["192.0.2.0/24"]));
     shop.world.control.apply(table).await.unwrap();
     let page = shop.ask_with(HOST, "/", &[("accept", "text/html")]).await;
     assert_eq!(page.status(), 503);
@@ -605,7 +607,7 @@ async fn maintenance_is_a_page_for_all_but_those_who_are_let_in() {
         503
     );
     let mut table = shop.table(vec![Route::plain(HOST)], Vec::new());
-    table.pools[0].maintenance = Some(maintenance(&["127.0.0.1"]));
+    Arc::make_mut(&mut table.pools[0]).maintenance = Some(maintenance(&["127.0.0.1"]));
     shop.world.control.apply(table).await.unwrap();
     assert_eq!(shop.who(HOST, "/").await, "web");
     shop.apply(vec![Route::plain(HOST)], Vec::new())
@@ -652,7 +654,7 @@ async fn tables_that_cannot_be_say_why() {
 async fn who_waits_for_an_instance_goes_by_the_newest_routes() {
     let mut shop = Shop::start(Start::Patient, vec![Route::plain(HOST)], Vec::new()).await;
     let mut table = shop.table(vec![Route::plain(HOST)], Vec::new());
-    table.pools[0].endpoints.clear();
+    Arc::make_mut(&mut table.pools[0]).endpoints.clear();
     shop.world.control.apply(table).await.unwrap();
     let http = shop.world.http;
     let waiting = [

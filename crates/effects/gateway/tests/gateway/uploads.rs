@@ -371,7 +371,9 @@ async fn a_body_that_is_larger_than_its_route_takes_reaches_nobody() {
     let app = mirror(&Arc::default()).await;
     let mut world = World::around(&app).await;
     let mut table = world.table(&["web-r1-1"]);
-    table.pools[0].routes[0].settings.body_limit = Some(ByteSize(SIZE as u64));
+    Arc::make_mut(&mut table.pools[0]).routes[0]
+        .settings
+        .body_limit = Some(ByteSize(SIZE as u64));
     world.control.apply(table).await.unwrap();
     let mut client = TcpStream::connect(world.http).await.unwrap();
     let all = [head("/x", SIZE), pattern(1, SIZE)].concat();

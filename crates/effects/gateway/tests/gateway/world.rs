@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -16,7 +17,9 @@ use ward_types::id::{EnvId, Generation, InstanceId, Name, ReleaseId, Term};
 use ward_types::route::Route;
 use ward_types::sharing::Export;
 use ward_types::spec::Sticky;
-use ward_types::table::{Endpoint, GatewayObserved, Pool, Split, Table, Traffic};
+use ward_types::table::{
+    Endpoint, GatewayObserved, Pool, Split, Table, TableChange, Traffic, Version,
+};
 use ward_types::time::{Millis, Timestamp};
 
 use crate::app::App;
@@ -109,6 +112,8 @@ pub(crate) struct World {
     pub(crate) listeners: (TcpListener, TcpListener),
     pub(crate) child: Child,
     generation: u64,
+    /// The last table that it applied.
+    applied: Option<Version>,
     /// Of every instance in the next table.
     pub(crate) long_drain: Option<Millis>,
     /// Of the service in the next table.
@@ -162,6 +167,7 @@ impl World {
             child,
             home,
             generation: 0,
+            applied: None,
             long_drain: None,
             guard: Guard::default(),
             balance: Balance::default(),
@@ -223,7 +229,7 @@ impl World {
             term: Term(1),
             generation: Generation(self.generation),
             down: Vec::new(),
-            pools: vec![Pool {
+            pools: vec![Arc::new(Pool {
                 env: env(),
                 service: Name::parse("web").unwrap(),
                 routes: vec![Route::plain("shop.localhost")],
@@ -235,7 +241,7 @@ impl World {
                 exports: self.exports.clone(),
                 guard: self.guard.clone(),
                 balance: self.balance.clone(),
-            }],
+            })],
         }
     }
 
@@ -247,7 +253,7 @@ impl World {
         sticky: Option<Sticky>,
     ) -> GatewayObserved {
         let mut table = self.table(instances);
-        table.pools[0].split = Some(Split {
+        Arc::make_mut(&mut table.pools[0]).split = Some(Split {
             release: ReleaseId(2),
             percent,
             sticky,
@@ -255,8 +261,17 @@ impl World {
         self.apply(table).await
     }
 
-    async fn apply(&self, table: Table) -> GatewayObserved {
-        self.control.apply(table).await.unwrap();
+    /// As a server does: the gateway is told what changes.
+    async fn apply(&mut self, table: Table) -> GatewayObserved {
+        let before = self.applied.replace(table.version());
+        let change = TableChange {
+            from: before.unwrap_or_default(),
+            to: table.version(),
+            env: env(),
+            pools: table.pools.clone(),
+            down: None,
+        };
+        self.control.change(change, table).await.unwrap();
         self.control.observe().await.unwrap()
     }
 
@@ -269,7 +284,7 @@ impl World {
     /// Puts a table in force in which the service sleeps since then.
     pub(crate) async fn sleep(&mut self, since: u64) -> GatewayObserved {
         let mut table = self.table(&[]);
-        table.pools[0].asleep = Some(Timestamp(since));
+        Arc::make_mut(&mut table.pools[0]).asleep = Some(Timestamp(since));
         self.apply(table).await
     }
 
