@@ -222,8 +222,8 @@ impl Routing {
         (listeners, metrics): (Option<(TcpListener, TcpListener)>, Option<TcpListener>),
     ) -> Self {
         // Connections of their own: whoever answers on these is the gateway from now on.
-        let (control, pulse) = (Control::new(&place.home), Control::new(&place.home));
-        let calls = Control::new(&place.home);
+        let control = Control::new(&place.home);
+        let (pulse, calls) = (control.beside(), control.beside());
         let wanted = match listeners {
             Some(_) => Wanted::Yes,
             None => Wanted::No,

@@ -4,14 +4,14 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex as BlockingMutex, PoisonError};
+use std::sync::{Arc, Mutex as BlockingMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 use ward_types::id::{EnvId, InstanceId};
 use ward_types::table::{
     Answer, Applied, Call, Challenge, GatewayObserved, GatewayReply, GatewayRequest, Handover,
-    Table, TableChange,
+    Table, TableChange, Version,
 };
 use ward_types::tally::GatewayTally;
 use ward_types::time::Millis;
@@ -21,7 +21,7 @@ use crate::lines::Lines;
 /// The longest line on the control socket, in bytes: room for a table of a hundred thousand instances.
 pub(crate) const LONGEST_LINE: usize = 32 << 20;
 
-/// How long a gateway may take to answer. It answers from memory; only `Apply` writes a file.
+/// How long a gateway may take to answer. It answers from memory; only tables are written to files.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 const TIMED_OUT: io::ErrorKind = io::ErrorKind::TimedOut;
@@ -59,8 +59,17 @@ pub struct Control {
     path: PathBuf,
     /// Taken out while a request is under way, so that a dropped call leaves no half-read answer behind.
     connection: Arc<Mutex<Option<Lines>>>,
-    /// The table that was in force when last it was heard: it need not be sent again.
-    table: Arc<BlockingMutex<Option<Arc<Table>>>>,
+    heard: Arc<BlockingMutex<Heard>>,
+}
+
+/// What was heard of the gateway last.
+#[derive(Default)]
+struct Heard {
+    /// The table that was in force: it need not be sent again.
+    table: Option<Arc<Table>>,
+    pid: u32,
+    /// The process that took a table, and had not understood what changes in it.
+    knows_no_changes: Option<u32>,
 }
 
 impl Control {
@@ -70,7 +79,17 @@ impl Control {
         Self {
             path: crate::control_socket(home),
             connection: Arc::default(),
-            table: Arc::default(),
+            heard: Arc::default(),
+        }
+    }
+
+    /// Another connection to the same gateway: what was heard on one is known on the other.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self {
+            path: self.path.clone(),
+            connection: Arc::default(),
+            heard: Arc::clone(&self.heard),
         }
     }
 
@@ -87,7 +106,7 @@ impl Control {
         let controls = paths.filter(of_one).map(|path| Self {
             path,
             connection: Arc::default(),
-            table: Arc::default(),
+            heard: Arc::default(),
         });
         controls.collect()
     }
@@ -127,7 +146,7 @@ impl Control {
         if let GatewayRequest::Apply { table, .. } = request
             && applied.table == version
         {
-            self.remember(Arc::new(table));
+            self.remember(table, applied.pid);
         }
         Ok(applied)
     }
@@ -138,24 +157,38 @@ impl Control {
     /// # Errors
     /// As [`Control::apply`].
     pub async fn change(&self, change: TableChange, table: Table) -> Result<Applied, ControlError> {
-        let is_there = |known: Arc<Table>| known.version() == change.from;
-        if !self.remembered().is_some_and(is_there) {
+        if !self.takes_change_of(change.from) {
             return self.apply(table).await;
         }
-        let answer = Answer::Brief;
+        let (answer, asked) = (Answer::Brief, self.heard().pid);
         let request = GatewayRequest::Change { answer, change };
         match self.answer(&request).await {
             Ok((GatewayReply::Applied { applied }, _)) if applied.table == table.version() => {
-                self.remember(Arc::new(table));
+                self.remember(table, applied.pid);
                 Ok(applied)
             }
             // Whoever does not answer would not answer this either.
             Err(ControlError::Broken { path, source }) if source.kind() == TIMED_OUT => {
                 Err(ControlError::Broken { path, source })
             }
-            // It has another table, or no room for changes, or is of a version that does not understand.
+            // One of a version that does not understand.
+            Err(ControlError::Broken { .. }) => {
+                let applied = self.apply(table).await?;
+                if applied.pid == asked {
+                    self.heard().knows_no_changes = Some(asked);
+                }
+                Ok(applied)
+            }
+            // It has another table, or one that nobody has checked.
             _ => self.apply(table).await,
         }
+    }
+
+    fn takes_change_of(&self, version: Version) -> bool {
+        let heard = self.heard();
+        let table = heard.table.as_ref();
+        table.is_some_and(|table| table.version() == version)
+            && heard.knows_no_changes != Some(heard.pid)
     }
 
     /// What the gateway sees.
@@ -169,7 +202,7 @@ impl Control {
         };
         match (self.answer(&request).await?.0, known) {
             (GatewayReply::Observed { observed }, _) => {
-                self.remember(Arc::new(observed.table.clone()));
+                self.remember(observed.table.clone(), observed.pid);
                 Ok(observed)
             }
             (GatewayReply::Unchanged { observed }, Some(known)) => Ok(GatewayObserved {
@@ -181,13 +214,17 @@ impl Control {
     }
 
     fn remembered(&self) -> Option<Arc<Table>> {
-        let known = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        known.clone()
+        self.heard().table.clone()
     }
 
-    fn remember(&self, table: Arc<Table>) {
-        let mut known = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        *known = Some(table);
+    fn remember(&self, table: Table, pid: u32) {
+        let table = Some(Arc::new(table));
+        let mut heard = self.heard();
+        (heard.table, heard.pid) = (table, pid);
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends what still runs on an instance that is out of rotation.
@@ -382,7 +419,6 @@ fn understood(
 mod tests {
     use super::*;
     use ward_types::id::Generation;
-    use ward_types::table::Version;
 
     #[tokio::test]
     async fn one_whose_queue_is_full_is_there() {
@@ -408,14 +444,16 @@ mod tests {
         assert_eq!(control.listener(), None);
     }
 
-    /// A gateway of a version that knows no changes: it closes the connection on which it was told one.
-    async fn older(listener: tokio::net::UnixListener) -> Vec<u64> {
-        let mut applied = Vec::new();
+    /// A gateway of a version that knows no changes: it closes the connection on which it was told one. Which tables it
+    /// took, and how often it did not understand.
+    async fn older(listener: tokio::net::UnixListener) -> (Vec<u64>, usize) {
+        let (mut applied, mut nonsense) = (Vec::new(), 0);
         while let Ok((stream, _)) = listener.accept().await {
             let mut lines = Lines::new(stream, LONGEST_LINE);
             while let Ok(Some((line, _))) = lines.receive_line().await {
                 let Ok(GatewayRequest::Apply { table, .. }) = crate::lines::understand(&line)
                 else {
+                    nonsense += 1;
                     break;
                 };
                 applied.push(table.generation.0);
@@ -428,11 +466,11 @@ mod tests {
                     .await
                     .unwrap();
             }
-            if applied.len() == 3 {
+            if applied.len() == 4 {
                 break;
             }
         }
-        applied
+        (applied, nonsense)
     }
 
     #[tokio::test]
@@ -443,7 +481,7 @@ mod tests {
         let listener = tokio::net::UnixListener::bind(&control.path).unwrap();
         let gateway = tokio::spawn(older(listener));
         let mut table = Table::default();
-        for generation in 1..=3 {
+        for generation in 1..=4 {
             let change = TableChange {
                 from: table.version(),
                 to: Version {
@@ -459,6 +497,7 @@ mod tests {
             assert_eq!(applied.table, table.version());
         }
         drop(control);
-        assert_eq!(gateway.await.unwrap(), [1, 2, 3]);
+        // On the connection that was kept, and on another one; and never again.
+        assert_eq!(gateway.await.unwrap(), (vec![1, 2, 3, 4], 2));
     }
 }

@@ -16,8 +16,10 @@ use ward_types::table::{Pool, Table, Version};
 pub(crate) struct Entry {
     /// What it says.
     pub(crate) pool: Arc<Pool>,
-    /// As it came; empty: nothing is known to be the same.
+    /// As it came.
     text: Box<str>,
+    /// Whether the table that it came with was checked.
+    was_checked: bool,
 }
 
 /// A table that may follow the one in force.
@@ -30,6 +32,8 @@ pub(crate) struct Offer {
     pub(crate) changed: Vec<Arc<Entry>>,
     /// The hosts of environments that are down, in order.
     pub(crate) down: Vec<String>,
+    /// Whether it will be checked.
+    is_checked: bool,
 }
 
 #[derive(Deserialize)]
@@ -71,6 +75,16 @@ pub(crate) enum ChangeError {
 impl Offer {
     /// What a text offers in place of `before`.
     pub(crate) fn read(text: &[u8], before: &[Arc<Entry>]) -> serde_json::Result<Self> {
+        Self::of_text(text, before, true)
+    }
+
+    /// What a text offers of which nobody knows who has checked it: of the table that follows it nothing will be
+    /// taken for checked either.
+    pub(crate) fn read_unchecked(text: &[u8]) -> serde_json::Result<Self> {
+        Self::of_text(text, &[], false)
+    }
+
+    fn of_text(text: &[u8], before: &[Arc<Entry>], is_checked: bool) -> serde_json::Result<Self> {
         let written: Written<'_> = serde_json::from_slice(text)?;
         let mut offer = Self {
             version: Version {
@@ -80,26 +94,26 @@ impl Offer {
             entries: Vec::with_capacity(written.pools.len()),
             changed: Vec::new(),
             down: sorted(written.down),
+            is_checked,
         };
-        let mut before = Before::new(before);
-        for pool in written.pools {
-            let entry = before.read(pool.get(), &mut offer.changed)?;
-            offer.entries.push(entry);
-        }
+        offer.add(&written.pools, &mut Before::new(before))?;
         Ok(offer)
     }
 
-    /// What a text offers of which nobody knows who has checked it: of the table that follows it nothing will be
-    /// taken for checked either.
-    pub(crate) fn read_unchecked(text: &[u8]) -> serde_json::Result<Self> {
-        let mut offer = Self::read(text, &[])?;
-        offer.changed.clear();
-        let entries = offer.entries.iter_mut();
-        entries
-            .filter_map(Arc::get_mut)
-            .for_each(|entry| entry.text = Box::default());
-        offer.changed.extend(offer.entries.iter().map(Arc::clone));
-        Ok(offer)
+    /// Adds what texts say: pools of before that came as the same texts, or ones that have changed.
+    fn add(&mut self, texts: &[&RawValue], before: &mut Before<'_>) -> serde_json::Result<()> {
+        for text in texts {
+            let entry = match before.same(text.get()) {
+                Some(entry) => Arc::clone(entry),
+                None => {
+                    let entry = Entry::read(text.get(), self.is_checked)?;
+                    self.changed.push(Arc::clone(&entry));
+                    entry
+                }
+            };
+            self.entries.push(entry);
+        }
+        Ok(())
     }
 
     /// A table that is in force, to be changed.
@@ -109,7 +123,7 @@ impl Offer {
         down: &[String],
     ) -> Result<Self, ChangeError> {
         // What follows is checked only as far as it differs.
-        if entries.first().is_some_and(|entry| !entry.was_checked()) {
+        if !was_checked(entries) {
             return Err(ChangeError::Unchecked(version.generation));
         }
         Ok(Self {
@@ -117,6 +131,7 @@ impl Offer {
             entries: entries.to_vec(),
             changed: Vec::new(),
             down: down.to_vec(),
+            is_checked: true,
         })
     }
 
@@ -142,14 +157,11 @@ impl Offer {
             }
             !own
         });
-        let mut before = Before::new(&before);
-        for pool in written.pools {
-            let entry = before.read(pool.get(), &mut self.changed)?;
-            if entry.pool.env != env {
-                let found = entry.pool.env.clone();
-                return Err(ChangeError::Foreign { found, env });
-            }
-            self.entries.push(entry);
+        self.add(&written.pools, &mut Before::new(&before))?;
+        let mut own = self.entries[first..].iter();
+        if let Some(other) = own.find(|entry| entry.pool.env != env) {
+            let found = other.pool.env.clone();
+            return Err(ChangeError::Foreign { found, env });
         }
         self.entries.append(&mut after);
         self.version = written.to;
@@ -158,27 +170,49 @@ impl Offer {
         }
         Ok(())
     }
-}
 
-impl Offer {
     /// What its pools say.
     pub(crate) fn pools(&self) -> impl Iterator<Item = &Pool> + Clone {
         self.entries.iter().map(|entry| &*entry.pool)
     }
+
+    /// All of it, as it could have come.
+    pub(crate) fn text(&self) -> String {
+        text(self.version, &self.entries, &self.down)
+    }
 }
 
 impl Entry {
-    /// Whether the table that it came with was checked.
-    pub(crate) fn was_checked(&self) -> bool {
-        !self.text.is_empty()
-    }
-
-    fn read(text: &str) -> serde_json::Result<Arc<Self>> {
+    fn read(text: &str, was_checked: bool) -> serde_json::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             pool: Arc::new(serde_json::from_str(text)?),
             text: text.into(),
+            was_checked,
         }))
     }
+}
+
+/// Whether the table of these pools was checked: all of it was, or nothing.
+pub(crate) fn was_checked(entries: &[Arc<Entry>]) -> bool {
+    entries.first().is_none_or(|entry| entry.was_checked)
+}
+
+/// The table of these pools as text.
+pub(crate) fn text(version: Version, entries: &[Arc<Entry>], down: &[String]) -> String {
+    let (term, generation) = (version.term.0, version.generation.0);
+    let mut text = format!(r#"{{"term":{term},"generation":{generation},"pools":["#);
+    for (at, entry) in entries.iter().enumerate() {
+        text.push_str(if at == 0 { "" } else { "," });
+        text.push_str(&entry.text);
+    }
+    let down: Vec<_> = down
+        .iter()
+        .map(|host| serde_json::json!(host).to_string())
+        .collect();
+    text.push_str("],\"down\":[");
+    text.push_str(&down.join(","));
+    text.push_str("]}");
+    text
 }
 
 fn sorted(mut hosts: Vec<String>) -> Vec<String> {
@@ -215,23 +249,10 @@ impl<'a> Before<'a> {
         }
     }
 
-    /// The pool that a text says: the one of before that came as the same, or one of those that have changed.
-    fn read(
-        &mut self,
-        text: &str,
-        changed: &mut Vec<Arc<Entry>>,
-    ) -> serde_json::Result<Arc<Entry>> {
-        if let Some(entry) = self.same(text) {
-            return Ok(Arc::clone(entry));
-        }
-        let entry = Entry::read(text)?;
-        changed.push(Arc::clone(&entry));
-        Ok(entry)
-    }
-
     fn same(&mut self, text: &str) -> Option<&'a Arc<Entry>> {
         let all = self.all;
-        let expected = all.get(self.next).filter(|entry| *entry.text == *text);
+        let is_same = |entry: &&Arc<Entry>| entry.was_checked && *entry.text == *text;
+        let expected = all.get(self.next).filter(is_same);
         let place = match expected {
             Some(_) => Some(self.next),
             None => self.places().get(text).copied(),
@@ -241,9 +262,10 @@ impl<'a> Before<'a> {
     }
 
     fn places(&mut self) -> &HashMap<&'a str, usize> {
-        let texts = self.all.iter().map(|entry| &*entry.text).zip(0..);
+        let entries = self.all.iter().zip(0..);
+        let checked = entries.filter(|(entry, _)| entry.was_checked);
         self.places
-            .get_or_insert_with(|| texts.filter(|(text, _)| !text.is_empty()).collect())
+            .get_or_insert_with(|| checked.map(|(entry, at)| (&*entry.text, at)).collect())
     }
 }
 
@@ -337,6 +359,8 @@ mod tests {
             prop_assert_eq!(&table(offer.version, &offer.entries, &offer.down), &after);
             let is_new = |pool: &&Arc<Pool>| !before.pools.contains(pool);
             prop_assert_eq!(offer.changed.len(), after.pools.iter().filter(is_new).count());
+            let whole: Table = serde_json::from_str(&offer.text()).unwrap();
+            prop_assert_eq!(whole, after);
         }
     }
 
@@ -366,7 +390,11 @@ mod tests {
             "a pool of shop/test is among those of shop/dev"
         );
         let text = serde_json::to_vec(&table).unwrap();
-        let stored = Offer::read_unchecked(&text).unwrap();
+        let mut stored = Offer::read_unchecked(&text).unwrap();
+        let first = change(table.version(), 6, pools(&[(DEV, 2)]), None);
+        stored
+            .change(&serde_json::to_string(&first).unwrap())
+            .unwrap();
         let unchecked = Offer::of(stored.version, &stored.entries, &stored.down)
             .err()
             .unwrap();

@@ -195,6 +195,12 @@ impl Routing {
         Offer::read(text, &self.current().entries)
     }
 
+    /// The table in force, as it could have come.
+    pub(crate) fn text(&self) -> String {
+        let current = self.current();
+        offer::text(current.table, &current.entries, &current.down)
+    }
+
     /// What a text makes of the table in force.
     pub(crate) fn read_change(&self, text: &str) -> Result<Offer, ChangeError> {
         let current = self.current();

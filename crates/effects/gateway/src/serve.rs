@@ -103,6 +103,9 @@ impl Desk {
     }
 
     async fn answer(&self, request: GatewayRequest, lines: &mut Lines) -> io::Result<()> {
+        if request == GatewayRequest::Listeners {
+            self.store_whole().await;
+        }
         let both = [self.listeners.http.as_fd(), self.listeners.https.as_fd()];
         let metrics: Vec<_> = self.listeners.metrics.iter().map(AsFd::as_fd).collect();
         let descriptors = match &request {
@@ -201,6 +204,28 @@ impl Desk {
     }
 }
 
+impl Desk {
+    /// Whoever asks for the sockets may start a gateway of a version that knows no changes, which begins with the table
+    /// that it finds.
+    async fn store_whole(&self) {
+        let mut stored = self.applying.lock().await;
+        // A successor may have stored another one; what follows is stored whole then.
+        let is_successors = *self.shared.phase.borrow() >= Phase::Quitting;
+        if is_successors || !stored.as_ref().is_some_and(Stored::is_changed) {
+            return;
+        }
+        let (shared, folder) = (Arc::clone(&self.shared), self.folder.clone());
+        let storing = tokio::task::spawn_blocking(move || {
+            table_file::store(&folder, shared.routing.text().as_bytes())
+        });
+        match storing.await {
+            Ok(Ok(whole)) => *stored = whole,
+            Ok(Err(error)) => tracing::warn!(%error, "the routing table is not stored whole"),
+            Err(error) => tracing::warn!(%error, "the routing table is not stored whole"),
+        }
+    }
+}
+
 /// A line that asks for a table to be put in force, or for a change of the one in force.
 #[derive(Deserialize)]
 struct Asked<'a> {
@@ -250,22 +275,18 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Stores it where the next one may be a change of it, if there is room for that.
-    fn store(&self, folder: &Path, stored: &mut Option<Stored>) -> Result<(), Refused> {
-        let before = stored.take();
-        let now = match (self, before) {
-            (Self::Whole(text), _) => table_file::store(folder, text.as_bytes()),
-            (Self::Change(_), None) => Ok(None),
-            (Self::Change(text), Some(before)) => before.change(folder, text),
+    /// Stores it, and with it what it makes of the table before where it cannot stand behind that.
+    fn store(&self, folder: &Path, stored: &mut Option<Stored>, offer: &Offer) -> io::Result<()> {
+        let change = |stored: &mut Stored, text: &str| stored.change(folder, text);
+        *stored = match self {
+            Self::Whole(text) => table_file::store(folder, text.as_bytes())?,
+            Self::Change(text) => match stored.as_mut().map(|stored| change(stored, text)) {
+                Some(Ok(true)) => return Ok(()),
+                Some(Ok(false)) | None => table_file::store(folder, offer.text().as_bytes())?,
+                Some(Err(error)) => return Err(error),
+            },
         };
-        *stored =
-            now.map_err(|error| Refused::Because(format!("the table cannot be stored: {error}")))?;
-        match self {
-            Self::Change(_) if stored.is_none() => Err(Refused::Because(
-                "a change cannot be stored now; send the table whole".to_owned(),
-            )),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -290,7 +311,8 @@ fn apply(
     if !changed.map_err(|error| Refused::Because(error.to_string()))? {
         return Ok((asked.answer, None));
     }
-    text.store(folder, stored)?;
+    let kept = text.store(folder, stored, &offer);
+    kept.map_err(|error| Refused::Because(format!("the table cannot be stored: {error}")))?;
     if !routing.leads_as_before(&offer) {
         // A new host's first handshake must find its certificate.
         shared.tls.prepare(offer.pools());

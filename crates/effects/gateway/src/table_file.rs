@@ -29,6 +29,7 @@ pub(crate) struct Stored {
     changes: File,
     /// Where the next change is written.
     end: usize,
+    /// How far changes may go.
     room: usize,
     /// What nobody else has written since.
     stamp: Stamp,
@@ -46,50 +47,66 @@ pub(crate) fn store(folder: &Path, text: &[u8]) -> io::Result<Option<Stored>> {
         // It is the first one; or the file system cannot do that.
         std::fs::rename(&spare, &table)?;
     }
+    let changes = room_for_changes(folder, text.len());
     all.sync_all()?;
-    if let Err(error) = make_room(&spare, text.len() + ROOM) {
+    let stored = changes.and_then(|(changes, room)| {
+        // Changes make the table longer by themselves, at the most, and it is written whole then.
+        let spare = make_room(&spare, text.len() + room + ROOM)?;
+        Ok(stamp(folder).map(|stamp| Stored {
+            room: room.min(spare.saturating_sub(text.len())),
+            end: 0,
+            changes,
+            stamp,
+        }))
+    });
+    Ok(stored.unwrap_or_else(|error| {
         tracing::warn!(%error, "there is no room for another routing table");
-    }
-    Ok(to_be_changed(folder, text.len()))
+        None
+    }))
 }
 
 /// Changes may come to half a table before it is written whole again.
-fn to_be_changed(folder: &Path, table: usize) -> Option<Stored> {
+fn room_for_changes(folder: &Path, table: usize) -> io::Result<(File, usize)> {
     let path = folder.join(CHANGES);
-    if let Err(error) = make_room(&path, ROOM.max(table / 2)) {
-        tracing::warn!(%error, "there is no room for changes of the routing table");
-    }
-    let changes = open(&path).ok()?;
-    let room = usize::try_from(changes.metadata().ok()?.len()).ok()?;
-    let stamp = stamp(folder)?;
-    Some(Stored {
-        changes,
-        end: 0,
-        room,
-        stamp,
-    })
+    let room = make_room(&path, ROOM.max(table / 2))?;
+    Ok((open(&path)?, room))
 }
 
 impl Stored {
-    /// Writes what changes in the table, so that a crash leaves all of it or nothing. `None`: the table is to be stored
-    /// whole, because the room is used up, somebody else has stored one, or a gateway that leaves reads what is stored,
-    /// which may be one that knows no changes.
-    pub(crate) fn change(mut self, folder: &Path, text: &str) -> io::Result<Option<Self>> {
+    /// Whether anything has changed since it was stored whole.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.end > 0
+    }
+
+    /// Writes what changes in the table, so that a crash leaves all of it or nothing. `false`: nothing was written, and the
+    /// table is to be stored whole, because there is not the room, somebody else has stored one, or a gateway that leaves
+    /// reads what is stored, which may be of a version that knows no changes.
+    ///
+    /// # Errors
+    /// What the disk says; nothing can be written behind it then.
+    pub(crate) fn change(&mut self, folder: &Path, text: &str) -> io::Result<bool> {
         let all = File::open(folder)?;
         flock(&all, FlockOperation::LockExclusive)?;
         let line = format!("{} {text}\n", digest_of(text));
-        let fits = line.len() <= self.room - self.end;
+        let fits = line.len() <= self.room.saturating_sub(self.end);
         if !fits || stamp(folder) != Some(self.stamp) || is_read_by_others(folder)? {
-            return Ok(None);
+            return Ok(false);
         }
-        self.changes
-            .write_all_at(line.as_bytes(), self.end as u64)?;
-        self.changes.sync_data()?;
-        // The clock of files is too coarse to tell two changes in a row apart.
-        self.changes.set_modified(SystemTime::now())?;
+        let written = self.changes.write_all_at(line.as_bytes(), self.end as u64);
+        if let Err(error) = written.and_then(|()| self.changes.sync_data()) {
+            // Whoever asked is told that it was not stored.
+            let _ = self.changes.write_all_at(b" ", self.end as u64);
+            self.room = 0;
+            return Err(error);
+        }
         self.end += line.len();
-        let stamp = stamp(folder);
-        Ok(stamp.map(|stamp| Self { stamp, ..self }))
+        // The clock of files is too coarse to tell two changes in a row apart.
+        let told = self.changes.set_modified(SystemTime::now());
+        match stamp(folder).filter(|_| told.is_ok()) {
+            Some(stamp) => self.stamp = stamp,
+            None => self.room = 0,
+        }
+        Ok(true)
     }
 }
 
@@ -97,6 +114,7 @@ fn digest_of(text: &str) -> String {
     hex::encode(digest(&SHA256, text.as_bytes()))
 }
 
+/// Of this version they know changes; the elder of the first that knows them does not.
 fn is_read_by_others(folder: &Path) -> io::Result<bool> {
     let mut names = std::fs::read_dir(folder)?.map(|item| Ok(item?.file_name()));
     names.try_fold(false, |found, name: io::Result<_>| {
@@ -112,23 +130,24 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     match length.checked_sub(text.len()) {
         Some(rest) => file.write_all(&vec![b' '; rest])?,
         // For the next ones, where the disk has room for that.
-        None => drop(file.write_all(&vec![b' '; 2 * ROOM])),
+        None => drop(file.write_all(&vec![b' '; 4 * ROOM])),
     }
     file.sync_data()
 }
 
-/// Sees to it that a file has so many bytes.
-fn make_room(path: &Path, bytes: usize) -> io::Result<()> {
+/// Sees to it that a file has so many bytes; how many it has.
+fn make_room(path: &Path, bytes: usize) -> io::Result<usize> {
     let file = open(path)?;
     let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-    match length >= bytes {
-        true => Ok(()),
-        // More than is needed, so that it need not be done each time.
-        false => write_spaces(file, bytes + ROOM),
+    if length >= bytes {
+        return Ok(length);
     }
+    // More than is needed, so that it need not be done each time.
+    write_spaces(&file, bytes + ROOM)?;
+    Ok(bytes + ROOM)
 }
 
-fn write_spaces(mut file: File, bytes: usize) -> io::Result<()> {
+fn write_spaces(mut file: &File, bytes: usize) -> io::Result<()> {
     file.write_all(&vec![b' '; bytes])?;
     file.sync_data()
 }
@@ -238,13 +257,10 @@ mod tests {
         let mut before = stamp(path);
         let said = ["first", "second, which is longer", "third"];
         for (at, text) in said.iter().enumerate() {
-            stored = stored.change(path, text).unwrap().unwrap();
+            assert!(stored.change(path, text).unwrap());
             assert_eq!(
                 (table(path), changes(path)),
-                (
-                    b"one".to_vec(),
-                    said[..=at].iter().map(|s| (*s).to_owned()).collect()
-                )
+                (b"one".to_vec(), owned(&said[..=at]))
             );
             let now = stamp(path);
             assert_ne!(now, before);
@@ -255,13 +271,18 @@ mod tests {
         let second = 64 + 1 + "first".len() + 1 + 64 + 1;
         file.write_all_at(b"SECOND", second as u64).unwrap();
         assert_eq!(changes(path), ["first"]);
-        // The next table begins anew, and says by itself whose changes the lines behind are.
-        let stored = store(path, b"two").unwrap().unwrap();
-        stored.change(path, "fresh").unwrap().unwrap();
+        file.write_all_at(b"second", second as u64).unwrap();
+        // The next table begins anew; the lines behind say by themselves whose changes they are.
+        let mut stored = store(path, b"two").unwrap().unwrap();
+        assert!(stored.change(path, "FIRST").unwrap());
         assert_eq!(
             (table(path), changes(path)),
-            (b"two".to_vec(), vec!["fresh".to_owned()])
+            (b"two".to_vec(), owned(&["FIRST", said[1], said[2]]))
         );
+    }
+
+    fn owned(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
     }
 
     #[test]
@@ -269,28 +290,36 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let stored = || store(path, b"one").unwrap().unwrap();
-        // No room.
-        assert!(
-            stored()
-                .change(path, &"x".repeat(2 * ROOM))
-                .unwrap()
-                .is_none()
-        );
-        let mut last = Some(stored());
-        let fits = (0..).take_while(|_| {
-            let next = last.take().unwrap().change(path, &"x".repeat(ROOM / 8));
-            last = next.unwrap();
-            last.is_some()
-        });
+        // No room; what is shorter has it still.
+        let mut small = stored();
+        assert!(!small.change(path, &"x".repeat(3 * ROOM)).unwrap());
+        let fits = (0..).take_while(|_| small.change(path, &"x".repeat(ROOM / 8)).unwrap());
         assert!(fits.count() >= 7);
         // Somebody else has stored one, or a change.
-        let (one, other) = (stored(), stored());
-        assert!(one.change(path, "x").unwrap().is_none());
-        let _ = other.change(path, "x").unwrap().unwrap();
+        let (mut one, mut other) = (stored(), stored());
+        assert!(!one.change(path, "x").unwrap());
+        let changes = open(&path.join(CHANGES)).unwrap();
+        let mut third = Stored { changes, ..other };
+        assert!(other.change(path, "x").unwrap());
+        assert!(!third.change(path, "x").unwrap());
         // A gateway that leaves may know no changes.
-        let stored = stored();
+        let mut stored = stored();
         std::fs::write(path.join(crate::leaving_socket(7)), "").unwrap();
-        assert!(stored.change(path, "x").unwrap().is_none());
+        assert!(!stored.change(path, "x").unwrap());
+        assert!(!stored.is_changed());
+    }
+
+    #[test]
+    fn there_is_room_for_a_table_that_has_grown_by_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let mut length = 4 * ROOM;
+        let mut stored = store(path, &vec![b'x'; length]).unwrap().unwrap();
+        while stored.change(path, &"x".repeat(ROOM / 8)).unwrap() {
+            length += ROOM / 8;
+        }
+        let spare = std::fs::metadata(path.join(SPARE)).unwrap().len();
+        assert!(spare >= length as u64, "{spare}, and {length} are needed");
     }
 
     #[test]

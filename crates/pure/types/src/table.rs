@@ -255,9 +255,8 @@ pub enum GatewayRequest {
         table: Table,
     },
     /// Serve the table that this makes of the one in force; the answer is that of an `Apply`. It is refused, and nothing
-    /// changes, where another table is in force than the one that it changes, or one that nobody checked, or where there
-    /// is no room for changes. Whoever asks sends the table whole then, and so it does where a gateway does not
-    /// understand.
+    /// changes, where another table is in force than the one that it changes, or one that nobody checked. Whoever asks
+    /// sends the table whole then, and so it does where a gateway does not understand.
     Change {
         /// What the answer should be.
         answer: Answer,

@@ -10,7 +10,7 @@ use ward_types::table::Pool;
 
 use super::Shared;
 use super::change::is_in_place;
-use crate::offer::{Entry, Offer};
+use crate::offer::{self, Entry, Offer};
 use crate::{affinity, site, split};
 
 /// Why a table is not taken.
@@ -72,8 +72,7 @@ pub(crate) enum TableError {
 /// What has not changed was checked before, but for what it has in common with the rest; and that, too, where no service
 /// has come or gone, and no route.
 pub(super) fn check(offer: &Offer, before: &[Arc<Entry>]) -> Result<(), TableError> {
-    let was_checked = before.first().is_some_and(|entry| entry.was_checked());
-    if !was_checked || !is_in_place(before, &offer.entries) {
+    if !offer::was_checked(before) || !is_in_place(before, &offer.entries) {
         unambiguous(&offer.entries)?;
     }
     passable(&offer.changed)?;

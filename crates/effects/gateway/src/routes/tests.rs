@@ -300,6 +300,8 @@ fn answering(routing: &Routing) -> (Vec<Option<Vec<String>>>, usize) {
     let all = services.into_iter().chain(found).collect();
     let known = routing.known.lock().unwrap();
     let open = known.values().filter(|one| !one.is_closed()).count();
+    assert!(known.closed().all(|one| one.is_closed()));
+    assert_eq!(known.closed().count(), known.values().count() - open);
     (all, open)
 }
 

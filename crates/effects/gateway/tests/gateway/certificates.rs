@@ -252,7 +252,9 @@ async fn files_are_read_again_and_what_does_not_fit_takes_nobodys_place() {
         problem(&world, host).await.is_empty()
     })
     .await;
-    let table = std::fs::read_to_string(world.home.path().join("gateway/table.json")).unwrap();
+    let stored = ["table.json", "table.changes"]
+        .map(|name| std::fs::read_to_string(world.home.path().join("gateway").join(name)).unwrap());
+    let table = stored.concat();
     let secret = key.lines().nth(1).unwrap();
     assert!(table.contains("key.pem") && !table.contains(secret));
 }

@@ -121,15 +121,27 @@ async fn p10_a_killed_gateway_serves_again_from_its_table() {
     let app = App::http("one").await;
     let mut world = World::new().await;
     world.instance("web-r1-1", app.address);
-    world.route(&[]).await;
+    // Whole, then two changes; whole again, and a change over the first line, before one that is left.
+    for _ in 0..2 {
+        let whole = world.table(&[]);
+        world.apply_whole(whole).await;
+        world.route(&["web-r1-2"]).await;
+        world.route(&["web-r1-3"]).await;
+    }
+    let whole = world.table(&[]);
+    world.apply_whole(whole).await;
     let table = world.route(&["web-r1-1"]).await.table;
-    // The table as it was whole, and what changed since.
-    let stored = |name: &str| {
+    let stored = |world: &World, name: &str| {
         let text = std::fs::read_to_string(world.home.path().join("gateway").join(name));
-        text.unwrap().lines().next().unwrap().trim_end().to_owned()
+        text.unwrap()
     };
-    assert!(!stored("table.json").contains("web-r1-1"));
-    assert!(stored("table.changes").contains("web-r1-1"));
+    assert!(!stored(&world, "table.json").contains("web-r1-"));
+    let changes = stored(&world, "table.changes");
+    let lines: Vec<&str> = changes.lines().take(2).collect();
+    assert!(
+        lines[0].contains("web-r1-1") && lines[1].contains("web-r1-3"),
+        "{lines:?}"
+    );
     world.child.kill().unwrap();
     world.child.wait().unwrap();
     // A connection made while nobody is there waits for the successor.
@@ -141,11 +153,37 @@ async fn p10_a_killed_gateway_serves_again_from_its_table() {
     assert_eq!(body(waiting.await.unwrap()).await, "one");
     let older = Table::default();
     refusal(world.control.apply(older).await);
-    // What follows is sent whole, because nobody has checked what it began with; then changes do again.
-    for instances in [&[][..], &["web-r1-1"], &[]] {
-        let table = world.route(instances).await.table;
-        assert_eq!(table.pools[0].endpoints.len(), instances.len());
+    // Nobody has checked what it began with, so that what follows is sent whole; then changes do again.
+    let version = serde_json::to_value(table.version()).unwrap();
+    let change =
+        serde_json::json!({"from": version, "to": version, "env": "shop/dev", "pools": []});
+    let mut asker = Asker::new(&world).await;
+    let reply = asker
+        .ask(&format!(r#"{{"ask":"change","change":{change}}}"#))
+        .await;
+    assert!(
+        reply["message"]
+            .as_str()
+            .unwrap()
+            .contains("was not checked"),
+        "{reply}"
+    );
+    for instance in ["web-r1-4", "web-r1-5"] {
+        world.route(&[instance]).await;
     }
+    assert!(stored(&world, "table.json").contains("web-r1-4"));
+    assert!(
+        stored(&world, "table.changes")
+            .lines()
+            .next()
+            .unwrap()
+            .contains("web-r1-5")
+    );
+    // Who asks for the sockets may start a gateway that knows no changes.
+    world.control.listeners().await.unwrap();
+    assert!(stored(&world, "table.json").contains("web-r1-5"));
+    world.route(&["web-r1-6"]).await;
+    assert!(!stored(&world, "table.json").contains("web-r1-6"));
 }
 
 #[tokio::test]

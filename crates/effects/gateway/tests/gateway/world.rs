@@ -261,6 +261,12 @@ impl World {
         self.apply(table).await
     }
 
+    /// Puts a table in force that it is sent whole.
+    pub(crate) async fn apply_whole(&mut self, table: Table) {
+        self.applied = Some(table.version());
+        self.control.apply(table).await.unwrap();
+    }
+
     /// As a server does: the gateway is told what changes.
     async fn apply(&mut self, table: Table) -> GatewayObserved {
         let before = self.applied.replace(table.version());
