@@ -40,6 +40,9 @@ pub struct Limits {
     pub body_rate: u64,
     /// See `body_rate`.
     pub body_grace: Duration,
+    /// How many bodies of a worker's requests may be waited for at instances before short ones, of HTTP/1.1 in 16 KiB with
+    /// their heads, are waited for in the gateway.
+    pub awaited_bodies: usize,
     /// How long a client may take none of an answer that is there for it. It is TCP, and HTTP/2's windows,
     /// that say so, not the pace: who is slow but reads on is served to the end. Long connections are exempt;
     /// keep-alive probes find out which of those are gone.
@@ -87,6 +90,7 @@ impl Default for Limits {
             buffer: 64 * 1024,
             body_rate: 500,
             body_grace: Duration::from_secs(10),
+            awaited_bodies: 32,
             stalled: Duration::from_secs(60),
             requests: 10_000,
             streams: 100,

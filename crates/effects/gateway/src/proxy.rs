@@ -172,7 +172,11 @@ async fn forward(
         && let Some(verdict) = begun.verdict
     {
         if begun.torn {
-            let rest = Upload::new(request.into_body(), Rc::clone(account.entry()));
+            let rest = Upload::new(
+                request.into_body(),
+                Rc::clone(account.entry()),
+                &worker.awaited,
+            );
             tokio::task::spawn_local(rest.linger());
         }
         return Err(verdict);
@@ -188,7 +192,7 @@ async fn forward(
         .limits
         .head(&parts)
         .inspect_err(|_| worker.shared.refusals.count(Refusal::Head))?;
-    let upload = Upload::new(body, Rc::clone(account.entry()));
+    let upload = Upload::new(body, Rc::clone(account.entry()), &worker.awaited);
     let exchange = Exchange::new(worker, (client, account), host, parts, upload, id);
     let turned_away = exchange.at_the_gate(asked, id);
     let heard = match &turned_away {

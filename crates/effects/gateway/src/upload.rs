@@ -51,7 +51,12 @@ pub(crate) struct Intake {
     waits_since: Cell<Option<u64>>,
     /// Where its request counts while it does not wait for its client.
     counts: RefCell<Option<Arc<Throttle>>>,
+    /// Where it counts while it does.
+    awaited: Awaited,
 }
+
+/// How many bodies of a worker are waited for at instances.
+pub(crate) type Awaited = Rc<Cell<usize>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -65,7 +70,7 @@ enum State {
 
 impl Upload {
     /// A body of which nothing has been read.
-    pub(crate) fn new(body: Incoming, entry: Rc<Entry>) -> Rc<Self> {
+    pub(crate) fn new(body: Incoming, entry: Rc<Entry>, awaited: &Awaited) -> Rc<Self> {
         let state = match body.is_end_stream() {
             true => State::Empty,
             false => State::Untouched,
@@ -74,7 +79,7 @@ impl Upload {
             body: RefCell::new(body),
             attempt: Cell::new(0),
             state: Cell::new(state),
-            intake: Intake::new(clock::millis_at(entry.began.get())),
+            intake: Intake::new(clock::millis_at(entry.began.get()), awaited),
             held_back: Cell::new(false),
             room: Cell::new(u64::MAX),
             reader: RefCell::default(),
@@ -206,8 +211,9 @@ impl Upload {
 
 impl Intake {
     /// Nothing has come of it, and it was not waited for; it began at `now` (milliseconds).
-    pub(crate) fn new(now: u64) -> Self {
+    pub(crate) fn new(now: u64, awaited: &Awaited) -> Self {
         Self {
+            awaited: Rc::clone(awaited),
             progress: Cell::new(now),
             received: Cell::new(0),
             waited: Cell::new(0),
@@ -254,6 +260,7 @@ impl Intake {
             let now = clock::millis();
             self.progress.set(now);
             self.waits_since.set(Some(now));
+            self.awaited.update(|count| count + 1);
             if let Some(throttle) = &*self.counts.borrow() {
                 throttle.release();
             }
@@ -293,11 +300,20 @@ impl Intake {
     /// What it waits for the client from now on is another wait.
     fn settle(&self, now: u64) {
         if let Some(since) = self.waits_since.take() {
+            self.awaited.update(|count| count.saturating_sub(1));
             self.waited
                 .set(self.waited.get() + now.saturating_sub(since));
             if let Some(throttle) = &*self.counts.borrow() {
                 throttle.resume();
             }
+        }
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        if self.is_waiting() {
+            self.awaited.update(|count| count.saturating_sub(1));
         }
     }
 }

@@ -38,6 +38,7 @@ use crate::sparing::Sparing;
 use crate::tally::Tallies;
 use crate::tls::Tls;
 use crate::trace::{Made, Traces};
+use crate::upload::Awaited;
 use crate::upstream::Upstreams;
 
 const SWEEP: Duration = Duration::from_secs(5);
@@ -169,6 +170,8 @@ pub(crate) struct Worker {
     pub(crate) gone: Rc<Gone>,
     /// What is sent at the end of a turn.
     pub(crate) sends: Rc<Sends>,
+    /// How many bodies are waited for at instances.
+    pub(crate) awaited: Awaited,
     phase: watch::Receiver<Phase>,
 }
 
@@ -192,6 +195,7 @@ impl Worker {
             deadlines,
             sends,
             gone: Rc::default(),
+            awaited: Rc::default(),
             journal,
             limits,
             shared,

@@ -142,6 +142,21 @@ impl<'a, I: Socket> Exchange<'a, I> {
         }
     }
 
+    /// Whether there is a plain way for it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.way().is_some()
+    }
+
+    /// Answers it with a failure.
+    pub(super) fn refuse(self, failure: Failure) -> Next {
+        let account = Account::open(&self.line.worker.journal, &self.line.client);
+        self.write_down(&account);
+        if let Some(way) = self.way() {
+            account.leads_to(&way.pool.service);
+        }
+        self.hand(account, Course::default(), Some(failure))
+    }
+
     fn hand(&self, account: Account, course: Course, verdict: Option<Failure>) -> Next {
         let id = HeaderValue::from_bytes(self.id());
         let id =
@@ -161,7 +176,8 @@ impl<'a, I: Socket> Exchange<'a, I> {
         let line = &*self.line;
         let left = self.ask.length().checked_sub(line.input.len())?;
         let length = (left as u64, self.ask.body_of(&line.input).len());
-        let rest = || Rest::new(length, self.patience(way), &line.client, account.entry());
+        let client = (&line.client, &line.worker.awaited);
+        let rest = || Rest::new(length, self.patience(way), client, account.entry());
         (left > 0).then(|| Box::new(rest()))
     }
 

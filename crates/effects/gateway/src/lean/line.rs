@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::Version;
 use tokio_util::io::poll_read_buf;
+use ward_types::table::Refusal;
 
 use super::answer::push_line;
 use super::ask::{Ask, Asker, Read};
@@ -17,11 +18,12 @@ use super::timer::Timer;
 use super::{Handed, LONG, Parted, Resume};
 use crate::client::{Client, Shared, Socket};
 use crate::clock;
+use crate::failure::Failure;
 use crate::head;
 use crate::proxy::Entry;
 use crate::sends::{Outlet, Taken};
 use crate::tally::Open;
-use crate::upload::LINGER;
+use crate::upload::{Awaited, Intake, LINGER};
 use crate::worker::{Phase, Worker};
 
 /// A client's connection.
@@ -148,9 +150,10 @@ impl<I: Socket> Line<I> {
                         return Err(Next::Hand(None));
                     }
                     Read::Plain(ask) if ask.length() <= self.input.len() => return Ok(ask),
-                    // Its instance is to have what has come of it, and to count it as under way.
-                    Read::Plain(_) if !self.more_at_once().await => return Err(Next::Hand(None)),
-                    Read::Plain(_) => continue,
+                    Read::Plain(ask) => {
+                        self.body_of(&ask).await?;
+                        continue;
+                    }
                     Read::Partial => {}
                 }
                 if self.input.len() == self.input.capacity() {
@@ -220,6 +223,50 @@ impl<I: Socket> Line<I> {
             self.idle_since = clock::millis();
         }
         came
+    }
+
+    /// Reads more of a short body. As a rule its instance is to have what has come of it, and to count it as under way; but
+    /// while many are waited for at instances the others are waited for here: who sends slowly keeps no instance busy.
+    async fn body_of(&mut self, ask: &Ask) -> Result<(), Next> {
+        if self.more_at_once().await {
+            return Ok(());
+        }
+        let is_crowd = self.worker.awaited.get() >= self.worker.limits.awaited_bodies;
+        if !is_crowd || !Exchange::new(self, ask).is_plain() {
+            return Err(Next::Hand(None));
+        }
+        // Its head is read again.
+        self.worker.spare.put(&mut self.output);
+        let gathered = self.gather(ask).await;
+        gathered.map_err(|failure| Exchange::new(self, ask).refuse(failure))
+    }
+
+    async fn gather(&mut self, ask: &Ask) -> Result<(), Failure> {
+        // It keeps no instance waiting.
+        let intake = Intake::new(clock::millis(), &Awaited::default());
+        intake.came(ask.body_of(&self.input).len());
+        let worker = Rc::clone(&self.worker);
+        let (rate, grace) = (worker.limits.body_rate, worker.limits.body_grace);
+        poll_fn(|context| {
+            while self.input.len() < ask.length() {
+                match self.poll_client(context) {
+                    Poll::Ready(0) => return Poll::Ready(Err(Failure::BROKEN_BODY)),
+                    Poll::Ready(count) => intake.came(count),
+                    Poll::Pending => {
+                        intake.waits();
+                        let now = clock::millis();
+                        let in_rate = intake.keeps_up(rate, grace.as_millis() as u64, now);
+                        let Some(left) = in_rate else {
+                            worker.shared.refusals.count(Refusal::SlowBody);
+                            return Poll::Ready(Err(Failure::SLOW_CLIENT));
+                        };
+                        ready!(self.timer.poll(context, now + left));
+                    }
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
     }
 
     /// Whether more has come that can be read without waiting.

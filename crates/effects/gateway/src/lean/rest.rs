@@ -19,7 +19,7 @@ use crate::account;
 use crate::client::{Client, Socket};
 use crate::clock;
 use crate::limits::Limits;
-use crate::upload::Intake;
+use crate::upload::{Awaited, Intake};
 use crate::upstream::Wire;
 
 /// How often a pipe is filled in one turn: the answer, and others, have theirs.
@@ -81,10 +81,10 @@ impl Rest {
     pub(super) fn new(
         (left, come): (u64, usize),
         patience: Duration,
-        client: &Rc<Client>,
+        (client, awaited): (&Rc<Client>, &Awaited),
         entry: &Rc<account::Entry>,
     ) -> Self {
-        let intake = Intake::new(clock::millis());
+        let intake = Intake::new(clock::millis(), awaited);
         intake.came(come);
         Self {
             left,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::{TcpSocket, TcpStream};
 use ward_types::guard::{Concurrency, Guard};
+use ward_types::table::Refusal;
 use ward_types::unit::ByteSize;
 
 use crate::accounts::of_path;
@@ -540,4 +541,47 @@ async fn what_comes_in_the_answer_does_not_hold_up_the_body() {
     write.write_all(&pattern(1, SIZE)).await.unwrap();
     eventually("it has all of it", async || app.seen.requests() == 1).await;
     taking.abort();
+}
+
+/// A request for something short of which one byte has come, and who reads its answer.
+async fn slow(world: &World, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(world.http).await.unwrap();
+    let request = [&head(path, 10)[..], b"o"].concat();
+    stream.write_all(&request).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn while_bodies_are_waited_for_at_instances_short_ones_are_waited_for_in_the_gateway() {
+    let connections = Arc::default();
+    let app = mirror(&connections).await;
+    let mut world = World::start(Start::Tight).await;
+    world.instance("web-r1-1", app.address);
+    world.route(&["web-r1-1"]).await;
+    let busy = || connections.load(Ordering::SeqCst);
+    // One of each worker's keeps an instance waiting.
+    let mut first = vec![slow(&world, "/any").await];
+    eventually("the first is at the instance", async || busy() == 1).await;
+    first.push(slow(&world, "/any").await);
+    eventually("so is the second", async || busy() == 2).await;
+    let mut others = Vec::new();
+    for _ in 0..6 {
+        others.push(slow(&world, "/short").await);
+    }
+    // One of those that wait for nobody comes to its end, the next one right behind it.
+    let mut quick = others.pop().unwrap();
+    let rest = [b"therwise,", &head("/short", 9)[..], b"unrelated"].concat();
+    quick.write_all(&rest).await.unwrap();
+    assert_eq!(answer_from(&mut quick).await.1, b"otherwise,");
+    assert_eq!(answer_from(&mut quick).await.1, b"unrelated");
+    assert_eq!(busy(), 3);
+    // One goes away, and all others are too slow.
+    drop(others.pop());
+    for stream in first.iter_mut().chain(&mut others) {
+        let (head, _) = answer_from(stream).await;
+        assert!(head.starts_with("HTTP/1.1 408"), "{head}");
+    }
+    assert_eq!((busy(), app.seen.requests()), (3, 2));
+    let observed = world.control.observe().await.unwrap();
+    assert_eq!(observed.refused[&Refusal::SlowBody], 6);
 }

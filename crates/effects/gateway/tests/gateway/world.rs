@@ -56,6 +56,7 @@ pub(crate) fn become_the_gateway() {
             loopback_connections: 12,
             address_handshakes: 3,
             body_grace: Duration::from_secs(1),
+            awaited_bodies: 1,
             header_timeout: Duration::from_secs(10),
             stalled: Duration::from_secs(2),
             requests: 50,
