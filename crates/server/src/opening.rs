@@ -125,13 +125,24 @@ impl Opener {
     /// # Errors
     /// [`ComposeError`], where one does not open.
     pub(crate) async fn masks(&self, labels: Vec<SecretLabel>) -> Result<Vec<Mask>, ComposeError> {
-        let vault = self.vault.clone();
+        let own = self.clone();
         let open = move |label: SecretLabel| {
-            let value = vault.open(&label)?;
+            let value = own.value(&label)?;
             let name = label.name.to_string();
             Ok(Mask { name, value })
         };
         aside(move || labels.into_iter().map(open).collect()).await
+    }
+
+    /// The first password of a database was never sealed: it is with the database.
+    fn value(&self, label: &SecretLabel) -> Result<Secret, ComposeError> {
+        match label.name.database().filter(|_| label.version == 0) {
+            Some(database) => {
+                let database = self.bare(&label.env, &database)?;
+                Ok(database.credential().password)
+            }
+            None => Ok(self.vault.open(label)?),
+        }
     }
 
     fn newest(&self, databases: &[(EnvId, Name)]) -> Vec<PasswordGiven> {

@@ -9,7 +9,8 @@
 //! time and stored nowhere else.
 
 use std::fs::{self, File, FileTimes};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -85,10 +86,27 @@ impl Lease {
             writeln!(file, "{}", term.0)?;
             file.sync_all()
         });
-        written.map_err(Error::file("write", &aside))?;
-        fs::rename(&aside, &self.path).map_err(Error::file("write", &self.path))?;
+        match written {
+            // A disk that is full keeps no server from starting: who would go back then? What is there has its place.
+            Err(error) if is_full(&error) && self.path.exists() => {
+                let _ = fs::remove_file(&aside);
+                self.overwrite(term)
+                    .map_err(Error::file("write", &self.path))?;
+            }
+            written => {
+                written.map_err(Error::file("write", &aside))?;
+                fs::rename(&aside, &self.path).map_err(Error::file("write", &self.path))?;
+            }
+        }
         self.term.store(term.0, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// In one go, within a sector: a number that is greater is no shorter.
+    fn overwrite(&self, term: Term) -> std::io::Result<()> {
+        let file = File::options().write(true).open(&self.path)?;
+        file.write_all_at(format!("{}\n", term.0).as_bytes(), 0)?;
+        file.sync_all()
     }
 
     /// Its fencing number.
@@ -148,6 +166,13 @@ fn read(path: &Path) -> Result<Option<Term>> {
     }
 }
 
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,6 +191,25 @@ mod tests {
             matches!(&fenced, Error::Fenced { found, .. } if *found == Some(second.term())),
             "{fenced}"
         );
+    }
+
+    #[test]
+    fn a_disk_that_is_full_keeps_nobody_from_taking_it() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(&home.path().join("ward.db")).unwrap();
+        let fill = || std::os::unix::fs::symlink("/dev/full", home.path().join("lease.new"));
+        fill().unwrap();
+        let first = Lease::take(home.path(), &store).unwrap_err();
+        assert!(matches!(first, Error::File { .. }), "{first}");
+        fs::remove_file(home.path().join("lease.new")).unwrap();
+        let first = Lease::take(home.path(), &store).unwrap();
+        first.raise_above(Term(998)).unwrap();
+        fill().unwrap();
+        let second = Lease::take(home.path(), &store).unwrap();
+        assert_eq!(second.term(), Term(1000));
+        second.check().unwrap();
+        assert!(first.check().is_err());
+        assert!(!home.path().join("lease.new").exists());
     }
 
     #[test]

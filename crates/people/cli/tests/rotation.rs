@@ -185,8 +185,21 @@ fn a_password_is_not_withdrawn_from_a_copy_that_is_under_way() {
         let waits = "application_name = 'pg_dump' and wait_event_type = 'Lock'";
         counted(&format!("pg_stat_activity where {waits}")) == "1\n"
     });
+    let given = ward.ok(&["exec", "--secrets", "--env", "dev", "web", "--", "env"]);
+    let mut given = given.lines();
+    let first = given
+        .find_map(|line| line.strip_prefix("PGPASSWORD="))
+        .unwrap()
+        .to_owned();
     let rotate = ["secret", "rotate", "database/db", "--env", "dev"];
     ward.ok(&rotate);
+    // The first one was never sealed, and is kept from readers as long as it is valid, like any other.
+    let message = format!("we are back soon, {first}");
+    ward.run(&["maintenance", "on", "--env", "dev", "--message", &message])
+        .fails(
+            1,
+            &["the value of the secret database/db is in the message"],
+        );
     // Of all that had the password before, only the copy is left.
     let mut said = String::new();
     let only = poll(Duration::from_secs(60), || {

@@ -120,3 +120,18 @@ fn what_was_never_deployed_does_not_run_on() {
     ward.run(&["env", "create", "extra"])
         .fails(2, &["declares no environment `extra`", "--from ENV"]);
 }
+
+#[test]
+fn a_word_that_is_no_text_is_refused_like_any_other() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    let ward = Ward::new();
+    let mut command = ward.command(&["rollback"]);
+    let output = command.arg(OsStr::from_bytes(b"\xff")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("unexpected argument") && !said.contains("panicked"),
+        "{said}"
+    );
+}

@@ -53,11 +53,16 @@ pub(super) fn exists(known: &Environment) -> Refusal {
     };
     // Nobody is led to give an end to what has none by being declared.
     let extend = match known.life.expires.is_some() || known.is_copy() {
-        true => format!("`ward env extend {name} --ttl 7d` gives it another end, "),
+        true => format!(", `ward env extend {name} --ttl 7d` gives it another end"),
         false => String::new(),
     };
+    // Nor is anybody led to delete one whose name a copy cannot have.
+    let room = match known.is_copy() {
+        true => format!(", `ward env delete {name}` makes room"),
+        false => "; a copy has another name".to_owned(),
+    };
     Refusal::new(RefusalKind::Conflict, message).hint(format!(
-        "{end}`ward deploy --env {name}` brings it up to date, {extend}`ward env delete {name}` makes room"
+        "{end}`ward deploy --env {name}` brings it up to date{extend}{room}"
     ))
 }
 

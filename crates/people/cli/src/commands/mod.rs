@@ -154,8 +154,9 @@ pub(crate) fn main() -> ExitCode {
 
 /// Where 2 says that there are changes, a misspelt flag is none.
 fn misread(error: &clap::Error) -> ExitCode {
-    let mut words = std::env::args()
+    let mut words = std::env::args_os()
         .skip(1)
+        .map(|word| word.to_string_lossy().into_owned())
         .filter(|word| !word.starts_with('-'));
     let (first, second) = (words.next(), words.next());
     let differs = matches!(
