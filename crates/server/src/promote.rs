@@ -14,6 +14,7 @@ use ward_types::event::State;
 use ward_types::id::{Digest, EnvId, Name, ReleaseId};
 use ward_types::life::Origin;
 use ward_types::release::{Build, Environment, Goal, Promoted, Release};
+use ward_types::source::KeptBuild;
 use ward_types::spec::EnvSpec;
 use ward_types::view::{Held, PromoteRequest, Unchanged};
 
@@ -149,9 +150,16 @@ impl Control {
             "{version} has not passed the gates before {to} in the pipeline {pipeline} ({}); nothing was changed",
             gates.join(", ")
         );
-        let hint = format!(
-            "`ward pipeline run {pipeline}` brings it there by its gates; `--build {version}` with that takes a build that is kept"
-        );
+        let stack = to.stack();
+        let is_kept = |kept: &KeptBuild| kept.stack == stack && kept.build == *build;
+        let hint = match self.kept_builds().iter().any(is_kept) {
+            true => format!(
+                "`ward pipeline run {pipeline} --build {version}` brings it there by its gates"
+            ),
+            false => format!(
+                "`ward pipeline run {pipeline}` in its folder brings what lies there by its gates"
+            ),
+        };
         refused(message, hint)
     }
 }

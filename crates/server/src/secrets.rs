@@ -348,6 +348,10 @@ impl Control {
             .iter()
             .filter(|(_, held)| held.current.is_some());
         names.extend(set.map(|(name, _)| name.clone()));
+        let replaced = |name: &SecretName| {
+            let held = known.secrets.get(name);
+            held.is_some_and(|held| held.leaving.is_some())
+        };
         let view = |name: SecretName| {
             let version = known.secret(&name).map(|newest| newest.version);
             let of = history.get(&name).into_iter().flatten();
@@ -356,6 +360,7 @@ impl Control {
                 newest: version.and_then(|version| of.find(|v| v.version == version).cloned()),
                 in_force: current.and_then(|release| release.secrets.get(&name).copied()),
                 used_by: spec.map(|spec| spec.users_of(&name)).unwrap_or_default(),
+                replaced: replaced(&name).then(|| self.lasting(env, &name)).flatten(),
                 name,
             }
         };

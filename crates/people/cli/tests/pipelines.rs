@@ -639,13 +639,17 @@ fn a_build_that_never_came_to_the_gates_is_not_promoted_past_them() {
         1,
         &[
             "1.0.1 has not passed the gates before shop/qa in the pipeline delivery (the check of dev)",
-            "`ward pipeline run delivery` brings it there",
+            "`ward pipeline run delivery` in its folder brings what lies there",
         ],
     );
     let built = ward.ok(&["build", &dir]);
     let version = built.lines().next().unwrap();
+    let by_its_gates = format!("`ward pipeline run delivery --build {version}` brings it there");
     ward.run(&["deploy", "--build", version, "--env", "prod"])
-        .fails(1, &["has not passed the gates before shop/prod"]);
+        .fails(
+            1,
+            &["has not passed the gates before shop/prod", &by_its_gates],
+        );
     // Nothing stands before the first stage; and who has passed may go wherever the pipeline leads.
     ward.ok(&["deploy", "--build", version, "--env", "dev"]);
     assert_eq!(answers(&ward, "qa"), None);

@@ -193,6 +193,11 @@ fn a_password_is_not_withdrawn_from_a_copy_that_is_under_way() {
         .to_owned();
     let rotate = ["secret", "rotate", "database/db", "--env", "dev"];
     ward.ok(&rotate);
+    let listed = ward.run(&["secret", "list", "--env", "dev"]).stderr();
+    assert!(
+        listed.contains("the old password of database/db works"),
+        "{listed}"
+    );
     // The first one was never sealed, and is kept from readers as long as it is valid, like any other.
     let message = format!("we are back soon, {first}");
     ward.run(&["maintenance", "on", "--env", "dev", "--message", &message])

@@ -33,6 +33,16 @@ fn what_is_suggested_acts_on_the_environment_that_was_meant() {
     // It does what it says.
     let said = ward.ok(&["logs", "web", "--env", "shop/test"]);
     assert!(said.contains("cannot open the moon"), "{said}");
+    // What never served is not brought up, and is no failure.
+    ward.ok(&["down"]);
+    let up = ward.run(&["up", "--all"]);
+    up.success();
+    for says in [
+        "shop/dev:",
+        "no release has served in shop/test yet; `ward deploy --env test`",
+    ] {
+        assert!(up.stderr().contains(says), "{up:?}");
+    }
 }
 
 #[test]

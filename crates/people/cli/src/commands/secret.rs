@@ -208,6 +208,11 @@ async fn list(context: &Context, env: args::OfEnv) -> Result<Status, Trouble> {
             "what serves has version {in_force} of {name}, not {newest}"
         ));
     }
+    let replaced = view
+        .secrets
+        .iter()
+        .filter_map(|secret| secret.replaced.as_ref());
+    replaced.for_each(|until| printer.say(until));
     Ok(Status::Success)
 }
 

@@ -71,6 +71,7 @@ async fn all(context: &Context, why: &str) -> Result<Status, Trouble> {
     }
     let mut failed = Vec::new();
     for env in down {
+        context.printer.say(&format!("{env}:"));
         match as_it_was(context, &env, why).await {
             Ok(Status::Success) => {}
             Ok(status @ Status::Program(_)) => return Ok(status), // Whoever asked has left.
@@ -98,12 +99,12 @@ async fn as_it_was(context: &Context, env: &EnvId, why: &str) -> Result<Status, 
     let path = format!("/v1/releases?env={env}");
     let releases: Vec<ReleaseView> = context.client.get(&path).await?;
     let Some(last) = releases.iter().find(|one| one.current) else {
-        let message = format!("{env} is down, and no release has served in it yet");
-        let hint = format!(
-            "`ward deploy --env {}` in its folder brings it up",
+        // There is nothing that it was: it is not for this to fail until somebody deploys or deletes it.
+        context.printer.say(&format!(
+            "no release has served in {env} yet; `ward deploy --env {}` in its folder brings it up",
             env.env()
-        );
-        return Err(Trouble::failure(message, Some(hint)));
+        ));
+        return Ok(Status::Success);
     };
     let request = RollbackRequest {
         env: Some(env.clone()),

@@ -78,6 +78,9 @@ pub struct SecretView {
     pub in_force: Option<u64>,
     /// The services that get it.
     pub used_by: Vec<Name>,
+    /// Of a password that is being replaced: until when the one before works, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<String>,
 }
 
 /// One version of a secret, as `GET /v1/secrets/history?env=…&name=…` lists them, the newest first.
