@@ -8,7 +8,7 @@
 //!
 //! **Whatever is not plain is handed over**: the connection with all bytes that were read, and with what became of
 //! the request so far, goes to hyper for good. That is so for heads that are malformed, slow or large, for HTTP/2,
-//! upgrades, chunked bodies, bodies that have yet to come and are not long, for splits, affinity, hedges, deadlines,
+//! upgrades, chunked bodies, bodies that have yet to come and are not long (but while many of those are under way), for splits, affinity, hedges, deadlines,
 //! maintenance, redirects, and for every request that fails: refusing, waiting and trying again are written once, in
 //! [`crate::proxy`]. Here a request either succeeds, or goes there, or, once its answer has begun, ends with its
 //! connection.
