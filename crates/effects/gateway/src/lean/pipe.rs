@@ -17,10 +17,10 @@ use tokio::net::TcpStream;
 
 /// The room of a pipe: each time that one is filled and emptied wakes who is at either end, which costs as much as the pages
 /// themselves. One has less than it asks for where its user has very many of them: then it is not worth it.
-const ROOM: usize = 512 * 1024;
+const ROOM: usize = 1024 * 1024;
 
 /// The most pipes of a process: half of what one user's may hold (`fs.pipe-user-pages-soft`).
-const MOST: usize = 64;
+const MOST: usize = 32;
 
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
