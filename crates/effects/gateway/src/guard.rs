@@ -1,10 +1,12 @@
 //! What one service's clients may take: their rate, and how many requests are under way.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use ward_types::guard::{Concurrency, Guard as Settings, LimitBy, RateLimit};
+use ward_types::guard::{Concurrency, Guard as Settings, RateLimit};
+use ward_types::route::{HeaderCondition, Route};
 
 use crate::clock;
 use crate::failure::Failure;
@@ -13,25 +15,49 @@ use crate::throttle::{Throttle, UNLIMITED};
 
 /// The limits of one service, with what they have counted; kept from table to table.
 pub(crate) struct Guard {
-    meter: Option<(RateLimit, Arc<Meter>)>,
+    meter: Option<Limited>,
+    /// Those of its routes that have some of their own.
+    routes: HashMap<Requests, Limited>,
     concurrency: Concurrency,
     /// How many are under way.
     pub(crate) throttle: Arc<Throttle>,
 }
 
+/// A limit, and what was counted to it.
+type Limited = (RateLimit, Arc<Meter>);
+
+/// Which requests a route takes: its host, its path and its header.
+type Requests = (String, String, Option<HeaderCondition>);
+
+fn requests(route: &Route) -> Requests {
+    (route.host.clone(), route.path.clone(), route.header.clone())
+}
+
+/// A limit that counts on where it is the one that was there before.
+fn limited(limit: &RateLimit, before: Option<&Limited>) -> Limited {
+    let same = before.filter(|(other, _)| other == limit);
+    same.cloned()
+        .unwrap_or_else(|| (limit.clone(), Arc::new(Meter::new(limit))))
+}
+
 impl Guard {
-    /// As a table says, for so many instances; `before`: as the table before said.
-    pub(crate) fn new(settings: &Settings, instances: usize, before: Option<&Self>) -> Self {
-        let same = |limit: &RateLimit| {
-            let before = before?.meter.as_ref();
-            before.filter(|(other, _)| other == limit).cloned()
-        };
-        let meter = settings.limit.as_ref().map(|limit| {
-            let fresh = || (limit.clone(), Arc::new(Meter::new(limit)));
-            same(limit).unwrap_or_else(fresh)
+    /// As a table says of a service with these routes and so many instances; `before`: as the table before said.
+    pub(crate) fn new(
+        settings: &Settings,
+        routes: &[Route],
+        instances: usize,
+        before: Option<&Self>,
+    ) -> Self {
+        let own = before.and_then(|before| before.meter.as_ref());
+        let meter = settings.limit.as_ref().map(|limit| limited(limit, own));
+        let routes = routes.iter().filter_map(|route| {
+            let (limit, requests) = (route.settings.limit.as_ref()?, requests(route));
+            let own = before.and_then(|before| before.routes.get(&requests));
+            Some((requests, limited(limit, own)))
         });
         let guard = Self {
             meter,
+            routes: routes.collect(),
             concurrency: settings.concurrency,
             throttle: before.map_or_else(Arc::default, |before| Arc::clone(&before.throttle)),
         };
@@ -57,16 +83,29 @@ impl Guard {
 
     /// Whether nothing but a client's address decides.
     pub(crate) fn is_by_address(&self) -> bool {
-        let limit = self.meter.as_ref();
-        limit.is_none_or(|(limit, _)| limit.by == LimitBy::Address)
+        let own = self.meter.as_ref();
+        own.is_none_or(|(_, meter)| meter.is_by_address())
     }
 
-    /// Counts a request of the outside, or refuses it.
-    pub(crate) fn meter(&self, address: IpAddr, headers: &HeaderMap) -> Result<(), Failure> {
-        let Some((_, meter)) = &self.meter else {
-            return Ok(());
-        };
-        let taken = meter.take(address, headers, clock::nanos());
+    /// What the requests of one of its routes are counted to beside all others of the service.
+    pub(crate) fn of_route(&self, route: &Route) -> Option<Arc<Meter>> {
+        // Most have none.
+        let own = route.settings.limit.as_ref();
+        let (_, meter) = own.and_then(|_| self.routes.get(&requests(route)))?;
+        Some(Arc::clone(meter))
+    }
+
+    /// Counts a request of the outside, or refuses it. First to its route, where that has a limit: who is refused there takes
+    /// nothing from the service's other routes.
+    pub(crate) fn meter(
+        &self,
+        route: Option<&Meter>,
+        address: IpAddr,
+        headers: &HeaderMap,
+    ) -> Result<(), Failure> {
+        let own = self.meter.as_ref().map(|(_, meter)| &**meter);
+        let mut meters = route.into_iter().chain(own);
+        let taken = meters.try_for_each(|meter| meter.take(address, headers, clock::nanos()));
         taken.map_err(Failure::too_many)
     }
 }
@@ -74,7 +113,7 @@ impl Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ward_types::guard::Rate;
+    use ward_types::guard::{LimitBy, Rate};
 
     #[test]
     fn what_was_counted_is_kept_while_the_limit_is_the_same() {
@@ -87,17 +126,63 @@ mod tests {
             concurrency: Concurrency::PerInstance(2),
         };
         let address = "192.0.2.1".parse().unwrap();
-        let take = |guard: &Guard| guard.meter(address, &HeaderMap::new());
-        let first = Guard::new(&settings, 1, None);
+        let take = |guard: &Guard| guard.meter(None, address, &HeaderMap::new());
+        let first = Guard::new(&settings, &[], 1, None);
         assert!(take(&first).is_ok());
         let refused = take(&first).unwrap_err();
         assert_eq!(refused.status, 429);
-        let second = Guard::new(&settings, 3, Some(&first));
+        let second = Guard::new(&settings, &[], 3, Some(&first));
         assert!(take(&second).is_err() && Arc::ptr_eq(&first.throttle, &second.throttle));
         settings.limit.as_mut().unwrap().burst = 2;
-        let third = Guard::new(&settings, 3, Some(&second));
+        let third = Guard::new(&settings, &[], 3, Some(&second));
         assert!(take(&third).is_ok() && take(&third).is_ok() && take(&third).is_err());
-        let none = Guard::new(&Settings::default(), 1, Some(&third));
+        let none = Guard::new(&Settings::default(), &[], 1, Some(&third));
         assert!(take(&none).is_ok());
+    }
+
+    #[test]
+    fn a_route_counts_for_itself_and_on_while_its_limit_is_the_same() {
+        let limit = |burst| RateLimit {
+            rate: Rate::parse("1/h").unwrap(),
+            burst,
+            by: LimitBy::Address,
+        };
+        let route = |path: &str, burst: Option<u32>| {
+            let mut route = Route::plain("shop.localhost");
+            route.path = path.to_owned();
+            route.settings.limit = burst.map(limit);
+            route
+        };
+        let settings = Settings {
+            limit: Some(limit(3)),
+            ..Settings::default()
+        };
+        let address = "192.0.2.1".parse().unwrap();
+        let take = |guard: &Guard, route: &Route| {
+            let meter = guard.of_route(route);
+            guard.meter(meter.as_deref(), address, &HeaderMap::new())
+        };
+        let [login, other, all] = [
+            route("/login", Some(1)),
+            route("/other", Some(1)),
+            route("/", None),
+        ];
+        let routes = [login.clone(), other.clone(), all.clone()];
+        let first = Guard::new(&settings, &routes, 1, None);
+        assert!(take(&first, &login).is_ok() && take(&first, &login).is_err());
+        assert!(take(&first, &other).is_ok(), "each by itself");
+        let second = Guard::new(&settings, &routes, 1, Some(&first));
+        assert!(take(&second, &login).is_err());
+        assert!(take(&second, &all).is_ok(), "what was refused took nothing");
+        assert!(take(&second, &all).is_err(), "all count to the service");
+        let wider = route("/login", Some(2));
+        let third = Guard::new(
+            &Settings::default(),
+            std::slice::from_ref(&wider),
+            1,
+            Some(&second),
+        );
+        assert!(take(&third, &wider).is_ok() && take(&third, &wider).is_ok());
+        assert!(take(&third, &wider).is_err() && take(&third, &all).is_ok());
     }
 }

@@ -43,6 +43,7 @@ use crate::failure::{Asked, Failure};
 use crate::forwarded;
 use crate::head;
 use crate::instance::{Instance, Place};
+use crate::rate::Meter;
 use crate::reply::{Held, Reply};
 use crate::routes::Pool;
 use crate::sharing;
@@ -218,17 +219,17 @@ async fn forward(
     exchange.deliver(response, held, switch)
 }
 
-/// Counts a request to its client's rate. Links are the stack's own.
+/// Counts a request to its client's rates: its route's, where that has one, and its service's. Links are the stack's own.
 pub(crate) fn meter(
     worker: &Worker,
     entry: &Entry,
-    pool: &Pool,
+    (pool, route): (&Pool, Option<&Meter>),
     headers: &HeaderMap,
 ) -> Result<(), Failure> {
     let Entry::Front(outside) = entry else {
         return Ok(());
     };
-    let metered = pool.guard.meter(outside.address, headers);
+    let metered = pool.guard.meter(route, outside.address, headers);
     metered.inspect_err(|_| worker.shared.refusals.count(Refusal::Rate))
 }
 
@@ -365,7 +366,13 @@ impl<'a> Exchange<'a> {
         let pool = self.pool()?;
         if !counted {
             pool.budget.earn();
-            meter(self.worker, &self.client.entry, &pool, &self.headers)?;
+            let route = self
+                .route
+                .borrow()
+                .as_ref()
+                .and_then(|(_, route)| route.meter.clone());
+            let metered = (&*pool, route.as_deref());
+            meter(self.worker, &self.client.entry, metered, &self.headers)?;
         }
         let mut slot = None;
         loop {

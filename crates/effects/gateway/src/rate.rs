@@ -26,7 +26,7 @@ const MOST: usize = 16 * 1024;
 /// So many are not worth a look for what is past.
 const FEW: usize = 256;
 
-/// The limit of one service.
+/// One limit: a service's, or a route's.
 pub(crate) struct Meter {
     /// What one request is worth, and how far ahead the stamp may be, in nanoseconds.
     interval: u64,
@@ -74,6 +74,11 @@ impl Meter {
             keys: RandomState::new(),
             shards: Default::default(),
         }
+    }
+
+    /// Whether nothing but a client's address decides.
+    pub(crate) fn is_by_address(&self) -> bool {
+        self.header.is_none()
     }
 
     /// Counts a request of `now` (nanoseconds), or says when to ask again. Where its header is there several times, it

@@ -370,7 +370,7 @@ impl Routing {
         Pool {
             service: service.clone(),
             entry: Arc::clone(entry),
-            guard: Guard::new(&said.guard, endpoints.len(), guard),
+            guard: Guard::new(&said.guard, &said.routes, endpoints.len(), guard),
             hedge: hedge.map(|after| after.duration()),
             retries: said.balance.retries.unwrap_or(Balance::MOST_RETRIES),
             split: split.map(|split| Split::new(split, &endpoints, split_before)),

@@ -19,6 +19,7 @@ use hosts::Hosts;
 use crate::failure::Failure;
 use crate::mutual::Clients;
 use crate::path;
+use crate::rate::Meter;
 use crate::routes::{Pool, canonical};
 use crate::settings::Settings;
 
@@ -31,6 +32,8 @@ pub(crate) struct Route {
     pub(crate) settings: Arc<Settings>,
     /// Whose clients its host takes.
     pub(crate) clients: Clients,
+    /// What its requests are counted to, beside what those of its service are.
+    pub(crate) meter: Option<Arc<Meter>>,
     /// What a path begins with; empty: every path.
     prefix: String,
     depth: usize,
@@ -70,9 +73,13 @@ impl Route {
     fn new(entry: &RouteEntry, pool: Arc<Pool>, settings: Arc<Settings>, clients: Clients) -> Self {
         let prefix = entry.path.trim_end_matches('/').to_owned();
         let depth = prefix.matches('/').count();
+        let meter = pool.guard.of_route(entry);
         Self {
-            is_plain: settings.is_plain() && (depth == 0 || settings.prefix == Prefix::Kept),
+            is_plain: settings.is_plain()
+                && (depth == 0 || settings.prefix == Prefix::Kept)
+                && meter.as_ref().is_none_or(|meter| meter.is_by_address()),
             pool,
+            meter,
             settings,
             depth,
             clients,

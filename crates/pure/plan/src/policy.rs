@@ -265,7 +265,8 @@ fn on_the_host(name: &Name, service: &ServiceSpec) -> Option<Broken> {
 }
 
 fn without_limit(name: &Name, service: &ServiceSpec) -> Option<Broken> {
-    let open = public(service).any(|route| route.host.is_some()) && service.guard.limit.is_none();
+    let unlimited = |route: &RouteSpec| route.host.is_some() && route.settings.limit.is_none();
+    let open = public(service).any(unlimited) && service.guard.limit.is_none();
     open.then(|| Broken {
         path: format!("service.{name}.limit"),
         message: format!("{name} has a public route and no limit on requests"),

@@ -94,6 +94,15 @@ fn each_rule_finds_what_it_is_for_and_nothing_else() {
         "service.web.instances",
     );
     one(json!({"guard": {}}), Rule::RateLimit, "service.web.limit");
+    let limit = json!({"rate": {"requests": 5, "per": 1000}, "burst": 5, "by": "address"});
+    let limited = json!({"host": "a.localhost", "settings": {"https": "redirect", "limit": limit}});
+    let open = json!({"host": "b.localhost", "settings": {"https": "redirect"}});
+    assert_eq!(broken(json!({"guard": {}, "route": [limited]})), []);
+    one(
+        json!({"guard": {}, "route": [limited, open]}),
+        Rule::RateLimit,
+        "service.web.limit",
+    );
     one(
         json!({"source": {"kind": "command", "command": [], "files": ["a"], "run": ["a"], "base": "host"}}),
         Rule::HostBase,

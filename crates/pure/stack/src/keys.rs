@@ -336,6 +336,18 @@ pub const KEYS: &[Key] = &[
     Key::new("service.*.route.body_limit", text(Rule::Size { least: "1KiB", most: "64TiB" }), Need::Optional, r#""10MiB""#)
         .about("The most bytes of a request's body; then 413, before any of it is read where its length is said. Without it there is no limit.")
         .also(&["max_body", "max_body_size", "client_max_body_size", "max_request_body_size", "request_body_limit"]),
+    Key::new("service.*.route.limit", Kind::Table, Need::Optional, r#"{ rate = "5/m" }"#)
+        .about("How many of this route's requests each client may make. One more is answered with 429, and with `Retry-After`. The service's own `limit` counts them as well. Requests over links are not limited.")
+        .also(&["rate_limit", "ratelimit", "limits", "throttle", "limit_req"]),
+    Key::new("service.*.route.limit.rate", text(Rule::Rate), Need::Required, r#""5/m""#)
+        .about("How many in the long run, evenly.")
+        .also(&["requests", "rps", "average", "per_second"]),
+    Key::new("service.*.route.limit.burst", Kind::Count { least: 1, most: 1_000_000, port: false }, Need::Optional, "10")
+        .about("How many at once, after a pause. Without it as many as `rate` names.")
+        .also(&["bucket", "capacity"]),
+    Key::new("service.*.route.limit.by", text(Rule::LimitBy), Need::Default(r#""address""#), r#""header:authorization""#)
+        .about("Whose requests are counted together: those of one address (of IPv6, of one network of 64 bits), or those with one value of a header, such as a token. Without the header the address counts. The value itself is kept nowhere.")
+        .also(&["key", "per", "source", "zone"]),
     Key::new("service.*.route.standard_headers", Kind::Flag, Need::Default("true"), "false")
         .about("Whether answers get these headers, each where the application sent none of that name: `strict-transport-security: max-age=31536000` (over TLS, and not of `localhost` and names below it), `x-content-type-options: nosniff`, `referrer-policy: strict-origin-when-cross-origin`, `x-frame-options: SAMEORIGIN` (not where a `content-security-policy` names `frame-ancestors`).")
         .also(&["security_headers", "secure_headers"]),
@@ -348,7 +360,7 @@ pub const KEYS: &[Key] = &[
     Key::new("service.*.route.response_headers.*", text(Rule::HeaderValue { empty: true }), Need::Optional, r#""DENY""#)
         .about("One header, its name in lower case."),
     Key::new("service.*.limit", Kind::Table, Need::Optional, r#"{ rate = "100/s", burst = 200, by = "address" }"#)
-        .about("How many requests each client may make. One more is answered with 429, and with `Retry-After`. Requests over links are not limited.")
+        .about("How many requests each client may make, by whatever route. One more is answered with 429, and with `Retry-After`. Requests over links are not limited.")
         .also(&["rate_limit", "ratelimit", "limits", "throttle", "limit_req"]),
     Key::new("service.*.limit.rate", text(Rule::Rate), Need::Required, r#""100/s""#)
         .about("How many in the long run, evenly.")
@@ -540,7 +552,7 @@ pub const KEYS: &[Key] = &[
         .about("No build has `base = \"host\"`: an upgrade of the machine then changes no application.")
         .also(&["no_host_base", "base"]),
     Key::new("policy.rate_limit", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
-        .about("Each service with a public route has a `limit`.")
+        .about("Each public route has a `limit`, its own or its service's.")
         .also(&["limit", "limits"]),
     Key::new("policy.images", text(Rule::Choice(LEVELS)), Need::Optional, r#""deny""#)
         .about("Images are built here, or come from this Ward's own registry by its address.")

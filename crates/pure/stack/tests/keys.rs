@@ -40,6 +40,9 @@ fn around(key: &Key) -> Table {
         "service.*.limit.burst" | "service.*.limit.by" => {
             "image = 'a:1'\nport = 80\nlimit = { rate = '1/s' }"
         }
+        "service.*.route.limit.burst" | "service.*.route.limit.by" => {
+            "image = 'a:1'\nport = 80\nroute = { host = 'a.localhost', limit = { rate = '1/s' } }"
+        }
         "service.*.release.timeout" | "service.*.release.schema" => {
             "image = 'a:1'\nport = 80\nrelease = { command = ['a'] }"
         }

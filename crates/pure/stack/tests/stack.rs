@@ -111,6 +111,7 @@ timeout = "1m"
 idle_timeout = "30s"
 response_timeout = "10s"
 body_limit = "10MiB"
+limit = { rate = "5/m", by = "header:x-key" }
 forwarded = true
 response_headers = { x-frame-options = "DENY", referrer-policy = "" }
 
@@ -163,6 +164,15 @@ fn routes_are_a_table_or_a_list_of_tables() {
         [60, 30, 10].map(|seconds| Some(Millis::secs(seconds)))
     );
     assert_eq!(settings.body_limit, Some(ByteSize(10 << 20)));
+    let limit = RateLimit {
+        rate: Rate::parse("5/m").unwrap(),
+        burst: 5,
+        by: LimitBy::Header("x-key".to_owned()),
+    };
+    assert_eq!(
+        (&settings.limit, &second.settings.limit),
+        (&Some(limit), &None)
+    );
     assert_eq!(settings.standard_headers, StandardHeaders::Added);
     assert_eq!(settings.forwarded, Forwarded::Said);
     assert_eq!(second.settings.forwarded, Forwarded::Unsaid);

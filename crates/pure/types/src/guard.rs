@@ -27,7 +27,7 @@ impl Guard {
 }
 
 /// How many requests each client of the outside may make. Links are not limited.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RateLimit {
     /// In the long run.
     pub rate: Rate,
@@ -38,7 +38,7 @@ pub struct RateLimit {
 }
 
 /// So many requests in a second, a minute or an hour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Rate {
     /// How many, from 1 to a million.
     pub requests: u32,
@@ -84,7 +84,7 @@ impl fmt::Display for Rate {
 }
 
 /// Whose requests are counted together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitBy {
     /// Those of an IPv4 address, or of the first 64 bits of an IPv6 address.

@@ -107,7 +107,7 @@ impl Rule {
             Rule::MinInstances => "each service with a port has so many instances",
             Rule::Tls => "no public route answers without TLS, and each has a certificate",
             Rule::HostBase => "no image lies on the machine's own files",
-            Rule::RateLimit => "each service with a public route has a limit",
+            Rule::RateLimit => "each public route has a limit, its own or its service's",
             Rule::Images => "images are built here, or lie in this Ward's registry",
             Rule::Backups => "each database is backed up",
             Rule::Reason => "whoever changes the environment says why",

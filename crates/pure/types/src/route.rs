@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::guard::RateLimit;
 use crate::range::AddressRange;
 use crate::time::Millis;
 use crate::tls::HostTls;
@@ -164,6 +165,9 @@ pub struct RouteSettings {
     /// The most bytes of a request's body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body_limit: Option<ByteSize>,
+    /// How many of its requests each client may make, beside what its service says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<RateLimit>,
     /// Whether answers get [`STANDARD_HEADERS`].
     #[serde(skip_serializing_if = "is_default")]
     pub standard_headers: StandardHeaders,

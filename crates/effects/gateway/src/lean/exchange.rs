@@ -108,7 +108,7 @@ impl<'a, I: Socket> Exchange<'a, I> {
         way.pool.budget.earn();
         // Who is counted by a header is not plain.
         let (worker, entry) = (&self.line.worker, &self.line.client.entry);
-        if let Err(failure) = proxy::meter(worker, entry, &way.pool, &HeaderMap::new()) {
+        if let Err(failure) = proxy::meter(worker, entry, way.metered(), &HeaderMap::new()) {
             account.leads_to(&way.pool.service);
             return self.hand(account, course, Some(failure));
         }

@@ -9,6 +9,7 @@ use crate::client::Client;
 use crate::forwarded;
 use crate::gate;
 use crate::proxy::Entry;
+use crate::rate::Meter;
 use crate::routes::Pool;
 use crate::settings::Settings;
 use crate::sharing;
@@ -19,6 +20,8 @@ use crate::worker::Worker;
 pub(crate) struct Way {
     /// To one of these.
     pub(crate) pool: Arc<Pool>,
+    /// What its requests are counted to beside what the pool's are.
+    pub(crate) meter: Option<Arc<Meter>>,
     /// What its route says; `None` over links.
     pub(crate) settings: Option<Arc<Settings>>,
 }
@@ -49,6 +52,7 @@ impl Way {
                     && settings.body_limit.is_none_or(|limit| body as u64 <= limit);
                 passes.then(|| Self {
                     pool: Arc::clone(&route.pool),
+                    meter: route.meter.clone(),
                     settings: Some(Arc::clone(settings)),
                 })?
             }
@@ -56,12 +60,18 @@ impl Way {
                 let pool = routes.by_service(service)?;
                 sharing::admits(&client.entry, pool).then(|| Self {
                     pool: Arc::clone(pool),
+                    meter: None,
                     settings: None,
                 })?
             }
             Entry::Probe { .. } => return None,
         };
         way.pool.is_plain().then_some(way)
+    }
+
+    /// What its requests are counted to.
+    pub(crate) fn metered(&self) -> (&Pool, Option<&Meter>) {
+        (&self.pool, self.meter.as_deref())
     }
 }
 

@@ -183,7 +183,7 @@ impl<'a> Plain<'a> {
         let (worker, entry) = (&self.asks.worker, &self.asks.client.entry);
         self.way.pool.budget.earn();
         // Who is counted by a header is not plain.
-        let metered = meter(worker, entry, &self.way.pool, &HeaderMap::new());
+        let metered = meter(worker, entry, self.way.metered(), &HeaderMap::new());
         metered.map_err(|failure| {
             account.leads_to(&self.way.pool.service);
             self.begun(Course::default(), Some(failure))

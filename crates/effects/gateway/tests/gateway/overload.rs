@@ -12,6 +12,7 @@ use hyper::body::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use ward_types::guard::{Concurrency, Guard, LimitBy, Rate, RateLimit};
+use ward_types::route::Route;
 use ward_types::table::Refusal;
 
 use crate::app::{App, Payload, slow_body};
@@ -421,6 +422,39 @@ async fn a_client_that_asks_too_often_is_told_when_to_come_back() {
     world.guard = Guard::default();
     world.route(&["web-r1-1"]).await;
     assert_eq!(fetch(world.http, get("/")).await.status(), 200);
+}
+
+/// Both ways; one of them only where nothing but the address decides.
+#[tokio::test]
+async fn a_route_has_a_rate_of_its_own_beside_its_services() {
+    let app = App::http("one").await;
+    let mut world = World::start(Start::Usual).await;
+    world.instance("web-r1-1", app.address);
+    for by in ["address", "header:x-key"] {
+        world.guard = limited("1/h", 5, by);
+        let mut table = world.table(&["web-r1-1"]);
+        let limit = limited("1/h", 2, by).limit;
+        let mut login = Route::plain("shop.localhost");
+        login.path = "/login".to_owned();
+        login.settings.limit = limit;
+        let all = Route::plain("shop.localhost");
+        Arc::make_mut(&mut table.pools[0]).routes = vec![login, all];
+        world.control.apply(table).await.unwrap();
+        let ask = async |path: &str| fetch(world.http, get(path)).await.status().as_u16();
+        assert_eq!(ask("/login").await, 200, "{by}");
+        assert_eq!(ask("/login/|").await, 200, "{by}");
+        for path in ["/login", "/login/|"] {
+            assert_eq!(ask(path).await, 429, "{by} {path}");
+            let answer = http2(world.http).await.send_request(get2(path)).await;
+            assert_eq!(answer.unwrap().status(), 429, "{by} {path}");
+        }
+        // What a route refused was not counted to the service.
+        for path in ["/", "/|", "/other"] {
+            assert_eq!(ask(path).await, 200, "{by} {path}");
+        }
+        assert_eq!(ask("/").await, 429, "{by}");
+    }
+    assert_eq!(app.seen.requests(), 10);
 }
 
 #[tokio::test]

@@ -325,6 +325,30 @@ const TABLE: &[Known] = &[
         Switches,
     ),
     known(
+        "spec.services.*.route.*.settings.limit",
+        "service.*.route.*.limit",
+        Plain,
+        Switches,
+    ),
+    known(
+        "spec.services.*.route.*.settings.limit.rate",
+        "service.*.route.*.limit.rate",
+        Rate,
+        Switches,
+    ),
+    known(
+        "spec.services.*.route.*.settings.limit.by",
+        "service.*.route.*.limit.by",
+        Whole,
+        Switches,
+    ),
+    known(
+        "spec.services.*.route.*.settings.limit.**",
+        "service.*.route.*.limit.*",
+        Plain,
+        Switches,
+    ),
+    known(
         "spec.services.*.route.*.settings.headers.*",
         "service.*.route.*.response_headers.*",
         Plain,

@@ -258,6 +258,11 @@ pub(crate) fn route(host: &str, path: &str) -> RouteSpec {
             idle_timeout: Some(Millis::secs(2)),
             timeout: Some(Millis::secs(3)),
             body_limit: Some(ByteSize(1 << 20)),
+            limit: Some(RateLimit {
+                rate: Rate::parse("5/m").unwrap(),
+                burst: 10,
+                by: LimitBy::Address,
+            }),
             standard_headers: StandardHeaders::Left,
             forwarded: Forwarded::Said,
             headers: BTreeMap::from([("x-frame-options".to_owned(), "DENY".to_owned())]),

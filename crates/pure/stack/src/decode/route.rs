@@ -7,7 +7,7 @@ use ward_types::route::{
 };
 use ward_types::tls::{CertificateFiles, HostTls};
 
-use super::At;
+use super::{At, limit};
 
 pub(super) fn spec(at: &At<'_>) -> Option<RouteSpec> {
     let private = at.flag("private")?;
@@ -60,6 +60,7 @@ fn settings(at: &At<'_>, private: bool) -> Option<RouteSettings> {
         idle_timeout: at.limit("idle_timeout"),
         timeout: at.limit("timeout"),
         body_limit: at.size("body_limit"),
+        limit: at.below("limit").and_then(|at| limit(&at)),
         standard_headers: match at.flag("standard_headers")? {
             true => StandardHeaders::Added,
             false => StandardHeaders::Left,
