@@ -2,6 +2,8 @@
 //! and in one run.
 //!
 //! Everything that Ward's gateway does is on; the peers have their best public settings, without an access log.
+//! Caddy is measured beside them where it is installed; no bar is about it.
+//!
 //! Processor time is what the kernel accounts to the proxy's own processes, user and system, divided by what was
 //! answered. Latencies are of requests at a rate that every proxy can bear: half of, and four fifths of, what the
 //! slowest one can. Each ratio is of Ward's median to the better peer's.
@@ -318,11 +320,15 @@ impl Taken {
     }
 }
 
-/// The median of the first to the least median of the others.
-fn against_the_better(samples: &[&Sample]) -> Option<f64> {
-    let (own, others) = samples.split_first()?;
-    let others = others.iter().filter_map(|sample| sample.median());
-    Some(own.median()? / others.min_by(f64::total_cmp)?)
+/// The median of the first to the least median of the others that have bars.
+fn against_the_better(proxies: &[Proxy], samples: &[&Sample]) -> Option<f64> {
+    let mut medians = proxies
+        .iter()
+        .zip(samples)
+        .filter(|(proxy, _)| proxy.has_bars)
+        .map(|(_, sample)| sample.median());
+    let (own, others) = (medians.next()?, medians.flatten());
+    Some(own? / others.min_by(f64::total_cmp)?)
 }
 
 /// Each proxy in turn, another one first in each round.
@@ -347,7 +353,7 @@ fn at_saturation(
         let before = proxy.processor_time()?;
         let run = clients::saturate(proxy, way, SATURATED_FOR)?;
         let spent = proxy.processor_time()?.saturating_sub(before);
-        if run.failed > 0.0 {
+        if run.failed > 0.0 && proxy.has_bars {
             let (name, failed, of) = (proxy.name, run.failed, run.requests);
             return Err(Error::Unexpected(format!(
                 "{name}, {}: {failed} of {of} requests failed",
@@ -358,21 +364,20 @@ fn at_saturation(
     }
     let costs: Vec<&Sample> = taken.iter().map(|taken| &taken.cost).collect();
     let mut rows = vec![match bar {
-        Some(bar) => bar.row(against_the_better(&costs)),
+        Some(bar) => bar.row(against_the_better(proxies, &costs)),
         None => informs(
             format!(
                 "gateway: {}: processor time, against the better peer",
                 way.name
             ),
-            against_the_better(&costs),
+            against_the_better(proxies, &costs),
             "ratio",
         ),
     }];
     rows.extend(rows_of(proxies, &taken, way.name, "requests/s"));
     if way.speaks != Speaks::NewConnections {
-        let rates = taken.iter().filter_map(|taken| taken.rate.median());
-        let slowest = rates.min_by(f64::total_cmp).unwrap_or(0.0);
-        rows.extend(latencies(proxies, way, slowest, folder)?);
+        let most = taken.iter().map(|taken| taken.rate.median().unwrap_or(0.0));
+        rows.extend(latencies(proxies, way, &most.collect::<Vec<_>>(), folder)?);
     }
     Ok(rows)
 }
@@ -395,24 +400,29 @@ fn rows_of(proxies: &[Proxy], taken: &[Taken], what: &str, per_second: &'static 
     rows.collect()
 }
 
+/// At shares of the most that the slowest of those with bars can bear. One without is asked no more than the same share of
+/// what it can bear itself.
 fn latencies(
     proxies: &[Proxy],
     way: Way,
-    slowest: f64,
+    most: &[f64],
     folder: &std::path::Path,
 ) -> Result<Vec<Row>, Error> {
+    let with_bars = proxies.iter().zip(most).filter(|(proxy, _)| proxy.has_bars);
+    let slowest = with_bars.map(|(_, most)| *most).min_by(f64::total_cmp);
+    let slowest = slowest.unwrap_or(0.0);
     let mut rows = Vec::new();
     for percent in [50, 80] {
-        let rate = slowest * f64::from(percent) / 100.0;
         let mut taken: Vec<[Sample; 3]> = proxies.iter().map(|_| Default::default()).collect();
         for (one, proxy) in in_turn(proxies) {
+            let rate = most[one].min(slowest) * f64::from(percent) / 100.0;
             let sample = clients::at_rate(proxy, way, rate, AT_RATE_FOR, folder)?;
             for (into, share) in taken[one].iter_mut().zip([0.5, 0.99, 0.999]) {
                 into.extend(sample.quantile(share));
             }
         }
         let tails: Vec<&Sample> = taken.iter().map(|[_, tail, _]| tail).collect();
-        let ratio = against_the_better(&tails);
+        let ratio = against_the_better(proxies, &tails);
         if percent == 80 && way.name == WAYS[0].0.name {
             rows.push(TAIL.row(ratio));
         }
@@ -443,7 +453,7 @@ fn handshakes(proxies: &[Proxy], sessions: Sessions, what: &str) -> Result<Vec<R
     }
     let costs: Vec<&Sample> = taken.iter().map(|taken| &taken.cost).collect();
     let name = format!("gateway: {what}: processor time, against the better peer");
-    let mut rows = vec![informs(name, against_the_better(&costs), "ratio")];
+    let mut rows = vec![informs(name, against_the_better(proxies, &costs), "ratio")];
     rows.extend(rows_of(proxies, &taken, what, "connections/s"));
     Ok(rows)
 }
@@ -459,7 +469,7 @@ fn large(proxies: &[Proxy], direction: Direction, bar: Bar, what: &str) -> Resul
         taken[one].note(spent, megabytes, seconds);
     }
     let costs: Vec<&Sample> = taken.iter().map(|taken| &taken.cost).collect();
-    let mut rows = vec![bar.row(against_the_better(&costs))];
+    let mut rows = vec![bar.row(against_the_better(proxies, &costs))];
     let name = format!("{what}, each MB");
     rows.extend(rows_of(proxies, &taken, &name, "MB/s"));
     Ok(rows)
@@ -475,7 +485,7 @@ fn echoes(proxies: &[Proxy], what: &str) -> Result<Vec<Row>, Error> {
     }
     let costs: Vec<&Sample> = taken.iter().map(|taken| &taken.cost).collect();
     let name = format!("gateway: {what}: processor time per message, against the better peer");
-    let mut rows = vec![informs(name, against_the_better(&costs), "ratio")];
+    let mut rows = vec![informs(name, against_the_better(proxies, &costs), "ratio")];
     rows.extend(rows_of(proxies, &taken, what, "messages/s"));
     Ok(rows)
 }

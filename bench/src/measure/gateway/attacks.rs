@@ -182,7 +182,7 @@ pub(super) fn measure(attack: Attack, proxies: &Proxies, way: Way) -> Result<Vec
     let mut rows = rows(attack, [&felt[0], &felt[1]], more);
     // Over HTTP/2 without TLS only Ward is asked.
     let comparable = matches!(attack.kind, Kind::Slow(..) | Kind::Silent(_));
-    for peer in peers.iter().filter(|_| comparable) {
+    for peer in peers.iter().filter(|peer| comparable && peer.has_bars) {
         let ([alone, beside], _) = feel(attack, peer, way)?;
         let row = |what: &str, answers: &[Answer]| {
             let name = format!("gateway: {}: p99 {what}, {}", attack.name, peer.name);

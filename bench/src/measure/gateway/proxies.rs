@@ -1,5 +1,6 @@
-//! The proxies that are compared: Ward's gateway, nginx and HAProxy, in front of the same origin, each with a
-//! worker per core and connections to the origin that are kept, and each, as its origin, in a session of its own.
+//! The proxies that are compared: Ward's gateway, nginx and HAProxy, and Caddy where it is installed, in front of the same
+//! origin, each with a worker per core and connections to the origin that are kept, and each, as its origin, in a session of
+//! its own.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -31,6 +32,8 @@ pub(super) struct Proxy {
     pub(super) name: &'static str,
     pub(super) http: SocketAddr,
     pub(super) https: SocketAddr,
+    /// Whether bars are about it. Others are measured beside, at what they can bear.
+    pub(super) has_bars: bool,
     /// The process that was started first; what it started counts as well.
     pid: u32,
     running: Option<Killed>,
@@ -57,6 +60,7 @@ impl Proxy {
             name,
             http,
             https,
+            has_bars: true,
             pid,
             running: None,
         }
@@ -110,11 +114,15 @@ impl Proxies {
         let binary = ward.stack().join("origin");
         let (origin, address) = tiny::start(&binary)?;
         certificate(folder.path())?;
-        let all = vec![
+        let mut all = vec![
             own,
             nginx(folder.path(), address)?,
             haproxy(folder.path(), "haproxy", &[address])?,
         ];
+        let caddy = Path::new("/usr/bin/caddy");
+        if caddy.exists() {
+            all.push(self::caddy(caddy, folder.path(), address)?);
+        }
         Ok(Self {
             all,
             ward,
@@ -311,6 +319,51 @@ backend origin
     run("HAProxy", haproxy, &home, http, https)
 }
 
+/// Its defaults, but for connections to the origin that are kept.
+fn caddy(program: &Path, folder: &Path, origin: SocketAddr) -> Result<Proxy, Error> {
+    let (http, https) = (free()?, free()?);
+    let home = folder.join("caddy");
+    doing("make a folder for Caddy", fs::create_dir_all(&home))?;
+    let (keys, address) = (folder.display(), http.ip());
+    let (http_port, https_port) = (http.port(), https.port());
+    let text = format!(
+        r"{{
+  admin off
+  auto_https off
+  default_sni {HOST}
+  log {{
+    output discard
+  }}
+}}
+(origin) {{
+  bind {address}
+  reverse_proxy {origin} {{
+    transport http {{
+      keepalive_idle_conns_per_host 256
+    }}
+  }}
+}}
+http://:{http_port} {{
+  import origin
+}}
+https://:{https_port} {{
+  tls {keys}/cert.pem {keys}/key.pem
+  import origin
+}}
+"
+    );
+    let configuration = home.join("Caddyfile");
+    write(&configuration, &text)?;
+    let mut caddy = process::service(program);
+    caddy.args(["run", "--adapter", "caddyfile", "--config"]);
+    caddy.arg(&configuration);
+    caddy.env("HOME", &home).env_remove("XDG_CONFIG_HOME");
+    caddy.env_remove("XDG_DATA_HOME");
+    let mut proxy = run("Caddy", caddy, &home, http, https)?;
+    proxy.has_bars = false;
+    Ok(proxy)
+}
+
 fn run(
     name: &'static str,
     mut command: Command,
@@ -338,6 +391,7 @@ fn run(
         name,
         http,
         https,
+        has_bars: true,
         pid: running.0.id(),
         running: Some(running),
     })
