@@ -36,7 +36,24 @@ pub(crate) fn check(parts: &Parts) -> Result<String, Failure> {
     check_method(parts)?;
     check_target(&parts.uri)?;
     check_framing(&parts.headers, parts.version)?;
+    check_fields(&parts.headers)?;
     check_host(parts)
+}
+
+fn check_fields(headers: &HeaderMap) -> Result<(), Failure> {
+    let mut fields = headers.iter();
+    match fields.all(|(name, value)| is_sound(name, value)) {
+        true => Ok(()),
+        false => Err(Failure::bad_request("A header cannot be read in one way.")),
+    }
+}
+
+/// Whether a field means the same to whoever reads it: no name has quotes, and no value begins or ends with white space (RFC
+/// 9113 section 8.2.1). Those who read HTTP/1.1 here refuse the one and take off the other; those who read HTTP/2 do neither.
+pub(crate) fn is_sound(name: &HeaderName, value: &HeaderValue) -> bool {
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let value = value.as_bytes();
+    !name.as_str().contains('"') && !blank(value.first()) && !blank(value.last())
 }
 
 /// TRACE has an application send back what only it should see, cookies among it. `*` is no path but for OPTIONS (RFC 9110
@@ -64,6 +81,9 @@ pub(crate) fn check_target(uri: &Uri) -> Result<(), Failure> {
 fn check_framing(headers: &HeaderMap, version: Version) -> Result<(), Failure> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let length = lengths.next();
+    if length.is_some_and(|length| !is_number(length.as_bytes())) {
+        return Err(Failure::bad_request("Content-Length is no number."));
+    }
     if lengths.next().is_some() {
         return Err(Failure::bad_request("Content-Length is given twice."));
     }
@@ -115,6 +135,10 @@ fn check_host(parts: &Parts) -> Result<String, Failure> {
         return Err(Failure::bad_request("The host's port is none."));
     }
     Ok(crate::routes::canonical(authority.host()))
+}
+
+fn is_number(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(u8::is_ascii_digit)
 }
 
 /// What may stand behind a host: nothing, or a colon and a port, which may be empty (RFC 3986 section 3.2.3).
@@ -453,6 +477,20 @@ mod tests {
         ] {
             assert!(one(&bad).is_err(), "{bad:?} was taken");
         }
+        for bad in [
+            ("content-length", ""),
+            ("content-length", "+1"),
+            ("x-a", "1 "),
+            ("x-a", "\t1"),
+        ] {
+            let of_2 = parts(Version::HTTP_2, "/", &[host, bad]);
+            assert!(check(&of_2).is_err(), "{bad:?} was taken");
+        }
+        // Of `http`, too, the name is one in HTTP/2 alone.
+        let quoted = HeaderName::from_lowercase(b"x\"").unwrap();
+        let mut of_2 = parts(Version::HTTP_2, "/", &[host]);
+        of_2.headers.insert(quoted, HeaderValue::from_static("1"));
+        assert!(check(&of_2).is_err());
         let coded = [host, ("transfer-encoding", "chunked")];
         assert!(check(&parts(Version::HTTP_2, "/", &coded)).is_err());
         assert!(check(&parts(Version::HTTP_11, "http://b/", &[host])).is_err());

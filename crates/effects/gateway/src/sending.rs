@@ -15,6 +15,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Body;
 
+use crate::head;
 use crate::lean::SMALL;
 use crate::lean::answer::push_line;
 use crate::lean::body::{LAST_CHUNK, push_chunk, push_size};
@@ -235,6 +236,10 @@ impl Sending {
             Coding::Length(_) => return self.broken(),
             Coding::Chunked(announced) => {
                 let trailers = trailers.unwrap_or_default();
+                let mut lines = trailers.iter();
+                if !lines.all(|(name, value)| head::is_sound(name, value)) {
+                    return self.broken();
+                }
                 let lines = trailers.iter();
                 let lines: Vec<_> = lines.filter(|line| announced.contains(line.0)).collect();
                 match (lines.is_empty(), self.behind.is_empty()) {

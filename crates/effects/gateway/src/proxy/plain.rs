@@ -322,6 +322,9 @@ impl Asks {
         let (mut seen, mut length) = (Seen::default(), target.len());
         let mut cookie = false;
         for (name, value) in headers {
+            if !head::is_sound(name, value) {
+                return None;
+            }
             let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
             length += name.len() + value.len() + 4;
             match seen.line(name, value, Asker::Front)? {

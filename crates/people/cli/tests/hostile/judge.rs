@@ -109,13 +109,15 @@ fn name_of(line: &Value, request: &Request) -> Named {
     }
 }
 
+/// How much of a request there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+pub enum Part {
     Whole,
     Begun,
 }
 
-fn judge_line(
+/// Judges what became of a request.
+pub fn judge_line(
     verdict: &mut Verdict,
     line: &Value,
     request: &Request,
@@ -290,7 +292,7 @@ fn judge_answers(verdict: &mut Verdict, sent: &Sent, lines: &[Value]) {
 }
 
 impl Verdict {
-    fn check(&mut self, is_so: bool, otherwise: impl FnOnce() -> String) {
+    pub fn check(&mut self, is_so: bool, otherwise: impl FnOnce() -> String) {
         if !is_so {
             self.faults.push(otherwise());
         }
@@ -301,12 +303,13 @@ impl Verdict {
     }
 }
 
-fn seen<'a>(witness: &'a Witness, line: &Value) -> Vec<&'a Seen> {
+/// What the origin saw of the request of a line.
+pub fn seen<'a>(witness: &'a Witness, line: &Value) -> Vec<&'a Seen> {
     let found = witness.get(text(line, "id"));
     found.into_iter().flatten().collect()
 }
 
-fn text<'a>(line: &'a Value, name: &str) -> &'a str {
+pub fn text<'a>(line: &'a Value, name: &str) -> &'a str {
     line[name].as_str().unwrap_or_default()
 }
 

@@ -16,6 +16,7 @@
 mod beside;
 mod client;
 mod corpus;
+mod http2;
 mod judge;
 mod process;
 mod random;
@@ -52,6 +53,13 @@ fn origins() -> Vec<Origin> {
     there
 }
 
+/// The cases that are asked for.
+fn only() -> Option<Vec<usize>> {
+    let list = variable("HOSTILE_CASE")?;
+    let numbers = list.split(',').map(|number| number.trim().parse().unwrap());
+    Some(numbers.collect())
+}
+
 #[test]
 fn the_same_seed_makes_the_same_corpus_and_hosts_change_nothing_else() {
     let [own, python] = [ORIGINS[0].host, ORIGINS[1].host];
@@ -84,9 +92,15 @@ fn origins_see_what_the_access_log_says_or_the_gateway_refused_it() {
         seed: number("HOSTILE_SEED").unwrap_or(MUTATIONS.seed),
         number: number("HOSTILE_MUTATIONS").map_or(MUTATIONS.number, |number| number as usize),
     };
-    let only = variable("HOSTILE_CASE").map(|list| {
-        let numbers = list.split(',').map(|number| number.trim().parse().unwrap());
-        numbers.collect::<Vec<usize>>()
-    });
-    run::run(&origins(), mutations, only.as_deref());
+    run::run(&origins(), mutations, only().as_deref());
+}
+
+#[test]
+fn origins_see_of_http2_what_the_access_log_says_or_the_gateway_refused_it() {
+    let seed = variable("HOSTILE_SEED").map(|text| text.parse().unwrap());
+    http2::run(
+        &origins(),
+        seed.unwrap_or(MUTATIONS.seed),
+        only().as_deref(),
+    );
 }

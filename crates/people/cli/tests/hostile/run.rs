@@ -166,7 +166,7 @@ fn send_all(parts: &[Part], gateway: SocketAddr) -> Vec<Fault> {
     faults.into_inner().unwrap()
 }
 
-type Log = BTreeMap<String, Vec<Value>>;
+pub type Log = BTreeMap<String, Vec<Value>>;
 
 /// The access log once it has a line for each answer, and does not grow any more.
 fn whole_log(ward: &Ward, parts: &[Part]) -> Log {
@@ -185,19 +185,74 @@ fn whole_log(ward: &Ward, parts: &[Part]) -> Log {
             answers.is_none_or(|sent| sent.answers.len() <= lines.map_or(0, Vec::len))
         })
     };
-    let (mut log, mut length, mut same) = (Log::new(), 0, 0);
+    let mut log = Log::new();
+    poll(Duration::from_secs(60), || {
+        grown(ward);
+        log = access_log(ward);
+        answered(&log)
+    });
+    log
+}
+
+/// Waits until the access log does not grow any more.
+pub fn grown(ward: &Ward) {
+    let (mut length, mut same) = (0, 0);
     poll(Duration::from_secs(30), || {
         let now = std::fs::metadata(access_file(ward)).map_or(0, |file| file.len());
         same = if now == length { same + 1 } else { 0 };
         length = now;
         // For longer than the gateway keeps a line back.
-        if same < 30 {
-            return false;
-        }
-        log = access_log(ward);
-        answered(&log)
+        same >= 30
     });
-    log
+}
+
+/// What an origin saw: its requests that the log has, what it refused, and what nobody asked, each connection's length.
+pub struct Testimony {
+    pub witness: Witness,
+    pub refused: Vec<Seen>,
+    pub smuggled: Vec<String>,
+    connections: BTreeMap<String, usize>,
+}
+
+impl Testimony {
+    /// Without the gateway's own questions.
+    pub fn new(all: Vec<Seen>, log: &Log) -> Self {
+        let mut own = Self {
+            witness: Witness::new(),
+            refused: Vec::new(),
+            smuggled: Vec::new(),
+            connections: BTreeMap::new(),
+        };
+        let known: BTreeSet<&str> = log
+            .values()
+            .flatten()
+            .filter_map(|line| line["id"].as_str())
+            .collect();
+        let calls: BTreeSet<String> = all
+            .iter()
+            .filter(|seen| seen.method == b"PRI" && seen.headers.is_empty())
+            .map(|seen| seen.connection.clone())
+            .collect();
+        for seen in all {
+            // The preface in two lines, as a parser of HTTP/1.1 may read it.
+            let words = [&b"PRI"[..], b"SM"];
+            let preface = words.contains(&seen.method.as_slice()) && seen.headers.is_empty();
+            let asked = preface || seen.refused.is_some();
+            if asked && calls.contains(&seen.connection) {
+                continue;
+            }
+            *own.connections.entry(seen.connection.clone()).or_default() += 1;
+            let id = seen.id();
+            match seen.refused {
+                Some(_) => own.refused.push(seen),
+                None if known.contains(id.as_str()) => {
+                    own.witness.entry(id).or_default().push(seen);
+                }
+                None => own.smuggled.push(seen.line),
+            }
+        }
+        own
+    }
 }
 
 /// Of so many cases one may be excused.
@@ -206,37 +261,16 @@ const EXCUSED_OF: usize = 200;
 /// Compares for one origin, and says what differs.
 fn examine(part: &Part, number: usize, all: Vec<Seen>, log: &Log, tells: bool) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let mut connections: BTreeMap<String, usize> = BTreeMap::new();
-    let (mut witness, mut refused) = (Witness::new(), Vec::new());
-    let known: BTreeSet<&str> = log
-        .values()
-        .flatten()
-        .filter_map(|line| line["id"].as_str())
-        .collect();
-    let calls: BTreeSet<String> = all
-        .iter()
-        .filter(|seen| seen.method == b"PRI" && seen.headers.is_empty())
-        .map(|seen| seen.connection.clone())
-        .collect();
-    for seen in all {
-        // The preface in two lines, as a parser of HTTP/1.1 may read it.
-        let words = [&b"PRI"[..], b"SM"];
-        let preface = words.contains(&seen.method.as_slice()) && seen.headers.is_empty();
-        let asked = preface || seen.refused.is_some();
-        if asked && calls.contains(&seen.connection) {
-            continue;
-        }
-        *connections.entry(seen.connection.clone()).or_default() += 1;
-        let id = seen.id();
-        match seen.refused {
-            Some(_) => refused.push(seen),
-            None if known.contains(id.as_str()) => witness.entry(id).or_default().push(seen),
-            None => {
-                let text = format!("smuggled: {}", seen.line);
-                faults.push(Fault::of(part, None, text));
-            }
-        }
-    }
+    let testimony = Testimony::new(all, log);
+    let smuggled = testimony.smuggled.iter();
+    let smuggled = smuggled.map(|line| Fault::of(part, None, format!("smuggled: {line}")));
+    faults.extend(smuggled);
+    let Testimony {
+        witness,
+        refused,
+        connections,
+        ..
+    } = testimony;
     let (mut differing, mut excused, mut kept_out, mut passed) = (0, 0, 0, 0);
     let (mut by_origin, mut broken) = (Vec::new(), Vec::new());
     for (case, sent) in part.cases.iter().zip(&part.sent) {
@@ -289,7 +323,7 @@ fn examine(part: &Part, number: usize, all: Vec<Seen>, log: &Log, tells: bool) -
 
 /// What an origin refused must be a request that the log has too: one that it answered with an error, or one that
 /// the gateway broke off because its client had. Some say no more of it than that it was malformed.
-fn unexplained(refused: &[Seen], by_origin: &[Named], broken: &[Named]) -> Option<String> {
+pub fn unexplained(refused: &[Seen], by_origin: &[Named], broken: &[Named]) -> Option<String> {
     let mut left: Vec<&Named> = by_origin.iter().chain(broken).collect();
     let mut nameless = 0;
     let mut smuggled = Vec::new();
