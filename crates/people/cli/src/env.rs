@@ -109,6 +109,13 @@ pub(crate) async fn find_or_declared(
     Ok((id, dir))
 }
 
+/// What the stack in this folder declares.
+fn declared() -> Vec<Name> {
+    let read = ward_server::source::read(Path::new("")).ok();
+    let stack = read.and_then(|(file, text)| ward_stack::read(&file, &text).stack);
+    stack.map_or_else(Vec::new, |stack| stack.environments)
+}
+
 fn declared_here(name: &str) -> Option<EnvId> {
     let (file, text) = ward_server::source::read(Path::new("")).ok()?;
     let stack = ward_stack::read(&file, &text).stack?;
@@ -172,11 +179,19 @@ fn unclear(known: &[EnvId], asked: Option<&str>) -> Trouble {
         None if list.is_empty() => "there is no environment".to_owned(),
         None => "there are several environments".to_owned(),
     };
+    let declared = declared();
+    let declared: Vec<&str> = declared.iter().map(Name::as_str).collect();
+    let other = |meant: &String| asked != Some(meant.as_str());
     let meant = asked.and_then(|asked| ward_stack::closest(asked, names()));
-    let hint = match meant.filter(|meant| asked != Some(meant)) {
+    let here = asked.and_then(|asked| ward_stack::closest(asked, declared.iter().copied()));
+    let hint = match (meant.filter(other), here.filter(other)) {
+        (Some(meant), _) => format!("did you mean {meant}? There are: {}", list.join(", ")),
+        (None, Some(meant)) => format!(
+            "did you mean {meant}? The stack file here declares: {}",
+            declared.join(", ")
+        ),
         _ if list.is_empty() => "bring one up with `ward up DIR`".to_owned(),
-        Some(meant) => format!("did you mean {meant}? There are: {}", list.join(", ")),
-        None => format!("name one with --env: {}", list.join(", ")),
+        _ => format!("name one with --env: {}", list.join(", ")),
     };
     Trouble::failure(message, Some(hint))
 }

@@ -18,6 +18,11 @@ const THREE: &str = "[environment.dev]\n\
 fn what_is_suggested_acts_on_the_environment_that_was_meant() {
     let ward = Ward::new();
     ward.stack("", THREE);
+    // Nothing is deployed yet.
+    ward.ok(&["up", "--platform"]);
+    let mistyped = ["secret", "set", "TOKEN", "--env", "tset"];
+    let meant = "did you mean test? The stack file here declares: dev, test, prod";
+    piped(&ward, &mistyped, "x").fails(1, &[meant]);
     ward.ok(&["deploy"]);
     ward.stack("MODE = \"exit\"", THREE);
     let logs = "`ward logs web --env shop/test` shows everything";
