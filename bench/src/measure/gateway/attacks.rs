@@ -4,8 +4,10 @@
 //! Attackers and clients ask one service, from this machine. The attackers have the processor time that nobody else wants,
 //! as if they had a machine of their own; what gateway, kernel and instance spend on them counts. They are slowhttptest's
 //! four modes with a thousand connections; over HTTP/2 without TLS connections that send what floods a server, as much as
-//! is let in, and come again when they are cut; and connections that say nothing, thousands at once.
+//! is let in, and come again when they are cut; and connections that say nothing, thousands at once, or evenly as many as
+//! come again when they are cut.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -42,6 +44,11 @@ const HOARDERS: usize = 40;
 const STREAMS: u32 = 100;
 /// Connections that say nothing.
 const SILENT: u64 = 5_000;
+/// What a million of them are to a machine that has room for them is this to a gateway that has places for twenty thousand, and
+/// cuts who says nothing after ten seconds: so many new ones a second, evenly, for the places that become free.
+const NEW_PER_SECOND: u32 = 2_000;
+/// For longer than the gateway lets them.
+const FORSAKEN: Duration = Duration::from_secs(12);
 
 /// One attack, and what it is held to.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +66,8 @@ enum Kind {
     /// HTTP/2 with windows that are wide open, and nobody who reads.
     Hoard,
     Silent(Stay),
+    /// Connections that say nothing come evenly, and stay for as long as the gateway lets them.
+    Pressure,
 }
 
 /// How long connections that say nothing stay.
@@ -96,7 +105,7 @@ const fn attack(name: &'static str, row: &'static str, kind: Kind) -> Attack {
     }
 }
 
-pub(super) const ATTACKS: [Attack; 13] = [
+pub(super) const ATTACKS: [Attack; 14] = [
     attack(
         "attack: slow headers",
         "gateway: p99 beside slowhttptest's slow headers, against p99 alone",
@@ -163,6 +172,11 @@ pub(super) const ATTACKS: [Attack; 13] = [
         Kind::Silent(Stay::All),
     ),
     attack(
+        "attack: new silent connections",
+        "gateway: p99 beside 2,000 new silent connections a second, against p99 alone",
+        Kind::Pressure,
+    ),
+    attack(
         "attack: silent connections that come and go",
         "gateway: p99 beside thousands of silent connections that come and go, against p99 alone",
         Kind::Silent(Stay::Second),
@@ -181,7 +195,10 @@ pub(super) fn measure(attack: Attack, proxies: &Proxies, way: Way) -> Result<Vec
     let (felt, more) = feel(attack, ward, way)?;
     let mut rows = rows(attack, [&felt[0], &felt[1]], more);
     // Over HTTP/2 without TLS only Ward is asked.
-    let comparable = matches!(attack.kind, Kind::Slow(..) | Kind::Silent(_));
+    let comparable = matches!(
+        attack.kind,
+        Kind::Slow(..) | Kind::Silent(_) | Kind::Pressure
+    );
     for peer in peers.iter().filter(|peer| comparable && peer.has_bars) {
         let ([alone, beside], _) = feel(attack, peer, way)?;
         let row = |what: &str, answers: &[Answer]| {
@@ -248,7 +265,7 @@ pub(super) fn memory(rows: &[Row]) -> Option<Row> {
 fn begin(attack: Attack, address: SocketAddr) -> Result<Killed, Error> {
     let mut command = match attack.kind {
         Kind::Slow(arguments, path) => slowly(arguments, address, path)?,
-        Kind::Flood(_) | Kind::Hoard | Kind::Silent(_) => {
+        Kind::Flood(_) | Kind::Hoard | Kind::Silent(_) | Kind::Pressure => {
             let own = doing("find this program", std::env::current_exe())?;
             let mut own = elsewhere(&own);
             own.arg("--attack")
@@ -279,6 +296,7 @@ pub(crate) fn run(told: &str) -> Result<(), Error> {
             }
         }),
         Kind::Hoard => in_crowds((HOARDERS, BESIDE_FOR), || hoard(address)),
+        Kind::Pressure => press(address),
         Kind::Silent(stay) => {
             let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
             let count = SILENT.min(most.unwrap_or(u64::MAX) / 4);
@@ -315,6 +333,24 @@ fn in_crowds<T>((count, stay): (usize, Duration), connect: impl Fn() -> std::io:
             }
         }
         std::thread::sleep(stay.saturating_sub(began.elapsed()));
+    }
+}
+
+/// One connection after the other, each at its moment.
+fn press(address: SocketAddr) {
+    let (mut held, began) = (VecDeque::new(), Instant::now());
+    for number in 0_u32.. {
+        let due = began + Duration::from_secs(1) * number / NEW_PER_SECOND;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        if let Ok(connection) = TcpStream::connect(address) {
+            held.push_back((due, connection));
+        }
+        while held
+            .front()
+            .is_some_and(|(since, _)| due - *since > FORSAKEN)
+        {
+            held.pop_front();
+        }
     }
 }
 
