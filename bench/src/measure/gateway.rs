@@ -113,6 +113,7 @@ pub(super) const BARS: &[Bar] = &[
     ATTACKS[10].bar,
     ATTACKS[11].bar,
     ATTACKS[12].bar,
+    ATTACKS[13].bar,
     attacks::MEMORY,
 ];
 
@@ -360,7 +361,7 @@ fn at_saturation(
                 way.name
             )));
         }
-        taken[one].note(spent, run.requests, run.seconds);
+        taken[one].note(spent, run.requests - run.failed, run.seconds);
     }
     let costs: Vec<&Sample> = taken.iter().map(|taken| &taken.cost).collect();
     let mut rows = vec![match bar {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, doing};
 use crate::process;
+use crate::report::say;
 use crate::tiny::{self, Killed};
 use crate::ward::{Ward, address};
 use crate::workshop::Workshop;
@@ -121,7 +122,10 @@ impl Proxies {
         ];
         let caddy = Path::new("/usr/bin/caddy");
         if caddy.exists() {
-            all.push(self::caddy(caddy, folder.path(), address)?);
+            match self::caddy(caddy, folder.path(), address) {
+                Ok(caddy) => all.push(caddy),
+                Err(error) => say(&format!("it is left out: {}", error.sentence())),
+            }
         }
         Ok(Self {
             all,
@@ -319,7 +323,7 @@ backend origin
     run("HAProxy", haproxy, &home, http, https)
 }
 
-/// Its defaults, but for connections to the origin that are kept.
+/// As it comes, but for connections to the origin that are kept, and without a log.
 fn caddy(program: &Path, folder: &Path, origin: SocketAddr) -> Result<Proxy, Error> {
     let (http, https) = (free()?, free()?);
     let home = folder.join("caddy");

@@ -17,7 +17,7 @@ use crate::throttle::{Throttle, UNLIMITED};
 pub(crate) struct Guard {
     meter: Option<Limited>,
     /// Those of its routes that have some of their own.
-    routes: HashMap<Requests, Limited>,
+    routes: HashMap<RouteKey, Limited>,
     concurrency: Concurrency,
     /// How many are under way.
     pub(crate) throttle: Arc<Throttle>,
@@ -27,9 +27,9 @@ pub(crate) struct Guard {
 type Limited = (RateLimit, Arc<Meter>);
 
 /// Which requests a route takes: its host, its path and its header.
-type Requests = (String, String, Option<HeaderCondition>);
+type RouteKey = (String, String, Option<HeaderCondition>);
 
-fn requests(route: &Route) -> Requests {
+fn key(route: &Route) -> RouteKey {
     (route.host.clone(), route.path.clone(), route.header.clone())
 }
 
@@ -51,9 +51,9 @@ impl Guard {
         let own = before.and_then(|before| before.meter.as_ref());
         let meter = settings.limit.as_ref().map(|limit| limited(limit, own));
         let routes = routes.iter().filter_map(|route| {
-            let (limit, requests) = (route.settings.limit.as_ref()?, requests(route));
-            let own = before.and_then(|before| before.routes.get(&requests));
-            Some((requests, limited(limit, own)))
+            let (limit, key) = (route.settings.limit.as_ref()?, key(route));
+            let own = before.and_then(|before| before.routes.get(&key));
+            Some((key, limited(limit, own)))
         });
         let guard = Self {
             meter,
@@ -91,12 +91,12 @@ impl Guard {
     pub(crate) fn of_route(&self, route: &Route) -> Option<Arc<Meter>> {
         // Most have none.
         let own = route.settings.limit.as_ref();
-        let (_, meter) = own.and_then(|_| self.routes.get(&requests(route)))?;
+        let (_, meter) = own.and_then(|_| self.routes.get(&key(route)))?;
         Some(Arc::clone(meter))
     }
 
-    /// Counts a request of the outside, or refuses it. First to its route, where that has a limit: who is refused there takes
-    /// nothing from the service's other routes.
+    /// Counts a request of the outside, to its route where that has a limit, and to the service, or refuses it: what one of
+    /// the two refuses takes nothing from the other.
     pub(crate) fn meter(
         &self,
         route: Option<&Meter>,
@@ -104,8 +104,18 @@ impl Guard {
         headers: &HeaderMap,
     ) -> Result<(), Failure> {
         let own = self.meter.as_ref().map(|(_, meter)| &**meter);
-        let mut meters = route.into_iter().chain(own);
-        let taken = meters.try_for_each(|meter| meter.take(address, headers, clock::nanos()));
+        if route.is_none() && own.is_none() {
+            return Ok(());
+        }
+        let now = clock::nanos();
+        let take = |meter: &Meter| meter.take(address, headers, now);
+        let taken = match (route, own) {
+            (Some(route), Some(own)) => own
+                .look(address, headers, now)
+                .and_then(|()| take(route))
+                .and_then(|()| take(own)),
+            (one, other) => one.or(other).map_or(Ok(()), take),
+        };
         taken.map_err(Failure::too_many)
     }
 }
@@ -162,12 +172,13 @@ mod tests {
             let meter = guard.of_route(route);
             guard.meter(meter.as_deref(), address, &HeaderMap::new())
         };
-        let [login, other, all] = [
+        let [login, other, third, all] = [
             route("/login", Some(1)),
             route("/other", Some(1)),
+            route("/third", Some(1)),
             route("/", None),
         ];
-        let routes = [login.clone(), other.clone(), all.clone()];
+        let routes = [login.clone(), other.clone(), third.clone(), all.clone()];
         let first = Guard::new(&settings, &routes, 1, None);
         assert!(take(&first, &login).is_ok() && take(&first, &login).is_err());
         assert!(take(&first, &other).is_ok(), "each by itself");
@@ -175,6 +186,10 @@ mod tests {
         assert!(take(&second, &login).is_err());
         assert!(take(&second, &all).is_ok(), "what was refused took nothing");
         assert!(take(&second, &all).is_err(), "all count to the service");
+        assert!(take(&second, &third).is_err());
+        let free = Guard::new(&Settings::default(), &routes, 1, Some(&second));
+        assert!(take(&free, &third).is_ok(), "that took nothing either");
+        assert!(take(&free, &third).is_err());
         let wider = route("/login", Some(2));
         let third = Guard::new(
             &Settings::default(),

@@ -44,7 +44,9 @@ fn check_fields(headers: &HeaderMap) -> Result<(), Failure> {
     let mut fields = headers.iter();
     match fields.all(|(name, value)| is_sound(name, value)) {
         true => Ok(()),
-        false => Err(Failure::bad_request("A header cannot be read in one way.")),
+        false => Err(Failure::bad_request(
+            "A header has white space around its value, or quotation marks in its name.",
+        )),
     }
 }
 

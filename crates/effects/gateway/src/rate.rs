@@ -10,9 +10,9 @@
 //! clients than there is room for those that asked least are forgotten first.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
@@ -89,30 +89,60 @@ impl Meter {
         headers: &HeaderMap,
         now: u64,
     ) -> Result<(), Duration> {
+        self.for_each(address, headers, |key| self.take_as(key, now))
+    }
+
+    /// What [`Meter::take`] would say.
+    pub(crate) fn look(
+        &self,
+        address: IpAddr,
+        headers: &HeaderMap,
+        now: u64,
+    ) -> Result<(), Duration> {
+        self.for_each(address, headers, |key| self.look_as(key, now).map(|_| ()))
+    }
+
+    fn for_each(
+        &self,
+        address: IpAddr,
+        headers: &HeaderMap,
+        client: impl Fn(u64) -> Result<(), Duration>,
+    ) -> Result<(), Duration> {
         let tokens = self
             .header
             .as_ref()
             .map(|name| headers.get_all(name).iter());
         let taken = tokens.into_iter().flatten();
-        let taken = taken.map(|token| self.take_as(token.as_bytes(), now));
+        let taken = taken.map(|token| client(self.keys.hash_one(token.as_bytes())));
         let first = |one: Result<(), Duration>, other: Result<(), Duration>| one.and(other);
         taken
             .reduce(first)
-            .unwrap_or_else(|| self.take_as(Origin::of(address), now))
+            .unwrap_or_else(|| client(self.keys.hash_one(Origin::of(address))))
     }
 
-    fn take_as(&self, client: impl Hash, now: u64) -> Result<(), Duration> {
-        let key = self.keys.hash_one(client);
+    fn take_as(&self, key: u64, now: u64) -> Result<(), Duration> {
+        let mut shard = self.shard(key);
+        let stamp = self.stamp(&shard, key, now)?;
+        shard.put(key, stamp + self.interval, now);
+        Ok(())
+    }
+
+    fn look_as(&self, key: u64, now: u64) -> Result<u64, Duration> {
+        self.stamp(&self.shard(key), key, now)
+    }
+
+    fn shard(&self, key: u64) -> MutexGuard<'_, Shard> {
         // The map uses the lowest and the highest bits.
         let shard = &self.shards[(key >> 32) as usize % SHARDS];
-        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A client's stamp, where it may ask.
+    fn stamp(&self, shard: &Shard, key: u64, now: u64) -> Result<u64, Duration> {
         let stamp = shard.stamps.get(&key).map_or(now, |stamp| now.max(*stamp));
         match (stamp - now).checked_sub(self.ahead) {
             Some(early) if early > 0 => Err(Duration::from_nanos(early)),
-            _ => {
-                shard.put(key, stamp + self.interval, now);
-                Ok(())
-            }
+            _ => Ok(stamp),
         }
     }
 }

@@ -27,6 +27,15 @@ pub(crate) async fn find(context: &Context, asked: Option<&str>) -> Result<EnvId
 /// # Errors
 /// A sentence that lists what there is.
 pub(crate) async fn named(context: &Context, asked: Option<&str>) -> Result<EnvId, Trouble> {
+    named_among(context, asked, &[]).await
+}
+
+/// The same; `declared` may be meant as well by who mistypes.
+async fn named_among(
+    context: &Context,
+    asked: Option<&str>,
+    declared: &[Name],
+) -> Result<EnvId, Trouble> {
     if let Some(full) = asked.filter(|text| text.contains('/')) {
         return EnvId::parse(full).map_err(|error| Trouble::usage(error.to_string()));
     }
@@ -46,7 +55,7 @@ pub(crate) async fn named(context: &Context, asked: Option<&str>) -> Result<EnvI
     among(&all, here.as_ref(), asked)
         .or_else(|| only(&up, asked))
         .or_else(by_name)
-        .ok_or_else(|| unclear(&all, asked))
+        .ok_or_else(|| unclear(&all, declared, asked))
 }
 
 /// The same for a command about backups, which stay where the data was removed.
@@ -101,7 +110,7 @@ pub(crate) async fn find_or_declared(
         context.printer.about(id);
         return Ok((id.clone(), dir));
     }
-    let id = match (named(context, asked).await, here) {
+    let id = match (named_among(context, asked, &declared()).await, here) {
         (Ok(id), _) | (Err(_), Some(id)) => id,
         (Err(trouble), None) => return Err(trouble),
     };
@@ -167,7 +176,25 @@ pub(crate) fn stack_in(dir: &Path) -> Option<Name> {
     reading.stack.map(|stack| stack.name)
 }
 
-fn unclear(known: &[EnvId], asked: Option<&str>) -> Trouble {
+/// That there is no such environment, and never was.
+///
+/// # Errors
+/// When the server cannot be asked for those that there are.
+pub(crate) async fn unknown(context: &Context, env: &EnvId) -> Result<Trouble, Trouble> {
+    let status: StatusView = context.client.get("/v1/status?purged=true").await?;
+    let known = ids(&status.environments);
+    let list: Vec<&str> = known.iter().map(EnvId::as_str).collect();
+    let hint = match ward_stack::closest(env.as_str(), list.iter().copied()) {
+        Some(meant) => format!("did you mean {meant}? There are: {}", list.join(", ")),
+        None => format!("there are: {}", list.join(", ")),
+    };
+    Ok(Trouble::failure(
+        format!("there is no environment {env}, and there never was one"),
+        Some(hint),
+    ))
+}
+
+fn unclear(known: &[EnvId], declared: &[Name], asked: Option<&str>) -> Trouble {
     let list: Vec<&str> = known.iter().map(EnvId::as_str).collect();
     let names: Vec<Name> = known.iter().map(EnvId::env).collect();
     let names = || names.iter().map(Name::as_str);
@@ -179,12 +206,12 @@ fn unclear(known: &[EnvId], asked: Option<&str>) -> Trouble {
         None if list.is_empty() => "there is no environment".to_owned(),
         None => "there are several environments".to_owned(),
     };
-    let declared = declared();
     let declared: Vec<&str> = declared.iter().map(Name::as_str).collect();
-    let other = |meant: &String| asked != Some(meant.as_str());
-    let meant = asked.and_then(|asked| ward_stack::closest(asked, names()));
-    let here = asked.and_then(|asked| ward_stack::closest(asked, declared.iter().copied()));
-    let hint = match (meant.filter(other), here.filter(other)) {
+    let is_known = names().any(|one| asked == Some(one));
+    let mistyped = asked.filter(|_| !is_known);
+    let meant = mistyped.and_then(|asked| ward_stack::closest(asked, names()));
+    let here = mistyped.and_then(|asked| ward_stack::closest(asked, declared.iter().copied()));
+    let hint = match (meant, here) {
         (Some(meant), _) => format!("did you mean {meant}? There are: {}", list.join(", ")),
         (None, Some(meant)) => format!(
             "did you mean {meant}? The stack file here declares: {}",

@@ -68,7 +68,7 @@ fn a_protected_environment_refuses_what_is_unsound_with_rule_place_and_way_out()
             "service.web.instances = 1",
             "at shop.localhost would answer without TLS (tls",
             "the image of web would lie on the machine's own files (host_base",
-            "web has a public route and no limit on requests (rate_limit",
+            "would have no limit on requests (rate_limit",
             "the image of foreign, registry.example.org/some:1, would come from elsewhere",
             "instead: `service.web.instances = 2`",
             "ward.toml:",

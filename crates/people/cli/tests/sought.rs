@@ -79,6 +79,13 @@ fn a_filter_that_nothing_fits_says_so() {
         let json = ward.ok(&[&events[..], &["--output", "json"]].concat());
         assert_eq!(json, "");
     }
+    // What never was has no events that could be missing.
+    ward.run(&["events", "--env", "shop/dve"]).fails(
+        1,
+        &["there is no environment shop/dve", "did you mean shop/dev?"],
+    );
+    ward.run(&["job", "history", "tick"])
+        .fails(1, &["there is no job tick in shop/dev"]);
     says_only(
         &ward.run(&["logs", "--access", "--since", "1ms"]),
         "no requests match",

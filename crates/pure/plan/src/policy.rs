@@ -265,12 +265,16 @@ fn on_the_host(name: &Name, service: &ServiceSpec) -> Option<Broken> {
 }
 
 fn without_limit(name: &Name, service: &ServiceSpec) -> Option<Broken> {
-    let unlimited = |route: &RouteSpec| route.host.is_some() && route.settings.limit.is_none();
-    let open = public(service).any(unlimited) && service.guard.limit.is_none();
-    open.then(|| Broken {
+    let mut routes = public(service).filter(|route| route.settings.limit.is_none());
+    let open = routes.find_map(|route| Some((route.host.as_ref()?, &route.path)));
+    let (host, path) = open.filter(|_| service.guard.limit.is_none())?;
+    let path = if path == "/" { "" } else { path };
+    Some(Broken {
         path: format!("service.{name}.limit"),
-        message: format!("{name} has a public route and no limit on requests"),
-        way_out: format!("`service.{name}.limit = {{ rate = \"100/s\" }}`"),
+        message: format!("the route of {name} at {host}{path} would have no limit on requests"),
+        way_out: format!(
+            "`service.{name}.limit = {{ rate = \"100/s\" }}`, or a `limit` in the route"
+        ),
     })
 }
 

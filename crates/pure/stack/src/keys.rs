@@ -301,7 +301,7 @@ pub const KEYS: &[Key] = &[
         .about("Its whole value. Without it the header must only be there.")
         .also(&["equals", "exact"]),
     Key::new("service.*.route.private", Kind::Flag, Need::Default("false"), "true")
-        .about("Whether it is there for links alone: clients of the outside get 404, and it needs no host. So `path = \"/admin\"` beside a route for everything else takes that path away from the outside.")
+        .about("Whether it is there for links alone: clients of the outside get 404. Without a host it says nothing of any host. With the host of a public route it takes a path away from the outside: `{ host = \"shop.example.org\", path = \"/admin\", private = true }`.")
         .also(&["internal", "hidden"]),
     Key::new("service.*.route.allow", Kind::List { of: Rule::Range, at_least: 1 }, Need::Optional, r#"["10.0.0.0/8", "2001:db8::/32"]"#)
         .about("The addresses that may ask; all others get 403. What counts is the address of the connection, not what a request says of it.")

@@ -24,7 +24,7 @@ const ROOM: usize = 8 * 1024;
 const KEPT: usize = 64;
 const LARGE_KEPT: usize = 4;
 /// All workers together keep no more than there may be, on sixteen cores.
-const PIPES_KEPT: usize = 4;
+const PIPES_KEPT: usize = 2;
 
 /// Buffers of one worker. A connection has one only while there is something in it.
 #[derive(Default)]

@@ -457,6 +457,40 @@ async fn a_route_has_a_rate_of_its_own_beside_its_services() {
     assert_eq!(app.seen.requests(), 10);
 }
 
+/// The service's own limit asks for nothing that the short ways do not look at.
+#[tokio::test]
+async fn a_token_has_a_rate_of_its_own_at_one_route() {
+    let app = App::http("one").await;
+    let mut world = World::start(Start::Usual).await;
+    world.instance("web-r1-1", app.address);
+    let mut table = world.table(&["web-r1-1"]);
+    let mut login = Route::plain("shop.localhost");
+    login.path = "/login".to_owned();
+    login.settings.limit = limited("1/h", 1, "header:x-key").limit;
+    Arc::make_mut(&mut table.pools[0]).routes = vec![login, Route::plain("shop.localhost")];
+    world.control.apply(table).await.unwrap();
+    let keyed = |mut request: Request<_>, key: &'static str| {
+        request.headers_mut().insert("x-key", key.parse().unwrap());
+        request
+    };
+    for (path, keys) in [("/login", ["a", "b"]), ("/login/|", ["c", "d"])] {
+        for key in keys {
+            for status in [200, 429] {
+                let answer = fetch(world.http, keyed(get(path), key)).await;
+                assert_eq!(answer.status(), status, "{path} {key}");
+            }
+        }
+    }
+    for key in ["e", "f"] {
+        for status in [200, 429] {
+            let mut request = get2("/login");
+            request.headers_mut().insert("x-key", key.parse().unwrap());
+            let answer = http2(world.http).await.send_request(request).await;
+            assert_eq!(answer.unwrap().status(), status, "{key}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_token_has_a_rate_of_its_own() {
     let app = App::http("one").await;

@@ -32,6 +32,9 @@ pub(crate) async fn events(context: &Context, events: Events) -> Result<Status, 
     for record in &view.records {
         show(context, record);
     }
+    if view.records.is_empty() && !events.follow {
+        exists(context, &events).await?;
+    }
     if view.records.is_empty() {
         let yet = if events.follow { " yet" } else { "" };
         context.printer.say(&format!("no events match{yet}"));
@@ -51,6 +54,22 @@ pub(crate) async fn events(context: &Context, events: Events) -> Result<Status, 
         }
     }
     Ok(Status::Success)
+}
+
+/// Whether anything is known of the environment that is named.
+async fn exists(context: &Context, events: &Events) -> Result<(), Trouble> {
+    let Some(name) = &events.env.env else {
+        return Ok(());
+    };
+    let env = crate::env::find(context, Some(name)).await?;
+    let any: EventsView = context
+        .client
+        .get(&format!("/v1/events?limit=1&env={env}"))
+        .await?;
+    match any.records.is_empty() {
+        true => Err(crate::env::unknown(context, &env).await?),
+        false => Ok(()),
+    }
 }
 
 /// The query of what is sought. Numbers of releases and deployments are those of one environment.

@@ -3,7 +3,7 @@
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use owo_colors::OwoColorize;
-use ward_types::id::EnvId;
+use ward_types::id::{EnvId, Name};
 use ward_types::run::{
     JobView, Outcome, Run, RunProgress, RunRequest, RunUntil, RunView, RunsView, StopRequest, What,
 };
@@ -24,6 +24,11 @@ pub(crate) async fn job(context: &Context, job: args::Job) -> Result<Status, Tro
         args::Job::History { job, of, limit } => {
             let view = view(context, of.env.as_deref()).await?;
             let ours = |run: &RunView| job.is_none() || run.run.job == job;
+            if let Some(job) = &job
+                && !view.runs.iter().any(ours)
+            {
+                declared(&view, job)?;
+            }
             let runs: Vec<RunView> = view.runs.into_iter().filter(ours).collect();
             let newest = &runs[runs.len().saturating_sub(limit)..];
             history(context, &view.env, newest);
@@ -189,6 +194,22 @@ async fn list(context: &Context, env: Option<&str>) -> Result<Status, Trouble> {
     }
     printer.table(&table, "");
     Ok(Status::Success)
+}
+
+/// A job that never ran is one of the release that serves, or none at all.
+fn declared(view: &RunsView, job: &Name) -> Result<(), Trouble> {
+    let names: Vec<&str> = view.jobs.iter().map(|one| one.name.as_str()).collect();
+    if names.contains(&job.as_str()) {
+        return Ok(());
+    }
+    let env = &view.env;
+    let message = format!("there is no job {job} in {env}, and none of that name has run");
+    let hint = match ward_stack::closest(job.as_str(), names.iter().copied()) {
+        Some(meant) => format!("did you mean {meant}?"),
+        None if names.is_empty() => "the release that serves declares no job".to_owned(),
+        None => format!("there are: {}", names.join(", ")),
+    };
+    Err(Trouble::failure(message, Some(hint)))
 }
 
 fn schedule(job: &JobView) -> String {

@@ -37,7 +37,7 @@ pub struct Sent {
     pub canary: Outcome,
     /// The code with which the connection was ended.
     pub gone: Option<u32>,
-    /// Whether nothing came in all that time.
+    /// Whether it was not over after all that time.
     pub hangs: bool,
 }
 
@@ -143,7 +143,7 @@ impl Talk {
                         self.end(stream, None);
                     }
                 }
-                // A header section can end a stream as well; of the one in DATA nobody is here to hear.
+                // An answer without a body ends with its header section.
                 HEADERS if flags & END_STREAM != 0 => {
                     self.end(stream, None);
                 }

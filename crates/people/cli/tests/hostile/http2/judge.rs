@@ -28,8 +28,19 @@ pub fn judge(case: &Case, sent: &Sent, lines: &[Value], witness: &Witness) -> (R
     }
     if own.is_empty() {
         verdict.refused = true;
+        let nothing = !matches!(&sent.case, Outcome::Answered(body) if !body.is_empty());
+        verdict.check(nothing, || {
+            format!("an answer that nobody logged: {:?}", sent.case)
+        });
     }
     for line in own {
+        if let (Outcome::Answered(body), Some(200)) = (&sent.case, line["status"].as_u64())
+            && case.method() != b"HEAD"
+        {
+            verdict.check(body.starts_with(text(line, "id")), || {
+                format!("the answer to another request: {body}")
+            });
+        }
         match &reading {
             Reading::Whole(request) => {
                 judge_line(&mut verdict, line, request, Part::Whole, witness)
@@ -52,8 +63,10 @@ pub fn judge(case: &Case, sent: &Sent, lines: &[Value], witness: &Witness) -> (R
         _ => false,
     };
     let passed = ends(&sent.canary, &canary.target);
-    // Who breaks the rules of the protocol may lose the connection.
-    verdict.check(passed || sent.gone.is_some_and(|code| code != 0), || {
+    // Who breaks the rules of the protocol may lose the connection, but gets nobody else's answer.
+    let lost =
+        !matches!(sent.canary, Outcome::Answered(_)) && sent.gone.is_some_and(|code| code != 0);
+    verdict.check(passed || lost, || {
         format!("the request behind it is not answered: {:?}", sent.canary)
     });
     if case.good {

@@ -11,15 +11,17 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::judge::{Named, Verdict, Witness};
 use crate::process::Process;
 use crate::run::{Log, Testimony, grown, unexplained};
+use crate::support::{Ward, poll};
 use crate::world::{Origin, access_log, seen, up};
 
-use client::Sent;
+use client::{Outcome, Sent};
 use corpus::{Case, corpus};
 
 /// Cases under way at once.
@@ -58,8 +60,7 @@ pub fn run(origins: &[Origin], seed: u64, only: Option<&[usize]>) {
         .iter()
         .map(|part| seen(&part.origin, gateway))
         .collect();
-    grown(&ward);
-    let log = access_log(&ward);
+    let log = whole_log(&ward, &parts);
     let after = Process::of(ward.gateway_pid());
     let mut faults = Vec::new();
     println!("origin    sent  refused  passed  by origin");
@@ -106,6 +107,25 @@ fn send_all(parts: &[Part], gateway: SocketAddr) {
             });
         }
     });
+}
+
+/// The access log, once it has a line for each request that was answered behind a case.
+fn whole_log(ward: &Ward, parts: &[Part]) -> Log {
+    let mut log = Log::new();
+    poll(Duration::from_secs(60), || {
+        grown(ward);
+        log = access_log(ward);
+        parts.iter().enumerate().all(|(number, part)| {
+            part.cases.iter().zip(&part.sent).all(|(case, sent)| {
+                let sent = sent.lock().unwrap();
+                let answered = sent.iter().flat_map(|sent| [&sent.case, &sent.canary]);
+                let answered = answered.filter(|one| matches!(one, Outcome::Answered(_)));
+                let lines = log.get(&address(number, case.id).to_string());
+                answered.count() <= lines.map_or(0, Vec::len)
+            })
+        })
+    });
+    log
 }
 
 #[derive(Default)]
@@ -179,7 +199,6 @@ fn tell(
     text
 }
 
-/// Each host's length is the same, and so are the cases but for the host.
 #[test]
 fn the_same_seed_makes_the_same_cases() {
     let made = |seed| corpus("owned.localhost", seed);
